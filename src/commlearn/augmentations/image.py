@@ -1,0 +1,133 @@
+"""SimCLR's image augmentation as three small matrix products per image.
+
+Crop, resize, flip and blur are linear and separable: one matrix for the rows and one for the
+columns of each image does all four. Brightness, contrast, saturation, hue rotation and greyscale
+are affine in colour: one 3x3 matrix and one offset. Left unclamped in between, the four jitters
+commute, so that their order does not matter. Values are clamped to 0..1 once, at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from commlearn.data.batch import Modality
+
+__all__ = ["ImageAugmentation"]
+
+LUMA = (0.299, 0.587, 0.114)
+REFERENCE_SIZE = 224  # the blur's sigma is given for images of this size
+
+
+@dataclass(frozen=True)
+class ImageAugmentation:
+    """Random resized crop, flip, colour jitter, greyscale, blur; each image with its own parameters."""
+
+    size: int = 0  # pixels a side of the augmented image; 0 keeps the image's own
+    scale: tuple[float, float] = (0.08, 1.0)  # share of the area that a crop keeps
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # of a crop's width to its height
+    brightness: float = 0.4  # factor drawn from 1 - this to 1 + this
+    contrast: float = 0.4  # likewise
+    saturation: float = 0.4  # likewise
+    hue: float = 0.1  # turn of the colour circle, drawn from - this to + this
+    jitter: float = 0.8  # probability of the four above
+    greyscale: float = 0.2  # probability
+    blur: float = 0.5  # probability
+    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels of a 224-pixel image
+    flip: float = 0.5  # probability of a horizontal flip
+
+    def __call__(self, modality: Modality, generator: torch.Generator) -> Modality:
+        images = modality.values  # (batch, channels, height, width), uint8 or float in 0..1
+        batch, channels = images.shape[:2]
+        draw = torch.rand(batch, 12, generator=generator).to(images.device).unbind(1)
+        rows, columns = self.geometry(images, draw[:6])
+        moved = _resample(images, rows, columns)  # (batch, size, size, channels)
+        matrix, offset = self.colours(moved, draw[6:])
+        pixels = torch.baddbmm(offset, moved.flatten(1, 2), matrix.transpose(1, 2))
+        pixels = pixels.clamp_(0, 1).view(moved.shape)
+        return modality.with_values(pixels.permute(0, 3, 1, 2))  # channels last in memory
+
+    def geometry(self, images: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Crop, resize, flip and blur as one matrix for rows and one for columns: (batch, size, pixels)."""
+        height, width = images.shape[-2:]
+        area, ratio, top, left, flip, blur = draw
+        size = (self.size or height, self.size or width)
+        share = self.scale[0] + (self.scale[1] - self.scale[0]) * area
+        aspect = torch.exp(math.log(self.ratio[0]) + math.log(self.ratio[1] / self.ratio[0]) * ratio)
+        tall = (share / aspect).sqrt().clamp(max=1) * height
+        wide = (share * aspect).sqrt().clamp(max=1) * width
+        rows = _crop_matrix(top * (height - tall), tall, height, size[0])
+        columns = _crop_matrix(left * (width - wide), wide, width, size[1])
+        columns = torch.where((flip < self.flip)[:, None, None], columns.flip(1), columns)
+        if self.blur > 0:
+            low, high = self.sigma
+            sigma = low + (high - low) * blur / self.blur  # `blur` below its probability means: blurred
+            sigma = torch.where(blur < self.blur, sigma, torch.zeros_like(sigma)) / REFERENCE_SIZE
+            rows = _blur_matrix(sigma * size[0], size[0]) @ rows
+            columns = _blur_matrix(sigma * size[1], size[1]) @ columns
+        return rows, columns
+
+    def colours(self, moved: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Jitter and greyscale as a colour matrix (batch, c, c) and an offset (batch, 1, 1)."""
+        jitter, grey, brightness, contrast, saturation, hue = draw
+        on = (jitter < self.jitter).float()
+        factor = 1 + on * self.brightness * (2 * brightness - 1)
+        spread = 1 + on * self.contrast * (2 * contrast - 1)
+        channels = moved.shape[-1]
+        luma = moved.new_tensor(LUMA) if channels == 3 else moved.new_full((channels,), 1 / channels)
+        matrix = torch.eye(channels, device=moved.device).expand(len(moved), -1, -1)
+        if channels == 3:
+            vivid = (1 + on * self.saturation * (2 * saturation - 1)) * (grey >= self.greyscale)
+            matrix = _saturate(vivid, luma) @ _rotate_hue(on * self.hue * (2 * hue - 1), luma)
+        mean = moved.mean(dim=(1, 2)) @ luma  # (batch,)
+        offset = (1 - spread) * factor * mean
+        return matrix * (factor * spread)[:, None, None], offset[:, None, None]
+
+
+def _crop_matrix(start: Tensor, extent: Tensor, pixels: int, size: int) -> Tensor:
+    """Antialiased linear resampling of [start, start + extent) to `size` pixels, (batch, size, pixels)."""
+    step = (extent / size)[:, None]  # (batch, 1): source pixels per output pixel
+    centre = start[:, None] + (torch.arange(size, device=start.device) + 0.5) * step  # (batch, size)
+    source = torch.arange(pixels, device=start.device) + 0.5
+    distance = (source - centre[..., None]).abs() / step.clamp(min=1)[..., None]
+    weights = (1 - distance).clamp(min=0)  # (batch, size, pixels)
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
+    """Gaussian blur along one axis, (batch, size, size); the identity where sigma is 0."""
+    place = torch.arange(size, device=sigma.device, dtype=sigma.dtype)
+    distance = (place[:, None] - place) ** 2  # (size, size)
+    weights = torch.exp(-distance / (2 * sigma.clamp(min=1e-2)[:, None, None] ** 2))
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def _resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """rows @ image @ columns^T for every channel, (batch, size, size, channels), floats in 0..1."""
+    channels = images.shape[1]
+    pixels = images.permute(0, 3, 2, 1).contiguous()  # (batch, width, height, channels)
+    pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    wide = columns @ pixels.flatten(2)  # (batch, size, height * channels)
+    tall = wide.unflatten(2, (-1, channels)).transpose(1, 2).flatten(2)  # (batch, height, size * channels)
+    return (rows @ tall).unflatten(2, (-1, channels))
+
+
+def _saturate(factor: Tensor, luma: Tensor) -> Tensor:
+    """factor * colour + (1 - factor) * its grey, (batch, 3, 3)."""
+    grey = luma.expand(3, 3)
+    return factor[:, None, None] * torch.eye(3, device=luma.device) + (1 - factor)[:, None, None] * grey
+
+
+def _rotate_hue(turn: Tensor, luma: Tensor) -> Tensor:
+    """Rotation of the colour plane by a share of a full turn; greys and luma stay, (batch, 3, 3)."""
+    to_plane = torch.tensor(
+        [list(LUMA), [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=luma.device
+    )  # YIQ
+    angle = 2 * math.pi * turn
+    zero, one = torch.zeros_like(turn), torch.ones_like(turn)
+    cos, sin = angle.cos(), angle.sin()
+    spin = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).view(-1, 3, 3)
+    return torch.linalg.inv(to_plane) @ spin @ to_plane

@@ -1,0 +1,75 @@
+"""What flows through the library: named modalities of a batch of records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Modality", "View", "merge", "to_device"]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality of a batch of records."""
+
+    values: Tensor  # (batch, ...) of one kind
+    padding: Tensor | None = None  # (batch, length) bool, True = ignore, everywhere and always
+    present: Tensor | None = None  # (batch,) bool, False = this record has no such modality
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Modality:
+        """The same modality with `change` applied to each of its tensors."""
+        return Modality(
+            change(self.values),
+            None if self.padding is None else change(self.padding),
+            None if self.present is None else change(self.present),
+        )
+
+    def with_values(self, values: Tensor) -> Modality:
+        return replace(self, values=values)
+
+
+View = dict[str, Modality]
+"""Named modalities of the same records, in schema order."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method's step sees: the views that it declared it needs, and targets if it asked."""
+
+    plain: View | None = None
+    augmented: tuple[View, ...] = ()
+    targets: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        view = self.plain if self.plain is not None else self.augmented[0]
+        return len(next(iter(view.values())))
+
+
+def merge(views: Sequence[View]) -> View:
+    """Stack views of the same records along the batch, so that an encoder runs once for all."""
+    return {
+        name: Modality(
+            torch.cat([view[name].values for view in views]),
+            _cat([view[name].padding for view in views]),
+            _cat([view[name].present for view in views]),
+        )
+        for name in views[0]
+    }
+
+
+def to_device(view: View, device: torch.device | str) -> View:
+    return {
+        name: modality.apply(lambda tensor: tensor.to(device, non_blocking=True))
+        for name, modality in view.items()
+    }
+
+
+def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    given = [tensor for tensor in tensors if tensor is not None]
+    return torch.cat(given) if given else None

@@ -1,0 +1,114 @@
+"""Records in memory: named columns that hand out modalities by row, and targets beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from commlearn.data.batch import Modality, View
+from commlearn.errors import DataError
+
+__all__ = ["Column", "Dataset", "ImageColumn", "Records", "Spec", "VectorColumn"]
+
+
+class Spec(NamedTuple):
+    """What an encoder must know of a modality to be built."""
+
+    kind: str  # image, vector, ...
+    shape: tuple[int, ...]  # of one record's values; image: channels, height, width; vector: features
+
+
+class Column(Protocol):
+    """One modality of many records."""
+
+    spec: Spec
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> Modality:
+        """The modality of these records, in this order."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageColumn:
+    """Images kept as uint8 in memory; several records may show the same image."""
+
+    images: np.ndarray  # (images, height, width, channels) uint8
+    index: np.ndarray  # (records,): which image each record shows
+
+    @property
+    def spec(self) -> Spec:
+        height, width, channels = self.images.shape[1:]
+        return Spec("image", (channels, height, width))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return Modality(torch.from_numpy(self.images[self.index[rows]]).permute(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class VectorColumn:
+    """Vectors of one size in memory."""
+
+    values: np.ndarray  # (records, features) float32
+    kind: str = "vector"
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.kind, self.values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return Modality(torch.from_numpy(np.ascontiguousarray(self.values[rows], dtype=np.float32)))
+
+
+@dataclass(frozen=True)
+class Records:
+    """Rows that join several modalities, with targets for those who ask."""
+
+    columns: dict[str, Column]
+    targets: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(part) for name, part in {**self.columns, **self.targets}.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise DataError(f"Columns of one table need the same number of rows; got {told}.")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def specs(self) -> dict[str, Spec]:
+        return {name: column.spec for name, column in self.columns.items()}
+
+    def view(self, rows: np.ndarray | slice, names: Sequence[str] | None = None) -> View:
+        """The named modalities of these rows."""
+        index = np.arange(len(self))[rows]
+        return {name: self.columns[name].take(index) for name in names or self.columns}
+
+    def labels(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        return {name: torch.as_tensor(values[rows]) for name, values in self.targets.items()}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a reader hands over: where to train, where to fit a probe, where to score it."""
+
+    train: Records
+    test: Records
+    validation: Records | None = None  # never test
+    probe: Records | None = None  # where probes are fitted, if not on `train`
+
+    @property
+    def fit(self) -> Records:
+        return self.probe if self.probe is not None else self.train

@@ -1,0 +1,93 @@
+"""Errors that a user can cause and mend: they name the thing, show the value and say what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "CommlearnError",
+    "ConfigurationError",
+    "DataError",
+    "Problems",
+    "RunError",
+    "TrainingError",
+    "nearest",
+    "unknown",
+]
+
+
+class CommlearnError(Exception):
+    """Anything that the user can mend. The command line prints it and exits with code 2."""
+
+
+class ConfigurationError(CommlearnError):
+    """A recipe, an option or a name that does not fit."""
+
+
+class DataError(CommlearnError):
+    """A record, a column or a file that does not fit."""
+
+
+class CheckpointError(CommlearnError):
+    """A checkpoint that is damaged or belongs to another model."""
+
+
+class RunError(CommlearnError):
+    """A run folder that exists, is missing, is in use or cannot be written."""
+
+
+class TrainingError(CommlearnError):
+    """Training that cannot go on, such as a loss that is not finite."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that looks most like `name`, or None if none is close.
+
+    Example:
+        >>> nearest("modalitys", ["modalities", "targets"])
+        'modalities'
+    """
+    matches = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """One sentence that names an unknown thing, the nearest known one and all that would do.
+
+    Example:
+        >>> unknown("method", "com", ["comm", "clip"])
+        "Unknown method 'com', did you mean 'comm'? Known: clip, comm."
+    """
+    names = sorted(known)
+    guess = nearest(str(name), names)
+    hint = f", did you mean '{guess}'?" if guess else "."
+    return f"Unknown {what} '{name}'{hint} Known: {', '.join(names)}."
+
+
+class Problems:
+    """Collects every problem of one input, so that the user mends them in one go.
+
+    Example:
+        >>> problems = Problems("recipe")
+        >>> problems.add("epochs is -1; give a positive number")
+        >>> problems.raise_if_any(ConfigurationError)
+        Traceback (most recent call last):
+        ...
+        commlearn.errors.ConfigurationError: recipe: epochs is -1; give a positive number
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        self.found.append(problem)
+
+    def raise_if_any(self, error: type[CommlearnError]) -> None:
+        if len(self.found) == 1:
+            raise error(f"{self.where}: {self.found[0]}")
+        if self.found:
+            lines = "\n".join(f"  - {problem}" for problem in self.found)
+            raise error(f"{self.where}: {len(self.found)} problems\n{lines}")

@@ -1,0 +1,152 @@
+"""The contract of a method: which views it needs, what it minimises, what it embeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+import torch.distributed
+import torch.distributed.nn.functional as collective
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from commlearn.data.batch import Batch, Modality, View
+from commlearn.errors import ConfigurationError, unknown
+from commlearn.models.tokens import Tokens, pool
+from commlearn.objectives import Subset
+
+__all__ = [
+    "Method",
+    "Step",
+    "Views",
+    "absent_as_zero",
+    "gather",
+    "gather_views",
+    "pooled",
+    "present_rows",
+    "subset_name",
+]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a method needs of each record; the data side makes exactly this."""
+
+    plain: bool = False  # the record as it is
+    augmented: int = 2  # how many independently augmented versions
+    targets: bool = False  # labels; most methods must not see them
+
+
+@dataclass(frozen=True)
+class Step:
+    """One loss to descend, with its parts by name."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    group: str = "main"  # which parameters it updates
+    accuracy: dict[str, Tensor] = field(default_factory=dict)  # in-batch retrieval, by term
+
+
+class Method(nn.Module):
+    """Learns from views of records; embeds any subset of the modalities it was trained on.
+
+    A subclass states `views`, and implements `build`, `steps` and `embed`.
+
+    Args:
+        encoders: one for each modality, in schema order.
+    """
+
+    views: ClassVar[Views] = Views()
+    steps_per_batch: ClassVar[int] = 1
+
+    def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        if len(self.modalities) < 1:
+            raise ConfigurationError("A method needs at least one modality; got none.")
+
+    @classmethod
+    def build(cls, encoders: Mapping[str, nn.Module], width: int) -> Method:
+        """The method with its published parts around given encoders of one width.
+
+        Further keyword arguments of a subclass are its options: recipes and the command line
+        set them by name.
+        """
+        raise NotImplementedError
+
+    @property
+    def modalities(self) -> Subset:
+        return tuple(self.encoders)
+
+    def steps(self, batch: Batch) -> Iterator[Step]:
+        """Yields a loss, waits until it was descended, and so on: two players take two steps."""
+        raise NotImplementedError
+
+    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        """Embeddings of records, (batch, dim), from all or some of the trained modalities."""
+        raise NotImplementedError
+
+    def parameter_groups(self) -> dict[str, list[Parameter]]:
+        """The parameters that each player updates."""
+        return {"main": [parameter for parameter in self.parameters() if parameter.requires_grad]}
+
+    def encode(self, view: View, names: Sequence[str] | None = None) -> dict[str, Tokens]:
+        """Tokens of each named modality."""
+        return {name: self.encoders[name](view[name]) for name in names or self.modalities}
+
+    def subset(self, modalities: Sequence[str] | None, view: View) -> Subset:
+        """The chosen modalities in schema order, checked against what was trained and what is there."""
+        wanted = self.modalities if modalities is None else tuple(modalities)
+        for name in wanted:
+            if name not in self.encoders:
+                raise ConfigurationError(unknown("modality", name, self.modalities))
+            if name not in view:
+                raise ConfigurationError(
+                    f"Modality '{name}' is not in the data, which has {', '.join(view)}. Embed the others "
+                    "alone with modalities=[...]."
+                )
+        if not wanted:
+            raise ConfigurationError(f"Name at least one modality of {', '.join(self.modalities)}.")
+        return tuple(name for name in self.modalities if name in wanted)
+
+
+def subset_name(subset: Subset) -> str:
+    """How a subset is called in logs and tables.
+
+    Example:
+        >>> subset_name(("image", "text"))
+        'image+text'
+    """
+    return "+".join(subset)
+
+
+def present_rows(view: View, subset: Subset) -> Tensor | None:
+    """Which records have every modality of the subset; None if all do."""
+    masks = [view[name].present for name in subset if view[name].present is not None]
+    return torch.stack(masks).all(dim=0) if masks else None
+
+
+def pooled(method: Method, view: View, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Each modality's mean token, (batch, width)."""
+    return {name: pool(tokens) for name, tokens in method.encode(view, names).items()}
+
+
+def absent_as_zero(vector: Tensor, modality: Modality) -> Tensor:
+    """Rows of records that lack the modality become zero."""
+    return vector if modality.present is None else vector * modality.present[:, None].to(vector.dtype)
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows of all ranks, with gradient; the rows themselves where there is one rank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return rows
+    if torch.distributed.get_world_size() == 1:
+        return rows
+    return torch.cat(collective.all_gather(rows))
+
+
+def gather_views(rows: Tensor, views: int) -> Tensor:
+    """Like `gather` for rows that stack several views: view by view, so that views stay together."""
+    return torch.cat([gather(part) for part in rows.chunk(views)])

@@ -1,0 +1,72 @@
+"""CLIP ("Cross"): each modality retrieves the other. Reaches what is shared, and only that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from commlearn.data.batch import Batch, View
+from commlearn.methods.base import (
+    Method,
+    Step,
+    Views,
+    absent_as_zero,
+    gather,
+    pooled,
+    present_rows,
+    subset_name,
+)
+from commlearn.objectives import clip_loss, retrieval_accuracy
+
+__all__ = ["CLIP"]
+
+
+class CLIP(Method):
+    """Symmetric cross-entropy between modalities; with more than two, the mean over all pairs.
+
+    Args:
+        encoders: one for each modality.
+        projectors: one linear map for each modality into the space of the loss.
+    """
+
+    views = Views(plain=True, augmented=0)
+    largest_scale = 100.0
+
+    def __init__(self, encoders: Mapping[str, nn.Module], projectors: Mapping[str, nn.Module]) -> None:
+        super().__init__(encoders)
+        self.projectors = nn.ModuleDict(projectors)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    @classmethod
+    def build(cls, encoders: Mapping[str, nn.Module], width: int, projection: int = 256) -> CLIP:
+        """CLIP with linear projectors."""
+        return cls(encoders, {name: nn.Linear(width, projection, bias=False) for name in encoders})
+
+    def steps(self, batch: Batch) -> Iterator[Step]:
+        view = batch.plain
+        projected = {name: gather(self.projectors[name](row)) for name, row in pooled(self, view).items()}
+        scale = self.log_scale.exp().clamp(max=self.largest_scale)
+        terms, accuracy = {}, {}
+        for pair in combinations(self.modalities, 2):
+            rows = present_rows(view, pair)
+            one, other = (projected[name] if rows is None else projected[name][gather(rows)] for name in pair)
+            if len(one) < 2 and rows is not None:  # too few records of this batch have both
+                continue
+            terms[subset_name(pair)] = clip_loss(one, other, scale)
+            accuracy[subset_name(pair)] = retrieval_accuracy(one, other)
+        loss = torch.stack(list(terms.values())).mean() if terms else 0.0 * scale
+        yield Step(loss, terms, accuracy=accuracy)
+
+    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        return concatenated(self, view, modalities)
+
+
+def concatenated(method: Method, view: View, modalities: Sequence[str] | None) -> Tensor:
+    """The pooled encoder outputs of the chosen modalities, side by side."""
+    chosen = method.subset(modalities, view)
+    vectors = pooled(method, view, chosen)
+    return torch.cat([absent_as_zero(vectors[name], view[name]) for name in chosen], dim=1)

@@ -1,0 +1,101 @@
+"""CoMM: contrast multimodal views of a record instead of its modalities (ICLR 2025).
+
+The whole idea: draw two augmented versions of the *whole* multimodal record, fuse each subset of
+its modalities into one vector with one network, and make every subset agree with the full fusion
+of the other version. The full term reaches shared, unique and synergistic information; the term of
+one modality reaches what is shared and what is unique to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from commlearn.data.batch import Batch, View, merge
+from commlearn.methods.base import Method, Step, Views, gather, gather_views, present_rows, subset_name
+from commlearn.models.fusion import Fusion
+from commlearn.models.heads import projection_head
+from commlearn.objectives import Subset, comm_terms, retrieval_accuracy
+
+__all__ = ["CoMM", "single_and_all"]
+
+
+class CoMM(Method):
+    """Contrastive MultiModal learning.
+
+    Args:
+        encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of the loss.
+        subsets: what is contrasted with the full fusion; each modality alone, and all.
+        temperature: of the contrast.
+    """
+
+    views = Views(augmented=2)
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        subsets: Sequence[Subset] | None = None,
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__(encoders)
+        self.fusion = fusion
+        self.head = head
+        self.subsets = tuple(subsets or single_and_all(self.modalities))
+        self.temperature = temperature
+
+    @classmethod
+    def build(
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        layers: int = 1,
+        heads: int = 8,
+        temperature: float = 0.1,
+    ) -> CoMM:
+        """CoMM with its published fusion and head."""
+        return cls(encoders, Fusion(width, layers, heads), projection_head(width), temperature=temperature)
+
+    def steps(self, batch: Batch) -> Iterator[Step]:
+        first, second = self.project(batch.augmented)
+        full = self.modalities
+        present = {subset: present_rows(batch.augmented[0], subset) for subset in self.subsets}
+        rows = {subset: gather(mask) for subset, mask in present.items() if mask is not None and subset != full}
+        terms = comm_terms(first, second, full, self.temperature, rows)
+        yield Step(
+            loss=torch.stack(list(terms.values())).mean(),
+            terms={subset_name(subset): term for subset, term in terms.items()},
+            accuracy={
+                subset_name(subset): retrieval_accuracy(first[subset], second[full]) for subset in terms
+            },
+        )
+
+    def project(self, views: Sequence[View]) -> list[dict[Subset, Tensor]]:
+        """The projection of every subset of modalities, for each view, over all ranks."""
+        tokens = self.encode(merge(views))  # each encoder runs once for both views
+        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities)))
+        projected = {subset: self.head(gather_views(rows, len(views))) for subset, rows in fused.items()}
+        return [
+            {subset: rows.chunk(len(views))[i] for subset, rows in projected.items()}
+            for i in range(len(views))
+        ]
+
+    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        subset = self.subset(modalities, view)
+        return self.fusion(self.encode(view, subset), [subset])[subset]
+
+
+def single_and_all(modalities: Subset) -> tuple[Subset, ...]:
+    """The paper's n + 1 subsets.
+
+    Example:
+        >>> single_and_all(("image", "text"))
+        (('image',), ('text',), ('image', 'text'))
+    """
+    singles = tuple((name,) for name in modalities)
+    return singles if len(modalities) == 1 else (*singles, modalities)

@@ -1,0 +1,1 @@
+"""Encoders, adapters, fusion and heads."""

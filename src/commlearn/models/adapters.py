@@ -1,0 +1,79 @@
+"""Latent converters: from an encoder's own features to tokens of the fusion's width."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+__all__ = ["FeatureTokenizer", "MapAdapter", "SequenceAdapter", "VectorAdapter", "sincos_positions"]
+
+
+class SequenceAdapter(nn.Module):
+    """A sequence of vectors stays as it is, projected only if its width is another."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Identity() if features == width else nn.Linear(features, width)
+
+    def forward(self, features: Tensor) -> Tensor:  # (batch, length, features)
+        return self.project(features)  # (batch, length, width)
+
+
+class VectorAdapter(nn.Module):
+    """One vector becomes one token."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, width)
+
+    def forward(self, features: Tensor) -> Tensor:  # (batch, features)
+        return self.project(features).unsqueeze(1)  # (batch, 1, width)
+
+
+class FeatureTokenizer(nn.Module):
+    """One token a feature: its value times a learned direction plus a learned bias (FT-Transformer)."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(width)
+        self.weight = nn.Parameter(torch.empty(features, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(features, width).uniform_(-bound, bound))
+
+    def forward(self, features: Tensor) -> Tensor:  # (batch, features)
+        return features.unsqueeze(-1) * self.weight + self.bias  # (batch, features, width)
+
+
+class MapAdapter(nn.Module):
+    """Each cell of a feature map becomes a token that knows its place: 1x1 projection + fixed positions."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.project = nn.Linear(channels, width)
+
+    def forward(self, features: Tensor) -> Tensor:  # (batch, channels, height, width)
+        height, width = features.shape[-2:]
+        cells = rearrange(features, "b c h w -> b (h w) c")
+        return self.project(cells) + sincos_positions(height, width, self.width).to(cells)
+
+
+def sincos_positions(rows: int, columns: int, width: int) -> Tensor:
+    """Fixed 2-D sin-cos code, (rows * columns, width): half of the width for each axis.
+
+    Example:
+        >>> sincos_positions(2, 3, 8).shape
+        torch.Size([6, 8])
+    """
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    half = width // 2
+    code = torch.cat([_sincos(y.flatten(), half), _sincos(x.flatten(), width - half)], dim=1)
+    return code  # (rows * columns, width)
+
+
+def _sincos(position: Tensor, width: int) -> Tensor:
+    frequencies = 10_000 ** -(torch.arange(0, width, 2) / max(width, 1))
+    angles = position[:, None] * frequencies  # (cells, ceil(width / 2))
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]

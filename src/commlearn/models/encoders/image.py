@@ -1,0 +1,162 @@
+"""Image encoders: values in, a feature map out; no pooling, so that every cell can be a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from commlearn.errors import ConfigurationError
+from commlearn.models.adapters import MapAdapter
+from commlearn.models.tokens import ModalityEncoder
+
+__all__ = ["alexnet", "resnet18", "resnet50", "small_cnn"]
+
+
+class ImageEncoder(nn.Module):
+    """Runs a convolutional stack on images given as uint8 in 0..255 or floats in 0..1.
+
+    Args:
+        stack: maps (batch, channels, height, width) to a feature map.
+    """
+
+    def __init__(self, stack: nn.Module) -> None:
+        super().__init__()
+        self.stack = stack.to(memory_format=torch.channels_last)
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if values.dtype == torch.uint8:
+            values = values.to(self.dtype) / 255
+        images = (values - 0.5) / 0.25
+        return self.stack(images.contiguous(memory_format=torch.channels_last)), padding
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.stack.parameters()).dtype
+
+
+def small_cnn(
+    shape: tuple[int, ...], width: int, channels: Sequence[int] = (32, 64, 128, 128)
+) -> ModalityEncoder:
+    """Strided 3x3 convolutions with batch norm, each halving the map: for images of 32 to 96 pixels."""
+    layers: list[nn.Module] = []
+    for before, after in zip((shape[0], *channels), channels, strict=False):
+        layers += [
+            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return _tokens_of(nn.Sequential(*layers), shape, width, channels[-1], 2 ** len(channels))
+
+
+def alexnet(shape: tuple[int, ...], width: int) -> ModalityEncoder:
+    """AlexNet's feature stack: 224 pixels become a 6x6 map of 256 channels."""
+    stack = nn.Sequential(
+        nn.Conv2d(shape[0], 64, 11, stride=4, padding=2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2),
+    )
+    return _tokens_of(stack, shape, width, 256, 63)
+
+
+def resnet18(shape: tuple[int, ...], width: int) -> ModalityEncoder:
+    """ResNet-18 without its pooling: a map of 512 channels at a 32nd of the size."""
+    return _tokens_of(_resnet(BasicBlock, (2, 2, 2, 2), shape[0]), shape, width, 512, 32)
+
+
+def resnet50(shape: tuple[int, ...], width: int) -> ModalityEncoder:
+    """ResNet-50 without its pooling: a map of 2 048 channels at a 32nd of the size."""
+    return _tokens_of(_resnet(Bottleneck, (3, 4, 6, 3), shape[0]), shape, width, 2048, 32)
+
+
+def _tokens_of(
+    stack: nn.Module, shape: tuple[int, ...], width: int, channels: int, smallest: int
+) -> ModalityEncoder:
+    if min(shape[1:]) < smallest:
+        raise ConfigurationError(
+            f"This image encoder needs images of at least {smallest} pixels a side, got {shape[1]} x "
+            f"{shape[2]}. Give larger images or a smaller encoder (small_cnn)."
+        )
+    return ModalityEncoder(ImageEncoder(stack), MapAdapter(channels, width))
+
+
+class Residual(nn.Module):
+    """relu(shortcut(x) + body(x)); the shortcut is projected where the shape changes."""
+
+    def __init__(self, body: nn.Module, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or before != after:
+            self.shortcut = nn.Sequential(*_convolution(before, after, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.shortcut(x) + self.body(x))
+
+
+class BasicBlock(Residual):
+    """Two 3x3 convolutions (ResNet-18)."""
+
+    expansion = 1
+
+    def __init__(self, before: int, channels: int, stride: int) -> None:
+        body = nn.Sequential(
+            *_convolution(before, channels, 3, stride),
+            nn.ReLU(inplace=True),
+            *_convolution(channels, channels, 3, 1),
+        )
+        super().__init__(body, before, channels, stride)
+
+
+class Bottleneck(Residual):
+    """1x1, 3x3, 1x1 convolutions; the output is four times as wide (ResNet-50)."""
+
+    expansion = 4
+
+    def __init__(self, before: int, channels: int, stride: int) -> None:
+        after = channels * self.expansion
+        body = nn.Sequential(
+            *_convolution(before, channels, 1, 1),
+            nn.ReLU(inplace=True),
+            *_convolution(channels, channels, 3, stride),
+            nn.ReLU(inplace=True),
+            *_convolution(channels, after, 1, 1),
+        )
+        super().__init__(body, before, after, stride)
+
+
+def _resnet(block: type[BasicBlock] | type[Bottleneck], depths: Sequence[int], channels: int) -> nn.Module:
+    layers: list[nn.Module] = [
+        *_convolution(channels, 64, 7, 2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2, padding=1),
+    ]
+    before = 64
+    for stage, depth in enumerate(depths):
+        for position in range(depth):
+            stride = 2 if stage > 0 and position == 0 else 1
+            layers.append(block(before, 64 * 2**stage, stride))
+            before = 64 * 2**stage * block.expansion
+    stack = nn.Sequential(*layers)
+    for module in stack.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return stack
+
+
+def _convolution(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(after),
+    ]

@@ -1,0 +1,162 @@
+"""The fusion transformer: a learned [CLS] token reads the tokens of a subset of modalities.
+
+What it computes is plain: [CLS] and the tokens of the subset, concatenated, through pre-norm
+transformer layers; the embedding is the final norm of the [CLS] row. Three exact savings make it
+cheap, for any number of subsets:
+
+1. Only the [CLS] row of the last layer is read, so only that row is computed.
+2. A score is q . (W h) = (W^T q) . h: the one query is carried through the key matrix, and the
+   attention-weighted mean of h through the value matrix, instead of every token through both.
+3. With one layer, what a modality contributes (its score maximum, its sum of weights, its weighted
+   mean) does not depend on the subset: it is computed once and subsets only add contributions up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from commlearn.models.tokens import Tokens
+from commlearn.objectives.comm import Subset
+
+__all__ = ["Fusion", "FusionLayer"]
+
+
+class Fusion(nn.Module):
+    """Fuses the tokens of any subset of modalities into one vector.
+
+    Args:
+        width: of the tokens and of the embedding.
+        layers: pre-norm transformer layers.
+        heads: attention heads; they divide the width.
+    """
+
+    def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:
+        super().__init__()
+        if layers < 1 or width % heads:
+            raise ValueError(
+                f"A fusion needs at least one layer and heads that divide its width; got {layers} layers, "
+                f"{heads} heads, width {width}."
+            )
+        self.width = width
+        self.cls = nn.Parameter(torch.randn(width) * 0.02)
+        self.layers = nn.ModuleList(FusionLayer(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """The embedding of each subset, (batch, width)."""
+        if len(self.layers) == 1:
+            return self._shared(tokens, subsets)
+        return {subset: self._deep([tokens[name] for name in subset]) for subset in subsets}
+
+    def _shared(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """One layer: every modality is read once, whatever the number of subsets."""
+        layer = self.layers[0]
+        batch = len(next(iter(tokens.values())).values)
+        cls = self.cls.expand(batch, 1, -1)  # (batch, 1, width)
+        reader = layer.reader(self.cls[None])
+        itself = layer.read(reader, Tokens(cls))
+        parts = {name: layer.read(reader, sequence) for name, sequence in tokens.items()}
+        return {
+            subset: self.norm(layer.conclude(cls[:, 0], [itself, *(parts[name] for name in subset)]))
+            for subset in subsets
+        }
+
+    def _deep(self, tokens: list[Tokens]) -> Tensor:
+        """Several layers: all but the last in full, then the [CLS] row of the last."""
+        sequence = prepend(self.cls, tokens)
+        for layer in self.layers[:-1]:
+            sequence = Tokens(layer(sequence), sequence.padding)
+        cls = sequence.values[:, 0]  # (batch, width)
+        last = self.layers[-1]
+        return self.norm(last.conclude(cls, [last.read(last.reader(cls), sequence)]))
+
+
+class Reading(NamedTuple):
+    """What one group of tokens contributes to the attention of the [CLS] row."""
+
+    peak: Tensor  # (batch, heads): the largest score, subtracted before exponentials
+    weight: Tensor  # (batch, heads): the sum of exponentials
+    content: Tensor  # (batch, heads, width): the tokens' sum, weighted by the exponentials
+
+
+class FusionLayer(nn.Module):
+    """A pre-norm transformer layer: attention and a quick-GELU MLP of four times the width.
+
+    Calling it computes all rows; `reader`, `read` and `conclude` compute the first row alone.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)  # softmax cancels a bias of keys
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+
+    def forward(self, sequence: Tokens) -> Tensor:  # (batch, length, width)
+        rows = self.norm(sequence.values)
+        query, key, value = (
+            rearrange(project(rows), "b l (h e) -> b h l e", h=self.heads)
+            for project in (self.query, self.key, self.value)
+        )
+        attended = None if sequence.padding is None else ~sequence.padding[:, None, None]  # (b, 1, 1, l)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
+        return self._feed(sequence.values + self.out(rearrange(context, "b h l e -> b l (h e)")))
+
+    def reader(self, cls: Tensor) -> Tensor:  # (batch or 1, width)
+        """The query of the [CLS] row, carried through the key matrix of each head."""
+        query = rearrange(self.query(self.norm(cls)), "b (h e) -> b h e", h=self.heads)
+        key = rearrange(self.key.weight, "(h e) w -> h e w", h=self.heads)
+        return torch.einsum("bhe,hew->bhw", query, key) / math.sqrt(query.shape[-1])
+
+    def read(self, reader: Tensor, tokens: Tokens) -> Reading:
+        """What `tokens` contribute to the row that asks with `reader`."""
+        rows = self.norm(tokens.values)  # (batch, length, width)
+        scores = reader.expand(len(rows), -1, -1) @ rows.transpose(1, 2)  # (batch, heads, length)
+        if tokens.padding is not None:
+            scores = scores.masked_fill(tokens.padding[:, None], float("-inf"))
+        peak = scores.detach().amax(dim=-1).clamp(min=torch.finfo(scores.dtype).min)  # (batch, heads)
+        weights = (scores - peak[..., None]).exp()  # (batch, heads, length)
+        return Reading(peak, weights.sum(dim=-1), weights @ rows)
+
+    def conclude(self, cls: Tensor, readings: list[Reading]) -> Tensor:
+        """The [CLS] row after this layer, from all that was read, (batch, width)."""
+        peak = torch.stack([reading.peak for reading in readings]).amax(dim=0)  # (batch, heads)
+        shares = [(reading.peak - peak).exp() for reading in readings]
+        weight = sum(share * part.weight for share, part in zip(shares, readings, strict=True))
+        content = sum(share[..., None] * part.content for share, part in zip(shares, readings, strict=True))
+        content = content / weight[..., None]  # (batch, heads, width)
+        value = rearrange(self.value.weight, "(h e) w -> h e w", h=self.heads)
+        context = torch.einsum("bhw,hew->bhe", content, value).flatten(1) + self.value.bias
+        return self._feed(cls + self.out(context))
+
+    def _feed(self, rows: Tensor) -> Tensor:
+        hidden = self.expand(self.mlp_norm(rows))
+        return rows + self.contract(hidden * torch.sigmoid(1.702 * hidden))  # quick-GELU
+
+
+def prepend(cls: Tensor, tokens: list[Tokens]) -> Tokens:
+    """[CLS] and the tokens of all given modalities as one sequence."""
+    batch = len(tokens[0].values)
+    values = torch.cat([cls.expand(batch, 1, -1), *(part.values for part in tokens)], dim=1)
+    if all(part.padding is None for part in tokens):
+        return Tokens(values)
+    kept = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
+    padding = [
+        torch.zeros(part.values.shape[:2], dtype=torch.bool, device=values.device)
+        if part.padding is None
+        else part.padding
+        for part in tokens
+    ]
+    return Tokens(values, torch.cat([kept, *padding], dim=1))

@@ -1,0 +1,64 @@
+"""Tokens: what every encoder hands to the fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from commlearn.data.batch import Modality
+
+__all__ = ["ModalityEncoder", "Tokens", "pool"]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A sequence of vectors of one width for each record."""
+
+    values: Tensor  # (batch, length, width)
+    padding: Tensor | None = None  # (batch, length) bool, True = never attended
+
+
+class ModalityEncoder(nn.Module):
+    """An encoder and its adapter: one modality in, tokens of the fusion's width out.
+
+    Args:
+        encoder: maps (values, padding) to features of its own shape.
+        adapter: maps these features to tokens, (batch, length, width).
+    """
+
+    def __init__(self, encoder: nn.Module, adapter: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.adapter = adapter
+
+    def forward(self, modality: Modality) -> Tokens:
+        features, padding = self.encoder(modality.values, modality.padding)
+        values = self.adapter(features)  # (batch, length, width)
+        padding = _absent_as_padding(values, padding, modality.present)
+        if padding is not None:  # a weight of 0 times NaN is NaN: nothing under padding goes on
+            values = values.masked_fill(padding[..., None], 0.0)
+        return Tokens(values, padding)
+
+
+def pool(tokens: Tokens) -> Tensor:
+    """Mean of the tokens that are not padding, (batch, width); zeros where there are none.
+
+    Example:
+        >>> import torch
+        >>> pool(Tokens(torch.tensor([[[2.0], [4.0]]]), torch.tensor([[False, True]])))
+        tensor([[2.]])
+    """
+    if tokens.padding is None:
+        return tokens.values.mean(dim=1)
+    kept = (~tokens.padding).unsqueeze(-1).to(tokens.values.dtype)  # (batch, length, 1)
+    total = (tokens.values * kept).sum(dim=1)
+    return total / kept.sum(dim=1).clamp(min=1)
+
+
+def _absent_as_padding(values: Tensor, padding: Tensor | None, present: Tensor | None) -> Tensor | None:
+    """A modality that a record lacks contributes no token: all of its tokens are padding."""
+    if present is None:
+        return padding
+    absent = ~present.unsqueeze(1).expand(values.shape[:2])  # (batch, length)
+    return absent if padding is None else padding | absent

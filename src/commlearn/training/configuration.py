@@ -1,0 +1,229 @@
+"""What a run is made from: frozen dataclasses, filled from YAML and `--section.key value` overrides.
+
+Everything wrong with a recipe is collected and told at once. Parts (a reader, a method, an encoder,
+an augmentation) are chosen by name from the library's registries, never by import path, so that
+reading a recipe runs no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from commlearn.augmentations import AUGMENTATIONS
+from commlearn.data import READERS
+from commlearn.errors import ConfigurationError, Problems, unknown
+from commlearn.methods import METHODS
+from commlearn.models.encoders import ENCODERS
+from commlearn.training.fill import check_part, fill, set_dotted
+
+__all__ = [
+    "Experiment",
+    "Model",
+    "Score",
+    "Training",
+    "Variant",
+    "experiment_from",
+    "read_experiment",
+    "recipes",
+    "to_mapping",
+]
+
+Part = dict[str, Any]
+"""A name from a registry and its options."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is built around the modalities."""
+
+    width: int = 512  # of tokens and embedding
+    encoders: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
+
+
+@dataclass(frozen=True)
+class Training:
+    """How parameters are found."""
+
+    epochs: int = 100  # passes over the training records
+    batch_size: int = 64  # records a step, over all devices together
+    learning_rate: float = 3e-4  # of AdamW, at its peak
+    weight_decay: float = 1e-4  # not applied to biases, norms and 1-D parameters
+    schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
+    warmup_epochs: float = 0.0  # linear rise from 0 to the peak
+    final_learning_rate: float = 0.0  # where a cosine ends
+    clip_norm: float = 0.0  # largest norm of the gradient; 0 = not clipped
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # of Lightning Fabric
+    accelerator: str = "auto"  # cpu, cuda, ...
+    devices: int = 1  # a node
+    nodes: int = 1
+    strategy: str = "auto"  # ddp, fsdp, ...
+    threads: int = 0  # CPU threads; 0 = torch decides
+    log_every: int = 20  # steps between two lines of metrics
+    checkpoint_every: int = 500  # steps between two checkpoints; one at the end in any case
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of several trainings that a recipe consists of."""
+
+    set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, over the recipe's own
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column of the comparison: the mean of the probes of some targets on one training."""
+
+    targets: list[str]
+    variant: str = ""  # empty: the recipe's only training
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A whole run, resolved."""
+
+    name: str
+    data: Part
+    method: Part = field(default_factory=lambda: {"name": "comm"})
+    seed: int = 0  # of initial weights, order and augmentation; the data have their own
+    model: Model = field(default_factory=Model)
+    augmentations: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
+    training: Training = field(default_factory=Training)
+    variant: str = ""  # which of the variants below this run is
+    variants: dict[str, Variant] = field(default_factory=dict)
+    scores: dict[str, Score] = field(default_factory=dict)
+    published: dict[str, dict[str, float]] = field(default_factory=dict)  # method -> score -> percent
+    about: str = ""
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes inside the package, by name."""
+    folder = Path(str(resources.files("commlearn") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_experiment(
+    recipe: str | Path, overrides: Mapping[str, Any] | None = None, variant: str | None = None
+) -> Experiment:
+    """Read a recipe by name or path, choose one of its variants and apply overrides.
+
+    Args:
+        recipe: name of a recipe inside the package, or path of a YAML file.
+        overrides: dotted key to value, such as {"training.epochs": 20}; they win over the variant's.
+        variant: which of the recipe's trainings; its first if not given.
+
+    Example:
+        >>> read_experiment("trifeature-quick", {"training.epochs": 2}).training.epochs
+        2
+    """
+    mapping = _read_yaml(_locate(recipe))
+    mapping.setdefault("name", Path(recipe).stem)
+    variants = mapping.get("variants") or {}
+    chosen = variant or mapping.get("variant") or next(iter(variants), "")
+    problems = Problems(f"Recipe {recipe}")
+    if chosen and chosen not in variants:
+        problems.add(unknown("variant", chosen, variants))
+    elif chosen:
+        mapping["variant"] = chosen
+        settings = (variants[chosen] or {}).get("set") or {}
+        for key, value in settings.items():
+            set_dotted(mapping, key, value)
+    for key, value in (overrides or {}).items():
+        set_dotted(mapping, key, value)
+    return experiment_from(mapping, problems)
+
+
+def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None) -> Experiment:
+    """Check a whole mapping and make an experiment of it; every problem is told at once."""
+    problems = problems or Problems("Configuration")
+    mapping = _with_named_parts(mapping)
+    experiment = fill(Experiment, mapping, "", problems)
+    if experiment is not None:
+        _check_parts(experiment, problems)
+        _check_numbers(experiment.training, problems)
+    problems.raise_if_any(ConfigurationError)
+    return experiment
+
+
+def to_mapping(experiment: Experiment) -> dict[str, Any]:
+    """Plain values, as they are written to the run folder and read back."""
+    return asdict(experiment)
+
+
+def with_method(experiment: Experiment, name: str) -> Experiment:
+    """The same experiment with another method; options of the former method do not carry over."""
+    if name not in METHODS:
+        raise ConfigurationError(unknown("method", name, METHODS))
+    method = experiment.method if experiment.method["name"] == name else {"name": name}
+    return replace(experiment, method=method)
+
+
+def _locate(recipe: str | Path) -> Path:
+    known = recipes()
+    if str(recipe) in known:
+        return known[str(recipe)]
+    path = Path(recipe)
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
+    raise ConfigurationError(unknown("recipe", str(recipe), known) + " A path to a .yaml file works too.")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"{path} is not readable YAML: {problem}") from problem
+    if not isinstance(mapping, dict):
+        raise ConfigurationError(f"{path} should hold named settings (key: value), got {mapping!r}.")
+    return mapping
+
+
+def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """`method: comm` is short for `method: {name: comm}`, likewise data, encoders, augmentations."""
+
+    def named(part: Any) -> Any:
+        return {"name": part} if isinstance(part, str) else part
+
+    result = dict(mapping)
+    for key in ("data", "method"):
+        if key in result:
+            result[key] = named(result[key])
+    if isinstance(result.get("augmentations"), dict):
+        result["augmentations"] = {key: named(part) for key, part in result["augmentations"].items()}
+    model = result.get("model")
+    if isinstance(model, dict) and isinstance(model.get("encoders"), dict):
+        encoders = {key: named(part) for key, part in model["encoders"].items()}
+        result["model"] = {**model, "encoders": encoders}
+    return result
+
+
+def _check_parts(experiment: Experiment, problems: Problems) -> None:
+    check_part("reader", experiment.data, READERS, "data", problems)
+    builders = {name: method.build for name, method in METHODS.items()}
+    check_part("method", experiment.method, builders, "method", problems, given=("encoders", "width"))
+    for key, part in experiment.model.encoders.items():
+        where = f"model.encoders.{key}"
+        check_part("encoder", part, ENCODERS, where, problems, given=("shape", "width"))
+    for key, part in experiment.augmentations.items():
+        known = {"none": dict, **AUGMENTATIONS}
+        check_part("augmentation", part, known, f"augmentations.{key}", problems)
+    for key, score in experiment.scores.items():
+        if score.variant and score.variant not in experiment.variants:
+            problems.add(f"scores.{key}: " + unknown("variant", score.variant, experiment.variants))
+
+
+def _check_numbers(training: Training, problems: Problems) -> None:
+    positive = ("epochs", "batch_size", "learning_rate", "devices", "nodes", "log_every", "checkpoint_every")
+    for key in positive:
+        if not getattr(training, key) > 0:
+            problems.add(f"training.{key} is {getattr(training, key)}; give a number above 0.")
+    for key in ("weight_decay", "warmup_epochs", "final_learning_rate", "clip_norm", "threads"):
+        if not getattr(training, key) >= 0:
+            problems.add(f"training.{key} is {getattr(training, key)}; give 0 or more.")
+    if training.batch_size == 1:
+        problems.add("training.batch_size is 1; a contrast needs at least 2 records a batch.")

@@ -1,0 +1,107 @@
+"""How far training is: a bar on a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+from commlearn.training.configuration import Experiment
+
+__all__ = ["Progress", "Silent", "Lines", "Terminal", "progress_for"]
+
+
+class Progress(Protocol):
+    """What the loop tells while it runs."""
+
+    def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None: ...
+
+    def step(
+        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
+    ) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
+        pass
+
+    def step(
+        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
+    ) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+class Lines(Silent):
+    """A plain line now and then, for logs."""
+
+    def __init__(self, seconds_between: float = 10.0) -> None:
+        self.seconds_between = seconds_between
+        self.told = 0.0
+
+    def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
+        self.total = total
+        print(f"{title(experiment)}: step {step} of {total}, {steps_per_epoch} steps an epoch", flush=True)
+
+    def step(
+        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
+    ) -> None:
+        if time.monotonic() - self.told < self.seconds_between and step < self.total:
+            return
+        self.told = time.monotonic()
+        print(f"  step {step}/{self.total}  {figures(terms, accuracy)}  {samples_per_second:.0f} samples/s", flush=True)
+
+
+class Terminal:
+    """A bar with loss terms, retrieval accuracy, speed and time left."""
+
+    def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )
+        self.bar = Bar(*columns, console=Console(stderr=True))
+        self.task = self.bar.add_task(title(experiment), total=total, completed=step, figures="")
+        self.bar.start()
+
+    def step(
+        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
+    ) -> None:
+        told = f"{figures(terms, accuracy)}  {samples_per_second:.0f} samples/s"
+        self.bar.update(self.task, completed=step, figures=told)
+
+    def stop(self) -> None:
+        self.bar.stop()
+
+
+def progress_for(quiet: bool = False) -> Progress:
+    """The kind of progress that fits where the output goes."""
+    if quiet:
+        return Silent()
+    return Terminal() if sys.stderr.isatty() else Lines()
+
+
+def title(experiment: Experiment) -> str:
+    parts = [experiment.name, experiment.method["name"], experiment.variant, f"seed {experiment.seed}"]
+    return " ".join(part for part in parts if part)
+
+
+def figures(terms: dict[str, float], accuracy: dict[str, float]) -> str:
+    """Every term by name, with its in-batch retrieval accuracy in percent."""
+    told = []
+    for name, term in terms.items():
+        right = f" ({100 * accuracy[name]:.0f}%)" if name in accuracy else ""
+        told.append(f"{name} {term:.3f}{right}")
+    return "  ".join(told)

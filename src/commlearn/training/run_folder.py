@@ -1,0 +1,167 @@
+"""The folder of one run: configuration, versions, metrics, checkpoints and log."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+import commlearn
+from commlearn.data.records import Spec
+from commlearn.errors import RunError
+from commlearn.training.checkpoint import last_checkpoint, write_atomically
+from commlearn.training.configuration import Experiment, experiment_from, to_mapping
+
+__all__ = ["RunFolder"]
+
+CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
+
+
+class RunFolder:
+    """Reads and writes the files of one run.
+
+    Metrics hold only what the seed decides; wall-clock figures have a file of their own, so that a
+    resumed run's metrics equal an undisturbed one's.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock: io.IOBase | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / CONFIG).exists()
+
+    def create(self, experiment: Experiment, specs: dict[str, Spec]) -> None:
+        """Make the folder and write down what the run is."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise RunError(f"Cannot make the run folder {self.path}: {problem.strerror}.") from problem
+        self.lock()
+        environment = {
+            "commlearn": commlearn.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "system": platform.platform(),
+            "seed": experiment.seed,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        modalities = {name: [spec.kind, *spec.shape] for name, spec in specs.items()}
+        self.write("environment.json", json.dumps(environment, indent=2) + "\n")
+        self.write("modalities.json", json.dumps(modalities, indent=2) + "\n")
+        self.write(CONFIG, yaml.safe_dump(_plain(to_mapping(experiment)), sort_keys=False, allow_unicode=True))
+
+    def clear(self) -> None:
+        """Remove what a former run left here."""
+        self.lock()
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for path in self.path.glob("*"):
+            if path.is_file() and path.name != "lock":
+                path.unlink()
+
+    def lock(self) -> None:
+        """Refuse a second run in one folder while the first lives; a dead process holds no lock."""
+        if self._lock is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / "lock").open("w")
+        except OSError as problem:
+            raise RunError(f"Cannot write to {self.path}: {problem.strerror}.") from problem
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise RunError(f"Another process is training in {self.path}. Wait for it, or use another --out.") from None
+        self._lock = file
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def experiment(self) -> Experiment:
+        """What was run here."""
+        if not self.exists:
+            raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
+        return experiment_from(yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8")))
+
+    def specs(self) -> dict[str, Spec]:
+        stored = json.loads((self.path / "modalities.json").read_text(encoding="utf-8"))
+        return {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in stored.items()}
+
+    def state(self) -> tuple[dict[str, Any], list[str]]:
+        """The newest whole checkpoint, and warnings about damaged ones."""
+        return last_checkpoint(self.checkpoints)
+
+    def write(self, name: str, text: str) -> None:
+        write_atomically(self.path / name, text.encode())
+
+    def append(self, name: str, entry: dict[str, Any]) -> None:
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def log(self, line: str) -> None:
+        with (self.path / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return list(_json_lines(self.path / METRICS))
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forget what was measured after `step`: a resumed run measures it again."""
+        for name in (METRICS, SPEED):
+            kept = [entry for entry in _json_lines(self.path / name) if entry["step"] <= step]
+            self.write(name, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+    def write_metrics_table(self) -> None:
+        """The same metrics as CSV, one column a value."""
+        rows = [_flat(entry) for entry in self.metrics()]
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write(TABLE, text.getvalue())
+
+
+def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    """Every whole line; a last line that a kill cut off is no line."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
+
+
+def _flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in entry.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, for YAML."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
