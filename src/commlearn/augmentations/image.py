@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
 
 __all__ = ["ImageAugmentation"]
 
@@ -39,7 +40,7 @@ class ImageAugmentation:
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels of a 224-pixel image
     flip: float = 0.5  # probability of a horizontal flip
 
-    def __call__(self, modality: Modality, generator: torch.Generator) -> Modality:
+    def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         images = modality.values  # (batch, channels, height, width), uint8 or float in 0..1
         batch, channels = images.shape[:2]
         draw = torch.rand(batch, 12, generator=generator).to(images.device).unbind(1)
@@ -99,9 +100,10 @@ def _crop_matrix(start: Tensor, extent: Tensor, pixels: int, size: int) -> Tenso
 
 def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
     """Gaussian blur along one axis, (batch, size, size); the identity where sigma is 0."""
-    place = torch.arange(size, device=sigma.device, dtype=sigma.dtype)
-    distance = (place[:, None] - place) ** 2  # (size, size)
-    weights = torch.exp(-distance / (2 * sigma.clamp(min=1e-2)[:, None, None] ** 2))
+    place = torch.arange(size, device=sigma.device)
+    bell = torch.exp(-(place**2) / (2 * sigma.clamp(min=1e-2)[:, None] ** 2))  # (batch, size), by distance
+    distance = (place[:, None] - place).abs().flatten()
+    weights = bell[:, distance].unflatten(1, (size, size))
     return weights / weights.sum(dim=-1, keepdim=True)
 
 

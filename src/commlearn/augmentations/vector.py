@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
 
 __all__ = ["Noise"]
 
@@ -17,6 +18,6 @@ class Noise:
 
     std: float = 0.1  # in units of the values, which are standardised
 
-    def __call__(self, modality: Modality, generator: torch.Generator) -> Modality:
+    def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         noise = torch.randn(modality.values.shape, generator=generator).to(modality.values)
         return modality.with_values(modality.values + self.std * noise)

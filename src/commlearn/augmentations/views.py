@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from commlearn.data.batch import Batch, Modality, View
+from commlearn.data.records import Spec
 
 __all__ = ["Augmentation", "make_batch"]
 
@@ -16,8 +17,8 @@ __all__ = ["Augmentation", "make_batch"]
 class Augmentation(Protocol):
     """Changes every record of one modality at random, each with its own parameters."""
 
-    def __call__(self, modality: Modality, generator: torch.Generator) -> Modality:
-        """An augmented version; every random number comes from `generator`."""
+    def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
+        """An augmented version; every random number comes from `generator` (on the CPU)."""
         ...
 
 
@@ -28,11 +29,12 @@ def make_batch(
     generator: torch.Generator,
     plain: bool,
     augmented: int,
+    specs: Mapping[str, Spec] | None = None,
 ) -> Batch:
     """The batch that a method asked for; nothing that it did not ask for is computed."""
     versions = tuple(
         {
-            name: augmentations[name](modality, generator) if name in augmentations else modality
+            name: augmentations[name](modality, generator, (specs or {}).get(name)) if name in augmentations else modality
             for name, modality in view.items()
         }
         for _ in range(augmented)

@@ -33,7 +33,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }  # fmt: skip
 
 
-# --- shapes: each of area 1.4, in a box of area 4; points are complex numbers x + i y -----------------------
+# --- shapes: each spans its box of [-1, 1] x [-1, 1]; points are complex numbers x + i y -----------------
 
 def _polygon(corners: ArrayLike) -> np.ndarray:
     """Rows (a, b, c) for the corners of a convex polygon, clockwise: inside, every a x + b y < c."""
@@ -54,19 +54,19 @@ def _turns(count: int) -> np.ndarray:
 
 # One arm of a star: its sides run on past the notches and the centre, so that five arms leave no seam.
 _ARM = np.array([-1.05j, 0.45 + 0.1j, -0.45 + 0.1j])
-_DIE = (0, -0.72 - 0.72j, 0.72 - 0.72j, 0.72 + 0.72j, -0.72 + 0.72j)
+_DIE = (0, -0.7 - 0.7j, 0.7 - 0.7j, 0.7 + 0.7j, -0.7 + 0.7j)
 
 PARTS: dict[str, tuple[np.ndarray, ...]] = {  # convex polygons; a shape is their union
-    "triangle": (_polygon([-0.779j, 0.899 + 0.779j, -0.899 + 0.779j]),),
-    "square": (_rectangle(0.592, 0.592),),
-    "plus": (_rectangle(0.95, 0.207), _rectangle(0.207, 0.95)),
-    "circle": (_polygon(0.669 * _turns(36)),),  # 0.2 pixels from round, at 224 pixels
-    "tee": (_rectangle(0.9, 0.222, -0.678j), _rectangle(0.222, 0.9)),
-    "rhombus": (_polygon([-1.03j, 0.68, 1.03j, -0.68]),),
-    "pentagon": (_polygon(-0.767j * _turns(5)),),
+    "triangle": (_polygon([-0.88j, 1 + 0.85j, -1 + 0.85j]),),
+    "square": (_rectangle(0.87, 0.87),),  # a full box would lose more of its turned corners
+    "plus": (_rectangle(1, 0.33), _rectangle(0.33, 1)),
+    "circle": (_polygon(0.97 * _turns(36)),),  # 0.2 pixels from round, at 224 pixels
+    "tee": (_rectangle(1, 0.31, -0.69j), _rectangle(0.31, 1)),
+    "rhombus": (_polygon([-1j, 0.64, 1j, -0.64]),),
+    "pentagon": (_polygon(-1.05j * _turns(5)),),
     "star": tuple(_polygon(turn * _ARM) for turn in _turns(5)),
-    "fivesquare": tuple(_rectangle(0.265, 0.265, centre) for centre in _DIE),
-    "trapezoid": (_polygon([-0.42 - 0.53j, 0.42 - 0.53j, 0.9 + 0.53j, -0.9 + 0.53j]),),
+    "fivesquare": tuple(_rectangle(0.3, 0.3, centre) for centre in _DIE),
+    "trapezoid": (_polygon([-0.45 - 0.6j, 0.45 - 0.6j, 1 + 0.6j, -1 + 0.6j]),),
 }
 SHAPES: tuple[str, ...] = tuple(PARTS)
 REACH = 1.42  # no shape has a point further from the centre of its box

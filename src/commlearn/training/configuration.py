@@ -8,7 +8,7 @@ reading a recipe runs no code.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +108,10 @@ def recipes() -> dict[str, Path]:
 
 
 def read_experiment(
-    recipe: str | Path, overrides: Mapping[str, Any] | None = None, variant: str | None = None
+    recipe: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    method: str | None = None,
 ) -> Experiment:
     """Read a recipe by name or path, choose one of its variants and apply overrides.
 
@@ -116,6 +119,7 @@ def read_experiment(
         recipe: name of a recipe inside the package, or path of a YAML file.
         overrides: dotted key to value, such as {"training.epochs": 20}; they win over the variant's.
         variant: which of the recipe's trainings; its first if not given.
+        method: takes the place of the recipe's method, whose options then do not carry over.
 
     Example:
         >>> read_experiment("trifeature-quick", {"training.epochs": 2}).training.epochs
@@ -133,6 +137,9 @@ def read_experiment(
         settings = (variants[chosen] or {}).get("set") or {}
         for key, value in settings.items():
             set_dotted(mapping, key, value)
+    mapping = _with_named_parts(mapping)
+    if method is not None and mapping.get("method", {}).get("name") != method:
+        mapping["method"] = {"name": method}
     for key, value in (overrides or {}).items():
         set_dotted(mapping, key, value)
     return experiment_from(mapping, problems)
@@ -153,14 +160,6 @@ def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None
 def to_mapping(experiment: Experiment) -> dict[str, Any]:
     """Plain values, as they are written to the run folder and read back."""
     return asdict(experiment)
-
-
-def with_method(experiment: Experiment, name: str) -> Experiment:
-    """The same experiment with another method; options of the former method do not carry over."""
-    if name not in METHODS:
-        raise ConfigurationError(unknown("method", name, METHODS))
-    method = experiment.method if experiment.method["name"] == name else {"name": name}
-    return replace(experiment, method=method)
 
 
 def _locate(recipe: str | Path) -> Path:

@@ -182,7 +182,10 @@ def draw_batch(
     labels = records.labels(rows) if method.views.targets else {}
     targets = {name: values.to(fabric.device) for name, values in labels.items()}
     generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)
-    return make_batch(view, targets, augmentations, generator, method.views.plain, method.views.augmented)
+    needed = method.views
+    return make_batch(
+        view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs
+    )
 
 
 def build_method(experiment: Experiment, specs: Mapping[str, Spec]) -> Method:

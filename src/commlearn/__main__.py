@@ -1,0 +1,7 @@
+"""`python -m commlearn` is the command line."""
+
+import sys
+
+from commlearn.cli import main
+
+sys.exit(main())

@@ -1,0 +1,105 @@
+"""The command line: one thin file per command, heavy imports only where a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from commlearn.errors import CommlearnError, ConfigurationError, nearest, unknown
+
+__all__ = ["main"]
+
+COMMANDS = ("train", "probe", "embed", "compare", "synth", "info")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0, or 2 for what the user can mend, or 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parser = _parser(arguments)
+        options, rest = parser.parse_known_args(arguments)
+        if not hasattr(options, "run"):
+            parser.print_help()
+            return 0
+        if not options.takes_overrides and rest:
+            raise ConfigurationError(_unknown_option(parser, options.command, rest[0]))
+        options.overrides = _overrides(rest, _options_of(parser, options.command))
+        return options.run(options) or 0
+    except CommlearnError as problem:
+        print(f"commlearn: {problem}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print("commlearn: interrupted", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors become ours: one sentence, exit code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ConfigurationError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
+
+
+def _parser(arguments: Sequence[str]) -> _Parser:
+    parser = _Parser(
+        prog="commlearn",
+        description="Learn one representation from several modalities without labels, and what they know together.",
+        epilog="Example: commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    if first is not None and first not in COMMANDS:
+        raise ConfigurationError(unknown("command", first, COMMANDS))
+    for name in COMMANDS:
+        module = importlib.import_module(f"commlearn.cli.{name}")
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=module.EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run, takes_overrides=getattr(module, "TAKES_OVERRIDES", False))
+    return parser
+
+
+def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]:
+    """`--training.epochs 20` and `--training.epochs=20` as {"training.epochs": 20}."""
+    import yaml  # noqa: PLC0415  (only where there is something to read)
+
+    words, overrides = list(rest), {}
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            raise ConfigurationError(f"'{word}' stands alone; settings are given as --section.key value.")
+        key, _, value = word[2:].partition("=")
+        if "=" not in word:
+            if not words:
+                raise ConfigurationError(f"--{key} needs a value.")
+            value = words.pop(0)
+        guess = nearest(f"--{key}", options) if "." not in key else None
+        if guess and key not in {"seed", "data", "method"}:
+            raise ConfigurationError(unknown("option", f"--{key}", options))
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError as problem:
+            raise ConfigurationError(f"--{key} {value} is not a readable value: {problem}") from problem
+    return overrides
+
+
+def _options_of(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    subparsers = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    chosen = subparsers.choices[command]
+    return [option for action in chosen._actions for option in action.option_strings if option.startswith("--")]
+
+
+def _unknown_option(parser: argparse.ArgumentParser, command: str, word: str) -> str:
+    return unknown("option", word.partition("=")[0], _options_of(parser, command))

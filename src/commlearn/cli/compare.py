@@ -1,0 +1,54 @@
+"""`commlearn compare`: several methods and seeds in one table and one chart."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "Train several methods on one recipe with the same budget and compare their probes."
+EXAMPLE = """\
+Trains what is missing, skips what is done; stop it at any time and run it again to go on.
+Any setting of the recipe can be given as --section.key value.
+
+Example:
+  commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 3
+"""
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="name of a recipe (see: commlearn info) or path of a YAML file")
+    parser.add_argument("--methods", default="clip,crossself,comm", help="names with commas")
+    parser.add_argument("--seeds", type=int, default=1, help="how many: 0, 1, ...")
+    parser.add_argument("--out", help="folder; default: runs/compare-RECIPE")
+    parser.add_argument("--jobs", type=int, default=0, help="trainings at a time; default: one a core, one on a GPU")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    from commlearn.cli.output import print_comparison, print_json  # noqa: PLC0415
+    from commlearn.errors import ConfigurationError  # noqa: PLC0415
+    from commlearn.evaluation.chart import comparison_chart  # noqa: PLC0415
+    from commlearn.evaluation.compare import compare  # noqa: PLC0415
+
+    if options.seeds < 1:
+        raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")
+    out = Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
+    table = compare(
+        options.recipe,
+        options.methods.split(","),
+        options.seeds,
+        out,
+        options.overrides,
+        options.jobs,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    comparison_chart(table, out / "table.png")
+    if options.json:
+        print_json(table)
+    else:
+        print_comparison(table)
+        print(f"Table: {out / 'table.json'}   Chart: {out / 'table.png'}")
+    return 1 if any(row["errors"] for row in table["methods"].values()) else 0

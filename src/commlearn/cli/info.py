@@ -1,0 +1,73 @@
+"""`commlearn info`: what there is to choose from, or what a run is."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "Show versions, recipes, methods and encoders, or what a run folder holds."
+EXAMPLE = """\
+Example:
+  commlearn info
+  commlearn info runs/comm
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", nargs="?", metavar="RUN", help="folder of a training")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json  # noqa: PLC0415
+
+    told = _run(options.run_folder) if options.run_folder else _library()
+    if options.json:
+        print_json(told)
+        return 0
+    for key, value in told.items():
+        print(f"{key:12} {', '.join(value) if isinstance(value, list) else value}")
+    return 0
+
+
+def _library() -> dict[str, object]:
+    import platform  # noqa: PLC0415
+
+    import torch  # noqa: PLC0415
+
+    import commlearn  # noqa: PLC0415
+    from commlearn.augmentations import AUGMENTATIONS  # noqa: PLC0415
+    from commlearn.data import READERS  # noqa: PLC0415
+    from commlearn.methods import METHODS  # noqa: PLC0415
+    from commlearn.models.encoders import ENCODERS  # noqa: PLC0415
+    from commlearn.training.configuration import recipes  # noqa: PLC0415
+
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "commlearn": commlearn.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "devices": devices or [f"cpu, {torch.get_num_threads()} threads"],
+        "recipes": list(recipes()),
+        "methods": list(METHODS),
+        "readers": list(READERS),
+        "encoders": list(ENCODERS),
+        "augmentations": [*AUGMENTATIONS, "none"],
+    }
+
+
+def _run(path: str) -> dict[str, object]:
+    from commlearn.training.loop import load_run  # noqa: PLC0415
+
+    loaded = load_run(path)
+    specs = loaded.folder.specs()
+    return {
+        "run": path,
+        "recipe": loaded.experiment.name,
+        "variant": loaded.experiment.variant or "-",
+        "method": loaded.experiment.method["name"],
+        "seed": loaded.experiment.seed,
+        "step": loaded.step,
+        "parameters": sum(p.numel() for p in loaded.method.parameters()),
+        "modalities": [f"{name} ({spec.kind} {'x'.join(map(str, spec.shape))})" for name, spec in specs.items()],
+        "warnings": list(loaded.warnings) or ["none"],
+    }

@@ -1,0 +1,64 @@
+"""How results are printed: tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["print_comparison", "print_json", "print_probes"]
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=_plain))
+
+
+def print_probes(results: dict[str, Any]) -> None:
+    """One line a target."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("target")
+    for column in ("balanced accuracy", "95 % interval", "accuracy", "chance"):
+        table.add_column(column, justify="right")
+    for name, result in results.items():
+        low, high = result.interval
+        table.add_row(
+            name,
+            f"{100 * result.balanced_accuracy:.1f} %",
+            f"{100 * low:.1f} - {100 * high:.1f}",
+            f"{100 * result.accuracy:.1f} %",
+            f"{100 * result.chance:.0f} %",
+        )
+    Console(highlight=False, width=80).print(table)
+
+
+def print_comparison(comparison: dict[str, Any]) -> None:
+    """Methods by scores: mean and standard deviation over seeds, the published figure in brackets."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    for score in comparison["scores"]:
+        table.add_column(score, justify="right")
+        table.add_column("paper", justify="right", style="dim")
+    for method, row in comparison["methods"].items():
+        cells = []
+        for score, cell in row["scores"].items():
+            spread = "" if cell["std"] is None else f" ± {cell['std']:.1f}"
+            cells.append("failed" if cell["mean"] is None else f"{cell['mean']:.1f}{spread}")
+            cells.append(str(row["published"].get(score, "")))
+        table.add_row(method, *cells)
+    console = Console(highlight=False, width=80)
+    console.print(f"[bold]{comparison['recipe']}[/bold]: {comparison['metric']}")
+    for score, targets in comparison["scores"].items():
+        console.print(f"  {score} = {', '.join(targets)}")
+    console.print(table)
+    for method, row in comparison["methods"].items():
+        for job, error in row["errors"].items():
+            console.print(f"{method} failed ({job}): {error}", markup=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,0 +1,68 @@
+"""`commlearn train`: one training into one run folder."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "Train a recipe into a run folder."
+EXAMPLE = """\
+Any setting of the recipe can be given as --section.key value.
+
+Example:
+  commlearn train trifeature-quick --out runs/comm --training.epochs 4 --seed 1
+  commlearn train trifeature-quick --out runs/comm --training.epochs 4 --seed 1 --resume
+"""
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="name of a recipe (see: commlearn info) or path of a YAML file")
+    parser.add_argument("--out", help="run folder; default: runs/RECIPE-METHOD[-VARIANT]-seedN")
+    parser.add_argument("--method", help="replaces the recipe's method")
+    parser.add_argument("--seed", type=int, help="of weights, order and augmentation")
+    parser.add_argument("--variant", help="which of the recipe's trainings; default: its first")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
+    parser.add_argument(
+        "--probe", nargs="?", const="all", metavar="TARGETS", help="probe afterwards: all, or names with commas"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json, print_probes  # noqa: PLC0415
+    from commlearn.training.configuration import read_experiment  # noqa: PLC0415
+    from commlearn.training.loop import read_data, train  # noqa: PLC0415
+    from commlearn.training.progress import Silent, progress_for  # noqa: PLC0415
+
+    overrides = options.overrides
+    if options.seed is not None:
+        overrides["seed"] = options.seed
+    experiment = read_experiment(options.recipe, overrides, options.variant, options.method)
+    parts = [experiment.name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
+    out = options.out or "runs/" + "-".join(part for part in parts if part)
+    others = [name for name in experiment.variants if name != experiment.variant]
+    if others and not (options.quiet or options.json or options.variant):
+        print(f"This is the training '{experiment.variant}'; others of this recipe: --variant {', '.join(others)}.")
+    progress = Silent() if options.json else progress_for(options.quiet)
+    data = read_data(experiment)
+    result = train(
+        experiment, out, data=data, resume=options.resume, overwrite=options.overwrite, progress=progress
+    )
+    probes = None
+    if options.probe:
+        from commlearn.evaluation.probes import probe, to_json  # noqa: PLC0415
+
+        targets = None if options.probe == "all" else options.probe.split(",")
+        probes = probe(result, data, targets)
+        result.folder.write("probes.json", to_json(probes))
+    if options.json:
+        print_json({"run": str(out), "step": result.step, "probes": probes, "warnings": result.warnings})
+        return 0
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+    if probes is not None:
+        print_probes(probes)
+    print(f"Trained to step {result.step}: {out}")
+    return 0

@@ -1,0 +1,77 @@
+"""A kind of modality: all that the library must know to read, learn from and embed it.
+
+One file per kind. A kind says which columns of a table it reads, what it learns from the training
+rows (plain values, saved as JSON with the model), how cells become a `Column` of tensors, and which
+encoder and augmentation serve it unless the user names others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+
+from commlearn.data.records import Column
+
+__all__ = ["Cells", "Kind", "Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a table, named so that the user finds it."""
+
+    message: str  # names the thing, shows the value, says what to do
+    column: str = ""
+    row: int | str | None = None  # position in the table, or the record's id
+    level: Literal["error", "warning"] = "error"  # an error stops, a warning is told
+
+    def __str__(self) -> str:
+        where = " ".join(part for part in (self.column, "" if self.row is None else f"row {self.row}") if part)
+        return f"{where}: {self.message}" if where else self.message
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows of a table, and where it lies: paths in cells are relative to it."""
+
+    frame: pd.DataFrame  # index 0..n-1
+    root: Path = field(default_factory=Path)
+    first_row: int = 0  # position of the first row in the whole table, for messages of streamed chunks
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, rows: Any) -> Cells:
+        return Cells(self.frame.iloc[rows].reset_index(drop=True), self.root)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Base of all kinds; a subclass is a frozen dataclass whose fields are what a schema states."""
+
+    name: ClassVar[str]  # in YAML: `kind: image`
+    encoder: ClassVar[str]  # a name in ENCODERS
+    augmentation: ClassVar[str]  # a name in AUGMENTATIONS
+
+    def columns(self) -> Sequence[str]:
+        """The columns of the table that it reads."""
+        raise NotImplementedError
+
+    def learn(self, cells: Cells) -> dict[str, Any]:
+        """Statistics of the training rows, as plain values that JSON holds (no NaN, no arrays)."""
+        raise NotImplementedError
+
+    def read(self, cells: Cells, state: dict[str, Any]) -> Column:
+        """The cells as a column of tensors, standardised with what was learned.
+
+        A record without the modality (an empty cell, or all of several cells empty) is marked absent.
+        What cannot be read raises one DataError that names every such row (the first ten, and how many).
+        """
+        raise NotImplementedError
+
+    def check(self, cells: Cells) -> list[Problem]:
+        """Everything wrong with the cells, without raising: unreadable, constant, of the wrong type."""
+        raise NotImplementedError
