@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from commlearn.objectives.info_nce import info_nce
@@ -53,7 +52,7 @@ def comm_terms(
             rows = present[subset]
             views = tuple(view[rows] for view in views)
             if len(views[0]) < 2:
-                terms[subset] = torch.zeros_like(first[subset].sum())
+                terms[subset] = 0.0 * first[subset].sum()
                 continue
         one, two, all_one, all_two = views
         terms[subset] = (info_nce(one, all_two, temperature) + info_nce(two, all_one, temperature)) / 2

@@ -1,0 +1,170 @@
+"""Checked tables p(x, y) of one modality (or one subset) and a target, and what can be read off a single one.
+
+Information is a function of the posteriors p(y | x) and their law alone, so rows with the same posterior are
+merged before anything expensive is done, and every result is spread back over the rows it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from commlearn.errors import DataError
+
+Array = NDArray[np.float64]
+
+SUM_TOLERANCE = 1e-6  # how far a table's sum may be from one, and class masses from each other
+LEAST_MASS = 1e-13  # cells below it are left to the bounds instead of the solver
+IMPOSSIBLE = -30.0  # log probability that a cell without mass may have, so that influence stays finite
+_SAME_POSTERIOR = 12  # decimals
+
+
+def checked_table(values: ArrayLike, name: str, least_axes: int) -> Array:
+    """The table as float64 that sums to one, or a DataError that says what is wrong with it."""
+    try:
+        table = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is not an array of numbers ({error}); give joint probabilities.") from error
+    if table.ndim < least_axes:
+        raise DataError(
+            f"{name} has {table.ndim} axes, shape {table.shape}; it needs at least {least_axes}: "
+            "one per modality, and the target last."
+        )
+    if table.size == 0:
+        raise DataError(f"{name} is empty, shape {table.shape}; every axis needs at least one value.")
+    if not np.isfinite(table).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(table))[0])
+        raise DataError(f"{name} is {table[where]} at {where}; probabilities must be finite.")
+    if table.min() < 0:
+        where = tuple(int(i) for i in np.unravel_index(table.argmin(), table.shape))
+        raise DataError(f"{name} is {table[where]:.6g} at {where}; probabilities must not be negative.")
+    total = table.sum()
+    if abs(total - 1.0) > SUM_TOLERANCE:
+        raise DataError(f"{name} sums to {total:.6g}; divide it by its sum so that it sums to 1.")
+    return table / total
+
+
+def checked_marginals(marginals: Sequence[ArrayLike]) -> list[Array]:
+    """Tables p(x_i, y) that share one p(y), or a DataError that names the largest difference."""
+    if len(marginals) == 0:
+        raise DataError("There are no marginals; give one table p(x_i, y) per modality.")
+    tables = [checked_table(table, f"marginal {i}", 2) for i, table in enumerate(marginals)]
+    for i, table in enumerate(tables):
+        if table.ndim != 2:
+            raise DataError(f"marginal {i} has shape {table.shape}; it must be (values of x_{i}, classes).")
+        if table.shape[1] != tables[0].shape[1]:
+            raise DataError(
+                f"marginal {i} has {table.shape[1]} classes, marginal 0 has {tables[0].shape[1]}; "
+                "every marginal needs the same classes in the same order."
+            )
+    targets = np.stack([table.sum(axis=0) for table in tables])
+    difference = np.abs(targets - targets[0])
+    i, label = np.unravel_index(difference.argmax(), difference.shape)
+    if difference[i, label] > SUM_TOLERANCE:
+        raise DataError(
+            f"p(y) differs between the marginals, by at most {difference[i, label]:.3g}: class {label} has "
+            f"{targets[0, label]:.6g} in marginal 0 and {targets[i, label]:.6g} in marginal {i}. Count all of "
+            "them on the same records, or rescale each column to one p(y)."
+        )
+    return _with_common_target(tables, targets.mean(axis=0))
+
+
+def _with_common_target(tables: Sequence[Array], target: Array) -> list[Array]:
+    """Each class column scaled to the target; a class that one table lacks is lost to all."""
+    target = np.where(np.all([table.sum(axis=0) > 0 for table in tables], axis=0), target, 0.0)
+    target = target / target.sum()
+    scaled = []
+    for table in tables:
+        have = table.sum(axis=0)
+        scaled.append(table * np.divide(target, have, out=np.zeros_like(have), where=have > 0))
+    return scaled
+
+
+def entropy(masses: Array) -> float:
+    """-sum p log p, in nats."""
+    some = masses[masses > 0]
+    return float(-(some * np.log(some)).sum())
+
+
+def information(table: Array) -> float:
+    """I(X; Y) of a table p(x, y), in nats, never negative."""
+    return max(0.0, entropy(table.sum(axis=0)) + entropy(table.sum(axis=1)) - entropy(table.ravel()))
+
+
+def log_posterior(table: Array) -> Array:
+    """log p(y | x), for a table in which every row has mass; -inf where a cell has none."""
+    with np.errstate(divide="ignore"):
+        return np.log(table / table.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """The tables a solver sees: rows with equal posteriors merged, dust below LEAST_MASS left out.
+
+    Attributes:
+        tables: p(group, y) per modality, all with one p(y), never above what was merged.
+        groups: per modality, the group of every original row; -1 for a row without mass.
+        labels: the classes kept.
+    """
+
+    tables: list[Array]
+    groups: list[NDArray[np.intp]]
+    labels: NDArray[np.intp]
+
+
+def reduce_marginals(tables: Sequence[Array]) -> Reduced:
+    """Merge rows with equal posteriors and drop dust, so that a solver meets only what matters."""
+    merged, groups = zip(*(_merge_rows(table) for table in tables), strict=True)
+    kept = [np.where(table > LEAST_MASS, table, 0.0) for table in merged]
+    labels = np.flatnonzero(np.all([table.sum(axis=0) > 0 for table in kept], axis=0))
+    kept = [table[:, labels] for table in kept]
+    target = np.min([table.sum(axis=0) for table in kept], axis=0)
+    shrunk, found = [], []
+    for table, group in zip(kept, groups, strict=True):
+        rows = np.flatnonzero(table.sum(axis=1) > 0)
+        number = np.full(len(table) + 1, -1)  # the last entry serves rows without mass, whose group is -1
+        number[rows] = np.arange(len(rows))
+        found.append(number[group])
+        shrunk.append(table[rows] * (target / table.sum(axis=0)))
+    return Reduced(shrunk, found, labels)
+
+
+def _merge_rows(table: Array) -> tuple[Array, NDArray[np.intp]]:
+    mass = table.sum(axis=1)
+    occurs = np.flatnonzero(mass > 0)
+    posterior = np.round(table[occurs] / mass[occurs, None], _SAME_POSTERIOR)
+    _, member = np.unique(posterior, axis=0, return_inverse=True)
+    member = member.reshape(-1)
+    merged = np.zeros((member.max() + 1, table.shape[1]))
+    np.add.at(merged, member, table[occurs])
+    group = np.full(len(table), -1)
+    group[occurs] = member
+    return merged, group
+
+
+def spread_influence(reduced: Reduced, influence: Sequence[Array], classes: int) -> tuple[list[Array], float]:
+    """Influence functions of the original tables from those of the reduced ones.
+
+    Cells without mass, left out of the program, get so low a value that a class costs at most
+    exp(IMPOSSIBLE) in any joint cell, whatever the other modalities say.
+
+    Returns:
+        Finite a_i(x_i, y) per modality, and by how much log sum_y exp(sum_i a_i) may have risen.
+    """
+    lowest = _impossible_values(influence)
+    found = []
+    for part, low, table, group in zip(influence, lowest, reduced.tables, reduced.groups, strict=True):
+        filled = np.where(np.isfinite(part), part, low)
+        whole = np.full((len(filled), classes), IMPOSSIBLE / len(influence))
+        whole[:, reduced.labels] = filled
+        usual = int(table.sum(axis=1).argmax())  # a row that never occurs may say what another one says
+        found.append(whole[np.where(group < 0, usual, group)])
+    return found, float(np.log1p(classes * np.exp(IMPOSSIBLE)))
+
+
+def _impossible_values(influence: Sequence[Array]) -> list[Array]:
+    top = np.stack([part.max(axis=0) for part in influence])
+    return [np.minimum(IMPOSSIBLE - (top.sum(axis=0) - own), own) for own in top]

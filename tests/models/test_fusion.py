@@ -1,0 +1,89 @@
+"""The fusion's savings are exact: equal to the plain computation of all rows of all layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from commlearn.models.fusion import Fusion, prepend
+from commlearn.models.tokens import Tokens
+
+NAMES = ("image", "text", "table")
+SUBSETS = [("image",), ("text",), ("table",), ("image", "table"), NAMES]
+
+
+def plain(fusion: Fusion, tokens: dict[str, Tokens], subset: tuple[str, ...]) -> torch.Tensor:
+    """Every layer in full, [CLS] row of the result."""
+    sequence = prepend(fusion.cls, [tokens[name] for name in subset])
+    for layer in fusion.layers:
+        sequence = Tokens(layer(sequence), sequence.padding)
+    return fusion.norm(sequence.values)[:, 0]
+
+
+def tokens_of(generator, padded: bool, dtype=torch.float64) -> dict[str, Tokens]:
+    tokens = {}
+    for name, length in zip(NAMES, (4, 7, 1), strict=True):
+        values = torch.randn(5, length, 16, generator=generator, dtype=dtype, requires_grad=True)
+        padding = torch.rand(5, length, generator=generator) < 0.4 if padded else None
+        tokens[name] = Tokens(values, padding)
+    return tokens
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("padded", [False, True])
+def test_equal_to_the_plain_computation_in_value_and_gradient(layers, padded, generator):
+    fusion = Fusion(16, layers, heads=4).double()
+    tokens = tokens_of(generator, padded)
+    weights = torch.randn(16, generator=generator, dtype=torch.float64)
+    fast = fusion(tokens, SUBSETS)
+    slow = {subset: plain(fusion, tokens, subset) for subset in SUBSETS}
+    for subset in SUBSETS:
+        torch.testing.assert_close(fast[subset], slow[subset], atol=1e-10, rtol=1e-8)
+    leaves = [*(part.values for part in tokens.values()), *fusion.parameters()]
+    fast_gradients = torch.autograd.grad(sum((z @ weights).square().sum() for z in fast.values()), leaves)
+    slow_gradients = torch.autograd.grad(sum((z @ weights).square().sum() for z in slow.values()), leaves)
+    for one, other in zip(fast_gradients, slow_gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-7)
+
+
+def test_equal_to_the_plain_computation_in_single_precision(generator):
+    fusion, tokens = Fusion(512, heads=8), {}
+    for name, length in zip(NAMES, (36, 36, 50), strict=True):
+        tokens[name] = Tokens(torch.randn(8, length, 512, generator=generator))
+    for subset, embedding in fusion(tokens, SUBSETS).items():
+        torch.testing.assert_close(embedding, plain(fusion, tokens, subset), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_padding_is_never_attended(layers, generator):
+    fusion, tokens = Fusion(16, layers, heads=4).double(), tokens_of(generator, padded=True)
+    before = fusion(tokens, SUBSETS)
+    changed = {
+        name: Tokens(torch.where(part.padding[..., None], part.values + 100, part.values), part.padding)
+        for name, part in tokens.items()
+    }
+    for subset, embedding in fusion(changed, SUBSETS).items():
+        torch.testing.assert_close(embedding, before[subset])
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_modality_that_is_all_padding_is_as_if_it_were_not_in_the_subset(layers, generator):
+    fusion, tokens = Fusion(16, layers, heads=4).double(), tokens_of(generator, padded=False)
+    nothing = torch.ones(5, 7, dtype=torch.bool)
+    tokens["text"] = Tokens(tokens["text"].values, nothing)
+    embedding = fusion(tokens, SUBSETS)
+    torch.testing.assert_close(embedding[NAMES], embedding[("image", "table")])
+    assert embedding[("text",)].isfinite().all()
+
+
+def test_large_scores_do_not_overflow(generator):
+    fusion = Fusion(16, heads=4)
+    with torch.no_grad():
+        fusion.layers[0].query.weight.mul_(1e4)
+    tokens = tokens_of(generator, padded=True, dtype=torch.float32)
+    assert all(z.isfinite().all() for z in fusion(tokens, SUBSETS).values())
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="6 heads, width 16"):
+        Fusion(16, heads=6)

@@ -1,0 +1,131 @@
+"""Losses against loops written from the paper, in float64, gradients too."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commlearn.objectives import clip_loss, comm_terms, info_nce, retrieval_accuracy
+
+
+def slow_info_nce(first, second, temperature):
+    """For every row of both views: its own other view against all 2N-1 rows that are not itself."""
+    rows = [row / row.norm() for row in [*first, *second]]
+    count = len(first)
+    total = 0.0
+    for i in range(2 * count):
+        positive = (i + count) % (2 * count)
+        others = sum(torch.exp(rows[i] @ rows[k] / temperature) for k in range(2 * count) if k != i)
+        total = total - torch.log(torch.exp(rows[i] @ rows[positive] / temperature) / others)
+    return total / (2 * count)
+
+
+def slow_clip(first, second, scale):
+    total, count = 0.0, len(first)
+    for one, other in ((first, second), (second, first)):
+        for i in range(count):
+            cosines = [one[i] @ other[k] / one[i].norm() / other[k].norm() for k in range(count)]
+            total = total - torch.log(torch.exp(scale * cosines[i]) / sum(torch.exp(scale * c) for c in cosines))
+    return total / (2 * count)
+
+
+def pair(count, dim, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, dim, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "ab"]
+
+
+def gradients(loss, tensors):
+    return torch.autograd.grad(loss, tensors)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    count=st.integers(2, 6), dim=st.integers(1, 5), seed=st.integers(0, 999), temperature=st.floats(0.05, 2.0)
+)
+def test_info_nce_equals_the_loop(count, dim, seed, temperature):
+    views = pair(count, dim, seed)
+    fast, slow = info_nce(*views, temperature), slow_info_nce(*views, temperature)
+    torch.testing.assert_close(fast, slow)
+    for one, other in zip(gradients(fast, views), gradients(slow, views), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+def test_info_nce_of_indistinguishable_rows_is_the_log_of_the_choices():
+    rows = torch.ones(5, 3, dtype=torch.float64)
+    assert info_nce(rows, rows, 0.1).item() == pytest.approx(math.log(2 * 5 - 1))
+
+
+def test_info_nce_is_symmetric_and_ignores_scale():
+    one, other = pair(6, 4, 0)
+    torch.testing.assert_close(info_nce(one, other), info_nce(other, one))
+    torch.testing.assert_close(info_nce(3 * one, 0.5 * other), info_nce(one, other))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_samples_are_refused(count):
+    with pytest.raises(ValueError, match=f"at least 2 samples, got {count}"):
+        info_nce(torch.ones(count, 3), torch.ones(count, 3))
+
+
+def test_views_of_different_shape_are_refused():
+    with pytest.raises(ValueError, match=r"\(4, 3\) and \(5, 3\)"):
+        info_nce(torch.ones(4, 3), torch.ones(5, 3))
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
+def test_comm_terms_equal_the_loop(names):
+    subsets = [*((name,) for name in names), names]
+    first = {subset: pair(5, 3, seed)[0] for seed, subset in enumerate(subsets)}
+    second = {subset: pair(5, 3, seed)[1] for seed, subset in enumerate(subsets)}
+    terms = comm_terms(first, second, full=names, temperature=0.2)
+    assert list(terms) == subsets
+    slow = {
+        subset: (
+            slow_info_nce(first[subset], second[names], 0.2) + slow_info_nce(second[subset], first[names], 0.2)
+        )
+        / 2
+        for subset in subsets
+    }
+    leaves = [*first.values(), *second.values()]
+    for subset in subsets:
+        torch.testing.assert_close(terms[subset], slow[subset])
+    fast_gradients = gradients(torch.stack(list(terms.values())).mean(), leaves)
+    slow_gradients = gradients(sum(slow.values()) / len(subsets), leaves)
+    for one, other in zip(fast_gradients, slow_gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+def test_a_term_is_computed_over_the_samples_that_have_its_modalities():
+    names, present = ("a", "b"), torch.tensor([True, False, True, True, False])
+    views = [{subset: pair(5, 3, seed)[view] for seed, subset in enumerate([("a",), names])} for view in (0, 1)]
+    terms = comm_terms(*views, full=names, present={("a",): present})
+    kept = [{subset: rows[present] for subset, rows in view.items()} for view in views]
+    torch.testing.assert_close(terms[("a",)], comm_terms(*kept, full=names)[("a",)])
+    torch.testing.assert_close(terms[names], comm_terms(*views, full=names)[names])
+
+
+def test_a_term_without_two_samples_is_zero_and_has_a_gradient():
+    names, present = ("a", "b"), torch.tensor([True, False, False])
+    views = [{subset: pair(3, 3, seed)[view] for seed, subset in enumerate([("a",), names])} for view in (0, 1)]
+    term = comm_terms(*views, full=names, present={("a",): present})[("a",)]
+    assert term.item() == 0
+    assert gradients(term, views[0][("a",)])[0].abs().sum() == 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(count=st.integers(2, 6), seed=st.integers(0, 999), scale=st.floats(0.5, 50))
+def test_clip_equals_the_loop(count, seed, scale):
+    views = pair(count, 4, seed)
+    fast, slow = clip_loss(*views, scale), slow_clip(*views, scale)
+    torch.testing.assert_close(fast, slow)
+    for one, other in zip(gradients(fast, views), gradients(slow, views), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+def test_retrieval_accuracy_counts_own_samples():
+    first = torch.eye(4)
+    assert retrieval_accuracy(first, first[[0, 1, 3, 2]]).item() == 0.5
