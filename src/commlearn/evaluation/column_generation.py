@@ -9,7 +9,7 @@ sum_y exp(sum_i a_i(x_i, y)) is a product of two matrices. Everything in here is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,20 @@ from numpy.typing import NDArray
 from commlearn.evaluation.union_solver import Array, CellSolution, solve_on_cells
 
 _CHUNK = 4_000_000  # cells priced at a time
+_FLOOR = -60.0  # stands for -inf where differences are taken
 _CANDIDATES = 20_000  # violated cells looked at in one pricing
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The worst cells: the largest log sum_y exp(sum_i a_i) over all cells, and cells above zero with theirs."""
+
+    excess: float
+    cells: NDArray[np.intp]
+    excesses: Array
+
+
+Pricing = Callable[[Sequence[Array], NDArray[np.intp]], Prices]
 
 
 def all_cells(sizes: Sequence[int]) -> NDArray[np.intp]:
@@ -34,23 +47,28 @@ def possible_cells(tables: Sequence[Array], cells: NDArray[np.intp]) -> NDArray[
     return cells[possible.any(axis=1)]
 
 
-def solve_by_columns(tables: Sequence[Array], tolerance: float, rounds: int = 60) -> CellSolution:
-    """Solve the program on a growing list of cells until the certificate over *all* cells is below ``tolerance``.
+def solve_by_columns(
+    tables: Sequence[Array], tolerance: float, pricing: Pricing | None = None, rounds: int = 60
+) -> CellSolution:
+    """Solve the program on a growing list of cells until the certificate is below ``tolerance``.
 
     Args:
         tables: p(x_i, y) per modality, with one p(y); every row and class has some mass.
         tolerance: the wanted gap, in nats.
+        pricing: finds violated cells; by default ``price``, which sees all of them.
         rounds: the most prices asked for.
 
     Returns:
-        A solution whose influence functions are feasible on every joint cell, listed or not.
+        A solution whose coupling is valid, and whose influence functions are feasible on every cell that the
+        pricing saw: on every joint cell with ``price``.
     """
+    pricing = pricing or price
     cells = _unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]))
     best: CellSolution | None = None
     aim = max(tolerance / 3, 1e-2)
     for _ in range(rounds):
         listed = solve_on_cells(tables, cells, aim)
-        priced = price(listed.influence, most=_CANDIDATES)
+        priced = pricing(listed.influence, cells)
         found = _made_feasible(listed, priced.excess)
         best = found if best is None else _better(best, found)
         if best.gap <= tolerance:
@@ -101,17 +119,8 @@ def _aligned_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
     return possible_cells(tables, np.concatenate(found))
 
 
-@dataclass(frozen=True)
-class Prices:
-    """The worst cells: the largest log sum_y exp(sum_i a_i) over all cells, and cells above zero with theirs."""
-
-    excess: float
-    cells: NDArray[np.intp]
-    excesses: Array
-
-
-def price(influence: Sequence[Array], most: int) -> Prices:
-    """Find the largest constraint over every joint cell, and up to about ``most`` violated cells."""
+def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CANDIDATES) -> Prices:
+    """Find the largest constraint over every joint cell, and up to ``most`` violated cells, the worst first."""
     half = _split_point([len(part) for part in influence])
     left, right = influence[:half], influence[half:]
     shift = _balance(left, right)
@@ -132,6 +141,28 @@ def price(influence: Sequence[Array], most: int) -> Prices:
     order = np.argsort(-value, kind="stable")[:most]
     cells = np.stack(np.unravel_index(key[order], [len(part) for part in influence]), axis=1)
     return Prices(float(np.log(worst)), cells, np.log(value[order]))
+
+
+def price_nearby(influence: Sequence[Array], cells: NDArray[np.intp], sweeps: int = 2) -> Prices:
+    """Find violated cells by exchanging one modality's row at a time, starting from the listed cells."""
+    influence = [np.maximum(part, _FLOOR) for part in influence]
+    cells = cells.copy()
+    score = _score(influence, cells)
+    for _ in range(sweeps):
+        for i, part in enumerate(influence):
+            others = score - part[cells[:, i]]
+            cells[:, i] = (np.exp(others) @ np.exp(part).T).argmax(axis=1)
+            score = others + part[cells[:, i]]
+    cells = _unique(cells)
+    score = _score(influence, cells)
+    excess = np.log(np.exp(score).sum(axis=1))
+    order = np.argsort(-excess, kind="stable")
+    order = order[excess[order] > 1e-12]
+    return Prices(float(excess.max()), cells[order], excess[order])
+
+
+def _score(influence: Sequence[Array], cells: NDArray[np.intp]) -> Array:
+    return np.sum([part[rows] for part, rows in zip(influence, cells.T, strict=True)], axis=0)
 
 
 def _split_point(sizes: Sequence[int]) -> int:

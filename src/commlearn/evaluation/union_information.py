@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from commlearn.errors import DataError
 from commlearn.evaluation.binary_union import solve_two_classes
-from commlearn.evaluation.column_generation import all_cells, possible_cells, solve_by_columns
+from commlearn.evaluation.column_generation import all_cells, possible_cells, price_nearby, solve_by_columns
 from commlearn.evaluation.marginals import (
     Array,
     checked_marginals,
@@ -22,7 +22,7 @@ from commlearn.evaluation.marginals import (
 )
 from commlearn.evaluation.union_solver import CellSolution, solve_on_cells
 
-_DIRECT = 3_000_000  # cells times squared classes up to which all joint cells are listed
+_DIRECT = 1_000_000  # cells times squared classes up to which all joint cells are listed
 _PRICED = 100_000_000  # joint cells up to which all of them are priced
 _COORDINATES = 8_000  # influence values up to which the normal equations are factored
 
@@ -56,9 +56,9 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
 
     Two classes are solved exactly (concave envelope of ROC curves), more by an interior-point method, on all
     joint cells or, if they are many, on a growing list of them. Both bounds are rigorous however the solver ends.
-    Beyond 1e8 joint cells of distinct posteriors (eight modalities of ten cells, say) the bounds are apart: the
-    lower one is then the union of the most informative modalities that fit, the upper one comes from the
-    coupling that takes the modalities in turn.
+    Beyond 1e8 joint cells of distinct posteriors (seven modalities of twenty cells, say) the bounds are apart:
+    the lower one is then the union of the most informative modalities that fit, the upper one belongs to the best
+    coupling that a local search finds.
 
     Args:
         marginals: p(x_i, y) per modality, (values of x_i, classes); p(y) must agree among them.
@@ -113,9 +113,9 @@ def _solve_telling(tables: Sequence[Array], tolerance: float) -> CellSolution:
     _check_size(sizes, tables[0].shape[1])
     if np.prod(sizes, dtype=float) * tables[0].shape[1] ** 2 <= _DIRECT:
         return solve_on_cells(tables, possible_cells(tables, all_cells(sizes)), tolerance)
-    if np.prod(sizes, dtype=float) <= _PRICED:
+    if len(sizes) == 2 or np.prod(sizes, dtype=float) <= _PRICED:
         return solve_by_columns(tables, tolerance)
-    return _solve_in_turn(tables, tolerance)
+    return _solve_unpriced(tables, tolerance)
 
 
 def _single(tables: Sequence[Array], i: int) -> CellSolution:
@@ -140,27 +140,17 @@ def _check_size(sizes: Sequence[int], classes: int) -> None:
         )
 
 
-def _solve_in_turn(tables: Sequence[Array], tolerance: float) -> CellSolution:
-    """Bounds without looking at all joint cells: rigorous, but apart.
+def _solve_unpriced(tables: Sequence[Array], tolerance: float) -> CellSolution:
+    """Rigorous bounds without looking at all joint cells; apart by what the left-out modalities add.
 
-    The most informative modalities whose joint cells can be priced give the lower bound; their coupling is then
-    one variable, to be coupled with the next modality, and so on, which gives the upper one.
+    The most informative modalities whose joint cells can be priced give the influence functions; a list of cells
+    that grows by local search gives a coupling of all modalities.
     """
     order = np.argsort([-information(table) for table in tables], kind="stable")
-    fits = np.cumprod([float(len(tables[i])) for i in order]) <= _PRICED
-    head, tail = order[fits], order[~fits]
-    first = _solve_telling([tables[i] for i in head], tolerance)
+    head = order[np.cumprod([float(len(tables[i])) for i in order]) <= _PRICED]
+    certain = _solve_telling([tables[i] for i in head], tolerance)
     influence = [np.zeros_like(table) for table in tables]
-    for i, part in zip(head, first.influence, strict=True):
+    for i, part in zip(head, certain.influence, strict=True):
         influence[i] = part
-    found = first
-    for i in tail:
-        found = _solve_telling([_completed(found.coupling, tables[i].sum(axis=0)), tables[i]], tolerance)
-    return CellSolution(influence, found.coupling, found.entropy, first.value)
-
-
-def _completed(coupling: Array, target: Array) -> Array:
-    """The coupling's cells with mass as rows, and one row a class for the mass that it lacks."""
-    rows = coupling[coupling.sum(axis=1) > 1e-12]
-    missing = np.maximum(target - rows.sum(axis=0), 0.0)
-    return np.concatenate([rows, np.diag(missing)[missing > 0]])
+    searched = solve_by_columns(tables, tolerance, pricing=price_nearby)
+    return CellSolution(influence, searched.coupling, searched.entropy, certain.value)

@@ -13,6 +13,9 @@ from commlearn.errors import ConfigurationError, Problems, unknown
 __all__ = ["check_part", "fill", "set_dotted"]
 
 
+_INVALID = object()  # stands for a value whose problem was told; its field keeps the default
+
+
 class _Wrong(Exception):
     """A value that does not fit its type; the message says what would."""
 
@@ -29,7 +32,9 @@ def fill(cls: type, mapping: Any, where: str, problems: Problems) -> Any:
         if key not in names:
             problems.add(unknown("key", _join(where, key), [_join(where, name) for name in names]))
             continue
-        values[key] = _value(hints[key], value, _join(where, key), problems)
+        converted = _value(hints[key], value, _join(where, key), problems)
+        if converted is not _INVALID:
+            values[key] = converted
     required = [
         entry.name
         for entry in dataclasses.fields(cls)
@@ -38,7 +43,7 @@ def fill(cls: type, mapping: Any, where: str, problems: Problems) -> Any:
     missing = [name for name in required if name not in mapping]
     for name in missing:
         problems.add(f"{_join(where, name)} is missing.")
-    return None if missing else cls(**values)
+    return None if set(required) - set(values) else cls(**values)
 
 
 def check_part(
@@ -95,18 +100,20 @@ def set_dotted(mapping: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return value if isinstance(value, hint) else fill(hint, value or {}, where, problems)
+        filled = fill(hint, {} if value is None else value, where, problems)
+        return _INVALID if filled is None else filled
     if get_origin(hint) is dict:
         if not isinstance(value, Mapping):
             problems.add(f"{where} should be named settings, got {value!r}.")
-            return {}
+            return _INVALID
         inner = get_args(hint)[1]
-        return {key: _value(inner, entry, _join(where, key), problems) for key, entry in value.items()}
+        entries = {key: _value(inner, entry, _join(where, key), problems) for key, entry in value.items()}
+        return {key: entry for key, entry in entries.items() if entry is not _INVALID}
     try:
         return _convert(hint, value)
     except _Wrong as wrong:
         problems.add(f"{where} is {value!r}; give {wrong}.")
-        return value
+        return _INVALID
 
 
 def _convert(hint: Any, value: Any) -> Any:

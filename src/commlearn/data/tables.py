@@ -1,0 +1,138 @@
+"""Tables from anywhere: pandas, Parquet, CSV, JSON lines, arrays; read whole, or chunk by chunk.
+
+Reading in chunks gives the rows and types that reading whole gives: the type of a column of a text
+file is decided over the whole file, so that a chunk of whole numbers does not turn a code `01` into 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from commlearn.data.table_files import CHUNK, READERS, chosen_columns, one_name_each
+from commlearn.errors import DataError, nearest
+
+__all__ = ["Source", "Table", "iterate_table", "read_table"]
+
+Source: TypeAlias = pd.DataFrame | Mapping[str, Any] | str | Path
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, and where they lie: paths in cells are relative to `root`."""
+
+    frame: pd.DataFrame  # index 0..n-1, columns named by text
+    root: Path = field(default_factory=Path)
+    first_row: int = 0  # of a chunk, in the whole table
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+def read_table(source: Source, columns: Sequence[str] | None = None) -> Table:
+    """Read a table whole.
+
+    Args:
+        source: a DataFrame, a dict of arrays, or the path of a Parquet file (or of a folder of them),
+            a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all text as UTF-8.
+        columns: read these only; columns that the table lacks are left for the schema to tell.
+
+    Example:
+        >>> read_table({"a": [1, 2], "v": np.zeros((2, 3))}).frame.columns.tolist()
+        ['a', 'v']
+    """
+    chunks = list(iterate_table(source, rows=0, columns=columns))
+    return chunks[0]
+
+
+def iterate_table(source: Source, rows: int = CHUNK, columns: Sequence[str] | None = None) -> Iterator[Table]:
+    """The table in chunks of at most `rows` rows; memory stays that of one chunk for files.
+
+    Args:
+        source: what `read_table` takes.
+        rows: of a chunk; 0 gives the whole table as one.
+        columns: read these only; columns that the table lacks are left for the schema to tell.
+    """
+    if isinstance(source, pd.DataFrame | Mapping):
+        root, chunks = Path(), _slices(_in_memory(source), rows, columns)
+    else:
+        path = _existing(Path(source))
+        root = path if path.is_dir() else path.parent
+        chunks = READERS[_suffix(path)](path, rows, columns)
+    first = 0
+    for frame in chunks:
+        if len(frame):
+            yield Table(frame.reset_index(drop=True), root, first)
+            first += len(frame)
+    if first == 0:
+        what = "The table" if isinstance(source, pd.DataFrame | Mapping) else str(source)
+        raise DataError(f"{what} has no rows. Give a table with at least one record.")
+
+
+def _in_memory(source: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        frame = source.rename(columns=str)
+        one_name_each(list(frame.columns), "The table")
+        return frame
+    arrays = {str(name): _series(values) for name, values in source.items()}
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(f"The arrays of a table need one length; got {told}.")
+    return pd.DataFrame(arrays)
+
+
+def _series(values: Any) -> pd.Series:
+    """One column; a 2-D array becomes vectors that share its memory, a higher one a column of arrays."""
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    if hasattr(values, "shape"):
+        values = np.asarray(values)
+    if getattr(values, "ndim", 1) == 2 and values.dtype.kind in "iuf" and values.dtype.itemsize > 1:
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([vectors])))
+    if getattr(values, "ndim", 1) > 1 or _holds_arrays(values):
+        column = np.empty(len(values), dtype=object)
+        for row, value in enumerate(values):
+            column[row] = value
+        return pd.Series(column)
+    return pd.Series(values)
+
+
+def _holds_arrays(values: Any) -> bool:
+    return isinstance(values, list | tuple) and any(isinstance(value, np.ndarray | list) for value in values)
+
+
+def _slices(frame: pd.DataFrame, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+    if columns is not None:
+        frame = frame[chosen_columns(list(frame.columns), columns, "The table")]
+    for start in range(0, len(frame), rows or max(len(frame), 1)):
+        yield frame.iloc[start : start + (rows or len(frame))]
+
+
+def _existing(path: Path) -> Path:
+    if path.exists():
+        return path
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    guess = nearest(path.name, siblings)
+    hint = f" Did you mean {path.with_name(guess)}?" if guess else " Check the path."
+    raise DataError(f"There is no table {path}.{hint}")
+
+
+def _suffix(path: Path) -> str:
+    if path.is_dir():
+        return ".parquet"
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if suffix.lower() not in READERS:
+        raise DataError(
+            f"{path}: the ending '{path.suffix}' says nothing that can be read. Give a file that ends in "
+            f"{', '.join(READERS)}, or a folder of Parquet files."
+        )
+    return suffix.lower()

@@ -1,0 +1,260 @@
+"""Training: what a run leaves behind, that it goes on as if never stopped, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from commlearn.data.records import Dataset, Records, VectorColumn
+from commlearn.errors import CheckpointError, RunError, TrainingError
+from commlearn.methods import METHODS
+from commlearn.methods.comm import CoMM
+from commlearn.seeds import numpy_generator
+from commlearn.training.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
+from commlearn.training.configuration import experiment_from
+from commlearn.training.loop import load_run, train
+from commlearn.training.optimization import adamw, learning_rate_factor
+from commlearn.training.run_folder import RunFolder
+
+STEPS = 12  # 3 epochs of 4 batches
+
+
+def data(rows: int = 32) -> Dataset:
+    values = numpy_generator(0, "test").normal(size=(2, rows, 5)).astype("float32")
+    records = Records({"left": VectorColumn(values[0]), "right": VectorColumn(values[1])})
+    return Dataset(records, records)
+
+
+def experiment(method: str = "comm", **training):
+    settings = {"epochs": 3, "batch_size": 8, "log_every": 2, "checkpoint_every": 5, "schedule": "cosine"}
+    return experiment_from(
+        {
+            "name": "small",
+            "data": {"name": "trifeature"},
+            "method": method,
+            "model": {"width": 16},
+            "training": {**settings, "warmup_epochs": 0.5, **training},
+        }
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return RunFolder(folder).state()[0]["method"]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+
+
+def test_a_run_leaves_its_configuration_versions_metrics_and_checkpoints(tmp_path):
+    run = train(experiment(), tmp_path / "run", data())
+    assert run.step == STEPS
+    folder = tmp_path / "run"
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "metrics.csv", "log.txt"):
+        assert (folder / name).stat().st_size > 0
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
+    assert set(entries[0]["terms"]) == {"left", "right", "left+right"} == set(entries[0]["accuracy"])
+    assert (folder / "metrics.csv").read_text().splitlines()[0].startswith("step,epoch,learning_rate,terms.left")
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_weights_and_another_others(method, tmp_path):
+    for name in ("one", "two"):
+        train(experiment(method), tmp_path / name, data())
+    assert_same(tmp_path / "one", tmp_path / "two")
+    other = experiment_from({**_mapping(experiment(method)), "seed": 1})
+    train(other, tmp_path / "other", data())
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "other")
+    assert any(not torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 7, 11])
+def test_a_resumed_run_ends_as_one_never_stopped(stop_at, tmp_path, monkeypatch):
+    train(experiment(), tmp_path / "whole", data())
+    _interrupt_after(monkeypatch, stop_at)
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment(), tmp_path / "stopped", data())
+    monkeypatch.undo()
+    assert RunFolder(tmp_path / "stopped").state()[0]["step"] == stop_at
+    train(experiment(), tmp_path / "stopped", data(), resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    train(experiment(), tmp_path / "run", data())
+    before = weights(tmp_path / "run")
+    assert train(experiment(), tmp_path / "run", data(), resume=True).step == STEPS
+    assert all(torch.equal(before[key], value) for key, value in weights(tmp_path / "run").items())
+
+
+def test_a_loaded_run_embeds_as_the_trained_one(tmp_path):
+    run = train(experiment(), tmp_path / "run", data())
+    view = data().test.view(slice(0, 4))
+    assert torch.equal(load_run(tmp_path / "run").method.embed(view), run.method.embed(view))
+
+
+def test_a_run_folder_is_not_overwritten_unless_told(tmp_path):
+    train(experiment(), tmp_path / "run", data())
+    with pytest.raises(RunError, match="--resume.*--overwrite.*--out"):
+        train(experiment(), tmp_path / "run", data())
+    train(experiment(epochs=1), tmp_path / "run", data(), overwrite=True)
+    assert RunFolder(tmp_path / "run").state()[0]["step"] == 4
+
+
+def test_resuming_with_other_settings_names_them(tmp_path):
+    train(experiment(), tmp_path / "run", data())
+    with pytest.raises(RunError, match=r"training.learning_rate was 0.0003, now 0.1"):
+        train(experiment(learning_rate=0.1), tmp_path / "run", data(), resume=True)
+
+
+def test_a_second_run_in_one_folder_is_refused_while_the_first_lives(tmp_path):
+    first = RunFolder(tmp_path / "run")
+    first.lock()
+    with pytest.raises(RunError, match="Another process"):
+        train(experiment(), tmp_path / "run", data())
+    first.unlock()
+    train(experiment(epochs=1), tmp_path / "run", data())
+
+
+def test_a_batch_larger_than_the_data_is_named(tmp_path):
+    with pytest.raises(TrainingError, match="batch_size is 64, but there are only 32 training records"):
+        train(experiment(batch_size=64), tmp_path / "run", data())
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_term_and_last_good_checkpoint(tmp_path, monkeypatch):
+    _poison(monkeypatch, step=8)
+    with pytest.raises(TrainingError, match=r"'right' is nan at step 8.*last good checkpoint is of step 5"):
+        train(experiment(), tmp_path / "run", data())
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
+    train(experiment(), tmp_path / "run", data())
+    whole = weights(tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = last.read_bytes()
+    for damage in (content[:1000], content[:-1], content[:500] + b"\0" + content[501:], b""):
+        last.write_bytes(damage)
+        state, warnings = last_checkpoint(last.parent)
+        assert state["step"] == 10
+        assert "last.ckpt" in warnings[0]
+    train(experiment(), tmp_path / "run", data(), resume=True)
+    assert all(torch.equal(whole[key], value) for key, value in weights(tmp_path / "run").items())
+
+
+def test_a_checkpoint_of_another_architecture_is_named(tmp_path):
+    train(experiment(), tmp_path / "run", data())
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("width: 16", "width: 32"))
+    with pytest.raises(CheckpointError, match=r"does not fit the model.*width 32"):
+        load_run(tmp_path / "run")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return (os.system, ("touch harm",))
+
+    path = write_checkpoint(tmp_path, {"step": 1, "method": Harm()})
+    with pytest.raises(Exception, match="(?i)weights.only|unsupported"):
+        read_checkpoint(path)
+    assert not Path("harm").exists()
+
+
+def test_no_space_to_write_is_a_clear_sentence_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    write_checkpoint(tmp_path, {"step": 1})
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device. Free some space"):
+        write_checkpoint(tmp_path, {"step": 2})
+    monkeypatch.undo()
+    assert last_checkpoint(tmp_path)[0] == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_biases_norms_and_vectors_are_not_decayed():
+    method = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Conv2d(1, 2, 3))
+    decayed, free = adamw(method.parameters(), experiment(weight_decay=0.5).training).param_groups
+    assert [p.shape for p in decayed["params"]] == [(4, 3), (2, 1, 3, 3)]
+    assert decayed["weight_decay"] == 0.5
+    assert len(free["params"]) == 4
+    assert free["weight_decay"] == 0
+
+
+def test_the_rate_warms_up_then_falls_to_its_end():
+    training = experiment(
+        epochs=10, learning_rate=1.0, warmup_epochs=2, schedule="cosine", final_learning_rate=0.1
+    ).training
+    rates = [learning_rate_factor(training, epoch) for epoch in (0, 1, 2, 6, 10)]
+    assert rates == pytest.approx([0, 0.5, 1.0, 0.55, 0.1])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_checkpoint_that_continues_to_the_same_weights(number, code, tmp_path):
+    command = [sys.executable, "-m", "commlearn", "train", "trifeature-quick", "--quiet"]
+    command += ["--data.size", "24", "--data.train_pairs", "320", "--training.epochs", "4"]
+    command += ["--training.threads", "1", "--training.log_every", "1", "--augmentations.image.size", "24"]
+    command += ["--training.batch_size", "16"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "stopped")])
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(60) == code
+    step = RunFolder(tmp_path / "stopped").state()[0]["step"]
+    assert 3 <= step < 80
+    assert subprocess.run([*command, "--out", str(tmp_path / "stopped"), "--resume"]).returncode == 0
+    assert subprocess.run([*command, "--out", str(tmp_path / "whole")]).returncode == 0
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+def _interrupt_after(monkeypatch, steps: int) -> None:
+    """Ctrl-C while step number `steps` is computed."""
+    count, original = 0, CoMM.steps
+
+    def counting(self, batch):
+        nonlocal count
+        count += 1
+        if count == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield from original(self, batch)
+
+    monkeypatch.setattr(CoMM, "steps", counting)
+
+
+def _poison(monkeypatch, step: int) -> None:
+    count, original = 0, CoMM.steps
+
+    def poisoned(self, batch):
+        nonlocal count
+        count += 1
+        for made in original(self, batch):
+            if count == step:
+                made.terms["right"] = made.terms["right"] * float("nan")
+            yield made
+
+    monkeypatch.setattr(CoMM, "steps", poisoned)
+
+
+def _mapping(experiment):
+    from commlearn.training.configuration import to_mapping
+
+    return to_mapping(experiment)
