@@ -46,7 +46,9 @@ def test_help_names_every_command_with_an_example():
 
 def test_probe_prints_a_table_and_json(run):
     assert "shared" in commlearn("probe", run).stdout
-    found = json.loads(commlearn("probe", run, "--targets", "shared", "--modalities", "image1", "--json").stdout)
+    found = json.loads(
+        commlearn("probe", run, "--targets", "shared", "--modalities", "image1", "--json").stdout
+    )
     assert list(found) == ["shared"]
     assert 0 <= found["shared"]["balanced_accuracy"] <= 1
 
@@ -109,7 +111,10 @@ def test_a_method_that_fails_is_reported_and_does_not_take_the_others_down(tmp_p
         (["trian"], "Unknown command 'trian', did you mean 'train'?"),
         (["train", "trifeature-quik"], "did you mean 'trifeature-quick'?"),
         (["train", "trifeature", "--training.epochz", "3"], "did you mean 'training.epochs'?"),
-        (["train", "trifeature", "--training.epochs", "some"], "training.epochs is 'some'; give a whole number"),
+        (
+            ["train", "trifeature", "--training.epochs", "some"],
+            "training.epochs is 'some'; give a whole number",
+        ),
         (["train", "trifeature", "--method", "com"], "did you mean 'comm'?"),
         (["train", "trifeature", "--resumee"], "--resumee"),
         (["train", "trifeature", "--training.epochs"], "needs a value"),

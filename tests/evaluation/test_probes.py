@@ -67,7 +67,7 @@ def test_the_interval_covers_the_truth(rows):
         features = (labels[:, None] * 2 - 1) * 0.8 + generator.normal(size=(400, 1))
         low, high = linear_probe(features[:200], labels[:200], features[200:], labels[200:], seed).interval
         covered += low <= 0.788 <= high
-    assert 51 <= covered
+    assert covered >= 51
 
 
 def test_one_class_is_refused(rows):

@@ -25,7 +25,9 @@ def test_clip_is_the_mean_over_pairs_with_a_learned_scale():
     step = next(method.steps(batch))
     assert list(step.terms) == ["image+vector", "image+other", "vector+other"]
     torch.testing.assert_close(step.loss, sum(step.terms.values()) / 3)
-    projected = [method.projectors[n](method.encoders[n](batch.plain[n]).values[:, 0]) for n in ("vector", "other")]
+    projected = [
+        method.projectors[n](method.encoders[n](batch.plain[n]).values[:, 0]) for n in ("vector", "other")
+    ]
     torch.testing.assert_close(step.terms["vector+other"], clip_loss(*projected, scale=1 / 0.07))
 
 

@@ -29,13 +29,17 @@ def slow_clip(first, second, scale):
     for one, other in ((first, second), (second, first)):
         for i in range(count):
             cosines = [one[i] @ other[k] / one[i].norm() / other[k].norm() for k in range(count)]
-            total = total - torch.log(torch.exp(scale * cosines[i]) / sum(torch.exp(scale * c) for c in cosines))
+            total = total - torch.log(
+                torch.exp(scale * cosines[i]) / sum(torch.exp(scale * c) for c in cosines)
+            )
     return total / (2 * count)
 
 
 def pair(count, dim, seed):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(count, dim, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "ab"]
+    return [
+        torch.randn(count, dim, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "ab"
+    ]
 
 
 def gradients(loss, tensors):
@@ -85,7 +89,8 @@ def test_comm_terms_equal_the_loop(names):
     assert list(terms) == subsets
     slow = {
         subset: (
-            slow_info_nce(first[subset], second[names], 0.2) + slow_info_nce(second[subset], first[names], 0.2)
+            slow_info_nce(first[subset], second[names], 0.2)
+            + slow_info_nce(second[subset], first[names], 0.2)
         )
         / 2
         for subset in subsets
@@ -101,7 +106,9 @@ def test_comm_terms_equal_the_loop(names):
 
 def test_a_term_is_computed_over_the_samples_that_have_its_modalities():
     names, present = ("a", "b"), torch.tensor([True, False, True, True, False])
-    views = [{subset: pair(5, 3, seed)[view] for seed, subset in enumerate([("a",), names])} for view in (0, 1)]
+    views = [
+        {subset: pair(5, 3, seed)[view] for seed, subset in enumerate([("a",), names])} for view in (0, 1)
+    ]
     terms = comm_terms(*views, full=names, present={("a",): present})
     kept = [{subset: rows[present] for subset, rows in view.items()} for view in views]
     torch.testing.assert_close(terms[("a",)], comm_terms(*kept, full=names)[("a",)])
@@ -110,7 +117,9 @@ def test_a_term_is_computed_over_the_samples_that_have_its_modalities():
 
 def test_a_term_without_two_samples_is_zero_and_has_a_gradient():
     names, present = ("a", "b"), torch.tensor([True, False, False])
-    views = [{subset: pair(3, 3, seed)[view] for seed, subset in enumerate([("a",), names])} for view in (0, 1)]
+    views = [
+        {subset: pair(3, 3, seed)[view] for seed, subset in enumerate([("a",), names])} for view in (0, 1)
+    ]
     term = comm_terms(*views, full=names, present={("a",): present})[("a",)]
     assert term.item() == 0
     assert gradients(term, views[0][("a",)])[0].abs().sum() == 0

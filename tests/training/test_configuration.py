@@ -89,7 +89,11 @@ def test_unknown_recipes_and_variants_are_named():
 
 
 def test_files_that_are_no_recipe_are_refused(tmp_path):
-    for text, message in [("[1, 2]", "named settings"), ("a: [", "not readable YAML"), ("seed: 1", "data is missing")]:
+    for text, message in [
+        ("[1, 2]", "named settings"),
+        ("a: [", "not readable YAML"),
+        ("seed: 1", "data is missing"),
+    ]:
         path = tmp_path / "mine.yaml"
         path.write_text(text)
         with pytest.raises(ConfigurationError, match=message):
@@ -97,7 +101,9 @@ def test_files_that_are_no_recipe_are_refused(tmp_path):
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers():
-    assert read_experiment("trifeature-quick", {"training.learning_rate": "1e-3"}).training.learning_rate == 1e-3
+    assert (
+        read_experiment("trifeature-quick", {"training.learning_rate": "1e-3"}).training.learning_rate == 1e-3
+    )
 
 
 def test_a_dotted_key_opens_the_short_form_of_a_part():

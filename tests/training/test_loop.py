@@ -65,7 +65,9 @@ def test_a_run_leaves_its_configuration_versions_metrics_and_checkpoints(tmp_pat
     entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [2, 4, 6, 8, 10, 12]
     assert set(entries[0]["terms"]) == {"left", "right", "left+right"} == set(entries[0]["accuracy"])
-    assert (folder / "metrics.csv").read_text().splitlines()[0].startswith("step,epoch,learning_rate,terms.left")
+    assert (
+        (folder / "metrics.csv").read_text().splitlines()[0].startswith("step,epoch,learning_rate,terms.left")
+    )
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 

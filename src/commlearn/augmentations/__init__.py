@@ -6,7 +6,14 @@ from commlearn.augmentations.image import ImageAugmentation
 from commlearn.augmentations.vector import Noise
 from commlearn.augmentations.views import Augmentation, make_batch
 
-__all__ = ["AUGMENTATIONS", "DEFAULT_AUGMENTATION", "Augmentation", "ImageAugmentation", "Noise", "make_batch"]
+__all__ = [
+    "AUGMENTATIONS",
+    "DEFAULT_AUGMENTATION",
+    "Augmentation",
+    "ImageAugmentation",
+    "Noise",
+    "make_batch",
+]
 
 AUGMENTATIONS: dict[str, type] = {"simclr": ImageAugmentation, "noise": Noise}
 

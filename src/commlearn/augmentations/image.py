@@ -42,8 +42,7 @@ class ImageAugmentation:
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         images = modality.values  # (batch, channels, height, width), uint8 or float in 0..1
-        batch, channels = images.shape[:2]
-        draw = torch.rand(batch, 12, generator=generator).to(images.device).unbind(1)
+        draw = torch.rand(len(images), 12, generator=generator).to(images.device).unbind(1)
         rows, columns = self.geometry(images, draw[:6])
         moved = _resample(images, rows, columns)  # (batch, size, size, channels)
         matrix, offset = self.colours(moved, draw[6:])

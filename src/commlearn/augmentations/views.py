@@ -34,7 +34,9 @@ def make_batch(
     """The batch that a method asked for; nothing that it did not ask for is computed."""
     versions = tuple(
         {
-            name: augmentations[name](modality, generator, (specs or {}).get(name)) if name in augmentations else modality
+            name: augmentations[name](modality, generator, (specs or {}).get(name))
+            if name in augmentations
+            else modality
             for name, modality in view.items()
         }
         for _ in range(augmented)

@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(arguments: Sequence[str]) -> _Parser:
     parser = _Parser(
         prog="commlearn",
-        description="Learn one representation from several modalities without labels, and what they know together.",
+        description="Learn one representation from several modalities, and what they know together.",
         epilog="Example: commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1",
         allow_abbrev=False,
     )
@@ -73,7 +73,7 @@ def _parser(arguments: Sequence[str]) -> _Parser:
 
 def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]:
     """`--training.epochs 20` and `--training.epochs=20` as {"training.epochs": 20}."""
-    import yaml  # noqa: PLC0415  (only where there is something to read)
+    import yaml
 
     words, overrides = list(rest), {}
     while words:
@@ -98,7 +98,9 @@ def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]
 def _options_of(parser: argparse.ArgumentParser, command: str) -> list[str]:
     subparsers = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     chosen = subparsers.choices[command]
-    return [option for action in chosen._actions for option in action.option_strings if option.startswith("--")]
+    return [
+        option for action in chosen._actions for option in action.option_strings if option.startswith("--")
+    ]
 
 
 def _unknown_option(parser: argparse.ArgumentParser, command: str, word: str) -> str:

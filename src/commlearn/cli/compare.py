@@ -20,18 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", default="clip,crossself,comm", help="names with commas")
     parser.add_argument("--seeds", type=int, default=1, help="how many: 0, 1, ...")
     parser.add_argument("--out", help="folder; default: runs/compare-RECIPE")
-    parser.add_argument("--jobs", type=int, default=0, help="trainings at a time; default: one a core, one on a GPU")
+    parser.add_argument(
+        "--jobs", type=int, default=0, help="trainings at a time; default: one a core, one on a GPU"
+    )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    import sys  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import sys
+    from pathlib import Path
 
-    from commlearn.cli.output import print_comparison, print_json  # noqa: PLC0415
-    from commlearn.errors import ConfigurationError  # noqa: PLC0415
-    from commlearn.evaluation.chart import comparison_chart  # noqa: PLC0415
-    from commlearn.evaluation.compare import compare  # noqa: PLC0415
+    from commlearn.cli.output import print_comparison, print_json
+    from commlearn.errors import ConfigurationError
+    from commlearn.evaluation.chart import comparison_chart
+    from commlearn.evaluation.compare import compare
 
     if options.seeds < 1:
         raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")

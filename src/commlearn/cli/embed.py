@@ -22,15 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import io  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import io
+    from pathlib import Path
 
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from commlearn.cli.output import print_json  # noqa: PLC0415
-    from commlearn.evaluation.embed import embed  # noqa: PLC0415
-    from commlearn.training.checkpoint import write_atomically  # noqa: PLC0415
-    from commlearn.training.loop import load_run, read_data  # noqa: PLC0415
+    from commlearn.cli.output import print_json
+    from commlearn.evaluation.embed import embed
+    from commlearn.training.build import read_data
+    from commlearn.training.checkpoint import write_atomically
+    from commlearn.training.loop import load_run
 
     loaded = load_run(options.run_folder)
     records = getattr(read_data(loaded.experiment), options.split)
@@ -40,5 +41,7 @@ def run(options: argparse.Namespace) -> int:
     np.savez(content, embedding=embedding, **records.targets)
     write_atomically(Path(options.out), content.getvalue())
     told = {"out": options.out, "records": len(embedding), "dim": embedding.shape[1]}
-    print_json(told) if options.json else print(f"{told['records']} x {told['dim']} embeddings: {options.out}")
+    print_json(told) if options.json else print(
+        f"{told['records']} x {told['dim']} embeddings: {options.out}"
+    )
     return 0

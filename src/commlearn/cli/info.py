@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json  # noqa: PLC0415
+    from commlearn.cli.output import print_json
 
     told = _run(options.run_folder) if options.run_folder else _library()
     if options.json:
@@ -30,16 +30,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _library() -> dict[str, object]:
-    import platform  # noqa: PLC0415
+    import platform
 
-    import torch  # noqa: PLC0415
+    import torch
 
-    import commlearn  # noqa: PLC0415
-    from commlearn.augmentations import AUGMENTATIONS  # noqa: PLC0415
-    from commlearn.data import READERS  # noqa: PLC0415
-    from commlearn.methods import METHODS  # noqa: PLC0415
-    from commlearn.models.encoders import ENCODERS  # noqa: PLC0415
-    from commlearn.training.configuration import recipes  # noqa: PLC0415
+    import commlearn
+    from commlearn.augmentations import AUGMENTATIONS
+    from commlearn.data import READERS
+    from commlearn.methods import METHODS
+    from commlearn.models.encoders import ENCODERS
+    from commlearn.training.configuration import recipes
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
@@ -56,7 +56,7 @@ def _library() -> dict[str, object]:
 
 
 def _run(path: str) -> dict[str, object]:
-    from commlearn.training.loop import load_run  # noqa: PLC0415
+    from commlearn.training.loop import load_run
 
     loaded = load_run(path)
     specs = loaded.folder.specs()
@@ -68,6 +68,8 @@ def _run(path: str) -> dict[str, object]:
         "seed": loaded.experiment.seed,
         "step": loaded.step,
         "parameters": sum(p.numel() for p in loaded.method.parameters()),
-        "modalities": [f"{name} ({spec.kind} {'x'.join(map(str, spec.shape))})" for name, spec in specs.items()],
+        "modalities": [
+            f"{name} ({spec.kind} {'x'.join(map(str, spec.shape))})" for name, spec in specs.items()
+        ],
         "warnings": list(loaded.warnings) or ["none"],
     }

@@ -19,9 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, print_probes  # noqa: PLC0415
-    from commlearn.evaluation.probes import probe, to_json  # noqa: PLC0415
-    from commlearn.training.loop import load_run, read_data  # noqa: PLC0415
+    from commlearn.cli.output import print_json, print_probes
+    from commlearn.evaluation.probes import probe, to_json
+    from commlearn.training.build import read_data
+    from commlearn.training.loop import load_run
 
     loaded = load_run(options.run_folder)
     targets = options.targets.split(",") if options.targets else None

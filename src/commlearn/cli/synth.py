@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 HELP = "Make data with known shared, unique and synergistic information."
 EXAMPLE = """\
@@ -22,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json  # noqa: PLC0415
-    from commlearn.errors import ConfigurationError  # noqa: PLC0415
+    from commlearn.cli.output import print_json
+    from commlearn.errors import ConfigurationError
 
     if not (options.gallery or options.out):
         raise ConfigurationError("Nothing to write: give --gallery FILE.png, --out FILE.npz or both.")
@@ -37,13 +38,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _gallery(options: argparse.Namespace) -> str:
-    import io  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import io
+    from pathlib import Path
 
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
-    from commlearn.data.trifeature_render import gallery  # noqa: PLC0415
-    from commlearn.training.checkpoint import write_atomically  # noqa: PLC0415
+    from commlearn.data.trifeature_render import gallery
+    from commlearn.training.checkpoint import write_atomically
 
     content = io.BytesIO()
     Image.fromarray(gallery(min(options.size, 128), options.seed)).save(content, "PNG")
@@ -52,19 +53,20 @@ def _gallery(options: argparse.Namespace) -> str:
 
 
 def _records(options: argparse.Namespace) -> str:
-    import io  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
+    import io
+    from pathlib import Path
 
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from commlearn.data.trifeature import Trifeature  # noqa: PLC0415
-    from commlearn.training.checkpoint import write_atomically  # noqa: PLC0415
+    from commlearn.data.trifeature import Trifeature
+    from commlearn.training.checkpoint import write_atomically
 
     data = Trifeature(size=options.size, seed=options.seed).read()
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, records in (("train", data.fit), ("test", data.test)):
-        arrays[f"{split}_images"] = records.columns["image1"].images
-        arrays[f"{split}_pairs"] = np.stack([column.index for column in records.columns.values()], axis=1)
+        pictures: list[Any] = list(records.columns.values())
+        arrays[f"{split}_images"] = pictures[0].images
+        arrays[f"{split}_pairs"] = np.stack([column.index for column in pictures], axis=1)
         arrays |= {f"{split}_{name}": values for name, values in records.targets.items()}
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)

@@ -24,17 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
     parser.add_argument(
-        "--probe", nargs="?", const="all", metavar="TARGETS", help="probe afterwards: all, or names with commas"
+        "--probe",
+        nargs="?",
+        const="all",
+        metavar="TARGETS",
+        help="probe afterwards: all, or names with commas",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, print_probes  # noqa: PLC0415
-    from commlearn.training.configuration import read_experiment  # noqa: PLC0415
-    from commlearn.training.loop import read_data, train  # noqa: PLC0415
-    from commlearn.training.progress import Silent, progress_for  # noqa: PLC0415
+    from commlearn.cli.output import print_json, print_probes
+    from commlearn.training.build import read_data
+    from commlearn.training.configuration import read_experiment
+    from commlearn.training.loop import train
+    from commlearn.training.progress import Silent, progress_for
 
     overrides = options.overrides
     if options.seed is not None:
@@ -44,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or "runs/" + "-".join(part for part in parts if part)
     others = [name for name in experiment.variants if name != experiment.variant]
     if others and not (options.quiet or options.json or options.variant):
-        print(f"This is the training '{experiment.variant}'; others of this recipe: --variant {', '.join(others)}.")
+        print(f"Training '{experiment.variant}'; others of this recipe: --variant {', '.join(others)}")
     progress = Silent() if options.json else progress_for(options.quiet)
     data = read_data(experiment)
     result = train(
@@ -52,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     )
     probes = None
     if options.probe:
-        from commlearn.evaluation.probes import probe, to_json  # noqa: PLC0415
+        from commlearn.evaluation.probes import probe, to_json
 
         targets = None if options.probe == "all" else options.probe.split(",")
         probes = probe(result, data, targets)

@@ -25,7 +25,10 @@ class Spec(NamedTuple):
 class Column(Protocol):
     """One modality of many records."""
 
-    spec: Spec
+    @property
+    def spec(self) -> Spec:
+        """Kind and shape."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -79,7 +82,8 @@ class Records:
     targets: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        lengths = {name: len(part) for name, part in {**self.columns, **self.targets}.items()}
+        lengths = {name: len(column) for name, column in self.columns.items()}
+        lengths |= {name: len(values) for name, values in self.targets.items()}
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise DataError(f"Columns of one table need the same number of rows; got {told}.")

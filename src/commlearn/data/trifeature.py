@@ -57,9 +57,7 @@ class Trifeature:
         if self.pairs == "mapped":
             generator = numpy_generator(self.seed, "pair mapped")
             trained = pair_records(train, draw_pairs(train, self.train_pairs, generator, mapping), mapping)
-        return Dataset(
-            train=trained, test=pair_records(test, all_pairs(test), mapping), probe=records
-        )
+        return Dataset(train=trained, test=pair_records(test, all_pairs(test), mapping), probe=records)
 
     def objects(self) -> tuple[Objects, Objects]:
         """Training and test images: disjoint combinations of shape, texture and colour."""
@@ -72,9 +70,7 @@ class Trifeature:
         )
 
     def draw(self, combinations: np.ndarray, purpose: str) -> Objects:
-        shape, texture, colour = np.unravel_index(
-            combinations, (len(SHAPES), len(TEXTURES), len(COLOURS))
-        )
+        shape, texture, colour = np.unravel_index(combinations, (len(SHAPES), len(TEXTURES), len(COLOURS)))
         images = render(shape, texture, colour, self.size, numpy_generator(self.seed, purpose))
         return Objects(images, shape, texture, colour)
 

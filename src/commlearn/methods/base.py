@@ -124,7 +124,7 @@ def subset_name(subset: Subset) -> str:
 
 def present_rows(view: View, subset: Subset) -> Tensor | None:
     """Which records have every modality of the subset; None if all do."""
-    masks = [view[name].present for name in subset if view[name].present is not None]
+    masks = [mask for name in subset if (mask := view[name].present) is not None]
     return torch.stack(masks).all(dim=0) if masks else None
 
 

@@ -47,7 +47,7 @@ class CLIP(Method):
         return cls(encoders, {name: nn.Linear(width, projection, bias=False) for name in encoders})
 
     def steps(self, batch: Batch) -> Iterator[Step]:
-        view = batch.plain
+        view = batch.plain or {}
         projected = {name: gather(self.projectors[name](row)) for name, row in pooled(self, view).items()}
         scale = self.log_scale.exp().clamp(max=self.largest_scale)
         terms, accuracy = {}, {}

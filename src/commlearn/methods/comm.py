@@ -65,7 +65,9 @@ class CoMM(Method):
         first, second = self.project(batch.augmented)
         full = self.modalities
         present = {subset: present_rows(batch.augmented[0], subset) for subset in self.subsets}
-        rows = {subset: gather(mask) for subset, mask in present.items() if mask is not None and subset != full}
+        rows = {
+            subset: gather(mask) for subset, mask in present.items() if mask is not None and subset != full
+        }
         terms = comm_terms(first, second, full, self.temperature, rows)
         yield Step(
             loss=torch.stack(list(terms.values())).mean(),

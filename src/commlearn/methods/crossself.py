@@ -21,7 +21,7 @@ from commlearn.methods.base import (
 )
 from commlearn.methods.clip import concatenated
 from commlearn.models.heads import projection_head
-from commlearn.objectives import info_nce, retrieval_accuracy
+from commlearn.objectives import Subset, info_nce, retrieval_accuracy
 
 __all__ = ["CrossSelf"]
 
@@ -52,8 +52,11 @@ class CrossSelf(Method):
     def steps(self, batch: Batch) -> Iterator[Step]:
         first, second = self.project(batch.augmented)
         pairs = list(combinations(self.modalities, 2))
-        contrasts = {pair: [(view[pair[0]], view[pair[1]]) for view in (first, second)] for pair in pairs}
-        contrasts |= {(name,): [(first[name], second[name])] for name in self.modalities}
+        contrasts: dict[Subset, list[tuple[Tensor, Tensor]]] = {
+            pair: [(view[pair[0]], view[pair[1]]) for view in (first, second)] for pair in pairs
+        }
+        for name in self.modalities:
+            contrasts[(name,)] = [(first[name], second[name])]
         terms, accuracy = {}, {}
         for subset, views in contrasts.items():
             rows = present_rows(batch.augmented[0], subset)

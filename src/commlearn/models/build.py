@@ -34,7 +34,9 @@ def build_encoders(
         for option in part:
             if option not in inspect.signature(build).parameters:
                 raise ConfigurationError(
-                    unknown(f"option of encoder {encoder}", option, list(inspect.signature(build).parameters)[2:])
+                    unknown(
+                        f"option of encoder {encoder}", option, list(inspect.signature(build).parameters)[2:]
+                    )
                 )
         encoders[name] = build(spec.shape, width, **part)
     return encoders

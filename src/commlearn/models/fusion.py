@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ class Fusion(nn.Module):
 
     def _shared(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
         """One layer: every modality is read once, whatever the number of subsets."""
-        layer = self.layers[0]
+        layer = cast(FusionLayer, self.layers[0])
         batch = len(next(iter(tokens.values())).values)
         cls = self.cls.expand(batch, 1, -1)  # (batch, 1, width)
         reader = layer.reader(self.cls[None])
@@ -74,7 +74,7 @@ class Fusion(nn.Module):
         for layer in self.layers[:-1]:
             sequence = Tokens(layer(sequence), sequence.padding)
         cls = sequence.values[:, 0]  # (batch, width)
-        last = self.layers[-1]
+        last = cast(FusionLayer, self.layers[-1])
         return self.norm(last.conclude(cls, [last.read(last.reader(cls), sequence)]))
 
 
@@ -134,9 +134,10 @@ class FusionLayer(nn.Module):
         """The [CLS] row after this layer, from all that was read, (batch, width)."""
         peak = torch.stack([reading.peak for reading in readings]).amax(dim=0)  # (batch, heads)
         shares = [(reading.peak - peak).exp() for reading in readings]
-        weight = sum(share * part.weight for share, part in zip(shares, readings, strict=True))
-        content = sum(share[..., None] * part.content for share, part in zip(shares, readings, strict=True))
-        content = content / weight[..., None]  # (batch, heads, width)
+        pairs = list(zip(shares, readings, strict=True))
+        weight = torch.stack([share * part.weight for share, part in pairs]).sum(dim=0)  # (batch, heads)
+        total = torch.stack([share[..., None] * part.content for share, part in pairs]).sum(dim=0)
+        content = total / weight[..., None]  # (batch, heads, width)
         value = rearrange(self.value.weight, "(h e) w -> h e w", h=self.heads)
         context = torch.einsum("bhw,hew->bhe", content, value).flatten(1) + self.value.bias
         return self._feed(cls + self.out(context))

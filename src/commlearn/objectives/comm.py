@@ -47,10 +47,9 @@ def comm_terms(
     """
     terms = {}
     for subset in first:
-        views = first[subset], second[subset], first[full], second[full]
+        views = [first[subset], second[subset], first[full], second[full]]
         if present is not None and subset in present:
-            rows = present[subset]
-            views = tuple(view[rows] for view in views)
+            views = [view[present[subset]] for view in views]
             if len(views[0]) < 2:
                 terms[subset] = 0.0 * first[subset].sum()
                 continue

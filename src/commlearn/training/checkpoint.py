@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The newest whole checkpoint of a folder, and a warning for each that had to be passed over."""
-    warnings = []
+    warnings: list[str] = []
     for name in (LAST, PREVIOUS):
         path = folder / name
         if not path.exists():
@@ -79,5 +79,7 @@ def _write_beside(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
     except OSError as problem:
         fresh.unlink(missing_ok=True)
-        raise RunError(f"Cannot write {path}: {problem.strerror}. Free some space or choose another folder.") from problem
+        raise RunError(
+            f"Cannot write {path}: {problem.strerror}. Free some space or choose another folder."
+        ) from problem
     return fresh

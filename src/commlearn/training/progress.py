@@ -7,11 +7,12 @@ import time
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from commlearn.training.configuration import Experiment
 
-__all__ = ["Progress", "Silent", "Lines", "Terminal", "progress_for"]
+__all__ = ["Lines", "Progress", "Silent", "Terminal", "progress_for"]
 
 
 class Progress(Protocol):
@@ -58,7 +59,10 @@ class Lines(Silent):
         if time.monotonic() - self.told < self.seconds_between and step < self.total:
             return
         self.told = time.monotonic()
-        print(f"  step {step}/{self.total}  {figures(terms, accuracy)}  {samples_per_second:.0f} samples/s", flush=True)
+        print(
+            f"  step {step}/{self.total}  {figures(terms, accuracy)}  {samples_per_second:.0f} samples/s",
+            flush=True,
+        )
 
 
 class Terminal:

@@ -66,7 +66,9 @@ class RunFolder:
         modalities = {name: [spec.kind, *spec.shape] for name, spec in specs.items()}
         self.write("environment.json", json.dumps(environment, indent=2) + "\n")
         self.write("modalities.json", json.dumps(modalities, indent=2) + "\n")
-        self.write(CONFIG, yaml.safe_dump(_plain(to_mapping(experiment)), sort_keys=False, allow_unicode=True))
+        self.write(
+            CONFIG, yaml.safe_dump(_plain(to_mapping(experiment)), sort_keys=False, allow_unicode=True)
+        )
 
     def clear(self) -> None:
         """Remove what a former run left here."""
@@ -89,7 +91,9 @@ class RunFolder:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
-            raise RunError(f"Another process is training in {self.path}. Wait for it, or use another --out.") from None
+            raise RunError(
+                f"Another process is training in {self.path}. Wait for it, or use another --out."
+            ) from None
         self._lock = file
 
     def unlock(self) -> None:
@@ -154,7 +158,7 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
 
 
 def _flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in entry.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

@@ -23,7 +23,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, stack: nn.Module) -> None:
         super().__init__()
-        self.stack = stack.to(memory_format=torch.channels_last)
+        self.stack = stack.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if values.dtype == torch.uint8:

@@ -1,0 +1,47 @@
+"""From an experiment's names to data, augmentations and a method with fresh weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
+from commlearn.data import READERS
+from commlearn.data.records import Dataset, Spec
+from commlearn.methods import METHODS
+from commlearn.methods.base import Method
+from commlearn.models.build import build_encoders
+from commlearn.seeds import torch_seed
+from commlearn.training.configuration import Experiment
+
+__all__ = ["build_augmentations", "build_method", "read_data"]
+
+
+def build_method(experiment: Experiment, specs: Mapping[str, Spec]) -> Method:
+    """The method with fresh weights, decided by the seed alone."""
+    options = dict(experiment.method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(experiment.seed, "init"))
+        encoders = build_encoders(specs, experiment.model.width, experiment.model.encoders)
+        return METHODS[options.pop("name")].build(encoders, experiment.model.width, **options)
+
+
+def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:
+    """One augmentation for each modality: named for it, for its kind, or the kind's default."""
+    built = {}
+    for name, spec in specs.items():
+        default = {"name": DEFAULT_AUGMENTATION[spec.kind]}
+        options = dict(
+            experiment.augmentations.get(name) or experiment.augmentations.get(spec.kind) or default
+        )
+        chosen = options.pop("name")
+        if chosen != "none":
+            built[name] = AUGMENTATIONS[chosen](**options)
+    return built
+
+
+def read_data(experiment: Experiment) -> Dataset:
+    """Read the data set that the experiment names."""
+    options = dict(experiment.data)
+    return READERS[options.pop("name")](**options).read()

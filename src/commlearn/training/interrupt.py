@@ -1,0 +1,34 @@
+"""Ctrl-C and SIGTERM: a checkpoint first, then the end that was asked for."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+__all__ = ["Interrupt"]
+
+
+class Interrupt:
+    """Turns Ctrl-C and SIGTERM into a checkpoint after the step in progress."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._ask)
+        except ValueError:  # not the main thread: its owner handles signals
+            pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = number
+
+    def error(self) -> BaseException:
+        return KeyboardInterrupt() if self.asked == signal.SIGINT else SystemExit(128 + self.asked)

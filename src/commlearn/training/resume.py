@@ -1,0 +1,79 @@
+"""Whether a run starts afresh or goes on, and from what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from commlearn.errors import CheckpointError, RunError
+from commlearn.methods.base import Method
+from commlearn.training.configuration import Experiment, to_mapping
+from commlearn.training.run_folder import RunFolder
+
+__all__ = ["open_folder", "restore"]
+
+
+def open_folder(
+    folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Lock the folder and decide whether this run starts afresh or goes on."""
+    if not folder.exists:
+        folder.lock()
+        return None, []
+    if not (resume or overwrite):
+        raise RunError(
+            f"{folder.path} holds a run already. Go on with --resume, replace it with --overwrite, or give "
+            "another --out."
+        )
+    folder.lock()
+    if overwrite and not resume:
+        folder.clear()
+        return None, []
+    _same(folder.experiment(), experiment, folder.path)
+    try:
+        return folder.state()
+    except CheckpointError:
+        if list(folder.checkpoints.glob("*.ckpt")):
+            raise
+        folder.clear()  # stopped before its first checkpoint: there is nothing to go on from
+        return None, []
+
+
+def _same(stored: Experiment, wanted: Experiment, path: Path) -> None:
+    before, after = _leaves(to_mapping(stored)), _leaves(to_mapping(wanted))
+    ignored = ("about", "published", "scores", "variants", "training.threads")
+    changed = [
+        f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith(ignored)
+    ]
+    if changed:
+        raise RunError(
+            f"{path} was trained with other settings: {'; '.join(changed)}. Resume with the same "
+            "settings, or give another --out."
+        )
+
+
+def _leaves(value: Any, where: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {where: list(value) if isinstance(value, tuple) else value}
+    leaves: dict[str, Any] = {}
+    for key, inner in value.items():
+        leaves |= _leaves(inner, f"{where}.{key}" if where else key)
+    return leaves
+
+
+def restore(
+    state: dict[str, Any], method: Method, optimizers: Mapping[str, Any], experiment: Experiment
+) -> int:
+    try:
+        method.load_state_dict(state["method"])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+    except (RuntimeError, KeyError, ValueError) as problem:
+        raise CheckpointError(
+            "The checkpoint does not fit the model that the configuration describes "
+            f"({experiment.method['name']}, width {experiment.model.width}): {str(problem).splitlines()[-1].strip()}"
+        ) from problem
+    return int(state["step"])

@@ -1,0 +1,78 @@
+"""Watches the losses of a run: metrics, and a stop at the first that is not finite."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from commlearn.errors import CheckpointError, TrainingError
+from commlearn.training.configuration import Training
+from commlearn.training.progress import Progress
+from commlearn.training.run_folder import METRICS, SPEED, RunFolder
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """Checks that losses are finite and writes metrics, without a synchronisation at every step."""
+
+    def __init__(self, folder: RunFolder, training: Training, progress: Progress, writes: bool) -> None:
+        self.folder, self.training, self.progress, self.writes = folder, training, progress, writes
+        self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
+        self.latest: dict[str, dict[str, Tensor]] = {"terms": {}, "accuracy": {}, "gradient_norm": {}}
+        self.since = time.perf_counter()
+        self.since_step: int | None = None
+
+    def see(
+        self,
+        step: int,
+        terms: dict[str, Tensor],
+        accuracy: dict[str, Tensor],
+        group: str,
+        norm: Tensor,
+    ) -> None:
+        """Take note of one loss that was descended."""
+        prefix = "" if group == "main" else f"{group}."
+        named = {prefix + name: term.detach() for name, term in terms.items()}
+        self.unchecked.append((step, named))
+        self.latest["terms"] |= named
+        self.latest["accuracy"] |= {prefix + name: value for name, value in accuracy.items()}
+        self.latest["gradient_norm"] |= {group: norm}
+
+    def step(self, step: int, epoch: float, rate: float) -> None:
+        """End of a step: at some, check all losses since the last check, and write metrics."""
+        if self.since_step is None:
+            self.since_step = step - 1
+        if step % self.training.log_every:
+            return
+        self.check()
+        values = {key: {name: float(v) for name, v in part.items()} for key, part in self.latest.items()}
+        now = time.perf_counter()
+        rate_of_samples = (step - self.since_step) * self.training.batch_size / (now - self.since)
+        self.since, self.since_step = now, step
+        if self.writes:
+            entry = {"step": step, "epoch": round(epoch, 6), "learning_rate": rate, **values}
+            self.folder.append(METRICS, entry)
+            self.folder.append(SPEED, {"step": step, "samples_per_second": round(rate_of_samples, 2)})
+        self.progress.step(step, values["terms"], values["accuracy"], rate_of_samples)
+
+    def check(self) -> None:
+        """Stop at the first loss that was not finite; nothing after it was saved."""
+        for step, terms in self.unchecked:
+            for name, term in terms.items():
+                if not torch.isfinite(term):
+                    raise TrainingError(
+                        f"The loss term '{name}' is {float(term)} at step {step}. {self._last_good()} Lower "
+                        "training.learning_rate, set training.clip_norm to 1, or look for extreme values in "
+                        "the data."
+                    )
+        self.unchecked.clear()
+
+    def _last_good(self) -> str:
+        try:
+            state, _ = self.folder.state()
+        except CheckpointError:
+            return "There is no checkpoint from before it."
+        return f"The last good checkpoint is of step {state['step']} in {self.folder.checkpoints}."
