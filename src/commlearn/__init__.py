@@ -1,1 +1,36 @@
+"""One representation from several modalities, learned without labels, and what they know together."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "CLIP": "commlearn.methods",
+    "CoMM": "commlearn.methods",
+    "CrossSelf": "commlearn.methods",
+    "METHODS": "commlearn.methods",
+    "READERS": "commlearn.data",
+    "compare": "commlearn.evaluation.compare",
+    "embed": "commlearn.evaluation.embed",
+    "load_run": "commlearn.training.loop",
+    "probe": "commlearn.evaluation.probes",
+    "read_data": "commlearn.training.build",
+    "read_experiment": "commlearn.training.configuration",
+    "train": "commlearn.training.loop",
+}
+
+__all__ = [*_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first asked for: `import commlearn` stays quick."""
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'commlearn' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

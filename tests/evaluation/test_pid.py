@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from commlearn.errors import DataError
 from commlearn.evaluation import union_information as union_module
-from commlearn.evaluation.column_generation import all_cells, possible_cells, price, price_nearby, solve_by_columns
+from commlearn.evaluation.column_generation import (
+    all_cells,
+    possible_cells,
+    price,
+    price_nearby,
+    solve_by_columns,
+)
 from commlearn.evaluation.known_decompositions import KnownPair, KnownTriple, known_pairs, known_triples
 from commlearn.evaluation.marginals import checked_marginals, entropy, reduce_marginals
 from commlearn.evaluation.pid import Pid, broja, order_spectrum, union_information
@@ -44,7 +50,8 @@ def joint_tables(draw: st.DrawFn, modalities: int = 2, classes: tuple[int, int] 
     """Random tables from nearly deterministic to nearly uniform, some cells and rows empty."""
     sizes = [draw(st.integers(1, 4)) for _ in range(modalities)] + [draw(st.integers(*classes))]
     random = np.random.default_rng(draw(st.integers(0, 10_000)))
-    table = random.dirichlet(np.full(np.prod(sizes), draw(st.sampled_from([0.02, 0.2, 1.0, 10.0])))).reshape(sizes)
+    concentration = draw(st.sampled_from([0.02, 0.2, 1.0, 10.0]))
+    table = random.dirichlet(np.full(np.prod(sizes), concentration)).reshape(sizes)
     table *= random.random(sizes) > draw(st.sampled_from([0.0, 0.3, 0.7]))
     table.flat[0] += 1e-3
     return table / table.sum()
@@ -177,8 +184,8 @@ def test_two_classes_agree_with_the_general_solver(table: np.ndarray) -> None:
 def minimal_information(table: np.ndarray, rounds: int = 3000) -> float:
     """I_u by taking turns (Banerjee et al. 2018), in bits: slow, from above, and without a certificate.
 
-    I_u = min over r(x) and over q with the right marginals of KL(q(x, y) || r(x) p(y)): given q the best r is q(x),
-    given r the best q comes from fitting the marginals in turn.
+    I_u = min over r(x) and over q with the right marginals of KL(q(x, y) || r(x) p(y)): given q the best r is
+    q(x), given r the best q comes from fitting the marginals in turn.
     """
     first, second, target = table.sum(axis=1), table.sum(axis=0), table.sum(axis=(0, 1))
     q = np.einsum("ay,by,y->aby", first, second, 1 / target)
@@ -188,7 +195,8 @@ def minimal_information(table: np.ndarray, rounds: int = 3000) -> float:
             q = q * (first / q.sum(axis=1))[:, None, :]
             q = q * (second / q.sum(axis=0))[None, :, :]
     independent = q.sum(axis=2)[:, :, None] * target
-    return float((q * np.log2(q / independent)).sum())
+    some = q > 0
+    return float((q[some] * np.log2(q[some] / independent[some])).sum())
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 3), (3, 2, 3), (3, 3, 3)])
@@ -212,19 +220,23 @@ def test_random_tables_are_certified_in_time(concentration: float) -> None:
     assert min(spent) <= 0.5
 
 
-def test_dit_agrees() -> None:
+@pytest.mark.parametrize("known", [k for k in known_pairs() if k.table.size <= 27], ids=lambda k: k.name)
+def test_dit_agrees(known: KnownPair) -> None:
+    """dit minimises from random starts and may stop early: never below the minimum, the best try at it."""
     dit = pytest.importorskip("dit")
     pid = pytest.importorskip("dit.pid")
-    for known in known_pairs():
-        if known.table.size <= 27:
-            cells = np.argwhere(known.table > 0)
-            joint = dit.Distribution(
-                ["".join(map(str, cell)) for cell in cells], [known.table[tuple(cell)] for cell in cells]
-            )
-            other = pid.PID_BROJA(joint, [[0], [1]], [2])
-            nodes = (((0,), (1,)), ((0,),), ((1,),), ((0, 1),))
-            values = [float(other.get_pi(node)) for node in nodes]
-            assert parts(broja(known.table)) == pytest.approx(values, abs=EXACT), known.name
+    cells = np.argwhere(known.table > 0)
+    names = ["".join(map(str, cell)) for cell in cells]
+    joint = dit.Distribution(names, [float(known.table[tuple(cell)]) for cell in cells])
+    nodes = (((0,), (1,)), ((0,),), ((1,),), ((0, 1),))
+    found = parts(broja(known.table))
+    differences = []
+    while not differences or (len(differences) < 8 and min(differences) > EXACT):
+        other = pid.PID_BROJA(joint, [[0], [1]], [2])
+        values = np.array([float(other.get_pi(node)) for node in nodes])
+        assert values[1] >= found[1] - 1e-5
+        differences.append(np.abs(values - found).max())
+    assert min(differences) <= EXACT
 
 
 # ---------------------------------------------------------------------------------------------- many cells
@@ -326,7 +338,7 @@ def test_tables_that_are_no_distribution_are_refused(table: np.ndarray, message:
 
 
 def test_marginals_of_different_targets_are_refused_with_the_largest_difference() -> None:
-    with pytest.raises(DataError, match=r"by at most 0.1: class 0 has 0.5 in marginal 0 and 0.6 in marginal 1"):
+    with pytest.raises(DataError, match=r"difference is 0.1: class 0 has 0.5 in marginal 0 and 0.6 in marg"):
         union_information([np.array([[0.5, 0.5]]), np.array([[0.6, 0.4]])])
     with pytest.raises(DataError, match="marginal 1 has 3 classes, marginal 0 has 2"):
         union_information([np.array([[0.5, 0.5]]), np.array([[0.5, 0.25, 0.25]])])

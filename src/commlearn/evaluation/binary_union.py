@@ -1,7 +1,7 @@
 """Union information for two classes: exact, for any number of modalities, in O(n log n).
 
-Two-class experiments are ordered by their ROC curves. The least informative experiment that is at least as good
-as every modality therefore has the concave envelope of all the ROC curves; its segments are its outcomes and
+Two-class experiments are ordered by their ROC curves. The least informative experiment that is at least as
+good as every modality so has the concave envelope of all the ROC curves. Its segments are its outcomes:
 
     I_u = H(Y) - sum_segments [ -dT log(dT / (dT + dF)) - dF log(dF / (dT + dF)) ]
 
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.evaluation.union_solver import Array, CellSolution, conditional_entropy
+from commlearn.evaluation.union_program import Array
+from commlearn.evaluation.union_solver import CellSolution, conditional_entropy
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Envelope:
 def solve_two_classes(tables: Sequence[Array]) -> CellSolution:
     """Union information of two-class tables p(x_i, y) with one p(y), every row with some mass.
 
-    The dual is exact too. At every threshold t the envelope is one modality's operating point, so log loss, an
-    integral of threshold losses, splits into one term a modality:
+    The dual is exact too. At every threshold t the envelope is one modality's operating point, so log loss,
+    an integral of threshold losses, splits into one term a modality:
 
         a_i(x, second) = - integral of dt / t       over the thresholds of i at which x is called first
         a_i(x, first)  = - integral of dt / (1 - t) over the thresholds of i at which x is called second
@@ -85,7 +86,7 @@ def _upper_hull(points: Array) -> list[int]:
 
 
 def _threshold_integrals(tables: Sequence[Array], hull: Envelope) -> list[Array]:
-    """Every vertex is optimal between the posteriors of the segments beside it; add up what that gives a row."""
+    """Every vertex is optimal between the posteriors of the segments beside it; sum what that gives a row."""
     total = hull.segments.sum(axis=1)
     with np.errstate(divide="ignore"):
         log_first, log_second = np.log(hull.segments / total[:, None]).T
@@ -99,7 +100,7 @@ def _threshold_integrals(tables: Sequence[Array], hull: Envelope) -> list[Array]
             called_first[0] += log_second[0]
             called_second[-1] += log_first[-1]
         ranked = np.empty((len(table), 2))
-        ranked[:, 0] = np.cumsum(called_second[::-1])[::-1][1:]  # a row is called second by all vertices after it
+        ranked[:, 0] = np.cumsum(called_second[::-1])[::-1][1:]  # all vertices after a row call it second
         ranked[:, 1] = np.cumsum(called_first)[:-1]
         part = np.empty_like(ranked)
         part[order] = ranked

@@ -1,10 +1,10 @@
 """The union-information program when the joint table is too large to write down.
 
-A coupling needs few cells: work on a short list, then price all others. The list's coupling is a coupling of the
-whole program, so its entropy stays a rigorous bound; the list's influence functions may break the constraint
-elsewhere, and lowering them by the worst excess found anywhere makes them feasible again. Cells with an excess
-join the list. All cells can be priced without a table of them: split the modalities into two halves, and
-sum_y exp(sum_i a_i(x_i, y)) is a product of two matrices. Everything in here is in nats.
+A coupling needs few cells: work on a short list, then price all others. The list's coupling is a coupling of
+the whole program, so its entropy stays a rigorous bound; the list's influence functions may break the
+constraint elsewhere, and lowering them by the worst excess found anywhere makes them feasible again. Cells
+with an excess join the list. All cells can be priced without a table of them: split the modalities into two
+halves, and sum_y exp(sum_i a_i(x_i, y)) is a product of two matrices. Everything in here is in nats.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.evaluation.union_solver import Array, CellSolution, solve_on_cells
+from commlearn.evaluation.union_program import Array
+from commlearn.evaluation.union_solver import CellSolution, solve_on_cells
 
 _CHUNK = 4_000_000  # cells priced at a time
 _FLOOR = -60.0  # stands for -inf where differences are taken
@@ -24,7 +25,7 @@ _CANDIDATES = 20_000  # violated cells looked at in one pricing
 
 @dataclass(frozen=True)
 class Prices:
-    """The worst cells: the largest log sum_y exp(sum_i a_i) over all cells, and cells above zero with theirs."""
+    """The largest log sum_y exp(sum_i a_i) over all cells, and the cells above zero with theirs."""
 
     excess: float
     cells: NDArray[np.intp]
@@ -64,19 +65,18 @@ def solve_by_columns(
     """
     pricing = pricing or price
     cells = _unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]))
-    best: CellSolution | None = None
     aim = max(tolerance / 3, 1e-2)
+    found: list[CellSolution] = []
     for _ in range(rounds):
         listed = solve_on_cells(tables, cells, aim)
         priced = pricing(listed.influence, cells)
-        found = _made_feasible(listed, priced.excess)
-        best = found if best is None else _better(best, found)
-        if best.gap <= tolerance:
+        found = [_best([*found, _made_feasible(listed, priced.excess)])]
+        if found[0].gap <= tolerance:
             break
         if priced.excess <= 2 * aim:
-            aim = max(tolerance / 3, aim / 10)
-        cells = _unique(np.concatenate([cells, _spread(priced, tables)]))
-    return best
+            aim = max(tolerance / 3, aim / 100)
+        cells = _unique(np.concatenate([cells, _spread(priced)]))
+    return found[0]
 
 
 def _unique(cells: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -100,8 +100,7 @@ def _staircase_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
             for order, edge in zip(orders, edges, strict=True)
         ]
         found.append(np.stack(rows, axis=1))
-    cells = np.concatenate(found)
-    return cells
+    return np.concatenate(found)
 
 
 def _by_posterior(table: Array, label: int) -> NDArray[np.intp]:
@@ -120,7 +119,7 @@ def _aligned_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
 
 
 def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CANDIDATES) -> Prices:
-    """Find the largest constraint over every joint cell, and up to ``most`` violated cells, the worst first."""
+    """Find the largest constraint over every joint cell, and up to ``most`` violated cells, worst first."""
     half = _split_point([len(part) for part in influence])
     left, right = influence[:half], influence[half:]
     shift = _balance(left, right)
@@ -185,19 +184,20 @@ def _balance(left: Sequence[Array], right: Sequence[Array]) -> Array:
 
 
 def _made_feasible(listed: CellSolution, excess: float) -> CellSolution:
-    """Lower the first modality's influence by the worst excess; the dual value falls by as much times the mass."""
+    """Lower the first modality's influence by the worst excess; the dual value falls by as much."""
     shift = max(0.0, excess)
     influence = [listed.influence[0] - shift, *listed.influence[1:]]
     return replace(listed, influence=influence, value=listed.value - shift)
 
 
-def _better(old: CellSolution, new: CellSolution) -> CellSolution:
-    dual, primal = max((old, new), key=lambda one: one.value), max((old, new), key=lambda one: one.entropy)
+def _best(found: Sequence[CellSolution]) -> CellSolution:
+    """The best dual point beside the best primal one."""
+    dual, primal = max(found, key=lambda one: one.value), max(found, key=lambda one: one.entropy)
     return CellSolution(dual.influence, primal.coupling, primal.entropy, dual.value)
 
 
-def _spread(priced: Prices, tables: Sequence[Array], each: int = 3) -> NDArray[np.intp]:
-    """The worst few cells of every row of every modality: violations that have little to do with each other."""
+def _spread(priced: Prices, each: int = 8) -> NDArray[np.intp]:
+    """The worst few cells of every row of every modality: violations that differ from each other."""
     chosen = np.zeros(len(priced.cells), dtype=bool)
     for rows in priced.cells.T:
         order = np.argsort(rows, kind="stable")  # keeps the worst first within a row

@@ -80,9 +80,7 @@ def compare(
     return table
 
 
-def plan(
-    experiment: Experiment, methods: Sequence[str], seeds: int | Sequence[int], out: Path
-) -> list[Job]:
+def plan(experiment: Experiment, methods: Sequence[str], seeds: int | Sequence[int], out: Path) -> list[Job]:
     """Every training that the recipe's scores need, the costly methods first."""
     for method in methods:
         if method not in METHODS:
@@ -110,7 +108,8 @@ def table_from(experiment: Experiment, jobs: Sequence[Job], errors: Mapping[Job,
         scores = {}
         for name, score in experiment.scores.items():
             values = {
-                job.seed: 100 * float(np.mean([found[target]["balanced_accuracy"] for target in score.targets]))
+                job.seed: 100
+                * float(np.mean([found[target]["balanced_accuracy"] for target in score.targets]))
                 for job in own
                 if job.variant == score.variant and (found := job.probes()) is not None
             }
@@ -142,7 +141,8 @@ def _work(
 ) -> dict[Job, str]:
     """Run each job in a process of its own; one that fails does not take the others down."""
     threads = max(1, (os.cpu_count() or 1) // min(at_a_time, max(len(jobs), 1)))
-    waiting, running, errors = list(jobs), {}, {}
+    waiting, errors = list(jobs), {}
+    running: dict[Job, subprocess.Popen[bytes]] = {}
     started: dict[Job, float] = {}
     try:
         while waiting or running:
@@ -193,7 +193,7 @@ def _last_words(job: Job) -> str:
 
 
 def _default_jobs() -> int:
-    import torch  # noqa: PLC0415  (only asked where there is something to run)
+    import torch
 
     return 1 if torch.cuda.is_available() else (os.cpu_count() or 1)
 
@@ -208,6 +208,7 @@ def _remember(out: Path, recipe: str | Path, overrides: Mapping[str, Any]) -> No
         raise RunError(f"Cannot make the folder {out}: {problem.strerror}.") from problem
     if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
         raise RunError(
-            f"{out} holds a comparison with other settings ({before}); these are {settings}. Give another --out."
+            f"{out} holds a comparison with other settings ({before}); these are {settings}. "
+            "Give another --out."
         )
     write_atomically(path, (json.dumps(settings, indent=2) + "\n").encode())

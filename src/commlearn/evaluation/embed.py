@@ -18,7 +18,8 @@ __all__ = ["embed"]
 class HasMethod(Protocol):
     """A trained run, or anything else that carries a method."""
 
-    method: Method
+    @property
+    def method(self) -> Method: ...
 
 
 @torch.inference_mode()

@@ -175,24 +175,21 @@ def known_triples() -> list[KnownTriple]:
     bits = (2, 2, 2)
     copied = _uniform((i, i, i, i) for i in range(2))
     linked = _uniform((a, b, a, a ^ b) for a, b in np.ndindex(2, 2))
+    parity = deterministic(lambda a, b, c: a ^ b ^ c, *bits)
+    idle = deterministic(lambda a, b, c: a ^ b, *bits)
+    every = deterministic(lambda a, b, c: a & b & c, *bits)
+    summed = deterministic(lambda a, b, c: a + b + c, *bits)
+    majority = deterministic(lambda a, b, c: int(a + b + c > 1), *bits)
+    mixed = deterministic(lambda a, b, c: 2 * a + (b ^ c), *bits)
+    copies = deterministic(lambda a, b, c: 4 * a + 2 * b + c, *bits)
     return [
         KnownTriple("RDN3", copied, (1.0, 0.0, 0.0), none, 1.0),
-        KnownTriple("parity of three", deterministic(lambda a, b, c: a ^ b ^ c, *bits), (0.0, 0.0, 1.0), none, 0.0),
-        KnownTriple("XOR, idle third", deterministic(lambda a, b, c: a ^ b, *bits), (0.0, 1.0, 0.0), none, 0.0),
-        KnownTriple("AND3", deterministic(lambda a, b, c: a & b & c, *bits), (0.1379, 0.1556, 0.25), none, 0.1379),
-        KnownTriple("SUM3", deterministic(lambda a, b, c: a + b + c, *bits), (0.3113, 0.5, 1.0), none, 0.3113),
-        KnownTriple(
-            "MAJ3", deterministic(lambda a, b, c: int(a + b + c > 1), *bits), (0.1887, 0.3113, 0.5), none, 0.1887
-        ),
-        KnownTriple(
-            "y = (x1, x2 XOR x3)",
-            deterministic(lambda a, b, c: 2 * a + (b ^ c), *bits),
-            (1.0, 1.0, 0.0),
-            (1.0, 0.0, 0.0),
-            0.0,
-        ),
-        KnownTriple(
-            "COPY3", deterministic(lambda a, b, c: 4 * a + 2 * b + c, *bits), (3.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.0
-        ),
+        KnownTriple("parity of three", parity, (0.0, 0.0, 1.0), none, 0.0),
+        KnownTriple("XOR, idle third", idle, (0.0, 1.0, 0.0), none, 0.0),
+        KnownTriple("AND3", every, (0.1379, 0.1556, 0.25), none, 0.1379),
+        KnownTriple("SUM3", summed, (0.3113, 0.5, 1.0), none, 0.3113),
+        KnownTriple("MAJ3", majority, (0.1887, 0.3113, 0.5), none, 0.1887),
+        KnownTriple("y = (x1, x2 XOR x3)", mixed, (1.0, 1.0, 0.0), (1.0, 0.0, 0.0), 0.0),
+        KnownTriple("COPY3", copies, (3.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.0),
         KnownTriple("XOR, x3 = x1", linked, (0.0, 1.0, 0.0), none, 0.0),
     ]

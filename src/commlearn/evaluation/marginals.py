@@ -65,9 +65,9 @@ def checked_marginals(marginals: Sequence[ArrayLike]) -> list[Array]:
     i, label = np.unravel_index(difference.argmax(), difference.shape)
     if difference[i, label] > SUM_TOLERANCE:
         raise DataError(
-            f"p(y) differs between the marginals, by at most {difference[i, label]:.3g}: class {label} has "
-            f"{targets[0, label]:.6g} in marginal 0 and {targets[i, label]:.6g} in marginal {i}. Count all of "
-            "them on the same records, or rescale each column to one p(y)."
+            f"p(y) differs between the marginals; the largest difference is {difference[i, label]:.3g}: "
+            f"class {label} has {targets[0, label]:.6g} in marginal 0 and {targets[i, label]:.6g} in marginal"
+            f" {i}. Count all of them on the same records, or rescale each column to one p(y)."
         )
     return _with_common_target(tables, targets.mean(axis=0))
 

@@ -20,12 +20,12 @@ class OrderSpectrum:
     """The information of n modalities about a target, in bits.
 
     Attributes:
-        spectrum: S(1), ..., S(n): what single modalities know together, what pairs add, and so on; sums to total.
+        spectrum: S(1), ..., S(n): what single modalities know together, what pairs add, and so on.
         unique: per modality, what the single modalities would know less without it.
         non_exclusive: S(1) less all unique parts: carried by more than one modality. It is not redundancy.
         shapley: per modality, its fair share of the total: an attribution, not a decomposition.
         ladder: I(X_A; Y) for every subset A of modalities, the empty one included.
-        total: I(X_1, ..., X_n; Y).
+        total: I(X_1, ..., X_n; Y), the sum of the spectrum.
         gap: the certificate: no S(k) and no unique part is further from its true value.
     """
 
@@ -44,8 +44,8 @@ def order_spectrum(p: ArrayLike, tolerance: float = 1e-6) -> OrderSpectrum:
         I_u(k) = union information of all subsets of k modalities, each as one variable with p(x_A, y)
         S(k) = I_u(k) - I_u(k - 1)        U_i = I_u(all singles) - I_u(all singles but i)
 
-    Every I_u is its certified lower bound, raised to the ones that it cannot be below: so no S(k) and no U_i is
-    negative, and the S(k) sum to the total.
+    Every I_u is its certified lower bound, raised to the ones that it cannot be below: so no S(k) and no U_i
+    is negative, and the S(k) sum to the total.
 
     Args:
         p: joint probabilities p[x_1, ..., x_n, y]; they sum to 1.
@@ -71,7 +71,7 @@ def order_spectrum(p: ArrayLike, tolerance: float = 1e-6) -> OrderSpectrum:
     total = ladder[tuple(range(count))]
     without, gaps_without = _unions_without_one(table, tolerance)
     unions, gaps = _unions_by_order(table, ladder, max(without, default=0.0), tolerance)
-    unique = tuple(unions[0] - rest for rest in without)
+    unique = tuple(max(0.0, unions[0] - rest) for rest in without)
     steps = np.diff([0.0, *unions])
     return OrderSpectrum(
         spectrum=tuple(float(step) for step in steps),

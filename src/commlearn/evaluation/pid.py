@@ -48,8 +48,8 @@ def broja(p: ArrayLike, tolerance: float = 1e-6) -> Pid:
         unique1 = I_u - I(X2; Y)                       unique2 = I_u - I(X1; Y)
         redundant = I(X1; Y) + I(X2; Y) - I_u          synergistic = I(X1, X2; Y) - I_u
 
-    I_u is the certified lower bound, raised to max(I(X1; Y), I(X2; Y)) where rounding left it below. So no part
-    is negative, the four sum to the total, and unique parts err low, the others high, by at most ``gap``.
+    I_u is the certified lower bound, raised to max(I(X1; Y), I(X2; Y)) where rounding left it below. So no
+    part is negative, the four sum to the total, unique parts err low and the others high, by at most ``gap``.
     The one assumption: unique (hence redundant) information depends only on p(x1, y) and p(x2, y).
 
     Args:
@@ -79,7 +79,7 @@ def broja(p: ArrayLike, tolerance: float = 1e-6) -> Pid:
             "For more modalities use order_spectrum."
         )
     first, second = table.sum(axis=1), table.sum(axis=0)
-    bits = np.log(2)
+    bits = float(np.log(2))
     alone1, alone2 = information(first) / bits, information(second) / bits
     total = max(information(table.reshape(-1, table.shape[2])) / bits, alone1, alone2)
     found = union_information([first, second], tolerance)

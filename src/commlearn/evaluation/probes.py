@@ -83,7 +83,9 @@ def linear_probe(
     """
     classes, counts = np.unique(train_labels, return_counts=True)
     if len(classes) < 2:
-        raise DataError(f"A probe needs at least two classes to tell apart; the training records show {classes!r}.")
+        raise DataError(
+            f"A probe needs at least two classes to tell apart; the training records show {classes!r}."
+        )
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)
     folds = int(min(3, counts.min()))

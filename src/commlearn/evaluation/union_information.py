@@ -55,10 +55,10 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
             = H(Y) + max_a E[sum_i a_i(x_i, Y)]   subject to   sum_y 2^(sum_i a_i(x_i, y)) <= 1 at every x
 
     Two classes are solved exactly (concave envelope of ROC curves), more by an interior-point method, on all
-    joint cells or, if they are many, on a growing list of them. Both bounds are rigorous however the solver ends.
-    Beyond 1e8 joint cells of distinct posteriors (seven modalities of twenty cells, say) the bounds are apart:
-    the lower one is then the union of the most informative modalities that fit, the upper one belongs to the best
-    coupling that a local search finds.
+    joint cells or, if they are many, on a growing list of them. Both bounds are rigorous however it ends.
+    Beyond 1e8 joint cells of distinct posteriors (seven modalities of twenty cells, say) the bounds are
+    apart: the lower one is then the union of the most informative modalities that fit, the upper one belongs
+    to the best coupling that a local search finds.
 
     Args:
         marginals: p(x_i, y) per modality, (values of x_i, classes); p(y) must agree among them.
@@ -80,14 +80,14 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
     """
     tables = checked_marginals(marginals)
     reduced = reduce_marginals(tables)
-    solved = _solve(reduced.tables, tolerance * np.log(2))
+    solved = _solve(reduced.tables, tolerance * float(np.log(2)))
     influence, rise = spread_influence(reduced, solved.influence, tables[0].shape[1])
     influence[0] = influence[0] - rise
     label_entropy = entropy(tables[0].sum(axis=0))
     value = sum(float((table * part).sum()) for table, part in zip(tables, influence, strict=True))
     upper = max(label_entropy - solved.entropy, 0.0)
     lower = min(max(label_entropy + value, 0.0), upper)
-    bits = np.log(2)
+    bits = float(np.log(2))
     return UnionInformation(lower / bits, upper / bits, tuple(part / bits for part in influence))
 
 
@@ -135,16 +135,16 @@ def _check_size(sizes: Sequence[int], classes: int) -> None:
     if sum(sizes) * classes > _COORDINATES:
         raise DataError(
             f"The marginals have {sum(sizes)} rows with distinct posteriors and {classes} classes, "
-            f"{sum(sizes) * classes} unknowns; at most {_COORDINATES} fit. Quantise the posteriors more coarsely "
-            "or merge classes."
+            f"{sum(sizes) * classes} unknowns; at most {_COORDINATES} fit. Quantise the posteriors more "
+            "coarsely or merge classes."
         )
 
 
 def _solve_unpriced(tables: Sequence[Array], tolerance: float) -> CellSolution:
     """Rigorous bounds without looking at all joint cells; apart by what the left-out modalities add.
 
-    The most informative modalities whose joint cells can be priced give the influence functions; a list of cells
-    that grows by local search gives a coupling of all modalities.
+    The most informative modalities whose joint cells can be priced give the influence functions; a list of
+    cells that grows by local search gives a coupling of all modalities.
     """
     order = np.argsort([-information(table) for table in tables], kind="stable")
     head = order[np.cumprod([float(len(tables[i])) for i in order]) <= _PRICED]

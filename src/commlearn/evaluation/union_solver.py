@@ -1,12 +1,4 @@
-"""The union-information program on a given list of joint cells, solved with a certificate.
-
-Primal, over couplings q of the modalities that keep every p(x_i, y):
-
-    min_q  sum_{x, y} q(x, y) log q(y | x)                                   ( = - H_q(Y | X) )
-
-Dual, over influence functions a_i(x_i, y):
-
-    max_a  sum_i sum_{x_i, y} p(x_i, y) a_i(x_i, y)   subject to   log sum_y exp(sum_i a_i(x_i, y)) <= 0  at every x
+"""The union-information program of `union_program`, solved with a certificate.
 
 A primal-dual interior-point method works on the dual, one multiplier q(x) a cell: the coupling is
 q(x, y) = q(x) softmax_y(sum_i a_i(x_i, y)). Three choices make it converge in about ten Newton steps, from
@@ -23,11 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.sparse import csr_matrix
 
-Array = NDArray[np.float64]
+from commlearn.evaluation.union_program import Array, UnionProgram, build_program, log_sum_exp
 
-_LEAST_WEIGHT = 1e-14  # barrier weight of a cell that conditional independence leaves (nearly) empty
 _LONGEST_STEP = 3.0  # in the exponent: beyond it the linear model of an exponential says nothing
 _CENTRALITY = 1e-3  # least share of its target that a cell's complementarity may have after a step
 
@@ -56,38 +46,6 @@ class CellSolution:
 
 
 @dataclass(frozen=True)
-class _Program:
-    """The constants: all influence functions lie end to end in one vector of sum_i k_i |Y| coordinates."""
-
-    tables: Sequence[Array]
-    cells: NDArray[np.intp]  # (cells, modalities)
-    marginal: Array  # (coordinates,)
-    collect: csr_matrix  # (coordinates, cells * classes): sums a coupling into its marginals
-    pairs: dict[tuple[int, int], csr_matrix]  # sums cells into pairs of rows of two modalities
-    free: NDArray[np.intp]  # the coordinates that move; the others only shift weight between modalities
-    weight: Array  # (cells,)
-
-    @property
-    def classes(self) -> int:
-        return self.tables[0].shape[1]
-
-    @property
-    def starts(self) -> NDArray[np.intp]:
-        return np.concatenate([[0], np.cumsum([table.size for table in self.tables])])
-
-    def score(self, influence: Array) -> Array:
-        """sum_i a_i(x_i, y) for every cell and class."""
-        return (self.collect.T @ influence).reshape(-1, self.classes)
-
-    def marginals_of(self, coupling: Array) -> Array:
-        return self.collect @ coupling.ravel()
-
-    def split(self, influence: Array) -> list[Array]:
-        pieces = np.split(influence, self.starts[1:-1])
-        return [piece.reshape(table.shape) for piece, table in zip(pieces, self.tables, strict=True)]
-
-
-@dataclass(frozen=True)
 class _Point:
     """An iterate: influence functions, the mass q(x) of every cell, the slack of every constraint."""
 
@@ -109,7 +67,7 @@ def solve_on_cells(
         tolerance: the wanted gap between primal and dual, in nats.
         iterations: the most Newton steps; what was reached by then is returned.
     """
-    program = _program(tables, cells)
+    program = build_program(tables, cells)
     point = _start(program)
     best = _certify(program, point, None)
     for _ in range(iterations):
@@ -125,69 +83,16 @@ def solve_on_cells(
     return best
 
 
-def _program(tables: Sequence[Array], cells: NDArray[np.intp]) -> _Program:
-    sizes = [len(table) for table in tables]
-    classes = tables[0].shape[1]
-    starts = np.concatenate([[0], np.cumsum(sizes[:-1], dtype=int)]) * classes
-    places = (starts + cells * classes)[:, :, None] + np.arange(classes)  # (cells, modalities, classes)
-    column = np.arange(len(cells) * classes).reshape(-1, 1, classes)
-    shape = (sum(sizes) * classes, len(cells) * classes)
-    column = np.broadcast_to(column, places.shape)
-    collect = csr_matrix((np.ones(places.size), (places.ravel(), column.ravel())), shape=shape)
-    return _Program(
-        tables=tables,
-        cells=cells,
-        marginal=np.concatenate([table.ravel() for table in tables]),
-        collect=collect,
-        pairs={
-            (i, j): _sum_rows(cells[:, i] * sizes[j] + cells[:, j], sizes[i] * sizes[j])
-            for i in range(len(sizes))
-            for j in range(i + 1)
-        },
-        free=_free_coordinates(tables),
-        weight=_independent_mass(tables, cells),
-    )
-
-
-def _sum_rows(key: NDArray[np.intp], rows: int) -> csr_matrix:
-    return csr_matrix((np.ones(len(key)), (key, np.arange(len(key)))), shape=(rows, len(key)))
-
-
-def _free_coordinates(tables: Sequence[Array]) -> NDArray[np.intp]:
-    """Cells with mass, less one per class in all modalities but the first: a_1 + c(y), a_2 - c(y) is the same."""
-    free = [table > 0 for table in tables]
-    for table, kept in zip(tables[1:], free[1:], strict=True):
-        kept[table.argmax(axis=0), np.arange(table.shape[1])] = False
-    return np.flatnonzero(np.concatenate([kept.ravel() for kept in free]))
-
-
-def _independent_mass(tables: Sequence[Array], cells: NDArray[np.intp]) -> Array:
-    """sum_y p(y) prod_i p(x_i | y): the cell's mass if the modalities were independent given the class."""
-    target = tables[0].sum(axis=0)
-    mass = np.broadcast_to(target, (len(cells), len(target)))
-    for table, rows in zip(tables, cells.T, strict=True):
-        mass = mass * (table / target)[rows]
-    weight = np.maximum(mass.sum(axis=1), _LEAST_WEIGHT)
-    return weight / weight.sum()
-
-
-def _start(program: _Program) -> _Point:
+def _start(program: UnionProgram) -> _Point:
     """The mean log posterior of the modalities, lowered by one: feasible by Hoelder's inequality."""
     with np.errstate(divide="ignore"):
         logs = [np.log(table / table.sum(axis=1, keepdims=True)).ravel() for table in program.tables]
     influence = (np.concatenate(logs) - 1.0) / len(program.tables)
-    excess, posterior = _log_sum_exp(program.score(influence))
+    excess, posterior = log_sum_exp(program.score(influence))
     return _Point(influence, program.weight, -excess, excess, posterior)
 
 
-def _log_sum_exp(score: Array) -> tuple[Array, Array]:
-    top = score.max(axis=1, keepdims=True)
-    share = np.exp(score - top)
-    total = share.sum(axis=1, keepdims=True)
-    return (top + np.log(total))[:, 0], share / total
-
-
-def _certify(program: _Program, point: _Point, best: CellSolution | None) -> CellSolution:
+def _certify(program: UnionProgram, point: _Point, best: CellSolution | None) -> CellSolution:
     """The point made feasible on both sides, keeping the better of it and of what was known, side by side."""
     influence = point.influence.copy()
     influence[: program.tables[0].size] -= max(0.0, point.excess.max())
@@ -203,7 +108,7 @@ def _certify(program: _Program, point: _Point, best: CellSolution | None) -> Cel
     return found
 
 
-def _shrink_to_marginals(program: _Program, coupling: Array) -> Array:
+def _shrink_to_marginals(program: UnionProgram, coupling: Array) -> Array:
     """Scale rows down, one modality after the other, until no marginal is above p(x_i, y)."""
     for table, start, rows in zip(program.tables, program.starts, program.cells.T, strict=False):
         have = program.marginals_of(coupling)[start : start + table.size].reshape(table.shape)
@@ -219,7 +124,7 @@ def conditional_entropy(coupling: Array) -> float:
     return float(-(coupling[some] * np.log(coupling[some] / total[some])).sum())
 
 
-def _newton_step(program: _Program, point: _Point) -> _Point:
+def _newton_step(program: UnionProgram, point: _Point) -> _Point:
     """A predictor with no barrier, then the step that aims where the predictor showed one can get."""
     solve = _normal_equations(program, point)
     complementarity = point.mass @ point.slack
@@ -250,10 +155,11 @@ class _Direction:
     variance: Array  # of the score's change under the cell's posterior
 
 
-def _normal_equations(program: _Program, point: _Point) -> Callable[[Array], Array]:
+def _normal_equations(program: UnionProgram, point: _Point) -> Callable[[Array], Array]:
     """Factor sum over cells of q(x) [diag(s) + (1 / slack - 1) s s'] and return the solver."""
     posterior, classes = point.posterior, np.arange(program.classes)
-    blocks = (point.mass * (1.0 / point.slack - 1.0))[:, None, None] * posterior[:, :, None] * posterior[:, None]
+    curvature = point.mass * (1.0 / point.slack - 1.0)
+    blocks = curvature[:, None, None] * posterior[:, :, None] * posterior[:, None]
     blocks[:, classes, classes] += point.mass[:, None] * posterior
     blocks = blocks.reshape(len(blocks), -1)
     starts, size = program.starts, len(classes)
@@ -289,7 +195,7 @@ def _cholesky(matrix: Array) -> tuple[Array, bool]:
 
 
 def _direction(
-    program: _Program, point: _Point, solve: Callable[[Array], Array], aim: Array, missed: Array
+    program: UnionProgram, point: _Point, solve: Callable[[Array], Array], aim: Array, missed: Array
 ) -> _Direction:
     """Newton's direction to mass * slack = aim, the right marginals and slack = -excess."""
     posterior, mass, slack = point.posterior, point.mass, point.slack
@@ -312,7 +218,7 @@ def _to_boundary(value: Array, change: Array, fraction: float) -> float:
     return min(1.0, fraction * float(np.min(-value[down] / change[down]))) if down.any() else 1.0
 
 
-def _move(program: _Program, point: _Point, step: _Direction) -> _Point:
+def _move(program: UnionProgram, point: _Point, step: _Direction) -> _Point:
     """Step as far as positivity and a rough centrality allow."""
     along_mass, along_slack = _step_lengths(point, step, 0.99)
     for _ in range(40):
@@ -323,5 +229,5 @@ def _move(program: _Program, point: _Point, step: _Direction) -> _Point:
             break
         along_mass, along_slack = 0.7 * along_mass, 0.7 * along_slack
     influence = point.influence + along_slack * step.influence
-    excess, posterior = _log_sum_exp(program.score(influence))
+    excess, posterior = log_sum_exp(program.score(influence))
     return _Point(influence, mass, np.maximum(slack, -excess), excess, posterior)

@@ -1,0 +1,153 @@
+"""Encoders of sequences: whatever length, neither padding's content nor its amount changes a token.
+
+All expect padding at the end, as batches are made. NaN means "not observed" and counts as 0, which is
+the mean of standardised values.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from commlearn.errors import ConfigurationError
+from commlearn.models.adapters import SequenceAdapter
+from commlearn.models.fusion import FusionLayer
+from commlearn.models.tokens import ModalityEncoder, Tokens
+
+__all__ = ["gru", "series", "transformer"]
+
+KERNEL = 5  # steps that a convolution of the stem sees
+
+
+class StridedStem(nn.Module):
+    """Convolutions that each halve the length: `length` steps become ceil(length / stride).
+
+    Padding is zero before every convolution, and so is what lies beyond the end: a step sees the same
+    wherever the batch ends.
+
+    Args:
+        channels: of the values.
+        features: of the result.
+        stride: 1, 2, 4 or 8.
+    """
+
+    def __init__(self, channels: int, features: int, stride: int) -> None:
+        super().__init__()
+        steps = {1: [1], 2: [2], 4: [2, 2], 8: [2, 2, 2]}.get(stride)
+        if steps is None:
+            raise ConfigurationError(f"A series encoder's stride is {stride}; give 1, 2, 4 or 8.")
+        self.steps = steps
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(before, features, KERNEL, step, padding=KERNEL // 2)
+            for before, step in zip([channels, *[features] * (len(steps) - 1)], steps, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(features) for _ in steps)
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        for convolution, norm, step in zip(self.convolutions, self.norms, self.steps, strict=True):
+            values = convolution(blank(values, padding).transpose(1, 2)).transpose(1, 2)
+            values = F.gelu(norm(values))  # (batch, ceil(length / step), features)
+            if padding is not None:  # a step is padding if the one that it is centred on was
+                padding = padding[:, ::step]
+        return values, padding
+
+
+class StepwiseStem(nn.Module):
+    """Each step on its own: a convolution of kernel 1, which is a linear map."""
+
+    def __init__(self, channels: int, features: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(channels, features)
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return self.project(blank(values, padding)), padding  # (batch, length, features)
+
+
+class SequenceTransformer(nn.Module):
+    """A stem, then pre-norm transformer layers over its steps.
+
+    Args:
+        stem: maps (values, padding) to (batch, length, features) and its padding.
+        features: of the stem's result.
+        layers: how many.
+        heads: of each layer; they divide the features.
+        positions: whether steps are told their place by a fixed sin-cos code.
+    """
+
+    def __init__(self, stem: nn.Module, features: int, layers: int, heads: int, positions: bool) -> None:
+        super().__init__()
+        if features % heads:
+            raise ConfigurationError(f"A sequence encoder's {heads} heads must divide hidden, {features}.")
+        self.stem = stem
+        self.positions = positions
+        self.layers = nn.ModuleList(FusionLayer(features, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(features)
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        rows, padding = self.stem(values, padding)
+        if self.positions:
+            rows = rows + sincos_steps(rows.shape[1], rows.shape[2]).to(rows)
+        attended = None if padding is None else something_attended(padding)
+        for layer in self.layers:
+            rows = layer(Tokens(rows, attended))
+        return self.norm(rows), padding
+
+
+class Recurrent(nn.Module):
+    """A GRU that reads from the first step to the last: padding, which comes after, is never seen."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(channels, hidden, batch_first=True)
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        states, _ = self.gru(blank(values, padding))
+        return states, padding  # (batch, length, hidden)
+
+
+def series(
+    shape: tuple[int, ...], width: int, hidden: int = 128, layers: int = 2, heads: int = 4, stride: int = 4
+) -> ModalityEncoder:
+    """For sequences of which nothing is known: strided convolutions, positions, a small transformer.
+
+    One token stands for `stride` steps; the convolutions overlap, so that few steps still make tokens.
+    """
+    stem = StridedStem(shape[0], hidden, stride)
+    return ModalityEncoder(
+        SequenceTransformer(stem, hidden, layers, heads, positions=True), SequenceAdapter(hidden, width)
+    )
+
+
+def transformer(
+    shape: tuple[int, ...], width: int, layers: int = 5, heads: int = 5, hidden: int = 40
+) -> ModalityEncoder:
+    """The paper's sequence transformer: every step is a token, no position code."""
+    stem = StepwiseStem(shape[0], hidden)
+    return ModalityEncoder(
+        SequenceTransformer(stem, hidden, layers, heads, positions=False), SequenceAdapter(hidden, width)
+    )
+
+
+def gru(shape: tuple[int, ...], width: int, hidden: int = 512) -> ModalityEncoder:
+    """A gated recurrent unit; its state after every step is a token."""
+    return ModalityEncoder(Recurrent(shape[0], hidden), SequenceAdapter(hidden, width))
+
+
+def blank(values: Tensor, padding: Tensor | None) -> Tensor:
+    """Values with 0 where they are NaN and under padding, whatever lies there."""
+    if padding is not None:
+        values = values.masked_fill(padding[..., None], 0.0)
+    return values.masked_fill(values.isnan(), 0.0)
+
+
+def sincos_steps(length: int, features: int) -> Tensor:
+    """Fixed sin-cos code of the place in a sequence, (length, features)."""
+    frequencies = 10_000 ** -(torch.arange(0, features, 2) / features)
+    angles = torch.arange(length)[:, None] * frequencies  # (length, ceil(features / 2))
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :features]
+
+
+def something_attended(padding: Tensor) -> Tensor:
+    """Attention over nothing is not a number: a record that is all padding attends to its zeros."""
+    return padding & ~padding.all(dim=1, keepdim=True)

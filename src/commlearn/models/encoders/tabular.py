@@ -1,0 +1,102 @@
+"""Encoders of tables with gaps and categories, and of raw vectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from commlearn.errors import ConfigurationError
+from commlearn.models.adapters import FeatureTokenizer, VectorAdapter
+from commlearn.models.encoders.vector import AsItIs
+from commlearn.models.tokens import ModalityEncoder
+
+__all__ = ["mlp", "tabular"]
+
+MISSING, OTHER = 0, 1  # codes of a cell without category, and of a category that training did not name
+
+
+class TableTokenizer(nn.Module):
+    """One token a column.
+
+    A number is its value times a learned direction plus a learned bias; a missing one a learned vector.
+    A category is a learned vector. That of unnamed categories is a learned step away from that of a
+    missing one: a table without any in training, which never learns the step, reads them as missing.
+
+    Args:
+        numbers: how many columns are numbers; they come first.
+        categories: how many codes each further column has.
+        width: of the tokens.
+    """
+
+    first: Tensor  # (categories,): the row of each column's code 0
+    last: Tensor  # (categories,): the row of its last code
+
+    def __init__(self, numbers: int, categories: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.columns = (numbers, len(categories))
+        if numbers:
+            self.numbers = FeatureTokenizer(numbers, width)
+            self.missing = nn.Parameter(_drawn(numbers, width))
+        if categories:
+            self.categories = nn.Parameter(_drawn(sum(categories), width))
+            sizes = torch.tensor(categories)
+            first = sizes.cumsum(0) - sizes
+            self.register_buffer("first", first, persistent=False)
+            self.register_buffer("last", first + sizes - 1, persistent=False)
+            with torch.no_grad():
+                self.categories[first + OTHER] = 0.0
+
+    def forward(self, cells: Tensor) -> Tensor:  # (batch, columns): numbers or NaN, then codes
+        numbers, codes = cells.split(self.columns, dim=1)
+        tokens = []
+        if self.columns[0]:
+            tokens.append(self._numbers(numbers))
+        if self.columns[1]:
+            tokens.append(self._categories(codes))
+        return torch.cat(tokens, dim=1)  # (batch, columns, width)
+
+    def _numbers(self, numbers: Tensor) -> Tensor:
+        missing = numbers.isnan()
+        known = numbers.masked_fill(missing, 0.0)  # before any product: 0 times NaN is NaN
+        return torch.where(missing[..., None], self.missing, self.numbers(known))
+
+    def _categories(self, codes: Tensor) -> Tensor:
+        rows = self.first + codes.nan_to_num(MISSING).round().long().clamp(min=MISSING)
+        rows = rows.minimum(self.last)  # (batch, columns)
+        other = (rows == self.first + OTHER)[..., None]
+        tokens = self.categories[rows]  # (batch, columns, width)
+        return torch.where(other, tokens + self.categories[self.first], tokens)
+
+
+class Layers(nn.Module):
+    """Linear layers, each with a norm and a GELU; a NaN is a missing value and counts as the mean."""
+
+    def __init__(self, features: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        stack: list[nn.Module] = []
+        for before in [features, *[hidden] * (layers - 1)][:layers]:
+            stack += [nn.Linear(before, hidden), nn.LayerNorm(hidden), nn.GELU()]
+        self.stack = nn.Sequential(*stack)
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return self.stack(values.masked_fill(values.isnan(), 0.0)), padding  # (batch, hidden)
+
+
+def tabular(shape: tuple[int, ...], width: int) -> ModalityEncoder:
+    """Every column of a table becomes a token, missing cells and unseen categories included."""
+    return ModalityEncoder(AsItIs(), TableTokenizer(shape[0], tuple(shape[1:]), width))
+
+
+def mlp(shape: tuple[int, ...], width: int, hidden: int = 256, layers: int = 2) -> ModalityEncoder:
+    """A vector becomes one token by a perceptron of `layers` linear maps."""
+    if layers < 2 or hidden < 1:
+        raise ConfigurationError(
+            f"An mlp needs at least 2 layers and 1 hidden feature; got {layers} layers of {hidden}. For one "
+            "layer, choose the encoder linear."
+        )
+    return ModalityEncoder(Layers(shape[0], hidden, layers - 1), VectorAdapter(hidden, width))
+
+
+def _drawn(rows: int, width: int) -> Tensor:
+    bound = width**-0.5
+    return torch.empty(rows, width).uniform_(-bound, bound)
