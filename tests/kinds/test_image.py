@@ -94,8 +94,7 @@ def test_what_is_transparent_lies_on_white():
     assert (pixels(PIL.new("RGBA", (32, 32), (10, 20, 30, 0))) == 255).all()
     half = pixels(PIL.new("RGBA", (32, 32), (0, 0, 0, 128)))
     assert abs(int(half[0, 0, 0]) - 127) <= 1
-    palette = PIL.new("RGB", (32, 32), RED).convert("P")
-    palette.info["transparency"] = palette.getpixel((0, 0))
+    palette = PIL.new("RGB", (32, 32), (255, 0, 0)).convert("P")  # a colour of the palette
     assert (pixels(file_bytes(palette, transparency=palette.getpixel((0, 0)))) == 255).all()
 
 
@@ -223,6 +222,8 @@ def test_cut_off_images_are_named_by_row(tmp_path):
         ("text.png", "not an image that PIL knows"),
         (b"GIF", "not an image that PIL knows"),
         (3.5, "is no image"),
+        ([["a", "b"]], "An array of <U1 is no image"),
+        ([[1], [2, 3]], "cannot be decoded"),
         (np.zeros((4, 4, 7)), "4 x 4 x 7 is no image"),
         (np.zeros((0, 4)), "0 x 4 is no image"),
         (np.zeros(4), "4 is no image"),
@@ -281,7 +282,7 @@ def test_of_many_bad_rows_ten_are_named_and_the_rest_counted():
     assert "15 more" in told
     problems = Image("path").check(cells(["nowhere.png"] * 25))
     assert len(problems) == 11
-    assert problems == first_ten(problems[:10]) + [problems[10]]
+    assert problems == [*first_ten(problems[:10]), problems[10]]
 
 
 def test_check_warns_of_constant_and_of_long_images():
@@ -291,6 +292,15 @@ def test_check_warns_of_constant_and_of_long_images():
     assert "1 images are at least 3 times" in long[0].message
     assert Image("path").check(cells([noise(32, 32), noise(33, 33)])) == []
     assert "no row has an image" in Image("path").check(cells([None]))[0].message
+
+
+def test_a_pil_image_of_a_damaged_file_is_named():
+    content = file_bytes(noise(64, 64))
+    cut = PIL.open(io.BytesIO(content[: len(content) // 2]))  # PIL notices when pixels are asked for
+    problems = Image("path").check(cells([noise(8, 8), cut]))
+    assert [problem.row for problem in problems] == [1]
+    with pytest.raises(DataError, match="none of the training rows"):
+        Image("path").learn(cells([cut]))
 
 
 def test_learning_needs_an_image():

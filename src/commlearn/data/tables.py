@@ -6,6 +6,7 @@ file is decided over the whole file, so that a chunk of whole numbers does not t
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,10 +67,13 @@ def iterate_table(source: Source, rows: int = CHUNK, columns: Sequence[str] | No
         root = path if path.is_dir() else path.parent
         chunks = READERS[_suffix(path)](path, rows, columns)
     first = 0
-    for frame in chunks:
-        if len(frame):
-            yield Table(frame.reset_index(drop=True), root, first)
-            first += len(frame)
+    try:
+        for frame in chunks:
+            if len(frame):
+                yield Table(frame.reset_index(drop=True), root, first)
+                first += len(frame)
+    except (OSError, EOFError, zlib.error) as problem:
+        raise DataError(f"{source} cannot be read: {problem}. Is it cut off?") from problem
     if first == 0:
         what = "The table" if isinstance(source, pd.DataFrame | Mapping) else str(source)
         raise DataError(f"{what} has no rows. Give a table with at least one record.")

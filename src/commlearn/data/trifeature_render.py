@@ -92,12 +92,12 @@ def _from_hexagon_centre(u: Floats, v: Floats) -> tuple[Floats, Floats]:
 def _hexgrid(u: Floats, v: Floats, pitch: float = 2.0) -> Floats:
     x, y = _from_hexagon_centre(u / pitch, v / pitch)
     to_wall = 0.5 - np.maximum(x, 0.5 * x + np.float32(np.sqrt(0.75)) * y)
-    return pitch * (to_wall - 0.13)
+    return pitch * (to_wall - 0.09)
 
 
 def _dots(u: Floats, v: Floats, pitch: float = 1.5) -> Floats:
     x, y = _from_hexagon_centre(u / pitch, v / pitch)
-    return pitch * (np.sqrt(x * x + y * y) - 0.34)
+    return pitch * (np.sqrt(x * x + y * y) - 0.42)
 
 
 def _noise(u: Floats, v: Floats, cell: float = 0.7) -> Floats:
@@ -128,20 +128,20 @@ def _rain(u: Floats, v: Floats, pitch: float = 1.1, length: float = 3.2) -> Floa
     column = np.rint(u / pitch)
     # Golden-ratio steps keep neighbouring columns apart and never fall into rows.
     along = _to_nearest(v / length + column * np.float32(0.618034))
-    return np.maximum(np.abs(u - pitch * column) - 0.28 * pitch, length * (along - 0.36))
+    return np.maximum(np.abs(u - pitch * column) - 0.22 * pitch, length * (along - 0.33))
 
 
 def _pluses(u: Floats, v: Floats, pitch: float = 2.6) -> Floats:
     x, y = _to_nearest(u / pitch), _to_nearest(v / pitch)
     other = x + y > 0.5  # the signs stand like the black fields of a chessboard
     x, y = np.where(other, 0.5 - x, x), np.where(other, 0.5 - y, y)
-    return pitch * np.maximum(np.minimum(x, y) - 0.1, np.maximum(x, y) - 0.29)
+    return pitch * np.maximum(np.minimum(x, y) - 0.08, np.maximum(x, y) - 0.26)
 
 
 PATTERNS: dict[str, Callable[[Floats, Floats], Floats]] = {
     "solid": lambda u, v: np.full_like(u, -1.0),
     "stripes": lambda u, v: _to_nearest(u) - 0.25,
-    "grid": lambda u, v: 1.4 * (np.minimum(_to_nearest(u / 1.4), _to_nearest(v / 1.4)) - 0.14),
+    "grid": lambda u, v: 1.4 * (np.minimum(_to_nearest(u / 1.4), _to_nearest(v / 1.4)) - 0.1),
     "hexgrid": _hexgrid, "dots": _dots, "noise": _noise,
     "triangles": _triangles, "zigzags": _zigzags, "rain": _rain, "pluses": _pluses,
 }  # fmt: skip

@@ -60,6 +60,10 @@ class Kind:
         """The columns of the table that it reads."""
         raise NotImplementedError
 
+    def encoder_for(self, state: dict[str, Any]) -> str:
+        """The default encoder, where it depends on what was learned (large images need a deeper one)."""
+        return self.encoder
+
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Statistics of the training rows, as plain values that JSON holds (no NaN, no arrays)."""
         raise NotImplementedError

@@ -1,0 +1,60 @@
+"""Augmentation of sequences: steps are dropped, noise is added, and if asked a part is stretched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
+from commlearn.errors import ConfigurationError
+
+__all__ = ["SequenceAugmentation"]
+
+
+@dataclass(frozen=True)
+class SequenceAugmentation:
+    """Crop, noise and dropped steps, each record with its own draw; padding stays as it is."""
+
+    drop: float = 0.8  # the largest share of a record's steps that are set to zero
+    drop_probability: float = 0.5  # of a record to lose steps
+    std: float = 0.1  # of the noise, in units of the values, which are standardised
+    noise_probability: float = 0.5  # of a record to get noise
+    crop: float = 1.0  # the smallest share that a crop keeps, stretched to the old length; 1 = no crop
+
+    def __post_init__(self) -> None:
+        for name in ("drop", "drop_probability", "noise_probability", "crop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; give a share from 0 to 1.")
+
+    def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
+        values, padding = modality.values, modality.padding  # (batch, length, channels), (batch, length)
+        batch, length = values.shape[:2]
+        draw = torch.rand(batch, 5, generator=generator).to(values.device).unbind(1)
+        order = torch.rand(batch, length, generator=generator).to(values.device)
+        noise = torch.randn(values.shape, generator=generator).to(values)
+        real = torch.ones_like(order, dtype=torch.bool) if padding is None else ~padding
+        if self.crop < 1:
+            values = _stretch(values, real.sum(dim=1), self.crop + (1 - self.crop) * draw[0], draw[1])
+        noisy = (draw[2] < self.noise_probability)[:, None, None]
+        values = values + self.std * noise * noisy
+        share = self.drop * draw[3] * (draw[4] < self.drop_probability)  # (batch,)
+        dropped = _lowest(order.masked_fill(~real, 2.0), share * real.sum(dim=1))
+        return modality.with_values(values.masked_fill((dropped | ~real)[..., None], 0.0))
+
+
+def _lowest(order: Tensor, count: Tensor) -> Tensor:
+    """True at the floor(count) lowest places of each row, (batch, length)."""
+    rank = order.argsort(dim=1).argsort(dim=1)
+    return rank < count.floor()[:, None]
+
+
+def _stretch(values: Tensor, lengths: Tensor, share: Tensor, start: Tensor) -> Tensor:
+    """A part of each sequence, its steps repeated so that it is as long as the whole."""
+    place = torch.arange(values.shape[1], device=values.device)  # (length,)
+    kept = share * lengths  # (batch,) steps of the part
+    source = (start * (lengths - kept))[:, None] + place * share[:, None]  # (batch, length)
+    source = source.long().minimum((lengths - 1).clamp(min=0)[:, None])
+    return values.gather(1, source[..., None].expand_as(values))

@@ -1,0 +1,62 @@
+"""Augmentations of tables with gaps and categories, and of raw vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
+from commlearn.errors import ConfigurationError
+
+__all__ = ["TabularAugmentation", "VectorAugmentation"]
+
+MISSING = 0.0  # the code of a cell without category
+
+
+@dataclass(frozen=True)
+class TabularAugmentation:
+    """Noise on numbers, and some cells made missing; one known cell of a record always stays."""
+
+    std: float = 0.1  # of the noise, in units of the numbers, which are standardised
+    mask: float = 0.2  # probability of a cell to become missing
+
+    def __post_init__(self) -> None:
+        _check_share("mask", self.mask)
+
+    def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
+        cells = modality.values  # (batch, columns): numbers or NaN, then codes of categories
+        draw = torch.rand(cells.shape, generator=generator).to(cells.device)
+        count = cells.shape[1] if spec is None else spec.shape[0]
+        noise = torch.randn(len(cells), count, generator=generator).to(cells)
+        numbers, codes = cells[:, :count] + self.std * noise, cells[:, count:]
+        known = torch.cat([~numbers.isnan(), codes != MISSING], dim=1)
+        stays = draw.masked_fill(~known, -1.0).argmax(dim=1, keepdim=True)  # (batch, 1)
+        masked = (draw < self.mask).scatter(1, stays, False)
+        numbers = numbers.masked_fill(masked[:, :count], torch.nan)
+        codes = codes.masked_fill(masked[:, count:], MISSING)
+        return modality.with_values(torch.cat([numbers, codes], dim=1))
+
+
+@dataclass(frozen=True)
+class VectorAugmentation:
+    """Noise, and some features set to zero, which is their mean; at least one of a record stays."""
+
+    std: float = 0.1  # of the noise, in units of the values, which are standardised
+    drop: float = 0.2  # probability of a feature
+
+    def __post_init__(self) -> None:
+        _check_share("drop", self.drop)
+
+    def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
+        values = modality.values  # (batch, features)
+        draw = torch.rand(values.shape, generator=generator).to(values.device)
+        noise = torch.randn(values.shape, generator=generator).to(values)
+        dropped = (draw < self.drop).scatter(1, draw.argmax(dim=1, keepdim=True), False)
+        return modality.with_values((values + self.std * noise).masked_fill(dropped, 0.0))
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share < 1:
+        raise ConfigurationError(f"{name} is {share}; give a probability from 0 to less than 1.")

@@ -1,0 +1,45 @@
+"""`commlearn init`: a first schema for a table, with a reason for each guess."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "Guess a schema for a table and write it down, with a comment for each guess."
+EXAMPLE = """\
+Example:
+  commlearn init films.csv --target genre
+  commlearn init films.parquet -o films.yaml
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE", help="Parquet (file or folder), CSV, TSV or JSON lines")
+    parser.add_argument("--out", "-o", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
+    parser.add_argument("--target", help="columns to be predicted; names with commas")
+    parser.add_argument("--overwrite", action="store_true", help="replace a schema that is there")
+    parser.add_argument("--json", action="store_true", help="print the guesses as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from commlearn.cli.output import print_json
+    from commlearn.data.tables import iterate_table
+    from commlearn.errors import ConfigurationError
+    from commlearn.kinds.infer import infer
+    from commlearn.training.checkpoint import write_atomically
+
+    out = Path(options.out)
+    if out.exists() and not options.overwrite:
+        raise ConfigurationError(f"{out} is there already. Replace it with --overwrite, or give another -o.")
+    table = next(iterate_table(options.table, rows=100_000))  # enough to tell what a column is
+    inferred = infer(table, options.target.split(",") if options.target else ())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, inferred.to_yaml(Path(options.table).name).encode())
+    if options.json:
+        guesses = [{"role": g.role, "name": g.name, "reason": g.reason} for g in inferred.guesses]
+        print_json({"out": str(out), "schema": inferred.schema.to_mapping(), "guesses": guesses})
+        return 0
+    print(out.read_text(encoding="utf-8"), end="")
+    print(f"\nwrote {out}. Next: commlearn check {options.table} --schema {out}")
+    return 0

@@ -1,0 +1,192 @@
+"""Sound: WAV files or arrays of samples, as log-mel frames."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.io import wavfile
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from commlearn.data.records import Column
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+from commlearn.kinds.series import Sequences, learn_sequences, standardise
+from commlearn.kinds.vector import array_of, file_of, shown
+
+__all__ = ["Audio", "log_mel", "mel_filters"]
+
+RATE = 16_000  # samples a second, to which all sound is resampled
+RATES = (1000, 400_000)  # the lowest and the highest that are read
+WINDOW = 400  # samples: 25 ms
+HOP = 160  # samples: 10 ms
+TRANSFORM = 512  # points of the Fourier transform
+MELS = 64
+QUIET = 1e-8  # power added before the logarithm, so that silence is finite
+
+# what scipy raises on headers that lie
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    ZeroDivisionError,
+    UnboundLocalError,
+    MemoryError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True)
+class Audio(Kind):
+    """One column of sound: paths of WAV files, or arrays of samples of one known rate.
+
+    Sound becomes mono at 16 kHz, then 64 log-mel bands in frames of 25 ms every 10 ms; frames are
+    averaged down to `max_length`, and each band is standardised with the training rows.
+
+    Example:
+        >>> import pandas as pd
+        >>> tone = np.sin(np.arange(8000) / 5)
+        >>> cells = Cells(pd.DataFrame({"sound": [tone, tone / 2]}))
+        >>> kind = Audio("sound", rate=8000)
+        >>> kind.read(cells, kind.learn(cells)).take(np.array([0])).values.shape  # one second
+        torch.Size([1, 101, 64])
+    """
+
+    name: ClassVar[str] = "audio"
+    encoder: ClassVar[str] = "series"
+    augmentation: ClassVar[str] = "sequence"
+
+    column: str
+    rate: int | None = None  # samples a second of cells that are arrays; a file tells its own
+    max_length: int = 512  # frames of the longest sound after averaging
+    outside: bool = False  # paths may leave the table's folder
+
+    def __post_init__(self) -> None:
+        known = self.rate is None or (isinstance(self.rate, int) and RATES[0] <= self.rate <= RATES[1])
+        if not known:
+            raise ConfigurationError(f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} a second.")
+        if self.max_length < 1:
+            raise ConfigurationError(f"Audio max_length is {self.max_length}; give at least 1 frame.")
+
+    def columns(self) -> Sequence[str]:
+        return (self.column,)
+
+    def learn(self, cells: Cells) -> dict[str, Any]:
+        """Each band's mean and scale, and how many frames are averaged."""
+        frames, problems = self._each(cells, log_mel)
+        raise_errors(self.column, problems)
+        return learn_sequences(self.column, frames, self.max_length)
+
+    def read(self, cells: Cells, state: dict[str, Any]) -> Column:
+        """The frames, averaged and standardised."""
+        frames, problems = self._each(
+            cells, lambda sound: standardise(log_mel(sound), state, self.max_length)
+        )
+        raise_errors(self.column, problems)
+        return Sequences.of("audio", frames, MELS)
+
+    def check(self, cells: Cells) -> list[Problem]:
+        spans, problems = self._each(cells, np.ptp)
+        if not problems and all(span is None for span in spans):
+            problems = [Problem("no row has sound; name another column or drop the modality", self.column)]
+        silent = [
+            Problem("is silent; is it the right file?", self.column, cells.first_row + row, "warning")
+            for row, span in enumerate(spans)
+            if span == 0
+        ]
+        return first_ten(problems) + first_ten(silent)
+
+    def _each(self, cells: Cells, change: Callable[[np.ndarray], Any]) -> tuple[list[Any], list[Problem]]:
+        """What `change` makes of each row's mono samples, None where it has none; what is wrong."""
+        results: list[Any] = []
+        problems: list[Problem] = []
+        for row, cell in enumerate(cells.frame[self.column].tolist()):
+            results.append(None)
+            try:
+                if not is_empty(cell):
+                    results[-1] = change(self._sound(cell, cells.root))
+            except DataError as problem:
+                problems.append(Problem(str(problem), self.column, cells.first_row + row))
+        return results, problems
+
+    def _sound(self, cell: Any, root: Path) -> np.ndarray:
+        """One cell as mono samples at 16 kHz."""
+        if isinstance(cell, str | Path) and not str(cell).lstrip().startswith("["):
+            rate, samples = read_wav(file_of(cell, root, self.outside), shown(cell))
+        elif self.rate is None:
+            raise DataError("holds samples without a rate; give Audio(..., rate=samples a second)")
+        else:
+            rate, samples = self.rate, _scaled(cell if isinstance(cell, np.ndarray) else array_of(cell, root))
+        if samples.ndim > 2 or (samples.ndim == 2 and samples.shape[1] > len(samples)):
+            raise DataError(f"holds an array of {shown(samples)}; give (samples,) or (samples, channels)")
+        if not samples.size:
+            raise DataError(f"{shown(cell)} has no samples; leave the cell empty")
+        if not np.isfinite(samples).all():
+            raise DataError("holds samples that are not finite; mend them, or leave the cell empty")
+        mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+        divisor = gcd(rate, RATE)
+        return resample_poly(mono, RATE // divisor, rate // divisor).astype(np.float32)
+
+
+def read_wav(path: Path, told: str) -> tuple[int, np.ndarray]:
+    """Rate, and samples as (samples,) or (samples, channels) within -1 and 1."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            rate, samples = wavfile.read(path)
+    except DAMAGED as problem:
+        raise DataError(
+            f"{told} is not a WAV file that can be read ({problem}); convert it to WAV"
+        ) from problem
+    if any("EOF" in str(warning.message) for warning in caught):
+        raise DataError(f"{told} is cut off; replace it, or leave the cell empty")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise DataError(f"{told} states {rate} samples a second, not {RATES[0]} to {RATES[1]}; replace it")
+    return int(rate), _scaled(samples)
+
+
+def log_mel(sound: np.ndarray) -> np.ndarray:
+    """Logarithm of the power in each mel band, (frames, bands), of mono samples at 16 kHz.
+
+    Example:
+        >>> log_mel(np.zeros(1600)).shape
+        (11, 64)
+    """
+    window = torch.hann_window(WINDOW)
+    samples = torch.as_tensor(sound, dtype=torch.float32)
+    spectrum = torch.stft(
+        samples, TRANSFORM, HOP, WINDOW, window, center=True, pad_mode="constant", return_complex=True
+    )  # (bins, frames)
+    power = (spectrum.abs() / window.sum()).square()
+    return (power.T @ mel_filters() + QUIET).log().numpy()  # (frames, bands)
+
+
+@lru_cache(maxsize=1)
+def mel_filters() -> Tensor:
+    """Triangles evenly spaced in mel, 2595 log10(1 + f / 700), from 0 Hz to 8 kHz: (bins, bands)."""
+    highest = 2595 * np.log10(1 + RATE / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, highest, MELS + 2) / 2595) - 1)  # Hz
+    bins = np.linspace(0, RATE / 2, TRANSFORM // 2 + 1)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    return torch.from_numpy(np.minimum(rising, falling).clip(0)).float()
+
+
+def _scaled(samples: np.ndarray) -> np.ndarray:
+    """Whole numbers of any width as shares of full scale; bytes are centred on 128."""
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype.kind == "i":
+        return samples / -float(np.iinfo(samples.dtype).min)
+    return array_of(samples, Path())

@@ -1,0 +1,169 @@
+"""Images: paths, bytes, arrays or PIL images of any size and colour, as RGB squares of one size."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image as PIL
+
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.pictures import Decoder, Pictures, in_threads, is_deep
+from commlearn.kinds.rows import first_ten, is_empty, raise_errors, spread
+
+__all__ = ["Image"]
+
+SIZES = (32, 64, 96, 128, 224)  # pixels a side, to choose from
+SAMPLE = 256  # training rows that decide the size
+KEPT = 1 << 30  # bytes of decoded images that stay in memory
+DEPTHS = (255, 1023, 4095, 16_383, 65_535)  # largest values of 8 to 16 bits
+ELONGATED = 3  # longer by shorter side from which the cut loses most of an image
+
+
+@dataclass(frozen=True)
+class Image(Kind):
+    """One column of images.
+
+    An image is scaled so that its shorter side fits, and the longer one is cut evenly at both ends:
+    no bars are added, which every encoder would have to learn to ignore and which would tell a
+    contrast the image's proportions. Grey becomes RGB, what is transparent lies on white, EXIF
+    rotation is applied, grey of more than 8 bits is scaled by the depth found in training rows.
+
+    Example:
+        >>> Image("path").columns()
+        ('path',)
+    """
+
+    name: ClassVar[str] = "image"
+    encoder: ClassVar[str] = "small_cnn"
+    augmentation: ClassVar[str] = "simclr"
+
+    column: str  # of paths relative to the table, bytes, arrays or PIL images
+    size: int = 0  # pixels a side; 0 = the nearest of 32 to 224 to the median of the training images
+    outside: bool = False  # paths may leave the table's folder
+
+    def __post_init__(self) -> None:
+        if self.size and not 16 <= self.size <= 1024:
+            raise ConfigurationError(
+                f"Image size is {self.size}; give 16 to 1024 pixels, or 0 to choose one."
+            )
+
+    def columns(self) -> Sequence[str]:
+        return (self.column,)
+
+    def encoder_for(self, state: dict[str, Any]) -> str:
+        return "small_cnn" if state["size"] <= 96 else "resnet18"
+
+    def learn(self, cells: Cells) -> dict[str, Any]:
+        filled = [cell for cell in cells.frame[self.column].tolist() if not is_empty(cell)]
+        decoder = Decoder(cells.root, self.outside)
+        sample = [filled[row] for row in spread(len(filled), SAMPLE)]
+        looks = [
+            look for look in in_threads(lambda cell: _look(decoder, cell), sample) if isinstance(look, tuple)
+        ]
+        if not looks:
+            raise DataError(f"{self.column}: none of the training rows has an image that can be read.")
+        side = statistics.median(min(width, height) for width, height, _ in looks)
+        nearest = min(SIZES, key=lambda size: abs(math.log(size / side)))
+        brightest = max(value for _, _, value in looks)
+        white = (
+            next((depth for depth in DEPTHS if brightest <= depth), DEPTHS[-1]) if brightest else DEPTHS[-1]
+        )
+        return {"size": self.size or nearest, "white": white}
+
+    def read(self, cells: Cells, state: dict[str, Any]) -> Pictures:
+        """The images as a column.
+
+        Where all fit in memory they are decoded here, and every bad one is told. Where they do not,
+        only paths and headers are looked at here; the rest is decoded, and told, as it is taken.
+        """
+        decoder = Decoder(cells.root, self.outside, state["white"])
+        sources, index = _distinct(cells.frame[self.column].tolist())
+        size = state["size"]
+        kept = len(sources) * 3 * size**2 <= KEPT
+        read = in_threads(
+            (lambda cell: decoder.pixels(cell, size)) if kept else (lambda cell: _header(decoder, cell)),
+            sources,
+        )
+        raise_errors(self.column, self._problems(read, index, cells.first_row))
+        column = Pictures(decoder, size, sources, index, self.column, cells.first_row)
+        if not kept:
+            return column
+        images = np.empty((max(len(sources), 1), 3, size, size), dtype=np.uint8)
+        for position, pixels in enumerate(read):
+            images[position] = pixels
+        return replace(column, images=images)
+
+    def check(self, cells: Cells) -> list[Problem]:
+        sources, index = _distinct(cells.frame[self.column].tolist())
+        if not sources:
+            return [Problem("no row has an image; name another column or drop the modality", self.column)]
+        decoder = Decoder(cells.root, self.outside)
+        read = in_threads(lambda cell: (decoder.pixels(cell, 32), _look(decoder, cell)), sources)
+        problems = first_ten(self._problems(read, index, cells.first_row))
+        fine = [result for result in read if isinstance(result, tuple)]
+        looks = Counter(pixels.tobytes() for pixels, _ in fine)
+        if len(looks) == 1 and len(fine) == len(read) and (index >= 0).sum() > 1:
+            problems.append(Problem("every row shows the same image", self.column, level="warning"))
+        long = [max(w, h) / min(w, h) for _, (w, h, _) in fine if max(w, h) >= ELONGATED * min(w, h)]
+        if long:
+            told = (
+                f"{len(long)} images are at least {ELONGATED} times as long as broad (up to {max(long):.0f} "
+                "times); only their middle square is read"
+            )
+            problems.append(Problem(told, self.column, level="warning"))
+        return problems
+
+    def _problems(self, read: Sequence[Any], index: np.ndarray, first_row: int) -> list[Problem]:
+        """One for each row that shows a bad source, in the order of rows."""
+        bad = {position: result for position, result in enumerate(read) if isinstance(result, DataError)}
+        if not bad:
+            return []
+        return [
+            Problem(str(bad[source]), self.column, row + first_row)
+            for row, source in enumerate(index.tolist())
+            if source in bad
+        ]
+
+
+def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
+    """Different cells, and which of them each row holds (-1 = none): one file is decoded once."""
+    known: dict[Any, int] = {}
+    sources: list[Any] = []
+    index = np.full(len(cells), -1, dtype=np.int64)
+    for row, cell in enumerate(cells):
+        if is_empty(cell) or (isinstance(cell, dict) and not (cell.get("bytes") or cell.get("path"))):
+            continue
+        key = cell if isinstance(cell, str | bytes) else id(cell)
+        index[row] = known.setdefault(key, len(sources))
+        if index[row] == len(sources):
+            sources.append(cell)
+    return sources, index
+
+
+def _look(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
+    """Width, height and, of an image of more than 8 bits, its largest value (else 0)."""
+    if isinstance(cell, np.ndarray | list):
+        array = np.asarray(cell)
+        picture = decoder.from_array(array)
+        return picture.width, picture.height, int(array.max()) if array.dtype == np.uint16 else 0
+    with decoder.open(cell) as picture:
+        deep = is_deep(picture) and picture.mode != "F"
+        return picture.width, picture.height, _largest(picture) if deep else 0
+
+
+def _largest(picture: PIL.Image) -> int:
+    try:
+        return int(np.asarray(picture).max())
+    except (OSError, SyntaxError, ValueError):  # cut off: told where its pixels are needed
+        return 0
+
+
+def _header(decoder: Decoder, cell: Any) -> None:
+    decoder.open(cell).close()

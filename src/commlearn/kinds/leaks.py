@@ -1,0 +1,100 @@
+"""What must not be in two splits: copies of a record, and records of one group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from commlearn.kinds.base import Cells, Problem
+from commlearn.kinds.rows import TOLD, first_ten
+from commlearn.kinds.schema import Schema
+
+__all__ = ["copies", "group_leaks", "seen_in_training"]
+
+
+def copies(
+    prints: Mapping[str, np.ndarray], splits: Mapping[str, np.ndarray], cells: Cells, schema: Schema
+) -> list[Problem]:
+    """Warnings for records that look like an earlier one in every modality.
+
+    Args:
+        prints: what each record looks like, by modality.
+        splits: positions of the rows of each split.
+        cells: the rows.
+        schema: which columns the modalities read.
+    """
+    looks = _all(prints)
+    where: np.ndarray = np.full(len(looks), "", dtype=object)
+    for name, members in splits.items():
+        where[members] = name
+    frame = pd.DataFrame({"look": looks, "split": where, "row": np.arange(len(looks))})
+    frame = frame[frame["split"] != ""]
+    train = frame[frame["split"] == "train"].drop_duplicates("look").set_index("look")["row"]
+    leaked = frame[(frame["split"] != "train") & frame["look"].isin(train.index)]
+    columns = [column for kind in schema.modalities.values() for column in kind.columns()]
+    problems = []
+    for row, look, split in zip(leaked["row"], leaked["look"], leaked["split"], strict=True):
+        same = "is" if _equal(cells, columns, row, train[look]) else "looks like"
+        told = f"this record of {split} {same} row {cells.first_row + train[look]} of train in every modality"
+        problems.append(Problem(told, row=cells.first_row + int(row), level="warning"))
+    problems = first_ten(problems)
+    again = frame[frame.duplicated(["look", "split"])]
+    if len(again):
+        rows = ", ".join(str(cells.first_row + row) for row in again["row"][:TOLD])
+        told = (
+            f"{len(again)} records look like an earlier one in every modality (rows {rows}"
+            f"{', ...' if len(again) > TOLD else ''}); in a contrast they are negatives of themselves"
+            + ("" if len(splits) > 1 else ", and a random split would put copies on both sides")
+        )
+        problems.append(Problem(told, level="warning"))
+    return problems
+
+
+def seen_in_training(prints: Mapping[str, np.ndarray], splits: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """For each modality, the share of its test records whose cell training records show too."""
+    if not {"train", "test"} <= splits.keys():
+        return {}
+    shares = {}
+    for name, looks in prints.items():
+        test = looks[splits["test"]]
+        test = test[test != 0]
+        shares[name] = float(np.isin(test, looks[splits["train"]]).mean()) if len(test) else 0.0
+    return shares
+
+
+def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> list[Problem]:
+    """Errors for groups that have rows in several splits."""
+    groups = cells.frame[column]
+    problems = []
+    missing = int(groups.isna().sum())
+    if missing:
+        told = f"{missing} rows belong to no group and count as groups of their own"
+        problems.append(Problem(told, column, level="warning"))
+    where: dict[object, dict[str, int]] = {}
+    for name, rows in splits.items():
+        part = groups.iloc[rows].dropna()
+        for row, group in zip(part.index[~part.duplicated()], part.drop_duplicates(), strict=True):
+            where.setdefault(group, {})[name] = int(row)
+    leaked = [
+        Problem(
+            f"group {group!r} is in {' and '.join(rows)} (rows {', '.join(map(str, rows.values()))}); "
+            "keep each group in one split",
+            column,
+            cells.first_row + max(rows.values()),
+        )
+        for group, rows in where.items()
+        if len(rows) > 1
+    ]
+    return problems + first_ten(leaked)
+
+
+def _all(prints: Mapping[str, np.ndarray]) -> np.ndarray:
+    """One look for each record, of all its modalities."""
+    together = np.stack(list(prints.values()), axis=1)  # (records, modalities)
+    return np.array([hash(row.tobytes()) for row in together], dtype=np.int64)
+
+
+def _equal(cells: Cells, columns: list[str], first: int, second: int) -> bool:
+    return all(str(cells.frame[name].iloc[first]) == str(cells.frame[name].iloc[second]) for name in columns)

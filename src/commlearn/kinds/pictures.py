@@ -1,0 +1,205 @@
+"""From a cell to a square of pixels: whatever PIL reads, as RGB bytes of one size."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image as PIL
+from PIL import ImageOps
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
+from commlearn.errors import DataError
+from commlearn.kinds.base import Problem
+from commlearn.kinds.rows import raise_errors
+from commlearn.kinds.vector import file_of
+
+__all__ = ["LARGEST", "Decoder", "Pictures", "in_threads", "is_deep"]
+
+LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Turns a cell into pixels; refuses by name what cannot be read."""
+
+    root: Path  # paths in cells are relative to it
+    outside: bool = False  # paths may leave the root
+    white: int = 65_535  # the value that is white in images of more than 8 bits
+
+    def pixels(self, cell: Any, size: int) -> np.ndarray:
+        """(3, size, size) uint8: scaled so that the shorter side fits, the rest cut off evenly."""
+        with _damage_told(cell), self.open(cell) as picture:
+            picture.draft("RGB", (size, size))  # JPEG: decodes at a fraction of the size
+            upright = ImageOps.exif_transpose(picture)
+            square = ImageOps.fit(self.rgb(upright), (size, size), PIL.Resampling.BILINEAR)
+        return np.asarray(square).transpose(2, 0, 1)
+
+    def open(self, cell: Any) -> PIL.Image:
+        """The picture with its header read: its size and mode are known, its pixels are not."""
+        if isinstance(cell, dict):  # as the `datasets` library stores images
+            cell = cell.get("bytes") or cell.get("path")
+        with _damage_told(cell):
+            if isinstance(cell, PIL.Image):
+                return cell.copy()  # so that closing or drafting it changes nothing of the caller's
+            if isinstance(cell, np.ndarray | list):
+                return self.from_array(np.asarray(cell))
+            if isinstance(cell, bytes | bytearray):
+                return _within_limit(io.BytesIO(cell), cell)
+            if isinstance(cell, str | Path):
+                return _within_limit(file_of(cell, self.root, self.outside), cell)
+        raise DataError(
+            f"{shown(cell)} is no image; give a path, the bytes of a file, an array or a PIL image."
+        )
+
+    def from_array(self, array: np.ndarray) -> PIL.Image:
+        if array.ndim == 3 and array.shape[2] == 1:
+            array = array[:, :, 0]
+        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
+            shape = " x ".join(map(str, array.shape))
+            raise DataError(f"An array of {shape} is no image; give (height, width) and 1, 3 or 4 channels.")
+        if array.dtype.kind not in "biuf":
+            raise DataError(f"An array of {array.dtype} is no image; give numbers.")
+        if array.dtype == bool:
+            array = array * np.uint8(255)
+        elif array.dtype == np.uint16:
+            array = np.minimum(array * (255 / self.white), 255).round()
+        else:
+            low, high, limit = float(array.min()), float(array.max()), 1 if array.dtype.kind == "f" else 255
+            if not (low >= 0 and high <= limit):  # NaN is neither
+                raise DataError(
+                    f"An array of {array.dtype} has values from {low:g} to {high:g}; give whole numbers of 0 "
+                    "to 255 or fractions of 0 to 1."
+                )
+            array = (array * (255 if limit == 1 else 1)).round()
+        return PIL.fromarray(array.astype(np.uint8))
+
+    def rgb(self, picture: PIL.Image) -> PIL.Image:
+        """Any mode as RGB: what is transparent lies on white, deep grey is scaled by `white`."""
+        if is_deep(picture):
+            pixels = np.asarray(picture, dtype=np.float32)
+            white = 1 if picture.mode == "F" else self.white
+            grey = np.clip(np.nan_to_num(pixels) * (255 / white), 0, 255).round().astype(np.uint8)
+            return PIL.fromarray(grey).convert("RGB")
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            ground = PIL.new("RGBA", picture.size, (255, 255, 255, 255))
+            return PIL.alpha_composite(ground, picture).convert("RGB")
+        return picture.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images of many records, decoded once if all fit in memory, else each time they are asked for.
+
+    Records that show the same file share its pixels.
+    """
+
+    decoder: Decoder
+    size: int
+    sources: list[Any]  # different cells
+    index: np.ndarray  # (records,): which source a record shows; -1 = none
+    column: str  # for messages
+    first_row: int = 0  # likewise
+    images: np.ndarray | None = field(default=None, repr=False)  # (sources, 3, size, size) uint8
+
+    @property
+    def spec(self) -> Spec:
+        return Spec("image", (3, self.size, self.size))
+
+    @cached_property
+    def present(self) -> np.ndarray | None:
+        """(records,): False where a record has no image; None if all have one."""
+        return None if (self.index >= 0).all() else self.index >= 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        chosen = self.index[rows]
+        images = self._decoded(rows, chosen) if self.images is None else self.images[chosen]
+        images[chosen < 0] = 0
+        absent = self.present is not None
+        return Modality(torch.from_numpy(images), None, torch.from_numpy(chosen >= 0) if absent else None)
+
+    def _decoded(self, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        images = np.zeros((len(rows), 3, self.size, self.size), dtype=np.uint8)
+        shown_rows = np.flatnonzero(chosen >= 0)
+        read = in_threads(
+            lambda at: self.decoder.pixels(self.sources[at], self.size), chosen[shown_rows].tolist()
+        )
+        problems = []
+        for position, result in zip(shown_rows, read, strict=True):
+            if isinstance(result, DataError):
+                problems.append(Problem(str(result), self.column, int(rows[position]) + self.first_row))
+            else:
+                images[position] = result
+        raise_errors(self.column, problems)
+        return images
+
+
+def in_threads(work: Callable[[Any], Result], cells: Iterable[Any]) -> list[Result | DataError]:
+    """What `work` makes of each cell, or the error that names what is wrong with it, in order."""
+
+    def one(cell: Any) -> Result | DataError:
+        try:
+            return work(cell)
+        except DataError as problem:
+            return problem
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # PIL decodes outside Python's lock
+        return list(pool.map(one, cells))
+
+
+def is_deep(picture: PIL.Image) -> bool:
+    """More than 8 bits a pixel: PIL's own conversion would cut their values off."""
+    return picture.mode.startswith("I") or picture.mode == "F"
+
+
+def shown(cell: Any) -> str:
+    if isinstance(cell, bytes | bytearray):
+        return f"an image of {len(cell)} bytes"
+    if isinstance(cell, np.ndarray | list | PIL.Image):
+        return f"a {type(cell).__name__}"
+    text = str(cell)
+    return f"'{text if len(text) <= 80 else text[:77] + '...'}'"
+
+
+@contextmanager
+def _damage_told(cell: Any) -> Iterator[None]:
+    """Whatever PIL makes of a damaged file becomes one error that names the cell."""
+    try:
+        yield
+    except DAMAGED as problem:
+        told = f"{shown(cell)} cannot be decoded ({problem}). Is it cut off? Replace it or empty the cell."
+        raise DataError(told) from problem
+
+
+def _within_limit(file: Any, cell: Any) -> PIL.Image:
+    try:
+        picture = PIL.open(file)
+    except PIL.UnidentifiedImageError as problem:
+        raise DataError(
+            f"{shown(cell)} is not an image that PIL knows. Replace it or empty the cell."
+        ) from problem
+    except PIL.DecompressionBombError as problem:
+        raise DataError(f"{shown(cell)}: {problem} Give a smaller image.") from problem
+    if picture.width * picture.height > LARGEST:
+        told = f"{shown(cell)} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read"
+        picture.close()
+        raise DataError(f"{told}. Give a smaller image.")
+    return picture

@@ -1,0 +1,54 @@
+"""What kinds share in reading cells row by row: which are empty, and how bad ones are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from commlearn.errors import DataError
+from commlearn.kinds.base import Problem
+
+__all__ = ["TOLD", "first_ten", "is_empty", "raise_errors", "spread"]
+
+TOLD = 10  # problems of one sort that are told one by one
+
+
+def is_empty(cell: Any) -> bool:
+    """None, NaN, NA or text without a visible character: the record has nothing here."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    if cell is None or cell is pd.NA or cell is pd.NaT:
+        return True
+    return isinstance(cell, float) and cell != cell
+
+
+def first_ten(problems: Sequence[Problem]) -> list[Problem]:
+    """The first ten one by one, and how many more there are."""
+    told = list(problems[:TOLD])
+    if len(problems) > TOLD:
+        more = f"and {len(problems) - TOLD} more rows like these"
+        told.append(replace(problems[TOLD], message=more, row=None))
+    return told
+
+
+def raise_errors(column: str, problems: Sequence[Problem]) -> None:
+    """One DataError for all rows that cannot be read, naming the first ten."""
+    errors = [problem for problem in problems if problem.level == "error"]
+    if len(errors) == 1:
+        raise DataError(str(errors[0]))
+    if errors:
+        lines = "\n".join(f"  - {problem}" for problem in first_ten(errors))
+        raise DataError(f"{column}: {len(errors)} rows cannot be read\n{lines}")
+
+
+def spread(count: int, most: int) -> range:
+    """At most `most` positions, evenly spaced over `count` rows.
+
+    Example:
+        >>> list(spread(10, 4))
+        [0, 3, 6, 9]
+    """
+    return range(0, count, max(1, -(-count // most)))

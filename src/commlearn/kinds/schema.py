@@ -1,0 +1,286 @@
+"""The schema of a table: which columns make which modality, what can be predicted, what joins rows.
+
+A schema is stated in Python or YAML, and reads any table that has its columns::
+
+    modalities:
+      xray: {kind: image, column: path}
+      labs: {kind: tabular, columns: [hb, crp]}
+    targets: {diagnosis: class}
+    id: case
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from commlearn.data.records import Column, Records
+from commlearn.data.tables import Table
+from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
+from commlearn.kinds import schema_yaml
+from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.rows import TOLD, raise_errors
+from commlearn.kinds.schema_yaml import VERSION, newer
+from commlearn.kinds.targets import TARGETS, encode_target
+
+__all__ = ["SPLITS", "VERSION", "Schema", "id_problems", "presence", "split_problems"]
+
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Which modalities a table's rows join, by name and in this order.
+
+    Args:
+        modalities: name to kind, such as `{"xray": Image("path"), "labs": Tabular(["hb", "crp"])}`;
+            names consist of letters, digits, `_` and `-`.
+        targets: column to `class`, `number` or `multilabel`; methods never see them, probes do.
+        id: the column that names a record.
+        group: the column whose rows belong together, such as a patient: never in two splits.
+        split: the column that says train, validation or test.
+        version: of the schema's form.
+
+    Example:
+        >>> from commlearn.kinds.text import Text
+        >>> Schema({"notes": Text("note")}, targets={"ill": "class"}).columns()
+        ('note', 'ill')
+    """
+
+    modalities: Mapping[str, Kind]
+    targets: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+    group: str | None = None
+    split: str | None = None
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        problems = Problems("schema")
+        if self.version > VERSION:
+            raise ConfigurationError(newer(self.version))
+        for name, kind in self.modalities.items():
+            if not isinstance(kind, Kind):
+                problems.add(f"modality '{name}' is {kind!r}; give a kind such as Image('path').")
+        _check_names(self.modalities, self.targets, problems)
+        problems.raise_if_any(ConfigurationError)
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> Schema:
+        """Read a schema from a file, or from YAML text. All that is wrong with it is told at once."""
+        return cls.from_mapping(*schema_yaml.load(source))
+
+    @classmethod
+    def from_mapping(cls, mapping: Any, where: str = "schema") -> Schema:
+        """A schema from plain values, as YAML and JSON hold them."""
+        problems = Problems(where)
+        values = schema_yaml.parts(mapping, problems)
+        if values:
+            _check_names(values["modalities"], values["targets"], problems)
+        problems.raise_if_any(ConfigurationError)
+        return cls(**values)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The schema as plain values; what is at its default is left out."""
+        return schema_yaml.to_mapping(self)
+
+    def to_yaml(self) -> str:
+        return schema_yaml.dump(self.to_mapping())
+
+    def columns(self, with_targets: bool = True) -> tuple[str, ...]:
+        """Every column of the table that it needs, each once."""
+        names = [column for kind in self.modalities.values() for column in kind.columns()]
+        names += [column for column in (self.id, self.group, self.split) if column is not None]
+        return tuple(dict.fromkeys([*names, *(self.targets if with_targets else ())]))
+
+    def missing(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
+        """The columns that it needs and the table lacks, each with a sentence that says so."""
+        owners = {
+            column: f"modality '{name}'"
+            for name, kind in self.modalities.items()
+            for column in kind.columns()
+        }
+        return {
+            column: _missing(column, owners.get(column, "the schema"), frame)
+            for column in self.columns(with_targets)
+            if column not in frame.columns
+        }
+
+    def learn(self, table: Table | Cells, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
+        """What each modality's kind learns from the training rows: plain values, saved with the model.
+
+        Args:
+            table: rows and where they lie.
+            rows: positions of the training rows; all if not given.
+        """
+        cells = self._cells(table, with_targets=False)
+        cells = cells if rows is None else cells.take(rows)
+        problems = Problems("learning from the training rows")
+        state = {}
+        for name, kind in self.modalities.items():
+            with _collecting(problems, f"modality '{name}'"):
+                state[name] = kind.learn(cells)
+        problems.raise_if_any(DataError)
+        return state
+
+    def read(
+        self, table: Table | Cells, state: Mapping[str, dict[str, Any]], with_targets: bool = False
+    ) -> Records:
+        """The table as records, every modality prepared with what was learned.
+
+        Args:
+            table: rows and where they lie.
+            state: what `learn` returned.
+            with_targets: read the target columns too; a table to embed need not have them.
+        """
+        cells = self._cells(table, with_targets)
+        problems = Problems("reading the table")
+        columns: dict[str, Column] = {}
+        targets: dict[str, np.ndarray] = {}
+        with _collecting(problems, "id"):
+            self.ids(cells)
+        for name, kind in self.modalities.items():
+            with _collecting(problems, f"modality '{name}'"):
+                columns[name] = kind.read(cells, state[name])
+        for name, sort in self.targets.items() if with_targets else ():
+            with _collecting(problems, f"target '{name}'"):
+                targets[name] = encode_target(cells, name, sort)
+        if len(columns) == len(self.modalities):
+            with _collecting(problems, "records"):
+                self._refuse_empty(columns, cells)
+        problems.raise_if_any(DataError)
+        return Records(columns, targets)
+
+    def ids(self, table: Table | Cells) -> np.ndarray | None:
+        """The name of each record, checked to be there and to be its own; None if there is no id column."""
+        if self.id is None:
+            return None
+        raise_errors(self.id, id_problems(table, self.id))
+        return table.frame[self.id].to_numpy()
+
+    def splits(self, table: Table | Cells) -> dict[str, np.ndarray]:
+        """Positions of the rows of train, validation and test; without a split column all are train."""
+        if self.split is None:
+            return {"train": np.arange(len(table))}
+        raise_errors(self.split, split_problems(table, self.split))
+        named = _split_names(table.frame[self.split])
+        rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
+        return {name: found for name, found in rows.items() if len(found)}
+
+    def _cells(self, table: Table | Cells, with_targets: bool) -> Cells:
+        problems = Problems("the table does not fit the schema")
+        for told in self.missing(table.frame, with_targets).values():
+            problems.add(told)
+        problems.raise_if_any(DataError)
+        return table if isinstance(table, Cells) else Cells(table.frame, table.root, table.first_row)
+
+    def _refuse_empty(self, columns: Mapping[str, Column], cells: Cells) -> None:
+        there = [presence(column) for column in columns.values()]
+        empty = np.flatnonzero(~np.any(there, axis=0))
+        named = cells.frame[self.id] if self.id is not None else None
+        raise_errors(
+            "the table",
+            [
+                Problem(
+                    f"{'the record' if named is None else f'record {named[row]!r}'} has none of "
+                    f"{', '.join(columns)}; fill one of them or leave the row out",
+                    row=cells.first_row + int(row),
+                )
+                for row in empty
+            ],
+        )
+
+
+def presence(column: Column) -> np.ndarray:
+    """Which records have the modality, (records,) bool."""
+    if hasattr(column, "present"):
+        return np.ones(len(column), dtype=bool) if column.present is None else np.asarray(column.present)
+    there = np.ones(len(column), dtype=bool)
+    for start in range(0, len(column), 1024):
+        rows = np.arange(start, min(start + 1024, len(column)))
+        mask = column.take(rows).present
+        if mask is not None:
+            there[rows] = mask.numpy()
+    return there
+
+
+def id_problems(table: Table | Cells, column: str) -> list[Problem]:
+    """Rows without an id, and rows whose id an earlier row has."""
+    values = table.frame[column]
+    nameless = values.isna()
+    problems = [
+        Problem("the record has no id; give each record its own", column, table.first_row + int(row))
+        for row in np.flatnonzero(nameless)
+    ]
+    first: dict[Any, int] = {}
+    for row in np.flatnonzero(values.duplicated(keep=False) & ~nameless).tolist():
+        value = values[row]
+        if value in first:
+            told = f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
+            problems.append(Problem(told, column, table.first_row + row))
+        first.setdefault(value, row)
+    return problems
+
+
+def split_problems(table: Table | Cells, column: str) -> list[Problem]:
+    """Rows whose split is none of train, validation and test."""
+    values = table.frame[column]
+    return [
+        Problem(
+            f"the split is {values[row]!r}; give train, validation or test", column, table.first_row + row
+        )
+        for row in np.flatnonzero(_split_names(values).isna()).tolist()
+    ]
+
+
+def _split_names(values: pd.Series) -> pd.Series:
+    return values.astype("string").str.strip().str.lower().map(SPLITS)
+
+
+@contextmanager
+def _collecting(problems: Problems, where: str) -> Iterator[None]:
+    """Go on after an error, and tell it with the others."""
+    try:
+        yield
+    except DataError as problem:
+        problems.add(f"{where}: {problem}")
+
+
+def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], problems: Problems) -> None:
+    if not modalities:
+        problems.add("modalities is empty; name at least one.")
+    for name in modalities:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            problems.add(f"{name!r} cannot name a modality; use letters, digits, _ and - only.")
+        elif hasattr(nn.ModuleDict(), name):
+            problems.add(f"'{name}' cannot name a modality, torch's modules use it; add a word to it.")
+    for column, sort in targets.items():
+        if sort not in TARGETS:
+            problems.add(f"target '{column}': " + unknown("type", sort, TARGETS))
+
+
+def _missing(column: str, owner: str, frame: pd.DataFrame) -> str:
+    guess = nearest(column, frame.columns)
+    hint = f" Did you mean '{guess}'?" if guess else ""
+    known = [str(name) for name in frame.columns[:TOLD]]
+    more = f" and {len(frame.columns) - TOLD} more" if len(frame.columns) > TOLD else ""
+    return (
+        f"There is no column '{column}', which {owner} reads.{hint} The table has {', '.join(known)}{more}."
+    )

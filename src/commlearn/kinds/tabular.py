@@ -1,0 +1,310 @@
+"""Tables: numeric and categorical columns side by side, with gaps.
+
+Numbers pass through one monotone curve per column, learned from the training rows and kept as a few
+knots: a straight line where the column is well behaved, its quantiles where it is skewed or has heavy
+tails. Between knots it is linear, beyond them constant, so that nothing extreme goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from pandas.api import types
+from scipy.special import ndtr, ndtri
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Column, Spec
+from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+
+__all__ = ["ArrayColumn", "Tabular", "named_columns", "numbers_of", "present_or_none", "wrong_numbers"]
+
+LIMIT = 6.0  # the largest standardised number: six standard deviations
+KNOTS = 33  # of the curve of a skewed column
+SKEW, KURTOSIS = 1.5, 8.0  # beyond either (kurtosis above a Gaussian's), a column follows its quantiles
+MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, one that training did not name, the first named one
+LARGEST = 1e150  # squares of larger numbers overflow
+COMPOUND = (list, tuple, np.ndarray, dict, set)  # cells that are neither number nor category
+
+
+@dataclass(frozen=True)
+class Tabular(Kind):
+    """Columns of a table: numbers and categories, told apart by their type.
+
+    Example:
+        >>> import pandas as pd
+        >>> cells = Cells(pd.DataFrame({"hb": [13.1, None, 9.4], "sex": ["f", "m", None]}))
+        >>> kind = Tabular(["hb", "sex"])
+        >>> column = kind.read(cells, kind.learn(cells))
+        >>> column.spec.shape  # one number; a category of two values, missing and other
+        (1, 4)
+    """
+
+    name: ClassVar[str] = "tabular"
+    encoder: ClassVar[str] = "tabular"
+    augmentation: ClassVar[str] = "tabular"
+
+    fields: Sequence[str] | str  # the columns
+    categorical: Sequence[str] | str = ()  # those that are categories though they hold numbers
+    max_categories: int = 256  # of one column; rarer ones count as other
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", named_columns("Tabular", self.fields))
+        chosen = (self.categorical,) if isinstance(self.categorical, str) else tuple(self.categorical)
+        object.__setattr__(self, "categorical", chosen)
+        for column in chosen:
+            if column not in self.fields:
+                raise ConfigurationError("categorical: " + unknown("column", column, self.fields))
+        if self.max_categories < 1:
+            raise ConfigurationError(f"max_categories is {self.max_categories}; give at least 1.")
+
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.fields)
+
+    def learn(self, cells: Cells) -> dict[str, Any]:
+        """A curve for each numeric column, the names of each categorical one."""
+        problems = [self._problems(cells, cells.frame[column]) for column in self.columns()]
+        raise_errors(", ".join(self.columns()), [problem for found in problems for problem in found])
+        state: dict[str, Any] = {"numbers": [], "categories": []}
+        for column in self.columns():
+            values = cells.frame[column]
+            if self._is_category(values):
+                state["categories"].append({"column": column, "names": self._names(values)})
+            else:
+                knots, scores = learn_curve(numbers_of(values)[0])
+                state["numbers"].append({"column": column, "knots": knots, "scores": scores})
+        if not any(part.get("knots") or part.get("names") for parts in state.values() for part in parts):
+            raise DataError(f"{', '.join(self.columns())}: none of the training rows has a value.")
+        return state
+
+    def read(self, cells: Cells, state: dict[str, Any]) -> Column:
+        """Standardised numbers (NaN where missing), then the codes of categories as floats."""
+        shape = (len(state["numbers"]), *(len(part["names"]) + FIRST for part in state["categories"]))
+        width = shape[0] + len(state["categories"])
+        table = np.empty((len(cells), width), dtype=np.float32)
+        problems: list[Problem] = []
+        for place, part in enumerate(state["numbers"]):
+            values = cells.frame[part["column"]]
+            numbers, wrong = numbers_of(values)
+            problems += wrong_numbers(cells, values, numbers, wrong)
+            table[:, place] = _on_curve(numbers, part["knots"], part["scores"])
+        for place, part in enumerate(state["categories"], start=shape[0]):
+            values = cells.frame[part["column"]]
+            problems += _wrong_categories(cells, values)
+            if not problems:
+                table[:, place] = _codes(values, part["names"])
+        raise_errors(", ".join(self.columns()), problems)
+        numbers, codes = np.split(table, [shape[0]], axis=1)
+        known = (~np.isnan(numbers)).sum(axis=1) + (codes != MISSING).sum(axis=1)  # (records,)
+        return ArrayColumn(table, Spec("tabular", shape), present_or_none(known > 0))
+
+    def check(self, cells: Cells) -> list[Problem]:
+        told = []
+        for column in self.columns():
+            values = cells.frame[column]
+            problems = self._problems(cells, values)
+            told += first_ten(problems) if problems else self._warnings(values, self._is_category(values))
+        return told
+
+    def _is_category(self, values: pd.Series) -> bool:
+        return values.name in self.categorical or _sort(values) == "category"
+
+    def _names(self, values: pd.Series) -> list[str]:
+        """The names of the most frequent categories, in an order that rows do not change."""
+        places, keys = _keys(values)
+        counts: Counter[str] = Counter()
+        for key, count in zip(keys, np.bincount(places[places >= 0], minlength=len(keys)), strict=True):
+            if key is not None:
+                counts[key] += int(count)
+        ranked = sorted(counts, key=lambda key: (-counts[key], key))
+        return sorted(ranked[: self.max_categories])
+
+    def _problems(self, cells: Cells, values: pd.Series) -> list[Problem]:
+        """Why a column cannot be learned from."""
+        sort = "category" if values.name in self.categorical else _sort(values)
+        if sort == "category":
+            return _wrong_categories(cells, values)
+        if sort == "number":
+            return wrong_numbers(cells, values, *numbers_of(values))
+        return [Problem(sort, str(values.name))]
+
+    def _warnings(self, values: pd.Series, category: bool) -> list[Problem]:
+        column, told = str(values.name), []
+        if category:
+            names = {key for key in _keys(values)[1] if key is not None}
+            distinct, full = len(names), int(values.count())
+            text = types.infer_dtype(values, skipna=True) == "string"
+            if distinct > 2 and text and pd.to_numeric(pd.Series([*names]), errors="coerce").notna().all():
+                told.append("holds numbers as text, read as categories; turn them with pd.to_numeric")
+            if distinct > self.max_categories:
+                told.append(f"has {distinct} categories; all but {self.max_categories} count as other")
+            if distinct > 20 and distinct > 0.9 * full:
+                told.append(f"has {distinct} categories in {full} cells, as identifiers have; leave it out")
+        else:
+            numbers = numbers_of(values)[0]
+            distinct = len(np.unique(numbers[~np.isnan(numbers)]))
+        if distinct == 0:
+            told.append("is empty in every row; leave it out")
+        if distinct == 1:
+            told.append("is constant and tells nothing; leave it out")
+        return [Problem(message, column, level="warning") for message in told]
+
+
+@dataclass(frozen=True)
+class ArrayColumn:
+    """Rows of one length in memory, some of them absent."""
+
+    values: np.ndarray  # (records, cells) float32
+    spec: Spec
+    present: np.ndarray | None = None  # (records,): False where a record has no such modality
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        present = None if self.present is None else torch.from_numpy(self.present[rows])
+        return Modality(torch.from_numpy(self.values[rows]), present=present)
+
+
+def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
+    """The columns that a schema names: at least one, none twice."""
+    columns = (fields,) if isinstance(fields, str) else tuple(fields)
+    if not columns:
+        raise ConfigurationError(f"{kind} needs at least one column; got none.")
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ConfigurationError(f"{kind} names {', '.join(map(repr, twice))} more than once; name it once.")
+    return columns
+
+
+def present_or_none(present: np.ndarray) -> np.ndarray | None:
+    """Which records are there; None if all are."""
+    return None if present.all() else present
+
+
+def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The cells as float64, NaN where empty, and which of them are no numbers."""
+    if types.is_numeric_dtype(values) and not types.is_complex_dtype(values):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(values), dtype=bool)
+    empty = values.isna().to_numpy(dtype=bool)
+    if values.dtype.kind in "mMc":  # times and complex numbers
+        return np.full(len(values), np.nan), ~empty
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = np.isnan(numbers) & ~empty
+    wrong[wrong] = [not is_empty(cell) for cell in values[wrong]]  # blanks are empty too
+    return numbers, wrong
+
+
+def learn_curve(numbers: np.ndarray) -> tuple[list[float], list[float]]:
+    """Knots and scores of a monotone curve to mean 0 and deviation 1; none if there is no number."""
+    known = numbers[~np.isnan(numbers)]
+    if not len(known):
+        return [], []
+    low, high = known.min(), known.max()
+    if high - low <= max(1e-13 * max(abs(low), abs(high)), 1 / LARGEST):  # constant but for rounding
+        reach = LIMIT * max(1.0, abs(low) / 100)
+        return [float(low - reach), float(high + reach)], [-LIMIT, LIMIT]
+    if not _skewed(known):
+        mean, std = known.mean(), known.std()
+        return [float(mean - LIMIT * std), float(mean + LIMIT * std)], [-LIMIT, LIMIT]
+    end = ndtri(1 - 0.5 / len(known))
+    scores = np.linspace(-end, end, KNOTS)  # of a Gaussian
+    quantiles = np.quantile(known, ndtr(scores))
+    quantiles[0], quantiles[-1] = low, high
+    knots, place = np.unique(quantiles, return_inverse=True)
+    scores = np.bincount(place, weights=scores) / np.bincount(place)  # ties share the mean of their scores
+    reached = np.interp(known, knots, scores)
+    scores = ((scores - reached.mean()) / reached.std()).clip(-LIMIT, LIMIT)
+    return knots.tolist(), scores.tolist()
+
+
+def _on_curve(numbers: np.ndarray, knots: list[float], scores: list[float]) -> np.ndarray:
+    return np.interp(numbers, knots, scores) if knots else np.full(len(numbers), np.nan)
+
+
+def _skewed(known: np.ndarray) -> bool:
+    scaled = known / np.abs(known).max()  # no power of a huge number overflows
+    centred = scaled - scaled.mean()
+    deviation = np.sqrt((centred**2).mean())
+    if deviation == 0:
+        return False
+    standard = centred / deviation
+    return bool(abs((standard**3).mean()) > SKEW or (standard**4).mean() - 3 > KURTOSIS)
+
+
+def _sort(values: pd.Series) -> str:
+    """What a column holds: a number, a category, or else a sentence that says what is wrong with it."""
+    if isinstance(values.dtype, pd.CategoricalDtype) or types.is_bool_dtype(values):
+        return "category"
+    if types.is_complex_dtype(values):
+        return "holds complex numbers; give their real and imaginary parts as two columns"
+    if types.is_numeric_dtype(values):
+        return "number"
+    sort = types.infer_dtype(values, skipna=True)
+    if sort in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
+        return "number"
+    if sort in ("string", "boolean", "categorical"):
+        return "category"
+    if sort == "unknown-array" and values.dtype != object:  # a dictionary of arrow: its cells are plain
+        return _sort(values.astype(object))
+    some = str(values.dropna().iloc[0])
+    if sort.startswith(("date", "time", "period", "interval")):
+        return f"holds {sort} cells such as {some!r}; turn them into numbers, such as days since a date"
+    if any(isinstance(cell, COMPOUND) for cell in values):
+        return "holds lists; read them as a Series or a Vector"
+    text = next((cell for cell in values if isinstance(cell, str)), some)
+    return f"mixes numbers with text such as {text!r}; mend these cells, or name the column in `categorical`"
+
+
+def _keys(values: pd.Series) -> tuple[np.ndarray, list[str | None]]:
+    """Each cell's place among the distinct ones (-1: empty), and their names (None: blank)."""
+    places, distinct = pd.factorize(values)
+    return np.asarray(places), [_key(value) for value in distinct]
+
+
+def _key(value: Any) -> str | None:
+    """One name for 1, 1.0, "1" and True, as the same column may come in several types."""
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return None if is_empty(value) else str(value)
+
+
+def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
+    places, keys = _keys(values)
+    known = {name: code for code, name in enumerate(names, start=FIRST)}
+    codes = [MISSING if key is None else known.get(key, OTHER) for key in keys]
+    return np.array([*codes, MISSING])[places]  # an empty cell's place is -1: the last
+
+
+def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: np.ndarray) -> list[Problem]:
+    """Cells of a numeric column that are text, infinite or too large."""
+    infinite = np.abs(numbers) > LARGEST
+    problems = []
+    for row in np.flatnonzero(wrong | infinite).tolist():
+        value = str(values.iloc[row])[:60]
+        told = f"{value} is infinite or too large" if infinite[row] else f"{value!r} is not a number"
+        told += "; give a number, or leave the cell empty"
+        problems.append(Problem(told, str(values.name), cells.first_row + row))
+    return problems
+
+
+def _wrong_categories(cells: Cells, values: pd.Series) -> list[Problem]:
+    nested = isinstance(values.dtype, pd.ArrowDtype) and pa.types.is_nested(values.dtype.pyarrow_dtype)
+    if values.dtype != object and not nested:
+        return []
+    return [
+        Problem(f"a {type(cell).__name__} is no category; give text or a number", str(values.name), row)
+        for row, cell in enumerate(values, start=cells.first_row)
+        if isinstance(cell, COMPOUND)
+    ]

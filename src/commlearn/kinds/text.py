@@ -1,0 +1,197 @@
+"""Text: words and punctuation learned on training rows; unknown words as hashed character 3-grams.
+
+No file is fetched: what a word is follows from a regular expression, which words have an id of
+their own from the training rows. A word that was not learned is still read, by its letters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+
+__all__ = ["MASK", "PADDING", "UNKNOWN", "Sentences", "Text", "Tokenizer"]
+
+PADDING, MASK, UNKNOWN = 0, 1, 2
+RESERVED = 3  # ids before those of words
+HASHED = 1024  # ids of character 3-grams
+WORD = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """One column of text, in any language and script.
+
+    Example:
+        >>> Text("notes").columns()
+        ('notes',)
+    """
+
+    name: ClassVar[str] = "text"
+    encoder: ClassVar[str] = "text"
+    augmentation: ClassVar[str] = "text"
+
+    column: str
+    max_length: int = 128  # tokens of a text that are read
+    vocabulary: int = 8192  # words with an id of their own, at most
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1:
+            raise ConfigurationError(f"Text max_length is {self.max_length}; give at least 1 token.")
+        if self.vocabulary < 0:
+            raise ConfigurationError(f"Text vocabulary is {self.vocabulary}; give 0 words or more.")
+
+    def columns(self) -> Sequence[str]:
+        return (self.column,)
+
+    def learn(self, cells: Cells) -> dict[str, Any]:
+        """The words that training rows hold at least twice, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for text in self._texts(cells):
+            counts.update(split(text))
+        if not counts:
+            raise DataError(f"{self.column}: none of the training rows has text.")
+        often = sorted((-count, word) for word, count in counts.items() if count > 1)
+        return {"words": [word for _, word in often[: self.vocabulary]]}
+
+    def read(self, cells: Cells, state: dict[str, Any]) -> Sentences:
+        tokenizer = Tokenizer(state["words"])
+        lists = [tokenizer(text)[: self.max_length] if text else [] for text in self._texts(cells)]
+        lengths = np.fromiter((len(tokens) for tokens in lists), dtype=np.int64, count=len(lists))
+        flat = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(lengths.sum()))
+        return Sentences(flat, np.concatenate([[0], lengths.cumsum()]), tokenizer.ids)
+
+    def check(self, cells: Cells) -> list[Problem]:
+        texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)
+        problems = first_ten(problems)
+        filled = [text for text in texts if text]
+        if not filled and not problems:
+            return [Problem("no row has text; name another column or drop the modality", self.column)]
+        if len(filled) > 1 and len(set(filled)) == 1:
+            told = f"every text is the same: '{filled[0][:60]}'"
+            problems.append(Problem(told, self.column, level="warning"))
+        cut = sum(1 for text in filled if len(text) > self.max_length and len(split(text)) > self.max_length)
+        if cut:
+            told = f"{cut} texts have more than {self.max_length} words and are cut there; raise max_length"
+            problems.append(Problem(told, self.column, level="warning"))
+        return problems
+
+    def _texts(self, cells: Cells) -> list[str]:
+        texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)
+        raise_errors(self.column, problems)
+        return texts
+
+
+class Tokenizer:
+    """Text to ids, given the words that were learned.
+
+    Args:
+        words: each gets an id of its own; all others share those of their character 3-grams.
+
+    Example:
+        >>> tokenizer = Tokenizer(["the", "cat"])
+        >>> tokenizer("The cat")
+        [3, 4]
+        >>> len(tokenizer("dog"))  # <do, dog, og>
+        3
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.known = {word: [RESERVED + position] for position, word in enumerate(words)}
+        self.first_hashed = RESERVED + len(self.known)
+        self.ids = self.first_hashed + HASHED
+
+    def __call__(self, text: str) -> list[int]:
+        tokens: list[int] = []
+        for word in split(text):
+            if word not in self.known:
+                self.known[word] = self.letters(word)
+            tokens += self.known[word]
+        return tokens or [UNKNOWN]
+
+    def letters(self, word: str) -> list[int]:
+        """An id for each 3 characters in a row, the word's ends included."""
+        marked = f"<{word}>"
+        grams = (marked[start : start + 3].encode() for start in range(len(marked) - 2))
+        return [self.first_hashed + zlib.crc32(gram) % HASHED for gram in grams]
+
+
+def split(text: str) -> list[str]:
+    """Lower-case words and single signs.
+
+    Example:
+        >>> split("It's 12 µm!")
+        ['it', "'", 's', '12', 'μm', '!']
+    """
+    return WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Token ids of many records, end to end in memory; padded to the longest of a batch when taken."""
+
+    tokens: np.ndarray  # (all tokens,) int32
+    starts: np.ndarray  # (records + 1,): record i has tokens[starts[i]:starts[i + 1]]; none = absent
+    ids: int  # how many different ids there are
+
+    @property
+    def spec(self) -> Spec:
+        return Spec("text", (self.ids,))
+
+    @cached_property
+    def present(self) -> np.ndarray | None:
+        """(records,): False where a record has no text; None if all have one."""
+        filled = np.diff(self.starts) > 0
+        return None if filled.all() else filled
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def take(self, rows: np.ndarray) -> Modality:
+        lengths = (self.starts[1:] - self.starts[:-1])[rows]
+        place = np.arange(max(lengths.max(initial=0), 1))
+        filled = place < lengths[:, None]  # (batch, length)
+        values = np.zeros(filled.shape, dtype=np.int64)
+        values[filled] = self.tokens[(self.starts[rows][:, None] + place)[filled]]
+        absent = lengths == 0
+        values[absent, 0], filled[absent, 0] = UNKNOWN, True  # something to attend to; it goes no further
+        present = None if self.present is None else torch.from_numpy(~absent)
+        return Modality(torch.from_numpy(values), torch.from_numpy(~filled), present)
+
+
+def _decode(cells: list[Any], column: str, first_row: int) -> tuple[list[str], list[Problem]]:
+    """The text of each row ("" = none), and what is no text."""
+    texts, problems = [], []
+    for row, cell in enumerate(cells):
+        try:
+            if isinstance(cell, str):
+                cell.encode()
+                text = cell
+            elif isinstance(cell, bytes):
+                text = cell.decode()
+            elif is_empty(cell):
+                text = ""
+            else:
+                told = f"{cell!r:.60} is of type {type(cell).__name__}; give text"
+                problems.append(Problem(told, column, row + first_row))
+                text = ""
+        except (UnicodeEncodeError, UnicodeDecodeError) as problem:
+            told = f"{cell!r:.60} is not UTF-8 at place {problem.start + 1}; save the text as UTF-8"
+            problems.append(Problem(told, column, row + first_row))
+            text = ""
+        texts.append("" if is_empty(text) else text)
+    return texts, problems

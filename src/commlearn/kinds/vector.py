@@ -1,0 +1,341 @@
+"""Vectors of one length: embeddings that another model made, or any fixed number of measurements."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from pandas.api import types
+
+from commlearn.data.records import Column, Spec
+from commlearn.errors import DataError
+from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+from commlearn.kinds.tabular import ArrayColumn, named_columns, numbers_of, present_or_none, wrong_numbers
+
+__all__ = ["Vector", "array_of", "file_of", "flat_lists", "label", "shown"]
+
+CHUNK = 65_536  # rows handled at a time
+SAMPLE = 100  # vectors that decide the length
+
+
+@dataclass(frozen=True)
+class Vector(Kind):
+    """One column of vectors (lists, arrays, paths of .npy files), or several columns of numbers.
+
+    Example:
+        >>> import pandas as pd
+        >>> cells = Cells(pd.DataFrame({"emb": [[1.0, 2.0], None, [3.0, 2.5]]}))
+        >>> kind = Vector("emb")
+        >>> kind.read(cells, kind.learn(cells)).spec.shape
+        (2,)
+    """
+
+    name: ClassVar[str] = "vector"
+    encoder: ClassVar[str] = "mlp"
+    augmentation: ClassVar[str] = "vector"
+
+    fields: Sequence[str] | str  # one column of vectors, or a column for each feature
+    standardise: bool = True  # each feature to mean 0 and deviation 1 over the training rows
+    outside: bool = False  # paths may leave the table's folder
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", named_columns("Vector", self.fields))
+
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.fields)
+
+    def learn(self, cells: Cells) -> dict[str, Any]:
+        """The number of features, and each one's mean and scale."""
+        values, present, problems = self._matrix(cells, None)
+        raise_errors(label(self.columns()), problems)
+        if not present.any():
+            raise DataError(f"{label(self.columns())}: none of the training rows has a vector.")
+        state: dict[str, Any] = {"features": values.shape[1]}
+        if self.standardise:
+            mean, scale = _moments(values if present.all() else values[present])
+            state |= {"mean": mean.tolist(), "scale": scale.tolist()}
+        return state
+
+    def read(self, cells: Cells, state: dict[str, Any]) -> Column:
+        """The vectors, standardised; zeros where a record has none."""
+        values, present, problems = self._matrix(cells, state["features"])
+        raise_errors(label(self.columns()), problems)
+        if "mean" in state:
+            mean, scale = np.float32(state["mean"]), np.float32(state["scale"])
+            for start in range(0, len(values), CHUNK):
+                part = values[start : start + CHUNK]
+                part -= mean
+                part /= scale
+        values[~present] = 0
+        return ArrayColumn(values, Spec("vector", (state["features"],)), present_or_none(present))
+
+    def check(self, cells: Cells) -> list[Problem]:
+        values, present, problems = self._matrix(cells, None)
+        if problems:
+            return first_ten(problems)
+        if not present.any():
+            return [
+                Problem(
+                    "no row has a vector; name another column or drop the modality", label(self.columns())
+                )
+            ]
+        values = values[present]
+        constant = np.flatnonzero(np.ptp(values, axis=0) == 0)
+        if not len(constant):
+            return []
+        shown_ones = ", ".join(map(str, constant[:10])) + (", ..." if len(constant) > 10 else "")
+        told = f"{len(constant)} of {values.shape[1]} features are constant and tell nothing: {shown_ones}"
+        return [Problem(told, label(self.columns()), level="warning")]
+
+    def _matrix(self, cells: Cells, features: int | None) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
+        """The rows as (records, features) float32 of our own, which are there, and what is wrong."""
+        columns = [cells.frame[column] for column in self.columns()]
+        if len(columns) > 1 or types.is_numeric_dtype(columns[0]):
+            values, present, problems = _from_numbers(cells, columns)
+        else:
+            flat = flat_lists(columns[0])
+            if flat is not None:
+                values, present, problems = _from_flat(*flat, features, cells.first_row)
+            else:
+                values, present, problems = self._from_cells(cells, columns[0].tolist(), features)
+            problems = [Problem(problem.message, label(self.columns()), problem.row) for problem in problems]
+        if not problems:
+            problems = _not_finite(values, label(self.columns()), cells.first_row)
+        return values, present, problems
+
+    def _from_cells(
+        self, cells: Cells, column: list[Any], features: int | None
+    ) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
+        """Any cells: stacked by the chunk where all are alike, else read one by one."""
+        rows = [row for row, cell in enumerate(column) if not (is_empty(cell) or _nothing_in(cell))]
+        present = np.zeros(len(column), dtype=bool)
+        present[rows] = True
+        if features is None:
+            features = self._usual_length(cells, [column[row] for row in rows[:SAMPLE]])
+        values = np.zeros((len(column), features), dtype=np.float32)
+        problems: list[Problem] = []
+        for start in range(0, len(rows), CHUNK):
+            chosen = rows[start : start + CHUNK]
+            stacked = _stack([column[row] for row in chosen], features)
+            if stacked is not None:
+                values[chosen] = stacked
+                continue
+            for row in chosen:
+                try:
+                    values[row] = self._one(cells, column[row], features)
+                except DataError as problem:
+                    problems.append(Problem(str(problem), row=cells.first_row + row))
+        return values, present, problems
+
+    def _one(self, cells: Cells, cell: Any, features: int) -> np.ndarray:
+        array = array_of(cell, cells.root, self.outside)
+        if max(array.shape, default=1) != array.size:
+            raise DataError(f"holds an array of {shown(array)}; a vector has one axis")
+        if array.size != features:
+            raise DataError(_wrong_length(array.size, features))
+        with np.errstate(over="ignore"):
+            return array.reshape(-1).astype(np.float32)
+
+    def _usual_length(self, cells: Cells, sample: list[Any]) -> int:
+        lengths: Counter[int] = Counter()
+        for cell in sample:
+            try:
+                lengths[array_of(cell, cells.root, self.outside).size] += 1
+            except DataError:  # told when all rows are read
+                continue
+        return lengths.most_common(1)[0][0] if lengths else 1
+
+
+def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
+    """A list, an array or a file as an array of floats, at least 32 bits wide; None is NaN.
+
+    Args:
+        cell: numbers, nested as deep as the array has axes, or the path of a .npy or .csv file.
+        root: the folder to which a path is relative.
+        outside: whether the path may leave it.
+    """
+    if isinstance(cell, str) and cell.lstrip().startswith("["):  # as a table of text stores a list
+        try:
+            cell = json.loads(cell)
+        except ValueError as problem:
+            raise DataError(f"{shown(cell)} is no list of numbers in JSON ({problem})") from problem
+    if isinstance(cell, str | Path):
+        cell = _load(file_of(cell, root, outside), shown(cell))
+    if isinstance(cell, torch.Tensor):
+        cell = cell.detach().cpu().numpy()
+    try:
+        array = np.asarray(cell)
+        if array.dtype == object:  # None among numbers, or arrays inside arrays
+            rows = [np.asarray(row, dtype=np.float64) for row in array]
+            array = np.stack(rows) if rows else np.empty(0)
+    except (TypeError, ValueError) as problem:
+        raise DataError(
+            f"{shown(cell)} is no array of numbers ({problem}); give rows of one length"
+        ) from problem
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{shown(cell)} is no array of numbers; give a list, an array or the path of a file")
+    if array.ndim == 0:
+        raise DataError(f"{shown(cell)} is a single number; give a list or an array")
+    narrow = array.dtype.itemsize < 4 or array.dtype == np.float32
+    return array.astype(np.float32 if narrow else np.float64, copy=False)
+
+
+def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
+    """Where a file lies; one that leaves the table's folder is refused unless that was allowed."""
+    folder = os.path.abspath(root)
+    path = os.path.normpath(os.path.join(folder, str(cell)))
+    if not outside and not path.startswith(os.path.join(folder, "")):
+        told = f"{shown(cell)} leaves the folder of the table. Move the file inside it, or set outside: true"
+        raise DataError(f"{told} for this modality")
+    if "\0" in path or not os.path.isfile(path):
+        raise DataError(f"{shown(cell)}: there is no such file. Mend the path, or leave the cell empty")
+    return Path(path)
+
+
+def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
+    """A column of arrow lists of numbers as all numbers end to end and each list's length (-1: none)."""
+    if not isinstance(column.dtype, pd.ArrowDtype):
+        return None
+    sort = column.dtype.pyarrow_dtype
+    if not (pa.types.is_list(sort) or pa.types.is_large_list(sort) or pa.types.is_fixed_size_list(sort)):
+        return None
+    if not (pa.types.is_integer(sort.value_type) or pa.types.is_floating(sort.value_type)):
+        return None
+    lists = column.array.__arrow_array__()
+    chunks = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
+    lengths = [
+        pc.fill_null(pc.list_value_length(chunk), -1).to_numpy(zero_copy_only=False) for chunk in chunks
+    ]
+    return np.concatenate(parts or [np.empty(0)]), np.concatenate(lengths or [np.empty(0, int)]).astype(int)
+
+
+def shown(cell: Any) -> str:
+    """A cell in a message: short, and an array by its shape."""
+    if isinstance(cell, np.ndarray):
+        return " x ".join(map(str, cell.shape)) or "one number"
+    text = str(cell)
+    return repr(text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}")
+
+
+def _load(path: Path, told: str) -> np.ndarray:
+    """The array in a .npy file, or the columns of a .csv file, with or without a line of names."""
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".csv"):
+        raise DataError(f"{told} is no array; give numbers, or the path of a .npy or .csv file")
+    try:
+        if suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        frame = pd.read_csv(path, header=None, skipinitialspace=True, low_memory=False)
+        if frame.iloc[0].map(_is_name).any():
+            frame = frame.iloc[1:]  # names of columns
+        return frame.apply(pd.to_numeric).to_numpy(dtype=np.float64)
+    except (OSError, ValueError, EOFError, TypeError, MemoryError) as problem:
+        raise DataError(
+            f"{told} cannot be read ({problem}). Is it cut off? Replace it, or empty the cell"
+        ) from problem
+
+
+def label(columns: Sequence[str]) -> str:
+    """One or several columns in a message."""
+    return columns[0] if len(columns) == 1 else f"{columns[0]} to {columns[-1]}"
+
+
+def _nothing_in(cell: Any) -> bool:
+    """An empty list or array."""
+    return (isinstance(cell, list | tuple) and not cell) or (isinstance(cell, np.ndarray) and not cell.size)
+
+
+def _is_name(cell: Any) -> bool:
+    return isinstance(cell, str) and math.isnan(pd.to_numeric(cell, errors="coerce"))
+
+
+def _wrong_length(length: int, features: int) -> str:
+    return f"holds a vector of {length} numbers, where {features} are expected; give vectors of one length"
+
+
+def _stack(chunk: list[Any], features: int) -> np.ndarray | None:
+    """Cells that are alike as rows of one array; None if they are not alike."""
+    sorts = set(map(type, chunk))
+    try:
+        with np.errstate(over="ignore"):
+            if sorts == {np.ndarray} and {cell.shape for cell in chunk} == {(features,)}:
+                if all(dtype.kind in "biuf" for dtype in {cell.dtype for cell in chunk}):
+                    return np.concatenate(chunk).reshape(-1, features)
+            elif sorts <= {list, tuple} and set(map(len, chunk)) == {features}:
+                stacked = np.array(chunk)
+                return stacked if stacked.ndim == 2 and stacked.dtype.kind in "biuf" else None
+    except (TypeError, ValueError, OverflowError):  # told cell by cell
+        pass
+    return None
+
+
+def _from_flat(
+    flat: np.ndarray, lengths: np.ndarray, features: int | None, first_row: int
+) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
+    present = lengths > 0
+    if features is None:
+        features = Counter(lengths[present][:SAMPLE].tolist()).most_common(1)[0][0] if present.any() else 1
+    wrong = np.flatnonzero(present & (lengths != features)).tolist()
+    if wrong:
+        problems = [Problem(_wrong_length(int(lengths[row]), features), row=first_row + row) for row in wrong]
+        return np.zeros((0, features), np.float32), present, problems
+    with np.errstate(over="ignore"):
+        rows = flat.reshape(-1, features)
+        if present.all():
+            return rows.astype(np.float32), present, []
+        values = np.zeros((len(lengths), features), dtype=np.float32)
+        values[present] = rows
+    return values, present, []
+
+
+def _from_numbers(cells: Cells, columns: list[pd.Series]) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
+    values = np.empty((len(cells), len(columns)), dtype=np.float32)
+    problems: list[Problem] = []
+    for place, column in enumerate(columns):
+        numbers, wrong = numbers_of(column)
+        problems += wrong_numbers(cells, column, numbers, wrong)
+        with np.errstate(over="ignore"):
+            values[:, place] = numbers
+    missing = np.isnan(values)
+    present = missing.sum(axis=1) < len(columns)
+    if not problems:
+        for row, place in np.argwhere(missing & present[:, None]).tolist():
+            told = "is empty, but other features of the row are not; fill it, or read the columns as Tabular"
+            problems.append(Problem(told, str(columns[place].name), cells.first_row + row))
+        values[~present] = 0
+    return values, present, problems
+
+
+def _not_finite(values: np.ndarray, column: str, first_row: int) -> list[Problem]:
+    problems = []
+    for start in range(0, len(values), CHUNK):
+        part = values[start : start + CHUNK]
+        for row in np.flatnonzero(~np.isfinite(part).all(axis=1)).tolist():
+            place = int(np.flatnonzero(~np.isfinite(part[row]))[0])
+            told = f"feature {place} is {part[row, place]}; give finite numbers, or leave the cell empty"
+            problems.append(Problem(told, column, first_row + start + row))
+    return problems
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each feature in double precision; a constant one has scale 1."""
+    mean = values.mean(axis=0, dtype=np.float64)
+    square = np.zeros_like(mean)
+    for start in range(0, len(values), CHUNK):
+        distance = values[start : start + CHUNK] - mean.astype(np.float32)
+        square += np.square(distance, out=distance).sum(axis=0, dtype=np.float64)
+    scale = np.sqrt(square / len(values))
+    return mean, np.where(scale > 1e-6 * np.abs(mean), scale, 1.0).clip(1e-30)

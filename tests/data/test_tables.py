@@ -1,0 +1,233 @@
+"""Tables: every source gives the same rows, whole or in chunks; what cannot be read is named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from commlearn.data.tables import iterate_table, read_table
+from commlearn.errors import DataError
+
+FRAME = pd.DataFrame(
+    {
+        "name": ["a", "grün, so", None, "d\ne", "f"],
+        "count": [1, 2, 3, 4, 5],
+        "size": [0.5, np.nan, 2.0, 3.5, -1.0],
+        "code": ["01", "2", "x", "04", "5"],
+    }
+)
+
+
+def write(frame, path):
+    if path.name.endswith(".parquet"):
+        frame.to_parquet(path)
+    elif ".csv" in path.name:
+        frame.to_csv(path, index=False)
+    elif ".tsv" in path.name:
+        frame.to_csv(path, index=False, sep="\t")
+    else:
+        frame.to_json(path, orient="records", lines=True, force_ascii=False)
+    return path
+
+
+def whole(source, **options):
+    return read_table(source, **options).frame
+
+
+@pytest.mark.parametrize(
+    "name", ["t.parquet", "t.csv", "t.tsv", "t.csv.gz", "t.tsv.gz", "t.jsonl", "t.ndjson", "t.jsonl.gz"]
+)
+def test_every_format_gives_the_same_rows(tmp_path, name):
+    path = write(FRAME, tmp_path / name)
+    table = read_table(str(path))
+    assert table.root == tmp_path
+    assert table.first_row == 0
+    pd.testing.assert_frame_equal(table.frame, FRAME, check_dtype=True)
+    chunks = list(iterate_table(path, rows=2))
+    assert [len(chunk) for chunk in chunks] == [2, 2, 1]
+    assert [chunk.first_row for chunk in chunks] == [0, 2, 4]
+    assert all(chunk.frame.index[0] == 0 for chunk in chunks)
+    together = pd.concat([chunk.frame for chunk in chunks], ignore_index=True)
+    pd.testing.assert_frame_equal(together, table.frame)
+    for chunk in chunks:
+        assert chunk.frame.dtypes.equals(table.frame.dtypes)  # "01" is no 1 in any chunk
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl"])
+def test_chosen_columns_alone_are_read(tmp_path, name):
+    path = write(FRAME, tmp_path / name)
+    assert list(whole(path, columns=["size", "absent", "name"])) == ["name", "size"]
+    assert [list(part.frame) for part in iterate_table(path, 3, ["code"])] == [["code"]] * 2
+    with pytest.raises(DataError, match="'coed', did you mean 'code'"):
+        read_table(path, columns=["coed"])
+
+
+CELLS = st.one_of(
+    st.lists(st.integers(-(2**53), 2**53) | st.none(), min_size=1, max_size=12),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32) | st.none(), min_size=1, max_size=12),
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=5), min_size=1, max_size=12
+    ),
+    st.lists(st.sampled_from(["1", "01", "1.5", "x", "", "True"]), min_size=1, max_size=12),
+    st.lists(st.booleans() | st.none(), min_size=1, max_size=12),
+)
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl"])
+@given(values=CELLS, rows=st.integers(1, 5))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_chunks_are_the_whole(tmp_path, name, values, rows):
+    frame = pd.DataFrame({"row": range(len(values)), "value": pd.Series(values, dtype=object)})
+    if name != "t.jsonl":
+        frame["value"] = pd.Series(values)
+    path = write(frame, tmp_path / name)
+    table = whole(path)
+    chunks = [chunk.frame for chunk in iterate_table(path, rows)]
+    assert [len(chunk) for chunk in chunks[:-1]] == [rows] * (len(chunks) - 1)
+    pd.testing.assert_frame_equal(pd.concat(chunks, ignore_index=True), table)
+
+
+def test_a_folder_is_one_table(tmp_path):
+    write(FRAME[:2], tmp_path / "part-0.parquet")
+    write(FRAME[2:], tmp_path / "part-1.parquet")
+    (tmp_path / "_SUCCESS").write_text("")
+    pd.testing.assert_frame_equal(whole(tmp_path), FRAME)
+    assert read_table(tmp_path).root == tmp_path
+    assert sum(len(chunk) for chunk in iterate_table(tmp_path, rows=1)) == 5
+
+
+def test_files_of_one_folder_may_differ_in_missing_numbers_only(tmp_path):
+    pd.DataFrame({"n": [1, 2]}).to_parquet(tmp_path / "a.parquet")
+    pd.DataFrame({"n": [1.5, None]}).to_parquet(tmp_path / "b.parquet")
+    assert whole(tmp_path)["n"].tolist()[:3] == [1.0, 2.0, 1.5]
+    pd.DataFrame({"m": [1]}).to_parquet(tmp_path / "c.parquet")
+    with pytest.raises(DataError, match=r"c.parquet has other columns than a.parquet: m, n"):
+        read_table(tmp_path)
+    (tmp_path / "c.parquet").unlink()
+    pd.DataFrame({"n": ["x"]}).to_parquet(tmp_path / "c.parquet")
+    with pytest.raises(DataError, match="differ in a column's type"):
+        read_table(tmp_path)
+
+
+def test_whole_numbers_with_holes_have_one_type_in_every_chunk(tmp_path):
+    table = pa.table({"n": pa.array([1, 2, None, 4]), "full": pa.array([1, 2, 3, 4])})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)
+    types = [chunk.frame.dtypes.astype(str).tolist() for chunk in iterate_table(tmp_path / "t.parquet", 2)]
+    assert types == [["float64", "int64"]] * 2
+
+
+def test_vectors_of_parquet_stay_arrows(tmp_path):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(12.0)), 3)
+    lists = pa.array([[1.0], [1.0, 2.0], None, []])
+    pq.write_table(pa.table({"v": vectors, "s": lists}), tmp_path / "t.parquet")
+    frame = whole(tmp_path / "t.parquet")
+    assert all(isinstance(dtype, pd.ArrowDtype) for dtype in frame.dtypes)
+    assert list(frame["v"].iloc[1]) == [3, 4, 5]
+    assert frame["s"].isna().tolist() == [False, False, True, False]
+
+
+def test_an_unnamed_index_is_no_column(tmp_path):
+    FRAME.iloc[[3, 1]].to_parquet(tmp_path / "t.parquet")
+    frame = whole(tmp_path / "t.parquet")
+    assert list(frame) == list(FRAME)
+    assert frame["count"].tolist() == [4, 2]
+
+
+def test_a_frame_keeps_its_cells_and_loses_its_index():
+    frame = whole(FRAME.iloc[[4, 0]])
+    assert frame.index.tolist() == [0, 1]
+    assert frame["name"].tolist() == ["f", "a"]
+    assert [len(chunk) for chunk in iterate_table(FRAME, 3)] == [3, 2]
+    assert list(whole(pd.DataFrame({0: [1], 1: [2]}))) == ["0", "1"]
+
+
+def test_arrays_of_any_rank_are_columns():
+    vectors = np.arange(12.0).reshape(4, 3)
+    images = np.zeros((4, 8, 8, 3), dtype=np.uint8)
+    frame = whole({"v": vectors, "i": images, "n": [1, 2, 3, 4], "s": [[1], [1, 2], [], None]})
+    assert isinstance(frame["v"].dtype, pd.ArrowDtype)
+    np.testing.assert_array_equal(np.stack(frame["v"].tolist()), vectors)
+    assert frame["i"].iloc[2].shape == (8, 8, 3)
+    assert frame["s"].iloc[1] == [1, 2]
+    with pytest.raises(DataError, match="need one length; got a 2, b 3"):
+        read_table({"a": [1, 2], "b": np.zeros(3)})
+
+
+def test_json_lines_may_leave_keys_out(tmp_path):
+    path = tmp_path / "t.jsonl"
+    lines = [{"a": 1}, {"b": [1, 2], "c": 2**80}, {"a": 2, "b": None, "c": 1}]
+    path.write_text("\n".join(json.dumps(line) for line in lines) + "\n\n")
+    frame = whole(path)
+    assert frame["a"].tolist()[::2] == [1.0, 2.0]
+    assert np.isnan(frame["a"][1])
+    assert frame["b"].tolist() == [None, [1, 2], None]
+    assert frame["c"].dtype == np.float64
+    assert [list(chunk.frame) for chunk in iterate_table(path, 1)] == [["a", "b", "c"]] * 3
+
+
+def test_semicolons_and_byte_order_marks_are_understood(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes("\ufeffa;b\n1;2,5\n".encode())
+    assert list(whole(path)) == ["a", "b"]
+    path.write_text('"a;b"\n1\n')
+    assert len(whole(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"", "has no rows"),
+        ("t.csv", b"a,b\n", "has no rows"),
+        ("t.jsonl", b"\n", "has no rows"),
+        ("t.csv", b"a,b\n1,2\nx,gr\xfcn\n", r"line 3, byte 5 \(0xfc\) is not UTF-8. Save the file as UTF-8"),
+        ("t.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', r"line 2, byte 8 \(0xff\) is not UTF-8"),
+        ("t.csv", b"a,b\n1,2\n3,4,5\n", "cannot be read as a table"),
+        ("t.csv", b"a,b\n1,2,9\n3,4\n", "cannot be read as a table"),
+        ("t.csv", b'a,b\n1,"2\n', "cannot be read as a table"),
+        ("t.csv", b"a,b,a\n1,2,3\n", "two columns of one name: a"),
+        ("t.jsonl", b'{"a": 1}\n{"a": \n', "line 2 is not JSON"),
+        ("t.jsonl", b"[1]\n", "line 1: .* is not an object"),
+        ("t.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
+        ("t.csv.gz", gzip.compress(b"a\n1\n" * 999)[:30], "cut off"),
+        ("t.csv.gz", b"a\n1\n", "cut off"),
+        ("t.xlsx", b"", r"'.xlsx' says nothing that can be read. Give a file that ends in .parquet"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    for read in (read_table, lambda source: list(iterate_table(source, 1))):
+        with pytest.raises(DataError, match=message):
+            read(path)
+
+
+def test_a_file_cut_off_in_the_middle_is_named(tmp_path):
+    path = write(FRAME, tmp_path / "t.parquet")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match="Is it cut off"):
+        read_table(path)
+
+
+def test_missing_and_empty_sources_say_what_to_do(tmp_path):
+    write(FRAME, tmp_path / "films.csv")
+    with pytest.raises(DataError, match=r"no table .*film.csv. Did you mean .*films.csv\?"):
+        read_table(tmp_path / "film.csv")
+    with pytest.raises(DataError, match="Check the path"):
+        read_table("nowhere/film.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no .parquet file"):
+        read_table(tmp_path / "empty")
+    with pytest.raises(DataError, match="The table has no rows"):
+        read_table(FRAME[:0])
+    with pytest.raises(DataError, match="The table has no rows"):
+        read_table({})
+    with pytest.raises(DataError, match="two columns of one name: a"):
+        read_table(pd.DataFrame([[1, 2]], columns=["a", "a"]))

@@ -1,0 +1,214 @@
+"""Guesses: the kind of every column, the role of some, and a file that reads back as the schema."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as PIL
+
+from commlearn.cli import init
+from commlearn.data.tables import Table, read_table
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds.audio import Audio
+from commlearn.kinds.image import Image
+from commlearn.kinds.infer import infer
+from commlearn.kinds.schema import Schema
+from commlearn.kinds.series import Series
+from commlearn.kinds.tabular import Tabular
+from commlearn.kinds.text import Text
+from commlearn.kinds.vector import Vector
+
+N = 60
+RNG = np.random.default_rng(0)
+SENTENCES = [
+    " ".join(RNG.choice(["a", "dog", "ran", "far", "off", "then"], 9)) + f" {row}" for row in range(N)
+]
+NUMBERS = RNG.normal(size=N)
+
+
+def guess(targets=(), **columns):
+    return infer(read_table(columns), targets)
+
+
+def roles(inferred):
+    return {guess.name: guess.role for guess in inferred.guesses}
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([f"img/{row}.jpg" for row in range(N)], Image("x")),
+        ([f"{row}.PNG" for row in range(N - 3)] + [None] * 3, Image("x")),
+        ([PIL.new("L", (4, 4))] * N, Image("x")),
+        (RNG.integers(0, 255, (N, 8, 8, 3), dtype=np.uint8), Image("x")),
+        (list(RNG.integers(0, 255, (N, 8, 8), dtype=np.uint8)), Image("x")),
+        ([b"\x89PNG\r\n"] * N, Image("x")),
+        ([{"bytes": b"\xff\xd8\xff", "path": None}] * N, Image("x")),
+        ([{"bytes": None, "path": "a.png"}] * N, Image("x")),
+        ([f"{row}.wav" for row in range(N)], Audio("x")),
+        (SENTENCES, Text("x")),
+        (
+            ["a long question about what is seen?", "what colour is the shape here?"] * 15 + SENTENCES[:30],
+            Text("x"),
+        ),
+        ([f"{row} words" for row in range(N)], Text("x")),
+        (NUMBERS, Tabular(["x"])),
+        ([True, False] * 30, Tabular(["x"])),
+        (["red", "blue", "green"] * 20, Tabular(["x"])),
+        (["never worked in her life", "works now and then only"] * 30, Tabular(["x"])),
+        (pd.Categorical(["red", "blue", None] * 20), Tabular(["x"])),
+        (RNG.normal(size=(N, 16)), Vector("x")),
+        ([[1.0, 2.0, 3.0]] * N, Vector("x")),
+        (["[1, 2, 3]"] * N, Vector("x")),
+        ([[1.0] * (1 + row % 4) for row in range(N)], Series("x")),
+        ([str([1.0] * (1 + row % 4)) for row in range(N)], Series("x")),
+        ([RNG.normal(size=(5 + row % 3, 2)) for row in range(N)], Series("x")),
+    ],
+)
+def test_cells_tell_the_kind(cells, kind):
+    assert list(guess(x=cells).schema.modalities.values()) == [kind]
+
+
+def test_arrays_in_files_are_opened(tmp_path):
+    for row in range(4):
+        np.save(tmp_path / f"v{row}.npy", np.zeros(5))
+        np.save(tmp_path / f"s{row}.npy", np.zeros((row + 2, 3)))
+    table = Table(
+        pd.DataFrame({"v": [f"v{r}.npy" for r in range(4)], "s": [f"s{r}.npy" for r in range(4)]}), tmp_path
+    )
+    assert infer(table).schema.modalities == {"v": Vector("v"), "s": Series("s")}
+
+
+def test_lists_of_parquet_tell_the_kind(tmp_path):
+    frame = pd.DataFrame(
+        {"v": [[1.0, 2.0]] * 9, "s": [[1.0] * (1 + r % 3) for r in range(9)], "t": [["a", "b"]] * 9}
+    )
+    frame["n"] = [[[1.0, 2.0]] * (1 + r % 3) for r in range(9)]
+    frame.to_parquet(tmp_path / "t.parquet")
+    inferred = infer(read_table(tmp_path / "t.parquet"))
+    assert inferred.schema.modalities == {"v": Vector("v"), "s": Series("s"), "n": Series("n")}
+    assert roles(inferred)["t"] == "unused"
+
+
+def test_numbers_and_categories_become_one_table_and_numbered_columns_a_vector():
+    runs = {f"e{number}": RNG.normal(size=N) for number in reversed(range(12))}
+    few = {f"q{number}": RNG.normal(size=N) for number in range(3)}
+    modalities = guess(hb=NUMBERS, sex=["f", "m"] * 30, **runs, **few).schema.modalities
+    assert modalities["e"] == Vector([f"e{number}" for number in range(12)])
+    assert modalities["table"] == Tabular(["hb", "sex", "q0", "q1", "q2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "role"),
+    [
+        ("case_id", [f"c{row}" for row in range(N)], "id"),
+        ("Unnamed: 0", list(range(N)), "id"),
+        ("userId", RNG.permutation(10**6)[:N].tolist(), "id"),
+        ("patient", [f"p{row // 3}" for row in range(N)], "group"),
+        ("subject_id", [row // 3 for row in range(N)], "group"),
+        ("userAge", [row // 3 for row in range(N)], "modality"),
+        ("split", ["train", "test"] * 30, "split"),
+        ("part", ["Train", "dev", "TEST"] * 20, "split"),
+        ("split", ["left", "right"] * 30, "modality"),
+        ("label", ["x", "y"] * 30, "target"),
+        ("y", [0, 1, 2] * 20, "target"),
+        ("targetValue", NUMBERS, "target"),
+        ("class", [["a"], ["a", "b"]] * 30, "target"),
+        ("label", SENTENCES, "modality"),
+        ("city", ["Rome", "Oslo"] * 30, "modality"),
+        ("code", [f"Q{row}" for row in range(N - 1)] + ["Q0"], "unused"),
+        ("constant", [1.0] * N, "unused"),
+        ("same", ["x"] * N, "unused"),
+        ("empty", [None] * N, "unused"),
+        ("when", pd.date_range("2020", periods=N), "unused"),
+        ("blob", [b"??"] * N, "unused"),
+        ("paths", [f"{row}.npy" for row in range(N)], "unused"),
+    ],
+)
+def test_names_and_values_tell_the_role(name, cells, role):
+    inferred = guess(**{"emb": RNG.normal(size=(N, 3)), name: cells})
+    found = [entry for entry in inferred.guesses if entry.name == name or name in str(entry.value)]
+    assert [entry.role for entry in found] == [role]
+    assert found[0].reason
+
+
+def test_one_id_one_group_one_split():
+    columns = {"id": [f"a{r}" for r in range(N)], "key": [f"b{r}" for r in range(N)], "x": NUMBERS}
+    inferred = guess(**columns)
+    assert inferred.schema.id == "id"
+    assert roles(inferred)["key"] == "unused"
+
+
+def test_a_named_target_is_one_whatever_it_looks_like():
+    columns = {"note": SENTENCES, "age": NUMBERS, "city": ["Rome", "Oslo"] * 30, "tags": [["a"]] * N}
+    assert guess(("age", "city", "tags"), **columns).schema.targets == {
+        "age": "number",
+        "city": "class",
+        "tags": "multilabel",
+    }
+    with pytest.raises(DataError, match="'aeg', did you mean 'age'"):
+        guess(("aeg",), **columns)
+
+
+def test_names_that_a_schema_refuses_are_mended():
+    columns = {"type": SENTENCES, "my text!": SENTENCES, "my text?": SENTENCES, "§": SENTENCES}
+    modalities = guess(**columns).schema.modalities
+    assert list(modalities) == ["type_text", "my_text", "my_text_text", "text"]
+    assert [kind.column for kind in modalities.values()] == list(columns)
+
+
+def test_a_table_without_any_modality_is_refused_with_reasons():
+    with pytest.raises(DataError, match=r"No column looks like a modality \(same: every cell is 'x'\)"):
+        guess(same=["x"] * 5)
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=10),
+        st.sampled_from(
+            [SENTENCES, NUMBERS.tolist(), ["a", "b"] * 30, list(range(N)), [[1.0, 2.0]] * N, ["x"] * N]
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+@settings(max_examples=80, deadline=None)
+def test_what_is_written_reads_back_as_the_schema(columns):
+    try:
+        inferred = guess(**columns)
+    except DataError as problem:
+        assert "No column looks like a modality" in str(problem)  # noqa: PT017
+        return
+    text = inferred.to_yaml("films.csv")
+    assert Schema.from_yaml(text) == inferred.schema
+    assert all(" ".join(entry.reason.split()) in text for entry in inferred.guesses)
+
+
+def run(table, *arguments):
+    parser = argparse.ArgumentParser()
+    init.add_arguments(parser)
+    return init.run(parser.parse_args([str(table), *arguments]))
+
+
+def test_the_command_writes_a_schema_with_reasons(tmp_path, capsys):
+    table = tmp_path / "films.csv"
+    pd.DataFrame({"note": SENTENCES, "age": NUMBERS, "label": ["x", "y"] * 30}).to_csv(table, index=False)
+    out = tmp_path / "deep" / "films.yaml"
+    assert run(table, "-o", str(out)) == 0
+    text = out.read_text()
+    assert "# Guessed from films.csv" in text
+    assert "words on average" in text
+    assert Schema.from_yaml(out).targets == {"label": "class"}
+    assert "commlearn check" in capsys.readouterr().out
+    with pytest.raises(ConfigurationError, match="--overwrite"):
+        run(table, "-o", str(out))
+    assert run(table, "-o", str(out), "--overwrite", "--json", "--target", "age,label") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema"]["targets"] == {"age": "number", "label": "class"}
+    assert {entry["role"] for entry in told["guesses"]} == {"modality", "target"}

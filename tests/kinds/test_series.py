@@ -1,0 +1,246 @@
+"""Series: any length, channels and gaps; padding, averaging, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds.base import Cells
+from commlearn.kinds.series import Series
+
+ROWS = [[1.0, 3.0, 2.0], None, [5.0], [2.0, 2.0]]
+
+
+def objects(values) -> pd.Series:
+    column = np.empty(len(values), dtype=object)
+    for row, value in enumerate(values):
+        column[row] = value
+    return pd.Series(column)
+
+
+def cells(values, root=".", first_row=0) -> Cells:
+    values = values if isinstance(values, pd.Series) else objects(values)
+    return Cells(pd.DataFrame({"ecg": values}), root, first_row)
+
+
+def learned(kind, train):
+    return json.loads(json.dumps(kind.learn(train), allow_nan=False))
+
+
+def taken(kind, train, test=None, rows=None):
+    column = kind.read(train if test is None else test, learned(kind, train))
+    return column.take(np.arange(len(column)) if rows is None else np.array(rows))
+
+
+def nested(form):
+    """Each row's (length, 1)."""
+    return [None if row is None else form([[value] for value in row]) for row in ROWS]
+
+
+FORMS = {
+    "lists": objects(ROWS),
+    "arrays": objects([None if row is None else np.array(row) for row in ROWS]),
+    "nested lists": objects(nested(list)),
+    "matrices": objects(nested(np.array)),
+    "arrays of arrays": objects(nested(lambda row: objects([np.array(step) for step in row]).to_numpy())),
+    "arrow": pd.Series(ROWS, dtype=pd.ArrowDtype(pa.list_(pa.float32()))),
+    "nested arrow": pd.Series(nested(list), dtype=pd.ArrowDtype(pa.list_(pa.list_(pa.float64())))),
+    "JSON text": objects(["" if row is None else json.dumps(row) for row in ROWS]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_reads_alike_and_is_padded_at_the_end(form):
+    modality = taken(Series("ecg"), cells(FORMS[form]))
+    all_steps = np.array([1, 3, 2, 5, 2, 2])
+    expected = (np.array([[1, 3, 2], [5, 0, 0], [2, 2, 0]]) - all_steps.mean()) / all_steps.std()
+    padding = np.array([[0, 0, 0], [0, 1, 1], [0, 0, 1]], dtype=bool)
+    expected[padding] = 0
+    there = [0, 2, 3]
+    assert modality.values.dtype == torch.float32
+    np.testing.assert_allclose(modality.values[there, :, 0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(modality.padding[there], padding)
+    assert modality.padding[1].all()
+    assert modality.values[1].abs().sum() == 0
+    assert modality.present.tolist() == [True, False, True, True]
+
+
+def test_a_batch_is_as_long_as_its_longest_series():
+    assert taken(Series("ecg"), cells(ROWS), rows=[2, 3]).values.shape == (2, 2, 1)
+    assert taken(Series("ecg"), cells(ROWS), rows=[1]).values.shape == (1, 1, 1)
+    assert taken(Series("ecg"), cells(ROWS), rows=[2]).padding.tolist() == [[False]]
+
+
+def test_series_of_one_length_need_no_padding():
+    modality = taken(Series("ecg"), cells([[1.0, 2.0], None, [3.0, 4.0]]), rows=[1, 2])
+    assert modality.padding is None
+    assert modality.values.shape == (2, 2, 1)
+    assert taken(Series("ecg"), cells([[1.0, 2.0], [3.0, 4.0]])).present is None
+
+
+def test_columns_are_channels_side_by_side():
+    frame = pd.DataFrame({"x": objects([[1.0, 2.0], [3.0], None]), "y": objects([[5.0, 5.0], None, None])})
+    modality = taken(Series(["x", "y"]), Cells(frame))
+    assert modality.values.shape == (3, 2, 4)  # the gap of row 1 adds a flag to each channel
+    assert modality.values[1, 0].tolist()[1:] == [0, 1, 0]
+    assert modality.present.tolist() == [True, True, False]
+    frame = pd.DataFrame({"x": objects([[1.0, 2.0]]), "y": objects([[5.0]])})
+    with pytest.raises(DataError, match="x to y row 0: the columns hold 2 x 1, 1 x 1"):
+        Series(["x", "y"]).learn(Cells(frame))
+
+
+def test_gaps_are_zero_and_flagged_if_training_rows_have_some():
+    train = cells([[1.0, np.nan, 3.0], [None, 3.0, 1.0]])
+    values = taken(Series("ecg"), train).values
+    assert values[0].tolist() == [[-1, 1], [0, 0], [1, 1]]
+    without = cells([[1.0, 3.0, 1.0], [3.0, 3.0, 1.0]])
+    assert taken(Series("ecg"), without, train).values[0].tolist() == [[-1], [0], [1]]
+    assert Series("ecg").read(train, learned(Series("ecg"), train)).spec == ("series", (2,))
+
+
+def test_a_series_without_any_observation_is_absent():
+    modality = taken(Series("ecg"), cells([[1.0, 2.0], [np.nan, np.nan]]))
+    assert modality.present.tolist() == [True, False]
+
+
+def test_only_training_rows_decide_the_scale_channel_by_channel():
+    train = cells([np.array([[0.0, 7.0], [2.0, 7.0]])])
+    values = taken(Series("ecg"), train, cells([np.array([[4.0, 9.0]])])).values
+    assert values.tolist() == [[[3, 2]]]  # a constant channel keeps its scale
+
+
+def test_long_series_are_averaged_by_the_same_number_of_steps():
+    kind = Series("ecg", max_length=4)
+    train = cells([np.arange(8.0), np.arange(6.0)])
+    state = learned(kind, train)
+    assert state["stride"] == 2
+    state |= {"mean": [0.0], "scale": [1.0]}
+    column = kind.read(cells([np.arange(8.0), [1.0, np.nan, 5.0], np.arange(17.0)]), state)
+    modality = column.take(np.array([0, 1, 2]))
+    assert modality.values[0, :, 0].tolist() == [0.5, 2.5, 4.5, 6.5]
+    assert modality.values[1, :2, 0].tolist() == [1, 5]  # gaps are left out of a mean
+    assert modality.values[2, :, 0].tolist() == [2.5, 8.5, 14, 0]  # longer than any in training: by 6
+
+
+def test_a_few_long_series_do_not_shorten_all_others():
+    state = learned(Series("ecg", max_length=10), cells([np.arange(10.0)] * 19 + [np.arange(1000.0)]))
+    assert state["stride"] == 1
+
+
+def test_files_are_read_inside_the_folder_only(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    np.save(folder / "a.npy", np.array([[1.0, 2.0], [3.0, 4.0]], np.float16))
+    (folder / "named.csv").write_text("x, y\n1, 2\n3,\n")
+    (folder / "plain.csv").write_text("1,2\n3,4\n5,6\n")
+    (tmp_path / "secret.csv").write_text("1,2\n")
+    arrays, problems = Series("ecg")._arrays(cells(["a.npy", "named.csv", "plain.csv"], folder))
+    assert problems == []
+    assert arrays[0].tolist() == [[1, 2], [3, 4]]
+    np.testing.assert_array_equal(arrays[1], [[1, 2], [3, np.nan]])
+    assert arrays[2].tolist() == [[1, 2], [3, 4], [5, 6]]
+    for path in ("../secret.csv", str(tmp_path / "secret.csv")):
+        with pytest.raises(DataError, match="leaves the folder of the table"):
+            Series("ecg").learn(cells([path], folder))
+        Series("ecg", outside=True).learn(cells([path], folder))
+
+
+def test_every_bad_row_is_named(tmp_path):
+    (tmp_path / "text.csv").write_text("1,2\n3,much\n")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    fine = [[1.0, 2.0], [3.0, 4.0]]
+    bad = [
+        ([[1.0, 2.0], [3.0]], "no array of numbers"),
+        ([], "has no steps"),
+        ([[1.0, np.inf]], "infinite"),
+        ([[1.0], [2.0]], "has 1 channels, where 2 are expected"),
+        (np.zeros((2, 2, 2)), "2 x 2 x 2; give (length,) or (length, channels)"),
+        (5.0, "a single number"),
+        (["a"], "no array of numbers"),
+        ("text.csv", "'text.csv' cannot be read"),
+        ("empty.csv", "'empty.csv' cannot be read"),
+        ("cut.npy", "'cut.npy' cannot be read"),
+    ]
+    column = cells([fine, *(value for value, _ in bad), fine], tmp_path, first_row=50)
+    for attempt in (
+        Series("ecg").learn,
+        lambda rows: Series("ecg").read(rows, learned(Series("ecg"), cells([fine]))),
+    ):
+        with pytest.raises(DataError) as caught:
+            attempt(column)
+        told = str(caught.value)
+        assert f"ecg: {len(bad)} rows cannot be read" in told
+        for row, (_, why) in enumerate(bad, start=51):
+            assert why in next(line for line in told.splitlines() if f"row {row}:" in line)
+    assert len(Series("ecg").check(column)) == len(bad)
+
+
+@pytest.mark.parametrize("value", [np.array([1.0, np.inf], np.float32), [1.0, -1e200], [np.nan, -np.inf]])
+def test_infinite_numbers_of_any_width_are_refused(value):
+    with pytest.raises(DataError, match="row 0: holds an infinite or too large number"):
+        Series("ecg").learn(cells([value]))
+
+
+def test_only_ten_bad_rows_are_told_one_by_one():
+    with pytest.raises(DataError) as caught:
+        Series("ecg").learn(cells([[1.0]] + [[]] * 25))
+    assert "25 rows" in str(caught.value)
+    assert str(caught.value).count("has no steps") == 10
+    assert "and 15 more" in str(caught.value)
+
+
+def test_check_warns_of_constant_channels_and_of_swapped_axes():
+    told = [str(problem) for problem in Series("ecg").check(cells([np.array([[1.0, 5.0], [2.0, 5.0]])]))]
+    assert told == ["ecg: channels [1] of 2 are constant or empty in every row and tell nothing"]
+    swapped = Series("ecg").check(cells([np.random.default_rng(0).normal(size=(2, 90))] * 2))
+    assert any("transpose" in problem.message and problem.level == "warning" for problem in swapped)
+    assert Series("ecg").check(cells(ROWS)) == []
+    assert "no row has a series" in str(Series("ecg").check(cells([None]))[0])
+    with pytest.raises(DataError, match="none of the training rows has a series"):
+        Series("ecg").learn(cells([None, None]))
+
+
+def test_times_as_large_as_nanoseconds_keep_their_steps():
+    start = 1.7e18
+    values = taken(Series("ecg"), cells([start + 1e9 * np.arange(4)])).values[0, :, 0].numpy()
+    np.testing.assert_allclose(values, (np.arange(4) - 1.5) / np.arange(4).std(), atol=1e-3)
+
+
+rows = st.lists(
+    st.none() | st.lists(st.floats(-1e6, 1e6) | st.just(float("nan")), min_size=1, max_size=12),
+    min_size=1,
+    max_size=8,
+).filter(lambda rows: any(row is not None and not np.isnan(row).all() for row in rows))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, st.integers(1, 6))
+def test_whatever_the_rows_values_are_finite_and_a_row_reads_alike_alone(values, max_length):
+    kind = Series("ecg", max_length=max_length)
+    whole = cells(values)
+    modality = taken(kind, whole)
+    assert modality.values.isfinite().all()
+    for row in range(len(values)):
+        alone = taken(kind, whole, rows=[row])
+        real = slice(None) if alone.padding is None else ~alone.padding[0]
+        kept = modality.values[row][: alone.values.shape[1]]
+        torch.testing.assert_close(kept[real], alone.values[0][real])
+        if modality.padding is not None:
+            assert (~modality.padding[row]).sum() <= max_length
+            assert modality.values[row][modality.padding[row]].abs().sum() == 0
+
+
+def test_settings_that_do_not_fit_are_named():
+    with pytest.raises(ConfigurationError, match="max_length is 0"):
+        Series("ecg", max_length=0)
+    with pytest.raises(ConfigurationError, match="'x' more than once"):
+        Series(["x", "x"])
