@@ -9,6 +9,7 @@ from commlearn.data.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import FeatureTokenizer, sincos_positions
 from commlearn.models.encoders import ENCODERS
+from commlearn.models.encoders.image import start_as_waves
 from commlearn.models.tokens import Tokens, pool
 
 CASES = {
@@ -83,3 +84,34 @@ def test_pooling_leaves_padding_out_and_survives_all_padding():
     values = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [5.0], [5.0]]])
     padding = torch.tensor([[False, False, True], [True, True, True]])
     assert pool(Tokens(values, padding)).tolist() == [[2.0], [0.0]]
+
+
+def test_brightness_and_contrast_of_an_image_do_not_change_what_the_small_cnn_sees():
+    stack = ENCODERS["small_cnn"]((3, 32, 32), 16).encoder.stack
+    images = torch.rand(4, 3, 32, 32)
+    standard = stack[0]
+    shown, changed = standard(images), standard(0.3 + images)
+    torch.testing.assert_close(shown, changed, atol=1e-5, rtol=1e-5)
+    assert standard(torch.full((1, 3, 8, 8), 0.7)).abs().max() < 1e-4
+    stretched = standard(5 * images)
+    assert torch.nn.functional.cosine_similarity(shown.flatten(1), stretched.flatten(1)).min() > 0.9999
+
+
+def test_the_first_layer_starts_as_different_waves():
+    kernels = torch.zeros(24, 3, 5, 5)
+    start_as_waves(kernels)
+    flat = kernels.flatten(1)
+    torch.testing.assert_close(flat.norm(dim=1), torch.ones(24))
+    cosines = flat @ flat.T
+    others = cosines - torch.diag(cosines.diag())
+    opposite = (others + 1).abs() < 1e-5  # a colour and its complement
+    assert others[~opposite].abs().max() < 1e-5
+    assert opposite.sum() == 4
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_waves_fit_any_number_of_channels_and_leave_the_rest_alone(channels):
+    kernels = torch.full((30, channels, 5, 5), 7.0)
+    start_as_waves(kernels)
+    assert (kernels[25:] == 7.0).all()
+    assert (kernels[:25] != 7.0).any(dim=(1, 2, 3)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -36,21 +37,68 @@ class ImageEncoder(nn.Module):
         return next(self.stack.parameters()).dtype
 
 
-def small_cnn(shape: tuple[int, ...], width: int, channels: Sequence[int] = (32, 64, 128)) -> ModalityEncoder:
-    """Convolutions with batch norm, each followed by a maximum over neighbours: for 32 to 96 pixels.
+def small_cnn(shape: tuple[int, ...], width: int, channels: Sequence[int] = (24, 48, 128)) -> ModalityEncoder:
+    """Three convolutions for images of 32 to 96 pixels that learn in minutes; 64 pixels become a 4x4 map.
 
-    The maxima matter more than depth: they make a texture look the same wherever its pattern starts.
-    64 pixels become a 4x4 map.
+    What makes it quick to learn: brightness and contrast are taken out of every image, the first
+    layer starts as waves of every direction and period, the others start as identities, and a
+    maximum over neighbours makes a texture look the same wherever its pattern starts.
     """
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [StandardImage()]
     for number, (before, after) in enumerate(zip((shape[0], *channels), channels, strict=False)):
-        kernel, stride = (5, 2) if number == 0 else (3, 1)
-        layers += [
-            *_convolution(before, after, kernel, stride),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2, padding=1),
-        ]
+        convolution, norm = _convolution(before, after, 5 if number == 0 else 3, 2 if number == 0 else 1)
+        with torch.no_grad():
+            if number == 0:
+                start_as_waves(convolution.weight)
+            else:
+                nn.init.dirac_(convolution.weight[: min(before, after)])
+        layers += [convolution, norm, nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2, padding=1)]
     return _tokens_of(nn.Sequential(*layers), shape, width, channels[-1], 2 ** (len(channels) + 1))
+
+
+class StandardImage(nn.Module):
+    """Each image less its mean colour, divided by how much it varies around it."""
+
+    def __init__(self, least: float = 0.2) -> None:
+        super().__init__()
+        self.least = least  # added to the spread: an empty image stays empty
+
+    def forward(self, images: Tensor) -> Tensor:  # (batch, channels, height, width)
+        deviation = images - images.mean(dim=(2, 3), keepdim=True)
+        spread = deviation.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        return deviation / (spread + self.least)
+
+
+def start_as_waves(kernels: Tensor) -> None:
+    """Fill (filters, channels, k, k) with colour blobs, then 2-D cosines of luminance from coarse to fine.
+
+    Filters beyond what that basis holds keep their random values.
+    """
+    filters, channels, size, _ = kernels.shape
+    place = (torch.arange(size) + 0.5) * math.pi / size
+    cosines = torch.cos(torch.arange(size)[:, None] * place)  # (frequency, place)
+    waves = torch.einsum("fi,gj->fgij", cosines, cosines).flatten(0, 1)  # (frequencies, k, k)
+    waves = waves[_by_frequency(size)]
+    waves = waves / waves.norm(dim=(1, 2), keepdim=True)
+    luminance = torch.full((channels,), channels**-0.5)
+    start = [_outer(luminance, waves[0])]
+    if channels == 3:
+        red_green, blue_yellow = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
+        for colour in (red_green / 2**0.5, blue_yellow / 6**0.5):
+            start += [_outer(colour, waves[0]), _outer(-colour, waves[0])]
+    start += [_outer(luminance, wave) for wave in waves[1:]]
+    count = min(filters, len(start))
+    kernels[:count] = torch.stack(start[:count])
+
+
+def _by_frequency(size: int) -> Tensor:
+    """Indices of the frequency pairs (f, g), sorted by f + g."""
+    total = torch.arange(size)[:, None] + torch.arange(size)
+    return total.flatten().sort(stable=True).indices
+
+
+def _outer(colour: Tensor, wave: Tensor) -> Tensor:
+    return colour[:, None, None] * wave
 
 
 def alexnet(shape: tuple[int, ...], width: int) -> ModalityEncoder:
@@ -158,8 +206,8 @@ def _resnet(block: type[BasicBlock] | type[Bottleneck], depths: Sequence[int], c
     return stack
 
 
-def _convolution(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
-    return [
+def _convolution(before: int, after: int, kernel: int, stride: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    return (
         nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(after),
-    ]
+    )
