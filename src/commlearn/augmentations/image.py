@@ -109,8 +109,9 @@ def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
 def _resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """rows @ image @ columns^T for every channel, (batch, size, size, channels), floats in 0..1."""
     channels = images.shape[1]
-    pixels = images.permute(0, 3, 2, 1).contiguous()  # (batch, width, height, channels)
-    pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    if images.dtype == torch.uint8:
+        rows = rows / 255  # on the small matrix, not on every pixel
+    pixels = images.permute(0, 3, 2, 1).contiguous().float()  # (batch, width, height, channels)
     wide = columns @ pixels.flatten(2)  # (batch, size, height * channels)
     tall = wide.unflatten(2, (-1, channels)).transpose(1, 2).flatten(2)  # (batch, height, size * channels)
     return (rows @ tall).unflatten(2, (-1, channels))
