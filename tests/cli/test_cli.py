@@ -122,7 +122,7 @@ def test_a_method_that_fails_is_reported_and_does_not_take_the_others_down(tmp_p
         (["compare", "trifeature", "--methods", "clap"], "did you mean 'clip'?"),
         (["compare", "trifeature", "--seeds", "0"], "--seeds is 0"),
         (["probe", "nowhere"], "nowhere is not a run folder"),
-        (["probe", "nowhere", "--target", "y"], "did you mean '--targets'?"),
+        (["probe", "nowhere", "--tragets", "y"], "did you mean '--targets'?"),
         (["synth", "trifeature"], "Nothing to write"),
         (["synth", "trifeature", "--size", "2", "--gallery", "x.png"], "size is 2"),
     ],

@@ -146,12 +146,10 @@ def test_the_size_follows_the_training_images(side, size):
     assert json.loads(json.dumps(state)) == state
 
 
-def test_a_stated_size_wins_and_chooses_the_encoder():
+def test_a_stated_size_wins():
     kind = Image("path", size=48)
     state = kind.learn(cells([noise(500, 500)]))
     assert state["size"] == 48
-    assert kind.encoder_for(state) == "small_cnn"
-    assert kind.encoder_for({"size": 224}) == "resnet18"
     with pytest.raises(ConfigurationError, match="16 to 1024"):
         Image("path", size=8)
 

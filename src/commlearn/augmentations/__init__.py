@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from commlearn.augmentations.image import ImageAugmentation
+from commlearn.augmentations.sequence import SequenceAugmentation
+from commlearn.augmentations.tabular import TabularAugmentation, VectorAugmentation
+from commlearn.augmentations.text import TextAugmentation
 from commlearn.augmentations.vector import Noise
 from commlearn.augmentations.views import Augmentation, make_batch
 
@@ -12,9 +15,27 @@ __all__ = [
     "Augmentation",
     "ImageAugmentation",
     "Noise",
+    "SequenceAugmentation",
+    "TabularAugmentation",
+    "TextAugmentation",
+    "VectorAugmentation",
     "make_batch",
 ]
 
-AUGMENTATIONS: dict[str, type] = {"simclr": ImageAugmentation, "noise": Noise}
+AUGMENTATIONS: dict[str, type] = {
+    "noise": Noise,
+    "sequence": SequenceAugmentation,
+    "simclr": ImageAugmentation,
+    "tabular": TabularAugmentation,
+    "text": TextAugmentation,
+    "vector": VectorAugmentation,
+}
 
-DEFAULT_AUGMENTATION = {"image": "simclr", "vector": "noise", "tabular": "noise"}
+DEFAULT_AUGMENTATION = {
+    "image": "simclr",
+    "text": "text",
+    "series": "sequence",
+    "audio": "sequence",
+    "tabular": "tabular",
+    "vector": "vector",
+}

@@ -11,7 +11,7 @@ from commlearn.errors import CommlearnError, ConfigurationError, nearest, unknow
 
 __all__ = ["main"]
 
-COMMANDS = ("train", "probe", "embed", "compare", "synth", "info")
+COMMANDS = ("init", "check", "train", "probe", "embed", "compare", "export", "synth", "info")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

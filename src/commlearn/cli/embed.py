@@ -1,47 +1,51 @@
-"""`commlearn embed`: the embeddings of a run's records as a file."""
+"""`commlearn embed`: the embeddings of a table, or of a run's own records, as a file."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-HELP = "Embed the records of a run's data set with its trained model."
+HELP = "Embed a table, or the records of a run's data set, with a trained model."
 EXAMPLE = """\
-Writes an .npz file with `embedding` (records, dim) and one array for each target.
+Writes a file with `embedding` and the schema's id column. A table is read chunk by chunk: it may be
+larger than memory. Without a table, the run's own records are embedded, with their targets.
 
 Example:
-  commlearn embed runs/comm --split test --out test.npz --modalities image1
+  commlearn embed runs/films-comm-seed0 films.csv -o z.parquet --modalities poster,plot
+  commlearn embed runs/comm --split test --out test.npz
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="folder of a training")
-    parser.add_argument("--out", "-o", required=True, help="file to write, .npz")
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="Parquet, CSV, TSV or JSON lines")
+    parser.add_argument("--out", "-o", required=True, help="file to write: .parquet, .csv or .npz")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="default: test")
     parser.add_argument("--modalities", help="embed these only; names with commas")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    import io
-    from pathlib import Path
-
-    import numpy as np
-
     from commlearn.cli.output import print_json
-    from commlearn.evaluation.embed import embed
-    from commlearn.training.build import read_data
-    from commlearn.training.checkpoint import write_atomically
-    from commlearn.training.loop import load_run
+    from commlearn.evaluation.stream import write_embeddings
+    from commlearn.training.artifact import load
 
-    loaded = load_run(options.run_folder)
-    records = getattr(read_data(loaded.experiment), options.split)
+    loaded = load(options.run_folder)
     modalities = options.modalities.split(",") if options.modalities else None
-    embedding = embed(loaded, records, modalities)
-    content = io.BytesIO()
-    np.savez(content, embedding=embedding, **records.targets)
-    write_atomically(Path(options.out), content.getvalue())
-    told = {"out": options.out, "records": len(embedding), "dim": embedding.shape[1]}
-    print_json(told) if options.json else print(
-        f"{told['records']} x {told['dim']} embeddings: {options.out}"
+    if options.table:
+        written = write_embeddings(loaded, options.table, options.out, modalities)
+    else:
+        written = _own(loaded, options, modalities)
+    print_json(written) if options.json else print(
+        f"{written.records} x {written.dim} embeddings: {written.out}"
     )
     return 0
+
+
+def _own(loaded: Any, options: argparse.Namespace, modalities: list[str] | None) -> Any:
+    from commlearn.evaluation.embed import embed
+    from commlearn.evaluation.stream import write
+    from commlearn.training.build import read_data
+
+    records = getattr(read_data(loaded.experiment), options.split)
+    return write(options.out, iter([(records.targets, embed(loaded, records, modalities))]))

@@ -36,10 +36,10 @@ def _library() -> dict[str, object]:
 
     import commlearn
     from commlearn.augmentations import AUGMENTATIONS
-    from commlearn.data import READERS
     from commlearn.methods import METHODS
     from commlearn.models.encoders import ENCODERS
     from commlearn.training.configuration import recipes
+    from commlearn.training.registries import READERS
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
@@ -56,20 +56,19 @@ def _library() -> dict[str, object]:
 
 
 def _run(path: str) -> dict[str, object]:
-    from commlearn.training.loop import load_run
+    from commlearn.training.artifact import load
 
-    loaded = load_run(path)
-    specs = loaded.folder.specs()
+    loaded = load(path)
     return {
         "run": path,
         "recipe": loaded.experiment.name,
         "variant": loaded.experiment.variant or "-",
         "method": loaded.experiment.method["name"],
         "seed": loaded.experiment.seed,
-        "step": loaded.step,
+        "step": getattr(loaded, "step", "exported"),
         "parameters": sum(p.numel() for p in loaded.method.parameters()),
         "modalities": [
-            f"{name} ({spec.kind} {'x'.join(map(str, spec.shape))})" for name, spec in specs.items()
+            f"{name} ({spec.kind} {'x'.join(map(str, spec.shape))})" for name, spec in loaded.specs.items()
         ],
         "warnings": list(loaded.warnings) or ["none"],
     }

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    import os
     from pathlib import Path
 
     from commlearn.cli.output import print_json
@@ -35,11 +36,12 @@ def run(options: argparse.Namespace) -> int:
     table = next(iterate_table(options.table, rows=100_000))  # enough to tell what a column is
     inferred = infer(table, options.target.split(",") if options.target else ())
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, inferred.to_yaml(Path(options.table).name).encode())
+    where = os.path.relpath(Path(options.table).resolve(), out.parent.resolve())
+    write_atomically(out, inferred.to_yaml(Path(options.table).name, Path(where).as_posix()).encode())
     if options.json:
         guesses = [{"role": g.role, "name": g.name, "reason": g.reason} for g in inferred.guesses]
         print_json({"out": str(out), "schema": inferred.schema.to_mapping(), "guesses": guesses})
         return 0
     print(out.read_text(encoding="utf-8"), end="")
-    print(f"\nwrote {out}. Next: commlearn check {options.table} --schema {out}")
+    print(f"\nwrote {out}. Next: commlearn check {options.table} --schema {out}; commlearn train {out}")
     return 0

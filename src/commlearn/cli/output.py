@@ -20,9 +20,11 @@ def print_probes(results: dict[str, Any]) -> None:
     """One line a target."""
     table = Table(box=None, pad_edge=False)
     table.add_column("target")
-    for column in ("balanced accuracy", "95 % interval", "accuracy", "chance"):
+    classes = {name: result for name, result in results.items() if hasattr(result, "chance")}
+    numbers = {name: result for name, result in results.items() if name not in classes}
+    for column in ("balanced accuracy", "95 % interval", "accuracy", "chance") if classes else ():
         table.add_column(column, justify="right")
-    for name, result in results.items():
+    for name, result in classes.items():
         low, high = result.interval
         table.add_row(
             name,
@@ -31,7 +33,14 @@ def print_probes(results: dict[str, Any]) -> None:
             f"{100 * result.accuracy:.1f} %",
             f"{100 * result.chance:.0f} %",
         )
-    Console(highlight=False, width=80).print(table)
+    console = Console(highlight=False, width=80)
+    if classes:
+        console.print(table)
+    for name, result in numbers.items():
+        console.print(f"{name}: {result}", markup=False)
+    for name, result in results.items():
+        if result.dropped:
+            console.print(f"{name}: {result.dropped} records without it were left out", markup=False)
 
 
 def print_comparison(comparison: dict[str, Any]) -> None:

@@ -10,14 +10,20 @@ EXAMPLE = """\
 Example:
   commlearn synth trifeature --gallery shapes.png
   commlearn synth trifeature --size 64 --out trifeature.npz
+  commlearn synth tables --out films --rows 1000 --missing 0.3
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("trifeature",), help="which data")
+    parser.add_argument("what", choices=("trifeature", "tables"), help="which data")
     parser.add_argument("--gallery", metavar="PNG", help="write a picture of every shape, texture and colour")
-    parser.add_argument("--out", "-o", metavar="NPZ", help="write images, pairs and targets")
-    parser.add_argument("--size", type=int, default=224, help="pixels a side; default: 224")
+    parser.add_argument(
+        "--out", "-o", metavar="PATH", help="trifeature: .npz of images, pairs and targets; tables: folder"
+    )
+    parser.add_argument("--size", type=int, help="pixels a side; default: 224, of tables 32")
+    parser.add_argument("--rows", type=int, default=1000, help="of a table; default: 1000")
+    parser.add_argument("--missing", type=float, default=0.0, help="share of a table's modalities left empty")
+    parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of a table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
@@ -26,6 +32,13 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json
     from commlearn.errors import ConfigurationError
 
+    if options.what == "tables":
+        written = _table(options)
+        print_json(written) if options.json else print(
+            "\n".join(f"wrote {path}" for path in written.values())
+        )
+        return 0
+    options.size = 224 if options.size is None else options.size
     if not (options.gallery or options.out):
         raise ConfigurationError("Nothing to write: give --gallery FILE.png, --out FILE.npz or both.")
     written = {}
@@ -35,6 +48,18 @@ def run(options: argparse.Namespace) -> int:
         written["out"] = _records(options)
     print_json(written) if options.json else print("\n".join(f"wrote {path}" for path in written.values()))
     return 0
+
+
+def _table(options: argparse.Namespace) -> dict[str, str]:
+    from commlearn.data.synthetic_tables import SyntheticTable
+    from commlearn.errors import ConfigurationError
+
+    if not options.out:
+        raise ConfigurationError("Nothing to write: give --out FOLDER.")
+    size = 32 if options.size is None else options.size
+    made = SyntheticTable(options.rows, options.seed, options.missing, size, options.format)
+    path = made.write(options.out)
+    return {"table": str(path), "schema": str(path.with_name("schema.yaml"))}
 
 
 def _gallery(options: argparse.Namespace) -> str:

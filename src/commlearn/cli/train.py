@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-HELP = "Train a recipe into a run folder."
+HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
 EXAMPLE = """\
-Any setting of the recipe can be given as --section.key value.
+Any setting can be given as --section.key value. What neither a schema's file nor the command line
+states is chosen from the data, and told.
 
 Example:
+  commlearn train films.yaml --out runs/films
+  commlearn train films.yaml --table films.parquet --method clip --training.epochs 20
   commlearn train trifeature-quick --out runs/comm --training.epochs 4 --seed 1
   commlearn train trifeature-quick --out runs/comm --training.epochs 4 --seed 1 --resume
 """
@@ -16,7 +20,10 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="name of a recipe (see: commlearn info) or path of a YAML file")
+    parser.add_argument(
+        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
+    )
+    parser.add_argument("--table", help="what a schema is trained on; default: as its file says")
     parser.add_argument("--out", help="run folder; default: runs/RECIPE-METHOD[-VARIANT]-seedN")
     parser.add_argument("--method", help="replaces the recipe's method")
     parser.add_argument("--seed", type=int, help="of weights, order and augmentation")
@@ -36,24 +43,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, print_probes
-    from commlearn.training.build import read_data
-    from commlearn.training.configuration import read_experiment
     from commlearn.training.loop import train
     from commlearn.training.progress import Silent, progress_for
 
     overrides = options.overrides
     if options.seed is not None:
         overrides["seed"] = options.seed
-    experiment = read_experiment(options.recipe, overrides, options.variant, options.method)
+    experiment, data, note = _read(options)
     parts = [experiment.name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
     out = options.out or "runs/" + "-".join(part for part in parts if part)
     others = [name for name in experiment.variants if name != experiment.variant]
     if others and not (options.quiet or options.json or options.variant):
         print(f"Training '{experiment.variant}'; others of this recipe: --variant {', '.join(others)}")
     progress = Silent() if options.json else progress_for(options.quiet)
-    data = read_data(experiment)
+    if note and not (options.quiet or options.json):
+        print(note)
     result = train(
-        experiment, out, data=data, resume=options.resume, overwrite=options.overwrite, progress=progress
+        experiment,
+        out,
+        data=data,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        progress=progress,
+        note=note,
     )
     probes = None
     if options.probe:
@@ -71,3 +83,22 @@ def run(options: argparse.Namespace) -> int:
         print_probes(probes)
     print(f"Trained to step {result.step}: {out}")
     return 0
+
+
+def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
+    """What to train, on what, and which settings were chosen."""
+    from commlearn.errors import ConfigurationError
+    from commlearn.training.build import read_data
+    from commlearn.training.configuration import read_experiment
+    from commlearn.training.own_data import is_schema, read_own
+
+    if is_schema(options.recipe):
+        if options.variant:
+            raise ConfigurationError("--variant: a schema has no variants; recipes have.")
+        return read_own(options.recipe, options.table, options.overrides, options.method)
+    if options.table:
+        raise ConfigurationError(
+            f"--table: {options.recipe} is a recipe, not a schema; it names its own data."
+        )
+    experiment = read_experiment(options.recipe, options.overrides, options.variant, options.method)
+    return experiment, read_data(experiment), ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 from commlearn.data.batch import Modality, View
 from commlearn.errors import DataError
 
-__all__ = ["Column", "Dataset", "ImageColumn", "Records", "Spec", "VectorColumn"]
+__all__ = ["Chosen", "Column", "Dataset", "ImageColumn", "Records", "Spec", "VectorColumn"]
 
 
 class Spec(NamedTuple):
@@ -75,6 +75,24 @@ class VectorColumn:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Some rows of a column, which stays as it is in memory."""
+
+    column: Column
+    rows: np.ndarray  # (records,): position of each in the column
+
+    @property
+    def spec(self) -> Spec:
+        return self.column.spec
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return self.column.take(self.rows[rows])
+
+
+@dataclass(frozen=True)
 class Records:
     """Rows that join several modalities, with targets for those who ask."""
 
@@ -100,6 +118,11 @@ class Records:
         index = np.arange(len(self))[rows]
         return {name: self.columns[name].take(index) for name in names or self.columns}
 
+    def choose(self, rows: np.ndarray) -> Records:
+        """The records at these positions; nothing is copied but the targets."""
+        columns: dict[str, Column] = {name: Chosen(column, rows) for name, column in self.columns.items()}
+        return Records(columns, {name: values[rows] for name, values in self.targets.items()})
+
     def labels(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         return {name: torch.as_tensor(values[rows]) for name, values in self.targets.items()}
 
@@ -112,6 +135,8 @@ class Dataset:
     test: Records
     validation: Records | None = None  # never test
     probe: Records | None = None  # where probes are fitted, if not on `train`
+    schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
+    state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
 
     @property
     def fit(self) -> Records:

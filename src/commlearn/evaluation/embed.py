@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from commlearn.data.batch import to_device
+from commlearn.data.batch import View, to_device
 from commlearn.data.records import Records
+from commlearn.data.tables import Source
+from commlearn.errors import ConfigurationError, DataError
 from commlearn.methods.base import Method
 
-__all__ = ["embed"]
+__all__ = ["HasMethod", "ReadsTables", "carrier", "embed"]
 
 
 class HasMethod(Protocol):
@@ -22,21 +24,33 @@ class HasMethod(Protocol):
     def method(self) -> Method: ...
 
 
+@runtime_checkable
+class ReadsTables(HasMethod, Protocol):
+    """Something trained on a table, which reads another like it."""
+
+    def records(
+        self, table: Source, with_targets: bool = False, modalities: Sequence[str] | None = None
+    ) -> Records: ...
+
+
 @torch.inference_mode()
 def embed(
-    model: Method | HasMethod,
-    records: Records,
+    model: Any,
+    records: Records | Source,
     modalities: Sequence[str] | None = None,
     batch_size: int = 256,
 ) -> np.ndarray:
     """Embeddings of clean (not augmented) records, (records, dim) float32.
 
     Args:
-        model: a method, or a run that holds one.
-        records: what to embed.
+        model: a method, or a run or an Embedder that holds one.
+        records: what to embed; if the model was trained on a table, a table will do.
         modalities: which of them to use; all that were trained if not given.
         batch_size: records at a time; it does not change the result beyond rounding.
     """
+    model = carrier(model)
+    if not isinstance(records, Records):
+        records = _read(model, records, modalities)
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
     training, names = method.training, modalities or method.modalities
@@ -46,7 +60,34 @@ def embed(
         for start in range(0, len(records), batch_size):
             rows = slice(start, start + batch_size)
             view = records.view(rows, [name for name in names if name in records.columns])
+            _refuse_empty(view, start)
             parts.append(method.embed(to_device(view, device), modalities).float().cpu().numpy())
     finally:
         method.train(training)
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+
+
+def carrier(model: Any) -> Any:
+    """What carries the method: an Embedder's trained model, or the model itself."""
+    return getattr(model, "trained", model)
+
+
+def _read(model: Method | HasMethod, table: Source, modalities: Sequence[str] | None) -> Records:
+    if not isinstance(model, ReadsTables):
+        raise ConfigurationError(
+            f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
+            "Embedder that it belongs to."
+        )
+    return model.records(table, modalities=modalities)
+
+
+def _refuse_empty(view: View, start: int) -> None:
+    """A record without any of the modalities has no embedding."""
+    masks = [modality.present for modality in view.values()]
+    given = [mask for mask in masks if mask is not None]
+    if not masks or len(given) < len(masks):
+        return
+    empty = (~torch.stack(given).any(dim=0)).nonzero().flatten().tolist()
+    if empty:
+        told = ", ".join(str(start + row) for row in empty[:10]) + (", ..." if len(empty) > 10 else "")
+        raise DataError(f"Records {told} have none of {', '.join(view)}; leave them out, or fill one.")

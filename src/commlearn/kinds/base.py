@@ -29,7 +29,8 @@ class Problem:
     level: Literal["error", "warning"] = "error"  # an error stops, a warning is told
 
     def __str__(self) -> str:
-        where = " ".join(part for part in (self.column, "" if self.row is None else f"row {self.row}") if part)
+        row = "" if self.row is None else f"row {self.row}"
+        where = " ".join(part for part in (self.column, row) if part)
         return f"{where}: {self.message}" if where else self.message
 
 
@@ -59,10 +60,6 @@ class Kind:
     def columns(self) -> Sequence[str]:
         """The columns of the table that it reads."""
         raise NotImplementedError
-
-    def encoder_for(self, state: dict[str, Any]) -> str:
-        """The default encoder, where it depends on what was learned (large images need a deeper one)."""
-        return self.encoder
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Statistics of the training rows, as plain values that JSON holds (no NaN, no arrays)."""

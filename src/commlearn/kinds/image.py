@@ -57,9 +57,6 @@ class Image(Kind):
     def columns(self) -> Sequence[str]:
         return (self.column,)
 
-    def encoder_for(self, state: dict[str, Any]) -> str:
-        return "small_cnn" if state["size"] <= 96 else "resnet18"
-
     def learn(self, cells: Cells) -> dict[str, Any]:
         filled = [cell for cell in cells.frame[self.column].tolist() if not is_empty(cell)]
         decoder = Decoder(cells.root, self.outside)

@@ -64,12 +64,18 @@ class Inferred:
     schema: Schema
     guesses: tuple[Guess, ...]
 
-    def to_yaml(self, table: str = "the table") -> str:
-        """The schema with a comment for each guess."""
+    def to_yaml(self, table: str = "the table", path: str | None = None) -> str:
+        """The schema with a comment for each guess.
+
+        Args:
+            table: how the table is called in the first comment.
+            path: where it lies, relative to the schema; `commlearn train` reads it there.
+        """
         lines = [
             f"# Guessed from {table}. Read it and mend it: each comment says why.",
             f"version: {VERSION}",
         ]
+        lines += [_flow("table", path)] if path is not None else []
         lines += ["modalities:"]
         for guess in self._of("modality"):
             lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
@@ -215,7 +221,12 @@ def _flow(key: str, value: Any) -> str:
     """One line of YAML."""
     inner = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False)
     outer = yaml.safe_dump(key, allow_unicode=True, width=1 << 30)
-    return f"{outer.removesuffix('...' + chr(10)).strip()}: {inner.removesuffix('...' + chr(10)).strip()}"
+    return f"{_bare(outer)}: {_bare(inner)}"
+
+
+def _bare(dumped: str) -> str:
+    """Without the end of a document; spaces of a name stay, the unusual ones too."""
+    return dumped.removesuffix("...\n").strip("\n")
 
 
 def _line(text: str) -> str:

@@ -12,9 +12,9 @@ A schema is stated in Python or YAML, and reads any table that has its columns::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from commlearn.kinds.rows import TOLD, raise_errors
 from commlearn.kinds.schema_yaml import VERSION, newer
 from commlearn.kinds.targets import TARGETS, encode_target
 
-__all__ = ["SPLITS", "VERSION", "Schema", "id_problems", "presence", "split_problems"]
+__all__ = ["SPLITS", "VERSION", "Schema", "collecting", "id_problems", "presence", "split_problems"]
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 SPLITS = {
@@ -105,10 +105,24 @@ class Schema:
         return schema_yaml.dump(self.to_mapping())
 
     def columns(self, with_targets: bool = True) -> tuple[str, ...]:
-        """Every column of the table that it needs, each once."""
+        """Every column of the table that it needs, each once; without targets, those of modalities alone."""
         names = [column for kind in self.modalities.values() for column in kind.columns()]
-        names += [column for column in (self.id, self.group, self.split) if column is not None]
-        return tuple(dict.fromkeys([*names, *(self.targets if with_targets else ())]))
+        if with_targets:
+            names += [column for column in (self.id, self.group, self.split) if column is not None]
+            names += self.targets
+        return tuple(dict.fromkeys(names))
+
+    def only(self, modalities: Sequence[str] | None) -> Schema:
+        """The same schema with some of its modalities, in its own order; all of them if none are named."""
+        if modalities is None:
+            return self
+        for name in modalities:
+            if name not in self.modalities:
+                raise ConfigurationError(unknown("modality", name, self.modalities))
+        if not modalities:
+            raise ConfigurationError(f"Name at least one modality of {', '.join(self.modalities)}.")
+        kept = {name: kind for name, kind in self.modalities.items() if name in modalities}
+        return replace(self, modalities=kept)
 
     def missing(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
         """The columns that it needs and the table lacks, each with a sentence that says so."""
@@ -131,12 +145,11 @@ class Schema:
             rows: positions of the training rows; all if not given.
         """
         cells = self._cells(table, with_targets=False)
-        cells = cells if rows is None else cells.take(rows)
-        problems = Problems("learning from the training rows")
+        problems = Problems("The training rows cannot be learned from")
         state = {}
         for name, kind in self.modalities.items():
-            with _collecting(problems, f"modality '{name}'"):
-                state[name] = kind.learn(cells)
+            with collecting(problems, f"modality '{name}'"):
+                state[name] = _learned(kind, cells, rows)
         problems.raise_if_any(DataError)
         return state
 
@@ -151,26 +164,26 @@ class Schema:
             with_targets: read the target columns too; a table to embed need not have them.
         """
         cells = self._cells(table, with_targets)
-        problems = Problems("reading the table")
+        problems = Problems("The table cannot be read")
         columns: dict[str, Column] = {}
         targets: dict[str, np.ndarray] = {}
-        with _collecting(problems, "id"):
+        with collecting(problems, "id"):
             self.ids(cells)
         for name, kind in self.modalities.items():
-            with _collecting(problems, f"modality '{name}'"):
+            with collecting(problems, f"modality '{name}'"):
                 columns[name] = kind.read(cells, state[name])
         for name, sort in self.targets.items() if with_targets else ():
-            with _collecting(problems, f"target '{name}'"):
+            with collecting(problems, f"target '{name}'"):
                 targets[name] = encode_target(cells, name, sort)
         if len(columns) == len(self.modalities):
-            with _collecting(problems, "records"):
+            with collecting(problems, "records"):
                 self._refuse_empty(columns, cells)
         problems.raise_if_any(DataError)
         return Records(columns, targets)
 
     def ids(self, table: Table | Cells) -> np.ndarray | None:
         """The name of each record, checked to be there and to be its own; None if there is no id column."""
-        if self.id is None:
+        if self.id is None or self.id not in table.frame:
             return None
         raise_errors(self.id, id_problems(table, self.id))
         return table.frame[self.id].to_numpy()
@@ -194,7 +207,7 @@ class Schema:
     def _refuse_empty(self, columns: Mapping[str, Column], cells: Cells) -> None:
         there = [presence(column) for column in columns.values()]
         empty = np.flatnonzero(~np.any(there, axis=0))
-        named = cells.frame[self.id] if self.id is not None else None
+        named = cells.frame.get(self.id)
         raise_errors(
             "the table",
             [
@@ -206,6 +219,17 @@ class Schema:
                 for row in empty
             ],
         )
+
+
+def _learned(kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
+    """What a kind learns from some rows; what is wrong is told by its row in the whole table."""
+    if rows is None or len(rows) == len(cells):
+        return kind.learn(cells)
+    try:
+        return kind.learn(cells.take(rows))
+    except DataError:
+        raise_errors(kind.columns()[0], kind.check(cells))
+        raise
 
 
 def presence(column: Column) -> np.ndarray:
@@ -255,7 +279,7 @@ def _split_names(values: pd.Series) -> pd.Series:
 
 
 @contextmanager
-def _collecting(problems: Problems, where: str) -> Iterator[None]:
+def collecting(problems: Problems, where: str) -> Iterator[None]:
     """Go on after an error, and tell it with the others."""
     try:
         yield

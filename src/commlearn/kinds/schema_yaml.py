@@ -13,10 +13,22 @@ from commlearn.errors import CommlearnError, ConfigurationError, Problems, unkno
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 
-__all__ = ["VERSION", "dump", "kind_from", "kind_to_mapping", "load", "newer", "parts", "to_mapping"]
+__all__ = [
+    "SETTINGS",
+    "VERSION",
+    "dump",
+    "kind_from",
+    "kind_to_mapping",
+    "load",
+    "newer",
+    "parts",
+    "to_mapping",
+]
 
 VERSION = 1  # of the schema's form
 KEYS = ("version", "modalities", "targets", "id", "group", "split")
+SETTINGS = ("table", "name", "seed", "validation", "test", "method", "model", "training", "augmentations")
+"""What may stand beside a schema in its file: where the table is, and how it is trained on."""
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -54,8 +66,8 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
         problems.add(newer(version))
         return {}  # what else is strange may be new
     for key in mapping:
-        if key not in KEYS:
-            problems.add(unknown("key", key, KEYS))
+        if key not in (*KEYS, *SETTINGS):
+            problems.add(unknown("key", key, (*KEYS, *SETTINGS)))
     values: dict[str, Any] = {"version": version, "modalities": {}, "targets": {}}
     for key in ("id", "group", "split"):
         if mapping.get(key) is not None:

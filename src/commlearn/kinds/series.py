@@ -32,8 +32,8 @@ class Series(Kind):
     """One column of series (lists, arrays, paths of .npy or .csv files), or a column for each channel.
 
     A series is (length,) or (length, channels). Long ones are averaged over a few steps at a time, the
-    same few for all rows, so that steps keep their meaning. Where training rows have gaps (NaN), each
-    channel is followed by another that tells where it was observed.
+    same few for all rows, so that steps keep their meaning. Where training rows have gaps (NaN), as many
+    channels again follow, which tell where each was observed (1) and where not (0).
 
     Example:
         >>> import pandas as pd

@@ -205,7 +205,7 @@ def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
 
 
 def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
-    """A column of arrow lists of numbers as all numbers end to end and each list's length (-1: none)."""
+    """All numbers of a column of arrow lists end to end, not ours to change, and each length (-1: none)."""
     if not isinstance(column.dtype, pd.ArrowDtype):
         return None
     sort = column.dtype.pyarrow_dtype
@@ -216,10 +216,9 @@ def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
     lists = column.array.__arrow_array__()
     chunks = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
     parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
-    lengths = [
-        pc.fill_null(pc.list_value_length(chunk), -1).to_numpy(zero_copy_only=False) for chunk in chunks
-    ]
-    return np.concatenate(parts or [np.empty(0)]), np.concatenate(lengths or [np.empty(0, int)]).astype(int)
+    flat = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.float32)])
+    lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
+    return flat, lengths.astype(np.int64)
 
 
 def shown(cell: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from commlearn.data.records import Spec
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.models.encoders import DEFAULT_ENCODER, ENCODERS
+from commlearn.models.encoders import ENCODERS, default_encoder
 from commlearn.models.tokens import ModalityEncoder
 
 __all__ = ["build_encoders"]
@@ -26,7 +26,7 @@ def build_encoders(
     """
     encoders = {}
     for name, spec in specs.items():
-        part = dict(chosen.get(name) or chosen.get(spec.kind) or {"name": DEFAULT_ENCODER[spec.kind]})
+        part = dict(chosen.get(name) or chosen.get(spec.kind) or {"name": default_encoder(spec)})
         encoder = part.pop("name")
         if encoder not in ENCODERS:
             raise ConfigurationError(unknown("encoder", encoder, ENCODERS))

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import torch
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
-from commlearn.data import READERS
 from commlearn.data.records import Dataset, Spec
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
 from commlearn.seeds import torch_seed
 from commlearn.training.configuration import Experiment
+from commlearn.training.registries import READERS
 
 __all__ = ["build_augmentations", "build_method", "read_data"]
 

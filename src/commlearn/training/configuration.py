@@ -16,11 +16,11 @@ from typing import Any, Literal
 import yaml
 
 from commlearn.augmentations import AUGMENTATIONS
-from commlearn.data import READERS
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.methods import METHODS
 from commlearn.models.encoders import ENCODERS
 from commlearn.training.fill import check_part, fill, set_dotted
+from commlearn.training.registries import READERS
 
 __all__ = [
     "Experiment",

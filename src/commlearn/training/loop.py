@@ -15,6 +15,7 @@ from commlearn.augmentations import Augmentation, make_batch
 from commlearn.data.batch import Batch, to_device
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import TrainingError
+from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method, Step
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
 from commlearn.training.build import build_augmentations, build_method, read_data
@@ -25,20 +26,18 @@ from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resume import open_folder, restore
 from commlearn.training.run_folder import RunFolder
+from commlearn.training.trained import Trained
 from commlearn.training.watch import Watch
 
 __all__ = ["Run", "load_run", "train"]
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, kw_only=True)
+class Run(Trained):
     """A training that ended, or was loaded from its folder."""
 
     folder: RunFolder
-    experiment: Experiment
-    method: Method
     step: int
-    warnings: tuple[str, ...] = ()
 
 
 def train(
@@ -48,6 +47,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    note: str = "",
 ) -> Run:
     """Train what the experiment says and keep all of it in the folder `out`.
 
@@ -58,6 +58,7 @@ def train(
         resume: go on from the folder's last checkpoint, to the same weights as never interrupted.
         overwrite: throw away the run that the folder holds.
         progress: shows how far training is; silent if not given.
+        note: a line for the run's log, such as what was chosen and why.
 
     Example:
         >>> import tempfile
@@ -75,6 +76,8 @@ def train(
     try:
         if data is None:
             data = read_data(experiment)
+        if note:
+            folder.log(note)
         return _train(folder, experiment, data, state, warnings, progress or Silent())
     finally:
         folder.unlock()
@@ -100,7 +103,7 @@ def _train(
     optimizers = {group: adamw(params, training) for group, params in method.parameter_groups().items()}
     step = restore(state, method, optimizers, experiment) if state else 0
     if fabric.is_global_zero:
-        folder.truncate_metrics(step) if state else folder.create(experiment, records.specs)
+        folder.truncate_metrics(step) if state else folder.create(experiment, data)
         folder.log(
             f"{'resumed' if state else 'started'} at step {step} of {training.epochs * steps_per_epoch}"
         )
@@ -142,7 +145,16 @@ def _train(
         folder.write_metrics_table()
         folder.log(f"finished after step {step}")
     method.eval()
-    return Run(folder, experiment, method, step, tuple(warnings))
+    return Run(
+        experiment=experiment,
+        method=method,
+        specs=records.specs,
+        schema=None if data.schema is None else Schema.from_mapping(data.schema),
+        state=None if data.state is None else dict(data.state),
+        warnings=tuple(warnings),
+        folder=folder,
+        step=step,
+    )
 
 
 class Player(nn.Module):
@@ -193,10 +205,21 @@ def load_run(path: str | Path) -> Run:
     folder = RunFolder(path)
     experiment = folder.experiment()
     state, warnings = folder.state()
-    method = build_method(experiment, folder.specs())
+    specs = folder.specs()
+    method = build_method(experiment, specs)
     restore(state, method, {}, experiment)
     method.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Run(folder, experiment, method.eval(), state["step"], tuple(warnings))
+    schema, learned = folder.reader()
+    return Run(
+        experiment=experiment,
+        method=method.eval(),
+        specs=specs,
+        schema=schema,
+        state=learned,
+        warnings=tuple(warnings),
+        folder=folder,
+        step=state["step"],
+    )
 
 
 def _save(

@@ -74,6 +74,7 @@ def restore(
     except (RuntimeError, KeyError, ValueError) as problem:
         raise CheckpointError(
             "The checkpoint does not fit the model that the configuration describes "
-            f"({experiment.method['name']}, width {experiment.model.width}): {str(problem).splitlines()[-1].strip()}"
+            f"({experiment.method['name']}, width {experiment.model.width}): "
+            f"{str(problem).splitlines()[-1].strip()}"
         ) from problem
     return int(state["step"])

@@ -18,14 +18,16 @@ import torch
 import yaml
 
 import commlearn
-from commlearn.data.records import Spec
+from commlearn.data.records import Dataset, Spec
 from commlearn.errors import RunError
+from commlearn.kinds.schema import Schema
 from commlearn.training.checkpoint import last_checkpoint, write_atomically
 from commlearn.training.configuration import Experiment, experiment_from, to_mapping
 
 __all__ = ["RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
+SCHEMA, STATE = "schema.json", "preprocessing.json"
 
 
 class RunFolder:
@@ -47,7 +49,7 @@ class RunFolder:
     def exists(self) -> bool:
         return (self.path / CONFIG).exists()
 
-    def create(self, experiment: Experiment, specs: dict[str, Spec]) -> None:
+    def create(self, experiment: Experiment, data: Dataset) -> None:
         """Make the folder and write down what the run is."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -63,9 +65,12 @@ class RunFolder:
             "seed": experiment.seed,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        modalities = {name: [spec.kind, *spec.shape] for name, spec in specs.items()}
+        modalities = {name: [spec.kind, *spec.shape] for name, spec in data.train.specs.items()}
         self.write("environment.json", json.dumps(environment, indent=2) + "\n")
         self.write("modalities.json", json.dumps(modalities, indent=2) + "\n")
+        for name, values in ((SCHEMA, data.schema), (STATE, data.state)):
+            if values is not None:
+                self.write(name, json.dumps(values, indent=1) + "\n")
         self.write(
             CONFIG, yaml.safe_dump(_plain(to_mapping(experiment)), sort_keys=False, allow_unicode=True)
         )
@@ -110,6 +115,18 @@ class RunFolder:
     def specs(self) -> dict[str, Spec]:
         stored = json.loads((self.path / "modalities.json").read_text(encoding="utf-8"))
         return {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in stored.items()}
+
+    def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
+        """The schema of the table that was trained on, and what was learned from it; None if it was none."""
+        if not (self.path / SCHEMA).exists():
+            return None, None
+        found = {}
+        for name in (SCHEMA, STATE):
+            try:
+                found[name] = json.loads((self.path / name).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as problem:
+                raise RunError(f"{self.path / name} is missing or damaged: {problem}.") from problem
+        return Schema.from_mapping(found[SCHEMA], str(self.path / SCHEMA)), found[STATE]
 
     def state(self) -> tuple[dict[str, Any], list[str]]:
         """The newest whole checkpoint, and warnings about damaged ones."""

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from commlearn.data.records import Spec
 from commlearn.models.encoders.image import alexnet, resnet18, resnet50, small_cnn
+from commlearn.models.encoders.sequence import gru, series, transformer
+from commlearn.models.encoders.tabular import mlp, tabular
+from commlearn.models.encoders.text import text
 from commlearn.models.encoders.vector import features, linear
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["DEFAULT_ENCODER", "ENCODERS"]
+__all__ = ["ENCODERS", "default_encoder"]
 
 ENCODERS: dict[str, Callable[..., ModalityEncoder]] = {
     "alexnet": alexnet,
     "features": features,
+    "gru": gru,
     "linear": linear,
+    "mlp": mlp,
     "resnet18": resnet18,
     "resnet50": resnet50,
+    "series": series,
     "small_cnn": small_cnn,
+    "tabular": tabular,
+    "text": text,
+    "transformer": transformer,
 }
 
-DEFAULT_ENCODER = {"image": "small_cnn", "vector": "linear", "tabular": "features"}
+DEFAULTS = {"text": "text", "series": "series", "audio": "series", "tabular": "tabular", "vector": "mlp"}
+SMALL = 96  # pixels a side, at most, for which a small network does
+
+
+def default_encoder(spec: Spec) -> str:
+    """The encoder that serves a modality unless another is named.
+
+    Example:
+        >>> default_encoder(Spec("image", (3, 64, 64))), default_encoder(Spec("image", (3, 224, 224)))
+        ('small_cnn', 'resnet18')
+    """
+    if spec.kind == "image":
+        return "small_cnn" if max(spec.shape[1:]) <= SMALL else "resnet18"
+    return DEFAULTS[spec.kind]

@@ -1,0 +1,233 @@
+"""The scikit-learn face: fit on a table, transform any table like it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
+
+from commlearn.data.batch import Modality, View
+from commlearn.data.records import Spec
+from commlearn.data.tables import Table, read_table
+from commlearn.evaluation.embed import embed
+from commlearn.evaluation.stream import embed_table
+from commlearn.kinds.dataset import dataset_of
+from commlearn.kinds.infer import infer
+from commlearn.kinds.schema import Schema
+from commlearn.methods import METHODS
+from commlearn.training.artifact import export, from_parts, load, to_parts
+from commlearn.training.loop import train
+from commlearn.training.own_data import experiment_for
+from commlearn.training.progress import Silent, progress_for
+from commlearn.training.trained import Trained
+
+__all__ = ["Embedder"]
+
+ARRAY = "x"  # the column that a 2-D array becomes
+PLAIN = "commlearn schema"  # marks plain values that were a Schema
+
+
+class Embedder(TransformerMixin, BaseEstimator):
+    """Learns one embedding of a table's modalities without labels, and embeds records by any of them.
+
+    Args:
+        schema: which columns make which modality; a `Schema`, its plain values or a YAML file. If it is not
+            given, it is guessed from the table that is fitted.
+        method: name of the method, or its name and options.
+        epochs: passes over the records; chosen from the data if not given, as are the next two.
+        batch_size: records a step.
+        learning_rate: at its peak.
+        random_state: seed of weights, order and augmentation.
+        out: folder in which the run is kept, in place of any run that it holds; not kept if not given.
+        verbose: show progress and the settings that were chosen.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
+        >>> vector = {"kind": "vector"}
+        >>> schema = {"modalities": {name: {**vector, "column": name} for name in ("a", "b")}}
+        >>> table = {"a": rows[:, :3], "b": rows[:, 2:]}
+        >>> Embedder(schema, epochs=1).fit(table).transform(table).shape
+        (40, 128)
+    """
+
+    def __init__(
+        self,
+        schema: Any = None,
+        method: Any = "comm",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        random_state: int = 0,
+        out: str | Path | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.schema = schema
+        self.method = method
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+        self.out = out
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Embedder:
+        """Learn from the rows; labels are never seen.
+
+        Args:
+            X: a DataFrame, a dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
+            y: ignored.
+        """
+        table = self._table(X, fitting=True)
+        schema = self._stated_schema(table)
+        method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
+        needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
+        read = replace(schema, split=None, group=None, targets=schema.targets if needs_targets else {})
+        data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping())
+        given = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        settings = {
+            "name": "embedder",
+            "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping()},
+            "method": method,
+            "seed": int(self.random_state or 0),
+            "training": {key: value for key, value in given.items() if value is not None},
+        }
+        experiment, note = experiment_for(settings, data)
+        if self.verbose and note:
+            print(note)
+        progress = progress_for() if self.verbose else Silent()
+        with tempfile.TemporaryDirectory() as folder:
+            out = self.out if self.out is not None else Path(folder) / "run"
+            run = train(experiment, out, data, overwrite=self.out is not None, progress=progress, note=note)
+        self._keep(run)
+        return self
+
+    def transform(self, X: Any, modalities: Sequence[str] | None = None) -> np.ndarray:
+        """Embeddings, (records, dim) float32.
+
+        Args:
+            X: what `fit` takes, with the columns of the modalities; a file is read chunk by chunk.
+            modalities: embed by these only; by whatever a record has if not given.
+        """
+        trained = self.trained
+        if isinstance(X, str | Path):
+            return np.concatenate([vectors for _, vectors in embed_table(trained, X, modalities)])
+        return embed(trained, trained.records(self._table(X), modalities=modalities), modalities)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """comm0, comm1, ...: one name a dimension of the embedding of all modalities."""
+        check_is_fitted(self)
+        return np.array([f"comm{place}" for place in range(self.dim_)], dtype=object)
+
+    @property
+    def trained(self) -> Trained:
+        """The trained model, which `embed`, `probe` and `export` take as well."""
+        check_is_fitted(self)
+        return self.trained_
+
+    def save(self, folder: str | Path) -> Path:
+        """Export to a folder that `load` reads: tensors, plain values and a model card."""
+        return export(self.trained, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Embedder:
+        """An Embedder from a run folder or from what `save` or `export` wrote."""
+        trained = load(folder)
+        schema, _ = trained.reader()
+        training = trained.experiment.training
+        embedder = cls(
+            schema,
+            dict(trained.experiment.method),
+            training.epochs,
+            training.batch_size,
+            training.learning_rate,
+            trained.experiment.seed,
+        )
+        embedder._keep(trained)
+        return embedder
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "trained_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plain values and bytes: no object of ours is pickled."""
+        state = dict(super().__getstate__())
+        if isinstance(self.schema, Schema):
+            state["schema"] = {PLAIN: self.schema.to_mapping()}
+        if "trained_" in state:
+            config, tensors = to_parts(state["trained_"])
+            state["trained_"] = (json.dumps(config), tensors)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if isinstance(state["schema"], dict) and PLAIN in state["schema"]:
+            state["schema"] = Schema.from_mapping(state["schema"][PLAIN])
+        if "trained_" in state:
+            config, tensors = state["trained_"]
+            state["trained_"] = from_parts(json.loads(config), tensors, "The pickled Embedder")
+        super().__setstate__(state)
+
+    def _keep(self, trained: Trained) -> None:
+        self.trained_ = Trained(**{part.name: getattr(trained, part.name) for part in fields(Trained)})
+        self.dim_ = output_dim(trained)
+
+    def _table(self, X: Any, fitting: bool = False) -> Table:
+        """The rows, and what scikit-learn wants to know of them."""
+        if isinstance(X, str | Path | Mapping):
+            return read_table(X)
+        if isinstance(X, pd.DataFrame):
+            if fitting:
+                _check_feature_names(self, X, reset=True)
+                self.n_features_in_ = X.shape[1]
+            return read_table(X)
+        values = validate_data(
+            self, X, dtype=np.float32, ensure_min_samples=2 if fitting else 1, reset=fitting
+        )
+        return read_table({ARRAY: values})
+
+    def _stated_schema(self, table: Table) -> Schema:
+        if self.schema is None:
+            return infer(table).schema
+        if isinstance(self.schema, Schema):
+            return self.schema
+        return (
+            Schema.from_mapping(self.schema)
+            if isinstance(self.schema, Mapping)
+            else Schema.from_yaml(Path(self.schema))
+        )
+
+
+def output_dim(trained: Trained) -> int:
+    """Numbers in an embedding of all modalities."""
+    device = next(trained.method.parameters()).device
+    with torch.inference_mode():
+        return trained.method.embed(blank_view(trained.specs, device)).shape[1]
+
+
+def blank_view(specs: Mapping[str, Spec], device: torch.device) -> View:
+    """One record of zeros."""
+    view = {}
+    for name, spec in specs.items():
+        if spec.kind == "tabular":
+            values = torch.zeros(1, spec.shape[0] + len(spec.shape) - 1)
+        elif spec.kind == "text":
+            values = torch.ones(1, 1, dtype=torch.long)
+        elif spec.kind in ("series", "audio"):
+            values = torch.zeros(1, 1, *spec.shape)
+        else:
+            values = torch.zeros(1, *spec.shape)
+        view[name] = Modality(values.to(device))
+    return view
+
+
+def _path(X: Any) -> str:
+    return str(Path(X).resolve()) if isinstance(X, str | Path) else ""

@@ -1,0 +1,215 @@
+"""Embeddings of tables larger than memory, written to a file as they are made."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from commlearn.data.records import Spec
+from commlearn.data.tables import Source, Table, iterate_table
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.evaluation.embed import embed
+from commlearn.kinds.schema import Schema
+from commlearn.methods.base import Method
+
+__all__ = ["Written", "embed_table", "write_embeddings"]
+
+CHUNK_BYTES = 1 << 27  # of one chunk's records in memory, roughly
+ROWS = (512, 32_768)  # of a chunk
+
+
+class Model(Protocol):
+    """What was trained on a table."""
+
+    @property
+    def method(self) -> Method: ...
+
+    @property
+    def specs(self) -> dict[str, Spec]: ...
+
+    def reader(self) -> tuple[Schema, dict[str, Any]]: ...
+
+    def records(
+        self, table: Any, with_targets: bool = ..., modalities: Sequence[str] | None = ...
+    ) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a file of embeddings holds."""
+
+    out: str
+    records: int
+    dim: int
+
+
+def embed_table(
+    model: Model, source: Source, modalities: Sequence[str] | None = None, batch_size: int = 256
+) -> Iterator[tuple[Table, np.ndarray]]:
+    """The table chunk by chunk, each with its embeddings; memory stays that of one chunk.
+
+    Args:
+        model: a run, an artifact or anything else that was trained on a table.
+        source: rows with the columns of the modalities.
+        modalities: which of them to use; all that were trained if not given.
+        batch_size: records at a time.
+    """
+    schema, _ = model.reader()
+    schema = schema.only(modalities)
+    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    rows = _rows({name: model.specs[name] for name in schema.modalities})
+    for table in iterate_table(source, rows, columns):
+        records = model.records(table, modalities=modalities)
+        yield table, embed(model, records, modalities, batch_size)
+
+
+def write_embeddings(
+    model: Model, source: Source, out: str | Path, modalities: Sequence[str] | None = None
+) -> Written:
+    """Embed a table into a .parquet, .csv or .npz file, with the schema's id column if the table has it.
+
+    The file appears when it is complete, and not before.
+    """
+    schema, _ = model.reader()
+    if schema.id is not None:
+        _check_ids(source, schema.id)
+    parts = ((_ids(table, schema.id), vectors) for table, vectors in embed_table(model, source, modalities))
+    return write(out, parts)
+
+
+def write(out: str | Path, parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]) -> Written:
+    """Columns and embeddings, part by part, into one file."""
+    path = Path(out)
+    if path.suffix not in WRITERS:
+        raise ConfigurationError(f"{out}: give a file that ends in {', '.join(WRITERS)}.")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    writer: Any = WRITERS[path.suffix](fresh)
+    count, dim = 0, 0
+    try:
+        for columns, embedding in parts:
+            if "embedding" in columns:
+                raise DataError("The id column is named 'embedding', as the embeddings are. Rename it.")
+            writer.add(columns, embedding)
+            count, dim = count + len(embedding), embedding.shape[1]
+        writer.close()
+        os.replace(fresh, path)
+    except OSError as problem:
+        raise DataError(
+            f"Cannot write {out}: {problem}. Free some space or choose another folder."
+        ) from problem
+    finally:
+        writer.close()
+        fresh.unlink(missing_ok=True)
+    return Written(str(out), count, dim)
+
+
+class _Parquet:
+    """One row group a part; embeddings as lists of one length."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.writer: pq.ParquetWriter | None = None
+
+    def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
+        flat = pa.array(np.ascontiguousarray(embedding).reshape(-1))
+        arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+        arrays["embedding"] = pa.FixedSizeListArray.from_arrays(flat, embedding.shape[1])
+        table = pa.table(arrays)
+        if self.writer is None:
+            self.writer = pq.ParquetWriter(self.path, table.schema, use_dictionary=False)
+        self.writer.write_table(table.cast(self.writer.schema))
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+class _Csv:
+    """A column for each dimension."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.begun = path, False
+
+    def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
+        names = [f"comm{place}" for place in range(embedding.shape[1])]
+        frame = pd.concat([pd.DataFrame(dict(columns)), pd.DataFrame(embedding, columns=names)], axis=1)
+        frame.to_csv(self.path, mode="a", header=not self.begun, index=False)
+        self.begun = True
+
+    def close(self) -> None:
+        pass
+
+
+class _Arrays:
+    """All in memory until the end, as the format asks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parts: dict[str, list[np.ndarray]] = {}
+
+    def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
+        for name, values in (*columns.items(), ("embedding", embedding)):
+            self.parts.setdefault(name, []).append(values)
+
+    def close(self) -> None:
+        if not self.parts:
+            return
+        arrays = {name: _without_objects(np.concatenate(parts)) for name, parts in self.parts.items()}
+        with self.path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        self.parts = {}
+
+
+WRITERS: dict[str, type] = {".parquet": _Parquet, ".csv": _Csv, ".npz": _Arrays}
+
+
+def _without_objects(values: np.ndarray) -> np.ndarray:
+    """Text in place of objects, which could only be stored as pickle."""
+    if values.dtype != object:
+        return values
+    return np.array(["" if value is None else str(value) for value in values])
+
+
+def _rows(specs: Mapping[str, Spec]) -> int:
+    """Rows of a chunk, fewer where records are large."""
+    size = 0
+    for spec in specs.values():
+        if spec.kind == "image":
+            size += math.prod(spec.shape)
+        elif spec.kind in ("series", "audio"):
+            size += 2048 * spec.shape[0]  # 512 steps
+        else:
+            size += 1024 if spec.kind == "text" else 4 * sum(spec.shape)
+    return int(np.clip(CHUNK_BYTES // max(size, 1), *ROWS))
+
+
+def _ids(table: Table, column: str | None) -> dict[str, np.ndarray]:
+    return {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
+
+
+def _check_ids(source: Source, column: str) -> None:
+    """Refuse two rows of one id before anything is embedded; eight bytes a row."""
+    try:
+        hashes = [
+            pd.util.hash_array(table.frame[column].to_numpy())
+            for table in iterate_table(source, columns=[column])
+        ]
+    except DataError:
+        return  # no such column, which a table to embed need not have; all else is told by reading it
+    looks = np.concatenate(hashes)
+    order = np.argsort(looks, kind="stable")
+    same = np.flatnonzero(looks[order][1:] == looks[order][:-1])
+    if len(same):
+        told = "; ".join(f"rows {order[place]} and {order[place + 1]}" for place in same[:10])
+        raise DataError(f"{column}: {len(same)} ids are given twice ({told}); give each record its own.")

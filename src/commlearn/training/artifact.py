@@ -1,0 +1,181 @@
+"""A trained model as one folder to hand on: tensors, plain values and a model card. No pickle, no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+import commlearn
+from commlearn.data.records import Spec
+from commlearn.errors import RunError
+from commlearn.kinds.schema import Schema
+from commlearn.training.build import build_method
+from commlearn.training.checkpoint import write_atomically
+from commlearn.training.configuration import experiment_from, to_mapping
+from commlearn.training.loop import Run, load_run
+from commlearn.training.model_card import model_card
+from commlearn.training.run_folder import CONFIG as RUN_CONFIG
+from commlearn.training.trained import Trained
+
+__all__ = ["FORMAT", "export", "from_parts", "load", "to_parts"]
+
+FORMAT = 1
+CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
+SCHEMA, STATE = "schema.json", "preprocessing.json"
+
+
+def export(trained: Trained | str | Path, folder: str | Path) -> Path:
+    """Write a trained model to a folder of its own.
+
+    Args:
+        trained: a run, or its folder.
+        folder: is made; what else lies in it stays.
+    """
+    if not isinstance(trained, Trained):
+        trained = load(trained)
+    path = Path(folder)
+    if (path / RUN_CONFIG).exists():
+        raise RunError(f"{path} is a run folder. Export to another one.")
+    config, tensors = to_parts(trained)
+    files = {TENSORS: tensors}
+    for name, part in ((SCHEMA, config.pop("schema")), (STATE, config.pop("preprocessing"))):
+        if part is not None:
+            files[name] = _json(part)
+    config["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    probes = _probes(trained)
+    files |= {CARD: model_card(trained, probes).encode(), CONFIG: _json(config)}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RunError(f"Cannot make the folder {path}: {problem.strerror}.") from problem
+    for name, content in files.items():  # the configuration last: with it the folder is whole
+        write_atomically(path / name, content)
+    return path
+
+
+def load(folder: str | Path) -> Trained:
+    """A trained model from its run folder or from what `export` wrote; no code in the folder is run."""
+    path = Path(folder)
+    if (path / RUN_CONFIG).exists():
+        return load_run(path)
+    if not (path / CONFIG).exists():
+        raise RunError(
+            f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
+        )
+    config = _values(path / CONFIG, _read(path / CONFIG))
+    if not isinstance(config, dict) or "format" not in config:
+        raise RunError(f"{path / CONFIG} is not the configuration of an artifact: it states no format.")
+    _check_format(config["format"], str(path))
+    sums = config.get("sha256") or {}
+    contents = {name: _read(path / name) for name in (TENSORS, *sums)}
+    for name, digest in sums.items():
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise RunError(
+                f"{path / name} is damaged: it does not match its checksum. Export or copy it again."
+            )
+    parts = {
+        key: _values(path / name, contents[name])
+        for key, name in (("schema", SCHEMA), ("preprocessing", STATE))
+        if name in contents
+    }
+    return from_parts(
+        {"schema": None, "preprocessing": None, **config, **parts}, contents[TENSORS], str(path)
+    )
+
+
+def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
+    """A trained model as plain values and the bytes of its tensors."""
+    tensors, aliases = _distinct(trained.method.state_dict())
+    experiment = to_mapping(trained.experiment)
+    if "table" in experiment["data"]:
+        experiment["data"]["table"] = Path(
+            experiment["data"]["table"]
+        ).name  # where it lay is no one's business
+    config = {
+        "format": FORMAT,
+        "commlearn": commlearn.__version__,
+        "experiment": experiment,
+        "modalities": {name: [spec.kind, *spec.shape] for name, spec in trained.specs.items()},
+        "aliases": aliases,
+        "schema": None if trained.schema is None else trained.schema.to_mapping(),
+        "preprocessing": trained.state,
+    }
+    return json.loads(json.dumps(config)), save_tensors(tensors)
+
+
+def from_parts(config: Mapping[str, Any], tensors: bytes, where: str) -> Trained:
+    """What `to_parts` took apart."""
+    _check_format(config["format"], where)
+    try:
+        experiment = experiment_from(config["experiment"])
+        specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
+        schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
+        method = build_method(experiment, specs)
+        values = load_tensors(tensors)
+        values |= {name: values[kept] for name, kept in config["aliases"].items()}
+        method.load_state_dict(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem
+    except (RuntimeError, SafetensorError) as problem:
+        told = str(problem).splitlines()[-1].strip()
+        raise RunError(f"{where}: {TENSORS} does not fit the configuration: {told}") from problem
+    method.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Trained(
+        experiment=experiment, method=method.eval(), specs=specs, schema=schema, state=config["preprocessing"]
+    )
+
+
+def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor once, and which names stand for one of another name: the format holds no shared memory."""
+    kept: dict[Any, str] = {}
+    tensors, aliases = {}, {}
+    for name, tensor in state.items():
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        if tensor.numel() and key in kept:
+            aliases[name] = kept[key]
+            continue
+        kept[key] = name
+        tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensors, aliases
+
+
+def _check_format(stated: object, where: str) -> None:
+    if not isinstance(stated, int) or stated > FORMAT:
+        raise RunError(
+            f"{where} is of format {stated}; this commlearn {commlearn.__version__} reads up to {FORMAT}. "
+            "Update commlearn."
+        )
+
+
+def _probes(trained: Trained) -> dict[str, Any]:
+    """What was measured on the run, if anything was."""
+    if not isinstance(trained, Run) or not (trained.folder.path / "probes.json").exists():
+        return {}
+    return _values(trained.folder.path / "probes.json", _read(trained.folder.path / "probes.json"))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise RunError(f"{path} is missing or cannot be read: {problem.strerror}.") from problem
+
+
+def _values(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as problem:
+        raise RunError(f"{path} is damaged: it is not JSON ({problem}).") from problem

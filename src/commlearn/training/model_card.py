@@ -1,0 +1,94 @@
+"""The model card: what an artifact is, what it was trained on, how well it reads, where it ends."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import yaml
+
+import commlearn
+from commlearn.training.configuration import to_mapping
+from commlearn.training.trained import Trained
+
+__all__ = ["model_card"]
+
+
+def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
+    """Markdown for people.
+
+    Args:
+        trained: the model.
+        probes: what was measured, by target, as `probes.json` holds it.
+    """
+    count = sum(parameter.numel() for parameter in trained.method.parameters())
+    experiment = to_mapping(trained.experiment)
+    settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}
+    sections = [
+        f"# {trained.experiment.name}\n\nEmbeds records of {', '.join(trained.specs)}; any subset will do. "
+        f"Trained without labels by the method {trained.experiment.method['name']} of commlearn; {count:,} "
+        "parameters.",
+        '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("this folder")\n'
+        'z = commlearn.embed(model, "table.parquet")\n```',
+        "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
+        "## How well a linear probe reads it\n\n" + _measured(probes),
+        f"## Settings\n\n```yaml\n{yaml.safe_dump(_lists(settings), sort_keys=False)}```",
+        f"## Versions\n\ncommlearn {commlearn.__version__}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}.",
+        "## Limits\n\nIt knows what its training rows showed: other sources, devices or times may embed "
+        "differently, and what the rows were biased by, the embeddings are. A probe's figure holds for "
+        "records like its test records. A record needs at least one of the modalities.",
+        "## Rights\n\nThe weights you train are yours. What they learned from may have terms of its own.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _modality(trained: Trained, name: str) -> str:
+    spec = trained.specs[name]
+    columns = "" if trained.schema is None else _columns(trained.schema.modalities[name].columns())
+    learned = "" if trained.state is None else _learned(trained.state[name])
+    return f"- **{name}**: {spec.kind}{columns}, {' x '.join(map(str, spec.shape))}{learned}"
+
+
+def _columns(names: Any) -> str:
+    shown = ", ".join(f"`{column}`" for column in names[:8])
+    return f" of {shown}" + (f" and {len(names) - 8} more columns" if len(names) > 8 else "")
+
+
+def _learned(state: Mapping[str, Any]) -> str:
+    """The statistics of the training rows in a few words."""
+    told = []
+    for key, value in state.items():
+        if isinstance(value, list) and key in ("words", "numbers", "categories"):
+            told.append(f"{len(value)} {key}")
+        elif isinstance(value, list) and value and all(isinstance(part, int | float) for part in value):
+            told.append(f"{key} {min(value):.4g} to {max(value):.4g}")
+        elif isinstance(value, int | float):
+            told.append(f"{key} {value}")
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _measured(probes: Mapping[str, Any]) -> str:
+    if not probes:
+        return "Nothing was measured."
+    lines = [
+        "| target | measure | score | 95 % interval | chance | test records |",
+        "|---|---|---|---|---|---|",
+    ]
+    for target, found in probes.items():
+        measure = "balanced accuracy" if "balanced_accuracy" in found else "R2"
+        score = found.get("balanced_accuracy", found.get("r2"))
+        low, high = found["interval"]
+        lines.append(
+            f"| {target} | {measure} | {score:.3f} | {low:.3f} to {high:.3f} | {found.get('chance', 0):.3f} "
+            f"| {found['test_records']} |"
+        )
+    return "\n".join(lines)
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(entry) for key, entry in value.items()}
+    return [_lists(entry) for entry in value] if isinstance(value, list | tuple) else value

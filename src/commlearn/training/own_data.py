@@ -1,0 +1,77 @@
+"""From a schema and its table to a training: settings are the user's, else chosen from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from commlearn.data.records import Dataset
+from commlearn.errors import ConfigurationError
+from commlearn.kinds import schema_yaml
+from commlearn.kinds.schema import Schema
+from commlearn.training.build import read_data
+from commlearn.training.configuration import Experiment, experiment_from
+from commlearn.training.defaults import merged, said, suggest
+from commlearn.training.fill import set_dotted
+
+__all__ = ["experiment_for", "is_schema", "read_own"]
+
+OF_DATA = ("validation", "test")  # settings that belong to the reader
+
+
+def is_schema(path: str | Path) -> bool:
+    """Whether a YAML file describes a table: it names modalities, as no recipe does."""
+    if Path(path).suffix not in {".yaml", ".yml"} or not Path(path).is_file():
+        return False
+    values, _ = schema_yaml.load(Path(path))
+    return isinstance(values, Mapping) and "modalities" in values
+
+
+def read_own(
+    path: str | Path,
+    table: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    method: str | None = None,
+) -> tuple[Experiment, Dataset, str]:
+    """What to train, on which records, and which settings were chosen from them.
+
+    Args:
+        path: of a schema, which may also say where its table is (relative to itself) and how to train.
+        table: takes the place of the schema's.
+        overrides: dotted key to value, such as {"training.epochs": 20}.
+        method: takes the place of the schema's.
+    """
+    values, where = schema_yaml.load(Path(path))
+    schema = Schema.from_mapping(values, where)
+    if table is None:
+        if not values.get("table"):
+            raise ConfigurationError(
+                f"{path} does not say where its table is. Add `table: PATH`, or give --table."
+            )
+        table = Path(path).parent / str(values["table"])
+    data = {"name": "table", "table": str(Path(table).resolve()), "schema": schema.to_mapping()}
+    data |= {key: values[key] for key in OF_DATA if key in values}
+    settings = {
+        key: values[key] for key in schema_yaml.SETTINGS if key in values and key not in (*OF_DATA, "table")
+    }
+    settings = {"name": Path(path).stem, "method": "comm", **settings, "data": data}
+    if method is not None:
+        settings["method"] = {"name": method}
+    for key, value in (overrides or {}).items():
+        set_dotted(settings, key, value)
+    records = read_data(experiment_from(settings))
+    experiment, note = experiment_for(settings, records)
+    return experiment, records, note
+
+
+def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experiment, str]:
+    """The settings with what they leave open chosen from the records; and the choice in one line."""
+    stated = settings.get("training") or {}
+    chosen = suggest(data.train, stated.get("epochs"), stated.get("batch_size"))
+    experiment = experiment_from(merged(chosen, settings))
+    left_open = {
+        section: {key: value for key, value in values.items() if key not in (settings.get(section) or {})}
+        for section, values in chosen.items()
+    }
+    return experiment, said(left_open, data.train) if any(left_open.values()) else ""
