@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ class Watch:
         self.folder, self.training, self.progress, self.writes = folder, training, progress, writes
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
         self.latest: dict[str, dict[str, Tensor]] = {"terms": {}, "accuracy": {}, "gradient_norm": {}}
+        self.board = _tensorboard(folder) if writes else None
         self.since = time.perf_counter()
         self.since_step: int | None = None
 
@@ -56,6 +59,9 @@ class Watch:
             entry = {"step": step, "epoch": round(epoch, 6), "learning_rate": rate, **values}
             self.folder.append(METRICS, entry)
             self.folder.append(SPEED, {"step": step, "samples_per_second": round(rate_of_samples, 2)})
+            for key, part in values.items() if self.board else ():
+                for name, value in part.items():
+                    self.board.add_scalar(f"{key}/{name}", value, step)
         self.progress.step(step, values["terms"], values["accuracy"], rate_of_samples)
 
     def check(self) -> None:
@@ -76,3 +82,12 @@ class Watch:
         except CheckpointError:
             return "There is no checkpoint from before it."
         return f"The last good checkpoint is of step {state['step']} in {self.folder.checkpoints}."
+
+
+def _tensorboard(folder: RunFolder) -> Any:
+    """A TensorBoard writer in the run folder, if TensorBoard is installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+
+    return SummaryWriter(str(folder.path / "tensorboard"))
