@@ -137,3 +137,11 @@ def test_mistakes_end_with_code_2_and_one_sentence_that_helps(words, said, tmp_p
 def test_a_folder_that_cannot_be_written_is_named():
     done = commlearn("train", "trifeature-quick", *SETTINGS, "--out", "/proc/nowhere", code=2)
     assert "/proc/nowhere" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(tmp_path):
+    flags = ["--training.accelerator", "cpu", "--training.devices", 2, "--training.strategy", "ddp"]
+    done = commlearn("train", "trifeature-quick", "--out", tmp_path / "run", *SETTINGS, *flags)
+    assert done.stdout.count("Trained to step 4") == 1
+    assert json.loads(commlearn("info", tmp_path / "run", "--json").stdout)["step"] == 4

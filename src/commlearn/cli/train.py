@@ -67,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
         progress=progress,
         note=note,
     )
+    if result.rank:
+        return 0
     probes = None
     if options.probe:
         from commlearn.evaluation.probes import probe, to_json

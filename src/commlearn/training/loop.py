@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
@@ -38,6 +40,7 @@ class Run(Trained):
 
     folder: RunFolder
     step: int
+    rank: int = 0  # of this process; others than 0 have nothing to tell
 
 
 def train(
@@ -71,19 +74,23 @@ def train(
     """
     if not isinstance(experiment, Experiment):
         experiment = read_experiment(experiment)
-    folder = RunFolder(out)
-    state, warnings = open_folder(folder, experiment, resume, overwrite)
+    folder, fabric = RunFolder(out), _fabric(experiment.training)
+    writes = fabric.is_global_zero
+    opened = open_folder(folder, experiment, resume, overwrite) if writes else (None, [])
+    state, warnings = fabric.broadcast(opened) if fabric.world_size > 1 else opened
     try:
         if data is None:
             data = read_data(experiment)
-        if note:
+        if note and writes:
             folder.log(note)
-        return _train(folder, experiment, data, state, warnings, progress or Silent())
+        shown = progress if progress is not None and writes else Silent()
+        return _train(fabric, folder, experiment, data, state, warnings, shown)
     finally:
         folder.unlock()
 
 
 def _train(
+    fabric: Fabric,
     folder: RunFolder,
     experiment: Experiment,
     data: Dataset,
@@ -98,7 +105,6 @@ def _train(
             f"training.batch_size is {training.batch_size}, but there are only {len(records)} training "
             f"records. Give a batch of at most {len(records)}."
         )
-    fabric = _fabric(training)
     method = build_method(experiment, records.specs)
     optimizers = {group: adamw(params, training) for group, params in method.parameter_groups().items()}
     step = restore(state, method, optimizers, experiment) if state else 0
@@ -138,8 +144,9 @@ def _train(
                     _save(folder, experiment, method, optimizers, step, total)
                 fabric.barrier()
     progress.stop()
-    if stop.asked:
+    if stop.asked and fabric.is_global_zero:
         folder.log(f"interrupted after step {step}; a checkpoint was written")
+    if stop.asked:
         raise stop.error()
     if fabric.is_global_zero:
         folder.write_metrics_table()
@@ -154,6 +161,7 @@ def _train(
         warnings=tuple(warnings),
         folder=folder,
         step=step,
+        rank=fabric.global_rank,
     )
 
 
@@ -178,6 +186,12 @@ def take_steps(
         yield player(steps)
 
 
+@lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, records: int) -> np.ndarray:
+    """The order in which one epoch visits the records."""
+    return numpy_generator(seed, "order", epoch).permutation(records)
+
+
 def draw_batch(
     records: Records,
     experiment: Experiment,
@@ -189,7 +203,7 @@ def draw_batch(
 ) -> Batch:
     """The batch of one step: this rank's share of the records, moved, then augmented on the device."""
     epoch, place = divmod(step, steps_per_epoch)
-    order = numpy_generator(experiment.seed, "order", epoch).permutation(len(records))
+    order = epoch_order(experiment.seed, epoch, len(records))
     size = experiment.training.batch_size
     rows = order[place * size : (place + 1) * size][fabric.global_rank :: fabric.world_size]
     view = to_device(records.view(rows), fabric.device)

@@ -24,7 +24,7 @@ class Watch:
         self.folder, self.training, self.progress, self.writes = folder, training, progress, writes
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
         self.latest: dict[str, dict[str, Tensor]] = {"terms": {}, "accuracy": {}, "gradient_norm": {}}
-        self.board = _tensorboard(folder) if writes else None
+        self.board: Any = _tensorboard(folder) if writes else None
         self.since = time.perf_counter()
         self.since_step: int | None = None
 
@@ -88,6 +88,6 @@ def _tensorboard(folder: RunFolder) -> Any:
     """A TensorBoard writer in the run folder, if TensorBoard is installed."""
     if importlib.util.find_spec("tensorboard") is None:
         return None
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+    from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder.path / "tensorboard"))
