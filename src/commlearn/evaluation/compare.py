@@ -21,6 +21,8 @@ from commlearn.training.configuration import Experiment, read_experiment
 
 __all__ = ["Job", "compare", "plan", "table_from"]
 
+SECONDS_BETWEEN = 30.0  # two lines about a training that runs
+
 
 @dataclass(frozen=True)
 class Job:
@@ -144,6 +146,7 @@ def _work(
     waiting, errors = list(jobs), {}
     running: dict[Job, subprocess.Popen[bytes]] = {}
     started: dict[Job, float] = {}
+    told = time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < at_a_time:
@@ -152,13 +155,17 @@ def _work(
                 started[job] = time.monotonic()
                 tell(f"started: {job}")
             time.sleep(0.2)
+            if time.monotonic() - told > SECONDS_BETWEEN:
+                told = time.monotonic()
+                for job in running:
+                    tell(f"  {job}: {_last_words(job) or 'starting'}")
             for job in [job for job, process in running.items() if process.poll() is not None]:
                 process = running.pop(job)
                 minutes = (time.monotonic() - started[job]) / 60
                 if process.returncode == 0:
                     tell(f"done: {job}, {minutes:.1f} min")
                 else:
-                    errors[job] = _last_words(job)
+                    errors[job] = _last_words(job) or "it ended without a word"
                     tell(f"failed: {job}: {errors[job]}")
     except BaseException:
         for process in running.values():
@@ -189,7 +196,7 @@ def _start(
 def _last_words(job: Job) -> str:
     lines = (job.folder / "output.txt").read_text(encoding="utf-8", errors="replace").split("\n")
     said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else "it ended without a word"
+    return said[-1] if said else ""
 
 
 def _default_jobs() -> int:
