@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
@@ -182,7 +183,7 @@ class Embedder(TransformerMixin, BaseEstimator):
 
     def _table(self, X: Any, fitting: bool = False) -> Table:
         """The rows, and what scikit-learn wants to know of them."""
-        if isinstance(X, str | Path | Mapping):
+        if isinstance(X, str | Path) or (isinstance(X, Mapping) and not issparse(X)):
             return read_table(X)
         if isinstance(X, pd.DataFrame):
             if fitting:

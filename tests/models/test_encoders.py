@@ -1,4 +1,4 @@
-"""Contract of every image and vector encoder, and shapes that the paper states."""
+"""Contract of every encoder, and shapes that the paper states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ CASES = {
     "small_cnn": ((3, 64, 64), 16),
     "linear": ((7,), 1),
     "features": ((7,), 7),
+    "mlp": ((7,), 1),
+    "tabular": ((2, 4, 5), 4),
+    "text": ((40,), 9),
+    "series": ((3,), 3),
+    "transformer": ((3,), 9),
+    "gru": ((3,), 9),
 }
+SEQUENCES = ("text", "series", "transformer", "gru")
+LENGTHS = (9, 9, 5)
 
 
 def values_of(shape, batch=3):
@@ -27,16 +35,57 @@ def values_of(shape, batch=3):
     return torch.rand(batch, *shape, generator=generator)
 
 
+def modality_of(name, present=None, longer=0, junk=False):
+    """Three records, of sequences of 9, 9 and 5 steps; more padding, and what lies under it, as asked."""
+    shape, _ = CASES[name]
+    generator = torch.Generator().manual_seed(0)
+    if name == "tabular":  # two numbers, one missing; categories of 4 and 5 codes, each code once at least
+        codes = torch.tensor([[0.0, 1.0], [2.0, 3.0], [3.0, 4.0]])
+        numbers = torch.tensor([[0.3, torch.nan], [torch.nan, 1.0], [-0.4, 0.2]])
+        return Modality(torch.cat([numbers, codes], dim=1), present=present)
+    if name not in SEQUENCES:
+        return Modality(values_of(shape), present=present)
+    padding = torch.arange(9 + longer) >= torch.tensor(LENGTHS)[:, None]
+    if name == "text":
+        values = torch.randint(3, shape[0], (3, 9), generator=generator)
+        values = torch.cat([values, values[:, :1].expand(3, longer)], dim=1)
+        return Modality(values.masked_fill(padding, 39 if junk else 0), padding, present)
+    values = torch.randn(3, 9, *shape, generator=generator)
+    values = torch.cat([values, values[:, :1].expand(3, longer, *shape)], dim=1)
+    return Modality(values.masked_fill(padding[..., None], torch.nan if junk else 0.0), padding, present)
+
+
+def test_every_encoder_is_a_case():
+    assert set(CASES) == set(ENCODERS)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_parameter_learns_and_absent_records_contribute_no_token(name):
     shape, length = CASES[name]
+    torch.manual_seed(0)
     encoder = ENCODERS[name](shape, 32)
-    tokens = encoder(Modality(values_of(shape), present=torch.tensor([True, False, True])))
+    tokens = encoder(modality_of(name, present=torch.tensor([True, False, True])))
     assert tokens.values.shape == (3, length, 32)
     assert tokens.padding.all(dim=1).tolist() == [False, True, False]
+    assert tokens.values[1].abs().sum() == 0
+    tokens = encoder(modality_of(name))
     weights = torch.randn(tokens.values.shape, generator=torch.Generator().manual_seed(1))
     (tokens.values * weights).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("longer", [0, 1, 6])
+def test_content_and_amount_of_padding_have_no_influence(name, longer):
+    torch.manual_seed(0)
+    encoder = ENCODERS[name](CASES[name][0], 32).eval()
+    with torch.no_grad():
+        before, after = encoder(modality_of(name)), encoder(modality_of(name, longer=longer, junk=True))
+    length = before.values.shape[1]
+    torch.testing.assert_close(after.values[:, :length], before.values, atol=1e-5, rtol=1e-4)
+    assert torch.equal(after.padding[:, :length], before.padding)
+    assert after.padding[:, length:].all()
 
 
 def test_alexnet_makes_36_tokens_of_224_pixels():

@@ -75,7 +75,7 @@ def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> 
     where: dict[object, dict[str, int]] = {}
     for name, rows in splits.items():
         part = groups.iloc[rows].dropna()
-        for row, group in zip(part.index[~part.duplicated()], part.drop_duplicates(), strict=True):
+        for row, group in zip(part.index[~part.duplicated()], part.drop_duplicates().tolist(), strict=True):
             where.setdefault(group, {})[name] = int(row)
     leaked = [
         Problem(

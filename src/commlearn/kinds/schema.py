@@ -207,7 +207,9 @@ class Schema:
     def _refuse_empty(self, columns: Mapping[str, Column], cells: Cells) -> None:
         there = [presence(column) for column in columns.values()]
         empty = np.flatnonzero(~np.any(there, axis=0))
-        named = cells.frame.get(self.id)
+        named = (
+            cells.frame[self.id].astype(object).tolist() if self.id in cells.frame and len(empty) else None
+        )
         raise_errors(
             "the table",
             [
@@ -254,8 +256,8 @@ def id_problems(table: Table | Cells, column: str) -> list[Problem]:
         for row in np.flatnonzero(nameless)
     ]
     first: dict[Any, int] = {}
-    for row in np.flatnonzero(values.duplicated(keep=False) & ~nameless).tolist():
-        value = values[row]
+    again = np.flatnonzero(values.duplicated(keep=False) & ~nameless)
+    for row, value in zip(again.tolist(), values.iloc[again].tolist(), strict=True):
         if value in first:
             told = f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
             problems.append(Problem(told, column, table.first_row + row))

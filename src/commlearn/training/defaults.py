@@ -31,14 +31,14 @@ def suggest(records: Records, epochs: int | None = None, batch: int | None = Non
         >>> from commlearn.data.records import VectorColumn
         >>> made = suggest(Records({"v": VectorColumn(np.zeros((1000, 4), np.float32))}))
         >>> made["training"]["batch_size"], made["training"]["epochs"], made["model"]["width"]
-        (64, 100, 128)
+        (64, 67, 128)
     """
     count = len(records)
     if not batch or batch < 1:
         near = 2 ** round(math.log2(max(count / 16, 1)))
         batch = min(max(near, BATCH[0]), BATCH[1], max(count, 2))
     steps = max(count // batch, 1)  # an epoch
-    epochs = epochs or max(1, round(min(max(20 * steps, 1.5 * STEPS[0]), STEPS[1]) / steps))
+    epochs = epochs or max(1, round(min(max(20 * steps, STEPS[0]), STEPS[1]) / steps))
     return {
         "model": {"width": 256 if count > LARGE else 128},
         "training": {

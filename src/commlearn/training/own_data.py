@@ -67,6 +67,7 @@ def read_own(
 
 def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experiment, str]:
     """The settings with what they leave open chosen from the records; and the choice in one line."""
+    experiment_from(settings)  # what is wrong with the settings comes before what is chosen from them
     stated = settings.get("training") or {}
     chosen = suggest(data.train, stated.get("epochs"), stated.get("batch_size"))
     experiment = experiment_from(merged(chosen, settings))

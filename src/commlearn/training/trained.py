@@ -43,7 +43,8 @@ class Trained:
         """
         schema, state = self.reader()
         schema = schema.only(modalities)
-        rows = table if isinstance(table, Table) else read_table(table, schema.columns(with_targets))
+        columns = [*schema.columns(with_targets), *([schema.id] if schema.id else [])]
+        rows = table if isinstance(table, Table) else read_table(table, columns)
         return schema.read(rows, state, with_targets)
 
     def dataset(self, table: Source) -> Dataset:

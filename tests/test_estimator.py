@@ -1,0 +1,154 @@
+"""The scikit-learn face: its checks, its company (pipelines, searches, pickles), and bad input."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import commlearn as cl
+from commlearn.errors import ConfigurationError, DataError
+
+EXCLUDED = {
+    "check_transformer_preserve_dtypes": "embeddings are float32, as the weights are, whatever the input is",
+    "check_methods_subset_invariance": "sums over a batch of another size round otherwise, within 1e-5",
+}
+
+
+@parametrize_with_checks(
+    [cl.Embedder(epochs=1, batch_size=8)],
+    expected_failed_checks=lambda estimator: EXCLUDED,
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def table(rows=48, seed=0):
+    draw = np.random.default_rng(seed)
+    label = draw.integers(2, size=rows)
+    return pd.DataFrame(
+        {
+            "emb": list((draw.normal(size=(rows, 5)) + label[:, None]).astype(np.float32)),
+            "age": draw.normal(50, 10, rows) + 30 * label,
+            "site": np.array(["a", "b", "c"], dtype=object)[draw.integers(3, size=rows)],
+            "ill": label,
+        },
+        index=np.arange(100, 100 + rows),
+    )
+
+
+def schema():
+    return cl.Schema({"emb": cl.Vector("emb"), "labs": cl.Tabular(["age", "site"])}, targets={"ill": "class"})
+
+
+def embedder(**options):
+    return cl.Embedder(schema(), **{"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, **options})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return embedder().fit(table())
+
+
+def test_a_table_becomes_rows_of_numbers_whole_and_by_any_subset(fitted):
+    whole = fitted.transform(table())
+    assert whole.shape == (48, 128)
+    assert whole.dtype == np.float32
+    assert np.isfinite(whole).all()
+    assert not np.allclose(fitted.transform(table(), modalities=["emb"]), whole)
+    assert np.array_equal(fitted.transform(table()[["age", "site"]], modalities=["labs"]).shape, (48, 128))
+    assert np.array_equal(cl.embed(fitted, table()), whole)
+
+
+def test_the_same_random_state_gives_the_same_embedding_and_another_another():
+    rows = table()
+    one, again = (embedder(epochs=1).fit_transform(rows) for _ in range(2))
+    assert np.array_equal(one, again)
+    assert not np.allclose(embedder(epochs=1, random_state=1).fit_transform(rows), one)
+
+
+def test_it_works_in_a_pipeline_a_search_and_cross_validation():
+    rows = table()
+    pipeline = make_pipeline(embedder(epochs=1), LogisticRegression(max_iter=500))
+    scores = cross_val_score(pipeline, rows, rows["ill"], cv=2, error_score="raise")
+    assert scores.mean() > 0.6
+    grid = {"embedder__method": ["comm", "clip"]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(rows, rows["ill"])
+    assert search.best_params_["embedder__method"] in ("comm", "clip")
+
+
+def test_output_may_be_a_data_frame_with_names_and_index(fitted):
+    framed = clone(fitted).set_output(transform="pandas").fit(table()).transform(table())
+    assert list(framed.columns[:2]) == ["comm0", "comm1"]
+    assert framed.index[0] == 100
+    assert len(fitted.get_feature_names_out()) == 128
+
+
+def test_a_clone_is_unfitted_and_has_the_same_settings(fitted):
+    copy = clone(fitted)
+    assert copy.get_params()["epochs"] == 2
+    assert copy.schema == fitted.schema
+    with pytest.raises(NotFittedError):
+        copy.transform(table())
+    assert not hasattr(copy, "score")
+
+
+def test_a_pickle_holds_plain_state_and_embeds_to_the_same_bits(fitted):
+    content = pickle.dumps(fitted)
+    names = {argument for opcode, argument, _ in pickletools.genops(content) if isinstance(argument, str)}
+    assert not any("torch" in name and "." in name and name.startswith("torch.") for name in names)
+    assert "commlearn.kinds.schema" not in names
+    again = pickle.loads(content)
+    assert np.array_equal(again.transform(table()), fitted.transform(table()))
+    assert again.schema == fitted.schema
+
+
+def test_what_is_saved_loads_to_the_same_bits(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    again = cl.Embedder.load(tmp_path / "model")
+    assert np.array_equal(again.transform(table()), fitted.transform(table()))
+    assert again.schema == schema()
+
+
+def test_a_probe_reads_a_table_with_targets(fitted):
+    rows = table(200, seed=1)
+    rows["ill"] = rows["ill"].astype(float)
+    rows.iloc[:10, rows.columns.get_loc("ill")] = np.nan
+    found = cl.probe(fitted, rows, "ill")["ill"]
+    assert found.balanced_accuracy > 0.7
+    assert found.dropped == 10
+    assert found.train_records + found.test_records == 190
+
+
+def test_mistakes_are_named(fitted):
+    with pytest.raises(DataError, match=r"no column 'age'.*Did you mean 'agee'"):
+        fitted.transform(table().rename(columns={"age": "agee"}))
+    with pytest.raises(ConfigurationError, match="'labz', did you mean 'labs'"):
+        fitted.transform(table(), modalities=["labz"])
+    with pytest.raises(ConfigurationError, match="'com', did you mean 'comm'"):
+        embedder(method="com").fit(table())
+    with pytest.raises(ConfigurationError, match="training.epochs is 'many'"):
+        embedder(epochs="many").fit(table())
+    empty = table()
+    empty["emb"] = empty["emb"].astype(object)
+    empty.iloc[3, :3] = None
+    with pytest.raises(DataError, match="row 3: the record has none of emb, labs"):
+        fitted.transform(empty)
+    with pytest.raises(DataError, match="no rows"):
+        fitted.transform(table()[:0])
+
+
+def test_without_a_schema_it_is_guessed_and_an_unseen_category_embeds():
+    rows = table().drop(columns="ill")
+    model = cl.Embedder(epochs=1, batch_size=16).fit(rows)
+    rows["site"] = "unseen"
+    assert np.isfinite(model.transform(rows)).all()
