@@ -79,17 +79,8 @@ def probe(
     """
     if not isinstance(data, Dataset):
         data = _dataset(model, data)
-    known, sorts = data.fit.targets, dict((data.schema or {}).get("targets") or {})
-    one_by_one = [name for name in known if sorts.get(name) != "multilabel"]
-    chosen = [targets] if isinstance(targets, str) else list(one_by_one if targets is None else targets)
-    for name in chosen:
-        if name not in known:
-            raise DataError(unknown("target", name, known))
-        if name not in one_by_one:
-            told = "a probe reads one class or number a record. Make a column for each label"
-            raise DataError(f"target '{name}' is multilabel; {told}.")
-    if not chosen:
-        raise DataError("There is no target to probe. Name one under `targets:` in the schema.")
+    sorts = dict((data.schema or {}).get("targets") or {})
+    chosen = _chosen(data.fit.targets, sorts, targets)
     if not len(data.test):
         raise DataError("There are no test records to score a probe on; the split has none.")
     fit, test = embed(model, data.fit, modalities), embed(model, data.test, modalities)
@@ -103,6 +94,23 @@ def probe(
         )
         for name in chosen
     }
+
+
+def _chosen(
+    known: Mapping[str, np.ndarray], sorts: Mapping[str, str], targets: Sequence[str] | str | None
+) -> list[str]:
+    """The named targets, checked; all that a probe can read if none are named."""
+    one_by_one = [name for name in known if sorts.get(name) != "multilabel"]
+    chosen = [targets] if isinstance(targets, str) else list(one_by_one if targets is None else targets)
+    for name in chosen:
+        if name not in known:
+            raise DataError(unknown("target", name, known))
+        if name not in one_by_one:
+            told = "a probe reads one class or number a record. Make a column for each label"
+            raise DataError(f"target '{name}' is multilabel; {told}.")
+    if not chosen:
+        raise DataError("There is no target to probe. Name one under `targets:` in the schema.")
+    return chosen
 
 
 def _dataset(model: Any, table: Source) -> Dataset:

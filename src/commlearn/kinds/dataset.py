@@ -14,7 +14,8 @@ from commlearn.data.records import Dataset
 from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Cells
-from commlearn.kinds.schema import Schema, collecting
+from commlearn.kinds.rows import collecting
+from commlearn.kinds.schema import Schema
 from commlearn.kinds.targets import encode_target
 from commlearn.seeds import numpy_generator
 

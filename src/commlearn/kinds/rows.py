@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from commlearn.errors import DataError
+from commlearn.errors import DataError, Problems
 from commlearn.kinds.base import Problem
 
-__all__ = ["TOLD", "first_ten", "is_empty", "raise_errors", "spread"]
+__all__ = ["TOLD", "collecting", "first_ten", "is_empty", "raise_errors", "spread"]
 
 TOLD = 10  # problems of one sort that are told one by one
 
@@ -23,6 +24,15 @@ def is_empty(cell: Any) -> bool:
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return True
     return isinstance(cell, float) and cell != cell
+
+
+@contextmanager
+def collecting(problems: Problems, where: str) -> Iterator[None]:
+    """Go on after an error, and tell it with the others."""
+    try:
+        yield
+    except DataError as problem:
+        problems.add(f"{where}: {problem}")
 
 
 def first_ten(problems: Sequence[Problem]) -> list[Problem]:

@@ -12,8 +12,7 @@ A schema is stated in Python or YAML, and reads any table that has its columns::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,11 @@ from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
 from commlearn.kinds import schema_yaml
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.rows import TOLD, raise_errors
+from commlearn.kinds.rows import TOLD, collecting, raise_errors
 from commlearn.kinds.schema_yaml import VERSION, newer
 from commlearn.kinds.targets import TARGETS, encode_target
 
-__all__ = ["SPLITS", "VERSION", "Schema", "collecting", "id_problems", "presence", "split_problems"]
+__all__ = ["SPLITS", "VERSION", "Schema", "id_problems", "presence", "split_problems"]
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 SPLITS = {
@@ -278,15 +277,6 @@ def split_problems(table: Table | Cells, column: str) -> list[Problem]:
 
 def _split_names(values: pd.Series) -> pd.Series:
     return values.astype("string").str.strip().str.lower().map(SPLITS)
-
-
-@contextmanager
-def collecting(problems: Problems, where: str) -> Iterator[None]:
-    """Go on after an error, and tell it with the others."""
-    try:
-        yield
-    except DataError as problem:
-        problems.add(f"{where}: {problem}")
 
 
 def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], problems: Problems) -> None:
