@@ -77,7 +77,8 @@ def compare(
         if job not in missing:
             tell(f"done before: {job}")
     errors = _work(recipe, missing, overrides or {}, jobs or _default_jobs(), tell)
-    table = table_from(experiment, planned, errors)
+    as_asked = sorted(planned, key=lambda job: list(methods).index(job.method))
+    table = table_from(experiment, as_asked, errors)
     write_atomically(Path(out) / "table.json", (json.dumps(table, indent=2) + "\n").encode())
     return table
 

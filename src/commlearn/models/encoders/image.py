@@ -52,7 +52,7 @@ def small_cnn(shape: tuple[int, ...], width: int, channels: Sequence[int] = (24,
                 start_as_waves(convolution.weight)
             else:
                 nn.init.dirac_(convolution.weight[: min(before, after)])
-        layers += [convolution, norm, nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2, padding=1)]
+        layers += [convolution, nn.MaxPool2d(3, stride=2, padding=1), norm, nn.ReLU(inplace=True)]
     return _tokens_of(nn.Sequential(*layers), shape, width, channels[-1], 2 ** (len(channels) + 1))
 
 
