@@ -168,12 +168,11 @@ def _work(
                 else:
                     errors[job] = _last_words(job) or "it ended without a word"
                     tell(f"failed: {job}: {errors[job]}")
-    except BaseException:
+    finally:  # nothing runs any more unless we were stopped: then each writes a checkpoint and ends
         for process in running.values():
             process.terminate()
         for process in running.values():
             process.wait()
-        raise
     return errors
 
 
