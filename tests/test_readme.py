@@ -14,8 +14,7 @@ from commlearn.cli import COMMANDS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-BLOCKS = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
-SHELL = [line for block in BLOCKS for line in block.splitlines()]
+SHELL = [line for block in README.split("```")[1::2] for line in block.splitlines()]
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
