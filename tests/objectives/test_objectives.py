@@ -6,10 +6,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from commlearn.objectives import clip_loss, comm_terms, info_nce, retrieval_accuracy
+from commlearn.objectives import clip_loss, comm_terms, info_nce, log_sums, retrieval_accuracy
 
 
 def slow_info_nce(first, second, temperature):
@@ -40,6 +43,13 @@ def pair(count, dim, seed):
     return [
         torch.randn(count, dim, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "ab"
     ]
+
+
+@pytest.fixture(params=[2, 3, 512])
+def block(request, monkeypatch):
+    """Matrices that fall into many blocks, the last of them smaller, or into one."""
+    monkeypatch.setitem(log_sums.BLOCK, "cpu", request.param)
+    return request.param
 
 
 def gradients(loss, tensors):
@@ -81,7 +91,7 @@ def test_views_of_different_shape_are_refused():
 
 
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
-def test_comm_terms_equal_the_loop(names):
+def test_comm_terms_equal_the_loop(names, block):
     subsets = [*((name,) for name in names), names]
     first = {subset: pair(5, 3, seed)[0] for seed, subset in enumerate(subsets)}
     second = {subset: pair(5, 3, seed)[1] for seed, subset in enumerate(subsets)}
@@ -102,6 +112,97 @@ def test_comm_terms_equal_the_loop(names):
     slow_gradients = gradients(sum(slow.values()) / len(subsets), leaves)
     for one, other in zip(fast_gradients, slow_gradients, strict=True):
         torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
+def test_terms_with_gaps_equal_the_loop_over_those_who_have_it(names, block):
+    subsets = [*((name,) for name in names), names]
+    present = {("a",): torch.tensor([True, False, True, True, False, True, True])}
+    first, second = ({s: pair(7, 3, i)[view] for i, s in enumerate(subsets)} for view in (0, 1))
+    terms = comm_terms(first, second, full=names, temperature=0.3, present=present)
+    slow = {}
+    for s in subsets:
+        rows = present.get(s, torch.ones(7, dtype=torch.bool))
+        halves = ((first[s], second[names]), (second[s], first[names]))
+        slow[s] = sum(slow_info_nce(one[rows], other[rows], 0.3) for one, other in halves) / 2
+        torch.testing.assert_close(terms[s], slow[s])
+    leaves = [*first.values(), *second.values()]
+    for one, other in zip(
+        gradients(sum(terms.values()), leaves), gradients(sum(slow.values()), leaves), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+def test_losses_in_blocks_equal_the_loop(block):
+    views = pair(7, 3, 0)
+    losses = [
+        (info_nce(*views, 0.2), slow_info_nce(*views, 0.2)),
+        (clip_loss(*views, 3.0), slow_clip(*views, 3.0)),
+    ]
+    for fast, slow in losses:
+        torch.testing.assert_close(fast, slow)
+        for one, other in zip(gradients(fast, views), gradients(slow, views), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+    accuracy = retrieval_accuracy(*views).item()
+    own = sum(F.cosine_similarity(x[None], views[1]).argmax().item() == i for i, x in enumerate(views[0]))
+    assert accuracy == pytest.approx(own / 7)
+
+
+def test_a_learned_temperature_gets_its_gradient():
+    views = pair(5, 3, 0)
+    temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    fast, slow = info_nce(*views, temperature), slow_info_nce(*views, temperature)
+    torch.testing.assert_close(*(gradients(loss, [temperature])[0] for loss in (fast, slow)))
+    fast, slow = clip_loss(*views, 1 / temperature), slow_clip(*views, 1 / temperature)
+    torch.testing.assert_close(*(gradients(loss, [temperature])[0] for loss in (fast, slow)))
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-2, 10.0])
+def test_extreme_temperatures_stay_finite_and_right(temperature):
+    views = [rows.detach().float().requires_grad_() for rows in pair(40, 8, 0)]
+    loss = info_nce(*views, temperature)
+    rows = F.normalize(torch.cat(views).double(), dim=1)
+    similarity = (rows @ rows.T / temperature).fill_diagonal_(-math.inf)
+    plain = F.cross_entropy(similarity, torch.arange(80).roll(40))
+    torch.testing.assert_close(loss.double(), plain, atol=1e-5, rtol=1e-5)
+    for one, other in zip(gradients(loss, views), gradients(plain, views), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5 * other.abs().max().item(), rtol=1e-4)
+
+
+def test_under_autocast_the_loss_is_computed_in_full_precision():
+    views = [rows.detach().float() for rows in pair(16, 8, 0)]
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = info_nce(*views)
+    assert torch.equal(inside, info_nce(*views))
+    assert info_nce(*(view.bfloat16() for view in views)).dtype == torch.float32
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the most numbers that any operation put out."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        self.most = max(self.most, *sizes, 0)
+        return out
+
+
+def test_no_matrix_of_all_pairs_is_ever_made(monkeypatch):
+    monkeypatch.setitem(log_sums.BLOCK, "cpu", 16)
+    names, samples, dim = ("a", "b"), 256, 4
+    subsets = [("a",), ("b",), names]
+    first, second = (
+        {s: torch.randn(samples, dim, requires_grad=True) for s in subsets} for _ in ("first", "second")
+    )
+    with Largest() as largest:
+        loss = sum(comm_terms(first, second, full=names).values())
+        (loss + clip_loss(first[names], second[names], 2.0)).backward()
+    assert largest.most <= samples * max(dim, 16)
+    with Largest() as largest:
+        retrieval_accuracy(first[names], second[names])
+    assert largest.most <= samples * max(dim, 16)
 
 
 def test_a_term_is_computed_over_the_samples_that_have_its_modalities():

@@ -35,6 +35,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 
 # --- shapes: each spans its box of [-1, 1] x [-1, 1]; points are complex numbers x + i y -----------------
 
+
 def _polygon(corners: ArrayLike) -> np.ndarray:
     """Rows (a, b, c) for the corners of a convex polygon, clockwise: inside, every a x + b y < c."""
     start = np.asarray(corners, dtype=np.complex128)
@@ -73,6 +74,7 @@ REACH = 1.42  # no shape has a point further from the centre of its box
 
 
 # --- textures: signed distance to the paint, in periods -----------------------------------------------------
+
 
 def _to_nearest(u: Floats) -> Floats:
     """Distance to the nearest whole number."""
@@ -149,6 +151,7 @@ TEXTURES: tuple[str, ...] = tuple(PATTERNS)
 
 
 # --- rendering ----------------------------------------------------------------------------------------------
+
 
 class Poses(NamedTuple):
     """Where the objects are and how they are turned: arrays of one value per sample."""

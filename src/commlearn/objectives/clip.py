@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from commlearn.objectives.info_nce import check_pair
+from commlearn.objectives.info_nce import check_pair, unit_rows
+from commlearn.objectives.log_sums import log_sums_between
 
 __all__ = ["clip_loss"]
 
@@ -15,6 +14,8 @@ def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor) -> Tensor:
     """Symmetric cross-entropy over the N x N cosine similarities of two modalities.
 
         loss = 1/2 [ CE(scale * a b^T, identity) + CE(scale * b a^T, identity) ]
+
+    Memory grows with N, not with its square.
 
     Args:
         first: one modality's projections, (N, dim).
@@ -26,6 +27,7 @@ def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor) -> Tensor:
         True
     """
     check_pair(first, second)
-    logits = scale * F.normalize(first, dim=1) @ F.normalize(second, dim=1).T  # (N, N)
-    own = torch.arange(len(first), device=first.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    first, second = scale * unit_rows(first, 1.0), unit_rows(second, 1.0)
+    rows, columns = log_sums_between(first, second)  # (N,), (N,)
+    chosen = (first * second).sum(dim=1)  # (N,): every row with its own sample
+    return ((rows + columns) / 2 - chosen).mean()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from commlearn.objectives.info_nce import info_nce
+from commlearn.objectives.info_nce import check_pair, contrast, unit_rows
+from commlearn.objectives.log_sums import log_sums_within
 
 __all__ = ["Subset", "comm_terms"]
 
@@ -40,19 +41,37 @@ def comm_terms(
         A scalar for each subset, in the order of `first`.
 
     Example:
+        >>> import torch
         >>> both, left = ("left", "right"), ("left",)
         >>> views = {left: torch.eye(4), both: torch.eye(4)}
         >>> sorted(len(subset) for subset in comm_terms(views, views, full=both))
         [1, 2]
     """
+    check_pair(first[full], second[full])
+    views = [{key: unit_rows(rows, temperature) for key, rows in view.items()} for view in (first, second)]
+    alone = tuple(log_sums_within(view[full]) for view in views)  # shared by all complete subsets
     terms = {}
     for subset in first:
-        views = [first[subset], second[subset], first[full], second[full]]
-        if present is not None and subset in present:
-            views = [view[present[subset]] for view in views]
-            if len(views[0]) < 2:
-                terms[subset] = 0.0 * first[subset].sum()
-                continue
-        one, two, all_one, all_two = views
-        terms[subset] = (info_nce(one, all_two, temperature) + info_nce(two, all_one, temperature)) / 2
+        one, two = (view[subset] for view in views)
+        all_one, all_two = (view[full] for view in views)
+        rows = (present or {}).get(subset)
+        if rows is None:
+            terms[subset] = _term(one, two, all_one, all_two, alone)
+        elif rows.sum() < 2:
+            terms[subset] = 0.0 * first[subset].sum()
+        else:
+            kept_one, kept_two = all_one[rows], all_two[rows]
+            kept_alone = log_sums_within(kept_one), log_sums_within(kept_two)
+            terms[subset] = _term(one[rows], two[rows], kept_one, kept_two, kept_alone)
     return terms
+
+
+def _term(one: Tensor, two: Tensor, all_one: Tensor, all_two: Tensor, alone: tuple[Tensor, Tensor]) -> Tensor:
+    """One subset's term, given the sums of the full fusions over themselves."""
+    if one is all_one:  # the full subset: both halves are the same contrast
+        return contrast(one, two, *alone)
+    halves = (
+        contrast(one, all_two, log_sums_within(one), alone[1]),
+        contrast(two, all_one, log_sums_within(two), alone[0]),
+    )
+    return (halves[0] + halves[1]) / 2

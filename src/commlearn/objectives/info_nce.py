@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["check_pair", "info_nce", "retrieval_accuracy"]
+from commlearn.objectives.log_sums import blocks, log_sums_between, log_sums_within
+
+__all__ = ["check_pair", "contrast", "info_nce", "retrieval_accuracy", "unit_rows"]
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float | Tensor = 0.1) -> Tensor:
@@ -16,7 +18,8 @@ def info_nce(first: Tensor, second: Tensor, temperature: float | Tensor = 0.1) -
 
         loss = -1/(2N) sum_i log( exp(z_i.z_p(i) / t) / sum_{k != i} exp(z_i.z_k / t) ),
 
-    so every row has one positive and 2N-2 negatives. I(first; second) >= log(2N-1) - loss.
+    so every row has one positive and 2N-2 negatives. I(first; second) >= log(2N-1) - loss. Memory
+    grows with N, not with its square.
 
     Args:
         first: projections of one view, (N, dim).
@@ -32,25 +35,42 @@ def info_nce(first: Tensor, second: Tensor, temperature: float | Tensor = 0.1) -
         0.0003
     """
     check_pair(first, second)
-    samples = len(first)
-    rows = F.normalize(torch.cat([first, second]), dim=1)  # (2N, dim)
-    similarity = rows @ rows.T / temperature  # (2N, 2N)
-    itself = torch.eye(2 * samples, dtype=torch.bool, device=rows.device)
-    similarity = similarity.masked_fill(itself, float("-inf"))
-    positive = torch.arange(2 * samples, device=rows.device).roll(samples)  # (2N,)
-    return F.cross_entropy(similarity, positive)
+    first, second = unit_rows(first, temperature), unit_rows(second, temperature)
+    return contrast(first, second, log_sums_within(first), log_sums_within(second))
+
+
+def contrast(first: Tensor, second: Tensor, within_first: Tensor, within_second: Tensor) -> Tensor:
+    """NT-Xent of two views whose rows are scaled, and whose sums over themselves are known.
+
+    Args:
+        first: rows of one view as `unit_rows` makes them, (N, dim).
+        second: rows of the other view, (N, dim).
+        within_first: `log_sums_within(first)`, (N,); contrasts with several other views share it.
+        within_second: likewise of `second`.
+    """
+    rows, columns = log_sums_between(first, second)  # (N,), (N,)
+    chosen = (first * second).sum(dim=1)  # (N,): every row with its own other view
+    everything = torch.logaddexp(rows, within_first) + torch.logaddexp(columns, within_second)
+    return (everything / 2 - chosen).mean()
+
+
+def unit_rows(rows: Tensor, temperature: float | Tensor) -> Tensor:
+    """Rows of length 1 / sqrt(t), whose products are cosines over the temperature; at least float32."""
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    return F.normalize(rows, dim=1) * temperature**-0.5
 
 
 @torch.no_grad()
 def retrieval_accuracy(first: Tensor, second: Tensor) -> Tensor:
-    """Share of rows of `first` whose most similar row of `second` is their own sample.
+    """Share of rows of `first` whose most similar row of `second` are their own sample.
 
     Example:
         >>> retrieval_accuracy(torch.eye(3), torch.eye(3)).item()
         1.0
     """
-    similarity = F.normalize(first, dim=1) @ F.normalize(second, dim=1).T  # (N, N)
-    return (similarity.argmax(dim=1) == torch.arange(len(first), device=first.device)).float().mean()
+    targets = F.normalize(second, dim=1).T  # (dim, N); the length of a row of `first` changes no order
+    found = torch.cat([(first[some] @ targets).argmax(dim=1) for some in blocks(first)])
+    return (found == torch.arange(len(first), device=first.device)).float().mean()
 
 
 def check_pair(first: Tensor, second: Tensor) -> None:

@@ -1,0 +1,143 @@
+"""Logarithms of sums of exponentials over similarity matrices that never exist as a whole.
+
+A contrast needs of the N x N matrix of products only log sum_k exp(x_i . y_k) for every row, and in
+its backward pass exp(x_i . y_k) over that sum. Both are computed block by block, the backward pass
+from the products anew, so that memory grows with N and not with its square. A block serves its rows
+and its columns at once, and a matrix of one view with itself is symmetric: half of it is enough.
+Together this needs fewer operations than the whole matrix does, in spite of the second look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+__all__ = ["BLOCK", "blocks", "log_sums_between", "log_sums_within"]
+
+BLOCK = {"cpu": 512}  # rows and columns of a block: 1 MB stays near the processor
+LARGE_BLOCK = 4096  # elsewhere, where a block must be large to be worth its launch
+
+
+def log_sums_between(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """log sum_k exp(x_i . y_k) for every row x_i of `first`, and log sum_i for every y_k of `second`.
+
+    Args:
+        first: (N, dim).
+        second: (M, dim).
+
+    Returns:
+        Tensors of N and of M numbers.
+
+    Example:
+        >>> rows, columns = log_sums_between(torch.zeros(3, 2), torch.zeros(4, 2))
+        >>> rows.exp(), columns.exp()
+        (tensor([4., 4., 4.]), tensor([3., 3., 3., 3.]))
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        return _Between.apply(first, second)
+
+
+def log_sums_within(rows: Tensor) -> Tensor:
+    """log sum_{k != i} exp(x_i . x_k) for every row x_i, (N,).
+
+    Args:
+        rows: (N, dim), at least two.
+
+    Example:
+        >>> log_sums_within(torch.zeros(3, 2)).exp()
+        tensor([2., 2., 2.])
+    """
+    with torch.autocast(rows.device.type, enabled=False):
+        return _Within.apply(rows)
+
+
+def blocks(rows: Tensor) -> Iterator[slice]:
+    """Slices that cover all rows in order."""
+    size = BLOCK.get(rows.device.type, LARGE_BLOCK)
+    return (slice(start, start + size) for start in range(0, len(rows), size))
+
+
+class _Between(Function):
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = _nothing(first), _nothing(second)
+        for i in blocks(first):
+            for k in blocks(second):
+                products = first[i] @ second[k].T  # (block, block)
+                _include(rows[i], products, 1)
+                _include(columns[k], products, 0)
+        ctx.save_for_backward(first, second, rows, columns)
+        return rows, columns
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_rows: Tensor, of_columns: Tensor) -> tuple[Tensor, Tensor]:
+        first, second, rows, columns = ctx.saved_tensors
+        to_first, to_second = torch.zeros_like(first), torch.zeros_like(second)
+        for i in blocks(first):
+            for k in blocks(second):
+                products = first[i] @ second[k].T
+                weights = _shares(products, rows[i, None], of_rows[i, None])
+                weights += _shares(products, columns[k], of_columns[k])
+                to_first[i].addmm_(weights, second[k])
+                to_second[k].addmm_(weights.T, first[i])
+        return to_first, to_second
+
+
+class _Within(Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        sums = _nothing(rows)
+        for i in blocks(rows):
+            for k in blocks(rows):
+                if k.start < i.start:
+                    continue  # the mirror image of a block that was seen
+                products = _products_of_others(rows, i, k)
+                _include(sums[i], products, 1)
+                if i != k:
+                    _include(sums[k], products, 0)
+        ctx.save_for_backward(rows, sums)
+        return sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_sums: Tensor) -> Tensor:
+        rows, sums = ctx.saved_tensors
+        to_rows = torch.zeros_like(rows)
+        for i in blocks(rows):
+            for k in blocks(rows):
+                if k.start < i.start:
+                    continue
+                products = _products_of_others(rows, i, k)
+                weights = _shares(products, sums[i, None], of_sums[i, None])
+                weights += _shares(products, sums[k], of_sums[k])
+                to_rows[i].addmm_(weights, rows[k])
+                if i != k:
+                    to_rows[k].addmm_(weights.T, rows[i])
+        return to_rows
+
+
+def _nothing(rows: Tensor) -> Tensor:
+    """The logarithm of an empty sum for each row."""
+    return rows.new_full((len(rows),), float("-inf"))
+
+
+def _products_of_others(rows: Tensor, i: slice, k: slice) -> Tensor:
+    """Products of two blocks of rows; a row's product with itself counts as an exponential of zero."""
+    products = rows[i] @ rows[k].T
+    return products.fill_diagonal_(float("-inf")) if i == k else products
+
+
+def _include(sums: Tensor, products: Tensor, dim: int) -> None:
+    """Add the exponentials of more products to running sums."""
+    torch.logaddexp(sums, products.logsumexp(dim=dim), out=sums)
+
+
+def _shares(products: Tensor, sums: Tensor, weights: Tensor) -> Tensor:
+    """Each product's share of its sum, weighted."""
+    return (products - sums).exp_().mul_(weights)
