@@ -14,7 +14,7 @@ def test_comm_is_the_mean_of_one_term_a_modality_and_one_of_all():
     step = next(method.steps(batch))
     assert list(step.terms) == ["image", "vector", "other", "image+vector+other"]
     torch.testing.assert_close(step.loss, sum(step.terms.values()) / 4)
-    first, second = method.project(batch.augmented)
+    first, second = method.project(method.represent(batch))
     full = ("image", "vector", "other")
     torch.testing.assert_close(step.terms["image+vector+other"], info_nce(first[full], second[full], 0.1))
 

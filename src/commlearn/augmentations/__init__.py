@@ -7,7 +7,7 @@ from commlearn.augmentations.sequence import SequenceAugmentation
 from commlearn.augmentations.tabular import TabularAugmentation, VectorAugmentation
 from commlearn.augmentations.text import TextAugmentation
 from commlearn.augmentations.vector import Noise
-from commlearn.augmentations.views import Augmentation, make_batch
+from commlearn.augmentations.views import Augmentation, make_batch, plan_batch
 
 __all__ = [
     "AUGMENTATIONS",
@@ -20,6 +20,7 @@ __all__ = [
     "TextAugmentation",
     "VectorAugmentation",
     "make_batch",
+    "plan_batch",
 ]
 
 AUGMENTATIONS: dict[str, type] = {

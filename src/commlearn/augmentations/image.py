@@ -9,6 +9,7 @@ commute, so that their order does not matter. Values are clamped to 0..1 once, a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,14 +42,28 @@ class ImageAugmentation:
     flip: float = 0.5  # probability of a horizontal flip
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
+        return self.plan(modality, generator, spec)(slice(None))
+
+    def plan(
+        self, modality: Modality, generator: torch.Generator, spec: Spec | None = None
+    ) -> Callable[[slice], Modality]:
+        """Draws for all images now; the images are made in the parts that are asked for."""
         images = modality.values  # (batch, channels, height, width), uint8 or float in 0..1
-        draw = torch.rand(len(images), 12, generator=generator).to(images.device).unbind(1)
+        draw = torch.rand(len(images), 12, generator=generator).to(images.device)
+
+        def part(rows: slice) -> Modality:
+            chosen = modality.apply(lambda tensor: tensor[rows])
+            return chosen.with_values(self.change(chosen.values, draw[rows].unbind(1)))
+
+        return part
+
+    def change(self, images: Tensor, draw: tuple[Tensor, ...]) -> Tensor:
+        """The images as twelve numbers between 0 and 1 for each of them say; channels last in memory."""
         rows, columns = self.geometry(images, draw[:6])
         moved = _resample(images, rows, columns)  # (batch, size, size, channels)
         matrix, offset = self.colours(moved, draw[6:])
         pixels = torch.baddbmm(offset, moved.flatten(1, 2), matrix.transpose(1, 2))
-        pixels = pixels.clamp_(0, 1).view(moved.shape)
-        return modality.with_values(pixels.permute(0, 3, 1, 2))  # channels last in memory
+        return pixels.clamp_(0, 1).view(moved.shape).permute(0, 3, 1, 2)
 
     def geometry(self, images: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Crop, resize, flip and blur as one matrix for rows and one for columns: (batch, size, pixels)."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from commlearn.data.batch import Batch, Modality, View
 from commlearn.data.records import Spec
 
-__all__ = ["Augmentation", "make_batch"]
+__all__ = ["Augmentation", "Plans", "make_batch", "plan_batch"]
 
 
 class Augmentation(Protocol):
@@ -19,6 +19,17 @@ class Augmentation(Protocol):
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         """An augmented version; every random number comes from `generator` (on the CPU)."""
+        ...
+
+
+@runtime_checkable
+class Plans(Protocol):
+    """An augmentation that can draw its random numbers now and do the work later, part by part."""
+
+    def plan(
+        self, modality: Modality, generator: torch.Generator, spec: Spec | None = None
+    ) -> Callable[[slice], Modality]:
+        """What makes the augmented version of some of the records; each call gives the same."""
         ...
 
 
@@ -32,13 +43,50 @@ def make_batch(
     specs: Mapping[str, Spec] | None = None,
 ) -> Batch:
     """The batch that a method asked for; nothing that it did not ask for is computed."""
-    versions = tuple(
+    return plan_batch(view, targets, augmentations, generator, plain, augmented, specs)(slice(None))
+
+
+def plan_batch(
+    view: View,
+    targets: dict[str, Tensor],
+    augmentations: Mapping[str, Augmentation],
+    generator: torch.Generator,
+    plain: bool,
+    augmented: int,
+    specs: Mapping[str, Spec] | None = None,
+) -> Callable[[slice], Batch]:
+    """A batch whose parts are made when they are asked for: all random numbers are drawn now.
+
+    Returns:
+        What makes the batch of some of the records; its parts together are the batch of `make_batch`,
+        and the same part is the same however often it is made.
+    """
+    versions = [
         {
-            name: augmentations[name](modality, generator, (specs or {}).get(name))
-            if name in augmentations
-            else modality
+            name: _plan(augmentations.get(name), modality, generator, (specs or {}).get(name))
             for name, modality in view.items()
         }
         for _ in range(augmented)
-    )
-    return Batch(plain=view if plain else None, augmented=versions, targets=targets)
+    ]
+
+    def part(rows: slice) -> Batch:
+        return Batch(
+            plain={name: _some(modality, rows) for name, modality in view.items()} if plain else None,
+            augmented=tuple({name: make(rows) for name, make in version.items()} for version in versions),
+            targets={name: values[rows] for name, values in targets.items()},
+        )
+
+    return part
+
+
+def _plan(
+    augmentation: Augmentation | None, modality: Modality, generator: torch.Generator, spec: Spec | None
+) -> Callable[[slice], Modality]:
+    if isinstance(augmentation, Plans):
+        return augmentation.plan(modality, generator, spec)
+    whole = modality if augmentation is None else augmentation(modality, generator, spec)
+    return lambda rows: _some(whole, rows)
+
+
+def _some(modality: Modality, rows: slice) -> Modality:
+    return modality.apply(lambda tensor: tensor[rows])

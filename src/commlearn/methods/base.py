@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-import torch.distributed
-import torch.distributed.nn.functional as collective
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from commlearn.data.batch import Batch, Modality, View
 from commlearn.errors import ConfigurationError, unknown
+from commlearn.methods.rows import Rows, gather, gather_views
 from commlearn.models.tokens import Tokens, pool
 from commlearn.objectives import Subset
 
@@ -52,7 +51,8 @@ class Step:
 class Method(nn.Module):
     """Learns from views of records; embeds any subset of the modalities it was trained on.
 
-    A subclass states `views`, and implements `build`, `steps` and `embed`.
+    A subclass states `views`, and implements `build`, `embed`, and how it learns: `represent` and
+    `compare` if it has one loss, whose batch can then be computed in parts; else `steps`.
 
     Args:
         encoders: one for each modality, in schema order.
@@ -82,6 +82,14 @@ class Method(nn.Module):
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         """Yields a loss, waits until it was descended, and so on: two players take two steps."""
+        yield self.compare(self.represent(batch).gathered())
+
+    def represent(self, batch: Batch) -> Rows:
+        """What the loss needs of each record, computed without a look at other records."""
+        raise NotImplementedError
+
+    def compare(self, rows: Rows) -> Step:
+        """The loss of a batch, from the rows of all of its parts and of all ranks."""
         raise NotImplementedError
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
@@ -136,17 +144,3 @@ def pooled(method: Method, view: View, names: Sequence[str] | None = None) -> di
 def absent_as_zero(vector: Tensor, modality: Modality) -> Tensor:
     """Rows of records that lack the modality become zero."""
     return vector if modality.present is None else vector * modality.present[:, None].to(vector.dtype)
-
-
-def gather(rows: Tensor) -> Tensor:
-    """The rows of all ranks, with gradient; the rows themselves where there is one rank."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return rows
-    if torch.distributed.get_world_size() == 1:
-        return rows
-    return torch.cat(collective.all_gather(rows))
-
-
-def gather_views(rows: Tensor, views: int) -> Tensor:
-    """Like `gather` for rows that stack several views: view by view, so that views stay together."""
-    return torch.cat([gather(part) for part in rows.chunk(views)])

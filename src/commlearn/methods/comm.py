@@ -8,13 +8,14 @@ one modality reaches what is shared and what is unique to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from commlearn.data.batch import Batch, View, merge
-from commlearn.methods.base import Method, Step, Views, gather, gather_views, present_rows, subset_name
+from commlearn.methods.base import Method, Step, Views, subset_name
+from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import projection_head
 from commlearn.objectives import Subset, comm_terms, retrieval_accuracy
@@ -61,15 +62,17 @@ class CoMM(Method):
         """CoMM with its published fusion and head."""
         return cls(encoders, Fusion(width, layers, heads), projection_head(width), temperature=temperature)
 
-    def steps(self, batch: Batch) -> Iterator[Step]:
-        first, second = self.project(batch.augmented)
+    def represent(self, batch: Batch) -> Rows:
+        tokens = self.encode(merge(batch.augmented))  # each encoder runs once for both views
+        return rows_of(batch, self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities))))
+
+    def compare(self, rows: Rows) -> Step:
+        first, second = self.project(rows)
         full = self.modalities
-        present = {subset: present_rows(batch.augmented[0], subset) for subset in self.subsets}
-        rows = {
-            subset: gather(mask) for subset, mask in present.items() if mask is not None and subset != full
-        }
-        terms = comm_terms(first, second, full, self.temperature, rows)
-        yield Step(
+        present = {subset: rows.having(subset) for subset in self.subsets if subset != full}
+        known = {subset: mask for subset, mask in present.items() if mask is not None}
+        terms = comm_terms(first, second, full, self.temperature, known)
+        return Step(
             loss=torch.stack(list(terms.values())).mean(),
             terms={subset_name(subset): term for subset, term in terms.items()},
             accuracy={
@@ -77,15 +80,12 @@ class CoMM(Method):
             },
         )
 
-    def project(self, views: Sequence[View]) -> list[dict[Subset, Tensor]]:
-        """The projection of every subset of modalities, for each view, over all ranks."""
-        tokens = self.encode(merge(views))  # each encoder runs once for both views
-        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities)))
-        projected = {subset: self.head(gather_views(rows, len(views))) for subset, rows in fused.items()}
-        return [
-            {subset: rows.chunk(len(views))[i] for subset, rows in projected.items()}
-            for i in range(len(views))
-        ]
+    def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
+        """The projection of every subset of modalities, for each of the two views."""
+        first, second = {}, {}
+        for subset in rows.vectors:
+            first[subset], second[subset] = self.head(rows.stacked(subset)).chunk(2)
+        return first, second
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         subset = self.subset(modalities, view)

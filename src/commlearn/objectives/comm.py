@@ -47,9 +47,12 @@ def comm_terms(
         >>> sorted(len(subset) for subset in comm_terms(views, views, full=both))
         [1, 2]
     """
-    check_pair(first[full], second[full])
+    for subset in first:
+        check_pair(first[subset], second[full])
+        check_pair(second[subset], first[full])
     views = [{key: unit_rows(rows, temperature) for key, rows in view.items()} for view in (first, second)]
-    alone = tuple(log_sums_within(view[full]) for view in views)  # shared by all complete subsets
+    sums = [log_sums_within(view[full]) for view in views]  # shared by all complete subsets
+    alone = sums[0], sums[1]
     terms = {}
     for subset in first:
         one, two = (view[subset] for view in views)

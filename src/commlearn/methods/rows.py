@@ -1,0 +1,133 @@
+"""What a loss needs of a batch, one row for each record, and how ranks share it.
+
+Everything up to here concerns each record on its own: it can be computed in small parts, on many
+devices. A loss compares records, so it sees the rows of all parts and of all ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd import Function
+
+from commlearn.data.batch import Batch
+from commlearn.objectives import Subset
+
+__all__ = ["Rows", "gather", "gather_views", "joined", "rows_of", "share_sizes"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Vectors of records, and which records have what."""
+
+    vectors: dict[Subset, Tensor]  # (records, views, width) each
+    present: dict[str, Tensor] = field(default_factory=dict)  # (records,) bool; unnamed: all records have it
+    targets: dict[str, Tensor] = field(default_factory=dict)  # (records,) each
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Rows:
+        """The same rows with `change` applied to each tensor."""
+        return Rows(
+            {subset: change(value) for subset, value in self.vectors.items()},
+            {name: change(value) for name, value in self.present.items()},
+            {name: change(value) for name, value in self.targets.items()},
+        )
+
+    def stacked(self, subset: Subset) -> Tensor:
+        """The vectors of one subset view by view, (views * records, width)."""
+        return self.vectors[subset].transpose(0, 1).flatten(0, 1)
+
+    def having(self, subset: Subset) -> Tensor | None:
+        """Which records have every modality of the subset, (records,); None if all do."""
+        masks = [self.present[name] for name in subset if name in self.present]
+        return torch.stack(masks).all(dim=0) if masks else None
+
+    def gathered(self) -> Rows:
+        """The rows of all ranks, with gradient."""
+        if not _ranks() > 1:
+            return self
+        sizes = share_sizes(len(next(iter(self.vectors.values()))))
+        return self.apply(lambda rows: gather(rows, sizes))
+
+
+def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
+    """Rows from vectors that are stacked view by view, (views * records, width).
+
+    Args:
+        batch: what they were computed from.
+        vectors: by subset of modalities.
+    """
+    view = batch.plain if batch.plain is not None else batch.augmented[0]
+    present = {name: part.present for name, part in view.items() if part.present is not None}
+    by_record = {
+        subset: stacked.unflatten(0, (-1, len(batch))).transpose(0, 1) for subset, stacked in vectors.items()
+    }
+    return Rows(by_record, present, batch.targets)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several parts of one batch."""
+
+    def together(each: Iterable[dict[Any, Tensor]]) -> dict[Any, Tensor]:
+        dicts = list(each)
+        return {key: torch.cat([part[key] for part in dicts]) for key in dicts[0]}
+
+    return Rows(
+        together(part.vectors for part in parts),
+        together(part.present for part in parts),
+        together(part.targets for part in parts),
+    )
+
+
+def gather(rows: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    """The rows of all ranks, in the order of ranks, with gradient; the rows themselves if there is one.
+
+    Args:
+        rows: this rank's, (rows, ...); ranks may differ in their number.
+        sizes: how many rows each rank has, if that is known; else the ranks tell each other.
+    """
+    if not _ranks() > 1:
+        return rows
+    return _Gather.apply(rows, share_sizes(len(rows)) if sizes is None else sizes)
+
+
+def gather_views(rows: Tensor, views: int) -> Tensor:
+    """Like `gather` for rows that stack several views: view by view, so that views stay together."""
+    return torch.cat([gather(part) for part in rows.chunk(views)])
+
+
+def share_sizes(size: int) -> list[int]:
+    """How many rows each rank has."""
+    backend = dist.get_backend()
+    device = "cuda" if backend == "nccl" else "cpu"
+    sizes = torch.zeros(_ranks(), dtype=torch.int64, device=device)
+    sizes[dist.get_rank()] = size
+    dist.all_reduce(sizes)
+    return sizes.tolist()
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _Gather(Function):
+    """Every rank's loss may depend on every row: a row's gradient is the sum over all ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: Sequence[int]) -> Tensor:
+        ctx.sizes = sizes
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        everyone = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(everyone, padded)
+        return torch.cat([part[:size] for part, size in zip(everyone, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total.split(ctx.sizes)[dist.get_rank()], None
