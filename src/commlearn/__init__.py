@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Audio": "commlearn.kinds",
     "CLIP": "commlearn.methods",
+    "CMC": "commlearn.methods",
     "CoMM": "commlearn.methods",
     "CrossSelf": "commlearn.methods",
     "Embedder": "commlearn.estimator",
@@ -18,6 +19,8 @@ _PUBLIC = {
     "READERS": "commlearn.training.registries",
     "Schema": "commlearn.kinds.schema",
     "Series": "commlearn.kinds",
+    "SimCLR": "commlearn.methods",
+    "SupCon": "commlearn.methods",
     "Tabular": "commlearn.kinds",
     "Text": "commlearn.kinds",
     "Vector": "commlearn.kinds",

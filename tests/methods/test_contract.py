@@ -52,12 +52,18 @@ def batch_for(method: Method, count: int, gaps: bool = False):
     )
 
 
+def takes(name: str, count: int) -> bool:
+    fewest, most = METHODS[name].modality_count
+    return fewest <= count and (most is None or count <= most)
+
+
 every_method = pytest.mark.parametrize("name", METHODS)
-two_and_three = pytest.mark.parametrize("count", [2, 3])
+two_and_three = pytest.mark.parametrize(
+    ("name", "count"), [(name, count) for name in METHODS for count in (2, 3) if takes(name, count)]
+)
 complete_and_gaps = pytest.mark.parametrize("gaps", [False, True])
 
 
-@every_method
 @two_and_three
 @complete_and_gaps
 def test_steps_are_finite_and_every_parameter_learns(name, count, gaps):
@@ -81,7 +87,6 @@ def test_steps_are_finite_and_every_parameter_learns(name, count, gaps):
     assert next(steps, None) is None
 
 
-@every_method
 @two_and_three
 def test_any_subset_embeds_and_depends_on_its_modalities_alone(name, count):
     method, here = build(name, count).eval(), view(count)
@@ -98,7 +103,6 @@ def test_any_subset_embeds_and_depends_on_its_modalities_alone(name, count):
         assert not torch.allclose(method.embed(changed, subset), embedding)
 
 
-@every_method
 @two_and_three
 def test_what_lies_under_an_absent_modality_has_no_influence(name, count):
     method, here = build(name, count).eval(), view(count, gaps=True)
@@ -108,7 +112,6 @@ def test_what_lies_under_an_absent_modality_has_no_influence(name, count):
     torch.testing.assert_close(method.embed({**here, "image": here["image"].with_values(values)}), before)
 
 
-@every_method
 @two_and_three
 def test_a_fresh_instance_that_loads_the_state_embeds_equally(name, count):
     method, fresh = build(name, count).eval(), build(name, count, seed=5).eval()
@@ -151,3 +154,11 @@ def test_one_step_of_descent_lowers_the_loss_of_the_same_batch(name):
             if step.group == "main":
                 losses.append(step.loss.item())
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [(name, count) for name in METHODS for count in (1, 3) if not takes(name, count)]
+)
+def test_a_number_of_modalities_that_a_method_cannot_take_is_named(name, count):
+    with pytest.raises(ConfigurationError, match=rf"needs .* modalities; the data have {count} \("):
+        build(name, count)

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,7 +30,8 @@ STEPS = 12  # 3 epochs of 4 batches
 
 def data(rows: int = 32) -> Dataset:
     values = numpy_generator(0, "test").normal(size=(2, rows, 5)).astype("float32")
-    records = Records({"left": VectorColumn(values[0]), "right": VectorColumn(values[1])})
+    columns = {"left": VectorColumn(values[0]), "right": VectorColumn(values[1])}
+    records = Records(columns, {"half": np.arange(rows) % 2})
     return Dataset(records, records)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from commlearn.data.batch import Modality, View
 from commlearn.errors import DataError
 
-__all__ = ["Chosen", "Column", "Dataset", "ImageColumn", "Records", "Spec", "VectorColumn"]
+__all__ = ["Chosen", "Column", "Dataset", "ImageColumn", "Records", "Spec", "VectorColumn", "class_codes"]
 
 
 class Spec(NamedTuple):
@@ -124,7 +125,40 @@ class Records:
         return Records(columns, {name: values[rows] for name, values in self.targets.items()})
 
     def labels(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        return {name: torch.as_tensor(values[rows]) for name, values in self.targets.items()}
+        """Class numbers of these rows, below 0 where a record has none, for every target of classes."""
+        return {name: torch.as_tensor(codes[rows]) for name, codes in self._classes.items()}
+
+    @cached_property
+    def _classes(self) -> dict[str, np.ndarray]:
+        numbered = {name: class_codes(values) for name, values in self.targets.items()}
+        return {name: codes for name, codes in numbered.items() if codes is not None}
+
+
+def class_codes(values: np.ndarray) -> np.ndarray | None:
+    """Classes as whole numbers from 0, -1 where there is none; None if the values are no classes.
+
+    Example:
+        >>> class_codes(np.array(["cat", None, "dog", "cat"], dtype=object)).tolist()
+        [0, -1, 1, 0]
+        >>> class_codes(np.array([0.25, 0.5])) is None
+        True
+    """
+    if values.ndim != 1:
+        return None
+    if values.dtype.kind == "f":
+        known = np.isfinite(values)
+        if not np.array_equal(values[known], np.round(values[known])):
+            return None
+    elif values.dtype.kind == "O":
+        known = np.array([value is not None for value in values], dtype=bool)
+        if any(isinstance(value, tuple | list | np.ndarray) for value in values[known]):
+            return None
+        values = np.array([str(value) for value in values], dtype=object)
+    else:
+        known = np.ones(len(values), dtype=bool)
+    codes = np.full(len(values), -1, dtype=np.int64)
+    codes[known] = np.unique(values[known], return_inverse=True)[1]
+    return codes
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from commlearn.data.batch import Batch, Modality, View
+from commlearn.data.records import Records
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.rows import Rows, gather, gather_views
 from commlearn.models.tokens import Tokens, pool
@@ -60,12 +61,18 @@ class Method(nn.Module):
 
     views: ClassVar[Views] = Views()
     steps_per_batch: ClassVar[int] = 1
+    modality_count: ClassVar[tuple[int, int | None]] = (1, None)  # the fewest and the most
 
     def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
-        if len(self.modalities) < 1:
-            raise ConfigurationError("A method needs at least one modality; got none.")
+        fewest, most = self.modality_count
+        if len(self.modalities) < fewest or (most is not None and len(self.modalities) > most):
+            wanted = f"{fewest}" if most == fewest else f"at least {fewest}"
+            raise ConfigurationError(
+                f"{type(self).__name__} needs {wanted} modalities; the data have {len(self.modalities)} "
+                f"({', '.join(self.modalities)}). Choose another method, such as comm."
+            )
 
     @classmethod
     def build(cls, encoders: Mapping[str, nn.Module], width: int) -> Method:
@@ -95,6 +102,9 @@ class Method(nn.Module):
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         """Embeddings of records, (batch, dim), from all or some of the trained modalities."""
         raise NotImplementedError
+
+    def check_records(self, records: Records) -> None:
+        """Refuse records that this method cannot learn from, before anything is trained."""
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         """The parameters that each player updates."""

@@ -14,12 +14,12 @@ from commlearn.methods.base import (
     Method,
     Step,
     Views,
-    absent_as_zero,
     gather,
     pooled,
     present_rows,
     subset_name,
 )
+from commlearn.methods.separate import concatenated
 from commlearn.objectives import clip_loss, retrieval_accuracy
 
 __all__ = ["CLIP"]
@@ -34,6 +34,7 @@ class CLIP(Method):
     """
 
     views = Views(plain=True, augmented=0)
+    modality_count = (2, None)
     largest_scale = 100.0
 
     def __init__(self, encoders: Mapping[str, nn.Module], projectors: Mapping[str, nn.Module]) -> None:
@@ -63,10 +64,3 @@ class CLIP(Method):
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         return concatenated(self, view, modalities)
-
-
-def concatenated(method: Method, view: View, modalities: Sequence[str] | None) -> Tensor:
-    """The pooled encoder outputs of the chosen modalities, side by side."""
-    chosen = method.subset(modalities, view)
-    vectors = pooled(method, view, chosen)
-    return torch.cat([absent_as_zero(vectors[name], view[name]) for name in chosen], dim=1)

@@ -2,87 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-import torch
 from torch import Tensor, nn
 
-from commlearn.data.batch import Batch, View, merge
-from commlearn.methods.base import (
-    Method,
-    Step,
-    Views,
-    gather,
-    gather_views,
-    pooled,
-    present_rows,
-    subset_name,
-)
-from commlearn.methods.clip import concatenated
+from commlearn.errors import ConfigurationError, unknown
+from commlearn.methods.base import Views, subset_name
+from commlearn.methods.separate import Contrasts, SeparateHeads, mean_of
 from commlearn.models.heads import projection_head
-from commlearn.objectives import Subset, info_nce, retrieval_accuracy
 
 __all__ = ["CrossSelf"]
 
 
-class CrossSelf(Method):
-    """NT-Xent across modalities plus half the sum of NT-Xent within each. Reaches shared and unique.
+class CrossSelf(SeparateHeads):
+    """NT-Xent across modalities plus half the sum of NT-Xent within. Reaches shared and unique.
 
     Args:
         encoders: one for each modality.
         heads: one for each modality, into the space of the loss.
         temperature: of every contrast.
+        within: modalities that are contrasted with themselves; all if not given. Naming the images
+            alone makes it SLIP with a fixed temperature.
     """
 
     views = Views(augmented=2)
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], heads: Mapping[str, nn.Module], temperature: float = 0.1
+        self,
+        encoders: Mapping[str, nn.Module],
+        heads: Mapping[str, nn.Module],
+        temperature: float = 0.1,
+        within: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(encoders)
-        self.heads = nn.ModuleDict(heads)
-        self.temperature = temperature
+        super().__init__(encoders, heads, temperature)
+        for name in within or ():
+            if name not in self.encoders:
+                raise ConfigurationError(f"method.within: {unknown('modality', name, self.modalities)}")
+        self.within = tuple(self.modalities if within is None else within)
 
     @classmethod
-    def build(cls, encoders: Mapping[str, nn.Module], width: int, temperature: float = 0.1) -> CrossSelf:
+    def build(
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        temperature: float = 0.1,
+        within: list[str] | None = None,
+    ) -> CrossSelf:
         """Cross+Self with a three-layer head for each modality."""
-        return cls(encoders, {name: projection_head(width) for name in encoders}, temperature)
+        return cls(encoders, {name: projection_head(width) for name in encoders}, temperature, within)
 
-    def steps(self, batch: Batch) -> Iterator[Step]:
-        first, second = self.project(batch.augmented)
-        pairs = list(combinations(self.modalities, 2))
-        contrasts: dict[Subset, list[tuple[Tensor, Tensor]]] = {
-            pair: [(view[pair[0]], view[pair[1]]) for view in (first, second)] for pair in pairs
+    def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
+        first, second = views
+        pairs: Contrasts = {
+            (one, other): [(view[one], view[other]) for view in views]
+            for one, other in combinations(self.modalities, 2)
         }
-        for name in self.modalities:
-            contrasts[(name,)] = [(first[name], second[name])]
-        terms, accuracy = {}, {}
-        for subset, views in contrasts.items():
-            rows = present_rows(batch.augmented[0], subset)
-            kept = views if rows is None else [(a[gather(rows)], b[gather(rows)]) for a, b in views]
-            if rows is not None and len(kept[0][0]) < 2:  # too few records of this batch have it
-                continue
-            losses = [info_nce(one, other, self.temperature) for one, other in kept]
-            terms[subset_name(subset)] = torch.stack(losses).mean()
-            accuracy[subset_name(subset)] = retrieval_accuracy(*kept[0])
-        yield Step(self.combine(terms, pairs), terms, accuracy=accuracy)
+        return pairs | {(name,): [(first[name], second[name])] for name in self.within}
 
-    def combine(self, terms: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]]) -> Tensor:
+    def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Mean over pairs of modalities + 1/2 the sum over modalities."""
-        cross = [terms[subset_name(pair)] for pair in pairs if subset_name(pair) in terms]
-        within = [terms[name] for name in self.modalities if name in terms]
-        zero = 0.0 * next(self.parameters()).sum()
-        return (torch.stack(cross).mean() if cross else zero) + 0.5 * sum(within, zero)
-
-    def project(self, views: Sequence[View]) -> list[dict[str, Tensor]]:
-        """Every modality's projection, for each view, over all ranks."""
-        vectors = pooled(self, merge(views))  # each encoder runs once for both views
-        projected = {
-            name: self.heads[name](gather_views(rows, len(views))).chunk(len(views))
-            for name, rows in vectors.items()
-        }
-        return [{name: parts[i] for name, parts in projected.items()} for i in range(len(views))]
-
-    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        return concatenated(self, view, modalities)
+        names = [subset_name(pair) for pair in combinations(self.modalities, 2)]
+        cross = mean_of([terms[name] for name in names if name in terms], self)
+        return cross + sum((terms[name] / 2 for name in self.within if name in terms), 0.0 * cross)

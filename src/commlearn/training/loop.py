@@ -106,6 +106,7 @@ def _train(
             f"records. Give a batch of at most {len(records)}."
         )
     method = build_method(experiment, records.specs)
+    method.check_records(records)
     optimizers = {group: adamw(params, training) for group, params in method.parameter_groups().items()}
     step = restore(state, method, optimizers, experiment) if state else 0
     if fabric.is_global_zero:

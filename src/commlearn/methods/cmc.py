@@ -1,0 +1,31 @@
+"""CMC (contrastive multiview coding): every pair of modalities agrees about which record is which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from torch import Tensor, nn
+
+from commlearn.methods.base import Views
+from commlearn.methods.separate import Contrasts, SeparateHeads
+
+__all__ = ["CMC"]
+
+
+class CMC(SeparateHeads):
+    """The mean NT-Xent over all pairs of modalities. Reaches what at least two of them share."""
+
+    views = Views(augmented=1)
+    modality_count = (2, None)
+
+    @classmethod
+    def build(
+        cls, encoders: Mapping[str, nn.Module], width: int, temperature: float = 0.1, projection: int = 256
+    ) -> CMC:
+        """CMC with linear heads."""
+        return cls(encoders, {name: nn.Linear(width, projection) for name in encoders}, temperature)
+
+    def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
+        (view,) = views
+        return {(one, other): [(view[one], view[other])] for one, other in combinations(self.modalities, 2)}

@@ -1,0 +1,89 @@
+"""What methods that keep modalities apart have in common: a head each, and contrasts between pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from commlearn.data.batch import Batch, View, merge
+from commlearn.methods.base import (
+    Method,
+    Step,
+    absent_as_zero,
+    gather,
+    gather_views,
+    pooled,
+    present_rows,
+    subset_name,
+)
+from commlearn.objectives import Subset, info_nce, retrieval_accuracy
+
+__all__ = ["Contrasts", "SeparateHeads", "concatenated"]
+
+Contrasts = dict[Subset, list[tuple[Tensor, Tensor]]]
+"""By term: pairs of projections that are contrasted, and whose losses are averaged."""
+
+
+class SeparateHeads(Method):
+    """NT-Xent between projections of single modalities; embeds by laying encoder outputs side by side.
+
+    A subclass says which projections are contrasted, and how the terms make one loss.
+
+    Args:
+        encoders: one for each modality.
+        heads: one for each modality, into the space of the loss.
+        temperature: of every contrast.
+    """
+
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], heads: Mapping[str, nn.Module], temperature: float = 0.1
+    ) -> None:
+        super().__init__(encoders)
+        self.heads = nn.ModuleDict(heads)
+        self.temperature = temperature
+
+    def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
+        """What is contrasted, from every modality's projection in each view."""
+        raise NotImplementedError
+
+    def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """One loss from the terms that this batch has records for; there may be none."""
+        return mean_of(list(terms.values()), self)
+
+    def steps(self, batch: Batch) -> Iterator[Step]:
+        terms, accuracy = {}, {}
+        for subset, pairs in self.contrasts(self.project(batch.augmented)).items():
+            rows = present_rows(batch.augmented[0], subset)
+            kept = pairs if rows is None else [(a[gather(rows)], b[gather(rows)]) for a, b in pairs]
+            if rows is not None and len(kept[0][0]) < 2:  # too few records of this batch have it
+                continue
+            losses = [info_nce(one, other, self.temperature) for one, other in kept]
+            terms[subset_name(subset)] = torch.stack(losses).mean()
+            accuracy[subset_name(subset)] = retrieval_accuracy(*kept[0])
+        yield Step(self.combine(terms), terms, accuracy=accuracy)
+
+    def project(self, views: Sequence[View]) -> list[dict[str, Tensor]]:
+        """Every modality's projection, for each view, over all ranks."""
+        vectors = pooled(self, merge(views))  # each encoder runs once for all views
+        projected = {
+            name: self.heads[name](gather_views(rows, len(views))).chunk(len(views))
+            for name, rows in vectors.items()
+        }
+        return [{name: parts[i] for name, parts in projected.items()} for i in range(len(views))]
+
+    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        return concatenated(self, view, modalities)
+
+
+def mean_of(terms: Sequence[Tensor], method: nn.Module) -> Tensor:
+    """The mean; of nothing it is a zero that can be descended."""
+    return torch.stack(list(terms)).mean() if terms else 0.0 * next(method.parameters()).sum()
+
+
+def concatenated(method: Method, view: View, modalities: Sequence[str] | None) -> Tensor:
+    """The pooled encoder outputs of the chosen modalities, side by side."""
+    chosen = method.subset(modalities, view)
+    vectors = pooled(method, view, chosen)
+    return torch.cat([absent_as_zero(vectors[name], view[name]) for name in chosen], dim=1)

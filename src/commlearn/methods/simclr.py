@@ -1,0 +1,28 @@
+"""SimCLR for each modality on its own: what can be learned without ever looking at two together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from commlearn.methods.base import Views
+from commlearn.methods.separate import Contrasts, SeparateHeads
+from commlearn.models.heads import projection_head
+
+__all__ = ["SimCLR"]
+
+
+class SimCLR(SeparateHeads):
+    """NT-Xent between two augmented versions of the same modality; the embeddings are concatenated."""
+
+    views = Views(augmented=2)
+
+    @classmethod
+    def build(cls, encoders: Mapping[str, nn.Module], width: int, temperature: float = 0.1) -> SimCLR:
+        """SimCLR with a three-layer head for each modality."""
+        return cls(encoders, {name: projection_head(width) for name in encoders}, temperature)
+
+    def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
+        first, second = views
+        return {(name,): [(first[name], second[name])] for name in self.modalities}

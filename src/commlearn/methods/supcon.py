@@ -1,0 +1,96 @@
+"""SupCon: the fused embeddings of records of one class agree. Labels say what is worth keeping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from commlearn.data.batch import Batch, View, merge
+from commlearn.data.records import Records, class_codes
+from commlearn.errors import ConfigurationError, unknown
+from commlearn.methods.base import Method, Step, Views, gather, gather_views
+from commlearn.models.fusion import Fusion
+from commlearn.models.heads import projection_head
+from commlearn.objectives import retrieval_accuracy, supcon
+
+__all__ = ["SupCon", "class_target"]
+
+
+class SupCon(Method):
+    """Supervised contrastive learning of the full fusion.
+
+    Args:
+        encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of the loss.
+        target: whose classes are contrasted; may stay empty where the data have one target of classes.
+        temperature: of the contrast.
+    """
+
+    views = Views(augmented=2, targets=True)
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        target: str = "",
+        temperature: float = 0.07,
+    ) -> None:
+        super().__init__(encoders)
+        self.fusion = fusion
+        self.head = head
+        self.target = target
+        self.temperature = temperature
+
+    @classmethod
+    def build(
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        fusion: nn.Module | None = None,
+        target: str = "",
+        temperature: float = 0.07,
+    ) -> SupCon:
+        """SupCon with CoMM's fusion and head."""
+        return cls(encoders, fusion or Fusion(width), projection_head(width), target, temperature)
+
+    def check_records(self, records: Records) -> None:
+        self.target = class_target("supcon", self.target, records)
+
+    def steps(self, batch: Batch) -> Iterator[Step]:
+        target = self.target or next(iter(batch.targets))
+        full, views = self.modalities, len(batch.augmented)
+        fused = self.fusion(self.encode(merge(batch.augmented)), [full])[full]
+        first, second = self.head(gather_views(fused, views)).chunk(views)
+        loss = supcon(first, second, gather(batch.targets[target]), self.temperature)
+        yield Step(loss, {target: loss}, accuracy={target: retrieval_accuracy(first, second)})
+
+    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        subset = self.subset(modalities, view)
+        return self.fusion(self.encode(view, subset), [subset])[subset]
+
+
+def class_target(method: str, wanted: str, records: Records) -> str:
+    """The target whose classes a method learns from: the wanted one, or the only one that there is."""
+    if not records.targets:
+        raise ConfigurationError(
+            f"Method {method} learns from labels, but the data have no target. State one in the schema, or "
+            "choose a method that needs none, such as comm."
+        )
+    if wanted and wanted not in records.targets:
+        raise ConfigurationError(f"method.target: {unknown('target', wanted, records.targets)}")
+    candidates = [wanted] if wanted else list(records.targets)
+    usable = [name for name in candidates if class_codes(records.targets[name]) is not None]
+    if not usable:
+        raise ConfigurationError(
+            f"Method {method} learns from classes, one a record; {', '.join(candidates)} holds numbers or "
+            "sets of labels. Give another target with --method.target."
+        )
+    if len(usable) > 1:
+        raise ConfigurationError(
+            f"Method {method} learns from one target, and the data have {len(usable)}: {', '.join(usable)}. "
+            "Name one with --method.target."
+        )
+    return usable[0]

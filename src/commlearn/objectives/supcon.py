@@ -1,0 +1,46 @@
+"""The supervised contrast: samples of one class are each other's positives."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from commlearn.objectives.info_nce import check_pair
+
+__all__ = ["supcon"]
+
+
+def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
+    """SupCon (the form whose mean over positives stands outside of the logarithm).
+
+    With z the 2N normalised rows of both views, and P(i) the rows other than i of i's class,
+
+        loss = -1/(2N) sum_i 1/|P(i)| sum_{p in P(i)} log( exp(z_i.z_p / t) / sum_{k != i} exp(z_i.z_k / t) ).
+
+    Args:
+        first: projections of one view, (N, dim).
+        second: projections of the other view, (N, dim).
+        classes: of the samples, (N,) integers; a sample below 0 has none: its only positive is its
+            own other view.
+        temperature: what cosine similarities are divided by.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> round(supcon(z, z, torch.arange(4), temperature=0.1).item(), 4)  # every sample a class: NT-Xent
+        0.0003
+    """
+    check_pair(first, second)
+    samples = len(first)
+    if classes.shape != (samples,):
+        raise ValueError(
+            f"Every sample needs a class: {samples} samples, classes of shape {tuple(classes.shape)}."
+        )
+    own = -1 - torch.arange(samples, device=classes.device)  # a class of its own, below all real ones
+    group = torch.where(classes < 0, own, classes).repeat(2)  # (2N,)
+    rows = F.normalize(torch.cat([first, second]), dim=1)  # (2N, dim)
+    itself = torch.eye(2 * samples, dtype=torch.bool, device=rows.device)
+    logits = (rows @ rows.T / temperature).masked_fill(itself, float("-inf"))  # (2N, 2N)
+    share = logits.log_softmax(dim=1)
+    positive = (group[:, None] == group) & ~itself
+    return -(share.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)).mean()
