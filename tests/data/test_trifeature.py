@@ -19,7 +19,7 @@ def read(**options):
 def test_sizes_are_the_papers():
     data = read()
     assert len(data.train) == 2000
-    assert 4000 <= len(data.test) <= 4400
+    assert len(data.test) == 10 * 20 * 20  # all pairs of the 20 test images of each shape
     assert len(data.train.columns["image1"].images) == 2400
     assert len(data.test.columns["image1"].images) == 200
 
@@ -59,6 +59,23 @@ def test_train_and_test_show_different_combinations():
     keys = [set(zip(part.shape, part.texture, part.colour, strict=True)) for part in (train, test)]
     assert [len(key) for key in keys] == [800, 200]
     assert not keys[0] & keys[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_texture_and_colour_of_a_shape_is_tested_equally_often(seed):
+    test = Trifeature(size=24, seed=seed).objects()[1]
+    for feature in (test.texture, test.colour):
+        table = np.zeros((10, 10), dtype=int)
+        np.add.at(table, (test.shape, feature), 1)
+        assert (table == 2).all()
+
+
+def test_frequencies_learned_in_training_say_nothing_about_test_synergy():
+    data = read(train_pairs=10_000)
+    assert data.test.targets["synergy"].sum() == 400
+    for name in ("shared", "unique1", "unique2"):
+        rates = [data.test.targets["synergy"][data.test.targets[name] == value].mean() for value in range(10)]
+        assert np.allclose(rates, 0.1)
 
 
 def test_the_same_seed_gives_the_same_records_at_any_size():

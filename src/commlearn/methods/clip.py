@@ -63,4 +63,5 @@ class CLIP(Method):
         yield Step(loss, terms, accuracy=accuracy)
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        return concatenated(self, view, modalities)
+        """The projections side by side: the space that the loss made, where modalities can be compared."""
+        return concatenated(self, view, modalities, self.projectors)

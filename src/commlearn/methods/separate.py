@@ -82,8 +82,15 @@ def mean_of(terms: Sequence[Tensor], method: nn.Module) -> Tensor:
     return torch.stack(list(terms)).mean() if terms else 0.0 * next(method.parameters()).sum()
 
 
-def concatenated(method: Method, view: View, modalities: Sequence[str] | None) -> Tensor:
-    """The pooled encoder outputs of the chosen modalities, side by side."""
+def concatenated(
+    method: Method,
+    view: View,
+    modalities: Sequence[str] | None,
+    projectors: Mapping[str, nn.Module] | nn.ModuleDict | None = None,
+) -> Tensor:
+    """The pooled encoder outputs of the chosen modalities, projected if so wished, side by side."""
     chosen = method.subset(modalities, view)
     vectors = pooled(method, view, chosen)
+    if projectors is not None:
+        vectors = {name: projectors[name](vector) for name, vector in vectors.items()}
     return torch.cat([absent_as_zero(vectors[name], view[name]) for name in chosen], dim=1)
