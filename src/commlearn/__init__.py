@@ -27,6 +27,7 @@ _PUBLIC = {
     "compare": "commlearn.evaluation.compare",
     "embed": "commlearn.evaluation.embed",
     "export": "commlearn.training.artifact",
+    "interactions": "commlearn.evaluation.interactions",
     "load": "commlearn.training.artifact",
     "probe": "commlearn.evaluation.probes",
     "read_data": "commlearn.training.build",

@@ -1,0 +1,115 @@
+"""A report as plain values: dictionaries for JSON, rows for a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from commlearn.evaluation.interactions.uncertainty import Known
+from commlearn.evaluation.interactions.views import Pair, View, subset_name
+
+if TYPE_CHECKING:
+    from commlearn.evaluation.interactions.report import InteractionReport
+
+__all__ = ["report_rows", "report_values"]
+
+
+def report_values(report: InteractionReport) -> dict[str, Any]:
+    views = {"data": report.data, "linear": report.linear}
+    views |= {"representation": report.representation} if report.representation else {}
+    views |= {"model": report.model} if report.model else {}
+    return {
+        "target": report.target.name,
+        "records": report.records,
+        "classes": {
+            name: int((report.target.labels == label).sum())
+            for label, name in enumerate(report.target.classes)
+        },
+        "modalities": list(report.modalities),
+        "where": report.where,
+        "entropy": report.entropy,
+        "level": report.settings.level,
+        "views": {name: _view(view) for name, view in views.items()},
+        "combination": {"p": report.combination.p, "independent": report.combination.independent},
+        "curve": {
+            name: {str(n): bits for n, bits in points.items()} for name, points in report.curve.items()
+        },
+        "diagnostics": {
+            "gap": report.diagnostics.gap,
+            "calibration": report.diagnostics.calibration,
+            "cells": report.diagnostics.cells,
+            "per_cell": report.diagnostics.per_cell,
+            "trusted": report.diagnostics.trusted,
+            "seconds": report.diagnostics.seconds,
+        },
+        "warnings": list(report.warnings),
+        "notes": list(report.notes),
+        "words": str(report),
+    }
+
+
+def _view(view: View) -> dict[str, Any]:
+    return {
+        "ladder": [
+            {
+                "modalities": list(subset),
+                **_known(value),
+                "accuracy": view.accuracy[subset],
+                "balanced_accuracy": view.balanced_accuracy[subset],
+            }
+            for subset, value in view.ladder.items()
+        ],
+        "pairs": [_pair(pair) for pair in view.pairs],
+        "spectrum": [_known(value) for value in view.spectrum],
+        "unique": {name: _known(value) for name, value in view.unique.items()},
+        "non_exclusive": _known(view.non_exclusive),
+        "shapley": {name: _known(value) for name, value in view.shapley.items()},
+        "total": _known(view.total),
+    }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    return {
+        "first": list(pair.first),
+        "second": list(pair.second),
+        **{name: _known(getattr(pair, name)) for name in ATOMS},
+        "total": _known(pair.total),
+        "bounds_of_redundant": [pair.least_redundant, pair.most_redundant],
+    }
+
+
+ATOMS = ("redundant", "unique1", "unique2", "synergistic")
+
+
+def _known(value: Known) -> dict[str, float | None]:
+    return {"bits": value.bits, "low": value.low, "high": value.high, "error": value.error, "p": value.p}
+
+
+def report_rows(report: InteractionReport) -> Iterator[dict[str, Any]]:
+    """One row a number."""
+    views = {
+        "data": report.data,
+        "linear": report.linear,
+        "representation": report.representation,
+        "model": report.model,
+    }
+    for name, view in views.items():
+        if view is None:
+            continue
+        for quantity, of, value in _numbers(view):
+            yield {"view": name, "quantity": quantity, "of": of, **_known(value)}
+
+
+def _numbers(view: View) -> Iterator[tuple[str, str, Known]]:
+    for subset, value in view.ladder.items():
+        yield "information", subset_name(subset), value
+    for pair in view.pairs:
+        for part in ATOMS:
+            yield part, f"{subset_name(pair.first)} | {subset_name(pair.second)}", getattr(pair, part)
+    for order, value in enumerate(view.spectrum, 1):
+        yield f"spectrum {order}", subset_name(view.measured.names), value
+    for name, value in view.unique.items():
+        yield "unique", name, value
+    yield "non_exclusive", subset_name(view.measured.names), view.non_exclusive
+    for name, value in view.shapley.items():
+        yield "shapley", name, value

@@ -1,0 +1,87 @@
+"""How far off a number may be: standard errors from influence functions and, near zero, from a bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from commlearn.evaluation.interactions.estimate import Measured, Quantity
+from commlearn.evaluation.marginals import Array
+from commlearn.seeds import numpy_generator
+
+__all__ = ["Known", "bootstrap", "known", "resampled_weights", "standard_error"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A number of bits and how well it is known."""
+
+    bits: float
+    low: float
+    high: float
+    error: float  # standard error
+    p: float | None = None  # of "it is zero", where tested
+
+    def __str__(self) -> str:
+        return f"{self.bits:.2f} bits [{self.low:.2f}, {self.high:.2f}]"
+
+
+def standard_error(shares: Array, groups: np.ndarray | None = None) -> float:
+    """Of the mean of the records' shares; records of one group count as one draw."""
+    centred = shares - shares.mean()
+    if groups is not None:
+        centred = np.bincount(groups, weights=centred)
+    return float(np.sqrt((centred**2).sum()) / len(shares))
+
+
+def known(
+    quantity: Quantity,
+    level: float,
+    draws: Array | None = None,
+    groups: np.ndarray | None = None,
+    bias: float = 0.0,
+    p: float | None = None,
+) -> Known:
+    """A quantity with its interval.
+
+    Args:
+        quantity: the number and the records' shares.
+        level: of the interval.
+        draws: the same number in bootstrap resamplings.
+        groups: of the records, 0, 1, ...
+        bias: how much more data would add, as the learning curve says; the interval reaches towards it.
+        p: p-value to keep beside it.
+    """
+    error = standard_error(quantity.shares, groups)
+    if draws is not None and len(draws) > 1:
+        error = max(error, float(np.std(draws, ddof=1)))
+    wide = float(norm.ppf(0.5 + level / 2)) * error
+    low, high = quantity.bits - wide + min(bias, 0.0), quantity.bits + wide + max(bias, 0.0)
+    return Known(quantity.bits, max(low, 0.0), max(high, 0.0), error, p)
+
+
+def bootstrap(
+    again: Callable[[Array], Measured],
+    read: Callable[[Measured], Mapping[str, float]],
+    weights: Array,
+) -> dict[str, Array]:
+    """Every number in every resampling; the experts stay as they are.
+
+    Args:
+        again: measures with weights of the records.
+        read: the numbers of one measurement.
+        weights: of each resampling, (resamplings, records).
+    """
+    rows = [read(again(weight)) for weight in weights]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+
+def resampled_weights(records: int, count: int, seed: int, groups: np.ndarray | None = None) -> Array:
+    """How often each record is drawn, whole groups together."""
+    draw = numpy_generator(seed, "interactions bootstrap")
+    units = records if groups is None else int(groups.max()) + 1
+    drawn = draw.multinomial(units, np.full(units, 1 / units), size=count).astype(np.float64)
+    return drawn if groups is None else drawn[:, groups]

@@ -1,0 +1,216 @@
+"""A report in sentences: what is known, by whom, how surely, and what was assumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from commlearn.evaluation.interactions.uncertainty import Known
+from commlearn.evaluation.interactions.views import View, subset_name
+
+if TYPE_CHECKING:
+    from commlearn.evaluation.interactions.report import InteractionReport
+
+__all__ = ["in_words"]
+
+PRESENT = 0.05  # level at which a part is called present
+
+
+def in_words(report: InteractionReport) -> str:
+    """The report, one finding a line."""
+    lines = [_opening(report), *_warned(report), ""]
+    lines += _two(report) if len(report.modalities) == 2 else _many(report)
+    lines += [
+        "",
+        *_ladder(report),
+        "",
+        *_droppable(report),
+        *_linear(report),
+        *_views(report),
+        *_more_data(report),
+    ]
+    return "\n".join([*lines, "", *_assumptions(report)])
+
+
+def _opening(report: InteractionReport) -> str:
+    total = report.data.total
+    share = 100 * total.bits / report.entropy
+    return (
+        f"What {_listed(report.modalities)} know about '{report.target.name}' ({report.records} records, "
+        f"{len(report.target.classes)} classes; {report.where}):\n"
+        f"together {_bits(total)} of the {report.entropy:.2f} bits that certainty would take ({share:.0f} %)."
+    )
+
+
+def _warned(report: InteractionReport) -> list[str]:
+    lines = [
+        f"CANNOT BE TRUSTED: {warning}"
+        if not report.diagnostics.trusted and place == 0
+        else f"Warning: {warning}"
+        for place, warning in enumerate(report.warnings)
+    ]
+    return lines
+
+
+def _two(report: InteractionReport) -> list[str]:
+    first, second = report.modalities
+    pair = report.atoms
+    return [
+        f"- shared: {first} and {second} both hold {_bits(pair.redundant)}{_tested(pair.redundant)}",
+        f"- unique: {first} alone adds {_bits(pair.unique1)}{_tested(pair.unique1)}",
+        f"- unique: {second} alone adds {_bits(pair.unique2)}{_tested(pair.unique2)}",
+        f"- synergy: together they say {_bits(pair.synergistic)} that neither says alone"
+        f"{_tested(pair.synergistic)}",
+        _chance(report),
+        f"  Without any assumption, what is shared lies between {pair.least_redundant:.2f} and "
+        f"{pair.most_redundant:.2f} bits.",
+    ]
+
+
+def _many(report: InteractionReport) -> list[str]:
+    view = report.data
+    whose = {1: "single modalities know", 2: "pairs add"}
+    lines = [
+        f"- {whose.get(order, f'{order} together add')}: {_bits(part)}{_tested(part)}"
+        for order, part in enumerate(view.spectrum, 1)
+    ]
+    lines += [
+        f"- unique: {name} alone adds {_bits(part)}{_tested(part)}" for name, part in view.unique.items()
+    ]
+    lines.append(f"- carried by more than one single modality: {_bits(view.non_exclusive)}")
+    lines.append(_chance(report))
+    for pair in view.pairs:
+        lines.append(
+            f"  {subset_name(pair.first)} against {subset_name(pair.second)}: "
+            f"shared {pair.redundant.bits:.2f}, "
+            f"unique {pair.unique1.bits:.2f} and {pair.unique2.bits:.2f}, synergy {pair.synergistic.bits:.2f}"
+        )
+    return lines
+
+
+def _chance(report: InteractionReport) -> str:
+    """What conditional independence would leave of the synergy."""
+    total, test = report.data.total, report.combination
+    union = report.data.measured.unions[0].known.bits
+    left = max(0.0, min(test.independent, total.bits) - union)
+    if test.p < PRESENT:
+        told = f"the combination itself matters (p {_p(test.p)})"
+    else:
+        told = f"no evidence that the combination itself matters (p {_p(test.p)})"
+    return f"  Modalities independent given the class would leave {left:.2f} bits of synergy; {told}."
+
+
+def _ladder(report: InteractionReport) -> list[str]:
+    width = max(len(subset_name(subset)) for subset in report.data.ladder)
+    lines = [f"{'modalities':<{width}}  bits  interval        right  balanced"]
+    for subset, value in report.data.ladder.items():
+        lines.append(
+            f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {value.high:.2f}]   "
+            f"{100 * report.data.accuracy[subset]:5.1f} %   "
+            f"{100 * report.data.balanced_accuracy[subset]:5.1f} %"
+        )
+    return lines
+
+
+def _droppable(report: InteractionReport) -> list[str]:
+    """The modality whose loss costs least."""
+    view, names = report.data, report.modalities
+    costs = {}
+    for name in names:
+        rest = tuple(other for other in names if other != name)
+        costs[name] = (view.total.bits - view.ladder[rest].bits, view.accuracy[names] - view.accuracy[rest])
+    name = min(costs, key=lambda one: costs[one][0])
+    bits, points = costs[name]
+    return [
+        f"Cheapest to drop: {name}, at a cost of {bits:.2f} bits and {100 * points:.1f} points of accuracy."
+    ]
+
+
+def _linear(report: InteractionReport) -> list[str]:
+    mlp, linear = _synergy(report.data), _synergy(report.linear)
+    if mlp.bits < 0.02 or (mlp.p or 0) > PRESENT:
+        return []
+    if linear.bits < 0.1 * mlp.bits:
+        told = "A linear probe of the modalities side by side sees none of the synergy; non-linear experts do"
+    elif linear.bits < 0.7 * mlp.bits:
+        told = "A linear probe of the modalities side by side sees part of the synergy"
+    else:
+        told = "The synergy can be read linearly"
+    return [f"{told} ({linear.bits:.2f} of {mlp.bits:.2f} bits)."]
+
+
+def _synergy(view: View) -> Known:
+    """Of two modalities their synergy, of more all that single ones do not know."""
+    return (
+        view.pairs[0].synergistic
+        if len(view.spectrum) == 2
+        else max(view.spectrum[1:], key=lambda part: part.bits)
+    )
+
+
+def _views(report: InteractionReport) -> list[str]:
+    lines = []
+    named = {
+        "REPRESENTATION (a linear probe of the model's own embedding)": report.representation,
+        "MODEL (its own predictions)": report.model,
+    }
+    for name, view in named.items():
+        if view is not None:
+            if len(report.modalities) == 2:
+                pair = view.pairs[0]
+                told = (
+                    f"shared {pair.redundant.bits:.2f}, unique {pair.unique1.bits:.2f} and "
+                    f"{pair.unique2.bits:.2f}, synergy {pair.synergistic.bits:.2f}"
+                )
+            else:
+                told = ", ".join(f"S({k}) {part.bits:.2f}" for k, part in enumerate(view.spectrum, 1))
+            lines.append(f"{name}: {told} of {report.data.total.bits:.2f} bits in the data.")
+    return lines
+
+
+def _more_data(report: InteractionReport) -> list[str]:
+    points = report.curve.get("total", {})
+    if len(points) < 2:
+        return []
+    *_, before, now = sorted(points)
+    gain = points[now] - points[before]
+    if gain > 0.02 and gain > report.data.total.error:
+        told = (
+            f"More records would probably raise it: from {before} to {now} records it grew by {gain:.2f} bits"
+        )
+    else:
+        told = (
+            f"More records would change little: from {before} to {now} records the total moved by "
+            f"{gain:+.2f} bits"
+        )
+    return [told + "."]
+
+
+def _assumptions(report: InteractionReport) -> list[str]:
+    lines = [f"Note: {note}." for note in report.notes]
+    return [
+        *lines,
+        "Assumed and not tested: unique (hence shared) information depends only on what each modality says "
+        "of the target by itself; records are drawn independently, or in the groups given.",
+        f"Intervals: {100 * report.settings.level:.0f} %. The numbers are about these arrays as these "
+        "experts read them: lower bounds on what the raw data hold.",
+    ]
+
+
+def _bits(value: Known) -> str:
+    return f"{value.bits:.2f} bits [{value.low:.2f}, {value.high:.2f}]"
+
+
+def _tested(value: Known) -> str:
+    if value.p is None:
+        return ""
+    return (
+        f" (p {_p(value.p)})" if value.p <= PRESENT else f" (not distinguishable from none, p {_p(value.p)})"
+    )
+
+
+def _p(value: float) -> str:
+    return "< 0.01" if value < 0.01 else f"= {value:.2f}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
