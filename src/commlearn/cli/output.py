@@ -21,8 +21,9 @@ def print_probes(results: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("target")
     classes = {name: result for name, result in results.items() if hasattr(result, "chance")}
-    numbers = {name: result for name, result in results.items() if name not in classes}
-    for column in ("balanced accuracy", "95 % interval", "accuracy", "chance") if classes else ():
+    others = {name: result for name, result in results.items() if name not in classes}
+    columns = ("balanced accuracy", "95 % interval", "accuracy", "AUROC", "AUPRC", "chance")
+    for column in columns if classes else ():
         table.add_column(column, justify="right")
     for name, result in classes.items():
         low, high = result.interval
@@ -31,13 +32,17 @@ def print_probes(results: dict[str, Any]) -> None:
             f"{100 * result.balanced_accuracy:.1f} %",
             f"{100 * low:.1f} - {100 * high:.1f}",
             f"{100 * result.accuracy:.1f} %",
+            f"{result.auroc:.3f}",
+            f"{result.auprc:.3f}",
             f"{100 * result.chance:.0f} %",
         )
     console = Console(highlight=False, width=80)
     if classes:
         console.print(table)
-    for name, result in numbers.items():
+    for name, result in others.items():
         console.print(f"{name}: {result}", markup=False)
+        for place, output in enumerate(getattr(result, "outputs", ())):
+            console.print(f"  output {place}: R2 {output['r2']:.3f}, MSE {output['mse']:.4g}", markup=False)
     for name, result in results.items():
         if result.dropped:
             console.print(f"{name}: {result.dropped} records without it were left out", markup=False)

@@ -1,16 +1,20 @@
-"""`commlearn probe`: what a linear probe reads off a model's embeddings."""
+"""`commlearn probe`: what a probe reads off a model's embeddings."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-HELP = "Fit linear probes on frozen embeddings and score them on test records."
+HELP = "Fit probes on frozen embeddings and score them on test records."
 EXAMPLE = """\
-Without a table: on the data of the training. A table is split as that was.
+Classes: logistic regression; numbers: ridge regression; sets of labels: one against the rest, with
+thresholds chosen on validation records. Without a table: on the data of the training. A table is split
+as that was.
 
 Example:
   commlearn probe runs/comm --targets shared,unique1 --modalities image1
-  commlearn probe runs/films-comm-seed0 films.csv --target genre
+  commlearn probe runs/films-comm-seed0 films.csv --target genre --with neighbours
+  commlearn probe runs/films-comm-seed0 --retrieve plot:poster
 """
 
 
@@ -19,10 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", nargs="?", help="rows with targets, as in the schema")
     parser.add_argument("--targets", "--target", help="names with commas; default: all")
     parser.add_argument("--modalities", help="embed these only; names with commas")
+    parser.add_argument(
+        "--with", dest="kind", default="linear", metavar="PROBE", help="linear (default) or neighbours"
+    )
+    parser.add_argument(
+        "--retrieve", metavar="QUERY:GALLERY", help="find each test record's modalities by its others: a+b:c"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
+    import json
+
     from commlearn.cli.output import print_json, print_probes
     from commlearn.evaluation.probes import probe, to_json
     from commlearn.training.artifact import load
@@ -33,8 +45,33 @@ def run(options: argparse.Namespace) -> int:
     targets = options.targets.split(",") if options.targets else None
     modalities = options.modalities.split(",") if options.modalities else None
     data = loaded.dataset(options.table) if options.table else read_data(loaded.experiment)
-    results = probe(loaded, data, targets, modalities)
-    if modalities is None and targets is None and isinstance(loaded, Run):
+    if options.retrieve:
+        return _retrieve(loaded, data, options)
+    results = probe(loaded, data, targets, modalities, kind=options.kind)
+    whole = modalities is None and targets is None and options.kind == "linear"
+    if whole and isinstance(loaded, Run) and not options.table:
         loaded.folder.write("probes.json", to_json(results))
-    print_json(results) if options.json else print_probes(results)
+    print_json(json.loads(to_json(results))) if options.json else print_probes(results)
+    return 0
+
+
+def _retrieve(loaded: Any, data: Any, options: argparse.Namespace) -> int:
+    """Both ways: by the first the second, and by the second the first."""
+    from commlearn.cli.output import print_json
+    from commlearn.errors import ConfigurationError
+    from commlearn.evaluation.retrieval import retrieval
+
+    sides = [side.split("+") for side in options.retrieve.split(":")]
+    if len(sides) != 2 or not all(name for side in sides for name in side):
+        raise ConfigurationError(
+            f"--retrieve {options.retrieve}: give two sides with a colon between, such as text:image."
+        )
+    found = {
+        f"{'+'.join(query)} -> {'+'.join(gallery)}": retrieval(loaded, data.test, query, gallery)
+        for query, gallery in (sides, sides[::-1])
+    }
+    if options.json:
+        print_json(found)
+    else:
+        print("\n".join(f"{name}: {result}" for name, result in found.items()))
     return 0

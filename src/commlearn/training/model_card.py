@@ -15,6 +15,8 @@ from commlearn.training.trained import Trained
 
 __all__ = ["model_card"]
 
+MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
+
 
 def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
     """Markdown for people.
@@ -78,8 +80,8 @@ def _measured(probes: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for target, found in probes.items():
-        measure = "balanced accuracy" if "balanced_accuracy" in found else "R2"
-        score = found.get("balanced_accuracy", found.get("r2"))
+        key = next(name for name in MEASURES if name in found)
+        measure, score = MEASURES[key], found[key]
         low, high = found["interval"]
         lines.append(
             f"| {target} | {measure} | {score:.3f} | {low:.3f} to {high:.3f} | {found.get('chance', 0):.3f} "

@@ -1,0 +1,32 @@
+"""Probes: what can be read off frozen embeddings, linearly or by nearest neighbours."""
+
+from commlearn.evaluation.probes.classes import balanced_accuracy, linear_probe
+from commlearn.evaluation.probes.numbers import number_probe
+from commlearn.evaluation.probes.probe import (
+    PROBES,
+    Vectors,
+    chosen_targets,
+    known_labels,
+    probe,
+    probe_vectors,
+    sort_of,
+)
+from commlearn.evaluation.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult, to_json
+
+__all__ = [
+    "PROBES",
+    "LabelsResult",
+    "NumberResult",
+    "Outcome",
+    "ProbeResult",
+    "Vectors",
+    "balanced_accuracy",
+    "chosen_targets",
+    "known_labels",
+    "linear_probe",
+    "number_probe",
+    "probe",
+    "probe_vectors",
+    "sort_of",
+    "to_json",
+]

@@ -1,0 +1,136 @@
+"""Classes: a logistic regression on frozen embeddings."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+
+from commlearn.errors import DataError
+from commlearn.evaluation import measures
+from commlearn.evaluation.bootstrap import Measure, measured
+from commlearn.evaluation.probes.results import Outcome, ProbeResult
+from commlearn.seeds import numpy_generator
+
+__all__ = ["balanced_accuracy", "classes_of", "linear_probe", "read_classes", "scored"]
+
+STRENGTHS = (1e-3, 1e-1, 1.0, 10.0, 100.0)  # C, the inverse of the squared L2 penalty
+SEARCH_ROWS = 4000  # of the training rows, at most, in the search for C
+
+
+def linear_probe(
+    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, seed: int = 0
+) -> ProbeResult:
+    """Logistic regression on standardised features, classes weighted equally, C found on `train` alone.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(200, 4))
+        >>> linear_probe(rows[:100], rows[:100, 0] > 0, rows[100:], rows[100:, 0] > 0).accuracy > 0.9
+        True
+    """
+    return read_classes(train, train_labels, test, test_labels, seed).result
+
+
+def read_classes(
+    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, seed: int = 0
+) -> Outcome:
+    """`linear_probe` with its predictions."""
+    classes, counts = classes_of(train_labels)
+    scaler = StandardScaler().fit(train)
+    train, test = scaler.transform(train), scaler.transform(test)
+    folds = int(min(3, counts.min()))
+    strength = _search(train, train_labels, folds, seed) if folds > 1 else 1.0
+    shares = _fit(train, train_labels, strength).predict_proba(test)  # (records, classes)
+    return scored(shares, classes, test_labels, strength, len(train), seed)
+
+
+def classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes and how many records each has."""
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2:
+        raise DataError(
+            f"A probe needs at least two classes to tell apart; the training records show {classes!r}."
+        )
+    return classes, counts
+
+
+def scored(
+    shares: np.ndarray,
+    classes: np.ndarray,
+    labels: np.ndarray,
+    strength: float,
+    train_records: int,
+    seed: int,
+) -> Outcome:
+    """What the shares of the classes, (records, classes), are worth against the labels."""
+    known = np.unique(np.concatenate([classes, labels]))
+    truth, predicted = np.searchsorted(known, labels), np.searchsorted(known, classes[shares.argmax(axis=1)])
+    right = truth == predicted
+    asked = slice(1, None) if len(classes) == 2 else slice(None)
+    positive = labels[:, None] == classes[None, asked]  # (records, 1 or classes)
+    parts: dict[str, Measure] = {
+        "balanced_accuracy": lambda weights: measures.mean_recall(right, truth, weights),
+        "accuracy": lambda weights: measures.accuracy(right, weights),
+        "auroc": lambda weights: measures.mean_over_labels(
+            measures.auroc, shares[:, asked], positive, weights
+        ),
+        "auprc": lambda weights: measures.mean_over_labels(
+            measures.auprc, shares[:, asked], positive, weights
+        ),
+    }
+    found = measured(parts, truth, seed)
+    result = ProbeResult(
+        balanced_accuracy=found["balanced_accuracy"][0],
+        interval=found["balanced_accuracy"][1],
+        accuracy=found["accuracy"][0],
+        chance=1 / len(classes),
+        classes=len(classes),
+        strength=strength,
+        train_records=train_records,
+        test_records=len(labels),
+        auroc=found["auroc"][0],
+        auprc=found["auprc"][0],
+        intervals={name: found[name][1] for name in ("accuracy", "auroc", "auprc")},
+    )
+    return Outcome(result, truth, predicted)
+
+
+def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of the share of their records that are right.
+
+    Example:
+        >>> balanced_accuracy(np.array([True, True, True, False]), np.array([0, 0, 0, 1]))
+        0.5
+    """
+    return float(measures.mean_recall(right, labels, measures.once(len(right)))[0])
+
+
+def _search(rows: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> float:
+    """The C of the best cross-validated balanced accuracy; the strongest penalty among equals."""
+    order = numpy_generator(seed, "probe rows").permutation(len(rows))[:SEARCH_ROWS]
+    rows, labels = rows[order], labels[order]
+    scores = np.zeros(len(STRENGTHS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds, after the cut
+        parts = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels))
+    for fit, held in parts:
+        model = None
+        for position, strength in enumerate(STRENGTHS):
+            model = _fit(rows[fit], labels[fit], strength, start=model)
+            right = model.predict(rows[held]) == labels[held]
+            scores[position] += balanced_accuracy(right, labels[held])
+    return STRENGTHS[int(scores.argmax())]
+
+
+def _fit(
+    rows: np.ndarray, labels: np.ndarray, strength: float, start: LogisticRegression | None = None
+) -> LogisticRegression:
+    model = start or LogisticRegression(class_weight="balanced", max_iter=400, tol=1e-3, warm_start=True)
+    model.set_params(C=strength)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 400 steps rank the strengths well enough
+        return model.fit(rows, labels)

@@ -1,0 +1,172 @@
+"""From a model and its data to what probes read: one entry for every sort of target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from commlearn.data.records import Dataset, Records
+from commlearn.data.tables import Source
+from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.evaluation.embed import carrier, embed
+from commlearn.evaluation.probes.classes import read_classes
+from commlearn.evaluation.probes.labels import read_labels
+from commlearn.evaluation.probes.neighbours import neighbour_classes, neighbour_numbers
+from commlearn.evaluation.probes.numbers import read_numbers
+from commlearn.evaluation.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult
+
+__all__ = ["PROBES", "Vectors", "chosen_targets", "known_labels", "probe", "probe_vectors", "sort_of"]
+
+PROBES: dict[str, dict[str, Callable[..., Outcome]]] = {
+    "linear": {"class": read_classes, "number": read_numbers, "multilabel": read_labels},
+    "neighbours": {"class": neighbour_classes, "number": neighbour_numbers},
+}
+"""By name, and by the sort of target that it reads."""
+
+
+class Vectors(NamedTuple):
+    """Embeddings of one part of the data, and its records."""
+
+    rows: np.ndarray  # (records, dim)
+    records: Records
+
+
+def probe(
+    model: Any,
+    data: Dataset | Source,
+    targets: Sequence[str] | str | None = None,
+    modalities: Sequence[str] | None = None,
+    seed: int = 0,
+    kind: str = "linear",
+) -> dict[str, ProbeResult | NumberResult | LabelsResult]:
+    """Probes of frozen, clean embeddings: fitted on training records, scored on test records.
+
+    Args:
+        model: a trained run, method or Embedder.
+        data: where to fit and where to score; or a table, which is split as the training's was.
+        targets: which; all if not given. Records without one are left out and counted.
+        modalities: embed these only; all if not given.
+        seed: of the folds and of the bootstrap.
+        kind: `linear` or `neighbours`.
+    """
+    if not isinstance(data, Dataset):
+        data = _dataset(model, data)
+    chosen = chosen_targets(data, targets, kind)  # before anything is embedded
+    parts = [data.fit, data.test]
+    if data.validation is not None and "multilabel" in chosen.values():
+        parts.append(data.validation)
+    vectors = [Vectors(embed(model, records, modalities), records) for records in parts]
+    outcomes = probe_vectors(data, *vectors, targets=list(chosen), seed=seed, kind=kind)
+    return {name: outcome.result for name, outcome in outcomes.items()}
+
+
+def probe_vectors(
+    data: Dataset,
+    fit: Vectors,
+    test: Vectors,
+    validation: Vectors | None = None,
+    targets: Sequence[str] | str | None = None,
+    seed: int = 0,
+    kind: str = "linear",
+) -> dict[str, Outcome]:
+    """Probes of vectors, wherever they come from, with the predictions behind each result.
+
+    Args:
+        data: whose records these are.
+        fit: vectors and records to fit on.
+        test: to score on.
+        validation: to choose thresholds on.
+        targets: which; all if not given.
+        seed: of the folds and of the bootstrap.
+        kind: a name in PROBES.
+    """
+    chosen = chosen_targets(data, targets, kind)
+    outcomes = {}
+    with threadpool_limits(limits=1):  # small products: threads only wait for each other
+        for name, sort in chosen.items():
+            parts = [_labelled(part, name, what) for part, what in ((fit, "training"), (test, "test"))]
+            options: dict[str, Any] = {"seed": seed}
+            if sort == "multilabel" and validation is not None and len(validation.records):
+                options["validation"] = _labelled(validation, name, "validation")[:2]
+            (rows, labels, missing), (test_rows, test_labels, more) = parts
+            outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
+            outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=missing + more))
+    return outcomes
+
+
+def chosen_targets(data: Dataset, targets: Sequence[str] | str | None, kind: str) -> dict[str, str]:
+    """The named targets and their sorts, checked; all that the probe can read if none are named."""
+    if kind not in PROBES:
+        raise ConfigurationError(unknown("probe", kind, PROBES))
+    stated = (data.schema or {}).get("targets") or {}
+    known = {name: stated.get(name) or sort_of(values) for name, values in data.fit.targets.items()}
+    readable = [name for name, sort in known.items() if sort in PROBES[kind]]
+    chosen = [targets] if isinstance(targets, str) else list(readable if targets is None else targets)
+    for name in chosen:
+        if name not in known:
+            raise DataError(unknown("target", name, known))
+        if name not in readable:
+            raise DataError(
+                f"target '{name}' is {known[name]}, which the probe '{kind}' does not read; take another."
+            )
+    if not chosen:
+        raise DataError("There is no target to probe. Name one under `targets:` in the schema.")
+    if not len(data.test):
+        raise DataError("There are no test records to score a probe on; the split has none.")
+    return {name: known[name] for name in chosen}
+
+
+def sort_of(values: np.ndarray) -> str:
+    """What a target is where no schema says it: class, number or multilabel.
+
+    Example:
+        >>> sort_of(np.array([0, 1, 1])), sort_of(np.array([0.5, 1.25])), sort_of(np.zeros((2, 3), int))
+        ('class', 'number', 'multilabel')
+    """
+    if values.dtype == object:
+        first = next((value for value in values if value is not None), None)
+        return "multilabel" if isinstance(first, tuple) else "class"
+    if values.dtype.kind != "f":
+        return "multilabel" if values.ndim == 2 else "class"
+    known = values[~np.isnan(values)]
+    return "number" if values.ndim == 2 or (known != np.round(known)).any() else "class"
+
+
+def known_labels(labels: np.ndarray) -> np.ndarray:
+    """Which records have a label: None and NaN are none.
+
+    Example:
+        >>> known_labels(np.array(["a", None], dtype=object)).tolist()
+        [True, False]
+    """
+    if labels.dtype == object:
+        return np.array([label is not None and label == label for label in labels], dtype=bool)
+    if labels.dtype.kind != "f":
+        return np.ones(len(labels), dtype=bool)
+    return ~np.isnan(labels.reshape(len(labels), -1)).any(axis=1)
+
+
+def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """The rows that have the target, their labels, and how many have none."""
+    labels = part.records.targets[name]
+    there = known_labels(labels)
+    if not there.any():
+        raise DataError(f"target '{name}': no {what} record has it; fill it, or split otherwise.")
+    values = labels[there]
+    if values.dtype == object and not isinstance(values[0], tuple):
+        values = values.astype(str)
+    return part.rows[there], values, int((~there).sum())
+
+
+def _dataset(model: Any, table: Source) -> Dataset:
+    reader = carrier(model)
+    if not hasattr(reader, "dataset"):
+        raise ConfigurationError(
+            f"A {type(model).__name__} does not know how to read a table. Give a Dataset, or the run or the "
+            "Embedder that it belongs to."
+        )
+    return reader.dataset(table)

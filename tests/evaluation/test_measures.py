@@ -1,0 +1,88 @@
+"""Measures equal scikit-learn's, for plain records and for records drawn several times."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from commlearn.evaluation import measures
+from commlearn.evaluation.bootstrap import draws, measured
+
+
+@st.composite
+def scored_records(draw):
+    count = draw(st.integers(4, 40))
+    scores = np.array(draw(st.lists(st.integers(0, 5), min_size=count, max_size=count))) / 5
+    positive = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    positive[:2] = True, False
+    weights = np.array(draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
+    weights[:2] = 1
+    return scores, positive, weights
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_records())
+def test_areas_equal_those_of_scikit_learn_with_ties_and_repeated_records(records):
+    scores, positive, weights = records
+    both = np.stack([weights, np.ones_like(weights)]).astype(np.float32)
+    for row, given_weights in enumerate((weights, None)):
+        expected = metrics.roc_auc_score(positive, scores, sample_weight=given_weights)
+        assert measures.auroc(scores, positive, both)[row] == pytest.approx(expected)
+        expected = metrics.average_precision_score(positive, scores, sample_weight=given_weights)
+        assert measures.auprc(scores, positive, both)[row] == pytest.approx(expected)
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(0)
+
+
+def test_recall_f1_r2_and_errors_equal_those_of_scikit_learn(generator):
+    weights = generator.integers(0, 3, size=50)
+    drawn = np.repeat(np.arange(50), weights)
+    truth, predicted = generator.integers(4, size=(2, 50))
+    both = weights[None].astype(np.float32)
+    expected = metrics.balanced_accuracy_score(truth[drawn], predicted[drawn])
+    assert measures.mean_recall(truth == predicted, truth, both)[0] == pytest.approx(expected)
+    truth, predicted = generator.random((2, 50, 6)) < 0.4
+    for weighted, average in ((True, "weighted"), (False, "macro")):
+        expected = metrics.f1_score(truth[drawn], predicted[drawn], average=average)
+        assert measures.f1(predicted, truth, both, weighted)[0] == pytest.approx(expected)
+    truth = generator.normal(size=(50, 2))
+    predicted = truth + generator.normal(size=(50, 2))
+    expected = metrics.r2_score(truth[drawn], predicted[drawn], multioutput="raw_values")
+    np.testing.assert_allclose(measures.r2(predicted, truth, both)[0], expected)
+    expected = metrics.mean_squared_error(truth[drawn], predicted[drawn], multioutput="raw_values")
+    np.testing.assert_allclose(measures.squared_error(predicted, truth, both)[0], expected)
+
+
+def test_areas_of_many_classes_are_means_of_one_against_the_rest(generator):
+    labels = generator.integers(3, size=60)
+    shares = generator.random((60, 3))
+    shares /= shares.sum(axis=1, keepdims=True)
+    positive = labels[:, None] == np.arange(3)
+    found = measures.mean_over_labels(measures.auroc, shares, positive, measures.once(60))
+    assert found[0] == pytest.approx(metrics.roc_auc_score(labels, shares, multi_class="ovr"))
+
+
+def test_draws_keep_each_groups_count_and_depend_on_the_seed_alone():
+    groups = np.array([0] * 7 + [1] * 3)
+    weights = np.concatenate(list(draws(groups, seed=1, count=50)))
+    assert weights.shape == (50, 10)
+    assert (weights[:, :7].sum(axis=1) == 7).all()
+    assert (weights[:, 7:].sum(axis=1) == 3).all()
+    assert weights.std(axis=0).min() > 0
+    assert np.array_equal(weights, np.concatenate(list(draws(groups, seed=1, count=50))))
+    assert not np.array_equal(weights, np.concatenate(list(draws(groups, seed=2, count=50))))
+
+
+def test_the_interval_of_a_mean_is_that_of_theory(generator):
+    values = generator.normal(size=400)
+    found, (low, high) = measured(
+        {"mean": lambda weights: weights @ values / weights.sum(axis=1)}, np.zeros(400)
+    )["mean"]
+    assert found == pytest.approx(values.mean())
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
