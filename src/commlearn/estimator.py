@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
 from commlearn.data.batch import Modality, View
@@ -37,7 +38,7 @@ ARRAY = "x"  # the column that a 2-D array becomes
 PLAIN = "commlearn schema"  # marks plain values that were a Schema
 
 
-class Embedder(TransformerMixin, BaseEstimator):
+class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """Learns one embedding of a table's modalities without labels, and embeds records by any of them.
 
     Args:
@@ -57,7 +58,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         >>> schema = {"modalities": {name: {**vector, "column": name} for name in ("a", "b")}}
         >>> table = {"a": rows[:, :3], "b": rows[:, 2:]}
         >>> Embedder(schema, epochs=1).fit(table).transform(table).shape
-        (40, 128)
+        (40, 384)
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any, modalities: Sequence[str] | None = None) -> np.ndarray:
-        """Embeddings, (records, dim) float32.
+        """Embeddings, (records, dim) float32, in the container that `set_output` asked for.
 
         Args:
             X: what `fit` takes, with the columns of the modalities; a file is read chunk by chunk.
@@ -120,13 +121,29 @@ class Embedder(TransformerMixin, BaseEstimator):
         """
         trained = self.trained
         if isinstance(X, str | Path):
-            return np.concatenate([vectors for _, vectors in embed_table(trained, X, modalities)])
-        return embed(trained, trained.records(self._table(X), modalities=modalities), modalities)
+            vectors = np.concatenate([part for _, part in embed_table(trained, X, modalities)])
+        else:
+            vectors = embed(trained, trained.records(self._table(X), modalities=modalities), modalities)
+        container = _get_output_config("transform", self)["dense"]
+        if container == "default":
+            return vectors
+        names = self._names(vectors.shape[1])  # of some methods, fewer modalities make fewer dimensions
+        return ADAPTERS_MANAGER.adapters[container].create_container(vectors, X, columns=names)
+
+    def set_output(self, *, transform: str | None = None) -> Embedder:
+        """Choose what `transform` returns: "default" is an array, "pandas" or "polars" a frame."""
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """comm0, comm1, ...: one name a dimension of the embedding of all modalities."""
+        """comm0, comm1, ...: the method and one number a dimension of the embedding of all modalities."""
         check_is_fitted(self)
-        return np.array([f"comm{place}" for place in range(self.dim_)], dtype=object)
+        return self._names(self.dim_)
+
+    def _names(self, count: int) -> np.ndarray:
+        method = self.trained.experiment.method["name"]
+        return np.array([f"{method}{place}" for place in range(count)], dtype=object)
 
     @property
     def trained(self) -> Trained:

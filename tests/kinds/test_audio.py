@@ -57,6 +57,16 @@ def test_every_width_holds_the_same_sound(tmp_path, width, tolerance):
     np.testing.assert_allclose(samples, sound, atol=tolerance)
 
 
+def test_bytes_of_a_file_sound_like_the_file(tmp_path):
+    wavfile.write(tmp_path / "a.wav", RATE, tone(440).astype("f4"))
+    content = (tmp_path / "a.wav").read_bytes()
+    forms = ["a.wav", content, bytearray(content), {"bytes": content, "path": None}, {"path": "a.wav"}]
+    heard = [Audio("sound")._sound(cell, tmp_path) for cell in forms]
+    assert all(np.array_equal(heard[0], other) for other in heard[1:])
+    problems = Audio("sound").check(cells([content, content[:500], b"RIFF"], tmp_path))
+    assert [problem.row for problem in problems] == [1, 2]
+
+
 def test_stereo_becomes_mono_and_any_rate_becomes_16_khz(tmp_path):
     sound = tone(440, rate=44_100)
     wavfile.write(tmp_path / "stereo.wav", 44_100, np.stack([2 * sound, 0 * sound], axis=1).astype("f4"))

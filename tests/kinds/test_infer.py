@@ -52,6 +52,7 @@ def roles(inferred):
         ([{"bytes": b"\xff\xd8\xff", "path": None}] * N, Image("x")),
         ([{"bytes": None, "path": "a.png"}] * N, Image("x")),
         ([f"{row}.wav" for row in range(N)], Audio("x")),
+        ([b"RIFF\x24\x00\x00\x00WAVEfmt "] * N, Audio("x")),
         (SENTENCES, Text("x")),
         (
             ["a long question about what is seen?", "what colour is the shape here?"] * 15 + SENTENCES[:30],

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds import KINDS
+from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells
 from commlearn.kinds.image import Image
-from commlearn.kinds.schema import Schema, presence
+from commlearn.kinds.schema import Schema
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells
-from commlearn.kinds.tabular import LIMIT, Tabular, learn_curve
+from commlearn.kinds.numbers import LIMIT, learn_curve
+from commlearn.kinds.tabular import Tabular
 
 
 def table(**columns) -> Cells:

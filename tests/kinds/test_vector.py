@@ -12,8 +12,9 @@ import torch
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds import vector as module
+from commlearn.kinds.arrays import array_of, file_of
 from commlearn.kinds.base import Cells
-from commlearn.kinds.vector import Vector, array_of, file_of
+from commlearn.kinds.vector import Vector
 
 ROWS = [[1.0, 2.0, 3.0], None, [4.0, 5.0, 9.0], [7.0, 2.0, 3.0]]
 

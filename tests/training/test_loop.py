@@ -73,6 +73,17 @@ def test_a_run_leaves_its_configuration_versions_metrics_and_checkpoints(tmp_pat
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "modalities.json"])
+@pytest.mark.parametrize("content", ["", "[1, 2", "[1, 2]", None])
+def test_a_damaged_run_folder_names_the_file(tmp_path, name, content):
+    folder = RunFolder(tmp_path)
+    folder.create(experiment(), data())
+    assert folder.specs()["left"] == ("vector", (5,))
+    (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
+    with pytest.raises(RunError, match=rf"{name} is missing or damaged|not a run folder: it has no {name}"):
+        folder.specs() if name == "modalities.json" else folder.experiment()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_gives_the_same_weights_and_another_others(method, tmp_path):
     for name in ("one", "two"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,10 +20,10 @@ from torch import Tensor
 
 from commlearn.data.records import Column
 from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds.arrays import array_of, file_of, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors
 from commlearn.kinds.series import Sequences, learn_sequences, standardise
-from commlearn.kinds.vector import array_of, file_of, shown
 
 __all__ = ["Audio", "log_mel", "mel_filters"]
 
@@ -49,7 +50,7 @@ DAMAGED = (
 
 @dataclass(frozen=True)
 class Audio(Kind):
-    """One column of sound: paths of WAV files, or arrays of samples of one known rate.
+    """One column of sound: paths or bytes of WAV files, or arrays of samples of one known rate.
 
     Sound becomes mono at 16 kHz, then 64 log-mel bands in frames of 25 ms every 10 ms; frames are
     averaged down to `max_length`, and each band is standardised with the training rows.
@@ -122,7 +123,11 @@ class Audio(Kind):
 
     def _sound(self, cell: Any, root: Path) -> np.ndarray:
         """One cell as mono samples at 16 kHz."""
-        if isinstance(cell, str | Path) and not str(cell).lstrip().startswith("["):
+        if isinstance(cell, dict):  # as the `datasets` library stores sound
+            cell = cell.get("bytes") or cell.get("path")
+        if isinstance(cell, bytes | bytearray):
+            rate, samples = read_wav(io.BytesIO(cell), f"a cell of {len(cell)} bytes")
+        elif isinstance(cell, str | Path) and not str(cell).lstrip().startswith("["):
             rate, samples = read_wav(file_of(cell, root, self.outside), shown(cell))
         elif self.rate is None:
             raise DataError("holds samples without a rate; give Audio(..., rate=samples a second)")
@@ -139,12 +144,12 @@ class Audio(Kind):
         return resample_poly(mono, RATE // divisor, rate // divisor).astype(np.float32)
 
 
-def read_wav(path: Path, told: str) -> tuple[int, np.ndarray]:
+def read_wav(file: Path | io.BytesIO, told: str) -> tuple[int, np.ndarray]:
     """Rate, and samples as (samples,) or (samples, channels) within -1 and 1."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            rate, samples = wavfile.read(path)
+            rate, samples = wavfile.read(file)
     except DAMAGED as problem:
         raise DataError(
             f"{told} is not a WAV file that can be read ({problem}); convert it to WAV"

@@ -12,10 +12,12 @@ import numpy as np
 from commlearn.data.records import Column, Spec
 from commlearn.data.tables import Table
 from commlearn.errors import DataError
+from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.leaks import copies, group_leaks, seen_in_training
+from commlearn.kinds.names import id_problems, split_problems
 from commlearn.kinds.rows import first_ten
-from commlearn.kinds.schema import Schema, id_problems, presence, split_problems
+from commlearn.kinds.schema import Schema
 from commlearn.kinds.signal import shuffled
 from commlearn.kinds.survey import Survey, survey
 from commlearn.kinds.targets import read_target

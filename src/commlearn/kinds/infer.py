@@ -17,7 +17,8 @@ from commlearn.errors import DataError, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 from commlearn.kinds.looks import Look, look
-from commlearn.kinds.schema import SPLITS, Schema
+from commlearn.kinds.names import SPLITS
+from commlearn.kinds.schema import Schema
 from commlearn.kinds.schema_yaml import VERSION, kind_to_mapping
 
 __all__ = ["Guess", "Inferred", "infer"]

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from PIL import Image as PIL
 
 from commlearn.errors import DataError
+from commlearn.kinds.arrays import array_of
 from commlearn.kinds.rows import is_empty, spread
-from commlearn.kinds.vector import array_of
 
 __all__ = ["Look", "look"]
 
@@ -139,9 +139,7 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
         return Look("image", "PIL images", filled)
     if isinstance(first, bytes | bytearray):
         if first[:4] == b"RIFF" and first[8:12] == b"WAVE":
-            return Look(
-                "nothing", "bytes of WAV files are not read; write them to files and give their paths"
-            )
+            return Look("audio", "bytes of WAV files", filled)
         return Look("image", "bytes of image files", filled) if _is_picture(first) else _bytes(filled)
     if isinstance(first, list | tuple) and any(isinstance(part, str) for cell in cells for part in cell):
         return Look("labels", "lists of labels", filled)

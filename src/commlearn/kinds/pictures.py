@@ -22,9 +22,9 @@ from PIL import ImageOps
 from commlearn.data.batch import Modality
 from commlearn.data.records import Spec
 from commlearn.errors import DataError
+from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import raise_errors
-from commlearn.kinds.vector import file_of
 
 __all__ = ["LARGEST", "Decoder", "Pictures", "in_threads", "is_deep"]
 

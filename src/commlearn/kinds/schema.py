@@ -25,24 +25,16 @@ from commlearn.data.records import Column, Records
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
 from commlearn.kinds import schema_yaml
+from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.names import id_problems, split_names, split_problems
 from commlearn.kinds.rows import TOLD, collecting, raise_errors
 from commlearn.kinds.schema_yaml import VERSION, newer
 from commlearn.kinds.targets import TARGETS, encode_target
 
-__all__ = ["SPLITS", "VERSION", "Schema", "id_problems", "presence", "split_problems"]
+__all__ = ["VERSION", "Schema"]
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -192,7 +184,7 @@ class Schema:
         if self.split is None:
             return {"train": np.arange(len(table))}
         raise_errors(self.split, split_problems(table, self.split))
-        named = _split_names(table.frame[self.split])
+        named = split_names(table.frame[self.split])
         rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
         return {name: found for name, found in rows.items() if len(found)}
 
@@ -231,52 +223,6 @@ def _learned(kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any
     except DataError:
         raise_errors(kind.columns()[0], kind.check(cells))
         raise
-
-
-def presence(column: Column) -> np.ndarray:
-    """Which records have the modality, (records,) bool."""
-    if hasattr(column, "present"):
-        return np.ones(len(column), dtype=bool) if column.present is None else np.asarray(column.present)
-    there = np.ones(len(column), dtype=bool)
-    for start in range(0, len(column), 1024):
-        rows = np.arange(start, min(start + 1024, len(column)))
-        mask = column.take(rows).present
-        if mask is not None:
-            there[rows] = mask.numpy()
-    return there
-
-
-def id_problems(table: Table | Cells, column: str) -> list[Problem]:
-    """Rows without an id, and rows whose id an earlier row has."""
-    values = table.frame[column]
-    nameless = values.isna()
-    problems = [
-        Problem("the record has no id; give each record its own", column, table.first_row + int(row))
-        for row in np.flatnonzero(nameless)
-    ]
-    first: dict[Any, int] = {}
-    again = np.flatnonzero(values.duplicated(keep=False) & ~nameless)
-    for row, value in zip(again.tolist(), values.iloc[again].tolist(), strict=True):
-        if value in first:
-            told = f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
-            problems.append(Problem(told, column, table.first_row + row))
-        first.setdefault(value, row)
-    return problems
-
-
-def split_problems(table: Table | Cells, column: str) -> list[Problem]:
-    """Rows whose split is none of train, validation and test."""
-    values = table.frame[column]
-    return [
-        Problem(
-            f"the split is {values[row]!r}; give train, validation or test", column, table.first_row + row
-        )
-        for row in np.flatnonzero(_split_names(values).isna()).tolist()
-    ]
-
-
-def _split_names(values: pd.Series) -> pd.Series:
-    return values.astype("string").str.strip().str.lower().map(SPLITS)
 
 
 def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], problems: Problems) -> None:

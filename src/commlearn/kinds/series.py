@@ -17,10 +17,11 @@ import torch
 from commlearn.data.batch import Modality
 from commlearn.data.records import Column, Spec
 from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds.arrays import array_of, flat_lists, present_or_none, shown
 from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.names import label, named_columns
+from commlearn.kinds.numbers import LARGEST
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors
-from commlearn.kinds.tabular import LARGEST, named_columns, present_or_none
-from commlearn.kinds.vector import array_of, flat_lists, label, shown
 
 __all__ = ["Sequences", "Series", "learn_sequences", "standardise"]
 

@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 
 from commlearn.data.records import Column
+from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import spread
-from commlearn.kinds.schema import presence
 from commlearn.kinds.survey import features
 from commlearn.seeds import numpy_generator
 

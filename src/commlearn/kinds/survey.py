@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from commlearn.data.batch import Modality
 from commlearn.data.records import Column
 
-__all__ = ["Survey", "features", "survey"]
+__all__ = ["Survey", "features", "glance", "survey"]
 
 PART = 1024  # rows at a time
 GRAIN = 0.05  # of standardised numbers: what is closer counts as equal
@@ -54,8 +54,8 @@ def survey(column: Column) -> Survey:
 
 
 def features(column: Column, rows: np.ndarray) -> np.ndarray:
-    """A few cheap numbers for each of these records, (rows, features): what a glance would catch."""
-    parts = [_features(modality, column.spec) for _, modality in _parts(column, rows)]
+    """A few cheap numbers for each of these records, (rows, features)."""
+    parts = [glance(modality, column.spec) for _, modality in _parts(column, rows)]
     return torch.cat(parts).double().numpy()
 
 
@@ -78,7 +78,8 @@ def _thumbnails(images: torch.Tensor) -> torch.Tensor:
     return F.adaptive_avg_pool2d(images.float(), THUMB)  # (batch, channels, 8, 8)
 
 
-def _features(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tensor:
+def glance(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tensor:
+    """A few cheap numbers for each record of a batch, (batch, features): what a glance would catch."""
     kind, shape = spec
     values = modality.values
     if kind == "image":

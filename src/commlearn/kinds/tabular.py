@@ -16,23 +16,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 from pandas.api import types
-from scipy.special import ndtr, ndtri
 
-from commlearn.data.batch import Modality
 from commlearn.data.records import Column, Spec
 from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.kinds.arrays import ArrayColumn, present_or_none
 from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.names import named_columns
+from commlearn.kinds.numbers import learn_curve, numbers_of, on_curve, wrong_numbers
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors
 
-__all__ = ["ArrayColumn", "Tabular", "named_columns", "numbers_of", "present_or_none", "wrong_numbers"]
+__all__ = ["Tabular"]
 
-LIMIT = 6.0  # the largest standardised number: six standard deviations
-KNOTS = 33  # of the curve of a skewed column
-SKEW, KURTOSIS = 1.5, 8.0  # beyond either (kurtosis above a Gaussian's), a column follows its quantiles
 MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, one that training did not name, the first named one
-LARGEST = 1e150  # squares of larger numbers overflow
 COMPOUND = (list, tuple, np.ndarray, dict, set)  # cells that are neither number nor category
 
 
@@ -96,7 +92,7 @@ class Tabular(Kind):
             values = cells.frame[part["column"]]
             numbers, wrong = numbers_of(values)
             problems += wrong_numbers(cells, values, numbers, wrong)
-            table[:, place] = _on_curve(numbers, part["knots"], part["scores"])
+            table[:, place] = on_curve(numbers, part["knots"], part["scores"])
         for place, part in enumerate(state["categories"], start=shape[0]):
             values = cells.frame[part["column"]]
             problems += _wrong_categories(cells, values)
@@ -159,88 +155,6 @@ class Tabular(Kind):
         return [Problem(message, column, level="warning") for message in told]
 
 
-@dataclass(frozen=True)
-class ArrayColumn:
-    """Rows of one length in memory, some of them absent."""
-
-    values: np.ndarray  # (records, cells) float32
-    spec: Spec
-    present: np.ndarray | None = None  # (records,): False where a record has no such modality
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(self, rows: np.ndarray) -> Modality:
-        present = None if self.present is None else torch.from_numpy(self.present[rows])
-        return Modality(torch.from_numpy(self.values[rows]), present=present)
-
-
-def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
-    """The columns that a schema names: at least one, none twice."""
-    columns = (fields,) if isinstance(fields, str) else tuple(fields)
-    if not columns:
-        raise ConfigurationError(f"{kind} needs at least one column; got none.")
-    twice = [column for column, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise ConfigurationError(f"{kind} names {', '.join(map(repr, twice))} more than once; name it once.")
-    return columns
-
-
-def present_or_none(present: np.ndarray) -> np.ndarray | None:
-    """Which records are there; None if all are."""
-    return None if present.all() else present
-
-
-def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The cells as float64, NaN where empty, and which of them are no numbers."""
-    if types.is_numeric_dtype(values) and not types.is_complex_dtype(values):
-        return values.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(values), dtype=bool)
-    empty = values.isna().to_numpy(dtype=bool)
-    if values.dtype.kind in "mMc":  # times and complex numbers
-        return np.full(len(values), np.nan), ~empty
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = np.isnan(numbers) & ~empty
-    wrong[wrong] = [not is_empty(cell) for cell in values[wrong]]  # blanks are empty too
-    return numbers, wrong
-
-
-def learn_curve(numbers: np.ndarray) -> tuple[list[float], list[float]]:
-    """Knots and scores of a monotone curve to mean 0 and deviation 1; none if there is no number."""
-    known = numbers[~np.isnan(numbers)]
-    if not len(known):
-        return [], []
-    low, high = known.min(), known.max()
-    if high - low <= max(1e-13 * max(abs(low), abs(high)), 1 / LARGEST):  # constant but for rounding
-        reach = LIMIT * max(1.0, abs(low) / 100)
-        return [float(low - reach), float(high + reach)], [-LIMIT, LIMIT]
-    if not _skewed(known):
-        mean, std = known.mean(), known.std()
-        return [float(mean - LIMIT * std), float(mean + LIMIT * std)], [-LIMIT, LIMIT]
-    end = ndtri(1 - 0.5 / len(known))
-    scores = np.linspace(-end, end, KNOTS)  # of a Gaussian
-    quantiles = np.quantile(known, ndtr(scores))
-    quantiles[0], quantiles[-1] = low, high
-    knots, place = np.unique(quantiles, return_inverse=True)
-    scores = np.bincount(place, weights=scores) / np.bincount(place)  # ties share the mean of their scores
-    reached = np.interp(known, knots, scores)
-    scores = ((scores - reached.mean()) / reached.std()).clip(-LIMIT, LIMIT)
-    return knots.tolist(), scores.tolist()
-
-
-def _on_curve(numbers: np.ndarray, knots: list[float], scores: list[float]) -> np.ndarray:
-    return np.interp(numbers, knots, scores) if knots else np.full(len(numbers), np.nan)
-
-
-def _skewed(known: np.ndarray) -> bool:
-    scaled = known / np.abs(known).max()  # no power of a huge number overflows
-    centred = scaled - scaled.mean()
-    deviation = np.sqrt((centred**2).mean())
-    if deviation == 0:
-        return False
-    standard = centred / deviation
-    return bool(abs((standard**3).mean()) > SKEW or (standard**4).mean() - 3 > KURTOSIS)
-
-
 def _sort(values: pd.Series) -> str:
     """What a column holds: a number, a category, or else a sentence that says what is wrong with it."""
     if isinstance(values.dtype, pd.CategoricalDtype) or types.is_bool_dtype(values):
@@ -285,18 +199,6 @@ def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
     known = {name: code for code, name in enumerate(names, start=FIRST)}
     codes = [MISSING if key is None else known.get(key, OTHER) for key in keys]
     return np.array([*codes, MISSING])[places]  # an empty cell's place is -1: the last
-
-
-def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: np.ndarray) -> list[Problem]:
-    """Cells of a numeric column that are text, infinite or too large."""
-    infinite = np.abs(numbers) > LARGEST
-    problems = []
-    for row in np.flatnonzero(wrong | infinite).tolist():
-        value = str(values.iloc[row])[:60]
-        told = f"{value} is infinite or too large" if infinite[row] else f"{value!r} is not a number"
-        told += "; give a number, or leave the cell empty"
-        problems.append(Problem(told, str(values.name), cells.first_row + row))
-    return problems
 
 
 def _wrong_categories(cells: Cells, values: pd.Series) -> list[Problem]:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import torch
 from pandas.api import types
 
 from commlearn.data.records import Column, Spec
 from commlearn.errors import DataError
+from commlearn.kinds.arrays import ArrayColumn, array_of, flat_lists, present_or_none, shown
 from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.names import label, named_columns
+from commlearn.kinds.numbers import numbers_of, wrong_numbers
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors
-from commlearn.kinds.tabular import ArrayColumn, named_columns, numbers_of, present_or_none, wrong_numbers
 
-__all__ = ["Vector", "array_of", "file_of", "flat_lists", "label", "shown"]
+__all__ = ["Vector"]
 
 CHUNK = 65_536  # rows handled at a time
 SAMPLE = 100  # vectors that decide the length
@@ -158,107 +153,9 @@ class Vector(Kind):
         return lengths.most_common(1)[0][0] if lengths else 1
 
 
-def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
-    """A list, an array or a file as an array of floats, at least 32 bits wide; None is NaN.
-
-    Args:
-        cell: numbers, nested as deep as the array has axes, or the path of a .npy or .csv file.
-        root: the folder to which a path is relative.
-        outside: whether the path may leave it.
-    """
-    if isinstance(cell, str) and cell.lstrip().startswith("["):  # as a table of text stores a list
-        try:
-            cell = json.loads(cell)
-        except ValueError as problem:
-            raise DataError(f"{shown(cell)} is no list of numbers in JSON ({problem})") from problem
-    if isinstance(cell, str | Path):
-        cell = _load(file_of(cell, root, outside), shown(cell))
-    if isinstance(cell, torch.Tensor):
-        cell = cell.detach().cpu().numpy()
-    try:
-        array = np.asarray(cell)
-        if array.dtype == object:  # None among numbers, or arrays inside arrays
-            rows = [np.asarray(row, dtype=np.float64) for row in array]
-            array = np.stack(rows) if rows else np.empty(0)
-    except (TypeError, ValueError) as problem:
-        raise DataError(
-            f"{shown(cell)} is no array of numbers ({problem}); give rows of one length"
-        ) from problem
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"{shown(cell)} is no array of numbers; give a list, an array or the path of a file")
-    if array.ndim == 0:
-        raise DataError(f"{shown(cell)} is a single number; give a list or an array")
-    narrow = array.dtype.itemsize < 4 or array.dtype == np.float32
-    return array.astype(np.float32 if narrow else np.float64, copy=False)
-
-
-def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
-    """Where a file lies; one that leaves the table's folder is refused unless that was allowed."""
-    folder = os.path.abspath(root)
-    path = os.path.normpath(os.path.join(folder, str(cell)))
-    if not outside and not path.startswith(os.path.join(folder, "")):
-        told = f"{shown(cell)} leaves the folder of the table. Move the file inside it, or set outside: true"
-        raise DataError(f"{told} for this modality")
-    if "\0" in path or not os.path.isfile(path):
-        raise DataError(f"{shown(cell)}: there is no such file. Mend the path, or leave the cell empty")
-    return Path(path)
-
-
-def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
-    """All numbers of a column of arrow lists end to end, not ours to change, and each length (-1: none)."""
-    if not isinstance(column.dtype, pd.ArrowDtype):
-        return None
-    sort = column.dtype.pyarrow_dtype
-    if not (pa.types.is_list(sort) or pa.types.is_large_list(sort) or pa.types.is_fixed_size_list(sort)):
-        return None
-    if not (pa.types.is_integer(sort.value_type) or pa.types.is_floating(sort.value_type)):
-        return None
-    lists = column.array.__arrow_array__()
-    chunks = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
-    flat = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.float32)])
-    lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
-    return flat, lengths.astype(np.int64)
-
-
-def shown(cell: Any) -> str:
-    """A cell in a message: short, and an array by its shape."""
-    if isinstance(cell, np.ndarray):
-        return " x ".join(map(str, cell.shape)) or "one number"
-    text = str(cell)
-    return repr(text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}")
-
-
-def _load(path: Path, told: str) -> np.ndarray:
-    """The array in a .npy file, or the columns of a .csv file, with or without a line of names."""
-    suffix = path.suffix.lower()
-    if suffix not in (".npy", ".csv"):
-        raise DataError(f"{told} is no array; give numbers, or the path of a .npy or .csv file")
-    try:
-        if suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        frame = pd.read_csv(path, header=None, skipinitialspace=True, low_memory=False)
-        if frame.iloc[0].map(_is_name).any():
-            frame = frame.iloc[1:]  # names of columns
-        return frame.apply(pd.to_numeric).to_numpy(dtype=np.float64)
-    except (OSError, ValueError, EOFError, TypeError, MemoryError) as problem:
-        raise DataError(
-            f"{told} cannot be read ({problem}). Is it cut off? Replace it, or empty the cell"
-        ) from problem
-
-
-def label(columns: Sequence[str]) -> str:
-    """One or several columns in a message."""
-    return columns[0] if len(columns) == 1 else f"{columns[0]} to {columns[-1]}"
-
-
 def _nothing_in(cell: Any) -> bool:
     """An empty list or array."""
     return (isinstance(cell, list | tuple) and not cell) or (isinstance(cell, np.ndarray) and not cell.size)
-
-
-def _is_name(cell: Any) -> bool:
-    return isinstance(cell, str) and math.isnan(pd.to_numeric(cell, errors="coerce"))
 
 
 def _wrong_length(length: int, features: int) -> str:

@@ -9,6 +9,7 @@ one modality reaches what is shared and what is unique to it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from commlearn.methods.base import Method, Step, Views, subset_name
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import projection_head
+from commlearn.models.token_means import TokenMeans
 from commlearn.objectives import Subset, comm_terms, retrieval_accuracy
 
 __all__ = ["CoMM", "single_and_all"]
@@ -32,6 +34,7 @@ class CoMM(Method):
         head: maps this vector to the space of the loss.
         subsets: what is contrasted with the full fusion; each modality alone, and all.
         temperature: of the contrast.
+        beside: what an embedding holds beside the fused vector, if anything.
     """
 
     views = Views(augmented=2)
@@ -43,12 +46,14 @@ class CoMM(Method):
         head: nn.Module,
         subsets: Sequence[Subset] | None = None,
         temperature: float = 0.1,
+        beside: TokenMeans | None = None,
     ) -> None:
         super().__init__(encoders)
         self.fusion = fusion
         self.head = head
         self.subsets = tuple(subsets or single_and_all(self.modalities))
         self.temperature = temperature
+        self.beside = beside
 
     @classmethod
     def build(
@@ -58,12 +63,22 @@ class CoMM(Method):
         layers: int = 1,
         heads: int = 8,
         temperature: float = 0.1,
+        embedding: Literal["fused", "fused+tokens"] = "fused",
     ) -> CoMM:
-        """CoMM with its published fusion and head."""
-        return cls(encoders, Fusion(width, layers, heads), projection_head(width), temperature=temperature)
+        """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too."""
+        beside = TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None
+        return cls(
+            encoders,
+            Fusion(width, layers, heads),
+            projection_head(width),
+            temperature=temperature,
+            beside=beside,
+        )
 
     def represent(self, batch: Batch) -> Rows:
         tokens = self.encode(merge(batch.augmented))  # each encoder runs once for both views
+        if self.beside is not None:
+            self.beside.observe(tokens)
         return rows_of(batch, self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities))))
 
     def compare(self, rows: Rows) -> Step:
@@ -89,7 +104,9 @@ class CoMM(Method):
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         subset = self.subset(modalities, view)
-        return self.fusion(self.encode(view, subset), [subset])[subset]
+        tokens = self.encode(view, subset)
+        fused = self.fusion(tokens, [subset])[subset]
+        return fused if self.beside is None else torch.cat([fused, self.beside(tokens)], dim=1)
 
 
 def single_and_all(modalities: Subset) -> tuple[Subset, ...]:

@@ -10,10 +10,12 @@ from commlearn.data.records import Dataset
 from commlearn.errors import ConfigurationError
 from commlearn.kinds import schema_yaml
 from commlearn.kinds.schema import Schema
+from commlearn.methods import METHODS
 from commlearn.training.build import read_data
 from commlearn.training.configuration import Experiment, experiment_from
-from commlearn.training.defaults import merged, said, suggest
+from commlearn.training.defaults import left_open, merged, said, suggest
 from commlearn.training.fill import set_dotted
+from commlearn.training.strength import chosen_augmentations
 
 __all__ = ["experiment_for", "is_schema", "read_own"]
 
@@ -67,12 +69,23 @@ def read_own(
 
 def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experiment, str]:
     """The settings with what they leave open chosen from the records; and the choice in one line."""
-    experiment_from(settings)  # what is wrong with the settings comes before what is chosen from them
-    stated = settings.get("training") or {}
-    chosen = suggest(data.train, stated.get("epochs"), stated.get("batch_size"))
+    stated = experiment_from(settings)  # what is wrong with the settings comes before what is chosen
+    training = settings.get("training") or {}
+    chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"))
+    if stated.method["name"] == "comm":
+        chosen["method"] = {"name": "comm", "embedding": "fused+tokens"}
+    if METHODS[stated.method["name"]].views.augmented:
+        chosen["augmentations"] = chosen_augmentations(data.train, stated.augmentations)
+    chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
+    settings = {**settings, "method": stated.method}
     experiment = experiment_from(merged(chosen, settings))
-    left_open = {
-        section: {key: value for key, value in values.items() if key not in (settings.get(section) or {})}
-        for section, values in chosen.items()
+    open_ones = left_open(chosen, settings)
+    return experiment, said(open_ones, data.train) if open_ones else ""
+
+
+def _not_stated(chosen: Mapping[str, Any], stated: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """Parts of modalities for which none is stated by name or by kind."""
+    specs = data.train.specs
+    return {
+        name: part for name, part in chosen.items() if name not in stated and specs[name].kind not in stated
     }
-    return experiment, said(left_open, data.train) if any(left_open.values()) else ""

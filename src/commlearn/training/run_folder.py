@@ -9,7 +9,8 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from commlearn.training.configuration import Experiment, experiment_from, to_map
 __all__ = ["RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
-SCHEMA, STATE = "schema.json", "preprocessing.json"
+SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
 
 
 class RunFolder:
@@ -67,7 +68,7 @@ class RunFolder:
         }
         modalities = {name: [spec.kind, *spec.shape] for name, spec in data.train.specs.items()}
         self.write("environment.json", json.dumps(environment, indent=2) + "\n")
-        self.write("modalities.json", json.dumps(modalities, indent=2) + "\n")
+        self.write(MODALITIES, json.dumps(modalities, indent=2) + "\n")
         for name, values in ((SCHEMA, data.schema), (STATE, data.state)):
             if values is not None:
                 self.write(name, json.dumps(values, indent=1) + "\n")
@@ -110,11 +111,15 @@ class RunFolder:
         """What was run here."""
         if not self.exists:
             raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
-        return experiment_from(yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8")))
+        with _damage_told(self.path / CONFIG):
+            values = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+            return experiment_from(dict(values))
 
     def specs(self) -> dict[str, Spec]:
-        stored = json.loads((self.path / "modalities.json").read_text(encoding="utf-8"))
-        return {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in stored.items()}
+        """Kind and shape of each modality that was trained."""
+        with _damage_told(self.path / MODALITIES):
+            stored = json.loads((self.path / MODALITIES).read_text(encoding="utf-8"))
+            return {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
 
     def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
         """The schema of the table that was trained on, and what was learned from it; None if it was none."""
@@ -122,10 +127,8 @@ class RunFolder:
             return None, None
         found = {}
         for name in (SCHEMA, STATE):
-            try:
+            with _damage_told(self.path / name):
                 found[name] = json.loads((self.path / name).read_text(encoding="utf-8"))
-            except (OSError, ValueError) as problem:
-                raise RunError(f"{self.path / name} is missing or damaged: {problem}.") from problem
         return Schema.from_mapping(found[SCHEMA], str(self.path / SCHEMA)), found[STATE]
 
     def state(self) -> tuple[dict[str, Any], list[str]]:
@@ -161,6 +164,16 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         self.write(TABLE, text.getvalue())
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """A file of the run that is missing or no longer what was written is named."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as problem:
+        told = str(problem).splitlines()[0]
+        raise RunError(f"{path} is missing or damaged: {told}. Restore it, or train again.") from problem
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:

@@ -1,0 +1,128 @@
+"""The real tables of the own-data benchmarks: how each file becomes rows, a schema and raw features."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PIL
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import train_test_split
+
+import commlearn as cl
+
+__all__ = ["TABLES", "OwnTable"]
+
+THUMBNAIL = 16  # pixels a side of the raw image features
+
+
+@dataclass(frozen=True)
+class OwnTable:
+    """Rows with a schema, labels, and what a probe sees of each modality without learning."""
+
+    rows: Mapping[str, Any]  # column to array
+    schema: cl.Schema
+    labels: np.ndarray
+    raw: Mapping[str, np.ndarray]  # modality to (rows, features)
+    train: np.ndarray  # positions
+    test: np.ndarray
+
+    def choosing(self, seed: int = 0) -> OwnTable:
+        """The training rows alone, a quarter of them as the test: what settings are chosen on."""
+        fit, held = train_test_split(
+            self.train, test_size=0.25, random_state=seed, stratify=self.labels[self.train]
+        )
+        return replace(self, train=np.sort(fit), test=np.sort(held))
+
+    def first(self, count: int, seed: int = 0) -> OwnTable:
+        """At most this many training rows, drawn once."""
+        if not count or count >= len(self.train):
+            return self
+        chosen = np.random.default_rng(seed).choice(self.train, count, replace=False)
+        return replace(self, train=np.sort(chosen))
+
+    def part(self, positions: np.ndarray) -> dict[str, Any]:
+        return {name: values[positions] for name, values in self.rows.items()}
+
+
+def mfeat(folder: Path) -> OwnTable:
+    """Six vectors of a handwritten digit; split 1400 / 600, stratified."""
+    data = np.load(folder / "mfeat.npz", allow_pickle=False)
+    names = ("fac", "fou", "kar", "mor", "pix", "zer")
+    raw = {name: data[name] for name in names}
+    labels = data["label"]
+    train, test = train_test_split(np.arange(2000), test_size=600, random_state=0, stratify=labels)
+    schema = cl.Schema({name: cl.Vector(name) for name in names})
+    return OwnTable(raw, schema, labels, raw, np.sort(train), np.sort(test))
+
+
+def mosi_vectors(folder: Path) -> OwnTable:
+    """Text, audio and video vectors of utterances, positive or negative."""
+    names = ("text", "audio", "video")
+    data = _both(folder / "mosi_utt.npz", names)
+    raw = {name: data[name] for name in names}
+    schema = cl.Schema({name: cl.Vector(name) for name in names})
+    return OwnTable(raw, schema, data["label"], raw, data["train"], data["test"])
+
+
+def mosi_transcripts(folder: Path) -> OwnTable:
+    """What was said and how it sounded; the transcripts were made without labels."""
+    data = _both(folder / "mosi_utt.npz", ("transcript", "audio"))
+    words = TfidfVectorizer(min_df=2).fit([data["transcript"][row] for row in data["train"]])
+    raw = {"text": words.transform(data["transcript"]).toarray().astype(np.float32), "audio": data["audio"]}
+    schema = cl.Schema({"text": cl.Text("transcript"), "audio": cl.Vector("audio")})
+    rows = {"transcript": data["transcript"].astype(object), "audio": data["audio"]}
+    return OwnTable(rows, schema, data["label"], raw, data["train"], data["test"])
+
+
+def easy_vqa(folder: Path) -> OwnTable:
+    """Pictures of shapes and questions about them."""
+    data = np.load(folder / "easy_vqa.npz", allow_pickle=False)
+    images = np.concatenate([data["images_train"], data["images_test"]])
+    shown = np.concatenate([data["image_id_train"], data["image_id_test"] + len(data["images_train"])])
+    questions = np.concatenate([data["question_train"], data["question_test"]])
+    small = np.stack([_thumbnail(image) for image in images])
+    words = TfidfVectorizer(use_idf=False, norm=None, token_pattern=r"\w+").fit(questions)
+    count = len(data["question_train"])
+    files = np.array([_png(image) for image in images], dtype=object)
+    return OwnTable(
+        {"image": files[shown], "question": questions.astype(object)},
+        cl.Schema({"image": cl.Image("image"), "question": cl.Text("question")}),
+        np.concatenate([data["answer_train"], data["answer_test"]]),
+        {"image": small[shown], "question": words.transform(questions).toarray().astype(np.float32)},
+        np.arange(count),
+        np.arange(count, len(questions)),
+    )
+
+
+TABLES = {
+    "mfeat": mfeat,
+    "mosi vectors": mosi_vectors,
+    "mosi transcripts": mosi_transcripts,
+    "easy_vqa": easy_vqa,
+}
+
+
+def _both(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Training rows, then test rows, and the positions of both."""
+    data = np.load(path, allow_pickle=False)
+    joined = {
+        name: np.concatenate([data[f"{name}_train"], data[f"{name}_test"]]) for name in (*names, "label")
+    }
+    count = len(data["label_train"])
+    return {**joined, "train": np.arange(count), "test": np.arange(count, len(joined["label"]))}
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    small = PIL.fromarray(image).resize((THUMBNAIL, THUMBNAIL), PIL.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32).reshape(-1) / 255
+
+
+def _png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    PIL.fromarray(image).save(file, format="PNG")
+    return file.getvalue()

@@ -1,0 +1,76 @@
+"""Rows and columns by name: which columns a kind reads, each record's id, each row's split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.data.tables import Table
+from commlearn.errors import ConfigurationError
+from commlearn.kinds.base import Cells, Problem
+
+__all__ = ["SPLITS", "id_problems", "label", "named_columns", "split_names", "split_problems"]
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
+    """The columns that a schema names: at least one, none twice."""
+    columns = (fields,) if isinstance(fields, str) else tuple(fields)
+    if not columns:
+        raise ConfigurationError(f"{kind} needs at least one column; got none.")
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ConfigurationError(f"{kind} names {', '.join(map(repr, twice))} more than once; name it once.")
+    return columns
+
+
+def label(columns: Sequence[str]) -> str:
+    """One or several columns in a message."""
+    return columns[0] if len(columns) == 1 else f"{columns[0]} to {columns[-1]}"
+
+
+def id_problems(table: Table | Cells, column: str) -> list[Problem]:
+    """Rows without an id, and rows whose id an earlier row has."""
+    values = table.frame[column]
+    nameless = values.isna()
+    problems = [
+        Problem("the record has no id; give each record its own", column, table.first_row + int(row))
+        for row in np.flatnonzero(nameless)
+    ]
+    first: dict[Any, int] = {}
+    again = np.flatnonzero(values.duplicated(keep=False) & ~nameless)
+    for row, value in zip(again.tolist(), values.iloc[again].tolist(), strict=True):
+        if value in first:
+            told = f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
+            problems.append(Problem(told, column, table.first_row + row))
+        first.setdefault(value, row)
+    return problems
+
+
+def split_problems(table: Table | Cells, column: str) -> list[Problem]:
+    """Rows whose split is none of train, validation and test."""
+    values = table.frame[column]
+    return [
+        Problem(
+            f"the split is {values[row]!r}; give train, validation or test", column, table.first_row + row
+        )
+        for row in np.flatnonzero(split_names(values).isna()).tolist()
+    ]
+
+
+def split_names(values: pd.Series) -> pd.Series:
+    return values.astype("string").str.strip().str.lower().map(SPLITS)

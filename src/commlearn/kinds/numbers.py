@@ -1,0 +1,80 @@
+"""Cells that hold numbers, and the curve that brings a column of them to one scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+from scipy.special import ndtr, ndtri
+
+from commlearn.kinds.base import Cells, Problem
+from commlearn.kinds.rows import is_empty
+
+__all__ = ["LARGEST", "LIMIT", "learn_curve", "numbers_of", "on_curve", "wrong_numbers"]
+
+LIMIT = 6.0  # the largest standardised number: six standard deviations
+KNOTS = 33  # of the curve of a skewed column
+SKEW, KURTOSIS = 1.5, 8.0  # beyond either (kurtosis above a Gaussian's), a column follows its quantiles
+LARGEST = 1e150  # squares of larger numbers overflow
+
+
+def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The cells as float64, NaN where empty, and which of them are no numbers."""
+    if types.is_numeric_dtype(values) and not types.is_complex_dtype(values):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(values), dtype=bool)
+    empty = values.isna().to_numpy(dtype=bool)
+    if values.dtype.kind in "mMc":  # times and complex numbers
+        return np.full(len(values), np.nan), ~empty
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = np.isnan(numbers) & ~empty
+    wrong[wrong] = [not is_empty(cell) for cell in values[wrong]]  # blanks are empty too
+    return numbers, wrong
+
+
+def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: np.ndarray) -> list[Problem]:
+    """Cells of a numeric column that are text, infinite or too large."""
+    infinite = np.abs(numbers) > LARGEST
+    problems = []
+    for row in np.flatnonzero(wrong | infinite).tolist():
+        value = str(values.iloc[row])[:60]
+        told = f"{value} is infinite or too large" if infinite[row] else f"{value!r} is not a number"
+        told += "; give a number, or leave the cell empty"
+        problems.append(Problem(told, str(values.name), cells.first_row + row))
+    return problems
+
+
+def learn_curve(numbers: np.ndarray) -> tuple[list[float], list[float]]:
+    """Knots and scores of a monotone curve to mean 0 and deviation 1; none if there is no number."""
+    known = numbers[~np.isnan(numbers)]
+    if not len(known):
+        return [], []
+    low, high = known.min(), known.max()
+    if high - low <= max(1e-13 * max(abs(low), abs(high)), 1 / LARGEST):  # constant but for rounding
+        reach = LIMIT * max(1.0, abs(low) / 100)
+        return [float(low - reach), float(high + reach)], [-LIMIT, LIMIT]
+    if not _skewed(known):
+        mean, std = known.mean(), known.std()
+        return [float(mean - LIMIT * std), float(mean + LIMIT * std)], [-LIMIT, LIMIT]
+    end = ndtri(1 - 0.5 / len(known))
+    scores = np.linspace(-end, end, KNOTS)  # of a Gaussian
+    quantiles = np.quantile(known, ndtr(scores))
+    quantiles[0], quantiles[-1] = low, high
+    knots, place = np.unique(quantiles, return_inverse=True)
+    scores = np.bincount(place, weights=scores) / np.bincount(place)  # ties share the mean of their scores
+    reached = np.interp(known, knots, scores)
+    scores = ((scores - reached.mean()) / reached.std()).clip(-LIMIT, LIMIT)
+    return knots.tolist(), scores.tolist()
+
+
+def on_curve(numbers: np.ndarray, knots: list[float], scores: list[float]) -> np.ndarray:
+    return np.interp(numbers, knots, scores) if knots else np.full(len(numbers), np.nan)
+
+
+def _skewed(known: np.ndarray) -> bool:
+    scaled = known / np.abs(known).max()  # no power of a huge number overflows
+    centred = scaled - scaled.mean()
+    deviation = np.sqrt((centred**2).mean())
+    if deviation == 0:
+        return False
+    standard = centred / deviation
+    return bool(abs((standard**3).mean()) > SKEW or (standard**4).mean() - 3 > KURTOSIS)

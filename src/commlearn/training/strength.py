@@ -1,0 +1,102 @@
+"""How strongly the records of a table may be augmented, found on the records themselves.
+
+An augmentation should change a record as much as possible and still leave it that record. So each
+modality gets the strongest of a few strengths at which most augmented records still look more like
+their own original than like any other. No label is needed for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from commlearn.augmentations import AUGMENTATIONS, Augmentation
+from commlearn.data.batch import Modality
+from commlearn.data.records import Column, Records
+from commlearn.kinds.rows import spread
+from commlearn.kinds.survey import glance
+
+__all__ = ["LADDERS", "chosen_augmentations", "recognised"]
+
+SAMPLE = 256  # records that are compared
+ENOUGH = 0.5  # share of them that must be recognised
+
+# strongest first; the last is taken if none will do
+LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "image": (
+        {"name": "simclr"},
+        {"name": "simclr", "scale": [0.25, 1.0], "greyscale": 0.1},
+        {"name": "simclr", "scale": [0.4, 1.0], "hue": 0.05, "greyscale": 0.0, "blur": 0.3},
+        {
+            "name": "simclr",
+            "scale": [0.6, 1.0],
+            "brightness": 0.2,
+            "contrast": 0.2,
+            "saturation": 0.2,
+            "hue": 0.02,
+            "greyscale": 0.0,
+            "blur": 0.2,
+        },
+    ),
+    "tabular": (
+        {"name": "tabular", "std": 0.3, "mask": 0.4},
+        {"name": "tabular"},
+        {"name": "tabular", "std": 0.05, "mask": 0.1},
+    ),
+    "vector": (
+        {"name": "vector", "std": 0.3, "drop": 0.5},
+        {"name": "vector"},
+        {"name": "vector", "std": 0.05, "drop": 0.1},
+    ),
+}
+
+
+def chosen_augmentations(records: Records, stated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """An augmentation for each modality that has a ladder and for which none is stated.
+
+    Args:
+        records: to train on.
+        stated: augmentations by modality or by kind, which stay as they are.
+    """
+    return {
+        name: _strongest(column)
+        for name, column in records.columns.items()
+        if column.spec.kind in LADDERS and name not in stated and column.spec.kind not in stated
+    }
+
+
+def recognised(column: Column, augmentation: Augmentation) -> float:
+    """Share of a sample of records that look most like themselves once augmented.
+
+    Example:
+        >>> from commlearn.augmentations import VectorAugmentation
+        >>> from commlearn.data.records import VectorColumn
+        >>> column = VectorColumn(np.random.default_rng(0).normal(size=(50, 20)).astype("float32"))
+        >>> recognised(column, VectorAugmentation(std=0.01, drop=0.0))
+        1.0
+    """
+    clean = column.take(np.array(spread(len(column), SAMPLE)))
+    changed = augmentation(clean, torch.Generator().manual_seed(0), column.spec)
+    there = slice(None) if clean.present is None else clean.present
+    distance = torch.cdist(_looks(changed, column)[there], _looks(clean, column)[there])  # (there, there)
+    if not len(distance):
+        return 1.0
+    return float((distance.diagonal() <= distance.amin(dim=1) + 1e-6).double().mean())  # twins count as one
+
+
+def _strongest(column: Column) -> dict[str, Any]:
+    *strong, weakest = LADDERS[column.spec.kind]
+    for part in strong:
+        options = {key: value for key, value in part.items() if key != "name"}
+        if recognised(column, AUGMENTATIONS[part["name"]](**options)) >= ENOUGH:
+            return dict(part)
+    return dict(weakest)
+
+
+def _looks(modality: Modality, column: Column) -> torch.Tensor:
+    if modality.values.dtype == torch.uint8:  # as augmentation returns it
+        modality = modality.with_values(modality.values.float() / 255)
+    return glance(modality, column.spec).double()

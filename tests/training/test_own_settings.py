@@ -1,0 +1,91 @@
+"""What is chosen from the records: how strongly they are augmented, and that what is stated stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import commlearn as cl
+from commlearn.augmentations import VectorAugmentation
+from commlearn.data.records import Dataset, ImageColumn, Records, VectorColumn
+from commlearn.training.own_data import experiment_for
+from commlearn.training.strength import LADDERS, chosen_augmentations, recognised
+
+DRAW = np.random.default_rng(0)
+
+
+def vectors(features: int, rows: int = 300) -> VectorColumn:
+    return VectorColumn(DRAW.normal(size=(rows, features)).astype(np.float32))
+
+
+def test_recognised_is_what_a_loop_finds():
+    column, change = vectors(4, 60), VectorAugmentation(std=0.5, drop=0.3)
+    clean = column.take(np.arange(60)).values
+    changed = change(column.take(np.arange(60)), torch.Generator().manual_seed(0)).values
+    right = 0
+    for row in range(60):
+        distances = [float((changed[row].double() - other.double()).norm()) for other in clean]
+        right += distances[row] <= min(distances) + 1e-6
+    assert recognised(column, change) == pytest.approx(right / 60)
+    assert 0.1 < right / 60 < 0.9
+
+
+def test_many_features_bear_more_than_few():
+    strengths = [chosen_augmentations(Records({"v": vectors(n)}), {})["v"] for n in (200, 2)]
+    places = [LADDERS["vector"].index(part) for part in strengths]
+    assert places[0] == 0 < places[1]
+
+
+def test_twins_count_as_recognised():
+    column = VectorColumn(np.ones((40, 8), np.float32))
+    assert recognised(column, VectorAugmentation(std=0.1)) == 1.0
+
+
+def test_colour_patches_are_cropped_less_than_rich_images():
+    shades = np.linspace(0, 255, 200).astype(np.uint8)
+    plain = np.broadcast_to(shades[:, None, None, None], (200, 32, 32, 3))
+    rich = DRAW.integers(0, 255, (200, 4, 4, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    ladder = LADDERS["image"]
+    found = [
+        ladder.index(chosen_augmentations(Records({"i": ImageColumn(images, np.arange(200))}), {})["i"])
+        for images in (rich, plain)
+    ]
+    assert found[0] < found[1]
+
+
+def settings(**more):
+    schema = cl.Schema({"a": cl.Vector("a"), "t": cl.Vector("t")}).to_mapping()
+    return {"name": "own", "data": {"name": "table", "table": "", "schema": schema}, "method": "comm", **more}
+
+
+def test_the_choice_is_said_and_what_is_stated_stays():
+    records = Records({"a": vectors(100), "t": vectors(3)})
+    data = Dataset(records, records)
+    experiment, note = experiment_for(settings(), data)
+    assert experiment.method == {"name": "comm", "embedding": "fused+tokens"}
+    assert "augmentations.a vector (std=0.3 drop=0.5)" in note
+    assert "method.embedding fused+tokens" in note
+    for key in ("t", "vector"):
+        stated = {key: {"name": "vector", "std": 0.7}}
+        experiment, note = experiment_for(settings(augmentations=stated), data)
+        assert experiment.augmentations[key] == {"name": "vector", "std": 0.7}
+        assert "augmentations.t" not in note
+    plain, note = experiment_for(settings(method={"name": "comm", "embedding": "fused"}), data)
+    assert plain.method["embedding"] == "fused"
+    assert "embedding" not in note
+    clip, note = experiment_for(settings(method="clip"), data)
+    assert clip.augmentations == {}
+    assert clip.method == {"name": "clip"}
+
+
+def test_a_text_of_few_records_gets_one_layer_unless_an_encoder_is_stated():
+    frame = {"t": [f"some words {row}" for row in range(40)], "v": list(DRAW.normal(size=(40, 3)))}
+    schema = cl.Schema({"t": cl.Text("t"), "v": cl.Vector("v")})
+    from commlearn.data.tables import read_table
+    from commlearn.kinds.dataset import dataset_of
+
+    data = dataset_of(read_table(frame), schema, test=0.0)
+    assert experiment_for(settings(), data)[0].model.encoders["t"]["layers"] == 1
+    stated = {"encoders": {"text": {"name": "text", "layers": 3}}}
+    assert experiment_for(settings(model=stated), data)[0].model.encoders == stated["encoders"]
