@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import sklearn.linear_model  # loads the libraries whose threads are limited below
+import sklearn.linear_model  # noqa: F401  (loads the libraries whose threads are limited below)
 import torch
 from threadpoolctl import threadpool_limits
 

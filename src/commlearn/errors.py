@@ -10,6 +10,7 @@ __all__ = [
     "CommlearnError",
     "ConfigurationError",
     "DataError",
+    "DataWarning",
     "Problems",
     "RunError",
     "TrainingError",
@@ -28,6 +29,10 @@ class ConfigurationError(CommlearnError):
 
 class DataError(CommlearnError):
     """A record, a column or a file that does not fit."""
+
+
+class DataWarning(UserWarning):
+    """Something in a table that one can go on with, and should know of."""
 
 
 class CheckpointError(CommlearnError):

@@ -150,7 +150,9 @@ def test_bad_cells_are_refused_with_row_and_column_and_no_file_is_left(run, fold
         for word in words:
             assert word in told, (cells, told)
         assert not list(tmp_path.iterdir())
-    said(capsys, "embed", run, changed(folder, "fine.csv", site="unseen"), "-o", tmp_path / "z.parquet")
+    words = ["embed", run, changed(folder, "fine.csv", site="unseen"), "-o", tmp_path / "z.parquet"]
+    assert main([str(word) for word in words]) == 0
+    assert "commlearn: warning: site row 3: 'unseen': not among the learned" in capsys.readouterr().err
 
 
 def test_other_mistakes_are_one_sentence_that_helps(run, folder, tmp_path, capsys):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.kinds.base import Cells
 from commlearn.kinds.numbers import LIMIT, learn_curve
 from commlearn.kinds.tabular import Tabular
@@ -49,7 +49,8 @@ def test_numbers_come_first_and_categories_follow_as_codes():
 
 def test_unseen_categories_share_the_code_of_other():
     kind, train = Tabular("city"), table(city=["Oslo", "Rome"])
-    values = values_of(read(kind, train, table(city=["Rome", "Bern", "Lima", "", None])))
+    with pytest.warns(DataWarning, match="city row 1: 'Bern' and 1 more rows: not among the learned"):
+        values = values_of(read(kind, train, table(city=["Rome", "Bern", "Lima", "", None])))
     assert values[:, 0].tolist() == [3, 1, 1, 0, 0]
 
 

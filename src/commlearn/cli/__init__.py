@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
-from commlearn.errors import CommlearnError, ConfigurationError, nearest, unknown
+from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
 
 __all__ = ["main"]
 
@@ -16,6 +18,18 @@ COMMANDS = ("init", "check", "train", "probe", "embed", "compare", "export", "sy
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, or 2 for what the user can mend, or 130 after Ctrl-C."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _in_one_line
+        return _main(arguments)
+
+
+def _in_one_line(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+    """Our own warnings are for users; where in the code they arose is not."""
+    told = f"warning: {message}" if issubclass(category, DataWarning) else f"{category.__name__}: {message}"
+    print(f"commlearn: {told}", file=sys.stderr)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         parser = _parser(arguments)

@@ -8,6 +8,7 @@ tails. Between knots it is linear, beyond them constant, so that nothing extreme
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import pyarrow as pa
 from pandas.api import types
 
 from commlearn.data.records import Column, Spec
-from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import ArrayColumn, present_or_none
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.names import named_columns
@@ -98,6 +99,7 @@ class Tabular(Kind):
             problems += _wrong_categories(cells, values)
             if not problems:
                 table[:, place] = _codes(values, part["names"])
+                _warn_of_others(cells, values, table[:, place] == OTHER)
         raise_errors(", ".join(self.columns()), problems)
         numbers, codes = np.split(table, [shape[0]], axis=1)
         known = (~np.isnan(numbers)).sum(axis=1) + (codes != MISSING).sum(axis=1)  # (records,)
@@ -199,6 +201,16 @@ def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
     known = {name: code for code, name in enumerate(names, start=FIRST)}
     codes = [MISSING if key is None else known.get(key, OTHER) for key in keys]
     return np.array([*codes, MISSING])[places]  # an empty cell's place is -1: the last
+
+
+def _warn_of_others(cells: Cells, values: pd.Series, others: np.ndarray) -> None:
+    """Going on is right, but the user should know which category says nothing to the model."""
+    rows = np.flatnonzero(others)
+    if len(rows):
+        more = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
+        told = f"{str(values.iloc[rows[0]])[:60]!r}{more}: not among the learned categories; read as another"
+        problem = Problem(told, str(values.name), cells.first_row + int(rows[0]), "warning")
+        warnings.warn(DataWarning(str(problem)), stacklevel=2)
 
 
 def _wrong_categories(cells: Cells, values: pd.Series) -> list[Problem]:

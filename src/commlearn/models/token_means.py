@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,8 @@ class TokenMeans(nn.Module):
         parts = [some.new_zeros(len(some), self.width)] * len(self.norms)
         for place, (name, norm) in enumerate(self.norms.items()):
             if name in tokens:
-                means = F.batch_norm(pool(tokens[name]), norm.running_mean, norm.running_var)
+                known = cast(nn.BatchNorm1d, norm)
+                means = F.batch_norm(pool(tokens[name]), known.running_mean, known.running_var)
                 parts[place] = means * _there(tokens[name])[:, None]
         return torch.cat(parts, dim=1)
 

@@ -73,7 +73,7 @@ def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
         >>> left_open({"training": {"epochs": 5, "threads": 1}, "seed": 1}, {"training": {"epochs": 2}})
         {'training': {'threads': 1}, 'seed': 1}
     """
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in chosen.items():
         if isinstance(value, Mapping) and isinstance(stated.get(key), Mapping):
             value = left_open(value, stated[key])
@@ -85,7 +85,7 @@ def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
 
 
 def _flat(settings: Mapping[str, Any], where: str = "") -> list[str]:
-    told = []
+    told: list[str] = []
     for key, value in settings.items():
         if isinstance(value, Mapping) and "name" not in value:
             told += _flat(value, f"{where}{key}.")
