@@ -101,7 +101,7 @@ def test_compare_trains_what_is_missing_and_skips_what_is_done(tmp_path):
 
 def test_a_method_that_fails_is_reported_and_does_not_take_the_others_down(tmp_path):
     words = ["compare", "trifeature-quick", "--methods", "clip,comm", "--out", tmp_path, *SETTINGS]
-    done = commlearn(*words, "--method.layers", "0", code=1)
+    done = commlearn(*words, "--model.fusion.layers", "0", code=1)
     assert "failed" in done.stdout
 
 

@@ -116,3 +116,28 @@ def _plain(value):
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def test_a_recipe_says_what_differs_from_its_base(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: trifeature-quick\ntraining: {epochs: 3}\nmethod: {name: comm, subsets: all}\n")
+    mine, base = read_experiment(path), read_experiment("trifeature-quick")
+    assert (mine.name, mine.training.epochs, mine.method["subsets"]) == ("mine", 3, "all")
+    assert mine.training.batch_size == base.training.batch_size
+    assert (mine.model, mine.augmentations) == (base.model, base.augmentations)
+    assert not mine.variants
+    assert not mine.scores
+    path.write_text("base: trifeature-quik\n")
+    with pytest.raises(ConfigurationError, match="did you mean 'trifeature-quick'"):
+        read_experiment(path)
+
+
+@pytest.mark.parametrize("name", [name for name in recipes() if name.startswith("ablation-")])
+def test_an_ablation_trains_every_arm_on_both_sorts_of_pairs(name):
+    experiment = read_experiment(name)
+    arms = {key.rsplit("-", 1)[0] for key in experiment.variants}
+    assert set(experiment.variants) == {f"{arm}-{pairs}" for arm in arms for pairs in ("unbiased", "biased")}
+    assert set(experiment.scores) == {f"{score} {arm}" for arm in arms for score in "RUS"}
+    settings = [read_experiment(name, variant=f"{arm}-unbiased") for arm in sorted(arms)]
+    changed = {str((one.method, one.model, one.augmentations)) for one in settings}
+    assert len(changed) == len(arms)

@@ -95,16 +95,21 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(method, tmp_pat
     assert any(not torch.equal(one[key], two[key]) for key in one)
 
 
-@pytest.mark.parametrize("stop_at", [1, 5, 7, 11])
-def test_a_resumed_run_ends_as_one_never_stopped(stop_at, tmp_path, monkeypatch):
-    train(experiment(), tmp_path / "whole", data())
-    _interrupt_after(monkeypatch, stop_at)
+RESUMED = [("comm", 1), ("comm", 5), ("comm", 7), ("comm", 11), ("factorcl", 7), ("infmasking", 6)]
+
+
+@pytest.mark.parametrize(("method", "stop_at"), RESUMED)
+def test_a_resumed_run_ends_as_one_never_stopped(method, stop_at, tmp_path, monkeypatch):
+    train(experiment(method), tmp_path / "whole", data())
+    _interrupt_after(monkeypatch, stop_at, METHODS[method])
     with pytest.raises(KeyboardInterrupt):
-        train(experiment(), tmp_path / "stopped", data())
+        train(experiment(method), tmp_path / "stopped", data())
     monkeypatch.undo()
     assert RunFolder(tmp_path / "stopped").state()[0]["step"] == stop_at
-    train(experiment(), tmp_path / "stopped", data(), resume=True)
+    train(experiment(method), tmp_path / "stopped", data(), resume=True)
     assert_same(tmp_path / "whole", tmp_path / "stopped")
+    players = METHODS[method].steps_per_batch
+    assert len(RunFolder(tmp_path / "stopped").state()[0]["optimizers"]) == players
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
@@ -241,9 +246,9 @@ def test_a_signal_leaves_a_checkpoint_that_continues_to_the_same_weights(number,
     assert_same(tmp_path / "stopped", tmp_path / "whole")
 
 
-def _interrupt_after(monkeypatch, steps: int) -> None:
+def _interrupt_after(monkeypatch, steps: int, method: type = CoMM) -> None:
     """Ctrl-C while step number `steps` is computed."""
-    count, original = 0, CoMM.steps
+    count, original = 0, method.steps
 
     def counting(self, batch):
         nonlocal count
@@ -252,7 +257,7 @@ def _interrupt_after(monkeypatch, steps: int) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         yield from original(self, batch)
 
-    monkeypatch.setattr(CoMM, "steps", counting)
+    monkeypatch.setattr(method, "steps", counting)
 
 
 def _poison(monkeypatch, step: int) -> None:

@@ -45,6 +45,7 @@ class Batch:
     plain: View | None = None
     augmented: tuple[View, ...] = ()
     targets: dict[str, Tensor] = field(default_factory=dict)
+    progress: float = 0.0  # share of the training that is done
 
     def __len__(self) -> int:
         view = self.plain if self.plain is not None else self.augmented[0]

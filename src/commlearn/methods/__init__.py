@@ -7,16 +7,35 @@ from commlearn.methods.clip import CLIP
 from commlearn.methods.cmc import CMC
 from commlearn.methods.comm import CoMM
 from commlearn.methods.crossself import CrossSelf
+from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
+from commlearn.methods.infmasking import InfMasking
 from commlearn.methods.simclr import SimCLR
 from commlearn.methods.supcon import SupCon
 
-__all__ = ["CLIP", "CMC", "METHODS", "CoMM", "CrossSelf", "Method", "SimCLR", "Step", "SupCon", "Views"]
+__all__ = [
+    "CLIP",
+    "CMC",
+    "METHODS",
+    "CoMM",
+    "CrossSelf",
+    "FactorCL",
+    "InfMasking",
+    "Method",
+    "SimCLR",
+    "Step",
+    "SupCon",
+    "SupervisedFactorCL",
+    "Views",
+]
 
 METHODS: dict[str, type[Method]] = {
     "comm": CoMM,
     "clip": CLIP,
     "cmc": CMC,
     "crossself": CrossSelf,
+    "factorcl": FactorCL,
+    "factorcl-sup": SupervisedFactorCL,
+    "infmasking": InfMasking,
     "simclr": SimCLR,
     "supcon": SupCon,
 }

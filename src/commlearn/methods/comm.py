@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from commlearn.data.batch import Batch, View, merge
 from commlearn.methods.base import Method, Step, Views, subset_name
 from commlearn.methods.rows import Rows, rows_of
+from commlearn.methods.subsets import choose_subsets, single_and_all, term_weights, weighted_mean
 from commlearn.models.fusion import Fusion
-from commlearn.models.heads import projection_head
+from commlearn.models.heads import Temperature, projection_head, temperature_of
 from commlearn.models.token_means import TokenMeans
 from commlearn.objectives import Subset, comm_terms, retrieval_accuracy
 
-__all__ = ["CoMM", "single_and_all"]
+__all__ = ["CoMM"]
 
 
 class CoMM(Method):
@@ -33,7 +34,8 @@ class CoMM(Method):
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
         subsets: what is contrasted with the full fusion; each modality alone, and all.
-        temperature: of the contrast.
+        temperature: of the contrast; a module for one that is learned.
+        weights: of the terms, by subset name; 1 where nothing is said.
         beside: what an embedding holds beside the fused vector, if anything.
     """
 
@@ -45,14 +47,16 @@ class CoMM(Method):
         fusion: nn.Module,
         head: nn.Module,
         subsets: Sequence[Subset] | None = None,
-        temperature: float = 0.1,
+        temperature: float | nn.Module = 0.1,
+        weights: Mapping[str, float] | None = None,
         beside: TokenMeans | None = None,
     ) -> None:
         super().__init__(encoders)
         self.fusion = fusion
         self.head = head
         self.subsets = tuple(subsets or single_and_all(self.modalities))
-        self.temperature = temperature
+        self.temperature = Temperature(temperature) if isinstance(temperature, int | float) else temperature
+        self.weights = term_weights(weights or {}, self.subsets)
         self.beside = beside
 
     @classmethod
@@ -60,19 +64,21 @@ class CoMM(Method):
         cls,
         encoders: Mapping[str, nn.Module],
         width: int,
-        layers: int = 1,
-        heads: int = 8,
-        temperature: float = 0.1,
+        fusion: nn.Module | None = None,
+        subsets: str = "each_and_all",
+        temperature: float | Literal["learned"] = 0.1,
+        weights: dict[str, float] | None = None,
         embedding: Literal["fused", "fused+tokens"] = "fused",
     ) -> CoMM:
         """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too."""
-        beside = TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None
         return cls(
             encoders,
-            Fusion(width, layers, heads),
+            fusion or Fusion(width),
             projection_head(width),
-            temperature=temperature,
-            beside=beside,
+            choose_subsets(subsets, tuple(encoders)),
+            temperature_of(temperature),
+            weights,
+            TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
         )
 
     def represent(self, batch: Batch) -> Rows:
@@ -82,13 +88,17 @@ class CoMM(Method):
         return rows_of(batch, self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities))))
 
     def compare(self, rows: Rows) -> Step:
-        first, second = self.project(rows)
+        return self.contrast(*self.project(rows), rows)
+
+    def contrast(self, first: Mapping[Subset, Tensor], second: Mapping[Subset, Tensor], rows: Rows) -> Step:
+        """The loss from the projections of both views."""
         full = self.modalities
         present = {subset: rows.having(subset) for subset in self.subsets if subset != full}
         known = {subset: mask for subset, mask in present.items() if mask is not None}
-        terms = comm_terms(first, second, full, self.temperature, known)
+        all_terms = comm_terms(first, second, full, self.temperature(), known)
+        terms = {subset: all_terms[subset] for subset in self.subsets}
         return Step(
-            loss=torch.stack(list(terms.values())).mean(),
+            loss=weighted_mean(terms, self.weights),
             terms={subset_name(subset): term for subset, term in terms.items()},
             accuracy={
                 subset_name(subset): retrieval_accuracy(first[subset], second[full]) for subset in terms
@@ -98,7 +108,7 @@ class CoMM(Method):
     def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
         """The projection of every subset of modalities, for each of the two views."""
         first, second = {}, {}
-        for subset in rows.vectors:
+        for subset in dict.fromkeys((*self.subsets, self.modalities)):
             first[subset], second[subset] = self.head(rows.stacked(subset)).chunk(2)
         return first, second
 
@@ -107,14 +117,3 @@ class CoMM(Method):
         tokens = self.encode(view, subset)
         fused = self.fusion(tokens, [subset])[subset]
         return fused if self.beside is None else torch.cat([fused, self.beside(tokens)], dim=1)
-
-
-def single_and_all(modalities: Subset) -> tuple[Subset, ...]:
-    """The paper's n + 1 subsets.
-
-    Example:
-        >>> single_and_all(("image", "text"))
-        (('image',), ('text',), ('image', 'text'))
-    """
-    singles = tuple((name,) for name in modalities)
-    return singles if len(modalities) == 1 else (*singles, modalities)

@@ -28,6 +28,7 @@ class Rows:
     vectors: dict[Subset, Tensor]  # (records, views, width) each
     present: dict[str, Tensor] = field(default_factory=dict)  # (records,) bool; unnamed: all records have it
     targets: dict[str, Tensor] = field(default_factory=dict)  # (records,) each
+    progress: float = 0.0  # share of the training that is done
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Rows:
         """The same rows with `change` applied to each tensor."""
@@ -35,6 +36,7 @@ class Rows:
             {subset: change(value) for subset, value in self.vectors.items()},
             {name: change(value) for name, value in self.present.items()},
             {name: change(value) for name, value in self.targets.items()},
+            self.progress,
         )
 
     def stacked(self, subset: Subset) -> Tensor:
@@ -66,7 +68,7 @@ def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
     by_record = {
         subset: stacked.unflatten(0, (-1, len(batch))).transpose(0, 1) for subset, stacked in vectors.items()
     }
-    return Rows(by_record, present, batch.targets)
+    return Rows(by_record, present, batch.targets, batch.progress)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -80,6 +82,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
         together(part.vectors for part in parts),
         together(part.present for part in parts),
         together(part.targets for part in parts),
+        parts[0].progress,
     )
 
 

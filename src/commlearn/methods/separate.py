@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from commlearn.data.batch import Batch, View, merge
-from commlearn.methods.base import (
-    Method,
-    Step,
-    absent_as_zero,
-    gather,
-    gather_views,
-    pooled,
-    present_rows,
-    subset_name,
-)
+from commlearn.methods.base import Method, Step, absent_as_zero, pooled, subset_name
+from commlearn.methods.rows import Rows, rows_of
 from commlearn.objectives import Subset, info_nce, retrieval_accuracy
 
 __all__ = ["Contrasts", "SeparateHeads", "concatenated"]
@@ -52,26 +44,27 @@ class SeparateHeads(Method):
         """One loss from the terms that this batch has records for; there may be none."""
         return mean_of(list(terms.values()), self)
 
-    def steps(self, batch: Batch) -> Iterator[Step]:
+    def represent(self, batch: Batch) -> Rows:
+        vectors = pooled(self, merge(batch.augmented))  # each encoder runs once for all views
+        return rows_of(batch, {(name,): stacked for name, stacked in vectors.items()})
+
+    def compare(self, rows: Rows) -> Step:
         terms, accuracy = {}, {}
-        for subset, pairs in self.contrasts(self.project(batch.augmented)).items():
-            rows = present_rows(batch.augmented[0], subset)
-            kept = pairs if rows is None else [(a[gather(rows)], b[gather(rows)]) for a, b in pairs]
-            if rows is not None and len(kept[0][0]) < 2:  # too few records of this batch have it
+        for subset, pairs in self.contrasts(self.project(rows)).items():
+            having = rows.having(subset)
+            kept = pairs if having is None else [(a[having], b[having]) for a, b in pairs]
+            if having is not None and len(kept[0][0]) < 2:  # too few records of this batch have it
                 continue
             losses = [info_nce(one, other, self.temperature) for one, other in kept]
             terms[subset_name(subset)] = torch.stack(losses).mean()
             accuracy[subset_name(subset)] = retrieval_accuracy(*kept[0])
-        yield Step(self.combine(terms), terms, accuracy=accuracy)
+        return Step(self.combine(terms), terms, accuracy=accuracy)
 
-    def project(self, views: Sequence[View]) -> list[dict[str, Tensor]]:
-        """Every modality's projection, for each view, over all ranks."""
-        vectors = pooled(self, merge(views))  # each encoder runs once for all views
-        projected = {
-            name: self.heads[name](gather_views(rows, len(views))).chunk(len(views))
-            for name, rows in vectors.items()
-        }
-        return [{name: parts[i] for name, parts in projected.items()} for i in range(len(views))]
+    def project(self, rows: Rows) -> list[dict[str, Tensor]]:
+        """Every modality's projection, for each view."""
+        views = self.views.augmented
+        projected = {name: self.heads[name](rows.stacked((name,))).chunk(views) for name in self.modalities}
+        return [{name: parts[i] for name, parts in projected.items()} for i in range(views)]
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         return concatenated(self, view, modalities)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from commlearn.data.batch import Batch, View, merge
 from commlearn.data.records import Records, class_codes
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.methods.base import Method, Step, Views, gather, gather_views
+from commlearn.methods.base import Method, Step, Views
+from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import projection_head
 from commlearn.objectives import retrieval_accuracy, supcon
@@ -59,13 +60,15 @@ class SupCon(Method):
     def check_records(self, records: Records) -> None:
         self.target = class_target("supcon", self.target, records)
 
-    def steps(self, batch: Batch) -> Iterator[Step]:
-        target = self.target or next(iter(batch.targets))
-        full, views = self.modalities, len(batch.augmented)
-        fused = self.fusion(self.encode(merge(batch.augmented)), [full])[full]
-        first, second = self.head(gather_views(fused, views)).chunk(views)
-        loss = supcon(first, second, gather(batch.targets[target]), self.temperature)
-        yield Step(loss, {target: loss}, accuracy={target: retrieval_accuracy(first, second)})
+    def represent(self, batch: Batch) -> Rows:
+        tokens = self.encode(merge(batch.augmented))  # each encoder runs once for both views
+        return rows_of(batch, self.fusion(tokens, [self.modalities]))
+
+    def compare(self, rows: Rows) -> Step:
+        target = self.target or next(iter(rows.targets))
+        first, second = self.head(rows.stacked(self.modalities)).chunk(2)
+        loss = supcon(first, second, rows.targets[target], self.temperature)
+        return Step(loss, {target: loss}, accuracy={target: retrieval_accuracy(first, second)})
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         subset = self.subset(modalities, view)

@@ -1,17 +1,68 @@
-"""From names and shapes to modules: the one place where encoders are looked up."""
+"""From names and shapes to modules: the one place where encoders and fusions are looked up."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from torch import nn
 
 from commlearn.data.records import Spec
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.encoders import ENCODERS, default_encoder
+from commlearn.models.fusion import Fusion
+from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["build_encoders"]
+__all__ = ["FUSIONS", "build_encoders", "build_fusion"]
+
+
+def attention(modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8) -> Fusion:
+    """CoMM's: a learned token reads the tokens of all modalities of the subset."""
+    return Fusion(width, layers, heads)
+
+
+def cross_attention(
+    modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8
+) -> CrossAttentionFusion:
+    """The tokens of each modality read those of the others."""
+    return CrossAttentionFusion(width, layers, heads)
+
+
+def concat_linear(modalities: Sequence[str], width: int) -> ConcatFusion:
+    """Mean tokens side by side through one linear map."""
+    return ConcatFusion(modalities, width)
+
+
+def concat_mlp(modalities: Sequence[str], width: int, hidden: int = 512) -> ConcatFusion:
+    """Mean tokens side by side through an MLP."""
+    return ConcatFusion(
+        modalities,
+        width,
+        nn.Sequential(nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width)),
+    )
+
+
+FUSIONS: dict[str, Callable[..., nn.Module]] = {
+    "attention": attention,
+    "concat_linear": concat_linear,
+    "concat_mlp": concat_mlp,
+    "cross_attention": cross_attention,
+}
+
+
+def build_fusion(modalities: Sequence[str], width: int, chosen: Mapping[str, Any]) -> nn.Module:
+    """The fusion that a configuration names, with its options."""
+    part = dict(chosen)
+    name = part.pop("name")
+    if name not in FUSIONS:
+        raise ConfigurationError(unknown("fusion", name, FUSIONS))
+    _check_options(f"fusion {name}", FUSIONS[name], part)
+    try:
+        return FUSIONS[name](modalities, width, **part)
+    except ValueError as problem:
+        raise ConfigurationError(f"model.fusion: {problem}") from problem
 
 
 def build_encoders(
@@ -31,12 +82,14 @@ def build_encoders(
         if encoder not in ENCODERS:
             raise ConfigurationError(unknown("encoder", encoder, ENCODERS))
         build = ENCODERS[encoder]
-        for option in part:
-            if option not in inspect.signature(build).parameters:
-                raise ConfigurationError(
-                    unknown(
-                        f"option of encoder {encoder}", option, list(inspect.signature(build).parameters)[2:]
-                    )
-                )
+        _check_options(f"encoder {encoder}", build, part)
         encoders[name] = build(spec.shape, width, **part)
     return encoders
+
+
+def _check_options(part: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Every builder takes two things that it is given; the rest are its options."""
+    known = list(inspect.signature(build).parameters)[2:]
+    for option in options:
+        if option not in known:
+            raise ConfigurationError(unknown(f"option of {part}", option, known))

@@ -1,8 +1,21 @@
 """Losses: pure functions on tensors. No modules, no data, no ranks."""
 
+from commlearn.objectives.bounds import club_bound, nce_bound, near
 from commlearn.objectives.clip import clip_loss
 from commlearn.objectives.comm import Subset, comm_terms
+from commlearn.objectives.infmasking import masked_contrast
 from commlearn.objectives.info_nce import info_nce, retrieval_accuracy
 from commlearn.objectives.supcon import supcon
 
-__all__ = ["Subset", "clip_loss", "comm_terms", "info_nce", "retrieval_accuracy", "supcon"]
+__all__ = [
+    "Subset",
+    "clip_loss",
+    "club_bound",
+    "comm_terms",
+    "info_nce",
+    "masked_contrast",
+    "nce_bound",
+    "near",
+    "retrieval_accuracy",
+    "supcon",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 import torch
@@ -10,7 +11,7 @@ from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augment
 from commlearn.data.records import Dataset, Spec
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
-from commlearn.models.build import build_encoders
+from commlearn.models.build import build_encoders, build_fusion
 from commlearn.seeds import torch_seed
 from commlearn.training.configuration import Experiment
 from commlearn.training.registries import READERS
@@ -20,11 +21,14 @@ __all__ = ["build_augmentations", "build_method", "read_data"]
 
 def build_method(experiment: Experiment, specs: Mapping[str, Spec]) -> Method:
     """The method with fresh weights, decided by the seed alone."""
-    options = dict(experiment.method)
+    options, model = dict(experiment.method), experiment.model
+    build = METHODS[options.pop("name")].build
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(experiment.seed, "init"))
-        encoders = build_encoders(specs, experiment.model.width, experiment.model.encoders)
-        return METHODS[options.pop("name")].build(encoders, experiment.model.width, **options)
+        encoders = build_encoders(specs, model.width, model.encoders)
+        if "fusion" in inspect.signature(build).parameters:
+            options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)
+        return build(encoders, model.width, **options)
 
 
 def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:

@@ -18,7 +18,9 @@ import yaml
 from commlearn.augmentations import AUGMENTATIONS
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.methods import METHODS
+from commlearn.models.build import FUSIONS
 from commlearn.models.encoders import ENCODERS
+from commlearn.training.defaults import merged
 from commlearn.training.fill import check_part, fill, set_dotted
 from commlearn.training.registries import READERS
 
@@ -44,6 +46,7 @@ class Model:
 
     width: int = 512  # of tokens and embedding
     encoders: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
+    fusion: Part = field(default_factory=lambda: {"name": "attention"})  # of the methods that fuse
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Training:
     threads: int = 0  # CPU threads; 0 = torch decides
     log_every: int = 20  # steps between two lines of metrics
     checkpoint_every: int = 500  # steps between two checkpoints; one at the end in any case
+    diagnose: int = 256  # held-out records, at most, that are looked at after each epoch; 0 = none
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def read_experiment(
         >>> read_experiment("trifeature-quick", {"training.epochs": 2}).training.epochs
         2
     """
-    mapping = _read_yaml(_locate(recipe))
+    mapping = _with_base(_read_yaml(_locate(recipe)))
     mapping.setdefault("name", Path(recipe).stem)
     variants = mapping.get("variants") or {}
     chosen = variant or mapping.get("variant") or next(iter(variants), "")
@@ -162,6 +166,16 @@ def to_mapping(experiment: Experiment) -> dict[str, Any]:
     return asdict(experiment)
 
 
+def _with_base(mapping: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the recipe that `base` names, under those stated here."""
+    if "base" not in mapping:
+        return mapping
+    own = {key: value for key, value in mapping.items() if key != "base"}
+    base = _with_base(_read_yaml(_locate(mapping["base"])))
+    whole = ("name", "variants", "scores", "published")  # what one recipe says is not mixed with another's
+    return merged({key: value for key, value in base.items() if key not in whole}, own)
+
+
 def _locate(recipe: str | Path) -> Path:
     known = recipes()
     if str(recipe) in known:
@@ -183,7 +197,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """`method: comm` is short for `method: {name: comm}`, likewise data, encoders, augmentations."""
+    """`method: comm` is short for `method: {name: comm}`, likewise data, encoders, fusion, augmentations."""
 
     def named(part: Any) -> Any:
         return {"name": part} if isinstance(part, str) else part
@@ -198,13 +212,18 @@ def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict) and isinstance(model.get("encoders"), dict):
         encoders = {key: named(part) for key, part in model["encoders"].items()}
         result["model"] = {**model, "encoders": encoders}
+    if isinstance(model, dict) and "fusion" in model:
+        result["model"] = {**result["model"], "fusion": named(model["fusion"])}
     return result
 
 
 def _check_parts(experiment: Experiment, problems: Problems) -> None:
     check_part("reader", experiment.data, READERS, "data", problems)
     builders = {name: method.build for name, method in METHODS.items()}
-    check_part("method", experiment.method, builders, "method", problems, given=("encoders", "width"))
+    check_part(
+        "method", experiment.method, builders, "method", problems, given=("encoders", "width", "fusion")
+    )
+    check_part("fusion", experiment.model.fusion, FUSIONS, "model.fusion", problems, ("modalities", "width"))
     for key, part in experiment.model.encoders.items():
         where = f"model.encoders.{key}"
         check_part("encoder", part, ENCODERS, where, problems, given=("shape", "width"))
@@ -221,7 +240,7 @@ def _check_numbers(training: Training, problems: Problems) -> None:
     for key in positive:
         if not getattr(training, key) > 0:
             problems.add(f"training.{key} is {getattr(training, key)}; give a number above 0.")
-    for key in ("weight_decay", "warmup_epochs", "final_learning_rate", "clip_norm", "threads"):
+    for key in ("weight_decay", "warmup_epochs", "final_learning_rate", "clip_norm", "threads", "diagnose"):
         if not getattr(training, key) >= 0:
             problems.add(f"training.{key} is {getattr(training, key)}; give 0 or more.")
     if training.batch_size == 1:

@@ -48,13 +48,16 @@ def fill(cls: type, mapping: Any, where: str, problems: Problems) -> Any:
 
 def check_part(
     what: str,
-    part: Mapping[str, Any],
+    part: dict[str, Any],
     registry: Mapping[str, Callable[..., Any]],
     where: str,
     problems: Problems,
     given: tuple[str, ...] = (),
 ) -> None:
-    """Check a registry's part: its name, and its options against the signature of what it names."""
+    """Check a registry's part: its name, and its options against the signature of what it names.
+
+    Options take their type in place: YAML reads `1e-3` as text.
+    """
     if "name" not in part:
         problems.add(f"{where} needs a name: one of {', '.join(sorted(registry))}.")
         return
@@ -71,7 +74,8 @@ def check_part(
         if key not in options:
             problems.add(unknown("key", _join(where, key), [_join(where, option) for option in options]))
         elif key in hints:
-            _value(hints[key], value, _join(where, key), problems)
+            converted = _value(hints[key], value, _join(where, key), problems)
+            part[key] = value if converted is _INVALID else converted
 
 
 def set_dotted(mapping: dict[str, Any], dotted: str, value: Any) -> None:
@@ -124,7 +128,11 @@ def _convert(hint: Any, value: Any) -> Any:
             raise _Wrong("one of " + ", ".join(str(choice) for choice in get_args(hint)))
         return value
     if origin in (Union, types.UnionType):
-        return None if value is None else _convert(get_args(hint)[0], value)
+        return None if value is None else _any_of(get_args(hint), value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _Wrong("named settings")
+        return {key: _convert(get_args(hint)[1], entry) for key, entry in value.items()}
     if origin in (list, tuple) or (origin is not None and origin.__name__ == "Sequence"):
         if not isinstance(value, list | tuple):
             raise _Wrong("a list")
@@ -133,6 +141,18 @@ def _convert(hint: Any, value: Any) -> Any:
             raise _Wrong(f"{len(get_args(hint))} values")
         return [_convert(inner, entry) for entry in value]
     return _plain(hint, value)
+
+
+def _any_of(hints: tuple[Any, ...], value: Any) -> Any:
+    """The value as the first of several types that it fits."""
+    wanted = []
+    for hint in hints:
+        try:
+            if hint is not type(None):
+                return _convert(hint, value)
+        except _Wrong as wrong:
+            wanted.append(str(wrong))
+    raise _Wrong(", or ".join(wanted))
 
 
 def _plain(hint: Any, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from commlearn.seeds import numpy_generator, torch_generator, torch_seed
 from commlearn.training.build import build_augmentations, build_method, read_data
 from commlearn.training.checkpoint import write_checkpoint
 from commlearn.training.configuration import Experiment, Training, read_experiment
+from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
@@ -119,8 +120,9 @@ def _train(
     optimizers = dict(zip(optimizers, prepared, strict=True))
     method.train()
 
-    watch = Watch(folder, training, progress, fabric.is_global_zero)
     augmentations = build_augmentations(experiment, records.specs)
+    diagnostics = Diagnostics(experiment, data, method, augmentations) if training.diagnose else None
+    watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics)
     total = training.epochs * steps_per_epoch
     stop = Interrupt()
     progress.start(experiment, step, total, steps_per_epoch)
@@ -159,7 +161,7 @@ def _train(
         specs=records.specs,
         schema=None if data.schema is None else Schema.from_mapping(data.schema),
         state=None if data.state is None else dict(data.state),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *watch.warnings),
         folder=folder,
         step=step,
         rank=fabric.global_rank,
@@ -212,7 +214,8 @@ def draw_batch(
     targets = {name: values.to(fabric.device) for name, values in labels.items()}
     generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)
     needed = method.views
-    return make_batch(view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs)
+    batch = make_batch(view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs)
+    return replace(batch, progress=step / (experiment.training.epochs * steps_per_epoch))
 
 
 def load_run(path: str | Path) -> Run:

@@ -1,4 +1,4 @@
-"""Watches the losses of a run: metrics, and a stop at the first that is not finite."""
+"""Watches a run: metrics, diagnostics after each epoch, and a stop at the first loss that is not finite."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from commlearn.errors import CheckpointError, TrainingError
 from commlearn.training.configuration import Training
+from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.progress import Progress
 from commlearn.training.run_folder import METRICS, SPEED, RunFolder
 
@@ -20,8 +21,17 @@ __all__ = ["Watch"]
 class Watch:
     """Checks that losses are finite and writes metrics, without a synchronisation at every step."""
 
-    def __init__(self, folder: RunFolder, training: Training, progress: Progress, writes: bool) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        training: Training,
+        progress: Progress,
+        writes: bool,
+        diagnostics: Diagnostics | None = None,
+    ) -> None:
         self.folder, self.training, self.progress, self.writes = folder, training, progress, writes
+        self.diagnostics = diagnostics
+        self.warnings: tuple[str, ...] = ()  # of the last epoch
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
         self.latest: dict[str, dict[str, Tensor]] = {"terms": {}, "accuracy": {}, "gradient_norm": {}}
         self.board: Any = _tensorboard(folder) if writes else None
@@ -45,13 +55,16 @@ class Watch:
         self.latest["gradient_norm"] |= {group: norm}
 
     def step(self, step: int, epoch: float, rate: float) -> None:
-        """End of a step: at some, check all losses since the last check, and write metrics."""
+        """End of a step: at some, and after an epoch, check the losses since the last and write metrics."""
         if self.since_step is None:
             self.since_step = step - 1
-        if step % self.training.log_every:
+        ended = float(epoch).is_integer()
+        if step % self.training.log_every and not ended:
             return
         self.check()
         values = {key: {name: float(v) for name, v in part.items()} for key, part in self.latest.items()}
+        if ended and self.diagnostics is not None:
+            values |= self._diagnose(self.diagnostics, int(epoch))
         now = time.perf_counter()
         rate_of_samples = (step - self.since_step) * self.training.batch_size / (now - self.since)
         self.since, self.since_step = now, step
@@ -63,6 +76,15 @@ class Watch:
                 for name, value in part.items():
                     self.board.add_scalar(f"{key}/{name}", value, step)
         self.progress.step(step, values["terms"], values["accuracy"], rate_of_samples)
+
+    def _diagnose(self, diagnostics: Diagnostics, epoch: int) -> dict[str, dict[str, float]]:
+        """What the embedding looks like; a warning is told when it first holds."""
+        seen = diagnostics.look(epoch)
+        for warning in seen.warnings if self.writes else ():
+            if warning.split(":")[0] not in {told.split(":")[0] for told in self.warnings}:
+                self.folder.log(f"warning after epoch {epoch}: {warning}")
+        self.warnings = seen.warnings
+        return {f"diagnostics.{part}": entries for part, entries in seen.values.items() if entries}
 
     def check(self) -> None:
         """Stop at the first loss that was not finite; nothing after it was saved."""

@@ -1,0 +1,285 @@
+"""FactorCL: what two modalities share and what is unique to each, as separate factors.
+
+Lower bounds of mutual information (InfoNCE) are raised for what a factor shall keep, upper bounds
+(NCE-CLUB) lowered for what it shall not. An upper bound holds for the critic that maximises InfoNCE,
+so two players take turns: the critics of the upper bounds catch up, then everything else takes a
+step. (Liang et al., NeurIPS 2023.) With s_i and u_i the shared and the unique factor of modality i,
+and T what stands for the task, it maximises
+
+    I(s_1; s_2) - I(s_1; s_2 | T)  +  I(u_1; T) + I(u_2; T) - I(u_1; u_2) + I(u_1; u_2 | T).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import Parameter
+
+from commlearn.data.batch import Batch, View, merge
+from commlearn.data.records import Records, class_codes
+from commlearn.errors import ConfigurationError
+from commlearn.methods.base import Method, Step, Views, absent_as_zero, gather, pooled, present_rows
+from commlearn.methods.supcon import class_target
+from commlearn.models.heads import PairCritic
+from commlearn.objectives import club_bound, nce_bound, near
+
+__all__ = ["FactorCL", "SupervisedFactorCL"]
+
+Pair = tuple[Tensor, Tensor]
+"""One factor of both modalities, each (records, factor)."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a bound is conditioned on."""
+
+    condition: Tensor  # (records, features)
+    among: Tensor  # (records, records): how much the column's record is a draw given the row's condition
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What both players see of the records of a batch that have all that is needed."""
+
+    shared: Pair
+    unique: Pair
+    tasks: Pair  # what stands for the task, for each modality
+    given_shared: Given
+    given_unique: Given
+
+
+class FactorCL(Method):
+    """FactorCL without labels: the factors of augmented versions stand for the task.
+
+    I(u_i; T) looks at the augmented version of modality i, conditions look at both. Draws given a
+    condition are records with one that is near: a kernel weighs them. Only records that have both
+    modalities are learned from.
+
+    Args:
+        encoders: one for each of the two modalities.
+        factors: for each modality, a map to its shared and its unique factor side by side.
+        keepers: critics of lower bounds, by term.
+        removers: critics of upper bounds, by term.
+    """
+
+    views = Views(plain=True, augmented=1)
+    steps_per_batch = 2
+    modality_count = (2, 2)
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        factors: Mapping[str, nn.Module],
+        keepers: Mapping[str, nn.Module],
+        removers: Mapping[str, nn.Module],
+    ) -> None:
+        super().__init__(encoders)
+        self.factors = nn.ModuleDict(factors)
+        self.keepers = nn.ModuleDict(keepers)
+        self.removers = nn.ModuleDict(removers)
+
+    @classmethod
+    def build(cls, encoders: Mapping[str, nn.Module], width: int, factor: int = 128) -> FactorCL:
+        """FactorCL with linear factors and a critic of three layers on each side of a bound."""
+        maps = {name: nn.Linear(width, 2 * factor) for name in encoders}
+        return cls(encoders, maps, **critics(factor, task=factor, condition=2 * factor))
+
+    def parameter_groups(self) -> dict[str, list[Parameter]]:
+        theirs = list(self.removers.parameters())
+        known = {id(parameter) for parameter in theirs}
+        return {"main": [p for p in self.parameters() if id(p) not in known], "critics": theirs}
+
+    def steps(self, batch: Batch) -> Iterator[Step]:
+        seen = self.see(batch)
+        for step in (self.catch_up, self.advance):  # the second is computed after the first was taken
+            yield step(seen) if seen is not None else self.nothing(step.__name__)
+
+    def see(self, batch: Batch) -> Seen | None:
+        """The factors of the batch over all ranks; None if fewer than two records have both modalities."""
+        plain, augmented = batch.plain or {}, batch.augmented[0]
+        rows = complete(plain, self.modalities)
+        if len(rows) < 2:
+            return None
+        shared, unique = self.factorise(merge([plain, augmented]))
+        (s, s_augmented), (u, u_augmented) = (halves(pair, rows) for pair in (shared, unique))
+        given = [torch.cat(pair, dim=1).detach() for pair in (s_augmented, u_augmented)]
+        conditions = [Given(condition, near(condition)) for condition in given]
+        return Seen(s, u, u_augmented, *conditions)
+
+    def factorise(self, view: View) -> tuple[Pair, Pair]:
+        """The shared and the unique factor of both modalities, of one scale."""
+        one, other = (
+            [F.layer_norm(half, half.shape[1:]) for half in self.factors[name](rows).chunk(2, dim=1)]
+            for name, rows in pooled(self, view).items()
+        )
+        return (one[0], other[0]), (one[1], other[1])
+
+    def catch_up(self, seen: Seen) -> Step:
+        """The critics of the upper bounds maximise InfoNCE on factors that stand still."""
+        terms = {
+            name: nce_bound(self.removers[name](left.detach(), right.detach()), among)
+            for name, (left, right, among) in removed(seen).items()
+        }
+        return Step(-torch.stack(list(terms.values())).sum(), terms, group="critics")
+
+    def advance(self, seen: Seen) -> Step:
+        """Encoders, factors and the critics of the lower bounds, against upper bounds that stand still."""
+        scores = {name: self.keepers[name](left, right) for name, (left, right, _) in kept(seen).items()}
+        lower = {name: nce_bound(scores[name], among) for name, (_, _, among) in kept(seen).items()}
+        upper = {
+            name: club_bound(still(self.removers[name], left, right), among)
+            for name, (left, right, among) in removed(seen).items()
+        }
+        loss = torch.stack(list(upper.values())).sum() - torch.stack(list(lower.values())).sum()
+        own = torch.arange(len(seen.shared[0]), device=loss.device)
+        accuracy = {name: (part.argmax(dim=1) == own).float().mean() for name, part in scores.items()}
+        return Step(loss, {**lower, **upper}, accuracy=accuracy)
+
+    def nothing(self, player: str) -> Step:
+        """A step that changes nothing, of a batch that teaches nothing."""
+        zero = 0.0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
+        return Step(zero, {"nothing": zero}, group="critics" if player == "catch_up" else "main")
+
+    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        chosen = self.subset(modalities, view)
+        vectors = pooled(self, view, chosen)
+        parts = [absent_as_zero(self.factors[name](vectors[name]), view[name]) for name in chosen]
+        return torch.cat(parts, dim=1)
+
+
+class SupervisedFactorCL(FactorCL):
+    """FactorCL with labels: a learned vector of the class stands for the task.
+
+    Draws given a class are the records of the batch that have it. Records without a label are left out.
+
+    Args:
+        encoders: one for each of the two modalities.
+        factors: for each modality, a map to its shared and its unique factor side by side.
+        keepers: critics of lower bounds, by term.
+        removers: critics of upper bounds, by term.
+        classes: a vector for each class.
+        target: whose classes; may stay empty where the data have one target of classes.
+    """
+
+    views = Views(augmented=1, targets=True)
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        factors: Mapping[str, nn.Module],
+        keepers: Mapping[str, nn.Module],
+        removers: Mapping[str, nn.Module],
+        classes: nn.Embedding,
+        target: str = "",
+    ) -> None:
+        super().__init__(encoders, factors, keepers, removers)
+        self.classes = classes
+        self.target = target
+
+    @classmethod
+    def build(  # type: ignore[override]
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        factor: int = 128,
+        target: str = "",
+        most_classes: int = 1000,
+    ) -> SupervisedFactorCL:
+        """FactorCL with labels, and room for so many classes."""
+        maps = {name: nn.Linear(width, 2 * factor) for name in encoders}
+        players = critics(factor, task=factor, condition=factor)
+        return cls(encoders, maps, **players, classes=nn.Embedding(most_classes, factor), target=target)
+
+    def check_records(self, records: Records) -> None:
+        self.target = class_target("factorcl-sup", self.target, records)
+        codes = class_codes(records.targets[self.target])
+        found = 0 if codes is None else int(codes.max()) + 1
+        if found > self.classes.num_embeddings:
+            raise ConfigurationError(
+                f"Target '{self.target}' has {found} classes; there is room for "
+                f"{self.classes.num_embeddings}. Set --method.most_classes {found}."
+            )
+
+    def see(self, batch: Batch) -> Seen | None:
+        (view,) = batch.augmented
+        labels = gather(batch.targets[self.target or next(iter(batch.targets))])
+        rows = complete(view, self.modalities)
+        rows = rows[labels[rows] >= 0]
+        if len(rows) < 2:
+            return None
+        s, u = (choose(pair, rows) for pair in self.factorise(view))
+        labels = labels[rows]
+        task = self.classes(labels)
+        given = Given(task.detach(), (labels[:, None] == labels).to(task.dtype))
+        return Seen(s, u, (task, task), given, given)
+
+
+def critics(factor: int, task: int, condition: int) -> dict[str, Any]:
+    """A critic for each bound: those of lower bounds, and those of upper bounds."""
+    keepers = {
+        "shared": PairCritic(factor, factor),
+        "unique1": PairCritic(factor, task),
+        "unique2": PairCritic(factor, task),
+        "unique_given": PairCritic(factor + condition, factor),
+    }
+    removers = {
+        "shared_given": PairCritic(factor + condition, factor),
+        "unique_both": PairCritic(factor, factor),
+    }
+    return {"keepers": keepers, "removers": removers}
+
+
+Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]
+"""By term: both sides that a critic scores, and what counts as a draw given the condition."""
+
+
+def kept(seen: Seen) -> Scored:
+    """The information that lower bounds raise."""
+    one, other = seen.unique
+    return {
+        "shared": (*seen.shared, None),
+        "unique1": (one, seen.tasks[0], None),
+        "unique2": (other, seen.tasks[1], None),
+        "unique_given": (torch.cat([one, seen.given_unique.condition], 1), other, seen.given_unique.among),
+    }
+
+
+def removed(seen: Seen) -> Scored:
+    """The information that upper bounds lower."""
+    one, other = seen.shared
+    return {
+        "shared_given": (torch.cat([one, seen.given_shared.condition], 1), other, seen.given_shared.among),
+        "unique_both": (*seen.unique, None),
+    }
+
+
+def still(critic: nn.Module, left: Tensor, right: Tensor) -> Tensor:
+    """The critic's scores, without a gradient for the critic."""
+    return functional_call(critic, {name: p.detach() for name, p in critic.named_parameters()}, (left, right))
+
+
+def complete(view: View, modalities: Sequence[str]) -> Tensor:
+    """Positions of the records, over all ranks, that have all modalities."""
+    rows = present_rows(view, tuple(modalities))
+    if rows is None:
+        first = next(iter(view.values())).values
+        rows = torch.ones(len(first), dtype=torch.bool, device=first.device)
+    return gather(rows).nonzero()[:, 0]
+
+
+def choose(pair: Pair, rows: Tensor) -> Pair:
+    """These records of both modalities, over all ranks."""
+    one, other = (gather(part)[rows] for part in pair)
+    return one, other
+
+
+def halves(pair: Pair, rows: Tensor) -> tuple[Pair, Pair]:
+    """These records of both modalities in each of two stacked views."""
+    (a, b), (c, d) = (part.chunk(2) for part in pair)
+    return choose((a, c), rows), choose((b, d), rows)

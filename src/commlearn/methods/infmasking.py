@@ -1,0 +1,151 @@
+"""InfMasking: CoMM, and the full fusion agrees with every heavily masked version of itself.
+
+What a few tokens of each modality say together must point to the whole record, whichever tokens
+are left: the network has to combine what is scattered. (NeurIPS 2025)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from commlearn.data.batch import Batch, merge
+from commlearn.errors import ConfigurationError
+from commlearn.methods.base import Step
+from commlearn.methods.comm import CoMM
+from commlearn.methods.rows import Rows, rows_of
+from commlearn.methods.subsets import choose_subsets
+from commlearn.models.fusion import Fusion
+from commlearn.models.heads import projection_head, temperature_of
+from commlearn.models.token_means import TokenMeans
+from commlearn.models.tokens import Tokens
+from commlearn.objectives import Subset, masked_contrast
+
+__all__ = ["InfMasking", "Masking", "hide"]
+
+MASKED: Subset = ("masked versions of all",)  # stands among the subsets; no name of a modality
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How tokens are masked, and what the term of the masked versions weighs."""
+
+    versions: int = 6  # of each view
+    share: tuple[float, float] = (0.6, 0.8)  # of the tokens of a record that are masked: least, most
+    weight: tuple[float, float] = (0.0, 1.0)  # at the start and at the end of training
+
+    def __post_init__(self) -> None:
+        least, most = self.share
+        if self.versions < 2 or not 0 <= least <= most <= 1 or min(self.weight) < 0:
+            raise ConfigurationError(
+                "Masking needs at least 2 versions, shares with 0 <= least <= most <= 1 and weights of at "
+                f"least 0; got {self.versions}, {self.share} and {self.weight}."
+            )
+
+    def weight_at(self, progress: float) -> float:
+        """The weight after this share of the training, half a cosine from its start to its end."""
+        start, end = self.weight
+        return start + (end - start) * (1 - math.cos(math.pi * progress)) / 2
+
+
+class InfMasking(CoMM):
+    """CoMM with one more term: the whole record against all masked versions of its other view.
+
+    Args:
+        encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of the loss.
+        masking: how tokens are masked, and what that weighs.
+        subsets: what is contrasted with the full fusion; each modality alone, and all.
+        temperature: of the contrasts; a module for one that is learned.
+        beside: what an embedding holds beside the fused vector, if anything.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        masking: Masking,
+        subsets: Sequence[Subset] | None = None,
+        temperature: float | nn.Module = 0.1,
+        beside: TokenMeans | None = None,
+    ) -> None:
+        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside)
+        self.masking = masking
+
+    @classmethod
+    def build(  # type: ignore[override]
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        fusion: nn.Module | None = None,
+        subsets: str = "each_and_all",
+        temperature: float | Literal["learned"] = 0.1,
+        versions: int = Masking.versions,
+        share: tuple[float, float] = Masking.share,
+        weight: tuple[float, float] = Masking.weight,
+        embedding: Literal["fused", "fused+tokens"] = "fused",
+    ) -> InfMasking:
+        """InfMasking with CoMM's published fusion and head."""
+        return cls(
+            encoders,
+            fusion or Fusion(width),
+            projection_head(width),
+            Masking(versions, (share[0], share[1]), (weight[0], weight[1])),
+            choose_subsets(subsets, tuple(encoders)),
+            temperature_of(temperature),
+            TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
+        )
+
+    def represent(self, batch: Batch) -> Rows:
+        tokens, full = self.encode(merge(batch.augmented)), self.modalities
+        if self.beside is not None:
+            self.beside.observe(tokens)
+        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, full)))
+        masked = [self.fusion(hide(tokens, self.masking.share), [full])[full] for _ in range(self.versions)]
+        return rows_of(batch, {**fused, MASKED: torch.cat(masked)})
+
+    def compare(self, rows: Rows) -> Step:
+        first, second = self.project(rows)
+        step = self.contrast(first, second, rows)
+        projected = self.head(rows.stacked(MASKED)).unflatten(0, (self.versions, 2, -1))
+        of_first, of_second = projected.unbind(dim=1)  # (versions, records, dim)
+        full, temperature = self.modalities, self.temperature()
+        halves = (
+            masked_contrast(first[full], of_second, temperature),
+            masked_contrast(second[full], of_first, temperature),
+        )
+        masked = (halves[0] + halves[1]) / 2
+        loss = step.loss + self.masking.weight_at(rows.progress) * masked
+        return Step(loss, {**step.terms, "masked": masked}, accuracy=step.accuracy)
+
+    @property
+    def versions(self) -> int:
+        return self.masking.versions
+
+
+def hide(tokens: Mapping[str, Tokens], share: tuple[float, float]) -> dict[str, Tokens]:
+    """The tokens with a random share of each record's hidden; one of them always stays.
+
+    Hidden tokens are padding: never attended.
+    """
+    lengths = [part.values.shape[1] for part in tokens.values()]
+    example = next(iter(tokens.values())).values
+    draw = torch.rand(len(example), sum(lengths), device=example.device)  # (batch, all tokens)
+    for part, place in zip(tokens.values(), draw.split(lengths, dim=1), strict=True):
+        if part.padding is not None:
+            place.masked_fill_(part.padding, -1.0)
+    least, most = share
+    masked = least + (most - least) * torch.rand(len(example), 1, device=example.device)  # (batch, 1)
+    stays = (draw >= masked) | (draw == draw.amax(dim=1, keepdim=True))
+    hidden = (~stays | (draw < 0)).split(lengths, dim=1)
+    return {
+        name: Tokens(part.values, padding)
+        for (name, part), padding in zip(tokens.items(), hidden, strict=True)
+    }

@@ -1,0 +1,141 @@
+"""Other fusions with the contract of `Fusion`, to measure what its attention is worth.
+
+Each takes any number of modalities and any subset of them; a modality that a record lacks (all of
+its tokens are padding) changes nothing, as if it were not in the subset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from commlearn.models.tokens import Tokens, pool
+from commlearn.objectives.comm import Subset
+
+__all__ = ["ConcatFusion", "CrossAttentionFusion", "CrossLayer"]
+
+
+class ConcatFusion(nn.Module):
+    """Mean tokens side by side, zeros for what is not in the subset, and a map to one vector.
+
+    The first linear map of concatenated vectors is a sum of one map a modality: it is computed once
+    for all subsets.
+
+    Args:
+        modalities: all that may come.
+        width: of the tokens and of the embedding.
+        after: what follows the first linear map; nothing makes it concat + linear.
+    """
+
+    def __init__(self, modalities: Sequence[str], width: int, after: nn.Module | None = None) -> None:
+        super().__init__()
+        joint = nn.Linear(len(modalities) * width, width)  # for the scale of its start alone
+        self.bias = nn.Parameter(joint.bias.detach().clone())
+        self.maps = nn.ParameterDict(
+            {
+                name: part.clone()
+                for name, part in zip(
+                    modalities, joint.weight.detach().chunk(len(modalities), dim=1), strict=True
+                )
+            }
+        )
+        self.after = after or nn.Identity()
+
+    def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """The embedding of each subset, (batch, width)."""
+        parts = {name: F.linear(pool(sequence), self.maps[name]) for name, sequence in tokens.items()}
+        return {
+            subset: self.after(torch.stack([parts[name] for name in subset]).sum(dim=0) + self.bias)
+            for subset in subsets
+        }
+
+
+class CrossAttentionFusion(nn.Module):
+    """The tokens of each modality read those of the others in the subset; the embedding is their mean.
+
+    A learned token stands among what is read, so that a modality alone has something to read too.
+
+    Args:
+        width: of the tokens and of the embedding.
+        layers: of cross-attention, each modality reading the others' tokens of the layer below.
+        heads: attention heads; they divide the width.
+    """
+
+    def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:
+        super().__init__()
+        if layers < 1 or width % heads:
+            raise ValueError(
+                f"A fusion needs at least one layer and heads that divide its width; got {layers} layers, "
+                f"{heads} heads, width {width}."
+            )
+        self.none = nn.Parameter(torch.randn(width) * 0.02)
+        self.layers = nn.ModuleList(CrossLayer(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """The embedding of each subset, (batch, width)."""
+        return {subset: self._fuse({name: tokens[name] for name in subset}) for subset in subsets}
+
+    def _fuse(self, tokens: dict[str, Tokens]) -> Tensor:
+        for layer in self.layers:
+            tokens = {
+                name: Tokens(
+                    layer(own, self._others([tokens[other] for other in tokens if other != name], own)),
+                    own.padding,
+                )
+                for name, own in tokens.items()
+            }
+        means = torch.stack([pool(sequence) for sequence in tokens.values()])  # (modalities, batch, width)
+        there = torch.stack([_any_token(sequence) for sequence in tokens.values()])  # (modalities, batch)
+        count = there.sum(dim=0).clamp(min=1)[:, None]
+        return self.norm((means * there[..., None]).sum(dim=0) / count)
+
+    def _others(self, others: list[Tokens], own: Tokens) -> Tokens:
+        """The learned token and the others' tokens as one sequence."""
+        batch = len(own.values)
+        values = torch.cat([self.none.expand(batch, 1, -1), *(part.values for part in others)], dim=1)
+        kept = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
+        return Tokens(values, torch.cat([kept, *(_padding(part) for part in others)], dim=1))
+
+
+class CrossLayer(nn.Module):
+    """A pre-norm layer in which tokens read other tokens, then a quick-GELU MLP of four times the width."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)  # softmax cancels a bias of keys
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+
+    def forward(self, own: Tokens, others: Tokens) -> Tensor:  # (batch, length, width)
+        read = self.norm(others.values)
+        query, key, value = (
+            rearrange(rows, "b l (h e) -> b h l e", h=self.heads)
+            for rows in (self.query(self.norm(own.values)), self.key(read), self.value(read))
+        )
+        attended = None if others.padding is None else ~others.padding[:, None, None]  # (b, 1, 1, l)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
+        rows = own.values + self.out(rearrange(context, "b h l e -> b l (h e)"))
+        hidden = self.expand(self.mlp_norm(rows))
+        return rows + self.contract(hidden * torch.sigmoid(1.702 * hidden))  # quick-GELU
+
+
+def _padding(tokens: Tokens) -> Tensor:
+    if tokens.padding is not None:
+        return tokens.padding
+    return torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)
+
+
+def _any_token(tokens: Tokens) -> Tensor:
+    """1 for records that have a token which is not padding, (batch,)."""
+    return (~_padding(tokens)).any(dim=1).to(tokens.values.dtype)

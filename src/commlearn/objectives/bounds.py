@@ -1,0 +1,80 @@
+"""Bounds of mutual information from the scores of a critic, for all pairs of a batch.
+
+Row i of `scores` holds f(x_i, y_j) for all j; (x_i, y_i) was drawn together, and y_j with j != i takes
+the place of a draw from p(y). For information given a condition c, y_j must be drawn from p(y | c_i):
+`among[i, j]` says how much y_j counts as such a draw. For classes that is 1 where c_j = c_i, else 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["club_bound", "nce_bound", "near"]
+
+
+def nce_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
+    """InfoNCE: at most I(X; Y | C), and near to it once the critic maximises it.
+
+        1/N sum_i [ f(x_i, y_i) - log( sum_j a_ij exp f(x_i, y_j) / sum_j a_ij ) ]
+
+    It cannot exceed log N.
+
+    Args:
+        scores: of all pairs, (N, N).
+        among: the weights a_ij >= 0, (N, N), with a_ii > 0; all 1 if not given.
+
+    Example:
+        >>> round(nce_bound(100 * torch.eye(8)).item(), 4), round(torch.tensor(8.0).log().item(), 4)
+        (2.0794, 2.0794)
+    """
+    _check(scores)
+    weights = torch.ones_like(scores) if among is None else among
+    weighted = scores + weights.log()  # a weight of 0 leaves a pair out
+    return (scores.diagonal() + weights.sum(dim=1).log() - weighted.logsumexp(dim=1)).mean()
+
+
+def club_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
+    """NCE-CLUB: at least I(X; Y | C), if the critic is the one that maximises InfoNCE.
+
+        E[ f(x_i, y_i) ] - E_{j != i}[ f(x_i, y_j) ]
+
+    With that critic, f(x, y) = log p(y | x) / p(y) + c(x), it is the information plus the divergence
+    of the product of the marginals from the joint distribution: it is 0 where nothing is shared, and
+    exceeds the information the more, the more is shared.
+
+    Args:
+        scores: of all pairs, (N, N).
+        among: the weights a_ij >= 0, (N, N); all 1 if not given. A row without any other is left out.
+
+    Example:
+        >>> club_bound(torch.eye(4)).item()
+        1.0
+    """
+    _check(scores)
+    weights = torch.ones_like(scores) if among is None else among
+    others = weights * (1 - torch.eye(len(scores), dtype=scores.dtype, device=scores.device))
+    total = others.sum(dim=1)  # (N,)
+    counted = (total > 0).to(scores.dtype)
+    apart = (others * scores).sum(dim=1) / total.clamp(min=torch.finfo(scores.dtype).tiny)
+    return ((scores.diagonal() - apart) * counted).sum() / counted.sum().clamp(min=1)
+
+
+def near(conditions: Tensor, bandwidth: float = 0.25) -> Tensor:
+    """How much row j counts as a draw given the condition of row i: a kernel of the cosine, (N, N).
+
+    Example:
+        >>> near(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(decimals=3)
+        tensor([[1.0000, 1.0000, 0.0180],
+                [1.0000, 1.0000, 0.0180],
+                [0.0180, 0.0180, 1.0000]])
+    """
+    rows = torch.nn.functional.normalize(conditions.detach(), dim=1)
+    return ((rows @ rows.T).clamp(max=1.0).sub(1.0) / bandwidth).exp()
+
+
+def _check(scores: Tensor) -> None:
+    if scores.ndim != 2 or scores.shape[0] != scores.shape[1] or len(scores) < 2:
+        raise ValueError(
+            f"A bound needs the scores of all pairs of at least 2 samples, (N, N); got {tuple(scores.shape)}."
+        )

@@ -1,0 +1,209 @@
+"""What an embedding looks like while it is learned: its rank, its spread, and what it listens to.
+
+After every epoch a small held-out batch is embedded, clean and in evaluation mode. Nothing here
+touches the training: no gradient, no random number that a step draws, no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from commlearn.augmentations import Augmentation, make_batch
+from commlearn.data.batch import View, to_device
+from commlearn.data.records import Dataset, class_codes
+from commlearn.methods.base import Method
+from commlearn.seeds import numpy_generator, torch_generator
+from commlearn.training.configuration import Experiment
+
+__all__ = [
+    "Diagnosis",
+    "Diagnostics",
+    "alignment",
+    "effective_rank",
+    "neighbours",
+    "sensitivity",
+    "uniformity",
+]
+
+FEWEST = 32  # records that say anything
+SHARE = 32  # of the training records one in so many: an epoch is hardly longer for it
+IGNORED = 0.02  # a modality below this sensitivity
+COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # an embedding below the one, or above the other
+AT_A_TIME = 64  # records embedded at once
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was seen after an epoch."""
+
+    values: dict[str, dict[str, float]]
+    warnings: tuple[str, ...]
+
+
+class Diagnostics:
+    """Looks at a method through the same few records, again and again.
+
+    Args:
+        experiment: whose seed chooses the records, and whose settings say how many.
+        data: validation records if there are any, else training records are looked at.
+        method: that is being trained.
+        augmentations: by modality, for the distance between two versions of a record.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: Dataset,
+        method: Method,
+        augmentations: Mapping[str, Augmentation],
+    ) -> None:
+        self.seed, self.method, self.augmentations = experiment.seed, method, augmentations
+        records = data.validation if data.validation is not None and len(data.validation) else data.train
+        count = min(experiment.training.diagnose, max(FEWEST, len(data.train) // SHARE), len(records))
+        chosen = numpy_generator(self.seed, "diagnose").choice(len(records), count, replace=False)
+        self.records = records.choose(np.sort(chosen))
+        self.classes = {
+            name: torch.from_numpy(codes)
+            for name, values in self.records.targets.items()
+            if (codes := class_codes(values)) is not None
+        }
+
+    @torch.no_grad()
+    def look(self, epoch: int) -> Diagnosis:
+        """Embed the records in every way that is needed, and say what it shows."""
+        training = self.method.training
+        self.method.eval()
+        view, names = self.records.view(slice(None)), self.method.modalities
+        fused = self._embed(view)
+        alone = {name: self._embed(view, [name]) for name in names}
+        shuffled = {
+            name: self._embed({**view, name: view[name].apply(lambda rows: rows.roll(1, 0))})
+            for name in names
+        }
+        first, second = (self._embed(version) for version in self._augmented(view, epoch))
+        self.method.train(training)
+        values = {
+            "rank": {"fused": effective_rank(fused)}
+            | {name: effective_rank(rows) for name, rows in alone.items()},
+            "spread": {"alignment": alignment(first, second), "uniformity": uniformity(fused)},
+            "sensitivity": {name: sensitivity(fused, rows) for name, rows in shuffled.items()},
+            "neighbours": {
+                name: accuracy
+                for name, classes in self.classes.items()
+                if (accuracy := neighbours(fused, classes)) is not None
+            },
+        }
+        rounded = {
+            part: {name: round(value, 6) for name, value in entries.items()}
+            for part, entries in values.items()
+        }
+        return Diagnosis(rounded, warnings_for(rounded))
+
+    def _augmented(self, view: View, epoch: int) -> Sequence[View]:
+        generator = torch_generator(self.seed, "diagnose", epoch)
+        specs = self.records.specs
+        return make_batch(view, {}, self.augmentations, generator, False, 2, specs).augmented
+
+    def _embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        device = next(self.method.parameters()).device
+        parts = []
+        for start in range(0, len(self.records), AT_A_TIME):
+            part = {
+                name: modality.apply(lambda rows, at=start: rows[at : at + AT_A_TIME])
+                for name, modality in view.items()
+            }
+            parts.append(self.method.embed(to_device(part, device), modalities).float().cpu())
+        return torch.cat(parts)
+
+
+def effective_rank(embedding: Tensor) -> float:
+    """RankMe: the exponential of the entropy of the normalised singular values.
+
+    Example:
+        >>> round(effective_rank(torch.eye(8)), 3), round(effective_rank(torch.ones(8, 8)), 3)
+        (8.0, 1.0)
+    """
+    values = torch.linalg.svdvals(embedding.double())
+    shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return float(torch.special.entr(shares).sum().exp())
+
+
+def alignment(first: Tensor, second: Tensor) -> float:
+    """The mean squared distance between normalised embeddings of two versions of a record; 0 = equal."""
+    return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(dim=1).mean())
+
+
+def uniformity(embedding: Tensor) -> float:
+    """The logarithm of the mean of exp(-2 d^2) over pairs of normalised embeddings; 0 = all in one place.
+
+    Example:
+        >>> uniformity(torch.ones(4, 3))
+        0.0
+    """
+    rows = F.normalize(embedding.double(), dim=1)
+    return float((-2 * torch.pdist(rows).square()).exp().mean().log())
+
+
+def sensitivity(embedding: Tensor, shuffled: Tensor) -> float:
+    """How far embeddings move if one modality comes from the next record, by how far records are apart.
+
+    0: the modality changes nothing; 1: as much as if the whole record were the next one.
+
+    Args:
+        embedding: of the records, (N, dim).
+        shuffled: of the same with one modality of each taken from the record before it, (N, dim).
+    """
+    apart = (embedding - embedding.roll(1, 0)).square().sum()
+    return float((embedding - shuffled).square().sum() / apart.clamp(min=torch.finfo(apart.dtype).tiny))
+
+
+def neighbours(embedding: Tensor, classes: Tensor, count: int = 5) -> float | None:
+    """Balanced accuracy of a vote of the nearest others by cosine; None if there is nothing to tell.
+
+    Args:
+        embedding: (N, dim).
+        classes: (N,) integers; records below 0 have none and are left out.
+        count: of neighbours that vote.
+
+    Example:
+        >>> near = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+        >>> neighbours(near, torch.tensor([0, 0, 1, 1]), count=1)
+        1.0
+    """
+    rows, classes = F.normalize(embedding[classes >= 0].double(), dim=1), classes[classes >= 0]
+    found, classes = classes.unique(return_inverse=True)
+    if not 2 <= len(found) <= len(classes) / 2:
+        return None
+    similarity = (rows @ rows.T).fill_diagonal_(float("-inf"))  # (N, N)
+    nearest = similarity.topk(min(count, len(rows) - 1), dim=1).indices  # (N, count)
+    votes = F.one_hot(classes[nearest], len(found)).sum(dim=1)  # (N, classes)
+    right = (votes.argmax(dim=1) == classes).double()
+    recalls = [right[classes == label].mean() for label in range(len(found))]
+    return float(torch.stack(recalls).mean())
+
+
+def warnings_for(values: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """What a user should know, in plain words."""
+    found = []
+    rank, uniform = values["rank"]["fused"], values["spread"]["uniformity"]
+    if rank < COLLAPSED_RANK or uniform > COLLAPSED_UNIFORMITY:
+        found.append(
+            f"the embedding is collapsing: its effective rank is {rank:.1f}, its uniformity {uniform:.2f} "
+            "(0 = all records in one place). Lower training.learning_rate, or strengthen the augmentations."
+        )
+    heard = values["sensitivity"]
+    for name, value in heard.items() if len(heard) > 1 else ():
+        if value < IGNORED:
+            found.append(
+                f"modality '{name}' is being ignored: taking it from another record moves the embedding by "
+                f"{100 * value:.1f} % of the distance between records. Look at its values, its encoder and "
+                "its augmentation: what an augmentation destroys is not learned."
+            )
+    return tuple(found)

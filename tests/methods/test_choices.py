@@ -1,0 +1,108 @@
+"""CoMM's own choices: subsets, weights and temperature, by name and from a configuration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_contract import batch_for, specs
+
+from commlearn.errors import ConfigurationError
+from commlearn.methods.comm import CoMM
+from commlearn.methods.subsets import choose_subsets
+from commlearn.models.build import build_encoders
+from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
+from commlearn.objectives import comm_terms
+from commlearn.training.build import build_method
+from commlearn.training.configuration import read_experiment
+
+NAMES = ("a", "b", "c")
+
+
+def comm(count: int = 3, **options) -> CoMM:
+    torch.manual_seed(0)
+    return CoMM.build(build_encoders(specs(count), 16, {}), 16, **options)
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("each_and_all", ["a", "b", "c", "abc"]),
+        ("each", ["a", "b", "c"]),
+        ("all", ["abc"]),
+        ("every", ["a", "b", "c", "ab", "ac", "bc", "abc"]),
+        ("up_to_1", ["a", "b", "c", "abc"]),
+        ("up_to_2", ["a", "b", "c", "ab", "ac", "bc", "abc"]),
+        ("up_to_9", ["a", "b", "c", "ab", "ac", "bc", "abc"]),
+    ],
+)
+def test_subsets_by_name(choice, expected):
+    assert ["".join(subset) for subset in choose_subsets(choice, NAMES)] == expected
+
+
+@pytest.mark.parametrize("choice", ["each", "all", "every", "up_to_2"])
+def test_only_the_chosen_subsets_have_terms_and_every_parameter_learns(choice):
+    method = comm(subsets=choice)
+    step = next(method.steps(batch_for(method, 3)))
+    expected = choose_subsets(choice, tuple(specs(3)))
+    assert list(step.terms) == ["+".join(subset) for subset in expected]
+    torch.testing.assert_close(step.loss, sum(step.terms.values()) / len(expected))
+    step.loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
+
+
+def test_weights_make_a_weighted_mean():
+    method = comm(weights={"image": 0.0, "image+vector+other": 2.0})
+    terms = (step := next(method.steps(batch_for(method, 3)))).terms
+    expected = (terms["vector"] + terms["other"] + 2 * terms["image+vector+other"]) / 4
+    torch.testing.assert_close(step.loss, expected)
+
+
+def test_a_learned_temperature_starts_as_the_fixed_one_and_moves():
+    method = comm(temperature="learned")
+    batch = batch_for(method, 3)
+    rows = method.represent(batch)
+    first, second = method.project(rows)
+    terms = comm_terms(first, second, method.modalities, 0.1)
+    step = method.compare(rows)
+    torch.testing.assert_close(step.loss, sum(terms.values()) / len(terms), rtol=1e-4, atol=1e-4)
+    step.loss.backward()
+    assert method.temperature.log.grad.abs() > 0
+    with torch.no_grad():
+        method.temperature.log.fill_(-50.0)
+    assert method.temperature().item() == pytest.approx(0.01)
+
+
+def test_every_choice_is_reachable_from_a_configuration():
+    settings = {"method.subsets": "each", "method.temperature": "learned", "model.width": 16}
+    for fusion, expected in (("concat_linear", ConcatFusion), ("cross_attention", CrossAttentionFusion)):
+        experiment = read_experiment("trifeature-quick", {**settings, "model.fusion": fusion})
+        method = build_method(experiment, specs(2))
+        assert isinstance(method.fusion, expected)
+        assert method.subsets == (("image",), ("vector",))
+    deep = read_experiment(
+        "trifeature-quick", {"model.fusion.layers": 2, "method.weights": {"vector": "1e-1"}}
+    )
+    method = build_method(deep, specs(2))
+    assert len(method.fusion.layers) == 2
+    assert method.weights["vector",] == 0.1
+    assert read_experiment("trifeature-quick", {"method.temperature": "5e-1"}).method["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"method.subsets": "evry"}, "Unknown choice 'evry', did you mean 'every'"),
+        ({"method.subsets": "up_to_0"}, "did you mean 'up_to_2'"),
+        ({"method.weights": {"imge": 1.0}}, "Unknown term 'imge', did you mean 'image'"),
+        ({"method.weights": {"image": -1.0}}, "method.weights.image is -1.0; give 0 or more"),
+        ({"method.weights": {"image": 0, "vector": 0, "image+vector": 0}}, "are all 0"),
+        ({"method.weights": 3}, "give named settings"),
+        ({"method.temperature": "lerned"}, "give a number, or one of learned"),
+        ({"model.fusion": "atention"}, "Unknown fusion 'atention', did you mean 'attention'"),
+        ({"model.fusion.layer": 2}, "did you mean 'model.fusion.layers'"),
+        ({"model.fusion.layers": 0}, "model.fusion: A fusion needs at least one layer"),
+    ],
+)
+def test_mistakes_are_named(overrides, message):
+    with pytest.raises(ConfigurationError, match=message):
+        build_method(read_experiment("trifeature-quick", {**overrides, "model.width": 16}), specs(2))
