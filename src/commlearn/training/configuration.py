@@ -213,7 +213,10 @@ def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
         encoders = {key: named(part) for key, part in model["encoders"].items()}
         result["model"] = {**model, "encoders": encoders}
     if isinstance(model, dict) and "fusion" in model:
-        result["model"] = {**result["model"], "fusion": named(model["fusion"])}
+        fusion = named(model["fusion"])
+        if isinstance(fusion, dict):  # options alone are the default's
+            fusion = {**Model().fusion, **fusion}
+        result["model"] = {**result["model"], "fusion": fusion}
     return result
 
 

@@ -113,14 +113,15 @@ class Diagnostics:
 
     def _embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         device = next(self.method.parameters()).device
-        parts = []
-        for start in range(0, len(self.records), AT_A_TIME):
-            part = {
-                name: modality.apply(lambda rows, at=start: rows[at : at + AT_A_TIME])
-                for name, modality in view.items()
-            }
-            parts.append(self.method.embed(to_device(part, device), modalities).float().cpu())
-        return torch.cat(parts)
+        parts = [
+            self.method.embed(to_device(_rows(view, start, start + AT_A_TIME), device), modalities)
+            for start in range(0, len(self.records), AT_A_TIME)
+        ]
+        return torch.cat(parts).float().cpu()
+
+
+def _rows(view: View, start: int, stop: int) -> View:
+    return {name: modality.apply(lambda rows: rows[start:stop]) for name, modality in view.items()}
 
 
 def effective_rank(embedding: Tensor) -> float:

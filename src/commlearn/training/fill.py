@@ -128,7 +128,7 @@ def _convert(hint: Any, value: Any) -> Any:
             raise _Wrong("one of " + ", ".join(str(choice) for choice in get_args(hint)))
         return value
     if origin in (Union, types.UnionType):
-        return None if value is None else _any_of(get_args(hint), value)
+        return _any_of(get_args(hint), value)
     if origin is dict:
         if not isinstance(value, Mapping):
             raise _Wrong("named settings")
@@ -145,6 +145,8 @@ def _convert(hint: Any, value: Any) -> Any:
 
 def _any_of(hints: tuple[Any, ...], value: Any) -> Any:
     """The value as the first of several types that it fits."""
+    if value is None and type(None) in hints:
+        return None
     wanted = []
     for hint in hints:
         try:
