@@ -38,7 +38,7 @@ ARRAY = "x"  # the column that a 2-D array becomes
 PLAIN = "commlearn schema"  # marks plain values that were a Schema
 
 
-class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Learns one embedding of a table's modalities without labels, and embeds records by any of them.
 
     Args:
