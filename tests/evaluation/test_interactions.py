@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
-from commlearn.evaluation.interactions import InteractionReport, Settings
-from commlearn.evaluation.interactions.twins import Twin, known_twins
+from commlearn.evaluation.interactions import InteractionReport, LabelReports, Settings, evidence
+from commlearn.evaluation.interactions.posteriors import linear_family
+from commlearn.evaluation.interactions.twins import Twin, gate, known_twins
 
-QUICK = Settings(bootstrap=5, permutations=39, curve=False)
+QUICK = Settings(bootstrap=3, permutations=39, curve=False)
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
 
@@ -20,9 +22,9 @@ def twin(name: str) -> Twin:
     return next(one for one in known_twins() if one.name == name)
 
 
-def errors(report: InteractionReport, of: Twin) -> dict[str, float]:
+def worst(report: InteractionReport, of: Twin) -> float:
     truth = of.truth()
-    return {name: getattr(report.atoms, name).bits - getattr(truth, name) for name in ATOMS}
+    return max(abs(getattr(report.atoms, name).bits - getattr(truth, name)) for name in ATOMS)
 
 
 @pytest.fixture(scope="module")
@@ -31,30 +33,176 @@ def xor() -> InteractionReport:
     return cl.interactions(arrays, target=target, settings=QUICK)
 
 
+# ------------------------------------------------------------------------------------------- known answers
 def test_synergy_behind_noise_is_found(xor):
-    assert max(abs(error) for error in errors(xor, twin("XOR")).values()) < 0.15
+    assert worst(xor, twin("XOR")) < 0.1
     assert xor.atoms.synergistic.p <= 0.05
     assert xor.combination.p <= 0.05
+    assert xor.atoms.redundant.p > 0.05
+    assert "sees none of the synergy" in str(xor)
 
 
+def test_shared_information_behind_noise_is_found():
+    arrays, target = twin("RDN").sample(1000, seed=2)
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    assert worst(report, twin("RDN")) < 0.12
+    assert report.combination.p > 0.01  # noisy copies are independent given the class
+
+
+def test_a_broken_estimator_fails_the_same_test(monkeypatch):
+    monkeypatch.setattr(evidence, "rich_family", linear_family)
+    arrays, target = twin("XOR").sample(600, seed=1)
+    assert worst(cl.interactions(arrays, target=target, settings=QUICK), twin("XOR")) > 0.5
+
+
+def test_shuffled_labels_hold_nothing():
+    arrays, target = twin("AND").sample(1000, seed=3)
+    shuffled = np.random.default_rng(0).permutation(target)
+    report = cl.interactions(arrays, target=shuffled, settings=QUICK)
+    assert report.atoms.synergistic.bits <= 0.02
+    assert all(getattr(report.atoms, name).p > 0.05 for name in ATOMS)
+
+
+def test_scale_rotation_and_copies_of_columns_do_not_matter():
+    arrays, target = twin("AND").sample(1000, seed=4)
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))
+    moved = {"a": np.tile(1000 * arrays["a"], 2), "b": arrays["b"] @ turn}
+    plain, again = (cl.interactions(one, target=target, settings=QUICK) for one in (arrays, moved))
+    for name in ATOMS:
+        assert getattr(plain.atoms, name).bits == pytest.approx(getattr(again.atoms, name).bits, abs=0.05)
+
+
+def test_three_modalities_have_a_spectrum():
+    parity = gate("parity", lambda a, b, c: a ^ b ^ c, (4, 4, 4), dimensions=8)
+    arrays, target = parity.sample(1500, seed=0)
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    truth = parity.spectrum().spectrum
+    assert [part.bits for part in report.data.spectrum] == pytest.approx(truth, abs=0.15)
+    assert sum(part.bits for part in report.data.shapley.values()) == pytest.approx(report.data.total.bits)
+    assert len(report.data.pairs) == 6
+    assert "3 together add" in str(report)
+
+
+# ----------------------------------------------------------------------------------------- what it returns
 def test_parts_sum_to_the_total(xor):
     assert sum(getattr(xor.atoms, name).bits for name in ATOMS) == pytest.approx(xor.data.total.bits)
-    assert xor.contributions()["synergistic"].mean() == pytest.approx(xor.atoms.synergistic.bits, abs=0.02)
+    shares = xor.contributions()
+    assert shares["synergistic"].mean() == pytest.approx(xor.atoms.synergistic.bits, abs=0.02)
+    assert len(shares) == 1000
 
 
-def test_it_becomes_json_a_frame_and_words(xor):
+def test_it_becomes_json_a_frame_words_and_a_picture(xor, tmp_path):
     values = json.loads(json.dumps(xor.to_dict()))
     assert values["views"]["data"]["pairs"][0]["synergistic"]["bits"] == xor.atoms.synergistic.bits
     frame = xor.to_frame().set_index(["view", "quantity", "of"])
     assert frame.loc[("data", "synergistic", "a | b"), "bits"] == xor.atoms.synergistic.bits
     assert "together they say" in str(xor)
-
-
-def test_a_picture_is_drawn(xor, tmp_path):
     xor.plot(tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 1000
 
 
-def test_different_numbers_of_records_are_refused():
-    with pytest.raises(CommlearnError, match="'a' 10, 'b' 9"):
-        cl.interactions({"a": np.zeros((10, 2)), "b": np.zeros((9, 2))}, target=np.zeros(10))
+def test_the_learning_curve_says_what_a_modality_is_worth():
+    arrays, target = twin("UNQ1").sample(600, seed=0)
+    settings = Settings(bootstrap=0, permutations=19)
+    report = cl.interactions(arrays, target=target, settings=settings)
+    worth = report.curve.worth
+    assert [gain.records for gain in worth["a"]] == [300, 600]
+    assert worth["a"][-1].bits > 0.6 > 0.1 > worth["b"][-1].bits
+    assert worth["a"][-1].accuracy > 0.3
+    total = report.curve.numbers["I:a + b"]
+    assert report.curve.extrapolated()["I:a + b"] == pytest.approx(2 * total[600] - total[300])
+
+
+def test_predictions_of_a_model_are_a_view_of_their_own():
+    draw = np.random.default_rng(0)
+    target = draw.integers(0, 2, 400)
+    arrays = {"a": draw.normal(size=(400, 3)), "b": draw.normal(size=(400, 3))}
+    sure = np.eye(2)[target] * 0.98 + 0.01
+    said = {"a": np.full((400, 2), 0.5), "b": np.full((400, 2), 0.5), ("a", "b"): sure}
+    report = cl.interactions(arrays, target=target, predictions=said, settings=QUICK)
+    assert report.model.pairs[0].synergistic.bits > 0.9
+    assert report.data.pairs[0].synergistic.bits < 0.1
+
+
+# ------------------------------------------------------------------------------------------- what it reads
+def columns(records: int = 300) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(2, records))
+    return pd.DataFrame(
+        {
+            "hb": bits[0] + 0.1 * draw.normal(size=records),
+            "site": np.array(["north", "south"])[bits[1]],
+            "ill": np.where(bits[0] ^ bits[1], "yes", "no"),
+            "size": bits[0] + draw.normal(size=records),
+            "who": np.arange(records) // 3,
+        }
+    )
+
+
+def test_raw_columns_of_a_table_are_read_without_a_model():
+    given = {"labs": ["hb"], "place": "site"}
+    report = cl.interactions(given, columns(), target="ill", groups="who", settings=QUICK)
+    assert report.atoms.synergistic.bits > 0.8
+    assert report.where == "raw columns, no model"
+    assert any("fewer than 500" in warning for warning in report.warnings)
+    assert not report.diagnostics.trusted
+    assert "CANNOT BE TRUSTED" in str(report)
+
+
+def test_a_trained_model_is_asked_about_a_table():
+    table = columns(120)
+    schema = cl.Schema({"labs": cl.Tabular(["hb"]), "place": cl.Tabular(["site"])}, targets={"ill": "class"})
+    model = cl.Embedder(schema, epochs=1, batch_size=60).fit(table)
+    report = cl.interactions(model, table, target="ill", settings=QUICK)
+    assert report.representation is not None
+    assert set(report.views) == {"data", "linear", "representation"}
+    with pytest.raises(CommlearnError, match="did you mean 'place'"):
+        cl.interactions(model, table, target="ill", modalities=["labs", "places"])
+
+
+def test_several_labels_give_one_report_each():
+    table = columns()
+    labels = [
+        ("ill",) if word == "yes" else ("well", "north")[: 1 + (row % 2)]
+        for row, word in enumerate(table["ill"])
+    ]
+    arrays = {"a": table[["hb"]].to_numpy(), "b": (table["site"] == "north").to_numpy()[:, None]}
+    reports = cl.interactions(arrays, target=labels, settings=QUICK)
+    assert isinstance(reports, LabelReports)
+    assert list(reports.reports) == ["ill", "north", "well"]
+    assert set(reports.to_frame()["label"]) == {"ill", "north", "well"}
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+PAIR = {
+    "a": np.random.default_rng(0).normal(size=(60, 2)),
+    "b": np.random.default_rng(1).normal(size=(60, 2)),
+}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "told"),
+    [
+        (PAIR | {"b": np.zeros((59, 2))}, {"target": np.arange(60) % 2}, "'a' 60, 'b' 59"),
+        (PAIR | {"b": np.full((60, 2), np.nan)}, {"target": np.arange(60) % 2}, "60 of 60 records"),
+        ({"a": np.zeros((60, 2))}, {"target": np.arange(60) % 2}, "at least two modalities"),
+        (PAIR, {"target": np.zeros(60)}, "one class, '0'"),
+        (PAIR, {"target": [1] * 3 + [0] * 57}, "class '1' has 3 records"),
+        (PAIR, {"target": np.full(60, np.nan)}, "none of its 60 values"),
+        (PAIR, {"target": np.zeros(10)}, "has 10 values, the modalities have 60"),
+        (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(60) % 3}, "3 distinct values"),
+        (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(9)}, "groups has 9 values"),
+        (PAIR, {"target": np.arange(60) % 2, "modalities": ["a", "c"]}, "Unknown modality 'c'"),
+        (PAIR, {"target": "y"}, "there is no table"),
+        (PAIR, {}, "Name a target"),
+        (7, {"target": np.arange(60) % 2}, "no model and no dict of arrays"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(arrays, options, told):
+    with pytest.raises(CommlearnError, match=told):
+        cl.interactions(arrays, settings=QUICK, **options)
+
+
+def test_settings_are_checked_together():
+    with pytest.raises(CommlearnError, match="2 problems"):
+        Settings(folds=1, level=2.0)

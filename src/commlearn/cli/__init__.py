@@ -13,7 +13,19 @@ from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, ne
 
 __all__ = ["main"]
 
-COMMANDS = ("init", "check", "train", "probe", "embed", "compare", "export", "synth", "info")
+COMMANDS = (
+    "init",
+    "check",
+    "train",
+    "probe",
+    "interactions",
+    "calibrate",
+    "embed",
+    "compare",
+    "export",
+    "synth",
+    "info",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

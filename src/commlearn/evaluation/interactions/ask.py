@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-from commlearn.errors import DataError
-from commlearn.evaluation.interactions.features import components
-from commlearn.evaluation.interactions.folds import Folds, make_folds
-from commlearn.evaluation.interactions.material import Material, from_arrays
-from commlearn.evaluation.interactions.nulls import combination_test
-from commlearn.evaluation.interactions.posteriors import (
-    Posterior,
-    Subset,
-    all_subsets,
-    fit_posteriors,
-    linear_family,
-    rich_family,
+from commlearn.evaluation.interactions.curve import learning_curve
+from commlearn.evaluation.interactions.diagnose import diagnose
+from commlearn.evaluation.interactions.estimate import measure
+from commlearn.evaluation.interactions.evidence import (
+    Evidence,
+    Logs,
+    best_logs,
+    fused_logs,
+    gather_evidence,
+    linear_logs,
+    model_logs,
 )
-from commlearn.evaluation.interactions.report import Diagnostics, InteractionReport, calibration_error
+from commlearn.evaluation.interactions.leaks import leak_warnings
+from commlearn.evaluation.interactions.nulls import combination_test
+from commlearn.evaluation.interactions.report import InteractionReport, LabelReports
 from commlearn.evaluation.interactions.settings import Settings
-from commlearn.evaluation.interactions.target import Target, prepare_target
-from commlearn.evaluation.interactions.views import View, make_view, subset_name
+from commlearn.evaluation.interactions.sources import Asked, Found, gather
+from commlearn.evaluation.interactions.target import label_columns, prepare_target
+from commlearn.evaluation.interactions.views import View, make_view
 
-__all__ = ["interactions"]
-
-_TRUSTED_RECORDS, _TRUSTED_PER_CELL = 500, 10.0
+__all__ = ["ask", "interactions"]
 
 
 def interactions(
@@ -38,22 +38,33 @@ def interactions(
     target: Any = None,
     modalities: Sequence[str] | None = None,
     groups: Any = None,
+    predictions: Mapping[Any, Any] | None = None,
     settings: Settings | None = None,
     told: Callable[[str], None] | None = None,
-) -> InteractionReport:
+) -> InteractionReport | LabelReports:
     """What modalities know about a target: how much is shared, unique and synergistic, in bits.
 
     Args:
-        model_or_embeddings: a dict of arrays, (records, features) each.
-        data: the target's values, if it is given in this place.
-        target: one class or number a record.
+        model_or_embeddings: what holds the modalities: a dict of arrays, (records, features) each, no model
+            needed; a run, its folder or an Embedder; a Schema or a dict of names of columns, to read raw
+            columns of the table.
+        data: a table for a model or for columns (a run without one is asked about its own data set); beside
+            arrays, the target's values.
+        target: one class or number a record, or the name of a column; several labels a record give one
+            report a label.
         modalities: which to compare; all if not given.
-        groups: records of one group are never on both sides of a fold.
+        groups: records of one group (a patient, a film) are never on both sides of a fold; values, or the
+            name of a column.
+        predictions: of a supervised model for every subset, (records, classes) probabilities: the MODEL view.
         settings: how thoroughly; see `Settings`.
         told: hears what is being done.
 
     Returns:
-        The report; print it.
+        The report: print it, plot it, or take `to_dict` and `to_frame`. One a label for several labels.
+
+    Raises:
+        DataError: records that do not fit together, or a target that cannot be asked about.
+        ConfigurationError: a name that is not known, or settings that do not fit.
 
     Example:
         >>> draw = np.random.default_rng(0)
@@ -64,98 +75,75 @@ def interactions(
         >>> report.atoms.synergistic.bits > 0.9
         True
     """
-    settings = settings or Settings()
-    target = data if target is None else target
-    material = from_arrays(model_or_embeddings, modalities)
+    if target is None and isinstance(model_or_embeddings, Mapping):
+        target, data = data, None
+    with threadpool_limits(1):  # small matrices: threads only wait for each other
+        return ask(gather(model_or_embeddings, data, modalities, groups), target, predictions, settings, told)
+
+
+def ask(
+    found: Found,
+    target: Any,
+    predictions: Mapping[Any, Any] | None = None,
+    settings: Settings | None = None,
+    told: Callable[[str], None] | None = None,
+) -> InteractionReport | LabelReports:
+    """The report on one target of what `gather` found; embeddings are made once for all targets."""
+    settings, told = settings or Settings(), told or (lambda what: None)
     with threadpool_limits(1):
-        return _report(material, target, "target", groups, settings, told or (lambda what: None))
+        asked = found.about(target)
+        labels = label_columns(asked.values)
+        if labels is None:
+            return _report(asked, predictions, settings, told)
+        reports = {}
+        for label, values in labels.items():
+            told(f"label {label}")
+            one = replace(asked, values=values, name=f"{asked.name}: {label}")
+            reports[label] = _report(one, None, settings, told)
+        return LabelReports(asked.name, reports)
 
 
 def _report(
-    material: Material, values: Any, name: str, groups: Any, settings: Settings, told: Callable[[str], None]
+    asked: Asked,
+    predictions: Mapping[Any, Any] | None,
+    settings: Settings,
+    told: Callable[[str], None],
 ) -> InteractionReport:
     start = time.perf_counter()
-    if len(values) != material.records:
-        raise DataError(
-            f"target '{name}' has {len(values)} values, the modalities have {material.records} records; "
-            "give one value a record."
-        )
-    target = prepare_target(values, name, settings.bins, settings.folds)
-    material = material.choose(target.kept)
-    codes = None if groups is None else _codes(groups)[target.kept]
-    folds = make_folds(target.labels, codes, settings.folds, settings.seed)
-    blocks = {name: components(array, settings.components) for name, array in material.arrays.items()}
-    names = tuple(blocks)
-    subsets = all_subsets(names)
-    posteriors = fit_posteriors(blocks, subsets, target.labels, folds, rich_family, settings.seed, told)
+    target = prepare_target(asked.values, asked.name, settings.bins, settings.folds)
+    evidence = gather_evidence(asked.material, target, asked.groups, settings)
+    said = model_logs(predictions, target, evidence)
+    logs, posteriors = best_logs(evidence, settings, told)
+    told("learning curve")
+    curve = learning_curve(evidence, logs, measure(logs, evidence.labels, evidence.names), settings)
     told("intervals")
-    data = _view(posteriors, target, names, folds, settings, codes)
+    data = _view(logs, evidence, settings, curve.bias())
     told("linear probes")
-    probes = fit_posteriors(blocks, subsets, target.labels, folds, linear_family, settings.seed)
-    linear = _view(probes, target, names, folds, settings, codes)
+    linear = _view(linear_logs(evidence, settings), evidence, settings)
+    seen = fused_logs(evidence, settings)
     told("shuffled modalities")
-    combination = combination_test(posteriors, names, target.labels, settings.permutations, settings.seed)
-    diagnostics, doubts = _diagnose(posteriors, data, target, time.perf_counter() - start)
+    combination = combination_test(
+        posteriors, evidence.names, evidence.labels, settings.permutations, settings.seed
+    )
+    leaks = leak_warnings(asked.material.choose(target.kept).arrays, evidence, settings)
+    diagnostics, doubts = diagnose(logs, data, evidence, settings, time.perf_counter() - start)
     return InteractionReport(
         target=target,
-        modalities=names,
-        where=material.where,
-        entropy=data.measured.entropy,
+        where=asked.material.where,
         data=data,
         linear=linear,
-        representation=None,
-        model=None,
+        representation=None if seen is None else _view(seen, evidence, settings),
+        model=None if said is None else _view(said, evidence, settings),
         combination=combination,
-        curve={},
+        curve=curve,
         diagnostics=diagnostics,
         settings=settings,
-        warnings=(*doubts, *target.warnings),
-        notes=(*material.notes, *target.notes),
+        warnings=(*doubts, *leaks, *target.warnings),
+        notes=(*asked.material.notes, *target.notes),
     )
 
 
 def _view(
-    posteriors: Mapping[Subset, Posterior],
-    target: Target,
-    names: Subset,
-    folds: Folds,
-    settings: Settings,
-    groups: np.ndarray | None,
+    logs: Logs, evidence: Evidence, settings: Settings, bias: Mapping[str, float] | None = None
 ) -> View:
-    logs = {subset: posterior.log for subset, posterior in posteriors.items()}
-    return make_view(logs, target.labels, names, folds, settings, groups)
-
-
-def _diagnose(
-    posteriors: Mapping[Subset, Posterior], view: View, target: Target, seconds: float
-) -> tuple[Diagnostics, list[str]]:
-    labels = target.labels
-    cells = {}
-    for union in view.measured.unions[:1]:
-        cells = dict(zip(view.measured.names, union.cells, strict=True))
-    per_cell = len(labels) / (len(target.classes) * max(cells.values(), default=1))
-    doubts = []
-    total = view.total
-    if len(labels) < _TRUSTED_RECORDS:
-        doubts.append(
-            f"{len(labels)} records are fewer than {_TRUSTED_RECORDS}; expect the parts to be off by about "
-            f"{_expected(view):.2f} bits"
-        )
-    if per_cell < _TRUSTED_PER_CELL:
-        doubts.append(
-            f"{per_cell:.1f} records a class and cell are fewer than {_TRUSTED_PER_CELL:.0f}; expect the "
-            f"parts to be off by about {_expected(view):.2f} bits"
-        )
-    trusted = not doubts and np.isfinite(total.bits)
-    errors = {subset_name(subset): calibration_error(part.log, labels) for subset, part in posteriors.items()}
-    return Diagnostics(view.measured.gap, errors, cells, per_cell, bool(trusted), seconds), doubts
-
-
-def _expected(view: View) -> float:
-    """Half the widest interval among the parts."""
-    parts = [*view.spectrum, *view.unique.values(), *(pair.redundant for pair in view.pairs)]
-    return max((part.high - part.low) / 2 for part in parts)
-
-
-def _codes(groups: Any) -> np.ndarray:
-    return np.unique(np.asarray(groups), return_inverse=True)[1]
+    return make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, evidence.groups, bias)

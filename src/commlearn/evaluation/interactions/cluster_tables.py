@@ -35,9 +35,11 @@ class ClusterTable:
 def memberships(block: Array, clusters: int, seed: int) -> Array:
     """Soft assignment to clusters of the leading components, (records, clusters), without any label."""
     points = block[:, :_COMPONENTS]
-    centres, nearest = kmeans2(points, min(clusters, len(points)), minit="++", iter=25, rng=seed)
+    centres = np.unique(points.round(6), axis=0)
+    if len(centres) > clusters:
+        centres, _ = kmeans2(points, clusters, minit="++", iter=25, rng=seed)
     distance = ((points[:, None] - centres) ** 2).sum(axis=2)  # (records, clusters)
-    spread = distance[np.arange(len(points)), nearest].mean() / points.shape[1]
+    spread = distance.min(axis=1).mean() / points.shape[1]
     logits = -distance / (2 * max(float(spread), 1e-12))
     return np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from commlearn.errors import ConfigurationError, DataError, Problems, unknown
 from commlearn.evaluation.marginals import Array
 
-__all__ = ["MOST_MODALITIES", "Material", "from_arrays"]
+__all__ = ["MOST_MODALITIES", "Material", "chosen_names", "from_arrays"]
 
 MOST_MODALITIES = 5  # all subsets of them are looked at
 
@@ -54,7 +54,7 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
     """
     problems = Problems("The embeddings cannot be compared")
     chosen = {}
-    for name in _chosen(arrays, modalities):
+    for name in chosen_names(arrays, modalities):
         try:
             values = np.asarray(arrays[name], dtype=np.float64)
         except (TypeError, ValueError) as problem:
@@ -76,7 +76,7 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
     return Material(chosen)
 
 
-def _chosen(known: Mapping[str, Any], modalities: Sequence[str] | None) -> list[str]:
+def chosen_names(known: Collection[str], modalities: Sequence[str] | None) -> list[str]:
     names = list(known if modalities is None else modalities)
     for name in names:
         if name not in known:

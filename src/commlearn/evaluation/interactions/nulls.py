@@ -21,6 +21,7 @@ from commlearn.seeds import numpy_generator
 __all__ = ["Combination", "combination_test", "label_test"]
 
 _BITS = float(np.log(2))
+_ENOUGH = 15  # shuffles as good as what was seen after which none more are tried
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,15 @@ def combination_test(
     seen = joint.log[rows, labels].mean()
     as_good, apart = 0, []
     for _ in range(permutations):
+        if as_good == _ENOUGH:
+            break
         paired = {name: _shuffled(within, draw) if place else rows for place, name in enumerate(names)}
         as_good += bool(joint.paired(paired)[rows, labels].mean() >= seen - 1e-12)
         product = sum(posteriors[(name,)].log[paired[name]] for name in names)
         apart.append(log_softmax(product - (len(names) - 1) * target)[rows, labels].mean())
     entropy = -float(np.exp(target) @ target)
     independent = (entropy + float(np.mean(apart))) / _BITS
-    return Combination((1 + as_good) / (1 + permutations), max(independent, 0.0))
+    return Combination((1 + as_good) / (1 + len(apart)), max(independent, 0.0))
 
 
 def _shuffled(within: np.ndarray, draw: np.random.Generator) -> np.ndarray:

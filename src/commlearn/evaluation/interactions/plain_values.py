@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from commlearn.evaluation.interactions.uncertainty import Known
@@ -15,33 +16,25 @@ __all__ = ["report_rows", "report_values"]
 
 
 def report_values(report: InteractionReport) -> dict[str, Any]:
-    views = {"data": report.data, "linear": report.linear}
-    views |= {"representation": report.representation} if report.representation else {}
-    views |= {"model": report.model} if report.model else {}
+    """The report as dictionaries and lists; the keys are those of `InteractionReport`."""
+    labels, worth = report.target.labels, report.curve.worth
     return {
         "target": report.target.name,
         "records": report.records,
-        "classes": {
-            name: int((report.target.labels == label).sum())
-            for label, name in enumerate(report.target.classes)
-        },
+        "classes": {name: int((labels == label).sum()) for label, name in enumerate(report.target.classes)},
         "modalities": list(report.modalities),
         "where": report.where,
         "entropy": report.entropy,
         "level": report.settings.level,
-        "views": {name: _view(view) for name, view in views.items()},
-        "combination": {"p": report.combination.p, "independent": report.combination.independent},
+        "views": {name: _view(view) for name, view in report.views.items()},
+        "combination": asdict(report.combination),
         "curve": {
-            name: {str(n): bits for n, bits in points.items()} for name, points in report.curve.items()
+            name: {str(n): bits for n, bits in points.items()}
+            for name, points in report.curve.numbers.items()
         },
-        "diagnostics": {
-            "gap": report.diagnostics.gap,
-            "calibration": report.diagnostics.calibration,
-            "cells": report.diagnostics.cells,
-            "per_cell": report.diagnostics.per_cell,
-            "trusted": report.diagnostics.trusted,
-            "seconds": report.diagnostics.seconds,
-        },
+        "extrapolated": report.curve.extrapolated(),
+        "worth": {name: [asdict(gain) for gain in gains] for name, gains in worth.items()},
+        "diagnostics": asdict(report.diagnostics),
         "warnings": list(report.warnings),
         "notes": list(report.notes),
         "words": str(report),
@@ -87,15 +80,7 @@ def _known(value: Known) -> dict[str, float | None]:
 
 def report_rows(report: InteractionReport) -> Iterator[dict[str, Any]]:
     """One row a number."""
-    views = {
-        "data": report.data,
-        "linear": report.linear,
-        "representation": report.representation,
-        "model": report.model,
-    }
-    for name, view in views.items():
-        if view is None:
-            continue
+    for name, view in report.views.items():
         for quantity, of, value in _numbers(view):
             yield {"view": name, "quantity": quantity, "of": of, **_known(value)}
 

@@ -31,10 +31,7 @@ def draw(report: InteractionReport, path: str | Path | None = None) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    views = {"data": report.data, "linear": report.linear}
-    views |= {"representation": report.representation} if report.representation else {}
-    views |= {"model": report.model} if report.model else {}
-    _draw_parts(left, views)
+    _draw_parts(left, report.views)
     left.set_title(f"'{report.target.name}', {report.records} records", loc="left")
     _draw_ladder(right, report)
     for axes in (left, right):

@@ -20,6 +20,8 @@ __all__ = ["Posterior", "Subset", "all_subsets", "fit_posteriors", "linear_famil
 
 Subset = tuple[str, ...]
 
+_FEW = 8  # leading components of each modality
+
 
 class Expert(Protocol):
     """Fitted on all folds but one, for each one left out; reads any pairing of modalities."""
@@ -27,7 +29,7 @@ class Expert(Protocol):
     def logits(self, rows: Rows) -> Array: ...
 
 
-Family = Callable[["Mapping[str, Array]", Subset, np.ndarray, Folds, int], list[Expert]]
+Family = Callable[[Mapping[str, Array], Subset, np.ndarray, Folds, int], list[Expert]]
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def rich_family(
     chosen = tuple(blocks[name] for name in subset)
     experts = linear_family(blocks, subset, labels, folds, seed)
     experts.append(fit_networks(chosen, labels, folds, seed))
+    if len(subset) > 1:  # few directions: combinations are easier found
+        experts.append(fit_networks(tuple(block[:, :_FEW] for block in chosen), labels, folds, seed))
     for clusters in _cluster_counts(len(subset), len(labels)):
         members = tuple(memberships(block, clusters, seed) for block in chosen)
         experts.append(fit_table(members, labels, folds))

@@ -8,36 +8,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from commlearn.evaluation.interactions.curve import Curve
+from commlearn.evaluation.interactions.diagnose import Diagnostics
 from commlearn.evaluation.interactions.estimate import atoms_of_two
 from commlearn.evaluation.interactions.nulls import Combination
+from commlearn.evaluation.interactions.plain_values import report_rows, report_values
+from commlearn.evaluation.interactions.plot import draw
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.target import Target
-from commlearn.evaluation.interactions.uncertainty import Known
 from commlearn.evaluation.interactions.views import Pair, View, subset_name
+from commlearn.evaluation.interactions.words import in_words
 
-__all__ = ["Diagnostics", "InteractionReport"]
-
-
-@dataclass(frozen=True)
-class Diagnostics:
-    """Whether the numbers can be believed.
-
-    Attributes:
-        gap: the largest certificate of the programs, in bits.
-        calibration: expected calibration error of each subset's posterior, a share.
-        cells: of each single modality's posterior.
-        per_cell: records a class and cell, on average.
-        trusted: enough records for what is claimed.
-        seconds: what the report took.
-    """
-
-    gap: float
-    calibration: dict[str, float]
-    cells: dict[str, int]
-    per_cell: float
-    trusted: bool
-    seconds: float
+__all__ = ["InteractionReport", "LabelReports"]
 
 
 @dataclass(frozen=True)
@@ -46,15 +30,13 @@ class InteractionReport:
 
     Attributes:
         target: its labels, classes and what was done to it.
-        modalities: names, in order.
         where: what the modalities' arrays are.
-        entropy: H(Y), certainty.
-        data: the best experts on everything given.
-        linear: what a linear probe can use of the same arrays.
-        representation: what a linear probe reads off a model's own embedding of each subset.
-        model: a supervised model's own predictions.
+        data: the DATA view: the best experts on everything given.
+        linear: what a linear probe can use of the same arrays, side by side.
+        representation: the REPRESENTATION view: a linear probe of a model's own embedding of each subset.
+        model: the MODEL view: a supervised model's own predictions.
         combination: the test that the combination matters.
-        curve: the same numbers on fewer records: name to {records: bits}.
+        curve: the same numbers on fewer records, and what each modality is worth.
         diagnostics: whether to believe it.
         settings: how it was made.
         warnings: what makes it less certain.
@@ -62,19 +44,27 @@ class InteractionReport:
     """
 
     target: Target
-    modalities: tuple[str, ...]
     where: str
-    entropy: float
     data: View
     linear: View
     representation: View | None
     model: View | None
     combination: Combination
-    curve: dict[str, dict[int, float]]
+    curve: Curve
     diagnostics: Diagnostics
     settings: Settings
     warnings: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names, in order."""
+        return self.data.measured.names
+
+    @property
+    def entropy(self) -> float:
+        """H(Y): the bits that certainty about the target takes."""
+        return self.data.measured.entropy
 
     @property
     def records(self) -> int:
@@ -82,51 +72,80 @@ class InteractionReport:
 
     @property
     def atoms(self) -> Pair:
-        """Of two modalities; of more, of the first pair: read `data.spectrum` then."""
+        """Of two modalities. Of more, the first pair's: see `data.pairs` and `data.spectrum` then."""
         return self.data.pairs[0]
 
+    @property
+    def views(self) -> dict[str, View]:
+        """Those that there are, by name."""
+        named = {
+            "data": self.data,
+            "linear": self.linear,
+            "representation": self.representation,
+            "model": self.model,
+        }
+        return {name: view for name, view in named.items() if view is not None}
+
     def contributions(self) -> pd.DataFrame:
-        """Each record's share of every part, in bits: they average to the parts.
+        """Each record's share of every number, in bits: they average to the numbers.
 
         The records with the largest `synergistic` are those whose label only the combination explains.
+        Of more than two modalities the parts are those of the first pair.
         """
-        first, second = self.data.measured.pairs and next(iter(self.data.measured.pairs))
-        parts = atoms_of_two(self.data.measured, first, second)
-        columns = {f"I({subset_name(s)})": q.shares for s, q in self.data.measured.ladder.items()}
+        measured = self.data.measured
+        first, second = next(iter(measured.pairs))
+        columns = {f"I({subset_name(s)})": known.shares for s, known in measured.ladder.items()}
+        parts = atoms_of_two(measured, first, second)
         columns |= {name: part.shares for name, part in parts.items()}
-        return pd.DataFrame({"record": self.target.kept} | columns)
+        label = np.array(self.target.classes, dtype=object)[self.target.labels]
+        return pd.DataFrame({"record": self.target.kept, "label": label} | columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the records' shares, as JSON knows it."""
-        from commlearn.evaluation.interactions.plain_values import report_values
-
         return report_values(self)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a number: view, quantity, of, bits, low, high, error, p."""
-        from commlearn.evaluation.interactions.plain_values import report_rows
-
         return pd.DataFrame(report_rows(self))
 
     def __str__(self) -> str:
-        from commlearn.evaluation.interactions.words import in_words
-
         return in_words(self)
 
-    def plot(self, path: str | Path | None = None) -> Any:
+    def plot(self, path: str | Path | None = None) -> Figure:
         """The figure; also written to `path` if given."""
-        from commlearn.evaluation.interactions.plot import draw
-
         return draw(self, path)
 
 
-def shown(value: Known) -> str:
-    return f"{value.bits:.2f} [{value.low:.2f}, {value.high:.2f}]"
+@dataclass(frozen=True)
+class LabelReports:
+    """One report a label of a multi-label target.
 
+    Attributes:
+        name: of the target.
+        reports: by label.
+    """
 
-def calibration_error(log: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between confidence and hits, over bins of equal mass."""
-    confidence, hit = np.exp(log.max(axis=1)), log.argmax(axis=1) == labels
-    parts = np.array_split(np.argsort(confidence), bins)
-    gaps = [abs(confidence[part].mean() - hit[part].mean()) * len(part) for part in parts if len(part)]
-    return float(sum(gaps) / len(labels))
+    name: str
+    reports: dict[str, InteractionReport]
+
+    def __getitem__(self, label: str) -> InteractionReport:
+        return self.reports[label]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"target": self.name, "labels": {k: report.to_dict() for k, report in self.reports.items()}}
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows of all reports, with their label."""
+        frames = [report.to_frame().assign(label=label) for label, report in self.reports.items()]
+        return pd.concat(frames, ignore_index=True)
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(report) for report in self.reports.values())
+
+    def plot(self, path: str | Path | None = None) -> dict[str, Figure]:
+        """One figure a label; the label joins the name of the file."""
+        figures = {}
+        for label, report in self.reports.items():
+            named = None if path is None else Path(path).with_stem(f"{Path(path).stem}-{label}")
+            figures[label] = report.plot(named)
+        return figures

@@ -16,7 +16,7 @@ class Settings:
     folds: int = 5  # each record is judged by experts that did not see its fold
     level: float = 0.9  # of the intervals
     bootstrap: int = 30  # resamplings of the records, for the intervals of parts near zero
-    permutations: int = 199  # of the null tests
+    permutations: int = 119  # of the null tests
     bins: int | None = None  # quantile classes of a continuous target; 8 if not given
     components: int = 64  # principal components of a modality, at most
     curve: bool = True  # repeat on halves and quarters: does more data change the answer?

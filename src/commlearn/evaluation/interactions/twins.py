@@ -29,13 +29,13 @@ class Twin:
         name: what it is called.
         latents: joint probabilities p[x_1, ..., x_n, y] of values 0, ..., k - 1.
         separations: per modality, between neighbouring values, in standard deviations of the noise.
-        dimensions: of each modality, at least 4.
+        dimensions: of each modality, at least 4; one number for all, or one each.
     """
 
     name: str
     latents: Array
     separations: tuple[float, ...]
-    dimensions: int = 32
+    dimensions: int | tuple[int, ...] = 32
 
     def sample(self, records: int, seed: int) -> tuple[dict[str, Array], np.ndarray]:
         """Modalities a, b, ... and the target."""
@@ -46,7 +46,8 @@ class Twin:
         for place, (value, apart) in enumerate(zip(values, self.separations, strict=True)):
             middle = (self.latents.shape[place] - 1) / 2
             scalar = apart * (value - middle) + draw.normal(size=records)
-            arrays[chr(ord("a") + place)] = _spread(scalar, self.dimensions, draw)
+            wide = self.dimensions if isinstance(self.dimensions, int) else self.dimensions[place]
+            arrays[chr(ord("a") + place)] = _spread(scalar, wide, draw)
         return arrays, target
 
     def truth(self, bins: int = 100) -> Pid:

@@ -168,21 +168,26 @@ def _views(report: InteractionReport) -> list[str]:
 
 
 def _more_data(report: InteractionReport) -> list[str]:
-    points = report.curve.get("total", {})
+    """Would more records change the answer, and which modality would they be worth collecting for?"""
+    points = report.curve.numbers[f"I:{subset_name(report.modalities)}"]
+    lines = []
+    for name, gains in report.curve.worth.items():
+        low, high = gains[-1].bits_interval
+        lines.append(
+            f"{name} given the rest adds {gains[-1].bits:.2f} bits [{low:.2f}, {high:.2f}] and "
+            f"{100 * gains[-1].accuracy:.1f} points of balanced accuracy"
+            + "".join(f"; {gain.bits:.2f} at {gain.records} records" for gain in gains[-2::-1])
+            + "."
+        )
     if len(points) < 2:
-        return []
+        return lines
     *_, before, now = sorted(points)
     gain = points[now] - points[before]
-    if gain > 0.02 and gain > report.data.total.error:
-        told = (
-            f"More records would probably raise it: from {before} to {now} records it grew by {gain:.2f} bits"
-        )
+    if gain > max(0.02, report.data.total.error):
+        told = "More records would probably raise the total: it grew"
     else:
-        told = (
-            f"More records would change little: from {before} to {now} records the total moved by "
-            f"{gain:+.2f} bits"
-        )
-    return [told + "."]
+        told = "More records would change the total little: it moved"
+    return [*lines, f"{told} by {gain:+.2f} bits from {before} to {now} records."]
 
 
 def _assumptions(report: InteractionReport) -> list[str]:

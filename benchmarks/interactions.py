@@ -1,0 +1,254 @@
+"""How far off the interaction report is, on data whose answer is known.
+
+Run `OMP_NUM_THREADS=1 python benchmarks/interactions.py`; all of it takes hours of one core. Name single
+parts (`twins invariance coverage nulls digits three gaussians speed`) and `--scale 0.1` for fewer
+repetitions. Every part prints a line a case, and the bar beside its figure; the table last measured is in
+docs/interactions.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier
+
+import commlearn as cl
+from commlearn.evaluation.interactions import InteractionReport, Settings
+from commlearn.evaluation.interactions.twins import Twin, gate, known_twins
+
+ATOMS = ("redundant", "unique1", "unique2", "synergistic")
+POINT = Settings(curve=False, bootstrap=0, permutations=19)  # estimates only
+
+
+def report_on(arrays: dict[str, np.ndarray], target: np.ndarray, settings: Settings) -> InteractionReport:
+    report = cl.interactions(arrays, target=target, settings=settings)
+    assert isinstance(report, InteractionReport)
+    return report
+
+
+def atoms(report: InteractionReport) -> np.ndarray:
+    return np.array([getattr(report.atoms, name).bits for name in ATOMS])
+
+
+def truth_of(twin: Twin) -> np.ndarray:
+    exact = twin.truth()
+    return np.array([getattr(exact, name) for name in ATOMS])
+
+
+def told(what: str, figure: str, bar: str) -> None:
+    print(f"{what:<58}{figure:>24}   {bar}", flush=True)
+
+
+def unseen_twins() -> list[Twin]:
+    """Three distributions that no choice of the estimator was made on."""
+    nested = np.zeros((2, 4, 2))
+    for bit, value in np.ndindex(2, 4):
+        nested[bit, value, bit & (value >> 1)] += 1 / 8
+    three = np.zeros((3, 3, 3))
+    for first, second in np.ndindex(3, 3):
+        three[first, second, (first + second) % 3] = 1 / 9
+    return [
+        Twin("AND of a bit and a level of four", nested, (4.0, 2.0), 24),
+        Twin("sum of two threes, modulo 3", three, (4.0, 4.0), 16),
+        gate("OR, flipped 5 %, weak first", lambda a, b: a | b, (1.5, 3.0), flip=0.05, dimensions=48),
+    ]
+
+
+def twins(scale: float) -> None:
+    """Mean over distributions of the largest error of the four atoms."""
+    for name, chosen in (("six twins", known_twins()), ("three unseen twins", unseen_twins())):
+        for records, bar in ((1000, 0.06), (4000, 0.03)):
+            worst = []
+            for twin in chosen:
+                truth = truth_of(twin)
+                for seed in range(100, 100 + max(1, round(5 * scale))):
+                    found = atoms(report_on(*twin.sample(records, seed), POINT))
+                    worst.append(np.abs(found - truth).max())
+                mine = worst[-max(1, round(5 * scale)) :]
+                told(f"  {twin.name}, n = {records}", f"{np.mean(mine):.3f} bits", "")
+            told(f"{name}, n = {records}, mean largest error", f"{np.mean(worst):.3f} bits", f"<= {bar}")
+
+
+def invariance(scale: float) -> None:
+    """Rescaling, rotating or duplicating columns moves no atom."""
+    twin = known_twins()[3]
+    arrays, target = twin.sample(4000, 100)
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))
+    units = np.exp(np.random.default_rng(1).normal(size=32))
+    base = atoms(report_on(arrays, target, POINT))
+    moves = {
+        "times 1000": lambda rows: 1000 * rows,
+        "columns in other units": lambda rows: rows * units,
+        "rotated": lambda rows: rows @ turn,
+        "every column twice": lambda rows: np.tile(rows, 2),
+        "one column ten times": lambda rows: np.concatenate([rows, *[rows[:, :1]] * 9], axis=1),
+    }
+    for name, move in moves.items():
+        moved = atoms(report_on({"a": move(arrays["a"]), "b": arrays["b"]}, target, POINT))
+        told(f"invariance: {name}", f"{np.abs(moved - base).max():.3f} bits", "<= 0.02")
+
+
+def coverage(scale: float) -> None:
+    """How often 90 % intervals hold the truth, for atoms that are not zero."""
+    settings = Settings(permutations=19, bootstrap=10)
+    for twin in [known_twins()[place] for place in (0, 3)]:
+        truth = truth_of(twin)
+        held = []
+        for seed in range(200, 200 + max(2, round(100 * scale))):
+            pair = report_on(*twin.sample(1000, seed), settings).atoms
+            found = [getattr(pair, name) for name in ATOMS]
+            held.append([part.low <= true <= part.high for part, true in zip(found, truth, strict=True)])
+        share = np.mean(held, axis=0)
+        for name, true, covered in zip(ATOMS, truth, share, strict=True):
+            if true > 0.02:
+                what = f"coverage: {twin.name}, {name}, {len(held)} repetitions"
+                told(what, f"{100 * covered:.0f} %", "80-97 %")
+
+
+def nulls(scale: float) -> None:
+    """Labels permuted: nothing is found."""
+    largest, called, tests = 0.0, 0, 0
+    settings = Settings(curve=False, bootstrap=5, permutations=59)
+    for seed in range(300, 300 + max(2, round(50 * scale))):
+        arrays, target = known_twins()[seed % 6].sample(1000, seed)
+        pair = report_on(arrays, np.random.default_rng(seed).permutation(target), settings).atoms
+        largest = max(largest, pair.synergistic.bits)
+        called += sum((getattr(pair, name).p or 0) <= 0.05 for name in ATOMS)
+        tests += len(ATOMS)
+    told(f"labels permuted, n = 1000, largest S of {tests // 4}", f"{largest:.3f} bits", "<= 0.02")
+    told(f"labels permuted, parts called present of {tests}", f"{100 * called / tests:.1f} %", "<= 7 %")
+    small = Settings(curve=False, bootstrap=5, permutations=59)
+    draw = np.random.default_rng(0)
+    arrays = {name: draw.normal(size=(138, 32)) for name in "ab"}
+    report = report_on(arrays, draw.integers(0, 2, 138), small)
+    told("pure noise, n = 138, S", f"{report.atoms.synergistic.bits:.3f} bits", "published way: 0.55")
+    told("pure noise, n = 138, trusted", str(report.diagnostics.trusted), "False")
+
+
+def digit_pairs(pairs: int = 6000) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Pairs of handwritten digits through an encoder that was trained on other images."""
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(labels))
+    other, mine = order[:600], order[600:]
+    encoder = MLPClassifier((32,), max_iter=400, random_state=0).fit(images[other] / 16, labels[other])
+    codes = np.maximum(images[mine] / 16 @ encoder.coefs_[0] + encoder.intercepts_[0], 0)
+    first, second = np.random.default_rng(1).integers(0, len(mine), size=(2, pairs))
+    return {"left": codes[first], "right": codes[second]}, labels[mine][first], labels[mine][second]
+
+
+def digits(scale: float) -> None:
+    """Labels of pairs of real digits, whose parts are known exactly."""
+    arrays, left, right = digit_pairs()
+    equal = np.flatnonzero(left == right)
+    twice, seen = {name: rows[equal] for name, rows in arrays.items()}, left[equal]
+    cases = {
+        "unique: the left digit": (arrays, left, (0, 3.3219, 0, 0), 0.02),
+        "parity of both": (arrays, (left + right) % 2, (0, 0, 0, 1), 0.08),
+        "left > right": (arrays, (left > right).astype(int), (0.2841, 0, 0, 0.7086), 0.1),
+        "(left + right) mod 10": (arrays, (left + right) % 10, (0, 0, 0, 3.3219), 0.25),
+        "shared: one digit, seen twice": (twice, seen, (3.3219, 0, 0, 0), 0.02),
+    }
+    for name, (given, target, known, bar) in cases.items():
+        report = report_on(given, np.asarray(target).astype(int), POINT)
+        found = atoms(report)
+        told(f"digits: {name}", f"{np.abs(found - np.array(known)).max():.3f} bits", f"<= {bar}")
+        if name.startswith("parity"):
+            linear = report.linear.pairs[0].synergistic.bits
+            said = "sees none of the synergy" in str(report)
+            told("digits: parity, what a linear probe sees", f"{linear:.3f} bits, said: {said}", "none, said")
+
+
+def three(scale: float) -> None:
+    """Largest error of the order spectrum, two classes, n = 4 000."""
+    shared = np.zeros((2, 2, 2, 2))
+    shared[0, 0, 0, 0] = shared[1, 1, 1, 1] = 0.5
+    apart = (4.0, 4.0, 3.0)
+    cases = [
+        Twin("RDN3", shared, apart),
+        gate("parity of three", lambda a, b, c: a ^ b ^ c, apart),
+        gate("XOR of two, idle third", lambda a, b, c: a ^ b, apart),
+        gate("MAJ3", lambda a, b, c: a + b + c > 1, apart),
+    ]
+    for twin in cases:
+        report = report_on(*twin.sample(4000, 100), POINT)
+        found = np.array([part.bits for part in report.data.spectrum])
+        error = np.abs(found - np.array(twin.spectrum().spectrum)).max()
+        told(f"three modalities: {twin.name}", f"{error:.3f} bits", "<= 0.05")
+
+
+def gaussians(scale: float) -> None:
+    """Closed forms: fair binary y, X_i ~ N(+-d_i / 2, 1); scalar Gaussians, cut into classes."""
+    known = {
+        (1, 1): (0.1607, 0, 0, 0.1297),
+        (2, 1): (0.1607, 0.3252, 0, 0.0744),
+        (2, 2): (0.4859, 0, 0, 0.2355),
+        (4, 3): (0.7600, 0.1528, 0, 0.0624),
+    }
+    for apart, parts in known.items():
+        draw = np.random.default_rng(100)
+        target = draw.integers(0, 2, 4000)
+        sign = (target - 0.5)[:, None]
+        arrays = {name: d * sign + draw.normal(size=(4000, 1)) for name, d in zip("ab", apart, strict=True)}
+        error = np.abs(atoms(report_on(arrays, target, POINT)) - np.array(parts)).max()
+        told(f"binary y, separations {apart}, n = 4000", f"{error:.3f} bits", "")
+    closed = {
+        (1, 1, 0): (0.5, 0, 0, 0.2925),
+        (0.5, 1, 0): (0.5, 0.661, 0, 0.1315),
+        (1, 1, 0.5): (0.5, 0, 0, 0.1112),
+        (1, 1, -0.5): (0.5, 0, 0, 0.661),
+    }
+    for (s1, s2, rho), parts in closed.items():
+        draw = np.random.default_rng(100)
+        y = draw.normal(size=10_000)
+        noise = draw.multivariate_normal([0, 0], [[1, rho], [rho, 1]], size=10_000)
+        arrays = {"a": (y + s1 * noise[:, 0])[:, None], "b": (y + s2 * noise[:, 1])[:, None]}
+        report = report_on(arrays, y, Settings(curve=False, bootstrap=0, permutations=19, bins=16))
+        error = np.abs(atoms(report) - np.array(parts)).max()
+        told(f"Gaussians {(s1, s2, rho)}, 16 classes, n = 10000", f"{error:.3f} bits", "cutting loses some")
+
+
+def speed(scale: float) -> None:
+    """Everything at its default, 10 classes."""
+    records = max(500, round(10_000 * scale))
+    for count, bar in ((2, 60), (3, 300)):
+        draw = np.random.default_rng(0)
+        digits_of = draw.integers(0, 10, size=(count, records))
+        directions = draw.normal(size=(count, 10, 64))
+        arrays = {
+            chr(ord("a") + place): directions[place][digits_of[place]] + draw.normal(size=(records, 64))
+            for place in range(count)
+        }
+        start, spent = time.perf_counter(), time.process_time()
+        report_on(arrays, digits_of.sum(axis=0) % 10, Settings())
+        wall, busy = time.perf_counter() - start, time.process_time() - spent
+        what = f"{records} records, {count} modalities, 10 classes"
+        told(what, f"{wall:.0f} s ({busy:.0f} s of a core)", f"<= {bar} s")
+
+
+PARTS: dict[str, Callable[[float], None]] = {
+    "twins": twins,
+    "invariance": invariance,
+    "coverage": coverage,
+    "nulls": nulls,
+    "digits": digits,
+    "three": three,
+    "gaussians": gaussians,
+    "speed": speed,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the repetitions")
+    options = parser.parse_args()
+    for name in options.parts or PARTS:
+        PARTS[name](options.scale)
+
+
+if __name__ == "__main__":
+    main()

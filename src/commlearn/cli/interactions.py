@@ -1,0 +1,102 @@
+"""`commlearn interactions`: what modalities know about a target, together and apart, in bits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+HELP = "Report how much modalities share, add alone and say only together, in bits with intervals."
+EXAMPLE = """\
+RUN is the folder of a training or of an export; or a schema (.yaml), to ask the raw columns of the table
+without any model. Without TABLE, a run is asked about the data set it was trained on.
+
+Example:
+  commlearn interactions runs/films-comm-seed0 films.csv --target genre --plot genre.png
+  commlearn interactions tables/schema.yaml tables/table.csv --target synergy --modalities image,table
+  commlearn interactions runs/comm --target synergy --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or an export, or a schema")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows with the target")
+    parser.add_argument("--target", "--targets", help="names with commas; default: all that are stated")
+    parser.add_argument("--modalities", help="compare these only; names with commas")
+    parser.add_argument("--groups", metavar="COLUMN", help="rows of one group are never in two folds")
+    parser.add_argument("--bins", type=int, help="quantile classes of a number; default: 8")
+    parser.add_argument("--quick", action="store_true", help="no learning curve, fewer resamplings")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", metavar="PNG", help="draw the report; several targets: one file each")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json
+    from commlearn.evaluation.interactions.ask import ask
+    from commlearn.evaluation.interactions.sources import gather
+
+    _check_plot(options.plot)
+    told = _told if sys.stderr.isatty() or not options.json else (lambda what: None)
+    told("reading and embedding")
+    modalities = options.modalities.split(",") if options.modalities else None
+    found = gather(_source(options), options.table, modalities, options.groups)
+    reports = {}
+    for target in _targets(options, found):
+        reports[target] = ask(found, target, settings=_settings(options), told=told)
+        if options.plot:
+            path = Path(options.plot)
+            several = len(_targets(options, found)) > 1
+            reports[target].plot(path.with_stem(f"{path.stem}-{target}") if several else path)
+    if options.json:
+        values = {target: report.to_dict() for target, report in reports.items()}
+        print_json(values if len(values) > 1 else next(iter(values.values())))
+    else:
+        print("\n\n".join(str(report) for report in reports.values()))
+    return 0
+
+
+def _told(what: str) -> None:
+    print(f"  {what} ...", file=sys.stderr, flush=True)
+
+
+def _source(options: argparse.Namespace) -> Any:
+    from commlearn.errors import ConfigurationError
+    from commlearn.kinds.schema import Schema
+
+    path = Path(options.run_folder)
+    if path.suffix not in (".yaml", ".yml"):
+        return options.run_folder
+    if options.table is None:
+        raise ConfigurationError(f"{path} is a schema: it needs a table. Name one: TABLE.")
+    return Schema.from_yaml(path)
+
+
+def _targets(options: argparse.Namespace, found: Any) -> list[str]:
+    from commlearn.errors import ConfigurationError
+
+    chosen = options.target.split(",") if options.target else list(found.targets)
+    if not chosen:
+        raise ConfigurationError("There is no target to ask about. Name a column: --target COLUMN.")
+    return chosen
+
+
+def _settings(options: argparse.Namespace) -> Any:
+    from commlearn.evaluation.interactions.settings import Settings
+
+    if options.quick:
+        return Settings(bins=options.bins, seed=options.seed, curve=False, bootstrap=5, permutations=39)
+    return Settings(bins=options.bins, seed=options.seed)
+
+
+def _check_plot(path: str | None) -> None:
+    """Refuse what could not be written before minutes are spent."""
+    from commlearn.errors import ConfigurationError
+
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ConfigurationError(f"--plot {path}: give a file that ends in .png, .pdf or .svg.")
+    if not Path(path).resolve().parent.is_dir():
+        raise ConfigurationError(f"--plot {path}: there is no folder {Path(path).parent}. Make it first.")

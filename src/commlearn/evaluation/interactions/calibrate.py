@@ -1,0 +1,153 @@
+"""What to expect at one's own size: twins with known parts, through the whole estimation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from commlearn.errors import ConfigurationError
+from commlearn.evaluation.interactions.ask import interactions
+from commlearn.evaluation.interactions.settings import Settings
+from commlearn.evaluation.interactions.target import Target
+from commlearn.evaluation.interactions.twins import Twin
+from commlearn.evaluation.marginals import Array
+
+__all__ = ["Calibration", "calibrate", "twins_like"]
+
+_APART = (4.0, 3.0)
+_PARTS = ("redundant", "unique1", "unique2", "synergistic")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Errors of the report on twins of one's own data, in bits.
+
+    Attributes:
+        records: of each twin.
+        classes: how many.
+        dimensions: of each modality.
+        errors: twin to part to its error in each repetition, estimate less truth.
+        truth: twin to part to bits.
+    """
+
+    records: int
+    classes: int
+    dimensions: tuple[int, ...]
+    truth: dict[str, dict[str, float]]
+    errors: dict[str, dict[str, list[float]]]
+
+    def expected(self, part: str) -> float:
+        """Nine of ten errors of this part were no larger."""
+        found = np.concatenate([np.abs(parts[part]) for parts in self.errors.values()])
+        return float(np.quantile(found, 0.9))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "records": self.records,
+            "classes": self.classes,
+            "dimensions": list(self.dimensions),
+            "expected": {part: self.expected(part) for part in _PARTS},
+            "truth": self.truth,
+            "errors": self.errors,
+        }
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.errors)
+        lines = [
+            f"At your size ({self.records} records, {self.classes} classes, modalities of "
+            f"{', '.join(map(str, self.dimensions))} dimensions), nine of ten errors are within:",
+            f"shared R ± {self.expected('redundant'):.2f} bits, unique U ± "
+            f"{max(self.expected('unique1'), self.expected('unique2')):.2f} bits, "
+            f"synergy S is known to ± {self.expected('synergistic'):.2f} bits.",
+            "",
+            f"{'twin':<{width}}  true R, U1, U2, S          mean error of each",
+        ]
+        for name, parts in self.errors.items():
+            true = "  ".join(f"{self.truth[name][part]:4.2f}" for part in _PARTS)
+            mean = "  ".join(f"{np.mean(parts[part]):+.2f}" for part in _PARTS)
+            lines.append(f"{name:<{width}}  {true}      {mean}")
+        return "\n".join(lines)
+
+
+def twins_like(shares: Array, dimensions: tuple[int, ...]) -> list[Twin]:
+    """Twins of two modalities with these class shares: shared, unique, synergistic; further ones are idle.
+
+    Args:
+        shares: of the classes, summing to 1.
+        dimensions: of each modality.
+    """
+    classes = len(shares)
+    diagonal = np.zeros((classes,) * 3)
+    first = np.zeros_like(diagonal)
+    modular = np.zeros_like(diagonal)
+    for label, share in enumerate(shares):
+        diagonal[label, label, label] = share
+        for value in range(classes):
+            first[label, value, label] = share / classes
+            modular[value, (value + label) % classes, label] = share / classes
+    named = {"shared": diagonal, "unique to the first": first, "synergy (a sum, modulo)": modular}
+    return [
+        Twin(name, table, _APART, tuple(max(4, size) for size in dimensions[:2]))
+        for name, table in named.items()
+    ]
+
+
+def calibrate(
+    target: Target,
+    dimensions: tuple[int, ...],
+    repeats: int = 3,
+    settings: Settings | None = None,
+    told: Callable[[str], None] = lambda what: None,
+) -> Calibration:
+    """Run the whole estimation on twins of one's data.
+
+    Args:
+        target: of one's data: its number of records and class shares are the twins'.
+        dimensions: of each modality, at least two.
+        repeats: samples of each twin.
+        settings: of the estimation; intervals and curves are left out by default, as they change no estimate.
+        told: hears what is being done.
+
+    Example:
+        >>> from commlearn.evaluation.interactions.target import prepare_target
+        >>> target = prepare_target(np.arange(300) % 2, "y", None, 5)
+        >>> calibrate(target, (4, 4), repeats=1).expected("synergistic") < 0.3
+        True
+    """
+    if len(dimensions) < 2 or repeats < 1:
+        raise ConfigurationError(
+            f"Calibration needs two modalities and one repetition; got {len(dimensions)} and {repeats}."
+        )
+    settings = settings or Settings(curve=False, bootstrap=0, permutations=19)
+    records = len(target.labels)
+    shares = np.bincount(target.labels) / records
+    truth: dict[str, dict[str, float]] = {}
+    errors: dict[str, dict[str, list[float]]] = {}
+    for twin in twins_like(shares, dimensions):
+        exact = twin.truth(bins=min(60, 10 * len(shares)))
+        truth[twin.name] = {part: getattr(exact, part) for part in _PARTS}
+        errors[twin.name] = {part: [] for part in _PARTS}
+        for repeat in range(repeats):
+            told(f"{twin.name}, {repeat + 1} of {repeats}")
+            for part, bits in _estimate(twin, records, dimensions, repeat, settings).items():
+                errors[twin.name][part].append(bits - truth[twin.name][part])
+    return Calibration(records, len(shares), tuple(dimensions), truth, errors)
+
+
+def _estimate(
+    twin: Twin, records: int, dimensions: tuple[int, ...], seed: int, settings: Settings
+) -> dict[str, float]:
+    """The parts of a sample that has every class often enough to be folded."""
+    classes = twin.latents.shape[-1]
+    for attempt in range(100):
+        arrays, target = twin.sample(records, seed + 1000 * attempt)
+        if np.bincount(target, minlength=classes).min() >= settings.folds:
+            break
+    draw = np.random.default_rng(seed)
+    for place, size in enumerate(dimensions[2:]):
+        arrays[f"idle{place}"] = draw.normal(size=(records, size))
+    report = interactions(arrays, target=target, settings=settings)
+    return {part: getattr(report.atoms, part).bits for part in _PARTS}  # type: ignore[union-attr]

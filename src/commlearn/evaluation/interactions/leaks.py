@@ -1,0 +1,66 @@
+"""Signs that records on both sides of a fold belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from commlearn.evaluation.interactions.evidence import Evidence
+from commlearn.evaluation.interactions.folds import Folds, make_folds
+from commlearn.evaluation.interactions.linear import fit_linear
+from commlearn.evaluation.interactions.settings import Settings
+from commlearn.evaluation.interactions.stacking import log_softmax
+from commlearn.evaluation.marginals import Array
+
+__all__ = ["leak_warnings"]
+
+_COPIES = 0.01  # share of records that are copies from which it is told
+_LEAST_COLUMNS = 3  # values of fewer columns repeat without being copies
+_BITS = 0.02  # of leak from which it is told
+
+
+def leak_warnings(arrays: Mapping[str, Array], evidence: Evidence, settings: Settings) -> list[str]:
+    """Copies of records without groups; with groups, what ignoring them would have claimed.
+
+    Args:
+        arrays: of each modality, before anything is done to them.
+        evidence: the same records, with groups and folds.
+        settings: of the report.
+    """
+    if evidence.groups is None:
+        return _copies(arrays)
+    blocks = tuple(evidence.blocks.values())
+    apart = _information(blocks, evidence, evidence.folds)
+    random = _information(blocks, evidence, make_folds(evidence.labels, None, settings.folds, settings.seed))
+    if random - apart < _BITS:
+        return []
+    return [
+        f"groups matter: a linear probe claims {random - apart:.2f} bits more if groups may be on both sides "
+        "of a fold; if they are finer than what records really share, this report still claims too much"
+    ]
+
+
+def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) -> float:
+    labels = evidence.labels
+    probe = fit_linear(blocks, labels, folds, 0.1)
+    rows = np.arange(len(labels))
+    log = log_softmax(probe.logits([rows] * len(blocks)))
+    share = np.bincount(labels) / len(labels)
+    return float((log[rows, labels].mean() - share @ np.log(share)) / np.log(2))
+
+
+def _copies(arrays: Mapping[str, Array]) -> list[str]:
+    found = []
+    for name, values in arrays.items():
+        if values.shape[1] < _LEAST_COLUMNS:
+            continue
+        distinct = len(np.unique(values.round(9), axis=0))
+        repeated = len(values) - distinct
+        if repeated > _COPIES * len(values) and distinct > 50:
+            found.append(
+                f"'{name}' has {distinct} distinct values in {len(values)} records: copies on both sides of "
+                "a fold can be recognised instead of understood, and the numbers claim too much; pass "
+                f"groups= that hold copies of '{name}' together"
+            )
+    return found

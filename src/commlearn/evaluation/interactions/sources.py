@@ -1,0 +1,281 @@
+"""Whatever a report is asked of - a model, a folder, arrays, columns - as modalities, target and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.data.records import Dataset, Records
+from commlearn.data.tables import Source, Table, read_table
+from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.evaluation.embed import carrier, embed
+from commlearn.evaluation.interactions.material import Material, chosen_names, from_arrays
+from commlearn.evaluation.interactions.raw import raw_arrays, schema_of
+from commlearn.kinds.base import Cells
+from commlearn.kinds.schema import Schema, presence
+from commlearn.kinds.targets import encode_target
+from commlearn.methods.base import Method
+
+__all__ = ["Asked", "Found", "gather"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared, about which target, and which records belong together."""
+
+    material: Material
+    values: Any
+    name: str
+    groups: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Modalities of a source, which can be asked about any target that it has.
+
+    Attributes:
+        material: modalities of the kept records.
+        read: values of all records and name of a target.
+        records: how many the source has.
+        kept: positions of those that have all modalities.
+        groups: of the kept records.
+        targets: names of the targets that the source states.
+    """
+
+    material: Material
+    read: Callable[[Any], tuple[np.ndarray, str]]
+    records: int
+    kept: np.ndarray
+    groups: np.ndarray | None
+    targets: tuple[str, ...] = ()
+
+    def about(self, target: Any) -> Asked:
+        values, name = self.read(target)
+        _check_length(f"target '{name}'", values, self.records)
+        return Asked(self.material, values[self.kept], name, self.groups)
+
+
+def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+    """Find modalities, targets and groups.
+
+    Args:
+        source: a run, its folder, an Embedder or a method; a dict of arrays; a Schema, or a dict of names of
+            columns, which read `data` without a model.
+        data: a table, Records or a Dataset.
+        modalities: which to compare; all if not given.
+        groups: values, or the name of a column.
+    """
+    if isinstance(source, str | Path):
+        from commlearn.training.artifact import load  # loads the training code, which arrays do not need
+
+        source = load(source)
+    if isinstance(source, Schema) or (isinstance(source, Mapping) and _names_columns(source, data)):
+        return _of_columns(source, data, modalities, groups)
+    if isinstance(source, Mapping):
+        return _of_arrays(source, data, modalities, groups)
+    return _of_model(carrier(source), data, modalities, groups)
+
+
+def _check_length(what: str, values: np.ndarray, records: int) -> None:
+    if len(values) != records:
+        raise DataError(
+            f"{what} has {len(values)} values, the modalities have {records} records; give one a record."
+        )
+
+
+def _names_columns(source: Mapping[str, Any], data: Any) -> bool:
+    """Whether values are names of columns of a table."""
+    named = all(
+        isinstance(value, str)
+        or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
+        for value in source.values()
+    )
+    return bool(source) and named and data is not None
+
+
+def _of_arrays(arrays: Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+    material = from_arrays(arrays, modalities)
+    table = None if data is None else _table(data)
+    found = _groups(groups, table, None, material.records)
+    every = np.arange(material.records)
+    return Found(material, lambda target: _target(None, table, None, target), material.records, every, found)
+
+
+def _of_columns(
+    source: Schema | Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any
+) -> Found:
+    table = _table(data)
+    schema = source if isinstance(source, Schema) else schema_of(source, table)
+    used = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
+    records = used.read(table, used.learn(table))
+    whole, kept = _complete(records)
+    arrays = from_arrays(raw_arrays(whole), None)
+    material = replace(arrays, where="raw columns, no model", notes=_dropped(records, whole))
+    return Found(
+        material,
+        lambda target: _target(schema, table, None, target),
+        len(records),
+        kept,
+        _some(_groups(groups, table, schema, len(records)), kept),
+        tuple(schema.targets),
+    )
+
+
+def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+    method = model if isinstance(model, Method) else getattr(model, "method", None)
+    if not isinstance(method, Method):
+        raise ConfigurationError(
+            f"A {type(model).__name__} is no model and no dict of arrays. Give a run, its folder, an "
+            "Embedder, a dict of arrays by modality, or a Schema with a table."
+        )
+    names = chosen_names(method.modalities, modalities)
+    schema: Schema | None = getattr(model, "schema", None)
+    records, table, blocks, where = _records_of(model, data, names)
+    whole, kept = _complete(replace(records, columns={name: records.columns[name] for name in names}))
+    material = Material(
+        from_arrays({name: embed(model, whole, [name]) for name in names}, None).arrays,
+        _fused(model, whole, names),
+        where,
+        (*_dropped(records, whole), *_fused_note(names)),
+    )
+    given = blocks if groups is None and blocks is not None else groups
+    found = _groups(given, table, schema, len(records))
+    stated = tuple(dict.fromkeys([*(schema.targets if schema and table else ()), *records.targets]))
+    return Found(
+        material,
+        lambda target: _target(schema, table, records, target),
+        len(records),
+        kept,
+        _some(found, kept),
+        stated,
+    )
+
+
+def _records_of(
+    model: Any, data: Any, names: Sequence[str]
+) -> tuple[Records, Table | None, np.ndarray | None, str]:
+    """Records to embed, the table they come from, their own groups, and what they are in words."""
+    if data is None:
+        from commlearn.evaluation.interactions.own_data import own_records
+
+        records, blocks, told = own_records(model.experiment)
+        return records, None, blocks, f"embeddings of {told}"
+    if isinstance(data, Records | Dataset):
+        records = data.fit if isinstance(data, Dataset) else data
+        return records, None, None, "embeddings by the model"
+    table = _table(data)
+    return _read(model, table, names), table, None, "embeddings by the model"
+
+
+def _read(model: Any, table: Table, names: Sequence[str]) -> Records:
+    if not hasattr(model, "records"):
+        raise ConfigurationError(
+            f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
+            "Embedder that it belongs to."
+        )
+    return model.records(table, modalities=names)
+
+
+def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:
+    """The model's own embedding of every subset of two or more."""
+    return {
+        subset: np.asarray(embed(model, records, list(subset)), dtype=np.float64)
+        for size in range(2, len(names) + 1)
+        for subset in combinations(names, size)
+    }
+
+
+def _fused_note(names: Sequence[str]) -> tuple[str, ...]:
+    if len(names) == 2:
+        return ()
+    return (
+        "subsets between one and all were read from the single embeddings side by side: a model trained on "
+        "single modalities and the full set has not seen them; its own embeddings of them are in the "
+        "REPRESENTATION view only",
+    )
+
+
+def _table(data: Any) -> Table:
+    if data is None:
+        raise ConfigurationError("There is no table: give data=, a DataFrame, a dict of columns or a path.")
+    source: Source = data
+    return data if isinstance(data, Table) else read_table(source)
+
+
+def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:
+    """Values as given, or a column by its name."""
+    if not isinstance(given, str):
+        return given, str(getattr(given, "name", None) or what)
+    if table is None:
+        raise ConfigurationError(f"{what}='{given}' names a column, but there is no table; give data=.")
+    if given not in table.frame:
+        raise DataError(unknown(what, given, [str(name) for name in table.frame.columns]))
+    return table.frame[given], given
+
+
+def _target(
+    schema: Schema | None, table: Table | None, records: Records | None, target: Any
+) -> tuple[np.ndarray, str]:
+    """Values and name of the target, from the records, the schema's targets or any column."""
+    known = [*(schema.targets if schema else ()), *(records.targets if records else ())]
+    if target is None and len(set(known)) == 1:
+        target = known[0]
+    if target is None:
+        raise ConfigurationError(f"Name a target: one of {', '.join(dict.fromkeys(known)) or 'the columns'}.")
+    if records is not None and isinstance(target, str) and target in records.targets:
+        return np.asarray(records.targets[target]), target
+    if schema is not None and table is not None and isinstance(target, str) and target in schema.targets:
+        cells = Cells(table.frame, table.root, table.first_row)
+        return encode_target(cells, target, schema.targets[target]), target
+    if records is not None and table is None and isinstance(target, str):
+        raise DataError(unknown("target", target, records.targets))
+    values, name = _values(target, table, "target")
+    return _objects(values), name
+
+
+def _objects(values: Any) -> np.ndarray:
+    """An array that keeps one collection a record apart."""
+    if isinstance(values, np.ndarray | pd.DataFrame):
+        return np.asarray(values)
+    kept = list(values)
+    if any(isinstance(value, list | tuple | set | np.ndarray) for value in kept):
+        found = np.empty(len(kept), dtype=object)
+        for row, value in enumerate(kept):
+            found[row] = value
+        return found
+    return np.asarray(values)
+
+
+def _groups(groups: Any, table: Table | None, schema: Schema | None, records: int) -> np.ndarray | None:
+    if groups is None and schema is not None and table is not None and schema.group in table.frame:
+        groups = schema.group
+    if groups is None:
+        return None
+    values = np.asarray(_values(groups, table, "groups")[0])
+    _check_length("groups", values, records)
+    return values
+
+
+def _complete(records: Records) -> tuple[Records, np.ndarray]:
+    """Records that have all of the modalities, and which they are."""
+    there = np.all([presence(column) for column in records.columns.values()], axis=0)
+    kept = np.flatnonzero(there)
+    if not len(kept):
+        raise DataError(f"No record has all of {', '.join(records.columns)}; compare fewer of them.")
+    return (records if there.all() else records.choose(kept)), kept
+
+
+def _dropped(records: Records, whole: Records) -> tuple[str, ...]:
+    if len(records) == len(whole):
+        return ()
+    return (f"{len(records) - len(whole)} of {len(records)} records lack a modality and were left out",)
+
+
+def _some(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if values is None else values[rows]
