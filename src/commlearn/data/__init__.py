@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from commlearn.data.trifeature import Trifeature
+from commlearn.data.contract import check_reader
+from commlearn.data.registry import READERS
 
-__all__ = ["READERS"]
-
-READERS: dict[str, type] = {"trifeature": Trifeature}
+__all__ = ["READERS", "check_reader"]

@@ -13,7 +13,17 @@ import torch
 from commlearn.data.batch import Modality, View
 from commlearn.errors import DataError
 
-__all__ = ["Chosen", "Column", "Dataset", "ImageColumn", "Records", "Spec", "VectorColumn", "class_codes"]
+__all__ = [
+    "Chosen",
+    "Column",
+    "Dataset",
+    "Drawn",
+    "ImageColumn",
+    "Records",
+    "Spec",
+    "VectorColumn",
+    "class_codes",
+]
 
 
 class Spec(NamedTuple):
@@ -94,6 +104,31 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Records with several versions of one modality, such as several plots of a film.
+
+    The first is what a probe sees; training draws one each time.
+    """
+
+    column: Column  # the versions of all records
+    first: np.ndarray  # (records,): position of each record's first version in the column
+    count: np.ndarray  # (records,): how many versions it has; they follow the first
+
+    @property
+    def spec(self) -> Spec:
+        return self.column.spec
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return self.column.take(self.first[rows])
+
+    def draw(self, rows: np.ndarray, generator: np.random.Generator) -> Modality:
+        return self.column.take(self.first[rows] + generator.integers(self.count[rows]))
+
+
+@dataclass(frozen=True)
 class Records:
     """Rows that join several modalities, with targets for those who ask."""
 
@@ -114,10 +149,26 @@ class Records:
     def specs(self) -> dict[str, Spec]:
         return {name: column.spec for name, column in self.columns.items()}
 
-    def view(self, rows: np.ndarray | slice, names: Sequence[str] | None = None) -> View:
-        """The named modalities of these rows."""
+    def view(
+        self,
+        rows: np.ndarray | slice,
+        names: Sequence[str] | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> View:
+        """The named modalities of these rows.
+
+        Args:
+            rows: which records.
+            names: which modalities; all if not given.
+            generator: draws one of the versions of a modality that has several; else the first is taken.
+        """
         index = np.arange(len(self))[rows]
-        return {name: self.columns[name].take(index) for name in names or self.columns}
+        view = {}
+        for name in names or self.columns:
+            column = self.columns[name]
+            drawn = generator is not None and isinstance(column, Drawn)
+            view[name] = column.draw(index, generator) if drawn else column.take(index)
+        return view
 
     def choose(self, rows: np.ndarray) -> Records:
         """The records at these positions; nothing is copied but the targets."""
@@ -171,6 +222,22 @@ class Dataset:
     probe: Records | None = None  # where probes are fitted, if not on `train`
     schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
     state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
+    sorts: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of targets: class (also if not named), number, ...
+    notes: tuple[str, ...] = ()  # what was left out or mended, to be told
+
+    @property
+    def parts(self) -> dict[str, Records]:
+        """The parts that there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test, "probe": self.probe}
+        return {name: records for name, records in named.items() if records is not None}
+
+    @property
+    def target_sorts(self) -> dict[str, str]:
+        """What each target is: class, number or multilabel."""
+        stated = {**((self.schema or {}).get("targets") or {}), **self.sorts}
+        return {name: stated.get(name, "class") for name in self.fit.targets}
 
     @property
     def fit(self) -> Records:

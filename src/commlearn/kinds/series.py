@@ -6,18 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Column, Spec
+from commlearn.data.records import Column
+from commlearn.data.sequences import Sequences
 from commlearn.errors import ConfigurationError, DataError
-from commlearn.kinds.arrays import array_of, flat_lists, present_or_none, shown
+from commlearn.kinds.arrays import array_of, flat_lists, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.names import label, named_columns
 from commlearn.kinds.numbers import LARGEST
@@ -138,56 +136,6 @@ class Series(Kind):
             for row, array in enumerate(arrays)
             if array is not None and array.shape[1] != usual
         ]
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Series end to end in memory; padded at the end to the longest of a batch when taken."""
-
-    kind: str
-    steps: np.ndarray  # (all steps + 1, channels) float32; the last is zero and serves as padding
-    starts: np.ndarray  # (records + 1,): record i has steps[starts[i]:starts[i + 1]]; none = absent
-
-    @classmethod
-    def of(cls, kind: str, arrays: Sequence[np.ndarray | None], channels: int) -> Sequences:
-        """From each record's (length, channels), None where it has none."""
-        there = [array for array in arrays if array is not None]
-        steps = np.concatenate([*there, np.zeros((1, channels), dtype=np.float32)])
-        lengths = [0 if array is None else len(array) for array in arrays]
-        return cls(kind, steps, np.cumsum([0, *lengths]))
-
-    @property
-    def spec(self) -> Spec:
-        return Spec(self.kind, self.steps.shape[1:])
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.starts)
-
-    @cached_property
-    def present(self) -> np.ndarray | None:
-        """(records,): False where a record has no series; None if all have one."""
-        return present_or_none(self.lengths > 0)
-
-    @cached_property
-    def padded(self) -> bool:
-        """Whether lengths differ, so that a batch needs padding."""
-        return len(np.unique(self.lengths[self.lengths > 0])) > 1
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    def take(self, rows: np.ndarray) -> Modality:
-        lengths = self.lengths[rows]
-        longest = (lengths if self.padded else self.lengths).max(initial=1)
-        place = np.arange(longest)
-        padding = place >= lengths[:, None]  # (batch, length)
-        index = np.where(padding, -1, self.starts[rows][:, None] + place)
-        return Modality(
-            torch.from_numpy(self.steps[index]),  # (batch, length, channels)
-            torch.from_numpy(padding) if self.padded else None,
-            None if self.present is None else torch.from_numpy(self.present[rows]),
-        )
 
 
 def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: int) -> dict[str, Any]:

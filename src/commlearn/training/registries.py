@@ -1,12 +1,7 @@
-"""All readers by name: the published data sets, and any table that a schema describes."""
+"""All readers by name, under the name that training has for them."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from commlearn.data import READERS as DATA_SETS
-from commlearn.kinds.dataset import TableData
+from commlearn.data import READERS
 
 __all__ = ["READERS"]
-
-READERS: dict[str, type[Any]] = {**DATA_SETS, "table": TableData}

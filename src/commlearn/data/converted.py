@@ -1,0 +1,143 @@
+"""Published data in open formats: numbers as safetensors, texts as Parquet, one folder for each file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from commlearn.errors import DataError
+
+__all__ = ["is_converted", "read_arrays", "read_converted", "write_arrays", "write_converted"]
+
+ARRAYS = "arrays.safetensors"
+TOP = "top"  # the Parquet file of texts that lie in no part
+
+
+def is_converted(path: Path) -> bool:
+    return (path / ARRAYS).is_file()
+
+
+def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
+    """Writes nested named values: arrays of numbers by key, texts as one table for each part.
+
+    Args:
+        tree: such as {"train": {"text": array, "id": [...]}}.
+        folder: where to write; it is made.
+
+    Returns:
+        The files.
+    """
+    folder = Path(folder)
+    numbers: dict[str, np.ndarray] = {}
+    texts: dict[str, dict[str, list[Any]]] = {}
+    _sort_out(tree, "", numbers, texts)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [write_arrays(folder / ARRAYS, numbers)]
+    for part, columns in texts.items():
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise DataError(f"{part}: texts of one part need one length to become a table; got {told}.")
+        written.append(folder / f"{part}.parquet")
+        pd.DataFrame(columns).to_parquet(written[-1], index=False)
+    return written
+
+
+def read_converted(folder: str | Path) -> dict[str, Any]:
+    """What `write_converted` wrote, as nested named values.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = write_converted({"train": {"text": np.eye(2), "id": ["a", "b"]}}, folder)
+        >>> read_converted(folder)["train"]["id"].tolist()
+        ['a', 'b']
+    """
+    folder = Path(folder)
+    tree: dict[str, Any] = {}
+    for key, array in read_arrays(folder / ARRAYS).items():
+        _put(tree, key.split("/"), array)
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            frame = pd.read_parquet(path)
+        except (OSError, ValueError, pa.ArrowException) as problem:
+            raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
+        for name in frame.columns:
+            values = frame[name].to_numpy(dtype=object)
+            _put(tree, [str(name)] if path.stem == TOP else [*path.stem.split("."), str(name)], values)
+    return tree
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Arrays of numbers as a safetensors file."""
+    plain = {name: np.ascontiguousarray(_native(array)) for name, array in arrays.items()}
+    save_file(plain, path)
+    return path
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, KeyError) as problem:
+        raise DataError(f"{path} cannot be read as safetensors: {problem}. Is it cut off?") from problem
+
+
+def _sort_out(
+    tree: Mapping[str, Any],
+    above: str,
+    numbers: dict[str, np.ndarray],
+    texts: dict[str, dict[str, list[Any]]],
+) -> None:
+    for key, value in tree.items():
+        name = f"{above}/{key}" if above else str(key)
+        if isinstance(value, Mapping):
+            if name.count("/") > 8:
+                raise DataError(f"{name} lies too deep; parts and their arrays were expected.")
+            _sort_out(value, name, numbers, texts)
+            continue
+        array = _as_array(name, value)
+        if array.dtype.kind in "biuf":
+            numbers[name] = array
+        else:
+            part = above.replace("/", ".") or TOP
+            texts.setdefault(part, {})[str(key)] = [_text(entry) for entry in array]
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    """Numbers wherever the values are numbers; else an array of objects with at least one axis."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        array = np.array([None, *value], dtype=object)[1:]
+    if array.dtype.kind == "O":
+        try:
+            return array.astype(np.float64)
+        except (ValueError, TypeError):
+            pass
+    return array if array.ndim or array.dtype.kind in "biuf" else array[None]
+
+
+def _text(entry: Any) -> Any:
+    if isinstance(entry, np.ndarray | list | tuple):
+        return [str(_text(part)) for part in entry]
+    if isinstance(entry, bytes):
+        return entry.decode("latin-1")
+    return None if entry is None else str(entry)
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    return array.astype(array.dtype.newbyteorder("="))
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value

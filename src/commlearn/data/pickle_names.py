@@ -1,0 +1,159 @@
+"""The names that a pickle of arrays may hold, and our own functions in their place.
+
+numpy writes an array as: make an empty one, then give it this state. What a file states is checked here
+before numpy sees it: types are plain ones, and as many bytes follow as the shape says.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ADMITTED", "Name", "Refused", "Size", "restore_array", "restore_dtype"]
+
+TYPE = re.compile(r"[<>=|]?(?:b1|\?|O|O8|[iu][1248]|f[248]|c(?:8|16)|[SUa]\d{1,9})")
+
+
+class Refused(Exception):
+    """What a pickle asks for and does not get."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name of `ADMITTED` on the stack; it can be called and nothing else."""
+
+    path: str
+
+
+class Size:
+    """How many bytes the calls of one file may still produce."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise Refused("far more memory than it has content")
+
+
+def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
+    """Gives an empty array the shape, type and content that its state holds."""
+    if type(state) is not tuple or len(state) not in (4, 5):
+        raise ValueError("the state of an array has 4 or 5 parts")
+    shape, dtype, by_columns, content = state[-4:]
+    if array.size:
+        raise ValueError("an array is filled twice")
+    count = _count(shape)
+    if not isinstance(dtype, np.dtype):
+        raise ValueError("an array has no type")
+    if dtype.hasobject:
+        if type(content) is not list or len(content) != count:
+            raise ValueError(f"an array of shape {shape} needs a list of {count} values")
+        size.take(8 * count)
+    else:
+        content = _bytes(content)
+        _fits(shape, dtype, len(content))
+        size.take(len(content))
+    array.__setstate__((1, shape, dtype, bool(by_columns), content))
+
+
+def restore_dtype(dtype: np.dtype, state: Any) -> None:
+    """Gives a type its order of bytes; what else the state holds follows from the type."""
+    if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
+        raise ValueError(f"{state!r:.60} is no state of a type")
+    if any(part is not None for part in state[2:5]):
+        raise Refused("a structured array")
+    if state[1] in "<>" and dtype.kind != "O":
+        dtype.__setstate__(dtype.newbyteorder(state[1]).__reduce__()[2])
+
+
+def _dtype(size: Size, code: Any, *_: Any) -> np.dtype:
+    if not isinstance(code, str) or not TYPE.fullmatch(code):
+        raise Refused(f"the array type {code!r:.60}")
+    text = "O" if "O" in code else code.replace("a", "S")
+    return np.dtype(text, copy=True)  # type: ignore[call-overload]
+
+
+def _reconstruct(size: Size, kind: Any, *_: Any) -> np.ndarray:
+    if type(kind) is not Name or kind.path != "numpy.ndarray":
+        raise Refused("an array of another class than numpy.ndarray")
+    return np.empty(0, dtype=np.uint8)
+
+
+def _frombuffer(size: Size, content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    if not isinstance(dtype, np.dtype) or dtype.hasobject or order not in ("C", "F"):
+        raise ValueError("an array's buffer has no plain type")
+    content = _bytes(content)
+    _fits(shape, dtype, len(content))
+    return np.frombuffer(content, dtype).reshape(shape, order=order)
+
+
+def _scalar(size: Size, dtype: Any, content: Any = b"") -> Any:
+    if not isinstance(dtype, np.dtype) or dtype.hasobject:
+        raise Refused("a number without a plain type")
+    content = _bytes(content)
+    _fits((), dtype, len(content))
+    size.take(len(content))
+    return np.frombuffer(content, dtype)[0] if content else dtype.type()
+
+
+def _encode(size: Size, text: Any, encoding: Any = None) -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise Refused(f"'_codecs.encode' with {encoding!r}")
+    size.take(len(text))
+    return text.encode("latin-1")
+
+
+def _no_bytes(size: Size, *given: Any) -> bytes:
+    if given:
+        raise Refused("'bytes' of something")
+    return b""
+
+
+def _never(size: Size, *_: Any) -> Any:
+    raise Refused("a call of 'numpy.ndarray'")
+
+
+def _count(shape: Any) -> int:
+    if type(shape) is not tuple or not all(type(side) is int and side >= 0 for side in shape):
+        raise ValueError(f"{shape!r:.60} is no shape")
+    return math.prod(shape)
+
+
+def _bytes(content: Any) -> bytes | bytearray:
+    """Python 2's bytes were read as Latin-1 text, and are bytes again here."""
+    if isinstance(content, str):
+        return content.encode("latin-1")
+    if not isinstance(content, bytes | bytearray):
+        raise ValueError(f"bytes were expected, not a {type(content).__name__}")
+    return content
+
+
+def _fits(shape: Any, dtype: np.dtype, length: int) -> None:
+    needed = _count(shape) * dtype.itemsize
+    if needed != length:
+        raise ValueError(f"an array of shape {shape} and type {dtype} needs {needed} bytes, got {length}")
+
+
+ADMITTED: dict[str, Callable[..., Any]] = {
+    **{
+        f"numpy.{core}.{path}": make
+        for core in ("core", "_core")
+        for path, make in (
+            ("multiarray._reconstruct", _reconstruct),
+            ("multiarray.scalar", _scalar),
+            ("numeric._frombuffer", _frombuffer),
+        )
+    },
+    "numpy.ndarray": _never,
+    "numpy.dtype": _dtype,
+    "_codecs.encode": _encode,
+    "builtins.bytes": _no_bytes,
+    "__builtin__.bytes": _no_bytes,
+}

@@ -1,0 +1,1 @@
+"""Readers of published data sets, in the format in which each is published."""

@@ -1,0 +1,49 @@
+"""All readers by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["READERS", "Readers"]
+
+
+class Readers(Mapping[str, type[Any]]):
+    """Names of data sets and the classes that read them, imported when they are first asked for.
+
+    Readers that need a kind of modality, such as text, stand in a layer above this one: a name here is
+    all that this layer knows of them.
+
+    Args:
+        places: `module:class` by name.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self.places = dict(places)
+
+    def __getitem__(self, name: str) -> type[Any]:
+        module, _, reader = self.places[name].partition(":")
+        return getattr(importlib.import_module(module), reader)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+READERS = Readers(
+    {
+        "hateful_memes": "commlearn.kinds.image_text:HatefulMemes",
+        "mimic": "commlearn.data.readers.mimic:Mimic",
+        "mm_imdb": "commlearn.kinds.image_text:MMIMDb",
+        "mosei": "commlearn.data.readers.utterances:Mosei",
+        "mosi": "commlearn.data.readers.utterances:Mosi",
+        "mustard": "commlearn.data.readers.utterances:Mustard",
+        "table": "commlearn.kinds.dataset:TableData",
+        "trifeature": "commlearn.data.trifeature:Trifeature",
+        "ur_funny": "commlearn.data.readers.utterances:UrFunny",
+        "vision_touch": "commlearn.data.readers.vision_touch:VisionTouch",
+    }
+)
