@@ -20,13 +20,16 @@ CASES = {
     "linear": ((7,), 1),
     "features": ((7,), 7),
     "mlp": ((7,), 1),
+    "mlp_tokens": ((5,), 10),
+    "perceptron": ((8,), 1),
     "tabular": ((2, 4, 5), 4),
     "text": ((40,), 9),
     "series": ((3,), 3),
     "transformer": ((3,), 9),
     "gru": ((3,), 9),
+    "force": ((6,), 1),
 }
-SEQUENCES = ("text", "series", "transformer", "gru")
+SEQUENCES = ("text", "series", "transformer", "gru", "force")
 LENGTHS = (9, 9, 5)
 
 
@@ -164,3 +167,31 @@ def test_waves_fit_any_number_of_channels_and_leave_the_rest_alone(channels):
     start_as_waves(kernels)
     assert (kernels[25:] == 7.0).all()
     assert (kernels[:25] != 7.0).any(dim=(1, 2, 3)).all()
+
+
+def test_the_force_encoder_is_causal_and_its_one_token_has_seen_every_reading():
+    torch.manual_seed(0)
+    encoder = ENCODERS["force"]((6,), 16).eval()
+    readings = torch.randn(1, 32, 6)
+    token = encoder(Modality(readings)).values
+    assert token.shape == (1, 1, 16)
+    for step in range(32):
+        changed = readings.clone()
+        changed[:, step] += 1
+        assert not torch.allclose(encoder(Modality(changed)).values, token)
+    layer = encoder.encoder.convolutions[0](readings.transpose(1, 2))  # (1, 16, 16)
+    changed = readings.clone()
+    changed[:, 10:] = 0
+    after = encoder.encoder.convolutions[0](changed.transpose(1, 2))
+    assert torch.equal(layer[..., :5], after[..., :5])
+
+
+def test_the_published_encoders_have_the_published_sizes():
+    sizes = [layer.in_channels for layer in ENCODERS["force"]((6,), 128).encoder.convolutions]
+    assert sizes == [6, 16, 32, 64, 128]
+    linear = [layer for layer in ENCODERS["perceptron"]((8,), 128).encoder.stack if hasattr(layer, "weight")]
+    assert [layer.in_features for layer in linear] == [8, 32, 64, 128]
+    linear = [layer for layer in ENCODERS["mlp_tokens"]((5,), 512).encoder.stack if hasattr(layer, "weight")]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [(5, 10), (10, 10)]
+    maps = ENCODERS["resnet18"]((3, 128, 128), 32)(Modality(values_of((3, 128, 128), 2)))
+    assert maps.values.shape == (2, 16, 32)

@@ -23,6 +23,7 @@ COMMANDS = (
     "embed",
     "compare",
     "export",
+    "convert",
     "synth",
     "info",
 )

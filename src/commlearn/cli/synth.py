@@ -11,17 +11,32 @@ Example:
   commlearn synth trifeature --gallery shapes.png
   commlearn synth trifeature --size 64 --out trifeature.npz
   commlearn synth tables --out films --rows 1000 --missing 0.3
+  commlearn synth mosi --rows 2000 --out mosi_raw.pkl
+  commlearn synth mosi --rows 2000 --label synergy --out mosi_synergy.pkl
 """
 
 
+PUBLISHED = ("hateful_memes", "mimic", "mm_imdb", "mosei", "mosi", "mustard", "ur_funny", "vision_touch")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("trifeature", "tables"), help="which data")
+    parser.add_argument(
+        "what", metavar="WHAT", help="trifeature, tables, or a published data set: " + ", ".join(PUBLISHED)
+    )
     parser.add_argument("--gallery", metavar="PNG", help="write a picture of every shape, texture and colour")
     parser.add_argument(
-        "--out", "-o", metavar="PATH", help="trifeature: .npz of images, pairs and targets; tables: folder"
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="trifeature: .npz of images, pairs and targets; tables: folder; published: as published",
     )
     parser.add_argument("--size", type=int, help="pixels a side; default: 224, of tables 32")
-    parser.add_argument("--rows", type=int, default=1000, help="of a table; default: 1000")
+    parser.add_argument("--rows", type=int, default=1000, help="records; default: 1000")
+    parser.add_argument(
+        "--label",
+        default="shared",
+        help="what a published data set's label says: shared, unique_MODALITY, synergy or chance",
+    )
     parser.add_argument("--missing", type=float, default=0.0, help="share of a table's modalities left empty")
     parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of a table")
     parser.add_argument("--seed", type=int, default=0)
@@ -30,8 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json
-    from commlearn.errors import ConfigurationError
+    from commlearn.errors import ConfigurationError, unknown
 
+    known = ("trifeature", "tables", *PUBLISHED)
+    if options.what not in known:
+        raise ConfigurationError(unknown("data set", options.what, known))
+    if options.what in PUBLISHED:
+        written = _published(options)
+        print_json(written) if options.json else print(f"wrote {written['out']}")
+        return 0
     if options.what == "tables":
         written = _table(options)
         print_json(written) if options.json else print(
@@ -48,6 +70,16 @@ def run(options: argparse.Namespace) -> int:
         written["out"] = _records(options)
     print_json(written) if options.json else print("\n".join(f"wrote {path}" for path in written.values()))
     return 0
+
+
+def _published(options: argparse.Namespace) -> dict[str, str]:
+    from commlearn.data.synthetic_published import write_stand_in
+    from commlearn.errors import ConfigurationError
+
+    if not options.out:
+        raise ConfigurationError("Nothing to write: give --out PATH.")
+    out = write_stand_in(options.what, options.out, options.rows, options.seed, options.label)
+    return {"out": str(out)}
 
 
 def _table(options: argparse.Namespace) -> dict[str, str]:

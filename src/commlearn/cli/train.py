@@ -13,6 +13,7 @@ states is chosen from the data, and told.
 Example:
   commlearn train films.yaml --out runs/films
   commlearn train films.yaml --table films.parquet --method clip --training.epochs 20
+  commlearn train mosi --data mosi_raw.pkl --out runs/mosi
   commlearn train trifeature-quick --out runs/comm --training.epochs 4 --seed 1
   commlearn train trifeature-quick --out runs/comm --training.epochs 4 --seed 1 --resume
 """
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
     )
     parser.add_argument("--table", help="what a schema is trained on; default: as its file says")
+    parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
     parser.add_argument("--out", help="run folder; default: runs/RECIPE-METHOD[-VARIANT]-seedN")
     parser.add_argument("--method", help="replaces the recipe's method")
     parser.add_argument("--seed", type=int, help="of weights, order and augmentation")
@@ -56,8 +58,9 @@ def run(options: argparse.Namespace) -> int:
     if others and not (options.quiet or options.json or options.variant):
         print(f"Training '{experiment.variant}'; others of this recipe: --variant {', '.join(others)}")
     progress = Silent() if options.json else progress_for(options.quiet)
-    if note and not (options.quiet or options.json):
-        print(note)
+    for line in (note, *data.notes):
+        if line and not (options.quiet or options.json):
+            print(line)
     result = train(
         experiment,
         out,
@@ -89,18 +92,24 @@ def run(options: argparse.Namespace) -> int:
 
 def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
     """What to train, on what, and which settings were chosen."""
+    from pathlib import Path
+
     from commlearn.errors import ConfigurationError
     from commlearn.training.build import read_data
     from commlearn.training.configuration import read_experiment
     from commlearn.training.own_data import is_schema, read_own
 
     if is_schema(options.recipe):
+        if options.data:
+            raise ConfigurationError("--data is for recipes; give a schema's table with --table.")
         if options.variant:
             raise ConfigurationError("--variant: a schema has no variants; recipes have.")
         return read_own(options.recipe, options.table, options.overrides, options.method)
     if options.table:
         raise ConfigurationError(
-            f"--table: {options.recipe} is a recipe, not a schema; it names its own data."
+            f"--table: {options.recipe} is a recipe, not a schema; give its data with --data."
         )
+    if options.data:
+        options.overrides["data.path"] = str(Path(options.data).resolve())
     experiment = read_experiment(options.recipe, options.overrides, options.variant, options.method)
     return experiment, read_data(experiment), ""

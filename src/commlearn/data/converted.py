@@ -12,12 +12,38 @@ import pyarrow as pa
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from commlearn.data.hdf5 import read_hdf5
+from commlearn.data.pickles import read_pickle
 from commlearn.errors import DataError
 
-__all__ = ["is_converted", "read_arrays", "read_converted", "write_arrays", "write_converted"]
+__all__ = ["convert", "is_converted", "read_arrays", "read_converted", "write_arrays", "write_converted"]
 
 ARRAYS = "arrays.safetensors"
 TOP = "top"  # the Parquet file of texts that lie in no part
+HDF5 = (".h5", ".hdf5")
+
+
+def convert(path: str | Path, out: str | Path) -> list[Path]:
+    """Writes a published file, or a folder of HDF5 files, in open formats.
+
+    Args:
+        path: of a pickle, an HDF5 file or a folder of these.
+        out: folder; it is made.
+
+    Returns:
+        The files.
+    """
+    path, out = Path(path), Path(out)
+    if path.suffix in HDF5 or path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in HDF5) if path.is_dir() else [path]
+        if not files:
+            raise DataError(f"{path} holds no HDF5 file; other formats of folders are open already.")
+        out.mkdir(parents=True, exist_ok=True)
+        return [write_arrays(out / f"{file.stem}.safetensors", read_hdf5(file)) for file in files]
+    content = read_pickle(path)
+    if not isinstance(content, Mapping):
+        raise DataError(f"{path} holds a {type(content).__name__}; a dict of arrays was expected.")
+    return write_converted(content, out)
 
 
 def is_converted(path: Path) -> bool:

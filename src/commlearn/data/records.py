@@ -163,12 +163,9 @@ class Records:
             generator: draws one of the versions of a modality that has several; else the first is taken.
         """
         index = np.arange(len(self))[rows]
-        view = {}
-        for name in names or self.columns:
-            column = self.columns[name]
-            drawn = generator is not None and isinstance(column, Drawn)
-            view[name] = column.draw(index, generator) if drawn else column.take(index)
-        return view
+        if generator is None:
+            return {name: self.columns[name].take(index) for name in names or self.columns}
+        return {name: _draw(self.columns[name], index, generator) for name in names or self.columns}
 
     def choose(self, rows: np.ndarray) -> Records:
         """The records at these positions; nothing is copied but the targets."""
@@ -183,6 +180,13 @@ class Records:
     def _classes(self) -> dict[str, np.ndarray]:
         numbered = {name: class_codes(values) for name, values in self.targets.items()}
         return {name: codes for name, codes in numbered.items() if codes is not None}
+
+
+def _draw(column: Column, rows: np.ndarray, generator: np.random.Generator) -> Modality:
+    """One version of a modality that has several, at random."""
+    if isinstance(column, Chosen):
+        return _draw(column.column, column.rows[rows], generator)
+    return column.draw(rows, generator) if isinstance(column, Drawn) else column.take(rows)
 
 
 def class_codes(values: np.ndarray) -> np.ndarray | None:
@@ -222,9 +226,7 @@ class Dataset:
     probe: Records | None = None  # where probes are fitted, if not on `train`
     schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
     state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
-    sorts: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of targets: class (also if not named), number, ...
+    sorts: Mapping[str, str] = field(default_factory=dict)  # of targets: number, multilabel; else class
     notes: tuple[str, ...] = ()  # what was left out or mended, to be told
 
     @property

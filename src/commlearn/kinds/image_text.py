@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.data.readers.image_text import GENRES, ImageText, read_films, read_memes
+from commlearn.data.readers.image_text import ImageText, read_films, read_memes
 from commlearn.data.records import Column, Dataset, Drawn, Records
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError
@@ -93,4 +93,3 @@ def _drawn(records: Records, first: np.ndarray, count: np.ndarray) -> Records:
     chosen = records.choose(first)
     columns: dict[str, Column] = {**chosen.columns, "text": Drawn(records.columns["text"], first, count)}
     return Records(columns, chosen.targets)
-

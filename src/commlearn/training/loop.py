@@ -82,8 +82,9 @@ def train(
     try:
         if data is None:
             data = read_data(experiment)
-        if note and writes:
-            folder.log(note)
+        for line in (note, *data.notes):
+            if line and writes:
+                folder.log(line)
         shown = progress if progress is not None and writes else Silent()
         return _train(fabric, folder, experiment, data, state, warnings, shown)
     finally:
@@ -209,7 +210,8 @@ def draw_batch(
     order = epoch_order(experiment.seed, epoch, len(records))
     size = experiment.training.batch_size
     rows = order[place * size : (place + 1) * size][fabric.global_rank :: fabric.world_size]
-    view = to_device(records.view(rows), fabric.device)
+    drawn = numpy_generator(experiment.seed, "versions", step, fabric.global_rank)
+    view = to_device(records.view(rows, generator=drawn), fabric.device)
     labels = records.labels(rows) if method.views.targets else {}
     targets = {name: values.to(fabric.device) for name, values in labels.items()}
     generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)

@@ -40,7 +40,7 @@ class Content:
         count = len(axes.split(","))
         nothing = np.zeros((0,) * count, dtype=np.float32)
         if key not in self.leaves:
-            self.problems.add(unknown("key", key, self.leaves))
+            self.problems.add(f"{unknown('key', key, self.leaves)} ({axes}) was expected.")
             return nothing
         try:
             array = np.asarray(self.leaves[key])

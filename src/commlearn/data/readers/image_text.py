@@ -18,9 +18,30 @@ from commlearn.seeds import numpy_generator
 __all__ = ["GENRES", "ImageText", "read_films", "read_memes"]
 
 GENRES = (
-    "drama comedy romance thriller crime action adventure horror documentary mystery sci-fi music fantasy "
-    "family biography war history animation musical western sport short film-noir"
-).split()
+    "drama",
+    "comedy",
+    "romance",
+    "thriller",
+    "crime",
+    "action",
+    "adventure",
+    "horror",
+    "documentary",
+    "mystery",
+    "sci-fi",
+    "music",
+    "fantasy",
+    "family",
+    "biography",
+    "war",
+    "history",
+    "animation",
+    "musical",
+    "western",
+    "sport",
+    "short",
+    "film-noir",
+)
 PARTS = {"train": "train", "validation": "dev", "test": "test"}  # as split.json names them
 TOLD = 10  # problems of one kind that are listed
 LABELS = (0, 1)
@@ -48,10 +69,14 @@ def read_films(path: str | Path) -> ImageText:
     split = _json(root / "split.json")
     problems = Problems(str(root))
     if not isinstance(split, dict):
-        raise DataError(f"{root / 'split.json'} holds a {type(split).__name__}; {{train, dev, test}} expected.")
+        raise DataError(
+            f"{root / 'split.json'} holds a {type(split).__name__}; {{train, dev, test}} expected."
+        )
     for key in PARTS.values():
         if not isinstance(split.get(key), list) or not split.get(key):
-            problems.add(f"split.json has no list of films under '{key}'; found {', '.join(map(str, split))}.")
+            problems.add(
+                f"split.json has no list of films under '{key}'; found {', '.join(map(str, split))}."
+            )
     problems.raise_if_any(DataError)
     rows: list[dict[str, Any]] = []
     bad: list[str] = []

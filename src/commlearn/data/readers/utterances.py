@@ -56,6 +56,7 @@ class Utterances:
         names = [name for name in MODALITIES if name in self.modalities]
         content = open_content(self.path, self.name, self.file)
         parts = {part: read_part(content, key, names) for part, key in PARTS.items()}
+        content.raise_if_any()
         for name in names:
             content.same(
                 {f"{PARTS[part]}/{name}": read.values[name].shape[2] for part, read in parts.items()},

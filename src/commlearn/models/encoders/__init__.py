@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from commlearn.data.records import Spec
+from commlearn.models.encoders.force import force
 from commlearn.models.encoders.image import alexnet, resnet18, resnet50, small_cnn
 from commlearn.models.encoders.sequence import gru, series, transformer
-from commlearn.models.encoders.tabular import mlp, tabular
+from commlearn.models.encoders.tabular import mlp, mlp_tokens, perceptron, tabular
 from commlearn.models.encoders.text import text
 from commlearn.models.encoders.vector import features, linear
 from commlearn.models.tokens import ModalityEncoder
@@ -17,9 +18,12 @@ __all__ = ["ENCODERS", "default_encoder"]
 ENCODERS: dict[str, Callable[..., ModalityEncoder]] = {
     "alexnet": alexnet,
     "features": features,
+    "force": force,
     "gru": gru,
     "linear": linear,
     "mlp": mlp,
+    "mlp_tokens": mlp_tokens,
+    "perceptron": perceptron,
     "resnet18": resnet18,
     "resnet50": resnet50,
     "series": series,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +13,7 @@ from commlearn.models.adapters import FeatureTokenizer, VectorAdapter
 from commlearn.models.encoders.vector import AsItIs
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["mlp", "tabular"]
+__all__ = ["mlp", "mlp_tokens", "perceptron", "tabular"]
 
 MISSING, OTHER = 0, 1  # codes of a cell without category, and of a category that training did not name
 
@@ -82,6 +85,27 @@ class Layers(nn.Module):
         return self.stack(values.masked_fill(values.isnan(), 0.0)), padding  # (batch, hidden)
 
 
+class Perceptron(nn.Module):
+    """Linear layers with a ReLU between them; a NaN is a missing value and counts as the mean."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        stack: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            stack += [nn.Linear(before, after), nn.ReLU()]
+        self.stack = nn.Sequential(*stack[:-1])
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return self.stack(values.masked_fill(values.isnan(), 0.0)), padding  # (batch, sizes[-1])
+
+
+class OneToken(nn.Module):
+    """A vector that has the width of a token already."""
+
+    def forward(self, features: Tensor) -> Tensor:  # (batch, width)
+        return features.unsqueeze(1)  # (batch, 1, width)
+
+
 def tabular(shape: tuple[int, ...], width: int) -> ModalityEncoder:
     """Every column of a table becomes a token, missing cells and unseen categories included."""
     return ModalityEncoder(AsItIs(), TableTokenizer(shape[0], tuple(shape[1:]), width))
@@ -95,6 +119,25 @@ def mlp(shape: tuple[int, ...], width: int, hidden: int = 256, layers: int = 2) 
             "layer, choose the encoder linear."
         )
     return ModalityEncoder(Layers(shape[0], hidden, layers - 1), VectorAdapter(hidden, width))
+
+
+def mlp_tokens(shape: tuple[int, ...], width: int, hidden: int = 10) -> ModalityEncoder:
+    """A perceptron (MIMIC: 5-10-10), each of whose outputs becomes a token."""
+    _check_sizes("mlp_tokens", [hidden])
+    return ModalityEncoder(Perceptron([shape[0], hidden, hidden]), FeatureTokenizer(hidden, width))
+
+
+def perceptron(
+    shape: tuple[int, ...], width: int, hidden: Sequence[int] = (32, 64, 128)
+) -> ModalityEncoder:
+    """A perceptron (proprioception: 8-32-64-128-width) whose output is one token."""
+    _check_sizes("perceptron", hidden)
+    return ModalityEncoder(Perceptron([shape[0], *hidden, width]), OneToken())
+
+
+def _check_sizes(name: str, sizes: Sequence[int]) -> None:
+    if not sizes or min(sizes) < 1:
+        raise ConfigurationError(f"The hidden sizes of {name} are {list(sizes)}; give numbers above 0.")
 
 
 def _drawn(rows: int, width: int) -> Tensor:

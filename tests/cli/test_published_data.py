@@ -1,0 +1,54 @@
+"""From the shell: a stand-in is made, converted and trained on."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+from commlearn.cli import main
+
+
+def test_synth_convert_train(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["synth", "mosi", "--rows", "120", "--out", "mosi_raw.pkl"]) == 0
+    capsys.readouterr()
+    assert main(["convert", "mosi_raw.pkl", "--out", "open", "--json"]) == 0
+    assert "open/arrays.safetensors" in json.loads(capsys.readouterr().out)["files"]
+    small = ["--training.epochs", "1", "--training.batch_size", "16", "--training.accelerator", "cpu"]
+    for path in ("mosi_raw.pkl", "open"):
+        assert main(["train", "mosi", "--data", path, "--out", f"run-{path}", *small, "--json"]) == 0
+    log = (tmp_path / "run-open" / "log.txt").read_text()
+    assert "samples have no text and are left out" in log or "finished" in log
+    one, other = (
+        (tmp_path / f"run-{path}" / "metrics.jsonl").read_text() for path in ("mosi_raw.pkl", "open")
+    )
+    assert one == other
+    assert main(["probe", "run-open", "--json"]) == 0  # the run knows where its data lie
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "mosi", "--out", "r"], "mosi needs its data: give --data PATH of mosi_raw.pkl"),
+        (["train", "mosi", "--data", "none.pkl", "--out", "r"], "There is no"),
+        (["train", "mosi", "--data", "bad.pkl", "--out", "r"], "'os.system'"),
+        (["train", "trifeature-quick", "--data", "bad.pkl", "--out", "r"], "data.path"),
+        (["convert", "bad.pkl"], "'os.system'"),
+        (["convert", "none.pkl"], "none.pkl cannot be read"),
+        (["convert", "list.pkl"], "holds a list; a dict of arrays was expected"),
+        (["convert", "."], "is there already; name a new folder"),
+        (["synth", "mosy", "--out", "x"], "'mosy', did you mean 'mosi'"),
+        (["synth", "mosi"], "Nothing to write: give --out PATH"),
+        (["synth", "mosi", "--out", "x", "--rows", "3"], "rows is 3"),
+        (["synth", "mosi", "--out", "x", "--label", "share"], "did you mean 'shared'"),
+    ],
+)
+def test_what_is_wrong_ends_with_2_and_says_the_way_out(tmp_path, capsys, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.pkl").write_bytes(b"cos\nsystem\n(S'touch FLAG'\ntR.")
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps([1]))
+    assert main(arguments) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "FLAG").exists()
