@@ -118,7 +118,5 @@ def test_parts_that_do_not_match_are_named():
         check_reader(dataset(test=data.train))
     with pytest.raises(DataError, match="are both in validation and in test"):
         check_reader(dataset(validation=data.test))
-    with pytest.raises(DataError, match="target 'label' is of sort 'clas'"):
-        check_reader(dataset(sorts={"label": "clas"}))
     with pytest.raises(DataError, match="gives a Dataset; dict gave a dict"):
         check_reader({})

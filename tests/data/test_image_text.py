@@ -57,7 +57,6 @@ def test_there_are_23_genres():
 def test_films_come_in_the_published_split_with_their_known_genres(tmp_path):
     data = check_reader(read("mm_imdb", films(tmp_path / "f")))
     assert [len(data.train), len(data.validation), len(data.test)] == [6, 2, 2]
-    assert data.target_sorts == {"genres": "multilabel"}
     assert data.train.targets["genres"].tolist() == [("drama", "sci-fi"), ("sci-fi",), ()] * 2
 
 

@@ -108,7 +108,7 @@ def test_the_converted_folder_reads_as_the_files_and_keeps_the_contract(folder, 
         check_reader(VisionTouch(str(folder), EVERY)),
         VisionTouch(str(tmp_path / "open"), EVERY).read(),
     )
-    assert one.target_sorts == {"position": "number", "contact": "class"}
+    assert one.train.targets["position"].shape == (len(one.train), 4)
     for name in ("image", "force", "proprio"):
         rows = np.arange(len(one.test))
         assert one.test.columns[name].take(rows).values.equal(other.test.columns[name].take(rows).values)

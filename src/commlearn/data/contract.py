@@ -39,11 +39,6 @@ def check_reader(reader: Any) -> Dataset:
         if len(records) or part != "test":
             _check_part(part, records, data, problems)
     _check_disjoint(data, problems)
-    for target, sort in data.target_sorts.items():
-        if sort not in ("class", "number", "multilabel"):
-            problems.add(
-                f"target '{target}' is said to be '{sort}'; class, number or multilabel was expected"
-            )
     problems.raise_if_any(DataError)
     return data
 

@@ -226,7 +226,6 @@ class Dataset:
     probe: Records | None = None  # where probes are fitted, if not on `train`
     schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
     state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
-    sorts: Mapping[str, str] = field(default_factory=dict)  # of targets: number, multilabel; else class
     notes: tuple[str, ...] = ()  # what was left out or mended, to be told
 
     @property
@@ -234,12 +233,6 @@ class Dataset:
         """The parts that there are, by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test, "probe": self.probe}
         return {name: records for name, records in named.items() if records is not None}
-
-    @property
-    def target_sorts(self) -> dict[str, str]:
-        """What each target is: class, number or multilabel."""
-        stated = {**((self.schema or {}).get("targets") or {}), **self.sorts}
-        return {name: stated.get(name, "class") for name in self.fit.targets}
 
     @property
     def fit(self) -> Records:

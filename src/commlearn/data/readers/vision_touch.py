@@ -69,7 +69,6 @@ class VisionTouch:
             records["train"],
             records["test"],
             records.get("validation"),
-            sorts={"position": "number"},
             notes=notes,
         )
 
