@@ -47,7 +47,7 @@ def test_every_published_data_set_keeps_the_contract(name, stand_in):
 
 
 def test_trifeature_and_tables_keep_it_too():
-    check_reader(READERS["trifeature"](size=16, train_pairs=50))
+    check_reader(READERS["trifeature"](size=24, train_pairs=50))
 
 
 @dataclass(frozen=True)

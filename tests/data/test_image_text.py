@@ -104,8 +104,8 @@ def test_films_without_a_plot_are_left_out_and_counted(tmp_path):
     ("file", "content", "told"),
     [
         ("split.json", "{", r"split\.json is not JSON"),
-        ("split.json", "[]", r"split\.json holds no {train, dev, test}, but a list"),
-        ("split.json", '{"train": ["0000000"], "dev": []}', r"no films under 'dev'.*\n.*under 'test'"),
+        ("split.json", "[]", r"split\.json holds a list; {train, dev, test} expected"),
+        ("split.json", '{"train": ["0000000"], "dev": []}', r"films under 'dev'.*\n.*under 'test'"),
         ("split.json", '{"train": ["../x"], "dev": ["0000001"], "test": ["0000002"]}', "leads out of"),
         ("split.json", '{"train": ["7"], "dev": ["0000001"], "test": ["0000002"]}', r"7\.json cannot"),
         ("dataset/0000003.json", "{}", r"dataset/0000003\.json: 'plot' and 'genres' were expected"),

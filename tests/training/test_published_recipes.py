@@ -47,7 +47,7 @@ def stand_in(tmp_path_factory):
         key = f"{name}-{label}"
         if key not in made:
             made[key] = write_stand_in(
-                name, folder / key, rows or (245 if name in IMAGES else 400), label=label
+                name, folder / key, rows or (245 if name in IMAGES else 160), label=label
             )
         return str(made[key])
 
@@ -95,12 +95,10 @@ def test_memes_train_on_their_stand_in(stand_in, tmp_path):
 
 def test_probes_read_what_is_there_and_not_what_is_not(stand_in, tmp_path):
     """One training; its records with the labels of four files that differ in nothing else."""
-    run = cl.train(
-        read_experiment("mosi", tiny("mosi", stand_in("mosi", rows=1500), **{"model.width": 40})), tmp_path
-    )
+    run = cl.train(read_experiment("mosi", tiny("mosi", stand_in("mosi", rows=600))), tmp_path)
 
     def read(label, modalities=None):
-        data = cl.read_data(read_experiment("mosi", tiny("mosi", stand_in("mosi", label, rows=1500))))
+        data = cl.read_data(read_experiment("mosi", tiny("mosi", stand_in("mosi", label, rows=600))))
         fit, test = (embed(run, part, modalities) for part in (data.train, data.test))
         return linear_probe(fit, data.train.targets["sentiment"], test, data.test.targets["sentiment"])
 

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.errors import ConfigurationError
 
     path = Path(options.file)
-    out = Path(options.out) if options.out else path.with_suffix("")
+    out = Path(options.out) if options.out else path.resolve().with_suffix("")
     if out.resolve() == path.resolve() or (out.is_dir() and any(out.iterdir())):
         raise ConfigurationError(f"{out} is there already; name a new folder with --out.")
     written = [str(file) for file in convert(path, out)]

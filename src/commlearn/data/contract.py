@@ -28,7 +28,7 @@ def check_reader(reader: Any) -> Dataset:
 
     Example:
         >>> from commlearn.data.trifeature import Trifeature
-        >>> len(check_reader(Trifeature(size=16, train_pairs=20)).train)
+        >>> len(check_reader(Trifeature(size=24, train_pairs=20)).train)
         20
     """
     data = reader.read() if hasattr(reader, "read") else reader

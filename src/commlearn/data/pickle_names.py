@@ -60,7 +60,8 @@ def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
         content = _bytes(content)
         _fits(shape, dtype, len(content))
         size.take(len(content))
-    array.__setstate__((1, shape, dtype, bool(by_columns), content))
+    setstate: Any = array.__setstate__
+    setstate((1, shape, dtype, bool(by_columns), content))
 
 
 def restore_dtype(dtype: np.dtype, state: Any) -> None:
@@ -70,7 +71,8 @@ def restore_dtype(dtype: np.dtype, state: Any) -> None:
     if any(part is not None for part in state[2:5]):
         raise Refused("a structured array")
     if state[1] in "<>" and dtype.kind != "O":
-        dtype.__setstate__(dtype.newbyteorder(state[1]).__reduce__()[2])
+        setstate: Any = dtype.__setstate__  # type: ignore[attr-defined]
+        setstate(dtype.newbyteorder(state[1]).__reduce__()[2])
 
 
 def _dtype(size: Size, code: Any, *_: Any) -> np.dtype:

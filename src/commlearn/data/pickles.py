@@ -76,7 +76,7 @@ class Machine:
             code = self.content.read(1)
             if not code:
                 raise DataError(f"{self.where} ends after {place} bytes, in the middle. Is it cut off?")
-            known = pickletools.code2op.get(code.decode("latin-1"))
+            known = CODES.get(code.decode("latin-1"))
             if known is None:
                 raise DataError(f"{self.where}, byte {place}: {code!r} is no instruction of a pickle.")
             try:
@@ -135,6 +135,10 @@ def _pop(machine: Machine, _: Any) -> None:
         machine.stack.pop()
     else:  # Python's own pickler closes a mark this way, after a tuple that holds itself
         machine.marked()
+
+
+def _pop_mark(machine: Machine, _: Any) -> None:
+    machine.marked()
 
 
 def _append(machine: Machine, _: Any) -> None:
@@ -217,6 +221,7 @@ def _nothing(machine: Machine, _: Any) -> None:
 
 
 Step = Callable[[Machine, Any], None]
+CODES = {code.code: code for code in pickletools.opcodes}
 
 _VALUES = (
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
@@ -229,7 +234,7 @@ STEPS: dict[str, Step] = {
     "NEWFALSE": lambda machine, _: machine.push(False),
     "MARK": _mark,
     "POP": _pop,
-    "POP_MARK": lambda machine, _: machine.marked() and None,
+    "POP_MARK": _pop_mark,
     "EMPTY_LIST": lambda machine, _: machine.push([]),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
