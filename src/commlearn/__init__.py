@@ -30,6 +30,7 @@ _PUBLIC = {
     "compare": "commlearn.evaluation.compare",
     "embed": "commlearn.evaluation.embed",
     "export": "commlearn.training.artifact",
+    "finetune": "commlearn.training.finetune",
     "interactions": "commlearn.evaluation.interactions",
     "load": "commlearn.training.artifact",
     "probe": "commlearn.evaluation.probes",

@@ -11,6 +11,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "DataWarning",
+    "DivergedError",
     "Problems",
     "RunError",
     "TrainingError",
@@ -44,7 +45,11 @@ class RunError(CommlearnError):
 
 
 class TrainingError(CommlearnError):
-    """Training that cannot go on, such as a loss that is not finite."""
+    """Training that cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """A loss or an embedding that is not finite."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -94,15 +94,34 @@ def test_compare_trains_what_is_missing_and_skips_what_is_done(tmp_path):
     again = commlearn(*words, *SETTINGS)
     assert again.stderr.count("done before:") == 3
     assert again.stderr.count("started:") == 1
-    assert json.loads((tmp_path / "c" / "table.json").read_text()) == table
+    made = json.loads((tmp_path / "c" / "table.json").read_text())
+    assert [row["probes"] for row in made["methods"].values()] == [
+        row["probes"] for row in table["methods"].values()
+    ]
     other = commlearn(*words, *SETTINGS, "--training.learning_rate", "0.1", code=2)
     assert "other settings" in other.stderr
 
 
 def test_a_method_that_fails_is_reported_and_does_not_take_the_others_down(tmp_path):
-    words = ["compare", "trifeature-quick", "--methods", "clip,comm", "--out", tmp_path, *SETTINGS]
-    done = commlearn(*words, "--model.fusion.layers", "0", code=1)
-    assert "failed" in done.stdout
+    words = ["compare", "trifeature-quick", "--methods", "clip,raw:image1", "--out", tmp_path, *SETTINGS]
+    done = commlearn(*words, "--target", "shared", "--training.learning_rate", "1e30", code=1)
+    assert "diverged" in done.stdout
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["methods"]["clip"]["scores"]["shared"]["mean"] is None
+    assert table["methods"]["raw:image1"]["scores"]["shared"]["mean"] is not None
+
+
+def test_a_run_is_finetuned_and_the_result_is_a_run(run, tmp_path):
+    words = ["finetune", run, "--target", "shared", "--epochs", 1, "--out", tmp_path / "tuned", "--json"]
+    told = json.loads(commlearn(*words).stdout)
+    assert 0 <= told["probes"]["shared"]["balanced_accuracy"] <= 1
+    assert json.loads(commlearn("info", tmp_path / "tuned", "--json").stdout)["recipe"].endswith("shared")
+
+
+def test_probes_by_neighbours_and_retrieval(run):
+    found = json.loads(commlearn("probe", run, "--target", "shared", "--with", "neighbours", "--json").stdout)
+    assert 0 <= found["shared"]["auroc"] <= 1
+    assert "recall@1" in commlearn("probe", run, "--retrieve", "image1:image2").stdout
 
 
 @pytest.mark.parametrize(
@@ -121,6 +140,7 @@ def test_a_method_that_fails_is_reported_and_does_not_take_the_others_down(tmp_p
         (["train"], "required: recipe"),
         (["compare", "trifeature", "--methods", "clap"], "did you mean 'clip'?"),
         (["compare", "trifeature", "--seeds", "0"], "--seeds is 0"),
+        (["finetune", "nowhere", "--target", "y", "--epochs", "0"], "epochs is 0"),
         (["probe", "nowhere"], "nowhere is not a run folder"),
         (["probe", "nowhere", "--tragets", "y"], "did you mean '--targets'?"),
         (["synth", "trifeature"], "Nothing to write"),

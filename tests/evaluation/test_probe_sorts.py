@@ -150,7 +150,7 @@ def test_ranks_are_those_of_sorting():
     assert ranks(np.ones((4, 2)), np.ones((4, 2))).tolist() == [2.5] * 4  # all alike: in the middle
 
 
-@pytest.mark.parametrize("name", ["clip", "crossself", "comm"])
+@pytest.mark.parametrize("name", ["clip", "cmc", "crossself", "comm"])
 def test_retrieval_finds_records_whose_modalities_are_the_same(name):
     torch.manual_seed(0)
     specs = {"a": Spec("vector", (4,)), "b": Spec("vector", (4,))}

@@ -21,6 +21,7 @@ COMMANDS = (
     "interactions",
     "calibrate",
     "embed",
+    "finetune",
     "compare",
     "export",
     "convert",

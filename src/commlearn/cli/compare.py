@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "Train several methods on one recipe with the same budget and compare their probes."
+HELP = "Train several methods with the same budget on a recipe or a table, and compare their probes."
 EXAMPLE = """\
-Trains what is missing, skips what is done; stop it at any time and run it again to go on.
-Any setting of the recipe can be given as --section.key value.
+Beside methods, baselines take part: raw (features of all modalities), single (each modality alone), pca,
+cca, random (an untrained network: the floor), supervised (trained on labels: a ceiling); all = everything
+that can take the data. Trains what is missing, skips what is done; stop it at any time and run it again to
+go on. Any setting can be given as --section.key value.
 
 Example:
   commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 3
+  commlearn compare films.yaml --methods comm,clip,raw,single --target genre --seeds 3
 """
 TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="name of a recipe (see: commlearn info) or path of a YAML file")
-    parser.add_argument("--methods", default="clip,crossself,comm", help="names with commas")
+    parser.add_argument(
+        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
+    )
+    parser.add_argument("--table", help="what a schema is compared on; default: as its file says")
+    parser.add_argument("--methods", default="clip,crossself,comm", help="names with commas, or all")
+    parser.add_argument(
+        "--targets", "--target", help="names with commas; default: the recipe's scores, or all"
+    )
     parser.add_argument("--seeds", type=int, default=1, help="how many: 0, 1, ...")
     parser.add_argument("--out", help="folder; default: runs/compare-RECIPE")
     parser.add_argument(
@@ -30,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from commlearn.cli.output import print_comparison, print_json
+    from commlearn.cli.comparison_output import print_comparison
+    from commlearn.cli.output import print_json
     from commlearn.errors import ConfigurationError
     from commlearn.evaluation.chart import comparison_chart
     from commlearn.evaluation.compare import compare
@@ -40,12 +50,14 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
     table = compare(
         options.recipe,
-        options.methods.split(","),
+        [name for name in options.methods.split(",") if name],
         options.seeds,
         out,
         options.overrides,
         options.jobs,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
+        targets=options.targets.split(",") if options.targets else None,
+        table=options.table,
     )
     comparison_chart(table, out / "table.png")
     if options.json:

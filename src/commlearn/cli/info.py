@@ -36,6 +36,7 @@ def _library() -> dict[str, object]:
 
     import commlearn
     from commlearn.augmentations import AUGMENTATIONS
+    from commlearn.evaluation.baselines import BASELINES
     from commlearn.methods import METHODS
     from commlearn.models.encoders import ENCODERS
     from commlearn.training.configuration import recipes
@@ -49,6 +50,7 @@ def _library() -> dict[str, object]:
         "devices": devices or [f"cpu, {torch.get_num_threads()} threads"],
         "recipes": list(recipes()),
         "methods": list(METHODS),
+        "baselines": list(BASELINES),
         "readers": list(READERS),
         "encoders": list(ENCODERS),
         "augmentations": [*AUGMENTATIONS, "none"],

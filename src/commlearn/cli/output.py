@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_comparison", "print_json", "print_probes"]
+__all__ = ["print_json", "print_probes"]
 
 
 def print_json(value: Any) -> None:
@@ -46,30 +46,6 @@ def print_probes(results: dict[str, Any]) -> None:
     for name, result in results.items():
         if result.dropped:
             console.print(f"{name}: {result.dropped} records without it were left out", markup=False)
-
-
-def print_comparison(comparison: dict[str, Any]) -> None:
-    """Methods by scores: mean and standard deviation over seeds, the published figure in brackets."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("method")
-    for score in comparison["scores"]:
-        table.add_column(score, justify="right")
-        table.add_column("paper", justify="right", style="dim")
-    for method, row in comparison["methods"].items():
-        cells = []
-        for score, cell in row["scores"].items():
-            spread = "" if cell["std"] is None else f" ± {cell['std']:.1f}"
-            cells.append("failed" if cell["mean"] is None else f"{cell['mean']:.1f}{spread}")
-            cells.append(str(row["published"].get(score, "")))
-        table.add_row(method, *cells)
-    console = Console(highlight=False, width=80)
-    console.print(f"[bold]{comparison['recipe']}[/bold]: {comparison['metric']}")
-    for score, targets in comparison["scores"].items():
-        console.print(f"  {score} = {', '.join(targets)}")
-    console.print(table)
-    for method, row in comparison["methods"].items():
-        for job, error in row["errors"].items():
-            console.print(f"{method} failed ({job}): {error}", markup=False)
 
 
 def _plain(value: Any) -> Any:

@@ -5,40 +5,74 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 __all__ = ["comparison_chart"]
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#555555")
+COLOURS = {
+    "method": "#0072B2",
+    "method with labels": "#CC79A7",
+    "baseline": "#999999",
+    "floor": "#CCCCCC",
+    "ceiling": "#E69F00",
+}
+"""By the role of a member."""
+TICKS = (0, 25, 50, 75, 100)  # percent
 
 
 def comparison_chart(table: dict[str, Any], path: Path) -> None:
-    """Bars of every score by method, with the published figure as an open diamond."""
-    methods, scores = list(table["methods"]), list(table["scores"])
-    figure = Figure(figsize=(1.6 + 2.2 * len(scores), 3.8), layout="constrained")
+    """A panel for each score, a bar for each method, its value beside it; published figures as diamonds."""
+    rows, scores = table["methods"], list(table["scores"])
+    labels = max(len(name) for name in rows)
+    size = (0.9 + 0.085 * labels + 2.6 * len(scores), 1.5 + 0.3 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    wide = 0.8 / len(methods)
-    places = np.arange(len(scores))
-    for number, method in enumerate(methods):
-        row = table["methods"][method]
-        x = places + (number - (len(methods) - 1) / 2) * wide
-        means = [row["scores"][score]["mean"] for score in scores]
-        errors = [row["scores"][score]["std"] or 0.0 for score in scores]
-        heights = [mean if mean is not None else 0.0 for mean in means]
-        axes.bar(x, heights, wide * 0.92, yerr=errors, color=COLOURS[number % len(COLOURS)], label=method)
-        for place, mean in zip(x, means, strict=True):
-            axes.text(place, (mean or 0) + 2, "-" if mean is None else f"{mean:.0f}", ha="center", fontsize=8)
-        known = [(p, row["published"][s]) for p, s in zip(x, scores, strict=True) if s in row["published"]]
-        if known:
-            axes.plot(*zip(*known, strict=True), "D", mfc="white", mec="black", ms=5, zorder=3)
-    axes.plot([], [], "D", mfc="white", mec="black", ms=5, label="published (224 px, 100 epochs)")
-    axes.set_xticks(places, [f"{score}\n({', '.join(table['scores'][score])})" for score in scores])
-    axes.set_ylabel("balanced accuracy, %")
-    axes.set_ylim(0, 112)
-    axes.set_title(table["recipe"], loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for axes, score in zip(panels, scores, strict=True):
+        _panel(axes, table, score)
+    panels[0].set_yticks(range(len(rows)), list(rows))
+    panels[0].invert_yaxis()
+    figure.suptitle(table["recipe"], x=0.01, ha="left", fontsize=11)
+    if any(row["published"] for row in rows.values()):
+        panels[-1].plot([], [], "D", mfc="white", mec="black", ms=5, label="published")
+    for role in dict.fromkeys(row["role"] for row in rows.values()):
+        panels[-1].plot([], [], "s", color=COLOURS[role], ms=7, label=role)
+    figure.legend(
+        *panels[-1].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=5, loc="outside lower left"
+    )
     figure.savefig(path, dpi=150)
+
+
+def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
+    cells = {name: row["scores"][score] for name, row in table["methods"].items()}
+    known = {name: row["published"].get(score) for name, row in table["methods"].items()}
+    reach = [cell["mean"] + (cell["std"] or 0) for cell in cells.values() if cell["mean"] is not None]
+    most = max([*reach, *(value for value in known.values() if value is not None), 1.0])
+    least = min([0.0, *(cell["mean"] for cell in cells.values() if cell["mean"] is not None)])
+    for place, (name, cell) in enumerate(cells.items()):
+        mean, std = cell["mean"], cell["std"] or 0.0
+        role = table["methods"][name]["role"]
+        end = 0.0
+        if mean is not None:
+            axes.barh(place, mean, 0.72, xerr=std or None, color=COLOURS[role], ecolor="#333333")
+            end = max(mean + std, 0.0)
+        if known[name] is not None:
+            axes.plot(known[name], place, "D", mfc="white", mec="black", ms=5, zorder=3)
+            end = max(end, known[name])
+        told = (
+            "failed" if mean is None else f"{mean:.1f}" + (f" ± {std:.1f}" if cell["std"] is not None else "")
+        )
+        axes.text(end + 0.035 * (most - least), place, told, va="center", fontsize=8)
+    axes.set_xlim(least * 1.1, most + 0.5 * (most - least))  # room for the words beside the bars
+    axes.set_xticks([tick for tick in TICKS if tick <= most or tick == TICKS[1]])
+    chance = table["chance"][score]
+    if chance is not None:
+        axes.axvline(chance, color="#333333", lw=0.8, ls=":", zorder=0)
+    targets = ", ".join(table["scores"][score])
+    axes.set_title(score if targets == score else f"{score} ({targets})", fontsize=9)
+    guess = "" if chance is None else "; dotted: chance"
+    axes.set_xlabel(f"{table['measures'][score]}, %{guess}", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)

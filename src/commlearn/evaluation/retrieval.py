@@ -19,7 +19,7 @@ from commlearn.evaluation.bootstrap import Measure, measured
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.measures import accuracy
 from commlearn.kinds.schema import presence
-from commlearn.methods import CLIP, CoMM, CrossSelf, Method
+from commlearn.methods import CLIP, CMC, CoMM, CrossSelf, Method
 from commlearn.methods.base import pooled
 from commlearn.objectives import Subset
 
@@ -107,7 +107,7 @@ def comparable(method: Any, view: View, subset: Subset) -> Tensor:
     """The subset's vectors where the method compares subsets with each other, (batch, dim)."""
     raise ConfigurationError(
         f"{type(method).__name__} does not bring subsets of modalities into one space, so that one could "
-        "retrieve another. Methods that do: clip, crossself, comm."
+        "retrieve another. Methods that do: clip, cmc, crossself, comm."
     )
 
 
@@ -118,7 +118,7 @@ def _clip(method: CLIP, view: View, subset: Subset) -> Tensor:
 
 
 @comparable.register
-def _crossself(method: CrossSelf, view: View, subset: Subset) -> Tensor:
+def _heads(method: CrossSelf | CMC, view: View, subset: Subset) -> Tensor:
     vectors = pooled(method, view, subset)
     return torch.stack([method.heads[name](vectors[name]) for name in subset]).mean(dim=0)
 

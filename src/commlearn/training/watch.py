@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from commlearn.errors import CheckpointError, TrainingError
+from commlearn.errors import CheckpointError, DivergedError
 from commlearn.training.configuration import Training
 from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.progress import Progress
@@ -91,7 +91,7 @@ class Watch:
         for step, terms in self.unchecked:
             for name, term in terms.items():
                 if not torch.isfinite(term):
-                    raise TrainingError(
+                    raise DivergedError(
                         f"The loss term '{name}' is {float(term)} at step {step}. {self._last_good()} Lower "
                         "training.learning_rate, set training.clip_norm to 1, or look for extreme values in "
                         "the data."

@@ -5,6 +5,7 @@ from commlearn.evaluation.probes.numbers import number_probe
 from commlearn.evaluation.probes.probe import (
     PROBES,
     Vectors,
+    check_test,
     chosen_targets,
     known_labels,
     probe,
@@ -21,6 +22,7 @@ __all__ = [
     "ProbeResult",
     "Vectors",
     "balanced_accuracy",
+    "check_test",
     "chosen_targets",
     "known_labels",
     "linear_probe",

@@ -19,7 +19,16 @@ from commlearn.evaluation.probes.neighbours import neighbour_classes, neighbour_
 from commlearn.evaluation.probes.numbers import read_numbers
 from commlearn.evaluation.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult
 
-__all__ = ["PROBES", "Vectors", "chosen_targets", "known_labels", "probe", "probe_vectors", "sort_of"]
+__all__ = [
+    "PROBES",
+    "Vectors",
+    "check_test",
+    "chosen_targets",
+    "known_labels",
+    "probe",
+    "probe_vectors",
+    "sort_of",
+]
 
 PROBES: dict[str, dict[str, Callable[..., Outcome]]] = {
     "linear": {"class": read_classes, "number": read_numbers, "multilabel": read_labels},
@@ -56,6 +65,7 @@ def probe(
     if not isinstance(data, Dataset):
         data = _dataset(model, data)
     chosen = chosen_targets(data, targets, kind)  # before anything is embedded
+    check_test(data)
     parts = [data.fit, data.test]
     if data.validation is not None and "multilabel" in chosen.values():
         parts.append(data.validation)
@@ -85,6 +95,7 @@ def probe_vectors(
         kind: a name in PROBES.
     """
     chosen = chosen_targets(data, targets, kind)
+    check_test(data)
     outcomes = {}
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
@@ -115,9 +126,13 @@ def chosen_targets(data: Dataset, targets: Sequence[str] | str | None, kind: str
             )
     if not chosen:
         raise DataError("There is no target to probe. Name one under `targets:` in the schema.")
+    return {name: known[name] for name in chosen}
+
+
+def check_test(data: Dataset) -> None:
+    """Refuse data on which nothing can be scored."""
     if not len(data.test):
         raise DataError("There are no test records to score a probe on; the split has none.")
-    return {name: known[name] for name in chosen}
 
 
 def sort_of(values: np.ndarray) -> str:

@@ -1,0 +1,77 @@
+"""How a comparison is printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["print_comparison"]
+
+
+def print_comparison(comparison: dict[str, Any]) -> None:
+    """Methods by scores: mean and standard deviation over seeds, the published figure, time and memory."""
+    console = Console(highlight=False, width=88)
+    console.print(f"[bold]{comparison['recipe']}[/bold]: {comparison['metric']}")
+    for score, targets in comparison["scores"].items():
+        chance = comparison["chance"][score]
+        guess = "" if chance is None else f", chance {chance:.0f}"
+        if [score] != targets or guess:
+            console.print(f"  {score} = {', '.join(targets)}{guess}", markup=False)
+    console.print(_scores(comparison))
+    _differences(comparison, console)
+    for method, row in comparison["methods"].items():
+        for job, error in row["errors"].items():
+            console.print(f"{method} failed ({job}): {error}", markup=False)
+    for method, reason in comparison.get("refused", {}).items():
+        console.print(f"{method} was left out: {reason}", markup=False)
+
+
+def _scores(comparison: dict[str, Any]) -> Table:
+    published = any(row["published"] for row in comparison["methods"].values())
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    for score in comparison["scores"]:
+        table.add_column(score, justify="right")
+        if published:
+            table.add_column("paper", justify="right", style="dim")
+    table.add_column("min", justify="right", style="dim")
+    table.add_column("MB", justify="right", style="dim")
+    for method, row in comparison["methods"].items():
+        cells = []
+        for score, cell in row["scores"].items():
+            cells.append(_figure(cell, bool(row["errors"])))
+            if published:
+                cells.append(str(row["published"].get(score, "")))
+        seconds, memory = row["cost"]["seconds"], row["cost"]["peak_memory_mb"]
+        cells += ["" if seconds is None else f"{seconds / 60:.1f}", "" if memory is None else str(memory)]
+        table.add_row(method, *cells)
+    return table
+
+
+def _figure(cell: dict[str, Any], failed: bool) -> str:
+    if cell["mean"] is None:
+        return "failed"
+    spread = "" if cell["std"] is None else f" ± {cell['std']:.1f}"
+    seeds = f" ({len(cell['values'])} seeds)" if failed and len(cell["values"]) > 1 else ""
+    return f"{cell['mean']:.1f}{spread}{seeds}"
+
+
+def _differences(comparison: dict[str, Any], console: Console) -> None:
+    """What is better or worse than the best baseline, beyond chance."""
+    lines = []
+    for method, row in comparison["methods"].items():
+        if row["role"] not in ("method", "method with labels"):
+            continue
+        for score, cell in row["scores"].items():
+            gap = cell.get("difference")
+            if gap:
+                low, high = gap["interval"]
+                lines.append(
+                    f"  {method} {score}: {gap['mean']:+.1f} [{low:+.1f}, {high:+.1f}] to {gap['to']}"
+                )
+    if lines:
+        console.print("difference to the best baseline, 95 % over test records and seeds:")
+        for line in lines:
+            console.print(line, markup=False)

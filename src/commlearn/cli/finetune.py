@@ -1,0 +1,69 @@
+"""`commlearn finetune`: from a trained representation to a supervised one."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "Train all weights of a run for one target, stopped early on validation records."
+EXAMPLE = """\
+Classes: cross-entropy, or the supervised contrast; sets of labels: binary cross-entropy; numbers: squared
+error. The result is a run of its own: embed, probe, export.
+
+Example:
+  commlearn finetune runs/films-comm-seed0 --target genre
+  commlearn finetune runs/comm --target shared --objective supcon --epochs 10 --out runs/comm-shared
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument("--target", required=True, help="whose labels are learned")
+    parser.add_argument("--out", help="run folder; default: RUN-TARGET")
+    parser.add_argument("--objective", default="head", help="head (default) or supcon")
+    parser.add_argument("--epochs", type=int, default=30, help="at most; default: 30")
+    parser.add_argument(
+        "--patience", type=int, default=5, help="epochs without a better validation loss; default: 5"
+    )
+    parser.add_argument(
+        "--validation", type=float, default=0.15, help="share of train, if there is no validation part"
+    )
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--weight-decay", type=float, default=1e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    import json
+    from dataclasses import fields
+
+    from commlearn.cli.output import print_json
+    from commlearn.training.finetune import RESULT, FineTuning, finetune
+    from commlearn.training.progress import Silent, progress_for
+
+    settings = FineTuning(**{field.name: getattr(options, field.name) for field in fields(FineTuning)})
+    out = options.out or f"{options.run_folder.rstrip('/')}-{options.target}"
+    progress = Silent() if options.json else progress_for(options.quiet)
+    tuned = finetune(options.run_folder, settings, out, None, options.resume, options.overwrite, progress)
+    read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
+    found = {
+        name: json.loads(path.read_text(encoding="utf-8")) for name, path in read.items() if path.exists()
+    }
+    if options.json:
+        print_json({"run": str(out), "result": found[RESULT], "probes": found.get("probes.json")})
+        return 0
+    result = found[RESULT]
+    print(
+        f"{result['objective']} on {result['train_records']} records: best after epoch "
+        f"{result['best_epoch']} of {result['epochs']}, validation loss {result['validation_loss']:.4f}"
+    )
+    for target, probed in found.get("probes.json", {}).items():
+        measure = next(name for name in ("balanced_accuracy", "r2", "weighted_f1") if name in probed)
+        low, high = probed["interval"]
+        print(f"probe of {target}: {measure} {probed[measure]:.3f} [{low:.3f}, {high:.3f}]")
+    print(f"Fine-tuned: {out}")
+    return 0

@@ -1,0 +1,55 @@
+"""CoMM's network without its training, and with labels instead: a floor and a ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from commlearn.data.records import Records
+from commlearn.errors import ConfigurationError
+from commlearn.evaluation.baselines.base import Given
+from commlearn.evaluation.embed import embed
+from commlearn.methods.base import Method
+from commlearn.training.build import build_method
+from commlearn.training.configuration import Experiment
+from commlearn.training.finetune import FineTuning, finetune
+from commlearn.training.trained import Trained
+
+__all__ = ["random_network", "supervised"]
+
+
+def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+    """Embeddings by the weights that the seed starts with."""
+    method = _fresh(given).eval()
+    return [embed(method, records) for records in parts]
+
+
+def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+    """The same network trained on the labels of one target for as many epochs, unless validation ends it."""
+    if len(given.targets) != 1:
+        raise ConfigurationError(f"supervised learns from one target; got {', '.join(given.targets)}.")
+    training = given.experiment.training
+    settings = FineTuning(
+        given.targets[0],
+        epochs=training.epochs,
+        patience=max(5, training.epochs // 5),
+        learning_rate=training.learning_rate,
+        batch_size=training.batch_size,
+        weight_decay=training.weight_decay,
+        seed=given.experiment.seed,
+    )
+    start = Trained(experiment=_experiment(given), method=_fresh(given), specs=given.data.train.specs)
+    run = finetune(
+        start, settings, given.folder / "network", given.data, resume=True, progress=given.progress
+    )
+    return [embed(run, records) for records in parts]
+
+
+def _experiment(given: Given) -> Experiment:
+    return replace(given.experiment, method={"name": "comm"})
+
+
+def _fresh(given: Given) -> Method:
+    return build_method(_experiment(given), given.data.train.specs)

@@ -1,0 +1,123 @@
+"""One training of a comparison, in a process of its own: train or fit, embed, probe, write down.
+
+It reads `job.json` of its folder. What it leaves there, it leaves whole: `probes.json` comes last.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from commlearn.data.records import Dataset, Records
+from commlearn.errors import CommlearnError, DivergedError
+from commlearn.evaluation.baselines import Given, find_baseline
+from commlearn.evaluation.comparison.plan import COST, PREDICTIONS, PROBES
+from commlearn.evaluation.comparison.source import ComparisonSource, with_method
+from commlearn.evaluation.embed import embed
+from commlearn.evaluation.probes import Outcome, Vectors, probe_vectors, to_json
+from commlearn.methods import METHODS
+from commlearn.training.checkpoint import write_atomically
+from commlearn.training.configuration import Experiment
+from commlearn.training.loop import train
+from commlearn.training.progress import Lines
+
+__all__ = ["DIVERGED", "SPEC", "peak_memory", "work"]
+
+SPEC, FAILED, DIVERGED = "job.json", 2, 3
+
+
+def work(folder: Path) -> None:
+    """Do what `job.json` says."""
+    spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    source = ComparisonSource(**spec["source"])
+    more = {"seed": spec["seed"], "training.threads": spec["threads"]}
+    experiment, data = source.read(spec["variant"], more)
+    if spec["method"] in METHODS and METHODS[spec["method"]].views.targets:
+        data = replace(data, train=data.fit)  # labels of the records that probes are fitted on
+    parts = [data.fit, data.test]
+    if data.validation is not None and len(data.validation):
+        parts.append(data.validation)
+    before, started = _cost(folder), time.monotonic()
+    try:
+        rows = _vectors(spec, experiment, data, parts, folder)
+    finally:  # an interrupted training adds to the time of the next
+        cost = {
+            "seconds": round(before.get("seconds", 0.0) + time.monotonic() - started, 2),
+            "peak_memory_mb": max(before.get("peak_memory_mb", 0), peak_memory()),
+        }
+        write_atomically(folder / COST, (json.dumps(cost) + "\n").encode())
+    if not all(np.isfinite(part).all() for part in rows):
+        raise DivergedError("The embeddings are not finite.")
+    vectors = [Vectors(part, records) for part, records in zip(rows, parts, strict=True)]
+    outcomes = probe_vectors(data, *vectors, targets=spec["targets"])
+    write_atomically(folder / PREDICTIONS, _arrays(outcomes))
+    results = {name: outcome.result for name, outcome in outcomes.items()}
+    write_atomically(folder / PROBES, to_json(results).encode())
+
+
+def _vectors(
+    spec: dict[str, Any], experiment: Experiment, data: Dataset, parts: Sequence[Records], folder: Path
+) -> list[np.ndarray]:
+    """Embeddings of each part, by a trained method or a baseline."""
+    baseline = find_baseline(spec["method"], list(data.train.specs))
+    if baseline is not None:
+        if experiment.training.threads:
+            torch.set_num_threads(experiment.training.threads)
+        return baseline.make(Given(experiment, data, spec["targets"], folder, Lines()), parts)
+    experiment = with_method(experiment, spec["options"])
+    run = train(experiment, folder, data=data, resume=True, progress=Lines())
+    return [embed(run, records) for records in parts]
+
+
+def peak_memory() -> int:
+    """The most memory that this process held at once, in MB; on a GPU, of the GPU."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the parent held before it started us
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+        held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+        if held:
+            return round(held[0] * 1024 / 1e6)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def _arrays(outcomes: dict[str, Outcome]) -> bytes:
+    content = io.BytesIO()
+    arrays = {}
+    for name, outcome in outcomes.items():
+        arrays |= {f"{name}/truth": outcome.truth, f"{name}/predicted": outcome.predicted}
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    path = folder / COST
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        work(Path(arguments[0]))
+    except DivergedError as problem:
+        print(f"diverged: {problem}")
+        return DIVERGED
+    except CommlearnError as problem:
+        print(problem)
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

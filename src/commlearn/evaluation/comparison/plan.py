@@ -1,0 +1,177 @@
+"""Every training that a comparison needs, refused before the first if a method cannot take the data."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from commlearn.data.records import Dataset
+from commlearn.errors import CommlearnError, ConfigurationError, DataError, Problems, unknown
+from commlearn.evaluation.baselines import BASELINES, Baseline, find_baseline, single_names
+from commlearn.evaluation.comparison.source import ComparisonSource, with_method
+from commlearn.evaluation.probes import check_test, chosen_targets
+from commlearn.methods import METHODS
+from commlearn.training.build import build_method
+from commlearn.training.configuration import Experiment, Score
+
+__all__ = ["Job", "Member", "members_of", "plan", "scores_of"]
+
+PROBES, PREDICTIONS, COST = "probes.json", "predictions.npz", "cost.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of the comparison."""
+
+    method: str
+    seed: int
+    variant: str
+    targets: tuple[str, ...]  # what is probed on it
+    folder: Path
+    options: dict[str, Any] = field(default_factory=dict, compare=False)  # of the method
+    cost: int = 0  # those with the most are started first
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.method, f"seed {self.seed}", self.variant) if part)
+
+    def probes(self) -> dict[str, Any] | None:
+        """What was measured, if all of it was."""
+        path = self.folder / PROBES
+        if not path.exists() or not (self.folder / PREDICTIONS).exists():
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if set(self.targets) <= set(found) else None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A method or a baseline that takes part."""
+
+    name: str
+    options: dict[str, Any]  # of a method
+    baseline: Baseline | None = None
+
+    @property
+    def labels(self) -> bool:
+        """Whether it learns from labels: then it is trained for each target on its own."""
+        return self.baseline.labels if self.baseline else METHODS[self.name].views.targets
+
+    @property
+    def role(self) -> str:
+        if self.baseline is None:
+            return "method with labels" if self.labels else "method"
+        return {"random": "floor", "supervised": "ceiling"}.get(self.name, "baseline")
+
+
+def scores_of(experiment: Experiment, data: Dataset, targets: Sequence[str] | None) -> dict[str, Score]:
+    """The columns of the table: the recipe's, or the named targets, or all."""
+    check_test(data)
+    if experiment.scores and targets is None:
+        return dict(experiment.scores)
+    return {name: Score([name], experiment.variant) for name in chosen_targets(data, targets, "linear")}
+
+
+def members_of(
+    names: Sequence[str],
+    source: ComparisonSource,
+    experiment: Experiment,
+    data: Dataset,
+    scores: Mapping[str, Score],
+) -> tuple[list[Member], dict[str, str]]:
+    """Who takes part, and who cannot and why; only `all` may name those that cannot.
+
+    Args:
+        names: of methods and baselines; `single` = each modality alone, `all` = all that there are.
+        source: of the experiment.
+        experiment: with any method.
+        data: its records.
+        scores: what is measured.
+    """
+    modalities = list(data.train.specs)
+    wanted, optional = _expand(names, modalities)
+    problems, refused, members = Problems("compare"), {}, []
+    targets = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
+    for name in wanted:
+        try:
+            members.append(_member(name, source, experiment, data, targets))
+        except CommlearnError as problem:
+            refused[name] = str(problem)
+            if name not in optional:
+                problems.add(f"{name}: {problem}")
+    problems.raise_if_any(ConfigurationError)
+    return members, refused
+
+
+def plan(
+    members: Sequence[Member], scores: Mapping[str, Score], seeds: Sequence[int], out: Path
+) -> list[Job]:
+    """Every training that the scores need, the costly ones first."""
+    variants: dict[str, list[str]] = {}
+    for score in scores.values():
+        known = variants.setdefault(score.variant, [])
+        known.extend(target for target in score.targets if target not in known)
+    jobs = []
+    for member in members:
+        drawn = member.baseline is None or member.baseline.drawn
+        for seed in seeds if drawn else seeds[:1]:
+            for variant, targets in variants.items():
+                for group in [[target] for target in targets] if member.labels else [targets]:
+                    jobs.append(_job(member, seed, variant, group, out))
+    return sorted(jobs, key=lambda job: (job.seed, -job.cost))
+
+
+def _expand(names: Sequence[str], modalities: Sequence[str]) -> tuple[list[str], set[str]]:
+    """`single` and `all` written out; those that only `all` named may be refused."""
+    wanted: dict[str, bool] = {}
+    for name in names:
+        if name == "all":
+            everything = [*METHODS, *BASELINES, *(single_names(modalities) if len(modalities) > 1 else [])]
+            wanted |= {one: wanted.get(one, True) for one in everything}
+        else:
+            wanted |= {one: False for one in (single_names(modalities) if name == "single" else [name])}
+    return list(wanted), {name for name, optional in wanted.items() if optional}
+
+
+def _member(
+    name: str, source: ComparisonSource, experiment: Experiment, data: Dataset, targets: Sequence[str]
+) -> Member:
+    """A method or baseline that can take these data; else the reason why not, raised."""
+    modalities = list(data.train.specs)
+    baseline = find_baseline(name, modalities)
+    if baseline is not None:
+        if name == "cca" and len(modalities) < 2:
+            raise ConfigurationError(f"needs at least 2 modalities; the data have {', '.join(modalities)}.")
+        return Member(name, {}, baseline)
+    if name not in METHODS:
+        known = [*METHODS, *BASELINES, *single_names(modalities), "single", "all"]
+        raise ConfigurationError(unknown("method", name, known))
+    options = source.method_options(name, experiment)
+    asks_for_target = "target" in inspect.signature(METHODS[name].build).parameters
+    for target in targets if METHODS[name].views.targets and asks_for_target else [None]:
+        checked = with_method(experiment, options if target is None else {"target": target, **options})
+        try:
+            method = build_method(checked, data.train.specs)
+        except (ValueError, TypeError) as problem:
+            raise ConfigurationError(f"cannot be built: {problem}") from problem
+        method.check_records(data.fit if METHODS[name].views.targets else data.train)
+    if METHODS[name].views.targets and not targets:
+        raise DataError("learns from labels, but there is no target.")
+    return Member(name, options)
+
+
+def _job(member: Member, seed: int, variant: str, targets: Sequence[str], out: Path) -> Job:
+    options = dict(member.options)
+    part = variant or "run"
+    if member.labels:
+        part = f"{part}-{targets[0]}"
+        if member.baseline is None and "target" in inspect.signature(METHODS[member.name].build).parameters:
+            options.setdefault("target", targets[0])
+    folder = out / member.name.replace(":", "-") / f"seed{seed}" / part
+    cost = 0 if member.baseline else 1 + METHODS[member.name].views.augmented
+    if member.labels and member.baseline:
+        cost = 1
+    return Job(member.name, seed, variant, tuple(targets), folder, options, cost)

@@ -1,0 +1,158 @@
+"""The table of a comparison: scores over seeds, differences to the best baseline, costs and failures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from commlearn.data.records import Dataset
+from commlearn.evaluation.comparison.paired import Predictions, difference, values_of_draws
+from commlearn.evaluation.comparison.plan import COST, PREDICTIONS, Job, Member
+from commlearn.evaluation.probes import chosen_targets
+from commlearn.methods import METHODS
+from commlearn.training.configuration import Experiment, Score
+
+__all__ = ["table_from"]
+
+MEASURES = {
+    "class": ("balanced_accuracy", "balanced accuracy"),
+    "number": ("r2", "R2"),
+    "multilabel": ("weighted_f1", "weighted F1"),
+}
+
+
+def table_from(
+    experiment: Experiment,
+    data: Dataset,
+    members: Sequence[Member],
+    scores: Mapping[str, Score],
+    jobs: Sequence[Job],
+    errors: Mapping[Job, str],
+) -> dict[str, Any]:
+    """Scores in percent, by member: mean and standard deviation over the seeds that ended well."""
+    named = {target for score in scores.values() for target in score.targets}
+    sorts = chosen_targets(data, sorted(named), "linear")
+    steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
+    rows: dict[str, Any] = {}
+    draws: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    for member in members:
+        own = [job for job in jobs if job.method == member.name]
+        found = {name: _by_seed(own, score, sorts) for name, score in scores.items()}
+        draws[member.name] = {
+            name: {seed: values_of_draws(_predictions(own, scores[name], seed), sorts) for seed in values}
+            for name, values in found.items()
+        }
+        rows[member.name] = {
+            "role": member.role,
+            "scores": {name: _cell(values) for name, values in found.items()},
+            "published": dict(experiment.published.get(member.name, {})),
+            "probes": {f"seed{job.seed}/{job.folder.name}": job.probes() for job in own},
+            "updates": _updates(member, steps),
+            "cost": _cost(own),
+            "errors": {str(job): errors[job] for job in own if job in errors},
+        }
+    for name in scores:
+        _compare(name, rows, {member: values[name] for member, values in draws.items()})
+    shown = {MEASURES[sorts[target]][1] for target in named}
+    return {
+        "recipe": experiment.name,
+        "metric": f"{' and '.join(sorted(shown))} of a linear probe, percent",
+        "measures": {name: MEASURES[sorts[score.targets[0]]][1] for name, score in scores.items()},
+        "chance": {name: _chance(name, rows, scores) for name in scores},
+        "scores": {name: list(score.targets) for name, score in scores.items()},
+        "records": {"train": len(data.train), "fit": len(data.fit), "test": len(data.test)},
+        "budget": {
+            "epochs": experiment.training.epochs,
+            "batch_size": experiment.training.batch_size,
+            "steps": steps,
+        },
+        "methods": rows,
+    }
+
+
+def _by_seed(jobs: Sequence[Job], score: Score, sorts: Mapping[str, str]) -> dict[int, float]:
+    """The score of each seed for which all of its targets were measured."""
+    found: dict[int, dict[str, float]] = {}
+    for job in jobs:
+        probes = job.probes() if job.variant == score.variant else None
+        for target in score.targets if probes else ():
+            if probes is not None and target in job.targets:
+                found.setdefault(job.seed, {})[target] = probes[target][MEASURES[sorts[target]][0]]
+    return {
+        seed: 100 * float(np.mean([values[target] for target in score.targets]))
+        for seed, values in found.items()
+        if set(score.targets) <= set(values)
+    }
+
+
+def _cell(values: Mapping[int, float]) -> dict[str, Any]:
+    told = list(values.values())
+    return {
+        "mean": float(np.mean(told)) if told else None,
+        "std": float(np.std(told, ddof=1)) if len(told) > 1 else None,
+        "values": {str(seed): value for seed, value in values.items()},
+    }
+
+
+def _compare(score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]]) -> None:
+    """Add each row's difference to the best label-free baseline; without one, to the best other member."""
+    means = {name: row["scores"][score]["mean"] for name, row in rows.items()}
+    scored = [name for name, mean in means.items() if mean is not None]
+    simple = [name for name in scored if rows[name]["role"] in ("baseline", "floor")]
+    for name in scored:
+        others = [other for other in (simple or scored) if other != name]
+        if not others:
+            continue
+        best = max(others, key=lambda other: means[other])
+        low, high = difference(draws[name], draws[best])
+        rows[name]["scores"][score]["difference"] = {
+            "to": best,
+            "mean": means[name] - means[best],
+            "interval": [low, high],
+        }
+
+
+def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
+    found: Predictions = {}
+    for job in jobs:
+        if job.seed != seed or job.variant != score.variant or job.probes() is None:
+            continue
+        with np.load(job.folder / PREDICTIONS, allow_pickle=False) as arrays:
+            for target in score.targets:
+                if target in job.targets:
+                    found[target] = (arrays[f"{target}/truth"], arrays[f"{target}/predicted"])
+    return found
+
+
+def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
+    """Of one seed on average: seconds for all of its trainings; the most memory that one of them held."""
+    told = [
+        json.loads((job.folder / COST).read_text(encoding="utf-8"))
+        for job in jobs
+        if (job.folder / COST).exists()
+    ]
+    seeds = len({job.seed for job in jobs}) or 1
+    return {
+        "seconds": round(sum(cost["seconds"] for cost in told) / seeds, 1) if told else None,
+        "peak_memory_mb": max((cost["peak_memory_mb"] for cost in told), default=None),
+    }
+
+
+def _updates(member: Member, steps: int) -> int:
+    """Of the weights: the same steps for all, of which a two-player method makes two."""
+    if member.baseline is None:
+        return steps * METHODS[member.name].steps_per_batch
+    return steps if member.labels else 0
+
+
+def _chance(score: str, rows: Mapping[str, Any], scores: Mapping[str, Score]) -> float | None:
+    """What guessing reaches, in percent; None for numbers and sets of labels."""
+    for row in rows.values():
+        for probes in row["probes"].values():
+            told = [(probes or {}).get(target, {}).get("chance") for target in scores[score].targets]
+            if told and all(value is not None for value in told):
+                return 100 * float(np.mean(told))
+    return None

@@ -1,0 +1,105 @@
+"""Processes that work on jobs; one that fails does not take the others down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import BinaryIO
+
+from commlearn.evaluation.comparison.job import DIVERGED, SPEC
+from commlearn.evaluation.comparison.plan import Job
+from commlearn.evaluation.comparison.source import ComparisonSource
+from commlearn.training.checkpoint import write_atomically
+
+__all__ = ["work_on"]
+
+SECONDS_BETWEEN = 30.0  # two lines about a training that runs
+OUTPUT = "output.txt"
+COMMAND = (sys.executable, "-m", "commlearn.evaluation.comparison.job")
+
+
+def work_on(
+    source: ComparisonSource, jobs: Sequence[Job], at_a_time: int, tell: Callable[[str], None]
+) -> dict[Job, str]:
+    """Run each job in a process of its own; the reasons of those that failed."""
+    threads = max(1, (os.cpu_count() or 1) // min(at_a_time, max(len(jobs), 1)))
+    waiting, errors = list(jobs), {}
+    running: dict[Job, subprocess.Popen[bytes]] = {}
+    started: dict[Job, float] = {}
+    told = time.monotonic()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_a_time:
+                job = waiting.pop(0)
+                running[job] = _start(source, job, threads)
+                started[job] = time.monotonic()
+                tell(f"started: {job}")
+            time.sleep(0.2)
+            if time.monotonic() - told > SECONDS_BETWEEN:
+                told = time.monotonic()
+                for job in running:
+                    tell(f"  {job}: {_last_words(job) or 'starting'}")
+            for job in [job for job, process in running.items() if process.poll() is not None]:
+                process = running.pop(job)
+                minutes = (time.monotonic() - started[job]) / 60
+                if process.returncode == 0:
+                    tell(f"done: {job}, {minutes:.1f} min, {len(waiting) + len(running)} to go")
+                else:
+                    errors[job] = _reason(job, process.returncode)
+                    tell(f"failed: {job}: {errors[job]}")
+    finally:  # nothing runs any more unless we were stopped: then each writes a checkpoint and ends
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    return errors
+
+
+def _start(source: ComparisonSource, job: Job, threads: int) -> subprocess.Popen[bytes]:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    spec = {
+        "source": asdict(source),
+        "method": job.method,
+        "options": job.options,
+        "seed": job.seed,
+        "variant": job.variant,
+        "targets": job.targets,
+        "threads": threads,
+    }
+    write_atomically(job.folder / SPEC, (json.dumps(spec, indent=2) + "\n").encode())
+    with (job.folder / OUTPUT).open("wb") as output:
+        return start_process([*COMMAND, str(job.folder)], output, threads)
+
+
+def start_process(command: Sequence[str], output: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+    )
+
+
+def _reason(job: Job, code: int) -> str:
+    """Why a process ended, in one line."""
+    said = _last_words(job)
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; was the memory used up? Try --jobs 1" if -code == signal.SIGKILL else ""
+        return f"ended by {name}{hint}"
+    if code == DIVERGED:
+        return said
+    return said or f"ended with code {code} and without a word"
+
+
+def _last_words(job: Job) -> str:
+    path = job.folder / OUTPUT
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1] if said else ""

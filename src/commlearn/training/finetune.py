@@ -1,0 +1,137 @@
+"""Fine-tuning: from a trained representation to a supervised one, stopped early on validation records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from commlearn.data.records import Dataset
+from commlearn.errors import ConfigurationError, Problems, RunError
+from commlearn.evaluation.probes import probe, to_json
+from commlearn.training.artifact import load
+from commlearn.training.configuration import Experiment, Training
+from commlearn.training.labelled import labelled_records
+from commlearn.training.loop import Run, load_run
+from commlearn.training.progress import Progress, Silent
+from commlearn.training.resume import open_folder
+from commlearn.training.run_folder import RunFolder
+from commlearn.training.target_objective import objective_for
+from commlearn.training.trained import Trained
+from commlearn.training.tuner import Tuner
+
+__all__ = ["FineTuning", "finetune"]
+
+SETTINGS, RESULT = "finetune.json", "finetuned.json"
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a trained representation is fine-tuned."""
+
+    target: str
+    objective: Literal["head", "supcon"] = "head"  # a linear head, or the supervised contrast
+    epochs: int = 30  # at most
+    patience: int = 5  # epochs without a better validation loss after which it ends
+    validation: float = 0.15  # share of the training records held out, where the data have none
+    learning_rate: float = 3e-4  # of AdamW
+    batch_size: int = 64  # records a step
+    weight_decay: float = 1e-4
+    seed: int = 0  # of the head, the order, the augmentation and the records held out
+
+    def __post_init__(self) -> None:
+        problems = Problems("fine-tuning")
+        if self.objective not in ("head", "supcon"):
+            problems.add(f"objective is '{self.objective}'; give head or supcon")
+        for name in ("epochs", "patience", "learning_rate"):
+            if not getattr(self, name) > 0:
+                problems.add(f"{name} is {getattr(self, name)}; give a number above 0")
+        if self.batch_size < 2:
+            problems.add(f"batch_size is {self.batch_size}; give at least 2")
+        if not 0 < self.validation < 1:
+            problems.add(f"validation is {self.validation}; give a share above 0 and below 1")
+        problems.raise_if_any(ConfigurationError)
+
+
+def finetune(
+    trained: Trained | str | Path,
+    target: str | FineTuning,
+    out: str | Path,
+    data: Dataset | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Train all weights of a model for one target, and keep those of the best epoch.
+
+    The folder `out` is a run like any other: embed with it, probe it, export it. Labels are those on which
+    probes are fitted; where the data have no validation part, one is taken from them. Test records are not
+    looked at before the end, when they are probed.
+
+    Args:
+        trained: a run or an export, or its folder.
+        target: a target's name, or how to fine-tune in full.
+        out: the run folder.
+        data: records with targets, if they are not to be read as the training's were.
+        resume: go on from the folder's last checkpoint.
+        overwrite: throw away the run that the folder holds.
+        progress: shows how far it is.
+    """
+    trained = trained if isinstance(trained, Trained) else load(trained)
+    settings = target if isinstance(target, FineTuning) else FineTuning(target)
+    labelled = labelled_records(trained, settings.target, settings.validation, settings.seed, data)
+    labels = labelled.train.targets[settings.target]
+    objective = objective_for(settings.objective, labelled.sort, labels)
+    experiment = experiment_of(trained.experiment, settings, len(labelled.train))
+    folder = RunFolder(out)
+    state, warnings = open_folder(folder, experiment, resume, overwrite)
+    try:
+        if state is None:
+            folder.create(experiment, labelled.data)
+            folder.write(SETTINGS, json.dumps(asdict(settings), indent=2) + "\n")
+        _same(folder, settings)
+        tuner = Tuner(
+            folder, experiment, trained.method, labelled, objective, settings.target, settings.patience
+        )
+        told = tuner.run(state, progress or Silent())
+        run = replace(load_run(folder.path), warnings=tuple(warnings))
+        if len(labelled.data.test):
+            folder.write("probes.json", to_json(probe(run, labelled.data, settings.target)))
+        folder.write(RESULT, json.dumps({**objective.about, **told}, indent=2) + "\n")
+        return run
+    finally:
+        folder.unlock()
+
+
+def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Experiment:
+    """What the new run's folder states: the base's model and data, and how it was fine-tuned."""
+    training = Training(
+        epochs=settings.epochs,
+        batch_size=min(settings.batch_size, max(records, 2)),
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        clip_norm=1.0,
+        precision=base.training.precision,
+        accelerator=base.training.accelerator,
+        threads=base.training.threads,
+        log_every=base.training.log_every,
+    )
+    name = f"{base.name}-{settings.target}"
+    return replace(base, name=name, seed=settings.seed, training=training, scores={}, published={})
+
+
+def _same(folder: RunFolder, settings: FineTuning) -> None:
+    """A fine-tuning goes on only with the settings that it began with."""
+    path = folder.path / SETTINGS
+    if not path.exists():
+        raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
+    before, now = json.loads(path.read_text(encoding="utf-8")), asdict(settings)
+    changed = [
+        f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if before.get(key) != now[key]
+    ]
+    if changed:
+        raise RunError(
+            f"{folder.path} was fine-tuned with other settings: {'; '.join(changed)}. Resume with the "
+            "same, or give another --out."
+        )

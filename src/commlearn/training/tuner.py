@@ -1,0 +1,207 @@
+"""The loop of fine-tuning: steps on training records, and after each epoch a look at validation records."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from commlearn.augmentations import make_batch
+from commlearn.data.batch import View, to_device
+from commlearn.data.records import Records
+from commlearn.methods.base import Method
+from commlearn.seeds import torch_generator, torch_seed
+from commlearn.training.build import build_augmentations
+from commlearn.training.checkpoint import write_checkpoint
+from commlearn.training.configuration import Experiment
+from commlearn.training.interrupt import Interrupt
+from commlearn.training.labelled import Labelled
+from commlearn.training.loop import epoch_order
+from commlearn.training.optimization import adamw
+from commlearn.training.progress import Progress
+from commlearn.training.resume import restore
+from commlearn.training.run_folder import RunFolder
+from commlearn.training.target_objective import TargetObjective
+from commlearn.training.watch import Watch
+
+__all__ = ["Tuned", "Tuner"]
+
+
+class Tuned(nn.Module):
+    """A method's embedding and the head that reads it."""
+
+    def __init__(self, method: Method, head: nn.Module) -> None:
+        super().__init__()
+        self.method = method
+        self.head = head
+
+    def forward(self, views: Iterator[View]) -> list[Tensor]:  # an iterator, which the engine lets alone
+        return [self.head(self.method.embed(view)) for view in views]  # each (batch, outputs)
+
+
+class Tuner:
+    """Descends one target's loss; keeps the weights of the epoch with the lowest validation loss.
+
+    Args:
+        folder: of the run, locked.
+        experiment: data, model and training settings.
+        method: where it starts; it stays as it is.
+        labelled: training and validation records.
+        objective: head and loss.
+        target: its name.
+        patience: epochs without a better validation loss after which it ends.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        experiment: Experiment,
+        method: Method,
+        labelled: Labelled,
+        objective: TargetObjective,
+        target: str,
+        patience: int,
+    ) -> None:
+        self.folder, self.experiment, self.labelled = folder, experiment, labelled
+        self.objective, self.target, self.patience = objective, target, patience
+        training = experiment.training
+        if training.threads:
+            torch.set_num_threads(training.threads)
+        self.fabric = Fabric(accelerator=training.accelerator, devices=1, precision=training.precision)
+        self.fabric.launch()
+        self.augmentations = build_augmentations(experiment, labelled.train.specs)
+        self.steps_per_epoch = max(1, len(labelled.train) // training.batch_size)
+        method = copy.deepcopy(method).requires_grad_(True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(experiment.seed, "fine-tuning head"))
+            self.tuned = Tuned(method, objective.head(_dim(method, labelled.train)))
+        self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
+
+    def run(self, state: dict[str, Any] | None, progress: Progress) -> dict[str, Any]:
+        """Train until validation says enough; returns what can be told of it."""
+        training = self.experiment.training
+        optimizer = adamw([p for p in self.tuned.parameters() if p.requires_grad], training)
+        step, finished = self._restore(state, optimizer) if state is not None else (0, False)
+        player, engine = self.fabric.setup(self.tuned, optimizer)
+        watch = Watch(self.folder, training, progress, writes=True)
+        total = training.epochs * self.steps_per_epoch
+        self.folder.log(f"{'started' if state is None else 'resumed'} at step {step} of at most {total}")
+        progress.start(self.experiment, step, total, self.steps_per_epoch)
+        with Interrupt() as stop:
+            while not (finished or stop.asked):
+                loss, norm = self._descend(player, engine, step)
+                step += 1
+                watch.see(step, {self.target: loss}, {}, "main", norm)
+                watch.step(step, step / self.steps_per_epoch, training.learning_rate)
+                if step % self.steps_per_epoch == 0:
+                    watch.check()
+                    finished = self._look(player, step)
+                if step % self.steps_per_epoch == 0 or stop.asked:
+                    self._save(step, engine, finished)
+        progress.stop()
+        if not finished:
+            self.folder.log(f"interrupted after step {step}; a checkpoint was written")
+            raise stop.error()
+        self.folder.write_metrics_table()
+        epochs = step // self.steps_per_epoch
+        self.folder.log(f"finished after epoch {epochs}; the best was {self.best['epoch']}")
+        return {
+            "objective": self.objective.name,
+            "epochs": epochs,
+            "best_epoch": self.best["epoch"],
+            "validation_loss": self.best["loss"],
+            "train_records": len(self.labelled.train),
+            "validation_records": len(self.labelled.validation),
+        }
+
+    def _descend(self, player: Any, engine: Any, step: int) -> tuple[Tensor, Tensor]:
+        training = self.experiment.training
+        epoch, place = divmod(step, self.steps_per_epoch)
+        records, size = self.labelled.train, training.batch_size
+        rows = epoch_order(self.experiment.seed, epoch, len(records))[place * size : (place + 1) * size]
+        player.train()
+        torch.manual_seed(torch_seed(self.experiment.seed, "dropout", step))
+        views, labels = self._views(records, rows, "augment", step)
+        loss = self.objective.loss(player(iter(views)), labels)
+        engine.zero_grad()
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(player, engine, max_norm=training.clip_norm)
+        engine.step()
+        return loss, norm
+
+    @torch.no_grad()
+    def _look(self, player: Any, step: int) -> bool:
+        """Whether to end: the validation loss has not fallen for as many epochs as we are patient."""
+        player.eval()
+        records, size = self.labelled.validation, max(self.experiment.training.batch_size, 256)
+        losses = []
+        for start in range(0, len(records), size):
+            rows = np.arange(start, min(start + size, len(records)))
+            if len(rows) < self.objective.views:  # a contrast needs company
+                continue
+            views, labels = self._views(records, rows, "validation augment", start)
+            losses += [float(self.objective.loss(player(iter(views)), labels))] * len(rows)
+        reached = float(np.mean(losses)) if losses else float("nan")
+        epoch = step // self.steps_per_epoch
+        self.folder.append("validation.jsonl", {"step": step, "epoch": epoch, "loss": reached})
+        if reached < self.best["loss"] or self.best["epoch"] == 0:
+            self.best = {"loss": reached, "epoch": epoch, "weights": self._weights()}
+        return epoch >= self.experiment.training.epochs or epoch - self.best["epoch"] >= self.patience
+
+    def _views(
+        self, records: Records, rows: np.ndarray, purpose: str, counter: int
+    ) -> tuple[list[View], Tensor]:
+        """As many augmented versions as the loss compares; validation sees the clean record if it is one."""
+        view = to_device(records.view(rows), self.fabric.device)
+        labels = self.objective.encode(records.targets[self.target][rows]).to(self.fabric.device)
+        if purpose != "augment" and self.objective.views == 1:
+            return [view], labels
+        generator = torch_generator(self.experiment.seed, purpose, counter)
+        batch = make_batch(
+            view, {}, self.augmentations, generator, False, self.objective.views, records.specs
+        )
+        return list(batch.augmented), labels
+
+    def _weights(self) -> dict[str, Any]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.tuned.state_dict().items()}
+
+    def _save(self, step: int, engine: Any, finished: bool) -> None:
+        """The last weights to go on from; at the end, the best ones."""
+        weights = self.best["weights"] if finished else self._weights()
+        parts = {
+            part: {
+                name.removeprefix(f"{part}."): tensor
+                for name, tensor in weights.items()
+                if name.startswith(f"{part}.")
+            }
+            for part in ("method", "head")
+        }
+        state = {
+            "step": step,
+            "total": self.experiment.training.epochs * self.steps_per_epoch,
+            "finished": finished,
+            "best": self.best,
+            "optimizers": {"main": engine.state_dict()},
+            **parts,
+        }
+        write_checkpoint(self.folder.checkpoints, state)
+
+    def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> tuple[int, bool]:
+        step = restore(state, self.tuned.method, {"main": optimizer}, self.experiment)
+        self.tuned.head.load_state_dict(state["head"])
+        self.best = state["best"]
+        self.folder.truncate_metrics(step)
+        return step, state["finished"]
+
+
+@torch.no_grad()
+def _dim(method: Method, records: Records) -> int:
+    """Numbers in an embedding."""
+    method.eval()
+    device = next(method.parameters()).device
+    return method.embed(to_device(records.view(np.arange(1)), device)).shape[1]

@@ -1,0 +1,208 @@
+"""Comparisons: refused before anything is trained, failures told apart, differences paired."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from commlearn.errors import ConfigurationError
+from commlearn.evaluation import chart
+from commlearn.evaluation.compare import compare
+from commlearn.evaluation.comparison import job, workers
+from commlearn.evaluation.comparison.paired import difference, values_of_draws
+from commlearn.evaluation.comparison.plan import Job, members_of, plan
+from commlearn.evaluation.comparison.source import ComparisonSource
+from commlearn.training.configuration import Score
+
+SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.log_every": 1}
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory):
+    """A table whose target is in one modality, and whose second is noise."""
+    folder = tmp_path_factory.mktemp("own")
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(90, 4)).round(3)
+    lines = ["a0,a1,b0,b1,y,size,tags,split"]
+    for number, row in enumerate(rows):
+        tags = "; ".join(name for name, value in zip("pq", row[:2], strict=True) if value > 0)
+        label = "yes" if row[0] > 0 else "no"
+        part = "train" if number < 60 else "test"
+        lines.append(f"{row[0]},{row[1]},{row[2]},{row[3]},{label},{row[1]},{tags or 'none'},{part}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    stated = {
+        "table": "table.csv",
+        "modalities": {
+            "a": {"kind": "tabular", "columns": ["a0", "a1"]},
+            "b": {"kind": "tabular", "columns": ["b0", "b1"]},
+        },
+        "targets": {"y": "class", "size": "number", "tags": "multilabel"},
+        "split": "split",
+    }
+    (folder / "schema.yaml").write_text(yaml.safe_dump(stated))
+    return folder / "schema.yaml"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Jobs without the seconds that a fresh interpreter takes; the command line's tests start real ones."""
+
+    class Ended:
+        def __init__(self, command, output, threads):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                self.returncode = job.main(command[-1:])
+            output.write(said.getvalue().encode())
+
+        def poll(self):
+            return self.returncode
+
+    monkeypatch.setattr(workers, "start_process", Ended)
+
+
+def quiet(line):
+    pass
+
+
+def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, in_this_process):
+    told = []
+    words = (schema, ["clip", "raw", "single"], 2, tmp_path, SMALL, 1)
+    table = compare(*words, told.append)
+    assert list(table["methods"]) == ["clip", "raw", "raw:a", "raw:b"]
+    assert table["measures"] == {"y": "balanced accuracy", "size": "R2", "tags": "weighted F1"}
+    assert table["methods"]["raw:a"]["scores"]["y"]["mean"] > 85
+    assert table["methods"]["raw:b"]["scores"]["y"]["mean"] < 75
+    assert table["methods"]["raw:a"]["scores"]["size"]["mean"] > 90
+    assert len(table["methods"]["clip"]["scores"]["y"]["values"]) == 2
+    assert len(table["methods"]["raw"]["scores"]["y"]["values"]) == 1  # no seed moves it
+    gap = table["methods"]["raw:b"]["scores"]["y"]["difference"]
+    assert gap["to"] in ("raw", "raw:a")
+    assert gap["interval"][1] < 0
+    assert table["methods"]["clip"]["cost"]["peak_memory_mb"] > 50
+    assert table["methods"]["clip"]["updates"] == 3
+    assert sum(line.startswith("started") for line in told) == 2 + 3
+    assert json.loads((tmp_path / "table.json").read_text()) == table
+    again = []
+    assert compare(*words, again.append) == table
+    assert len(again) == 5
+    assert all(line.startswith("done before") for line in again)
+
+
+def test_a_method_that_diverges_is_told_and_not_averaged_in(schema, tmp_path, in_this_process):
+    settings = {**SMALL, "training.learning_rate": 1e30, "training.epochs": 3, "training.warmup_epochs": 0}
+    table = compare(schema, ["clip", "raw"], 1, tmp_path, settings, 1, quiet, targets=["y"])
+    assert table["methods"]["clip"]["scores"]["y"]["mean"] is None
+    (reason,) = table["methods"]["clip"]["errors"].values()
+    assert reason.startswith("diverged: ")
+    assert table["methods"]["raw"]["scores"]["y"]["mean"] > 85
+
+
+def test_what_cannot_take_the_data_is_refused_before_anything_is_trained(schema, tmp_path):
+    with pytest.raises(ConfigurationError, match="3 problems") as raised:
+        compare(schema, ["clap", "supcon", "raw:c"], 1, tmp_path / "new", SMALL, 1, quiet, targets=["size"])
+    for told in ("did you mean 'clip'", "supcon: ", "did you mean 'raw:"):
+        assert told in str(raised.value)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ConfigurationError, match="cannot be built|layers"):
+        compare(schema, ["comm"], 1, tmp_path / "new", {**SMALL, "method.layers": 0}, 1, quiet)
+
+
+def test_all_leaves_out_what_cannot_take_the_data(schema):
+    source = ComparisonSource(str(schema), overrides=SMALL)
+    experiment, data = source.read()
+    members, refused = members_of(["all"], source, experiment, data, {"size": Score(["size"])})
+    names = {member.name for member in members}
+    assert {"comm", "clip", "raw", "raw:a", "pca", "cca", "random", "supervised"} <= names
+    assert "supcon" in refused
+
+
+def test_what_learns_from_labels_is_trained_for_each_target(schema, tmp_path):
+    source = ComparisonSource(str(schema), overrides=SMALL)
+    experiment, data = source.read()
+    scores = {name: Score([name]) for name in ("y", "size")}
+    members, _ = members_of(["comm", "supervised", "pca"], source, experiment, data, scores)
+    jobs = plan(members, scores, [0, 1], tmp_path)
+    counts = {name: sum(job.method == name for job in jobs) for name in ("comm", "supervised", "pca")}
+    assert counts == {"comm": 2, "supervised": 4, "pca": 1}
+    assert len({job.folder for job in jobs}) == len(jobs)
+
+
+def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
+    wanted = Job("comm", 0, "", ("y",), tmp_path / "job")
+
+    monkeypatch.setattr(workers, "COMMAND", ("/bin/sh", "-c", "echo working; kill -9 $$"))
+    (reason,) = workers.work_on(ComparisonSource("r"), [wanted], 1, quiet).values()
+    assert "SIGKILL" in reason
+    assert "memory" in reason
+
+
+def test_a_paired_interval_is_narrow_where_two_err_on_the_same_records():
+    generator = np.random.default_rng(0)
+    truth = generator.integers(2, size=500)
+    hard = generator.random(500) < 0.3
+    base = np.where(hard, 1 - truth, truth)
+    better = base.copy()
+    better[np.flatnonzero(hard)[:25]] = truth[np.flatnonzero(hard)[:25]]
+    one, other = (
+        {0: values_of_draws({"y": (truth, predicted)}, {"y": "class"})} for predicted in (better, base)
+    )
+    low, high = difference(one, other)
+    assert 0 < low < 5 < high
+    assert high - low < np.ptp(np.quantile(one[0], [0.025, 0.975]))
+
+
+def test_seeds_widen_the_interval():
+    spread = {seed: np.full(1000, 50.0 + 5 * seed) for seed in range(3)}
+    low, high = difference(spread, {0: np.full(1000, 40.0)})
+    assert low < 12
+    assert high > 18
+
+
+def fabricated(methods=12):
+    roles = ["method", "baseline", "floor", "ceiling"]
+    rows = {}
+    for number in range(methods):
+        mean = None if number == 3 else 8.0 * number
+        cell = {"mean": mean, "std": 0.4 * number, "values": {}}
+        rows[f"{'x' * (number + 3)}"] = {
+            "role": roles[number % 4],
+            "scores": {"R": cell, "U": cell},
+            "published": {"R": 99.9} if number % 2 else {},
+            "errors": {},
+        }
+    return {
+        "recipe": "many",
+        "scores": {"R": ["shared"], "U": ["unique1", "unique2"]},
+        "measures": {"R": "balanced accuracy", "U": "R2"},
+        "chance": {"R": 10.0, "U": None},
+        "methods": rows,
+    }
+
+
+@pytest.mark.parametrize("methods", [4, 15])
+def test_no_words_of_the_chart_overlap(methods, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(
+        chart, "FigureCanvasAgg", lambda figure: kept.append(figure) or FigureCanvasAgg(figure)
+    )
+    chart.comparison_chart(fabricated(methods), tmp_path / "chart.png")
+    (figure,) = kept
+    figure.canvas.draw()
+    boxes = []
+    for axes in figure.axes:
+        texts = [*axes.texts, axes.title, axes.xaxis.label, *axes.get_xticklabels()]
+        texts += axes.get_yticklabels() if axes is figure.axes[0] else []
+        boxes += [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+    for legend in figure.legends:
+        boxes += [(text.get_text(), text.get_window_extent()) for text in legend.get_texts()]
+    whole = figure.bbox
+    for number, (text, box) in enumerate(boxes):
+        assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, text
+        for other, beside in boxes[:number]:
+            assert not box.overlaps(beside), (text, other)

@@ -1,0 +1,164 @@
+"""Fine-tuning: every sort of target, early stopping on validation alone, resumed to the same weights."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from commlearn.data.records import Dataset, Records, VectorColumn
+from commlearn.errors import ConfigurationError, DataError, RunError
+from commlearn.evaluation.embed import embed
+from commlearn.training import tuner as tuner_module
+from commlearn.training.artifact import load
+from commlearn.training.configuration import experiment_from
+from commlearn.training.finetune import FineTuning, finetune
+from commlearn.training.loop import train
+from commlearn.training.target_objective import objective_for
+
+
+def records(count=240, seed=0):
+    generator = np.random.default_rng(seed)
+    signs = generator.choice([-1.0, 1.0], size=(count, 2))
+    values = (signs + 0.2 * generator.normal(size=(count, 2))).astype("float32")
+    parity = np.where(signs.prod(axis=1) > 0, "same", "other").astype(object)
+    parity[:5] = None
+    targets = {
+        "parity": parity,
+        "product": signs.prod(axis=1) + 0.01 * generator.normal(size=count),
+        "signs": np.concatenate([signs > 0, signs.prod(axis=1, keepdims=True) > 0], axis=1),
+        "blind": generator.integers(2, size=count),
+    }
+    return Records({"a": VectorColumn(values[:, :1]), "b": VectorColumn(values[:, 1:])}, targets)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Dataset(records(), records(120, seed=1))
+
+
+@pytest.fixture(scope="module")
+def base(data, tmp_path_factory):
+    settings = {"epochs": 1, "batch_size": 32, "log_every": 2, "threads": 1, "accelerator": "cpu"}
+    experiment = experiment_from(
+        {"name": "small", "data": "trifeature", "model": {"width": 16}, "training": settings}
+    )
+    return train(experiment, tmp_path_factory.mktemp("base") / "run", data)
+
+
+def quick(target, **options):
+    return FineTuning(target, **{"epochs": 30, "batch_size": 32, "learning_rate": 3e-3, **options})
+
+
+@pytest.mark.parametrize(
+    ("target", "objective", "measure"),
+    [
+        ("parity", "head", "balanced_accuracy"),
+        ("parity", "supcon", "balanced_accuracy"),
+        ("product", "head", "r2"),
+        ("signs", "head", "weighted_f1"),
+    ],
+)
+def test_every_sort_of_target_is_learned_and_probed(base, data, tmp_path, target, objective, measure):
+    run = finetune(base, quick(target, objective=objective), tmp_path / "run", data)
+    probes = json.loads((tmp_path / "run" / "probes.json").read_text())
+    assert probes[target][measure] > 0.85
+    told = json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    assert told["best_epoch"] <= told["epochs"] <= 30
+    assert told["train_records"] + told["validation_records"] == (235 if target == "parity" else 240)
+    np.testing.assert_array_equal(embed(run, data.test), embed(load(tmp_path / "run"), data.test))
+    assert not np.allclose(embed(run, data.test), embed(base, data.test))
+
+
+def test_the_base_stays_as_it_is(base, data, tmp_path):
+    before = embed(base, data.test)
+    finetune(base, quick("parity", epochs=2), tmp_path / "run", data)
+    np.testing.assert_array_equal(before, embed(base, data.test))
+
+
+def test_it_ends_early_and_keeps_the_weights_of_the_best_epoch(base, data, tmp_path):
+    run = finetune(base, quick("blind", patience=2), tmp_path / "run", data)
+    told = json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    looks = [json.loads(line) for line in (tmp_path / "run" / "validation.jsonl").read_text().splitlines()]
+    assert told["epochs"] == told["best_epoch"] + 2 < 30
+    best = min(looks, key=lambda look: look["loss"])
+    assert (best["epoch"], best["loss"]) == (told["best_epoch"], told["validation_loss"])
+    state, _ = run.folder.state()
+    kept = state["best"]["weights"]
+    for name, tensor in run.method.state_dict().items():
+        assert torch.equal(tensor, kept[f"method.{name}"])
+
+
+def test_test_records_have_no_influence(base, data, tmp_path):
+    other = Dataset(data.train, records(60, seed=5))
+    one, two = (
+        finetune(base, quick("parity", epochs=3), tmp_path / str(i), part)
+        for i, part in enumerate((data, other))
+    )
+    np.testing.assert_array_equal(embed(one, data.test), embed(two, data.test))
+
+
+def test_a_validation_part_is_used_where_there_is_one(base, data, tmp_path):
+    given = Dataset(data.train, data.test, validation=records(50, seed=3))
+    finetune(base, quick("blind", epochs=1), tmp_path / "run", given)
+    told = json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    assert (told["train_records"], told["validation_records"]) == (240, 50)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(base, data, tmp_path, monkeypatch):
+    whole = finetune(base, quick("parity", epochs=4), tmp_path / "whole", data)
+    descend, calls = tuner_module.Tuner._descend, []
+
+    def stops(self, *words):
+        calls.append(1)
+        if len(calls) == 9:
+            signal_self()
+        return descend(self, *words)
+
+    monkeypatch.setattr(tuner_module.Tuner, "_descend", stops)
+    with pytest.raises(SystemExit):
+        finetune(base, quick("parity", epochs=4), tmp_path / "cut", data)
+    monkeypatch.undo()
+    resumed = finetune(base, quick("parity", epochs=4), tmp_path / "cut", data, resume=True)
+    for name, tensor in whole.method.state_dict().items():
+        assert torch.equal(tensor, resumed.method.state_dict()[name])
+    assert whole.folder.metrics() == resumed.folder.metrics()
+    steps = resumed.step
+    assert finetune(base, quick("parity", epochs=4), tmp_path / "cut", data, resume=True).step == steps
+
+
+def signal_self():
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
+    with pytest.raises(ConfigurationError, match="2 problems"):
+        FineTuning("parity", epochs=0, validation=1.0)
+    with pytest.raises(DataError, match="'parrity', did you mean 'parity'"):
+        finetune(base, "parrity", tmp_path / "run", data)
+    with pytest.raises(DataError, match="takes no target of sort number"):
+        finetune(base, quick("product", objective="supcon"), tmp_path / "run", data)
+    assert not (tmp_path / "run").exists()
+    finetune(base, quick("parity", epochs=1), tmp_path / "run", data)
+    with pytest.raises(RunError, match="holds a run already"):
+        finetune(base, quick("parity", epochs=1), tmp_path / "run", data)
+    with pytest.raises(RunError, match="patience was 5, now 9"):
+        finetune(base, quick("parity", epochs=1, patience=9), tmp_path / "run", data, resume=True)
+
+
+def test_a_class_that_no_training_record_has_is_passed_over():
+    objective = objective_for("head", "class", np.array(["a", "b", "a"]))
+    codes = objective.encode(np.array(["b", "new"]))
+    assert codes.tolist() == [1, -1]
+    outputs = torch.tensor([[0.0, 5.0], [9.0, 0.0]])
+    assert objective.loss([outputs], codes).item() == pytest.approx(np.log1p(np.exp(-5.0)), abs=1e-4)
+
+
+def test_numbers_are_learned_in_units_of_their_spread():
+    objective = objective_for("head", "number", np.array([1000.0, 3000.0]))
+    assert objective.encode(np.array([1000.0, 2000.0])).flatten().tolist() == [-1.0, 0.0]
