@@ -70,9 +70,7 @@ def retrieval(
             f"Retrieval needs at least 2 records with {', '.join([*query, *gallery])}; there are {len(rows)}."
         )
     found = ranks(_vectors(method, records, rows, query), _vectors(method, records, rows, gallery))
-    parts: dict[str, Measure] = {
-        str(k): lambda weights, hits=found <= k: accuracy(hits, weights) for k in top if k <= len(rows)
-    }
+    parts = {str(k): _within(found, k) for k in top if k <= len(rows)}
     told = measured(parts, np.zeros(len(rows), dtype=np.int64), seed)
     return RetrievalResult(
         recall={int(k): value for k, (value, _) in told.items()},
@@ -100,6 +98,11 @@ def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
             own = similar[np.arange(len(similar)), np.arange(start, start + len(similar))][:, None]
             found.append(1 + (similar > own).sum(axis=1) + ((similar == own).sum(axis=1) - 1) / 2)
     return np.concatenate(found)
+
+
+def _within(found: np.ndarray, k: int) -> Measure:
+    """The share of the records whose rank is at most k."""
+    return lambda weights: accuracy(found <= k, weights)
 
 
 @singledispatch

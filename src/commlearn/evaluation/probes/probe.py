@@ -76,9 +76,7 @@ def probe(
 
 def probe_vectors(
     data: Dataset,
-    fit: Vectors,
-    test: Vectors,
-    validation: Vectors | None = None,
+    *parts: Vectors,
     targets: Sequence[str] | str | None = None,
     seed: int = 0,
     kind: str = "linear",
@@ -87,23 +85,24 @@ def probe_vectors(
 
     Args:
         data: whose records these are.
-        fit: vectors and records to fit on.
-        test: to score on.
-        validation: to choose thresholds on.
+        parts: vectors and records to fit on, to score on, and to choose thresholds on if there are any.
         targets: which; all if not given.
         seed: of the folds and of the bootstrap.
         kind: a name in PROBES.
     """
+    fit, test, *rest = parts
+    validation = rest[0] if rest and len(rest[0].records) else None
     chosen = chosen_targets(data, targets, kind)
     check_test(data)
     outcomes = {}
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
-            parts = [_labelled(part, name, what) for part, what in ((fit, "training"), (test, "test"))]
+            asked = ((fit, "training"), (test, "test"))
+            read = [_labelled(part, name, what) for part, what in asked]
             options: dict[str, Any] = {"seed": seed}
-            if sort == "multilabel" and validation is not None and len(validation.records):
+            if sort == "multilabel" and validation is not None:
                 options["validation"] = _labelled(validation, name, "validation")[:2]
-            (rows, labels, missing), (test_rows, test_labels, more) = parts
+            (rows, labels, missing), (test_rows, test_labels, more) = read
             outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
             outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=missing + more))
     return outcomes
