@@ -119,7 +119,7 @@ class Tuner:
             "validation_records": len(self.labelled.validation),
         }
 
-    def _descend(self, player: Any, engine: Any, step: int) -> tuple[Tensor, Tensor]:
+    def _descend(self, player: Any, engine: Any, step: int) -> tuple[Tensor, Any]:
         training = self.experiment.training
         epoch, place = divmod(step, self.steps_per_epoch)
         records, size = self.labelled.train, training.batch_size

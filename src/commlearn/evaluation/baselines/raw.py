@@ -67,8 +67,8 @@ def _any(modality: Modality, spec: Spec) -> Tensor:
 
 
 def _pixels(modality: Modality, spec: Spec) -> Tensor:  # (batch, channels, height, width)
-    size = [min(PIXELS, side) for side in modality.values.shape[-2:]]
-    return F.adaptive_avg_pool2d(modality.values.float(), size).flatten(1)
+    height, width = (min(PIXELS, side) for side in modality.values.shape[-2:])
+    return F.adaptive_avg_pool2d(modality.values.float(), (height, width)).flatten(1)
 
 
 def _cells(modality: Modality, spec: Spec) -> Tensor:

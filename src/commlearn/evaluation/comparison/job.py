@@ -95,7 +95,7 @@ def peak_memory() -> int:
 
 def _arrays(outcomes: dict[str, Outcome]) -> bytes:
     content = io.BytesIO()
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, outcome in outcomes.items():
         arrays |= {f"{name}/truth": outcome.truth, f"{name}/predicted": outcome.predicted}
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
