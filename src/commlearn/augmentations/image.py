@@ -58,12 +58,11 @@ class ImageAugmentation:
         return part
 
     def change(self, images: Tensor, draw: tuple[Tensor, ...]) -> Tensor:
-        """The images as twelve numbers between 0 and 1 for each of them say; channels last in memory."""
+        """The images as twelve numbers between 0 and 1 for each of them say."""
         rows, columns = self.geometry(images, draw[:6])
-        moved = _resample(images, rows, columns)  # (batch, size, size, channels)
+        moved = _resample(images, rows, columns)  # (batch, channels, size, size)
         matrix, offset = self.colours(moved, draw[6:])
-        pixels = torch.baddbmm(offset, moved.flatten(1, 2), matrix.transpose(1, 2))
-        return pixels.clamp_(0, 1).view(moved.shape).permute(0, 3, 1, 2)
+        return torch.baddbmm(offset, matrix, moved.flatten(2)).clamp_(0, 1).view(moved.shape)
 
     def geometry(self, images: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Crop, resize, flip and blur as one matrix for rows and one for columns: (batch, size, pixels)."""
@@ -91,13 +90,13 @@ class ImageAugmentation:
         on = (jitter < self.jitter).float()
         factor = 1 + on * self.brightness * (2 * brightness - 1)
         spread = 1 + on * self.contrast * (2 * contrast - 1)
-        channels = moved.shape[-1]
+        channels = moved.shape[1]
         luma = moved.new_tensor(LUMA) if channels == 3 else moved.new_full((channels,), 1 / channels)
         matrix = torch.eye(channels, device=moved.device).expand(len(moved), -1, -1)
         if channels == 3:
             vivid = (1 + on * self.saturation * (2 * saturation - 1)) * (grey >= self.greyscale)
             matrix = _saturate(vivid, luma) @ _rotate_hue(on * self.hue * (2 * hue - 1), luma)
-        mean = moved.mean(dim=(1, 2)) @ luma  # (batch,)
+        mean = moved.mean(dim=(2, 3)) @ luma  # (batch,)
         offset = (1 - spread) * factor * mean
         return matrix * (factor * spread)[:, None, None], offset[:, None, None]
 
@@ -122,14 +121,15 @@ def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
 
 
 def _resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows @ image @ columns^T for every channel, (batch, size, size, channels), floats in 0..1."""
-    channels = images.shape[1]
+    """rows @ image @ columns^T for every channel, (batch, channels, size, size), floats in 0..1.
+
+    Channels lie one after the other in memory: every product is then one of large matrices.
+    """
     if images.dtype == torch.uint8:
         rows = rows / 255  # on the small matrix, not on every pixel
-    pixels = images.permute(0, 3, 2, 1).contiguous().float()  # (batch, width, height, channels)
-    wide = columns @ pixels.flatten(2)  # (batch, size, height * channels)
-    tall = wide.unflatten(2, (-1, channels)).transpose(1, 2).flatten(2)  # (batch, height, size * channels)
-    return (rows @ tall).unflatten(2, (-1, channels))
+    pixels = torch.empty(images.shape, dtype=rows.dtype, device=images.device).copy_(images)  # converts once
+    wide = pixels.flatten(1, 2) @ columns.transpose(1, 2)  # (batch, channels * height, size)
+    return rows[:, None] @ wide.unflatten(1, images.shape[1:3])
 
 
 def _saturate(factor: Tensor, luma: Tensor) -> Tensor:

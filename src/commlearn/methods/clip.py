@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
 from commlearn.data.batch import Batch, View
-from commlearn.methods.base import (
-    Method,
-    Step,
-    Views,
-    gather,
-    pooled,
-    present_rows,
-    subset_name,
-)
+from commlearn.methods.base import Method, Step, Views, pooled, subset_name
+from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import concatenated
 from commlearn.objectives import clip_loss, retrieval_accuracy
 
@@ -47,20 +40,22 @@ class CLIP(Method):
         """CLIP with linear projectors."""
         return cls(encoders, {name: nn.Linear(width, projection, bias=False) for name in encoders})
 
-    def steps(self, batch: Batch) -> Iterator[Step]:
-        view = batch.plain or {}
-        projected = {name: gather(self.projectors[name](row)) for name, row in pooled(self, view).items()}
+    def represent(self, batch: Batch) -> Rows:
+        return rows_of(batch, {(name,): row for name, row in pooled(self, batch.plain or {}).items()})
+
+    def compare(self, rows: Rows) -> Step:
+        projected = {name: self.projectors[name](rows.stacked((name,))) for name in self.modalities}
         scale = self.log_scale.exp().clamp(max=self.largest_scale)
         terms, accuracy = {}, {}
         for pair in combinations(self.modalities, 2):
-            rows = present_rows(view, pair)
-            one, other = (projected[name] if rows is None else projected[name][gather(rows)] for name in pair)
-            if len(one) < 2 and rows is not None:  # too few records of this batch have both
+            having = rows.having(pair)
+            one, other = (projected[name] if having is None else projected[name][having] for name in pair)
+            if len(one) < 2 and having is not None:  # too few records of this batch have both
                 continue
             terms[subset_name(pair)] = clip_loss(one, other, scale)
             accuracy[subset_name(pair)] = retrieval_accuracy(one, other)
         loss = torch.stack(list(terms.values())).mean() if terms else 0.0 * scale
-        yield Step(loss, terms, accuracy=accuracy)
+        return Step(loss, terms, accuracy=accuracy)
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         """The projections side by side: the space that the loss made, where modalities can be compared."""
