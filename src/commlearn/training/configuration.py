@@ -55,6 +55,7 @@ class Training:
 
     epochs: int = 100  # passes over the training records
     batch_size: int = 64  # records a step, over all devices together
+    micro_batch: int = 0  # records of a batch in memory at a time, on each device; 0 = all
     learning_rate: float = 3e-4  # of AdamW, at its peak
     weight_decay: float = 1e-4  # not applied to biases, norms and 1-D parameters
     schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
@@ -243,8 +244,13 @@ def _check_numbers(training: Training, problems: Problems) -> None:
     for key in positive:
         if not getattr(training, key) > 0:
             problems.add(f"training.{key} is {getattr(training, key)}; give a number above 0.")
-    for key in ("weight_decay", "warmup_epochs", "final_learning_rate", "clip_norm", "threads", "diagnose"):
+    at_least_0 = ("weight_decay", "warmup_epochs", "final_learning_rate", "clip_norm", "threads", "diagnose")
+    for key in (*at_least_0, "micro_batch"):
         if not getattr(training, key) >= 0:
             problems.add(f"training.{key} is {getattr(training, key)}; give 0 or more.")
+    if training.micro_batch == 1:
+        problems.add(
+            "training.micro_batch is 1; give at least 2 records at a time, or 0 for the whole batch."
+        )
     if training.batch_size == 1:
         problems.add("training.batch_size is 1; a contrast needs at least 2 records a batch.")

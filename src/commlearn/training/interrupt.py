@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import torch
+from lightning.fabric import Fabric
+
 __all__ = ["Interrupt"]
 
 
@@ -29,6 +32,20 @@ class Interrupt:
 
     def _ask(self, number: int, frame: object) -> None:
         self.asked = number
+
+    def agreed(self, fabric: Fabric, due: bool) -> bool:
+        """Whether to stop: what any rank was asked, all do.
+
+        Args:
+            fabric: the engine.
+            due: whether ranks talk about it now, the same on all of them; a single one needs no talk.
+        """
+        if fabric.world_size > 1:
+            if not due:
+                return False
+            most: Any = fabric.all_reduce(torch.tensor(float(self.asked)), reduce_op="max")
+            self.asked = int(most)
+        return bool(self.asked)
 
     def error(self) -> BaseException:
         return KeyboardInterrupt() if self.asked == signal.SIGINT else SystemExit(128 + self.asked)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
-from commlearn.augmentations import Augmentation, make_batch
+from commlearn.augmentations import Augmentation, plan_batch
 from commlearn.data.batch import Batch, to_device
 from commlearn.data.records import Dataset, Records
-from commlearn.errors import TrainingError
+from commlearn.errors import CommlearnError, TrainingError
 from commlearn.kinds.schema import Schema
-from commlearn.methods.base import Method, Step
+from commlearn.methods.base import Method
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
 from commlearn.training.build import build_augmentations, build_method, read_data
 from commlearn.training.checkpoint import write_checkpoint
 from commlearn.training.configuration import Experiment, Training, read_experiment
+from commlearn.training.descent import Descent, Player, losses
 from commlearn.training.diagnostics import Diagnostics
+from commlearn.training.gradient_cache import cached_loss, check_cacheable, split
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
@@ -77,8 +79,7 @@ def train(
         experiment = read_experiment(experiment)
     folder, fabric = RunFolder(out), _fabric(experiment.training)
     writes = fabric.is_global_zero
-    opened = open_folder(folder, experiment, resume, overwrite) if writes else (None, [])
-    state, warnings = fabric.broadcast(opened) if fabric.world_size > 1 else opened
+    state, warnings = _opened(fabric, folder, experiment, resume, overwrite)
     try:
         if data is None:
             data = read_data(experiment)
@@ -89,6 +90,23 @@ def train(
         return _train(fabric, folder, experiment, data, state, warnings, shown)
     finally:
         folder.unlock()
+
+
+def _opened(
+    fabric: Fabric, folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What the first rank found in the folder; what it cannot open, no rank waits for."""
+    found: tuple[dict[str, Any] | None, list[str]] | CommlearnError = (None, [])
+    if fabric.is_global_zero:
+        try:
+            found = open_folder(folder, experiment, resume, overwrite)
+        except CommlearnError as problem:
+            found = problem
+    if fabric.world_size > 1:
+        found = fabric.broadcast(found)
+    if isinstance(found, CommlearnError):
+        raise found
+    return found
 
 
 def _train(
@@ -107,8 +125,15 @@ def _train(
             f"training.batch_size is {training.batch_size}, but there are only {len(records)} training "
             f"records. Give a batch of at most {len(records)}."
         )
+    if training.batch_size < fabric.world_size:
+        raise TrainingError(
+            f"training.batch_size is {training.batch_size}, but there are {fabric.world_size} devices that "
+            "share it. Give a larger batch, or fewer devices."
+        )
     method = build_method(experiment, records.specs)
     method.check_records(records)
+    if training.micro_batch:
+        check_cacheable(method, experiment.method["name"], training.precision)
     optimizers = {group: adamw(params, training) for group, params in method.parameter_groups().items()}
     step = restore(state, method, optimizers, experiment) if state else 0
     if fabric.is_global_zero:
@@ -125,24 +150,24 @@ def _train(
     diagnostics = Diagnostics(experiment, data, method, augmentations) if training.diagnose else None
     watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics)
     total = training.epochs * steps_per_epoch
-    stop = Interrupt()
+    stop, stopped = Interrupt(), False
     progress.start(experiment, step, total, steps_per_epoch)
     with stop:
-        while step < total and not stop.asked:
+        while step < total and not stopped:
             factor = learning_rate_factor(training, (step + 1) / steps_per_epoch)
             batch = draw_batch(records, experiment, augmentations, method, step, steps_per_epoch, fabric)
-            torch.manual_seed(torch_seed(experiment.seed, "dropout", step, fabric.global_rank))
-            for loss, terms, accuracy, group in take_steps(player, method, batch):
-                optimizer = optimizers[group]
+            for descent in descents(fabric, player, method, experiment, batch, step):
+                optimizer = optimizers[descent.group]
                 _set_rate(optimizer, training.learning_rate * factor)
                 optimizer.zero_grad()
-                fabric.backward(loss)
+                descent.backward()
                 norm = _clip(fabric, player, optimizer, training.clip_norm)
                 optimizer.step()
-                watch.see(step + 1, terms, accuracy, group, norm)
+                watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)
             step += 1
+            stopped = stop.agreed(fabric, due=step % training.log_every == 0)
             watch.step(step, step / steps_per_epoch, training.learning_rate * factor)
-            if step % training.checkpoint_every == 0 or step == total or stop.asked:
+            if step % training.checkpoint_every == 0 or step == total or stopped:
                 watch.check()
                 if fabric.is_global_zero:
                     _save(folder, experiment, method, optimizers, step, total)
@@ -169,27 +194,6 @@ def _train(
     )
 
 
-class Player(nn.Module):
-    """Lets the engine wrap a method whose step is a generator: each call computes the next loss."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, steps: Iterator[Step]) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], str]:
-        step = next(steps)
-        return step.loss, step.terms, step.accuracy, step.group
-
-
-def take_steps(
-    player: nn.Module, method: Method, batch: Batch
-) -> Iterator[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], str]]:
-    """Each of a method's losses for one batch; the next is computed after the last was descended."""
-    steps = method.steps(batch)
-    for _ in range(method.steps_per_batch):
-        yield player(steps)
-
-
 @lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, records: int) -> np.ndarray:
     """The order in which one epoch visits the records."""
@@ -204,8 +208,12 @@ def draw_batch(
     step: int,
     steps_per_epoch: int,
     fabric: Fabric,
-) -> Batch:
-    """The batch of one step: this rank's share of the records, moved, then augmented on the device."""
+) -> tuple[Callable[[slice], Batch], int]:
+    """The batch of one step: this rank's share of the records, moved, to be augmented on the device.
+
+    Returns:
+        What makes any part of the batch, and the number of its records.
+    """
     epoch, place = divmod(step, steps_per_epoch)
     order = epoch_order(experiment.seed, epoch, len(records))
     size = experiment.training.batch_size
@@ -216,8 +224,26 @@ def draw_batch(
     targets = {name: values.to(fabric.device) for name, values in labels.items()}
     generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)
     needed = method.views
-    batch = make_batch(view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs)
-    return replace(batch, progress=step / (experiment.training.epochs * steps_per_epoch))
+    plan = plan_batch(view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs)
+    progress = step / (experiment.training.epochs * steps_per_epoch)
+    return lambda part: replace(plan(part), progress=progress), len(rows)
+
+
+def descents(
+    fabric: Fabric,
+    player: nn.Module,
+    method: Method,
+    experiment: Experiment,
+    batch: tuple[Callable[[slice], Batch], int],
+    step: int,
+) -> Iterator[Descent]:
+    """What is to be descended for one batch: the losses of the whole, or one that is computed in parts."""
+    (plan, size), part = batch, experiment.training.micro_batch
+    seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
+    if part:
+        return iter([cached_loss(fabric, player, method, split(plan, size, part), seed)])
+    torch.manual_seed(seed())
+    return losses(fabric, player, method, plan(slice(None)))
 
 
 def load_run(path: str | Path) -> Run:

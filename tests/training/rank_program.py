@@ -1,0 +1,119 @@
+"""Run by every rank of a test: loss and gradients of every method, for the whole batch or in parts.
+
+python rank_program.py OUT [METHOD ...]; ranks come from the variables that a launcher sets.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+
+from commlearn.data.batch import Batch, Modality, View
+from commlearn.data.records import Spec
+from commlearn.methods import METHODS
+from commlearn.methods.base import Method
+from commlearn.models.build import build_encoders
+from commlearn.training.descent import Player, losses
+from commlearn.training.gradient_cache import cached_loss, split
+
+SPECS = {"left": Spec("vector", (5,)), "middle": Spec("vector", (4,)), "right": Spec("vector", (6,))}
+RECORDS = 7  # ranks have unequal shares
+
+
+def build(name: str, modalities: int = 2, dropout: float = 0.0) -> Method:
+    """A method in float64, always with the same weights."""
+    torch.manual_seed(0)
+    specs = dict(list(SPECS.items())[:modalities])
+    options = {"share": (0.0, 0.0)} if name == "infmasking" else {}  # masks are each rank's own
+    method = METHODS[name].build(build_encoders(specs, 8, {}), 8, **options)
+    for encoder in method.encoders.values() if dropout else ():
+        encoder.adapter = torch.nn.Sequential(encoder.adapter, torch.nn.Dropout(dropout))
+    return method.double().train()
+
+
+def batch(method: Method, rows: slice = slice(None), gaps: bool = False, modalities: int = 2) -> Batch:
+    """Some rows of a batch that is always the same."""
+    generator = torch.Generator().manual_seed(1)
+    versions = [
+        {
+            name: torch.randn(RECORDS, *spec.shape, generator=generator, dtype=torch.float64)
+            for name, spec in list(SPECS.items())[:modalities]
+        }
+        for _ in range(1 + method.views.augmented)
+    ]
+    present = torch.arange(RECORDS) != 2 if gaps else None
+
+    def view(version: dict[str, torch.Tensor]) -> View:
+        mask = None if present is None else present[rows]
+        return {
+            name: Modality(values[rows], present=mask if name == "left" else None)
+            for name, values in version.items()
+        }
+
+    targets = {"label": (torch.arange(RECORDS) % 2)[rows]} if method.views.targets else {}
+    plain = view(versions[0]) if method.views.plain else None
+    return Batch(plain, tuple(view(version) for version in versions[1:]), targets)
+
+
+def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, torch.Tensor]:
+    """Terms and gradients of all losses of one method, by name."""
+    method = build(name)
+    player = fabric.setup(Player(method))
+    share = range(fabric.global_rank, RECORDS, fabric.world_size)
+    mine = torch.tensor(list(share))
+    whole = batch(method, gaps=gaps)
+
+    def some(rows: slice) -> Batch:
+        def take(view: View) -> View:
+            return {key: part.apply(lambda values: values[mine[rows]]) for key, part in view.items()}
+
+        return Batch(
+            None if whole.plain is None else take(whole.plain),
+            tuple(take(view) for view in whole.augmented),
+            {key: values[mine[rows]] for key, values in whole.targets.items()},
+        )
+
+    found = {}
+    made = (
+        [cached_loss(fabric, player, method, split(some, len(mine), parts), lambda number: number)]
+        if parts
+        else losses(fabric, player, method, some(slice(None)))
+    )
+    for number, descent in enumerate(made):
+        method.zero_grad()
+        descent.backward()
+        groups = method.parameter_groups()
+        chosen = {id(parameter) for parameter in groups[descent.group]}
+        found |= {f"{number} {key}": term.detach() for key, term in descent.terms.items()}
+        for key, parameter in method.named_parameters():
+            if id(parameter) in chosen:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                found[f"{number} {key}"] = gradient.detach().clone()
+    return found
+
+
+def cases(methods: list[str]) -> list[tuple[str, bool, int]]:
+    """Method, whether records lack a modality, and the size of parts."""
+    made = []
+    for name in methods:
+        in_parts = METHODS[name].steps is Method.steps
+        made += [(name, gaps, parts) for gaps in (False, True) for parts in ((0, 2) if in_parts else (0,))]
+    return made
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    out, *methods = sys.argv[1:]
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric = Fabric(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto")
+    fabric.launch()
+    found = {str(case): gradients(fabric, *case) for case in cases(methods)}
+    torch.save(found, Path(out) / f"{fabric.world_size}-{fabric.global_rank}.pt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Training over several processes from the command line: who draws what, and that none waits for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from test_loop import data, experiment
+
+from commlearn.methods.comm import CoMM
+from commlearn.models.build import build_encoders
+from commlearn.training.loop import draw_batch
+
+TRAIN = ["-m", "commlearn", "train", "trifeature-quick", "--data.size", "24", "--data.train_pairs", "320"]
+TRAIN += ["--augmentations.image.size", "24", "--training.batch_size", "15", "--training.threads", "1"]
+TRAIN += [
+    "--training.accelerator",
+    "cpu",
+    "--training.strategy",
+    "ddp",
+    "--training.log_every",
+    "2",
+    "--quiet",
+]
+
+
+def draws(rank: int, ranks: int, step: int) -> np.ndarray:
+    """The records that a rank sees in a step, told by their values."""
+    records = data().train
+    fabric = SimpleNamespace(global_rank=rank, world_size=ranks, device=torch.device("cpu"))
+    method = CoMM.build(build_encoders(records.specs, 8, {}), 8)
+    plan, size = draw_batch(records, experiment(), {}, method, step, 4, fabric)
+    values = plan(slice(None)).augmented[0]["left"].values
+    assert len(values) == size
+    return values.numpy()
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("step", [0, 5])
+def test_ranks_share_the_batch_and_no_record_is_drawn_twice(ranks, step):
+    whole = draws(0, 1, step)
+    shares = [draws(rank, ranks, step) for rank in range(ranks)]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    together = np.concatenate(shares)
+    assert len(np.unique(together, axis=0)) == len(whole)
+    assert {tuple(row) for row in together} == {tuple(row) for row in whole}
+
+
+def launch(tmp_path, *more: str) -> list[subprocess.Popen]:
+    """Two launchers of one process each, as on two nodes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    torchrun += ["--master-addr", "127.0.0.1", "--master-port", port]
+    command = [*TRAIN, "--out", str(tmp_path / "run"), "--training.nodes", "2", *more]
+    return [
+        subprocess.Popen(
+            [*torchrun, "--node-rank", rank, *command], env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        for rank in ("0", "1")
+    ]
+
+
+@pytest.mark.slow
+def test_two_launchers_train_one_run_with_unequal_shares(tmp_path):
+    launchers = launch(tmp_path, "--training.epochs", "1")
+    assert [launcher.wait(600) for launcher in launchers] == [0, 0]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 20
+    again = launch(tmp_path, "--training.epochs", "1")  # a folder that holds a run is an error on both
+    assert all(launcher.wait(600) != 0 for launcher in again)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_launcher_ends_both_with_a_checkpoint(tmp_path):
+    launchers = launch(tmp_path, "--training.epochs", "200")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 300
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    launchers[1].send_signal(signal.SIGTERM)
+    for launcher in launchers:
+        launcher.wait(300)
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert "interrupted after step" in (tmp_path / "run" / "log.txt").read_text()

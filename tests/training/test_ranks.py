@@ -1,0 +1,51 @@
+"""Several ranks compute what one does: the loss and the gradients of the whole batch, for every method."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from rank_program import cases, gradients
+
+from commlearn.methods import METHODS
+
+PROGRAM = Path(__file__).with_name("rank_program.py")
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def ranks(request, tmp_path_factory) -> list[dict]:
+    """What every rank found: processes that exchange through gloo."""
+    out, count = tmp_path_factory.mktemp("ranks"), request.param
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error::FutureWarning", str(PROGRAM), str(out), *METHODS],
+            env={**os.environ, **address, "LOCAL_WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
+    assert all(process.returncode == 0 for process in processes), errors
+    return [torch.load(out / f"{count}-{rank}.pt", weights_only=True) for rank in range(count)]
+
+
+@pytest.mark.parametrize("case", cases(list(METHODS)), ids=str)
+def test_ranks_find_loss_and_gradients_of_one(case, ranks):
+    name, gaps, _ = case
+    alone = gradients(Fabric(accelerator="cpu", devices=1), name, gaps, parts=0)
+    assert alone
+    for found in ranks:
+        assert set(found[str(case)]) == set(alone)
+        for key, expected in alone.items():
+            torch.testing.assert_close(found[str(case)][key], expected, atol=1e-9, rtol=1e-7, msg=f"{key}")
