@@ -26,5 +26,8 @@ lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 
+bench: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/everything.py
+
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
-from collections.abc import Callable
 
 import numpy as np
+from machine import Machine, Row, measure, seconds, table
 
 from commlearn.data.trifeature_render import (
     BACKGROUND,
@@ -76,30 +75,39 @@ def render_by_pixel(
     return images
 
 
-def _timed(draw: Callable[..., np.ndarray], kinds: np.ndarray, size: int) -> tuple[float, np.ndarray]:
-    """Images a second, and the images."""
-    start = time.perf_counter()
-    images = draw(*kinds, size, np.random.default_rng(1))
-    return kinds.shape[1] / (time.perf_counter() - start), images
+def tables(machine: Machine, images: int = 1300, loop_images: int = 4) -> list[str]:
+    rows = []
+    for size in (64, 224):
+        kinds = np.random.default_rng(0).integers(0, 10, (3, images))
+        made: list[np.ndarray] = []
+
+        def draw(kinds=kinds, size=size, made=made) -> None:
+            made.append(render(*kinds, size, np.random.default_rng(1)))
+
+        spent = seconds(draw, rounds=1, warm=False)
+        few, looped = kinds[:, :loop_images], []
+
+        def loop(few=few, size=size, looped=looped) -> None:
+            with np.errstate(over="ignore"):  # the hash of the noise wraps around, silently only in arrays
+                looped.append(render_by_pixel(*few, size, np.random.default_rng(1)))
+
+        slow = seconds(loop, rounds=1, warm=False) / loop_images
+        same = render(*few, size, np.random.default_rng(1))
+        difference = np.abs(same.astype(int) - looped[0]).mean()
+        note = (
+            f"{images / spent:.0f} images/s; a loop over pixels {1 / slow:.2f} images/s: "
+            f"{slow * images / spent:.0f} times as long; mean difference {difference:.4f} grey levels"
+        )
+        rows.append(Row(f"{images} images of {size} px", spent, bytes=made[0].nbytes, note=note))
+    return [table("Rendering", rows, machine)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=2600, help="images for the vectorised renderer")
-    parser.add_argument("--loop-images", type=int, default=20, help="images for the loop over pixels")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=int, default=1300, help="images for the vectorised renderer")
+    parser.add_argument("--loop-images", type=int, default=4, help="images for the loop over pixels")
     options = parser.parse_args()
-    print(" size  images  seconds  images/s  loop, images/s   ratio  mean diff")
-    for size in (64, 224):
-        kinds = np.random.default_rng(0).integers(0, 10, (3, options.images))
-        rate, images = _timed(render, kinds, size)
-        few = min(options.loop_images, options.images)
-        with np.errstate(over="ignore"):  # the hash of the noise wraps around, silently only in arrays
-            loop_rate, looped = _timed(render_by_pixel, kinds[:, :few], size)
-        difference = np.abs(images[:few].astype(int) - looped).mean()
-        print(
-            f"{size:>5} {options.images:>7} {options.images / rate:>8.2f} {rate:>9.0f} {loop_rate:>15.2f} "
-            f"{rate / loop_rate:>7.0f} {difference:>10.4f}"
-        )
+    print("\n".join(tables(measure(), options.images, options.loop_images)))
 
 
 if __name__ == "__main__":

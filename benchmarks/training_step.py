@@ -1,30 +1,43 @@
 """One CoMM training step against the plain computation of the same loss.
 
-    python benchmarks/training_step.py [--size 64] [--encoder small_cnn] [--threads 1]
+    python benchmarks/training_step.py [--quick]
 
-Plain: each encoder once for each view, the fusion in full (all rows, keys and values anew) for every
-subset, one head call and one loss for each view and subset. Ours: each encoder once for both views,
-the [CLS] row alone, every modality read once for all subsets. Augmentation is timed apart; both use
-the same. Losses are checked to be equal before anything is timed.
+Plain: each encoder once for each view in the default memory format, the fusion in full (all rows, keys and
+values anew) for every subset, one head call and one loss for each view and subset. Ours: each encoder once
+for both views, channels last, the [CLS] row alone, every modality read once for all subsets. Both see the
+same augmented images; losses are checked to be equal before anything is timed.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+from machine import Machine, Row, measure, operations, seconds, table
+from objective import plain_info_nce
 
 from commlearn.augmentations import ImageAugmentation, make_batch
 from commlearn.data.batch import Batch, Modality
 from commlearn.data.records import Spec
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
-from commlearn.models.fusion import prepend
+from commlearn.models.fusion import Fusion, prepend
 from commlearn.models.tokens import Tokens
-from commlearn.objectives import info_nce
+
+
+class Setting(NamedTuple):
+    name: str
+    size: int  # pixels a side
+    encoder: str
+    width: int
+    batch: int
+    rounds: int
+
+
+QUICK = Setting("trifeature-quick", 64, "small_cnn", 256, 48, 3)
+PUBLISHED = Setting("trifeature, 224 px", 224, "alexnet", 512, 64, 1)
 
 
 def plain_loss(method: CoMM, batch: Batch) -> torch.Tensor:
@@ -32,99 +45,98 @@ def plain_loss(method: CoMM, batch: Batch) -> torch.Tensor:
     for view in batch.augmented:
         tokens = {name: method.encoders[name](modality) for name, modality in view.items()}
         projections.append(
-            {subset: method.head(full_fusion(method, tokens, subset)) for subset in method.subsets}
+            {subset: method.head(full_fusion(method.fusion, tokens, subset)) for subset in method.subsets}
         )
     first, second = projections
     full = method.modalities
     losses = [
-        (info_nce(first[subset], second[full]) + info_nce(second[subset], first[full])) / 2
+        (plain_info_nce(first[subset], second[full]) + plain_info_nce(second[subset], first[full])) / 2
         for subset in method.subsets
     ]
     return torch.stack(losses).mean()
 
 
-def full_fusion(method: CoMM, tokens: dict[str, Tokens], subset: tuple[str, ...]) -> torch.Tensor:
-    fusion = method.fusion
+def full_fusion(fusion: Fusion, tokens: dict[str, Tokens], subset: tuple[str, ...]) -> torch.Tensor:
     sequence = prepend(fusion.cls, [tokens[name] for name in subset])
     for layer in fusion.layers:
         sequence = Tokens(layer(sequence), sequence.padding)
     return fusion.norm(sequence.values)[:, 0]
 
 
-def milliseconds(work: Callable[[], object], rounds: int) -> float:
-    work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+def build(setting: Setting) -> CoMM:
+    torch.manual_seed(0)
+    specs = {name: Spec("image", (3, setting.size, setting.size)) for name in ("image1", "image2")}
+    return CoMM.build(
+        build_encoders(specs, setting.width, {"image": {"name": setting.encoder}}), setting.width
+    )
+
+
+def augment(setting: Setting) -> Callable[[], Batch]:
+    """What makes a batch of two views of two images, from bytes as they lie in memory."""
+    shape = (setting.batch, setting.size, setting.size, 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8).permute(0, 3, 1, 2)
+    view = {name: Modality(pixels) for name in ("image1", "image2")}
+    generator = torch.Generator().manual_seed(0)
+    augmentations = {name: ImageAugmentation() for name in view}
+    return lambda: make_batch(view, {}, augmentations, generator, plain=False, augmented=2)
+
+
+def in_default_format(method: CoMM) -> CoMM:
+    """The same method with images and kernels channel by channel in memory, as modules come."""
+    for encoder in method.encoders.values():
+        encoder.encoder.stack.to(memory_format=torch.contiguous_format)
+        encoder.encoder.forward = lambda values, padding, stack=encoder.encoder.stack: (
+            stack(((values - 0.5) / 0.25).contiguous()),
+            padding,
+        )
+    return method
+
+
+def descend(method: CoMM, loss: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    def work() -> None:
+        method.zero_grad()
+        loss().backward()
+
+    return work
+
+
+def steps(setting: Setting) -> list[Row]:
+    ours, plain = build(setting), in_default_format(build(setting))
+    make = augment(setting)
+    batch = make()
+    ours.eval(), plain.eval()  # running statistics: the only way in which one encoder call differs from two
+    with torch.no_grad():
+        mine, theirs = next(ours.steps(batch)).loss, plain_loss(plain, batch)
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+    ours.train(), plain.train()
+    work = descend(ours, lambda: next(ours.steps(batch)).loss)
+    count = operations(work)
+    mine = seconds(work, setting.rounds, warm=False)
+    theirs = seconds(descend(plain, lambda: plain_loss(plain, batch)), setting.rounds, warm=False)
+    images = seconds(make, setting.rounds + 1, warm=False)
+    share = f"{100 * images / (images + mine):.0f} % of the whole step"
+    return [
+        Row(
+            f"{setting.name}, batch {setting.batch}: loss and gradient",
+            mine,
+            count,
+            note=f"plain {1000 * theirs:.4g} ms: {theirs / mine:.2f} times ours",
+        ),
+        Row(f"{setting.name}: augmentation of its images", images, operations(make), note=share),
+    ]
+
+
+def tables(machine: Machine, settings: tuple[Setting, ...] = (QUICK, PUBLISHED)) -> list[str]:
+    rows = [row for setting in settings for row in steps(setting)]
+    return [table("One training step of CoMM", rows, machine)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--encoder", default="small_cnn")
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="trifeature-quick alone")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-
-    specs = {name: Spec("image", (3, options.size, options.size)) for name in ("image1", "image2")}
-    encoders = build_encoders(specs, options.width, {"image": {"name": options.encoder}})
-    method = CoMM.build(encoders, options.width)
-    pixels = torch.randint(0, 256, (options.batch, options.size, options.size, 3), dtype=torch.uint8)
-    view = {name: Modality(pixels.permute(0, 3, 1, 2)) for name in specs}
-    augmentations = {name: ImageAugmentation() for name in specs}
-    generator = torch.Generator().manual_seed(0)
-
-    def augment() -> Batch:
-        return make_batch(view, {}, augmentations, generator, plain=False, augmented=2)
-
-    batch = augment()
-    method.eval()  # running statistics of batch norm: the only way in which one call differs from two
-    torch.testing.assert_close(
-        next(method.steps(batch)).loss, plain_loss(method, batch), atol=1e-5, rtol=1e-5
-    )
-    method.train()
-
-    def descend(loss: Callable[[], torch.Tensor]) -> Callable[[], None]:
-        def work() -> None:
-            method.zero_grad()
-            loss().backward()
-
-        return work
-
-    plain = milliseconds(descend(lambda: plain_loss(method, batch)), options.rounds)
-    ours = milliseconds(descend(lambda: next(method.steps(batch)).loss), options.rounds)
-    augmentation = milliseconds(augment, options.rounds)
-    tokens = {name: Tokens(rows.values.detach()) for name, rows in method.encode(batch.augmented[0]).items()}
-    plain_fusion = milliseconds(
-        descend(lambda: sum(full_fusion(method, tokens, s).square().sum() for s in method.subsets)),
-        options.rounds,
-    )
-    fusion = milliseconds(
-        descend(lambda: sum(z.square().sum() for z in method.fusion(tokens, method.subsets).values())),
-        options.rounds,
-    )
-    print(
-        f"batch {options.batch} x 2 images of {options.size} px, {options.encoder}, width {options.width}, "
-        f"{options.threads} threads, fp32, torch {torch.__version__}"
-    )
-    print(f"{'':34}{'plain':>10}{'ours':>10}{'ratio':>8}")
-    print(f"{'loss and gradient of a step, ms':34}{plain:10.1f}{ours:10.1f}{plain / ours:8.2f}")
-    print(
-        f"{'fusion of one view alone, ms':34}{plain_fusion:10.1f}{fusion:10.1f}{plain_fusion / fusion:8.2f}"
-    )
-    print(
-        f"{'augmentation of a step, ms':34}{'':10}{augmentation:10.1f}{'':8}"
-        f"  {100 * augmentation / (augmentation + ours):.0f} % of the whole"
-    )
+    settings = (QUICK,) if options.quick else (QUICK, PUBLISHED)
+    print("\n".join(tables(measure(), settings)))
 
 
 if __name__ == "__main__":

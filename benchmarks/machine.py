@@ -1,0 +1,102 @@
+"""What this machine can do at best, and tables that set a measurement beside it.
+
+Everything is timed on one thread in processor time, the shortest of some rounds: what else runs on the
+machine then changes it little. The floor of a task is the larger of its operations over the rate of large
+matrix products, and its bytes over the rate of a copy, both measured in the same run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["Machine", "Row", "measure", "operations", "seconds", "table"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Rates of one thread."""
+
+    products: float  # operations a second in fp32 products of large matrices
+    bf16: float  # likewise in bf16
+    convolutions: float  # operations a second in a 3x3 convolution of 64 channels
+    copies: float  # bytes a second, read and written
+
+    def floor(self, row: Row) -> float:
+        return max(row.operations / self.products, row.bytes / self.copies)
+
+    def __str__(self) -> str:
+        return (
+            f"fp32 products {self.products / 1e9:.0f} GFLOP/s, bf16 products {self.bf16 / 1e9:.1f} GFLOP/s, "
+            f"fp32 convolutions {self.convolutions / 1e9:.0f} GFLOP/s, copies {self.copies / 1e9:.1f} GB/s"
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One task that was timed."""
+
+    name: str
+    seconds: float
+    operations: float = 0.0  # multiplications and additions
+    bytes: float = 0.0  # that must be read and written
+    note: str = ""
+
+
+def seconds(work: Callable[[], object], rounds: int = 3, warm: bool = True) -> float:
+    """Processor time of one thread, the shortest of some rounds."""
+    if warm:
+        work()
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def operations(work: Callable[[], object]) -> float:
+    """Operations of all matrix products and convolutions."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def measure() -> Machine:
+    """The rates of this machine, now."""
+    torch.set_num_threads(1)
+    big, small = torch.randn(1536, 1536), torch.randn(256, 256).bfloat16()
+    images = torch.randn(16, 64, 56, 56).contiguous(memory_format=torch.channels_last)
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    block, target = torch.ones(1 << 25), torch.ones(1 << 25)  # 128 MB each, larger than any cache
+
+    def convolve() -> None:
+        with torch.no_grad():
+            layer(images)
+
+    return Machine(
+        products=2 * 1536**3 / seconds(lambda: big @ big),
+        bf16=2 * 256**3 / seconds(lambda: small @ small, rounds=1),
+        convolutions=operations(convolve) / seconds(convolve),
+        copies=2 * block.nbytes / seconds(lambda: target.copy_(block)),
+    )
+
+
+def table(title: str, rows: Iterable[Row], machine: Machine) -> str:
+    """A Markdown table of measurements beside their floors."""
+    lines = [
+        f"## {title}",
+        "",
+        "| task | measured, ms | floor, ms | share of the limit | |",
+        "| --- " * 5 + "|",
+    ]
+    for row in rows:
+        floor = machine.floor(row)
+        share = f"{100 * floor / row.seconds:.0f} %" if floor else ""
+        told = f"{1000 * floor:.4g}" if floor else ""
+        lines.append(f"| {row.name} | {1000 * row.seconds:.4g} | {told} | {share} | {row.note} |")
+    return "\n".join(lines)
