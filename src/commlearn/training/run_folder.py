@@ -101,6 +101,8 @@ class RunFolder:
                 f"Another process is training in {self.path}. Wait for it, or use another --out."
             ) from None
         self._lock = file
+        for leftover in self.path.rglob(".*.part"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
 
     def unlock(self) -> None:
         if self._lock is not None:
