@@ -34,10 +34,10 @@ targets: {{shared: class}}
 id: id
 split: split
 """
-THREE = "text: {kind: text, column: text}\n  table: {kind: tabular, columns: [height, weight, rate, site]}\n  "
+THREE = "text: {kind: text, column: text}\n  table: {kind: tabular, columns: [height, rate, site]}\n  "
 SERIES, VECTOR = "series: {kind: series, column: series}", "vector: {kind: vector, column: vector}"
-SMALL = ["--training.batch_size", "16", "--training.epochs", "4", "--model.width", "16", "--training.threads", "1"]
-OFTEN = ["--training.checkpoint_every", "1", "--training.log_every", "1", "--quiet"]
+SMALL = ["--training.batch_size", "16", "--training.epochs", "4", "--model.width", "16", "--quiet"]
+OFTEN = ["--training.checkpoint_every", "1", "--training.log_every", "1", "--training.threads", "1"]
 
 
 def command(*words: object) -> list[str]:
