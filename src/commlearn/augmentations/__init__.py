@@ -6,6 +6,7 @@ from commlearn.augmentations.image import ImageAugmentation
 from commlearn.augmentations.sequence import SequenceAugmentation
 from commlearn.augmentations.tabular import TabularAugmentation, VectorAugmentation
 from commlearn.augmentations.text import TextAugmentation
+from commlearn.augmentations.tokens import TokenDropout, TokenVersion
 from commlearn.augmentations.vector import Noise
 from commlearn.augmentations.views import Augmentation, make_batch, plan_batch
 
@@ -18,6 +19,8 @@ __all__ = [
     "SequenceAugmentation",
     "TabularAugmentation",
     "TextAugmentation",
+    "TokenDropout",
+    "TokenVersion",
     "VectorAugmentation",
     "make_batch",
     "plan_batch",
@@ -29,6 +32,8 @@ AUGMENTATIONS: dict[str, type] = {
     "simclr": ImageAugmentation,
     "tabular": TabularAugmentation,
     "text": TextAugmentation,
+    "token_dropout": TokenDropout,
+    "token_version": TokenVersion,
     "vector": VectorAugmentation,
 }
 
@@ -38,5 +43,7 @@ DEFAULT_AUGMENTATION = {
     "series": "sequence",
     "audio": "sequence",
     "tabular": "tabular",
+    "tokens": "token_dropout",
+    "token_versions": "token_version",
     "vector": "vector",
 }

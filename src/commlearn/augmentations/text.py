@@ -16,19 +16,29 @@ MASK = 1  # the id that stands for a hidden token
 
 @dataclass(frozen=True)
 class TextAugmentation:
-    """Masks tokens and leaves tokens out, each record with its own draw; padding stays as it is."""
+    """Masks tokens and leaves tokens out, each record with its own draw; padding stays as it is.
+
+    Of a pretrained tokenizer's ids, those that are no part of the text stay, and where it has no id that
+    hides a token, tokens that would be hidden are left out.
+    """
 
     mask: float = 0.15  # probability of each token
     dropout: float = 0.0  # probability of each token to be left out; at least one token stays
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
-        ids, padding = modality.values, modality.padding  # (batch, length) both
+        ids = modality.values  # (batch, length)
         draw = torch.rand((2, *ids.shape), generator=generator).to(ids.device)
-        real = torch.ones_like(ids, dtype=torch.bool) if padding is None else ~padding
-        values = ids.masked_fill((draw[0] < self.mask) & real, MASK)
-        if not self.dropout:
+        padding = torch.zeros_like(ids, dtype=torch.bool) if modality.padding is None else modality.padding
+        hides, *special = spec.shape[1:] if spec is not None and len(spec.shape) > 1 else (MASK,)
+        words = ~padding & ~torch.isin(ids, torch.tensor(special, device=ids.device)) if special else ~padding
+        hidden, left_out = (draw[0] < self.mask) & words, (draw[1] < self.dropout) & words
+        if hides < 0:
+            hidden, left_out = torch.zeros_like(hidden), left_out | hidden
+        values = ids.masked_fill(hidden, max(hides, 0))
+        if not self.dropout and hides >= 0:
             return modality.with_values(values)
-        left_out = (draw[1] < self.dropout) & real
-        stays = (draw[1].masked_fill(~real, -1).argmax(dim=1, keepdim=True), torch.arange(ids.shape[1]))
-        left_out &= stays[1].to(ids.device) != stays[0]  # the token of the largest draw
-        return replace(modality, values=values, padding=left_out | ~real)
+        last = (
+            draw[1].masked_fill(~words, -1).argmax(dim=1, keepdim=True)
+        )  # the token of the largest draw stays
+        left_out = left_out.scatter(1, last, False)
+        return replace(modality, values=values, padding=left_out | padding)

@@ -65,7 +65,7 @@ class Audio(Kind):
     """
 
     name: ClassVar[str] = "audio"
-    encoder: ClassVar[str] = "series"
+    default_encoder: ClassVar[str] = "series"
     augmentation: ClassVar[str] = "sequence"
 
     column: str

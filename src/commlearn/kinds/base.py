@@ -54,7 +54,7 @@ class Kind:
     """Base of all kinds; a subclass is a frozen dataclass whose fields are what a schema states."""
 
     name: ClassVar[str]  # in YAML: `kind: image`
-    encoder: ClassVar[str]  # a name in ENCODERS
+    default_encoder: ClassVar[str]  # a name in ENCODERS
     augmentation: ClassVar[str]  # a name in AUGMENTATIONS
 
     def columns(self) -> Sequence[str]:

@@ -14,7 +14,8 @@ from PIL import Image as PIL
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.pictures import Decoder, Pictures, in_threads, is_deep
+from commlearn.kinds.pictures import Decoder, Fitting, Pictures, in_threads, is_deep
+from commlearn.kinds.pretrained import Pretrained
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors, spread
 
 __all__ = ["Image"]
@@ -33,7 +34,8 @@ class Image(Kind):
     An image is scaled so that its shorter side fits, and the longer one is cut evenly at both ends:
     no bars are added, which every encoder would have to learn to ignore and which would tell a
     contrast the image's proportions. Grey becomes RGB, what is transparent lies on white, EXIF
-    rotation is applied, grey of more than 8 bits is scaled by the depth found in training rows.
+    rotation is applied, grey of more than 8 bits is scaled by the depth found in training rows. With a
+    pretrained encoder, size and scaling are as its folder says.
 
     Example:
         >>> Image("path").columns()
@@ -41,14 +43,20 @@ class Image(Kind):
     """
 
     name: ClassVar[str] = "image"
-    encoder: ClassVar[str] = "small_cnn"
+    default_encoder: ClassVar[str] = "small_cnn"
     augmentation: ClassVar[str] = "simclr"
 
     column: str  # of paths relative to the table, bytes, arrays or PIL images
     size: int = 0  # pixels a side; 0 = the nearest of 32 to 224 to the median of the training images
     outside: bool = False  # paths may leave the table's folder
+    encoder: Any = None  # a pretrained one: its folder, or settings of `Pretrained`
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
+        if self.size and self.encoder is not None:
+            raise ConfigurationError(
+                f"Image size is {self.size}, but a pretrained encoder says its own. Leave size out."
+            )
         if self.size and not 16 <= self.size <= 1024:
             raise ConfigurationError(
                 f"Image size is {self.size}; give 16 to 1024 pixels, or 0 to choose one."
@@ -72,7 +80,8 @@ class Image(Kind):
         white = (
             next((depth for depth in DEPTHS if brightest <= depth), DEPTHS[-1]) if brightest else DEPTHS[-1]
         )
-        return {"size": self.size or nearest, "white": white}
+        learned = {"size": self.size or nearest, "white": white}
+        return learned if self.encoder is None else learned | self.encoder.for_images()
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Pictures:
         """The images as a column.
@@ -80,7 +89,8 @@ class Image(Kind):
         Where all fit in memory they are decoded here, and every bad one is told. Where they do not,
         only paths and headers are looked at here; the rest is decoded, and told, as it is taken.
         """
-        decoder = Decoder(cells.root, self.outside, state["white"])
+        fitting = Fitting(state["resize"], state["resample"]) if "resize" in state else None
+        decoder = Decoder(cells.root, self.outside, state["white"], fitting)
         sources, index = _distinct(cells.frame[self.column].tolist())
         size = state["size"]
         kept = len(sources) * 3 * size**2 <= KEPT

@@ -26,11 +26,35 @@ from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import raise_errors
 
-__all__ = ["LARGEST", "Decoder", "Pictures", "in_threads", "is_deep"]
+__all__ = ["LARGEST", "Decoder", "Fitting", "Pictures", "in_threads", "is_deep"]
 
 LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
+LONGEST = 32  # times as long as broad: of a longer image the middle is read
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How a pretrained encoder's images are made square."""
+
+    resize: int | list[int]  # of the shorter side, or height and width whatever the proportions
+    resample: int  # a filter of PIL
+
+    def square(self, picture: PIL.Image, size: int) -> PIL.Image:
+        """Resized, and cut at the centre to `size` pixels a side."""
+        if isinstance(self.resize, int):
+            short = min(picture.size)
+            if max(picture.size) > LONGEST * short:  # a line of pixels would become a huge image
+                width, height = (min(side, LONGEST * short) for side in picture.size)
+                picture = ImageOps.fit(picture, (width, height), PIL.Resampling.NEAREST)
+            far = int(self.resize * max(picture.size) / short)
+            width, height = (self.resize, far) if picture.width <= picture.height else (far, self.resize)
+        else:
+            height, width = self.resize
+        resized = picture.resize((width, height), PIL.Resampling(self.resample))
+        left, top = (width - size) // 2, (height - size) // 2
+        return resized.crop((left, top, left + size, top + size))
 
 
 @dataclass(frozen=True)
@@ -40,13 +64,18 @@ class Decoder:
     root: Path  # paths in cells are relative to it
     outside: bool = False  # paths may leave the root
     white: int = 65_535  # the value that is white in images of more than 8 bits
+    fitting: Fitting | None = None  # what a pretrained encoder asks for
 
     def pixels(self, cell: Any, size: int) -> np.ndarray:
         """(3, size, size) uint8: scaled so that the shorter side fits, the rest cut off evenly."""
         with _damage_told(cell), self.open(cell) as picture:
-            picture.draft("RGB", (size, size))  # JPEG: decodes at a fraction of the size
-            upright = ImageOps.exif_transpose(picture)
-            square = ImageOps.fit(self.rgb(upright), (size, size), PIL.Resampling.BILINEAR)
+            if self.fitting is None:
+                picture.draft("RGB", (size, size))  # JPEG: decodes at a fraction of the size
+            upright = self.rgb(ImageOps.exif_transpose(picture))
+            if self.fitting is None:
+                square = ImageOps.fit(upright, (size, size), PIL.Resampling.BILINEAR)
+            else:
+                square = self.fitting.square(upright, size)
         return np.asarray(square).transpose(2, 0, 1)
 
     def open(self, cell: Any) -> PIL.Image:

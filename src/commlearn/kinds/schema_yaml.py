@@ -12,6 +12,7 @@ import yaml
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
+from commlearn.kinds.pretrained import Pretrained
 
 __all__ = [
     "SETTINGS",
@@ -122,6 +123,8 @@ def kind_to_mapping(kind: Kind) -> dict[str, Any]:
     for entry in dataclasses.fields(kind)[1:]:
         value = getattr(kind, entry.name)
         if value != entry.default:
+            if isinstance(value, Pretrained):
+                value = value.to_plain()
             plain[entry.name] = list(value) if isinstance(value, tuple) else value
     return plain
 

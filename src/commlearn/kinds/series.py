@@ -45,7 +45,7 @@ class Series(Kind):
     """
 
     name: ClassVar[str] = "series"
-    encoder: ClassVar[str] = "series"
+    default_encoder: ClassVar[str] = "series"
     augmentation: ClassVar[str] = "sequence"
 
     fields: Sequence[str] | str  # one column of series, or a column for each channel

@@ -47,7 +47,7 @@ class Tabular(Kind):
     """
 
     name: ClassVar[str] = "tabular"
-    encoder: ClassVar[str] = "tabular"
+    default_encoder: ClassVar[str] = "tabular"
     augmentation: ClassVar[str] = "tabular"
 
     fields: Sequence[str] | str  # the columns

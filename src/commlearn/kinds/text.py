@@ -22,7 +22,9 @@ from commlearn.data.batch import Modality
 from commlearn.data.records import Spec
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.pretrained import Pretrained
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+from commlearn.kinds.subwords import ids_of
 
 __all__ = ["MASK", "PADDING", "UNKNOWN", "Sentences", "Text", "Tokenizer"]
 
@@ -36,20 +38,24 @@ WORD = re.compile(r"\w+|[^\w\s]")
 class Text(Kind):
     """One column of text, in any language and script.
 
+    With a pretrained encoder, its own tokenizer takes the place of words that are learned.
+
     Example:
         >>> Text("notes").columns()
         ('notes',)
     """
 
     name: ClassVar[str] = "text"
-    encoder: ClassVar[str] = "text"
+    default_encoder: ClassVar[str] = "text"
     augmentation: ClassVar[str] = "text"
 
     column: str
     max_length: int = 128  # tokens of a text that are read
     vocabulary: int = 8192  # words with an id of their own, at most
+    encoder: Any = None  # a pretrained one: its folder, or settings of `Pretrained`
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
         if self.max_length < 1:
             raise ConfigurationError(f"Text max_length is {self.max_length}; give at least 1 token.")
         if self.vocabulary < 0:
@@ -60,6 +66,8 @@ class Text(Kind):
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """The words that training rows hold at least twice, the most frequent first."""
+        if self.encoder is not None:
+            return self.encoder.for_texts(self.max_length)
         counts: Counter[str] = Counter()
         for text in self._texts(cells):
             counts.update(split(text))
@@ -69,11 +77,12 @@ class Text(Kind):
         return {"words": [word for _, word in often[: self.vocabulary]]}
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Sentences:
+        if "tokenizer" in state:
+            lists = ids_of(self._texts(cells), state["tokenizer"], state["max_length"])
+            return _end_to_end(lists, state["ids"], (state["mask"], *state["special"]))
         tokenizer = Tokenizer(state["words"])
         lists = [tokenizer(text)[: self.max_length] if text else [] for text in self._texts(cells)]
-        lengths = np.fromiter((len(tokens) for tokens in lists), dtype=np.int64, count=len(lists))
-        flat = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(lengths.sum()))
-        return Sentences(flat, np.concatenate([[0], lengths.cumsum()]), tokenizer.ids)
+        return _end_to_end(lists, tokenizer.ids)
 
     def check(self, cells: Cells) -> list[Problem]:
         texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)
@@ -147,10 +156,13 @@ class Sentences:
     tokens: np.ndarray  # (all tokens,) int32
     starts: np.ndarray  # (records + 1,): record i has tokens[starts[i]:starts[i + 1]]; none = absent
     ids: int  # how many different ids there are
+    reserved: tuple[
+        int, ...
+    ] = ()  # of a pretrained tokenizer: the id that hides (-1 = none), the special ones
 
     @property
     def spec(self) -> Spec:
-        return Spec("text", (self.ids,))
+        return Spec("text", (self.ids, *self.reserved))
 
     @cached_property
     def present(self) -> np.ndarray | None:
@@ -171,6 +183,12 @@ class Sentences:
         values[absent, 0], filled[absent, 0] = UNKNOWN, True  # something to attend to; it goes no further
         present = None if self.present is None else torch.from_numpy(~absent)
         return Modality(torch.from_numpy(values), torch.from_numpy(~filled), present)
+
+
+def _end_to_end(lists: list[list[int]], ids: int, reserved: tuple[int, ...] = ()) -> Sentences:
+    lengths = np.fromiter((len(tokens) for tokens in lists), dtype=np.int64, count=len(lists))
+    flat = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(lengths.sum()))
+    return Sentences(flat, np.concatenate([[0], lengths.cumsum()]), ids, reserved)
 
 
 def _decode(cells: list[Any], column: str, first_row: int) -> tuple[list[str], list[Problem]]:

@@ -38,7 +38,7 @@ class Vector(Kind):
     """
 
     name: ClassVar[str] = "vector"
-    encoder: ClassVar[str] = "mlp"
+    default_encoder: ClassVar[str] = "mlp"
     augmentation: ClassVar[str] = "vector"
 
     fields: Sequence[str] | str  # one column of vectors, or a column for each feature

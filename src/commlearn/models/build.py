@@ -11,6 +11,7 @@ from torch import nn
 from commlearn.data.records import Spec
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.encoders import ENCODERS, default_encoder
+from commlearn.models.encoders.pretrained import pretrained
 from commlearn.models.fusion import Fusion
 from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
 from commlearn.models.tokens import ModalityEncoder
@@ -66,7 +67,11 @@ def build_fusion(modalities: Sequence[str], width: int, chosen: Mapping[str, Any
 
 
 def build_encoders(
-    specs: Mapping[str, Spec], width: int, chosen: Mapping[str, Mapping[str, Any]]
+    specs: Mapping[str, Spec],
+    width: int,
+    chosen: Mapping[str, Mapping[str, Any]],
+    described: Mapping[str, Mapping[str, Any]] | None = None,
+    fresh: bool = True,
 ) -> dict[str, ModalityEncoder]:
     """One encoder for each modality.
 
@@ -74,9 +79,14 @@ def build_encoders(
         specs: kind and shape of each modality, in schema order.
         width: of the tokens.
         chosen: encoder name and options, by modality or by kind; the rest get their kind's default.
+        described: pretrained encoders that modalities were read for; a choice by modality goes before.
+        fresh: the first weights of those that are trained matter; else others will replace them.
     """
     encoders = {}
     for name, spec in specs.items():
+        if described and name in described and name not in chosen:
+            encoders[name] = pretrained(spec.shape, width, described[name], fresh)
+            continue
         part = dict(chosen.get(name) or chosen.get(spec.kind) or {"name": default_encoder(spec)})
         encoder = part.pop("name")
         if encoder not in ENCODERS:

@@ -18,6 +18,8 @@ import commlearn
 from commlearn.data.records import Spec
 from commlearn.errors import RunError
 from commlearn.kinds.schema import Schema
+from commlearn.methods.base import Method
+from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.training.build import build_method
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import experiment_from, to_mapping
@@ -31,6 +33,7 @@ __all__ = ["FORMAT", "export", "from_parts", "load", "to_parts"]
 FORMAT = 1
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"
+FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
 
 
 def export(trained: Trained | str | Path, folder: str | Path) -> Path:
@@ -94,7 +97,7 @@ def load(folder: str | Path) -> Trained:
 
 def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
     """A trained model as plain values and the bytes of its tensors."""
-    tensors, aliases = _distinct(trained.method.state_dict())
+    tensors, aliases = _distinct({**trained.method.state_dict(), **_frozen(trained.method)})
     experiment = to_mapping(trained.experiment)
     if "table" in experiment["data"]:
         experiment["data"]["table"] = Path(
@@ -109,7 +112,7 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
         "schema": None if trained.schema is None else trained.schema.to_mapping(),
         "preprocessing": trained.state,
     }
-    return json.loads(json.dumps(config)), save_tensors(tensors)
+    return _without_places(json.loads(json.dumps(config))), save_tensors(tensors)
 
 
 def from_parts(config: Mapping[str, Any], tensors: bytes, where: str) -> Trained:
@@ -119,9 +122,14 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str) -> Trained
         experiment = experiment_from(config["experiment"])
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
         schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
-        method = build_method(experiment, specs)
+        method = build_method(experiment, specs, config["preprocessing"], fresh=False)
         values = load_tensors(tensors)
         values |= {name: values[kept] for name, kept in config["aliases"].items()}
+        for name, encoder in frozen_encoders(method.encoders).items():
+            first = f"{FROZEN}{name}."
+            encoder.adopt(
+                {key.removeprefix(first): values.pop(key) for key in [*values] if key.startswith(first)}
+            )
         method.load_state_dict(values)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem
@@ -146,6 +154,29 @@ def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
         kept[key] = name
         tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tensors, aliases
+
+
+def _frozen(method: Method) -> dict[str, Tensor]:
+    """The weights of frozen encoders: with them the folder is whole, wherever theirs went."""
+    return {
+        f"{FROZEN}{name}.{key}": tensor
+        for name, encoder in frozen_encoders(method.encoders).items()
+        for key, tensor in encoder.backbone.state_dict().items()
+    }
+
+
+def _without_places(value: Any) -> Any:
+    """The same values; of a pretrained encoder's folder the name alone: where it lay is no one's business."""
+    if isinstance(value, list):
+        return [_without_places(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    named = {
+        key: Path(entry).name
+        for key, entry in value.items()
+        if key in ("pretrained", "encoder") and isinstance(entry, str) and Path(entry).is_absolute()
+    }
+    return {key: named.get(key, _without_places(entry)) for key, entry in value.items()}
 
 
 def _check_format(stated: object, where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -19,13 +20,26 @@ from commlearn.training.registries import READERS
 __all__ = ["build_augmentations", "build_method", "read_data"]
 
 
-def build_method(experiment: Experiment, specs: Mapping[str, Spec]) -> Method:
-    """The method with fresh weights, decided by the seed alone."""
+def build_method(
+    experiment: Experiment,
+    specs: Mapping[str, Spec],
+    state: Mapping[str, Any] | None = None,
+    fresh: bool = True,
+) -> Method:
+    """The method with fresh weights, decided by the seed alone.
+
+    Args:
+        experiment: names its parts.
+        specs: kind and shape of each modality, in schema order.
+        state: what each modality learned; those that were read for a pretrained encoder get it.
+        fresh: the first weights matter; else a checkpoint will replace them.
+    """
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
+    described = {name: learned["encoder"] for name, learned in (state or {}).items() if "encoder" in learned}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(experiment.seed, "init"))
-        encoders = build_encoders(specs, model.width, model.encoders)
+        encoders = build_encoders(specs, model.width, model.encoders, described, fresh)
         if "fusion" in inspect.signature(build).parameters:
             options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)
         return build(encoders, model.width, **options)

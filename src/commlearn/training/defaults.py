@@ -108,7 +108,8 @@ def _encoders(records: Records) -> dict[str, dict[str, Any]]:
     if len(records) > SMALL:
         return {}
     small = {"name": "text", "hidden": 96, "layers": 1}
-    return {name: dict(small) for name, spec in records.specs.items() if spec.kind == "text"}
+    texts = [name for name, spec in records.specs.items() if spec.kind == "text" and len(spec.shape) == 1]
+    return {name: dict(small) for name in texts}  # ids of a pretrained tokenizer go to its own encoder
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

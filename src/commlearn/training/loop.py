@@ -20,13 +20,14 @@ from commlearn.errors import CommlearnError, TrainingError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
-from commlearn.training.build import build_augmentations, build_method, read_data
+from commlearn.training.build import build_method, read_data
 from commlearn.training.checkpoint import write_checkpoint
 from commlearn.training.configuration import Experiment, Training, read_experiment
 from commlearn.training.descent import Descent, Player, losses
 from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.gradient_cache import cached_loss, check_cacheable, split
 from commlearn.training.interrupt import Interrupt
+from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resume import open_folder, restore
@@ -130,7 +131,7 @@ def _train(
             f"training.batch_size is {training.batch_size}, but there are {fabric.world_size} devices that "
             "share it. Give a larger batch, or fewer devices."
         )
-    method = build_method(experiment, records.specs)
+    method = build_method(experiment, records.specs, data.state)
     method.check_records(records)
     if training.micro_batch:
         check_cacheable(method, experiment.method["name"], training.precision)
@@ -146,8 +147,10 @@ def _train(
     optimizers = dict(zip(optimizers, prepared, strict=True))
     method.train()
 
-    augmentations = build_augmentations(experiment, records.specs)
-    diagnostics = Diagnostics(experiment, data, method, augmentations) if training.diagnose else None
+    tell = _teller(folder, progress, fabric.is_global_zero)
+    kept, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
+    records = kept.train
+    diagnostics = Diagnostics(experiment, kept, method, augmentations) if training.diagnose else None
     watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics)
     total = training.epochs * steps_per_epoch
     stop, stopped = Interrupt(), False
@@ -184,7 +187,7 @@ def _train(
     return Run(
         experiment=experiment,
         method=method,
-        specs=records.specs,
+        specs=data.train.specs,
         schema=None if data.schema is None else Schema.from_mapping(data.schema),
         state=None if data.state is None else dict(data.state),
         warnings=(*warnings, *watch.warnings),
@@ -252,10 +255,10 @@ def load_run(path: str | Path) -> Run:
     experiment = folder.experiment()
     state, warnings = folder.state()
     specs = folder.specs()
-    method = build_method(experiment, specs)
+    schema, learned = folder.reader()
+    method = build_method(experiment, specs, learned, fresh=False)
     restore(state, method, {}, experiment)
     method.to("cuda" if torch.cuda.is_available() else "cpu")
-    schema, learned = folder.reader()
     return Run(
         experiment=experiment,
         method=method.eval(),
@@ -283,6 +286,17 @@ def _save(
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
     }
     write_checkpoint(folder.checkpoints, state)
+
+
+def _teller(folder: RunFolder, progress: Progress, writes: bool) -> Callable[[str], None]:
+    """Tells a line to the log and to whoever watches."""
+
+    def tell(line: str) -> None:
+        if writes:
+            folder.log(line)
+            progress.note(line)
+
+    return tell
 
 
 def _fabric(training: Training) -> Fabric:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,8 +51,21 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
 def _modality(trained: Trained, name: str) -> str:
     spec = trained.specs[name]
     columns = "" if trained.schema is None else _columns(trained.schema.modalities[name].columns())
-    learned = "" if trained.state is None else _learned(trained.state[name])
-    return f"- **{name}**: {spec.kind}{columns}, {' x '.join(map(str, spec.shape))}{learned}"
+    state = (trained.state or {}).get(name) or {}
+    shape = spec.shape[:1] if spec.kind == "text" else spec.shape
+    told = f"- **{name}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_learned(state)}"
+    return told + (_pretrained(state["encoder"]) if "encoder" in state else "")
+
+
+def _pretrained(encoder: Mapping[str, Any]) -> str:
+    """Whose weights are in the folder besides those that were trained."""
+    name = encoder["pretrained"]
+    short = Path(name).name if Path(name).is_absolute() else name
+    sort = "frozen" if encoder["frozen"] else "tuned"
+    return (
+        f"; encoder {short} ({encoder['architecture']}, {sort}, SHA-256 {encoder['sha256'][:12]}), whose "
+        "own licence holds for its weights"
+    )
 
 
 def _columns(names: Any) -> str:

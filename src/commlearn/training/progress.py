@@ -24,11 +24,16 @@ class Progress(Protocol):
         self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
     ) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
     def stop(self) -> None: ...
 
 
 class Silent:
     """Shows nothing."""
+
+    def note(self, text: str) -> None:
+        pass
 
     def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
         pass
@@ -53,6 +58,9 @@ class Lines(Silent):
         self.total = total
         print(f"{title(experiment)}: step {step} of {total}, {steps_per_epoch} steps an epoch", flush=True)
 
+    def note(self, text: str) -> None:
+        print(text, flush=True)
+
     def step(
         self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
     ) -> None:
@@ -67,6 +75,9 @@ class Lines(Silent):
 
 class Terminal:
     """A bar with loss terms, retrieval accuracy, speed and time left."""
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
 
     def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
         columns = (

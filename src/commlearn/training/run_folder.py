@@ -124,14 +124,17 @@ class RunFolder:
             return {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
 
     def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
-        """The schema of the table that was trained on, and what was learned from it; None if it was none."""
-        if not (self.path / SCHEMA).exists():
-            return None, None
-        found = {}
+        """The schema of the table that was trained on, and what was learned; None where there is none."""
+        found: dict[str, Any] = {SCHEMA: None, STATE: None}
         for name in (SCHEMA, STATE):
+            needed = name == STATE and found[SCHEMA] is not None
+            if not needed and not (self.path / name).exists():
+                continue
             with _damage_told(self.path / name):
                 found[name] = json.loads((self.path / name).read_text(encoding="utf-8"))
-        return Schema.from_mapping(found[SCHEMA], str(self.path / SCHEMA)), found[STATE]
+        stated = found[SCHEMA]
+        schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
+        return schema, found[STATE]
 
     def state(self) -> tuple[dict[str, Any], list[str]]:
         """The newest whole checkpoint, and warnings about damaged ones."""

@@ -1,0 +1,107 @@
+"""The choice of a pretrained encoder in a schema, and what a kind learns of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from commlearn.errors import ConfigurationError, Problems, unknown
+from commlearn.models.encoders.pretrained_folder import fingerprint, locate
+from commlearn.models.encoders.pretrained_model import architecture_of, image_preparation, subwords
+
+__all__ = ["Pretrained"]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A transformer whose weights lie in a folder or on the Hugging Face hub.
+
+    In a schema: `encoder: FOLDER`, or `encoder: {pretrained: FOLDER, frozen: false}`.
+
+    Example:
+        >>> Pretrained.of("models/clip")
+        Pretrained(pretrained='models/clip', frozen=True, cache=True, views=0, precision='float32')
+    """
+
+    pretrained: str  # folder; else `owner/model` or `owner/model@revision` on the hub
+    frozen: bool = True  # else it is trained on with the rest
+    cache: bool = True  # token states of training records are computed once and kept on disk, if frozen
+    views: int = 0  # augmented versions of each record that are kept; 0 = the record, and token dropout
+    precision: Literal["float32", "float16"] = "float32"  # of what is kept
+
+    def __post_init__(self) -> None:
+        problems = Problems("encoder")
+        for name, hint in get_type_hints(type(self)).items():
+            value, choices = getattr(self, name), get_args(hint)
+            wrong = value not in choices if choices else type(value) is not hint
+            if wrong:
+                wanted = f"one of {', '.join(choices)}" if choices else f"a value of type {hint.__name__}"
+                problems.add(f"{name} is {value!r:.60}; give {wanted}.")
+        if type(self.views) is int and self.views < 0:
+            problems.add(f"views is {self.views}; give 0 or more.")
+        if not self.pretrained:
+            problems.add("pretrained is empty; name a folder.")
+        problems.raise_if_any(ConfigurationError)
+
+    @classmethod
+    def of(cls, value: Any) -> Pretrained | None:
+        """The choice from how it is written: a folder's name, named settings, or nothing."""
+        if value is None or isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        known = [entry.name for entry in dataclasses.fields(cls)]
+        if not isinstance(value, Mapping) or "pretrained" not in value:
+            raise ConfigurationError(
+                f"encoder is {value!r:.60}; give a folder, or settings such as "
+                "{pretrained: FOLDER, frozen: true}."
+            )
+        problems = Problems("encoder")
+        for key in value:
+            if key not in known:
+                problems.add(unknown("key", key, known))
+        problems.raise_if_any(ConfigurationError)
+        return cls(**value)
+
+    def to_plain(self) -> Any:
+        """What `of` reads; settings at their defaults are left out."""
+        entries = dataclasses.fields(self)
+        changed = {e.name: getattr(self, e.name) for e in entries if getattr(self, e.name) != e.default}
+        return self.pretrained if len(changed) == 1 else changed
+
+    def for_images(self) -> dict[str, Any]:
+        """How images are prepared for the encoder, and its description."""
+        folder = locate(self.pretrained)
+        described = self._described(folder, "image")
+        prepared = image_preparation(folder)
+        described |= {name: prepared.pop(name) for name in ("mean", "std")}
+        return {**prepared, "encoder": described}
+
+    def for_texts(self, max_length: int) -> dict[str, Any]:
+        """The encoder's tokenizer and its description."""
+        folder = locate(self.pretrained)
+        described = self._described(folder, "text")
+        found = subwords(folder, described["architecture"], described["config"])
+        return {
+            "tokenizer": found.tokenizer,
+            "ids": found.ids,
+            "max_length": min(max_length, found.longest),
+            "mask": found.mask,
+            "special": found.special,
+            "encoder": {**described, "padding": found.padding},
+        }
+
+    def _described(self, folder: Path, kind: str) -> dict[str, Any]:
+        architecture, config, features = architecture_of(folder, kind)
+        where = str(folder) if Path(self.pretrained).expanduser().is_dir() else self.pretrained
+        return {
+            **dataclasses.asdict(self),
+            "pretrained": where,
+            "architecture": architecture,
+            "config": config,
+            "features": features,
+            "sha256": fingerprint(folder),
+        }

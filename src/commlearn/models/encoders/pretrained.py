@@ -1,0 +1,194 @@
+"""Pretrained transformers as encoders: their token states go to the fusion.
+
+A frozen one is no part of the method's parameters: it is read when it is first needed, takes no
+gradient, and checkpoints leave it out (they hold its checksum). Where its token states were computed
+before, they pass through it unchanged. A fine-tuned one is a module like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+
+from commlearn.errors import ConfigurationError
+from commlearn.models.adapters import SequenceAdapter
+from commlearn.models.encoders.pretrained_folder import fingerprint, locate
+from commlearn.models.encoders.pretrained_model import build, feed, load
+from commlearn.models.tokens import ModalityEncoder
+
+__all__ = ["Description", "FineTuned", "Frozen", "PretrainedEncoder", "frozen_encoders", "pretrained"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A pretrained model as plain values: all but its weights."""
+
+    pretrained: str  # folder, or name on the hub
+    architecture: str  # class in transformers
+    config: Mapping[str, Any]  # its configuration
+    features: int  # of a token state
+    sha256: str  # of the folder's configuration and weights
+    frozen: bool = True
+    mean: tuple[float, ...] = ()  # of pixels from 0 to 1; images alone
+    std: tuple[float, ...] = ()  # likewise
+    padding: int = 0  # id under padding; texts alone
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Description:
+        return cls(**{entry.name: values[entry.name] for entry in fields(cls) if entry.name in values})
+
+    def weights(self) -> nn.Module:
+        """The model from its folder, which must be the one that was described."""
+        folder = locate(self.pretrained)
+        found = fingerprint(folder)
+        if found != self.sha256:
+            raise ConfigurationError(
+                f"The pretrained encoder in {folder} is not the one of this model: its SHA-256 is "
+                f"{found[:12]}..., it was {self.sha256[:12]}.... Put the former weights back, or train again."
+            )
+        return load(folder, self.architecture, self.config)
+
+
+class PretrainedEncoder(nn.Module):
+    """Pixels or token ids to token states.
+
+    Args:
+        description: of the model.
+        shape: of one record's values: channels, height and width, or what a text's ids are.
+    """
+
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor  # likewise
+
+    def __init__(self, description: Description, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.description, self.shape = description, tuple(shape)
+        if self.reads_images:
+            for name, values in (("mean", description.mean), ("std", description.std)):
+                self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+
+    @property
+    def reads_images(self) -> bool:
+        return len(self.description.mean) > 0
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if self.computed(values):
+            return first_version(values, padding)
+        if self.reads_images:
+            return self.states(self.normalised(values), None), None
+        return self.texts(values, padding), padding
+
+    def states(self, values: Tensor, padding: Tensor | None) -> Tensor:
+        """What the transformer makes of prepared values, (batch, length, features)."""
+        raise NotImplementedError
+
+    def computed(self, values: Tensor) -> bool:
+        """Whether these are token states already, and neither pixels nor ids."""
+        raw = tuple(values.shape[1:]) == self.shape if self.reads_images else not values.is_floating_point()
+        return not raw
+
+    def normalised(self, pixels: Tensor) -> Tensor:  # (batch, 3, size, size): bytes, or 0 to 1
+        if pixels.dtype == torch.uint8:
+            pixels = pixels.float() / 255
+        return (pixels - self.mean) / self.std
+
+    def texts(self, ids: Tensor, padding: Tensor | None) -> Tensor:
+        config = self.description.config
+        if padding is not None:
+            ids = ids.masked_fill(padding, self.description.padding)
+        if not str(config.get("model_type")).startswith("siglip"):
+            return self.states(ids, padding)
+        # SigLIP was trained on texts of one length and attends to their padding
+        short = int(config["max_position_embeddings"]) - ids.shape[1]
+        filled = nn.functional.pad(ids, (0, max(short, 0)), value=self.description.padding)
+        return self.states(filled, None)[:, : ids.shape[1]]
+
+
+class FineTuned(PretrainedEncoder):
+    """Trained on with the rest; what does not reach the token states is left out of it."""
+
+    def __init__(self, description: Description, shape: tuple[int, ...], fresh: bool = True) -> None:
+        super().__init__(description, shape)
+        self.backbone = (
+            description.weights() if fresh else build(description.architecture, description.config)
+        )
+        blank = torch.zeros(1, *shape) if self.reads_images else torch.full((1, 2), description.padding)
+        self.forward(blank, None)[0].square().sum().backward()
+        for parameter in self.backbone.parameters():
+            parameter.requires_grad_(parameter.grad is not None)
+            parameter.grad = None
+
+    def states(self, values: Tensor, padding: Tensor | None) -> Tensor:
+        return feed(self.backbone, values, padding)
+
+
+class Frozen(PretrainedEncoder):
+    """Never trained; no part of the method's state."""
+
+    def __init__(self, description: Description, shape: tuple[int, ...]) -> None:
+        super().__init__(description, shape)
+        self.held: list[nn.Module] = []  # in a list, so that it is not a submodule
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The transformer, read when it is first asked for; modalities with one encoder share it."""
+        if not self.held:
+            key = (self.description.sha256, self.description.architecture)
+            model = IN_MEMORY.get(key)
+            if model is None:
+                model = self.hold(self.description.weights())
+                IN_MEMORY[key] = model
+            self.held = [model]
+        return self.held[0]
+
+    def adopt(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take these weights in place of the folder's."""
+        model = build(self.description.architecture, self.description.config)
+        model.load_state_dict(dict(tensors))
+        self.held = [self.hold(model)]
+
+    def hold(self, model: nn.Module) -> nn.Module:
+        return model.eval().requires_grad_(False)
+
+    def states(self, values: Tensor, padding: Tensor | None) -> Tensor:
+        with torch.inference_mode(False):  # what is read within it could never be trained on
+            model = self.backbone.to(values.device)
+        with torch.no_grad():
+            return feed(model, values, padding)
+
+
+IN_MEMORY: WeakValueDictionary[tuple[str, str], nn.Module] = WeakValueDictionary()
+
+
+def pretrained(
+    shape: tuple[int, ...], width: int, description: Mapping[str, Any], fresh: bool = True
+) -> ModalityEncoder:
+    """A pretrained transformer; every one of its token states becomes a token.
+
+    Args:
+        shape: of one record's values.
+        width: of the tokens; states of another are projected.
+        description: what `Image` or `Text` learned of their encoder.
+        fresh: read a fine-tuned one's first weights, which a checkpoint will not replace.
+    """
+    stated = Description.of(description)
+    encoder = Frozen(stated, shape) if stated.frozen else FineTuned(stated, shape, fresh)
+    return ModalityEncoder(encoder, SequenceAdapter(stated.features, width))
+
+
+def frozen_encoders(encoders: nn.ModuleDict) -> dict[str, Frozen]:
+    """Those of a method's encoders that are pretrained and frozen, by modality."""
+    inner = {name: getattr(encoder, "encoder", None) for name, encoder in encoders.items()}
+    return {name: encoder for name, encoder in inner.items() if isinstance(encoder, Frozen)}
+
+
+def first_version(values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Token states that were computed before; of several versions of a record the first, as it is."""
+    if values.ndim == 4:  # (batch, versions, length, features)
+        values, padding = values[:, 0], None if padding is None else padding[:, 0]
+    return values.float(), padding

@@ -1,0 +1,142 @@
+"""The folder that holds pretrained weights: where it is, what it says of itself, what is refused.
+
+Weights are read from safetensors alone. Files of other formats can run code when they are opened,
+so that a folder without safetensors is refused by the name of what it holds instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from commlearn.errors import ConfigurationError
+
+__all__ = ["fingerprint", "locate", "longest_text", "missing_extra", "read_json"]
+
+CONFIG = "config.json"
+MODULES = "modules.json"  # a folder of sentence-transformers: a transformer, then pooling and the like
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]  # of a hub's repository
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
+READ = 1 << 22  # bytes at a time
+
+
+def locate(name: str) -> Path:
+    """The folder whose `config.json` describes the transformer.
+
+    Args:
+        name: a folder, or the name of a model on the Hugging Face hub, `owner/model` or
+            `owner/model@revision`. The hub is asked only if there is no such folder.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise ConfigurationError(f"{name} is a file. Give the folder that holds {CONFIG} and the weights.")
+    if not path.is_dir():
+        if not HUB_NAME.fullmatch(name) or name.startswith("."):
+            raise ConfigurationError(f"There is no folder {name} to read a pretrained encoder from.")
+        path = _from_hub(name)
+    folder = _transformer(path.resolve())
+    if not (folder / CONFIG).is_file():
+        raise ConfigurationError(
+            f"{folder} has no {CONFIG}, so it is not a pretrained encoder. Give the folder that "
+            "save_pretrained wrote."
+        )
+    _refuse_pickles(folder)
+    return folder
+
+
+def fingerprint(folder: Path) -> str:
+    """A SHA-256 of what decides the encoder's output: its configuration, preparation and weights."""
+    files = [folder / CONFIG, folder / "preprocessor_config.json", folder / "processor_config.json"]
+    files = [path for path in files if path.is_file()] + sorted(folder.glob("*.safetensors"))
+    return _digest(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+def longest_text(folder: Path) -> int | None:
+    """How many tokens a folder of sentence-transformers was made for, if it says so."""
+    path = folder / "sentence_bert_config.json"
+    return read_json(path).get("max_seq_length") if path.is_file() else None
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ConfigurationError(f"{path} is missing or damaged: {problem}.") from problem
+
+
+def missing_extra(package: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Pretrained encoders need the package {package}, which is not installed. Install the extra: "
+        "pip install 'commlearn[hf]'"
+    )
+
+
+@lru_cache(maxsize=16)
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Read again only if a size or a time of change differs."""
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            while part := file.read(READ):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _transformer(path: Path) -> Path:
+    """Where the transformer lies: in the folder, or where the first module of several does."""
+    if not (path / MODULES).is_file():
+        return path
+    modules = read_json(path / MODULES)
+    first = modules[0] if isinstance(modules, list) and modules else None
+    if not isinstance(first, dict) or not isinstance(first.get("path"), str):
+        raise ConfigurationError(f"{path / MODULES} names no first module. Copy the folder again.")
+    sort = str(first.get("type", ""))
+    if not sort.startswith("sentence_transformers.") or sort.rsplit(".")[-1] not in (
+        "Transformer",
+        "CLIPModel",
+    ):
+        raise ConfigurationError(
+            f"{path / MODULES}: the first module is a '{sort}', which is no transformer that gives token "
+            "states. Choose a model whose first module is a Transformer."
+        )
+    folder = (path / first["path"]).resolve()
+    if not folder.is_relative_to(path):
+        raise ConfigurationError(f"{path / MODULES} leads out of its folder, to {folder}. Do not trust it.")
+    return folder
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    found = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    if found:
+        raise ConfigurationError(
+            f"{folder} has its weights in {', '.join(found)} alone, and opening such a file can run code. "
+            "Give a folder with model.safetensors: on the hub another revision may have it "
+            "(owner/model@revision); or load and save the model once where you trust it."
+        )
+    raise ConfigurationError(f"{folder} has no weights: there is no model.safetensors beside {CONFIG}.")
+
+
+def _from_hub(name: str) -> Path:
+    """Download what a name on the hub stands for, or find it where it was downloaded before."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError as problem:
+        raise missing_extra("huggingface_hub") from problem
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=WANTED))
+    except (OSError, HfHubHTTPError, HFValidationError) as problem:
+        told = " ".join(str(problem).split())[:200]
+        raise ConfigurationError(
+            f"There is no folder {name}, and no model of this name could be had from the hub: {told} Check "
+            "the name and the connection, or give the path of a folder."
+        ) from problem

@@ -1,0 +1,221 @@
+"""Transformers as modules, tokenizers and image preparations: the one file that imports transformers.
+
+Nothing in a folder is run: its classes are those of the installed library, its weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from commlearn.errors import ConfigurationError
+from commlearn.models.encoders.pretrained_folder import CONFIG, longest_text, missing_extra, read_json
+
+__all__ = ["Subwords", "architecture_of", "build", "feed", "image_preparation", "load", "subwords"]
+
+TOWERS = {"image": "vision_config", "text": "text_config"}  # the part of a two-tower model
+SENSIBLE = 100_000  # tokens; tokenizers without a limit state an absurd one
+
+
+class Subwords(NamedTuple):
+    """A tokenizer as plain values."""
+
+    tokenizer: str  # JSON, as the package tokenizers reads it
+    ids: int
+    longest: int  # tokens that the model takes at most
+    padding: int
+    mask: int  # -1: the model knows no token that hides another
+    special: list[int]  # ids that are no part of the text
+
+
+def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
+    """The class that gives token states of images or texts, its configuration and the states' width."""
+    transformers = _transformers()
+    stated = read_json(folder / CONFIG)
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        sort = stated.get("model_type") if isinstance(stated, Mapping) else None
+        told = str(problem).splitlines()[0][:200]
+        raise ConfigurationError(
+            f"{folder} is of model type {sort!r}, which the installed transformers "
+            f"{transformers.__version__} does not read without running the folder's own code: {told}"
+        ) from problem
+    tower = getattr(config, TOWERS[kind], config)
+    if kind == "image" and not hasattr(tower, "image_size"):
+        raise ConfigurationError(f"{folder} holds a '{config.model_type}', which does not read images.")
+    if kind == "text" and not getattr(tower, "vocab_size", None):
+        raise ConfigurationError(f"{folder} holds a '{config.model_type}', which does not read text.")
+    suffix = "EncoderModel" if getattr(tower, "is_encoder_decoder", False) else "Model"
+    name = type(tower).__name__.removesuffix("Config") + suffix
+    if not _is_model(transformers, name):
+        raise ConfigurationError(
+            f"{folder} holds a '{config.model_type}', which gives no token states of {kind}s: there is no "
+            f"{name}."
+        )
+    plain = {key: value for key, value in tower.to_dict().items() if key != "_name_or_path"}
+    return name, plain, int(tower.hidden_size)
+
+
+def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
+    """The model with random weights."""
+    transformers = _transformers()
+    if not _is_model(transformers, architecture):
+        raise ConfigurationError(f"transformers {transformers.__version__} has no model {architecture}.")
+    cls = getattr(transformers, architecture)
+    return cls(_config(architecture, config), **_without_pooling(cls))
+
+
+def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Module:
+    """The model with the folder's weights, in float32; weights that do not fit are refused."""
+    transformers = _transformers()
+    cls = getattr(transformers, architecture)
+    try:
+        with _quiet(transformers):
+            model, found = cls.from_pretrained(
+                folder,
+                config=_config(architecture, config),
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **_without_pooling(cls),
+            )
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as problem:
+        told = " ".join(str(problem).split())[:300]
+        raise ConfigurationError(
+            f"The weights in {folder} are damaged or do not fit its {CONFIG}: {told} Copy or download the "
+            "folder again."
+        ) from problem
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ConfigurationError(
+            f"The weights in {folder} lack {len(missing)} tensors of {architecture}, such as {missing[0]}. "
+            "Give a folder of this very model."
+        )
+    return model
+
+
+def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subwords:
+    """The tokenizer of the folder of this model."""
+    transformers = _transformers()
+    if (folder / "tokenizer.json").is_file():
+        read_json(folder / "tokenizer.json")  # told by name if it is cut off
+    try:
+        with _quiet(transformers):
+            found = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, use_fast=True
+            )
+        plain = found.backend_tokenizer.to_str()
+    except (OSError, ValueError, KeyError, AttributeError, ImportError) as problem:
+        told = " ".join(str(problem).split())[:200]
+        raise ConfigurationError(f"{folder} has no tokenizer that can be read: {told}") from problem
+    stated = _config(architecture, config)  # knows the names that other models have for the same
+    places = getattr(stated, "max_position_embeddings", None) or SENSIBLE
+    if "roberta" in stated.model_type:  # counts its places from the padding's id on
+        places -= (stated.pad_token_id or 0) + 1
+    limits = [places, longest_text(folder), found.model_max_length]
+    padding = found.pad_token_id if found.pad_token_id is not None else stated.pad_token_id
+    return Subwords(
+        tokenizer=plain,
+        ids=int(stated.vocab_size),
+        longest=int(min(limit for limit in limits if limit)),
+        padding=int(padding or 0),
+        mask=-1 if found.mask_token_id is None else int(found.mask_token_id),
+        special=sorted({int(token) for token in found.all_special_ids}),
+    )
+
+
+def image_preparation(folder: Path) -> dict[str, Any]:
+    """How the folder's images are resized, cut and normalised, as plain values."""
+    transformers = _transformers()
+    try:
+        with _quiet(transformers):
+            found = transformers.AutoImageProcessor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, backend="pil"
+            )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as problem:
+        told = " ".join(str(problem).split())[:200]
+        raise ConfigurationError(
+            f"{folder} does not say how images are prepared (preprocessor_config.json): {told}"
+        ) from problem
+    size, crop = dict(found.size or {}), dict(getattr(found, "crop_size", None) or {})
+    resize = size.get("shortest_edge") or [size.get("height"), size.get("width")]
+    cut = [crop.get("height"), crop.get("width")] if getattr(found, "do_center_crop", False) else resize
+    if not found.do_resize or cut in ([None, None], None) or size.get("longest_edge"):
+        raise ConfigurationError(f"{folder}: images are not resized to one size ({size}), as is needed here.")
+    if not isinstance(cut, list) or cut[0] != cut[1]:
+        raise ConfigurationError(
+            f"{folder}: images are not cut to squares ({size}, {crop}), as is needed here."
+        )
+    scale = 255 * float(found.rescale_factor) if found.do_rescale else 255.0
+    mean, std = (found.image_mean, found.image_std) if found.do_normalize else ([0.0] * 3, [1.0] * 3)
+    if not math.isfinite(scale) or len(mean) != 3 or len(std) != 3:
+        raise ConfigurationError(f"{folder}: images are normalised by {mean} and {std}; 3 values are needed.")
+    return {
+        "size": int(cut[0]),
+        "resize": resize,
+        "resample": int(found.resample),
+        "mean": [float(value) / scale for value in mean],
+        "std": [float(value) / scale for value in std],
+    }
+
+
+def feed(model: nn.Module, values: Tensor, padding: Tensor | None) -> Tensor:
+    """Token states of prepared pixels, or of ids with what is not attended to, (batch, length, features)."""
+    if values.is_floating_point():
+        options = {}
+        if "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
+            own = getattr(model.config, "image_size", None)
+            options["interpolate_pos_encoding"] = values.shape[-1] != own
+        return model(pixel_values=values, **options).last_hidden_state
+    attended = None if padding is None else (~padding).long()
+    return model(input_ids=values, attention_mask=attended).last_hidden_state
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """No bars and no remarks on towers that are not read; what matters is raised."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as problem:
+        raise missing_extra("transformers") from problem
+    return transformers
+
+
+def _config(architecture: str, config: Mapping[str, Any]) -> Any:
+    return getattr(_transformers(), architecture).config_class.from_dict(dict(config))
+
+
+def _is_model(transformers: Any, name: str) -> bool:
+    cls = getattr(transformers, name, None)
+    return inspect.isclass(cls) and issubclass(cls, transformers.PreTrainedModel)
+
+
+def _without_pooling(cls: type) -> dict[str, bool]:
+    """A pooled vector is not asked for: no layer that would make one."""
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(cls).parameters else {}

@@ -1,0 +1,283 @@
+"""Frozen encoders run once: what is kept equals what they give, whatever was stopped or damaged."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning.fabric import Fabric
+from pretrained_folders import save
+
+import commlearn as cl
+from commlearn.augmentations import TextAugmentation, TokenDropout
+from commlearn.data.tables import Table
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds.dataset import dataset_of
+from commlearn.models.encoders.pretrained import IN_MEMORY
+from commlearn.training import kept_tokens
+from commlearn.training.artifact import export, load
+from commlearn.training.build import build_method
+from commlearn.training.kept_tokens import with_kept_tokens
+from commlearn.training.loop import load_run, train
+from commlearn.training.own_data import experiment_for
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("secret")
+    return {family: save(family, root / family) for family in ("clip", "bert")}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMMLEARN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept_tokens, "SHARD", 8)
+    return tmp_path / "cache" / "tokens"
+
+
+def table(rows=22):
+    draw = np.random.default_rng(0)
+    words = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat"]
+    notes = [" ".join(draw.choice(words, size=draw.integers(2, 9))) for _ in range(rows)]
+    images = [draw.integers(0, 256, (40, 36, 3), dtype=np.uint8) for _ in range(rows)]
+    frame = pd.DataFrame({"note": pd.Series(notes, dtype=object), "image": pd.Series(images)})
+    frame.loc[3, "note"] = None
+    return frame
+
+
+def parts(folders, **choice):
+    """An experiment and its data."""
+    schema = cl.Schema(
+        {
+            "image": cl.Image("image", encoder={"pretrained": str(folders["clip"]), **choice}),
+            "note": cl.Text("note", encoder={"pretrained": str(folders["bert"]), **choice}),
+        }
+    )
+    data = dataset_of(Table(table()), schema, test=0.0)
+    settings = {
+        "name": "kept",
+        "data": {"name": "table", "table": "", "schema": schema.to_mapping()},
+        "method": "comm",
+        "model": {"width": 16},
+        "training": {"epochs": 2, "batch_size": 8},
+    }
+    return experiment_for(settings, data)[0], data
+
+
+def kept(folders, told=None, fabric=None, augmentations=None, **choice):
+    experiment, data = parts(folders, **choice)
+    if augmentations is not None:
+        experiment.augmentations.update(augmentations)
+    method = build_method(experiment, data.train.specs, data.state)
+    tell = told.append if told is not None else lambda line: None
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    found, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
+    return method, data.train, found.train, augmentations
+
+
+def assert_same_tokens(method, raw, records, atol=1e-5):
+    rows = np.array([21, 3, 0, 8, 7, 15, 16])
+    for name in raw.columns:
+        with torch.no_grad():
+            wanted = method.encoders[name](raw.columns[name].take(rows))
+            found = method.encoders[name](records.columns[name].take(rows))
+        torch.testing.assert_close(found.values, wanted.values, atol=atol, rtol=0)
+        if wanted.padding is None:
+            assert found.padding is None or not found.padding.any()
+        else:
+            assert torch.equal(found.padding, wanted.padding)
+
+
+def test_kept_states_are_those_of_the_encoder_in_the_loop(folders, cache):
+    method, raw, records, augmentations = kept(folders)
+    assert_same_tokens(method, raw, records)
+    assert len(list(cache.iterdir())) == 6  # 22 records in files of 8, for two encoders
+    assert augmentations == {"image": TokenDropout(), "note": TokenDropout()}
+    assert records.specs == {"image": ("tokens", (32,)), "note": ("tokens", (32,))}
+
+
+def test_validation_records_are_kept_too(folders):
+    experiment, data = parts(folders)
+    halves = data.train.choose(np.arange(12)), data.train.choose(np.arange(12, 22))
+    data = replace(data, train=halves[0], validation=halves[1])
+    method = build_method(experiment, data.train.specs, data.state)
+    found, _ = with_kept_tokens(data, method, experiment, data.state, Fabric(devices=1), lambda line: None)
+    assert found.validation.specs["note"] == ("tokens", (32,))
+    wanted = cl.embed(method, data.validation)
+    np.testing.assert_allclose(cl.embed(method, found.validation), wanted, atol=1e-5)
+
+
+def test_half_precision_takes_half_the_room_and_is_near(folders, cache):
+    kept(folders)
+    full = sum(path.stat().st_size for path in cache.iterdir())
+    shutil.rmtree(cache)
+    method, raw, records, _ = kept(folders, precision="float16")
+    assert sum(path.stat().st_size for path in cache.iterdir()) < 0.56 * full
+    assert_same_tokens(method, raw, records, atol=0.02)
+
+
+def refuse(*_):
+    raise AssertionError("the encoder was asked")
+
+
+def test_a_second_training_asks_no_encoder_and_a_change_of_any_part_does(folders, monkeypatch):
+    kept(folders)
+    told = []
+    with monkeypatch.context() as patch:
+        patch.setattr("commlearn.models.encoders.pretrained.feed", refuse)
+        kept(folders, told)
+        assert not [line for line in told if "encoding" in line]
+        for change in ({"precision": "float16"}, {"views": 1}):
+            with pytest.raises(AssertionError, match="was asked"):
+                kept(folders, **change)
+    other = {**folders, "bert": save("bert", folders["bert"].parent / "other")}
+    (other["bert"] / "config.json").write_text((other["bert"] / "config.json").read_text() + " ")
+    told = []
+    kept(other, told)
+    assert [line.split(":")[0] for line in told if "encoding" in line] == ["note"] * 3
+
+
+def test_a_changed_record_is_computed_anew_with_its_file_alone(folders, monkeypatch):
+    kept(folders)
+    changed = table()
+    changed.loc[9, "note"] = "dog dog dog"
+    monkeypatch.setitem(globals(), "table", lambda: changed)
+    told = []
+    method, raw, records, _ = kept(folders, told)
+    assert [line for line in told if "encoding" in line] == ["note: encoding records 9 to 16 of 22"]
+    assert_same_tokens(method, raw, records)
+
+
+def test_a_stopped_computation_goes_on_where_it_was(folders, cache, monkeypatch):
+    written = []
+
+    def stop_at_third(path, shard):
+        if len(written) == 2:
+            (path.parent / f".{path.name}.1.part").write_bytes(b"half of it")
+            raise KeyboardInterrupt
+        written.append(path)
+        kept_tokens_write(path, shard)
+
+    kept_tokens_write = kept_tokens.write_shard
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_tokens, "write_shard", stop_at_third)
+        with pytest.raises(KeyboardInterrupt):
+            kept(folders)
+    told = []
+    method, raw, records, _ = kept(folders, told)
+    assert len([line for line in told if "encoding" in line]) == 4
+    assert_same_tokens(method, raw, records)
+
+
+def test_a_damaged_file_is_told_and_computed_anew(folders, cache):
+    kept(folders)
+    path = sorted(cache.iterdir())[2]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] + b"x" + whole[-8:])
+    told = []
+    method, raw, records, _ = kept(folders, told)
+    assert [line for line in told if "damaged" in line and str(path) in line and "computed anew" in line]
+    assert path.read_bytes() == whole
+    assert_same_tokens(method, raw, records)
+
+
+def test_kept_versions_are_augmented_before_the_encoder_and_the_first_is_not(folders):
+    told = []
+    method, raw, records, augmentations = kept(
+        folders, told, views=2, augmentations={"note": {"name": "text", "mask": 0.9}}
+    )
+    assert_same_tokens(method, raw, records)  # the record as it is comes first
+    states = records.columns["image"].take(np.arange(22)).values
+    assert states.shape == (22, 3, 17, 32)
+    assert (states[:, 1] - states[:, 2]).abs().flatten(1).amax(dim=1).min() > 0.01
+    view = augmentations["image"](
+        records.columns["image"].take(np.arange(22)), torch.Generator().manual_seed(0)
+    )
+    assert view.values.shape == (22, 17, 32)
+    assert any("one of 2 kept versions, each augmented by TextAugmentation(mask=0.9" in line for line in told)
+
+
+def test_the_log_says_that_a_view_is_token_dropout(folders, tmp_path):
+    experiment, data = parts(folders)
+    run = train(experiment, tmp_path / "run", data)
+    log = (run.folder.path / "log.txt").read_text()
+    assert "a view is token dropout (up to 0.8 of a record's tokens), in place of ImageAugmentation" in log
+    assert run.specs["image"] == ("image", (3, 32, 32))
+
+
+def test_the_users_own_choice_of_views_is_kept(folders):
+    chosen = {"image": {"name": "token_dropout", "most": 0.3}, "text": {"name": "none"}}
+    *_, augmentations = kept(folders, augmentations=chosen)
+    assert augmentations == {"image": TokenDropout(0.3)}
+
+
+def test_versions_without_an_augmentation_are_not_kept(folders):
+    for chosen in ({"name": "none"}, {"name": "token_dropout"}):
+        _, _, records, augmentations = kept(folders, views=3, augmentations={"image": chosen})
+        assert records.specs["image"] == ("tokens", (32,))
+        assert records.specs["note"] == ("token_versions", (32,))
+        assert ("image" in augmentations) == (chosen["name"] == "token_dropout")
+
+
+def test_not_kept_and_tuned_encoders_run_in_the_loop(folders, cache):
+    for choice in ({"cache": False}, {"frozen": False}):
+        _, raw, records, augmentations = kept(folders, **choice)
+        assert records.specs == raw.specs
+        assert augmentations["note"] == TextAugmentation()
+    assert not cache.exists()
+
+
+def test_numbers_beyond_half_precision_are_refused(folders, monkeypatch):
+    monkeypatch.setattr(
+        "commlearn.models.encoders.pretrained.feed",
+        lambda model, ids, padding: torch.full((*ids.shape, 32), 7e4),
+    )
+    monkeypatch.setattr("commlearn.models.encoders.pretrained.Frozen.reads_images", False)
+    with pytest.raises(DataError, match=r"do not fit float16\. Set precision: float32"):
+        kept(folders, precision="float16")
+
+
+@pytest.mark.parametrize("choice", [{}, {"views": 1}, {"cache": False}, {"frozen": False}])
+def test_run_and_artifact_embed_raw_tables_to_the_same_bits(choice, folders, tmp_path):
+    experiment, data = parts(folders, **choice)
+    run = train(experiment, tmp_path / "run", data)
+    wanted = cl.embed(run, table())
+    assert np.isfinite(wanted).all()
+    assert np.array_equal(cl.embed(load_run(tmp_path / "run"), table()), wanted)
+    folder = export(run, tmp_path / "artifact")
+    assert np.array_equal(cl.embed(load(folder), table()), wanted)
+    assert all(b"secret" not in path.read_bytes() for path in folder.iterdir())
+    saved = run.folder.state()[0]["method"]
+    assert any("backbone" in name for name in saved) == (choice == {"frozen": False})
+
+
+def test_an_artifact_needs_neither_the_folders_nor_a_network(folders, tmp_path):
+    mine = {name: shutil.copytree(folder, tmp_path / name) for name, folder in folders.items()}
+    experiment, data = parts(mine)
+    run = train(experiment, tmp_path / "run", data)
+    rows = table()[["note"]]
+    rows.to_parquet(tmp_path / "t.parquet")
+    wanted = cl.embed(run, rows[rows.note.notna()].reset_index(drop=True), ["note"])
+    export(run, tmp_path / "artifact")
+    for folder in mine.values():
+        shutil.rmtree(folder)
+    code = (
+        "import sys, socket, numpy as np, pandas as pd, torch; torch.set_num_threads(1)\n"
+        "def no(*a, **k): raise SystemExit('a connection was asked for')\n"
+        "socket.socket.connect = no\n"
+        "import commlearn as cl; t = pd.read_parquet(sys.argv[2])\n"
+        "t = t[t.note.notna()].reset_index(drop=True)\n"
+        "np.save(sys.argv[3], cl.embed(cl.load(sys.argv[1]), t, ['note']))\n"
+    )
+    words = [str(tmp_path / name) for name in ("artifact", "t.parquet", "z.npy")]
+    subprocess.run([sys.executable, "-c", code, *words], check=True)
+    assert np.array_equal(np.load(tmp_path / "z.npy"), wanted)
+    IN_MEMORY.clear()
+    with pytest.raises(ConfigurationError, match="no folder"):  # a run folder refers to them
+        cl.embed(load_run(tmp_path / "run"), table())
