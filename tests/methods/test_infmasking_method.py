@@ -11,6 +11,7 @@ from test_contract import batch_for, build
 from commlearn.errors import ConfigurationError
 from commlearn.methods.comm import CoMM
 from commlearn.methods.infmasking import Masking, hide
+from commlearn.methods.rows import joined
 from commlearn.models.tokens import Tokens
 
 
@@ -58,3 +59,10 @@ def test_the_weight_moves_from_its_start_to_its_end():
         Masking(versions=1)
     with pytest.raises(ConfigurationError, match="least <= most"):
         Masking(share=(0.8, 0.6))
+
+
+def test_parts_of_a_batch_know_how_far_training_is():
+    method = build("infmasking", 2)
+    rows = method.represent(replace(batch_for(method, 2), progress=0.25))
+    assert joined([rows, rows]).progress == rows.gathered().progress == 0.25
+    assert rows.apply(lambda tensor: tensor[:2]).progress == 0.25
