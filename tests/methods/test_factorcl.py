@@ -14,7 +14,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.factorcl import kept, removed
 from commlearn.models.build import build_encoders
-from commlearn.objectives import club_bound, nce_bound
+from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound
 
 LOWER, UPPER = ["shared", "unique1", "unique2", "unique_given"], ["shared_given", "unique_both"]
 both = pytest.mark.parametrize("name", ["factorcl", "factorcl-sup"])
@@ -113,3 +113,13 @@ def test_more_classes_than_there_is_room_for_are_named():
     method = METHODS["factorcl-sup"].build(encoders, 16, most_classes=3)
     with pytest.raises(ConfigurationError, match="5 classes; there is room for 3.*most_classes 5"):
         method.check_records(Records({"a": column, "b": column}, {"kind": np.arange(5)}))
+
+
+def test_the_upper_bound_is_a_part():
+    torch.manual_seed(0)
+    tighter = METHODS["factorcl"].build(build_encoders(specs(2), 16, {}), 16, upper="leave_one_out")
+    batch = batch_for(tighter, 2)
+    seen = tighter.see(batch)
+    left, right, _ = removed(seen)["unique_both"]
+    expected = leave_one_out_bound(tighter.removers["unique_both"](left, right))
+    torch.testing.assert_close(tighter.advance(seen).terms["unique_both"], expected)

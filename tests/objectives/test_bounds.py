@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.objectives import club_bound, nce_bound, near
+from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound, near
 
 DIM = 4
 
@@ -35,6 +35,16 @@ def best_scores(x: torch.Tensor, y: torch.Tensor, correlation: float) -> torch.T
     rest = 1 - correlation**2
     distance = (y[None] - correlation * x[:, None]).square().sum(dim=2)
     return (y.square().sum(dim=1)[None] - distance / rest) / 2 - DIM / 2 * math.log(rest)
+
+
+def slow_leave_one_out(scores, among):
+    values = []
+    for i in range(len(scores)):
+        others = [j for j in range(len(scores)) if j != i and among[i, j] > 0]
+        if others:
+            below = sum(among[i, j] * torch.exp(scores[i, j]) for j in others)
+            values.append(scores[i, i] - torch.log(below / sum(among[i, j] for j in others)))
+    return sum(values) / len(values) if values else 0.0 * scores.sum()
 
 
 def slow_bounds(scores, among):
@@ -66,7 +76,9 @@ def test_bounds_equal_the_loops(count, seed, kind):
     given_among = None if kind == "all" else among
     torch.testing.assert_close(nce_bound(scores, given_among), lower)
     torch.testing.assert_close(club_bound(scores, given_among), torch.as_tensor(upper, dtype=torch.float64))
-    for fast, plain in ((nce_bound, lower), (club_bound, upper)):
+    tighter = slow_leave_one_out(scores, among)
+    torch.testing.assert_close(leave_one_out_bound(scores, given_among), tighter)
+    for fast, plain in ((nce_bound, lower), (club_bound, upper), (leave_one_out_bound, tighter)):
         if isinstance(plain, torch.Tensor) and plain.requires_grad:
             one = torch.autograd.grad(fast(scores, given_among), scores, retain_graph=True)[0]
             torch.testing.assert_close(one, torch.autograd.grad(plain, scores, retain_graph=True)[0])
@@ -74,9 +86,10 @@ def test_bounds_equal_the_loops(count, seed, kind):
 
 @pytest.mark.parametrize("correlation", [0.0, 0.1, 0.4, 0.7])
 def test_the_best_critic_gives_both_bounds_of_correlated_gaussians(correlation):
-    lower, upper = [], []
+    lower, upper, tighter = [], [], []
     for seed in range(8):
         scores = best_scores(*gaussians(1000, correlation, seed), correlation)
+        tighter.append(leave_one_out_bound(scores).item())
         lower.append(nce_bound(scores).item())
         upper.append(club_bound(scores).item())
     known = information(correlation)
@@ -84,6 +97,8 @@ def test_the_best_critic_gives_both_bounds_of_correlated_gaussians(correlation):
     assert sum(lower) / 8 <= known + 0.02
     assert sum(upper) / 8 == pytest.approx(club_limit(correlation), abs=0.05)
     assert sum(upper) / 8 >= known - 0.02
+    assert sum(tighter) / 8 == pytest.approx(known, abs=0.05)
+    assert all(above >= below for above, below in zip(tighter, lower, strict=True))
 
 
 def test_given_a_class_only_draws_from_the_class_count():
@@ -114,8 +129,9 @@ def test_scores_of_another_shape_are_refused():
 def test_learned_critics_reach_both_bounds(correlation):
     from commlearn.models.heads import PairCritic
 
-    lower, upper = learned_bounds(PairCritic, correlation)
+    lower, upper, tighter = learned_bounds(PairCritic, correlation)
     known = information(correlation)
+    assert known - 0.02 <= tighter <= known + 0.05
     assert known - 0.05 <= lower <= known + 0.02
     assert upper >= known - 0.02
     assert upper == pytest.approx(club_limit(correlation), abs=0.05)
@@ -134,4 +150,5 @@ def learned_bounds(critic_type, correlation, steps=3000, batch=512):
         rates.step()
     with torch.no_grad():
         held = [critic(*gaussians(2000, correlation, 10**6 + seed)) for seed in range(8)]
-    return (sum(bound(scores).item() for scores in held) / 8 for bound in (nce_bound, club_bound))
+    bounds = (nce_bound, club_bound, leave_one_out_bound)
+    return (sum(bound(scores).item() for scores in held) / 8 for bound in bounds)

@@ -11,9 +11,9 @@ and T what stands for the task, it maximises
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +27,14 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, absent_as_zero, gather, pooled, present_rows
 from commlearn.methods.supcon import class_target
 from commlearn.models.heads import PairCritic
-from commlearn.objectives import club_bound, nce_bound, near
+from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound, near
 
 __all__ = ["FactorCL", "SupervisedFactorCL"]
+
+UPPER: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+    "club": club_bound,  # the paper's
+    "leave_one_out": leave_one_out_bound,
+}
 
 Pair = tuple[Tensor, Tensor]
 """One factor of both modalities, each (records, factor)."""
@@ -66,6 +71,7 @@ class FactorCL(Method):
         factors: for each modality, a map to its shared and its unique factor side by side.
         keepers: critics of lower bounds, by term.
         removers: critics of upper bounds, by term.
+        upper: the upper bound, from the scores of all pairs.
     """
 
     views = Views(plain=True, augmented=1)
@@ -78,17 +84,25 @@ class FactorCL(Method):
         factors: Mapping[str, nn.Module],
         keepers: Mapping[str, nn.Module],
         removers: Mapping[str, nn.Module],
+        upper: Callable[[Tensor, Tensor | None], Tensor] = club_bound,
     ) -> None:
         super().__init__(encoders)
         self.factors = nn.ModuleDict(factors)
         self.keepers = nn.ModuleDict(keepers)
         self.removers = nn.ModuleDict(removers)
+        self.upper = upper
 
     @classmethod
-    def build(cls, encoders: Mapping[str, nn.Module], width: int, factor: int = 128) -> FactorCL:
+    def build(
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        factor: int = 128,
+        upper: Literal["club", "leave_one_out"] = "club",
+    ) -> FactorCL:
         """FactorCL with linear factors and a critic of three layers on each side of a bound."""
         maps = {name: nn.Linear(width, 2 * factor) for name in encoders}
-        return cls(encoders, maps, **critics(factor, task=factor, condition=2 * factor))
+        return cls(encoders, maps, **critics(factor, task=factor, condition=2 * factor), upper=UPPER[upper])
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         theirs = list(self.removers.parameters())
@@ -133,7 +147,7 @@ class FactorCL(Method):
         scores = {name: self.keepers[name](left, right) for name, (left, right, _) in kept(seen).items()}
         lower = {name: nce_bound(scores[name], among) for name, (_, _, among) in kept(seen).items()}
         upper = {
-            name: club_bound(still(self.removers[name], left, right), among)
+            name: self.upper(still(self.removers[name], left, right), among)
             for name, (left, right, among) in removed(seen).items()
         }
         loss = torch.stack(list(upper.values())).sum() - torch.stack(list(lower.values())).sum()

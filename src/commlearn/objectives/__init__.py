@@ -1,6 +1,6 @@
 """Losses: pure functions on tensors. No modules, no data, no ranks."""
 
-from commlearn.objectives.bounds import club_bound, nce_bound, near
+from commlearn.objectives.bounds import club_bound, leave_one_out_bound, nce_bound, near
 from commlearn.objectives.clip import clip_loss
 from commlearn.objectives.comm import Subset, comm_terms
 from commlearn.objectives.infmasking import masked_contrast
@@ -13,6 +13,7 @@ __all__ = [
     "club_bound",
     "comm_terms",
     "info_nce",
+    "leave_one_out_bound",
     "masked_contrast",
     "nce_bound",
     "near",
