@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from machine import Machine, measure, operations
 from objective import DIM, comm_terms, descend
 from training_step import PUBLISHED, QUICK, Setting, augment, build
@@ -31,12 +30,10 @@ def costs(setting: Setting) -> list[Cost]:
     method, make = build(setting), augment(setting)
     batch = make()
     view = merge(batch.augmented)
-    with torch.no_grad():
-        tokens = method.encode(view)
-        rows = method.represent(batch)
-        encode = operations(lambda: method.encode(view)) / BATCH
-        fuse = operations(lambda: method.fusion(tokens, method.subsets)) / BATCH
-        project = operations(lambda: method.project(rows)) / BATCH
+    tokens, rows = method.encode(view), method.represent(batch)
+    encode = operations(lambda: method.encode(view)) / BATCH
+    fuse = operations(lambda: method.fusion(tokens, method.subsets)) / BATCH
+    project = operations(lambda: method.project(rows)) / BATCH
     step = operations(lambda: next(method.steps(batch)).loss.backward()) / BATCH
     samples = 2048  # many blocks, so that those on the diagonal count little
     contrast = operations(descend(comm_terms, samples)) / samples**2

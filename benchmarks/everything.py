@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from machine import Machine, measure
 
-QUESTIONS = ("rendering", "augmentation", "training_step", "fusion", "objective", "tables", "cost")
+QUESTIONS = ("rendering", "augmentation", "training_step", "fusion", "objective", "tables", "parts", "cost")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Measured
 

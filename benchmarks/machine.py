@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, addmm_flop
 
 __all__ = ["Machine", "Row", "measure", "operations", "seconds", "table"]
 
@@ -61,7 +61,8 @@ def seconds(work: Callable[[], object], rounds: int = 3, warm: bool = True) -> f
 
 def operations(work: Callable[[], object]) -> float:
     """Operations of all matrix products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
+    in_place = {torch.ops.aten.addmm_: addmm_flop}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         work()
     return float(counter.get_total_flops())
 

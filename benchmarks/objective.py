@@ -1,6 +1,6 @@
 """CoMM's objective: time and memory at growing batch sizes, beside the matrix of all pairs.
 
-    python benchmarks/objective.py [--sizes 256 1024 4096] [--memory]
+    python benchmarks/objective.py [--sizes 256 1024 4096 16384 65536] [--memory]
 
 Width 256, two modalities (three terms), value and gradient. `--memory` measures the peak of every size in a
 process of its own, beyond the inputs and their gradients.
@@ -22,7 +22,7 @@ from torch import Tensor
 from commlearn.objectives import comm_terms, info_nce
 
 DIM = 256
-SIZES = (256, 1024, 4096)
+SIZES = (256, 1024, 2048)
 PLAIN_UP_TO = 4096  # larger matrices of all pairs would not fit beside other programs
 Terms = Callable[[Mapping, Mapping, tuple[str, ...]], Mapping[tuple[str, ...], Tensor]]
 

@@ -1,6 +1,6 @@
 """One CoMM training step against the plain computation of the same loss.
 
-    python benchmarks/training_step.py [--quick]
+    python benchmarks/training_step.py [--quick] [--batch 16]
 
 Plain: each encoder once for each view in the default memory format, the fusion in full (all rows, keys and
 values anew) for every subset, one head call and one loss for each view and subset. Ours: each encoder once
@@ -134,8 +134,9 @@ def tables(machine: Machine, settings: tuple[Setting, ...] = (QUICK, PUBLISHED))
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="trifeature-quick alone")
+    parser.add_argument("--batch", type=int, default=PUBLISHED.batch, help="records at 224 px")
     options = parser.parse_args()
-    settings = (QUICK,) if options.quick else (QUICK, PUBLISHED)
+    settings = (QUICK,) if options.quick else (QUICK, PUBLISHED._replace(batch=options.batch))
     print("\n".join(tables(measure(), settings)))
 
 
