@@ -6,8 +6,7 @@
 `mfeat.npz` holds the UCI set "Multiple Features" as arrays fac, fou, kar, mor, pix, zer and label;
 `mosi_utt.npz` holds CMU-MOSI by the utterance: audio_train, transcript_train, label_train, utt_train, and the
 same for test. Each becomes a Parquet table and a schema, and then `commlearn compare` does the rest. Further
-settings (--training.epochs 30) go to every method alike. The last measured tables are in
-docs/reproduction.md.
+settings (--training.epochs 30) go to every method alike. No table has been measured yet.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def mfeat(arrays: dict[str, np.ndarray]) -> tuple[pd.DataFrame, dict]:
     frame = pd.DataFrame({name: list(arrays[name]) for name in DIGITS})
     frame["digit"] = arrays["label"]
     frame["split"] = np.where(np.isin(rows, train), "train", "test")
-    modalities = {name: {"kind": "vector", "fields": [name]} for name in DIGITS}
+    modalities = {name: {"kind": "vector", "column": name} for name in DIGITS}
     return frame, {"modalities": modalities, "targets": {"digit": "class"}, "split": "split"}
 
 
@@ -52,7 +51,7 @@ def mosi(arrays: dict[str, np.ndarray]) -> tuple[pd.DataFrame, dict]:
     ]
     modalities = {
         "words": {"kind": "text", "column": "words"},
-        "audio": {"kind": "vector", "fields": ["audio"]},
+        "audio": {"kind": "vector", "column": "audio"},
     }
     schema = {"modalities": modalities, "targets": {"positive": "class"}, "split": "split"}
     return pd.concat(parts, ignore_index=True), schema
