@@ -67,7 +67,7 @@ def test_defaults_follow_the_number_of_records(rows, batch, width):
     steps = made["training"]["epochs"] * (rows // batch)
     assert made["training"]["batch_size"] == batch
     assert made["model"]["width"] == width
-    assert 450 <= steps <= 2050
+    assert 280 <= steps <= 2050
 
 
 def test_embeddings_keep_ids_and_are_the_same_in_every_format(run, folder, tmp_path, capsys):

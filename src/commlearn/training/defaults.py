@@ -11,7 +11,7 @@ from commlearn.data.records import Records
 __all__ = ["left_open", "merged", "said", "suggest"]
 
 BATCH = (16, 256)  # the smallest and the largest
-STEPS = (500, 2_000)  # the fewest and the most
+STEPS = (300, 2_000)  # the fewest and the most
 PASSES = 12  # epochs between these two
 LARGE = 20_000  # records from which a wider model pays
 SMALL = 5_000  # records up to which one layer reads a text
@@ -21,7 +21,7 @@ def suggest(records: Records, epochs: int | None = None, batch: int | None = Non
     """Batch, epochs, width, rate and encoders for these training records.
 
     A batch is a power of two near a sixteenth of the records: a contrast needs company, and an epoch
-    more than a few steps. Epochs are as many as take between 500 and 2 000 steps.
+    more than a few steps. Epochs are as many as take between 300 and 2 000 steps.
 
     Args:
         records: to train on.
@@ -33,7 +33,7 @@ def suggest(records: Records, epochs: int | None = None, batch: int | None = Non
         >>> from commlearn.data.records import VectorColumn
         >>> made = suggest(Records({"v": VectorColumn(np.zeros((1000, 4), np.float32))}))
         >>> made["training"]["batch_size"], made["training"]["epochs"], made["model"]["width"]
-        (64, 33, 128)
+        (64, 20, 128)
     """
     count = len(records)
     if not batch or batch < 1:
