@@ -16,6 +16,7 @@ from pretrained_folders import save
 
 import commlearn as cl
 from commlearn.augmentations import TextAugmentation, TokenDropout
+from commlearn.data.records import Drawn, Records
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.dataset import dataset_of
@@ -111,6 +112,28 @@ def test_validation_records_are_kept_too(folders):
     assert found.validation.specs["note"] == ("tokens", (32,))
     wanted = cl.embed(method, data.validation)
     np.testing.assert_allclose(cl.embed(method, found.validation), wanted, atol=1e-5)
+
+
+def test_of_a_text_with_several_versions_every_version_is_kept(folders):
+    experiment, data = parts(folders)
+    first, count = np.array([4, 0, 12]), np.array([3, 2, 1])
+    texts = data.train.columns["note"]
+    few = data.train.choose(first)
+    raw = Records({**few.columns, "note": Drawn(texts, first, count)})
+    method = build_method(experiment, raw.specs, data.state)
+    found, _ = with_kept_tokens(
+        replace(data, train=raw), method, experiment, data.state, Fabric(devices=1), lambda line: None
+    )
+    kept_texts = found.train.columns["note"]
+    rows, drawn = np.array([2, 0, 1, 0]), set()
+    for seed in range(12):
+        states, ids = (
+            method.encoders["note"](column.draw(rows, np.random.default_rng(seed)))
+            for column in (kept_texts, raw.columns["note"])
+        )
+        torch.testing.assert_close(states.values, ids.values, atol=1e-5, rtol=0)
+        drawn.add(float(states.values[1].detach().sum()))
+    assert len(drawn) == 3
 
 
 def test_half_precision_takes_half_the_room_and_is_near(folders, cache):

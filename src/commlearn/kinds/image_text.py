@@ -59,10 +59,11 @@ def _dataset(
 ) -> Dataset:
     """Records of all parts. Rows are texts; a record with several has a row for each."""
     name, sort = target
+    size = {} if image.get("encoder") else {"size": SIZE}  # a pretrained encoder says its own
     schema = Schema.from_mapping(
         {
             "modalities": {
-                "image": {"kind": "image", "column": "image", "size": SIZE, **image},
+                "image": {"kind": "image", "column": "image", **size, **image},
                 "text": {"kind": "text", "column": "text", **text},
             },
             "targets": {name: sort},

@@ -21,7 +21,7 @@ from lightning.fabric import Fabric
 
 from commlearn.augmentations import Augmentation, TokenDropout, TokenVersion
 from commlearn.data.batch import Modality, to_device
-from commlearn.data.records import Column, Dataset, Records
+from commlearn.data.records import Chosen, Column, Dataset, Drawn, Records
 from commlearn.data.token_shards import TokenColumn, TokenShard, open_shard, write_shard
 from commlearn.errors import DataError
 from commlearn.methods.base import Method
@@ -96,8 +96,16 @@ class Keeper:
     views: int  # how many of them
     tell: Callable[[str], None]
 
-    def keep(self, column: Column, fabric: Fabric) -> TokenColumn:
-        """The column's token states; each process computes its share of the files."""
+    def keep(self, column: Column, fabric: Fabric) -> Column:
+        """The column's token states; of texts with several versions, those of every version."""
+        if not isinstance(column, Drawn):
+            return self.all(column, fabric)
+        rows = [np.arange(first, first + n) for first, n in zip(column.first, column.count, strict=True)]
+        kept = self.all(Chosen(column.column, np.concatenate(rows)), fabric)
+        return Drawn(kept, column.count.cumsum() - column.count, column.count)
+
+    def all(self, column: Column, fabric: Fabric) -> TokenColumn:
+        """The token states of every row; each process computes its share of the files."""
         parts = [np.arange(start, min(start + SHARD, len(column))) for start in range(0, len(column), SHARD)]
         mine = range(fabric.global_rank, len(parts), fabric.world_size)
         shards = {number: self.shard(column, parts[number], fabric.device) for number in mine}
