@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
     )
     parser.add_argument("--table", help="what a schema is compared on; default: as its file says")
+    parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
     parser.add_argument("--methods", default="clip,crossself,comm", help="names with commas, or all")
     parser.add_argument(
         "--targets", "--target", help="names with commas; default: the recipe's scores, or all"
@@ -47,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.seeds < 1:
         raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")
+    if options.data:
+        options.overrides["data.path"] = str(Path(options.data).resolve())
     out = Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
     table = compare(
         options.recipe,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from commlearn.data.readers.image_text import ImageText, read_films, read_memes
-from commlearn.data.records import Column, Dataset, Drawn, Records
+from commlearn.data.records import Chosen, Column, Dataset, Drawn, Records
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.dataset import plain
@@ -92,5 +92,8 @@ def _dataset(
 def _drawn(records: Records, first: np.ndarray, count: np.ndarray) -> Records:
     """Records whose text has several versions; all else is that of the first."""
     chosen = records.choose(first)
-    columns: dict[str, Column] = {**chosen.columns, "text": Drawn(records.columns["text"], first, count)}
+    starts = np.cumsum([0, *count[:-1]])
+    rows = np.repeat(first - starts, count) + np.arange(count.sum())  # every version, one after another
+    versions = Chosen(records.columns["text"], rows)
+    columns: dict[str, Column] = {**chosen.columns, "text": Drawn(versions, starts, count)}
     return Records(columns, chosen.targets)
