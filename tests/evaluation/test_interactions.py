@@ -155,7 +155,7 @@ def test_a_trained_model_is_asked_about_a_table():
     model = cl.Embedder(schema, epochs=1, batch_size=60).fit(table)
     report = cl.interactions(model, table, target="ill", settings=QUICK)
     assert report.representation is not None
-    assert set(report.views) == {"data", "linear", "representation"}
+    assert set(report.views) == {"data", "linear", "representation", "raw"}
     with pytest.raises(CommlearnError, match="did you mean 'place'"):
         cl.interactions(model, table, target="ill", modalities=["labs", "places"])
 
@@ -206,3 +206,27 @@ def test_what_cannot_be_asked_is_named(arrays, options, told):
 def test_settings_are_checked_together():
     with pytest.raises(CommlearnError, match="2 problems"):
         Settings(folds=1, level=2.0)
+
+
+def test_numbers_are_cut_into_classes_and_checked_against_a_closed_form():
+    draw = np.random.default_rng(0)
+    value = draw.normal(size=1500)
+    arrays = {name: (value + draw.normal(size=1500))[:, None] for name in "ab"}
+    report = cl.interactions(arrays, target=value, settings=QUICK)
+    assert any("cut into 8 classes" in note for note in report.notes)
+    assert any("would share 0.5" in note or "would share 0.4" in note for note in report.notes)
+    assert report.atoms.redundant.bits == pytest.approx(0.45, abs=0.12)
+
+
+@pytest.mark.slow
+def test_a_run_without_a_table_is_asked_about_its_own_images(tmp_path, monkeypatch):
+    from commlearn.evaluation.interactions import own_data
+
+    changes = {"training.epochs": 1, "data.train_pairs": 64, "data.size": 24}
+    run = cl.train(cl.read_experiment("trifeature-quick", changes), tmp_path / "run")
+    monkeypatch.setattr(own_data, "_PAIRS", 500)
+    report = cl.interactions(tmp_path / "run", target="shared", settings=QUICK)
+    assert run.folder.path == tmp_path / "run"
+    assert "no image in two folds" in report.where
+    assert report.records == 500
+    assert len(report.target.classes) == 10

@@ -20,7 +20,9 @@ from commlearn.evaluation.interactions.evidence import (
     gather_evidence,
     linear_logs,
     model_logs,
+    raw_logs,
 )
+from commlearn.evaluation.interactions.gaussian import gaussian_note
 from commlearn.evaluation.interactions.leaks import leak_warnings
 from commlearn.evaluation.interactions.nulls import combination_test
 from commlearn.evaluation.interactions.report import InteractionReport, LabelReports
@@ -120,11 +122,14 @@ def _report(
     data = _view(logs, evidence, settings, curve.bias())
     told("linear probes")
     linear = _view(linear_logs(evidence, settings), evidence, settings)
-    seen = fused_logs(evidence, settings)
+    seen, raw = fused_logs(evidence, settings), raw_logs(asked.material, target, evidence, settings)
     told("shuffled modalities")
     combination = combination_test(
         posteriors, evidence.names, evidence.labels, settings.permutations, settings.seed
     )
+    notes = [*asked.material.notes, *target.notes]
+    if target.numbers is not None and len(evidence.names) == 2:
+        notes.append(gaussian_note(evidence, target.numbers))
     leaks = leak_warnings(asked.material.choose(target.kept).arrays, evidence, settings)
     diagnostics, doubts = diagnose(logs, data, evidence, settings, time.perf_counter() - start)
     return InteractionReport(
@@ -133,13 +138,14 @@ def _report(
         data=data,
         linear=linear,
         representation=None if seen is None else _view(seen, evidence, settings),
+        raw=None if raw is None else _view(raw, evidence, settings),
         model=None if said is None else _view(said, evidence, settings),
         combination=combination,
         curve=curve,
         diagnostics=diagnostics,
         settings=settings,
         warnings=(*doubts, *leaks, *target.warnings),
-        notes=(*asked.material.notes, *target.notes),
+        notes=tuple(notes),
     )
 
 

@@ -14,6 +14,7 @@ from commlearn.evaluation.marginals import Array
 __all__ = ["ClusterTable", "fit_table", "memberships"]
 
 _COMPONENTS = 16  # leading ones that clusters are sought in
+_ROUNDS = 15  # of the mixture
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,30 @@ class ClusterTable:
 
 
 def memberships(block: Array, clusters: int, seed: int) -> Array:
-    """Soft assignment to clusters of the leading components, (records, clusters), without any label."""
+    """Soft assignment to clusters of the leading components, (records, clusters), without any label.
+
+    A mixture of Gaussians that share one variance a component, from k-means on: components in which clusters
+    are apart become narrow and count more.
+    """
     points = block[:, :_COMPONENTS]
     centres = np.unique(points.round(6), axis=0)
     if len(centres) > clusters:
         centres, _ = kmeans2(points, clusters, minit="++", iter=25, rng=seed)
-    distance = ((points[:, None] - centres) ** 2).sum(axis=2)  # (records, clusters)
-    spread = distance.min(axis=1).mean() / points.shape[1]
-    logits = -distance / (2 * max(float(spread), 1e-12))
-    return np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    nearest = _distances(points, centres, np.ones(points.shape[1])).argmin(axis=1)
+    members = np.eye(len(centres))[nearest]
+    whole, floor = (points**2).mean(axis=0), 1e-3 * points.var(axis=0) + 1e-12
+    for _ in range(_ROUNDS):
+        mass = members.sum(axis=0) + 1e-9
+        centres = members.T @ points / mass[:, None]
+        spread = np.maximum(whole - mass @ centres**2 / len(points), floor)
+        logits = np.log(mass) - _distances(points, centres, spread) / 2
+        members = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    return members
+
+
+def _distances(points: Array, centres: Array, spread: Array) -> Array:
+    """Squared distances in units of the spread, (records, clusters), but for a term of each record."""
+    return (centres**2 / spread).sum(axis=1) - 2 * (points / spread) @ centres.T
 
 
 def fit_table(

@@ -135,7 +135,11 @@ def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str,
 
 
 def measure(
-    logs: Mapping[Subset, Array], labels: np.ndarray, names: Sequence[str], weights: Array | None = None
+    logs: Mapping[Subset, Array],
+    labels: np.ndarray,
+    names: Sequence[str],
+    weights: Array | None = None,
+    tolerance: float = 1e-5,
 ) -> Measured:
     """Ladder, unions and atoms of held-out posteriors.
 
@@ -144,8 +148,9 @@ def measure(
         labels: 0, ..., classes - 1.
         names: of the modalities, in order.
         weights: of the records, as a bootstrap gives them; 1 each if not given.
+        tolerance: wanted certificate of the programs, in bits.
     """
-    world = _World(logs, labels, np.ones(len(labels)) if weights is None else weights)
+    world = _World(logs, labels, np.ones(len(labels)) if weights is None else weights, tolerance)
     whole = tuple(names)
     ladder = _ladder(world, whole)
     singles: list[Subset] = [(name,) for name in whole]
@@ -196,8 +201,10 @@ def _by_order(
 class _World:
     """Records with posteriors and weights; cells are made once, tables and unions as asked."""
 
-    def __init__(self, logs: Mapping[Subset, Array], labels: np.ndarray, weights: Array) -> None:
-        self.logs, self.labels = logs, labels
+    def __init__(
+        self, logs: Mapping[Subset, Array], labels: np.ndarray, weights: Array, tolerance: float
+    ) -> None:
+        self.logs, self.labels, self.tolerance = logs, labels, tolerance
         self.weights = weights / weights.mean()
         self.rows = np.arange(len(labels))
         classes = next(iter(logs.values())).shape[1]
@@ -217,7 +224,7 @@ class _World:
         if len(subsets) == 1:
             return Union(ladder[subsets[0]], 0.0, ())
         tables = [self._table(subset) for subset in subsets]
-        found = union_information(tables, tolerance=1e-5)
+        found = union_information(tables, tolerance=self.tolerance)
         shares = -self.log_target[self.labels]
         for subset, influence in zip(subsets, found.influence, strict=True):
             shares = shares + (self._cells(subset) @ influence)[self.rows, self.labels]

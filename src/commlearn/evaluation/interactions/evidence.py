@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +24,16 @@ from commlearn.evaluation.interactions.stacking import fit_stack
 from commlearn.evaluation.interactions.target import Target
 from commlearn.evaluation.marginals import Array
 
-__all__ = ["Evidence", "Logs", "best_logs", "gather_evidence", "group_folds", "linear_logs", "model_logs"]
+__all__ = [
+    "Evidence",
+    "Logs",
+    "best_logs",
+    "gather_evidence",
+    "group_folds",
+    "linear_logs",
+    "model_logs",
+    "raw_logs",
+]
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
 
@@ -164,6 +173,15 @@ def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
         )
         logs[subset] = found[own].log
     return logs
+
+
+def raw_logs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Logs | None:
+    """The best experts on the raw columns behind a model's embeddings, if there are any."""
+    if not material.raw:
+        return None
+    columns = {name: array[target.kept] for name, array in material.raw.items()}
+    blocks = {name: components(array, settings.components) for name, array in columns.items()}
+    return best_logs(replace(evidence, blocks=blocks, fused={}), settings)[0]
 
 
 def model_logs(predictions: Mapping[Subset, Array] | None, target: Target, evidence: Evidence) -> Logs | None:

@@ -23,12 +23,14 @@ class Material:
     Attributes:
         arrays: (records, features) of each modality.
         fused: one model's own embedding of subsets of them, if there is a model.
+        raw: the columns behind a model's embeddings, where they are few.
         where: what the arrays are, in words.
         notes: what a reader should know of them.
     """
 
     arrays: dict[str, Array]
     fused: dict[tuple[str, ...], Array] = field(default_factory=dict)
+    raw: dict[str, Array] = field(default_factory=dict)
     where: str = "the arrays given"
     notes: tuple[str, ...] = field(default=())
 
@@ -41,6 +43,7 @@ class Material:
         return Material(
             {name: values[rows] for name, values in self.arrays.items()},
             {subset: values[rows] for subset, values in self.fused.items()},
+            {name: values[rows] for name, values in self.raw.items()},
             self.where,
             self.notes,
         )

@@ -24,7 +24,7 @@ def own_records(experiment: Any) -> tuple[Records, np.ndarray | None, str]:
     options = dict(experiment.data)
     reader = READERS[options.pop("name")](**options)
     if isinstance(reader, Trifeature):
-        records, blocks = trifeature_blocks(reader)
+        records, blocks = trifeature_blocks(reader, _PAIRS)
         return records, blocks, f"{len(records)} pairs of the run's own images, no image in two folds"
     data = read_data(experiment)
     if not data.fit.targets:
@@ -32,7 +32,7 @@ def own_records(experiment: Any) -> tuple[Records, np.ndarray | None, str]:
     return data.fit, None, f"{len(data.fit)} records of the run's own data set"
 
 
-def trifeature_blocks(reader: Trifeature, pairs: int = _PAIRS) -> tuple[Records, np.ndarray]:
+def trifeature_blocks(reader: Trifeature, pairs: int) -> tuple[Records, np.ndarray]:
     """Unbiased pairs of training images, and the block of each: images of one combination share a block.
 
     Pairs drawn from all images would show each image in several folds, and experts would recognise it.

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "parts_of"]
 
-_COLOURS = {"data": "#0072B2", "linear": "#E69F00", "representation": "#009E73", "model": "#CC79A7"}
+_COLOURS = {
+    "data": "#0072B2",
+    "linear": "#E69F00",
+    "representation": "#009E73",
+    "raw": "#56B4E9",
+    "model": "#CC79A7",
+}
 
 
 def draw(report: InteractionReport, path: str | Path | None = None) -> Figure:

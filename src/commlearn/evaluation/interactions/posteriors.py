@@ -118,6 +118,6 @@ def rich_family(
 
 
 def _cluster_counts(modalities: int, records: int) -> list[int]:
-    """Sizes of the tables: a coarse one, and a finer one of about ten records a joint cell."""
-    fine = int((records / 5) ** (1 / modalities)) if modalities > 1 else 32
-    return sorted({4, int(np.clip(fine, 4, 32))})
+    """Sizes of the tables: a coarse one, a fine one of about five records a joint cell, one between."""
+    fine = int(np.clip((records / 5) ** (1 / modalities), 4, 32)) if modalities > 1 else 32
+    return sorted({4, round((4 * fine) ** 0.5), fine})

@@ -34,6 +34,7 @@ class InteractionReport:
         data: the DATA view: the best experts on everything given.
         linear: what a linear probe can use of the same arrays, side by side.
         representation: the REPRESENTATION view: a linear probe of a model's own embedding of each subset.
+        raw: the best experts on the raw columns behind a model's embeddings, where they are few.
         model: the MODEL view: a supervised model's own predictions.
         combination: the test that the combination matters.
         curve: the same numbers on fewer records, and what each modality is worth.
@@ -48,6 +49,7 @@ class InteractionReport:
     data: View
     linear: View
     representation: View | None
+    raw: View | None
     model: View | None
     combination: Combination
     curve: Curve
@@ -82,6 +84,7 @@ class InteractionReport:
             "data": self.data,
             "linear": self.linear,
             "representation": self.representation,
+            "raw": self.raw,
             "model": self.model,
         }
         return {name: view for name, view in named.items() if view is not None}

@@ -22,6 +22,8 @@ from commlearn.kinds.schema import Schema, presence
 from commlearn.kinds.targets import encode_target
 from commlearn.methods.base import Method
 
+_FEW_COLUMNS = 128  # of a modality whose raw columns are looked at beside its embedding
+
 __all__ = ["Asked", "Found", "gather"]
 
 
@@ -141,6 +143,7 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     material = Material(
         from_arrays({name: embed(model, whole, [name]) for name in names}, None).arrays,
         _fused(model, whole, names),
+        _few_columns(whole),
         where,
         (*_dropped(records, whole), *_fused_note(names)),
     )
@@ -189,6 +192,15 @@ def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str
         for size in range(2, len(names) + 1)
         for subset in combinations(names, size)
     }
+
+
+def _few_columns(records: Records) -> dict[str, Any]:
+    """Raw columns of all modalities, if these are tables and vectors of few columns."""
+    small = all(
+        spec.kind in ("tabular", "vector") and spec.shape[0] + sum(spec.shape[1:]) <= _FEW_COLUMNS
+        for spec in records.specs.values()
+    )
+    return raw_arrays(records) if small else {}
 
 
 def _fused_note(names: Sequence[str]) -> tuple[str, ...]:

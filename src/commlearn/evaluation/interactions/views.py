@@ -22,6 +22,8 @@ from commlearn.evaluation.interactions.uncertainty import (
 )
 from commlearn.evaluation.marginals import Array
 
+_ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
+
 __all__ = ["Pair", "View", "make_view", "subset_name"]
 
 
@@ -111,7 +113,7 @@ def make_view(
     quantities = numbers_of(measured)
     weights = resampled_weights(len(labels), settings.bootstrap, settings.seed, groups)
     draws = bootstrap(
-        lambda weight: measure(logs, labels, names, weight),
+        lambda weight: measure(logs, labels, names, weight, _ROUGH),
         lambda again: {name: value.bits for name, value in numbers_of(again).items()},
         weights,
     )

@@ -101,13 +101,17 @@ def _chance(report: InteractionReport) -> str:
 
 def _ladder(report: InteractionReport) -> list[str]:
     width = max(len(subset_name(subset)) for subset in report.data.ladder)
-    lines = [f"{'modalities':<{width}}  bits  interval        right  balanced"]
+    lines = [f"{'modalities':<{width}}  bits  interval       2n*     right    balanced"]
+    more = report.curve.extrapolated()
     for subset, value in report.data.ladder.items():
         lines.append(
             f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {value.high:.2f}]   "
+            f"{more[f'I:{subset_name(subset)}']:4.2f}   "
             f"{100 * report.data.accuracy[subset]:5.1f} %   "
             f"{100 * report.data.balanced_accuracy[subset]:5.1f} %"
         )
+    if report.settings.curve:
+        lines.append("* 2 est(n) - est(n / 2): what the learning curve expects of many more records.")
     return lines
 
 
@@ -150,6 +154,7 @@ def _synergy(view: View) -> Known:
 def _views(report: InteractionReport) -> list[str]:
     lines = []
     named = {
+        "RAW columns (the best experts, no model)": report.raw,
         "REPRESENTATION (a linear probe of the model's own embedding)": report.representation,
         "MODEL (its own predictions)": report.model,
     }
