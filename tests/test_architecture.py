@@ -14,7 +14,7 @@ LAYERS = [
     {"augmentations"},
     {"models"},
     {"kinds", "methods"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "plot"},
     {"estimator"},
     {"cli", "__main__"},
 ]

@@ -23,10 +23,12 @@ COMMANDS = (
     "embed",
     "finetune",
     "compare",
+    "report",
     "export",
     "convert",
     "synth",
     "info",
+    "completion",
 )
 
 
@@ -54,6 +56,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         if not options.takes_overrides and rest:
             raise ConfigurationError(_unknown_option(parser, options.command, rest[0]))
         options.overrides = _overrides(rest, _options_of(parser, options.command))
+        options.parser = parser
+        if getattr(options, "show_python", False):
+            print(options.python(options), end="")
+            return 0
         return options.run(options) or 0
     except CommlearnError as problem:
         print(f"commlearn: {problem}", file=sys.stderr)
@@ -95,8 +101,24 @@ def _parser(arguments: Sequence[str]) -> _Parser:
             allow_abbrev=False,
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run, takes_overrides=getattr(module, "TAKES_OVERRIDES", False))
+        _add_manners(command, hasattr(module, "python"))
+        command.set_defaults(
+            run=module.run,
+            python=getattr(module, "python", None),
+            takes_overrides=getattr(module, "TAKES_OVERRIDES", False),
+        )
     return parser
+
+
+def _add_manners(command: argparse.ArgumentParser, has_python: bool) -> None:
+    """What every command can be asked for."""
+    known = {option for action in command._actions for option in action.option_strings}
+    if "--quiet" not in known:
+        command.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    command.add_argument("--verbose", "-v", action="store_true", help="progress as lines, also into a file")
+    if has_python:
+        told = "print the same as Python code, and do nothing"
+        command.add_argument("--show-python", action="store_true", help=told)
 
 
 def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]:

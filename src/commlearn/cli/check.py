@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.python_code import call, program
+
 HELP = "Check a table against its schema: every problem in one report. Exit code 2 if any must be mended."
 EXAMPLE = """\
 Example:
@@ -19,16 +21,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
+def python(options: argparse.Namespace) -> str:
+    return program(
+        "from commlearn.data.tables import read_table",
+        "from commlearn.kinds.check import check",
+        "",
+        call("cl.Schema.from_yaml", options.schema, keep="schema"),
+        f"report = check(read_table({options.table!r}), schema)",
+        "print(report.errors, report.warnings)",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, telling
     from commlearn.data.tables import read_table
     from commlearn.kinds.check import check
     from commlearn.kinds.schema import Schema
 
     schema = Schema.from_yaml(Path(options.schema))
-    report = check(read_table(options.table), schema)
+    with telling(options) as tell:
+        tell(f"reading {options.table}")
+        table = read_table(options.table)
+        tell(f"checking {len(table)} rows")
+        report = check(table, schema)
     print_json(report.to_json()) if options.json else print("\n".join(_lines(options.table, report)))
     return 2 if report.errors else 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from commlearn.cli.python_code import call, program
+
 HELP = "Train several methods with the same budget on a recipe or a table, and compare their probes."
 EXAMPLE = """\
 Beside methods, baselines take part: raw (features of all modalities), single (each modality alone), pca,
@@ -36,6 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
+def python(options: argparse.Namespace) -> str:
+    return program(
+        call(
+            "cl.compare",
+            options.recipe,
+            options.methods.split(","),
+            options.seeds,
+            options.out or f"runs/compare-{options.recipe.rpartition('/')[2].removesuffix('.yaml')}",
+            overrides=options.overrides or None,
+            jobs=options.jobs or None,
+            targets=options.targets and options.targets.split(","),
+            table=options.table,
+            keep="table",
+        )
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
@@ -58,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         out,
         options.overrides,
         options.jobs,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True),
         targets=options.targets.split(",") if options.targets else None,
         table=options.table,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.python_code import Code, call, program
+
 HELP = "Embed a table, or the records of a run's data set, with a trained model."
 EXAMPLE = """\
 Writes a file with `embedding` and the schema's id column. A table is read chunk by chunk: it may be
@@ -25,17 +27,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def python(options: argparse.Namespace) -> str:
+    chosen = options.modalities and options.modalities.split(",")
+    if options.table:
+        return program(
+            "from commlearn.evaluation.stream import write_embeddings",
+            "",
+            call("cl.load", options.run_folder, keep="run"),
+            call("write_embeddings", Code("run"), options.table, options.out, modalities=chosen),
+        )
+    return program(
+        call("cl.load", options.run_folder, keep="run"),
+        f"records = cl.read_data(run.experiment).{options.split}",
+        call("cl.embed", Code("run"), Code("records"), modalities=chosen, keep="embeddings"),
+    )
+
+
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, telling
     from commlearn.evaluation.stream import write_embeddings
     from commlearn.training.artifact import load
 
     loaded = load(options.run_folder)
     modalities = options.modalities.split(",") if options.modalities else None
-    if options.table:
-        written = write_embeddings(loaded, options.table, options.out, modalities)
-    else:
-        written = _own(loaded, options, modalities)
+    with telling(options) as tell:
+        if options.table:
+            written = write_embeddings(loaded, options.table, options.out, modalities, tell)
+        else:
+            tell(f"embedding the {options.split} records")
+            written = _own(loaded, options, modalities)
     print_json(written) if options.json else print(
         f"{written.records} x {written.dim} embeddings: {written.out}"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from commlearn.cli.python_code import call, program
+
 HELP = "Show versions, recipes, methods and encoders, or what a run folder holds."
 EXAMPLE = """\
 Example:
@@ -15,6 +17,12 @@ Example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", nargs="?", metavar="RUN", help="folder of a training")
     parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    if options.run_folder:
+        return program(call("cl.load", options.run_folder, keep="run"), "print(run.experiment, run.specs)")
+    return program("print(cl.__version__, list(cl.METHODS), list(cl.READERS))")
 
 
 def run(options: argparse.Namespace) -> int:

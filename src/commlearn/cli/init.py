@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from commlearn.cli.python_code import call, program
+
 HELP = "Guess a schema for a table and write it down, with a comment for each guess."
 EXAMPLE = """\
 Example:
@@ -18,6 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="columns to be predicted; names with commas")
     parser.add_argument("--overwrite", action="store_true", help="replace a schema that is there")
     parser.add_argument("--json", action="store_true", help="print the guesses as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    return program(
+        "from pathlib import Path",
+        "from commlearn.data.tables import read_table",
+        "from commlearn.kinds.infer import infer",
+        "",
+        call("read_table", options.table, keep="table"),
+        f"inferred = infer(table, {(options.target or '').split(',') if options.target else ()!r})",
+        f"Path({options.out!r}).write_text(inferred.to_yaml({options.table!r}))",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

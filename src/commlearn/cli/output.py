@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["print_json", "print_probes"]
+__all__ = ["print_json", "print_probes", "telling"]
 
 
 def print_json(value: Any) -> None:
@@ -52,3 +57,17 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+@contextmanager
+def telling(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+    """What long work says of itself: a changing line on a terminal, plain lines if verbose, or nothing."""
+    if getattr(options, "quiet", False):
+        yield lambda line: None
+    elif sys.stderr.isatty():
+        with Console(stderr=True).status("") as status:
+            yield lambda line: status.update(escape(line))
+    elif getattr(options, "verbose", False):
+        yield lambda line: print(line, file=sys.stderr, flush=True)
+    else:
+        yield lambda line: None

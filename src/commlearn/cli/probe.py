@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.python_code import call, program
+
 HELP = "Fit probes on frozen embeddings and score them on test records."
 EXAMPLE = """\
 Classes: logistic regression; numbers: ridge regression; sets of labels: one against the rest, with
@@ -32,10 +34,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def python(options: argparse.Namespace) -> str:
+    data = repr(options.table) if options.table else "cl.read_data(run.experiment)"
+    chosen = [
+        f"{name}={value.split(',')!r}"
+        for name, value in (("targets", options.targets), ("modalities", options.modalities))
+        if value
+    ]
+    chosen += [] if options.kind == "linear" else [f"kind={options.kind!r}"]
+    return program(
+        call("cl.load", options.run_folder, keep="run"),
+        f"for target, result in cl.probe({', '.join(['run', data, *chosen])}).items():",
+        "    print(target, result)",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     import json
 
-    from commlearn.cli.output import print_json, print_probes
+    from commlearn.cli.output import print_json, print_probes, telling
     from commlearn.evaluation.probes import probe, to_json
     from commlearn.training.artifact import load
     from commlearn.training.build import read_data
@@ -44,10 +61,13 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(options.run_folder)
     targets = options.targets.split(",") if options.targets else None
     modalities = options.modalities.split(",") if options.modalities else None
-    data = loaded.dataset(options.table) if options.table else read_data(loaded.experiment)
-    if options.retrieve:
-        return _retrieve(loaded, data, options)
-    results = probe(loaded, data, targets, modalities, kind=options.kind)
+    with telling(options) as tell:
+        tell("reading records")
+        data = loaded.dataset(options.table) if options.table else read_data(loaded.experiment)
+        tell(f"embedding and reading {len(data.fit)} + {len(data.test)} records")
+        if options.retrieve:
+            return _retrieve(loaded, data, options)
+        results = probe(loaded, data, targets, modalities, kind=options.kind)
     whole = modalities is None and targets is None and options.kind == "linear"
     if whole and isinstance(loaded, Run) and not options.table:
         loaded.folder.write("probes.json", to_json(results))

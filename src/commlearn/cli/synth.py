@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.python_code import program
+
 HELP = "Make data with known shared, unique and synergistic information."
 EXAMPLE = """\
 Example:
@@ -41,6 +43,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of a table")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    if options.what == "tables":
+        size = options.size or 32
+        made = (
+            f"SyntheticTable({options.rows}, {options.seed}, {options.missing}, {size}, {options.format!r})"
+        )
+        return program(
+            "from commlearn.data.synthetic_tables import SyntheticTable", "", f"{made}.write({options.out!r})"
+        )
+    return program(
+        "from commlearn.data.trifeature import Trifeature",
+        "",
+        f"data = Trifeature(size={options.size or 224}, seed={options.seed}).read()",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

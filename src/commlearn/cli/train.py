@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.python_code import Code, call, program
+
 HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
 EXAMPLE = """\
 Any setting can be given as --section.key value. What neither a schema's file nor the command line
@@ -39,8 +41,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TARGETS",
         help="probe afterwards: all, or names with commas",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    overrides = dict(options.overrides) | ({} if options.seed is None else {"seed": options.seed})
+    from commlearn.training.own_data import is_schema
+
+    if is_schema(options.recipe):
+        read = [
+            "from commlearn.training.own_data import read_own",
+            "",
+            call(
+                "read_own",
+                options.recipe,
+                options.table,
+                overrides or None,
+                options.method,
+                keep="experiment, data, note",
+            ),
+        ]
+    else:
+        read = [
+            call(
+                "cl.read_experiment",
+                options.recipe,
+                overrides or None,
+                variant=options.variant,
+                method=options.method,
+                keep="experiment",
+            ),
+            "data = cl.read_data(experiment)",
+        ]
+    out = options.out or "runs/mine"
+    train = call(
+        "cl.train",
+        Code("experiment"),
+        out,
+        data=Code("data"),
+        resume=options.resume or None,
+        overwrite=options.overwrite or None,
+        keep="run",
+    )
+    probed = [f"print(cl.probe(run, data{_targets(options)}))"] if options.probe else []
+    return program(*read, train, *probed)
+
+
+def _targets(options: argparse.Namespace) -> str:
+    return "" if options.probe == "all" else f", {options.probe.split(',')!r}"
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,7 +73,11 @@ def embed_table(
 
 
 def write_embeddings(
-    model: Model, source: Source, out: str | Path, modalities: Sequence[str] | None = None
+    model: Model,
+    source: Source,
+    out: str | Path,
+    modalities: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Written:
     """Embed a table into a .parquet, .csv or .npz file, with the schema's id column if the table has it.
 
@@ -82,8 +86,14 @@ def write_embeddings(
     schema, _ = model.reader()
     if schema.id is not None:
         _check_ids(source, schema.id)
-    parts = ((_ids(table, schema.id), vectors) for table, vectors in embed_table(model, source, modalities))
-    return write(out, parts)
+    def parts() -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
+        rows = 0
+        for table, vectors in embed_table(model, source, modalities):
+            rows += len(vectors)
+            tell(f"embedded {rows} rows")
+            yield _ids(table, schema.id), vectors
+
+    return write(out, parts())
 
 
 def write(out: str | Path, parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]) -> Written:

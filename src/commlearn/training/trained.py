@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from commlearn.data.records import Dataset, Records, Spec
 from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import DataError
@@ -52,12 +54,7 @@ class Trained:
         schema, _ = self.reader()
         rows = read_table(table, schema.columns())
         records = self.records(rows, with_targets=True)
-        options = {
-            key: self.experiment.data[key]
-            for key in ("validation", "test", "seed")
-            if key in self.experiment.data
-        }
-        parts = {name: records.choose(chosen) for name, chosen in split_rows(rows, schema, **options).items()}
+        parts = {name: records.choose(chosen) for name, chosen in self.split(rows).items()}
         if "test" not in parts:
             raise DataError(
                 "No row of the table is for testing. Mark some as test in the schema's split column, or "
@@ -70,6 +67,13 @@ class Trained:
             schema=schema.to_mapping(),
             state=self.state,
         )
+
+    def split(self, rows: Table) -> dict[str, np.ndarray]:
+        """Positions of the rows of train, validation and test, as the training's were found."""
+        schema, _ = self.reader()
+        stated = self.experiment.data
+        options = {key: stated[key] for key in ("validation", "test", "seed") if key in stated}
+        return split_rows(rows, schema, **options)
 
     def reader(self) -> tuple[Schema, dict[str, Any]]:
         """The schema, and what was learned; a training that read no table has neither."""

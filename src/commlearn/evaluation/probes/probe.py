@@ -24,6 +24,7 @@ __all__ = [
     "Vectors",
     "check_test",
     "chosen_targets",
+    "dataset_for",
     "known_labels",
     "probe",
     "probe_vectors",
@@ -63,7 +64,7 @@ def probe(
         kind: `linear` or `neighbours`.
     """
     if not isinstance(data, Dataset):
-        data = _dataset(model, data)
+        data = dataset_for(model, data)
     chosen = chosen_targets(data, targets, kind)  # before anything is embedded
     check_test(data)
     parts = [data.fit, data.test]
@@ -108,7 +109,9 @@ def probe_vectors(
     return outcomes
 
 
-def chosen_targets(data: Dataset, targets: Sequence[str] | str | None, kind: str) -> dict[str, str]:
+def chosen_targets(
+    data: Dataset, targets: Sequence[str] | str | None, kind: str = "linear"
+) -> dict[str, str]:
     """The named targets and their sorts, checked; all that the probe can read if none are named."""
     if kind not in PROBES:
         raise ConfigurationError(unknown("probe", kind, PROBES))
@@ -176,7 +179,8 @@ def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarr
     return part.rows[there], values, int((~there).sum())
 
 
-def _dataset(model: Any, table: Source) -> Dataset:
+def dataset_for(model: Any, table: Source) -> Dataset:
+    """The table, split as the model's training was."""
     reader = carrier(model)
     if not hasattr(reader, "dataset"):
         raise ConfigurationError(

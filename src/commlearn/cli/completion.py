@@ -1,0 +1,73 @@
+"""`commlearn completion`: commands and options at the press of Tab."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+HELP = "Print a script that completes commands and options in bash, zsh or fish."
+EXAMPLE = """\
+Example:
+  source <(commlearn completion bash)                                      # put it into ~/.bashrc
+  source <(commlearn completion zsh)                                       # put it into ~/.zshrc
+  commlearn completion fish > ~/.config/fish/completions/commlearn.fish
+"""
+
+BASH = """\
+_commlearn() {{
+  local word="${{COMP_WORDS[COMP_CWORD]}}" options=""
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "{commands}" -- "$word"))
+    return
+  fi
+  case "${{COMP_WORDS[1]}}" in
+{cases}
+  esac
+  case "$word" in
+    -*) COMPREPLY=($(compgen -W "$options" -- "$word")) ;;
+    *) COMPREPLY=($(compgen -f -- "$word")) ;;
+  esac
+}}
+complete -o filenames -F _commlearn commlearn
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
+
+
+def run(options: argparse.Namespace) -> int:
+    commands = _commands(options.parser)
+    if options.shell == "fish":
+        print("\n".join(_fish(commands)))
+        return 0
+    if options.shell == "zsh":
+        print("autoload -U +X compinit bashcompinit && compinit && bashcompinit")
+    cases = "\n".join(
+        f'    {name}) options="{" ".join(_words(command))}" ;;' for name, command in commands.items()
+    )
+    print(BASH.format(commands=" ".join(commands), cases=cases), end="")
+    return 0
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def _words(command: argparse.ArgumentParser) -> list[str]:
+    return [word for action in command._actions for word in action.option_strings if word.startswith("--")]
+
+
+def _fish(commands: dict[str, argparse.ArgumentParser]) -> list[str]:
+    lines = []
+    for name, command in commands.items():
+        about = shlex.quote(command.description or "")
+        lines.append(f"complete -c commlearn -n __fish_use_subcommand -f -a {name} -d {about}")
+        for action in command._actions:
+            for word in action.option_strings:
+                if word.startswith("--"):
+                    told = shlex.quote((action.help or "").replace("%%", "%"))
+                    seen = f"'__fish_seen_subcommand_from {name}'"
+                    lines.append(f"complete -c commlearn -n {seen} -l {word[2:]} -d {told}")
+    return lines

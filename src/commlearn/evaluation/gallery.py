@@ -1,0 +1,106 @@
+"""What the network sees of a modality: clean and augmented versions, each of which can draw itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+
+from commlearn.augmentations.text import MASK
+from commlearn.data.batch import Modality
+from commlearn.data.records import Dataset, Records
+from commlearn.kinds.rows import spread
+from commlearn.kinds.schema import presence
+from commlearn.kinds.text import RESERVED
+from commlearn.training.build import build_augmentations
+
+__all__ = ["Seen", "versions_of"]
+
+WORDS = 24  # of a text that fit on a small picture
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One version of one record's modality."""
+
+    kind: str
+    values: np.ndarray
+    words: tuple[str, ...] = ()
+
+    def draw(self, axes: Axes) -> None:
+        """As a picture that suits the kind."""
+        axes.grid(visible=False)
+        if self.kind == "image":
+            pixels = np.moveaxis(self.values, 0, -1)
+            axes.imshow(pixels.astype(float).clip(0, 255) / (255 if pixels.dtype == np.uint8 else 1))
+        elif self.kind == "text":
+            axes.text(0, 1, self.text(), va="top", fontsize=5.5, transform=axes.transAxes)
+        elif self.values.ndim == 2:
+            axes.plot(self.values[:, :4], lw=0.8)
+        else:
+            axes.bar(range(len(self.values)), np.nan_to_num(self.values), width=1.0)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if self.kind == "text":
+            axes.set_axis_off()
+
+    def text(self) -> str:
+        """The words, lines short enough for a small picture."""
+        lines, line = [], ""
+        for word in self.words[:WORDS]:
+            if len(line) + len(word) > 20:
+                lines.append(line)
+                line = ""
+            line += word + " "
+        more = ["..."] if len(self.words) > WORDS else []
+        return "\n".join([*lines, line, *more])
+
+
+def versions_of(
+    trained: Any, data: Any, modality: str, records: int, versions: int, seed: int
+) -> list[list[Seen]]:
+    """For some records: the clean version, then augmented ones.
+
+    Args:
+        trained: what was trained; it knows its augmentations.
+        data: a Dataset (its training records), Records, or a table.
+        modality: which.
+        records: how many, evenly spread over those that have the modality.
+        versions: augmented versions of each.
+        seed: of the augmentation.
+    """
+    if isinstance(data, Dataset):
+        data = data.train
+    if not isinstance(data, Records):
+        data = trained.records(data, modalities=[modality])
+    there = np.flatnonzero(presence(data.columns[modality]))
+    rows = there[np.asarray(list(spread(len(there), records)), dtype=np.int64)]
+    clean = data.columns[modality].take(rows)
+    spec = trained.specs[modality]
+    augmentation = build_augmentations(trained.experiment, {modality: spec}).get(modality)
+    generator = torch.Generator().manual_seed(seed)
+    seen = [clean]
+    for _ in range(versions):
+        seen.append(clean if augmentation is None else augmentation(clean, generator, spec))
+    words = (trained.state or {}).get(modality, {}).get("words", ())
+    return [[_seen(version, row, spec.kind, words) for version in seen] for row in range(len(rows))]
+
+
+def _seen(modality: Modality, row: int, kind: str, words: Any) -> Seen:
+    values = modality.values[row]
+    if modality.padding is not None:
+        values = values[~modality.padding[row]]
+    array = values.detach().cpu().numpy()
+    return Seen(kind, array, _told(array, words) if kind == "text" else ())
+
+
+def _told(ids: np.ndarray, words: Any) -> tuple[str, ...]:
+    """Words that training named, a block for what is masked, a dot for parts of other words."""
+    first = RESERVED
+    return tuple(
+        "▮" if token == MASK else words[token - first] if first <= token < first + len(words) else "·"
+        for token in ids.tolist()
+    )

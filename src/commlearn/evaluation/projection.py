@@ -1,0 +1,92 @@
+"""Embeddings in two dimensions, for the eye: PCA, or UMAP where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+
+from commlearn.errors import ConfigurationError, unknown
+
+__all__ = ["PROJECTIONS", "aligned", "effective_rank", "project", "projections"]
+
+
+def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The two directions of most variance, (records, 2); the sign of each is fixed by its largest weight."""
+    centred = vectors - vectors.mean(axis=0)
+    if min(centred.shape) < 2:
+        return np.zeros((len(vectors), 2))
+    _, _, directions = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    two = directions[:2]
+    signs = np.sign(two[np.arange(2), np.abs(two).argmax(axis=1)])
+    return centred @ (two * signs[:, None]).T
+
+
+def umap(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Neighbourhoods kept rather than distances, (records, 2)."""
+    if importlib.util.find_spec("umap") is None:
+        raise ConfigurationError("UMAP is not installed. Install it: pip install 'commlearn[umap]'")
+    from umap import UMAP
+
+    neighbours = min(15, max(2, len(vectors) - 1))
+    return np.asarray(UMAP(n_components=2, n_neighbors=neighbours, random_state=seed).fit_transform(vectors))
+
+
+PROJECTIONS = {"pca": pca, "umap": umap}
+
+
+def projections() -> list[str]:
+    """Those that can be used here."""
+    return ["pca", "umap"] if importlib.util.find_spec("umap") is not None else ["pca"]
+
+
+def project(vectors: np.ndarray, how: str = "pca", seed: int = 0) -> np.ndarray:
+    """Two numbers a record.
+
+    Args:
+        vectors: (records, dim).
+        how: pca, or umap where it is installed.
+        seed: of umap.
+
+    Example:
+        >>> project(np.eye(4)).shape
+        (4, 2)
+    """
+    if how not in PROJECTIONS:
+        raise ConfigurationError(unknown("projection", how, PROJECTIONS))
+    return PROJECTIONS[how](np.asarray(vectors), seed)
+
+
+def aligned(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The same map turned and mirrored to lie as the reference does, scaled to fit -1..1.
+
+    Args:
+        points: (records, 2).
+        reference: (records, 2) of the same records.
+
+    Example:
+        >>> square = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1]])
+        >>> bool(np.allclose(aligned(square @ np.array([[0, 1], [-1, 0]]), square), square))
+        True
+    """
+    here, there = points - points.mean(axis=0), reference - reference.mean(axis=0)
+    left, _, right = np.linalg.svd(here.T @ there)
+    turned = here @ (left @ right)
+    return turned / max(float(np.abs(turned).max(initial=0.0)), 1e-12)
+
+
+def effective_rank(vectors: np.ndarray) -> float:
+    """How many directions the embeddings use: exp of the entropy of the shares of singular values.
+
+    One that is far below the dimension tells of a collapse.
+
+    Example:
+        >>> round(effective_rank(np.concatenate([np.eye(3), -np.eye(3)])), 6)
+        3.0
+    """
+    values = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False)
+    total = values.sum()
+    if not total > 0:
+        return 0.0
+    shares = values[values > 0] / total
+    return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -1,0 +1,184 @@
+"""From a trained model to the page and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import commlearn
+from commlearn.errors import CommlearnError, RunError
+from commlearn.evaluation.report.findings import Findings, find
+from commlearn.evaluation.report.html import Safe, tag
+from commlearn.evaluation.report.pictures import Pictures, draw
+from commlearn.evaluation.report.sections import sections
+from commlearn.evaluation.report.source import Source, source
+from commlearn.training.checkpoint import write_atomically
+
+__all__ = ["Written", "report"]
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report consists of."""
+
+    out: str  # the page
+    files: tuple[str, ...]  # beside it
+    bytes: int  # of the page
+    seconds: float
+
+
+def report(
+    model: Any,
+    table: str | Path | None = None,
+    out: str | Path | None = None,
+    targets: Sequence[str] | None = None,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Written:
+    """Write one page that shows what a training found, and the same as PNG, CSV and JSON beside it.
+
+    Args:
+        model: a run, an artifact or an Embedder, or a folder of one.
+        table: rows to look at, split as the training's were; those of the training if not given.
+        out: folder; `report` in the run's folder if not given.
+        targets: which to show; all if not given.
+        seed: of folds, bootstrap and the choice of records.
+        tell: receives a line for each part of the work.
+    """
+    begun = time.monotonic()
+    tell("reading records")
+    read = source(model, table, targets)
+    if out is None and read.root is None:
+        raise RunError("The model is not in a folder; say where the report goes: out=...")
+    folder = Path(out) if out is not None else Path(read.root or ".") / "report"
+    found = find(read, _interactions(read, tell), seed, tell)
+    tell("drawing")
+    drawn = draw(found)
+    html = page(found, drawn, command_of(read)).encode()
+    files = {f"{part.name}.png": part.png for part in drawn.all()}
+    files["report.json"] = (json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+    files |= {name: text.encode() for name, text in tables(found).items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
+    for name, content in {**files, PAGE: html}.items():
+        write_atomically(folder / name, content)
+    return Written(str(folder / PAGE), tuple(sorted(files)), len(html), round(time.monotonic() - begun, 2))
+
+
+def page(found: Findings, drawn: Pictures, command: str) -> Safe:
+    """The whole document."""
+    parts = sections(found, drawn, command)
+    name = found.source.trained.experiment.name
+    css = _own("page.css") + "".join(s.css(number) for number, s in enumerate(found.cards.sprites))
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("title", f"{name} - commlearn"),
+        tag("style", Safe(css)),
+    )
+    links = [tag("a", title, href=f"#{key}") for key, (title, _) in parts.items()]
+    top = tag(
+        "header",
+        tag("h1", name),
+        tag("p", _about(found), class_="lead"),
+        _facts(found),
+        tag("nav", *links, aria_label="sections"),
+    )
+    body = [
+        tag("section", tag("h2", title), content, id=key, aria_label=title)
+        for key, (title, content) in parts.items()
+    ]
+    foot = tag(
+        "footer", f"Written by commlearn {commlearn.__version__}. This page loads nothing from elsewhere."
+    )
+    whole = tag(
+        "body",
+        tag("a", "To the content", href="#content", class_="skip"),
+        top,
+        tag("main", *body, id="content"),
+        foot,
+        tag("script", Safe(_own("page.js"))),
+    )
+    return Safe("<!doctype html>" + tag("html", head, whole, lang="en"))
+
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def tables(found: Findings) -> dict[str, str]:
+    """What the page's tables hold, as CSV."""
+    probes: list[Sequence[Any]] = [("target", "subset", "measure", "score", "low", "high", "test_records")]
+    for target, rungs in found.ladder.items():
+        for name, result in rungs.items():
+            score = getattr(result, result.measure)
+            probes.append((target, name, result.measure, score, *result.interval, result.test_records))
+    points: list[Sequence[Any]] = [("record", "projection", "subset", "x", "y")]
+    for how, named in found.maps.items():
+        for subset, layout in named.items():
+            points += [
+                (name, how, subset, *xy) for name, xy in zip(found.cards.names, layout.tolist(), strict=True)
+            ]
+    return {"probes.csv": _csv(probes), "map.csv": _csv(points)}
+
+
+def command_of(read: Source) -> str:
+    """How to make the model again."""
+    experiment = read.trained.experiment
+    config = "config.yaml" if read.run else "the settings below, saved as config.yaml"
+    return f"commlearn train {config} --out again --seed {experiment.seed}\ncommlearn report again"
+
+
+def _about(found: Findings) -> str:
+    experiment = found.source.trained.experiment
+    run = found.source.run
+    started = found.source.versions().get("started", "")
+    parts = [f"method {experiment.method['name']}", experiment.variant, f"seed {experiment.seed}"]
+    parts += [f"{run.step} steps" if run else "exported", f"begun {started[:10]}" if started else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _facts(found: Findings) -> Safe:
+    facts = {
+        "training records": f"{found.counts['train']:,}",
+        "test records": f"{found.counts['test']:,}",
+        "modalities": str(len(found.present)),
+        "parameters": f"{sum(p.numel() for p in found.source.trained.method.parameters()):,}",
+    }
+    return tag(
+        "ul", *(tag("li", tag("b", value), tag("span", key)) for key, value in facts.items()), class_="facts"
+    )
+
+
+def _interactions(read: Source, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """What `commlearn interactions` left in the run's folder, if it was run."""
+    path = None if read.root is None else read.root / "interactions.json"
+    if path is None or not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise CommlearnError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
+    return {target: found[target] for target in read.targets if target in found}
+
+
+def _own(name: str) -> str:
+    return (resources.files("commlearn.evaluation.report") / name).read_text(encoding="utf-8")
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

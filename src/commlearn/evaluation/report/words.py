@@ -1,0 +1,72 @@
+"""What the figures say, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from commlearn.evaluation.probes import ProbeResult
+from commlearn.evaluation.report.findings import Findings
+from commlearn.plot import MEASURES, score_of
+
+__all__ = ["in_short", "of_ladder"]
+
+
+def in_short(found: Findings) -> list[str]:
+    """A few sentences for those who read no further."""
+    trained = found.source.trained
+    told = [
+        f"{trained.experiment.method['name']} learned one embedding of {_listed(list(trained.specs))} from "
+        f"{found.counts['train']:,} records, without labels."
+    ]
+    told += [of_ladder(target, rungs) for target, rungs in found.ladder.items()]
+    for name, rank in list(found.ranks.items())[-1:]:
+        told.append(
+            f"The embeddings by {name} use {rank:.0f} of {found.dims[name]} directions (effective rank)."
+        )
+    return told
+
+
+def of_ladder(target: str, rungs: Mapping[str, Any]) -> str:
+    """What all modalities say of a target, and what they add to the best one alone."""
+    names = list(rungs)
+    whole = rungs[names[-1]]
+    told = f"{target}: {_score(whole)} by {names[-1]}{_chance(whole)}"
+    alone = {name: rungs[name] for name in names if "+" not in name}
+    if len(names) == 1 or not alone:
+        return told + "."
+    best = max(alone, key=lambda name: score_of(alone[name]))
+    gain = score_of(whole) - score_of(alone[best])
+    if whole.interval[0] > alone[best].interval[1]:
+        said = f"together they add {_points(gain, whole)}"
+    elif whole.interval[1] < alone[best].interval[0]:
+        said = f"together they read {_points(-gain, whole)} less: the others disturb it"
+    else:
+        said = "what together they add is within the intervals"
+    return f"{told}. Best alone is {best} with {_score(alone[best])}; {said}."
+
+
+def _score(result: Any) -> str:
+    low, high = result.interval
+    if isinstance(result, ProbeResult):
+        return f"{100 * result.balanced_accuracy:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{MEASURES[result.measure]} {score_of(result):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _chance(result: Any) -> str:
+    if not isinstance(result, ProbeResult):
+        return ""
+    at_chance = " (no better than chance)" if result.interval[0] <= result.chance else ""
+    return f", where a guess has {100 * result.chance:.0f} %{at_chance}"
+
+
+def _points(gain: float, result: Any) -> str:
+    return (
+        f"{100 * gain:.0f} points"
+        if isinstance(result, ProbeResult)
+        else f"{gain:.2f} of {MEASURES[result.measure]}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

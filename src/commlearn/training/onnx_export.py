@@ -1,0 +1,192 @@
+"""A trained model for machines without commlearn: one ONNX graph a subset of modalities, or a torch program.
+
+A graph maps prepared inputs to embeddings. Its batch size and the length of its sequences are free; what
+prepares the inputs (sizes, means, words) is in the artifact's `preprocessing.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
+from commlearn.errors import ConfigurationError
+from commlearn.methods.base import Method, subset_name
+from commlearn.objectives import Subset
+from commlearn.training.checkpoint import write_atomically
+from commlearn.training.trained import Trained
+
+__all__ = ["Embedding", "example_inputs", "export_onnx", "export_program"]
+
+SEQUENCES = ("text", "series", "audio")  # kinds whose records have a length
+BATCH, STEPS = 3, 17  # of the inputs that are traced; neither is written into the graph
+
+
+class Embedding(nn.Module):
+    """A method's embedding of one subset, as a function of plain tensors.
+
+    Each modality is its values and, for a sequence, which steps are padding (True = ignore).
+    """
+
+    def __init__(self, method: Method, subset: Subset, specs: Mapping[str, Spec]) -> None:
+        super().__init__()
+        self.method = method
+        self.subset = subset
+        self.sequences = [specs[name].kind in SEQUENCES for name in subset]
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        given = iter(tensors)
+        view = {
+            name: Modality(next(given), next(given) if sequence else None)
+            for name, sequence in zip(self.subset, self.sequences, strict=True)
+        }
+        return self.method.embed(view, self.subset)
+
+
+def export_onnx(
+    trained: Trained, folder: str | Path, subsets: Sequence[Sequence[str]] | None = None
+) -> list[Path]:
+    """Write an ONNX file for each subset of modalities, and what their inputs are as `inputs.json`.
+
+    Args:
+        trained: a run or an artifact.
+        folder: is made.
+        subsets: which; each modality alone and all of them if not given.
+    """
+    _need_onnx()
+    names = tuple(trained.specs)
+    wanted = [tuple(subset) for subset in subsets or _singles_and_all(names)]
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    described: dict[str, Any] = {}
+    written = []
+    for subset in wanted:
+        program = export_program(trained, subset)
+        inputs = input_names(subset, trained.specs)
+        file = path / f"{subset_name(subset)}.onnx"
+        write_atomically(file, _to_onnx(program, inputs))
+        described[file.name] = {
+            name: {"type": _type(tensor), "shape": _free(name, tensor, trained.specs)}
+            for name, tensor in zip(inputs, example_inputs(subset, trained.specs), strict=True)
+        }
+        written.append(file)
+    write_atomically(path / "inputs.json", (json.dumps(described, indent=1) + "\n").encode())
+    return written
+
+
+def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
+    """The embedding of a subset as a `torch.export` program: it runs where torch is and commlearn is not."""
+    chosen = trained.method.subset(tuple(subset), dict.fromkeys(trained.specs))  # type: ignore[arg-type]
+    device = next(trained.method.parameters()).device
+    module = Embedding(trained.method, chosen, trained.specs).eval()
+    inputs = tuple(tensor.to(device) for tensor in example_inputs(chosen, trained.specs))
+    with _quiet():
+        return torch.export.export(
+            module, inputs, dynamic_shapes={"tensors": _dynamic(chosen, trained.specs)}
+        )
+
+
+def input_names(subset: Subset, specs: Mapping[str, Spec]) -> list[str]:
+    """The graph's inputs: a modality's name, and `NAME_padding` for sequences."""
+    names = []
+    for name in subset:
+        names += [name, f"{name}_padding"] if specs[name].kind in SEQUENCES else [name]
+    return names
+
+
+def example_inputs(
+    subset: Subset, specs: Mapping[str, Spec], batch: int = BATCH, steps: int = STEPS
+) -> list[Tensor]:
+    """Tensors such as the graph takes."""
+    tensors = []
+    for name in subset:
+        spec = specs[name]
+        if spec.kind == "image":
+            tensors.append(torch.zeros(batch, *spec.shape, dtype=torch.uint8))
+        elif spec.kind == "text":
+            tensors.append(torch.ones(batch, steps, dtype=torch.long))
+        elif spec.kind in SEQUENCES:
+            tensors.append(torch.zeros(batch, steps, *spec.shape))
+        elif spec.kind == "tabular":
+            tensors.append(torch.zeros(batch, spec.shape[0] + len(spec.shape) - 1))
+        else:
+            tensors.append(torch.zeros(batch, *spec.shape))
+        if spec.kind in SEQUENCES:
+            padding = torch.zeros(batch, steps, dtype=torch.bool)
+            padding[0, steps // 2 :] = True
+            tensors.append(padding)
+    return tensors
+
+
+def _dynamic(subset: Subset, specs: Mapping[str, Spec]) -> tuple[dict[int, Any], ...]:
+    shapes: list[dict[int, Any]] = []
+    for name in subset:
+        if specs[name].kind in SEQUENCES:
+            length = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
+            shapes += [length, dict(length)]
+        else:
+            shapes.append({0: Dim.DYNAMIC})
+    return tuple(shapes)
+
+
+def _to_onnx(program: ExportedProgram, inputs: Sequence[str]) -> bytes:
+    with _quiet():
+        made = torch.onnx.export(
+            program, (), input_names=list(inputs), output_names=["embedding"], dynamo=True
+        )
+    content = io.BytesIO()
+    import onnx
+
+    onnx.save(made.model_proto, content)
+    return content.getvalue()
+
+
+def _singles_and_all(names: Subset) -> list[Subset]:
+    singles: list[Subset] = [(name,) for name in names]
+    return singles if len(names) == 1 else [*singles, names]
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _free(name: str, tensor: Tensor, specs: Mapping[str, Spec]) -> list[int | str]:
+    base = name if name in specs else name.removesuffix("_padding")
+    free = 2 if specs[base].kind in SEQUENCES else 1
+    return [*("batch", "length")[:free], *tensor.shape[free:]]
+
+
+def _need_onnx() -> None:
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"Export to ONNX needs {' and '.join(missing)}. Install them: pip install 'commlearn[onnx]'"
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters' own progress and deprecations are no news to our user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

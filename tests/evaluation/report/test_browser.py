@@ -1,0 +1,132 @@
+"""The report in a real browser: no console error, hover and switch work, no page wider than a phone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import commlearn as cl
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+SELENIUM = pytest.importorskip("selenium", reason="SKIPPED LOUDLY: pip install selenium")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="SKIPPED LOUDLY: no browser; apt-get install chromium chromium-driver"
+)
+
+
+@pytest.fixture(scope="module")
+def page(trained_report):
+    return Path(trained_report.out).resolve().as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    driver.set_window_size(1200, 900)
+    yield driver
+    driver.quit()
+
+
+def wide(browser, width, height=900):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+
+
+def picture(browser, name):
+    folder = os.environ.get("COMMLEARN_SCREENSHOTS")
+    if folder:
+        import base64
+
+        taken = browser.execute_cdp_cmd(
+            "Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"}
+        )
+        (Path(folder) / name).write_bytes(base64.b64decode(taken["data"]))
+
+
+def test_it_loads_without_a_word_on_the_console(browser, page):
+    wide(browser, 1200)
+    browser.get(page)
+    picture(browser, "desktop.png")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+    assert browser.title.startswith("<script>")  # the data set's name, as text
+
+
+def test_nothing_of_the_data_became_an_element(browser, page):
+    browser.get(page)
+    assert browser.execute_script("return window.harmed") is None
+    assert len(browser.find_elements("css selector", "script:not([type])")) == 1
+
+
+def test_hover_tells_the_record(browser, page):
+    from selenium.webdriver import ActionChains
+
+    browser.get(page)
+    dots = [dot for dot in browser.find_elements("css selector", "#map path") if dot.is_displayed()]
+    panel = browser.find_element("id", "panel")
+    browser.execute_script(
+        "arguments[0].scrollIntoView({block: 'center'})", browser.find_element("id", "map")
+    )
+    before = panel.text
+    ActionChains(browser).move_to_element(dots[3]).perform()
+    assert panel.text != before
+    assert "label" in panel.text
+    assert "on" in browser.find_element("css selector", "#map path.on").get_attribute("class")
+    assert panel.find_elements("css selector", ".pic")
+
+
+def test_subsets_and_colours_switch(browser, page):
+    browser.get(page)
+    where = "return [...document.querySelectorAll('#map path')].map(dot => dot.style.transform).join()"
+    looks = "return [...document.querySelectorAll('#map path')].map(dot => dot.getAttribute('class')).join()"
+    before = browser.execute_script(where), browser.execute_script(looks)
+    browser.find_element("css selector", "input[name=by][value=picture]").click()
+    assert browser.execute_script(where) != before[0]
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.find_element("id", "colour")).select_by_index(1)
+    assert browser.execute_script(looks) != before[1]
+    assert len(browser.find_elements("css selector", "#legend li")) > 1
+
+
+def test_the_keyboard_walks_over_the_map(browser, page):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(page)
+    chart, panel = browser.find_element("id", "map"), browser.find_element("id", "panel")
+    chart.send_keys(Keys.ARROW_LEFT)
+    first = panel.text
+    chart.send_keys(Keys.ARROW_LEFT)
+    assert panel.text not in ("", first)
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser, page):
+    wide(browser, 390, 844)
+    browser.get(page)
+    picture(browser, "phone.png")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    wide(browser, 1200)
+
+
+def test_dark_has_other_colours(browser, page):
+    browser.get(page)
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    light = browser.execute_script(colour)
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    picture(browser, "dark.png")
+    assert browser.execute_script(colour) != light
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert cl.__version__ in browser.page_source

@@ -1,0 +1,135 @@
+"""Pictures: Axes with what was given to them, whatever the names are, and nobody's settings changed."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import commlearn as cl
+from commlearn import plot
+from commlearn.errors import CommlearnError
+from commlearn.evaluation.audit import Audit, AuditRow
+from commlearn.evaluation.probes import NumberResult, ProbeResult
+
+ENTRIES = [
+    {
+        "step": step,
+        "terms": {"a": 3.0 / step, "_b$x$": 2.0 / step},
+        "accuracy": {"a": 0.1 * step},
+        "rank": step,
+    }
+    for step in (1, 2, 3)
+]
+
+
+def result(score, half=0.05):
+    return ProbeResult(score, (score - half, score + half), score, 0.5, 2, 1.0, 80, 20)
+
+
+def known(bits):
+    return {"bits": bits, "low": bits - 0.1, "high": bits + 0.1, "error": 0.05, "p": None}
+
+
+def view(names, parts):
+    if len(names) == 2:
+        pair = dict(zip(("redundant", "unique1", "unique2", "synergistic"), map(known, parts), strict=True))
+        return {
+            "pairs": [{"first": names[:1], "second": names[1:], **pair}],
+            "spectrum": [known(1), known(parts[3])],
+        }
+    return {
+        "pairs": [],
+        "non_exclusive": known(parts[0]),
+        "unique": {name: known(part) for name, part in zip(names, parts[1:], strict=False)},
+        "spectrum": [known(1.0), known(0.2), known(0.1)],
+    }
+
+
+def drawn(axes):
+    assert isinstance(axes, Axes)
+    axes.figure.savefig(io.BytesIO(), format="png")
+    return axes
+
+
+def test_losses_show_every_term_with_its_values():
+    axes = drawn(plot.losses(ENTRIES))
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[3.0, 1.5, 1.0], [2.0, 1.0, 2 / 3]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", " _b$x$"]
+
+
+def test_further_figures_are_drawn_and_unknown_ones_refused():
+    assert drawn(plot.metric(ENTRIES, "rank")).lines[0].get_ydata().tolist() == [1, 2, 3]
+    with pytest.raises(CommlearnError, match="Nothing named 'speed'"):
+        plot.metric(ENTRIES, "speed")
+
+
+def test_the_ladder_shows_scores_intervals_and_chance():
+    axes = drawn(plot.ladder({"a": result(0.6), "b": result(0.7), "a+b": result(0.9)}, "y"))
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a+b", "b", "a"]
+    assert axes.lines[0].get_xdata() == pytest.approx([0.85, 0.95])
+    assert axes.get_xlabel() == "balanced accuracy"
+    number = NumberResult(0.4, (0.3, 0.5), 1.0, 80, 20)
+    assert drawn(plot.ladder({"a": number})).get_xlabel() == "R2"
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"), [(["a", "b"], [0.5, 0.2, 0.1, 0.4]), (["a", "b", "c"], [0.5, 0.2, 0.1, 0.3])]
+)
+def test_bars_of_information_sum_to_the_total(names, parts):
+    report = {"views": {"data": view(names, parts), "linear": view(names, [p / 2 for p in parts])}}
+    axes = drawn(plot.information(report))
+    bars = [bar for container in axes.containers for bar in container]
+    widths = {0.0: 0.0, 1.0: 0.0}
+    for bar in bars:
+        widths[round(bar.get_y() + bar.get_height() / 2)] += bar.get_width()
+    more = 0.3 if len(names) == 3 else 0.0
+    assert widths[1.0] == pytest.approx(sum(parts) + more)
+    assert drawn(plot.information({"y": report, "z": report})).get_xlabel().startswith("bits")
+
+
+def test_a_map_has_a_colour_for_every_class_and_a_scale_for_numbers():
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    classes = drawn(plot.embedding_map(points, [f"class {i % 11}" for i in range(60)]))
+    assert len(classes.collections) == 11
+    numbers = drawn(plot.embedding_map(points, np.linspace(0, 1, 60)))
+    assert len(numbers.figure.axes) == 2
+    points[3] = np.nan
+    assert len(drawn(plot.embedding_map(points)).collections[0].get_offsets()) == 59
+
+
+def test_an_audit_marks_what_is_destroyed():
+    rows = (AuditRow("a", 0, result(0.9), False), AuditRow("a", 1, result(0.55), True))
+    assert "destroys y" in Audit("y", rows).warnings[0]
+    axes = drawn(plot.audit(Audit("y", rows)))
+    assert [line.get_marker() for line in axes.lines[:4]] == ["None", "o", "None", "X"]
+
+
+def test_axes_of_ones_own_are_used_and_settings_stay():
+    before = dict(mpl.rcParams)
+    own = Figure().subplots()
+    assert plot.losses(ENTRIES, axes=own) is own
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_gallery_shows_clean_and_augmented_records_of_every_kind(tmp_path):
+    from commlearn.data.synthetic_tables import SyntheticTable
+
+    path = SyntheticTable(rows=30, missing=0.2, size=16).write(tmp_path)
+    schema = cl.Schema.from_yaml(tmp_path / "schema.yaml")
+    model = cl.Embedder(schema, epochs=1, batch_size=10).fit(path)
+    for name in schema.modalities:
+        grid = plot.gallery(model, str(path), name, records=2, versions=2)
+        assert grid.shape == (2, 3)
+        for axes in grid.ravel():
+            assert axes.has_data() or axes.texts
+        drawn(grid[0, 0])
+    pictures = plot.gallery(model, str(path), "image", records=1, versions=1)
+    clean, augmented = (axes.images[0].get_array() for axes in pictures[0])
+    assert not np.allclose(clean, augmented)
+    with pytest.raises(CommlearnError, match="did you mean 'image'"):
+        plot.gallery(model, str(path), "imgae")
