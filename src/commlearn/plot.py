@@ -30,7 +30,7 @@ INK, LINE, QUIET = "#1c2430", "#d5dae1", "#7a8594"
 MARKERS = "osD^vP"
 ATOMS = {"shared": COLOURS[0], "only": COLOURS[5], "synergy": COLOURS[2]}
 MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
-STYLE = {
+STYLE: Any = {
     "axes.edgecolor": QUIET,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -153,11 +153,13 @@ def embedding_map(
     axes = axes or _new(height=3.8)
     shown = np.isfinite(points).all(axis=1)
     if labels is None:
-        axes.scatter(*points[shown].T, s=9, color=COLOURS[0], linewidths=0)
+        axes.scatter(points[shown, 0], points[shown, 1], s=9, color=COLOURS[0], linewidths=0)
     else:
         values = np.asarray(labels)
         if values.dtype.kind == "f" and len(np.unique(values[known_labels(values)])) > 12:
-            cloud = axes.scatter(*points[shown].T, s=9, c=values[shown], cmap="cividis", linewidths=0)
+            cloud = axes.scatter(
+                points[shown, 0], points[shown, 1], s=9, c=values[shown], cmap="cividis", linewidths=0
+            )
             axes.figure.colorbar(cloud, ax=axes, fraction=0.04)
         else:
             _classes(axes, points[shown], np.array([str(value) for value in values[shown]]))
@@ -172,7 +174,15 @@ def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
         rows = labels == label
         colour = COLOURS[place % len(COLOURS)]
         marker = MARKERS[place // len(COLOURS) % len(MARKERS)]
-        axes.scatter(*points[rows].T, s=9, color=colour, marker=marker, linewidths=0, label=legible(label))
+        axes.scatter(
+            points[rows, 0],
+            points[rows, 1],
+            s=9,
+            color=colour,
+            marker=marker,
+            linewidths=0,
+            label=legible(label),
+        )
     columns = 4 if len(np.unique(labels)) > 3 else 3
     axes.legend(
         fontsize="small", ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.02), markerscale=2

@@ -75,7 +75,7 @@ def versions_of(
     if isinstance(data, Dataset):
         data = data.train
     if not isinstance(data, Records):
-        data = trained.records(data, modalities=[modality])
+        data = trained.records(data)
     there = np.flatnonzero(presence(data.columns[modality]))
     rows = there[np.asarray(list(spread(len(there), records)), dtype=np.int64)]
     clean = data.columns[modality].take(rows)

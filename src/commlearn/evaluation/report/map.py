@@ -41,7 +41,7 @@ def layouts(
     for how in hows:
         found[how] = {}
         last = None
-        for name, part in reversed(embedded.items()):  # all modalities first: the others are turned to them
+        for name, part in list(embedded.items())[::-1]:  # all modalities first: the others are turned to them
             points = np.full((len(rows), 2), np.nan)
             place = {row: position for position, row in enumerate(part.rows.tolist())}
             there = np.array([row in place for row in rows.tolist()], dtype=bool)
@@ -62,10 +62,10 @@ def colouring(target: str, labels: np.ndarray, sort: str) -> Colouring:
     known = known_labels(labels)
     if sort == "number" and len(np.unique(labels[known])) > SCALE:
         edges = np.unique(np.quantile(labels[known], np.linspace(0, 1, SCALE + 1)[1:-1]))
-        codes = np.where(known, np.searchsorted(edges, np.where(known, labels, 0), side="right"), -1)
+        steps = np.where(known, np.searchsorted(edges, np.where(known, labels, 0), side="right"), -1)
         ends = [float(labels[known].min()), *edges.tolist(), float(labels[known].max())]
         told = [f"{number(low)} to {number(high)}" for low, high in pairwise(ends)]
-        return Colouring(target, told, codes.tolist(), steps=True)
+        return Colouring(target, told, steps.tolist(), steps=True)
     texts = np.array(
         [number(label) if there else "" for label, there in zip(labels.tolist(), known, strict=True)]
     )

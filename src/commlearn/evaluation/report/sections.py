@@ -101,9 +101,9 @@ def _probes(found: Findings, drawn: Pictures) -> Safe:
         return join(told) if told else Safe("")
     about = tag(
         "p",
-        "A linear probe (for numbers a ridge, else a logistic regression) on frozen embeddings of clean records, fitted on "
-        "training records and scored on test records. Where modalities are missing, a subset is scored on "
-        "the records that have one of its modalities, so rows of a table may rest on different records.",
+        "A linear probe (for numbers a ridge, else a logistic regression) on frozen embeddings of clean "
+        "records, fitted on training records and scored on test records. Where modalities are missing, a "
+        "subset is scored on the records that have one of its modalities: rows may rest on other records.",
         class_="small",
     )
     figures = [part.figure(_rungs(found, target)) for target, part in drawn.ladder.items()]

@@ -1,0 +1,143 @@
+"""What every command owes its user: help with an example, Python on request, completion, speed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from commlearn.cli import COMMANDS, main
+
+SAME = {
+    "init": ["t/table.csv", "-o", "new.yaml", "--target", "shared"],
+    "check": ["t/table.csv", "--schema", "t/schema.yaml"],
+    "train": [
+        "t/schema.yaml",
+        "--out",
+        "runs/b",
+        "--training.epochs",
+        "1",
+        "--model.width",
+        "16",
+        "--seed",
+        "3",
+    ],
+    "probe": ["runs/a", "t/table.csv", "--target", "shared", "--modalities", "vector"],
+    "embed": ["runs/a", "t/table.csv", "-o", "z.npz", "--modalities", "vector"],
+    "report": ["runs/a", "--target", "shared", "-o", "page"],
+    "export": ["runs/a", "model"],
+    "synth": ["tables", "--out", "more", "--rows", "20", "--seed", "1"],
+    "info": ["runs/a"],
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("manners")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["synth", "tables", "--out", "t", "--rows", "60", "--size", "16"]) == 0
+        words = [
+            "train",
+            "t/schema.yaml",
+            "--out",
+            "runs/a",
+            "--training.epochs",
+            "1",
+            "--model.width",
+            "16",
+            "-q",
+        ]
+        assert main(words) == 0
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_and_fits_the_screen(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    assert end.value.code == 0
+    assert f"commlearn {command}" in told.partition("Example:")[2]
+    assert max(len(line) for line in told.partition("Example:")[0].splitlines()) <= 106
+    assert "--verbose" in told
+
+
+@pytest.mark.parametrize("command", SAME)
+def test_the_python_that_is_shown_runs_and_nothing_else_happened(
+    command, place, monkeypatch, capsys, tmp_path
+):
+    shutil.copytree(place, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    before = sorted(str(path) for path in (tmp_path / "here").rglob("*"))
+    assert main([command, *SAME[command], "--show-python"]) == 0
+    assert sorted(str(path) for path in (tmp_path / "here").rglob("*")) == before
+    code = capsys.readouterr().out
+    assert code.startswith("import commlearn as cl\n")
+    exec(compile(code, command, "exec"), {})
+
+
+def test_shown_training_has_the_settings_of_the_command(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    main(["train", *SAME["train"], "--show-python"])
+    shown = capsys.readouterr().out
+    assert "'training.epochs': 1" in shown
+    assert "'seed': 3" in shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_and_options(shell, capsys):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for command in COMMANDS:
+        assert command in script
+    assert ("-l modalities" if shell == "fish" else "--modalities") in script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="SKIPPED LOUDLY: no bash")
+@pytest.mark.parametrize(
+    ("words", "said"), [(["com"], "compare completion"), (["train", "--res"], "--resume")]
+)
+def test_completion_completes_in_bash(words, said, capsys):
+    main(["completion", "bash"])
+    script = capsys.readouterr().out
+    line = " ".join(f"'{word}'" for word in ["commlearn", *words])
+    script += f'COMP_WORDS=({line}); COMP_CWORD={len(words)}; _commlearn; echo "${{COMPREPLY[*]}}"\n'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == said, done.stderr
+
+
+def test_quiet_says_nothing_and_verbose_tells_lines(place, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(place)
+    words = ["embed", "runs/a", "t/table.csv", "-o", str(tmp_path / "z.npz"), "--modalities", "vector"]
+    main([*words, "--quiet"])
+    assert capsys.readouterr().err == ""
+    main([*words, "--verbose"])
+    assert "embedded 60 rows" in capsys.readouterr().err
+
+
+def test_no_colour_where_output_is_piped(place):
+    command = [sys.executable, "-m", "commlearn", "probe", "runs/a", "--target", "shared"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300)
+    assert "shared" in done.stdout
+    assert "\x1b[" not in done.stdout + done.stderr
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_help_and_import_need_no_heavy_library():
+    code = (
+        "import sys, commlearn\nfrom commlearn.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = ('torch', 'pandas', 'sklearn', 'matplotlib', 'numpy')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().endswith("[]"), done.stdout[-300:] + done.stderr
+    assert (
+        time.perf_counter() - start < 60
+    )  # the bar, 1 s, is measured on a quiet machine
