@@ -31,6 +31,7 @@ MARKERS = "osD^vP"
 ATOMS = {"shared": COLOURS[0], "only": COLOURS[5], "synergy": COLOURS[2]}
 MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
 STYLE: Any = {
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
     "axes.edgecolor": QUIET,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -127,7 +128,8 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
         axes.annotate(
             "chance", (chances[0], len(names) - 0.45), (2, 0), textcoords="offset points", fontsize=7
         )
-    axes.set_yticks(range(len(names)), [legible(name) for name in names])
+    shown = [f"all {name.count('+') + 1} modalities" if name.count("+") > 2 else name for name in names[:1]]
+    axes.set_yticks(range(len(names)), [legible(name) for name in [*shown, *names[1:]]])
     axes.set_ylim(-0.6, len(names) - 0.2)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(MEASURES[next(iter(rungs.values())).measure])
@@ -216,8 +218,8 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
     axes.set_xlabel("bits (thin lines: intervals)")
     axes.grid(axis="y", visible=False)
     handles, labels = list(named.values()), [legible(name) for name in named]
-    place = (0.5, -0.62 / len(bars) ** 0.5)
-    axes.legend(handles, labels, fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=place)
+    below = (0.5, -0.62 / len(bars) ** 0.5)
+    axes.legend(handles, labels, fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=below)
     return axes
 
 
@@ -240,7 +242,7 @@ def audit(found: Audit, axes: Axes | None = None) -> Axes:
     axes.set_yticks(range(len(modalities)), [legible(name) for name in modalities[::-1]])
     axes.set_ylim(-0.6, len(modalities) - 0.4)
     axes.set_xlabel(f"probe of {legible(found.target)} (cross: destroyed)")
-    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.35))
+    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return axes
 
 
@@ -269,7 +271,8 @@ def gallery(
     for axes, page in zip(grid, pages, strict=True):
         for place, (cell, seen) in enumerate(zip(axes, page, strict=True)):
             seen.draw(cell)
-            cell.set_title("clean" if not place else f"version {place}", fontsize=7)
+            if axes is grid[0]:
+                cell.set_title("clean" if not place else f"version {place}", fontsize=7)
     return grid
 
 

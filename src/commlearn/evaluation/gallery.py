@@ -19,7 +19,7 @@ from commlearn.training.build import build_augmentations
 
 __all__ = ["Seen", "versions_of"]
 
-WORDS = 24  # of a text that fit on a small picture
+WORDS = 16  # of a text that fit on a small picture
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Seen:
             pixels = np.moveaxis(self.values, 0, -1)
             axes.imshow(pixels.astype(float).clip(0, 255) / (255 if pixels.dtype == np.uint8 else 1))
         elif self.kind == "text":
-            axes.text(0, 1, self.text(), va="top", fontsize=5.5, transform=axes.transAxes)
+            axes.text(0, 1, self.text(), va="top", fontsize=7, transform=axes.transAxes)
         elif self.values.ndim == 2:
             axes.plot(self.values[:, :4], lw=0.8)
         else:
@@ -51,7 +51,7 @@ class Seen:
         """The words, lines short enough for a small picture."""
         lines, line = [], ""
         for word in self.words[:WORDS]:
-            if len(line) + len(word) > 20:
+            if len(line) + len(word) > 15:
                 lines.append(line)
                 line = ""
             line += word + " "

@@ -119,10 +119,8 @@ def ladder_of(
 
 
 def _rung(fit: Embedded, test: Embedded, data: Dataset, target: str, seed: int) -> Any:
-    parts = [
-        Vectors(part.vectors, records.choose(part.rows))
-        for part, records in ((fit, data.fit), (test, data.test))
-    ]
-    result = probe_vectors(data, *parts, targets=target, seed=seed)[target].result
+    fitted = Vectors(fit.vectors, data.fit.choose(fit.rows))
+    scored = Vectors(test.vectors, data.test.choose(test.rows))
+    result = probe_vectors(data, fitted, scored, targets=target, seed=seed)[target].result
     without = len(data.fit) + len(data.test) - len(fit.rows) - len(test.rows)
     return replace(result, dropped=result.dropped + without)

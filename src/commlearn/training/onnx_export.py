@@ -146,8 +146,11 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str]) -> bytes:
         made = torch.onnx.export(
             program, (), input_names=list(inputs), output_names=["embedding"], dynamo=True
         )
-    content = io.BytesIO()
+    if made is None:
+        raise ConfigurationError("The installed torch wrote no ONNX graph. Update torch and onnxscript.")
     import onnx
+
+    content = io.BytesIO()
 
     onnx.save(made.model_proto, content)
     return content.getvalue()
