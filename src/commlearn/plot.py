@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -31,7 +32,7 @@ MARKERS = "osD^vP"
 ATOMS = {"shared": COLOURS[0], "only": COLOURS[5], "synergy": COLOURS[2]}
 MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
 STYLE: Any = {
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "axes.edgecolor": QUIET,
     "axes.grid": True,
     "axes.axisbelow": True,
