@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.evaluation.audit import Audit
-from commlearn.evaluation.chart import COLOURS
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.gallery import versions_of
 from commlearn.evaluation.probes import known_labels
@@ -27,6 +26,17 @@ from commlearn.training.run_folder import RunFolder
 
 __all__ = ["audit", "embedding_map", "gallery", "information", "ladder", "losses", "metric"]
 
+# Okabe-Ito
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#555555",
+)  # Okabe-Ito
 INK, LINE, QUIET = "#1c2430", "#d5dae1", "#7a8594"
 MARKERS = "osD^vP"
 ATOMS = {"shared": COLOURS[0], "only": COLOURS[5], "synergy": COLOURS[2]}

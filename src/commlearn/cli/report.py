@@ -22,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", nargs="?", help="rows to look at, as in the schema")
     parser.add_argument("--out", "-o", metavar="FOLDER", help="default: RUN/report")
     parser.add_argument("--targets", "--target", help="names with commas; default: all")
+    parser.add_argument(
+        "--interactions",
+        action="store_true",
+        help="decompose what the modalities know together, too: minutes",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of folds, bootstrap and choice of records")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
@@ -34,6 +39,7 @@ def python(options: argparse.Namespace) -> str:
             options.table,
             out=options.out,
             targets=options.targets and options.targets.split(","),
+            interactions=options.interactions or None,
             seed=options.seed or None,
             keep="written",
         )
@@ -46,7 +52,15 @@ def run(options: argparse.Namespace) -> int:
 
     targets = options.targets.split(",") if options.targets else None
     with telling(options) as tell:
-        written = report(options.run_folder, options.table, options.out, targets, options.seed, tell)
+        written = report(
+            options.run_folder,
+            options.table,
+            options.out,
+            targets,
+            options.interactions,
+            options.seed,
+            tell,
+        )
     if options.json:
         print_json(written)
     else:

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import commlearn
-from commlearn.errors import CommlearnError, RunError
+from commlearn.errors import RunError
+from commlearn.evaluation.interactions.ask import ask
+from commlearn.evaluation.interactions.settings import Settings
+from commlearn.evaluation.interactions.sources import gather
 from commlearn.evaluation.report.findings import Findings, find
 from commlearn.evaluation.report.html import Safe, tag
 from commlearn.evaluation.report.pictures import Pictures, draw
@@ -23,7 +26,7 @@ from commlearn.training.checkpoint import write_atomically
 
 __all__ = ["Written", "report"]
 
-PAGE = "report.html"
+PAGE, INTERACTIONS = "report.html", "interactions.json"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def report(
     table: str | Path | None = None,
     out: str | Path | None = None,
     targets: Sequence[str] | None = None,
+    interactions: bool = False,
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Written:
@@ -51,6 +55,8 @@ def report(
         table: rows to look at, split as the training's were; those of the training if not given.
         out: folder; `report` in the run's folder if not given.
         targets: which to show; all if not given.
+        interactions: decompose what the modalities know together anew, without a learning curve; if not,
+            the report shows what a run's folder holds of it.
         seed: of folds, bootstrap and the choice of records.
         tell: receives a line for each part of the work.
     """
@@ -60,7 +66,7 @@ def report(
     if out is None and read.root is None:
         raise RunError("The model is not in a folder; say where the report goes: out=...")
     folder = Path(out) if out is not None else Path(read.root or ".") / "report"
-    found = find(read, _interactions(read, tell), seed, tell)
+    found = find(read, _interactions(read, interactions, tell), seed, tell)
     tell("drawing")
     drawn = draw(found)
     html = page(found, drawn, command_of(read)).encode()
@@ -162,16 +168,23 @@ def _facts(found: Findings) -> Safe:
     )
 
 
-def _interactions(read: Source, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """What `commlearn interactions` left in the run's folder, if it was run."""
-    path = None if read.root is None else read.root / "interactions.json"
+def _interactions(read: Source, anew: bool, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """The decompositions: made and kept in the run's folder if asked, else those that lie there."""
+    if anew:
+        found = gather(read.trained, read.data, None, None)
+        settings = Settings(curve=False, bootstrap=5, permutations=39)
+        made = {target: ask(found, target, settings=settings, told=tell).to_dict() for target in read.targets}
+        if read.run:
+            read.run.folder.write(INTERACTIONS, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+        return {target: values for target, values in made.items() if "views" in values}
+    path = None if read.root is None else read.root / INTERACTIONS
     if path is None or not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise CommlearnError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
-    return {target: found[target] for target in read.targets if target in found}
+        raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
+    return {target: kept[target] for target in read.targets if "views" in kept.get(target, {})}
 
 
 def _own(name: str) -> str:

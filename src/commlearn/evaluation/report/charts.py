@@ -12,9 +12,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from commlearn.evaluation.chart import COLOURS
 from commlearn.evaluation.report.html import Safe, fold, tag
-from commlearn.plot import INK, LINE, QUIET
+from commlearn.plot import COLOURS, INK, LINE, QUIET
 
 __all__ = ["Chart", "chart"]
 
