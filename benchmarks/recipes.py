@@ -4,7 +4,7 @@
     python benchmarks/recipes.py --recipes mosi,mimic --rows 2000
 
 Each recipe runs with its own settings in a process of its own, so that the peak of memory is its own.
-Prints the table; benchmarks/RESULTS.md keeps the last one measured.
+Prints a table.
 """
 
 from __future__ import annotations
