@@ -58,7 +58,7 @@ class Fusion(nn.Module):
     def _shared(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
         """One layer: every modality is read once, whatever the number of subsets."""
         layer = cast(FusionLayer, self.layers[0])
-        batch = len(next(iter(tokens.values())).values)
+        batch = next(iter(tokens.values())).values.shape[0]
         cls = self.cls.expand(batch, 1, -1)  # (batch, 1, width)
         reader = layer.reader(self.cls[None])
         itself = layer.read(reader, Tokens(cls))
@@ -123,7 +123,7 @@ class FusionLayer(nn.Module):
     def read(self, reader: Tensor, tokens: Tokens) -> Reading:
         """What `tokens` contribute to the row that asks with `reader`."""
         rows = self.norm(tokens.values)  # (batch, length, width)
-        scores = reader.expand(len(rows), -1, -1) @ rows.transpose(1, 2)  # (batch, heads, length)
+        scores = reader.expand(rows.shape[0], -1, -1) @ rows.transpose(1, 2)  # (batch, heads, length)
         if tokens.padding is not None:
             scores = scores.masked_fill(tokens.padding[:, None], float("-inf"))
         peak = scores.detach().amax(dim=-1).clamp(min=torch.finfo(scores.dtype).min)  # (batch, heads)
@@ -149,7 +149,7 @@ class FusionLayer(nn.Module):
 
 def prepend(cls: Tensor, tokens: list[Tokens]) -> Tokens:
     """[CLS] and the tokens of all given modalities as one sequence."""
-    batch = len(tokens[0].values)
+    batch = tokens[0].values.shape[0]
     values = torch.cat([cls.expand(batch, 1, -1), *(part.values for part in tokens)], dim=1)
     if all(part.padding is None for part in tokens):
         return Tokens(values)

@@ -96,7 +96,7 @@ class CrossAttentionFusion(nn.Module):
 
     def _others(self, others: list[Tokens], own: Tokens) -> Tokens:
         """The learned token and the others' tokens as one sequence."""
-        batch = len(own.values)
+        batch = own.values.shape[0]
         values = torch.cat([self.none.expand(batch, 1, -1), *(part.values for part in others)], dim=1)
         kept = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
         return Tokens(values, torch.cat([kept, *(_padding(part) for part in others)], dim=1))

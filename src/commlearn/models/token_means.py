@@ -46,7 +46,7 @@ class TokenMeans(nn.Module):
     def forward(self, tokens: Mapping[str, Tokens]) -> Tensor:
         """Side by side for all modalities, (batch, modalities * width)."""
         some = next(iter(tokens.values())).values
-        parts = [some.new_zeros(len(some), self.width)] * len(self.norms)
+        parts = [some.new_zeros(some.shape[0], self.width)] * len(self.norms)
         for place, (name, norm) in enumerate(self.norms.items()):
             if name in tokens:
                 known = cast(nn.BatchNorm1d, norm)
@@ -58,5 +58,5 @@ class TokenMeans(nn.Module):
 def _there(tokens: Tokens) -> Tensor:
     """Which records have a token at all, (batch,) bool."""
     if tokens.padding is None:
-        return torch.ones(len(tokens.values), dtype=torch.bool, device=tokens.values.device)
+        return torch.ones(tokens.values.shape[0], dtype=torch.bool, device=tokens.values.device)
     return ~tokens.padding.all(dim=1)

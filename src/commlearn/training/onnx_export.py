@@ -31,6 +31,7 @@ from commlearn.training.trained import Trained
 __all__ = ["Embedding", "example_inputs", "export_onnx", "export_program"]
 
 SEQUENCES = ("text", "series", "audio")  # kinds whose records have a length
+OUTPUT = "embedding_of_records"  # not "embedding", which is what a text encoder's own table is called
 BATCH, STEPS = 3, 17  # of the inputs that are traced; neither is written into the graph
 
 
@@ -143,9 +144,7 @@ def _dynamic(subset: Subset, specs: Mapping[str, Spec]) -> tuple[dict[int, Any],
 
 def _to_onnx(program: ExportedProgram, inputs: Sequence[str]) -> bytes:
     with _quiet():
-        made = torch.onnx.export(
-            program, (), input_names=list(inputs), output_names=["embedding"], dynamo=True
-        )
+        made = torch.onnx.export(program, (), input_names=list(inputs), output_names=[OUTPUT], dynamo=True)
     if made is None:
         raise ConfigurationError("The installed torch wrote no ONNX graph. Update torch and onnxscript.")
     import onnx
