@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1 --out runs/demo
 
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -196,7 +196,7 @@ def test_semicolons_and_byte_order_marks_are_understood(tmp_path):
         ("t.jsonl", b'{"a": 1}\n{"a": \n', "line 2 is not JSON"),
         ("t.jsonl", b"[1]\n", "line 1: .* is not an object"),
         ("t.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
-        ("t.csv.gz", gzip.compress(b"a\n1\n" * 999)[:30], "cut off"),
+        ("t.csv.gz", gzip.compress(b"a\n1\n" * 999, mtime=0)[:30], "cut off"),
         ("t.csv.gz", b"a\n1\n", "cut off"),
         ("t.xlsx", b"", r"'.xlsx' says nothing that can be read. Give a file that ends in .parquet"),
     ],
