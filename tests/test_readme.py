@@ -72,11 +72,11 @@ RUN = [
 def test_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     kept = {registry: dict(value) for registry, value in registries().items()}
-    names: dict = {"__name__": "page"}
+    names: dict = {"__name__": "__main__"}
     try:
         for block in blocks(page):
             if block.language == "python":
-                run_python(block, page, {"__name__": "page"} if page.name in OWN_BLOCKS else names)
+                run_python(block, page, {"__name__": "__main__"} if page.name in OWN_BLOCKS else names)
             elif block.language == "sh":
                 run_shell(block, page)
     finally:
@@ -99,7 +99,7 @@ def test_the_digits_of_the_page_on_own_data_run_and_the_whole_knows_most(tmp_pat
 def registries() -> dict:
     from commlearn.models.encoders import ENCODERS
 
-    return {"encoders": ENCODERS, "methods": commlearn.METHODS, "readers": commlearn.READERS}
+    return {"encoders": ENCODERS, "methods": commlearn.METHODS, "readers": commlearn.READERS.places}
 
 
 def test_there_are_examples():

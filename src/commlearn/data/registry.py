@@ -20,10 +20,17 @@ class Readers(Mapping[str, type[Any]]):
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
-        self.places = dict(places)
+        self.places: dict[str, str | type[Any]] = dict(places)
+
+    def add(self, name: str, reader: type[Any]) -> None:
+        """A reader of one's own under a name, for this process."""
+        self.places[name] = reader
 
     def __getitem__(self, name: str) -> type[Any]:
-        module, _, reader = self.places[name].partition(":")
+        place = self.places[name]
+        if not isinstance(place, str):
+            return place
+        module, _, reader = place.partition(":")
         return getattr(importlib.import_module(module), reader)
 
     def __iter__(self) -> Iterator[str]:
