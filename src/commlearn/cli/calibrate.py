@@ -7,8 +7,8 @@ import sys
 
 HELP = "Measure the error to expect of `commlearn interactions` at the size of your table."
 EXAMPLE = """\
-Synthetic twins with the records, class balance and dimensions of your table, and known answers, go through
-the whole estimation. Modalities are those of the schema, or guessed from the table.
+Synthetic twins with the records, class balance and dimensions of your table, and known answers,
+go through the whole estimation. Modalities are those of the schema, or guessed from the table.
 
 Example:
   commlearn calibrate --like films.csv --target genre --schema films.yaml

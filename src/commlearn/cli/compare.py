@@ -8,10 +8,10 @@ from commlearn.cli.python_code import call, program
 
 HELP = "Train several methods with the same budget on a recipe or a table, and compare their probes."
 EXAMPLE = """\
-Beside methods, baselines take part: raw (features of all modalities), single (each modality alone), pca,
-cca, random (an untrained network: the floor), supervised (trained on labels: a ceiling); all = everything
-that can take the data. Trains what is missing, skips what is done; stop it at any time and run it again to
-go on. Any setting can be given as --section.key value.
+Beside methods, baselines take part: raw (features of all modalities), single (each modality
+alone), pca, cca, random (an untrained network: the floor), supervised (trained on labels: a
+ceiling); all = everything that can take the data. Trains what is missing, skips what is done;
+stop it at any time and run it again to go on. Any setting can be given as --section.key value.
 
 Example:
   commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 3
