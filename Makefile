@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint bench docs clean
+.PHONY: demo test test-slow chaos lint bench docs clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ test: $(READY) lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Kills, full disks and hostile input in their long form: hours on a slow machine.
+chaos: $(READY)
+	OMP_NUM_THREADS=1 COMMLEARN_KILLS=50 COMMLEARN_HOSTILE=10000 $(BIN)/python -m pytest -v -s tests/reliability
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

@@ -123,7 +123,7 @@ def _add_manners(command: argparse.ArgumentParser, has_python: bool) -> None:
 
 def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]:
     """`--training.epochs 20` and `--training.epochs=20` as {"training.epochs": 20}."""
-    import yaml
+    from commlearn.kinds.plain_yaml import read_yaml
 
     words, overrides = list(rest), {}
     while words:
@@ -138,10 +138,7 @@ def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]
         guess = nearest(f"--{key}", options) if "." not in key else None
         if guess and key not in {"seed", "data", "method"}:
             raise ConfigurationError(unknown("option", f"--{key}", options))
-        try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError as problem:
-            raise ConfigurationError(f"--{key} {value} is not a readable value: {problem}") from problem
+        overrides[key] = read_yaml(value, f"--{key} {value}")
     return overrides
 
 

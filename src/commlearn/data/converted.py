@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +41,10 @@ def convert(path: str | Path, out: str | Path) -> list[Path]:
         files = sorted(file for file in path.iterdir() if file.suffix in HDF5) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path} holds no HDF5 file; other formats of folders are open already.")
-        out.mkdir(parents=True, exist_ok=True)
-        return [write_arrays(out / f"{file.stem}.safetensors", read_hdf5(file)) for file in files]
+        with _whole(out) as fresh:
+            for file in files:
+                write_arrays(fresh / f"{file.stem}.safetensors", read_hdf5(file))
+        return [out / f"{file.stem}.safetensors" for file in files]
     content = read_pickle(path)
     if not isinstance(content, Mapping):
         raise DataError(f"{path} holds a {type(content).__name__}; a dict of arrays was expected.")
@@ -64,16 +69,37 @@ def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
     numbers: dict[str, np.ndarray] = {}
     texts: dict[str, dict[str, list[Any]]] = {}
     _sort_out(tree, "", numbers, texts)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [write_arrays(folder / ARRAYS, numbers)]
     for part, columns in texts.items():
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise DataError(f"{part}: texts of one part need one length to become a table; got {told}.")
-        written.append(folder / f"{part}.parquet")
-        pd.DataFrame(columns).to_parquet(written[-1], index=False)
-    return written
+    with _whole(folder) as fresh:
+        write_arrays(fresh / ARRAYS, numbers)
+        for part, columns in texts.items():
+            pd.DataFrame(columns).to_parquet(fresh / f"{part}.parquet", index=False)
+    return [folder / ARRAYS, *(folder / f"{part}.parquet" for part in texts)]
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write into that gets its name when all is written: a part of the data looks like all."""
+    fresh = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed while it wrote
+        fresh.mkdir(parents=True)
+        yield fresh
+        if folder.is_dir() and any(folder.iterdir()):
+            for path in fresh.iterdir():
+                os.replace(path, folder / path.name)
+        else:
+            os.replace(fresh, folder)
+    except (OSError, ValueError, SafetensorError, pa.ArrowException) as problem:
+        raise DataError(
+            f"Cannot write {folder}: {problem}. Free some space or choose another folder."
+        ) from problem
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def read_converted(folder: str | Path) -> dict[str, Any]:
@@ -146,7 +172,7 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     if array.dtype.kind == "O":
         try:
             return array.astype(np.float64)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             pass
     return array if array.ndim or array.dtype.kind in "biuf" else array[None]
 

@@ -48,7 +48,9 @@ def _parquet(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
 def _batches(path: Path, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            yield from file.iter_batches(batch_size=rows, columns=list(names))
+            for batch in file.iter_batches(batch_size=rows, columns=list(names)):
+                batch.validate(full=True)  # text that is not UTF-8 would fail where it is used
+                yield batch
     except (pa.ArrowException, OSError) as problem:
         raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -119,8 +120,10 @@ def write(out: str | Path, parts: Iterator[tuple[Mapping[str, np.ndarray], np.nd
             f"Cannot write {out}: {problem}. Free some space or choose another folder."
         ) from problem
     finally:
-        writer.close()
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk fails once more, and was told
+            writer.close()
+        with suppress(OSError):
+            fresh.unlink()
     return Written(str(out), count, dim)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import tokenize
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,20 @@ from commlearn.data.records import Column, Spec
 from commlearn.errors import DataError
 
 __all__ = ["ArrayColumn", "array_of", "file_of", "flat_lists", "presence", "present_or_none", "shown"]
+
+# what numpy and pandas raise on files that are no arrays: the header of a .npy file is parsed as Python
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
     if isinstance(cell, str) and cell.lstrip().startswith("["):  # as a table of text stores a list
         try:
             cell = json.loads(cell)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise DataError(f"{shown(cell)} is no list of numbers in JSON ({problem})") from problem
     if isinstance(cell, str | Path):
         cell = _load(file_of(cell, root, outside), shown(cell))
@@ -94,12 +110,20 @@ def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
     """Where a file lies; one that leaves the table's folder is refused unless that was allowed."""
     folder = os.path.abspath(root)
     path = os.path.normpath(os.path.join(folder, str(cell)))
-    if not outside and not path.startswith(os.path.join(folder, "")):
+    inside = path.startswith(os.path.join(folder, "")) and "\0" not in path
+    if inside and not outside:  # a link inside the folder may lead out of it
+        inside = os.path.realpath(path).startswith(os.path.join(_real(folder), ""))
+    if not outside and not inside:
         told = f"{shown(cell)} leaves the folder of the table. Move the file inside it, or set outside: true"
         raise DataError(f"{told} for this modality")
     if "\0" in path or not os.path.isfile(path):
         raise DataError(f"{shown(cell)}: there is no such file. Mend the path, or leave the cell empty")
     return Path(path)
+
+
+@lru_cache(maxsize=64)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
@@ -139,7 +163,7 @@ def _load(path: Path, told: str) -> np.ndarray:
         if frame.iloc[0].map(_is_name).any():
             frame = frame.iloc[1:]  # names of columns
         return frame.apply(pd.to_numeric).to_numpy(dtype=np.float64)
-    except (OSError, ValueError, EOFError, TypeError, MemoryError) as problem:
+    except UNREADABLE as problem:
         raise DataError(
             f"{told} cannot be read ({problem}). Is it cut off? Replace it, or empty the cell"
         ) from problem

@@ -33,6 +33,7 @@ WINDOW = 400  # samples: 25 ms
 HOP = 160  # samples: 10 ms
 TRANSFORM = 512  # points of the Fourier transform
 MELS = 64
+LOUDEST = 1e6  # full scale is 1; what is far beyond it is damage, and its power would be infinite
 QUIET = 1e-8  # power added before the logarithm, so that silence is finite
 
 # what scipy raises on headers that lie
@@ -137,8 +138,10 @@ class Audio(Kind):
             raise DataError(f"holds an array of {shown(samples)}; give (samples,) or (samples, channels)")
         if not samples.size:
             raise DataError(f"{shown(cell)} has no samples; leave the cell empty")
-        if not np.isfinite(samples).all():
-            raise DataError("holds samples that are not finite; mend them, or leave the cell empty")
+        if not (np.abs(samples) <= LOUDEST).all():  # NaN is not
+            raise DataError(
+                f"holds samples that are not finite, or beyond {LOUDEST:g}; mend them, or empty the cell"
+            )
         mono = samples if samples.ndim == 1 else samples.mean(axis=1)
         divisor = gcd(rate, RATE)
         return resample_poly(mono, RATE // divisor, rate // divisor).astype(np.float32)

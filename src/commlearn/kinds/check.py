@@ -15,7 +15,7 @@ from commlearn.errors import DataError
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.leaks import copies, group_leaks, seen_in_training
-from commlearn.kinds.names import id_problems, split_problems
+from commlearn.kinds.names import id_problems, odd_names, split_problems
 from commlearn.kinds.rows import first_ten
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.signal import shuffled
@@ -67,7 +67,8 @@ def check(table: Table, schema: Schema) -> Report:
     facts["splits"] = {name: len(rows) for name, rows in splits.items()}
     if schema.group is not None and schema.group not in missing:
         problems += group_leaks(cells, schema.group, splits)
-        facts["groups"] = int(cells.frame[schema.group].nunique())
+        if not odd_names(cells, schema.group):
+            facts["groups"] = int(cells.frame[schema.group].nunique())
     for name, sort in schema.targets.items():
         if name not in missing:
             facts["targets"][name], told = _target(cells, schema, name, sort)

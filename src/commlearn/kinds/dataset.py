@@ -14,7 +14,8 @@ from commlearn.data.records import Dataset
 from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Cells
-from commlearn.kinds.rows import collecting
+from commlearn.kinds.names import odd_names
+from commlearn.kinds.rows import collecting, raise_errors
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.targets import encode_target
 from commlearn.seeds import numpy_generator
@@ -106,6 +107,7 @@ def split_rows(
     if schema.split is not None:
         rows = schema.splits(table)
     elif schema.group is not None:
+        raise_errors(schema.group, odd_names(table, schema.group))
         rows = _shares(_groups(table.frame[schema.group]), validation, test, seed)
     else:
         rows = _shares(np.arange(len(table)), validation, test, seed)

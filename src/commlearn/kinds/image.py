@@ -157,9 +157,9 @@ def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
 def _look(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
     """Width, height and, of an image of more than 8 bits, its largest value (else 0)."""
     if isinstance(cell, np.ndarray | list):
-        array = np.asarray(cell)
-        picture = decoder.from_array(array)
-        return picture.width, picture.height, int(array.max()) if array.dtype == np.uint16 else 0
+        deepest = cell.max(initial=0) if isinstance(cell, np.ndarray) and cell.dtype == np.uint16 else 0
+        with decoder.open(cell) as picture:
+            return picture.width, picture.height, int(deepest)
     with decoder.open(cell) as picture:
         deep = is_deep(picture) and picture.mode != "F"
         return picture.width, picture.height, _largest(picture) if deep else 0

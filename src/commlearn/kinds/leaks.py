@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.kinds.base import Cells, Problem
+from commlearn.kinds.names import odd_names
 from commlearn.kinds.rows import TOLD, first_ten
 from commlearn.kinds.schema import Schema
 
@@ -66,6 +67,9 @@ def seen_in_training(prints: Mapping[str, np.ndarray], splits: Mapping[str, np.n
 
 def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> list[Problem]:
     """Errors for groups that have rows in several splits."""
+    odd = odd_names(cells, column)
+    if odd:
+        return first_ten(odd)
     groups = cells.frame[column]
     problems = []
     missing = int(groups.isna().sum())

@@ -125,7 +125,7 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
 def _parsed(cell: str) -> Any:
     try:
         return json.loads(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
         return cell
 
 

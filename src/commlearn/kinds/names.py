@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.base import Cells, Problem
 
-__all__ = ["SPLITS", "id_problems", "label", "named_columns", "split_names", "split_problems"]
+__all__ = ["SPLITS", "id_problems", "label", "named_columns", "odd_names", "split_names", "split_problems"]
 
 SPLITS = {
     "train": "train",
@@ -43,8 +43,23 @@ def label(columns: Sequence[str]) -> str:
     return columns[0] if len(columns) == 1 else f"{columns[0]} to {columns[-1]}"
 
 
+def odd_names(table: Table | Cells, column: str) -> list[Problem]:
+    """Rows whose cell is no name of anything, such as a list."""
+    values = table.frame[column]
+    if values.dtype != object:
+        return []
+    return [
+        Problem(f"holds a {type(cell).__name__}; give text or a number", column, table.first_row + row)
+        for row, cell in enumerate(values.tolist())
+        if not isinstance(cell, Hashable) or isinstance(cell, tuple | frozenset)
+    ]
+
+
 def id_problems(table: Table | Cells, column: str) -> list[Problem]:
     """Rows without an id, and rows whose id an earlier row has."""
+    odd = odd_names(table, column)
+    if odd:
+        return odd
     values = table.frame[column]
     nameless = values.isna()
     problems = [
@@ -63,6 +78,9 @@ def id_problems(table: Table | Cells, column: str) -> list[Problem]:
 
 def split_problems(table: Table | Cells, column: str) -> list[Problem]:
     """Rows whose split is none of train, validation and test."""
+    odd = odd_names(table, column)
+    if odd:
+        return odd
     values = table.frame[column]
     return [
         Problem(

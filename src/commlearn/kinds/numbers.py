@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 from pandas.api import types
@@ -10,12 +12,20 @@ from scipy.special import ndtr, ndtri
 from commlearn.kinds.base import Cells, Problem
 from commlearn.kinds.rows import is_empty
 
-__all__ = ["LARGEST", "LIMIT", "learn_curve", "numbers_of", "on_curve", "wrong_numbers"]
+__all__ = ["LARGEST", "LIMIT", "as_numbers", "learn_curve", "numbers_of", "on_curve", "wrong_numbers"]
 
 LIMIT = 6.0  # the largest standardised number: six standard deviations
 KNOTS = 33  # of the curve of a skewed column
 SKEW, KURTOSIS = 1.5, 8.0  # beyond either (kurtosis above a Gaussian's), a column follows its quantiles
+NUMBERS = (str, int, float, Decimal, np.number, np.bool_)  # types of cells that can be one
 LARGEST = 1e150  # squares of larger numbers overflow
+
+
+def as_numbers(values: pd.Series) -> np.ndarray:
+    """The cells as float64; what is no number, nor text of one, is NaN."""
+    if values.dtype == object:
+        values = values.where([isinstance(cell, NUMBERS) for cell in values], None)
+    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +35,7 @@ def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     empty = values.isna().to_numpy(dtype=bool)
     if values.dtype.kind in "mMc":  # times and complex numbers
         return np.full(len(values), np.nan), ~empty
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = as_numbers(values)
     wrong = np.isnan(numbers) & ~empty
     wrong[wrong] = [not is_empty(cell) for cell in values[wrong]]  # blanks are empty too
     return numbers, wrong

@@ -30,7 +30,21 @@ __all__ = ["LARGEST", "Decoder", "Fitting", "Pictures", "in_threads", "is_deep"]
 
 LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
 LONGEST = 32  # times as long as broad: of a longer image the middle is read
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+PROGRAMS = {"EPS", "WMF", "EMF"}  # formats that are programs for another program, which PIL would start
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    PIL.DecompressionBombError,
+)
 Result = TypeVar("Result")
 
 
@@ -227,6 +241,11 @@ def _within_limit(file: Any, cell: Any) -> PIL.Image:
         ) from problem
     except PIL.DecompressionBombError as problem:
         raise DataError(f"{shown(cell)}: {problem} Give a smaller image.") from problem
+    if picture.format in PROGRAMS:
+        picture.close()
+        raise DataError(
+            f"{shown(cell)} is {picture.format}, which is a program, and is not run. Convert it to PNG."
+        )
     if picture.width * picture.height > LARGEST:
         told = f"{shown(cell)} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read"
         picture.close()

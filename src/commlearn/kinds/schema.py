@@ -234,7 +234,7 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
         elif hasattr(nn.ModuleDict(), name):
             problems.add(f"'{name}' cannot name a modality, torch's modules use it; add a word to it.")
     for column, sort in targets.items():
-        if sort not in TARGETS:
+        if not isinstance(sort, str) or sort not in TARGETS:
             problems.add(f"target '{column}': " + unknown("type", sort, TARGETS))
 
 

@@ -12,6 +12,7 @@ import yaml
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
+from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.pretrained import Pretrained
 
 __all__ = [
@@ -39,12 +40,12 @@ def load(source: str | Path) -> tuple[Any, str]:
     where = str(source) if is_file else "schema"
     try:
         text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
-        return yaml.load(text, _OneOfEach), where
     except FileNotFoundError as problem:
         told = f"There is no schema {source}. Write one with: commlearn init TABLE -o {source}"
         raise ConfigurationError(told) from problem
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+    except (OSError, UnicodeDecodeError) as problem:
         raise ConfigurationError(f"{where} cannot be read as YAML: {problem}") from problem
+    return read_yaml(text, where), where
 
 
 def dump(mapping: Mapping[str, Any]) -> str:
@@ -171,15 +172,3 @@ def _checked(hint: Any, value: Any, where: str, problems: Problems) -> Any:
             problems.add(f"{where} is {value!r:.60}; give {TYPES[hint]}.")
         return value
     return tuple(value) if isinstance(value, list) else value
-
-
-class _OneOfEach(yaml.SafeLoader):
-    """YAML whose keys are given once: of two, one would be dropped silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for name in names:
-            if names.count(name) > 1:
-                told = f"'{name}' is given {names.count(name)} times; give it once"
-                raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
-        return super().construct_mapping(node, deep)

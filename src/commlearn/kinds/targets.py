@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.kinds.base import Cells, Problem
+from commlearn.kinds.numbers import as_numbers
 from commlearn.kinds.rows import is_empty, raise_errors
 
 __all__ = ["TARGETS", "encode_target", "read_target"]
@@ -51,7 +52,7 @@ def _classes(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
 
 
 def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = as_numbers(values)
     problems = []
     for row in np.flatnonzero(~np.isfinite(numbers)):
         value = values.iloc[row]
@@ -68,8 +69,9 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     for row, value in enumerate(values):
         if isinstance(value, str) and not is_empty(value):
             labels[row] = tuple(part for part in SEPARATOR.split(value.strip()) if part)
-        elif isinstance(value, list | tuple | set | np.ndarray):
-            labels[row] = tuple(sorted(str(part) for part in value))
+        elif isinstance(value, list | tuple | set) or (isinstance(value, np.ndarray) and value.ndim):
+            parts = value.tolist() if isinstance(value, np.ndarray) else value
+            labels[row] = tuple(sorted(str(part) for part in parts))
         elif is_empty(value):
             labels[row] = None
         else:

@@ -79,6 +79,11 @@ def load(folder: str | Path) -> Trained:
         raise RunError(f"{path / CONFIG} is not the configuration of an artifact: it states no format.")
     _check_format(config["format"], str(path))
     sums = config.get("sha256") or {}
+    if not isinstance(sums, dict):
+        raise RunError(f"{path / CONFIG} is damaged: sha256 should name files. Export or copy it again.")
+    for name in sums:
+        if Path(name).name != name or name == "..":
+            raise RunError(f"{path / CONFIG} names a file outside its folder: {name!r:.80}. It was not read.")
     contents = {name: _read(path / name) for name in (TENSORS, *sums)}
     for name, digest in sums.items():
         if hashlib.sha256(contents[name]).hexdigest() != digest:

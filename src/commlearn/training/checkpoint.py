@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,25 @@ import torch
 
 from commlearn.errors import CheckpointError, RunError
 
-__all__ = ["last_checkpoint", "read_checkpoint", "write_atomically", "write_checkpoint"]
+__all__ = ["last_checkpoint", "read_checkpoint", "set_aside", "write_atomically", "write_checkpoint"]
 
-MAGIC = b"commlearn checkpoint 1\n"
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+FORMAT = 1
+MAGIC = f"commlearn checkpoint {FORMAT}\n".encode()
+KINDRED = MAGIC.rpartition(b" ")[0]  # how checkpoints of any format start
+LAST, PREVIOUS, DAMAGED = "last.ckpt", "previous.ckpt", "damaged.ckpt"
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    EOFError,
+    OSError,
+    ArithmeticError,
+    MemoryError,
+)
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
@@ -30,24 +48,44 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
     digest = hashlib.sha256(payload).hexdigest().encode()
     last = folder / LAST
     fresh = _write_beside(last, MAGIC + digest + b"\n" + payload)
-    if last.exists():
-        os.replace(last, folder / PREVIOUS)
-    os.replace(fresh, last)
+    with _cannot(last):
+        if last.exists():
+            os.replace(last, folder / PREVIOUS)
+        _put(fresh, last)
     return last
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint file; a damaged one is refused."""
-    content = path.read_bytes()
-    if not content.startswith(MAGIC):
-        raise CheckpointError(f"{path} is not a commlearn checkpoint of format 1, or its start is damaged.")
-    head = len(MAGIC) + 65
-    digest, payload = content[len(MAGIC) : head - 1], content[head:]
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise CheckpointError(f"{path} cannot be read: {problem.strerror}.") from problem
+    magic, _, rest = content.partition(b"\n")
+    digest, _, payload = rest.partition(b"\n")
+    if not magic.startswith(KINDRED):
+        raise CheckpointError(f"{path} is not a commlearn checkpoint, or its start is damaged.")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
         raise CheckpointError(
             f"{path} is damaged: its content ({len(content)} bytes) does not match its checksum."
         )
-    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    if magic + b"\n" != MAGIC:
+        version = magic[len(KINDRED) :].strip().decode("latin-1")
+        if version.isascii() and version.isdigit() and len(version) < 9 and int(version) > FORMAT:
+            raise RunError(
+                f"{path} is of format {version}; this commlearn reads up to {FORMAT}. Update commlearn."
+            )
+        raise CheckpointError(f"{path} is damaged: it is of format {version[:20]!r}, which there is not.")
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except UNREADABLE as problem:
+        told = str(problem).partition("\n")[0][:200]
+        raise CheckpointError(
+            f"{path} was not loaded: it is no archive of tensors and plain values alone ({told})."
+        ) from problem
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+        raise CheckpointError(f"{path} is not what training wrote: it holds no state with a step.")
+    return state
 
 
 def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -65,21 +103,51 @@ def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
     raise CheckpointError(f"No usable checkpoint in {folder}. {told}")
 
 
+def set_aside(folder: Path) -> None:
+    """Move a damaged last checkpoint away, lest the next one written push it onto the whole one before."""
+    with suppress(OSError):
+        os.replace(folder / LAST, folder / DAMAGED)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """The file has its old content or the new, never a part of it."""
-    os.replace(_write_beside(path, content), path)
+    fresh = _write_beside(path, content)
+    with _cannot(path):
+        _put(fresh, path)
+
+
+def _put(fresh: Path, path: Path) -> None:
+    """Give the file its final name, and have the folder know it even if the power fails."""
+    os.replace(fresh, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError:  # some file systems cannot; the name is there all the same
+        pass
+    finally:
+        os.close(folder)
 
 
 def _write_beside(path: Path, content: bytes) -> Path:
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _cannot(path):
+        try:
+            with fresh.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                fresh.unlink()
+            raise
+    return fresh
+
+
+@contextmanager
+def _cannot(path: Path) -> Iterator[None]:
     try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield
     except OSError as problem:
-        fresh.unlink(missing_ok=True)
         raise RunError(
             f"Cannot write {path}: {problem.strerror}. Free some space or choose another folder."
         ) from problem
-    return fresh

@@ -13,10 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from commlearn.augmentations import AUGMENTATIONS
 from commlearn.errors import ConfigurationError, Problems, unknown
+from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS
 from commlearn.models.encoders import ENCODERS
@@ -36,6 +35,7 @@ __all__ = [
     "to_mapping",
 ]
 
+DEEPEST = 20  # recipes that are based on one another
 Part = dict[str, Any]
 """A name from a registry and its options."""
 
@@ -167,12 +167,14 @@ def to_mapping(experiment: Experiment) -> dict[str, Any]:
     return asdict(experiment)
 
 
-def _with_base(mapping: dict[str, Any]) -> dict[str, Any]:
+def _with_base(mapping: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """The settings of the recipe that `base` names, under those stated here."""
     if "base" not in mapping:
         return mapping
     own = {key: value for key, value in mapping.items() if key != "base"}
-    base = _with_base(_read_yaml(_locate(mapping["base"])))
+    if depth > DEEPEST:
+        raise ConfigurationError(f"base: {mapping['base']!r} is based on itself. Name another recipe.")
+    base = _with_base(_read_yaml(_locate(mapping["base"])), depth + 1)
     whole = ("name", "variants", "scores", "published")  # what one recipe says is not mixed with another's
     return merged({key: value for key, value in base.items() if key not in whole}, own)
 
@@ -181,7 +183,7 @@ def _locate(recipe: str | Path) -> Path:
     known = recipes()
     if str(recipe) in known:
         return known[str(recipe)]
-    path = Path(recipe)
+    path = Path(str(recipe))
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return path
     raise ConfigurationError(unknown("recipe", str(recipe), known) + " A path to a .yaml file works too.")
@@ -189,11 +191,12 @@ def _locate(recipe: str | Path) -> Path:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
         raise ConfigurationError(f"{path} is not readable YAML: {problem}") from problem
+    mapping = read_yaml(text, str(path))
     if not isinstance(mapping, dict):
-        raise ConfigurationError(f"{path} should hold named settings (key: value), got {mapping!r}.")
+        raise ConfigurationError(f"{path} should hold named settings (key: value), got {mapping!r:.60}.")
     return mapping
 
 

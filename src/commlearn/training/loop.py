@@ -16,7 +16,7 @@ from torch import nn
 from commlearn.augmentations import Augmentation, plan_batch
 from commlearn.data.batch import Batch, to_device
 from commlearn.data.records import Dataset, Records
-from commlearn.errors import CommlearnError, TrainingError
+from commlearn.errors import CommlearnError, RunError, TrainingError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
@@ -256,7 +256,10 @@ def load_run(path: str | Path) -> Run:
     state, warnings = folder.state()
     specs = folder.specs()
     schema, learned = folder.reader()
-    method = build_method(experiment, specs, learned, fresh=False)
+    try:
+        method = build_method(experiment, specs, learned, fresh=False)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
+        raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, {}, experiment)
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Run(

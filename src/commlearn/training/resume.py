@@ -8,6 +8,7 @@ from typing import Any
 
 from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
+from commlearn.training.checkpoint import set_aside
 from commlearn.training.configuration import Experiment, to_mapping
 from commlearn.training.run_folder import RunFolder
 
@@ -32,7 +33,10 @@ def open_folder(
         return None, []
     _same(folder.experiment(), experiment, folder.path)
     try:
-        return folder.state()
+        found = folder.state()
+        if found[1]:
+            set_aside(folder.checkpoints)
+        return found
     except CheckpointError:
         if list(folder.checkpoints.glob("*.ckpt")):
             raise

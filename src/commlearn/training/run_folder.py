@@ -20,7 +20,8 @@ import yaml
 
 import commlearn
 from commlearn.data.records import Dataset, Spec
-from commlearn.errors import RunError
+from commlearn.errors import ConfigurationError, RunError
+from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.schema import Schema
 from commlearn.training.checkpoint import last_checkpoint, write_atomically
 from commlearn.training.configuration import Experiment, experiment_from, to_mapping
@@ -114,7 +115,7 @@ class RunFolder:
         if not self.exists:
             raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
         with _damage_told(self.path / CONFIG):
-            values = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+            values = read_yaml((self.path / CONFIG).read_text(encoding="utf-8"), str(self.path / CONFIG))
             return experiment_from(dict(values))
 
     def specs(self) -> dict[str, Spec]:
@@ -144,12 +145,20 @@ class RunFolder:
         write_atomically(self.path / name, text.encode())
 
     def append(self, name: str, entry: dict[str, Any]) -> None:
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        self._add(name, json.dumps(entry))
 
     def log(self, line: str) -> None:
-        with (self.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        self._add(LOG, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
+
+    def _add(self, name: str, line: str) -> None:
+        try:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as problem:
+            raise RunError(
+                f"Cannot write to {self.path / name}: {problem.strerror}. Free some space, then go on with "
+                "--resume."
+            ) from problem
 
     def metrics(self) -> list[dict[str, Any]]:
         return list(_json_lines(self.path / METRICS))
@@ -176,8 +185,8 @@ def _damage_told(path: Path) -> Iterator[None]:
     """A file of the run that is missing or no longer what was written is named."""
     try:
         yield
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as problem:
-        told = str(problem).splitlines()[0]
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ConfigurationError) as problem:
+        told = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
         raise RunError(f"{path} is missing or damaged: {told}. Restore it, or train again.") from problem
 
 

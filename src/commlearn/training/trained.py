@@ -47,7 +47,13 @@ class Trained:
         schema = schema.only(modalities)
         columns = [*schema.columns(with_targets), *([schema.id] if schema.id else [])]
         rows = table if isinstance(table, Table) else read_table(table, columns)
-        return schema.read(rows, state, with_targets)
+        try:
+            return schema.read(rows, state, with_targets)
+        except (LookupError, TypeError, ValueError, AttributeError) as problem:
+            raise DataError(
+                f"The table cannot be read with what the model learned of its own ({problem!r}). Is the "
+                "model's preprocessing.json whole?"
+            ) from problem
 
     def dataset(self, table: Source) -> Dataset:
         """The table's records with targets, split as the training's were: by column, by group or by seed."""

@@ -1,0 +1,67 @@
+"""YAML as plain values: no code, each key once, and no more values than a person would write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from commlearn.errors import ConfigurationError
+
+__all__ = ["read_yaml"]
+
+MOST = 100_000  # values, each as often as it is referred to: a few references to references make billions
+DEEPEST = 50  # levels
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """The values of YAML text; what cannot be read is told with its place.
+
+    Args:
+        text: of the file.
+        where: what to call it in messages.
+
+    Example:
+        >>> read_yaml("epochs: 3", "settings")
+        {'epochs': 3}
+    """
+    try:
+        return yaml.load(text, _OneOfEach)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as problem:  # ValueError: 2020-13-45, 0x_
+        raise ConfigurationError(f"{where} cannot be read as YAML: {problem}") from problem
+
+
+class _OneOfEach(yaml.SafeLoader):
+    """YAML whose keys are given once: of two, one would be dropped silently."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}, 0) > MOST:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"it holds more than {MOST:,} values, references counted", node.start_mark
+            )
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in names:
+                told = f"'{key.value}' is given more than once; give it once"
+                raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+            names |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, known: dict[int, int], depth: int) -> int:
+    """How many values a node stands for."""
+    if depth > DEEPEST:
+        told = f"it is nested deeper than {DEEPEST} levels, or refers to itself"
+        raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        parts = node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_size(part, known, depth + 1) for part in parts)
+    return known[id(node)]

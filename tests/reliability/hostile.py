@@ -1,0 +1,142 @@
+"""Hostile input by the thousand: the only outcomes allowed are a result and an error of commlearn's own.
+
+    python tests/reliability/hostile.py --cases 10000
+
+Each case has a number, from which everything in it is drawn: `--only vectors:17` runs one again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hostile_models
+import hostile_records
+import hostile_words
+import numpy as np
+
+from commlearn.errors import CommlearnError
+
+Case = Callable[[random.Random, Path], None]
+SECONDS = 30  # that one case may take
+ROOM = 6 << 30  # bytes of address space that cases may take beyond what the process has at its start
+SORTS: dict[str, Case] = {**hostile_words.SORTS, **hostile_records.SORTS, **hostile_models.SORTS}
+
+
+class Hang(BaseException):
+    """A case took too long; nothing in between may swallow it."""
+
+
+@dataclass
+class Report:
+    """How many cases of each sort ended how."""
+
+    results: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    unnamed: list[tuple[str, str]] = field(default_factory=list)  # case, traceback
+    slowest: tuple[float, str] = (0.0, "")
+
+    def lines(self) -> list[str]:
+        told = [f"{'sort':14}{'results':>9}{'errors':>9}{'unnamed':>9}"]
+        for sort in SORTS:
+            failed = sum(case.startswith(f"{sort}:") for case, _ in self.unnamed)
+            told.append(f"{sort:14}{self.results[sort]:9}{self.errors[sort]:9}{failed:9}")
+        total = self.results.total() + self.errors.total() + len(self.unnamed)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return [
+            *told,
+            f"{total} cases, {len(self.unnamed)} unnamed failures; slowest {self.slowest[1]}, "
+            f"{self.slowest[0]:.1f} s; peak memory {peak:.0f} MiB",
+        ]
+
+
+def run(cases: int, seed: int = 0, only: str = "") -> Report:
+    """So many cases, spread over all sorts; or one, named `sort:number`."""
+    report = Report()
+    names = list(SORTS)
+    drawn = (f"{names[at % len(names)]}:{seed + at // len(names)}" for at in range(cases))
+    chosen = [only] if only else list(drawn)
+    with _limits(), tempfile.TemporaryDirectory() as scratch:
+        for case in chosen:
+            folder = Path(scratch) / "case"
+            folder.mkdir()
+            _one(case, folder, report)
+            shutil.rmtree(folder)
+    return report
+
+
+def _one(case: str, folder: Path, report: Report) -> None:
+    sort, _, number = case.partition(":")
+    chance = random.Random(f"{sort} {number}")
+    np.random.seed(int(number) % 2**32)
+    begun = time.monotonic()
+    signal.alarm(SECONDS)
+    try:
+        SORTS[sort](chance, folder)
+        report.results[sort] += 1
+    except CommlearnError:
+        report.errors[sort] += 1
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        report.unnamed.append((case, traceback.format_exc()))
+    finally:
+        signal.alarm(0)
+    report.slowest = max(report.slowest, (time.monotonic() - begun, case))
+
+
+@contextmanager
+def _limits():
+    """No hang, no memory without end, no noise."""
+
+    def hang(number, frame):
+        raise Hang(f"took more than {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, limits[1]))
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        signal.signal(signal.SIGALRM, before)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="number of the first case of each sort")
+    parser.add_argument("--only", default="", help="one case, such as vectors:17")
+    options = parser.parse_args()
+    report = run(options.cases, options.seed, options.only)
+    seen: Counter[str] = Counter()
+    for case, told in report.unnamed:
+        last = told.strip().splitlines()[-1][:120]
+        seen[last] += 1
+        if seen[last] == 1:
+            print(f"--- {case}\n{told}", file=sys.stderr)
+    print("\n".join(report.lines()))
+    return 1 if report.unnamed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Hostile models: artifacts, run folders and checkpoints, with their checksums wrong or made right again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import mutations
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+from commlearn.data.tables import read_table
+from commlearn.evaluation.embed import embed
+from commlearn.kinds.dataset import dataset_of
+from commlearn.kinds.schema import Schema
+from commlearn.kinds.tabular import Tabular
+from commlearn.kinds.vector import Vector
+from commlearn.training.artifact import export, load
+from commlearn.training.checkpoint import MAGIC, read_checkpoint, write_checkpoint
+from commlearn.training.configuration import experiment_from
+from commlearn.training.loop import train
+
+
+def frame() -> pd.DataFrame:
+    noise = np.random.default_rng(0)
+    vectors = list(noise.random((24, 3)).round(3))
+    return pd.DataFrame({"a": noise.random(24), "b": noise.random(24), "v": vectors})
+
+
+@cache
+def folders() -> tuple[Path, Path]:
+    """A run and its artifact, made once."""
+    kept = tempfile.TemporaryDirectory()
+    _KEPT.append(kept)
+    schema = Schema({"table": Tabular(["a", "b"]), "vector": Vector("v")})
+    experiment = experiment_from(
+        {
+            "name": "small",
+            "data": {"name": "table", "table": "", "schema": schema.to_mapping()},
+            "method": "comm",
+            "model": {"width": 8},
+            "training": {"epochs": 1, "batch_size": 8},
+        }
+    )
+    run = Path(kept.name) / "run"
+    train(experiment, run, dataset_of(read_table(frame()), schema))
+    return run, export(run, Path(kept.name) / "artifact")
+
+
+_KEPT: list[tempfile.TemporaryDirectory] = []
+
+
+def spoil(chance: random.Random, path: Path) -> None:
+    """Bytes of any file; or, of values, one among them, so that the file is still whole."""
+    content = path.read_bytes()
+    if path.suffix == ".json" and chance.random() < 0.6:
+        values = mutations.replaced(chance, json.loads(content))
+        path.write_text(json.dumps(values, default=str, skipkeys=True))
+    elif path.suffix == ".yaml" and chance.random() < 0.6:
+        path.write_text(yaml.safe_dump(mutations.replaced(chance, yaml.safe_load(content))))
+    else:
+        path.write_bytes(mutations.bytes_of(chance, content))
+
+
+def artifacts(chance: random.Random, folder: Path) -> None:
+    here = shutil.copytree(folders()[1], folder / "artifact")
+    spoil(chance, chance.choice(sorted(here.glob("*"))))
+    if chance.random() < 0.7:  # whoever sends a hostile folder sends fitting checksums
+        try:
+            config = json.loads((here / "config.json").read_text())
+            names = [name for name in config["sha256"] if isinstance(name, str) and (here / name).is_file()]
+            sums = {name: hashlib.sha256((here / name).read_bytes()).hexdigest() for name in names}
+            config["sha256"] = sums
+            (here / "config.json").write_text(json.dumps(config))
+        except (ValueError, KeyError, TypeError, OSError):
+            pass
+    embed(load(here), frame())
+
+
+def runs(chance: random.Random, folder: Path) -> None:
+    here = shutil.copytree(folders()[0], folder / "run")
+    spoil(chance, chance.choice([path for path in sorted(here.rglob("*")) if path.is_file()]))
+    embed(load(here), frame())
+
+
+def checkpoints(chance: random.Random, folder: Path) -> None:
+    """Damage is found by the checksum; a payload with the right one is still read as data alone."""
+    path = write_checkpoint(folder, {"step": 1, "method": {"w": torch.ones(3)}, "told": "text"})
+    content = path.read_bytes()
+    head = len(MAGIC) + 65
+    sort = chance.random()
+    if sort < 0.4:
+        path.write_bytes(mutations.bytes_of(chance, content))
+    else:
+        out = io.BytesIO()
+        torch.save(chance.choice((object, print, len, {"step": mutations.value(chance)}, [1], 2)), out)
+        inner = mutations.bytes_of(chance, content[head:]) if sort < 0.8 else out.getvalue()
+        path.write_bytes(MAGIC + hashlib.sha256(inner).hexdigest().encode() + b"\n" + inner)
+    read_checkpoint(path)
+
+
+SORTS = {"artifacts": artifacts, "runs": runs, "checkpoints": checkpoints}

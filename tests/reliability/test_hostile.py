@@ -1,0 +1,67 @@
+"""A few hundred hostile inputs with every run of the tests; `make chaos` tries COMMLEARN_HOSTILE of them."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import suppress
+
+import hostile
+import mutations
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commlearn.errors import CommlearnError, ConfigurationError
+from commlearn.kinds.plain_yaml import read_yaml
+
+CASES = int(os.environ.get("COMMLEARN_HOSTILE", str(8 * len(hostile.SORTS))))
+TEN_TIMES = [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in ["ab", "bc", "cd", "de", "ef"]]
+BILLIONS = "\n".join(["a: &a [x, x]", *TEN_TIMES])
+
+
+def test_hostile_input_gives_a_result_or_an_error_of_ours():
+    report = hostile.run(CASES)
+    print("\n".join(report.lines()))
+    assert not report.unnamed, report.unnamed[0]
+    assert report.results.total() + report.errors.total() == CASES
+    assert (
+        min(report.results.total(), report.errors.total()) > CASES // 10
+    )  # it mutates, and not all is damage
+
+
+def test_the_same_case_is_drawn_again():
+    one, two = (mutations.bytes_of(random.Random("a 1"), bytes(range(99))) for _ in range(2))
+    assert one == two
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_any_text_is_yaml_or_an_error_of_ours(text):
+    with suppress(CommlearnError):
+        read_yaml(text, "settings")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+        + "".join(
+            f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
+            for old, new in zip("bcdef", "cdefg", strict=True)
+        ),
+        "a: &a [*a]",
+        "[" * 60 + "]" * 60,
+        "[" * 5000,
+        "day: 2020-13-45",
+        "a: 1\na: 2",
+        "!!python/object/apply:os.system ['exit 3']",
+    ],
+)
+def test_yaml_that_grows_nests_or_calls_is_refused(text):
+    with pytest.raises(ConfigurationError, match="cannot be read as YAML"):
+        read_yaml(text, "settings")
+
+
+def test_references_that_people_write_are_read():
+    assert read_yaml("a: &a {x: 1}\nb: *a", "settings") == {"a": {"x": 1}, "b": {"x": 1}}
