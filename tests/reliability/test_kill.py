@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +23,13 @@ import pandas as pd
 import pytest
 import torch
 
+from commlearn.data.converted import read_converted
 from commlearn.data.synthetic_tables import SyntheticTable
+from commlearn.data.token_shards import open_shard
 from commlearn.training.artifact import load
 from commlearn.training.run_folder import RunFolder
 
-KILLS = int(os.environ.get("COMMLEARN_KILLS", "3"))
+KILLS = int(os.environ.get("COMMLEARN_KILLS", "2"))
 LONGEST = 600  # seconds that one life may take before the test gives up
 SCHEMA = """\
 version: 1
@@ -90,9 +96,21 @@ def steps(run: Path) -> int:
         return 0
 
 
+@pytest.fixture(scope="module")
+def whole(folder) -> Callable[[str, str], Path]:
+    """Folders of runs that nothing disturbed, each trained once."""
+
+    @cache
+    def trained(schema: str, method: str) -> Path:
+        out = folder / f"whole-{schema}-{method}"
+        finish(*train(folder, schema, method, out)[3:])
+        return out
+
+    return trained
+
+
 @pytest.mark.parametrize(("schema", "method"), [("three.yaml", "comm"), ("two.yaml", "factorcl")])
-def test_a_killed_training_ends_as_one_that_was_never_killed(folder, tmp_path, schema, method):
-    finish(*train(folder, schema, method, tmp_path / "whole")[3:])
+def test_a_killed_training_ends_as_one_that_was_never_killed(folder, whole, tmp_path, schema, method):
     chance, killed, lives = random.Random(0), 0, 0
     while killed < KILLS:
         run, alive = tmp_path / f"life{lives}", True
@@ -100,9 +118,46 @@ def test_a_killed_training_ends_as_one_that_was_never_killed(folder, tmp_path, s
             alive = kill_once(train(folder, schema, method, run), chance, run)
             killed += alive
         finish(*train(folder, schema, method, run)[3:])
-        assert_same(run, tmp_path / "whole", folder / "table.csv")
+        assert_same(run, whole(schema, method), folder / "table.csv")
         assert not list(run.rglob("*.part"))
         lives += 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_between_two_players_leaves_a_checkpoint(folder, whole, tmp_path, number, code):
+    """FactorCL takes two steps of two optimizers; the checkpoint holds both or neither."""
+    run = tmp_path / "run"
+    process = subprocess.Popen(train(folder, "two.yaml", "factorcl", run), stderr=subprocess.DEVNULL)
+    wait_for(lambda: steps(run) or process.poll() is not None)
+    process.send_signal(number)
+    assert process.wait(LONGEST) == code
+    state = RunFolder(run).state()[0]
+    assert state["step"] == RunFolder(run).metrics()[-1]["step"] < state["total"]
+    finish(*train(folder, "two.yaml", "factorcl", run)[3:])
+    assert_same(run, whole("two.yaml", "factorcl"), folder / "table.csv")
+
+
+def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(folder, tmp_path):
+    run = tmp_path / "run"
+    words = train(folder, "two.yaml", "comm", run)
+    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: steps(run) or first.poll() is not None)
+        first.send_signal(signal.SIGSTOP)  # it lives, and does not end meanwhile
+        second = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST)
+        assert second.returncode == 2
+        assert "Another process is training in" in second.stderr
+        assert "Traceback" not in second.stderr
+    finally:
+        first.kill()
+        first.wait(LONGEST)
+    finish(*words[3:])
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + LONGEST
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def assert_same(one: Path, other: Path, table: Path) -> None:
@@ -117,9 +172,8 @@ def assert_same(one: Path, other: Path, table: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(folder) -> Path:
-    finish(*train(folder, "two.yaml", "comm", folder / "run")[3:])
-    return folder / "run"
+def run(whole) -> Path:
+    return whole("two.yaml", "comm")
 
 
 def test_killed_embeddings_are_whole_or_absent(folder, run, tmp_path):
@@ -149,6 +203,57 @@ def assert_whole(out: Path, rows: int) -> None:
     ids = pd.read_parquet(out)["id"]
     assert len(ids) == rows
     assert ids.is_unique
+
+
+def test_killed_conversions_are_whole_or_absent(tmp_path):
+    numbers = np.random.default_rng(0).random((300_000, 20))
+    content = {
+        part: {"x": numbers, "id": [f"r{row}" for row in range(200_000)]} for part in ("train", "test")
+    }
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps(content))
+    out, chance = tmp_path / "out", random.Random(2)
+    words = command("convert", tmp_path / "data.pkl", "--out", out)
+    for _ in range(KILLS):
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda p=process: (tmp_path / ".out.part").exists() or p.poll() is not None)
+        time.sleep(chance.random() * 0.5)
+        process.kill()
+        process.wait(LONGEST)
+        if out.exists():
+            assert sorted(path.name for path in out.iterdir()) == [
+                "arrays.safetensors",
+                "test.parquet",
+                "train.parquet",
+            ]
+            shutil.rmtree(out)
+    finish(*words[3:])
+    read = read_converted(out)
+    assert np.array_equal(read["test"]["x"], numbers)
+    assert len(read["train"]["id"]) == 200_000
+
+
+def test_token_states_are_whole_under_their_name_whenever_their_writer_dies(tmp_path):
+    writer = """
+import sys
+from pathlib import Path
+import numpy as np
+from commlearn.data.token_shards import TokenShard, write_shard
+shard = TokenShard(np.ones((64, 1, 32, 256), np.float32), None, np.ones(64, bool))
+for number in range(10_000):
+    write_shard(Path(sys.argv[1]) / f"{number % 7}.tokens", shard)
+"""
+    chance, seen = random.Random(3), 0
+    for _ in range(KILLS):
+        process = subprocess.Popen([sys.executable, "-c", writer, str(tmp_path)], stderr=subprocess.DEVNULL)
+        wait_for(lambda p=process: list(tmp_path.glob("*.tokens")) or p.poll() is not None)
+        time.sleep(chance.random() * 0.2)
+        process.kill()
+        process.wait(LONGEST)
+        for path in tmp_path.glob("*.tokens"):
+            assert len(open_shard(path)) == 64
+            seen += 1
+            path.unlink()
+    assert seen
 
 
 def test_a_killed_comparison_is_finished_by_the_same_command(tmp_path):

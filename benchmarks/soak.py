@@ -1,0 +1,89 @@
+"""Train and embed in turn for a long time: memory and open files must stay flat.
+
+    python benchmarks/soak.py --minutes 30
+
+Each turn trains afresh and embeds a table through the command line's own functions, in one process. The
+first third of the time is warm-up; the growth told is that of the last third's mean over the middle one's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from commlearn.data.synthetic_tables import SyntheticTable
+from commlearn.evaluation.stream import write_embeddings
+from commlearn.training.artifact import load
+from commlearn.training.loop import train
+from commlearn.training.own_data import read_own
+
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the process held after one training and one embedding."""
+
+    seconds: float  # since the start
+    memory: float  # MiB resident
+    files: int  # open
+
+
+def held(begun: float) -> Turn:
+    gc.collect()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 2**20
+    return Turn(time.monotonic() - begun, resident, len(list(Path("/proc/self/fd").iterdir())))
+
+
+def soak(minutes: float, folder: Path) -> list[Turn]:
+    """Turns until the time is over."""
+    SyntheticTable(rows=120, size=16).write(folder / "data")
+    overrides = {"training.epochs": 2, "training.batch_size": 16, "model.width": 16, "training.threads": 1}
+    turns: list[Turn] = []
+    begun = time.monotonic()
+    while time.monotonic() - begun < 60 * minutes or len(turns) < 6:
+        schema = next((folder / "data").glob("*.yaml"))
+        experiment, data, _ = read_own(schema, overrides=overrides, method="comm")
+        train(experiment, folder / "run", data, overwrite=True)
+        write_embeddings(load(folder / "run"), folder / "data" / "table.csv", folder / "z.parquet")
+        turns.append(held(begun))
+    return turns
+
+
+def summary(turns: list[Turn]) -> dict[str, float]:
+    third = len(turns) // 3
+    middle, last = turns[third : 2 * third], turns[2 * third :]
+    mean_middle, mean_last = (sum(turn.memory for turn in part) / len(part) for part in (middle, last))
+    return {
+        "turns": len(turns),
+        "minutes": round(turns[-1].seconds / 60, 1),
+        "memory_mib": round(mean_last, 1),
+        "growth_percent": round(100 * (mean_last / mean_middle - 1), 2),
+        "open_files_first": turns[third].files,
+        "open_files_last": turns[-1].files,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train and embed in turn; memory and open files stay flat.")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--out", help="write every turn as JSON lines")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    try:
+        turns = soak(options.minutes, folder)
+    finally:
+        shutil.rmtree(folder)
+    if options.out:
+        Path(options.out).write_text("".join(json.dumps(asdict(turn)) + "\n" for turn in turns))
+    print(json.dumps(summary(turns), indent=1))
+
+
+if __name__ == "__main__":
+    main()
