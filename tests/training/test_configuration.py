@@ -91,7 +91,7 @@ def test_unknown_recipes_and_variants_are_named():
 def test_files_that_are_no_recipe_are_refused(tmp_path):
     for text, message in [
         ("[1, 2]", "named settings"),
-        ("a: [", "not readable YAML"),
+        ("a: [", "cannot be read as YAML"),
         ("seed: 1", "data is missing"),
     ]:
         path = tmp_path / "mine.yaml"

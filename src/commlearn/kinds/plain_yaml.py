@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import yaml
@@ -43,12 +44,11 @@ class _OneOfEach(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in names:
-                told = f"'{key.value}' is given more than once; give it once"
-                raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
-            names |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for name, count in names.items():
+            if count > 1:
+                told = f"'{name}' is given {count} times; give it once"
+                raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
