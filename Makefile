@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+TESTS  := $(VENV)/.ready-for-tests
 
 .PHONY: demo test test-slow chaos lint bench docs clean
 
@@ -10,23 +11,27 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $(READY)
+
+$(TESTS): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $(TESTS)
 
 demo: $(READY)
 	$(BIN)/commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1 --out runs/demo
 
-test: $(READY) lint
+test: $(TESTS) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: $(READY)
+test-slow: $(TESTS)
 	$(BIN)/python -m pytest -m slow
 
 # Kills, full disks and hostile input in their long form: hours on a slow machine.
-chaos: $(READY)
+chaos: $(TESTS)
 	OMP_NUM_THREADS=1 COMMLEARN_KILLS=50 COMMLEARN_HOSTILE=10000 $(BIN)/python -m pytest -v -s tests/reliability
 
-lint: $(READY)
+lint: $(TESTS)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 

@@ -45,7 +45,7 @@ def folders() -> tuple[Path, Path]:
         {
             "name": "small",
             "data": {"name": "table", "table": "", "schema": schema.to_mapping()},
-            "method": "comm",
+            "method": "clip",  # its files are small
             "model": {"width": 8},
             "training": {"epochs": 1, "batch_size": 8},
         }

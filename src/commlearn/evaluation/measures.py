@@ -41,15 +41,17 @@ def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
     """Area under the ROC curve: how often a positive record scores above a negative one, ties half."""
     hits, misses = _by_score(scores, positive, weights)  # (draws, distinct scores), the highest first
     above = np.cumsum(hits, axis=1) - hits / 2
-    return (above * misses).sum(axis=1) / (hits.sum(axis=1) * misses.sum(axis=1))
+    both = np.einsum("ij,ij->i", above, misses, dtype=np.float64)
+    return both / (_total(hits) * _total(misses))
 
 
 def auprc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average precision: the precision at each distinct score, weighted by the recall it adds."""
     hits, misses = _by_score(scores, positive, weights)
     above = np.cumsum(hits, axis=1)
-    precision = above / np.maximum(above + np.cumsum(misses, axis=1), 1e-12)
-    return (hits * precision).sum(axis=1) / hits.sum(axis=1)
+    found = hits.any(axis=0)  # at other scores no recall is added
+    precision = above[:, found] / np.maximum(np.cumsum(hits + misses, axis=1)[:, found], 1e-12)
+    return np.einsum("ij,ij->i", hits[:, found], precision, dtype=np.float64) / _total(hits)
 
 
 def mean_over_labels(
@@ -103,9 +105,18 @@ def r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndar
 
 
 def _by_score(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of the positive and of the negative records at each distinct score, the highest first."""
+    """Weight of the positive and of the negative records at each distinct score, the highest first.
+
+    In float32, which holds every count of up to 16 million records exactly, and their halves up to 8.
+    """
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
-    drawn = weights[:, order].astype(np.float64)
-    hits = np.add.reduceat(drawn * positive[order], starts, axis=1)
-    return hits, np.add.reduceat(drawn, starts, axis=1) - hits
+    drawn = weights[:, order]
+    hits = drawn * positive[order]
+    if len(starts) < len(order):
+        hits, drawn = (np.add.reduceat(part, starts, axis=1) for part in (hits, drawn))
+    return hits, drawn - hits
+
+
+def _total(weights: np.ndarray) -> np.ndarray:
+    return weights.sum(axis=1, dtype=np.float64)

@@ -36,7 +36,7 @@ class CLIP(Method):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     @classmethod
-    def build(cls, encoders: Mapping[str, nn.Module], width: int, projection: int = 64) -> CLIP:
+    def build(cls, encoders: Mapping[str, nn.Module], width: int, projection: int = 32) -> CLIP:
         """CLIP with linear projectors; in few dimensions, what the loss does not ask for finds no room."""
         return cls(encoders, {name: nn.Linear(width, projection, bias=False) for name in encoders})
 
