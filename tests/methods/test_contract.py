@@ -104,6 +104,19 @@ def test_any_subset_embeds_and_depends_on_its_modalities_alone(name, count):
 
 
 @two_and_three
+@complete_and_gaps
+def test_tokens_in_place_of_modalities_embed_equally(name, count, gaps):
+    method = build(name, count).eval()
+    records = view(count, gaps)
+    encoded = method.encode(records)
+    with torch.no_grad():
+        for parameter in method.encoders.parameters():
+            parameter.zero_()  # whoever encoded once more would see it
+    for subset in (None, ["image"], ["image", "vector"]):
+        assert torch.equal(method.embed(encoded, subset), build(name, count).eval().embed(records, subset))
+
+
+@two_and_three
 def test_what_lies_under_an_absent_modality_has_no_influence(name, count):
     method, here = build(name, count).eval(), view(count, gaps=True)
     before = method.embed(here)

@@ -24,10 +24,11 @@ class Modality:
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Modality:
         """The same modality with `change` applied to each of its tensors."""
-        return Modality(
-            change(self.values),
-            None if self.padding is None else change(self.padding),
-            None if self.present is None else change(self.present),
+        return replace(
+            self,
+            values=change(self.values),
+            padding=None if self.padding is None else change(self.padding),
+            present=None if self.present is None else change(self.present),
         )
 
     def with_values(self, values: Tensor) -> Modality:
@@ -55,12 +56,13 @@ class Batch:
 def merge(views: Sequence[View]) -> View:
     """Stack views of the same records along the batch, so that an encoder runs once for all."""
     return {
-        name: Modality(
-            torch.cat([view[name].values for view in views]),
-            _cat([view[name].padding for view in views]),
-            _cat([view[name].present for view in views]),
+        name: replace(
+            part,
+            values=torch.cat([view[name].values for view in views]),
+            padding=_cat([view[name].padding for view in views]),
+            present=_cat([view[name].present for view in views]),
         )
-        for name in views[0]
+        for name, part in views[0].items()
     }
 
 

@@ -16,6 +16,8 @@ from commlearn.methods.base import Method
 
 __all__ = ["HasMethod", "ReadsTables", "carrier", "embed"]
 
+CACHED = 1_600_000  # bytes of values that are embedded at once
+
 
 class HasMethod(Protocol):
     """A trained run, or anything else that carries a method."""
@@ -38,7 +40,7 @@ def embed(
     model: Any,
     records: Records | Source,
     modalities: Sequence[str] | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """Embeddings of clean (not augmented) records, (records, dim) float32.
 
@@ -46,7 +48,8 @@ def embed(
         model: a method, or a run or an Embedder that holds one.
         records: what to embed; if the model was trained on a table, a table will do.
         modalities: which of them to use; all that were trained if not given.
-        batch_size: records at a time; it does not change the result beyond rounding.
+        batch_size: records at a time, chosen from their size if not given; it does not change the result
+            beyond rounding.
     """
     model = carrier(model)
     if not isinstance(records, Records):
@@ -54,6 +57,7 @@ def embed(
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
     training, names = method.training, modalities or method.modalities
+    batch_size = batch_size or _at_once(records.view(slice(0, 1)))
     method.eval()
     try:
         parts = []
@@ -65,6 +69,12 @@ def embed(
     finally:
         method.train(training)
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+
+
+def _at_once(record: View) -> int:
+    """As many records as keep first layers in a processor's cache, but enough for large products."""
+    size = sum(modality.values.nbytes for modality in record.values())
+    return min(max(CACHED // max(size, 1), 16), 1024)
 
 
 def carrier(model: Any) -> Any:

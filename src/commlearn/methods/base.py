@@ -111,8 +111,11 @@ class Method(nn.Module):
         return {"main": [parameter for parameter in self.parameters() if parameter.requires_grad]}
 
     def encode(self, view: View, names: Sequence[str] | None = None) -> dict[str, Tokens]:
-        """Tokens of each named modality."""
-        return {name: self.encoders[name](view[name]) for name in names or self.modalities}
+        """Tokens of each named modality; what is encoded already stays as it is."""
+        return {
+            name: part if isinstance(part := view[name], Tokens) else self.encoders[name](part)
+            for name in names or self.modalities
+        }
 
     def subset(self, modalities: Sequence[str] | None, view: View) -> Subset:
         """The chosen modalities in schema order, checked against what was trained and what is there."""

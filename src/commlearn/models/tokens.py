@@ -12,11 +12,12 @@ __all__ = ["ModalityEncoder", "Tokens", "pool"]
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """A sequence of vectors of one width for each record."""
+class Tokens(Modality):
+    """A modality as a sequence of vectors of one width, (batch, length, width), for each record.
 
-    values: Tensor  # (batch, length, width)
-    padding: Tensor | None = None  # (batch, length) bool, True = never attended
+    `padding`, (batch, length), is True where nothing may attend: all over a record that lacks the modality.
+    A view may hold tokens in place of what they were made from: they are not encoded again.
+    """
 
 
 class ModalityEncoder(nn.Module):
@@ -38,7 +39,7 @@ class ModalityEncoder(nn.Module):
         padding = _absent_as_padding(values, padding, modality.present)
         if padding is not None:  # a weight of 0 times NaN is NaN: nothing under padding goes on
             values = values.masked_fill(padding[..., None], 0.0)
-        return Tokens(values, padding)
+        return Tokens(values, padding, modality.present)
 
 
 def pool(tokens: Tokens) -> Tensor:

@@ -6,7 +6,7 @@ touches the training: no gradient, no random number that a step draws, no state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from commlearn.augmentations import Augmentation, make_batch
-from commlearn.data.batch import View, to_device
+from commlearn.data.batch import View, merge, to_device
 from commlearn.data.records import Dataset, class_codes
 from commlearn.methods.base import Method
 from commlearn.seeds import numpy_generator, torch_generator
@@ -80,14 +80,15 @@ class Diagnostics:
         """Embed the records in every way that is needed, and say what it shows."""
         training = self.method.training
         self.method.eval()
-        view, names = self.records.view(slice(None)), self.method.modalities
+        plain, names = self.records.view(slice(None)), self.method.modalities
+        view = self._encoded(plain)  # once, for all that is asked of it
         fused = self._embed(view)
         alone = {name: self._embed(view, [name]) for name in names}
         shuffled = {
             name: self._embed({**view, name: view[name].apply(lambda rows: rows.roll(1, 0))})
             for name in names
         }
-        first, second = (self._embed(version) for version in self._augmented(view, epoch))
+        first, second = (self._embed(version) for version in self._augmented(plain, epoch))
         self.method.train(training)
         values = {
             "rank": {"fused": effective_rank(fused)}
@@ -111,13 +112,16 @@ class Diagnostics:
         specs = self.records.specs
         return make_batch(view, {}, self.augmentations, generator, False, 2, specs).augmented
 
+    def _encoded(self, view: View) -> View:
+        return merge([dict(self.method.encode(part)) for part in self._parts(view)])
+
     def _embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        return torch.cat([self.method.embed(part, modalities) for part in self._parts(view)]).float().cpu()
+
+    def _parts(self, view: View) -> Iterator[View]:
         device = next(self.method.parameters()).device
-        parts = [
-            self.method.embed(to_device(_rows(view, start, start + AT_A_TIME), device), modalities)
-            for start in range(0, len(self.records), AT_A_TIME)
-        ]
-        return torch.cat(parts).float().cpu()
+        for start in range(0, len(self.records), AT_A_TIME):
+            yield to_device(_rows(view, start, start + AT_A_TIME), device)
 
 
 def _rows(view: View, start: int, stop: int) -> View:
