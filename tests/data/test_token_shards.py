@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.data.token_shards import TokenColumn, TokenShard, open_shard, write_shard
+from commlearn.data.token_shards import TokenColumn, TokenShard, clear_leftovers, open_shard, write_shard
 from commlearn.errors import DataError
 
 
@@ -93,3 +95,19 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"Cannot keep token states in .*COMMLEARN_CACHE"):
         write_shard(tmp_path / "file" / "a.tokens", shard())
+
+
+def test_what_a_killed_writer_left_is_cleared_and_what_a_living_one_writes_is_not(tmp_path):
+    write_shard(tmp_path / "a.tokens", shard())
+    dead, living = tmp_path / ".b.tokens.1.part", tmp_path / ".c.tokens.2.part"
+    dead.write_bytes(b"half of it")
+    with living.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        clear_leftovers(tmp_path)  # between its lock and its first byte
+        file.write(b"half of it")
+        file.flush()
+        clear_leftovers(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, "a.tokens"]
+    clear_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tokens"]
+    clear_leftovers(tmp_path / "absent")

@@ -195,6 +195,7 @@ def test_a_stopped_computation_goes_on_where_it_was(folders, cache, monkeypatch)
     told = []
     method, raw, records, _ = kept(folders, told)
     assert len([line for line in told if "encoding" in line]) == 4
+    assert not list(cache.glob(".*"))
     assert_same_tokens(method, raw, records)
 
 

@@ -2,11 +2,12 @@
 
 A file is a line of magic, a line of JSON (shapes, type and the SHA-256 of the rest), spaces up to a
 multiple of 64 bytes, and the rest: states, which of them are padding, and which records are there.
-It is written whole or not at all.
+It is written whole or not at all; what a killed process leaves has another name, and no lock.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
@@ -24,7 +25,7 @@ from commlearn.data.batch import Modality
 from commlearn.data.records import Spec
 from commlearn.errors import DataError
 
-__all__ = ["TokenColumn", "TokenShard", "open_shard", "write_shard"]
+__all__ = ["TokenColumn", "TokenShard", "clear_leftovers", "open_shard", "write_shard"]
 
 MAGIC = b"commlearn tokens 1\n"
 ALIGNED = 64  # bytes
@@ -107,6 +108,7 @@ def write_shard(path: Path, shard: TokenShard) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # before its first byte: who writes is alive
             file.write(head)
             for buffer in buffers:
                 file.write(buffer)
@@ -121,6 +123,16 @@ def write_shard(path: Path, shard: TokenShard) -> None:
     finally:
         with suppress(OSError):
             fresh.unlink()
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write; the living hold a lock on theirs."""
+    for leftover in folder.glob(".*.tokens.*.part"):
+        with suppress(OSError), leftover.open("rb") as file:
+            begun = os.fstat(file.fileno()).st_size > 0
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if begun:
+                leftover.unlink()
 
 
 def open_shard(path: Path) -> TokenShard:

@@ -22,7 +22,7 @@ from lightning.fabric import Fabric
 from commlearn.augmentations import Augmentation, TokenDropout, TokenVersion
 from commlearn.data.batch import Modality, to_device
 from commlearn.data.records import Chosen, Column, Dataset, Drawn, Records
-from commlearn.data.token_shards import TokenColumn, TokenShard, open_shard, write_shard
+from commlearn.data.token_shards import TokenColumn, TokenShard, clear_leftovers, open_shard, write_shard
 from commlearn.errors import DataError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import Frozen, frozen_encoders
@@ -57,7 +57,10 @@ def with_kept_tokens(
     augmentations = build_augmentations(experiment, data.train.specs)
     train: dict[str, Column] = {}
     validation: dict[str, Column] = {}
-    for name, encoder in frozen_encoders(method.encoders).items():
+    frozen = frozen_encoders(method.encoders)
+    if frozen:
+        clear_leftovers(cache_folder())
+    for name, encoder in frozen.items():
         choice = (state or {})[name]["encoder"]
         if not choice.get("cache", False):
             continue
