@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from commlearn.augmentations import make_batch
 from commlearn.data.records import Dataset, ImageColumn, Records

@@ -15,7 +15,7 @@ import sys
 import time
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from machine import Machine
 from training_step import QUICK, build
 

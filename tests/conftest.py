@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import pytest
 import sklearn.linear_model  # noqa: F401  (loads the libraries whose threads are limited below)
 import torch
@@ -14,3 +17,21 @@ THREADS = threadpool_limits(limits=1)  # so do those of matrix libraries, in pro
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def jobs_in_this_process(monkeypatch):
+    """Trainings of a comparison without the seconds that a fresh interpreter takes."""
+    from commlearn.evaluation.comparison import job, workers
+
+    class Ended:
+        def __init__(self, command, output, threads):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                self.returncode = job.main(command[-1:])
+            output.write(said.getvalue().encode())
+
+        def poll(self):
+            return self.returncode
+
+    monkeypatch.setattr(workers, "start_process", Ended)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 import commlearn
 from commlearn.cli import COMMANDS, main
@@ -48,28 +51,57 @@ def run_python(block: Block, page: Path, names: dict) -> None:
 
 
 def run_shell(block: Block, page: Path) -> None:
-    """The `commlearn` commands of a block, in this process."""
-    for line in block.code.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words:
-            continue
+    """The `commlearn` commands of a block, in this process and in small."""
+    for words in commands_of(block):
         assert words[0] == "commlearn", f"{name_of(page)}: a block that is run holds commlearn commands alone"
         told = io.StringIO()
         with contextlib.redirect_stderr(told):
-            code = main(words[1:])
-        assert code == 0, f"{name_of(page)}: {line}\n{told.getvalue()}"
+            code = main(in_small(words[1:]))
+        assert code == 0, f"{name_of(page)}: {shlex.join(words)}\n{told.getvalue()}"
 
 
+def commands_of(block: Block) -> list[list[str]]:
+    lines = [shlex.split(line, comments=True) for line in block.code.replace("\\\n", " ").splitlines()]
+    return [words for words in lines if words]
+
+
+SMALL_TRIFEATURE = {"data.train_pairs": 256, "data.size": 24, "augmentations.image.size": 24}
+
+
+def in_small(words: list[str]) -> list[str]:
+    """The same command on less: rows, epochs, seeds and resamplings are cut, nothing else is changed."""
+    for option, most in (("--rows", 120), ("--seeds", 1)):
+        if option in words:
+            place = words.index(option) + 1
+            words = [*words[:place], str(min(int(words[place]), most)), *words[place + 1 :]]
+    command, *_ = words
+    if command in ("train", "compare"):
+        small = {"training.epochs": 1, "training.threads": 1, "model.width": 16}
+        small |= SMALL_TRIFEATURE if words[1].startswith("trifeature") else {}
+        words = [*words, *(word for key, value in small.items() for word in (f"--{key}", str(value)))]
+    more = {"finetune": ["--epochs", "1"], "interactions": ["--quick"], "calibrate": ["--repeats", "1"]}
+    return [*words, *more.get(command, [])]
+
+
+SLOW_SHELL = {"README.md", "docs/interactions.md"}  # of these the Python blocks alone run by default
 SLOW = {"docs/own-data.md"}
+LANGUAGES = ("python", "sh")
 RUN = [
-    pytest.param(page, marks=pytest.mark.slow if name_of(page) in SLOW else ())
-    for page in PAGES
-    if any(block.language in ("python", "sh") for block in blocks(page))
+    *(
+        pytest.param(page, LANGUAGES, marks=pytest.mark.slow if name_of(page) in SLOW | SLOW_SHELL else ())
+        for page in PAGES
+        if any(block.language in LANGUAGES for block in blocks(page))
+    ),
+    *(pytest.param(page, LANGUAGES[:1]) for page in PAGES if name_of(page) in SLOW_SHELL),
 ]
 
 
-@pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("page", "languages"), RUN, ids=lambda v: name_of(v) if isinstance(v, Path) else "+".join(v)
+)
+def test_code_of_a_page_runs_from_top_to_bottom(
+    page, languages, tmp_path, monkeypatch, capsys, jobs_in_this_process
+):
     monkeypatch.chdir(tmp_path)
     kept = {registry: dict(value) for registry, value in registries().items()}
     names: dict = {"__name__": "__main__"}
@@ -77,7 +109,7 @@ def test_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, cap
         for block in blocks(page):
             if block.language == "python":
                 run_python(block, page, {"__name__": "__main__"} if page.name in OWN_BLOCKS else names)
-            elif block.language == "sh":
+            elif block.language in languages:
                 run_shell(block, page)
     finally:
         for registry, value in registries().items():
@@ -86,10 +118,34 @@ def test_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, cap
     assert capsys.readouterr().out
 
 
+CANNOT_RUN_HERE = {  # what needs an installation, other machines or hours; what it names exists
+    "pip": lambda words: words[1] == "install",
+    "make": lambda words: re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE),
+    "python": lambda words: (ROOT / words[1]).is_file(),
+    "torchrun": lambda words: "commlearn" in words,
+    "srun": lambda words: "commlearn" in words,
+    "commlearn": lambda words: "--training.devices" in words or "--onnx" in words,
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_is_run_or_cannot_be_run_here(page):
+    for block in blocks(page):
+        where = f"{name_of(page)}, line {block.line}"
+        assert block.language in ("python", "sh", "console", "yaml"), f"{where}: no such sort of block"
+        if block.language == "yaml":
+            stated = yaml.safe_load(block.code)
+            assert commlearn.Schema.from_mapping({k: v for k, v in stated.items() if k != "training"}), where
+        for words in commands_of(block) if block.language == "console" else ():
+            assert words[0] in CANNOT_RUN_HERE, f"{where}: {words[0]} could be run; make it a block of sh"
+            assert CANNOT_RUN_HERE[words[0]](words), where
+
+
 @pytest.mark.slow
 def test_the_digits_of_the_page_on_own_data_run_and_the_whole_knows_most(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (example,) = (b.code for b in blocks(ROOT / "docs" / "own-data.md") if b.language == "python")
+    examples = [b.code for b in blocks(ROOT / "docs" / "own-data.md") if b.language == "python"]
+    (example,) = (code for code in examples if "load_digits" in code)
     exec(compile(example, "own-data.md", "exec"), {"__name__": "own data"})
     whole, *parts = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
     assert whole > max(parts)
@@ -111,8 +167,8 @@ COMMAND_LINES = [
     (page, line)
     for page in PAGES
     for block in blocks(page)
-    for line in block.code.splitlines()
-    if line.startswith("commlearn ")
+    for line in block.code.replace("\\\n", " ").splitlines()
+    if "commlearn " in line and block.language in ("sh", "console")
 ]
 
 
@@ -120,7 +176,10 @@ COMMAND_LINES = [
     ("page", "line"), COMMAND_LINES, ids=lambda value: name_of(value) if isinstance(value, Path) else value
 )
 def test_commands_and_their_options_exist(page, line):
-    words = shlex.split(line.rstrip("\\"), comments=True)
+    words = shlex.split(line, comments=True)
+    words = words[words.index("commlearn") :] if "commlearn" in words else []
+    if not words:  # in a comment
+        return
     assert words[1] in COMMANDS
     told = io.StringIO()
     with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit):
@@ -144,7 +203,20 @@ def test_links_lead_somewhere(page, link):
 @pytest.mark.parametrize("name", commlearn.__all__)
 def test_every_public_name_is_there_and_documented(name):
     value = getattr(commlearn, name)
-    assert isinstance(value, dict) or (value.__doc__ or "").strip()
+    if isinstance(value, Mapping):
+        return
+    assert (value.__doc__ or "").strip()
+    parts = {part: getattr(value, part) for part in getattr(value, "__all__", ())}  # of a module
+    if inspect.isclass(value):
+        parts |= dict(inspect.getmembers(value, lambda part: isinstance(part, property)))
+        parts |= dict(inspect.getmembers(value, callable))
+    ours = {part: found for part, found in parts.items() if not part.startswith("_") and is_ours(found)}
+    assert not [part for part, found in ours.items() if not (inspect.getdoc(found) or "").strip()]
+
+
+def is_ours(part: object) -> bool:
+    function = part.fget if isinstance(part, property) else part
+    return str(getattr(function, "__module__", "")).startswith("commlearn")
 
 
 def test_the_site_is_built_without_a_warning(tmp_path):
@@ -162,6 +234,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(commlearn.__file__).parent.parent)},
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    assert "Embedder" in (tmp_path / "api.html").read_text(encoding="utf-8")
+    told = (tmp_path / "api.html").read_text(encoding="utf-8")
+    assert not [name for name in commlearn.__all__ if f'id="{name.lower()}"' not in told]
     for page in tmp_path.rglob("*.html"):
         assert not re.search(r'(src|href)="https?://(fonts|unpkg|cdn)', page.read_text(encoding="utf-8"))

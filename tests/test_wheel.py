@@ -1,31 +1,100 @@
-"""A wheel in an empty environment: it installs, has its data files, and trains once."""
+"""A wheel in an empty environment installs, has its data files, and trains once; each extra installs."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+STATED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = {  # what each brings, by the name it is imported by
+    "docs": ["mkdocs", "material"],
+    "h5": ["h5py"],
+    "hf": ["transformers", "tokenizers", "huggingface_hub"],
+    "onnx": ["onnx", "onnxruntime", "onnxscript"],
+    "st": ["transformers"],
+    "tensorboard": ["tensorboard"],
+    "umap": ["umap"],
+}
+
+
+def run(*words, where, **variables):
+    environment = {**os.environ, **variables}
+    done = subprocess.run(
+        [*map(str, words)], cwd=where, capture_output=True, text=True, timeout=1200, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def requirements(extra):
+    """Packages of an extra, those of the extras that it names included."""
+    found = []
+    for stated in STATED["optional-dependencies"][extra]:
+        if stated.startswith("commlearn["):
+            named = stated.removeprefix("commlearn[").removesuffix("]").split(",")
+            found += [package for name in named for package in requirements(name)]
+        else:
+            found.append(stated)
+    return found
+
+
+def test_every_extra_is_known_here():
+    assert set(STATED["optional-dependencies"]) == {*EXTRAS, "test"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", sorted(EXTRAS))
+def test_an_extra_installs_and_is_imported(extra, tmp_path):
+    """Into a folder of its own, whatever this environment has."""
+    own = tmp_path / "site"
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-compile",
+        "--target",
+        own,
+        *requirements(extra),
+        where=tmp_path,
+    )
+    code = (
+        f"import importlib\nfor name in {EXTRAS[extra]!r}:\n"
+        f"    found = importlib.import_module(name)\n"
+        f"    assert found.__file__.startswith({str(own)!r}), found.__file__\n"
+        "import commlearn as cl\nprint(cl.__version__, cl.Embedder)\n"
+    )
+    source = ROOT / "src"
+    assert "Embedder" in run(
+        sys.executable, "-c", code, where=tmp_path, PYTHONPATH=f"{own}{os.pathsep}{source}"
+    )
 
 
 @pytest.mark.slow
 def test_a_wheel_installs_and_trains(tmp_path):
     """The environment sees the dependencies of this one, and of commlearn the wheel alone."""
-
-    def run(*words, where=tmp_path):
-        done = subprocess.run([*map(str, words)], cwd=where, capture_output=True, text=True, timeout=1200)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
     source = tmp_path / "source"
     source.mkdir()
     for name in ("src", "pyproject.toml", "README.md", "LICENSE"):
-        run("cp", "-r", ROOT / name, source)
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "dist", source)
+        run("cp", "-r", ROOT / name, source, where=tmp_path)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--wheel-dir",
+        tmp_path / "dist",
+        source,
+        where=tmp_path,
+    )
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
@@ -36,7 +105,7 @@ def test_a_wheel_installs_and_trains(tmp_path):
     ):
         assert f"commlearn/{needed}" in names
     own = tmp_path / "site"
-    run(sys.executable, "-m", "pip", "install", "--no-deps", "--target", own, wheel)
+    run(sys.executable, "-m", "pip", "install", "--no-deps", "--target", own, wheel, where=tmp_path)
     code = (
         f"import sys; sys.path.insert(0, {str(own)!r})\n"
         "import commlearn\n"
@@ -46,4 +115,4 @@ def test_a_wheel_installs_and_trains(tmp_path):
         "assert main(['train', 't/schema.yaml', '--out', 'run', '--training.epochs', '1', '-q']) == 0\n"
         "assert main(['report', 'run', '--target', 'shared']) == 0\n"
     )
-    assert "report.html" in run(sys.executable, "-c", code)
+    assert "report.html" in run(sys.executable, "-c", code, where=tmp_path)

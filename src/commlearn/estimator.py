@@ -17,8 +17,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
-from commlearn.data.batch import Modality, View
-from commlearn.data.records import Spec
+from commlearn.data.batch import Modality
+from commlearn.data.records import blank_values
 from commlearn.data.tables import Table, read_table
 from commlearn.evaluation.embed import embed
 from commlearn.evaluation.stream import embed_table
@@ -227,24 +227,9 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 def output_dim(trained: Trained) -> int:
     """Numbers in an embedding of all modalities."""
     device = next(trained.method.parameters()).device
+    view = {name: Modality(blank_values(spec).to(device)) for name, spec in trained.specs.items()}
     with torch.inference_mode():
-        return trained.method.embed(blank_view(trained.specs, device)).shape[1]
-
-
-def blank_view(specs: Mapping[str, Spec], device: torch.device) -> View:
-    """One record of zeros."""
-    view = {}
-    for name, spec in specs.items():
-        if spec.kind == "tabular":
-            values = torch.zeros(1, spec.shape[0] + len(spec.shape) - 1)
-        elif spec.kind == "text":
-            values = torch.ones(1, 1, dtype=torch.long)
-        elif spec.kind in ("series", "audio"):
-            values = torch.zeros(1, 1, *spec.shape)
-        else:
-            values = torch.zeros(1, *spec.shape)
-        view[name] = Modality(values.to(device))
-    return view
+        return trained.method.embed(view).shape[1]
 
 
 def _path(X: Any) -> str:

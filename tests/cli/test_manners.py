@@ -28,6 +28,19 @@ SAME = {
     "probe": ["runs/a", "t/table.csv", "--target", "shared", "--modalities", "vector"],
     "embed": ["runs/a", "t/table.csv", "-o", "z.npz", "--modalities", "vector"],
     "report": ["runs/a", "--target", "shared", "-o", "page"],
+    "finetune": ["runs/a", "--target", "shared", "--epochs", "1", "--out", "runs/tuned"],
+    "compare": [
+        "t/schema.yaml",
+        "--methods",
+        "raw",
+        "--target",
+        "shared",
+        "--out",
+        "runs/all",
+        "--training.threads",
+        "1",
+    ],
+    "convert": ["mosi_raw.pkl", "-o", "mosi"],
     "export": ["runs/a", "model"],
     "synth": ["tables", "--out", "more", "--rows", "20", "--seed", "1"],
     "info": ["runs/a"],
@@ -52,6 +65,7 @@ def place(tmp_path_factory):
             "-q",
         ]
         assert main(words) == 0
+        assert main(["synth", "mosi", "--rows", "30", "--out", "mosi_raw.pkl"]) == 0
     return folder
 
 
@@ -69,7 +83,7 @@ def test_help_has_an_example_and_short_lines(command, capsys, monkeypatch):
 
 @pytest.mark.parametrize("command", SAME)
 def test_the_python_that_is_shown_runs_and_nothing_else_happened(
-    command, place, monkeypatch, capsys, tmp_path
+    command, place, monkeypatch, capsys, tmp_path, jobs_in_this_process
 ):
     shutil.copytree(place, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
@@ -79,6 +93,27 @@ def test_the_python_that_is_shown_runs_and_nothing_else_happened(
     code = capsys.readouterr().out
     assert code.startswith("import commlearn as cl\n")
     exec(compile(code, command, "exec"), {})
+
+
+def test_every_command_that_does_something_shows_its_python():
+    """Those named here print code or a script themselves."""
+    assert set(COMMANDS) - set(SAME) <= {"completion", "interactions", "calibrate"}
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"completion"}))
+def test_every_command_speaks_to_scripts_too_and_can_be_quiet(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    for option in ("--json", "--quiet", "--verbose"):
+        assert option in told
+
+
+def test_shown_data_are_those_of_the_command(capsys):
+    main(["synth", "mosi", "--rows", "30", "--label", "synergy", "--out", "m.pkl", "--show-python"])
+    assert "write_stand_in('mosi', 'm.pkl', 30, 0, 'synergy'" in capsys.readouterr().out
+    main(["train", "mosi", "--data", "m.pkl", "--out", "r", "--show-python"])
+    assert "'data.path': 'm.pkl'" in capsys.readouterr().out
 
 
 def test_shown_training_has_the_settings_of_the_command(place, monkeypatch, capsys):
@@ -138,6 +173,4 @@ def test_help_and_import_need_no_heavy_library():
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip().endswith("[]"), done.stdout[-300:] + done.stderr
-    assert (
-        time.perf_counter() - start < 60
-    )  # the bar, 1 s, is measured on a quiet machine
+    assert time.perf_counter() - start < 60  # the bar, 1 s, is measured on a quiet machine

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 
 import numpy as np
@@ -14,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from commlearn.errors import ConfigurationError
 from commlearn.evaluation import chart
 from commlearn.evaluation.compare import compare
-from commlearn.evaluation.comparison import job, workers
+from commlearn.evaluation.comparison import workers
 from commlearn.evaluation.comparison.paired import difference, values_of_draws
 from commlearn.evaluation.comparison.plan import Job, members_of, plan
 from commlearn.evaluation.comparison.source import ComparisonSource
@@ -49,28 +47,11 @@ def schema(tmp_path_factory):
     return folder / "schema.yaml"
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Jobs without the seconds that a fresh interpreter takes; the command line's tests start real ones."""
-
-    class Ended:
-        def __init__(self, command, output, threads):
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said):
-                self.returncode = job.main(command[-1:])
-            output.write(said.getvalue().encode())
-
-        def poll(self):
-            return self.returncode
-
-    monkeypatch.setattr(workers, "start_process", Ended)
-
-
 def quiet(line):
     pass
 
 
-def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, in_this_process):
+def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in_this_process):
     told = []
     words = (schema, ["clip", "raw", "single"], 2, tmp_path, SMALL, 1)
     table = compare(*words, told.append)
@@ -94,7 +75,7 @@ def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, in_this
     assert all(line.startswith("done before") for line in again)
 
 
-def test_a_method_that_diverges_is_told_and_not_averaged_in(schema, tmp_path, in_this_process):
+def test_a_method_that_diverges_is_told_and_not_averaged_in(schema, tmp_path, jobs_in_this_process):
     settings = {**SMALL, "training.learning_rate": 1e30, "training.epochs": 3, "training.warmup_epochs": 0}
     table = compare(schema, ["clip", "raw"], 1, tmp_path, settings, 1, quiet, targets=["y"])
     assert table["methods"]["clip"]["scores"]["y"]["mean"] is None

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from commlearn.data.batch import Batch, Modality, View
 from commlearn.data.records import Spec

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from rank_program import RECORDS, batch, build, cases, gradients
 from test_loop import data, experiment
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from commlearn.cli.names import add_targets, names
 from commlearn.cli.python_code import call, program
 
 HELP = "Train several methods with the same budget on a recipe or a table, and compare their probes."
@@ -26,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--table", help="what a schema is compared on; default: as its file says")
     parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
-    parser.add_argument("--methods", default="clip,crossself,comm", help="names with commas, or all")
     parser.add_argument(
-        "--targets", "--target", help="names with commas; default: the recipe's scores, or all"
+        "--methods", type=names, default="clip,crossself,comm", help="names with commas, or all"
     )
+    add_targets(parser, "the recipe's scores, or all")
     parser.add_argument("--seeds", type=int, default=1, help="how many: 0, 1, ...")
     parser.add_argument("--out", help="folder; default: runs/compare-RECIPE")
     parser.add_argument(
@@ -39,16 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
+    overrides = dict(options.overrides) | ({"data.path": options.data} if options.data else {})
     return program(
         call(
             "cl.compare",
             options.recipe,
-            options.methods.split(","),
+            options.methods,
             options.seeds,
             options.out or f"runs/compare-{options.recipe.rpartition('/')[2].removesuffix('.yaml')}",
-            overrides=options.overrides or None,
+            overrides=overrides or None,
             jobs=options.jobs or None,
-            targets=options.targets and options.targets.split(","),
+            targets=options.targets,
             table=options.table,
             keep="table",
         )
@@ -72,13 +74,13 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
     table = compare(
         options.recipe,
-        [name for name in options.methods.split(",") if name],
+        options.methods,
         options.seeds,
         out,
         options.overrides,
         options.jobs,
         tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True),
-        targets=options.targets.split(",") if options.targets else None,
+        targets=options.targets,
         table=options.table,
     )
     comparison_chart(table, out / "table.png")

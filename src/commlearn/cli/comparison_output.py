@@ -12,7 +12,7 @@ __all__ = ["print_comparison"]
 
 def print_comparison(comparison: dict[str, Any]) -> None:
     """Methods by scores: mean and standard deviation over seeds, the published figure, time and memory."""
-    console = Console(highlight=False, width=88)
+    console = Console(highlight=False, width=80)
     console.print(f"[bold]{comparison['recipe']}[/bold]: {comparison['metric']}")
     for score, targets in comparison["scores"].items():
         chance = comparison["chance"][score]

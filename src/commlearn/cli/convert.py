@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from commlearn.cli.python_code import call, program
 
 HELP = "Write a published pickle or HDF5 file as safetensors and Parquet, which load quickly and run nothing."
 EXAMPLE = """\
@@ -20,15 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
-def run(options: argparse.Namespace) -> int:
-    from pathlib import Path
+def python(options: argparse.Namespace) -> str:
+    return program(
+        "from commlearn.data.converted import convert",
+        "",
+        call("convert", options.file, str(_out(options)), keep="files"),
+        "print(*files, sep='\\n')",
+    )
 
+
+def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json
     from commlearn.data.converted import convert
     from commlearn.errors import ConfigurationError
 
-    path = Path(options.file)
-    out = Path(options.out) if options.out else path.resolve().with_suffix("")
+    path, out = Path(options.file), _out(options)
     if out.resolve() == path.resolve() or (out.is_dir() and any(out.iterdir())):
         raise ConfigurationError(f"{out} is there already; name a new folder with --out.")
     written = [str(file) for file in convert(path, out)]
@@ -40,3 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if len(written) > 10:
         print(f"and {len(written) - 10} more in {out}")
     return 0
+
+
+def _out(options: argparse.Namespace) -> Path:
+    return Path(options.out) if options.out else Path(options.file).resolve().with_suffix("")

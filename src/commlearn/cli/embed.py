@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.names import add_modalities
 from commlearn.cli.python_code import Code, call, program
 
 HELP = "Embed a table, or the records of a run's data set, with a trained model."
@@ -23,23 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", nargs="?", help="Parquet, CSV, TSV or JSON lines")
     parser.add_argument("--out", "-o", required=True, help="file to write: .parquet, .csv or .npz")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="default: test")
-    parser.add_argument("--modalities", help="embed these only; names with commas")
+    add_modalities(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def python(options: argparse.Namespace) -> str:
-    chosen = options.modalities and options.modalities.split(",")
     if options.table:
         return program(
             "from commlearn.evaluation.stream import write_embeddings",
             "",
             call("cl.load", options.run_folder, keep="run"),
-            call("write_embeddings", Code("run"), options.table, options.out, modalities=chosen),
+            call("write_embeddings", Code("run"), options.table, options.out, modalities=options.modalities),
         )
     return program(
         call("cl.load", options.run_folder, keep="run"),
         f"records = cl.read_data(run.experiment).{options.split}",
-        call("cl.embed", Code("run"), Code("records"), modalities=chosen, keep="embeddings"),
+        call("cl.embed", Code("run"), Code("records"), modalities=options.modalities, keep="embeddings"),
     )
 
 
@@ -49,23 +49,22 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.training.artifact import load
 
     loaded = load(options.run_folder)
-    modalities = options.modalities.split(",") if options.modalities else None
     with telling(options) as tell:
         if options.table:
-            written = write_embeddings(loaded, options.table, options.out, modalities, tell)
+            written = write_embeddings(loaded, options.table, options.out, options.modalities, tell)
         else:
             tell(f"embedding the {options.split} records")
-            written = _own(loaded, options, modalities)
+            written = _own(loaded, options)
     print_json(written) if options.json else print(
         f"{written.records} x {written.dim} embeddings: {written.out}"
     )
     return 0
 
 
-def _own(loaded: Any, options: argparse.Namespace, modalities: list[str] | None) -> Any:
+def _own(loaded: Any, options: argparse.Namespace) -> Any:
     from commlearn.evaluation.embed import embed
     from commlearn.evaluation.stream import write
     from commlearn.training.build import read_data
 
     records = getattr(read_data(loaded.experiment), options.split)
-    return write(options.out, iter([(records.targets, embed(loaded, records, modalities))]))
+    return write(options.out, iter([(records.targets, embed(loaded, records, options.modalities))]))

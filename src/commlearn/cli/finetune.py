@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from commlearn.cli.python_code import Code, call, program
+
 HELP = "Train all weights of a run for one target, stopped early on validation records."
 EXAMPLE = """\
 Classes: cross-entropy, or the supervised contrast; sets of labels: binary cross-entropy; numbers: squared
@@ -14,27 +16,48 @@ Example:
   commlearn finetune runs/comm --target shared --objective supcon --epochs 10 --out runs/comm-shared
 """
 
+SETTINGS = {
+    "objective": ("head", "head, or supcon: the supervised contrast"),
+    "epochs": (30, "at most"),
+    "patience": (5, "epochs without a better validation loss"),
+    "validation": (0.15, "share of train that is held out, if there is no validation part"),
+    "learning_rate": (3e-4, "of AdamW"),
+    "batch_size": (64, "records a step"),
+    "weight_decay": (1e-4, "of AdamW"),
+    "seed": (0, "of the head, the order, the augmentation and the records held out"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
     parser.add_argument("--target", required=True, help="whose labels are learned")
     parser.add_argument("--out", help="run folder; default: RUN-TARGET")
-    parser.add_argument("--objective", default="head", help="head (default) or supcon")
-    parser.add_argument("--epochs", type=int, default=30, help="at most; default: 30")
-    parser.add_argument(
-        "--patience", type=int, default=5, help="epochs without a better validation loss; default: 5"
-    )
-    parser.add_argument(
-        "--validation", type=float, default=0.15, help="share of train, if there is no validation part"
-    )
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--weight-decay", type=float, default=1e-4)
-    parser.add_argument("--seed", type=int, default=0)
+    for name, (default, told) in SETTINGS.items():
+        word = f"--{name.replace('_', '-')}"
+        parser.add_argument(word, type=type(default), default=default, help=f"{told}; default: {default}")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    stated = {name: getattr(options, name) for name in SETTINGS}
+    stated = {name: value for name, value in stated.items() if value != SETTINGS[name][0]}
+    target: str = options.target
+    if stated:
+        target = Code(call("FineTuning", options.target, **stated))
+    tuned = call(
+        "cl.finetune",
+        options.run_folder,
+        target,
+        _out(options),
+        resume=options.resume or None,
+        overwrite=options.overwrite or None,
+        keep="run",
+    )
+    needed = ["from commlearn.training.finetune import FineTuning", ""] if stated else []
+    return program(*needed, tuned)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.training.progress import Silent, progress_for
 
     settings = FineTuning(**{field.name: getattr(options, field.name) for field in fields(FineTuning)})
-    out = options.out or f"{options.run_folder.rstrip('/')}-{options.target}"
+    out = _out(options)
     progress = Silent() if options.json else progress_for(options.quiet)
     tuned = finetune(options.run_folder, settings, out, None, options.resume, options.overwrite, progress)
     read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
@@ -67,3 +90,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"probe of {target}: {measure} {probed[measure]:.3f} [{low:.3f}, {high:.3f}]")
     print(f"Fine-tuned: {out}")
     return 0
+
+
+def _out(options: argparse.Namespace) -> str:
+    return options.out or f"{options.run_folder.rstrip('/')}-{options.target}"

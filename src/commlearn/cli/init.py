@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from commlearn.cli.names import names
 from commlearn.cli.python_code import call, program
 
 HELP = "Guess a schema for a table and write it down, with a comment for each guess."
@@ -17,7 +18,9 @@ Example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", help="Parquet (file or folder), CSV, TSV or JSON lines")
     parser.add_argument("--out", "-o", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
-    parser.add_argument("--target", help="columns to be predicted; names with commas")
+    parser.add_argument(
+        "--target", type=names, default=[], metavar="NAMES", help="columns to be predicted; names with commas"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a schema that is there")
     parser.add_argument("--json", action="store_true", help="print the guesses as JSON")
 
@@ -29,7 +32,7 @@ def python(options: argparse.Namespace) -> str:
         "from commlearn.kinds.infer import infer",
         "",
         call("read_table", options.table, keep="table"),
-        f"inferred = infer(table, {(options.target or '').split(',') if options.target else ()!r})",
+        f"inferred = infer(table, {options.target!r})",
         f"Path({options.out!r}).write_text(inferred.to_yaml({options.table!r}))",
     )
 
@@ -48,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if out.exists() and not options.overwrite:
         raise ConfigurationError(f"{out} is there already. Replace it with --overwrite, or give another -o.")
     table = next(iterate_table(options.table, rows=100_000))  # enough to tell what a column is
-    inferred = infer(table, options.target.split(",") if options.target else ())
+    inferred = infer(table, options.target)
     out.parent.mkdir(parents=True, exist_ok=True)
     where = os.path.relpath(Path(options.table).resolve(), out.parent.resolve())
     write_atomically(out, inferred.to_yaml(Path(options.table).name, Path(where).as_posix()).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.names import add_modalities, add_targets
 from commlearn.cli.python_code import call, program
 
 HELP = "Fit probes on frozen embeddings and score them on test records."
@@ -23,8 +24,8 @@ Example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
     parser.add_argument("table", metavar="TABLE", nargs="?", help="rows with targets, as in the schema")
-    parser.add_argument("--targets", "--target", help="names with commas; default: all")
-    parser.add_argument("--modalities", help="embed these only; names with commas")
+    add_targets(parser)
+    add_modalities(parser)
     parser.add_argument(
         "--with", dest="kind", default="linear", metavar="PROBE", help="linear (default) or neighbours"
     )
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def python(options: argparse.Namespace) -> str:
     data = repr(options.table) if options.table else "cl.read_data(run.experiment)"
     chosen = [
-        f"{name}={value.split(',')!r}"
+        f"{name}={value!r}"
         for name, value in (("targets", options.targets), ("modalities", options.modalities))
         if value
     ]
@@ -59,8 +60,7 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.training.loop import Run
 
     loaded = load(options.run_folder)
-    targets = options.targets.split(",") if options.targets else None
-    modalities = options.modalities.split(",") if options.modalities else None
+    targets, modalities = options.targets, options.modalities
     with telling(options) as tell:
         tell("reading records")
         data = loaded.dataset(options.table) if options.table else read_data(loaded.experiment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from commlearn.cli.names import add_targets
 from commlearn.cli.python_code import call, program
 
 HELP = "Write one HTML page that shows what a training found, and the same as PNG, CSV and JSON."
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
     parser.add_argument("table", metavar="TABLE", nargs="?", help="rows to look at, as in the schema")
     parser.add_argument("--out", "-o", metavar="FOLDER", help="default: RUN/report")
-    parser.add_argument("--targets", "--target", help="names with commas; default: all")
+    add_targets(parser)
     parser.add_argument(
         "--interactions",
         action="store_true",
@@ -38,7 +39,7 @@ def python(options: argparse.Namespace) -> str:
             options.run_folder,
             options.table,
             out=options.out,
-            targets=options.targets and options.targets.split(","),
+            targets=options.targets,
             interactions=options.interactions or None,
             seed=options.seed or None,
             keep="written",
@@ -50,13 +51,12 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
     from commlearn.evaluation.report import report
 
-    targets = options.targets.split(",") if options.targets else None
     with telling(options) as tell:
         written = report(
             options.run_folder,
             options.table,
             options.out,
-            targets,
+            options.targets,
             options.interactions,
             options.seed,
             tell,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from commlearn.cli.python_code import program
+from commlearn.cli.python_code import call, program
 
 HELP = "Make data with known shared, unique and synergistic information."
 EXAMPLE = """\
@@ -46,19 +46,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
+    if options.what in PUBLISHED:
+        made = call(
+            "write_stand_in",
+            options.what,
+            options.out,
+            options.rows,
+            options.seed,
+            options.label,
+            keep="path",
+        )
+        return program("from commlearn.data.synthetic_published import write_stand_in", "", made)
     if options.what == "tables":
-        size = options.size or 32
-        made = (
-            f"SyntheticTable({options.rows}, {options.seed}, {options.missing}, {size}, {options.format!r})"
+        table = call(
+            "SyntheticTable", options.rows, options.seed, options.missing, options.size or 32, options.format
         )
         return program(
-            "from commlearn.data.synthetic_tables import SyntheticTable", "", f"{made}.write({options.out!r})"
+            "from commlearn.data.synthetic_tables import SyntheticTable",
+            "",
+            f"{table}.write({options.out!r})",
         )
-    return program(
-        "from commlearn.data.trifeature import Trifeature",
-        "",
-        f"data = Trifeature(size={options.size or 224}, seed={options.seed}).read()",
-    )
+    read = call("Trifeature", size=options.size or 224, seed=options.seed)
+    return program("from commlearn.data.trifeature import Trifeature", "", f"data = {read}.read()")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.names import names
 from commlearn.cli.python_code import Code, call, program
 
 HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
@@ -45,8 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    overrides = dict(options.overrides) | ({} if options.seed is None else {"seed": options.seed})
     from commlearn.training.own_data import is_schema
+
+    overrides = dict(options.overrides) | ({} if options.seed is None else {"seed": options.seed})
+    if options.data:
+        overrides["data.path"] = options.data
 
     if is_schema(options.recipe):
         read = [
@@ -88,7 +92,7 @@ def python(options: argparse.Namespace) -> str:
 
 
 def _targets(options: argparse.Namespace) -> str:
-    return "" if options.probe == "all" else f", {options.probe.split(',')!r}"
+    return "" if options.probe == "all" else f", {names(options.probe)!r}"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -124,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
     if options.probe:
         from commlearn.evaluation.probes import probe, to_json
 
-        targets = None if options.probe == "all" else options.probe.split(",")
+        targets = None if options.probe == "all" else names(options.probe)
         probes = probe(result, data, targets)
         result.folder.write("probes.json", to_json(probes))
     if options.json:

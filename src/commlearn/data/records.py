@@ -22,6 +22,7 @@ __all__ = [
     "Records",
     "Spec",
     "VectorColumn",
+    "blank_values",
     "class_codes",
 ]
 
@@ -31,6 +32,22 @@ class Spec(NamedTuple):
 
     kind: str  # image, vector, ...
     shape: tuple[int, ...]  # of one record's values; image: channels, height, width; vector: features
+
+
+def blank_values(spec: Spec, records: int = 1, steps: int = 1) -> torch.Tensor:
+    """Values of a modality that say nothing, to try a network with.
+
+    Example:
+        >>> blank_values(Spec("series", (3,)), records=2, steps=5).shape
+        torch.Size([2, 5, 3])
+    """
+    if spec.kind == "image":
+        return torch.zeros(records, *spec.shape, dtype=torch.uint8)
+    if spec.kind == "text":
+        return torch.ones(records, steps, dtype=torch.long)
+    if spec.kind == "tabular":  # numbers, then one code for each category
+        return torch.zeros(records, spec.shape[0] + len(spec.shape) - 1)
+    return torch.zeros(records, *((steps,) if spec.kind in ("series", "audio") else ()), *spec.shape)
 
 
 class Column(Protocol):

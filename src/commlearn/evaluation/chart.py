@@ -20,10 +20,11 @@ COLOURS = {
 }
 """By the role of a member."""
 TICKS = (0, 25, 50, 75, 100)  # percent
+ROOM = 38  # percent: the length of a bar that holds its figure
 
 
 def comparison_chart(table: dict[str, Any], path: Path) -> None:
-    """A panel for each score, a bar for each method, its value beside it; published figures as diamonds."""
+    """A panel for each score, a bar for each method with its value; published figures as diamonds."""
     rows, scores = table["methods"], list(table["scores"])
     labels = max(len(name) for name in rows)
     size = (0.9 + 0.085 * labels + 2.6 * len(scores), 1.5 + 0.3 * len(rows))
@@ -48,25 +49,17 @@ def comparison_chart(table: dict[str, Any], path: Path) -> None:
 def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
     cells = {name: row["scores"][score] for name, row in table["methods"].items()}
     known = {name: row["published"].get(score) for name, row in table["methods"].items()}
-    reach = [cell["mean"] + (cell["std"] or 0) for cell in cells.values() if cell["mean"] is not None]
-    most = max([*reach, *(value for value in known.values() if value is not None), 1.0])
     least = min([0.0, *(cell["mean"] for cell in cells.values() if cell["mean"] is not None)])
     for place, (name, cell) in enumerate(cells.items()):
-        mean, std = cell["mean"], cell["std"] or 0.0
         role = table["methods"][name]["role"]
-        end = 0.0
-        if mean is not None:
-            axes.barh(place, mean, 0.72, xerr=std or None, color=COLOURS[role], ecolor="#333333")
-            end = max(mean + std, 0.0)
+        if cell["mean"] is not None:
+            error = {"xerr": cell["std"], "ecolor": "#333333"} if cell["std"] else {}
+            axes.barh(place, cell["mean"], 0.72, color=COLOURS[role], **error)
         if known[name] is not None:
-            axes.plot(known[name], place, "D", mfc="white", mec="black", ms=5, zorder=3)
-            end = max(end, known[name])
-        told = (
-            "failed" if mean is None else f"{mean:.1f}" + (f" ± {std:.1f}" if cell["std"] is not None else "")
-        )
-        axes.text(end + 0.035 * (most - least), place, told, va="center", fontsize=8)
-    axes.set_xlim(least * 1.1, most + 0.5 * (most - least))  # room for the words beside the bars
-    axes.set_xticks([tick for tick in TICKS if tick <= most or tick == TICKS[1]])
+            axes.plot(known[name], place, "D", mfc="white", mec="black", ms=5, zorder=3, clip_on=False)
+        _value(axes, place, cell, known[name], "white" if role == "method" else "black")
+    axes.set_xlim(least * 1.1, TICKS[-1] + 3)  # the same for every score, so that bars can be compared
+    axes.set_xticks(TICKS)
     chance = table["chance"][score]
     if chance is not None:
         axes.axvline(chance, color="#333333", lw=0.8, ls=":", zorder=0)
@@ -76,3 +69,18 @@ def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
     axes.set_xlabel(f"{table['measures'][score]}, %{guess}", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _value(axes: Axes, place: int, cell: dict[str, Any], published: float | None, ink: str) -> None:
+    """The figure in its bar where that is long enough, else behind it and behind a diamond that is near."""
+    mean, std = cell["mean"], cell["std"]
+    if mean is None:
+        axes.text(2, place, "failed", va="center", fontsize=8)
+        return
+    told = f"{mean:.1f}" + (f" ± {std:.1f}" if std is not None else "")
+    if mean >= ROOM:
+        axes.text(2, place, told, va="center", fontsize=8, color=ink)
+        return
+    end = max(mean + (std or 0.0), 0.0)
+    near = published is not None and end - 4 < published < end + ROOM
+    axes.text((published if near else end) + 4, place, told, va="center", fontsize=8)

@@ -17,7 +17,7 @@ from commlearn.kinds.schema import presence
 from commlearn.methods.base import subset_name
 from commlearn.objectives import Subset
 
-__all__ = ["Embedded", "Ladder", "embed_subsets", "ladder_of", "probe_ladder", "subsets_of"]
+__all__ = ["Embedded", "Ladder", "called", "embed_subsets", "ladder_of", "probe_ladder", "subsets_of"]
 
 PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
 
@@ -76,6 +76,17 @@ def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> lis
     singles: list[Subset] = [(name,) for name in names]
     pairs: list[Subset] = list(combinations(names, 2)) if 2 < len(names) <= pairs_up_to else []
     return singles if len(names) == 1 else [*singles, *pairs, names]
+
+
+def called(subset: str) -> str:
+    """A subset in a sentence, where many names would be too long.
+
+    Example:
+        >>> called("image+text"), called("image+text+table+series")
+        ('image+text', 'all 4 modalities')
+    """
+    names = subset.count("+") + 1
+    return subset if names < 4 else f"all {names} modalities"
 
 
 def embed_subsets(

@@ -66,8 +66,6 @@ class Audio(Kind):
     """
 
     name: ClassVar[str] = "audio"
-    default_encoder: ClassVar[str] = "series"
-    augmentation: ClassVar[str] = "sequence"
 
     column: str
     rate: int | None = None  # samples a second of cells that are arrays; a file tells its own

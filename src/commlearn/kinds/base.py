@@ -1,8 +1,9 @@
 """A kind of modality: all that the library must know to read, learn from and embed it.
 
 One file per kind. A kind says which columns of a table it reads, what it learns from the training
-rows (plain values, saved as JSON with the model), how cells become a `Column` of tensors, and which
-encoder and augmentation serve it unless the user names others.
+rows (plain values, saved as JSON with the model), and how cells become a `Column` of tensors. The kind
+that the column's `Spec` names chooses encoder and augmentation unless the user does: several kinds of
+cells may become vectors.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ class Cells:
 
 @dataclass(frozen=True)
 class Kind:
-    """Base of all kinds; a subclass is a frozen dataclass whose fields are what a schema states."""
+    """Base of all kinds; a subclass is a frozen dataclass whose fields are what a schema states.
+
+    The first field is its column or its columns; the others are settings and have defaults.
+    """
 
     name: ClassVar[str]  # in YAML: `kind: image`
-    default_encoder: ClassVar[str]  # a name in ENCODERS
-    augmentation: ClassVar[str]  # a name in AUGMENTATIONS
 
     def columns(self) -> Sequence[str]:
         """The columns of the table that it reads."""

@@ -43,8 +43,6 @@ class Image(Kind):
     """
 
     name: ClassVar[str] = "image"
-    default_encoder: ClassVar[str] = "small_cnn"
-    augmentation: ClassVar[str] = "simclr"
 
     column: str  # of paths relative to the table, bytes, arrays or PIL images
     size: int = 0  # pixels a side; 0 = the nearest of 32 to 224 to the median of the training images

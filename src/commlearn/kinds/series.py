@@ -45,8 +45,6 @@ class Series(Kind):
     """
 
     name: ClassVar[str] = "series"
-    default_encoder: ClassVar[str] = "series"
-    augmentation: ClassVar[str] = "sequence"
 
     fields: Sequence[str] | str  # one column of series, or a column for each channel
     max_length: int = 512  # steps of the longest series after averaging

@@ -47,8 +47,6 @@ class Tabular(Kind):
     """
 
     name: ClassVar[str] = "tabular"
-    default_encoder: ClassVar[str] = "tabular"
-    augmentation: ClassVar[str] = "tabular"
 
     fields: Sequence[str] | str  # the columns
     categorical: Sequence[str] | str = ()  # those that are categories though they hold numbers

@@ -46,8 +46,6 @@ class Text(Kind):
     """
 
     name: ClassVar[str] = "text"
-    default_encoder: ClassVar[str] = "text"
-    augmentation: ClassVar[str] = "text"
 
     column: str
     max_length: int = 128  # tokens of a text that are read

@@ -38,8 +38,6 @@ class Vector(Kind):
     """
 
     name: ClassVar[str] = "vector"
-    default_encoder: ClassVar[str] = "mlp"
-    augmentation: ClassVar[str] = "vector"
 
     fields: Sequence[str] | str  # one column of vectors, or a column for each feature
     standardise: bool = True  # each feature to mean 0 and deviation 1 over the training rows

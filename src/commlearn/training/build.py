@@ -10,6 +10,7 @@ import torch
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
 from commlearn.data.records import Dataset, Spec
+from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders, build_fusion
@@ -49,11 +50,13 @@ def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> di
     """One augmentation for each modality: named for it, for its kind, or the kind's default."""
     built = {}
     for name, spec in specs.items():
-        default = {"name": DEFAULT_AUGMENTATION[spec.kind]}
-        options = dict(
-            experiment.augmentations.get(name) or experiment.augmentations.get(spec.kind) or default
-        )
-        chosen = options.pop("name")
+        options = dict(experiment.augmentations.get(name) or experiment.augmentations.get(spec.kind) or {})
+        if not options and spec.kind not in DEFAULT_AUGMENTATION:
+            raise ConfigurationError(
+                f"No augmentation serves '{spec.kind}' by default. Name one for {name} (none leaves it as it "
+                "is), or add its kind to DEFAULT_AUGMENTATION."
+            )
+        chosen = options.pop("name") if options else DEFAULT_AUGMENTATION[spec.kind]
         if chosen != "none":
             built[name] = AUGMENTATIONS[chosen](**options)
     return built

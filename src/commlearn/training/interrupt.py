@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 __all__ = ["Interrupt"]
 

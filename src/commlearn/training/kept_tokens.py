@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from commlearn.augmentations import Augmentation, TokenDropout, TokenVersion
 from commlearn.data.batch import Modality, to_device

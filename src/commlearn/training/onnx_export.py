@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.data.records import Spec, blank_values
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, subset_name
 from commlearn.objectives import Subset
@@ -113,18 +113,8 @@ def example_inputs(
     """Tensors such as the graph takes."""
     tensors = []
     for name in subset:
-        spec = specs[name]
-        if spec.kind == "image":
-            tensors.append(torch.zeros(batch, *spec.shape, dtype=torch.uint8))
-        elif spec.kind == "text":
-            tensors.append(torch.ones(batch, steps, dtype=torch.long))
-        elif spec.kind in SEQUENCES:
-            tensors.append(torch.zeros(batch, steps, *spec.shape))
-        elif spec.kind == "tabular":
-            tensors.append(torch.zeros(batch, spec.shape[0] + len(spec.shape) - 1))
-        else:
-            tensors.append(torch.zeros(batch, *spec.shape))
-        if spec.kind in SEQUENCES:
+        tensors.append(blank_values(specs[name], batch, steps))
+        if specs[name].kind in SEQUENCES:
             padding = torch.zeros(batch, steps, dtype=torch.bool)
             padding[0, steps // 2 :] = True
             tensors.append(padding)

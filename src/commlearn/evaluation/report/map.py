@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.evaluation.ladder import Embedded
+from commlearn.evaluation.ladder import Embedded, called
 from commlearn.evaluation.probes import known_labels
 from commlearn.evaluation.projection import aligned, project
 from commlearn.evaluation.report.html import Safe, join, script_json, tag
@@ -89,23 +89,6 @@ def map_section(
     hows = list(found)
     subsets = list(found[hows[0]])
     start = subsets[-1]
-    data = {
-        "layouts": {
-            how: {name: _plain(points) for name, points in named.items()} for how, named in found.items()
-        },
-        "colourings": [
-            {"target": c.target, "labels": c.labels, "codes": c.codes, "steps": c.steps} for c in colourings
-        ],
-        "names": shown.names,
-        "keys": [key for key, _ in shown.values[0]] if shown.values else [],
-        "values": [[value for _, value in values] for values in shown.values],
-        "sprites": [
-            {"modality": s.modality, "across": s.across, "there": s.there.astype(int).tolist()}
-            for s in shown.sprites
-        ],
-        "dots": DOTS,
-        "sizes": [COLOURS, SHAPES],
-    }
     dots = [
         tag(
             "path",
@@ -118,7 +101,7 @@ def map_section(
     ]
     svg = tag(
         "svg",
-        tag("title", f"Map of {len(shown.names)} records by {start}"),
+        tag("title", f"Map of {len(shown.names)} records by {called(start)}"),
         *dots,
         viewBox=f"0 0 {WIDE} {HIGH}",
         id="map",
@@ -144,14 +127,46 @@ def map_section(
         class_="small",
     )
     grid = tag("div", tag("div", svg, legend), panel, class_="mapgrid")
-    return join([tag("form", controls, class_="controls"), grid, told, script_json(data, "map-data")])
+    return join(
+        [
+            tag("form", controls, class_="controls"),
+            grid,
+            told,
+            script_json(_map_data(found, colourings, shown), "map-data"),
+        ]
+    )
+
+
+def _map_data(
+    found: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
+) -> dict[str, Any]:
+    """What the page's script needs to move and colour the dots and to tell of a record."""
+    return {
+        "layouts": {
+            how: {name: _plain(points) for name, points in named.items()} for how, named in found.items()
+        },
+        "colourings": [
+            {"target": c.target, "labels": c.labels, "codes": c.codes, "steps": c.steps} for c in colourings
+        ],
+        "names": shown.names,
+        "keys": [key for key, _ in shown.values[0]] if shown.values else [],
+        "values": [[value for _, value in values] for values in shown.values],
+        "sprites": [
+            {"modality": s.modality, "across": s.across, "there": s.there.astype(int).tolist()}
+            for s in shown.sprites
+        ],
+        "dots": DOTS,
+        "sizes": [COLOURS, SHAPES],
+    }
 
 
 def _choices(name: str, legend: str, values: Sequence[str], start: str) -> Safe:
     if len(values) < 2:
         return Safe("")
     radios = [
-        tag("label", tag("input", type="radio", name=name, value=value, checked=value == start), value)
+        tag(
+            "label", tag("input", type="radio", name=name, value=value, checked=value == start), called(value)
+        )
         for value in values
     ]
     return tag("fieldset", tag("legend", legend), *radios)

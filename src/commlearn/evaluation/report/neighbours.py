@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.evaluation.ladder import Embedded
+from commlearn.evaluation.ladder import Embedded, called
 from commlearn.evaluation.report.html import Safe, fold, join, tag
 from commlearn.evaluation.report.records import Cards
 from commlearn.kinds.rows import spread
@@ -58,8 +58,12 @@ def neighbours_section(
             for record, others in found[name].items()
         ]
         body = join(rows) if rows else tag("p", "None of these records has these modalities.")
-        parts.append(join([tag("h3", f"By {name}"), body]) if name == names[0] else fold(f"By {name}", body))
+        parts.append(_under(f"By {called(name)}", body, name == names[0]))
     return join(parts)
+
+
+def _under(title: str, body: Any, opened: bool) -> Safe:
+    return join([tag("h3", title), body]) if opened else fold(title, body)
 
 
 def _card(shown: Cards, record: int, target: str | None, asked: bool = False) -> Safe:

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from commlearn.evaluation.ladder import called
 from commlearn.evaluation.report.findings import Findings
 from commlearn.evaluation.report.html import Safe, fold, join, table, tag
 from commlearn.evaluation.report.map import map_section
@@ -63,7 +64,7 @@ def _data(found: Findings) -> Safe:
     if targets:
         parts.append(table(("target", "values", "known"), targets, "Targets of the test records"))
     counts = ", ".join(f"{count:,} {name}" for name, count in found.counts.items() if name != "probe")
-    return join([tag("p", f"Records: {counts}."), *parts])
+    return join([tag("p", f"Records: {counts}."), tag("div", *parts, class_="charts")])
 
 
 def _classes(told: dict[str, Any]) -> str:
@@ -77,13 +78,14 @@ def _classes(told: dict[str, Any]) -> str:
 
 
 def _training(found: Findings, drawn: Pictures) -> Safe:
-    ranks = [(name, f"{rank:.1f}", found.dims[name]) for name, rank in found.ranks.items()]
+    ranks = [(called(name), f"{rank:.1f}", found.dims[name]) for name, rank in found.ranks.items()]
     told = table(("embedded by", "effective rank", "dimensions"), ranks, "Directions that the embeddings use")
     if not drawn.training:
         return join([tag("p", "No metrics are kept with this model."), told])
     last = found.metrics[-1]
+    right = last.get("accuracy", {})
     values = [
-        (name, f"{value:.4f}", f"{100 * last.get('accuracy', {}).get(name, float('nan')):.0f} %")
+        (called(name), f"{value:.4f}", f"{100 * right[name]:.0f} %" if name in right else "-")
         for name, value in last.get("terms", {}).items()
     ]
     figures = [
@@ -117,7 +119,7 @@ def _rungs(found: Findings, target: str) -> Safe:
         low, high = result.interval
         rows.append(
             (
-                name,
+                called(name),
                 f"{score_of(result):.3f}",
                 f"{low:.3f} to {high:.3f}",
                 _chance(result),

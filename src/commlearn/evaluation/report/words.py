@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from commlearn.evaluation.ladder import called
 from commlearn.evaluation.probes import ProbeResult
 from commlearn.evaluation.report.findings import Findings
 from commlearn.plot import MEASURES, score_of
@@ -21,9 +22,8 @@ def in_short(found: Findings) -> list[str]:
     ]
     told += [of_ladder(target, rungs) for target, rungs in found.ladder.items()]
     for name, rank in list(found.ranks.items())[-1:]:
-        told.append(
-            f"The embeddings by {name} use {rank:.0f} of {found.dims[name]} directions (effective rank)."
-        )
+        used = f"{rank:.0f} of {found.dims[name]} directions (effective rank)"
+        told.append(f"The embeddings by {called(name)} use {used}.")
     return told
 
 
@@ -31,7 +31,7 @@ def of_ladder(target: str, rungs: Mapping[str, Any]) -> str:
     """What all modalities say of a target, and what they add to the best one alone."""
     names = list(rungs)
     whole = rungs[names[-1]]
-    told = f"{target}: {_score(whole)} by {names[-1]}{_chance(whole)}"
+    told = f"{target}: {_score(whole)} by {called(names[-1])}{_chance(whole)}"
     alone = {name: rungs[name] for name in names if "+" not in name}
     if len(names) == 1 or not alone:
         return told + "."

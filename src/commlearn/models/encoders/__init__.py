@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from commlearn.data.records import Spec
+from commlearn.errors import ConfigurationError
 from commlearn.models.encoders.force import force
 from commlearn.models.encoders.image import alexnet, resnet18, resnet50, small_cnn
 from commlearn.models.encoders.sequence import gru, series, transformer
@@ -46,4 +47,9 @@ def default_encoder(spec: Spec) -> str:
     """
     if spec.kind == "image":
         return "small_cnn" if max(spec.shape[1:]) <= SMALL else "resnet18"
+    if spec.kind not in DEFAULTS:
+        raise ConfigurationError(
+            f"No encoder serves '{spec.kind}' by default. Name one for the modality, or add its kind to "
+            "DEFAULTS."
+        )
     return DEFAULTS[spec.kind]

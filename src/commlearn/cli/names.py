@@ -1,0 +1,30 @@
+"""Several names in one word of the command line."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add_modalities", "add_targets", "names"]
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between them.
+
+    Example:
+        >>> names("image, text")
+        ['image', 'text']
+    """
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    if not given:
+        raise argparse.ArgumentTypeError("give at least one name")
+    return given
+
+
+def add_targets(parser: argparse.ArgumentParser, default: str = "all") -> None:
+    told = f"names with commas; default: {default}"
+    parser.add_argument("--targets", "--target", type=names, metavar="NAMES", help=told)
+
+
+def add_modalities(parser: argparse.ArgumentParser) -> None:
+    told = "embed these only; names with commas"
+    parser.add_argument("--modalities", type=names, metavar="NAMES", help=told)
