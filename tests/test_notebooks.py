@@ -18,7 +18,8 @@ def test_every_cell_runs(path, tmp_path, monkeypatch):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     for number, cell in enumerate(cells):
         if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), f"{path.name}, cell {number}", "exec"), names)
+            code = "".join(cell["source"])
+            exec(compile(code, f"{path.name}, cell {number}", "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

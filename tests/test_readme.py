@@ -47,7 +47,7 @@ def name_of(page: Path) -> str:
 
 def run_python(block: Block, page: Path, names: dict) -> None:
     code = "\n" * (block.line - 1) + block.code  # errors show the page's own lines
-    exec(compile(code, name_of(page), "exec"), names)
+    exec(compile(code, name_of(page), "exec", dont_inherit=True), names)  # not the __future__ of this file
 
 
 def run_shell(block: Block, page: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_digits_of_the_page_on_own_data_run_and_the_whole_knows_most(tmp_pat
     monkeypatch.chdir(tmp_path)
     examples = [b.code for b in blocks(ROOT / "docs" / "own-data.md") if b.language == "python"]
     (example,) = (code for code in examples if "load_digits" in code)
-    exec(compile(example, "own-data.md", "exec"), {"__name__": "own data"})
+    exec(compile(example, "own-data.md", "exec", dont_inherit=True), {"__name__": "own data"})
     whole, *parts = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
     assert whole > max(parts)
     assert whole > 0.9

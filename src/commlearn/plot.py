@@ -279,10 +279,10 @@ def gallery(
     pages = versions_of(trained, data, modality, records, versions, seed)
     figure = Figure(figsize=(1.25 * (versions + 1), 1.3 * len(pages)), layout="constrained")
     grid = figure.subplots(len(pages), versions + 1, squeeze=False)
-    for axes, page in zip(grid, pages, strict=True):
-        for place, (cell, seen) in enumerate(zip(axes, page, strict=True)):
+    for number, page in enumerate(pages):
+        for place, (cell, seen) in enumerate(zip(grid[number], page, strict=True)):
             seen.draw(cell)
-            if axes is grid[0]:
+            if not number:
                 cell.set_title("clean" if not place else f"version {place}", fontsize=7)
     return grid
 

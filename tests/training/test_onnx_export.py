@@ -82,8 +82,11 @@ def test_the_wrapper_is_the_methods_own_embedding():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"fusion": Fusion(16, layers=2)}, {"embedding": "fused+tokens"}],
-    ids=["one layer", "two layers", "with tokens"],
+    [
+        pytest.param({}, id="one layer"),
+        pytest.param({"fusion": Fusion(16, layers=2)}, id="two layers", marks=pytest.mark.slow),
+        pytest.param({"embedding": "fused+tokens"}, id="with tokens", marks=pytest.mark.slow),
+    ],
 )
 def test_onnx_equals_torch(options, tmp_path):
     runtime = pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")

@@ -15,7 +15,7 @@ from commlearn.data.records import Dataset, Records
 from commlearn.errors import ConfigurationError
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.probes import PROBES, chosen_targets, dataset_for, known_labels
-from commlearn.kinds.schema import presence
+from commlearn.kinds.arrays import presence
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.training.build import build_augmentations
 

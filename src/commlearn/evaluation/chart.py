@@ -82,5 +82,6 @@ def _value(axes: Axes, place: int, cell: dict[str, Any], published: float | None
         axes.text(2, place, told, va="center", fontsize=8, color=ink)
         return
     end = max(mean + (std or 0.0), 0.0)
-    near = published is not None and end - 4 < published < end + ROOM
-    axes.text((published if near else end) + 4, place, told, va="center", fontsize=8)
+    if published is not None and end - 4 < published < end + ROOM:
+        end = published
+    axes.text(end + 4, place, told, va="center", fontsize=8)

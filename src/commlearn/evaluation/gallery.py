@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from commlearn.augmentations.text import MASK
 from commlearn.data.batch import Modality
 from commlearn.data.records import Dataset, Records
+from commlearn.kinds.arrays import presence
 from commlearn.kinds.rows import spread
-from commlearn.kinds.schema import presence
 from commlearn.kinds.text import RESERVED
 from commlearn.training.build import build_augmentations
 

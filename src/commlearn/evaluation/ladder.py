@@ -13,7 +13,7 @@ from commlearn.data.records import Dataset, Records
 from commlearn.errors import DataError
 from commlearn.evaluation.embed import carrier, embed
 from commlearn.evaluation.probes import Vectors, chosen_targets, dataset_for, probe_vectors
-from commlearn.kinds.schema import presence
+from commlearn.kinds.arrays import presence
 from commlearn.methods.base import subset_name
 from commlearn.objectives import Subset
 

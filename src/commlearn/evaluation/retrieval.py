@@ -18,7 +18,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.evaluation.bootstrap import Measure, measured
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.measures import accuracy
-from commlearn.kinds.schema import presence
+from commlearn.kinds.arrays import presence
 from commlearn.methods import CLIP, CMC, CoMM, CrossSelf, Method
 from commlearn.methods.base import pooled
 from commlearn.objectives import Subset

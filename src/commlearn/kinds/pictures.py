@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from PIL import Image as PIL
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from commlearn.data.batch import Modality
 from commlearn.data.records import Spec
@@ -235,7 +235,7 @@ def _damage_told(cell: Any) -> Iterator[None]:
 def _within_limit(file: Any, cell: Any) -> PIL.Image:
     try:
         picture = PIL.open(file)
-    except PIL.UnidentifiedImageError as problem:
+    except UnidentifiedImageError as problem:
         raise DataError(
             f"{shown(cell)} is not an image that PIL knows. Replace it or empty the cell."
         ) from problem

@@ -93,6 +93,7 @@ class Schema:
         return schema_yaml.to_mapping(self)
 
     def to_yaml(self) -> str:
+        """The schema as text that `from_yaml` reads from a file."""
         return schema_yaml.dump(self.to_mapping())
 
     def columns(self, with_targets: bool = True) -> tuple[str, ...]:

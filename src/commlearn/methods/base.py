@@ -85,6 +85,7 @@ class Method(nn.Module):
 
     @property
     def modalities(self) -> Subset:
+        """Names of what it was trained on, in schema order."""
         return tuple(self.encoders)
 
     def steps(self, batch: Batch) -> Iterator[Step]:

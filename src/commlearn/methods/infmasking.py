@@ -127,6 +127,7 @@ class InfMasking(CoMM):
 
     @property
     def versions(self) -> int:
+        """Masked versions that are drawn of each record."""
         return self.masking.versions
 
 

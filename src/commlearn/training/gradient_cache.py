@@ -26,11 +26,13 @@ from commlearn.data.batch import Batch
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
+from commlearn.objectives import Subset
 from commlearn.training.descent import Descent, parts, touched
 
 __all__ = ["cached_loss", "check_cacheable", "split"]
 
 Part = Callable[[], Batch]
+Vectors = dict[Subset, Tensor]
 
 
 def split(plan: Callable[[slice], Batch], records: int, size: int) -> list[Part]:
@@ -79,7 +81,7 @@ def cached_loss(
             mine = {key: _gradient(leaf)[start : start + size] for key, leaf in leaves.items()}
             last = number == len(seen) - 1
 
-            def surrogate(number: int = number, mine: dict = mine, last: bool = last) -> Tensor:
+            def surrogate(number: int = number, mine: Vectors = mine, last: bool = last) -> Tensor:
                 vectors = represent(number).vectors
                 total = torch.stack([(vectors[key] * mine[key]).sum() for key in vectors]).sum()
                 return touched(total, method) if last else total
@@ -105,7 +107,7 @@ def check_cacheable(method: Method, name: str, precision: str) -> None:
         )
 
 
-def _plain(rows: Rows) -> tuple[dict, dict, dict, float]:
+def _plain(rows: Rows) -> tuple[Vectors, dict[str, Tensor], dict[str, Tensor], float]:
     return rows.vectors, rows.present, rows.targets, rows.progress
 
 

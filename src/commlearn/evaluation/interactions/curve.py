@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -98,7 +99,7 @@ def _rounded(size: int, whole: int) -> int:
     return whole // max(1, round(whole / size))
 
 
-def _numbers(grouped: Mapping[int, list]) -> dict[str, dict[int, float]]:
+def _numbers(grouped: Mapping[int, list[Any]]) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for size, points in grouped.items():
         rows = [{name: value.bits for name, value in numbers_of(one).items()} for _, one, _ in points]
@@ -107,7 +108,7 @@ def _numbers(grouped: Mapping[int, list]) -> dict[str, dict[int, float]]:
     return found
 
 
-def _worth(grouped: Mapping[int, list], names: tuple[str, ...]) -> dict[str, list[Gain]]:
+def _worth(grouped: Mapping[int, list[Any]], names: tuple[str, ...]) -> dict[str, list[Gain]]:
     """Gains, averaged over the parts of one size; the interval stays that of one part."""
     found: dict[str, list[Gain]] = {}
     for size, points in grouped.items():

@@ -17,8 +17,9 @@ from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.evaluation.embed import carrier, embed
 from commlearn.evaluation.interactions.material import Material, chosen_names, from_arrays
 from commlearn.evaluation.interactions.raw import raw_arrays, schema_of
+from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells
-from commlearn.kinds.schema import Schema, presence
+from commlearn.kinds.schema import Schema
 from commlearn.kinds.targets import encode_target
 from commlearn.methods.base import Method
 

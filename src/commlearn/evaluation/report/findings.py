@@ -19,7 +19,7 @@ from commlearn.evaluation.report.map import Colouring, colouring, layouts
 from commlearn.evaluation.report.neighbours import nearest_records
 from commlearn.evaluation.report.records import Cards, cards, shown_rows
 from commlearn.evaluation.report.source import Source
-from commlearn.kinds.schema import presence
+from commlearn.kinds.arrays import presence
 
 __all__ = ["Findings", "find"]
 
