@@ -46,6 +46,8 @@ def chart(name: str, title: str, says: str, draw: Callable[..., Any], /, *values
     figure = np.ravel(axes)[0].figure
     picture = io.BytesIO()
     FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # both forms are laid out alike: once is enough
     figure.savefig(picture, format="png", dpi=150, facecolor="white")
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.image_inline": True}):
