@@ -6,7 +6,8 @@ Trains CoMM with its defaults on complete rows, and on the same rows with a shar
 entries taken away at random (every row keeps one). A logistic regression is fitted on the embeddings
 of the rows that were trained on, and scored on complete test rows. Then each modality in turn is
 missing from all test rows, once left out and once filled with the training mean; the probe stays as
-it was fitted on complete rows.
+it was fitted on complete rows. Beside them: raw features with the mean filled in; a probe of its own
+for what is left; and left out by the model that was trained with gaps.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 from own_data import learn, probe
-from own_data_tables import TABLES, OwnTable
+from own_data_tables import TABLES, OwnTable, column_of
 
 import commlearn as cl
+
+COMPLETE = "no modality missing"
+COLUMNS = ("left out", "mean filled in", "raw, mean", "own probe", "gaps, left out")
 
 
 def with_gaps(table: OwnTable, share: float, seed: int) -> OwnTable:
@@ -32,9 +36,8 @@ def with_gaps(table: OwnTable, share: float, seed: int) -> OwnTable:
     gone[table.test] = False
     rows = {}
     for place, (name, values) in enumerate(table.rows.items()):
-        cells = np.empty(len(values), dtype=object)
-        cells[:] = [None if absent else cell for cell, absent in zip(values, gone[:, place], strict=True)]
-        rows[name] = cells
+        pairs = zip(values, gone[:, place], strict=True)
+        rows[name] = column_of(None if absent else cell for cell, absent in pairs)
     return replace(table, rows=rows)
 
 
@@ -43,7 +46,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the .npz files")
-    parser.add_argument("--tables", default="mfeat,mosi vectors", help="those of vectors alone")
+    parser.add_argument("--tables", default="mfeat,mosi vectors,digit halves", help="no texts")
     parser.add_argument("--share", type=float, default=0.3)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--choose", action="store_true", help="score on a quarter of the training rows")
@@ -51,43 +54,68 @@ def main() -> None:
     options = parser.parse_args()
     overrides = {word.partition("=")[0]: yaml.safe_load(word.partition("=")[2]) for word in options.set}
     for name in options.tables.split(","):
+        found: list[dict[str, np.ndarray]] = []
         for seed in range(options.seeds):
             table = TABLES[name](options.data)
             table = table.choosing() if options.choose else table
-            report(name, table, seed, options.share, overrides)
+            print(f"{name}, seed {seed}: {len(table.train)} rows to learn from, {len(table.test)} to score")
+            found.append(scores(table, seed, options.share, overrides))
+            tell(found[-1])
+        print(f"{name}, mean of {options.seeds} seeds")
+        tell({key: np.mean([one[key] for one in found], axis=0) for key in found[0]})
 
 
-def report(name: str, table: OwnTable, seed: int, share: float, overrides: dict[str, object]) -> None:
+def scores(table: OwnTable, seed: int, share: float, overrides: dict[str, object]) -> dict[str, np.ndarray]:
+    """Accuracy on complete test rows, with and without gaps in training; and without each modality."""
     labels, test_labels = table.labels[table.train], table.labels[table.test]
-    whole, _ = learn(table, seed, overrides)
-    train, test = (cl.embed(whole, table.part(rows)) for rows in (table.train, table.test))
-    complete = probe(train, labels, test, test_labels)
-    print(f"{name}, seed {seed}: {len(table.train)} rows to learn from, {len(table.test)} to score")
-    print(f"  trained on complete rows            {complete:.3f}", flush=True)
-
     gaps = with_gaps(table, share, seed)
-    holed, _ = learn(gaps, seed, overrides)
+    whole, holed = (learn(rows, seed, overrides)[0] for rows in (table, gaps))
+    train, test = (cl.embed(whole, table.part(rows)) for rows in (table.train, table.test))
     train_gaps, test_whole = (cl.embed(holed, gaps.part(rows)) for rows in (gaps.train, gaps.test))
-    lost = probe(train_gaps, labels, test_whole, test_labels)
-    print(
-        f"  trained with {share:.0%} of entries missing   {lost:.3f}  ({100 * (lost - complete):+.1f} points)"
-    )
-
-    print(
-        f"  {'missing from test rows':22}{'left out':>10}{'mean filled in':>16}{'gaps trained, left out':>24}"
-    )
+    pairs = {COMPLETE: [(train, test), (train_gaps, test_whole)]}
     for part in table.rows:
         rest = [modality for modality in table.rows if modality != part]
-        filled = table.part(table.test)
-        mean = table.rows[part][table.train].mean(axis=0)
-        filled[part] = np.broadcast_to(mean, filled[part].shape).copy()
-        variants = (
-            (train, cl.embed(whole, table.part(table.test), rest)),
-            (train, cl.embed(whole, filled)),
-            (train_gaps, cl.embed(holed, gaps.part(gaps.test), rest)),
+        rest_train, rest_test = (
+            cl.embed(whole, table.part(rows), rest) for rows in (table.train, table.test)
         )
-        scores = [probe(fit, labels, scored, test_labels) for fit, scored in variants]
-        print(f"  {part:22}{scores[0]:10.3f}{scores[1]:16.3f}{scores[2]:24.3f}", flush=True)
+        pairs[part] = [
+            (train, rest_test),
+            (train, cl.embed(whole, mean_filled_in(table, part))),
+            raw_mean_filled_in(table, part),
+            (rest_train, rest_test),
+            (train_gaps, cl.embed(holed, gaps.part(gaps.test), rest)),
+        ]
+    return {
+        key: np.array([probe(fit, labels, scored, test_labels) for fit, scored in some])
+        for key, some in pairs.items()
+    }
+
+
+def tell(found: dict[str, np.ndarray]) -> None:
+    complete, gaps = found[COMPLETE]
+    print(f"  trained on complete rows {complete:.3f}")
+    print(f"  trained on rows with gaps {gaps:.3f} ({100 * (gaps - complete):+.1f} points)")
+    print(f"  {'missing from test rows':22}{''.join(f'{word:>16}' for word in COLUMNS)}")
+    for part, row in found.items():
+        if part == COMPLETE:
+            continue
+        print(f"  {part:22}{''.join(f'{score:16.3f}' for score in row)}", flush=True)
+
+
+def mean_filled_in(table: OwnTable, part: str) -> dict[str, np.ndarray]:
+    """The test rows with the mean of the training rows in place of one modality."""
+    rows = table.part(table.test)
+    seen = np.stack(list(table.rows[part][table.train])).astype(np.float64)
+    mean = seen.mean(axis=0).astype(table.rows[part][0].dtype)
+    return {**rows, part: column_of([mean] * len(table.test))}
+
+
+def raw_mean_filled_in(table: OwnTable, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Raw features side by side, of training rows and of test rows that have one modality's mean."""
+    held = {name: values[table.test] for name, values in table.raw.items()}
+    held[part] = np.broadcast_to(table.raw[part][table.train].mean(axis=0), held[part].shape)
+    train = [values[table.train] for values in table.raw.values()]
+    return np.concatenate(train, axis=1), np.concatenate(list(held.values()), axis=1)
 
 
 if __name__ == "__main__":

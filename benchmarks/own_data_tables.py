@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image as PIL
+from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import train_test_split
 
 import commlearn as cl
 
-__all__ = ["TABLES", "OwnTable"]
+__all__ = ["TABLES", "OwnTable", "column_of"]
 
 THUMBNAIL = 16  # pixels a side of the raw image features
 
@@ -79,6 +80,18 @@ def mosi_transcripts(folder: Path) -> OwnTable:
     return OwnTable(rows, schema, data["label"], raw, data["train"], data["test"])
 
 
+def digit_halves(folder: Path) -> OwnTable:
+    """scikit-learn's digits, the left and the right half as pictures of 32 x 32; needs no file."""
+    digits = load_digits()
+    halves = {"left": digits.images[:, :, :4], "right": digits.images[:, :, 4:]}
+    rows = {name: _blocks(pixels * 15.9, (4, 8)) for name, pixels in halves.items()}
+    raw = {name: pixels.reshape(-1, 32).astype(np.float32) for name, pixels in halves.items()}
+    schema = cl.Schema({name: cl.Image(name) for name in halves})
+    places = np.arange(len(digits.target))
+    train, test = train_test_split(places, test_size=597, random_state=0, stratify=digits.target)
+    return OwnTable(rows, schema, digits.target, raw, np.sort(train), np.sort(test))
+
+
 def easy_vqa(folder: Path) -> OwnTable:
     """Pictures of shapes and questions about them."""
     data = np.load(folder / "easy_vqa.npz", allow_pickle=False)
@@ -104,6 +117,7 @@ TABLES = {
     "mosi vectors": mosi_vectors,
     "mosi transcripts": mosi_transcripts,
     "easy_vqa": easy_vqa,
+    "digit halves": digit_halves,
 }
 
 
@@ -115,6 +129,20 @@ def _both(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     }
     count = len(data["label_train"])
     return {**joined, "train": np.arange(count), "test": np.arange(count, len(joined["label"]))}
+
+
+def column_of(cells: Iterable[Any]) -> np.ndarray:
+    """One object a row, be it an array, bytes or nothing."""
+    listed = list(cells)
+    column = np.empty(len(listed), dtype=object)
+    for place, cell in enumerate(listed):
+        column[place] = cell
+    return column
+
+
+def _blocks(images: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    """Every pixel as a block of equal ones; a column of arrays."""
+    return column_of(np.kron(images, np.ones(block)).round().astype(np.uint8))
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:

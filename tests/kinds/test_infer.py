@@ -213,3 +213,13 @@ def test_the_command_writes_a_schema_with_reasons(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["schema"]["targets"] == {"age": "number", "label": "class"}
     assert {entry["role"] for entry in told["guesses"]} == {"modality", "target"}
+
+
+@pytest.mark.parametrize("ids", [[*range(39), 4], [*(f"case{row}" for row in range(39)), "case4"]])
+def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
+    table = pd.DataFrame({"id": ids, "v": np.linspace(0, 1, 40)})
+    found = infer(read_table(table))
+    assert found.schema.id == "id"
+    assert any("1 of 40 rows repeat an id" in guess.reason for guess in found.guesses)
+    table["id"] = np.repeat(np.arange(20), 2)
+    assert infer(read_table(table)).schema.id is None

@@ -159,7 +159,7 @@ def test_every_bad_row_is_named(tmp_path):
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01\x00")
     fine = [[1.0, 2.0], [3.0, 4.0]]
     bad = [
-        ([[1.0, 2.0], [3.0]], "no array of numbers"),
+        ([[1.0, 2.0], [3.0]], "has rows of 1 and 2 numbers"),
         ([], "has no steps"),
         ([[1.0, np.inf]], "infinite"),
         ([[1.0], [2.0]], "has 1 channels, where 2 are expected"),

@@ -24,9 +24,9 @@ def test_means_follow_what_training_saw_and_absent_records_are_zero():
     padding[:40] = True
     values[:40] = 1e6  # under padding: nothing may see it
     for _ in range(60):
-        means.observe({"a": Tokens(values, padding)})
-    out = means.eval()({"a": Tokens(values, padding)})
-    assert (out[:40] == 0).all()
+        means.observe({"a": Tokens(values, padding)}, {})
+    out = means.eval()({"a": Tokens(values, padding)}, torch.randn(400, WIDTH))
+    assert (out[:40] == 0).all()  # no other modality said anything of it
     plain = values[40:].double().mean(dim=1)
     wanted = (plain - plain.mean(dim=0)) / plain.std(dim=0)
     torch.testing.assert_close(out[40:].double(), wanted, atol=2e-2, rtol=2e-2)
@@ -35,7 +35,8 @@ def test_means_follow_what_training_saw_and_absent_records_are_zero():
 def test_observing_changes_nothing_outside_training():
     means = TokenMeans(["a"], WIDTH).eval()
     before = {name: value.clone() for name, value in means.state_dict().items()}
-    means.observe({"a": Tokens(torch.randn(4, 1, WIDTH))})
+    tokens = {"a": Tokens(torch.randn(4, 1, WIDTH))}
+    means.observe(tokens, {("b",): torch.randn(4, WIDTH)})
     assert all(torch.equal(before[name], value) for name, value in means.state_dict().items())
 
 
@@ -60,7 +61,48 @@ def test_the_fused_vector_stays_and_every_subset_has_one_width():
         embedding = wide.embed(view(), subset)
         assert embedding.shape == (6, 3 * WIDTH)
         torch.testing.assert_close(embedding[:, :WIDTH], plain.embed(view(), subset))
-    assert (wide.embed(view(), ["two"])[:, WIDTH : 2 * WIDTH] == 0).all()
+    assert (wide.embed(view(), ["two"])[:, WIDTH : 2 * WIDTH] == 0).all()  # nothing was seen yet
+
+
+def test_what_is_absent_is_what_ridge_regression_expects_of_the_fused_vector():
+    draw = torch.Generator().manual_seed(0)
+    means = TokenMeans(["a", "b"], WIDTH)
+    fused = 2 * torch.randn(600, WIDTH, generator=draw) + 1
+    a = fused @ torch.randn(WIDTH, WIDTH, generator=draw) + torch.randn(600, WIDTH, generator=draw)
+    gone = torch.arange(600) < 100
+    a[gone] = 1e6
+    tokens = {"a": Tokens(a[:, None], gone[:, None]), "b": Tokens(torch.randn(600, 1, WIDTH))}
+    for _ in range(200):
+        means.observe(tokens, {("b",): fused, ("a", "b"): torch.full_like(fused, 1e6)})
+    out = means.eval()({"b": tokens["b"]}, fused)[:, :WIDTH]
+    torch.testing.assert_close(means(tokens, fused)[gone, :WIDTH], out[gone])
+    x, y = fused[~gone].double(), a[~gone].double()
+    y = (y - y.mean(dim=0)) / y.std(dim=0)
+    ridge = 0.1 * x.square().mean(dim=0).mean()  # the intercept is free
+    centred = x - x.mean(dim=0)
+    slope = torch.linalg.solve(
+        centred.T @ centred / len(x) + ridge * torch.eye(WIDTH), centred.T @ y / len(x)
+    )
+    torch.testing.assert_close(out[~gone].double(), centred @ slope, atol=2e-2, rtol=2e-2)
+
+
+def test_a_pair_of_twins_fills_each_other_in():
+    """Two modalities that say the same: one of them alone embeds nearly like both."""
+    torch.manual_seed(0)
+    method = CoMM.build(
+        build_encoders({"one": Spec("vector", (5,)), "two": Spec("vector", (5,))}, 16, {}),
+        16,
+        embedding="fused+tokens",
+    )
+    for _ in range(100):
+        values = torch.randn(64, 5)
+        twins = {"one": Modality(values), "two": Modality(values)}
+        method.represent(Batch(augmented=(twins, twins)))
+    method.eval()
+    values = torch.randn(200, 5)
+    both = method.embed({"one": Modality(values), "two": Modality(values)})[:, 16:32]
+    alone = method.embed({"two": Modality(values)}, ["two"])[:, 16:32]
+    assert (alone - both).square().mean() < 0.75 * both.square().mean()
 
 
 def test_a_record_without_a_modality_embeds_as_if_it_was_not_asked_for():

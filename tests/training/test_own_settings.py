@@ -9,6 +9,7 @@ import torch
 import commlearn as cl
 from commlearn.augmentations import VectorAugmentation
 from commlearn.data.records import Dataset, ImageColumn, Records, VectorColumn
+from commlearn.errors import ConfigurationError
 from commlearn.training.own_data import experiment_for
 from commlearn.training.strength import LADDERS, chosen_augmentations, recognised
 
@@ -89,3 +90,27 @@ def test_a_text_of_few_records_gets_one_layer_unless_an_encoder_is_stated():
     assert experiment_for(settings(), data)[0].model.encoders["t"]["layers"] == 1
     stated = {"encoders": {"text": {"name": "text", "layers": 3}}}
     assert experiment_for(settings(model=stated), data)[0].model.encoders == stated["encoders"]
+
+
+def test_options_without_a_name_go_to_the_part_that_is_chosen():
+    records = Records({"a": vectors(100), "t": vectors(3)})
+    data = Dataset(records, records)
+    chosen = experiment_for(settings(), data)[0].augmentations
+    experiment, note = experiment_for(settings(augmentations={"a": {"std": 0.7}}), data)
+    assert experiment.augmentations == {**chosen, "a": {**chosen["a"], "std": 0.7}}
+    assert "augmentations.a vector (drop=0.5)" in note
+    of_kind = settings(augmentations={"vector": {"std": 0.7}, "t": {"name": "none"}})
+    experiment, _ = experiment_for(of_kind, data)
+    assert experiment.augmentations == {"a": {**chosen["a"], "std": 0.7}, "t": {"name": "none"}}
+    experiment, _ = experiment_for(settings(model={"encoders": {"t": {"hidden": 8}}}), data)
+    assert experiment.model.encoders == {"t": {"name": "mlp", "hidden": 8}}
+
+
+def test_options_that_fit_nothing_are_told():
+    data = Dataset(Records({"a": vectors(10), "t": vectors(3)}), Records({}))
+    with pytest.raises(ConfigurationError, match=r"Unknown modality or kind 'aa', did you mean 'a'"):
+        experiment_for(settings(augmentations={"aa": {"std": 0.7}}), data)
+    with pytest.raises(
+        ConfigurationError, match=r"augmentations.a.strd', did you mean 'augmentations.a.std'"
+    ):
+        experiment_for(settings(augmentations={"a": {"strd": 0.7}}), data)

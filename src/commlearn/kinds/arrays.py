@@ -95,15 +95,25 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
             rows = [np.asarray(row, dtype=np.float64) for row in array]
             array = np.stack(rows) if rows else np.empty(0)
     except (TypeError, ValueError) as problem:
-        raise DataError(
-            f"{shown(cell)} is no array of numbers ({problem}); give rows of one length"
-        ) from problem
+        if lengths := _lengths(cell):
+            raise DataError(
+                f"{shown(cell)} has rows of {lengths} numbers; give rows of one length"
+            ) from problem
+        raise DataError(f"{shown(cell)} is no array of numbers ({problem}); give numbers alone") from problem
     if array.dtype.kind not in "biuf":
         raise DataError(f"{shown(cell)} is no array of numbers; give a list, an array or the path of a file")
     if array.ndim == 0:
         raise DataError(f"{shown(cell)} is a single number; give a list or an array")
     narrow = array.dtype.itemsize < 4 or array.dtype == np.float32
     return array.astype(np.float32 if narrow else np.float64, copy=False)
+
+
+def _lengths(cell: Any) -> str:
+    """The different lengths of the rows of a list, "" where these are not what is wrong."""
+    rows = list(cell) if isinstance(cell, list | tuple | np.ndarray) else []
+    sizes = {len(row) for row in rows if isinstance(row, list | tuple)}
+    return " and ".join(map(str, sorted(sizes))) if len(sizes) > 1 else ""
+
 
 
 def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:

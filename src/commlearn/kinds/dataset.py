@@ -74,8 +74,11 @@ def dataset_of(
     rows: dict[str, np.ndarray] = {}
     with collecting(problems, "split"):
         rows = split_rows(table, schema, validation, test, seed)
-    with collecting(problems, "learning"):
+    learning = Problems("learning")
+    with collecting(learning, "learning"):
         state = plain(schema.learn(table, rows.get("train")))
+    for told in learning.found and (_unreadable(table, schema) or learning.found):
+        problems.add(told)
     if problems.found:  # tell what reading would have told, too
         _collect_the_rest(problems, table, schema)
     problems.raise_if_any(DataError)
@@ -153,6 +156,13 @@ def _check_shares(validation: float, test: float) -> None:
             f"validation is {validation} and test is {test}; give shares of the rows from 0 to less than 1, "
             "together less than 1."
         )
+
+
+def _unreadable(table: Table, schema: Schema) -> list[str]:
+    """What is wrong with the cells of every modality, those too that could be learned from."""
+    cells = Cells(table.frame, table.root, table.first_row)
+    found = [problem for kind in schema.modalities.values() for problem in kind.check(cells)]
+    return [str(problem) for problem in found if problem.level == "error"]
 
 
 def _collect_the_rest(problems: Problems, table: Table, schema: Schema) -> None:

@@ -45,6 +45,7 @@ IDENTIFIER = {
     "name",
 }
 TARGET = {"label", "labels", "target", "targets", "y", "class", "classes", "outcome", "diagnosis", "answer"}
+NEARLY = 0.95  # share of different values from which a column named id is one, with mistakes
 CLASSES = 100  # different values of a class target, at most, unless it was named
 
 
@@ -161,8 +162,13 @@ def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
 
 def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Guess | None:
     """A column whose values name the rows: each its own, whole numbers or single words."""
-    if seen.distinct < len(column) or seen.sort not in ("number", "nothing", "category"):
+    if seen.sort not in ("number", "nothing", "category"):
         return None
+    if seen.distinct < len(column):
+        if words != {"id"} or seen.distinct < NEARLY * len(column):
+            return None
+        told = f"its name; but {len(column) - seen.distinct} of {len(column)} rows repeat an id or have none"
+        return Guess("id", name, told)
     if seen.sort == "number":
         numbers = column.to_numpy(dtype=np.float64)
         whole = bool((numbers == np.round(numbers)).all())
@@ -187,7 +193,7 @@ def _modalities(looks: dict[str, Look]) -> list[Guess]:
             found.append(_modality(name, seen.sort, [name], seen.reason, found))
         elif name in flat and name == flat[0]:
             count = sum(looks[column].sort == "number" for column in flat)
-            reason = f"{count} columns of numbers and {len(flat) - count} of few values"
+            reason = f"columns of numbers: {count}, of few values: {len(flat) - count}"
             found.append(_modality("table", "tabular", flat, reason, found))
         elif seen.sort in ("nothing", "labels"):
             found.append(Guess("unused", name, seen.reason))

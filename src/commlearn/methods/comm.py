@@ -17,10 +17,17 @@ from torch import Tensor, nn
 from commlearn.data.batch import Batch, View, merge
 from commlearn.methods.base import Method, Step, Views, subset_name
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.methods.subsets import choose_subsets, single_and_all, term_weights, weighted_mean
+from commlearn.methods.subsets import (
+    all_but_one,
+    choose_subsets,
+    single_and_all,
+    term_weights,
+    weighted_mean,
+)
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import Temperature, projection_head, temperature_of
 from commlearn.models.token_means import TokenMeans
+from commlearn.models.tokens import Tokens
 from commlearn.objectives import Subset, comm_terms, retrieval_accuracy
 
 __all__ = ["CoMM"]
@@ -83,9 +90,16 @@ class CoMM(Method):
 
     def represent(self, batch: Batch) -> Rows:
         tokens = self.encode(merge(batch.augmented))  # each encoder runs once for both views
-        if self.beside is not None:
-            self.beside.observe(tokens)
-        return rows_of(batch, self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities))))
+        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities)))
+        self.look_beside(tokens, fused)
+        return rows_of(batch, fused)
+
+    @torch.no_grad()
+    def look_beside(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
+        """What stands beside the fused vector follows the training records, whole and less a modality."""
+        if self.beside is not None and self.training:
+            rests = [subset for subset in all_but_one(self.modalities) if subset not in fused]
+            self.beside.observe(tokens, {**fused, **self.fusion(tokens, rests)})
 
     def compare(self, rows: Rows) -> Step:
         return self.contrast(*self.project(rows), rows)
@@ -116,4 +130,4 @@ class CoMM(Method):
         subset = self.subset(modalities, view)
         tokens = self.encode(view, subset)
         fused = self.fusion(tokens, [subset])[subset]
-        return fused if self.beside is None else torch.cat([fused, self.beside(tokens)], dim=1)
+        return fused if self.beside is None else torch.cat([fused, self.beside(tokens, fused)], dim=1)

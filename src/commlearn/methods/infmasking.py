@@ -105,9 +105,8 @@ class InfMasking(CoMM):
 
     def represent(self, batch: Batch) -> Rows:
         tokens, full = self.encode(merge(batch.augmented)), self.modalities
-        if self.beside is not None:
-            self.beside.observe(tokens)
         fused = self.fusion(tokens, dict.fromkeys((*self.subsets, full)))
+        self.look_beside(tokens, fused)
         masked = [self.fusion(hide(tokens, self.masking.share), [full])[full] for _ in range(self.versions)]
         return rows_of(batch, {**fused, MASKED: torch.cat(masked)})
 

@@ -13,7 +13,7 @@ from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import subset_name
 from commlearn.objectives import Subset
 
-__all__ = ["choose_subsets", "single_and_all", "term_weights", "weighted_mean"]
+__all__ = ["all_but_one", "choose_subsets", "single_and_all", "term_weights", "weighted_mean"]
 
 UP_TO = re.compile(r"up_to_([1-9][0-9]*)")
 
@@ -52,6 +52,19 @@ def single_and_all(modalities: Subset) -> tuple[Subset, ...]:
     """
     singles = tuple((name,) for name in modalities)
     return singles if len(modalities) == 1 else (*singles, modalities)
+
+
+def all_but_one(modalities: Subset) -> tuple[Subset, ...]:
+    """What is left of the modalities when one is missing.
+
+    Example:
+        >>> all_but_one(("a", "b", "c"))
+        (('b', 'c'), ('a', 'c'), ('a', 'b'))
+        >>> all_but_one(("a",))
+        ()
+    """
+    rests = [tuple(other for other in modalities if other != name) for name in modalities]
+    return tuple(rest for rest in rests if rest)
 
 
 def _up_to(size: int, modalities: Subset) -> tuple[Subset, ...]:

@@ -9,50 +9,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from commlearn.models.expectation import Expectation
 from commlearn.models.tokens import Tokens, pool
+from commlearn.objectives import Subset
 
 __all__ = ["TokenMeans"]
 
 
 class TokenMeans(nn.Module):
-    """The mean token of each modality, standardised over training records; zero where there is none.
+    """The mean token of each modality, standardised over training records; a guess where there is none.
 
     A contrast makes the fused vector forget what augmentation changes; the tokens below it still hold
-    it. Zero is the average record: a modality that is absent says nothing.
+    it. A modality that is absent is guessed from the fused vector of those that are there, which points
+    to the same record: what modalities share is filled in, the rest is zero, the average record.
 
     Args:
         modalities: in schema order.
-        width: of the tokens.
+        width: of the tokens and of the fused vector.
 
     Example:
         >>> means = TokenMeans(["image", "text"], width=4)
-        >>> means({"text": Tokens(torch.ones(2, 3, 4))}).shape
+        >>> means({"text": Tokens(torch.ones(2, 3, 4))}, fused=torch.ones(2, 4)).shape
         torch.Size([2, 8])
     """
 
     def __init__(self, modalities: Sequence[str], width: int) -> None:
         super().__init__()
-        self.width = width
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in modalities})
+        self.guesses = nn.ModuleDict({name: Expectation(width, width) for name in modalities})
 
     @torch.no_grad()
-    def observe(self, tokens: Mapping[str, Tokens]) -> None:
-        """Follow the mean and the deviation of the training records."""
+    def observe(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
+        """Follow training records: mean and deviation, and what fused vectors of the others let expect."""
+        if not self.training:
+            return
+        there = {name: _there(part) for name, part in tokens.items()}
         for name, norm in self.norms.items():
-            means = pool(tokens[name])[_there(tokens[name])]
-            if self.training and len(means) > 1:
-                norm(means.float())
+            means = pool(tokens[name]).float()
+            if there[name].sum() < 2:
+                continue
+            norm(means[there[name]])
+            for subset, vectors in fused.items():
+                rows = there[name] & torch.stack([there[other] for other in subset]).any(dim=0)
+                if name not in subset and rows.sum() > 1:
+                    self._guess(name).observe(vectors[rows], self._standard(name, means[rows]))
 
-    def forward(self, tokens: Mapping[str, Tokens]) -> Tensor:
+    def forward(self, tokens: Mapping[str, Tokens], fused: Tensor) -> Tensor:
         """Side by side for all modalities, (batch, modalities * width)."""
-        some = next(iter(tokens.values())).values
-        parts = [some.new_zeros(some.shape[0], self.width)] * len(self.norms)
-        for place, (name, norm) in enumerate(self.norms.items()):
-            if name in tokens:
-                known = cast(nn.BatchNorm1d, norm)
-                means = F.batch_norm(pool(tokens[name]), known.running_mean, known.running_var)
-                parts[place] = means * _there(tokens[name])[:, None]
+        parts = []
+        for name in self.norms:
+            if name not in tokens:
+                parts.append(self._guess(name)(fused))
+                continue
+            means = self._standard(name, pool(tokens[name]))
+            absent = tokens[name].padding is not None
+            known = _there(tokens[name])[:, None]
+            parts.append(torch.where(known, means, self._guess(name)(fused)) if absent else means)
         return torch.cat(parts, dim=1)
+
+    def _standard(self, name: str, means: Tensor) -> Tensor:
+        norm = cast(nn.BatchNorm1d, self.norms[name])
+        return F.batch_norm(means, norm.running_mean, norm.running_var)
+
+    def _guess(self, name: str) -> Expectation:
+        return cast(Expectation, self.guesses[name])
 
 
 def _there(tokens: Tokens) -> Tensor:

@@ -15,6 +15,7 @@ from commlearn.training.build import read_data
 from commlearn.training.configuration import Experiment, experiment_from
 from commlearn.training.defaults import left_open, merged, said, suggest
 from commlearn.training.fill import set_dotted
+from commlearn.training.parts_left_open import by_modality, check_keys, completed, named_only
 from commlearn.training.strength import chosen_augmentations
 
 __all__ = ["experiment_for", "is_schema", "read_own"]
@@ -62,14 +63,17 @@ def read_own(
         settings["method"] = {"name": method}
     for key, value in (overrides or {}).items():
         set_dotted(settings, key, value)
-    records = read_data(experiment_from(settings))
+    records = read_data(experiment_from(named_only(settings)))
     experiment, note = experiment_for(settings, records)
     return experiment, records, note
 
 
 def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experiment, str]:
     """The settings with what they leave open chosen from the records; and the choice in one line."""
-    stated = experiment_from(settings)  # what is wrong with the settings comes before what is chosen
+    stated = experiment_from(named_only(settings))  # what is wrong with the settings comes before a choice
+    specs = data.train.specs
+    check_keys(settings, specs)
+    settings = by_modality(settings, specs)
     training = settings.get("training") or {}
     chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"))
     if stated.method["name"] == "comm":
@@ -77,9 +81,9 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     if METHODS[stated.method["name"]].views.augmented:
         chosen["augmentations"] = chosen_augmentations(data.train, stated.augmentations)
     chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
-    settings = {**settings, "method": stated.method}
+    open_ones = left_open(chosen, {**settings, "method": stated.method})
+    settings = {**completed(settings, chosen, specs), "method": stated.method}
     experiment = experiment_from(merged(chosen, settings))
-    open_ones = left_open(chosen, settings)
     return experiment, said(open_ones, data.train) if open_ones else ""
 
 
