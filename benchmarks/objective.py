@@ -1,29 +1,34 @@
 """CoMM's objective: time and memory at growing batch sizes, beside the matrix of all pairs.
 
-    python benchmarks/objective.py [--sizes 256 1024 4096 16384 65536] [--memory]
+    python benchmarks/objective.py [--sizes 256 1024 4096 16384] [--memory] [--some-blocks 65536 8]
 
-Width 256, two modalities (three terms), value and gradient. `--memory` measures the peak of every size in a
-process of its own, beyond the inputs and their gradients.
+Width 256, two modalities (three terms), value and gradient. `--memory` measures the peak beyond inputs and
+their gradients, and the processor time, of every size in a process of its own. `--some-blocks N K` computes
+every K-th block of rows and columns only, with all memory of the whole, and reckons the time of all.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from machine import Machine, Row, measure, operations, seconds, table
 from torch import Tensor
 
-from commlearn.objectives import comm_terms, info_nce
+from commlearn.objectives import comm_terms, info_nce, log_sums
 
 DIM = 256
 SIZES = (256, 1024, 2048)
-PLAIN_UP_TO = 4096  # larger matrices of all pairs would not fit beside other programs
+PLAIN_UP_TO = 4096  # larger matrices of all pairs would take minutes
+PLAIN_FITS = 16_384  # and more than this, more memory than most machines have
+KINDS = {"one": "one contrast", "plain": "the same with all pairs at once", "terms": "three terms"}
 Terms = Callable[[Mapping, Mapping, tuple[str, ...]], Mapping[tuple[str, ...], Tensor]]
 
 
@@ -72,44 +77,74 @@ def tables(machine: Machine, sizes: tuple[int, ...] = SIZES) -> list[str]:
     return [table("The objective, width 256", rows, machine)]
 
 
-def peak(samples: int, kind: str) -> float:
-    """Megabytes that value and gradient of one computation take beyond inputs and their gradients."""
+def peak(samples: int, kind: str) -> tuple[float, float]:
+    """Megabytes beyond inputs and their gradients, and seconds, of one value and gradient."""
     first, second = views(samples)
     for rows in (*first.values(), *second.values()):
-        rows.grad = torch.zeros_like(rows)
+        rows.grad = torch.zeros_like(rows).fill_(0.0)  # touched: it counts as memory before
     info_nce(torch.randn(4, DIM, requires_grad=True), torch.randn(4, DIM)).backward()  # libraries are loaded
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     full = ("a", "b")
     if kind == "terms":
         torch.stack(list(comm_terms(first, second, full).values())).mean().backward()
     else:
         loss = {"one": info_nce, "plain": plain_info_nce}[kind]
         loss(first[full], second[full]).backward()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    spent = time.process_time() - start
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, spent
+
+
+def some_blocks(samples: int, step: int) -> str:
+    """Three terms from every `step`-th block of rows and columns: the memory, and the time of all."""
+    every, zeros = log_sums.blocks, torch.zeros_like
+
+    def some(rows: Tensor) -> Iterator[slice]:
+        return itertools.islice(every(rows), 0, None, step)
+
+    log_sums.blocks = some
+    torch.zeros_like = lambda rows: zeros(rows).fill_(0.0)  # pages of blocks that are left out count, too
+    found, spent = peak(samples, "terms")
+    count = len(list(every(torch.empty(samples, 0))))
+    done = len(range(0, count, step))
+    # three terms have five matrices between views, and six of a view with itself, of which half is computed
+    shares = [5 * n * n + 6 * n * (n + 1) / 2 for n in (count, done)]
+    return (
+        f"three terms, N = {samples}: {found:.0f} MB beyond the inputs; every {step}th block of rows and of "
+        f"columns took {spent:.0f} s of one thread, so that all take {spent * shares[0] / shares[1]:.0f} s"
+    )
+
+
+def measured(samples: int, kind: str) -> tuple[float, float]:
+    """`peak` in a process of its own."""
+    told = subprocess.check_output([sys.executable, __file__, "--peak", str(samples), kind], text=True)
+    megabytes, spent = map(float, told.split())
+    return megabytes, spent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--memory", action="store_true", help="peaks in place of times")
+    parser.add_argument("--some-blocks", type=int, nargs=2, metavar=("N", "K"))
     parser.add_argument("--peak", nargs=2, metavar=("N", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.peak:
-        print(f"{peak(int(options.peak[0]), options.peak[1]):.1f}")
+        print(*peak(int(options.peak[0]), options.peak[1]))
+        return
+    if options.some_blocks:
+        print(some_blocks(*options.some_blocks))
         return
     if not options.memory:
         print("\n".join(tables(measure(), tuple(options.sizes))))
         return
-    print(f"{'N':>8}{'one contrast':>16}{'all pairs at once':>20}{'three terms':>14}   MB beyond the inputs")
+    print("| N | computed | MB beyond the inputs | seconds |\n| --- | --- | --- | --- |")
     for samples in options.sizes:
-        kinds = ("one", "plain", "terms") if samples <= 2 * PLAIN_UP_TO else ("one", "terms")
-        found = {
-            kind: float(subprocess.check_output([sys.executable, __file__, "--peak", str(samples), kind]))
-            for kind in kinds
-        }
-        plain = f"{found['plain']:20.0f}" if "plain" in found else f"{'':20}"
-        print(f"{samples:8}{found['one']:16.0f}{plain}{found['terms']:14.0f}", flush=True)
+        for kind in ("one", "plain", "terms") if samples <= PLAIN_FITS else ("one", "terms"):
+            print(
+                f"| {samples} | {KINDS[kind]} | {{:.0f}} | {{:.1f}} |".format(*measured(samples, kind)),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

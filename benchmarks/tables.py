@@ -1,40 +1,61 @@
 """Reading tables, embedding them, and the probe.
 
-python benchmarks/tables.py [--rows 100000]
+    python benchmarks/tables.py [--rows 100000]
+    python benchmarks/tables.py --memory 100000 5000000
+
+`--memory` embeds tables of so many rows into a folder, each in a process of its own; tells rates and peaks.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from machine import Machine, Row, measure, seconds, table
+import torch
+from machine import Machine, Row, measure, operations, seconds, table
 
 import commlearn as cl
 from commlearn.data.tables import iterate_table
 from commlearn.evaluation.probes import linear_probe
-from commlearn.evaluation.stream import write_embeddings
+from commlearn.evaluation.shards import write_shards
 
 WIDTH = 64
 
 
+GROUP = 65_536
+
+
 def write_table(path: Path, rows: int) -> None:
-    random = np.random.default_rng(0)
-    flat = pa.array(random.normal(size=rows * WIDTH).astype(np.float32))
-    vectors = pa.FixedSizeListArray.from_arrays(flat, WIDTH)
-    numbers = {name: random.normal(size=rows) for name in ("a", "b")}
-    pq.write_table(
-        pa.table({"id": np.arange(rows), "vector": vectors, **numbers}), path, row_group_size=16_384
-    )
+    """A group of rows at a time."""
+    writer = None
+    for start in range(0, rows, GROUP):
+        count, random = min(GROUP, rows - start), np.random.default_rng(start)
+        flat = pa.array(random.normal(size=count * WIDTH).astype(np.float32))
+        vectors = pa.FixedSizeListArray.from_arrays(flat, WIDTH)
+        numbers = {name: random.normal(size=count) for name in ("a", "b")}
+        part = pa.table({"id": np.arange(start, start + count), "vector": vectors, **numbers})
+        writer = writer or pq.ParquetWriter(path, part.schema)
+        writer.write_table(part)
+    if writer is not None:
+        writer.close()
+
+
+def read_alone(path: Path) -> int:
+    """pyarrow reads the file, one group at a time."""
+    return sum(part.num_rows for part in pq.ParquetFile(path).iter_batches(GROUP))
 
 
 def trained(path: Path) -> cl.Embedder:
     schema = cl.Schema({"vector": cl.Vector("vector"), "numbers": cl.Tabular(["a", "b"])}, id="id")
-    frame = pq.read_table(path).slice(0, 256).to_pandas()
+    frame = next(pq.ParquetFile(path).iter_batches(256)).to_pandas()
     return cl.Embedder(schema, epochs=1).fit(frame)
 
 
@@ -44,16 +65,18 @@ def tables(machine: Machine, rows: int = 50_000) -> list[str]:
         path = Path(folder) / "table.parquet"
         write_table(path, rows)
         size = rows * (4 * WIDTH + 24)
-        alone = seconds(lambda: pq.read_table(path))
+        alone = seconds(lambda: read_alone(path))
         ours = seconds(lambda: sum(len(part.frame) for part in iterate_table(path)))
         found += [
             Row(f"pyarrow alone reads {rows} rows of {WIDTH} + 3 numbers", alone, bytes=size),
             Row("the same table chunk by chunk", ours, bytes=size, note=f"{ours / alone:.1f} times pyarrow"),
         ]
-        model = trained(path)
-        out = Path(folder) / "out.parquet"
-        spent = seconds(lambda: write_embeddings(model.trained, path, out), rounds=1, warm=False)
-        found.append(Row(f"embed and write {rows} rows", spent, note=f"{rows / spent:.0f} rows/s"))
+        model = trained(path).trained
+        few = next(pq.ParquetFile(path).iter_batches(1024)).to_pandas()
+        count = operations(lambda: cl.embed(model, few)) * rows / len(few)
+        spent = seconds(lambda: write_shards(model, path, Path(folder) / "out"), rounds=1, warm=False)
+        note = f"{rows / spent:.0f} rows/s, {spent / alone:.1f} times pyarrow"
+        found.append(Row("embed them (comm, width 128) and write", spent, count, size, note))
     return [table("Tables", found, machine), table("The probe", [probe()], machine)]
 
 
@@ -68,10 +91,36 @@ def probe(records: int = 4000, classes: int = 10) -> Row:
     return Row(f"{records} records of width 256, {classes} classes, C searched", spent)
 
 
+def peak(rows: int) -> str:
+    """Embeds a table of so many rows: its rate beside pyarrow's, and the largest memory of the process."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.parquet"
+        write_table(path, rows)
+        alone = seconds(lambda: read_alone(path), rounds=1, warm=False)
+        model = trained(path).trained
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        write_shards(model, path, Path(folder) / "out")
+        spent = time.process_time() - start
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return f"| {rows} | {alone:.2f} | {spent:.1f} | {rows / spent:.0f} | {before >> 10} | {after >> 10} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=50_000)
-    print("\n\n".join(tables(measure(), parser.parse_args().rows)))
+    parser.add_argument("--memory", type=int, nargs="+", metavar="ROWS")
+    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.peak:
+        print(peak(options.peak))
+    elif options.memory:
+        print("| rows | pyarrow alone, s | embedding, s | rows/s | peak before, MB | peak, MB |")
+        print("| --- " * 6 + "|", flush=True)
+        for rows in options.memory:
+            subprocess.run([sys.executable, __file__, "--peak", str(rows)], check=True)
+    else:
+        print("\n\n".join(tables(measure(), options.rows)))
 
 
 if __name__ == "__main__":

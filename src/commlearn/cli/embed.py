@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
 
 from commlearn.cli.names import add_modalities
@@ -13,16 +15,21 @@ EXAMPLE = """\
 Writes a file with `embedding` and the schema's id column. A table is read chunk by chunk: it may be
 larger than memory. Without a table, the run's own records are embedded, with their targets.
 
+Parquet and WebDataset's tar files can be embedded into a folder: complete files come one by one, a call
+that was stopped goes on, and the processes of torchrun share the work. A table may be a URL.
+
 Example:
   commlearn embed runs/films-comm-seed0 films.csv -o z.parquet --modalities poster,plot
   commlearn embed runs/comm --split test --out test.npz
+  commlearn embed runs/films s3://bucket/films -o z
+  torchrun --nproc-per-node 8 -m commlearn embed runs/films films/ -o z
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument("table", metavar="TABLE", nargs="?", help="Parquet, CSV, TSV or JSON lines")
-    parser.add_argument("--out", "-o", required=True, help="file to write: .parquet, .csv or .npz")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="Parquet, tar, CSV, TSV or JSON lines")
+    parser.add_argument("--out", "-o", required=True, help="file: .parquet, .csv or .npz; or a folder")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="default: test")
     add_modalities(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -30,11 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def python(options: argparse.Namespace) -> str:
     if options.table:
+        module, name = (
+            ("stream", "write_embeddings") if Path(options.out).suffix else ("shards", "write_shards")
+        )
         return program(
-            "from commlearn.evaluation.stream import write_embeddings",
+            f"from commlearn.evaluation.{module} import {name}",
             "",
             call("cl.load", options.run_folder, keep="run"),
-            call("write_embeddings", Code("run"), options.table, options.out, modalities=options.modalities),
+            call(name, Code("run"), options.table, options.out, modalities=options.modalities),
         )
     return program(
         call("cl.load", options.run_folder, keep="run"),
@@ -45,12 +55,23 @@ def python(options: argparse.Namespace) -> str:
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
+    from commlearn.errors import ConfigurationError
+    from commlearn.evaluation.shards import write_shards
     from commlearn.evaluation.stream import write_embeddings
     from commlearn.training.artifact import load
 
     loaded = load(options.run_folder)
+    folder = not Path(options.out).suffix
+    rank, ranks = (int(os.environ.get(name, other)) for name, other in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    if ranks > 1 and not (folder and options.table):
+        raise ConfigurationError(
+            f"--out is {options.out}: several processes embed a table into a folder. Name one, without an "
+            "ending."
+        )
     with telling(options) as tell:
-        if options.table:
+        if options.table and folder:
+            written = write_shards(loaded, options.table, options.out, options.modalities, rank, ranks, tell)
+        elif options.table:
             written = write_embeddings(loaded, options.table, options.out, options.modalities, tell)
         else:
             tell(f"embedding the {options.split} records")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from commlearn.data.batch import Modality, View
 from commlearn.errors import DataError
+from commlearn.seeds import numpy_generator
 
 __all__ = [
     "Chosen",
@@ -24,6 +25,7 @@ __all__ = [
     "VectorColumn",
     "blank_values",
     "class_codes",
+    "positions",
 ]
 
 
@@ -179,7 +181,7 @@ class Records:
             names: which modalities; all if not given.
             generator: draws one of the versions of a modality that has several; else the first is taken.
         """
-        index = np.arange(len(self))[rows]
+        index = positions(rows, len(self))
         if generator is None:
             return {name: self.columns[name].take(index) for name in names or self.columns}
         return {name: _draw(self.columns[name], index, generator) for name in names or self.columns}
@@ -189,6 +191,14 @@ class Records:
         columns: dict[str, Column] = {name: Chosen(column, rows) for name, column in self.columns.items()}
         return Records(columns, {name: values[rows] for name, values in self.targets.items()})
 
+    def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
+        """The records at some places of the order in which an epoch visits them."""
+        return _epoch_order(seed, epoch, len(self))[places]
+
+    def sample(self, count: int, generator: np.random.Generator) -> Records:
+        """Some of the records, in their order."""
+        return self.choose(np.sort(generator.choice(len(self), count, replace=False)))
+
     def labels(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Class numbers of these rows, below 0 where a record has none, for every target of classes."""
         return {name: torch.as_tensor(codes[rows]) for name, codes in self._classes.items()}
@@ -197,6 +207,24 @@ class Records:
     def _classes(self) -> dict[str, np.ndarray]:
         numbered = {name: class_codes(values) for name, values in self.targets.items()}
         return {name: codes for name, codes in numbered.items() if codes is not None}
+
+
+def positions(rows: np.ndarray | slice, count: int) -> np.ndarray:
+    """Which of `count` records are meant.
+
+    Example:
+        >>> positions(slice(2, None), 5).tolist(), positions(np.array([True, False]), 2).tolist()
+        ([2, 3, 4], [0])
+    """
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(count))
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, records: int) -> np.ndarray:
+    return numpy_generator(seed, "order", epoch).permutation(records)
 
 
 def _draw(column: Column, rows: np.ndarray, generator: np.random.Generator) -> Modality:

@@ -14,90 +14,22 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from commlearn.errors import DataError, unknown
+from commlearn.data.parquet_files import ParquetTable, chosen_columns, one_name_each
+from commlearn.data.tar_files import TarTable
+from commlearn.errors import DataError
 
-__all__ = ["READERS", "chosen_columns", "one_name_each"]
+__all__ = ["READERS"]
 
-CHUNK = 65_536  # rows
 WHOLE = 1 << 62  # rows: more than any file has
 
 
 def _parquet(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
-    paths = sorted(path.glob("*.parquet")) + sorted(path.glob("*.pq")) if path.is_dir() else [path]
-    if not paths:
-        raise DataError(
-            f"The folder {path} holds no .parquet file. Give a file, or a folder of Parquet files."
-        )
-    schema, integers = _parquet_schema(paths)
-    kept = [name for name in schema.names if not name.startswith("__index_level_")]  # pandas' unnamed index
-    names = chosen_columns(kept, columns, str(path))
-    wanted = pa.schema([_as_read(schema.field(name), integers) for name in names])
-    parts = (batch for one in paths for batch in _batches(one, names, rows or CHUNK))
-    tables = (pa.Table.from_batches([batch]).select(names).cast(wanted) for batch in parts)
-    if not rows:
-        read = list(tables)
-        yield _to_pandas(pa.concat_tables(read)) if read else pd.DataFrame(columns=names)
-        return
-    for table in tables:
-        yield _to_pandas(table)
+    return ParquetTable(path).chunks(rows, columns)
 
 
-def _batches(path: Path, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-    try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            for batch in file.iter_batches(batch_size=rows, columns=list(names)):
-                batch.validate(full=True)  # text that is not UTF-8 would fail where it is used
-                yield batch
-    except (pa.ArrowException, OSError) as problem:
-        raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
-
-
-def _parquet_schema(paths: Sequence[Path]) -> tuple[pa.Schema, set[str]]:
-    """The columns of all files, and which whole-number columns may have missing cells."""
-    schemas: list[pa.Schema] = []
-    holed: set[str] = set()
-    for path in paths:
-        try:
-            metadata = pq.read_metadata(path)
-        except (pa.ArrowException, OSError) as problem:
-            raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
-        schema = metadata.schema.to_arrow_schema().remove_metadata()
-        one_name_each(schema.names, str(path))
-        if schemas and set(schema.names) != set(schemas[0].names):
-            odd = sorted(set(schema.names) ^ set(schemas[0].names))
-            raise DataError(
-                f"{path} has other columns than {paths[0].name}: {', '.join(odd)} are in one only."
-            )
-        schemas.append(schema)
-        for group in range(metadata.num_row_groups):
-            for position in range(metadata.num_columns):
-                column = metadata.row_group(group).column(position)
-                counted = column.statistics is not None and column.statistics.has_null_count
-                if not counted or column.statistics.null_count:
-                    holed.add(column.path_in_schema)
-    try:
-        return pa.unify_schemas(schemas, promote_options="permissive"), holed
-    except pa.ArrowException as problem:
-        raise DataError(f"The files of {paths[0].parent} differ in a column's type: {problem}") from problem
-
-
-def _as_read(column: pa.Field, integers_with_holes: set[str]) -> pa.Field:
-    if pa.types.is_integer(column.type) and column.name in integers_with_holes:
-        return column.with_type(pa.float64()).with_nullable(True)
-    return column
-
-
-def _to_pandas(table: pa.Table) -> pd.DataFrame:
-    """Lists stay Arrow's: a column of vectors costs its numbers, not an object a row."""
-
-    def dtype(kind: pa.DataType) -> pd.ArrowDtype | None:
-        lists = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
-        return pd.ArrowDtype(kind) if lists else None
-
-    return table.to_pandas(types_mapper=dtype)
+def _tar(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+    return TarTable(path).chunks(rows, columns)
 
 
 def _csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
@@ -219,19 +151,6 @@ def _not_utf8(path: Path) -> str:
     return f"{path} is not UTF-8. Save the file as UTF-8."
 
 
-def one_name_each(names: Sequence[str], where: str) -> None:
-    twice = sorted({name for name in names if list(names).count(name) > 1})
-    if twice:
-        raise DataError(f"{where} has two columns of one name: {', '.join(twice)}. Rename one of each.")
-
-
-def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
-    chosen = [name for name in names if columns is None or name in columns]
-    if columns and not chosen:
-        raise DataError(f"{where}: " + unknown("column", columns[0], names))
-    return chosen
-
-
 READERS = {
     ".parquet": _parquet,
     ".pq": _parquet,
@@ -239,4 +158,5 @@ READERS = {
     ".tsv": _csv,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
+    ".tar": _tar,
 }

@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from commlearn.data.table_files import CHUNK, READERS, chosen_columns, one_name_each
+from commlearn.data.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
+from commlearn.data.places import is_remote
+from commlearn.data.table_files import READERS
 from commlearn.errors import DataError, nearest
 
 __all__ = ["Source", "Table", "iterate_table", "read_table"]
@@ -40,8 +42,9 @@ def read_table(source: Source, columns: Sequence[str] | None = None) -> Table:
     """Read a table whole.
 
     Args:
-        source: a DataFrame, a dict of arrays, or the path of a Parquet file (or of a folder of them),
-            a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all text as UTF-8.
+        source: a DataFrame, a dict of arrays, or the path of a Parquet file (or of a folder of them), of
+            WebDataset's tar files, of a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all
+            text as UTF-8; or the URL of Parquet files, such as s3://bucket/table.
         columns: read these only; columns that the table lacks are left for the schema to tell.
 
     Example:
@@ -62,6 +65,8 @@ def iterate_table(source: Source, rows: int = CHUNK, columns: Sequence[str] | No
     """
     if isinstance(source, pd.DataFrame | Mapping):
         root, chunks = Path(), _slices(_in_memory(source), rows, columns)
+    elif is_remote(source):
+        root, chunks = Path(), ParquetTable(str(source)).chunks(rows, columns)
     else:
         path = _existing(Path(source))
         root = path if path.is_dir() else path.parent
@@ -132,7 +137,7 @@ def _existing(path: Path) -> Path:
 
 def _suffix(path: Path) -> str:
     if path.is_dir():
-        return ".parquet"
+        return ".tar" if any(path.glob("*.tar")) and not any(path.glob("*.parquet")) else ".parquet"
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if suffix.lower() not in READERS:
         raise DataError(

@@ -22,7 +22,7 @@ from commlearn.evaluation.embed import embed
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 
-__all__ = ["Written", "embed_table", "write_embeddings"]
+__all__ = ["Model", "Written", "chunk_rows", "embed_table", "ids_of", "write", "write_embeddings"]
 
 CHUNK_BYTES = 1 << 27  # of one chunk's records in memory, roughly
 ROWS = (512, 32_768)  # of a chunk
@@ -67,7 +67,7 @@ def embed_table(
     schema, _ = model.reader()
     schema = schema.only(modalities)
     columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
-    rows = _rows({name: model.specs[name] for name in schema.modalities})
+    rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
     for table in iterate_table(source, rows, columns):
         records = model.records(table, modalities=modalities)
         yield table, embed(model, records, modalities, batch_size)
@@ -87,12 +87,13 @@ def write_embeddings(
     schema, _ = model.reader()
     if schema.id is not None:
         _check_ids(source, schema.id)
+
     def parts() -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
         rows = 0
         for table, vectors in embed_table(model, source, modalities):
             rows += len(vectors)
             tell(f"embedded {rows} rows")
-            yield _ids(table, schema.id), vectors
+            yield ids_of(table, schema.id), vectors
 
     return write(out, parts())
 
@@ -194,7 +195,7 @@ def _without_objects(values: np.ndarray) -> np.ndarray:
     return np.array(["" if value is None else str(value) for value in values])
 
 
-def _rows(specs: Mapping[str, Spec]) -> int:
+def chunk_rows(specs: Mapping[str, Spec]) -> int:
     """Rows of a chunk, fewer where records are large."""
     size = 0
     for spec in specs.values():
@@ -207,7 +208,8 @@ def _rows(specs: Mapping[str, Spec]) -> int:
     return int(np.clip(CHUNK_BYTES // max(size, 1), *ROWS))
 
 
-def _ids(table: Table, column: str | None) -> dict[str, np.ndarray]:
+def ids_of(table: Table, column: str | None) -> dict[str, np.ndarray]:
+    """The id column, if the table has it."""
     return {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
 
 

@@ -8,7 +8,8 @@ cells may become vectors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,7 +18,7 @@ import pandas as pd
 
 from commlearn.data.records import Column
 
-__all__ = ["Cells", "Kind", "Problem"]
+__all__ = ["Cells", "Kind", "Problem", "plain"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,8 @@ class Kind:
     def check(self, cells: Cells) -> list[Problem]:
         """Everything wrong with the cells, without raising: unreadable, constant, of the wrong type."""
         raise NotImplementedError
+
+
+def plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state as JSON gives it back: a model that was saved reads a table as it did before."""
+    return json.loads(json.dumps(state))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +11,15 @@ import pandas as pd
 from commlearn.data.records import Dataset
 from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.kinds.base import Cells
+from commlearn.kinds.base import Cells, plain
 from commlearn.kinds.names import odd_names
 from commlearn.kinds.rows import collecting, raise_errors
 from commlearn.kinds.schema import Schema
+from commlearn.kinds.streamed_table import streamed_dataset
 from commlearn.kinds.targets import encode_target
 from commlearn.seeds import numpy_generator
 
-__all__ = ["TableData", "dataset_of", "plain", "split_rows"]
+__all__ = ["TableData", "dataset_of", "split_rows"]
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,23 @@ class TableData:
         (8, 2)
     """
 
-    table: str  # Parquet (file or folder), CSV, TSV or JSON lines
+    table: str  # Parquet (file or folder), tar files of WebDataset, CSV, TSV or JSON lines
     schema: dict[str, Any]  # its modalities, targets, id, group and split
     validation: float = 0.0  # share of the rows, where no split column says it
     test: float = 0.2  # likewise
     seed: int = 0  # of the split
+    stream: int = 0  # rows in memory at a time, of Parquet or tar files; 0 = the whole table
 
     def read(self) -> Dataset:
         """Reads the table and learns from its training rows alone."""
         if not self.table:
             raise DataError("The training's table was in memory, not in a file. Name a table to read.")
         schema = Schema.from_mapping(self.schema)
+        _check_shares(self.validation, self.test)
+        if self.stream < 0:
+            raise ConfigurationError(f"stream is {self.stream}; give the rows in memory, or 0 for all.")
+        if self.stream:
+            return streamed_dataset(self.table, schema, self.stream, self.validation, self.test, self.seed)
         table = read_table(self.table, schema.columns())
         return dataset_of(table, schema, self.validation, self.test, self.seed)
 
@@ -118,11 +123,6 @@ def split_rows(
         where = f"column '{schema.split}'" if schema.split else f"the split of {len(table)} rows"
         raise DataError(f"{where} leaves no rows to train on; give more rows, or smaller shares to test.")
     return rows
-
-
-def plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state as JSON gives it back: a model that was saved reads a table as it did before."""
-    return json.loads(json.dumps(state))
 
 
 def _shares(groups: np.ndarray, validation: float, test: float, seed: int) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from commlearn.data.readers.image_text import ImageText, read_films, read_memes
 from commlearn.data.records import Chosen, Column, Dataset, Drawn, Records
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError
-from commlearn.kinds.dataset import plain
+from commlearn.kinds.base import plain
 from commlearn.kinds.schema import Schema
 
 __all__ = ["HatefulMemes", "MMIMDb"]

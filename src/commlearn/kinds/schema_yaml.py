@@ -29,7 +29,10 @@ __all__ = [
 
 VERSION = 1  # of the schema's form
 KEYS = ("version", "modalities", "targets", "id", "group", "split")
-SETTINGS = ("table", "name", "seed", "validation", "test", "method", "model", "training", "augmentations")
+SETTINGS = (
+    *("table", "name", "seed", "validation", "test", "stream"),
+    *("method", "model", "training", "augmentations"),
+)
 """What may stand beside a schema in its file: where the table is, and how it is trained on."""
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -67,8 +66,7 @@ class Diagnostics:
         self.seed, self.method, self.augmentations = experiment.seed, method, augmentations
         records = data.validation if data.validation is not None and len(data.validation) else data.train
         count = min(experiment.training.diagnose, max(FEWEST, len(data.train) // SHARE), len(records))
-        chosen = numpy_generator(self.seed, "diagnose").choice(len(records), count, replace=False)
-        self.records = records.choose(np.sort(chosen))
+        self.records = records.sample(count, numpy_generator(self.seed, "diagnose"))
         self.classes = {
             name: torch.from_numpy(codes)
             for name, values in self.records.targets.items()

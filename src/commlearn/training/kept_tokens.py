@@ -85,7 +85,7 @@ def with_kept_tokens(
 
 
 def _with_columns(records: Records, columns: Mapping[str, Column]) -> Records:
-    return Records({**records.columns, **columns}, records.targets)
+    return replace(records, columns={**records.columns, **columns})
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from commlearn.augmentations import Augmentation, plan_batch
 from commlearn.data.batch import Batch, to_device
 from commlearn.data.records import Dataset, Records
-from commlearn.errors import CommlearnError, RunError, TrainingError
+from commlearn.errors import CommlearnError, ConfigurationError, RunError, TrainingError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
@@ -197,12 +197,6 @@ def _train(
     )
 
 
-@lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, records: int) -> np.ndarray:
-    """The order in which one epoch visits the records."""
-    return numpy_generator(seed, "order", epoch).permutation(records)
-
-
 def draw_batch(
     records: Records,
     experiment: Experiment,
@@ -218,9 +212,9 @@ def draw_batch(
         What makes any part of the batch, and the number of its records.
     """
     epoch, place = divmod(step, steps_per_epoch)
-    order = epoch_order(experiment.seed, epoch, len(records))
     size = experiment.training.batch_size
-    rows = order[place * size : (place + 1) * size][fabric.global_rank :: fabric.world_size]
+    share = slice(place * size + fabric.global_rank, (place + 1) * size, fabric.world_size)
+    rows = records.visit(experiment.seed, epoch, share)
     drawn = numpy_generator(experiment.seed, "versions", step, fabric.global_rank)
     view = to_device(records.view(rows, generator=drawn), fabric.device)
     labels = records.labels(rows) if method.views.targets else {}
@@ -305,13 +299,19 @@ def _teller(folder: RunFolder, progress: Progress, writes: bool) -> Callable[[st
 def _fabric(training: Training) -> Fabric:
     if training.threads:
         torch.set_num_threads(training.threads)
-    fabric = Fabric(
-        accelerator=training.accelerator,
-        devices=training.devices,
-        num_nodes=training.nodes,
-        strategy=training.strategy,
-        precision=training.precision,
-    )
+    try:
+        fabric = Fabric(
+            accelerator=training.accelerator,
+            devices=training.devices,
+            num_nodes=training.nodes,
+            strategy=training.strategy,
+            precision=training.precision,
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as problem:
+        raise ConfigurationError(
+            f"training.accelerator '{training.accelerator}', devices {training.devices}, strategy "
+            f"'{training.strategy}' and precision '{training.precision}' do not fit this machine: {problem}"
+        ) from problem
     fabric.launch()
     return fabric
 

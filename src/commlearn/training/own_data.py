@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from commlearn.data.places import is_remote
 from commlearn.data.records import Dataset
 from commlearn.errors import ConfigurationError
 from commlearn.kinds import schema_yaml
@@ -20,7 +21,7 @@ from commlearn.training.strength import chosen_augmentations
 
 __all__ = ["experiment_for", "is_schema", "read_own"]
 
-OF_DATA = ("validation", "test")  # settings that belong to the reader
+OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
 
 
 def is_schema(path: str | Path) -> bool:
@@ -52,8 +53,10 @@ def read_own(
             raise ConfigurationError(
                 f"{path} does not say where its table is. Add `table: PATH`, or give --table."
             )
-        table = Path(path).parent / str(values["table"])
-    data = {"name": "table", "table": str(Path(table).resolve()), "schema": schema.to_mapping()}
+        table = str(values["table"])
+        table = table if is_remote(table) else Path(path).parent / table
+    where = str(table) if is_remote(table) else str(Path(table).resolve())
+    data = {"name": "table", "table": where, "schema": schema.to_mapping()}
     data |= {key: values[key] for key in OF_DATA if key in values}
     settings = {
         key: values[key] for key in schema_yaml.SETTINGS if key in values and key not in (*OF_DATA, "table")
@@ -79,7 +82,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     if stated.method["name"] == "comm":
         chosen["method"] = {"name": "comm", "embedding": "fused+tokens"}
     if METHODS[stated.method["name"]].views.augmented:
-        chosen["augmentations"] = chosen_augmentations(data.train, stated.augmentations)
+        chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations)
     chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
     open_ones = left_open(chosen, {**settings, "method": stated.method})
     settings = {**completed(settings, chosen, specs), "method": stated.method}

@@ -13,6 +13,7 @@ from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import DataError
 from commlearn.kinds.dataset import split_rows
 from commlearn.kinds.schema import Schema
+from commlearn.kinds.streamed_table import split_by_hash
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment
 
@@ -79,7 +80,7 @@ class Trained:
         schema, _ = self.reader()
         stated = self.experiment.data
         options = {key: stated[key] for key in ("validation", "test", "seed") if key in stated}
-        return split_rows(rows, schema, **options)
+        return (split_by_hash if stated.get("stream") else split_rows)(rows, schema, **options)
 
     def reader(self) -> tuple[Schema, dict[str, Any]]:
         """The schema, and what was learned; a training that read no table has neither."""

@@ -21,7 +21,6 @@ from commlearn.training.checkpoint import write_checkpoint
 from commlearn.training.configuration import Experiment
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.labelled import Labelled
-from commlearn.training.loop import epoch_order
 from commlearn.training.optimization import adamw
 from commlearn.training.progress import Progress
 from commlearn.training.resume import restore
@@ -123,7 +122,7 @@ class Tuner:
         training = self.experiment.training
         epoch, place = divmod(step, self.steps_per_epoch)
         records, size = self.labelled.train, training.batch_size
-        rows = epoch_order(self.experiment.seed, epoch, len(records))[place * size : (place + 1) * size]
+        rows = records.visit(self.experiment.seed, epoch, slice(place * size, (place + 1) * size))
         player.train()
         torch.manual_seed(torch_seed(self.experiment.seed, "dropout", step))
         views, labels = self._views(records, rows, "augment", step)

@@ -1,0 +1,154 @@
+"""Parquet files as one table: chunk by chunk, or row group by row group in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from commlearn.data.places import find_files
+from commlearn.errors import DataError, unknown
+
+__all__ = ["CHUNK", "ParquetTable", "chosen_columns", "one_name_each"]
+
+CHUNK = 65_536  # rows
+
+
+class RowGroup(NamedTuple):
+    """Rows that a Parquet file holds together."""
+
+    path: str
+    number: int  # in its file
+    rows: int
+
+
+class ParquetTable:
+    """The rows of one file or of all files of a folder, with the types that they have together."""
+
+    def __init__(self, source: str | Path) -> None:
+        self.files = find_files(source, (".parquet", ".pq"))
+        self.groups: list[RowGroup] = []
+        self.schema, self.integers_with_holes = self._footers()
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each group, in the table's order."""
+        return [group.rows for group in self.groups]
+
+    @property
+    def root(self) -> Path:
+        return self.files.root
+
+    def chunks(self, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+        """The table in chunks of at most `rows` rows; 0 gives the whole as one."""
+        names, wanted = self._wanted(columns)
+        parts = (batch for path in self.files.paths for batch in self._batches(path, names, rows or CHUNK))
+        tables = (pa.Table.from_batches([batch]).select(names).cast(wanted) for batch in parts)
+        if not rows:
+            read = list(tables)
+            yield _to_pandas(pa.concat_tables(read)) if read else pd.DataFrame(columns=names)
+            return
+        for table in tables:
+            yield _to_pandas(table)
+
+    def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
+        """The rows of one group."""
+        path, number, _ = self.groups[group]
+        names, wanted = self._wanted(columns)
+        try:
+            with pq.ParquetFile(path, filesystem=self.files.filesystem) as file:
+                table = file.read_row_group(number, columns=names, use_threads=False)
+                table.validate(full=True)
+        except (pa.ArrowException, OSError) as problem:
+            raise _unreadable(path, problem) from problem
+        return _to_pandas(table.select(names).cast(wanted))
+
+    def _wanted(self, columns: Sequence[str] | None) -> tuple[list[str], pa.Schema]:
+        kept = [name for name in self.schema.names if not name.startswith("__index_level_")]  # pandas' index
+        names = chosen_columns(kept, columns, self.files.where)
+        return names, pa.schema([self._as_read(self.schema.field(name)) for name in names])
+
+    def _as_read(self, column: pa.Field) -> pa.Field:
+        if pa.types.is_integer(column.type) and column.name in self.integers_with_holes:
+            return column.with_type(pa.float64()).with_nullable(True)
+        return column
+
+    def _batches(self, path: str, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        try:
+            with pq.ParquetFile(
+                path, filesystem=self.files.filesystem, pre_buffer=False, buffer_size=1 << 20
+            ) as file:
+                for batch in file.iter_batches(batch_size=rows, columns=list(names)):
+                    batch.validate(full=True)  # text that is not UTF-8 would fail where it is used
+                    yield batch
+        except (pa.ArrowException, OSError) as problem:
+            raise _unreadable(path, problem) from problem
+
+    def _footers(self) -> tuple[pa.Schema, set[str]]:
+        """The columns of all files, and which whole-number columns may have missing cells."""
+        schemas: list[pa.Schema] = []
+        holed: set[str] = set()
+        paths = self.files.paths
+        for path in paths:
+            try:
+                metadata = pq.read_metadata(path, filesystem=self.files.filesystem)
+            except (pa.ArrowException, OSError) as problem:
+                raise _unreadable(path, problem) from problem
+            schema = metadata.schema.to_arrow_schema().remove_metadata()
+            one_name_each(schema.names, path)
+            if schemas and set(schema.names) != set(schemas[0].names):
+                odd = sorted(set(schema.names) ^ set(schemas[0].names))
+                raise DataError(
+                    f"{path} has other columns than {Path(paths[0]).name}: {', '.join(odd)} are in one only."
+                )
+            schemas.append(schema)
+            for number in range(metadata.num_row_groups):
+                group = metadata.row_group(number)
+                self.groups.append(RowGroup(path, number, group.num_rows))
+                holed |= _columns_with_holes(group)
+        try:
+            return pa.unify_schemas(schemas, promote_options="permissive"), holed
+        except pa.ArrowException as problem:
+            raise DataError(
+                f"The files of {self.files.where} differ in a column's type: {problem}"
+            ) from problem
+
+
+def _columns_with_holes(group: pq.RowGroupMetaData) -> set[str]:
+    columns = [group.column(position) for position in range(group.num_columns)]
+    return {
+        column.path_in_schema
+        for column in columns
+        if column.statistics is None or not column.statistics.has_null_count or column.statistics.null_count
+    }
+
+
+def _unreadable(path: str, problem: Exception) -> DataError:
+    return DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?")
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Lists stay Arrow's: a column of vectors costs its numbers, not an object a row."""
+
+    def dtype(kind: pa.DataType) -> pd.ArrowDtype | None:
+        lists = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+        return pd.ArrowDtype(kind) if lists else None
+
+    return table.to_pandas(types_mapper=dtype)
+
+
+def one_name_each(names: Sequence[str], where: str) -> None:
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise DataError(f"{where} has two columns of one name: {', '.join(twice)}. Rename one of each.")
+
+
+def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
+    chosen = [name for name in names if columns is None or name in columns]
+    if columns and not chosen:
+        raise DataError(f"{where}: " + unknown("column", columns[0], names))
+    return chosen

@@ -1,0 +1,82 @@
+"""Where tables lie: on this machine, or anywhere that pyarrow's or fsspec's file systems reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+from pyarrow import fs
+
+from commlearn.errors import DataError
+
+__all__ = ["Files", "find_files", "is_remote"]
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one table, in the order of their names."""
+
+    where: str  # what the user calls the table
+    filesystem: fs.FileSystem
+    paths: tuple[str, ...]
+    root: Path  # to which paths in cells are relative
+
+    def size(self, path: str) -> int:
+        return int(self.filesystem.get_file_info(path).size or 0)
+
+
+def is_remote(source: object) -> bool:
+    """Whether a table is named by a URL, such as s3://bucket/table.
+
+    Example:
+        >>> is_remote("s3://bucket/table"), is_remote("films.parquet")
+        (True, False)
+    """
+    return isinstance(source, str) and "://" in source
+
+
+def find_files(source: str | Path, endings: Sequence[str]) -> Files:
+    """One file, or those of a folder that have one of these endings.
+
+    Args:
+        source: path or URL of a file or a folder.
+        endings: such as `.parquet`; of a folder, files with the first ending come first.
+    """
+    filesystem, path = _opened(str(source)) if is_remote(source) else (fs.LocalFileSystem(), str(source))
+    try:
+        found = filesystem.get_file_info(path)
+        if found.type == fs.FileType.NotFound:
+            raise DataError(f"There is no table {source}. Check the path.")
+        if found.type == fs.FileType.File:
+            return Files(str(source), filesystem, (path,), Path() if is_remote(source) else Path(path).parent)
+        listed = filesystem.get_file_info(fs.FileSelector(path))
+    except OSError as problem:
+        raise DataError(
+            f"{source} cannot be opened: {problem}. Check the address and the rights."
+        ) from problem
+    names = sorted(entry.path for entry in listed if entry.type == fs.FileType.File)
+    chosen = tuple(name for ending in endings for name in names if name.endswith(ending))
+    if not chosen:
+        raise DataError(
+            f"The folder {source} holds no {endings[0]} file. Give a file, or a folder of "
+            f"{' or '.join(endings)} files."
+        )
+    return Files(str(source), filesystem, chosen, Path() if is_remote(source) else Path(path))
+
+
+def _opened(url: str) -> tuple[fs.FileSystem, str]:
+    """pyarrow's own file system for the URL, else fsspec's."""
+    try:
+        return fs.FileSystem.from_uri(url)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):
+        pass
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError, OSError) as problem:
+        raise DataError(
+            f"{url} cannot be opened: {problem}. Install the package of its file system, or give a path."
+        ) from problem
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path

@@ -1,0 +1,132 @@
+"""Embeddings of a large table as a folder of files: written one by one, by one process or by several."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from commlearn.data.tables import Table
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.evaluation.embed import embed
+from commlearn.evaluation.stream import Model, Written, chunk_rows, ids_of, write
+from commlearn.kinds.streamed_table import GroupedTable, open_groups
+from commlearn.methods.base import Method
+from commlearn.training.checkpoint import write_atomically
+
+__all__ = ["write_shards"]
+
+ROWS = 65_536  # of a file, unless one group of rows has more
+PLAN = "plan.json"
+
+
+def write_shards(
+    model: Model,
+    source: str | Path,
+    out: str | Path,
+    modalities: Sequence[str] | None = None,
+    rank: int = 0,
+    ranks: int = 1,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Written:
+    """Embed Parquet or tar files into `part-00000.parquet` and so on, in the table's order.
+
+    A file appears when it is complete. Files that are there are left, so that a call that was stopped goes
+    on where it was; a folder of another model, table or choice of modalities is refused.
+
+    Args:
+        model: a run, an artifact or anything else that was trained on a table.
+        source: a file or folder, or its URL.
+        out: folder, which is made.
+        modalities: which of them to use; all that were trained if not given.
+        rank: of this process; it writes every `ranks`-th file.
+        ranks: processes that share the work. They need not see each other.
+        tell: is told what was written.
+    """
+    table, folder = open_groups(str(source)), Path(out)
+    shards = list(_shards(table.sizes))
+    plan = {
+        "format": 1,
+        "table": str(source),
+        "rows": [sum(table.sizes[group] for group in groups) for groups in shards],
+        "modalities": list(modalities or model.reader()[0].modalities),
+        "model": _fingerprint(model.method),
+    }
+    _open(folder, plan)
+    records, dim = 0, 0
+    for number in range(rank, len(shards), ranks):
+        path = folder / f"part-{number:05}.parquet"
+        if not path.exists():
+            for leftover in folder.glob(f".{path.name}.*.part"):  # of a process that was killed
+                leftover.unlink(missing_ok=True)
+            write(path, _parts(model, table, shards[number], modalities))
+            tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
+        written = pq.read_metadata(path)
+        records += written.num_rows
+        dim = written.schema.to_arrow_schema().field("embedding").type.list_size
+    return Written(str(out), records, dim)
+
+
+def _shards(sizes: Sequence[int]) -> Iterator[range]:
+    """Neighbouring groups of rows that make one file."""
+    first, rows = 0, 0
+    for group, size in enumerate(sizes):
+        if rows and rows + size > ROWS:
+            yield range(first, group)
+            first, rows = group, 0
+        rows += size
+    if rows:
+        yield range(first, len(sizes))
+
+
+def _parts(
+    model: Model, table: GroupedTable, groups: range, modalities: Sequence[str] | None
+) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
+    """Ids and embeddings of some groups, chunk by chunk."""
+    schema = model.reader()[0].only(modalities)
+    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    most = chunk_rows({name: model.specs[name] for name in schema.modalities})
+    first = np.cumsum(table.sizes) - np.asarray(table.sizes)
+    for group in groups:
+        frame = table.read(group, columns)
+        for start in range(0, len(frame), most):
+            rows = frame.iloc[start : start + most].reset_index(drop=True)
+            part = Table(rows, table.root, int(first[group]) + start)
+            yield (
+                ids_of(part, schema.id),
+                embed(model, model.records(part, modalities=modalities), modalities),
+            )
+
+
+def _open(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Make the folder, or see that it is the one of this plan."""
+    text = json.dumps(plan, indent=1) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stored = (folder / PLAN).read_text(encoding="utf-8") if (folder / PLAN).exists() else None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(f"{folder} cannot be used: {problem}. Give another folder.") from problem
+    if stored is None:
+        if any(folder.glob("part-*.parquet")):
+            raise ConfigurationError(f"{folder} holds files of something else. Give another folder.")
+        write_atomically(folder / PLAN, text.encode())
+    elif stored != text:
+        raise ConfigurationError(
+            f"{folder} holds embeddings of another model, table or choice of modalities (see {PLAN}). Give "
+            "another folder."
+        )
+
+
+def _fingerprint(method: Method) -> str:
+    """What tells one model's weights from another's."""
+    digest = hashlib.sha256()
+    for name, tensor in method.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
