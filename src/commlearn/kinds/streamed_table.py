@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -146,7 +146,7 @@ class _Split:
     def count(self, name: str) -> int:
         return int(self.counts[name].sum())
 
-    def read(self, group: int, state: Mapping[str, dict]) -> Records:
+    def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
         """The training records of a group; what cannot be read in any of its rows is told."""
         table = self._table(group, with_targets=False)
         return self.schema.read(table, state).choose(self._parts(table)["train"])
