@@ -56,7 +56,7 @@ class Stopwatch(Silent):
     def reckoned(self, which: int, steps: int) -> tuple[float, float]:
         """Of so many steps, and of the median step, in seconds of the clock (0) or the processor (1)."""
         marks = [seen[which] for seen in self.seen]
-        usual = median(b - a for a, b in pairwise(marks[1:]))
+        usual = median(b - a for a, b in pairwise(marks[1:-1]))  # the last looks at held-out records, too
         return marks[-1] - marks[0] + usual * (steps + 1 - len(marks)), usual
 
 
@@ -107,10 +107,12 @@ def main() -> None:
     )
     parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--steps", type=int, default=0, help="of each epoch; 0 = all")
+    parser.add_argument("--steps", type=int, default=0, help="of each epoch, 3 or more; 0 = all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", nargs=2, metavar=("RECIPE", "PATH"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if 0 < options.steps < 3:
+        parser.error(f"--steps is {options.steps}; give 0 for all, or at least 3.")
     if options.one:
         print(json.dumps(measure(*options.one, options.steps, options.threads)))
         return
