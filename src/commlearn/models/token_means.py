@@ -49,10 +49,13 @@ class TokenMeans(nn.Module):
             if there[name].sum() < 2:
                 continue
             norm(means[there[name]])
-            for subset, vectors in fused.items():
+            standard, known, wanted = self._standard(name, means), [], []
+            for subset in (subset for subset in fused if name not in subset):
                 rows = there[name] & torch.stack([there[other] for other in subset]).any(dim=0)
-                if name not in subset and rows.sum() > 1:
-                    self._guess(name).observe(vectors[rows], self._standard(name, means[rows]))
+                known.append(fused[subset][rows])
+                wanted.append(standard[rows])
+            if sum(map(len, known)) > 1:
+                self._guess(name).observe(torch.cat(known), torch.cat(wanted))
 
     def forward(self, tokens: Mapping[str, Tokens], fused: Tensor) -> Tensor:
         """Side by side for all modalities, (batch, modalities * width)."""
