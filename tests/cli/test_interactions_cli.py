@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import commlearn
 from commlearn.cli import main
+from commlearn.evaluation.interactions import Settings, calibrate
 
 SCHEMA = """\
 modalities:
@@ -44,6 +46,37 @@ def test_calibration_prints_the_error_to_expect(files, capsys):
     told = capsys.readouterr().out
     assert "synergy S is known to ±" in told
     assert "120 records, 2 classes" in told
+
+
+def test_the_python_that_is_shown_asks_the_same(files, monkeypatch, capsys):
+    asked = {}
+
+    class Report:
+        def plot(self, path):
+            asked["plot"] = path
+
+    def fake(source, data=None, **options):
+        asked.update(options, modalities=list(source.modalities), data=data)
+        return Report()
+
+    words = [str(files / "s.yaml"), "t.csv", "--target", "y", "--quick", "--bins", "4", "--plot", "u.png"]
+    assert main(["interactions", *words, "--show-python"]) == 0
+    monkeypatch.setattr(commlearn, "interactions", fake, raising=False)
+    exec(compile(capsys.readouterr().out, "shown", "exec"), {})
+    assert (asked["data"], asked["target"], asked["plot"]) == ("t.csv", "y", "u.png")
+    assert asked["modalities"] == ["left", "right"]
+    assert asked["settings"] == Settings(bins=4, curve=False, bootstrap=5, permutations=39)
+
+
+def test_the_python_of_a_calibration_is_shown(files, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(calibrate, "calibrate_like", lambda *values, **named: asked.append((values, named)))
+    words = ["--like", "t.csv", "--target", "y", "--schema", str(files / "s.yaml"), "--repeats", "2"]
+    assert main(["calibrate", *words, "--show-python"]) == 0
+    exec(compile(capsys.readouterr().out, "shown", "exec"), {})
+    (values, named), *_ = asked
+    assert values[:2] == ("t.csv", "y")
+    assert named == {"repeats": 2}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from commlearn.evaluation.interactions.quantise import cell_table, soft_cells
 from commlearn.evaluation.interactions.stacking import fit_stack, log_softmax
 from commlearn.evaluation.interactions.target import label_columns, prepare_target
 from commlearn.evaluation.interactions.twins import known_twins
-from commlearn.evaluation.interactions.uncertainty import resampled_weights, standard_error
+from commlearn.evaluation.interactions.uncertainty import known, resampled_weights, standard_error
 from commlearn.evaluation.pid import broja
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
@@ -53,6 +53,21 @@ def test_shares_average_to_their_numbers():
         assert part.shares.mean() == pytest.approx(part.bits, abs=1e-6)
 
 
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    first, second = (np.array([[1 - rate, rate], [rate, 1 - rate]]) for rate in (0.1, 0.25))
+    table = np.einsum("ya,yb->aby", first, second) / 2  # two noisy looks at one bit
+    truth = broja(table)
+    held, shorter = [], []
+    for seed in range(120):
+        parts = atoms_of_two(measure(*exact_logs(table, 400, seed), ("a", "b")), ("a",), ("b",))
+        for name in ("redundant", "unique1", "synergistic"):
+            sure, true = known(parts[name], 0.9), getattr(truth, name)
+            held.append(sure.low <= true <= sure.high)
+            shorter.append(abs(true - sure.bits) <= 0.5 * (sure.high - sure.bits))
+    assert 0.84 <= np.mean(held) <= 0.97
+    assert np.mean(shorter) < 0.75  # a standard error of half the size would be noticed
+
+
 def test_components_forget_rotation_scale_and_copies():
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(200, 6)) @ np.diag([3, 2, 1, 1, 1, 1])
@@ -61,10 +76,12 @@ def test_components_forget_rotation_scale_and_copies():
         assert np.abs(components(moved, 6)) == pytest.approx(np.abs(same), abs=1e-5)
 
 
-def test_gradients_of_the_networks_are_those_of_differences():
+@pytest.mark.parametrize("widths", [[3], [3, 2], [2, 3, 2]])
+def test_gradients_of_the_networks_are_those_of_differences(widths):
     draw = np.random.default_rng(0)
-    weights = [part.astype(np.float64) for part in _start(2, 3, 4, 3, draw)]
-    rows, labels = draw.normal(size=(2, 5, 3)), draw.integers(0, 3, size=(2, 5))
+    weights = [part.astype(np.float64) for part in _start(2, widths, 4, 3, draw)]
+    rows = [draw.normal(size=(2, 5, width)) for width in widths]
+    labels = draw.integers(0, 3, size=(2, 5))
     slopes = _gradient(weights, rows, labels, 0.0, draw)
     for part, slope in zip(weights, slopes, strict=True):
         place = tuple(0 for _ in part.shape)

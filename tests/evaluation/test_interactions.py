@@ -15,6 +15,7 @@ from commlearn.evaluation.interactions.posteriors import linear_family
 from commlearn.evaluation.interactions.twins import Twin, gate, known_twins
 
 QUICK = Settings(bootstrap=3, permutations=39, curve=False)
+FAR = {"a": 2.0, "b": 1.0}  # how far two classes are apart in each modality, in standard deviations
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
 
@@ -53,6 +54,16 @@ def test_a_broken_estimator_fails_the_same_test(monkeypatch):
     monkeypatch.setattr(evidence, "rich_family", linear_family)
     arrays, target = twin("XOR").sample(600, seed=1)
     assert worst(cl.interactions(arrays, target=target, settings=QUICK), twin("XOR")) > 0.5
+
+
+def test_a_closed_form_behind_gaussian_noise_is_found():
+    draw = np.random.default_rng(0)
+    target = draw.integers(0, 2, 2000)
+    arrays = {name: (apart * (target - 0.5) + draw.normal(size=2000))[:, None] for name, apart in FAR.items()}
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    known = {"redundant": 0.1607, "unique1": 0.3252, "unique2": 0.0, "synergistic": 0.0744}
+    for part, bits in known.items():
+        assert getattr(report.atoms, part).bits == pytest.approx(bits, abs=0.06)
 
 
 def test_shuffled_labels_hold_nothing():

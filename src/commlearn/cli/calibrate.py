@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from commlearn.cli.python_code import Code, call, program
+
 HELP = "Measure the error to expect of `commlearn interactions` at the size of your table."
 EXAMPLE = """\
 Synthetic twins with the records, class balance and dimensions of your table, and known answers,
@@ -25,25 +27,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def python(options: argparse.Namespace) -> str:
+    schema = call("cl.Schema.from_yaml", options.schema) if options.schema else None
+    return program(
+        "from commlearn.evaluation.interactions.calibrate import calibrate_like",
+        call(
+            "calibrate_like",
+            options.like,
+            options.target,
+            Code(schema) if schema else None,
+            modalities=options.modalities and options.modalities.split(","),
+            repeats=None if options.repeats == 3 else options.repeats,
+            bins=options.bins,
+            keep="found",
+        ),
+        "print(found)",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json
-    from commlearn.data.tables import read_table
-    from commlearn.evaluation.interactions.calibrate import calibrate
-    from commlearn.evaluation.interactions.settings import Settings
-    from commlearn.evaluation.interactions.sources import gather
-    from commlearn.evaluation.interactions.target import prepare_target
-    from commlearn.kinds.infer import infer
+    from commlearn.evaluation.interactions.calibrate import calibrate_like
     from commlearn.kinds.schema import Schema
 
-    table = read_table(options.like)
-    schema = Schema.from_yaml(options.schema) if options.schema else infer(table).schema
-    modalities = options.modalities.split(",") if options.modalities else None
-    found = gather(schema, table, modalities, None)
-    asked = found.about(options.target)
-    settings = Settings(curve=False, bootstrap=0, permutations=19)
-    target = prepare_target(asked.values, asked.name, options.bins, settings.folds)
-    dimensions = tuple(array.shape[1] for array in asked.material.arrays.values())
-    result = calibrate(target, dimensions, options.repeats, settings, _told)
+    result = calibrate_like(
+        options.like,
+        options.target,
+        Schema.from_yaml(options.schema) if options.schema else None,
+        options.modalities.split(",") if options.modalities else None,
+        options.repeats,
+        options.bins,
+        (lambda what: None) if options.quiet else _told,
+    )
     print_json(result.to_dict()) if options.json else print(result)
     return 0
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from commlearn.cli.python_code import Code, call, program
+
 HELP = "Report how much modalities share, add alone and say only together, in bits with intervals."
 EXAMPLE = """\
 RUN is the folder of a training or of an export; or a schema (.yaml), to ask the raw columns of the table
@@ -32,23 +34,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def python(options: argparse.Namespace) -> str:
+    targets = options.target.split(",") if options.target else [None]
+    lines = ["from commlearn.evaluation.interactions import Settings"] if _chosen(options) else []
+    raw = _is_schema(options.run_folder)
+    source = call("cl.Schema.from_yaml", options.run_folder) if raw else repr(options.run_folder)
+    for target in targets:
+        report = call(
+            "cl.interactions",
+            Code(source),
+            options.table,
+            target=target,
+            modalities=options.modalities and options.modalities.split(","),
+            groups=options.groups,
+            settings=Code(call("Settings", **_chosen(options))) if _chosen(options) else None,
+            keep="report",
+        )
+        lines += [report, "print(report)"]
+        lines += [call("report.plot", str(_plot_path(options, target, len(targets))))] if options.plot else []
+    return program(*lines)
+
+
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json
     from commlearn.evaluation.interactions.ask import ask
     from commlearn.evaluation.interactions.sources import gather
 
     _check_plot(options.plot)
-    told = _told if sys.stderr.isatty() or not options.json else (lambda what: None)
+    told = _told if (sys.stderr.isatty() or not options.json) and not options.quiet else (lambda what: None)
     told("reading and embedding")
     modalities = options.modalities.split(",") if options.modalities else None
     found = gather(_source(options), options.table, modalities, options.groups)
     reports = {}
-    for target in _targets(options, found):
+    targets = _targets(options, found)
+    for target in targets:
         reports[target] = ask(found, target, settings=_settings(options), told=told)
         if options.plot:
-            path = Path(options.plot)
-            several = len(_targets(options, found)) > 1
-            reports[target].plot(path.with_stem(f"{path.stem}-{target}") if several else path)
+            reports[target].plot(_plot_path(options, target, len(targets)))
     if options.json:
         values = {target: report.to_dict() for target, report in reports.items()}
         print_json(values if len(values) > 1 else next(iter(values.values())))
@@ -65,12 +87,15 @@ def _source(options: argparse.Namespace) -> Any:
     from commlearn.errors import ConfigurationError
     from commlearn.kinds.schema import Schema
 
-    path = Path(options.run_folder)
-    if path.suffix not in (".yaml", ".yml"):
+    if not _is_schema(options.run_folder):
         return options.run_folder
     if options.table is None:
-        raise ConfigurationError(f"{path} is a schema: it needs a table. Name one: TABLE.")
-    return Schema.from_yaml(path)
+        raise ConfigurationError(f"{options.run_folder} is a schema: it needs a table. Name one: TABLE.")
+    return Schema.from_yaml(options.run_folder)
+
+
+def _is_schema(source: str) -> bool:
+    return Path(source).suffix in (".yaml", ".yml")
 
 
 def _targets(options: argparse.Namespace, found: Any) -> list[str]:
@@ -85,9 +110,21 @@ def _targets(options: argparse.Namespace, found: Any) -> list[str]:
 def _settings(options: argparse.Namespace) -> Any:
     from commlearn.evaluation.interactions.settings import Settings
 
-    if options.quick:
-        return Settings(bins=options.bins, seed=options.seed, curve=False, bootstrap=5, permutations=39)
-    return Settings(bins=options.bins, seed=options.seed)
+    return Settings(**_chosen(options))
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings that are not at their default."""
+    quick = {"curve": False, "bootstrap": 5, "permutations": 39} if options.quick else {}
+    bins = {} if options.bins is None else {"bins": options.bins}
+    seed = {"seed": options.seed} if options.seed else {}
+    return quick | bins | seed
+
+
+def _plot_path(options: argparse.Namespace, target: str | None, targets: int) -> Path:
+    """Several targets: one file each."""
+    path = Path(options.plot)
+    return path.with_stem(f"{path.stem}-{target}") if targets > 1 else path
 
 
 def _check_plot(path: str | None) -> None:

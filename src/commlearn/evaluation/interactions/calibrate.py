@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from commlearn.data.tables import Source, read_table
 from commlearn.errors import ConfigurationError
 from commlearn.evaluation.interactions.ask import interactions
 from commlearn.evaluation.interactions.settings import Settings
-from commlearn.evaluation.interactions.target import Target
+from commlearn.evaluation.interactions.sources import gather
+from commlearn.evaluation.interactions.target import Target, label_columns, prepare_target
 from commlearn.evaluation.interactions.twins import Twin
 from commlearn.evaluation.marginals import Array
+from commlearn.kinds.infer import infer
+from commlearn.kinds.schema import Schema
 
-__all__ = ["Calibration", "calibrate", "twins_like"]
+__all__ = ["Calibration", "calibrate", "calibrate_like", "twins_like"]
 
 _APART = (4.0, 3.0)
 _PARTS = ("redundant", "unique1", "unique2", "synergistic")
@@ -135,6 +139,40 @@ def calibrate(
             for part, bits in _estimate(twin, records, dimensions, repeat, settings).items():
                 errors[twin.name][part].append(bits - truth[twin.name][part])
     return Calibration(records, len(shares), tuple(dimensions), truth, errors)
+
+
+def calibrate_like(
+    like: Source,
+    target: str,
+    schema: Schema | None = None,
+    modalities: Sequence[str] | None = None,
+    repeats: int = 3,
+    bins: int | None = None,
+    told: Callable[[str], None] = lambda what: None,
+) -> Calibration:
+    """The same for a table: its records, class balance and raw columns are the twins'.
+
+    Args:
+        like: the table.
+        target: the column whose classes count.
+        schema: which columns make which modality; guessed if not given.
+        modalities: these only.
+        repeats: samples of each twin.
+        bins: quantile classes of a number.
+        told: hears what is being done.
+    """
+    table = read_table(like)
+    asked = gather(schema or infer(table, [target]).schema, table, modalities, None).about(target)
+    labels = label_columns(asked.values)
+    if labels is not None:
+        raise ConfigurationError(
+            f"target '{target}' has several labels a record ({', '.join(list(labels)[:5])}, ...), each of "
+            "which is a target of its own; give a column that says yes or no to one of them."
+        )
+    settings = Settings(curve=False, bootstrap=0, permutations=19)
+    classes = prepare_target(asked.values, asked.name, bins, settings.folds)
+    dimensions = tuple(array.shape[1] for array in asked.material.arrays.values())
+    return calibrate(classes, dimensions, repeats, settings, told)
 
 
 def _estimate(

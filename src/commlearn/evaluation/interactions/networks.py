@@ -1,4 +1,10 @@
-"""The non-linear expert: small networks of all folds, trained side by side as one batch of matrices."""
+"""The non-linear experts: small networks of all folds, trained side by side as one batch of matrices.
+
+    log p(y | x) = w2 [ relu(x w1 + b1) ] + b2                        of the modalities side by side
+    log p(y | x) = w2 [ prod_m relu(x_m w1_m + b1_m) ] + b2           with a factor for each modality
+
+The second one is made for combinations: a product of two features is what a parity or a comparison needs.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.evaluation.interactions.folds import Folds, Rows, side_by_side
+from commlearn.evaluation.interactions.folds import Folds, Rows
 from commlearn.evaluation.marginals import Array
 from commlearn.seeds import numpy_generator
 
 __all__ = ["Networks", "Recipe", "fit_networks"]
 
 Single = NDArray[np.float32]
-Weights = list[Single]  # w1 (networks, features, hidden), b1, w2 (networks, hidden, classes), b2
+Weights = list[
+    Single
+]  # w1 (networks, features, hidden), b1 of each factor, w2 (networks, hidden, classes), b2
 
 
 @dataclass(frozen=True)
@@ -40,20 +48,27 @@ class Networks:
     folds: Folds
     weights: Weights
     copies: int
+    product: bool
 
     def logits(self, rows: Rows) -> Array:
         """Mean log probability of a fold's copies."""
-        features = side_by_side(self.blocks, rows).astype(np.float32)
-        found = np.empty((len(features), self.weights[3].shape[-1]))
+        factors = _factors(self.blocks, rows, self.product)
+        found = np.empty((len(rows[0]), self.weights[-1].shape[-1]))
         for fold, members in self.folds.members(rows):
             mine = slice(fold * self.copies, (fold + 1) * self.copies)
-            hidden = np.maximum(features[members] @ self.weights[0][mine] + self.weights[1][mine], 0)
-            found[members] = _log_softmax(hidden @ self.weights[2][mine] + self.weights[3][mine]).mean(axis=0)
+            weights = [part[mine] for part in self.weights]
+            hidden = _product(_hidden(weights, [factor[members] for factor in factors]))
+            found[members] = _log_softmax(hidden @ weights[-2] + weights[-1]).mean(axis=0)
         return found
 
 
 def fit_networks(
-    blocks: tuple[Array, ...], labels: np.ndarray, folds: Folds, seed: int, recipe: Recipe | None = None
+    blocks: tuple[Array, ...],
+    labels: np.ndarray,
+    folds: Folds,
+    seed: int,
+    product: bool = False,
+    recipe: Recipe | None = None,
 ) -> Networks:
     """Train `copies` networks a fold on the other folds, each stopped by training rows of its own.
 
@@ -62,15 +77,23 @@ def fit_networks(
         labels: 0, ..., classes - 1.
         folds: who is held out when.
         seed: of weights, order and dropout.
+        product: a factor for each modality, instead of all side by side.
         recipe: how.
     """
     recipe = recipe or Recipe()
     draw = numpy_generator(seed, "interactions networks", len(blocks))
-    features = np.concatenate(blocks, axis=1).astype(np.float32)
+    factors = _factors(blocks, folds.own_rows(len(blocks)), product)
     train, held = _split(folds, recipe, draw)
-    weights = _start(len(train), features.shape[1], recipe.hidden, int(labels.max()) + 1, draw)
-    best = _train(weights, features, labels, train, held, recipe, draw)
-    return Networks(blocks, folds, best, recipe.copies)
+    widths = [factor.shape[1] for factor in factors]
+    weights = _start(len(train), widths, recipe.hidden, int(labels.max()) + 1, draw)
+    best = _train(weights, factors, labels, train, held, recipe, draw)
+    return Networks(blocks, folds, best, recipe.copies, product)
+
+
+def _factors(blocks: tuple[Array, ...], rows: Rows, product: bool) -> list[Single]:
+    """What each factor of the hidden layer reads."""
+    chosen = [block[row] for block, row in zip(blocks, rows, strict=True)]
+    return [part.astype(np.float32) for part in (chosen if product else [np.concatenate(chosen, axis=1)])]
 
 
 def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -85,23 +108,20 @@ def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.
     return np.stack(fit), np.stack(held)
 
 
-def _start(networks: int, features: int, hidden: int, classes: int, draw: np.random.Generator) -> Weights:
-    shapes = [
-        (networks, features, hidden),
-        (networks, 1, hidden),
-        (networks, hidden, classes),
-        (networks, 1, classes),
-    ]
-    scales = [(2 / features) ** 0.5, 0.1, (1 / hidden) ** 0.5, 0.0]
-    return [
-        (scale * draw.normal(size=shape)).astype(np.float32)
-        for shape, scale in zip(shapes, scales, strict=True)
-    ]
+def _start(networks: int, widths: list[int], hidden: int, classes: int, draw: np.random.Generator) -> Weights:
+    """Random weights; factors of a product start around one, where it is nearly a sum."""
+    weights = []
+    for width in widths:
+        weights.append((2 / width) ** 0.5 * draw.normal(size=(networks, width, hidden)))
+        weights.append((len(widths) > 1) + 0.1 * draw.normal(size=(networks, 1, hidden)))
+    weights.append((1 / hidden) ** 0.5 * draw.normal(size=(networks, hidden, classes)))
+    weights.append(np.zeros((networks, 1, classes)))
+    return [part.astype(np.float32) for part in weights]
 
 
 def _train(
     weights: Weights,
-    features: Single,
+    factors: list[Single],
     labels: np.ndarray,
     train: np.ndarray,
     held: np.ndarray,
@@ -113,7 +133,7 @@ def _train(
     second = [np.zeros_like(part) for part in weights]
     best, lowest = [part.copy() for part in weights], np.full(len(train), np.inf)
     since = np.zeros(len(train), dtype=int)
-    held_rows, held_labels = features[held], labels[held]
+    held_rows, held_labels = [factor[held] for factor in factors], labels[held]
     step = 0
     batch = min(recipe.batch, train.shape[1])
     for _ in range(recipe.epochs):
@@ -121,8 +141,15 @@ def _train(
         for start in range(0, train.shape[1] - batch + 1, batch):
             rows = order[:, start : start + batch]
             step += 1
-            slopes = _gradient(weights, features[rows], labels[rows], recipe.drop, draw)
-            _adam(weights, slopes, first, second, step, recipe)
+            seen = [factor[rows] for factor in factors]
+            _adam(
+                weights,
+                _gradient(weights, seen, labels[rows], recipe.drop, draw),
+                first,
+                second,
+                step,
+                recipe,
+            )
         loss = _loss(weights, held_rows, held_labels)
         better = loss < lowest - 1e-4
         since = np.where(better, 0, since + 1)
@@ -148,29 +175,42 @@ def _adam(
         weights[place] -= rate * first[place] / (np.sqrt(second[place]) + 1e-8)
 
 
+def _hidden(weights: Weights, rows: list[Single]) -> list[Single]:
+    """Every factor of the hidden layer, (networks, rows, hidden)."""
+    pairs = zip(rows, weights[0:-2:2], weights[1:-2:2], strict=True)
+    return [np.maximum(part @ w + b, 0) for part, w, b in pairs]
+
+
+def _product(factors: list[Single]) -> Single:
+    found = factors[0]
+    for factor in factors[1:]:
+        found = found * factor
+    return found
+
+
 def _gradient(
-    weights: Weights, rows: Single, labels: np.ndarray, drop: float, draw: np.random.Generator
+    weights: Weights, rows: list[Single], labels: np.ndarray, drop: float, draw: np.random.Generator
 ) -> Weights:
     """Gradients of the mean cross-entropy; rows (networks, batch, features), labels (networks, batch)."""
-    w1, b1, w2, b2 = weights
-    hidden = np.maximum(rows @ w1 + b1, 0)
+    w2, b2 = weights[-2:]
+    factors = _hidden(weights, rows)
+    hidden = _product(factors)
     mask = (draw.random(hidden.shape, dtype=np.float32) >= drop).astype(np.float32) / np.float32(1 - drop)
-    hidden *= mask
+    hidden = hidden * mask
     error = np.exp(_log_softmax(hidden @ w2 + b2))
     np.put_along_axis(error, labels[..., None], np.take_along_axis(error, labels[..., None], 2) - 1, 2)
-    error /= rows.shape[1]
-    back = (error @ w2.swapaxes(1, 2)) * (hidden > 0) * mask
-    return [
-        rows.swapaxes(1, 2) @ back,
-        back.sum(axis=1, keepdims=True),
-        hidden.swapaxes(1, 2) @ error,
-        error.sum(axis=1, keepdims=True),
-    ]
+    error /= labels.shape[1]
+    back = (error @ w2.swapaxes(1, 2)) * mask
+    slopes = []
+    for place, (part, factor) in enumerate(zip(rows, factors, strict=True)):
+        others = [other for number, other in enumerate(factors) if number != place]
+        mine = _product([back * (factor > 0), *others])
+        slopes += [part.swapaxes(-1, -2) @ mine, mine.sum(axis=1, keepdims=True)]
+    return [*slopes, hidden.swapaxes(1, 2) @ error, error.sum(axis=1, keepdims=True)]
 
 
-def _loss(weights: Weights, rows: Single, labels: np.ndarray) -> Array:
-    hidden = np.maximum(rows @ weights[0] + weights[1], 0)
-    logits = _log_softmax(hidden @ weights[2] + weights[3])
+def _loss(weights: Weights, rows: list[Single], labels: np.ndarray) -> Array:
+    logits = _log_softmax(_product(_hidden(weights, rows)) @ weights[-2] + weights[-1])
     return -np.take_along_axis(logits, labels[..., None], 2).mean(axis=(1, 2)).astype(np.float64)
 
 

@@ -105,12 +105,13 @@ def linear_family(
 def rich_family(
     blocks: Mapping[str, Array], subset: Subset, labels: np.ndarray, folds: Folds, seed: int
 ) -> list[Expert]:
-    """Linear probes, small networks and cluster tables of several sizes."""
+    """Linear probes, small networks, for combinations also products of them, and tables of several sizes."""
     chosen = tuple(blocks[name] for name in subset)
     experts = linear_family(blocks, subset, labels, folds, seed)
     experts.append(fit_networks(chosen, labels, folds, seed))
     if len(subset) > 1:  # few directions: combinations are easier found
         experts.append(fit_networks(tuple(block[:, :_FEW] for block in chosen), labels, folds, seed))
+        experts.append(fit_networks(chosen, labels, folds, seed, product=True))
     for clusters in _cluster_counts(len(subset), len(labels)):
         members = tuple(memberships(block, clusters, seed) for block in chosen)
         experts.append(fit_table(members, labels, folds))
@@ -118,6 +119,7 @@ def rich_family(
 
 
 def _cluster_counts(modalities: int, records: int) -> list[int]:
-    """Sizes of the tables: a coarse one, a fine one of about five records a joint cell, one between."""
+    """Sizes of the tables: coarse ones, a fine one of about five records a joint cell, one between."""
     fine = int(np.clip((records / 5) ** (1 / modalities), 4, 32)) if modalities > 1 else 32
-    return sorted({4, round((4 * fine) ** 0.5), fine})
+    coarse = {2, 3, 4} if modalities > 1 else {4}
+    return sorted({*coarse, round((4 * fine) ** 0.5), fine})

@@ -123,7 +123,8 @@ def _numbers(values: pd.Series, name: str) -> np.ndarray:
     if len(wrong):
         raise DataError(
             f"target '{name}' is to be cut into classes, but {values.iloc[wrong[0]]!r} is no finite number "
-            f"({len(wrong)} such values). Leave out bins=, or mend them."
+            f"({len(wrong)} such values). Mend them, leave these records out, or, if they are names of "
+            "classes, ask without bins."
         )
     return numbers
 

@@ -1,0 +1,135 @@
+"""What CoMM and its rivals know of Trifeature's four targets, in bits, beside the truth.
+
+    commlearn compare trifeature-quick --methods clip,comm --seeds 1 --out runs/quick
+    python benchmarks/trifeature_parts.py runs/quick --out docs/images/trifeature-bits.png
+
+Asks each trained run for its interaction report: `shared`, `unique1` and `unique2` of the runs on unbiased
+pairs, `synergy` of those on biased ones. Numbers are kept in FOLDER/parts.json as they come, so that a second
+call only draws. Every bar is what a linear probe reads: of a run's own embedding of both images, and of its
+single embeddings side by side. A table is printed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from commlearn.evaluation.interactions import InteractionReport, Settings
+from commlearn.evaluation.interactions.ask import ask
+from commlearn.evaluation.interactions.sources import gather
+from commlearn.evaluation.pid import broja
+from commlearn.training.artifact import load
+
+TARGETS = {"shared": "unbiased", "unique1": "unbiased", "unique2": "unbiased", "synergy": "biased"}
+PARTS = {"redundant": "shared R", "unique1": "unique U1", "unique2": "unique U2", "synergistic": "synergy S"}
+COLOURS = ("#0072B2", "#E69F00", "#F0E442", "#009E73")
+SETTINGS = Settings(curve=False, bootstrap=5, permutations=39)
+
+Parts = dict[str, float]
+
+
+def parts_of(report: InteractionReport, view: str) -> Parts:
+    pair = report.views[view].pairs[0]
+    return {part: getattr(pair, part).bits for part in PARTS}
+
+
+def truth(labels: np.ndarray, target: str) -> Parts:
+    """What a perfect look at shape, texture and colour would find, in the shares that the labels have."""
+    if target == "synergy":  # one of ten combinations of texture and colour, evenly spread
+        table = np.zeros((10, 10, 2))
+        for first, second in np.ndindex(10, 10):
+            table[first, second, int(first == second)] = 1 / 100
+    else:
+        table = np.zeros((11, 11, 10))
+        for label, share in enumerate(np.bincount(labels, minlength=10) / len(labels)):
+            first = label if target in ("shared", "unique1") else 10
+            second = label if target in ("shared", "unique2") else 10
+            table[first, second, label] = share
+    exact = broja(table)
+    return {part: getattr(exact, part) for part in PARTS}
+
+
+def ask_runs(folder: Path, methods: list[str], seed: int) -> dict[str, dict[str, Parts]]:
+    """Target to who is asked to the parts; what is already there is not asked again."""
+    kept = folder / "parts.json"
+    found: dict[str, dict[str, Parts]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for method in methods:
+        for variant in dict.fromkeys(TARGETS.values()):
+            missing = [
+                target
+                for target in TARGETS
+                if TARGETS[target] == variant and method not in found.get(target, {})
+            ]
+            if not missing:
+                continue
+            run = load(folder / method / f"seed{seed}" / variant)
+            material = gather(run, None, None, None)
+            for target in missing:
+                report: Any = ask(material, target, settings=SETTINGS)
+                labels = report.target.labels
+                asked = found.setdefault(target, {"truth": truth(labels, target)})
+                asked[method] = parts_of(report, "representation")
+                asked[f"{method}, encoders side by side"] = parts_of(report, "linear")
+                asked[f"{method}, best experts on its encoders"] = parts_of(report, "data")
+                kept.write_text(json.dumps(found, indent=1))
+                told(target, asked)
+    return found
+
+
+def told(target: str, asked: dict[str, Parts]) -> None:
+    for who, parts in asked.items():
+        print(f"{target:<10}{who:<40}" + "".join(f"{parts[part]:8.3f}" for part in PARTS), flush=True)
+
+
+def draw(found: dict[str, dict[str, Parts]], shown: list[str], path: Path) -> None:
+    """A panel a target, a bar for each one asked, split into its parts."""
+    figure = Figure(figsize=(11, 0.5 + 0.42 * len(shown)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(found), sharey=True)
+    for axes, (target, asked) in zip(panels, found.items(), strict=True):
+        _panel(axes, target, [asked[who] for who in shown])
+    panels[0].set_yticks(range(len(shown)), shown)
+    panels[0].invert_yaxis()
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), frameon=False, ncols=4, fontsize=8, loc="outside lower center"
+    )
+    figure.savefig(path, dpi=150)
+
+
+def _panel(axes: Axes, target: str, rows: list[Parts]) -> None:
+    left = np.zeros(len(rows))
+    for (part, name), colour in zip(PARTS.items(), COLOURS, strict=True):
+        bits = np.array([row[part] for row in rows])
+        axes.barh(range(len(rows)), bits, 0.72, left=left, color=colour, label=name)
+        left += bits
+    axes.set_title(target, loc="left", fontsize=10)
+    axes.set_xlabel("bits")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="of a comparison, with METHOD/seedN/VARIANT")
+    parser.add_argument(
+        "--methods", default="comm,clip", help="names with commas; the first one's encoders too"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="the figure; default: FOLDER/parts.png")
+    options = parser.parse_args()
+    methods = options.methods.split(",")
+    found = ask_runs(options.folder, methods, options.seed)
+    for target, asked in found.items():
+        told(target, asked)
+    shown = ["truth", *methods, f"{methods[0]}, encoders side by side"]
+    draw({target: found[target] for target in TARGETS}, shown, options.out or options.folder / "parts.png")
+
+
+if __name__ == "__main__":
+    main()
