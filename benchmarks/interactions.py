@@ -131,7 +131,7 @@ def invariance(scale: float) -> None:
 def coverage(scale: float) -> None:
     """How often 90 % intervals of the whole estimation hold the truth, for atoms that are not zero."""
     settings = Settings(permutations=19, bootstrap=10)
-    for twin in [replace(known_twins()[place], dimensions=8) for place in (0, 3)]:
+    for twin in [replace(known_twins()[place], dimensions=8) for place in (5, 3)]:
         truth = truth_of(twin)
         held, shown = [], np.flatnonzero(truth > 0.02)
         repeats = max(2, round(100 * scale))

@@ -121,7 +121,7 @@ def _report(
     told("intervals")
     data = _view(logs, evidence, settings, curve.bias())
     told("linear probes")
-    linear = _view(linear_logs(evidence, settings), evidence, settings)
+    linear = _view(linear_logs(evidence, posteriors, settings), evidence, settings)
     seen, raw = fused_logs(evidence, settings), raw_logs(asked.material, target, evidence, settings)
     told("shuffled modalities")
     combination = combination_test(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 
 from commlearn.evaluation.interactions.estimate import Measured, measure
 from commlearn.evaluation.interactions.evidence import Evidence, Logs, best_logs
@@ -20,6 +23,7 @@ __all__ = ["Curve", "Gain", "learning_curve"]
 
 _LEAST = 200  # records of a part
 _QUARTERS = 2000  # records from which quarters are looked at too
+_AT_A_TIME = 2  # parts; matrices are multiplied outside of Python's lock
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,24 @@ def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings:
     """
     points = [(len(evidence.labels), measured, _gains(evidence.labels, logs, measured, settings))]
     if settings.curve:
-        for rows in _parts(evidence, settings.seed):
-            part = evidence.choose(rows, settings)
-            seen, _ = best_logs(part, settings)
-            again = measure(seen, part.labels, part.names)
-            points.append((len(rows), again, _gains(part.labels, seen, again, settings)))
+        # Filters of warnings belong to all threads: what one part restores, another may still need.
+        with warnings.catch_warnings(), ThreadPoolExecutor(_AT_A_TIME) as pool:
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            points += pool.map(lambda rows: _point(evidence, rows, settings), _parts(evidence, settings.seed))
     sizes = sorted({_rounded(size, len(evidence.labels)) for size, _, _ in points})
     grouped = {
         size: [point for point in points if _rounded(point[0], len(evidence.labels)) == size]
         for size in sizes
     }
     return Curve(_numbers(grouped), _worth(grouped, evidence.names))
+
+
+def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> tuple[int, Measured, dict[str, Gain]]:
+    """Everything anew on some records."""
+    part = evidence.choose(rows, settings)
+    seen, _ = best_logs(part, settings)
+    again = measure(seen, part.labels, part.names)
+    return len(rows), again, _gains(part.labels, seen, again, settings)
 
 
 def _rounded(size: int, whole: int) -> int:

@@ -140,6 +140,7 @@ def measure(
     names: Sequence[str],
     weights: Array | None = None,
     tolerance: float = 1e-5,
+    cells: dict[Subset, Array] | None = None,
 ) -> Measured:
     """Ladder, unions and atoms of held-out posteriors.
 
@@ -149,8 +150,10 @@ def measure(
         names: of the modalities, in order.
         weights: of the records, as a bootstrap gives them; 1 each if not given.
         tolerance: wanted certificate of the programs, in bits.
+        cells: the records' weights on cells by subset; made where missing and left here, for resamplings.
     """
-    world = _World(logs, labels, np.ones(len(labels)) if weights is None else weights, tolerance)
+    weights = np.ones(len(labels)) if weights is None else weights
+    world = _World(logs, labels, weights, tolerance, {} if cells is None else cells)
     whole = tuple(names)
     ladder = _ladder(world, whole)
     singles: list[Subset] = [(name,) for name in whole]
@@ -202,7 +205,12 @@ class _World:
     """Records with posteriors and weights; cells are made once, tables and unions as asked."""
 
     def __init__(
-        self, logs: Mapping[Subset, Array], labels: np.ndarray, weights: Array, tolerance: float
+        self,
+        logs: Mapping[Subset, Array],
+        labels: np.ndarray,
+        weights: Array,
+        tolerance: float,
+        cells: dict[Subset, Array],
     ) -> None:
         self.logs, self.labels, self.tolerance = logs, labels, tolerance
         self.weights = weights / weights.mean()
@@ -211,7 +219,7 @@ class _World:
         share = np.bincount(labels, weights=self.weights, minlength=classes) / len(labels)
         self.log_target = np.log2(np.maximum(share, 1e-300))
         self.entropy = float(-(share[share > 0] * np.log2(share[share > 0])).sum())
-        self.cells: dict[Subset, Array] = {}
+        self.cells = cells
         self.tables: dict[Subset, Array] = {}
 
     def information(self, subset: Subset) -> Quantity:

@@ -10,6 +10,7 @@ import numpy as np
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.evaluation.interactions.features import components
 from commlearn.evaluation.interactions.folds import Folds, make_folds
+from commlearn.evaluation.interactions.linear import Linear
 from commlearn.evaluation.interactions.material import Material
 from commlearn.evaluation.interactions.posteriors import (
     Posterior,
@@ -147,14 +148,20 @@ def best_logs(
     return logs, posteriors
 
 
-def linear_logs(evidence: Evidence, settings: Settings) -> Logs:
-    """What a linear probe of the modalities side by side can use."""
+def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior], settings: Settings) -> Logs:
+    """What a linear probe of the modalities side by side can use.
+
+    Args:
+        evidence: the records.
+        posteriors: of the best experts, whose linear ones are not fitted again.
+        settings: of the report.
+    """
     found = fit_posteriors(
         evidence.blocks,
         all_subsets(evidence.names),
         evidence.labels,
         evidence.folds,
-        linear_family,
+        lambda blocks, subset, *rest: [e for e in posteriors[subset].experts if isinstance(e, Linear)],
         settings.seed,
     )
     return {subset: posterior.log for subset, posterior in found.items()}

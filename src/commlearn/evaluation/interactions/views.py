@@ -109,11 +109,12 @@ def make_view(
         groups: of the records, 0, 1, ..., which are drawn together.
         bias: how much more data would add to each number.
     """
-    measured = measure(logs, labels, names)
+    cells: dict[Subset, Array] = {}
+    measured = measure(logs, labels, names, cells=cells)
     quantities = numbers_of(measured)
     weights = resampled_weights(len(labels), settings.bootstrap, settings.seed, groups)
     draws = bootstrap(
-        lambda weight: measure(logs, labels, names, weight, _ROUGH),
+        lambda weight: measure(logs, labels, names, weight, _ROUGH, cells),
         lambda again: {name: value.bits for name, value in numbers_of(again).items()},
         weights,
     )
