@@ -166,22 +166,27 @@ def nulls(scale: float) -> None:
     told("pure noise, n = 138, trusted", str(report.diagnostics.trusted), "False")
 
 
-def digit_pairs(pairs: int = 6000) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def digit_pairs(
+    pairs: int = 6000, same: bool = False
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Pairs of handwritten digits through an encoder that was trained on other images."""
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
     other, mine = order[:600], order[600:]
     encoder = MLPClassifier((32,), max_iter=400, random_state=0).fit(images[other] / 16, labels[other])
     codes = np.maximum(images[mine] / 16 @ encoder.coefs_[0] + encoder.intercepts_[0], 0)
-    first, second = np.random.default_rng(1).integers(0, len(mine), size=(2, pairs))
+    draw = np.random.default_rng(1)
+    first, second = draw.integers(0, len(mine), size=(2, pairs))
+    if same:
+        alike = [np.flatnonzero(labels[mine] == digit) for digit in range(10)]
+        second = np.array([draw.choice(alike[digit]) for digit in labels[mine][first]])
     return {"left": codes[first], "right": codes[second]}, labels[mine][first], labels[mine][second]
 
 
 def digits(scale: float) -> None:
     """Labels of pairs of real digits, whose parts are known exactly."""
     arrays, left, right = digit_pairs()
-    equal = np.flatnonzero(left == right)
-    twice, seen = {name: rows[equal] for name, rows in arrays.items()}, left[equal]
+    twice, seen, _ = digit_pairs(same=True)
     cases = {
         "unique: the left digit": (arrays, left, (0, 3.3219, 0, 0), 0.02),
         "parity of both": (arrays, (left + right) % 2, (0, 0, 0, 1), 0.08),

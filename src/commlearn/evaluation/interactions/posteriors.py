@@ -21,6 +21,7 @@ __all__ = ["Posterior", "Subset", "all_subsets", "fit_posteriors", "linear_famil
 Subset = tuple[str, ...]
 
 _FEW = 8  # leading components of each modality
+_MARKS = (8, 32)  # clusters that networks are told of, from few records to many
 
 
 class Expert(Protocol):
@@ -105,17 +106,28 @@ def linear_family(
 def rich_family(
     blocks: Mapping[str, Array], subset: Subset, labels: np.ndarray, folds: Folds, seed: int
 ) -> list[Expert]:
-    """Linear probes, small networks, for combinations also products of them, and tables of several sizes."""
+    """Linear probes, small networks and cluster tables of several sizes; for combinations also products."""
     chosen = tuple(blocks[name] for name in subset)
     experts = linear_family(blocks, subset, labels, folds, seed)
-    experts.append(fit_networks(chosen, labels, folds, seed))
-    if len(subset) > 1:  # few directions: combinations are easier found
-        experts.append(fit_networks(tuple(block[:, :_FEW] for block in chosen), labels, folds, seed))
-        experts.append(fit_networks(chosen, labels, folds, seed, product=True))
+    if len(subset) == 1:
+        experts.append(fit_networks(chosen, labels, folds, seed))
+    else:
+        marked = tuple(_with_clusters(block, len(labels), seed) for block in chosen)
+        experts.append(fit_networks(marked, labels, folds, seed))
+        experts.append(fit_networks(marked, labels, folds, seed, product=True))
+        few = tuple(block[:, :_FEW] for block in chosen)  # few directions: combinations are easier found
+        experts.append(fit_networks(few, labels, folds, seed))
     for clusters in _cluster_counts(len(subset), len(labels)):
         members = tuple(memberships(block, clusters, seed) for block in chosen)
         experts.append(fit_table(members, labels, folds))
     return experts
+
+
+def _with_clusters(block: Array, records: int, seed: int) -> Array:
+    """Components and the clusters that a record is in: what holds for pairs of groups is easier learned."""
+    clusters = int(np.clip(records // 60, *_MARKS))
+    members = memberships(block, clusters, seed)
+    return np.concatenate([block, members * clusters**0.5], axis=1)
 
 
 def _cluster_counts(modalities: int, records: int) -> list[int]:
