@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from commlearn.data.synthetic_tables import SyntheticTable
 from commlearn.evaluation.stream import write_embeddings
@@ -41,8 +43,8 @@ def held(begun: float) -> Turn:
     return Turn(time.monotonic() - begun, resident, len(list(Path("/proc/self/fd").iterdir())))
 
 
-def soak(minutes: float, folder: Path) -> list[Turn]:
-    """Turns until the time is over."""
+def soak(minutes: float, folder: Path, log: TextIO) -> list[Turn]:
+    """Turns until the time is over; each is told when it ends."""
     SyntheticTable(rows=120, size=16).write(folder / "data")
     overrides = {"training.epochs": 2, "training.batch_size": 16, "model.width": 16, "training.threads": 1}
     turns: list[Turn] = []
@@ -53,6 +55,7 @@ def soak(minutes: float, folder: Path) -> list[Turn]:
         train(experiment, folder / "run", data, overwrite=True)
         write_embeddings(load(folder / "run"), folder / "data" / "table.csv", folder / "z.parquet")
         turns.append(held(begun))
+        print(json.dumps(asdict(turns[-1])), file=log, flush=True)
     return turns
 
 
@@ -73,15 +76,14 @@ def summary(turns: list[Turn]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train and embed in turn; memory and open files stay flat.")
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--out", help="write every turn as JSON lines")
+    parser.add_argument("--out", default=os.devnull, help="write every turn as JSON lines")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     try:
-        turns = soak(options.minutes, folder)
+        with Path(options.out).open("w", encoding="utf-8") as log:
+            turns = soak(options.minutes, folder, log)
     finally:
         shutil.rmtree(folder)
-    if options.out:
-        Path(options.out).write_text("".join(json.dumps(asdict(turn)) + "\n" for turn in turns))
     print(json.dumps(summary(turns), indent=1))
 
 

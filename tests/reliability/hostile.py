@@ -64,14 +64,16 @@ class Report:
         ]
 
 
-def run(cases: int, seed: int = 0, only: str = "") -> Report:
+def run(cases: int, seed: int = 0, only: str = "", told_every: int = 0) -> Report:
     """So many cases, spread over all sorts; or one, named `sort:number`."""
     report = Report()
     names = list(SORTS)
     drawn = (f"{names[at % len(names)]}:{seed + at // len(names)}" for at in range(cases))
     chosen = [only] if only else list(drawn)
     with _limits(), tempfile.TemporaryDirectory() as scratch:
-        for case in chosen:
+        for done, case in enumerate(chosen):
+            if told_every and done and done % told_every == 0:
+                print(f"{done} cases, {len(report.unnamed)} unnamed failures", file=sys.stderr, flush=True)
             folder = Path(scratch) / "case"
             folder.mkdir()
             _one(case, folder, report)
@@ -94,6 +96,8 @@ def _one(case: str, folder: Path, report: Report) -> None:
         raise
     except BaseException:
         report.unnamed.append((case, traceback.format_exc()))
+        if len(report.unnamed) < 40:
+            print(f"--- {case}\n{report.unnamed[-1][1]}", file=sys.stderr, flush=True)
     finally:
         signal.alarm(0)
     report.slowest = max(report.slowest, (time.monotonic() - begun, case))
@@ -127,14 +131,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="number of the first case of each sort")
     parser.add_argument("--only", default="", help="one case, such as vectors:17")
     options = parser.parse_args()
-    report = run(options.cases, options.seed, options.only)
-    seen: Counter[str] = Counter()
-    for case, told in report.unnamed:
-        last = told.strip().splitlines()[-1][:120]
-        seen[last] += 1
-        if seen[last] == 1:
-            print(f"--- {case}\n{told}", file=sys.stderr)
-    print("\n".join(report.lines()))
+    begun = time.monotonic()
+    report = run(options.cases, options.seed, options.only, told_every=500)
+    print("\n".join([*report.lines(), f"{time.monotonic() - begun:.0f} s"]))
     return 1 if report.unnamed else 0
 
 

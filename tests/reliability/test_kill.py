@@ -1,11 +1,14 @@
 """Killed at any moment, a run goes on to the very same end: real processes, killed for real.
 
 The short form runs with the other tests. The long form: COMMLEARN_KILLS=50 (what `make chaos` sets).
+Those that are killed again and again are forked from one process that has imported the library and done
+nothing else: a life then takes a second instead of the many that imports take.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pickle
 import random
@@ -16,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +27,16 @@ import pandas as pd
 import pytest
 import torch
 
+from commlearn.cli import main
 from commlearn.data.converted import read_converted
 from commlearn.data.synthetic_tables import SyntheticTable
-from commlearn.data.token_shards import open_shard
+from commlearn.data.token_shards import TokenShard, open_shard, write_shard
 from commlearn.training.artifact import load
 from commlearn.training.run_folder import RunFolder
 
 KILLS = int(os.environ.get("COMMLEARN_KILLS", "2"))
+LIVES = multiprocessing.get_context("forkserver")
+LIVES.set_forkserver_preload([__name__, "commlearn.evaluation.stream", "commlearn.kinds.dataset"])
 LONGEST = 600  # seconds that one life may take before the test gives up
 SCHEMA = """\
 version: 1
@@ -50,9 +57,34 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "commlearn", *map(str, words)]
 
 
+def born(work: Callable[..., None], *values: object) -> BaseProcess:
+    """A process that does this and can be killed."""
+    life = LIVES.Process(target=work, args=values)
+    life.start()
+    return life
+
+
+def live(words: list[str]) -> None:
+    """What `python -m commlearn` does with these words, in silence."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    sys.exit(main(words))
+
+
+def killed(life: BaseProcess) -> bool:
+    """Kill it; False if it had ended before."""
+    ended = not life.is_alive()
+    life.kill()
+    life.join(LONGEST)
+    return not ended
+
+
 def finish(*words: object) -> None:
-    done = subprocess.run(command(*words), capture_output=True, text=True, timeout=LONGEST)
-    assert done.returncode == 0, done.stderr
+    """Do it undisturbed."""
+    life = born(live, [str(word) for word in words])
+    life.join(LONGEST)
+    assert life.exitcode == 0, words
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +100,26 @@ def train(folder: Path, schema: str, method: str, out: Path) -> list[str]:
     return command("train", folder / schema, "--method", method, "--out", out, "--resume", *SMALL, *OFTEN)
 
 
-def kill_once(words: list[str], chance: random.Random, run: Path) -> bool:
-    """Start, kill at a random moment after the first step; False if it ended before it could be killed.
+def kill_once(words: list[str], chance: random.Random, run: Path) -> tuple[bool, bool]:
+    """Start, and kill at a random moment after the first step.
 
     Every other time the moment is one in which a checkpoint is being written.
+
+    Returns:
+        Whether it was alive to be killed, and whether it left a part of a checkpoint.
     """
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     before = steps(run)
-    deadline = time.monotonic() + LONGEST
-    while process.poll() is None and steps(run) <= before and time.monotonic() < deadline:
-        time.sleep(0.01)
+    life = born(live, words)
+    wait_for(lambda: steps(run) > before or not life.is_alive())
     if chance.random() < 0.5:
-        while process.poll() is None and not list((run / "checkpoints").glob(".*.part")):
-            pass
+        wait_for(lambda: parts_of_checkpoints(run) or not life.is_alive(), pause=0.0)
     else:
         time.sleep(chance.random() * 0.3)
-    ended = process.poll() is not None
-    process.send_signal(signal.SIGKILL)
-    process.wait(LONGEST)
-    return not ended
+    return killed(life), bool(parts_of_checkpoints(run))
+
+
+def parts_of_checkpoints(run: Path) -> list[Path]:
+    return list((run / "checkpoints").glob(".*.part"))
 
 
 def steps(run: Path) -> int:
@@ -111,16 +144,19 @@ def whole(folder) -> Callable[[str, str], Path]:
 
 @pytest.mark.parametrize(("schema", "method"), [("three.yaml", "comm"), ("two.yaml", "factorcl")])
 def test_a_killed_training_ends_as_one_that_was_never_killed(folder, whole, tmp_path, schema, method):
-    chance, killed, lives = random.Random(0), 0, 0
-    while killed < KILLS:
-        run, alive = tmp_path / f"life{lives}", True
-        while alive and killed < KILLS:
-            alive = kill_once(train(folder, schema, method, run), chance, run)
-            killed += alive
-        finish(*train(folder, schema, method, run)[3:])
+    chance, kills, writing, runs = random.Random(0), 0, 0, 0
+    while kills < KILLS:
+        run, alive = tmp_path / f"run{runs}", True
+        words = train(folder, schema, method, run)[3:]
+        while alive and kills < KILLS:
+            alive, wrote = kill_once(words, chance, run)
+            kills, writing = kills + alive, writing + wrote
+        finish(*words)
         assert_same(run, whole(schema, method), folder / "table.csv")
         assert not list(run.rglob("*.part"))
-        lives += 1
+        shutil.rmtree(run)
+        runs += 1
+    print(f"{method}: {kills} kills, {writing} while a checkpoint was written, {runs} runs, all equal")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -154,10 +190,10 @@ def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(folder, t
     finish(*words[3:])
 
 
-def wait_for(happened: Callable[[], object]) -> None:
+def wait_for(happened: Callable[[], object], pause: float = 0.01) -> None:
     deadline = time.monotonic() + LONGEST
     while not happened() and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def assert_same(one: Path, other: Path, table: Path) -> None:
@@ -182,20 +218,19 @@ def test_killed_embeddings_are_whole_or_absent(folder, run, tmp_path):
     table["series"] = [str(folder / path) if str(path).endswith(".npy") else path for path in table["series"]]
     table.to_parquet(folder / "many.parquet")
     out = tmp_path / "z.parquet"
-    words = command("embed", run, folder / "many.parquet", "-o", out)
+    words = ["embed", str(run), str(folder / "many.parquet"), "-o", str(out)]
     chance = random.Random(1)
     for _ in range(KILLS):
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + LONGEST
-        while process.poll() is None and not list(tmp_path.glob(".*")) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        life = born(live, words)
+        wait_for(lambda one=life: list(tmp_path.glob(".*")) or not one.is_alive())
         time.sleep(chance.random() * 0.5)
-        process.send_signal(signal.SIGKILL)
-        process.wait(LONGEST)
+        killed(life)
         if out.exists():
             assert_whole(out, len(table))
             out.unlink()
-    finish(*words[3:])
+        for part in tmp_path.glob(".*"):
+            part.unlink()
+    finish(*words)
     assert_whole(out, len(table))
 
 
@@ -212,13 +247,12 @@ def test_killed_conversions_are_whole_or_absent(tmp_path):
     }
     (tmp_path / "data.pkl").write_bytes(pickle.dumps(content))
     out, chance = tmp_path / "out", random.Random(2)
-    words = command("convert", tmp_path / "data.pkl", "--out", out)
+    words = ["convert", str(tmp_path / "data.pkl"), "--out", str(out)]
     for _ in range(KILLS):
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda p=process: (tmp_path / ".out.part").exists() or p.poll() is not None)
+        life = born(live, words)
+        wait_for(lambda one=life: (tmp_path / ".out.part").exists() or not one.is_alive())
         time.sleep(chance.random() * 0.5)
-        process.kill()
-        process.wait(LONGEST)
+        killed(life)
         if out.exists():
             assert sorted(path.name for path in out.iterdir()) == [
                 "arrays.safetensors",
@@ -226,29 +260,25 @@ def test_killed_conversions_are_whole_or_absent(tmp_path):
                 "train.parquet",
             ]
             shutil.rmtree(out)
-    finish(*words[3:])
+    finish(*words)
     read = read_converted(out)
     assert np.array_equal(read["test"]["x"], numbers)
     assert len(read["train"]["id"]) == 200_000
 
 
+def write_shards(folder: str) -> None:
+    shard = TokenShard(np.ones((64, 1, 32, 256), np.float32), None, np.ones(64, bool))
+    for number in range(10_000):
+        write_shard(Path(folder) / f"{number % 7}.tokens", shard)
+
+
 def test_token_states_are_whole_under_their_name_whenever_their_writer_dies(tmp_path):
-    writer = """
-import sys
-from pathlib import Path
-import numpy as np
-from commlearn.data.token_shards import TokenShard, write_shard
-shard = TokenShard(np.ones((64, 1, 32, 256), np.float32), None, np.ones(64, bool))
-for number in range(10_000):
-    write_shard(Path(sys.argv[1]) / f"{number % 7}.tokens", shard)
-"""
     chance, seen = random.Random(3), 0
     for _ in range(KILLS):
-        process = subprocess.Popen([sys.executable, "-c", writer, str(tmp_path)], stderr=subprocess.DEVNULL)
-        wait_for(lambda p=process: list(tmp_path.glob("*.tokens")) or p.poll() is not None)
+        life = born(write_shards, str(tmp_path))
+        wait_for(lambda one=life: list(tmp_path.glob("*.tokens")) or not one.is_alive())
         time.sleep(chance.random() * 0.2)
-        process.kill()
-        process.wait(LONGEST)
+        killed(life)
         for path in tmp_path.glob("*.tokens"):
             assert len(open_shard(path)) == 64
             seen += 1

@@ -18,7 +18,7 @@ from test_loop import data, experiment
 
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
-from commlearn.training.loop import draw_batch
+from commlearn.training.batches import draw_batch
 
 TRAIN = ["-m", "commlearn", "train", "trifeature-quick", "--data.size", "24", "--data.train_pairs", "320"]
 TRAIN += ["--augmentations.image.size", "24", "--training.batch_size", "15", "--training.threads", "1"]

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from commlearn.data.records import Dataset, ImageColumn, Records
-from commlearn.data.trifeature_render import COLOURS, SHAPES, TEXTURES, render
+from commlearn.data.trifeature_patterns import SHAPES, TEXTURES
+from commlearn.data.trifeature_render import COLOURS, render
 from commlearn.errors import ConfigurationError
 from commlearn.seeds import numpy_generator
 

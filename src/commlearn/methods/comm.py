@@ -9,7 +9,7 @@ one modality reaches what is shared and what is unique to it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,10 @@ from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import Subset, comm_terms, retrieval_accuracy
 
-__all__ = ["CoMM"]
+__all__ = ["CoMM", "Held", "fused_parts"]
+
+Held = Literal["fused", "fused+tokens"]
+"""What an embedding holds: the fused vector, and each modality's mean token beside it."""
 
 
 class CoMM(Method):
@@ -75,18 +78,11 @@ class CoMM(Method):
         subsets: str = "each_and_all",
         temperature: float | Literal["learned"] = 0.1,
         weights: dict[str, float] | None = None,
-        embedding: Literal["fused", "fused+tokens"] = "fused",
+        embedding: Held = "fused",
     ) -> CoMM:
         """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too."""
-        return cls(
-            encoders,
-            fusion or Fusion(width),
-            projection_head(width),
-            choose_subsets(subsets, tuple(encoders)),
-            temperature_of(temperature),
-            weights,
-            TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
-        )
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding)
+        return cls(encoders, **parts, weights=weights)
 
     def represent(self, batch: Batch) -> Rows:
         tokens = self.encode(merge(batch.augmented))  # each encoder runs once for both views
@@ -131,3 +127,21 @@ class CoMM(Method):
         tokens = self.encode(view, subset)
         fused = self.fusion(tokens, [subset])[subset]
         return fused if self.beside is None else torch.cat([fused, self.beside(tokens, fused)], dim=1)
+
+
+def fused_parts(
+    encoders: Mapping[str, nn.Module],
+    width: int,
+    fusion: nn.Module | None,
+    subsets: str,
+    temperature: float | Literal["learned"],
+    embedding: Held,
+) -> dict[str, Any]:
+    """What CoMM and its kin have beside their encoders: the published fusion and head, if none is given."""
+    return {
+        "fusion": fusion or Fusion(width),
+        "head": projection_head(width),
+        "subsets": choose_subsets(subsets, tuple(encoders)),
+        "temperature": temperature_of(temperature),
+        "beside": TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
+    }

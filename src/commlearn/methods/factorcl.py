@@ -101,8 +101,7 @@ class FactorCL(Method):
         upper: Literal["club", "leave_one_out"] = "club",
     ) -> FactorCL:
         """FactorCL with linear factors and a critic of three layers on each side of a bound."""
-        maps = {name: nn.Linear(width, 2 * factor) for name in encoders}
-        return cls(encoders, maps, **critics(factor, task=factor, condition=2 * factor), upper=UPPER[upper])
+        return cls(encoders, **parts(encoders, width, factor, condition=2 * factor), upper=UPPER[upper])
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         theirs = list(self.removers.parameters())
@@ -206,9 +205,8 @@ class SupervisedFactorCL(FactorCL):
         most_classes: int = 1000,
     ) -> SupervisedFactorCL:
         """FactorCL with labels, and room for so many classes."""
-        maps = {name: nn.Linear(width, 2 * factor) for name in encoders}
-        players = critics(factor, task=factor, condition=factor)
-        return cls(encoders, maps, **players, classes=nn.Embedding(most_classes, factor), target=target)
+        made = parts(encoders, width, factor, condition=factor)
+        return cls(encoders, **made, classes=nn.Embedding(most_classes, factor), target=target)
 
     def check_records(self, records: Records) -> None:
         self.target = class_target("factorcl-sup", self.target, records)
@@ -234,19 +232,20 @@ class SupervisedFactorCL(FactorCL):
         return Seen(s, u, (task, task), given, given)
 
 
-def critics(factor: int, task: int, condition: int) -> dict[str, Any]:
-    """A critic for each bound: those of lower bounds, and those of upper bounds."""
+def parts(encoders: Mapping[str, nn.Module], width: int, factor: int, condition: int) -> dict[str, Any]:
+    """Maps to factors, and a critic for each bound: those of lower bounds, and those of upper bounds."""
+    factors = {name: nn.Linear(width, 2 * factor) for name in encoders}
     keepers = {
         "shared": PairCritic(factor, factor),
-        "unique1": PairCritic(factor, task),
-        "unique2": PairCritic(factor, task),
+        "unique1": PairCritic(factor, factor),
+        "unique2": PairCritic(factor, factor),
         "unique_given": PairCritic(factor + condition, factor),
     }
     removers = {
         "shared_given": PairCritic(factor + condition, factor),
         "unique_both": PairCritic(factor, factor),
     }
-    return {"keepers": keepers, "removers": removers}
+    return {"factors": factors, "keepers": keepers, "removers": removers}
 
 
 Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]

@@ -17,11 +17,8 @@ from torch import nn
 from commlearn.data.batch import Batch, merge
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
-from commlearn.methods.comm import CoMM
+from commlearn.methods.comm import CoMM, Held, fused_parts
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.methods.subsets import choose_subsets
-from commlearn.models.fusion import Fusion
-from commlearn.models.heads import projection_head, temperature_of
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import Subset, masked_contrast
@@ -90,18 +87,12 @@ class InfMasking(CoMM):
         versions: int = Masking.versions,
         share: tuple[float, float] = Masking.share,
         weight: tuple[float, float] = Masking.weight,
-        embedding: Literal["fused", "fused+tokens"] = "fused",
+        embedding: Held = "fused",
     ) -> InfMasking:
         """InfMasking with CoMM's published fusion and head."""
-        return cls(
-            encoders,
-            fusion or Fusion(width),
-            projection_head(width),
-            Masking(versions, (share[0], share[1]), (weight[0], weight[1])),
-            choose_subsets(subsets, tuple(encoders)),
-            temperature_of(temperature),
-            TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
-        )
+        masking = Masking(versions, (share[0], share[1]), (weight[0], weight[1]))
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding)
+        return cls(encoders, **parts, masking=masking)
 
     def represent(self, batch: Batch) -> Rows:
         tokens, full = self.encode(merge(batch.augmented)), self.modalities

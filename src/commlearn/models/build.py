@@ -16,7 +16,7 @@ from commlearn.models.fusion import Fusion
 from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["FUSIONS", "build_encoders", "build_fusion"]
+__all__ = ["FUSIONS", "build_encoders", "build_fusion", "encoder_part"]
 
 
 def attention(modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8) -> Fusion:
@@ -87,7 +87,7 @@ def build_encoders(
         if described and name in described and name not in chosen:
             encoders[name] = pretrained(spec.shape, width, described[name], fresh)
             continue
-        part = dict(chosen.get(name) or chosen.get(spec.kind) or {"name": default_encoder(spec)})
+        part = dict(encoder_part(chosen, name, spec))
         encoder = part.pop("name")
         if encoder not in ENCODERS:
             raise ConfigurationError(unknown("encoder", encoder, ENCODERS))
@@ -95,6 +95,11 @@ def build_encoders(
         _check_options(f"encoder {encoder}", build, part)
         encoders[name] = build(spec.shape, width, **part)
     return encoders
+
+
+def encoder_part(chosen: Mapping[str, Mapping[str, Any]], name: str, spec: Spec) -> Mapping[str, Any]:
+    """The encoder that is chosen for a modality or for its kind, or the kind's default."""
+    return chosen.get(name) or chosen.get(spec.kind) or {"name": default_encoder(spec)}
 
 
 def _check_options(part: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:

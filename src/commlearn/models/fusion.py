@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from commlearn.models.tokens import Tokens
 from commlearn.objectives.comm import Subset
 
-__all__ = ["Fusion", "FusionLayer"]
+__all__ = ["AttentionLayer", "Fusion", "FusionLayer"]
 
 
 class Fusion(nn.Module):
@@ -86,11 +86,8 @@ class Reading(NamedTuple):
     content: Tensor  # (batch, heads, width): the tokens' sum, weighted by the exponentials
 
 
-class FusionLayer(nn.Module):
-    """A pre-norm transformer layer: attention and a quick-GELU MLP of four times the width.
-
-    Calling it computes all rows; `reader`, `read` and `conclude` compute the first row alone.
-    """
+class AttentionLayer(nn.Module):
+    """The weights of a pre-norm layer: attention, and a quick-GELU MLP of four times the width."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -104,15 +101,28 @@ class FusionLayer(nn.Module):
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
 
+    def attend(self, own: Tensor, asking: Tensor, others: Tokens) -> Tensor:  # (batch, length, width)
+        """The rows after this layer; `asking` and the values of `others` are normed."""
+        projected = (self.query(asking), self.key(others.values), self.value(others.values))
+        query, key, value = (rearrange(rows, "b l (h e) -> b h l e", h=self.heads) for rows in projected)
+        attended = None if others.padding is None else ~others.padding[:, None, None]  # (b, 1, 1, l)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
+        return self.feed(own + self.out(rearrange(context, "b h l e -> b l (h e)")))
+
+    def feed(self, rows: Tensor) -> Tensor:
+        hidden = self.expand(self.mlp_norm(rows))
+        return rows + self.contract(hidden * torch.sigmoid(1.702 * hidden))  # quick-GELU
+
+
+class FusionLayer(AttentionLayer):
+    """A layer in which tokens read each other.
+
+    Calling it computes all rows; `reader`, `read` and `conclude` compute the first row alone.
+    """
+
     def forward(self, sequence: Tokens) -> Tensor:  # (batch, length, width)
         rows = self.norm(sequence.values)
-        query, key, value = (
-            rearrange(project(rows), "b l (h e) -> b h l e", h=self.heads)
-            for project in (self.query, self.key, self.value)
-        )
-        attended = None if sequence.padding is None else ~sequence.padding[:, None, None]  # (b, 1, 1, l)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
-        return self._feed(sequence.values + self.out(rearrange(context, "b h l e -> b l (h e)")))
+        return self.attend(sequence.values, rows, Tokens(rows, sequence.padding))
 
     def reader(self, cls: Tensor) -> Tensor:  # (batch or 1, width)
         """The query of the [CLS] row, carried through the key matrix of each head."""
@@ -140,11 +150,7 @@ class FusionLayer(nn.Module):
         content = total / weight[..., None]  # (batch, heads, width)
         value = rearrange(self.value.weight, "(h e) w -> h e w", h=self.heads)
         context = torch.einsum("bhw,hew->bhe", content, value).flatten(1) + self.value.bias
-        return self._feed(cls + self.out(context))
-
-    def _feed(self, rows: Tensor) -> Tensor:
-        hidden = self.expand(self.mlp_norm(rows))
-        return rows + self.contract(hidden * torch.sigmoid(1.702 * hidden))  # quick-GELU
+        return self.feed(cls + self.out(context))
 
 
 def prepend(cls: Tensor, tokens: list[Tokens]) -> Tokens:

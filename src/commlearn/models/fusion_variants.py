@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
+from commlearn.models.fusion import AttentionLayer
 from commlearn.models.tokens import Tokens, pool
 from commlearn.objectives.comm import Subset
 
@@ -102,32 +102,12 @@ class CrossAttentionFusion(nn.Module):
         return Tokens(values, torch.cat([kept, *(_padding(part) for part in others)], dim=1))
 
 
-class CrossLayer(nn.Module):
-    """A pre-norm layer in which tokens read other tokens, then a quick-GELU MLP of four times the width."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width, bias=False)  # softmax cancels a bias of keys
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
+class CrossLayer(AttentionLayer):
+    """A layer in which tokens read other tokens."""
 
     def forward(self, own: Tokens, others: Tokens) -> Tensor:  # (batch, length, width)
-        read = self.norm(others.values)
-        query, key, value = (
-            rearrange(rows, "b l (h e) -> b h l e", h=self.heads)
-            for rows in (self.query(self.norm(own.values)), self.key(read), self.value(read))
-        )
-        attended = None if others.padding is None else ~others.padding[:, None, None]  # (b, 1, 1, l)
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
-        rows = own.values + self.out(rearrange(context, "b h l e -> b l (h e)"))
-        hidden = self.expand(self.mlp_norm(rows))
-        return rows + self.contract(hidden * torch.sigmoid(1.702 * hidden))  # quick-GELU
+        read = Tokens(self.norm(others.values), others.padding)
+        return self.attend(own.values, self.norm(own.values), read)
 
 
 def _padding(tokens: Tokens) -> Tensor:

@@ -25,6 +25,7 @@ from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import experiment_from, to_mapping
 from commlearn.training.loop import Run, load_run
 from commlearn.training.model_card import model_card
+from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import CONFIG as RUN_CONFIG
 from commlearn.training.trained import Trained
 
@@ -103,7 +104,7 @@ def load(folder: str | Path) -> Trained:
 def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
     """A trained model as plain values and the bytes of its tensors."""
     tensors, aliases = _distinct({**trained.method.state_dict(), **_frozen(trained.method)})
-    experiment = to_mapping(trained.experiment)
+    experiment = to_mapping(resolved(trained.experiment, trained.specs, trained.state))
     if "table" in experiment["data"]:
         experiment["data"]["table"] = Path(
             experiment["data"]["table"]
@@ -136,7 +137,7 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str) -> Trained
                 {key.removeprefix(first): values.pop(key) for key in [*values] if key.startswith(first)}
             )
         method.load_state_dict(values)
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+    except (LookupError, TypeError, ValueError, AttributeError) as problem:
         raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem
     except (RuntimeError, SafetensorError) as problem:
         told = str(problem).splitlines()[-1].strip()

@@ -15,10 +15,10 @@ from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders, build_fusion
 from commlearn.seeds import torch_seed
-from commlearn.training.configuration import Experiment
+from commlearn.training.configuration import Experiment, Part
 from commlearn.training.registries import READERS
 
-__all__ = ["build_augmentations", "build_method", "read_data"]
+__all__ = ["augmentation_part", "build_augmentations", "build_method", "pretrained_of", "read_data"]
 
 
 def build_method(
@@ -37,7 +37,7 @@ def build_method(
     """
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
-    described = {name: learned["encoder"] for name, learned in (state or {}).items() if "encoder" in learned}
+    described = pretrained_of(state)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(experiment.seed, "init"))
         encoders = build_encoders(specs, model.width, model.encoders, described, fresh)
@@ -50,16 +50,27 @@ def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> di
     """One augmentation for each modality: named for it, for its kind, or the kind's default."""
     built = {}
     for name, spec in specs.items():
-        options = dict(experiment.augmentations.get(name) or experiment.augmentations.get(spec.kind) or {})
-        if not options and spec.kind not in DEFAULT_AUGMENTATION:
-            raise ConfigurationError(
-                f"No augmentation serves '{spec.kind}' by default. Name one for {name} (none leaves it as it "
-                "is), or add its kind to DEFAULT_AUGMENTATION."
-            )
-        chosen = options.pop("name") if options else DEFAULT_AUGMENTATION[spec.kind]
+        options = dict(augmentation_part(experiment, name, spec))
+        chosen = options.pop("name")
         if chosen != "none":
             built[name] = AUGMENTATIONS[chosen](**options)
     return built
+
+
+def augmentation_part(experiment: Experiment, name: str, spec: Spec) -> Part:
+    """The augmentation that is chosen for a modality or for its kind, or the kind's default."""
+    chosen = experiment.augmentations.get(name) or experiment.augmentations.get(spec.kind)
+    if not chosen and spec.kind not in DEFAULT_AUGMENTATION:
+        raise ConfigurationError(
+            f"No augmentation serves '{spec.kind}' by default. Name one for {name} (none leaves it as it "
+            "is), or add its kind to DEFAULT_AUGMENTATION."
+        )
+    return chosen or {"name": DEFAULT_AUGMENTATION[spec.kind]}
+
+
+def pretrained_of(state: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """The pretrained encoders for which modalities were read, by modality."""
+    return {name: learned["encoder"] for name, learned in (state or {}).items() if "encoder" in learned}
 
 
 def read_data(experiment: Experiment) -> Dataset:

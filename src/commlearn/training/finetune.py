@@ -15,6 +15,7 @@ from commlearn.training.configuration import Experiment, Training
 from commlearn.training.labelled import labelled_records
 from commlearn.training.loop import Run, load_run
 from commlearn.training.progress import Progress, Silent
+from commlearn.training.resolve import resolved
 from commlearn.training.resume import open_folder
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.target_objective import objective_for
@@ -84,6 +85,7 @@ def finetune(
     labels = labelled.train.targets[settings.target]
     objective = objective_for(settings.objective, labelled.sort, labels)
     experiment = experiment_of(trained.experiment, settings, len(labelled.train))
+    experiment = resolved(experiment, trained.specs, trained.state)
     folder = RunFolder(out)
     state, warnings = open_folder(folder, experiment, resume, overwrite)
     try:

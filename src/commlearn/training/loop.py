@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
 
-from commlearn.augmentations import Augmentation, plan_batch
-from commlearn.data.batch import Batch, to_device
-from commlearn.data.records import Dataset, Records
+from commlearn.data.records import Dataset
 from commlearn.errors import CommlearnError, ConfigurationError, RunError, TrainingError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
-from commlearn.seeds import numpy_generator, torch_generator, torch_seed
+from commlearn.training.batches import descents, draw_batch
 from commlearn.training.build import build_method, read_data
 from commlearn.training.checkpoint import write_checkpoint
 from commlearn.training.configuration import Experiment, Training, read_experiment
-from commlearn.training.descent import Descent, Player, losses
+from commlearn.training.descent import Player
 from commlearn.training.diagnostics import Diagnostics
-from commlearn.training.gradient_cache import cached_loss, check_cacheable, split
+from commlearn.training.gradient_cache import check_cacheable
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
+from commlearn.training.resolve import resolved
 from commlearn.training.resume import open_folder, restore
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.trained import Trained
@@ -120,17 +117,8 @@ def _train(
     progress: Progress,
 ) -> Run:
     training, records = experiment.training, data.train
-    steps_per_epoch = len(records) // training.batch_size
-    if steps_per_epoch == 0:
-        raise TrainingError(
-            f"training.batch_size is {training.batch_size}, but there are only {len(records)} training "
-            f"records. Give a batch of at most {len(records)}."
-        )
-    if training.batch_size < fabric.world_size:
-        raise TrainingError(
-            f"training.batch_size is {training.batch_size}, but there are {fabric.world_size} devices that "
-            "share it. Give a larger batch, or fewer devices."
-        )
+    experiment = resolved(experiment, records.specs, data.state)
+    steps_per_epoch = _steps_per_epoch(training, len(records), fabric.world_size)
     method = build_method(experiment, records.specs, data.state)
     method.check_records(records)
     if training.micro_batch:
@@ -197,50 +185,18 @@ def _train(
     )
 
 
-def draw_batch(
-    records: Records,
-    experiment: Experiment,
-    augmentations: Mapping[str, Augmentation],
-    method: Method,
-    step: int,
-    steps_per_epoch: int,
-    fabric: Fabric,
-) -> tuple[Callable[[slice], Batch], int]:
-    """The batch of one step: this rank's share of the records, moved, to be augmented on the device.
-
-    Returns:
-        What makes any part of the batch, and the number of its records.
-    """
-    epoch, place = divmod(step, steps_per_epoch)
-    size = experiment.training.batch_size
-    share = slice(place * size + fabric.global_rank, (place + 1) * size, fabric.world_size)
-    rows = records.visit(experiment.seed, epoch, share)
-    drawn = numpy_generator(experiment.seed, "versions", step, fabric.global_rank)
-    view = to_device(records.view(rows, generator=drawn), fabric.device)
-    labels = records.labels(rows) if method.views.targets else {}
-    targets = {name: values.to(fabric.device) for name, values in labels.items()}
-    generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)
-    needed = method.views
-    plan = plan_batch(view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs)
-    progress = step / (experiment.training.epochs * steps_per_epoch)
-    return lambda part: replace(plan(part), progress=progress), len(rows)
-
-
-def descents(
-    fabric: Fabric,
-    player: nn.Module,
-    method: Method,
-    experiment: Experiment,
-    batch: tuple[Callable[[slice], Batch], int],
-    step: int,
-) -> Iterator[Descent]:
-    """What is to be descended for one batch: the losses of the whole, or one that is computed in parts."""
-    (plan, size), part = batch, experiment.training.micro_batch
-    seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
-    if part:
-        return iter([cached_loss(fabric, player, method, split(plan, size, part), seed)])
-    torch.manual_seed(seed())
-    return losses(fabric, player, method, plan(slice(None)))
+def _steps_per_epoch(training: Training, records: int, devices: int) -> int:
+    if training.batch_size > records:
+        raise TrainingError(
+            f"training.batch_size is {training.batch_size}, but there are only {records} training "
+            f"records. Give a batch of at most {records}."
+        )
+    if training.batch_size < devices:
+        raise TrainingError(
+            f"training.batch_size is {training.batch_size}, but there are {devices} devices that "
+            "share it. Give a larger batch, or fewer devices."
+        )
+    return records // training.batch_size
 
 
 def load_run(path: str | Path) -> Run:
@@ -252,7 +208,7 @@ def load_run(path: str | Path) -> Run:
     schema, learned = folder.reader()
     try:
         method = build_method(experiment, specs, learned, fresh=False)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
         raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, {}, experiment)
     method.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
 from commlearn.training.checkpoint import set_aside
 from commlearn.training.configuration import Experiment, to_mapping
+from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
 
 __all__ = ["open_folder", "restore"]
@@ -31,7 +31,7 @@ def open_folder(
     if overwrite and not resume:
         folder.clear()
         return None, []
-    _same(folder.experiment(), experiment, folder.path)
+    _same(folder, experiment)
     try:
         found = folder.state()
         if found[1]:
@@ -44,8 +44,13 @@ def open_folder(
         return None, []
 
 
-def _same(stored: Experiment, wanted: Experiment, path: Path) -> None:
-    before, after = _leaves(to_mapping(stored)), _leaves(to_mapping(wanted))
+def _same(folder: RunFolder, wanted: Experiment) -> None:
+    """What is not stated, in the folder or now, has its present default: folders of old state less."""
+    stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
+    try:
+        before, after = (_leaves(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted))
+    except (LookupError, TypeError, AttributeError) as problem:
+        raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
     ignored = ("about", "published", "scores", "variants", "training.threads")
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
@@ -54,7 +59,7 @@ def _same(stored: Experiment, wanted: Experiment, path: Path) -> None:
     ]
     if changed:
         raise RunError(
-            f"{path} was trained with other settings: {'; '.join(changed)}. Resume with the same "
+            f"{folder.path} was trained with other settings: {'; '.join(changed)}. Resume with the same "
             "settings, or give another --out."
         )
 

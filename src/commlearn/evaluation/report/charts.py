@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from commlearn.evaluation.report.html import Safe, fold, tag
-from commlearn.plot import COLOURS, INK, LINE, QUIET
+from commlearn.plot.style import COLOURS, INK, LINE, QUIET
 
 __all__ = ["Chart", "chart"]
 

@@ -9,6 +9,7 @@ from typing import Any
 from commlearn import plot
 from commlearn.evaluation.report.charts import Chart, chart
 from commlearn.evaluation.report.findings import Findings
+from commlearn.plot.decomposition import parts_of
 
 __all__ = ["Pictures", "draw"]
 
@@ -65,8 +66,7 @@ def draw(found: Findings) -> Pictures:
                 f"information-{place}",
                 f"{target}: shared, unique and synergistic information, in bits",
                 "; ".join(
-                    f"{name} {part[0]:.2f} bits"
-                    for name, part in plot.parts_of(values["views"]["data"]).items()
+                    f"{name} {part[0]:.2f} bits" for name, part in parts_of(values["views"]["data"]).items()
                 ),
                 plot.information,
                 values,

@@ -14,7 +14,7 @@ from commlearn.evaluation.report.neighbours import neighbours_section
 from commlearn.evaluation.report.pictures import Pictures
 from commlearn.evaluation.report.records import clipped
 from commlearn.evaluation.report.words import in_short
-from commlearn.plot import MEASURES, score_of
+from commlearn.plot.probes import MEASURES, score_of
 from commlearn.training.configuration import to_mapping
 
 __all__ = ["sections"]

@@ -8,7 +8,7 @@ from typing import Any
 from commlearn.evaluation.ladder import called
 from commlearn.evaluation.probes import ProbeResult
 from commlearn.evaluation.report.findings import Findings
-from commlearn.plot import MEASURES, score_of
+from commlearn.plot.probes import MEASURES, score_of
 
 __all__ = ["in_short", "of_ladder"]
 

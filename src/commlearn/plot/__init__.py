@@ -1,0 +1,14 @@
+"""Pictures from Python: every function returns the matplotlib Axes that it drew on.
+
+Nothing is shown or saved: `axes.figure.savefig("losses.png")` or a notebook does that. Colours can be
+told apart by the colour-blind; names from data are shown as they are, never read as formulas.
+"""
+
+from __future__ import annotations
+
+from commlearn.plot.decomposition import information
+from commlearn.plot.probes import audit, ladder
+from commlearn.plot.records import embedding_map, gallery
+from commlearn.plot.training import losses, metric
+
+__all__ = ["audit", "embedding_map", "gallery", "information", "ladder", "losses", "metric"]

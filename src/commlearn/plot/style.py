@@ -1,0 +1,68 @@
+"""One look for all pictures; names from data are shown as they are, never read as formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "INK", "LINE", "QUIET", "STYLE", "legible", "new_axes", "styled"]
+
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#555555",
+)  # Okabe-Ito
+INK, LINE, QUIET = "#1c2430", "#d5dae1", "#7a8594"
+STYLE: Any = {
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.edgecolor": QUIET,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "font.size": 9.0,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "text.color": INK,
+    "text.parse_math": False,  # a column named "$x$" is no formula
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """The same look for every picture, and nobody else's settings changed."""
+
+    @wraps(draw)
+    def drawn(*values: Any, **named: Any) -> Any:
+        with mpl.rc_context(STYLE):
+            return draw(*values, **named)
+
+    return drawn
+
+
+def new_axes(width: float = 5.2, height: float = 3.0) -> Axes:
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def legible(name: Any) -> str:
+    """A name as matplotlib shows it: it hides labels that begin with an underscore."""
+    text = " ".join(str(name).split())
+    text = text if len(text) <= 40 else text[:39] + "…"
+    return f" {text}" if text.startswith("_") else text

@@ -1,0 +1,68 @@
+"""The batch of each step, and what is to be descended for it: the seed and the step decide them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from commlearn.augmentations import Augmentation, plan_batch
+from commlearn.data.batch import Batch, to_device
+from commlearn.data.records import Records
+from commlearn.methods.base import Method
+from commlearn.seeds import numpy_generator, torch_generator, torch_seed
+from commlearn.training.configuration import Experiment
+from commlearn.training.descent import Descent, losses
+from commlearn.training.gradient_cache import cached_loss, split
+
+__all__ = ["descents", "draw_batch"]
+
+
+def draw_batch(
+    records: Records,
+    experiment: Experiment,
+    augmentations: Mapping[str, Augmentation],
+    method: Method,
+    step: int,
+    steps_per_epoch: int,
+    fabric: Fabric,
+) -> tuple[Callable[[slice], Batch], int]:
+    """The batch of one step: this rank's share of the records, moved, to be augmented on the device.
+
+    Returns:
+        What makes any part of the batch, and the number of its records.
+    """
+    epoch, place = divmod(step, steps_per_epoch)
+    size = experiment.training.batch_size
+    share = slice(place * size + fabric.global_rank, (place + 1) * size, fabric.world_size)
+    rows = records.visit(experiment.seed, epoch, share)
+    drawn = numpy_generator(experiment.seed, "versions", step, fabric.global_rank)
+    view = to_device(records.view(rows, generator=drawn), fabric.device)
+    labels = records.labels(rows) if method.views.targets else {}
+    targets = {name: values.to(fabric.device) for name, values in labels.items()}
+    generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)
+    needed = method.views
+    plan = plan_batch(view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs)
+    progress = step / (experiment.training.epochs * steps_per_epoch)
+    return lambda part: replace(plan(part), progress=progress), len(rows)
+
+
+def descents(
+    fabric: Fabric,
+    player: nn.Module,
+    method: Method,
+    experiment: Experiment,
+    batch: tuple[Callable[[slice], Batch], int],
+    step: int,
+) -> Iterator[Descent]:
+    """What is to be descended for one batch: the losses of the whole, or one that is computed in parts."""
+    (plan, size), part = batch, experiment.training.micro_batch
+    seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
+    if part:
+        return iter([cached_loss(fabric, player, method, split(plan, size, part), seed)])
+    torch.manual_seed(seed())
+    return losses(fabric, player, method, plan(slice(None)))
