@@ -67,6 +67,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         return 1
+    except OSError as problem:  # of a file that was named, and is not as it has to be
+        print(f"commlearn: {str(problem.filename)[:200]}: {problem.strerror or problem}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("commlearn: interrupted", file=sys.stderr)
         return 130

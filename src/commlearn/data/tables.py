@@ -6,6 +6,7 @@ file is decided over the whole file, so that a chunk of whole numbers does not t
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,9 +128,9 @@ def _slices(frame: pd.DataFrame, rows: int, columns: Sequence[str] | None) -> It
 
 
 def _existing(path: Path) -> Path:
-    if path.exists():
+    if os.path.exists(path):  # False for what no file can be called, where Path.exists raises
         return path
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    siblings = os.listdir(path.parent) if os.path.isdir(path.parent) else []
     guess = nearest(path.name, siblings)
     hint = f" Did you mean {path.with_name(guess)}?" if guess else " Check the path."
     raise DataError(f"There is no table {path}.{hint}")

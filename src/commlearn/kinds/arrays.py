@@ -94,7 +94,7 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         if array.dtype == object:  # None among numbers, or arrays inside arrays
             rows = [np.asarray(row, dtype=np.float64) for row in array]
             array = np.stack(rows) if rows else np.empty(0)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:  # whole numbers may be too large
         if lengths := _lengths(cell):
             raise DataError(
                 f"{shown(cell)} has rows of {lengths} numbers; give rows of one length"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 import numpy as np
@@ -10,7 +11,7 @@ from pandas.api import types
 from scipy.special import ndtr, ndtri
 
 from commlearn.kinds.base import Cells, Problem
-from commlearn.kinds.rows import is_empty
+from commlearn.kinds.rows import brief, is_empty
 
 __all__ = ["LARGEST", "LIMIT", "as_numbers", "learn_curve", "numbers_of", "on_curve", "wrong_numbers"]
 
@@ -25,7 +26,15 @@ def as_numbers(values: pd.Series) -> np.ndarray:
     """The cells as float64; what is no number, nor text of one, is NaN."""
     if values.dtype == object:
         values = values.where([isinstance(cell, NUMBERS) for cell in values], None)
-    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    try:
+        numbers = pd.to_numeric(values, errors="coerce")
+    except OverflowError:  # whole numbers have no largest in Python
+        numbers = pd.to_numeric(values.map(_as_float), errors="coerce")
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _as_float(cell: object) -> object:
+    return (math.inf if cell > 0 else -math.inf) if isinstance(cell, int) and abs(cell) > LARGEST else cell
 
 
 def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +55,7 @@ def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: n
     infinite = np.abs(numbers) > LARGEST
     problems = []
     for row in np.flatnonzero(wrong | infinite).tolist():
-        value = str(values.iloc[row])[:60]
+        value = brief(values.iloc[row], str)
         told = f"{value} is infinite or too large" if infinite[row] else f"{value!r} is not a number"
         told += "; give a number, or leave the cell empty"
         problems.append(Problem(told, str(values.name), cells.first_row + row))

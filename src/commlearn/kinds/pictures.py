@@ -39,7 +39,10 @@ DAMAGED = (
     EOFError,
     IndexError,
     KeyError,
-    OverflowError,
+    ArithmeticError,
+    RuntimeError,  # NotImplementedError among them
+    AttributeError,
+    AssertionError,
     MemoryError,
     struct.error,
     zlib.error,

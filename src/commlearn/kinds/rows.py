@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -52,6 +52,19 @@ def raise_errors(column: str, problems: Sequence[Problem]) -> None:
     if errors:
         lines = "\n".join(f"  - {problem}" for problem in first_ten(errors))
         raise DataError(f"{column}: {len(errors)} rows cannot be read\n{lines}")
+
+
+def brief(cell: Any, show: Callable[[Any], str] = repr) -> str:
+    """The start of a cell, for a message; some objects cannot be shown at all.
+
+    Example:
+        >>> brief("x" * 99, str) == "x" * 60
+        True
+    """
+    try:
+        return show(cell)[:60]
+    except (ValueError, TypeError, RecursionError):
+        return f"a {type(cell).__name__}"
 
 
 def spread(count: int, most: int) -> range:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from commlearn.kinds.base import Cells, Problem
 from commlearn.kinds.numbers import as_numbers
-from commlearn.kinds.rows import is_empty, raise_errors
+from commlearn.kinds.rows import brief, is_empty, raise_errors
 
 __all__ = ["TARGETS", "encode_target", "read_target"]
 
@@ -44,7 +44,7 @@ def _classes(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     for row, value in enumerate(values):
         if isinstance(value, list | dict | set | tuple | np.ndarray):
             problems.append(
-                (row, f"{value!r:.60} is no class; give one label, or state the target as multilabel")
+                (row, f"{brief(value)} is no class; give one label, or state the target as multilabel")
             )
         else:
             labels[row] = None if is_empty(value) else value
@@ -58,7 +58,7 @@ def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
         value = values.iloc[row]
         if not is_empty(value):
             problems.append(
-                (int(row), f"{value!r:.60} is not a finite number; mend it or leave the cell empty")
+                (int(row), f"{brief(value)} is not a finite number; mend it or leave the cell empty")
             )
     return numbers, problems
 
@@ -75,7 +75,7 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
         elif is_empty(value):
             labels[row] = None
         else:
-            problems.append((row, f"{value!r:.60} is no set of labels; give a list, or text such as 'a; b'"))
+            problems.append((row, f"{brief(value)} is no set of labels; give a list, or text such as 'a; b'"))
     return labels, problems
 
 

@@ -23,7 +23,7 @@ from commlearn.data.records import Spec
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained
-from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+from commlearn.kinds.rows import brief, first_ten, is_empty, raise_errors
 from commlearn.kinds.subwords import ids_of
 
 __all__ = ["MASK", "PADDING", "UNKNOWN", "Sentences", "Text", "Tokenizer"]
@@ -202,11 +202,11 @@ def _decode(cells: list[Any], column: str, first_row: int) -> tuple[list[str], l
             elif is_empty(cell):
                 text = ""
             else:
-                told = f"{cell!r:.60} is of type {type(cell).__name__}; give text"
+                told = f"{brief(cell)} is of type {type(cell).__name__}; give text"
                 problems.append(Problem(told, column, row + first_row))
                 text = ""
         except (UnicodeEncodeError, UnicodeDecodeError) as problem:
-            told = f"{cell!r:.60} is not UTF-8 at place {problem.start + 1}; save the text as UTF-8"
+            told = f"{brief(cell)} is not UTF-8 at place {problem.start + 1}; save the text as UTF-8"
             problems.append(Problem(told, column, row + first_row))
             text = ""
         texts.append("" if is_empty(text) else text)

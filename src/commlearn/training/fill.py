@@ -61,7 +61,7 @@ def check_part(
     if "name" not in part:
         problems.add(f"{where} needs a name: one of {', '.join(sorted(registry))}.")
         return
-    if part["name"] not in registry:
+    if not isinstance(part["name"], str) or part["name"] not in registry:
         problems.add(f"{where}: " + unknown(what, part["name"], registry))
         return
     build = registry[part["name"]]
