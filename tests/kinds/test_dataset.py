@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from commlearn.data.records import Spec
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError, DataError
-from commlearn.kinds import KINDS, Tabular, Text, Vector
+from commlearn.kinds import Tabular, Text, Vector
 from commlearn.kinds.dataset import TableData, dataset_of, split_rows
 from commlearn.kinds.schema import Schema
 from commlearn.models.encoders import ENCODERS, default_encoder
@@ -37,11 +36,8 @@ def schema(**columns):
     return Schema({"labs": Tabular(["age"]), "note": Text("note")}, {"ill": "class"}, **columns)
 
 
-def test_every_kind_has_a_default_encoder_and_augmentation_that_exist():
-    for name in KINDS:
-        spec = Spec(name, (3, 64, 64) if name == "image" else (4,))
-        assert default_encoder(spec) in ENCODERS
-        assert DEFAULT_AUGMENTATION[name] in AUGMENTATIONS
+def test_large_images_get_a_larger_encoder_and_unknown_kinds_none():
+    assert default_encoder(Spec("image", (3, 64, 64))) in ENCODERS
     with pytest.raises(ConfigurationError, match="odour"):
         default_encoder(Spec("odour", (4,)))
     assert default_encoder(Spec("image", (3, 224, 224))) == "resnet18"
