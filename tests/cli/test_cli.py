@@ -97,8 +97,8 @@ def test_synth_draws_a_gallery_and_writes_records(tmp_path):
         assert file["test_pairs"].shape[1] == 2
 
 
-def test_compare_trains_what_is_missing_and_skips_what_is_done(tmp_path):
-    """Each training in a process of its own, two at a time."""
+def test_compare_trains_what_is_missing_and_skips_what_is_done(tmp_path, request):
+    """Each training in a process of its own, two at a time; the last of them in this one."""
     words = ["compare", "trifeature-quick", "--methods", "clip", "--out", tmp_path / "c", "--jobs", 2]
     first = commlearn(*words, *SETTINGS)
     assert first.stderr.count("started:") == 2
@@ -110,6 +110,7 @@ def test_compare_trains_what_is_missing_and_skips_what_is_done(tmp_path):
         assert all(0 <= cell["mean"] <= 100 for cell in row["scores"].values())
     assert (tmp_path / "c" / "table.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "c" / "clip" / "seed0" / "biased" / "probes.json").unlink()
+    request.getfixturevalue("jobs_in_this_process")
     again = commlearn(*words, *SETTINGS)
     assert again.stderr.count("done before:") == 1
     assert again.stderr.count("started:") == 1

@@ -173,7 +173,10 @@ def _interactions(read: Source, anew: bool, tell: Callable[[str], None]) -> dict
     if anew:
         found = gather(read.trained, read.data, None, None)
         settings = Settings(curve=False, bootstrap=5, permutations=39)
-        made = {target: ask(found, target, settings=settings, told=tell).to_dict() for target in read.targets}
+        made = {
+            target: ask(found, target, settings=settings, told=_of(target, tell)).to_dict()
+            for target in read.targets
+        }
         if read.run:
             read.run.folder.write(INTERACTIONS, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
         return {target: values for target, values in made.items() if "views" in values}
@@ -185,6 +188,10 @@ def _interactions(read: Source, anew: bool, tell: Callable[[str], None]) -> dict
     except (OSError, ValueError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
     return {target: kept[target] for target in read.targets if "views" in kept.get(target, {})}
+
+
+def _of(target: str, tell: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda what: tell(f"what is known of {target}: {what}")
 
 
 def _own(name: str) -> str:
