@@ -71,7 +71,8 @@ def audit(found: Audit, axes: Axes | None = None) -> Axes:
     axes.set_yticks(range(len(modalities)), [legible(name) for name in modalities[::-1]])
     axes.set_ylim(-0.6, len(modalities) - 0.4)
     axes.set_xlabel(f"probe of {legible(found.target)} (cross: destroyed)")
-    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    below = (0.5, -0.5 / (0.2 + 0.5 * len(modalities)))  # half an inch, in heights of the axes
+    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=below)
     return axes
 
 

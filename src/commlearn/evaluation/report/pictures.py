@@ -13,6 +13,13 @@ from commlearn.plot.decomposition import parts_of
 
 __all__ = ["Pictures", "draw"]
 
+CALLED = {  # what the training measures after each epoch
+    "diagnostics.rank": "effective rank",
+    "diagnostics.spread": "alignment and uniformity",
+    "diagnostics.sensitivity": "how far the embedding moves if one modality is another record's",
+    "diagnostics.neighbours": "share of nearest others of the same class",
+}
+SHORT = {"diagnostics.sensitivity": "moved", "diagnostics.neighbours": "same class"}  # beside the axis
 KNOWN = {"step", "epoch", "learning_rate", "terms", "accuracy", "gradient_norm", "warnings"}
 
 
@@ -85,12 +92,20 @@ def _training(metrics: list[dict[str, Any]]) -> list[Chart]:
     told = ", ".join(f"{name} {value:.3f}" for name, value in last.get("terms", {}).items())
     charts = [chart("losses", "Loss terms", f"Loss terms over steps. Last: {told}", plot.losses, metrics)]
     named = {"accuracy": "in-batch retrieval accuracy", "gradient_norm": "gradient norm"}
-    named |= {key: key.replace("_", " ") for key in _measured(metrics)}
+    named |= {key: CALLED.get(key, key.replace("_", " ")) for key in _measured(metrics)}
     for key, label in named.items():
         if any(entry.get(key) for entry in metrics):
             title = f"{label[0].upper()}{label[1:]}"
             charts.append(
-                chart(f"metric-{key}", title, f"{title} over steps.", plot.metric, metrics, key, label)
+                chart(
+                    f"metric-{key}",
+                    title,
+                    f"{title} over steps.",
+                    plot.metric,
+                    metrics,
+                    key,
+                    SHORT.get(key, label),
+                )
             )
     return charts
 
