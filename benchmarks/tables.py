@@ -73,7 +73,8 @@ def tables(machine: Machine, rows: int = 50_000) -> list[str]:
         ]
         model = trained(path).trained
         few = next(pq.ParquetFile(path).iter_batches(1024)).to_pandas()
-        count = operations(lambda: cl.embed(model, few)) * rows / len(few)
+        view = model.records(few).view(slice(None))
+        count = operations(lambda: model.method.embed(view)) * rows / len(few)
         spent = seconds(lambda: write_shards(model, path, Path(folder) / "out"), rounds=1, warm=False)
         note = f"{rows / spent:.0f} rows/s, {spent / alone:.1f} times pyarrow"
         found.append(Row("embed them (comm, width 128) and write", spent, count, size, note))

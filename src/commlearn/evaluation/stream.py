@@ -141,7 +141,8 @@ class _Parquet:
         arrays["embedding"] = pa.FixedSizeListArray.from_arrays(flat, embedding.shape[1])
         table = pa.table(arrays)
         if self.writer is None:
-            self.writer = pq.ParquetWriter(self.path, table.schema, use_dictionary=False)
+            options = {"use_dictionary": False, "compression": "none"}  # such numbers do not get smaller
+            self.writer = pq.ParquetWriter(self.path, table.schema, **options)
         self.writer.write_table(table.cast(self.writer.schema))
 
     def close(self) -> None:
