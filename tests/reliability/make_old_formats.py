@@ -1,4 +1,6 @@
-"""Writes the artifact and the checkpoint that every later version has to read. Run once for each format.
+"""Writes the artifact and the checkpoint that every later version has to read.
+
+Run once for each format; `format1_stated` is of the same format, and its configuration states every option.
 
 python tests/reliability/make_old_formats.py tests/reliability/data/format1
 """

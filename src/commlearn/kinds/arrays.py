@@ -115,7 +115,6 @@ def _lengths(cell: Any) -> str:
     return " and ".join(map(str, sorted(sizes))) if len(sizes) > 1 else ""
 
 
-
 def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
     """Where a file lies; one that leaves the table's folder is refused unless that was allowed."""
     folder = os.path.abspath(root)
