@@ -132,7 +132,7 @@ class Audio(Kind):
             raise DataError("holds samples without a rate; give Audio(..., rate=samples a second)")
         else:
             rate, samples = self.rate, _scaled(cell if isinstance(cell, np.ndarray) else array_of(cell, root))
-        if samples.ndim > 2 or (samples.ndim == 2 and samples.shape[1] > len(samples)):
+        if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > len(samples)):
             raise DataError(f"holds an array of {shown(samples)}; give (samples,) or (samples, channels)")
         if not samples.size:
             raise DataError(f"{shown(cell)} has no samples; leave the cell empty")
