@@ -97,7 +97,7 @@ def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
             f"{where} needs a kind and a column, such as {{kind: image, column: path}}; got {part!r:.60}."
         )
         return None
-    if part["kind"] not in KINDS:
+    if not isinstance(part["kind"], str) or part["kind"] not in KINDS:
         problems.add(f"{where}: " + unknown("kind", part["kind"], KINDS))
         return None
     cls = KINDS[part["kind"]]

@@ -50,7 +50,7 @@ class Trained:
         rows = table if isinstance(table, Table) else read_table(table, columns)
         try:
             return schema.read(rows, state, with_targets)
-        except (LookupError, TypeError, ValueError, AttributeError) as problem:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise DataError(
                 f"The table cannot be read with what the model learned of its own ({problem!r}). Is the "
                 "model's preprocessing.json whole?"
