@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from commlearn.augmentations import ImageAugmentation, Noise, make_batch
 from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.data.records import ImageColumn, Records, Spec, VectorColumn
 from commlearn.errors import ConfigurationError
+from commlearn.evaluation.embed import embed
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
@@ -114,6 +116,21 @@ def test_tokens_in_place_of_modalities_embed_equally(name, count, gaps):
             parameter.zero_()  # whoever encoded once more would see it
     for subset in (None, ["image"], ["image", "vector"]):
         assert torch.equal(method.embed(encoded, subset), build(name, count).eval().embed(records, subset))
+
+
+@every_method
+def test_images_that_many_records_show_embed_as_if_each_had_its_own(name):
+    method = build(name, 2)
+    draw = np.random.default_rng(0)
+    images = draw.integers(256, size=(5, 32, 32, 3)).astype(np.uint8)
+    numbers = draw.integers(5, size=40)
+    vectors = VectorColumn(draw.normal(size=(40, 6)).astype(np.float32))
+    repeated = Records({"image": ImageColumn(images, numbers), "vector": vectors})
+    copied = Records({"image": ImageColumn(images[numbers], np.arange(40)), "vector": vectors})
+    backwards = np.arange(39, 4, -1)
+    for subset in (None, ["image"]):
+        for some, same in ((repeated, copied), (repeated.choose(backwards), copied.choose(backwards))):
+            np.testing.assert_allclose(embed(method, some, subset), embed(method, same, subset), atol=1e-5)
 
 
 @two_and_three

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class Modality:
     def __len__(self) -> int:
         return len(self.values)
 
-    def apply(self, change: Callable[[Tensor], Tensor]) -> Modality:
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same modality with `change` applied to each of its tensors."""
         return replace(
             self,

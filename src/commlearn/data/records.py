@@ -25,6 +25,7 @@ __all__ = [
     "VectorColumn",
     "blank_values",
     "class_codes",
+    "image_numbers",
     "positions",
 ]
 
@@ -120,6 +121,16 @@ class Chosen:
 
     def take(self, rows: np.ndarray) -> Modality:
         return self.column.take(self.rows[rows])
+
+
+def image_numbers(column: Column) -> np.ndarray | None:
+    """The number of the image that each record shows, where records may show the same one; else None."""
+    if isinstance(column, ImageColumn):
+        return column.index
+    if isinstance(column, Chosen):
+        of_all = image_numbers(column.column)
+        return None if of_all is None else of_all[column.rows]
+    return None
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 
-from commlearn.data.batch import View, to_device
-from commlearn.data.records import Records
+from commlearn.data.batch import Modality, View, merge, to_device
+from commlearn.data.records import Records, image_numbers
 from commlearn.data.tables import Source
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.methods.base import Method
+from commlearn.models.tokens import Tokens
 
 __all__ = ["HasMethod", "ReadsTables", "carrier", "embed"]
 
 CACHED = 1_600_000  # bytes of values that are embedded at once
+KEPT = 500_000_000  # bytes of tokens that are kept of images which many records show
 
 
 class HasMethod(Protocol):
@@ -56,14 +59,19 @@ def embed(
         records = _read(model, records, modalities)
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
-    training, names = method.training, modalities or method.modalities
+    training = method.training
+    names = [name for name in modalities or method.modalities if name in records.columns]
     batch_size = batch_size or _at_once(records.view(slice(0, 1)))
     method.eval()
     try:
         parts = []
+        each = {name: _encoded_once(method, name, records, batch_size) for name in names}
+        encoded = {name: column for name, column in each.items() if column is not None}
+        others = [name for name in names if name not in encoded]
         for start in range(0, len(records), batch_size):
-            rows = slice(start, start + batch_size)
-            view = records.view(rows, [name for name in names if name in records.columns])
+            rows = np.arange(start, min(start + batch_size, len(records)))
+            read = records.view(rows, others) if others else {}
+            view: View = {name: encoded[name].take(rows) if name in encoded else read[name] for name in names}
             _refuse_empty(view, start)
             parts.append(method.embed(to_device(view, device), modalities).float().cpu().numpy())
     finally:
@@ -75,6 +83,37 @@ def _at_once(record: View) -> int:
     """As many records as keep first layers in a processor's cache, but enough for large products."""
     size = sum(modality.values.nbytes for modality in record.values())
     return min(max(CACHED // max(size, 1), 16), 1024)
+
+
+@dataclass(frozen=True)
+class TokensColumn:
+    """Tokens of images that many records show, each encoded once."""
+
+    tokens: Tokens  # of the distinct images
+    index: np.ndarray  # (records,): which of them each record shows
+
+    def take(self, rows: np.ndarray) -> Tokens:
+        chosen = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)
+        return self.tokens.apply(lambda tensor: tensor[chosen])
+
+
+def _encoded_once(method: Method, name: str, records: Records, batch_size: int) -> TokensColumn | None:
+    """Tokens in place of a column whose images are shown by many records each; None for others."""
+    column = records.columns[name]
+    numbers = image_numbers(column)
+    if numbers is None or name not in method.encoders:
+        return None
+    _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
+    if 2 * len(first) > len(index):
+        return None
+    device, parts = next(method.parameters()).device, []
+    for start in range(0, len(first), batch_size):
+        view = to_device({name: column.take(first[start : start + batch_size])}, device)
+        tokens = method.encode(view, [name])[name]
+        if tokens.values.nbytes / len(tokens) * len(first) > KEPT:
+            return None
+        parts.append({name: cast(Modality, tokens)})
+    return TokensColumn(cast(Tokens, merge(parts)[name]), index)
 
 
 def carrier(model: Any) -> Any:

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from scipy.io import wavfile
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from commlearn.data.records import Column
@@ -141,6 +140,8 @@ class Audio(Kind):
                 f"holds samples that are not finite, or beyond {LOUDEST:g}; mend them, or empty the cell"
             )
         mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+        from scipy.signal import resample_poly  # takes a second to import, for every process
+
         divisor = gcd(rate, RATE)
         return resample_poly(mono, RATE // divisor, rate // divisor).astype(np.float32)
 
