@@ -153,9 +153,11 @@ def test_the_digits_of_the_page_on_own_data_run_and_the_whole_knows_most(tmp_pat
 
 
 def registries() -> dict:
+    from commlearn.kinds import KINDS
     from commlearn.models.encoders import ENCODERS
 
-    return {"encoders": ENCODERS, "methods": commlearn.METHODS, "readers": commlearn.READERS.places}
+    places = commlearn.READERS.places
+    return {"encoders": ENCODERS, "kinds": KINDS, "methods": commlearn.METHODS, "readers": places}
 
 
 def test_there_are_examples():
