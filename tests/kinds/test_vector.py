@@ -213,3 +213,8 @@ def test_settings_that_do_not_fit_are_named():
     with pytest.raises(ConfigurationError, match="at least one column"):
         Vector([])
     assert Vector(["a", "b"]).columns() == ("a", "b")
+
+
+def test_an_array_of_one_thing_that_is_no_number_is_named(tmp_path):
+    with pytest.raises(DataError, match="no array of numbers"):
+        array_of(np.array({"a": 1}, dtype=object), tmp_path)

@@ -141,3 +141,22 @@ def test_an_ablation_trains_every_arm_on_both_sorts_of_pairs(name):
     settings = [read_experiment(name, variant=f"{arm}-unbiased") for arm in sorted(arms)]
     changed = {str((one.method, one.model, one.augmentations)) for one in settings}
     assert len(changed) == len(arms)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("variants: {a: {set: [1]}}", "variants.a.set"),
+        ("variants: {a: {set: high}}", "variants.a.set"),
+        ("variants: {a: 3}", "variants.a"),
+        ("variants: 2001-01-01", "variants"),
+        ("variants: {on: {set: {}}}", "True"),
+        ("scores: {R: {targets: [y], variant: b}}\nvariants: {on: {}, a: {}}", "True"),
+        (f"training: {{learning_rate: 1{'0' * 400}}}", "training.learning_rate"),
+    ],
+)
+def test_what_yaml_makes_of_a_recipe_is_refused_by_name(tmp_path, text, named):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"data: {{name: trifeature}}\nmethod: comm\n{text}\n")
+    with pytest.raises(ConfigurationError, match=named):
+        read_experiment(str(path))

@@ -110,7 +110,8 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
 
 def _lengths(cell: Any) -> str:
     """The different lengths of the rows of a list, "" where these are not what is wrong."""
-    rows = list(cell) if isinstance(cell, list | tuple | np.ndarray) else []
+    listed = isinstance(cell, list | tuple) or (isinstance(cell, np.ndarray) and cell.ndim > 0)
+    rows = list(cell) if listed else []
     sizes = {len(row) for row in rows if isinstance(row, list | tuple)}
     return " and ".join(map(str, sorted(sizes))) if len(sizes) > 1 else ""
 

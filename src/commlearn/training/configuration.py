@@ -133,15 +133,14 @@ def read_experiment(
     """
     mapping = _with_base(_read_yaml(_locate(recipe)))
     mapping.setdefault("name", Path(recipe).stem)
-    variants = mapping.get("variants") or {}
+    variants = _variants(mapping)
     chosen = variant or mapping.get("variant") or next(iter(variants), "")
     problems = Problems(f"Recipe {recipe}")
     if chosen and chosen not in variants:
         problems.add(unknown("variant", chosen, variants))
     elif chosen:
         mapping["variant"] = chosen
-        settings = (variants[chosen] or {}).get("set") or {}
-        for key, value in settings.items():
+        for key, value in variants[chosen].items():
             set_dotted(mapping, key, value)
     mapping = _with_named_parts(mapping)
     if method is not None and mapping.get("method", {}).get("name") != method:
@@ -149,6 +148,20 @@ def read_experiment(
     for key, value in (overrides or {}).items():
         set_dotted(mapping, key, value)
     return experiment_from(mapping, problems)
+
+
+def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each variant sets. What does not fit is left out here, and told when the whole is checked."""
+    found = mapping.get("variants")
+    sets: dict[str, dict[str, Any]] = {}
+    for name, variant in found.items() if isinstance(found, Mapping) else ():
+        its = variant.get("set") if isinstance(variant, Mapping) else None
+        sets[name] = (
+            {key: value for key, value in its.items() if isinstance(key, str)}
+            if isinstance(its, Mapping)
+            else {}
+        )
+    return sets
 
 
 def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None) -> Experiment:

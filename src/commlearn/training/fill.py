@@ -111,6 +111,12 @@ def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
             problems.add(f"{where} should be named settings, got {value!r}.")
             return _INVALID
         inner = get_args(hint)[1]
+        for key in value:
+            if not isinstance(key, str):
+                problems.add(
+                    f"{where} names {key!r}, which YAML reads as {type(key).__name__}; put it in quotes."
+                )
+                return _INVALID
         entries = {key: _value(inner, entry, _join(where, key), problems) for key, entry in value.items()}
         return {key: entry for key, entry in entries.items() if entry is not _INVALID}
     try:
@@ -161,7 +167,7 @@ def _plain(hint: Any, value: Any) -> Any:
     if hint is float:
         try:
             return float(value) if not isinstance(value, bool) else _refuse("a number")
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # a whole number may be too large for any float
             raise _Wrong("a number") from None
     if hint is int and (not isinstance(value, int) or isinstance(value, bool)):
         raise _Wrong("a whole number")
