@@ -141,9 +141,14 @@ def test_an_animation_shows_its_first_frame():
 
 @pytest.mark.parametrize(("side", "size"), [(20, 32), (28, 32), (60, 64), (100, 96), (150, 128), (900, 224)])
 def test_the_size_follows_the_training_images(side, size):
-    state = Image("path").learn(cells([PIL.new("L", (side, side + 5))] * 3))
+    state = Image("path").learn(cells([PIL.new("L", (side, side + 5))] * 50_000))
     assert state["size"] == size
     assert json.loads(json.dumps(state)) == state
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 64), (1_999, 64), (2_000, 96), (10_000, 128), (50_000, 224)])
+def test_few_images_are_read_small(count, size):
+    assert Image("path").learn(cells([PIL.new("L", (900, 700))] * count))["size"] == size
 
 
 def test_a_stated_size_wins():

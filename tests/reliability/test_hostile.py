@@ -16,6 +16,10 @@ from commlearn.errors import CommlearnError, ConfigurationError
 from commlearn.kinds.plain_yaml import read_yaml
 
 CASES = int(os.environ.get("COMMLEARN_HOSTILE", str(8 * len(hostile.SORTS))))
+FOUND = [  # by the long form, and mended since
+    *("recipes:61", "recipes:445", "recipes:661", "recipes:669"),
+    *("cells:426", "cells:746", "cells:976", "artifacts:756", "runs:797"),
+]
 TEN_TIMES = [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in ["ab", "bc", "cd", "de", "ef"]]
 BILLIONS = "\n".join(["a: &a [x, x]", *TEN_TIMES])
 
@@ -28,6 +32,11 @@ def test_hostile_input_gives_a_result_or_an_error_of_ours():
     assert (
         min(report.results.total(), report.errors.total()) > CASES // 10
     )  # it mutates, and not all is damage
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_what_once_failed_does_not_fail_again(case):
+    assert not hostile.run(1, only=case).unnamed
 
 
 def test_the_same_case_is_drawn_again():

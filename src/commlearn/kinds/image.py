@@ -21,6 +21,7 @@ from commlearn.kinds.rows import first_ten, is_empty, raise_errors, spread
 __all__ = ["Image"]
 
 SIZES = (32, 64, 96, 128, 224)  # pixels a side, to choose from
+FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training rows with an image from which a size is chosen
 SAMPLE = 256  # training rows that decide the size
 KEPT = 1 << 30  # bytes of decoded images that stay in memory
 DEPTHS = (255, 1023, 4095, 16_383, 65_535)  # largest values of 8 to 16 bits
@@ -33,7 +34,9 @@ class Image(Kind):
 
     An image is scaled so that its shorter side fits, and the longer one is cut evenly at both ends:
     no bars are added, which every encoder would have to learn to ignore and which would tell a
-    contrast the image's proportions. Grey becomes RGB, what is transparent lies on white, EXIF
+    contrast the image's proportions. An encoder that starts from nothing learns little more from large
+    squares of a few thousand images, and takes many times as long: unless a size is stated, large ones are
+    kept for many images. Grey becomes RGB, what is transparent lies on white, EXIF
     rotation is applied, grey of more than 8 bits is scaled by the depth found in training rows. With a
     pretrained encoder, size and scaling are as its folder says.
 
@@ -45,7 +48,7 @@ class Image(Kind):
     name: ClassVar[str] = "image"
 
     column: str  # of paths relative to the table, bytes, arrays or PIL images
-    size: int = 0  # pixels a side; 0 = the nearest of 32 to 224 to the median of the training images
+    size: int = 0  # pixels a side; 0 = near the median of the training images, smaller where these are few
     outside: bool = False  # paths may leave the table's folder
     encoder: Any = None  # a pretrained one: its folder, or settings of `Pretrained`
 
@@ -73,7 +76,8 @@ class Image(Kind):
         if not looks:
             raise DataError(f"{self.column}: none of the training rows has an image that can be read.")
         side = statistics.median(min(width, height) for width, height, _ in looks)
-        nearest = min(SIZES, key=lambda size: abs(math.log(size / side)))
+        affordable = [size for size in SIZES if len(filled) >= FEWEST.get(size, 0)]
+        nearest = min(affordable, key=lambda size: abs(math.log(size / side)))
         brightest = max(value for _, _, value in looks)
         white = (
             next((depth for depth in DEPTHS if brightest <= depth), DEPTHS[-1]) if brightest else DEPTHS[-1]

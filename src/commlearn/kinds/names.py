@@ -44,15 +44,24 @@ def label(columns: Sequence[str]) -> str:
 
 
 def odd_names(table: Table | Cells, column: str) -> list[Problem]:
-    """Rows whose cell is no name of anything, such as a list."""
+    """Rows whose cell is no name of anything, such as a list or bytes that are no text."""
     values = table.frame[column]
     if values.dtype != object:
         return []
     return [
         Problem(f"holds a {type(cell).__name__}; give text or a number", column, table.first_row + row)
         for row, cell in enumerate(values.tolist())
-        if not isinstance(cell, Hashable) or isinstance(cell, tuple | frozenset)
+        if _is_odd(cell)
     ]
+
+
+def _is_odd(cell: object) -> bool:
+    if isinstance(cell, bytes):
+        try:
+            cell.decode()
+        except UnicodeDecodeError:
+            return True
+    return not isinstance(cell, Hashable) or isinstance(cell, tuple | frozenset)
 
 
 def id_problems(table: Table | Cells, column: str) -> list[Problem]:

@@ -170,11 +170,11 @@ def _sort(values: pd.Series) -> str:
         return "category"
     if sort == "unknown-array" and values.dtype != object:  # a dictionary of arrow: its cells are plain
         return _sort(values.astype(object))
+    if any(isinstance(cell, COMPOUND) for cell in values):
+        return "holds lists; read them as a Series or a Vector"
     some = str(values.dropna().iloc[0])
     if sort.startswith(("date", "time", "period", "interval")):
         return f"holds {sort} cells such as {some!r}; turn them into numbers, such as days since a date"
-    if any(isinstance(cell, COMPOUND) for cell in values):
-        return "holds lists; read them as a Series or a Vector"
     text = next((cell for cell in values if isinstance(cell, str)), some)
     return f"mixes numbers with text such as {text!r}; mend these cells, or name the column in `categorical`"
 

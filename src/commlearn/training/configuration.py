@@ -156,11 +156,8 @@ def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     sets: dict[str, dict[str, Any]] = {}
     for name, variant in found.items() if isinstance(found, Mapping) else ():
         its = variant.get("set") if isinstance(variant, Mapping) else None
-        sets[name] = (
-            {key: value for key, value in its.items() if isinstance(key, str)}
-            if isinstance(its, Mapping)
-            else {}
-        )
+        its = its if isinstance(its, Mapping) else {}
+        sets[name] = {key: value for key, value in its.items() if isinstance(key, str)}
     return sets
 
 

@@ -84,10 +84,21 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     if METHODS[stated.method["name"]].views.augmented:
         chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations)
     chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
-    open_ones = left_open(chosen, {**settings, "method": stated.method})
+    open_ones = left_open(chosen, {**settings, "method": stated.method}) | _sizes_of_images(settings, data)
     settings = {**completed(settings, chosen, specs), "method": stated.method}
     experiment = experiment_from(merged(chosen, settings))
     return experiment, said(open_ones, data.train) if open_ones else ""
+
+
+def _sizes_of_images(settings: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
+    """The sizes of images that the schema leaves open, as a schema would state them."""
+    modalities = settings["data"].get("schema", {}).get("modalities", {})
+    sizes = {
+        name: {"size": spec.shape[-1]}
+        for name, spec in data.train.specs.items()
+        if spec.kind == "image" and not {"size", "encoder"} & set(modalities.get(name, ()))
+    }
+    return {"modalities": sizes} if sizes else {}
 
 
 def _not_stated(chosen: Mapping[str, Any], stated: Mapping[str, Any], data: Dataset) -> dict[str, Any]:

@@ -185,7 +185,15 @@ def _damage_told(path: Path) -> Iterator[None]:
     """A file of the run that is missing or no longer what was written is named."""
     try:
         yield
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, ConfigurationError) as problem:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        OverflowError,
+        ConfigurationError,
+    ) as problem:
         told = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
         raise RunError(f"{path} is missing or damaged: {told}. Restore it, or train again.") from problem
 

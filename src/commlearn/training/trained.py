@@ -49,12 +49,14 @@ class Trained:
         columns = [*schema.columns(with_targets), *([schema.id] if schema.id else [])]
         rows = table if isinstance(table, Table) else read_table(table, columns)
         try:
-            return schema.read(rows, state, with_targets)
+            records = schema.read(rows, state, with_targets)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
-            raise DataError(
-                f"The table cannot be read with what the model learned of its own ({problem!r}). Is the "
-                "model's preprocessing.json whole?"
-            ) from problem
+            raise _not_whole(repr(problem)) from problem
+        for name, spec in records.specs.items():
+            trained = self.specs.get(name, spec)
+            if trained.kind == spec.kind and trained.shape != spec.shape:
+                raise _not_whole(f"{name} is read as {spec.shape} and was trained as {trained.shape}")
+        return records
 
     def dataset(self, table: Source) -> Dataset:
         """The table's records with targets, split as the training's were: by column, by group or by seed."""
@@ -90,3 +92,10 @@ class Trained:
                 "so it cannot read a table. Train from a schema: commlearn train schema.yaml"
             )
         return self.schema, self.state
+
+
+def _not_whole(problem: str) -> DataError:
+    return DataError(
+        f"The table cannot be read with what the model learned of its own ({problem}). Is the model's "
+        "preprocessing.json whole?"
+    )
