@@ -46,6 +46,18 @@ class OwnTable:
         chosen = np.random.default_rng(seed).choice(self.train, count, replace=False)
         return replace(self, train=np.sort(chosen))
 
+    def encoded(self, folder: Path) -> OwnTable:
+        """Texts read by a pretrained sentence encoder; its own vectors are their raw features then."""
+        from sentence_transformers import SentenceTransformer  # of commlearn[st]
+
+        modalities, raw = dict(self.schema.modalities), dict(self.raw)
+        for name, kind in self.schema.modalities.items():
+            if isinstance(kind, cl.Text):
+                modalities[name] = replace(kind, encoder=str(folder))
+                model = SentenceTransformer(str(folder), device="cpu")
+                raw[name] = model.encode(list(self.rows[kind.column]), show_progress_bar=False)
+        return replace(self, schema=replace(self.schema, modalities=modalities), raw=raw)
+
     def part(self, positions: np.ndarray) -> dict[str, Any]:
         return {name: values[positions] for name, values in self.rows.items()}
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -118,7 +119,9 @@ def read_converted(folder: str | Path) -> dict[str, Any]:
         _put(tree, key.split("/"), array)
     for path in sorted(folder.glob("*.parquet")):
         try:
-            frame = pd.read_parquet(path)
+            read = pq.read_table(path)
+            read.validate(full=True)  # text that is not UTF-8 would fail where it is used
+            frame = read.to_pandas()
         except (OSError, ValueError, pa.ArrowException) as problem:
             raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
         for name in frame.columns:

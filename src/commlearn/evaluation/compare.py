@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from commlearn.errors import ConfigurationError, RunError
 from commlearn.evaluation.comparison.plan import members_of, plan, scores_of
 from commlearn.evaluation.comparison.source import ComparisonSource
 from commlearn.evaluation.comparison.table import table_from
-from commlearn.evaluation.comparison.workers import work_on
+from commlearn.evaluation.comparison.workers import cores, work_on
 from commlearn.training.checkpoint import write_atomically
 
 __all__ = ["compare"]
@@ -75,7 +74,7 @@ def compare(
 
 
 def _default_jobs() -> int:
-    return 1 if torch.cuda.is_available() else (os.cpu_count() or 1)
+    return 1 if torch.cuda.is_available() else cores()
 
 
 def _remember(out: Path, source: ComparisonSource) -> None:

@@ -17,7 +17,7 @@ from commlearn.evaluation.comparison.plan import Job
 from commlearn.evaluation.comparison.source import ComparisonSource
 from commlearn.training.checkpoint import write_atomically
 
-__all__ = ["work_on"]
+__all__ = ["cores", "work_on"]
 
 SECONDS_BETWEEN = 30.0  # two lines about a training that runs
 OUTPUT = "output.txt"
@@ -28,7 +28,8 @@ def work_on(
     source: ComparisonSource, jobs: Sequence[Job], at_a_time: int, tell: Callable[[str], None]
 ) -> dict[Job, str]:
     """Run each job in a process of its own; the reasons of those that failed."""
-    threads = max(1, (os.cpu_count() or 1) // min(at_a_time, max(len(jobs), 1)))
+    shared = max(1, cores() // min(at_a_time, max(len(jobs), 1)))
+    threads = int(source.overrides.get("training.threads") or shared)
     waiting, errors = list(jobs), {}
     running: dict[Job, subprocess.Popen[bytes]] = {}
     started: dict[Job, float] = {}
@@ -59,6 +60,11 @@ def work_on(
         for process in running.values():
             process.wait()
     return errors
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(source: ComparisonSource, job: Job, threads: int) -> subprocess.Popen[bytes]:
