@@ -30,6 +30,7 @@ from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.sources import Asked, Found, gather
 from commlearn.evaluation.interactions.target import label_columns, prepare_target
 from commlearn.evaluation.interactions.views import View, make_view
+from commlearn.evaluation.interactions.workers import workers
 
 __all__ = ["ask", "interactions"]
 
@@ -119,14 +120,21 @@ def _report(
     told("learning curve")
     curve = learning_curve(evidence, logs, measure(logs, evidence.labels, evidence.names), settings)
     told("intervals")
-    data = _view(logs, evidence, settings, curve.bias())
-    told("linear probes")
-    linear = _view(linear_logs(evidence, posteriors, settings), evidence, settings)
+    with workers() as pool:
+        shuffled = pool.submit(
+            combination_test,
+            posteriors,
+            evidence.names,
+            evidence.labels,
+            settings.permutations,
+            settings.seed,
+        )
+        data = _view(logs, evidence, settings, curve.bias())
+        told("linear probes")
+        linear = _view(linear_logs(evidence, posteriors), evidence, settings)
+        told("shuffled modalities")
+        combination = shuffled.result()
     seen, raw = fused_logs(evidence, settings), raw_logs(asked.material, target, evidence, settings)
-    told("shuffled modalities")
-    combination = combination_test(
-        posteriors, evidence.names, evidence.labels, settings.permutations, settings.seed
-    )
     notes = [*asked.material.notes, *target.notes]
     if target.numbers is not None and len(evidence.names) == 2:
         notes.append(gaussian_note(evidence, target.numbers))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.exceptions import ConvergenceWarning
 
 from commlearn.evaluation.interactions.estimate import Measured, measure
 from commlearn.evaluation.interactions.evidence import Evidence, Logs, best_logs
@@ -23,7 +20,6 @@ __all__ = ["Curve", "Gain", "learning_curve"]
 
 _LEAST = 200  # records of a part
 _QUARTERS = 2000  # records from which quarters are looked at too
-_AT_A_TIME = 2  # parts; matrices are multiplied outside of Python's lock
 
 
 @dataclass(frozen=True)
@@ -85,10 +81,7 @@ def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings:
     """
     points = [(len(evidence.labels), measured, _gains(evidence.labels, logs, measured, settings))]
     if settings.curve:
-        # Filters of warnings belong to all threads: what one part restores, another may still need.
-        with warnings.catch_warnings(), ThreadPoolExecutor(_AT_A_TIME) as pool:
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            points += pool.map(lambda rows: _point(evidence, rows, settings), _parts(evidence, settings.seed))
+        points += [_point(evidence, rows, settings) for rows in _parts(evidence, settings.seed)]
     sizes = sorted({_rounded(size, len(evidence.labels)) for size, _, _ in points})
     grouped = {
         size: [point for point in points if _rounded(point[0], len(evidence.labels)) == size]

@@ -16,6 +16,7 @@ from commlearn.evaluation.interactions.posteriors import (
     Posterior,
     Subset,
     all_subsets,
+    combined,
     fit_posteriors,
     linear_family,
     rich_family,
@@ -148,22 +149,17 @@ def best_logs(
     return logs, posteriors
 
 
-def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior], settings: Settings) -> Logs:
+def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
     """What a linear probe of the modalities side by side can use.
 
     Args:
         evidence: the records.
         posteriors: of the best experts, whose linear ones are not fitted again.
-        settings: of the report.
     """
-    found = fit_posteriors(
-        evidence.blocks,
-        all_subsets(evidence.names),
-        evidence.labels,
-        evidence.folds,
-        lambda blocks, subset, *rest: [e for e in posteriors[subset].experts if isinstance(e, Linear)],
-        settings.seed,
-    )
+    found: dict[Subset, Posterior] = {}
+    for subset in all_subsets(evidence.names):
+        linear = [expert for expert in posteriors[subset].experts if isinstance(expert, Linear)]
+        found[subset] = combined(subset, linear, found, evidence.labels, evidence.folds)
     return {subset: posterior.log for subset, posterior in found.items()}
 
 

@@ -11,6 +11,7 @@ from commlearn.evaluation.interactions.folds import Folds, make_folds
 from commlearn.evaluation.interactions.linear import fit_linear
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.stacking import log_softmax
+from commlearn.evaluation.interactions.workers import unsaid_convergence
 from commlearn.evaluation.marginals import Array
 
 __all__ = ["leak_warnings"]
@@ -43,7 +44,8 @@ def leak_warnings(arrays: Mapping[str, Array], evidence: Evidence, settings: Set
 
 def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) -> float:
     labels = evidence.labels
-    probe = fit_linear(blocks, labels, folds, 0.1)
+    with unsaid_convergence():
+        probe = fit_linear(blocks, labels, folds, 0.1)
     rows = np.arange(len(labels))
     log = log_softmax(probe.logits([rows] * len(blocks)))
     share = np.bincount(labels) / len(labels)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from commlearn.evaluation.interactions.folds import Folds, Rows, side_by_side
@@ -47,10 +45,7 @@ def fit_linear(blocks: tuple[Array, ...], labels: np.ndarray, folds: Folds, stre
     offsets = np.zeros((folds.count, classes))
     for fold in range(folds.count):
         train = folds.of != fold
-        model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # 200 steps are as good a probe
-            model.fit(features[train], labels[train])
+        model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(features[train], labels[train])
         if classes == 2:
             weights[fold, :, 1], offsets[fold, 1] = model.coef_[0], model.intercept_[0]
         else:

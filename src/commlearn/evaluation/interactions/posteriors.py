@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +16,19 @@ from commlearn.evaluation.interactions.folds import Folds, Rows
 from commlearn.evaluation.interactions.linear import fit_linear
 from commlearn.evaluation.interactions.networks import fit_networks
 from commlearn.evaluation.interactions.stacking import Stack, fit_stack, log_softmax
+from commlearn.evaluation.interactions.workers import unsaid_convergence, workers
 from commlearn.evaluation.marginals import Array
 
-__all__ = ["Posterior", "Subset", "all_subsets", "fit_posteriors", "linear_family", "rich_family"]
+__all__ = [
+    "Features",
+    "Posterior",
+    "Subset",
+    "all_subsets",
+    "combined",
+    "fit_posteriors",
+    "linear_family",
+    "rich_family",
+]
 
 Subset = tuple[str, ...]
 
@@ -30,7 +42,34 @@ class Expert(Protocol):
     def logits(self, rows: Rows) -> Array: ...
 
 
-Family = Callable[[Mapping[str, Array], Subset, np.ndarray, Folds, int], list[Expert]]
+Fit = Callable[[], Expert]
+Family = Callable[["Features", Subset, np.ndarray, Folds], list[Fit]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What experts read of each modality: its components, and soft clusters, which are found once."""
+
+    blocks: Mapping[str, Array]
+    seed: int
+    _known: dict[tuple[str, int], Array] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def of(self, subset: Subset) -> tuple[Array, ...]:
+        return tuple(self.blocks[name] for name in subset)
+
+    def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
+        """Memberships of each modality, (records, count)."""
+        with self._lock:
+            for name in subset:
+                if (name, count) not in self._known:
+                    self._known[name, count] = memberships(self.blocks[name], count, self.seed)
+        return tuple(self._known[name, count] for name in subset)
+
+    def with_clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
+        """Components and the clusters a record is in: what holds for pairs of groups is easier learned."""
+        pairs = zip(self.of(subset), self.clusters(subset, count), strict=True)
+        return tuple(np.concatenate([block, members * count**0.5], axis=1) for block, members in pairs)
 
 
 @dataclass(frozen=True)
@@ -44,8 +83,13 @@ class Posterior:
     log: Array  # (records, classes): of every record as it is, natural logarithms
 
     def paired(self, rows: Mapping[str, np.ndarray]) -> Array:
-        """log p(y | A) with each modality taken from the record that `rows` says, within folds."""
+        """log p(y | A) with each modality taken from the record that `rows` says, within folds.
+
+        What a single modality says of a record does not depend on what the record is paired with.
+        """
         chosen = [rows[name] for name in self.subset]
+        if len(self.subset) == 1:
+            return self.log[chosen[0]]
         said = [log_softmax(expert.logits(chosen)) for expert in self.experts]
         said += [part.paired(rows) for part in self.parts]
         return self.stack.combine(said, chosen)
@@ -77,57 +121,64 @@ def fit_posteriors(
         subsets: in the order in which they are fitted.
         labels: 0, ..., classes - 1.
         folds: who is held out when.
-        family: makes the experts of one subset.
+        family: how to fit the experts of one subset; all are fitted side by side, on all cores.
         seed: of all that is random.
         told: hears which subset is being fitted.
     """
     found: dict[Subset, Posterior] = {}
-    own = np.arange(len(labels))
-    for subset in subsets:
-        told(" + ".join(subset))
-        experts = family(blocks, subset, labels, folds, seed)
-        parts = [found[part] for part in found if set(part) < set(subset)]
-        rows = [own] * len(subset)
-        said = [log_softmax(expert.logits(rows)) for expert in experts] + [part.log for part in parts]
-        start = np.full(len(said), 1.0 / len(said))
-        stack = fit_stack(said, start, labels, folds)
-        found[subset] = Posterior(subset, experts, parts, stack, stack.combine(said, rows))
+    features = Features(blocks, seed)
+    with unsaid_convergence(), workers() as pool:
+        fits = {
+            subset: [pool.submit(fit) for fit in family(features, subset, labels, folds)]
+            for subset in subsets
+        }
+        for subset in subsets:
+            told(" + ".join(subset))
+            found[subset] = combined(subset, [fit.result() for fit in fits[subset]], found, labels, folds)
     return found
 
 
-def linear_family(
-    blocks: Mapping[str, Array], subset: Subset, labels: np.ndarray, folds: Folds, seed: int
-) -> list[Expert]:
+def combined(
+    subset: Subset,
+    experts: list[Expert],
+    smaller: Mapping[Subset, Posterior],
+    labels: np.ndarray,
+    folds: Folds,
+) -> Posterior:
+    """One posterior from fitted experts and from the posteriors of the subsets inside it."""
+    parts = [smaller[part] for part in smaller if set(part) < set(subset)]
+    rows = folds.own_rows(len(subset))
+    said = [log_softmax(expert.logits(rows)) for expert in experts] + [part.log for part in parts]
+    stack = fit_stack(said, np.full(len(said), 1.0 / len(said)), labels, folds)
+    return Posterior(subset, experts, parts, stack, stack.combine(said, rows))
+
+
+def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
     """What a linear probe can use: two strengths of penalty."""
-    chosen = tuple(blocks[name] for name in subset)
-    return [fit_linear(chosen, labels, folds, strength) for strength in (0.01, 1.0)]
+    chosen = features.of(subset)
+    return [partial(fit_linear, chosen, labels, folds, strength) for strength in (0.01, 1.0)]
 
 
-def rich_family(
-    blocks: Mapping[str, Array], subset: Subset, labels: np.ndarray, folds: Folds, seed: int
-) -> list[Expert]:
+def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
     """Linear probes, small networks and cluster tables of several sizes; for combinations also products."""
-    chosen = tuple(blocks[name] for name in subset)
-    experts = linear_family(blocks, subset, labels, folds, seed)
+    chosen, seed = features.of(subset), features.seed
+
+    def network_of_clusters(product: bool) -> Expert:
+        marked = features.with_clusters(subset, int(np.clip(len(labels) // 60, *_MARKS)))
+        return fit_networks(marked, labels, folds, seed, product)
+
+    def table(clusters: int) -> Expert:
+        return fit_table(features.clusters(subset, clusters), labels, folds)
+
+    fits: list[Fit] = []
     if len(subset) == 1:
-        experts.append(fit_networks(chosen, labels, folds, seed))
+        fits.append(partial(fit_networks, chosen, labels, folds, seed))
     else:
-        marked = tuple(_with_clusters(block, len(labels), seed) for block in chosen)
-        experts.append(fit_networks(marked, labels, folds, seed))
-        experts.append(fit_networks(marked, labels, folds, seed, product=True))
         few = tuple(block[:, :_FEW] for block in chosen)  # few directions: combinations are easier found
-        experts.append(fit_networks(few, labels, folds, seed))
-    for clusters in _cluster_counts(len(subset), len(labels)):
-        members = tuple(memberships(block, clusters, seed) for block in chosen)
-        experts.append(fit_table(members, labels, folds))
-    return experts
-
-
-def _with_clusters(block: Array, records: int, seed: int) -> Array:
-    """Components and the clusters that a record is in: what holds for pairs of groups is easier learned."""
-    clusters = int(np.clip(records // 60, *_MARKS))
-    members = memberships(block, clusters, seed)
-    return np.concatenate([block, members * clusters**0.5], axis=1)
+        fits += [partial(network_of_clusters, product) for product in (False, True)]
+        fits.append(partial(fit_networks, few, labels, folds, seed))
+    tables = [partial(table, clusters) for clusters in _cluster_counts(len(subset), len(labels))]
+    return [*linear_family(features, subset, labels, folds), *fits, *tables]
 
 
 def _cluster_counts(modalities: int, records: int) -> list[int]:

@@ -1,0 +1,45 @@
+"""Independent fits side by side on all cores: matrices are multiplied outside of Python's lock."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from sklearn.exceptions import ConvergenceWarning
+
+__all__ = ["cores", "unsaid_convergence", "workers"]
+
+_MOST = 8  # threads: what Python itself does is done by one at a time
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def workers() -> Iterator[ThreadPoolExecutor]:
+    """A pool that forgets what has not begun when something goes wrong or the user interrupts."""
+    pool = ThreadPoolExecutor(min(cores(), _MOST))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+@contextmanager
+def unsaid_convergence() -> Iterator[None]:
+    """Probes may stop before they converged: 200 steps are as good a probe.
+
+    Filters of warnings belong to all threads, so this is said once around them and not in each.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
