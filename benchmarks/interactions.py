@@ -1,6 +1,6 @@
 """How far off the interaction report is, on data whose answer is known.
 
-Run `OMP_NUM_THREADS=1 python benchmarks/interactions.py`; all of it takes hours of one core. Name single
+Run `python benchmarks/interactions.py`; all of it takes an hour or two of two cores. Name single
 parts (`twins invariance coverage nulls digits three gaussians speed`) and `--scale 0.1` for fewer
 repetitions. Every part prints a line a case, and the bar beside its figure; the table last measured is in
 docs/interactions.md.

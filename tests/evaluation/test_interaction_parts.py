@@ -14,6 +14,7 @@ from commlearn.evaluation.interactions.leaks import _copies
 from commlearn.evaluation.interactions.networks import _gradient, _loss, _start
 from commlearn.evaluation.interactions.nulls import _shuffled, label_test
 from commlearn.evaluation.interactions.own_data import trifeature_blocks
+from commlearn.evaluation.interactions.posteriors import all_subsets, fit_posteriors, rich_family
 from commlearn.evaluation.interactions.quantise import cell_table, soft_cells
 from commlearn.evaluation.interactions.stacking import fit_stack, log_softmax
 from commlearn.evaluation.interactions.target import label_columns, prepare_target
@@ -119,6 +120,25 @@ def test_folds_keep_groups_whole():
     groups = np.repeat(np.arange(40), 5)
     folds = make_folds(np.arange(200) % 2, groups, 5, 0)
     assert all(len(np.unique(folds.of[groups == group])) == 1 for group in range(40))
+
+
+def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_read(monkeypatch):
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, 150)
+    blocks = {name: labels[:, None] + draw.normal(size=(150, 3)) for name in "ab"}
+    folds = make_folds(labels, None, 3, 0)
+    found = []
+    for threads in ("1", "4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found.append(fit_posteriors(blocks, all_subsets("ab"), labels, folds, rich_family))
+    one, other = (posteriors["a", "b"] for posteriors in found)
+    assert (one.log == other.log).all()
+    order = _shuffled(folds.of, draw)
+    rows = {"a": np.arange(150), "b": order}
+    again = one.parts[1]
+    said = [log_softmax(expert.logits([order])) for expert in again.experts]
+    assert again.paired(rows) == pytest.approx(again.stack.combine(said, [order]), abs=1e-5)
+    assert np.abs(one.paired(rows) - one.log).max() > 0.01
 
 
 def test_shuffles_stay_within_their_part():

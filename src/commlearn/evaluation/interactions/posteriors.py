@@ -140,7 +140,7 @@ def fit_posteriors(
 
 def combined(
     subset: Subset,
-    experts: list[Expert],
+    experts: Sequence[Expert],
     smaller: Mapping[Subset, Posterior],
     labels: np.ndarray,
     folds: Folds,
@@ -150,7 +150,7 @@ def combined(
     rows = folds.own_rows(len(subset))
     said = [log_softmax(expert.logits(rows)) for expert in experts] + [part.log for part in parts]
     stack = fit_stack(said, np.full(len(said), 1.0 / len(said)), labels, folds)
-    return Posterior(subset, experts, parts, stack, stack.combine(said, rows))
+    return Posterior(subset, list(experts), parts, stack, stack.combine(said, rows))
 
 
 def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:

@@ -10,22 +10,24 @@ from contextlib import contextmanager
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["cores", "unsaid_convergence", "workers"]
+__all__ = ["threads", "unsaid_convergence", "workers"]
 
 _MOST = 8  # threads: what Python itself does is done by one at a time
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def threads() -> int:
+    """As many as OMP_NUM_THREADS states, or one for each core that this process may use."""
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    if stated.isdecimal() and int(stated) > 0:
+        return min(int(stated), _MOST)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST)
 
 
 @contextmanager
 def workers() -> Iterator[ThreadPoolExecutor]:
     """A pool that forgets what has not begun when something goes wrong or the user interrupts."""
-    pool = ThreadPoolExecutor(min(cores(), _MOST))
+    pool = ThreadPoolExecutor(threads())
     try:
         yield pool
     except BaseException:
