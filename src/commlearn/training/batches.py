@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from commlearn.augmentations import Augmentation, plan_batch
@@ -18,6 +18,9 @@ from commlearn.seeds import numpy_generator, torch_generator, torch_seed
 from commlearn.training.configuration import Experiment
 from commlearn.training.descent import Descent, losses
 from commlearn.training.gradient_cache import cached_loss, split
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["descents", "draw_batch"]
 

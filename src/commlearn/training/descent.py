@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from commlearn.data.batch import Batch
 from commlearn.methods.base import Method, Step
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["Descent", "Player", "losses", "touched"]
 

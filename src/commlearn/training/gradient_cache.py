@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -28,6 +28,9 @@ from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
 from commlearn.objectives import Subset
 from commlearn.training.descent import Descent, parts, touched
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["cached_loss", "check_cacheable", "split"]
 

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from commlearn.augmentations import Augmentation, TokenDropout, TokenVersion
 from commlearn.data.batch import Modality, to_device
@@ -28,6 +27,9 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import Frozen, frozen_encoders
 from commlearn.training.build import build_augmentations
 from commlearn.training.configuration import Experiment
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["Keeper", "cache_folder", "with_kept_tokens"]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from commlearn.data.records import Dataset
 from commlearn.errors import CommlearnError, ConfigurationError, RunError, TrainingError
@@ -31,6 +29,9 @@ from commlearn.training.resume import open_folder, restore
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.trained import Trained
 from commlearn.training.watch import Watch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
 
 __all__ = ["Run", "load_run", "train"]
 
@@ -253,6 +254,9 @@ def _teller(folder: RunFolder, progress: Progress, writes: bool) -> Callable[[st
 
 
 def _fabric(training: Training) -> Fabric:
+    from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
     if training.threads:
         torch.set_num_threads(training.threads)
     try:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from commlearn.augmentations import make_batch
@@ -71,6 +70,8 @@ class Tuner:
         training = experiment.training
         if training.threads:
             torch.set_num_threads(training.threads)
+        from lightning_fabric import Fabric
+
         self.fabric = Fabric(accelerator=training.accelerator, devices=1, precision=training.precision)
         self.fabric.launch()
         self.augmentations = build_augmentations(experiment, labelled.train.specs)
