@@ -75,6 +75,17 @@ def _main(arguments: Sequence[str] | None) -> int:
         return 130
 
 
+class _Help(argparse.HelpFormatter):
+    """Prose is as wide as the terminal; examples stay lines that can be copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        prose, mark, examples = text.partition("Example:\n")
+        told = [
+            super(_Help, self)._fill_text(part, width, indent) for part in prose.split("\n\n") if part.strip()
+        ]
+        return "\n\n".join([*told, mark + examples] if mark else told)
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors become ours: one sentence, exit code 2."""
 
@@ -100,7 +111,7 @@ def _parser(arguments: Sequence[str]) -> _Parser:
             help=module.HELP,
             description=module.HELP,
             epilog=module.EXAMPLE,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
         module.add_arguments(command)
@@ -118,7 +129,7 @@ def _add_manners(command: argparse.ArgumentParser, has_python: bool) -> None:
     known = {option for action in command._actions for option in action.option_strings}
     if "--quiet" not in known:
         command.add_argument("--quiet", "-q", action="store_true", help="no progress")
-    command.add_argument("--verbose", "-v", action="store_true", help="progress as lines, also into a file")
+    command.add_argument("--verbose", "-v", action="store_true", help="progress as lines, with --json too")
     if has_python:
         told = "print the same as Python code, and do nothing"
         command.add_argument("--show-python", action="store_true", help=told)

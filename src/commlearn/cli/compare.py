@@ -16,7 +16,7 @@ stop it at any time and run it again to go on. Any setting can be given as --sec
 
 Example:
   commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 3
-  commlearn compare films.yaml --methods comm,clip,raw,single --target genre --seeds 3
+  commlearn compare films.yaml --methods comm,clip,raw --target genre --seeds 3
 """
 TAKES_OVERRIDES = True
 

@@ -8,8 +8,8 @@ import shlex
 HELP = "Print a script that completes commands and options in bash, zsh or fish."
 EXAMPLE = """\
 Example:
-  source <(commlearn completion bash)                                      # put it into ~/.bashrc
-  source <(commlearn completion zsh)                                       # put it into ~/.zshrc
+  source <(commlearn completion bash)                 # put it into ~/.bashrc
+  source <(commlearn completion zsh)                  # put it into ~/.zshrc
   commlearn completion fish > ~/.config/fish/completions/commlearn.fish
 """
 

@@ -19,7 +19,7 @@ Parquet and WebDataset's tar files can be embedded into a folder: complete files
 that was stopped goes on, and the processes of torchrun share the work. A table may be a URL.
 
 Example:
-  commlearn embed runs/films-comm-seed0 films.csv -o z.parquet --modalities poster,plot
+  commlearn embed runs/films films.csv -o z.parquet --modalities poster,plot
   commlearn embed runs/comm --split test --out test.npz
   commlearn embed runs/films s3://bucket/films -o z
   torchrun --nproc-per-node 8 -m commlearn embed runs/films films/ -o z

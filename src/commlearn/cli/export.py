@@ -11,8 +11,8 @@ EXAMPLE = """\
 The folder holds JSON, safetensors and Markdown alone; commlearn.load reads it offline.
 
 Example:
-  commlearn export runs/films-comm-seed0 films-model
-  commlearn export runs/films-comm-seed0 films-model --onnx    # and onnx/SUBSET.onnx
+  commlearn export runs/films films-model
+  commlearn export runs/films films-model --onnx    # and onnx/SUBSET.onnx
 """
 
 

@@ -13,7 +13,7 @@ error. The result is a run of its own: embed, probe, export.
 
 Example:
   commlearn finetune runs/films-comm-seed0 --target genre
-  commlearn finetune runs/comm --target shared --objective supcon --epochs 10 --out runs/comm-shared
+  commlearn finetune runs/comm --target shared --objective supcon --epochs 10
 """
 
 SETTINGS = {
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(word, type=type(default), default=default, help=f"{told}; default: {default}")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

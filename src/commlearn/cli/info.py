@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 from commlearn.cli.python_code import call, program
 
@@ -33,7 +34,9 @@ def run(options: argparse.Namespace) -> int:
         print_json(told)
         return 0
     for key, value in told.items():
-        print(f"{key:12} {', '.join(value) if isinstance(value, list) else value}")
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        lines = textwrap.wrap(text, 66, break_on_hyphens=False)
+        print(f"{key:14}" + f"\n{'':14}".join(lines))
     return 0
 
 

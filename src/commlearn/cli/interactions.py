@@ -15,8 +15,8 @@ RUN is the folder of a training or of an export; or a schema (.yaml), to ask the
 without any model. Without TABLE, a run is asked about the data set it was trained on.
 
 Example:
-  commlearn interactions runs/films-comm-seed0 films.csv --target genre --plot genre.png
-  commlearn interactions tables/schema.yaml tables/table.csv --target synergy --modalities image,table
+  commlearn interactions runs/films films.csv --target genre --plot genre.png
+  commlearn interactions films.yaml films.csv --modalities plot,cast
   commlearn interactions runs/comm --target synergy --json
 """
 

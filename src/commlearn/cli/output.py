@@ -61,13 +61,14 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def telling(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
-    """What long work says of itself: a changing line on a terminal, plain lines if verbose, or nothing."""
+    """What long work says of itself: a changing line on a terminal, plain lines elsewhere or if verbose."""
+    terminal, verbose = sys.stderr.isatty(), getattr(options, "verbose", False)
     if getattr(options, "quiet", False):
         yield lambda line: None
-    elif sys.stderr.isatty():
+    elif verbose or not (terminal or getattr(options, "json", False)):
+        yield lambda line: print(line, file=sys.stderr, flush=True)
+    elif terminal:
         with Console(stderr=True).status("") as status:
             yield lambda line: status.update(escape(line))
-    elif getattr(options, "verbose", False):
-        yield lambda line: print(line, file=sys.stderr, flush=True)
     else:
         yield lambda line: None

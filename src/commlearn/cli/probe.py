@@ -16,8 +16,8 @@ as that was.
 
 Example:
   commlearn probe runs/comm --targets shared,unique1 --modalities image1
-  commlearn probe runs/films-comm-seed0 films.csv --target genre --with neighbours
-  commlearn probe runs/films-comm-seed0 --retrieve plot:poster
+  commlearn probe runs/films films.csv --target genre --with neighbours
+  commlearn probe runs/films --retrieve plot:poster
 """
 
 

@@ -13,8 +13,9 @@ The page needs no network: data, losses, probes by subset of modalities, a map o
 neighbours, augmentations, settings. Without a table it shows the records of the training.
 
 Example:
-  commlearn report runs/films-comm-seed0
-  commlearn report runs/films-comm-seed0 new-films.csv --target genre --out films-report
+  commlearn report runs/films
+  commlearn report runs/films new-films.csv --target genre --out films-report
+  commlearn report runs/films --target genre --interactions
 """
 
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interactions",
         action="store_true",
-        help="decompose what the modalities know together, too: minutes",
+        help="decompose what the modalities know together, too: minutes; of the targets named, else three",
     )
     parser.add_argument("--seed", type=int, default=0, help="of folds, bootstrap and choice of records")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")

@@ -15,10 +15,10 @@ states is chosen from the data, and told.
 
 Example:
   commlearn train films.yaml --out runs/films
-  commlearn train films.yaml --table films.parquet --method clip --training.epochs 20
+  commlearn train films.yaml --table films.parquet --method clip
   commlearn train mosi --data mosi_raw.pkl --out runs/mosi
-  commlearn train trifeature-quick --out runs/comm --training.epochs 4 --seed 1
-  commlearn train trifeature-quick --out runs/comm --training.epochs 4 --seed 1 --resume
+  commlearn train trifeature-quick --out runs/comm --training.epochs 4
+  commlearn train trifeature-quick --out runs/comm --training.epochs 4 --resume
 """
 TAKES_OVERRIDES = True
 

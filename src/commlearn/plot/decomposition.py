@@ -23,7 +23,9 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
         axes: where to draw.
     """
     bars = _bars(report)
-    axes = axes or new_axes(height=1.5 + 0.5 * len(bars))
+    pitch = 0.5 if len(bars) < 5 else 0.36  # inches a bar
+    axes = axes or new_axes(height=1.3 + pitch * len(bars))
+    widest = max(sum(bits for bits, *_ in parts.values()) for parts in bars.values())
     named: dict[str, Any] = {}
     for place, parts in enumerate(reversed(bars.values())):
         left, total = 0.0, sum(bits for bits, *_ in parts.values())
@@ -31,18 +33,19 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
             look = _look(name, list(parts))
             bar = axes.barh(place, bits, left=left, height=0.6, edgecolor="white", **look)
             named.setdefault(name, bar)
-            axes.plot([left + low, left + high], [place - 0.38] * 2, color=INK, lw=1)
+            if high - low > 0.01 * widest:
+                axes.plot([left + low, left + high], [place - 0.4] * 2, "|-", color=INK, lw=1, ms=4)
             if bits > 0.06 * max(total, 1e-9):
                 told = f"{bits:.2f}"
-                axes.text(left + bits / 2, place, told, ha="center", va="center", fontsize=7, color="white")
+                axes.text(left + bits / 2, place, told, ha="center", va="center", fontsize=8, color="white")
             left += bits
     axes.set_yticks(range(len(bars)), [legible(name) for name in reversed(bars)])
     axes.set_ylim(-0.6, len(bars) - 0.4)
-    axes.set_xlabel("bits (thin lines: intervals)")
+    axes.set_xlabel("bits")
     axes.grid(axis="y", visible=False)
     handles, labels = list(named.values()), [legible(name) for name in named]
-    below = (0.5, -0.62 / len(bars) ** 0.5)
-    axes.legend(handles, labels, fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=below)
+    below = (0.5, -0.55 / (0.4 + pitch * len(bars)))  # about half an inch, in heights of the axes
+    axes.legend(handles, labels, ncols=_columns(labels), loc="upper center", bbox_to_anchor=below)
     return axes
 
 
@@ -73,6 +76,11 @@ def _bars(report: Any) -> dict[str, dict[str, tuple[float, float, float]]]:
         return {name: parts_of(view) for name, view in values["views"].items()}
     plain = {name: one if isinstance(one, Mapping) else one.to_dict() for name, one in values.items()}
     return {name: parts_of(one["views"]["data"]) for name, one in plain.items()}
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """As many as stand side by side."""
+    return max(1, min(len(labels), 44 // (max(map(len, labels)) + 4)))
 
 
 def _look(name: str, names: Sequence[str]) -> dict[str, Any]:

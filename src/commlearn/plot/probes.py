@@ -35,13 +35,13 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
         )
         axes.plot(score, place, "D" if joined else "o", color=COLOURS[5 if joined else 0], ms=6)
         axes.annotate(
-            f"{score:.2f}", (score, place), (0, 6), textcoords="offset points", ha="center", fontsize=7
+            f"{score:.2f}", (score, place), (0, 6), textcoords="offset points", ha="center", fontsize=8
         )
     chances = [rung.chance for rung in rungs.values() if hasattr(rung, "chance")]
     if chances:
         axes.axvline(chances[0], color=QUIET, ls="--", lw=1)
         axes.annotate(
-            "chance", (chances[0], len(names) - 0.45), (2, 0), textcoords="offset points", fontsize=7
+            "chance", (chances[0], len(names) - 0.45), (2, 0), textcoords="offset points", fontsize=8
         )
     shown = [f"all {name.count('+') + 1} modalities" if name.count("+") > 2 else name for name in names[:1]]
     axes.set_yticks(range(len(names)), [legible(name) for name in [*shown, *names[1:]]])
@@ -72,7 +72,7 @@ def audit(found: Audit, axes: Axes | None = None) -> Axes:
     axes.set_ylim(-0.6, len(modalities) - 0.4)
     axes.set_xlabel(f"probe of {legible(found.target)} (cross: destroyed)")
     below = (0.5, -0.5 / (0.2 + 0.5 * len(modalities)))  # half an inch, in heights of the axes
-    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=below)
+    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=below)
     return axes
 
 

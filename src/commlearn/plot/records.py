@@ -69,9 +69,7 @@ def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
             label=legible(label),
         )
     columns = 4 if len(np.unique(labels)) > 3 else 3
-    axes.legend(
-        fontsize="small", ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.02), markerscale=2
-    )
+    axes.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.02), markerscale=2)
 
 
 @styled
@@ -94,11 +92,20 @@ def gallery(
     if modality not in trained.specs:
         raise ConfigurationError(unknown("modality", modality, trained.specs))
     pages = versions_of(trained, data, modality, records, versions, seed)
-    figure = Figure(figsize=(1.25 * (versions + 1), 1.3 * len(pages)), layout="constrained")
+    figure = Figure(figsize=(0.95 * (versions + 1), 1.0 * len(pages) + 0.1), layout="constrained")
     grid = figure.subplots(len(pages), versions + 1, squeeze=False)
     for number, page in enumerate(pages):
         for place, (cell, seen) in enumerate(zip(grid[number], page, strict=True)):
             seen.draw(cell)
             if not number:
-                cell.set_title("clean" if not place else f"version {place}", fontsize=7)
+                cell.set_title("clean" if not place else f"version {place}", fontsize=8)
+        _one_scale(grid[number])
     return grid
+
+
+def _one_scale(row: Sequence[Axes]) -> None:
+    """Versions of one record are compared, so their lines and bars have one scale."""
+    drawn = [cell for cell in row if cell.lines or cell.containers]
+    limits = [cell.get_ylim() for cell in drawn]
+    for cell in drawn:
+        cell.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

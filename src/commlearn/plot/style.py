@@ -38,6 +38,7 @@ STYLE: Any = {
     "font.size": 9.0,
     "grid.color": LINE,
     "grid.linewidth": 0.6,
+    "legend.fontsize": 8.0,
     "legend.frameon": False,
     "text.color": INK,
     "text.parse_math": False,  # a column named "$x$" is no formula
@@ -57,7 +58,7 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
     return drawn
 
 
-def new_axes(width: float = 5.2, height: float = 3.0) -> Axes:
+def new_axes(width: float = 4.6, height: float = 2.8) -> Axes:
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 

@@ -48,7 +48,7 @@ def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axe
     axes.set_xlabel("step")
     axes.set_ylabel(legible(label or key))
     if len(axes.lines) > 1:
-        axes.legend(fontsize="small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return axes
 
 

@@ -13,10 +13,18 @@ import pytest
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
+from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.ladder import Embedded
 from commlearn.evaluation.report.html import Safe, script_json, tag
+from commlearn.evaluation.report.knowledge import (
+    information_chart,
+    information_rows,
+    information_section,
+    sentences,
+)
 from commlearn.evaluation.report.map import colouring, layouts
 from commlearn.evaluation.report.neighbours import nearest_records
+from commlearn.evaluation.report.pairs import pair_values
 
 HEAD = ("html", "head", "body", "main", "style", "title")
 
@@ -168,3 +176,47 @@ def test_colours_of_many_classes_and_of_numbers():
     assert len(numbers.labels) == 7
     assert numbers.codes[-1] == -1
     assert np.bincount(numbers.codes[:-1]).min() >= 14
+
+
+def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_together():
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(3, 150))
+    arrays = {
+        name: bit[:, None] + 0.1 * draw.normal(size=(150, 2)) for name, bit in zip("abc", bits, strict=True)
+    }
+    settings = Settings(curve=False, bootstrap=2, permutations=19)
+    told = []
+    values = pair_values(arrays, bits[0] ^ bits[1], "parity", None, settings, told.append)
+    synergy = {"+".join(p["first"] + p["second"]): p["synergistic"]["bits"] for p in values["pairs"]}
+    assert synergy["a+b"] > 0.9
+    assert max(synergy["a+c"], synergy["b+c"]) < 0.05
+    assert values["total"]["bits"] == pytest.approx(values["entropy"], abs=0.1)
+    assert told[:2] == ["a (1 of 7)", "b (2 of 7)"]
+    lines = sentences(values)
+    assert lines[1:3] == ["none of them knows anything alone", "no two of them share anything"]
+    assert lines[3].startswith("a and b say most that neither says alone: 1.00 bits")
+    rows = information_rows(values)
+    assert len(rows) == 3 + 3 * 5 + 1
+    json.dumps(values)
+    assert len(information_chart(0, "parity", values).png) > 1000
+
+
+def test_what_was_not_decomposed_is_said_with_the_way_to_ask():
+    values = {"b": {"problem": "class 'x' has 3 records", "of": "b"}}
+    told = information_section(values, {}, ("a", "b", "<c>"))
+    assert "b could not be decomposed: class &#x27;x&#x27; has 3 records" in told
+    assert "Not decomposed: a, &lt;c&gt;. Name those that you want: --interactions --target a" in told
+
+
+@pytest.mark.slow
+def test_a_decomposition_is_kept_and_shown_again(trained_run, tmp_path):
+    told = []
+    cl.report(trained_run, out=tmp_path / "one", targets=["label"], interactions=True, tell=told.append)
+    assert any(line.startswith("decomposing label (1 of 1): ") for line in told)
+    page = (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
+    assert "bits that certainty takes" in page
+    cl.report(trained_run, out=tmp_path / "two")
+    again = json.loads((tmp_path / "two" / "report.json").read_text())
+    assert list(again["interactions"]) == ["label"]
+    assert "Not decomposed: size." in (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
+    trained_run.folder.path.joinpath("interactions.json").unlink()

@@ -14,11 +14,10 @@ from typing import Any
 
 import commlearn
 from commlearn.errors import RunError
-from commlearn.evaluation.interactions.ask import ask
-from commlearn.evaluation.interactions.settings import Settings
-from commlearn.evaluation.interactions.sources import gather
 from commlearn.evaluation.report.findings import Findings, find
 from commlearn.evaluation.report.html import Safe, tag
+from commlearn.evaluation.report.information import information
+from commlearn.evaluation.report.knowledge import information_rows
 from commlearn.evaluation.report.pictures import Pictures, draw
 from commlearn.evaluation.report.sections import sections
 from commlearn.evaluation.report.source import Source, source
@@ -55,8 +54,8 @@ def report(
         table: rows to look at, split as the training's were; those of the training if not given.
         out: folder; `report` in the run's folder if not given.
         targets: which to show; all if not given.
-        interactions: decompose what the modalities know together anew, without a learning curve; if not,
-            the report shows what a run's folder holds of it.
+        interactions: decompose what the modalities know together anew, of the targets that are named, else of
+            the first three; if not, the report shows what a run's folder holds of it.
         seed: of folds, bootstrap and the choice of records.
         tell: receives a line for each part of the work.
     """
@@ -66,7 +65,8 @@ def report(
     if out is None and read.root is None:
         raise RunError("The model is not in a folder; say where the report goes: out=...")
     folder = Path(out) if out is not None else Path(read.root or ".") / "report"
-    found = find(read, _interactions(read, interactions, tell), seed, tell)
+    known = _made(read, bool(targets), seed, tell) if interactions else _kept(read)
+    found = find(read, known, seed, tell)
     tell("drawing")
     drawn = draw(found)
     html = page(found, drawn, command_of(read)).encode()
@@ -137,7 +137,11 @@ def tables(found: Findings) -> dict[str, str]:
             points += [
                 (name, how, subset, *xy) for name, xy in zip(found.cards.names, layout.tolist(), strict=True)
             ]
-    return {"probes.csv": _csv(probes), "map.csv": _csv(points)}
+    known: list[Sequence[Any]] = [("target", "where", "part", "bits", "low", "high", "p")]
+    for name, values in found.interactions.items():
+        known += [(name, *row) for row in information_rows(values)] if "problem" not in values else []
+    more = {"information.csv": _csv(known)} if len(known) > 1 else {}
+    return {"probes.csv": _csv(probes), "map.csv": _csv(points), **more}
 
 
 def command_of(read: Source) -> str:
@@ -168,30 +172,24 @@ def _facts(found: Findings) -> Safe:
     )
 
 
-def _interactions(read: Source, anew: bool, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """The decompositions: made and kept in the run's folder if asked, else those that lie there."""
-    if anew:
-        found = gather(read.trained, read.data, None, None)
-        settings = Settings(curve=False, bootstrap=5, permutations=39)
-        made = {
-            target: ask(found, target, settings=settings, told=_of(target, tell)).to_dict()
-            for target in read.targets
-        }
-        if read.run:
-            read.run.folder.write(INTERACTIONS, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
-        return {target: values for target, values in made.items() if "views" in values}
+def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """The decompositions, also kept in the run's folder."""
+    made = information(read, named, seed, tell)
+    if read.run:
+        read.run.folder.write(INTERACTIONS, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    return made
+
+
+def _kept(read: Source) -> dict[str, dict[str, Any]]:
+    """Those that an earlier report left in the run's folder."""
     path = None if read.root is None else read.root / INTERACTIONS
     if path is None or not path.exists():
         return {}
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+        return {name: values for name, values in kept.items() if values["of"] in read.targets}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
-    return {target: kept[target] for target in read.targets if "views" in kept.get(target, {})}
-
-
-def _of(target: str, tell: Callable[[str], None]) -> Callable[[str], None]:
-    return lambda what: tell(f"what is known of {target}: {what}")
 
 
 def _own(name: str) -> str:

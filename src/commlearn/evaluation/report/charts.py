@@ -18,7 +18,7 @@ from commlearn.plot.style import COLOURS, INK, LINE, QUIET
 __all__ = ["Chart", "chart"]
 
 THEME = {colour.lower(): f"var(--c{place})" for place, colour in enumerate(COLOURS)}
-THEME |= {INK: "var(--ink)", LINE: "var(--line)", QUIET: "var(--quiet)"}
+THEME |= {INK: "var(--ink)", LINE: "var(--line)", QUIET: "var(--quiet)", "#ffffff": "var(--paper)"}
 STYLE = re.compile(r'style="[^"]*"')
 HEX = re.compile(r"#[0-9a-f]{6}\b")
 FONT = re.compile(r"font(-family)?: ([^;\"]*)'[^;\"]*")
@@ -35,9 +35,9 @@ class Chart:
     png: bytes
 
     def figure(self, *below: Any) -> Safe:
-        """The picture with a caption; `below`, such as its values as a table, is closed until asked for."""
+        """The picture under its caption; `below`, such as its values, is closed until asked for."""
         values = [fold("Values", *below)] if below else []
-        return tag("figure", self.svg, tag("figcaption", self.title), *values)
+        return tag("figure", tag("figcaption", self.title), self.svg, *values)
 
 
 def chart(name: str, title: str, says: str, draw: Callable[..., Any], /, *values: Any, **named: Any) -> Chart:
@@ -49,6 +49,8 @@ def chart(name: str, title: str, says: str, draw: Callable[..., Any], /, *values
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # both forms are laid out alike: once is enough
     figure.savefig(picture, format="png", dpi=150, facecolor="white")
+    if len(figure.axes) == 1:
+        figure.axes[0].set_title("", loc="left")  # the page has it in the caption
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.image_inline": True}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = ["Safe", "fold", "join", "script_json", "table", "tag"]
 
 VOID = {"br", "img", "input", "link", "meta"}
+NUMBER = re.compile(r"-?[\d,.]+( %)?( (to|±) -?[\d.]+)?$|-$")
 
 
 class Safe(str):
@@ -45,9 +47,21 @@ def join(parts: Iterable[Any]) -> Safe:
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "") -> Safe:
-    """A table that scrolls by itself where the page is narrow; the first cell of a row names it."""
-    top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
-    body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
+    """A table that scrolls by itself where the page is narrow; the first cell of a row names it.
+
+    Columns of numbers end at one line.
+    """
+    rows = [list(row) for row in rows]
+    sides = ["n" if all(NUMBER.match(str(row[at])) for row in rows) else None for at in range(len(head))]
+    top = tag("tr", *(tag("th", cell, scope="col", class_=at) for cell, at in zip(head, sides, strict=True)))
+    body = [
+        tag(
+            "tr",
+            tag("th", row[0], scope="row"),
+            *(tag("td", cell, class_=at) for cell, at in zip(row[1:], sides[1:], strict=True)),
+        )
+        for row in rows
+    ]
     told = [tag("caption", caption)] if caption else []
     inner = tag("table", *told, tag("thead", top), tag("tbody", *body))
     return tag("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption or "table")

@@ -9,7 +9,7 @@ from typing import Any
 from commlearn import plot
 from commlearn.evaluation.report.charts import Chart, chart
 from commlearn.evaluation.report.findings import Findings
-from commlearn.plot.decomposition import parts_of
+from commlearn.evaluation.report.knowledge import information_chart
 
 __all__ = ["Pictures", "draw"]
 
@@ -60,7 +60,7 @@ def draw(found: Findings) -> Pictures:
         ladder={
             target: chart(
                 f"probe-{place}",
-                f"{target}: what a linear probe reads, with 95 % intervals",
+                f"What a linear probe reads of {target}, with 95 % intervals",
                 "; ".join(f"{name}: {result}" for name, result in rungs.items()),
                 plot.ladder,
                 rungs,
@@ -69,16 +69,9 @@ def draw(found: Findings) -> Pictures:
             for place, (target, rungs) in enumerate(found.ladder.items())
         },
         interactions={
-            target: chart(
-                f"information-{place}",
-                f"{target}: shared, unique and synergistic information, in bits",
-                "; ".join(
-                    f"{name} {part[0]:.2f} bits" for name, part in parts_of(values["views"]["data"]).items()
-                ),
-                plot.information,
-                values,
-            )
-            for place, (target, values) in enumerate(found.interactions.items())
+            name: information_chart(place, name, values)
+            for place, (name, values) in enumerate(found.interactions.items())
+            if "problem" not in values
         },
         seen=_seen(found),
         audit=audit,
@@ -127,7 +120,7 @@ def _seen(found: Findings) -> dict[str, Chart]:
     return {
         name: chart(
             f"seen-{place}",
-            f"{name}: clean (left) and as the network saw it in training",
+            f"{name}: clean (left), and as the network saw it in training",
             f"Gallery of clean and augmented versions of {name}.",
             plot.gallery,
             trained,

@@ -9,6 +9,7 @@ import yaml
 from commlearn.evaluation.ladder import called
 from commlearn.evaluation.report.findings import Findings
 from commlearn.evaluation.report.html import Safe, fold, join, table, tag
+from commlearn.evaluation.report.knowledge import information_section
 from commlearn.evaluation.report.map import map_section
 from commlearn.evaluation.report.neighbours import neighbours_section
 from commlearn.evaluation.report.pictures import Pictures
@@ -19,6 +20,8 @@ from commlearn.training.configuration import to_mapping
 
 __all__ = ["sections"]
 
+ASK = " How much is shared, unique and synergistic, in bits: commlearn report RUN --interactions."
+
 
 def sections(found: Findings, drawn: Pictures, command: str) -> dict[str, tuple[str, Safe]]:
     """By anchor: title and content; what there is nothing to say about is left out."""
@@ -27,7 +30,10 @@ def sections(found: Findings, drawn: Pictures, command: str) -> dict[str, tuple[
         "data": ("Data", _data(found)),
         "training": ("Training", _training(found, drawn)),
         "probes": ("What a probe reads", _probes(found, drawn)),
-        "interactions": ("What the modalities know together", _interactions(found, drawn)),
+        "interactions": (
+            "What the modalities know together",
+            information_section(found.interactions, drawn.interactions, found.source.targets),
+        ),
         "embeddings": ("Map of the embeddings", map_section(found.maps, found.colourings, found.cards)),
         "neighbours": ("Nearest neighbours", _neighbours(found)),
         "seen": ("What the network sees", _seen(drawn, found)),
@@ -94,7 +100,7 @@ def _training(found: Findings, drawn: Pictures) -> Safe:
         else part.figure()
         for place, part in enumerate(drawn.training)
     ]
-    return join([tag("div", *figures, class_="charts"), told])
+    return tag("div", *figures, told, class_="charts")
 
 
 def _probes(found: Findings, drawn: Pictures) -> Safe:
@@ -105,7 +111,8 @@ def _probes(found: Findings, drawn: Pictures) -> Safe:
         "p",
         "A linear probe (for numbers a ridge, else a logistic regression) on frozen embeddings of clean "
         "records, fitted on training records and scored on test records. Where modalities are missing, a "
-        "subset is scored on the records that have one of its modalities: rows may rest on other records.",
+        "subset is scored on the records that have one of its modalities: rows may rest on other records."
+        + ("" if found.interactions or len(found.present) < 2 else ASK),
         class_="small",
     )
     figures = [part.figure(_rungs(found, target)) for target, part in drawn.ladder.items()]
@@ -131,14 +138,6 @@ def _rungs(found: Findings, target: str) -> Safe:
 
 def _chance(result: Any) -> str:
     return f"{result.chance:.3f}" if hasattr(result, "chance") else MEASURES[result.measure]
-
-
-def _interactions(found: Findings, drawn: Pictures) -> Safe:
-    parts = [
-        join([drawn.interactions[target].figure(), tag("pre", values["words"], class_="words")])
-        for target, values in found.interactions.items()
-    ]
-    return join(parts) if parts else Safe("")
 
 
 def _neighbours(found: Findings) -> Safe:

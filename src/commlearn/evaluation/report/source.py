@@ -13,7 +13,7 @@ import pandas as pd
 
 import commlearn
 from commlearn.data.records import Dataset
-from commlearn.data.tables import read_table
+from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.probes import chosen_targets, sort_of
@@ -32,7 +32,8 @@ class Source:
     trained: Trained
     data: Dataset
     targets: tuple[str, ...]  # that probes can read
-    cells: pd.DataFrame | None  # the test rows of the table, if the records come from one
+    table: Table | None  # that the records come from, if they come from one
+    cells: pd.DataFrame | None  # its test rows
     root: Path | None  # folder of the run or of the artifact
 
     @property
@@ -73,13 +74,15 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
     if table is None and stated.get("name") == "table":
         table = _table_of(stated, trained)
     if table is None:
-        data, cells = read_data(trained.experiment), None
+        data, rows, cells = read_data(trained.experiment), None, None
     else:
-        data, cells = trained.dataset(table), _test_cells(trained, table)
+        schema, _ = trained.reader()
+        data, rows = trained.dataset(table), read_table(table, schema.columns())
+        cells = rows.frame.iloc[np.asarray(trained.split(rows)["test"])].reset_index(drop=True)
     if not len(data.test):
         raise DataError("There are no test records to show; the split has none.")
     known = chosen_targets(data, targets) if data.test.targets or targets else []
-    return Source(trained, data, tuple(known), cells, root)
+    return Source(trained, data, tuple(known), rows, cells, root)
 
 
 def _table_of(stated: dict[str, Any], trained: Trained) -> str:
@@ -91,10 +94,3 @@ def _table_of(stated: dict[str, Any], trained: Trained) -> str:
             "commlearn report RUN TABLE"
         )
     return path
-
-
-def _test_cells(trained: Trained, table: str | Path) -> pd.DataFrame:
-    schema, _ = trained.reader()
-    rows = read_table(table, schema.columns())
-    chosen = trained.split(rows)["test"]
-    return rows.frame.iloc[np.asarray(chosen)].reset_index(drop=True)

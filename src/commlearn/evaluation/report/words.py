@@ -16,9 +16,10 @@ __all__ = ["in_short", "of_ladder"]
 def in_short(found: Findings) -> list[str]:
     """A few sentences for those who read no further."""
     trained = found.source.trained
+    method, labels = trained.experiment.method["name"], trained.method.views.targets
     told = [
-        f"{trained.experiment.method['name']} learned one embedding of {_listed(list(trained.specs))} from "
-        f"{found.counts['train']:,} records, without labels."
+        f"The method {method} learned one embedding of {_listed(list(trained.specs))} from "
+        f"{found.counts['train']:,} records, {'with' if labels else 'without'} labels."
     ]
     told += [of_ladder(target, rungs) for target, rungs in found.ladder.items()]
     for name, rank in list(found.ranks.items())[-1:]:
@@ -33,7 +34,7 @@ def of_ladder(target: str, rungs: Mapping[str, Any]) -> str:
     whole = rungs[names[-1]]
     told = f"{target}: {_score(whole)} by {called(names[-1])}{_chance(whole)}"
     alone = {name: rungs[name] for name in names if "+" not in name}
-    if len(names) == 1 or not alone:
+    if len(names) == 1 or not alone or all(_at_chance(result) for result in rungs.values()):
         return told + "."
     best = max(alone, key=lambda name: score_of(alone[name]))
     gain = score_of(whole) - score_of(alone[best])
@@ -56,8 +57,12 @@ def _score(result: Any) -> str:
 def _chance(result: Any) -> str:
     if not isinstance(result, ProbeResult):
         return ""
-    at_chance = " (no better than chance)" if result.interval[0] <= result.chance else ""
+    at_chance = " (no better than chance)" if _at_chance(result) else ""
     return f", where a guess has {100 * result.chance:.0f} %{at_chance}"
+
+
+def _at_chance(result: Any) -> bool:
+    return isinstance(result, ProbeResult) and result.interval[0] <= result.chance
 
 
 def _points(gain: float, result: Any) -> str:
