@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import io
 import os
@@ -124,7 +125,8 @@ CANNOT_RUN_HERE = {  # what needs an installation, other machines or hours; what
     "python": lambda words: (ROOT / words[1]).is_file(),
     "torchrun": lambda words: "commlearn" in words,
     "srun": lambda words: "commlearn" in words,
-    "commlearn": lambda words: "--training.devices" in words or "--onnx" in words,
+    "commlearn": lambda words: {"--training.devices", "--onnx", "completion"} & set(words),
+    "source": lambda words: words[1:3] == ["<(commlearn", "completion"],
 }
 
 
@@ -190,6 +192,34 @@ def test_commands_and_their_options_exist(page, line):
         option = word.partition("=")[0]
         if option.startswith("--") and "." not in option:
             assert option in told.getvalue(), f"{name_of(page)}: {line}"
+
+
+SETTING = re.compile(r"(?:^|--)(training|model|method)\.(\w+)(?:\.(\w+))?")
+
+
+def known_settings() -> dict[str, set[str]]:
+    """By section, what a configuration can state."""
+    from commlearn.models.build import FUSIONS
+    from commlearn.training.configuration import Model, Training
+
+    methods = [inspect.signature(method.build).parameters for method in commlearn.METHODS.values()]
+    fusions = [inspect.signature(build).parameters for build in FUSIONS.values()]
+    return {
+        "training": {one.name for one in dataclasses.fields(Training)},
+        "model": {one.name for one in dataclasses.fields(Model)},
+        "method": {"name", *(option for options in methods for option in options)},
+        "fusion": {"name", *(option for options in fusions for option in options)},
+    }
+
+
+def test_settings_that_are_named_exist():
+    known = known_settings()
+    for page in PAGES:
+        text = FENCE.sub("", page.read_text(encoding="utf-8"))
+        for word in re.findall(r"[^`\s]+", " ".join(re.findall(r"`[^`]+`", text))):
+            for section, key, part in SETTING.findall(word):
+                assert key in {*known[section], "OPTION", "safetensors"}, f"{name_of(page)}: {section}.{key}"
+                assert key != "fusion" or part in known["fusion"] | {""}, f"{name_of(page)}: {word}"
 
 
 def links(page: Path) -> list[str]:
