@@ -74,7 +74,7 @@ def test_embeddings_keep_ids_and_are_the_same_in_every_format(run, folder, tmp_p
     for name in ("z.parquet", "z.npz", "z.csv"):
         said(capsys, "embed", run, folder / "table.csv", "-o", tmp_path / name)
     table = pq.read_table(tmp_path / "z.parquet")
-    assert str(table.schema.field("embedding").type) == f"fixed_size_list<element: float>[{DIM}]"
+    assert str(table.schema.field("embedding").type) == f"fixed_size_list<element: float not null>[{DIM}]"
     stacked = np.stack(table["embedding"].to_numpy())
     assert table["id"].to_pylist() == pd.read_csv(folder / "table.csv")["id"].tolist()
     with np.load(tmp_path / "z.npz", allow_pickle=False) as arrays:

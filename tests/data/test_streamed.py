@@ -20,7 +20,10 @@ import commlearn as cl
 from commlearn.data.tables import iterate_table, read_table
 from commlearn.data.visits import lanes_of_epoch
 from commlearn.errors import ConfigurationError, DataError
+from commlearn.evaluation.shards import write_shards
 from commlearn.kinds.dataset import TableData
+from commlearn.methods import METHODS
+from commlearn.models.encoders.vector import linear
 from commlearn.training.configuration import experiment_from
 from commlearn.training.loop import Run, train
 from commlearn.training.run_folder import RunFolder
@@ -235,3 +238,28 @@ def test_a_broken_group_is_told_by_its_row(folder, tmp_path):
     data = streamed(tmp_path / "t.parquet", stream=3)  # a sample that misses the row
     with pytest.raises(DataError, match="row 150: feature 1 is nan"):
         data.train.view(slice(None))
+
+
+def test_a_streamed_table_is_trained_and_embedded_at_a_url(folder, tmp_path):
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/far/table", recursive=True)
+    try:
+        near = train(experiment(folder, epochs=1), tmp_path / "near")
+        far = train(experiment("memory://far/table", epochs=1), tmp_path / "far")
+        first, second = weights(tmp_path / "near"), weights(tmp_path / "far")
+        assert all(torch.equal(first[key], second[key]) for key in first)
+        written = write_shards(far, "memory://far/table", tmp_path / "z")
+    finally:
+        memory.rm("/far", recursive=True)
+    assert written.records == ROWS
+    found = np.stack(read_table(tmp_path / "z").frame["embedding"].tolist())
+    np.testing.assert_allclose(found, cl.embed(near, read_table(folder)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["supcon", "factorcl-sup"])
+def test_methods_that_need_labels_say_that_a_streamed_table_has_none(method, folder):
+    data = streamed(folder)
+    records = data.train
+    two = {name: linear(records.specs[name].shape, 8) for name in ("vector", "numbers")}
+    with pytest.raises(ConfigurationError, match=rf"Method {method} learns from labels.*--data.stream 0"):
+        METHODS[method].build(two, 8).check_records(records)

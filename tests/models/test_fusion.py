@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 
@@ -44,6 +46,26 @@ def test_equal_to_the_plain_computation_in_value_and_gradient(layers, padded, ge
     slow_gradients = torch.autograd.grad(sum((z @ weights).square().sum() for z in slow.values()), leaves)
     for one, other in zip(fast_gradients, slow_gradients, strict=True):
         torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-7)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_few_tokens_without_gradient_are_equal_to_the_plain_computation(subset, padded, generator):
+    fusion, tokens = Fusion(16, heads=4).double(), tokens_of(generator, padded)
+    subset = subset if subset != NAMES else NAMES[1:]  # all three have more tokens than are few
+    slow = plain(fusion, tokens, subset)
+    with torch.inference_mode(), mock.patch.object(Fusion, "_shared", side_effect=AssertionError("not few")):
+        fast = fusion(tokens, [subset])[subset]
+    torch.testing.assert_close(fast, slow.detach(), atol=1e-10, rtol=1e-8)
+    single = {name: part.apply(_single) for name, part in tokens.items()}
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            fusion.float()(single, [subset])[subset], fast.float(), atol=1e-5, rtol=1e-5
+        )
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().float() if tensor.is_floating_point() else tensor
 
 
 def test_equal_to_the_plain_computation_in_single_precision(generator):

@@ -64,7 +64,7 @@ def embed(
     batch_size = batch_size or _at_once(records.view(slice(0, 1)))
     method.eval()
     try:
-        parts = []
+        found: np.ndarray | None = None
         each = {name: _encoded_once(method, name, records, batch_size) for name in names}
         encoded = {name: column for name, column in each.items() if column is not None}
         others = [name for name in names if name not in encoded]
@@ -73,10 +73,13 @@ def embed(
             read = records.view(rows, others) if others else {}
             view: View = {name: encoded[name].take(rows) if name in encoded else read[name] for name in names}
             _refuse_empty(view, start)
-            parts.append(method.embed(to_device(view, device), modalities).float().cpu().numpy())
+            vectors = method.embed(to_device(view, device), modalities)
+            if found is None:
+                found = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
+            torch.from_numpy(found[rows[0] : rows[-1] + 1]).copy_(vectors)
     finally:
         method.train(training)
-    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+    return np.zeros((0, 0), dtype=np.float32) if found is None else found
 
 
 def _at_once(record: View) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Written:
 
 
 def embed_table(
-    model: Model, source: Source, modalities: Sequence[str] | None = None, batch_size: int = 256
+    model: Model, source: Source, modalities: Sequence[str] | None = None, batch_size: int | None = None
 ) -> Iterator[tuple[Table, np.ndarray]]:
     """The table chunk by chunk, each with its embeddings; memory stays that of one chunk.
 
@@ -62,7 +63,7 @@ def embed_table(
         model: a run, an artifact or anything else that was trained on a table.
         source: rows with the columns of the modalities.
         modalities: which of them to use; all that were trained if not given.
-        batch_size: records at a time.
+        batch_size: records at a time, chosen from their size if not given.
     """
     schema, _ = model.reader()
     schema = schema.only(modalities)
@@ -109,11 +110,17 @@ def write(out: str | Path, parts: Iterator[tuple[Mapping[str, np.ndarray], np.nd
     writer: Any = WRITERS[path.suffix](fresh)
     count, dim = 0, 0
     try:
-        for columns, embedding in parts:
-            if "embedding" in columns:
-                raise DataError("The id column is named 'embedding', as the embeddings are. Rename it.")
-            writer.add(columns, embedding)
-            count, dim = count + len(embedding), embedding.shape[1]
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commlearn-writes") as background:
+            last: Future[None] | None = None
+            for columns, embedding in parts:
+                if "embedding" in columns:
+                    raise DataError("The id column is named 'embedding', as the embeddings are. Rename it.")
+                if last is not None:
+                    last.result()
+                last = background.submit(writer.add, columns, embedding)  # while the next part is embedded
+                count, dim = count + len(embedding), embedding.shape[1]
+            if last is not None:
+                last.result()
         writer.close()
         os.replace(fresh, path)
     except OSError as problem:
@@ -136,10 +143,14 @@ class _Parquet:
         self.writer: pq.ParquetWriter | None = None
 
     def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
-        flat = pa.array(np.ascontiguousarray(embedding).reshape(-1))
         arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
-        arrays["embedding"] = pa.FixedSizeListArray.from_arrays(flat, embedding.shape[1])
-        table = pa.table(arrays)
+        fields = [pa.field(name, array.type) for name, array in arrays.items()]
+        flat = pa.array(np.ascontiguousarray(embedding).reshape(-1))
+        number = pa.field("element", flat.type, nullable=False)  # without gaps it is written faster
+        kind = pa.list_(number, embedding.shape[1])
+        vectors = pa.FixedSizeListArray.from_arrays(flat, type=kind)
+        schema = pa.schema([*fields, pa.field("embedding", kind, nullable=False)])
+        table = pa.table([*arrays.values(), vectors], schema=schema)
         if self.writer is None:
             options = {"use_dictionary": False, "compression": "none"}  # such numbers do not get smaller
             self.writer = pq.ParquetWriter(self.path, table.schema, **options)

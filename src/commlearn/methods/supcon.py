@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from commlearn.data.batch import Batch, View, merge
 from commlearn.data.records import Records, class_codes
+from commlearn.data.streamed import StreamedRecords
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import Method, Step, Views
 from commlearn.methods.rows import Rows, rows_of
@@ -77,6 +78,12 @@ class SupCon(Method):
 
 def class_target(method: str, wanted: str, records: Records) -> str:
     """The target whose classes a method learns from: the wanted one, or the only one that there is."""
+    if isinstance(records, StreamedRecords):
+        raise ConfigurationError(
+            f"Method {method} learns from labels, and a table that is streamed is trained on without them: "
+            "classes are numbered over all rows. Read it whole with --data.stream 0, or choose a method that "
+            "needs no labels, such as comm."
+        )
     if not records.targets:
         raise ConfigurationError(
             f"Method {method} learns from labels, but the data have no target. State one in the schema, or "

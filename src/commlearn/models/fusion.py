@@ -27,6 +27,9 @@ from commlearn.objectives.comm import Subset
 
 __all__ = ["AttentionLayer", "Fusion", "FusionLayer"]
 
+FEW = 8  # tokens of a record
+SLOPE = 1.702  # of the quick-GELU
+
 
 class Fusion(nn.Module):
     """Fuses the tokens of any subset of modalities into one vector.
@@ -51,9 +54,14 @@ class Fusion(nn.Module):
 
     def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
         """The embedding of each subset, (batch, width)."""
-        if len(self.layers) == 1:
-            return self._shared(tokens, subsets)
-        return {subset: self._deep([tokens[name] for name in subset]) for subset in subsets}
+        subsets = list(subsets)
+        if len(self.layers) > 1:
+            return {subset: self._deep([tokens[name] for name in subset]) for subset in subsets}
+        if len(subsets) == 1 and torch.is_inference_mode_enabled():
+            parts = [tokens[name] for name in subsets[0]]
+            if sum(part.values.shape[1] for part in parts) <= FEW:
+                return {subsets[0]: self._few(parts)}
+        return self._shared(tokens, subsets)
 
     def _shared(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
         """One layer: every modality is read once, whatever the number of subsets."""
@@ -67,6 +75,11 @@ class Fusion(nn.Module):
             subset: self.norm(layer.conclude(cls[:, 0], [itself, *(parts[name] for name in subset)]))
             for subset in subsets
         }
+
+    def _few(self, tokens: list[Tokens]) -> Tensor:
+        """One layer that reads few tokens, without gradient."""
+        layer = cast(FusionLayer, self.layers[0])
+        return self.norm(layer.conclude_few(self.cls[None], joined(tokens)))
 
     def _deep(self, tokens: list[Tokens]) -> Tensor:
         """Several layers: all but the last in full, then the [CLS] row of the last."""
@@ -111,7 +124,7 @@ class AttentionLayer(nn.Module):
 
     def feed(self, rows: Tensor) -> Tensor:
         hidden = self.expand(self.mlp_norm(rows))
-        return rows + self.contract(hidden * torch.sigmoid(1.702 * hidden))  # quick-GELU
+        return rows + self.contract(hidden * torch.sigmoid(SLOPE * hidden))  # quick-GELU
 
 
 class FusionLayer(AttentionLayer):
@@ -152,18 +165,43 @@ class FusionLayer(AttentionLayer):
         context = torch.einsum("bhw,hew->bhe", content, value).flatten(1) + self.value.bias
         return self.feed(cls + self.out(context))
 
+    def conclude_few(self, cls: Tensor, tokens: Tokens) -> Tensor:  # (1, width), (batch, length, width)
+        """The same row where nothing asks for a gradient: every token through the value matrix."""
+        reader = self.reader(cls)[0]  # (heads, width)
+        rows, itself = self.norm(tokens.values), self.norm(cls)
+        scores = rows @ reader.T  # (batch, length, heads)
+        if tokens.padding is not None:
+            scores = scores.masked_fill(tokens.padding[..., None], float("-inf"))
+        own = (itself @ reader.T).expand(len(rows), 1, -1)
+        shares = torch.cat([own, scores], dim=1).softmax(dim=1).unsqueeze(-1)  # (batch, 1 + length, heads, 1)
+        values = self.value(rows).unflatten(-1, (self.heads, -1))  # (batch, length, heads, features)
+        context = values.mul_(shares[:, 1:]).sum(dim=1)
+        context += shares[:, 0] * self.value(itself).unflatten(-1, (self.heads, -1))
+        return self.feed_only(self.out(context.flatten(1)).add_(cls))
+
+    def feed_only(self, rows: Tensor) -> Tensor:
+        """`feed` in place: x sigmoid(a x) = silu(a x) / a."""
+        bias = SLOPE * self.expand.bias
+        hidden = torch.addmm(bias, self.mlp_norm(rows), self.expand.weight.T, alpha=SLOPE)
+        change = F.silu(hidden, inplace=True) @ self.contract.weight.T
+        return rows.add_(self.contract.bias).add_(change, alpha=1 / SLOPE)
+
 
 def prepend(cls: Tensor, tokens: list[Tokens]) -> Tokens:
     """[CLS] and the tokens of all given modalities as one sequence."""
     batch = tokens[0].values.shape[0]
-    values = torch.cat([cls.expand(batch, 1, -1), *(part.values for part in tokens)], dim=1)
+    return joined([Tokens(cls.expand(batch, 1, -1)), *tokens])
+
+
+def joined(tokens: list[Tokens]) -> Tokens:
+    """The tokens of all given modalities as one sequence."""
+    values = torch.cat([part.values for part in tokens], dim=1)
     if all(part.padding is None for part in tokens):
         return Tokens(values)
-    kept = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
     padding = [
         torch.zeros(part.values.shape[:2], dtype=torch.bool, device=values.device)
         if part.padding is None
         else part.padding
         for part in tokens
     ]
-    return Tokens(values, torch.cat([kept, *padding], dim=1))
+    return Tokens(values, torch.cat(padding, dim=1))
