@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from commlearn.errors import ConfigurationError
+from commlearn.errors import ConfigurationError, RunError
 from commlearn.evaluation import chart
 from commlearn.evaluation.compare import compare
 from commlearn.evaluation.comparison import workers
@@ -17,6 +18,7 @@ from commlearn.evaluation.comparison.paired import difference, values_of_draws
 from commlearn.evaluation.comparison.plan import Job, members_of, plan
 from commlearn.evaluation.comparison.source import ComparisonSource
 from commlearn.training.configuration import Score
+from commlearn.training.folder_lock import hold
 
 SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.log_every": 1}
 
@@ -92,6 +94,12 @@ def test_what_cannot_take_the_data_is_refused_before_anything_is_trained(schema,
     assert not (tmp_path / "new").exists()
     with pytest.raises(ConfigurationError, match="comm: .*layer"):
         compare(schema, ["comm"], 1, tmp_path / "new", {**SMALL, "model.fusion.layers": 0}, 1, quiet)
+
+
+def test_two_comparisons_in_one_folder_are_refused(schema, tmp_path, jobs_in_this_process):
+    with closing(hold(tmp_path, "comparing")), pytest.raises(RunError, match="is comparing in"):
+        compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet)
+    assert compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet)["methods"]["raw"]
 
 
 def test_all_leaves_out_what_cannot_take_the_data(schema):

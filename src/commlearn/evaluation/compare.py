@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import torch
 
 from commlearn.errors import ConfigurationError, RunError
-from commlearn.evaluation.comparison.plan import members_of, plan, scores_of
+from commlearn.evaluation.comparison.plan import Job, members_of, plan, scores_of
 from commlearn.evaluation.comparison.source import ComparisonSource
 from commlearn.evaluation.comparison.table import table_from
 from commlearn.evaluation.comparison.workers import cores, work_on
 from commlearn.training.checkpoint import write_atomically
+from commlearn.training.folder_lock import hold
 
 __all__ = ["compare"]
 
@@ -59,18 +61,30 @@ def compare(
     scores = scores_of(experiment, data, targets)
     members, refused = members_of(methods, source, experiment, data, scores)
     planned = plan(members, scores, numbers, Path(out))
-    _remember(Path(out), source)
+    with closing(hold(Path(out), "comparing")):
+        _remember(Path(out), source)
+        errors = _trained(source, planned, jobs, tell, refused)
+        made = table_from(experiment, data, members, scores, planned, errors)
+        made["refused"] = refused
+        write_atomically(Path(out) / "table.json", (json.dumps(made, indent=2) + "\n").encode())
+    return made
+
+
+def _trained(
+    source: ComparisonSource,
+    planned: Sequence[Job],
+    jobs: int,
+    tell: Callable[[str], None],
+    refused: Mapping[str, str],
+) -> dict[Job, str]:
+    """Do what is missing; the reasons of those that failed."""
     missing = [job for job in planned if job.probes() is None]
     for name, reason in refused.items():
         tell(f"left out: {name}: {reason}")
     for job in planned:
         if job not in missing:
             tell(f"done before: {job}")
-    errors = work_on(source, missing, jobs or _default_jobs(), tell)
-    made = table_from(experiment, data, members, scores, planned, errors)
-    made["refused"] = refused
-    write_atomically(Path(out) / "table.json", (json.dumps(made, indent=2) + "\n").encode())
-    return made
+    return work_on(source, missing, jobs or _default_jobs(), tell)
 
 
 def _default_jobs() -> int:
@@ -81,10 +95,6 @@ def _remember(out: Path, source: ComparisonSource) -> None:
     """A comparison goes on only with the settings that it began with."""
     settings = json.loads(json.dumps(asdict(source), sort_keys=True))
     path = out / "compare.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RunError(f"Cannot make the folder {out}: {problem.strerror}.") from problem
     if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
         raise RunError(
             f"{out} holds a comparison with other settings ({before}); these are {settings}. "

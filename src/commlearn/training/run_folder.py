@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import platform
@@ -12,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.schema import Schema
 from commlearn.training.checkpoint import last_checkpoint, write_atomically
 from commlearn.training.configuration import Experiment, experiment_from, to_mapping
+from commlearn.training.folder_lock import hold
 
 __all__ = ["RunFolder"]
 
@@ -41,7 +41,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._lock: io.IOBase | None = None
+        self._lock: TextIO | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -89,19 +89,7 @@ class RunFolder:
         """Refuse a second run in one folder while the first lives; a dead process holds no lock."""
         if self._lock is not None:
             return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / "lock").open("w")
-        except OSError as problem:
-            raise RunError(f"Cannot write to {self.path}: {problem.strerror}.") from problem
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise RunError(
-                f"Another process is training in {self.path}. Wait for it, or use another --out."
-            ) from None
-        self._lock = file
+        self._lock = hold(self.path, "training")
         for leftover in self.path.rglob(".*.part"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
 

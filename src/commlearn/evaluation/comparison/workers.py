@@ -79,7 +79,7 @@ def _start(source: ComparisonSource, job: Job, threads: int) -> subprocess.Popen
         "threads": threads,
     }
     write_atomically(job.folder / SPEC, (json.dumps(spec, indent=2) + "\n").encode())
-    with (job.folder / OUTPUT).open("wb") as output:
+    with (job.folder / OUTPUT).open("ab") as output:  # one that outlived its comparison may still write
         return start_process([*COMMAND, str(job.folder)], output, threads)
 
 
