@@ -10,7 +10,7 @@ from commlearn.errors import CommlearnError
 from commlearn.evaluation.interactions.estimate import atoms_of_two, measure
 from commlearn.evaluation.interactions.features import components
 from commlearn.evaluation.interactions.folds import make_folds
-from commlearn.evaluation.interactions.leaks import _copies
+from commlearn.evaluation.interactions.leaks import _copies, _whole_copies
 from commlearn.evaluation.interactions.networks import _gradient, _loss, _start
 from commlearn.evaluation.interactions.nulls import _shuffled, label_test
 from commlearn.evaluation.interactions.own_data import trifeature_blocks
@@ -206,6 +206,16 @@ def test_copies_on_both_sides_of_a_fold_are_told():
     values = np.random.default_rng(0).normal(size=(100, 4))
     assert _copies({"a": values}) == []
     assert "100 distinct values in 300 records" in _copies({"a": np.repeat(values, 3, axis=0)})[0]
+
+
+def test_copies_of_records_of_few_columns_are_told_and_common_values_are_not():
+    draw = np.random.default_rng(0)
+    measured = {"a": draw.normal(size=(100, 2)), "b": draw.normal(size=(100, 1))}
+    assert _whole_copies(measured, 0) == []
+    twice = {name: np.repeat(values, 2, axis=0) for name, values in measured.items()}
+    assert "100 of 200 records are the same" in _whole_copies(twice, 0)[0]
+    years = {"a": draw.integers(0, 60, (400, 1)), "b": draw.integers(0, 3, (400, 2)).astype(float)}
+    assert _whole_copies(years, 0) == []
 
 
 def test_no_trifeature_combination_is_in_two_blocks():

@@ -12,6 +12,7 @@ import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.evaluation.interactions import InteractionReport, LabelReports, Settings, evidence
 from commlearn.evaluation.interactions.posteriors import linear_family
+from commlearn.evaluation.interactions.sources import gather
 from commlearn.evaluation.interactions.twins import Twin, gate, known_twins
 
 QUICK = Settings(bootstrap=3, permutations=39, curve=False)
@@ -169,6 +170,12 @@ def test_a_trained_model_is_asked_about_a_table():
     assert set(report.views) == {"data", "linear", "representation", "raw"}
     with pytest.raises(CommlearnError, match="did you mean 'place'"):
         cl.interactions(model, table, target="ill", modalities=["labs", "places"])
+
+
+def test_a_target_that_a_modality_reads_is_warned_of():
+    found = gather({"labs": ["hb"], "place": "site"}, columns(), None, None)
+    assert "'hb' is itself a column that the modality 'labs' reads" in found.about("hb").warnings[0]
+    assert found.about("ill").warnings == ()
 
 
 def test_several_labels_give_one_report_each():

@@ -152,7 +152,7 @@ def _report(
         curve=curve,
         diagnostics=diagnostics,
         settings=settings,
-        warnings=(*doubts, *leaks, *target.warnings),
+        warnings=(*doubts, *leaks, *asked.warnings, *target.warnings),
         notes=tuple(notes),
     )
 

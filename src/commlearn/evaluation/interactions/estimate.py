@@ -16,7 +16,7 @@ import numpy as np
 from commlearn.evaluation.interactions.posteriors import Subset
 from commlearn.evaluation.interactions.quantise import cell_count, cell_table, soft_cells
 from commlearn.evaluation.marginals import Array, log_posterior
-from commlearn.evaluation.pid import union_information
+from commlearn.evaluation.pid import UnionInformation, union_information
 
 __all__ = ["Measured", "Quantity", "Union", "atoms_of_two", "measure"]
 
@@ -221,6 +221,7 @@ class _World:
         self.entropy = float(-(share[share > 0] * np.log2(share[share > 0])).sum())
         self.cells = cells
         self.tables: dict[Subset, Array] = {}
+        self.solved: dict[tuple[Subset, ...], UnionInformation] = {}
 
     def information(self, subset: Subset) -> Quantity:
         """H(Y) less the held-out cross-entropy."""
@@ -232,7 +233,7 @@ class _World:
         if len(subsets) == 1:
             return Union(ladder[subsets[0]], 0.0, ())
         tables = [self._table(subset) for subset in subsets]
-        found = union_information(tables, tolerance=self.tolerance)
+        found = self._solved(subsets)
         shares = -self.log_target[self.labels]
         for subset, influence in zip(subsets, found.influence, strict=True):
             shares = shares + (self._cells(subset) @ influence)[self.rows, self.labels]
@@ -249,6 +250,14 @@ class _World:
         for subset in subsets[1:]:
             together = together + ladder[subset]
         return Union(known.at_most(together, ladder[whole]), found.gap, tuple(len(table) for table in tables))
+
+    def _solved(self, subsets: list[Subset]) -> UnionInformation:
+        """The program, once for each list of subsets: "all but one" of three is also a pair."""
+        asked = tuple(subsets)
+        if asked not in self.solved:
+            tables = [self._table(subset) for subset in subsets]
+            self.solved[asked] = union_information(tables, tolerance=self.tolerance)
+        return self.solved[asked]
 
     def _quantity(self, shares: Array) -> Quantity:
         return Quantity(float(shares @ self.weights / len(shares)), shares)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from commlearn.data.records import Dataset, Records
-from commlearn.data.tables import Source, Table, read_table
+from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.evaluation.embed import carrier, embed
+from commlearn.evaluation.interactions.leaks import answers_read
 from commlearn.evaluation.interactions.material import Material, chosen_names, from_arrays
 from commlearn.evaluation.interactions.raw import raw_arrays, schema_of
 from commlearn.kinds.arrays import presence
@@ -23,19 +24,20 @@ from commlearn.kinds.schema import Schema
 from commlearn.kinds.targets import encode_target
 from commlearn.methods.base import Method
 
-_FEW_COLUMNS = 128  # of a modality whose raw columns are looked at beside its embedding
-
 __all__ = ["Asked", "Found", "gather"]
+
+_FEW_COLUMNS = 128  # of a modality whose raw columns are looked at beside its embedding
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is compared, about which target, and which records belong together."""
+    """What is compared, about which target, which records belong together, and what a reader is warned of."""
 
     material: Material
     values: Any
     name: str
     groups: np.ndarray | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Found:
         kept: positions of those that have all modalities.
         groups: of the kept records.
         targets: names of the targets that the source states.
+        columns: of a table, that each modality reads.
     """
 
     material: Material
@@ -57,11 +60,13 @@ class Found:
     kept: np.ndarray
     groups: np.ndarray | None
     targets: tuple[str, ...] = ()
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def about(self, target: Any) -> Asked:
         values, name = self.read(target)
         _check_length(f"target '{name}'", values, self.records)
-        return Asked(self.material, values[self.kept], name, self.groups)
+        told = answers_read(name, self.columns) if isinstance(target, str) else ()
+        return Asked(self.material, values[self.kept], name, self.groups, told)
 
 
 def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
@@ -127,6 +132,7 @@ def _of_columns(
         kept,
         _some(_groups(groups, table, schema, len(records)), kept),
         tuple(schema.targets),
+        {name: kind.columns() for name, kind in used.modalities.items()},
     )
 
 
@@ -158,6 +164,7 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
         kept,
         _some(found, kept),
         stated,
+        {name: schema.modalities[name].columns() for name in names} if schema and table else {},
     )
 
 
@@ -217,8 +224,7 @@ def _fused_note(names: Sequence[str]) -> tuple[str, ...]:
 def _table(data: Any) -> Table:
     if data is None:
         raise ConfigurationError("There is no table: give data=, a DataFrame, a dict of columns or a path.")
-    source: Source = data
-    return data if isinstance(data, Table) else read_table(source)
+    return data if isinstance(data, Table) else read_table(data)
 
 
 def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import norm
 
 from commlearn.evaluation.interactions.estimate import Measured, Quantity
+from commlearn.evaluation.interactions.workers import workers
 from commlearn.evaluation.marginals import Array
 from commlearn.seeds import numpy_generator
 
@@ -75,7 +76,8 @@ def bootstrap(
         read: the numbers of one measurement.
         weights: of each resampling, (resamplings, records).
     """
-    rows = [read(again(weight)) for weight in weights]
+    with workers() as pool:
+        rows = list(pool.map(lambda weight: read(again(weight)), weights))
     return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
 
