@@ -109,6 +109,18 @@ def test_an_audit_marks_what_is_destroyed():
     assert [line.get_marker() for line in axes.lines[:4]] == ["None", "o", "None", "X"]
 
 
+def test_long_names_keep_their_ends_and_leave_room_for_the_chart():
+    long = "a modality whose name says far too much about what it holds"
+    names = [long, f"{long}+text"]
+    axes = drawn(plot.losses([{"step": step, "terms": dict.fromkeys(names, 1.0)} for step in (1, 2)]))
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(set(told)) == 2
+    assert told[1].endswith("holds+text")
+    ladder = drawn(plot.ladder({name: result(0.6) for name in names}))
+    for found in (axes, ladder):
+        assert found.get_position().width > 0.5
+
+
 def test_axes_of_ones_own_are_used_and_settings_stay():
     before = dict(mpl.rcParams)
     own = Figure().subplots()

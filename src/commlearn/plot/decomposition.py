@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from commlearn.plot.style import COLOURS, INK, legible, new_axes, styled
+from commlearn.plot.style import COLOURS, INK, TICK, columns, legible, new_axes, styled
 
 __all__ = ["information", "parts_of"]
 
@@ -39,13 +39,13 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
                 told = f"{bits:.2f}"
                 axes.text(left + bits / 2, place, told, ha="center", va="center", fontsize=8, color="white")
             left += bits
-    axes.set_yticks(range(len(bars)), [legible(name) for name in reversed(bars)])
+    axes.set_yticks(range(len(bars)), [legible(name, TICK) for name in reversed(bars)])
     axes.set_ylim(-0.6, len(bars) - 0.4)
     axes.set_xlabel("bits")
     axes.grid(axis="y", visible=False)
     handles, labels = list(named.values()), [legible(name) for name in named]
     below = (0.5, -0.55 / (0.4 + pitch * len(bars)))  # about half an inch, in heights of the axes
-    axes.legend(handles, labels, ncols=_columns(labels), loc="upper center", bbox_to_anchor=below)
+    axes.legend(handles, labels, ncols=columns(labels), loc="upper center", bbox_to_anchor=below)
     return axes
 
 
@@ -76,11 +76,6 @@ def _bars(report: Any) -> dict[str, dict[str, tuple[float, float, float]]]:
         return {name: parts_of(view) for name, view in values["views"].items()}
     plain = {name: one if isinstance(one, Mapping) else one.to_dict() for name, one in values.items()}
     return {name: parts_of(one["views"]["data"]) for name, one in plain.items()}
-
-
-def _columns(labels: Sequence[str]) -> int:
-    """As many as stand side by side."""
-    return max(1, min(len(labels), 44 // (max(map(len, labels)) + 4)))
 
 
 def _look(name: str, names: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from commlearn.evaluation.audit import Audit
-from commlearn.plot.style import COLOURS, QUIET, legible, new_axes, styled
+from commlearn.plot.style import COLOURS, INK, QUIET, TICK, legible, new_axes, styled
 
 __all__ = ["MEASURES", "audit", "ladder", "score_of"]
 
@@ -44,7 +44,7 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
             "chance", (chances[0], len(names) - 0.45), (2, 0), textcoords="offset points", fontsize=8
         )
     shown = [f"all {name.count('+') + 1} modalities" if name.count("+") > 2 else name for name in names[:1]]
-    axes.set_yticks(range(len(names)), [legible(name) for name in [*shown, *names[1:]]])
+    axes.set_yticks(range(len(names)), [legible(name, TICK) for name in [*shown, *names[1:]]])
     axes.set_ylim(-0.6, len(names) - 0.2)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(MEASURES[next(iter(rungs.values())).measure])
@@ -68,9 +68,12 @@ def audit(found: Audit, axes: Axes | None = None) -> Axes:
         axes.plot(
             [], [], "o-", color=COLOURS[place], label="clean" if not strength else f"augmented x {strength}"
         )
-    axes.set_yticks(range(len(modalities)), [legible(name) for name in modalities[::-1]])
+    axes.set_yticks(range(len(modalities)), [legible(name, TICK) for name in modalities[::-1]])
     axes.set_ylim(-0.6, len(modalities) - 0.4)
-    axes.set_xlabel(f"probe of {legible(found.target)} (cross: destroyed)")
+    if any(row.destroys for row in found.rows):
+        axes.plot([], [], "X", color=INK, label="destroyed")
+    axes.set_xlabel(MEASURES[found.rows[0].result.measure])
+    axes.set_title(legible(found.target))
     below = (0.5, -0.5 / (0.2 + 0.5 * len(modalities)))  # half an inch, in heights of the axes
     axes.legend(ncols=3, loc="upper center", bbox_to_anchor=below)
     return axes

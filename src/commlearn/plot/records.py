@@ -13,7 +13,7 @@ from commlearn.errors import ConfigurationError, unknown
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.gallery import versions_of
 from commlearn.evaluation.probes import known_labels
-from commlearn.plot.style import COLOURS, legible, new_axes, styled
+from commlearn.plot.style import COLOURS, columns, legible, new_axes, styled
 
 __all__ = ["embedding_map", "gallery"]
 
@@ -68,8 +68,8 @@ def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
             linewidths=0,
             label=legible(label),
         )
-    columns = 4 if len(np.unique(labels)) > 3 else 3
-    axes.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.02), markerscale=2)
+    named = [legible(label) for label in np.unique(labels)]
+    axes.legend(ncols=columns(named), loc="upper center", bbox_to_anchor=(0.5, -0.02), markerscale=2)
 
 
 @styled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -11,7 +11,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "INK", "LINE", "QUIET", "STYLE", "legible", "new_axes", "styled"]
+__all__ = ["COLOURS", "INK", "LINE", "QUIET", "STYLE", "TICK", "columns", "legible", "new_axes", "styled"]
 
 COLOURS = (
     "#0072B2",
@@ -23,6 +23,7 @@ COLOURS = (
     "#F0E442",
     "#555555",
 )  # Okabe-Ito
+TICK = 22  # characters of a name beside an axis
 INK, LINE, QUIET = "#1c2430", "#d5dae1", "#7a8594"
 STYLE: Any = {
     "axes.prop_cycle": cycler(color=COLOURS),
@@ -62,8 +63,21 @@ def new_axes(width: float = 4.6, height: float = 2.8) -> Axes:
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
-def legible(name: Any) -> str:
-    """A name as matplotlib shows it: it hides labels that begin with an underscore."""
+def legible(name: Any, most: int = 36) -> str:
+    """A name as matplotlib shows it: it hides labels that begin with an underscore.
+
+    Names that are longer than a chart can bear lose their middle: their ends tell them apart.
+    """
     text = " ".join(str(name).split())
-    text = text if len(text) <= 40 else text[:39] + "…"
+    text = text if len(text) <= most else f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
     return f" {text}" if text.startswith("_") else text
+
+
+def columns(labels: Sequence[str], most: int = 4) -> int:
+    """As many columns of a legend as stand side by side under a chart.
+
+    Example:
+        >>> columns(["a", "b", "c"]), columns(["a" * 30, "b"])
+        (3, 1)
+    """
+    return max(1, min(len(labels), most, 48 // (max(map(len, labels)) + 4)))

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from commlearn.errors import DataError
-from commlearn.plot.style import COLOURS, legible, new_axes, styled
+from commlearn.plot.style import COLOURS, columns, legible, new_axes, styled
 from commlearn.training.run_folder import RunFolder
 
 __all__ = ["losses", "metric"]
@@ -48,7 +48,8 @@ def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axe
     axes.set_xlabel("step")
     axes.set_ylabel(legible(label or key))
     if len(axes.lines) > 1:
-        axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+        labels = [str(line.get_label()) for line in axes.lines]
+        axes.legend(ncols=columns(labels, 3), loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return axes
 
 

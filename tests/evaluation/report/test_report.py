@@ -15,6 +15,7 @@ import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.ladder import Embedded
+from commlearn.evaluation.report.findings import describe
 from commlearn.evaluation.report.html import Safe, script_json, tag
 from commlearn.evaluation.report.knowledge import (
     information_chart,
@@ -164,6 +165,15 @@ def test_the_map_hides_what_a_subset_cannot_embed_and_keeps_its_orientation():
     assert np.isfinite(found["a"][::2]).all()
     likeness = np.corrcoef(found["a"][::2].ravel(), found["a+b"][::2].ravel())[0, 1]
     assert likeness > 0.95
+
+
+def test_targets_of_every_sort_are_described():
+    sets = np.empty(3, dtype=object)
+    sets[:] = [("a", "b"), ("b",), None]
+    assert describe(sets) == {"known": 2, "classes": {"b": 2, "a": 1}}
+    assert describe(np.array([1, 0, 1, 1])) == {"known": 4, "classes": {"1": 3, "0": 1}}
+    assert describe(np.zeros((5, 3)))["outputs"] == 3
+    assert describe(np.append(np.arange(40.5), np.nan))["quartiles"][2] == 20
 
 
 def test_colours_of_many_classes_and_of_numbers():

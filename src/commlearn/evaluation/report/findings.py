@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,9 +118,11 @@ def describe(values: np.ndarray) -> dict[str, Any]:
     if values.dtype.kind == "f" and len(np.unique(values[known])) > 20:
         quartiles = np.quantile(values[known], [0, 0.25, 0.5, 0.75, 1]).tolist()
         return {"known": int(known.sum()), "quartiles": quartiles}
-    labels, counts = np.unique(values[known].astype(str), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return {"known": int(known.sum()), "classes": {str(labels[i]): int(counts[i]) for i in order}}
+    given = values[known].tolist()
+    sets = bool(given) and isinstance(given[0], tuple)  # several labels a record: each counts
+    counts = Counter(str(label) for one in given for label in (one if sets else (one,)))
+    often = sorted(counts, key=lambda label: (-counts[label], label))
+    return {"known": int(known.sum()), "classes": {label: counts[label] for label in often}}
 
 
 def comparison_of(root: Path | None) -> dict[str, Any] | None:

@@ -19,7 +19,12 @@ CALLED = {  # what the training measures after each epoch
     "diagnostics.sensitivity": "how far the embedding moves if one modality is another record's",
     "diagnostics.neighbours": "share of nearest others of the same class",
 }
-SHORT = {"diagnostics.sensitivity": "moved", "diagnostics.neighbours": "same class"}  # beside the axis
+SHORT = {  # beside the axis
+    "accuracy": "share retrieved",
+    "diagnostics.neighbours": "same class",
+    "diagnostics.sensitivity": "moved",
+    "diagnostics.spread": "value",
+}
 KNOWN = {"step", "epoch", "learning_rate", "terms", "accuracy", "gradient_norm", "warnings"}
 
 
