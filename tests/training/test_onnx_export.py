@@ -113,6 +113,16 @@ def test_without_onnx_the_error_names_the_extra(monkeypatch, tmp_path):
         cl.export_onnx(model(["emb"]), tmp_path)
 
 
+def test_the_order_of_names_does_not_count_and_what_is_there_stays_described(tmp_path):
+    pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
+    carried = model(["labs", "emb"])
+    cl.export_onnx(carried, tmp_path, [["emb"]])
+    (written,) = cl.export_onnx(carried, tmp_path, [["emb", "labs"]])
+    told = json.loads((tmp_path / "inputs.json").read_text())
+    assert sorted(told) == ["emb.onnx", "labs+emb.onnx"]
+    assert list(told[written.name]) == ["labs", "emb"]
+
+
 def test_a_graph_is_served_without_commlearn(tmp_path):
     pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
     cl.export_onnx(model(["emb"]), tmp_path, [["emb"]])

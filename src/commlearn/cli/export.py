@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from commlearn.cli.python_code import call, program
+from commlearn.cli.names import names
+from commlearn.cli.python_code import Code, call, program
+from commlearn.errors import ConfigurationError
 
 HELP = "Export a run to one folder: weights, settings, schema, preprocessing and a model card."
 EXAMPLE = """\
@@ -13,6 +15,7 @@ The folder holds JSON, safetensors and Markdown alone; commlearn.load reads it o
 Example:
   commlearn export runs/films films-model
   commlearn export runs/films films-model --onnx    # and onnx/SUBSET.onnx
+  commlearn export runs/films films-model --onnx --subsets poster+plot,plot
 """
 
 
@@ -22,20 +25,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--onnx", action="store_true", help="also write ONNX graphs: each modality alone, and all of them"
     )
+    parser.add_argument(
+        "--subsets", type=names, metavar="NAMES", help="graphs of these instead: image+text,image"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def python(options: argparse.Namespace) -> str:
     lines = [call("cl.export", options.run_folder, options.folder)]
     if options.onnx:
-        lines.append(f"cl.export_onnx(cl.load({options.run_folder!r}), {options.folder + '/onnx'!r})")
+        loaded = Code(call("cl.load", options.run_folder))
+        lines.append(call("cl.export_onnx", loaded, f"{options.folder}/onnx", _subsets(options)))
     return program(*lines)
+
+
+def _subsets(options: argparse.Namespace) -> list[list[str]] | None:
+    return [subset.split("+") for subset in options.subsets] if options.subsets else None
 
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
     from commlearn.training.artifact import export
 
+    if options.subsets and not options.onnx:
+        raise ConfigurationError("--subsets chooses ONNX graphs; add --onnx.")
     folder = export(options.run_folder, options.folder)
     if options.onnx:
         from commlearn.training.artifact import load
@@ -43,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
         with telling(options) as tell:
             tell("tracing")
-            export_onnx(load(folder), folder / "onnx")
+            export_onnx(load(folder), folder / "onnx", _subsets(options))
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     if options.json:
         print_json({"out": str(folder), "files": files})

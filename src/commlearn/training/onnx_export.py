@@ -31,6 +31,7 @@ from commlearn.training.trained import Trained
 __all__ = ["Embedding", "example_inputs", "export_onnx", "export_program"]
 
 SEQUENCES = ("text", "series", "audio")  # kinds whose records have a length
+INPUTS = "inputs.json"  # what each graph takes
 OUTPUT = "embedding_of_records"  # not "embedding", which is what a text encoder's own table is called
 BATCH, STEPS = 3, 17  # of the inputs that are traced; neither is written into the graph
 
@@ -68,10 +69,10 @@ def export_onnx(
     """
     _need_onnx()
     names = tuple(trained.specs)
-    wanted = [tuple(subset) for subset in subsets or _singles_and_all(names)]
+    wanted = [_in_order(trained, subset) for subset in subsets or _singles_and_all(names)]
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    described: dict[str, Any] = {}
+    described = _described(path)
     written = []
     for subset in wanted:
         program = export_program(trained, subset)
@@ -83,13 +84,13 @@ def export_onnx(
             for name, tensor in zip(inputs, example_inputs(subset, trained.specs), strict=True)
         }
         written.append(file)
-    write_atomically(path / "inputs.json", (json.dumps(described, indent=1) + "\n").encode())
+    write_atomically(path / INPUTS, (json.dumps(described, indent=1) + "\n").encode())
     return written
 
 
 def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
     """The embedding of a subset as a `torch.export` program: it runs where torch is and commlearn is not."""
-    chosen = trained.method.subset(tuple(subset), dict.fromkeys(trained.specs))  # type: ignore[arg-type]
+    chosen = _in_order(trained, subset)
     device = next(trained.method.parameters()).device
     module = Embedding(trained.method, chosen, trained.specs).eval()
     inputs = tuple(tensor.to(device) for tensor in example_inputs(chosen, trained.specs))
@@ -97,6 +98,18 @@ def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
         return torch.export.export(
             module, inputs, dynamic_shapes={"tensors": _dynamic(chosen, trained.specs)}
         )
+
+
+def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
+    """The names as the method takes them, whatever order they were given in."""
+    return trained.method.subset(tuple(subset), dict.fromkeys(trained.specs))  # type: ignore[arg-type]
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What is said of graphs that are there already."""
+    path = folder / INPUTS
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {name: inputs for name, inputs in told.items() if (folder / name).exists()}
 
 
 def input_names(subset: Subset, specs: Mapping[str, Spec]) -> list[str]:
