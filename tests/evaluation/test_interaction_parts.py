@@ -7,7 +7,7 @@ import pytest
 
 from commlearn.data.trifeature import Trifeature
 from commlearn.errors import CommlearnError
-from commlearn.evaluation.interactions.estimate import atoms_of_two, measure
+from commlearn.evaluation.interactions.estimate import Quantity, atoms_of_two, measure
 from commlearn.evaluation.interactions.features import components
 from commlearn.evaluation.interactions.folds import make_folds
 from commlearn.evaluation.interactions.leaks import _copies, _whole_copies
@@ -20,6 +20,7 @@ from commlearn.evaluation.interactions.stacking import fit_stack, log_softmax
 from commlearn.evaluation.interactions.target import label_columns, prepare_target
 from commlearn.evaluation.interactions.twins import known_twins
 from commlearn.evaluation.interactions.uncertainty import known, resampled_weights, standard_error
+from commlearn.evaluation.interactions.views import _p_value
 from commlearn.evaluation.pid import broja
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
@@ -157,6 +158,15 @@ def test_label_test_is_level_under_the_null():
         found.append(label_test(log, labels, make_folds(labels, None, 5, 0), 39, int(draw.integers(1000))))
     assert 0.3 < np.mean(found) < 0.7
     assert np.mean(np.array(found) <= 0.05) < 0.2
+
+
+def test_a_part_that_shrinks_with_more_records_is_not_called_present():
+    shares = np.random.default_rng(0).normal(0.05, 0.5, size=1000)
+    part = Quantity(0.05, shares - shares.mean() + 0.05)
+    given = ("unique1:a|b", part, {("a",): 0.01}, ("a", "b"), None)
+    assert _p_value(*given) <= 0.01
+    assert _p_value(*given, bias=0.05) == _p_value(*given)
+    assert _p_value(*given, bias=-0.05) == pytest.approx(0.5)
 
 
 def test_groups_widen_the_standard_error():

@@ -11,6 +11,7 @@ import pytest
 import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.evaluation.interactions import InteractionReport, LabelReports, Settings, evidence
+from commlearn.evaluation.interactions.calibrate import calibrate_like
 from commlearn.evaluation.interactions.posteriors import linear_family
 from commlearn.evaluation.interactions.sources import gather
 from commlearn.evaluation.interactions.twins import Twin, gate, known_twins
@@ -176,6 +177,11 @@ def test_a_target_that_a_modality_reads_is_warned_of():
     found = gather({"labs": ["hb"], "place": "site"}, columns(), None, None)
     assert "'hb' is itself a column that the modality 'labs' reads" in found.about("hb").warnings[0]
     assert found.about("ill").warnings == ()
+
+
+def test_calibration_like_a_table_of_one_modality_asks_for_a_schema():
+    with pytest.raises(CommlearnError, match="guessed to be one modality, table"):
+        calibrate_like(columns(), "ill")
 
 
 def test_several_labels_give_one_report_each():

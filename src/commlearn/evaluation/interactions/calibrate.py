@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.data.tables import Source, read_table
+from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import ConfigurationError
 from commlearn.evaluation.interactions.ask import interactions
 from commlearn.evaluation.interactions.settings import Settings
@@ -162,7 +162,7 @@ def calibrate_like(
         told: hears what is being done.
     """
     table = read_table(like)
-    asked = gather(schema or infer(table, [target]).schema, table, modalities, None).about(target)
+    asked = gather(schema or _guessed(table, target), table, modalities, None).about(target)
     labels = label_columns(asked.values)
     if labels is not None:
         raise ConfigurationError(
@@ -173,6 +173,16 @@ def calibrate_like(
     classes = prepare_target(asked.values, asked.name, bins, settings.folds)
     dimensions = tuple(array.shape[1] for array in asked.material.arrays.values())
     return calibrate(classes, dimensions, repeats, settings, told)
+
+
+def _guessed(table: Table, target: str) -> Schema:
+    schema = infer(table, [target]).schema
+    if len(schema.modalities) < 2:
+        raise ConfigurationError(
+            f"All columns of the table were guessed to be one modality, {', '.join(schema.modalities)}: two "
+            "are needed to compare. Say which columns make which with a schema (--schema)."
+        )
+    return schema
 
 
 def _estimate(

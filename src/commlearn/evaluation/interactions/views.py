@@ -129,7 +129,7 @@ def make_view(
             draws.get(name),
             groups,
             (bias or {}).get(name, 0.0),
-            _p_value(name, value, says, measured.names, groups),
+            _p_value(name, value, says, measured.names, groups, (bias or {}).get(name, 0.0)),
         )
         for name, value in quantities.items()
     }
@@ -171,8 +171,13 @@ def _p_value(
     says: Mapping[Subset, float],
     names: Subset,
     groups: np.ndarray | None,
+    bias: float = 0.0,
 ) -> float | None:
-    """Of "this part is zero": the larger of "those it comes from say nothing" and its own one-sided test."""
+    """Of "this part is zero": the larger of "those it comes from say nothing" and its own one-sided test.
+
+    A part that shrinks with more records is tested as it would be after as much shrinking again, as the
+    interval reaches there too: little that is unique is claimed of modalities that say the same.
+    """
     part, _, of = name.partition(":")
     if part == "shapley":
         return None
@@ -182,7 +187,7 @@ def _p_value(
         return 1.0
     sources = _sources(part, of, names)
     error = standard_error(value.shares, groups)
-    own = float(norm.sf(value.bits / error)) if error > 0 else 0.0
+    own = float(norm.sf((value.bits + min(bias, 0.0)) / error)) if error > 0 else 0.0
     return max([own, *(says[subset] for subset in sources)])
 
 
