@@ -1,6 +1,6 @@
 """Run by every rank of a test: loss and gradients of every method, for the whole batch or in parts.
 
-python rank_program.py OUT [METHOD ...]; ranks come from the variables that a launcher sets.
+python rank_program.py OUT STRATEGY [METHOD ...]; ranks come from the variables that a launcher sets.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from commlearn.data.records import Spec
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
+from commlearn.training.configuration import Training
 from commlearn.training.descent import Player, losses
 from commlearn.training.gradient_cache import cached_loss, split
+from commlearn.training.sharding import gathered, strategy_of
 
 SPECS = {"left": Spec("vector", (5,)), "middle": Spec("vector", (4,)), "right": Spec("vector", (6,))}
 RECORDS = 7  # ranks have unequal shares
@@ -92,7 +94,7 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
         for key, parameter in method.named_parameters():
             if id(parameter) in chosen:
                 gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                found[f"{number} {key}"] = gradient.detach().clone()
+                found[f"{number} {key}"] = gathered(gradient.detach().clone())
     return found
 
 
@@ -107,9 +109,10 @@ def cases(methods: list[str]) -> list[tuple[str, bool, int]]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    out, *methods = sys.argv[1:]
-    devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    fabric = Fabric(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto")
+    out, strategy, *methods = sys.argv[1:]
+    devices = int(os.environ["LOCAL_WORLD_SIZE"])
+    chosen = strategy_of(Training(strategy=strategy, devices=devices))
+    fabric = Fabric(accelerator="cpu", devices=devices, strategy=chosen)
     fabric.launch()
     found = {str(case): gradients(fabric, *case) for case in cases(methods)}
     torch.save(found, Path(out) / f"{fabric.world_size}-{fabric.global_rank}.pt")

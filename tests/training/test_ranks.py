@@ -18,17 +18,21 @@ from commlearn.methods import METHODS
 PROGRAM = Path(__file__).with_name("rank_program.py")
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(
+    scope="module",
+    params=[(2, "ddp"), (3, "ddp"), pytest.param((2, "fsdp"), marks=pytest.mark.slow)],
+    ids=str,
+)
 def ranks(request, tmp_path_factory) -> list[dict]:
     """What every rank found: processes that exchange through gloo."""
-    out, count = tmp_path_factory.mktemp("ranks"), request.param
+    out, (count, strategy) = tmp_path_factory.mktemp("ranks"), request.param
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "error::FutureWarning", str(PROGRAM), str(out), *METHODS],
+            [sys.executable, "-W", "error::FutureWarning", str(PROGRAM), str(out), strategy, *METHODS],
             env={**os.environ, **address, "LOCAL_WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,

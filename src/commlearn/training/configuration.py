@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 WHOLE = ("auto", "ddp")  # how strategies begin of which every device holds the whole model
+SHARDED = "fsdp"  # the one of which every device holds a part
 DEEPEST = 20  # recipes that are based on one another
 Part = dict[str, Any]
 """A name from a registry and its options."""
@@ -67,7 +68,7 @@ class Training:
     accelerator: str = "auto"  # cpu, cuda, ...
     devices: int = 1  # a node
     nodes: int = 1
-    strategy: str = "auto"  # ddp, ddp_find_unused_parameters_true, ...: each device holds the whole model
+    strategy: str = "auto"  # ddp and its variants: each device holds the whole model; fsdp: a part of it
     threads: int = 0  # CPU threads; 0 = torch decides
     log_every: int = 20  # steps between two lines of metrics
     checkpoint_every: int = 500  # steps between two checkpoints; one at the end in any case
@@ -262,11 +263,10 @@ def _check_numbers(training: Training, problems: Problems) -> None:
     for key in (*at_least_0, "micro_batch"):
         if not getattr(training, key) >= 0:
             problems.add(f"training.{key} is {getattr(training, key)}; give 0 or more.")
-    if not training.strategy.startswith(WHOLE):
+    if training.strategy != SHARDED and not training.strategy.startswith(WHOLE):
         problems.add(
-            f"training.strategy is '{training.strategy}'; give {' or '.join(WHOLE)}. Every device must hold "
-            "the whole model, as one of them writes its checkpoints; what takes memory is the batch, which "
-            "training.micro_batch divides."
+            f"training.strategy is '{training.strategy}'; give {', '.join(WHOLE)} or {SHARDED}. What takes "
+            "memory is mostly the batch, which training.micro_batch divides."
         )
     if training.micro_batch == 1:
         problems.add(

@@ -6,7 +6,8 @@ touches the training: no gradient, no random number that a step draws, no state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,7 @@ class Diagnostics:
         data: validation records if there are any, else training records are looked at.
         method: that is being trained.
         augmentations: by modality, for the distance between two versions of a record.
+        around: what holds while the method is called, such as that its parameters are whole.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Diagnostics:
         data: Dataset,
         method: Method,
         augmentations: Mapping[str, Augmentation],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self.around = around
         self.seed, self.method, self.augmentations = experiment.seed, method, augmentations
         records = data.validation if data.validation is not None and len(data.validation) else data.train
         count = min(experiment.training.diagnose, max(FEWEST, len(data.train) // SHARE), len(records))
@@ -76,6 +80,10 @@ class Diagnostics:
     @torch.no_grad()
     def look(self, epoch: int) -> Diagnosis:
         """Embed the records in every way that is needed, and say what it shows."""
+        with self.around():
+            return self._look(epoch)
+
+    def _look(self, epoch: int) -> Diagnosis:
         training = self.method.training
         self.method.eval()
         plain, names = self.records.view(slice(None)), self.method.modalities

@@ -28,6 +28,7 @@ from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
 from commlearn.objectives import Subset
 from commlearn.training.descent import Descent, parts, touched
+from commlearn.training.sharding import no_exchange
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -72,11 +73,11 @@ def cached_loss(
         seen = [Rows(*player(lambda n=n: _plain(represent(n)))) for n in range(len(batches))]
     rows = joined(seen)
     leaves = {subset: vectors.requires_grad_() for subset, vectors in rows.vectors.items()}
-    with fabric.no_backward_sync(player):  # type: ignore[arg-type]
+    with no_exchange(fabric, player):
         loss, terms, accuracy, group = player(lambda: parts(method.compare(rows.gathered()), fabric, method))
 
     def backward() -> None:
-        with fabric.no_backward_sync(player):  # type: ignore[arg-type]
+        with no_exchange(fabric, player):
             fabric.backward(loss)
         start = 0
         for number, part in enumerate(seen):
@@ -89,7 +90,7 @@ def cached_loss(
                 total = torch.stack([(vectors[key] * mine[key]).sum() for key in vectors]).sum()
                 return touched(total, method) if last else total
 
-            with fabric.no_backward_sync(player, enabled=not last):  # type: ignore[arg-type]
+            with no_exchange(fabric, player, enabled=not last):
                 fabric.backward(player(surrogate))
             start += size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,9 @@ from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
-from commlearn.training.resume import open_folder, restore
+from commlearn.training.resume import open_folder, restore, restore_optimizers
 from commlearn.training.run_folder import RunFolder
+from commlearn.training.sharding import gathered, stay_whole, strategy_of, whole
 from commlearn.training.trained import Trained
 from commlearn.training.watch import Watch
 
@@ -124,22 +126,29 @@ def _train(
     method.check_records(records)
     if training.micro_batch:
         check_cacheable(method, experiment.method["name"], training.precision)
-    optimizers = {group: adamw(params, training) for group, params in method.parameter_groups().items()}
-    step = restore(state, method, optimizers, experiment) if state else 0
+    step = restore(state, method, {}, experiment) if state else 0
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
         folder.log(
             f"{'resumed' if state else 'started'} at step {step} of {training.epochs * steps_per_epoch}"
         )
     fabric.barrier()
-    player, *prepared = fabric.setup(Player(method), *optimizers.values())
-    optimizers = dict(zip(optimizers, prepared, strict=True))
+    player = fabric.setup(Player(method))
+    made = {group: adamw(params, training) for group, params in method.parameter_groups().items()}
+    if state:
+        restore_optimizers(state, made, experiment)
+    optimizers: dict[str, Any] = {
+        group: fabric.setup_optimizers(optimizer) for group, optimizer in made.items()
+    }
     method.train()
 
     tell = _teller(folder, progress, fabric.is_global_zero)
-    kept, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
+    with whole(player):
+        kept, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
     records = kept.train
-    diagnostics = Diagnostics(experiment, kept, method, augmentations) if training.diagnose else None
+    diagnostics = None
+    if training.diagnose:
+        diagnostics = Diagnostics(experiment, kept, method, augmentations, partial(whole, player))
     watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics)
     total = training.epochs * steps_per_epoch
     stop, stopped = Interrupt(), False
@@ -161,8 +170,7 @@ def _train(
             watch.step(step, step / steps_per_epoch, training.learning_rate * factor)
             if step % training.checkpoint_every == 0 or step == total or stopped:
                 watch.check()
-                if fabric.is_global_zero:
-                    _save(folder, experiment, method, optimizers, step, total)
+                _save(fabric, folder, method, optimizers, step, total)
                 fabric.barrier()
     progress.stop()
     if stop.asked and fabric.is_global_zero:
@@ -172,6 +180,7 @@ def _train(
     if fabric.is_global_zero:
         folder.write_metrics_table()
         folder.log(f"finished after step {step}")
+    stay_whole(player)
     method.eval()
     return Run(
         experiment=experiment,
@@ -226,20 +235,20 @@ def load_run(path: str | Path) -> Run:
 
 
 def _save(
+    fabric: Fabric,
     folder: RunFolder,
-    experiment: Experiment,
     method: Method,
     optimizers: Mapping[str, Any],
     step: int,
     total: int,
 ) -> None:
-    state = {
-        "step": step,
-        "total": total,
+    parted = {
         "method": method.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
     }
-    write_checkpoint(folder.checkpoints, state)
+    state = {"step": step, "total": total, **gathered(parted)}
+    if fabric.is_global_zero:
+        write_checkpoint(folder.checkpoints, state)
 
 
 def _teller(folder: RunFolder, progress: Progress, writes: bool) -> Callable[[str], None]:
@@ -264,7 +273,7 @@ def _fabric(training: Training) -> Fabric:
             accelerator=training.accelerator,
             devices=training.devices,
             num_nodes=training.nodes,
-            strategy=training.strategy,
+            strategy=strategy_of(training),
             precision=training.precision,
         )
     except (ValueError, RuntimeError, MisconfigurationException) as problem:
@@ -284,6 +293,6 @@ def _set_rate(optimizer: Any, rate: float) -> None:
 def _clip(fabric: Fabric, player: Any, optimizer: Any, largest: float) -> Any:
     """The norm of the gradient, clipped if asked."""
     if largest > 0:
-        return fabric.clip_gradients(player, optimizer, max_norm=largest)
+        return gathered(fabric.clip_gradients(player, optimizer, max_norm=largest))
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
+    return gathered(torch.nn.utils.get_total_norm(gradients))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from commlearn.errors import CheckpointError, RunError
@@ -11,8 +12,9 @@ from commlearn.training.checkpoint import set_aside
 from commlearn.training.configuration import Experiment, to_mapping
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
+from commlearn.training.sharding import in_parts
 
-__all__ = ["open_folder", "restore"]
+__all__ = ["open_folder", "restore", "restore_optimizers"]
 
 
 def open_folder(
@@ -76,14 +78,27 @@ def _leaves(value: Any, where: str = "") -> dict[str, Any]:
 def restore(
     state: dict[str, Any], method: Method, optimizers: Mapping[str, Any], experiment: Experiment
 ) -> int:
-    try:
+    """The checkpoint's weights and moments; returns its step."""
+    with _fitting(experiment):
         method.load_state_dict(state["method"])
+    restore_optimizers(state, optimizers, experiment)
+    return int(state["step"])
+
+
+def restore_optimizers(state: dict[str, Any], optimizers: Mapping[str, Any], experiment: Experiment) -> None:
+    """The checkpoint's moments, which come after the engine has placed the weights."""
+    with _fitting(experiment):
         for name, optimizer in optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-    except (RuntimeError, KeyError, ValueError) as problem:
+            optimizer.load_state_dict(in_parts(state["optimizers"][name], optimizer))
+
+
+@contextmanager
+def _fitting(experiment: Experiment) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, LookupError, ValueError) as problem:
         raise CheckpointError(
             "The checkpoint does not fit the model that the configuration describes "
             f"({experiment.method['name']}, width {experiment.model.width}): "
             f"{str(problem).splitlines()[-1].strip()}"
         ) from problem
-    return int(state["step"])

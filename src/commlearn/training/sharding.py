@@ -1,0 +1,103 @@
+"""FSDP: between steps every device holds a part of each parameter, of its gradient and of AdamW's moments.
+
+Fabric's FSDP2 gathers the parameters for a step and parts the gradients after it. One rank writes the
+checkpoints of the whole, as in any other run: they are those of one device, and go on with any number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from lightning_fabric.strategies.strategy import Strategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map
+
+from commlearn.errors import ConfigurationError
+from commlearn.training.configuration import SHARDED, Training
+
+__all__ = ["gathered", "in_parts", "no_exchange", "stay_whole", "strategy_of", "whole"]
+
+
+def strategy_of(training: Training) -> str | Strategy:
+    """What Fabric is told: a name that it knows, or FSDP2 over all devices."""
+    if training.strategy != SHARDED:
+        return training.strategy
+    return ModelParallelStrategy(_shard, training.devices * training.nodes, tensor_parallel_size=1)
+
+
+def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    single = [name for name, parameter in player.named_parameters() if parameter.ndim == 0]
+    if single:
+        raise ConfigurationError(
+            f"training.strategy is '{SHARDED}', but {', '.join(single)} is a single number, which cannot be "
+            "parted. Give --training.strategy ddp, or a temperature that is not learned."
+        )
+    for parameter in player.parameters():
+        parameter.data = parameter.data.contiguous()  # kernels are channels-last
+    fully_shard(player, mesh=mesh["data_parallel"])
+    return player
+
+
+@contextmanager
+def whole(player: nn.Module) -> Iterator[None]:
+    """While it lasts every device holds all parameters, so that the method can be called by itself."""
+    parted = stay_whole(player)
+    try:
+        yield
+    finally:
+        for module in parted:
+            module.reshard()
+
+
+def stay_whole(player: nn.Module) -> list[FSDPModule]:
+    """Every device holds all parameters from now on; returns what was parted."""
+    parted = _parted(player)
+    for module in parted:
+        module.unshard()
+    return parted
+
+
+@contextmanager
+def no_exchange(fabric: Fabric, player: nn.Module, enabled: bool = True) -> Iterator[None]:
+    """Gradients stay, and gathered parameters stay whole: ranks may have unequal numbers of parts."""
+    for module in _parted(player):
+        module.set_reshard_after_backward(not enabled)
+    with fabric.no_backward_sync(player, enabled):  # type: ignore[arg-type]
+        yield
+
+
+def _parted(player: nn.Module) -> list[FSDPModule]:
+    return [module for module in player.modules() if isinstance(module, FSDPModule)]
+
+
+def gathered(state: Any) -> Any:
+    """A state with every tensor whole; all ranks have to call it."""
+    return tree_map(lambda value: value.full_tensor() if isinstance(value, DTensor) else value, state)
+
+
+def in_parts(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's whole state, each rank its part where its parameters are parted."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not any(isinstance(parameter, DTensor) for parameter in parameters):
+        return state
+
+    def part(value: Any, parameter: Tensor) -> Any:
+        if not isinstance(parameter, DTensor) or not isinstance(value, Tensor) or not value.ndim:
+            return value
+        return distribute_tensor(
+            value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
+        )
+
+    moments = {
+        number: {key: part(value, parameters[number]) for key, value in each.items()}
+        for number, each in state["state"].items()
+    }
+    return {**state, "state": moments}
