@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
-from rank_program import cases, gradients
+from rank_program import build, cases, gradients
 
 from commlearn.methods import METHODS
 
@@ -26,13 +26,14 @@ PROGRAM = Path(__file__).with_name("rank_program.py")
 def ranks(request, tmp_path_factory) -> list[dict]:
     """What every rank found: processes that exchange through gloo."""
     out, (count, strategy) = tmp_path_factory.mktemp("ranks"), request.param
+    methods = [name for name in METHODS if strategy == "ddp" or can_be_parted(name)]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "error::FutureWarning", str(PROGRAM), str(out), strategy, *METHODS],
+            [sys.executable, "-W", "error::FutureWarning", str(PROGRAM), str(out), strategy, *methods],
             env={**os.environ, **address, "LOCAL_WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -41,12 +42,20 @@ def ranks(request, tmp_path_factory) -> list[dict]:
     ]
     errors = [process.communicate(timeout=600)[1] for process in processes]
     assert all(process.returncode == 0 for process in processes), errors
+    assert set(methods) >= {"comm", "cmc", "factorcl", "supcon"}
     return [torch.load(out / f"{count}-{rank}.pt", weights_only=True) for rank in range(count)]
+
+
+def can_be_parted(name: str) -> bool:
+    """Whether a method has no parameter that is a single number, which fsdp refuses."""
+    return all(parameter.ndim for parameter in build(name).parameters())
 
 
 @pytest.mark.parametrize("case", cases(list(METHODS)), ids=str)
 def test_ranks_find_loss_and_gradients_of_one(case, ranks):
     name, gaps, _ = case
+    if str(case) not in ranks[0] and not can_be_parted(name):
+        pytest.skip(f"{name} learns a single number, which fsdp refuses")
     alone = gradients(Fabric(accelerator="cpu", devices=1), name, gaps, parts=0)
     assert alone
     for found in ranks:

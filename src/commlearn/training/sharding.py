@@ -38,7 +38,7 @@ def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:
     if single:
         raise ConfigurationError(
             f"training.strategy is '{SHARDED}', but {', '.join(single)} is a single number, which cannot be "
-            "parted. Give --training.strategy ddp, or a temperature that is not learned."
+            "parted. Give --training.strategy ddp, or leave a temperature that is not learned."
         )
     for parameter in player.parameters():
         parameter.data = parameter.data.contiguous()  # kernels are channels-last
