@@ -88,7 +88,36 @@ def map_section(
     """Controls, dots, legend and the panel that tells of the record under the pointer."""
     hows = list(found)
     subsets = list(found[hows[0]])
-    start = subsets[-1]
+    panel = tag(
+        "div", tag("p", "Point at a dot, tap it, or use the arrow keys."), id="panel", aria_live="polite"
+    )
+    controls = [
+        _choices("by", "Embedded by", subsets, subsets[-1]),
+        _choices("how", "Projection", hows, hows[0]),
+    ]
+    if colourings:
+        options = [tag("option", c.target, value=place) for place, c in enumerate(colourings)]
+        controls.append(tag("label", "Coloured by ", tag("select", *options, id="colour")))
+    legend = tag("ul", *_legend(colourings), id="legend", class_="legend", aria_label="colours")
+    told = tag(
+        "p",
+        "Dots near each other have embeddings that are alike. Records that a subset cannot embed are hidden.",
+        id="map-help",
+        class_="small",
+    )
+    drawn = _dots(found[hows[0]][subsets[-1]], subsets[-1], colourings)
+    return join(
+        [
+            tag("form", *controls, class_="controls"),
+            tag("div", tag("div", drawn, legend), panel, class_="mapgrid"),
+            told,
+            script_json(_map_data(found, colourings, shown), "map-data"),
+        ]
+    )
+
+
+def _dots(points: np.ndarray, subset: str, colourings: Sequence[Colouring]) -> Safe:
+    """A dot for each record, which the script moves and paints."""
     dots = [
         tag(
             "path",
@@ -97,11 +126,11 @@ def map_section(
             style=_where(xy),
             data_i=record,
         )
-        for record, xy in enumerate(found[hows[0]][start])
+        for record, xy in enumerate(points)
     ]
-    svg = tag(
+    return tag(
         "svg",
-        tag("title", f"Map of {len(shown.names)} records by {called(start)}"),
+        tag("title", f"Map of {len(points)} records by {called(subset)}"),
         *dots,
         viewBox=f"0 0 {WIDE} {HIGH}",
         id="map",
@@ -109,31 +138,6 @@ def map_section(
         role="application",
         aria_label="Embedding map. Arrow keys go from record to record; what each holds is read out.",
         aria_describedby="map-help",
-    )
-    panel = tag(
-        "div", tag("p", "Point at a dot, tap it, or use the arrow keys."), id="panel", aria_live="polite"
-    )
-    controls = join(
-        [_choices("by", "Embedded by", subsets, start), _choices("how", "Projection", hows, hows[0])]
-    )
-    if colourings:
-        options = [tag("option", c.target, value=place) for place, c in enumerate(colourings)]
-        controls = join([controls, tag("label", "Coloured by ", tag("select", *options, id="colour"))])
-    legend = tag("ul", *_legend(colourings), id="legend", class_="legend", aria_label="colours")
-    told = tag(
-        "p",
-        "Dots near each other have embeddings that are alike. Records that a subset cannot embed are hidden.",
-        id="map-help",
-        class_="small",
-    )
-    grid = tag("div", tag("div", svg, legend), panel, class_="mapgrid")
-    return join(
-        [
-            tag("form", controls, class_="controls"),
-            grid,
-            told,
-            script_json(_map_data(found, colourings, shown), "map-data"),
-        ]
     )
 
 

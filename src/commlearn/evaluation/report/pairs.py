@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from commlearn.evaluation.interactions.estimate import Quantity
-from commlearn.evaluation.interactions.evidence import Logs, gather_evidence
+from commlearn.evaluation.interactions.evidence import Evidence, Logs, gather_evidence
 from commlearn.evaluation.interactions.material import Material
-from commlearn.evaluation.interactions.posteriors import Subset, fit_posteriors, rich_family
+from commlearn.evaluation.interactions.posteriors import Posterior, Subset, fit_posteriors, rich_family
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.target import prepare_target
 from commlearn.evaluation.interactions.uncertainty import Known, known
@@ -43,17 +43,7 @@ def pair_values(
     target = prepare_target(values, name, settings.bins, settings.folds)
     evidence = gather_evidence(Material(dict(arrays)), target, groups, settings)
     whole, labels = evidence.names, evidence.labels
-    subsets: list[Subset] = [*((one,) for one in whole), *combinations(whole, 2), whole]
-    place = iter(range(1, len(subsets) + 1))
-    posteriors = fit_posteriors(
-        evidence.blocks,
-        subsets,
-        labels,
-        evidence.folds,
-        rich_family,
-        settings.seed,
-        lambda what: tell(f"{what} ({next(place)} of {len(subsets)})"),
-    )
+    posteriors = _posteriors(evidence, settings, tell)
     tell("intervals")
     alone: dict[str, Known] = {}
     pairs, totals = [], []
@@ -78,6 +68,24 @@ def pair_values(
         "warnings": list(target.warnings),
         "notes": list(target.notes),
     }
+
+
+def _posteriors(
+    evidence: Evidence, settings: Settings, tell: Callable[[str], None]
+) -> dict[Subset, Posterior]:
+    """Of each modality alone, each pair, and all together."""
+    whole = evidence.names
+    subsets: list[Subset] = [*((one,) for one in whole), *combinations(whole, 2), whole]
+    place = iter(range(1, len(subsets) + 1))
+    return fit_posteriors(
+        evidence.blocks,
+        subsets,
+        evidence.labels,
+        evidence.folds,
+        rich_family,
+        settings.seed,
+        lambda what: tell(f"{what} ({next(place)} of {len(subsets)})"),
+    )
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
