@@ -230,3 +230,26 @@ def test_a_decomposition_is_kept_and_shown_again(trained_run, tmp_path):
     assert list(again["interactions"]) == ["label"]
     assert "Not decomposed: size." in (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
     trained_run.folder.path.joinpath("interactions.json").unlink()
+
+
+def luminance(colour):
+    short = colour.lstrip("#")
+    whole = "".join(sign * 2 for sign in short) if len(short) == 3 else short
+    parts = [int(whole[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_can_be_seen_on_their_ground_in_light_and_dark():
+    """WCAG 2.2 AA: 4.5 for text, 3 for what is drawn."""
+    from importlib import resources
+
+    css = (resources.files("commlearn.evaluation.report") / "page.css").read_text()
+    for theme in re.findall(r":root\{([^}]*--q0:[^}]*)\}", css):
+        colours = dict(re.findall(r"--(\w+):(#[0-9a-f]+)", theme))
+        for name, colour in colours.items():
+            needed = {"ink": 4.5, "quiet": 4.5, "accent": 4.5, "line": 1, "paper": 1, "panel": 1}.get(name, 3)
+            for ground in ("paper", "panel"):
+                pair = sorted((luminance(colour), luminance(colours[ground])))
+                assert (pair[1] + 0.05) / (pair[0] + 0.05) >= needed, f"{name} {colour} on {ground}"
+    assert len(re.findall(r"--q0:", css)) == 2
