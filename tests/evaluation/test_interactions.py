@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
+from sklearn.kernel_ridge import KernelRidge
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
@@ -66,6 +68,23 @@ def test_a_closed_form_behind_gaussian_noise_is_found():
     known = {"redundant": 0.1607, "unique1": 0.3252, "unique2": 0.0, "synergistic": 0.0744}
     for part, bits in known.items():
         assert getattr(report.atoms, part).bits == pytest.approx(bits, abs=0.06)
+
+
+def test_parity_of_pairs_of_real_digits_is_found_on_images_that_no_other_fold_shows():
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(labels))
+    other, mine = order[:900], order[900:]  # the encoder's images, and those of the pairs
+    encoder = KernelRidge(alpha=0.01, kernel="rbf", gamma=0.2)
+    codes = encoder.fit(images[other] / 16, np.eye(10)[labels[other]] - 0.1).predict(images[mine] / 16)
+    draw = np.random.default_rng(1)
+    left, right = np.concatenate(
+        [draw.choice(part, (2, 160)) for part in np.array_split(np.arange(897), 5)], 1
+    )
+    parity = (labels[mine][left] + labels[mine][right]) % 2
+    arrays = {"left": codes[left], "right": codes[right]}
+    report = cl.interactions(arrays, target=parity, groups=np.repeat(np.arange(5), 160), settings=QUICK)
+    assert [getattr(report.atoms, name).bits for name in ATOMS] == pytest.approx([0, 0, 0, 1], abs=0.15)
+    assert "sees none of the synergy" in str(report)
 
 
 def test_shuffled_labels_hold_nothing():
