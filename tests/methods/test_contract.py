@@ -16,7 +16,7 @@ from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
 
 SPECS = {"image": Spec("image", (3, 32, 32)), "vector": Spec("vector", (6,)), "other": Spec("vector", (4,))}
-AUGMENTATIONS = {"image": ImageAugmentation(), "vector": Noise(), "other": Noise()}
+AUGMENTATIONS = {"image": ImageAugmentation(size=24), "vector": Noise(), "other": Noise()}  # crops differ
 RECORDS = 6
 
 

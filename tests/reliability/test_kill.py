@@ -32,6 +32,7 @@ from commlearn.data.converted import read_converted
 from commlearn.data.synthetic_tables import SyntheticTable
 from commlearn.data.token_shards import TokenShard, open_shard, write_shard
 from commlearn.training.artifact import load
+from commlearn.training.folder_lock import hold
 from commlearn.training.run_folder import RunFolder
 
 KILLS = int(os.environ.get("COMMLEARN_KILLS", "2"))
@@ -286,15 +287,29 @@ def test_token_states_are_whole_under_their_name_whenever_their_writer_dies(tmp_
     assert seen
 
 
-def test_a_killed_comparison_is_finished_by_the_same_command(tmp_path):
+def comparing(out: Path, *more: str) -> tuple[list[str], subprocess.Popen[bytes]]:
+    """A small comparison that has begun to train, and its words."""
     words = command("compare", "trifeature-quick", "--methods", "clip,comm", "--seeds", "1")
-    words += ["--out", str(tmp_path / "out"), "--data.size", "32", "--data.train_pairs", "160"]
-    words += ["--training.epochs", "1", "--model.width", "16", "--jobs", "1"]
+    words += ["--out", str(out), "--data.size", "32", "--data.train_pairs", "160"]
+    words += ["--training.epochs", "1", "--model.width", "16", "--jobs", "1", *more]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + LONGEST
-    while not list((tmp_path / "out").rglob("last.ckpt")) and time.monotonic() < deadline:
+    while not list(out.rglob("last.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    return words, process
+
+
+def test_sigterm_ends_the_trainings_of_a_comparison_too(tmp_path):
+    _, process = comparing(tmp_path / "out", "--training.epochs", "1000", "--training.checkpoint_every", "1")
+    process.terminate()
+    assert process.wait(LONGEST) == 143
+    (trained,) = (tmp_path / "out").rglob("last.ckpt")
+    hold(trained.parents[1], "training").close()  # nothing trains there any more
+
+
+def test_a_killed_comparison_is_finished_by_the_same_command(tmp_path):
+    words, process = comparing(tmp_path / "out")
+    process.kill()
     process.wait(LONGEST)
     done = list((tmp_path / "out").rglob("probes.json"))
     moments = {path: path.stat().st_mtime_ns for path in done}

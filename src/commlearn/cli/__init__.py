@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
@@ -60,7 +62,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         if getattr(options, "show_python", False):
             print(options.python(options), end="")
             return 0
-        return options.run(options) or 0
+        with _ended_by_sigterm():
+            return options.run(options) or 0
     except CommlearnError as problem:
         print(f"commlearn: {problem}", file=sys.stderr)
         return 2
@@ -73,6 +76,24 @@ def _main(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("commlearn: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends a command as an error would: what it started ends with it."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread: its owner handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Help(argparse.HelpFormatter):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import Parameter
 
-from commlearn.data.batch import Batch, View, merge
+from commlearn.data.batch import Batch, View
 from commlearn.data.records import Records, class_codes
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, absent_as_zero, gather, pooled, present_rows
@@ -119,8 +119,8 @@ class FactorCL(Method):
         rows = complete(plain, self.modalities)
         if len(rows) < 2:
             return None
-        shared, unique = self.factorise(merge([plain, augmented]))
-        (s, s_augmented), (u, u_augmented) = (halves(pair, rows) for pair in (shared, unique))
+        s, u = (choose(pair, rows) for pair in self.factorise(plain))  # images may be larger than their crops
+        s_augmented, u_augmented = (choose(pair, rows) for pair in self.factorise(augmented))
         given = [torch.cat(pair, dim=1).detach() for pair in (s_augmented, u_augmented)]
         conditions = [Given(condition, near(condition)) for condition in given]
         return Seen(s, u, u_augmented, *conditions)
@@ -290,9 +290,3 @@ def choose(pair: Pair, rows: Tensor) -> Pair:
     """These records of both modalities, over all ranks."""
     one, other = (gather(part)[rows] for part in pair)
     return one, other
-
-
-def halves(pair: Pair, rows: Tensor) -> tuple[Pair, Pair]:
-    """These records of both modalities in each of two stacked views."""
-    (a, b), (c, d) = (part.chunk(2) for part in pair)
-    return choose((a, c), rows), choose((b, d), rows)
