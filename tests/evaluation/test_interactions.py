@@ -96,7 +96,7 @@ def test_shuffled_labels_hold_nothing():
 
 
 def test_scale_rotation_and_copies_of_columns_do_not_matter():
-    arrays, target = twin("AND").sample(1000, seed=4)
+    arrays, target = twin("AND").sample(600, seed=4)
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))
     moved = {"a": np.tile(1000 * arrays["a"], 2), "b": arrays["b"] @ turn}
     plain, again = (cl.interactions(one, target=target, settings=QUICK) for one in (arrays, moved))
@@ -105,8 +105,8 @@ def test_scale_rotation_and_copies_of_columns_do_not_matter():
 
 
 def test_three_modalities_have_a_spectrum():
-    parity = gate("parity", lambda a, b, c: a ^ b ^ c, (4, 4, 4), dimensions=8)
-    arrays, target = parity.sample(1500, seed=0)
+    parity = gate("parity", lambda a, b, c: a ^ b ^ c, (4, 4, 4), dimensions=5)
+    arrays, target = parity.sample(1000, seed=0)
     report = cl.interactions(arrays, target=target, settings=QUICK)
     truth = parity.spectrum().spectrum
     assert [part.bits for part in report.data.spectrum] == pytest.approx(truth, abs=0.15)
