@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.data.records import Records
+from commlearn.data.tables import Table
 from commlearn.errors import DataError
 from commlearn.evaluation.embed import embed
 from commlearn.evaluation.interactions.ask import ask
@@ -79,11 +80,12 @@ def looked_at(read: Source, seed: int) -> Looked:
         rows = _some(records, names, seed)
         return _looked(records.choose(rows), groups if groups is None else groups[rows], len(records))
     schema, _ = read.trained.reader()
-    whole = read.trained.records(read.table, with_targets=True)
-    rows = _some(whole, names, seed)
-    frame = read.table.frame
+    order = numpy_generator(seed, "report rows").permutation(len(read.table))[: 3 * RECORDS]  # some have gaps
+    frame = read.table.frame.iloc[np.sort(order)].reset_index(drop=True)
+    records = read.trained.records(Table(frame, read.table.root), with_targets=True)
+    rows = _some(records, names, seed)
     groups = frame[schema.group].to_numpy()[rows] if schema.group in frame else None
-    return _looked(whole.choose(rows), groups, len(whole))
+    return _looked(records.choose(rows), groups, len(read.table))
 
 
 def _some(records: Records, names: Sequence[str], seed: int) -> np.ndarray:
