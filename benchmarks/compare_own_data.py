@@ -6,7 +6,7 @@
 `mfeat.npz` holds the UCI set "Multiple Features" as arrays fac, fou, kar, mor, pix, zer and label;
 `mosi_utt.npz` holds CMU-MOSI by the utterance: audio_train, transcript_train, label_train, utt_train, and the
 same for test. Each becomes a Parquet table and a schema, and then `commlearn compare` does the rest. Further
-settings (--training.epochs 30) go to every method alike. No table has been measured yet.
+settings (--training.epochs 30) go to every method alike. docs/reproduction.md has the table of mfeat.
 """
 
 from __future__ import annotations
