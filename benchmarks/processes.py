@@ -4,7 +4,8 @@
 
 trifeature-quick over DDP and gloo, the same records on each process, one thread each; runs take turns. The
 rate is the median of the run's own log. Needs two cores that nothing else uses: beside the rate stands the
-processor time of a step, which other programs hardly change.
+processor time of a step, which other programs hardly change. "2 apart" are two trainings of one process each
+that know nothing of each other: the most that two cores of this machine can do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 EVERY = 5  # steps between two entries of the log
@@ -32,7 +34,7 @@ def run(processes: int, steps: int, batch: int) -> tuple[float, float]:
 def train(processes: int, steps: int, batch: int) -> tuple[float, float]:
     """The median rate of a training of so many steps, and the processor time of all its processes."""
     whole = processes * batch
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = _spent()
     with tempfile.TemporaryDirectory() as folder:
         command = ["-m", "commlearn", "train", "trifeature-quick", "--out", f"{folder}/run", "--quiet"]
         command += ["--training.batch_size", str(whole), "--data.train_pairs", str(steps * whole)]
@@ -45,9 +47,18 @@ def train(processes: int, steps: int, batch: int) -> tuple[float, float]:
         subprocess.run([sys.executable, *command], check=True, env=environment)
         lines = (Path(folder) / "run" / "speed.jsonl").read_text().splitlines()
     rates = [json.loads(line)["samples_per_second"] for line in lines[1:] or lines]
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return statistics.median(rates), spent
+    return statistics.median(rates), _spent() - before
+
+
+def apart(steps: int, batch: int) -> float:
+    """The rates of two trainings side by side, added up."""
+    with ThreadPoolExecutor(2) as pool:
+        return sum(rate for rate, _ in pool.map(lambda _: train(1, steps, batch), range(2)))
+
+
+def _spent() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 def main() -> None:
@@ -69,6 +80,8 @@ def main() -> None:
                 f"| {by_processor:.1f} |",
                 flush=True,
             )
+        rate = apart(options.steps + EVERY, options.batch)
+        print(f"| {number + 1} | 2 apart | {rate:.1f} | {rate / one:.2f} | | |", flush=True)
 
 
 if __name__ == "__main__":
