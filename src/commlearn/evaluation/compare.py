@@ -15,7 +15,8 @@ from commlearn.errors import ConfigurationError, RunError
 from commlearn.evaluation.comparison.plan import Job, members_of, plan, scores_of
 from commlearn.evaluation.comparison.source import ComparisonSource
 from commlearn.evaluation.comparison.table import table_from
-from commlearn.evaluation.comparison.workers import cores, work_on
+from commlearn.evaluation.comparison.workers import work_on
+from commlearn.evaluation.cores import cores
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.folder_lock import hold
 

@@ -15,9 +15,10 @@ from typing import BinaryIO
 from commlearn.evaluation.comparison.job import DIVERGED, SPEC
 from commlearn.evaluation.comparison.plan import Job
 from commlearn.evaluation.comparison.source import ComparisonSource
+from commlearn.evaluation.cores import cores
 from commlearn.training.checkpoint import write_atomically
 
-__all__ = ["cores", "work_on"]
+__all__ = ["work_on"]
 
 SECONDS_BETWEEN = 30.0  # two lines about a training that runs
 OUTPUT = "output.txt"
@@ -60,11 +61,6 @@ def work_on(
         for process in running.values():
             process.wait()
     return errors
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(source: ComparisonSource, job: Job, threads: int) -> subprocess.Popen[bytes]:

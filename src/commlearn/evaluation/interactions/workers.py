@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from sklearn.exceptions import ConvergenceWarning
 
+from commlearn.evaluation.cores import cores
+
 __all__ = ["threads", "unsaid_convergence", "workers"]
 
 _MOST = 8  # threads: what Python itself does is done by one at a time
@@ -20,8 +22,7 @@ def threads() -> int:
     stated = os.environ.get("OMP_NUM_THREADS", "")
     if stated.isdecimal() and int(stated) > 0:
         return min(int(stated), _MOST)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST)
+    return min(cores(), _MOST)
 
 
 @contextmanager
@@ -30,10 +31,8 @@ def workers() -> Iterator[ThreadPoolExecutor]:
     pool = ThreadPoolExecutor(threads())
     try:
         yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever needs a result has waited for it
 
 
 @contextmanager
