@@ -1,6 +1,6 @@
 """How long a published pickle takes to read: 2 000 samples of three modalities in the MOSI format.
 
-    python benchmarks/reading.py --rows 2000
+python benchmarks/reading.py --rows 2000
 """
 
 from __future__ import annotations

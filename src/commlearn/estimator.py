@@ -27,7 +27,6 @@ from commlearn.kinds.infer import infer
 from commlearn.kinds.schema import Schema
 from commlearn.methods import METHODS
 from commlearn.training.artifact import export, from_parts, load, to_parts
-from commlearn.training.loop import train
 from commlearn.training.own_data import experiment_for
 from commlearn.training.progress import Silent, progress_for
 from commlearn.training.trained import Trained
@@ -88,6 +87,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             X: a DataFrame, a dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
             y: ignored.
         """
+        from commlearn.training.loop import train  # takes the engine along, which a loaded model never needs
+
         table = self._table(X, fitting=True)
         schema = self._stated_schema(table)
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)

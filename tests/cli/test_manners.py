@@ -198,3 +198,15 @@ def test_help_and_import_need_no_heavy_library():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip().endswith("[]"), done.stdout[-300:] + done.stderr
     assert time.perf_counter() - start < 60  # the bar, 1 s, is measured on a quiet machine
+
+
+def test_the_engine_that_trains_is_loaded_to_train_alone():
+    code = (
+        "import sys, commlearn as cl\n"
+        "cl.load, cl.embed, cl.probe, cl.Embedder\n"
+        "print([name for name in ('lightning_fabric', 'torch.distributed.fsdp') if name in sys.modules])\n"
+        "cl.train\n"
+        "print('lightning_fabric' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+    assert done.stdout.split("\n")[:2] == ["[]", "True"], done.stdout + done.stderr

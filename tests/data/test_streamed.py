@@ -25,7 +25,8 @@ from commlearn.kinds.dataset import TableData
 from commlearn.methods import METHODS
 from commlearn.models.encoders.vector import linear
 from commlearn.training.configuration import experiment_from
-from commlearn.training.loop import Run, train
+from commlearn.training.loop import train
+from commlearn.training.run import Run
 from commlearn.training.run_folder import RunFolder
 
 ROWS, GROUP = 330, 30

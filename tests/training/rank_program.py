@@ -62,7 +62,7 @@ def batch(method: Method, rows: slice = slice(None), gaps: bool = False, modalit
 
 
 def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, torch.Tensor]:
-    """Terms and gradients of all losses of one method, by name."""
+    """Terms and gradients of all losses of one method, by name, and what its batch norms have counted."""
     method = build(name)
     player = fabric.setup(Player(method))
     share = range(fabric.global_rank, RECORDS, fabric.world_size)
@@ -95,7 +95,7 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
             if id(parameter) in chosen:
                 gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 found[f"{number} {key}"] = gathered(gradient.detach().clone())
-    return found
+    return found | {key: each.clone() for key, each in method.named_buffers() if "running" in key}
 
 
 def cases(methods: list[str]) -> list[tuple[str, bool, int]]:

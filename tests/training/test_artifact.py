@@ -19,8 +19,9 @@ from commlearn.errors import CommlearnError, DataError, RunError
 from commlearn.kinds.dataset import dataset_of
 from commlearn.methods import METHODS
 from commlearn.training.artifact import _distinct, export, load
-from commlearn.training.loop import load_run, train
+from commlearn.training.loop import train
 from commlearn.training.own_data import experiment_for
+from commlearn.training.run import load_run
 
 SCHEMA = cl.Schema(
     {"labs": cl.Tabular(["age", "site"]), "note": cl.Text("note"), "emb": cl.Vector("emb")},

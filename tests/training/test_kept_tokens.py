@@ -25,8 +25,9 @@ from commlearn.training import kept_tokens
 from commlearn.training.artifact import export, load
 from commlearn.training.build import build_method
 from commlearn.training.kept_tokens import with_kept_tokens
-from commlearn.training.loop import load_run, train
+from commlearn.training.loop import train
 from commlearn.training.own_data import experiment_for
+from commlearn.training.run import load_run
 
 
 @pytest.fixture(scope="module")

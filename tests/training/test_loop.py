@@ -21,8 +21,9 @@ from commlearn.methods.comm import CoMM
 from commlearn.seeds import numpy_generator
 from commlearn.training.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
 from commlearn.training.configuration import experiment_from
-from commlearn.training.loop import load_run, train
+from commlearn.training.loop import train
 from commlearn.training.optimization import adamw, learning_rate_factor
+from commlearn.training.run import load_run
 from commlearn.training.run_folder import RunFolder
 
 STEPS = 12  # 3 epochs of 4 batches

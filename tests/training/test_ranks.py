@@ -58,6 +58,7 @@ def test_ranks_find_loss_and_gradients_of_one(case, ranks):
         pytest.skip(f"{name} learns a single number, which fsdp refuses")
     alone = gradients(Fabric(accelerator="cpu", devices=1), name, gaps, parts=0)
     assert alone
+    assert name != "comm" or "head.1.running_var" in alone
     for found in ranks:
         assert set(found[str(case)]) == set(alone)
         for key, expected in alone.items():

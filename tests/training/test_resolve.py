@@ -21,9 +21,10 @@ from commlearn.models.encoders.tabular import mlp
 from commlearn.seeds import numpy_generator
 from commlearn.training.artifact import export, load
 from commlearn.training.configuration import experiment_from, to_mapping
-from commlearn.training.loop import load_run, train
+from commlearn.training.loop import train
 from commlearn.training.registries import READERS
 from commlearn.training.resolve import resolved
+from commlearn.training.run import load_run
 
 SPECS = {"left": Spec("vector", (5,)), "poster": Spec("image", (3, 32, 32))}
 PARTS = [

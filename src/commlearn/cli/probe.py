@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.evaluation.probes import probe, to_json
     from commlearn.training.artifact import load
     from commlearn.training.build import read_data
-    from commlearn.training.loop import Run
+    from commlearn.training.run import Run
 
     loaded = load(options.run_folder)
     targets, modalities = options.targets, options.modalities

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from commlearn.data.batch import Batch, Modality, View
 from commlearn.data.records import Records
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.methods.rows import Rows, gather, gather_views
+from commlearn.methods.rows import Rows, gather
 from commlearn.models.tokens import Tokens, pool
 from commlearn.objectives import Subset
 
@@ -23,7 +23,6 @@ __all__ = [
     "Views",
     "absent_as_zero",
     "gather",
-    "gather_views",
     "pooled",
     "present_rows",
     "subset_name",
@@ -97,7 +96,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def compare(self, rows: Rows) -> Step:
-        """The loss of a batch, from the rows of all of its parts and of all ranks."""
+        """The loss of a batch, from the rows of all of its parts and of all ranks: on every rank the same."""
         raise NotImplementedError
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:

@@ -7,7 +7,7 @@ devices. A loss compares records, so it sees the rows of all parts and of all ra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.autograd import Function
 from commlearn.data.batch import Batch
 from commlearn.objectives import Subset
 
-__all__ = ["Rows", "gather", "gather_views", "joined", "rows_of", "share_sizes"]
+__all__ = ["Rows", "gather", "joined", "rows_of", "share_sizes"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class Rows:
         if not _ranks() > 1:
             return self
         sizes = share_sizes(len(next(iter(self.vectors.values()))))
-        return self.apply(lambda rows: gather(rows, sizes))
+        together = iter(_gather_together(list(self.vectors.values()), sizes))
+        others = replace(self, vectors={}).apply(lambda rows: gather(rows, sizes))
+        return replace(others, vectors={subset: next(together) for subset in self.vectors})
 
 
 def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
@@ -98,9 +100,12 @@ def gather(rows: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
     return _Gather.apply(rows, share_sizes(len(rows)) if sizes is None else sizes)
 
 
-def gather_views(rows: Tensor, views: int) -> Tensor:
-    """Like `gather` for rows that stack several views: view by view, so that views stay together."""
-    return torch.cat([gather(part) for part in rows.chunk(views)])
+def _gather_together(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+    """The rows of all ranks of several tensors in one exchange: every exchange waits for the slowest."""
+    widths = [tensor[0].numel() for tensor in tensors]
+    rows = gather(torch.cat([tensor.flatten(1) for tensor in tensors], dim=1), sizes)
+    parts = rows.split(widths, dim=1)
+    return [part.unflatten(1, tensor.shape[1:]) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def share_sizes(size: int) -> list[int]:
@@ -118,7 +123,11 @@ def _ranks() -> int:
 
 
 class _Gather(Function):
-    """Every rank's loss may depend on every row: a row's gradient is the sum over all ranks."""
+    """Every rank computes the same of all rows, so it knows the gradient at its own without being told.
+
+    The engine takes the mean of the ranks' gradients of the weights, where each has its own rows' part alone:
+    so a row counts once for every rank.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -131,6 +140,5 @@ class _Gather(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total.split(ctx.sizes)[dist.get_rank()], None
+        mine = gradients[0].split(ctx.sizes)[dist.get_rank()]
+        return mine * len(ctx.sizes), None

@@ -23,9 +23,9 @@ from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.training.build import build_method
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import experiment_from, to_mapping
-from commlearn.training.loop import Run, load_run
 from commlearn.training.model_card import model_card
 from commlearn.training.resolve import resolved
+from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import CONFIG as RUN_CONFIG
 from commlearn.training.trained import Trained
 

@@ -13,10 +13,10 @@ from commlearn.evaluation.probes import probe, to_json
 from commlearn.training.artifact import load
 from commlearn.training.configuration import Experiment, Training
 from commlearn.training.labelled import labelled_records
-from commlearn.training.loop import Run, load_run
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
 from commlearn.training.resume import open_folder
+from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.target_objective import objective_for
 from commlearn.training.trained import Trained

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from commlearn.data.records import Dataset
-from commlearn.errors import CommlearnError, ConfigurationError, RunError, TrainingError
+from commlearn.errors import CommlearnError, ConfigurationError, TrainingError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.training.batches import descents, draw_batch
 from commlearn.training.build import build_method, read_data
 from commlearn.training.checkpoint import write_checkpoint
 from commlearn.training.configuration import Experiment, Training, read_experiment
-from commlearn.training.descent import Player
+from commlearn.training.descent import Descent, Player
 from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.gradient_cache import check_cacheable
 from commlearn.training.interrupt import Interrupt
@@ -27,24 +27,15 @@ from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
 from commlearn.training.resume import open_folder, restore, restore_optimizers
+from commlearn.training.run import Run
 from commlearn.training.run_folder import RunFolder
-from commlearn.training.sharding import gathered, stay_whole, strategy_of, whole
-from commlearn.training.trained import Trained
+from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
 from commlearn.training.watch import Watch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
 
-__all__ = ["Run", "load_run", "train"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run(Trained):
-    """A training that ended, or was loaded from its folder."""
-
-    folder: RunFolder
-    step: int
-    rank: int = 0  # of this process; others than 0 have nothing to tell
+__all__ = ["train"]
 
 
 def train(
@@ -110,6 +101,16 @@ def _opened(
     return found
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A method where the engine has put it."""
+
+    fabric: Fabric
+    player: Any  # the engine's wrapper
+    method: Method  # inside it
+    optimizers: Mapping[str, Any]  # by group of parameters
+
+
 def _train(
     fabric: Fabric,
     folder: RunFolder,
@@ -119,68 +120,49 @@ def _train(
     warnings: list[str],
     progress: Progress,
 ) -> Run:
-    training, records = experiment.training, data.train
-    experiment = resolved(experiment, records.specs, data.state)
-    steps_per_epoch = _steps_per_epoch(training, len(records), fabric.world_size)
-    method = build_method(experiment, records.specs, data.state)
-    method.check_records(records)
-    if training.micro_batch:
-        check_cacheable(method, experiment.method["name"], training.precision)
-    step = restore(state, method, {}, experiment) if state else 0
+    experiment = resolved(experiment, data.train.specs, data.state)
+    training = experiment.training
+    steps_per_epoch = _steps_per_epoch(training, len(data.train), fabric.world_size)
+    total = training.epochs * steps_per_epoch
+    method = _checked_method(experiment, data)
+    step = restore(state, method, experiment) if state else 0
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
-        folder.log(
-            f"{'resumed' if state else 'started'} at step {step} of {training.epochs * steps_per_epoch}"
-        )
+        folder.log(f"{'resumed' if state else 'started'} at step {step} of {total}")
     fabric.barrier()
-    player = fabric.setup(Player(method))
-    made = {group: adamw(params, training) for group, params in method.parameter_groups().items()}
-    if state:
-        restore_optimizers(state, made, experiment)
-    optimizers: dict[str, Any] = {
-        group: fabric.setup_optimizers(optimizer) for group, optimizer in made.items()
-    }
-    method.train()
+    placed = _placed(fabric, method, experiment, state)
 
     tell = _teller(folder, progress, fabric.is_global_zero)
-    with whole(player):
+    with whole(placed.player):
         kept, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
-    records = kept.train
     diagnostics = None
     if training.diagnose:
-        diagnostics = Diagnostics(experiment, kept, method, augmentations, partial(whole, player))
+        diagnostics = Diagnostics(experiment, kept, method, augmentations, partial(whole, placed.player))
     watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics)
-    total = training.epochs * steps_per_epoch
     stop, stopped = Interrupt(), False
     progress.start(experiment, step, total, steps_per_epoch)
     with stop:
         while step < total and not stopped:
-            factor = learning_rate_factor(training, (step + 1) / steps_per_epoch)
-            batch = draw_batch(records, experiment, augmentations, method, step, steps_per_epoch, fabric)
-            for descent in descents(fabric, player, method, experiment, batch, step):
-                optimizer = optimizers[descent.group]
-                _set_rate(optimizer, training.learning_rate * factor)
-                optimizer.zero_grad()
-                descent.backward()
-                norm = _clip(fabric, player, optimizer, training.clip_norm)
-                optimizer.step()
+            rate = training.learning_rate * learning_rate_factor(training, (step + 1) / steps_per_epoch)
+            batch = draw_batch(kept.train, experiment, augmentations, method, step, steps_per_epoch, fabric)
+            for descent in descents(fabric, placed.player, method, experiment, batch, step):
+                norm = _descend(placed, descent, rate, training.clip_norm)
                 watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)
             step += 1
             stopped = stop.agreed(fabric, due=step % training.log_every == 0)
-            watch.step(step, step / steps_per_epoch, training.learning_rate * factor)
+            watch.step(step, step / steps_per_epoch, rate)
             if step % training.checkpoint_every == 0 or step == total or stopped:
                 watch.check()
-                _save(fabric, folder, method, optimizers, step, total)
-                fabric.barrier()
+                _save(placed, folder, step, total)
     progress.stop()
-    if stop.asked and fabric.is_global_zero:
+    if fabric.is_global_zero and stop.asked:
         folder.log(f"interrupted after step {step}; a checkpoint was written")
     if stop.asked:
         raise stop.error()
     if fabric.is_global_zero:
         folder.write_metrics_table()
         folder.log(f"finished after step {step}")
-    stay_whole(player)
+    stay_whole(placed.player)
     method.eval()
     return Run(
         experiment=experiment,
@@ -193,6 +175,41 @@ def _train(
         step=step,
         rank=fabric.global_rank,
     )
+
+
+def _checked_method(experiment: Experiment, data: Dataset) -> Method:
+    """A method that can learn from these records as the experiment says."""
+    method = build_method(experiment, data.train.specs, data.state)
+    method.check_records(data.train)
+    if experiment.training.micro_batch:
+        check_cacheable(method, experiment.method["name"], experiment.training.precision)
+    return method
+
+
+def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None) -> _Placed:
+    """The method and its optimizers on the engine's devices, with a checkpoint's moments if there are any."""
+    player = fabric.setup(Player(method))
+    made = {
+        group: adamw(parameters, experiment.training)
+        for group, parameters in method.parameter_groups().items()
+    }
+    if state:
+        restore_optimizers(state, made, experiment, in_parts)
+    optimizers = {group: fabric.setup_optimizers(optimizer) for group, optimizer in made.items()}
+    method.train()
+    return _Placed(fabric, player, method, optimizers)
+
+
+def _descend(placed: _Placed, descent: Descent, rate: float, largest_norm: float) -> Any:
+    """One step of one player; returns the norm of its gradient."""
+    optimizer = placed.optimizers[descent.group]
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    descent.backward()
+    norm = _clip(placed, optimizer, largest_norm)
+    optimizer.step()
+    return norm
 
 
 def _steps_per_epoch(training: Training, records: int, devices: int) -> int:
@@ -209,46 +226,15 @@ def _steps_per_epoch(training: Training, records: int, devices: int) -> int:
     return records // training.batch_size
 
 
-def load_run(path: str | Path) -> Run:
-    """A run from its folder, with the weights of its newest whole checkpoint."""
-    folder = RunFolder(path)
-    experiment = folder.experiment()
-    state, warnings = folder.state()
-    specs = folder.specs()
-    schema, learned = folder.reader()
-    try:
-        method = build_method(experiment, specs, learned, fresh=False)
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
-        raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
-    restore(state, method, {}, experiment)
-    method.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Run(
-        experiment=experiment,
-        method=method.eval(),
-        specs=specs,
-        schema=schema,
-        state=learned,
-        warnings=tuple(warnings),
-        folder=folder,
-        step=state["step"],
-    )
-
-
-def _save(
-    fabric: Fabric,
-    folder: RunFolder,
-    method: Method,
-    optimizers: Mapping[str, Any],
-    step: int,
-    total: int,
-) -> None:
+def _save(placed: _Placed, folder: RunFolder, step: int, total: int) -> None:
     parted = {
-        "method": method.state_dict(),
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        "method": placed.method.state_dict(),
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in placed.optimizers.items()},
     }
     state = {"step": step, "total": total, **gathered(parted)}
-    if fabric.is_global_zero:
+    if placed.fabric.is_global_zero:
         write_checkpoint(folder.checkpoints, state)
+    placed.fabric.barrier()
 
 
 def _teller(folder: RunFolder, progress: Progress, writes: bool) -> Callable[[str], None]:
@@ -285,14 +271,9 @@ def _fabric(training: Training) -> Fabric:
     return fabric
 
 
-def _set_rate(optimizer: Any, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _clip(fabric: Fabric, player: Any, optimizer: Any, largest: float) -> Any:
+def _clip(placed: _Placed, optimizer: Any, largest: float) -> Any:
     """The norm of the gradient, clipped if asked."""
     if largest > 0:
-        return gathered(fabric.clip_gradients(player, optimizer, max_norm=largest))
+        return gathered(placed.fabric.clip_gradients(placed.player, optimizer, max_norm=largest))
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     return gathered(torch.nn.utils.get_total_norm(gradients))

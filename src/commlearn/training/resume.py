@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,6 @@ from commlearn.training.checkpoint import set_aside
 from commlearn.training.configuration import Experiment, to_mapping
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
-from commlearn.training.sharding import in_parts
 
 __all__ = ["open_folder", "restore", "restore_optimizers"]
 
@@ -75,21 +74,30 @@ def _leaves(value: Any, where: str = "") -> dict[str, Any]:
     return leaves
 
 
-def restore(
-    state: dict[str, Any], method: Method, optimizers: Mapping[str, Any], experiment: Experiment
-) -> int:
-    """The checkpoint's weights and moments; returns its step."""
+def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> int:
+    """Give a method the checkpoint's weights; returns the checkpoint's step."""
     with _fitting(experiment):
         method.load_state_dict(state["method"])
-    restore_optimizers(state, optimizers, experiment)
     return int(state["step"])
 
 
-def restore_optimizers(state: dict[str, Any], optimizers: Mapping[str, Any], experiment: Experiment) -> None:
-    """The checkpoint's moments, which come after the engine has placed the weights."""
+def restore_optimizers(
+    state: dict[str, Any],
+    optimizers: Mapping[str, Any],
+    experiment: Experiment,
+    placed: Callable[[dict[str, Any], Any], dict[str, Any]] = lambda state, optimizer: state,
+) -> None:
+    """Give optimizers the checkpoint's moments, after the engine has placed the weights.
+
+    Args:
+        state: the checkpoint's.
+        optimizers: by group of parameters.
+        experiment: what is trained, for an error's sake.
+        placed: what of an optimizer's whole state this process keeps.
+    """
     with _fitting(experiment):
         for name, optimizer in optimizers.items():
-            optimizer.load_state_dict(in_parts(state["optimizers"][name], optimizer))
+            optimizer.load_state_dict(placed(state["optimizers"][name], optimizer))
 
 
 @contextmanager

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.strategies.strategy import Strategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
 from commlearn.errors import ConfigurationError
@@ -27,10 +30,16 @@ __all__ = ["gathered", "in_parts", "no_exchange", "stay_whole", "strategy_of", "
 
 
 def strategy_of(training: Training) -> str | Strategy:
-    """What Fabric is told: a name that it knows, or FSDP2 over all devices."""
-    if training.strategy != SHARDED:
-        return training.strategy
-    return ModelParallelStrategy(_shard, training.devices * training.nodes, tensor_parallel_size=1)
+    """What Fabric is told: FSDP2 over all devices, DDP without what no step needs, or a name it knows."""
+    if training.strategy == SHARDED:
+        return ModelParallelStrategy(_shard, training.devices * training.nodes, tensor_parallel_size=1)
+    if training.strategy == "ddp":
+        # Batch norms use their batch while they train; what rank 0 saves of their buffers is its own.
+        named = signature(DistributedDataParallel).parameters
+        buffers = "forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers"
+        options: dict[str, Any] = {buffers: False, "gradient_as_bucket_view": True}
+        return DDPStrategy(**options)
+    return training.strategy
 
 
 def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:

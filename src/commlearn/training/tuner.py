@@ -22,7 +22,7 @@ from commlearn.training.interrupt import Interrupt
 from commlearn.training.labelled import Labelled
 from commlearn.training.optimization import adamw
 from commlearn.training.progress import Progress
-from commlearn.training.resume import restore
+from commlearn.training.resume import restore, restore_optimizers
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.target_objective import TargetObjective
 from commlearn.training.watch import Watch
@@ -192,7 +192,8 @@ class Tuner:
         write_checkpoint(self.folder.checkpoints, state)
 
     def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> tuple[int, bool]:
-        step = restore(state, self.tuned.method, {"main": optimizer}, self.experiment)
+        step = restore(state, self.tuned.method, self.experiment)
+        restore_optimizers(state, {"main": optimizer}, self.experiment)
         self.tuned.head.load_state_dict(state["head"])
         self.best = state["best"]
         self.folder.truncate_metrics(step)

@@ -19,7 +19,7 @@ from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.probes import chosen_targets, sort_of
 from commlearn.training.artifact import load
 from commlearn.training.build import read_data
-from commlearn.training.loop import Run
+from commlearn.training.run import Run
 from commlearn.training.trained import Trained
 
 __all__ = ["Source", "source"]

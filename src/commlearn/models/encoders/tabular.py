@@ -127,9 +127,7 @@ def mlp_tokens(shape: tuple[int, ...], width: int, hidden: int = 10) -> Modality
     return ModalityEncoder(Perceptron([shape[0], hidden, hidden]), FeatureTokenizer(hidden, width))
 
 
-def perceptron(
-    shape: tuple[int, ...], width: int, hidden: Sequence[int] = (32, 64, 128)
-) -> ModalityEncoder:
+def perceptron(shape: tuple[int, ...], width: int, hidden: Sequence[int] = (32, 64, 128)) -> ModalityEncoder:
     """A perceptron (proprioception: 8-32-64-128-width) whose output is one token."""
     _check_sizes("perceptron", hidden)
     return ModalityEncoder(Perceptron([shape[0], *hidden, width]), OneToken())

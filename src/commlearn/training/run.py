@@ -1,0 +1,50 @@
+"""A training that ended, in memory and from its folder. Nothing of this needs the engine that trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from commlearn.errors import RunError
+from commlearn.training.build import build_method
+from commlearn.training.resume import restore
+from commlearn.training.run_folder import RunFolder
+from commlearn.training.trained import Trained
+
+__all__ = ["Run", "load_run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Trained):
+    """A training that ended, or was loaded from its folder."""
+
+    folder: RunFolder
+    step: int
+    rank: int = 0  # of this process; others than 0 have nothing to tell
+
+
+def load_run(path: str | Path) -> Run:
+    """A run from its folder, with the weights of its newest whole checkpoint."""
+    folder = RunFolder(path)
+    experiment = folder.experiment()
+    state, warnings = folder.state()
+    specs = folder.specs()
+    schema, learned = folder.reader()
+    try:
+        method = build_method(experiment, specs, learned, fresh=False)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
+        raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
+    restore(state, method, experiment)
+    method.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Run(
+        experiment=experiment,
+        method=method.eval(),
+        specs=specs,
+        schema=schema,
+        state=learned,
+        warnings=tuple(warnings),
+        folder=folder,
+        step=state["step"],
+    )
