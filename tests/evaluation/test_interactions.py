@@ -181,6 +181,19 @@ def test_raw_columns_of_a_table_are_read_without_a_model():
     assert "CANNOT BE TRUSTED" in str(report)
 
 
+def test_records_without_any_of_the_modalities_asked_about_are_left_out_and_counted():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 3)), columns=["a", "b", "c"])
+    frame.loc[[3, 7], ["a", "b"]] = np.nan
+    kinds = {name: cl.Tabular([name]) for name in "abc"}
+    schema = cl.Schema(kinds, targets={"label": "class"})
+    frame["label"] = np.arange(60) % 2
+    for source in (schema, cl.Embedder(schema, epochs=1).fit(frame)):
+        found = gather(source, frame, ["a", "b"], None)
+        assert found.material.records == 58
+        assert found.material.notes[0] == "2 of 60 records lack a modality and were left out"
+
+
 def test_a_trained_model_is_asked_about_a_table():
     table = columns(120)
     schema = cl.Schema({"labs": cl.Tabular(["hb"]), "place": cl.Tabular(["site"])}, targets={"ill": "class"})

@@ -146,7 +146,11 @@ class Schema:
         return state
 
     def read(
-        self, table: Table | Cells, state: Mapping[str, dict[str, Any]], with_targets: bool = False
+        self,
+        table: Table | Cells,
+        state: Mapping[str, dict[str, Any]],
+        with_targets: bool = False,
+        empty: bool = False,
     ) -> Records:
         """The table as records, every modality prepared with what was learned.
 
@@ -154,6 +158,7 @@ class Schema:
             table: rows and where they lie.
             state: what `learn` returned.
             with_targets: read the target columns too; a table to embed need not have them.
+            empty: let records pass that have no modality at all.
         """
         cells = self._cells(table, with_targets)
         problems = Problems("The table cannot be read")
@@ -167,7 +172,7 @@ class Schema:
         for name, sort in self.targets.items() if with_targets else ():
             with collecting(problems, f"target '{name}'"):
                 targets[name] = encode_target(cells, name, sort)
-        if len(columns) == len(self.modalities):
+        if len(columns) == len(self.modalities) and not empty:
             with collecting(problems, "records"):
                 self._refuse_empty(columns, cells)
         problems.raise_if_any(DataError)

@@ -36,20 +36,22 @@ class Trained:
         table: Source | Table,
         with_targets: bool = False,
         modalities: Sequence[str] | None = None,
+        empty: bool = False,
     ) -> Records:
         """The table as the method's records.
 
         Args:
             table: rows with the columns of the modalities; no others are needed.
             with_targets: read the schema's targets too.
-            modalities: read these only; a record that has none of them is refused.
+            modalities: read these only.
+            empty: let records pass that have none of them, in place of refusing the table.
         """
         schema, state = self.reader()
         schema = schema.only(modalities)
         columns = [*schema.columns(with_targets), *([schema.id] if schema.id else [])]
         rows = table if isinstance(table, Table) else read_table(table, columns)
         try:
-            records = schema.read(rows, state, with_targets)
+            records = schema.read(rows, state, with_targets, empty)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise _not_whole(repr(problem)) from problem
         for name, spec in records.specs.items():

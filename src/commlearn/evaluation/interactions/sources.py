@@ -121,7 +121,7 @@ def _of_columns(
     table = _table(data)
     schema = source if isinstance(source, Schema) else schema_of(source, table)
     used = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
-    records = used.read(table, used.learn(table))
+    records = used.read(table, used.learn(table), empty=True)
     whole, kept = _complete(records)
     arrays = from_arrays(raw_arrays(whole), None)
     material = replace(arrays, where="raw columns, no model", notes=_dropped(records, whole))
@@ -190,7 +190,7 @@ def _read(model: Any, table: Table, names: Sequence[str]) -> Records:
             f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
             "Embedder that it belongs to."
         )
-    return model.records(table, modalities=names)
+    return model.records(table, modalities=names, empty=True)
 
 
 def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:
