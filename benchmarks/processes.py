@@ -1,8 +1,8 @@
 """Two processes on two cores against one process on one core: samples a second of a whole training.
 
-    python benchmarks/processes.py [--rounds 2] [--steps 40] [--batch 48]
+    python benchmarks/processes.py [--rounds 2] [--steps 40] [--batch 48 192]
 
-trifeature-quick over DDP and gloo, the same records on each process, one thread each; runs take turns. The
+trifeature-quick over DDP and gloo, as many records on each process, one thread each; runs take turns. The
 rate is the median of the run's own log. Needs two cores that nothing else uses: beside the rate stands the
 processor time of a step, which other programs hardly change. "2 apart" are two trainings of one process each
 that know nothing of each other: the most that two cores of this machine can do.
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 EVERY = 5  # steps between two entries of the log
@@ -65,23 +66,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=48, help="records of a process")
+    parser.add_argument("--batch", type=int, nargs="+", default=[48, 192], help="records of a process")
     options = parser.parse_args()
-    print("| round | processes | samples/s | against one | processor time of a step, s | samples/s by that |")
+    print("| batch | round | processes | samples/s | against one | processor time of a step, s |")
     print("| --- " * 6 + "|")
-    for number in range(options.rounds):
+    for batch, number in product(options.batch, range(1, options.rounds + 1)):
         one = 0.0
         for processes in (1, 2):
-            rate, spent = run(processes, options.steps, options.batch)
+            rate, spent = run(processes, options.steps, batch)
             one = one or rate
-            by_processor = processes * options.batch / spent
-            print(
-                f"| {number + 1} | {processes} | {rate:.1f} | {rate / one:.2f} | {spent:.3f} "
-                f"| {by_processor:.1f} |",
-                flush=True,
-            )
-        rate = apart(options.steps + EVERY, options.batch)
-        print(f"| {number + 1} | 2 apart | {rate:.1f} | {rate / one:.2f} | | |", flush=True)
+            row = f"| {batch} | {number} | {processes} | {rate:.1f} | {rate / one:.2f} | {spent:.3f} |"
+            print(row, flush=True)
+        rate = apart(options.steps + EVERY, batch)
+        print(f"| {batch} | {number} | 2 apart | {rate:.1f} | {rate / one:.2f} | |", flush=True)
 
 
 if __name__ == "__main__":
