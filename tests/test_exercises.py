@@ -26,7 +26,7 @@ EXERCISES = {  # page, file, what stays behind of the page's first block
     "reader": (
         "own-reader",
         "data/readers/waves.py",
-        ("from commlearn.training.registries import READERS\n", 'READERS.add("waves", Waves)\n'),
+        ("from commlearn.data import READERS\n", 'READERS.add("waves", Waves)\n'),
     ),
 }
 NAMED = {  # by file: what is written, and before what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -177,6 +178,17 @@ def test_quiet_says_nothing_and_verbose_tells_lines(place, monkeypatch, capsys, 
     for loud in ([], ["--json", "--verbose"]):  # what is piped is told as lines
         main([*words, *loud])
         assert "embedded 60 rows" in capsys.readouterr().err
+
+
+def test_a_training_tells_its_progress_beside_its_result(place, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(place)
+    words = ["train", "t/schema.yaml", "--training.epochs", "1", "--model.width", "16", "--json"]
+    assert main([*words, "--out", str(tmp_path / "silent")]) == 0
+    assert capsys.readouterr().err == ""
+    assert main([*words, "--out", str(tmp_path / "loud"), "--verbose"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["run"] == str(tmp_path / "loud")
+    assert "samples/s" in told.err
 
 
 def test_no_colour_where_output_is_piped(place):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commlearn.data import READERS
 from commlearn.data.records import Spec
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError, DataError
@@ -15,7 +16,6 @@ from commlearn.kinds import Tabular, Text, Vector
 from commlearn.kinds.dataset import TableData, dataset_of, split_rows
 from commlearn.kinds.schema import Schema
 from commlearn.models.encoders import ENCODERS, default_encoder
-from commlearn.training.registries import READERS
 
 
 def frame(rows=40):

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION
+from commlearn.data import READERS
 from commlearn.data.records import Dataset, Records, Spec, VectorColumn
 from commlearn.errors import RunError
 from commlearn.methods import METHODS
@@ -22,7 +23,6 @@ from commlearn.seeds import numpy_generator
 from commlearn.training.artifact import export, load
 from commlearn.training.configuration import experiment_from, to_mapping
 from commlearn.training.loop import train
-from commlearn.training.registries import READERS
 from commlearn.training.resolve import resolved
 from commlearn.training.run import load_run
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from commlearn.cli.names import add_modalities
 from commlearn.cli.python_code import Code, call, program
 
 HELP = "Measure the error to expect of `commlearn interactions` at the size of your table."
@@ -20,8 +20,10 @@ Example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--like", metavar="TABLE", required=True, help="the table whose size counts")
     parser.add_argument("--target", required=True, help="the column whose classes count")
-    parser.add_argument("--schema", help="which columns make which modality; guessed if not given")
-    parser.add_argument("--modalities", help="these only; names with commas")
+    parser.add_argument(
+        "--schema", metavar="YAML", help="which columns make which modality; guessed if not given"
+    )
+    add_modalities(parser, "compare")
     parser.add_argument("--repeats", type=int, default=3, help="samples of each twin; default: 3")
     parser.add_argument("--bins", type=int, help="quantile classes of a number; default: 8")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -36,7 +38,7 @@ def python(options: argparse.Namespace) -> str:
             options.like,
             options.target,
             Code(schema) if schema else None,
-            modalities=options.modalities and options.modalities.split(","),
+            modalities=options.modalities,
             repeats=None if options.repeats == 3 else options.repeats,
             bins=options.bins,
             keep="found",
@@ -46,22 +48,19 @@ def python(options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, telling
     from commlearn.evaluation.interactions.calibrate import calibrate_like
     from commlearn.kinds.schema import Schema
 
-    result = calibrate_like(
-        options.like,
-        options.target,
-        Schema.from_yaml(options.schema) if options.schema else None,
-        options.modalities.split(",") if options.modalities else None,
-        options.repeats,
-        options.bins,
-        (lambda what: None) if options.quiet else _told,
-    )
+    with telling(options) as tell:
+        result = calibrate_like(
+            options.like,
+            options.target,
+            Schema.from_yaml(options.schema) if options.schema else None,
+            options.modalities,
+            options.repeats,
+            options.bins,
+            tell,
+        )
     print_json(result.to_dict()) if options.json else print(result)
     return 0
-
-
-def _told(what: str) -> None:
-    print(f"  {what} ...", file=sys.stderr, flush=True)

@@ -66,11 +66,12 @@ def run(options: argparse.Namespace) -> int:
 
     from commlearn.cli.output import print_json
     from commlearn.training.finetune import RESULT, FineTuning, finetune
-    from commlearn.training.progress import Silent, progress_for
+    from commlearn.training.progress import progress_for
 
     settings = FineTuning(**{field.name: getattr(options, field.name) for field in fields(FineTuning)})
     out = _out(options)
-    progress = Silent() if options.json else progress_for(options.quiet)
+    quiet = options.quiet or (options.json and not options.verbose)
+    progress = progress_for(quiet, options.verbose)
     tuned = finetune(options.run_folder, settings, out, None, options.resume, options.overwrite, progress)
     read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
     found = {

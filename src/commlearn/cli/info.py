@@ -47,11 +47,11 @@ def _library() -> dict[str, object]:
 
     import commlearn
     from commlearn.augmentations import AUGMENTATIONS
+    from commlearn.data import READERS
     from commlearn.evaluation.baselines import BASELINES
     from commlearn.methods import METHODS
     from commlearn.models.encoders import ENCODERS
     from commlearn.training.configuration import recipes
-    from commlearn.training.registries import READERS
 
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {

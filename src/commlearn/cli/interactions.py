@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
+from commlearn.cli.names import add_modalities, add_targets
 from commlearn.cli.python_code import Code, call, program
 
 HELP = "Report how much modalities share, add alone and say only together, in bits with intervals."
@@ -24,8 +24,8 @@ Example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or an export, or a schema")
     parser.add_argument("table", metavar="TABLE", nargs="?", help="rows with the target")
-    parser.add_argument("--target", "--targets", help="names with commas; default: all that are stated")
-    parser.add_argument("--modalities", help="compare these only; names with commas")
+    add_targets(parser, "all that are stated")
+    add_modalities(parser, "compare")
     parser.add_argument("--groups", metavar="COLUMN", help="rows of one group are never in two folds")
     parser.add_argument("--bins", type=int, help="quantile classes of a number; default: 8")
     parser.add_argument("--quick", action="store_true", help="no learning curve, fewer resamplings")
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    targets = options.target.split(",") if options.target else [None]
+    targets = options.targets or [None]
     lines = ["from commlearn.evaluation.interactions import Settings"] if _chosen(options) else []
     raw = _is_schema(options.run_folder)
     source = call("cl.Schema.from_yaml", options.run_folder) if raw else repr(options.run_folder)
@@ -45,7 +45,7 @@ def python(options: argparse.Namespace) -> str:
             Code(source),
             options.table,
             target=target,
-            modalities=options.modalities and options.modalities.split(","),
+            modalities=options.modalities,
             groups=options.groups,
             settings=Code(call("Settings", **_chosen(options))) if _chosen(options) else None,
             keep="report",
@@ -56,31 +56,26 @@ def python(options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, telling
     from commlearn.evaluation.interactions.ask import ask
     from commlearn.evaluation.interactions.sources import gather
 
     _check_plot(options.plot)
-    told = _told if (sys.stderr.isatty() or not options.json) and not options.quiet else (lambda what: None)
-    told("reading and embedding")
-    modalities = options.modalities.split(",") if options.modalities else None
-    found = gather(_source(options), options.table, modalities, options.groups)
     reports = {}
-    targets = _targets(options, found)
-    for target in targets:
-        reports[target] = ask(found, target, settings=_settings(options), told=told)
-        if options.plot:
-            reports[target].plot(_plot_path(options, target, len(targets)))
+    with telling(options) as tell:
+        tell("reading and embedding")
+        found = gather(_source(options), options.table, options.modalities, options.groups)
+        targets = _targets(options, found)
+        for target in targets:
+            reports[target] = ask(found, target, settings=_settings(options), told=tell)
+            if options.plot:
+                reports[target].plot(_plot_path(options, target, len(targets)))
     if options.json:
         values = {target: report.to_dict() for target, report in reports.items()}
         print_json(values if len(values) > 1 else next(iter(values.values())))
     else:
         print("\n\n".join(str(report) for report in reports.values()))
     return 0
-
-
-def _told(what: str) -> None:
-    print(f"  {what} ...", file=sys.stderr, flush=True)
 
 
 def _source(options: argparse.Namespace) -> Any:
@@ -101,7 +96,7 @@ def _is_schema(source: str) -> bool:
 def _targets(options: argparse.Namespace, found: Any) -> list[str]:
     from commlearn.errors import ConfigurationError
 
-    chosen = options.target.split(",") if options.target else list(found.targets)
+    chosen = options.targets or list(found.targets)
     if not chosen:
         raise ConfigurationError("There is no target to ask about. Name a column: --target COLUMN.")
     return chosen

@@ -25,6 +25,6 @@ def add_targets(parser: argparse.ArgumentParser, default: str = "all") -> None:
     parser.add_argument("--targets", "--target", type=names, metavar="NAMES", help=told)
 
 
-def add_modalities(parser: argparse.ArgumentParser) -> None:
-    told = "embed these only; names with commas"
+def add_modalities(parser: argparse.ArgumentParser, done: str = "embed") -> None:
+    told = f"{done} these only; names with commas"
     parser.add_argument("--modalities", type=names, metavar="NAMES", help=told)

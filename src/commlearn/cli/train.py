@@ -98,7 +98,7 @@ def _targets(options: argparse.Namespace) -> str:
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, print_probes
     from commlearn.training.loop import train
-    from commlearn.training.progress import Silent, progress_for
+    from commlearn.training.progress import progress_for
 
     overrides = options.overrides
     if options.seed is not None:
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     others = [name for name in experiment.variants if name != experiment.variant]
     if others and not (options.quiet or options.json or options.variant):
         print(f"Training '{experiment.variant}'; others of this recipe: --variant {', '.join(others)}")
-    progress = Silent() if options.json else progress_for(options.quiet)
+    quiet = options.quiet or (options.json and not options.verbose)
     for line in (note, *data.notes):
         if line and not (options.quiet or options.json):
             print(line)
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
         data=data,
         resume=options.resume,
         overwrite=options.overwrite,
-        progress=progress,
+        progress=progress_for(quiet, options.verbose),
         note=note,
     )
     if result.rank:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
+from commlearn.data import READERS
 from commlearn.data.records import Dataset, Spec
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
@@ -16,7 +17,6 @@ from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders, build_fusion
 from commlearn.seeds import torch_seed
 from commlearn.training.configuration import Experiment, Part
-from commlearn.training.registries import READERS
 
 __all__ = ["augmentation_part", "build_augmentations", "build_method", "pretrained_of", "read_data"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from commlearn.augmentations import AUGMENTATIONS
+from commlearn.data import READERS
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.methods import METHODS
@@ -21,7 +22,6 @@ from commlearn.models.build import FUSIONS
 from commlearn.models.encoders import ENCODERS
 from commlearn.training.defaults import merged
 from commlearn.training.fill import check_part, fill, set_dotted
-from commlearn.training.registries import READERS
 
 __all__ = [
     "Experiment",

@@ -48,7 +48,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """A plain line now and then, for logs."""
+    """A plain line now and then, for logs; on standard error, as all progress."""
 
     def __init__(self, seconds_between: float = 10.0) -> None:
         self.seconds_between = seconds_between
@@ -56,10 +56,10 @@ class Lines(Silent):
 
     def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
         self.total = total
-        print(f"{title(experiment)}: step {step} of {total}, {steps_per_epoch} steps an epoch", flush=True)
+        self.note(f"{title(experiment)}: step {step} of {total}, {steps_per_epoch} steps an epoch")
 
     def note(self, text: str) -> None:
-        print(text, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
     def step(
         self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
@@ -67,10 +67,8 @@ class Lines(Silent):
         if time.monotonic() - self.told < self.seconds_between and step < self.total:
             return
         self.told = time.monotonic()
-        print(
-            f"  step {step}/{self.total}  {figures(terms, accuracy)}  {samples_per_second:.0f} samples/s",
-            flush=True,
-        )
+        speed = f"{samples_per_second:.0f} samples/s"
+        self.note(f"  step {step}/{self.total}  {figures(terms, accuracy)}  {speed}")
 
 
 class Terminal:
@@ -101,11 +99,16 @@ class Terminal:
         self.bar.stop()
 
 
-def progress_for(quiet: bool = False) -> Progress:
-    """The kind of progress that fits where the output goes."""
+def progress_for(quiet: bool = False, lines: bool = False) -> Progress:
+    """The kind of progress that fits where the output goes.
+
+    Args:
+        quiet: none.
+        lines: plain lines, on a terminal too.
+    """
     if quiet:
         return Silent()
-    return Terminal() if sys.stderr.isatty() else Lines()
+    return Lines() if lines or not sys.stderr.isatty() else Terminal()
 
 
 def title(experiment: Experiment) -> str:

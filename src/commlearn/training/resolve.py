@@ -8,13 +8,13 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
 
 from commlearn.augmentations import AUGMENTATIONS
+from commlearn.data import READERS
 from commlearn.data.records import Spec
 from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS, encoder_part
 from commlearn.models.encoders import ENCODERS
 from commlearn.training.build import augmentation_part, pretrained_of
 from commlearn.training.configuration import Experiment, Part
-from commlearn.training.registries import READERS
 
 __all__ = ["resolved"]
 

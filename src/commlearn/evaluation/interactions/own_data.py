@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from commlearn.data import READERS
 from commlearn.data.records import Records
 from commlearn.data.trifeature import Objects, Trifeature, draw_pairs, pair_records
 from commlearn.errors import DataError
 from commlearn.seeds import numpy_generator
 from commlearn.training.build import read_data
-from commlearn.training.registries import READERS
 
 __all__ = ["own_records", "trifeature_blocks"]
 

@@ -1,7 +1,0 @@
-"""All readers by name, under the name that training has for them."""
-
-from __future__ import annotations
-
-from commlearn.data import READERS
-
-__all__ = ["READERS"]
