@@ -11,12 +11,12 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from commlearn.errors import ConfigurationError, RunError
-from commlearn.evaluation import chart
 from commlearn.evaluation.compare import compare
 from commlearn.evaluation.comparison import workers
 from commlearn.evaluation.comparison.paired import difference, values_of_draws
 from commlearn.evaluation.comparison.plan import Job, members_of, plan
 from commlearn.evaluation.comparison.source import ComparisonSource
+from commlearn.plot import comparison as chart
 from commlearn.training.configuration import Score
 from commlearn.training.folder_lock import hold
 

@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.cli.comparison_output import print_comparison
     from commlearn.cli.output import print_json
     from commlearn.errors import ConfigurationError
-    from commlearn.evaluation.chart import comparison_chart
     from commlearn.evaluation.compare import compare
+    from commlearn.plot.comparison import comparison_chart
 
     if options.seeds < 1:
         raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")

@@ -158,7 +158,7 @@ def _sort_out(
                 raise DataError(f"{name} lies too deep; parts and their arrays were expected.")
             _sort_out(value, name, numbers, texts)
             continue
-        array = _as_array(name, value)
+        array = _as_array(value)
         if array.dtype.kind in "biuf":
             numbers[name] = array
         else:
@@ -166,7 +166,7 @@ def _sort_out(
             texts.setdefault(part, {})[str(key)] = [_text(entry) for entry in array]
 
 
-def _as_array(name: str, value: Any) -> np.ndarray:
+def _as_array(value: Any) -> np.ndarray:
     """Numbers wherever the values are numbers; else an array of objects with at least one axis."""
     try:
         array = np.asarray(value)

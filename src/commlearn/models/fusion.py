@@ -25,10 +25,19 @@ from torch import Tensor, nn
 from commlearn.models.tokens import Tokens
 from commlearn.objectives.comm import Subset
 
-__all__ = ["AttentionLayer", "Fusion", "FusionLayer"]
+__all__ = ["AttentionLayer", "Fusion", "FusionLayer", "check_sizes"]
 
 FEW = 8  # tokens of a record
 SLOPE = 1.702  # of the quick-GELU
+
+
+def check_sizes(width: int, layers: int, heads: int) -> None:
+    """Refuse what no attention can be built of."""
+    if layers < 1 or width % heads:
+        raise ValueError(
+            f"A fusion needs at least one layer and heads that divide its width; got {layers} layers, "
+            f"{heads} heads, width {width}."
+        )
 
 
 class Fusion(nn.Module):
@@ -42,11 +51,7 @@ class Fusion(nn.Module):
 
     def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:
         super().__init__()
-        if layers < 1 or width % heads:
-            raise ValueError(
-                f"A fusion needs at least one layer and heads that divide its width; got {layers} layers, "
-                f"{heads} heads, width {width}."
-            )
+        check_sizes(width, layers, heads)
         self.width = width
         self.cls = nn.Parameter(torch.randn(width) * 0.02)
         self.layers = nn.ModuleList(FusionLayer(width, heads) for _ in range(layers))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from commlearn.models.fusion import AttentionLayer
+from commlearn.models.fusion import AttentionLayer, check_sizes
 from commlearn.models.tokens import Tokens, pool
 from commlearn.objectives.comm import Subset
 
@@ -67,11 +67,7 @@ class CrossAttentionFusion(nn.Module):
 
     def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:
         super().__init__()
-        if layers < 1 or width % heads:
-            raise ValueError(
-                f"A fusion needs at least one layer and heads that divide its width; got {layers} layers, "
-                f"{heads} heads, width {width}."
-            )
+        check_sizes(width, layers, heads)
         self.none = nn.Parameter(torch.randn(width) * 0.02)
         self.layers = nn.ModuleList(CrossLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

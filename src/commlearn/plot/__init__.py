@@ -7,8 +7,9 @@ told apart by the colour-blind; names from data are shown as they are, never rea
 from __future__ import annotations
 
 from commlearn.plot.decomposition import information
+from commlearn.plot.gallery import gallery
 from commlearn.plot.probes import audit, ladder
-from commlearn.plot.records import embedding_map, gallery
+from commlearn.plot.records import embedding_map
 from commlearn.plot.training import losses, metric
 
 __all__ = ["audit", "embedding_map", "gallery", "information", "ladder", "losses", "metric"]

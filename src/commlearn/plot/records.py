@@ -1,4 +1,4 @@
-"""Records: as points of their embeddings, and as the network sees them."""
+"""Records as points of their embeddings."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from commlearn.errors import ConfigurationError, unknown
-from commlearn.evaluation.embed import carrier
-from commlearn.evaluation.gallery import versions_of
 from commlearn.evaluation.probes import known_labels
 from commlearn.plot.style import COLOURS, columns, legible, new_axes, styled
 
-__all__ = ["embedding_map", "gallery"]
+__all__ = ["embedding_map"]
 
 MARKERS = "osD^vP"
 
@@ -70,42 +66,3 @@ def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
         )
     named = [legible(label) for label in np.unique(labels)]
     axes.legend(ncols=columns(named), loc="upper center", bbox_to_anchor=(0.5, -0.02), markerscale=2)
-
-
-@styled
-def gallery(
-    model: Any, data: Any, modality: str, records: int = 3, versions: int = 4, seed: int = 0
-) -> np.ndarray:
-    """What the network sees: records as they are (left) and augmented, one row each.
-
-    Judge by eye whether you could still tell the target from the augmented versions.
-
-    Args:
-        model: a training, an artifact or an Embedder.
-        data: a Dataset, Records, or a table.
-        modality: which.
-        records: how many, evenly spread.
-        versions: augmented versions of each.
-        seed: of the augmentation.
-    """
-    trained = carrier(model)
-    if modality not in trained.specs:
-        raise ConfigurationError(unknown("modality", modality, trained.specs))
-    pages = versions_of(trained, data, modality, records, versions, seed)
-    figure = Figure(figsize=(0.95 * (versions + 1), 1.0 * len(pages) + 0.1), layout="constrained")
-    grid = figure.subplots(len(pages), versions + 1, squeeze=False)
-    for number, page in enumerate(pages):
-        for place, (cell, seen) in enumerate(zip(grid[number], page, strict=True)):
-            seen.draw(cell)
-            if not number:
-                cell.set_title("clean" if not place else f"version {place}", fontsize=8)
-        _one_scale(grid[number])
-    return grid
-
-
-def _one_scale(row: Sequence[Axes]) -> None:
-    """Versions of one record are compared, so their lines and bars have one scale."""
-    drawn = [cell for cell in row if cell.lines or cell.containers]
-    limits = [cell.get_ylim() for cell in drawn]
-    for cell in drawn:
-        cell.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

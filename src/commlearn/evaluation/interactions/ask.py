@@ -139,7 +139,7 @@ def _report(
     if target.numbers is not None and len(evidence.names) == 2:
         notes.append(gaussian_note(evidence, target.numbers))
     leaks = leak_warnings(asked.material.choose(target.kept).arrays, evidence, settings)
-    diagnostics, doubts = diagnose(logs, data, evidence, settings, time.perf_counter() - start)
+    diagnostics, doubts = diagnose(logs, data, evidence, time.perf_counter() - start)
     return InteractionReport(
         target=target,
         where=asked.material.where,

@@ -8,7 +8,6 @@ import numpy as np
 
 from commlearn.evaluation.interactions.evidence import Evidence, Logs
 from commlearn.evaluation.interactions.quantise import cell_count
-from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.views import View, subset_name
 
 __all__ = ["Diagnostics", "calibration_error", "diagnose"]
@@ -38,16 +37,13 @@ class Diagnostics:
     seconds: float
 
 
-def diagnose(
-    logs: Logs, view: View, evidence: Evidence, settings: Settings, seconds: float
-) -> tuple[Diagnostics, list[str]]:
+def diagnose(logs: Logs, view: View, evidence: Evidence, seconds: float) -> tuple[Diagnostics, list[str]]:
     """The diagnostics, and a sentence with a number for each doubt.
 
     Args:
         logs: held-out posteriors of all subsets.
         view: their decomposition.
         evidence: the records.
-        settings: of the report.
         seconds: taken so far.
     """
     labels = evidence.labels

@@ -21,7 +21,6 @@ THEME = {colour.lower(): f"var(--c{place})" for place, colour in enumerate(COLOU
 THEME |= {INK: "var(--ink)", LINE: "var(--line)", QUIET: "var(--quiet)", "#ffffff": "var(--paper)"}
 STYLE = re.compile(r'style="[^"]*"')
 HEX = re.compile(r"#[0-9a-f]{6}\b")
-FONT = re.compile(r"font(-family)?: ([^;\"]*)'[^;\"]*")
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from commlearn.plot.style import COLOURS
+
 __all__ = ["comparison_chart"]
 
-COLOURS = {
-    "method": "#0072B2",
-    "method with labels": "#CC79A7",
+ROLES = {
+    "method": COLOURS[0],
+    "method with labels": COLOURS[3],
     "baseline": "#999999",
     "floor": "#CCCCCC",
-    "ceiling": "#E69F00",
+    "ceiling": COLOURS[1],
 }
-"""By the role of a member."""
+"""The colour of each role that a member can have."""
 TICKS = (0, 25, 50, 75, 100)  # percent
 ROOM = 38  # percent: the length of a bar that holds its figure
 
@@ -39,7 +41,7 @@ def comparison_chart(table: dict[str, Any], path: Path) -> None:
     if any(row["published"] for row in rows.values()):
         panels[-1].plot([], [], "D", mfc="white", mec="black", ms=5, label="published")
     for role in dict.fromkeys(row["role"] for row in rows.values()):
-        panels[-1].plot([], [], "s", color=COLOURS[role], ms=7, label=role)
+        panels[-1].plot([], [], "s", color=ROLES[role], ms=7, label=role)
     figure.legend(
         *panels[-1].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=5, loc="outside lower left"
     )
@@ -54,7 +56,7 @@ def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
         role = table["methods"][name]["role"]
         if cell["mean"] is not None:
             error = {"xerr": cell["std"], "ecolor": "#333333"} if cell["std"] else {}
-            axes.barh(place, cell["mean"], 0.72, color=COLOURS[role], **error)
+            axes.barh(place, cell["mean"], 0.72, color=ROLES[role], **error)
         if known[name] is not None:
             axes.plot(known[name], place, "D", mfc="white", mec="black", ms=5, zorder=3, clip_on=False)
         _value(axes, place, cell, known[name], "white" if role == "method" else "black")
