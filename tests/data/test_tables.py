@@ -231,3 +231,84 @@ def test_missing_and_empty_sources_say_what_to_do(tmp_path):
         read_table({})
     with pytest.raises(DataError, match="two columns of one name: a"):
         read_table(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def csv_of(tmp_path, text, name="t.csv", **encoding):
+    path = tmp_path / name
+    path.write_bytes(text.encode(**encoding))
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a;b\n1;x\n2;y\n",
+        "a\tb\r\n1\tx\r\n2\ty\r\n",
+        "a|b\n1|x\n2|y\n",
+        "sep=;\r\na;b\r\n1;x\r\n2;y\r\n",
+        "\n  \na,b\n1,x\n2,y\n",
+        "\ufeffa,b\r1,x\r2,y\r",
+    ],
+)
+def test_the_header_tells_the_separator(tmp_path, text):
+    pd.testing.assert_frame_equal(
+        whole(csv_of(tmp_path, text)), pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), check_dtype=False
+    )
+
+
+def test_names_may_hold_separators_quotes_and_lines(tmp_path):
+    assert list(whole(csv_of(tmp_path, 'size;5" pipe\n1;2\n3;4\n'))) == ["size", '5" pipe']
+    assert list(whole(csv_of(tmp_path, '"size, cm";"kept\n""in"""\n1;2\n'))) == ["size, cm", 'kept\n"in"']
+
+
+def test_columns_without_a_name_can_be_asked_for(tmp_path):
+    path = csv_of(tmp_path, ",a,,\n7,1,,\n8,2,,\n")  # an index of pandas; empty columns of a spreadsheet
+    assert whole(path, columns=["Unnamed: 0", "a"]).to_dict("list") == {"Unnamed: 0": [7, 8], "a": [1, 2]}
+    assert list(whole(path)) == ["Unnamed: 0", "a", "Unnamed: 2", "Unnamed: 3"]
+
+
+WRITTEN = {
+    "small": ("1,5", "2", None, "-2,5e-1"),
+    "large": ("1.234,5", "950", "12.000", "1.000.000,00"),
+    "whole": ("1.250", "950", "12.000", "1"),
+    "point": ("0.5", "1.25", "3", "4"),
+    "code": ("A1", "1,5", "2", "3"),
+}
+NUMBERS = {
+    "small": [1.5, 2, np.nan, -0.25],
+    "large": [1234.5, 950, 12000, 1e6],
+    "whole": [1250, 950, 12000, 1],
+}
+
+
+def test_a_comma_may_begin_a_fraction_where_semicolons_separate(tmp_path):
+    path = tmp_path / "t.csv"
+    pd.DataFrame(WRITTEN).to_csv(path, sep=";", index=False)
+    frame = whole(path)
+    for name, numbers in NUMBERS.items():
+        assert frame[name].dtype == np.float64
+        np.testing.assert_array_equal(frame[name], numbers)
+    assert frame["point"].tolist() == [0.5, 1.25, 3, 4]
+    assert frame["code"].tolist() == list(WRITTEN["code"])
+    chunks = pd.concat([part.frame for part in iterate_table(path, 1)], ignore_index=True)
+    pd.testing.assert_frame_equal(chunks, frame)
+    pd.testing.assert_frame_equal(whole(path, columns=["whole"]), frame[["whole"]])  # told by the others
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "numbers"),
+    [
+        (",", ["1,234", "950", "-1,234,567.5"], [1234, 950, -1234567.5]),
+        (",", ["1,3", "2", "1,2"], None),  # lists, perhaps
+        (",", ["0,123", "1,234", "2"], None),
+        (";", ["1,234.50", "1,000", "2"], [1234.5, 1000, 2]),
+        (";", ["1.234", "2.5", "3"], [1.234, 2.5, 3]),
+        ("\t", ["1,234", "2,500", "3"], None),  # either
+        ("\t", ["1,5", "2", "3"], [1.5, 2, 3]),
+        ("\t", ["1,234.5", "2", "3"], [1234.5, 2, 3]),
+    ],
+)
+def test_numbers_are_read_as_written_where_that_is_sure(tmp_path, separator, cells, numbers):
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"n": cells, "x": "y"}).to_csv(path, sep=separator, index=False)
+    assert whole(path)["n"].tolist() == (cells if numbers is None else numbers)

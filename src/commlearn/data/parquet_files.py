@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -142,13 +143,14 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
 
 
 def one_name_each(names: Sequence[str], where: str) -> None:
-    twice = sorted({name for name in names if list(names).count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{where} has two columns of one name: {', '.join(twice)}. Rename one of each.")
 
 
 def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
-    chosen = [name for name in names if columns is None or name in columns]
+    wanted = None if columns is None else set(columns)
+    chosen = [name for name in names if wanted is None or name in wanted]
     if columns and not chosen:
         raise DataError(f"{where}: " + unknown("column", columns[0], names))
     return chosen

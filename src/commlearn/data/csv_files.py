@@ -1,0 +1,120 @@
+"""CSV as spreadsheets and pandas write it: the separator from its header, types from all of its rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from commlearn.data.parquet_files import chosen_columns, one_name_each
+from commlearn.data.text_files import not_utf8, open_text
+from commlearn.data.written_numbers import as_written, judged, may_be_numbers
+from commlearn.errors import DataError
+
+__all__ = ["read_csv"]
+
+WHOLE = 1 << 62  # rows: more than any file has
+SEPARATORS = (",", ";", "\t", "|")
+HINT = re.compile(r'"?sep=(.)"?\s*')  # a first line by which Excel is told the separator
+QUOTED = re.compile(r'"[^"]*"')
+HEADER_LINES = 100  # of a header whose names are quoted over several lines, at most
+
+
+@dataclass(frozen=True)
+class _Header:
+    separator: str
+    names: list[str]
+    before: int  # lines before it that are no rows
+
+
+def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+    """The file in chunks of at most `rows` rows; 0 gives the whole as one."""
+    try:
+        header = _header(path)
+        if header is None:
+            return
+        one_name_each(header.names, str(path))
+        chosen = chosen_columns(header.names, columns, str(path))
+        options = {"sep": header.separator, "low_memory": False, "index_col": False}
+        options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
+        # a comma that separates nothing may stand in numbers: how, is told from all columns
+        looked_at = None if columns is None or header.separator != "," else chosen
+        types: dict[str, str] = {}
+        texts: set[str] = set()
+        numbers = set(header.names)  # columns of numbers as far as was read, however written
+        for chunk in _chunks(path, {**options, "usecols": looked_at}):
+            for name, dtype in chunk.dtypes.items():
+                types[str(name)] = _joined(types.get(str(name)), dtype.name)
+            numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
+            texts = {name for name in numbers if types[name] == "str"}
+            if not rows and not texts and all(chunk[name].dtype == types[name] for name in chosen):
+                yield chunk[chosen]
+                return
+        forms = _forms_of_numbers(path, options, types, texts) if texts else {}
+        types |= dict.fromkeys(forms, "str")
+        for chunk in _chunks(path, {**options, "usecols": chosen, "dtype": types}):
+            found = {name: as_written(chunk[name], form) for name, form in forms.items() if name in chunk}
+            yield chunk.assign(**found)
+    except UnicodeDecodeError as problem:
+        raise not_utf8(path) from problem
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
+        told = f"{path} cannot be read as a table: {str(problem).strip()}"
+        raise DataError(f"{told}. Is a cell that holds the separator not in quotes?") from problem
+
+
+def _header(path: Path) -> _Header | None:
+    """The first line that is not blank; None in a file without any."""
+    with open_text(path) as file:
+        first = file.readline()
+        hint = HINT.fullmatch(first)
+        text = "" if hint else first
+        for line in islice(file, HEADER_LINES):
+            if text.strip() and text.count('"') % 2 == 0:
+                break
+            text = text + line if text.strip() else line
+    if text.count('"') % 2:  # a quote that is none
+        text = text.splitlines()[0]
+    if not text.strip():
+        return None
+    bare = QUOTED.sub("", text)
+    separator = "\t" if ".tsv" in path.suffixes else max(SEPARATORS, key=bare.count)
+    separator = hint[1] if hint else separator
+    names = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+    named = [name or f"Unnamed: {place}" for place, name in enumerate(names)]  # as pandas names them
+    return _Header(separator, named, 1 if hint else 0)
+
+
+def _chunks(path: Path, options: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
+    with open_text(path) as file, pd.read_csv(file, **options) as reader:
+        while True:
+            with warnings.catch_warnings():  # pandas drops cells that stand beyond the header, and only warns
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                chunk = next(reader, None)
+            if chunk is None:
+                return
+            yield chunk
+
+
+def _joined(before: str | None, now: str) -> str:
+    """The type that holds both; what is no number, or mixes truth values with anything, is text."""
+    known = {"int64", "uint64", "float64", "bool"}
+    if before is None or before == now:
+        return now if now in known else "str"
+    return "float64" if {before, now} <= {"int64", "float64"} else "str"
+
+
+def _forms_of_numbers(
+    path: Path, options: Mapping[str, Any], types: Mapping[str, str], texts: set[str]
+) -> dict[str, str]:
+    """Columns of numbers that pandas takes for text or, with points between thousands, for fractions."""
+    looked_at = [name for name, dtype in types.items() if name in texts or dtype == "float64"]
+    as_text = {**options, "usecols": looked_at, "dtype": dict.fromkeys(looked_at, "str")}
+    return judged(_chunks(path, as_text), texts, str(options["sep"]))
