@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 from torch import nn
@@ -16,47 +15,15 @@ from commlearn.data.tables import Table
 from commlearn.errors import DataError, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
-from commlearn.kinds.looks import Look, look
-from commlearn.kinds.names import SPLITS
+from commlearn.kinds.looks import Look
+from commlearn.kinds.roles import Guess, role_of, seen_as, stated_target
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.schema_yaml import VERSION, kind_to_mapping
 
 __all__ = ["Guess", "Inferred", "infer"]
 
-WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 NUMBERED = re.compile(r"(.*?)(\d+)")
 RUN = 8  # numbered columns that make a vector, at least
-SPLIT = {"split", "fold", "part", "partition", "subset", "set"}
-GROUP = {"group", "patient", "subject", "user", "person", "participant", "speaker", "customer", "client"}
-GROUP |= {"session", "author", "family", "household", "student", "animal", "donor", "device"}
-IDENTIFIER = {
-    "id",
-    "ids",
-    "uuid",
-    "guid",
-    "key",
-    "index",
-    "idx",
-    "rowid",
-    "no",
-    "nr",
-    "number",
-    "code",
-    "name",
-}
-TARGET = {"label", "labels", "target", "targets", "y", "class", "classes", "outcome", "diagnosis", "answer"}
-NEARLY = 0.95  # share of different values from which a column named id is one, with mistakes
-CLASSES = 100  # different values of a class target, at most, unless it was named
-
-
-@dataclass(frozen=True)
-class Guess:
-    """What some columns were taken for, and why."""
-
-    role: str  # modality, target, id, group, split or unused
-    name: str  # of the modality, or of the column
-    reason: str
-    value: Any = None  # the kind of a modality, the type of a target
 
 
 @dataclass(frozen=True)
@@ -108,15 +75,16 @@ def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
     for name in targets:
         if name not in frame.columns:
             raise DataError(unknown("column", name, frame.columns))
-    looks = {name: look(frame[name], table.root) for name in frame.columns}
-    guesses: dict[str, Guess] = {name: _stated_target(name, looks[name]) for name in targets}
+    looks = {name: seen_as(name, frame[name], table.root) for name in frame.columns}
+    guesses: dict[str, Guess] = {name: stated_target(name, frame[name], looks[name]) for name in targets}
     for name in frame.columns:
         if name not in guesses:
-            guess = _by_name(name, frame[name], looks[name])
-            if guess is not None and not _taken(guess, guesses.values()):
+            known = {guess.role: guess.name for guess in guesses.values()}
+            guess = role_of(name, frame[name], looks[name], known)
+            if guess is not None:
                 guesses[name] = guess
     left = {name: seen for name, seen in looks.items() if name not in guesses}
-    found = [*_modalities(left), *guesses.values()]
+    found = [*_modalities(left, frame), *guesses.values()]
     modalities = {guess.name: guess.value for guess in found if guess.role == "modality"}
     if not modalities:
         told = "; ".join(f"{guess.name}: {guess.reason}" for guess in found[:20])
@@ -127,63 +95,14 @@ def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
     return Inferred(schema, tuple(found))
 
 
-def _taken(guess: Guess, others: Any) -> bool:
-    """There is one id, one group and one split."""
-    return guess.role in ("id", "group", "split") and any(other.role == guess.role for other in others)
-
-
-def _stated_target(name: str, seen: Look) -> Guess:
-    if seen.sort == "labels":
-        return Guess("target", name, "named as a target; holds lists of labels", "multilabel")
-    if seen.sort == "number" and seen.distinct > 20:
-        return Guess("target", name, f"named as a target; {seen.distinct} different numbers", "number")
-    return Guess("target", name, f"named as a target; {seen.distinct} different values", "class")
-
-
-def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
-    """What the name of a column gives away, if its values agree."""
-    words = {word.lower() for word in WORDS.findall(name)}
-    repeated = 2 < seen.distinct < seen.filled
-    if words & SPLIT and seen.distinct > 1:
-        values = {str(value).strip().lower() for value in column.dropna().unique()}
-        if values <= SPLITS.keys():
-            return Guess("split", name, f"its name, and its values {', '.join(sorted(values))}")
-    if words & GROUP and words <= GROUP | IDENTIFIER and repeated:
-        return Guess("group", name, f"its name; {seen.distinct} groups of {seen.filled} rows")
-    if words & TARGET:
-        if seen.sort in ("category", "number") and 1 < seen.distinct <= min(CLASSES, max(2, seen.filled / 5)):
-            return Guess("target", name, f"its name, and {seen.distinct} different values", "class")
-        if seen.sort == "number":
-            return Guess("target", name, f"its name, and {seen.distinct} different numbers", "number")
-        if seen.sort == "labels":
-            return Guess("target", name, "its name, and lists of labels", "multilabel")
-    return _identifier(name, words, column, seen)
-
-
-def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Guess | None:
-    """A column whose values name the rows: each its own, whole numbers or single words."""
-    if seen.sort not in ("number", "nothing", "category"):
-        return None
-    if seen.distinct < len(column):
-        if words != {"id"} or seen.distinct < NEARLY * len(column):
-            return None
-        told = f"its name; but {len(column) - seen.distinct} of {len(column)} rows repeat an id or have none"
-        return Guess("id", name, told)
-    if seen.sort == "number":
-        numbers = column.to_numpy(dtype=np.float64)
-        whole = bool((numbers == np.round(numbers)).all())
-        counter = whole and len(column) > 2 and bool((np.diff(numbers) == 1).all())
-        if counter or (whole and words & {"id", "ids", "key", "index", "idx", "unnamed"}):
-            return Guess("id", name, "counts the rows" if counter else "whole numbers, each its own")
-        return None
-    return Guess("id", name, f"{seen.distinct} single words, each its own")
-
-
-def _modalities(looks: dict[str, Look]) -> list[Guess]:
+def _modalities(looks: dict[str, Look], frame: pd.DataFrame) -> list[Guess]:
     """Numbered columns as vectors, other numbers and categories as one table, each other column alone."""
     found: list[Guess] = []
     taken: set[str] = set()
     for prefix, columns in _runs([name for name, seen in looks.items() if seen.sort == "number"]):
+        missing = frame[columns].isna()
+        if (missing.any(axis=1) != missing.all(axis=1)).any():
+            continue  # a vector has no gaps, a table may
         reason = f"{len(columns)} numbered columns of numbers, {columns[0]} to {columns[-1]}"
         found.append(_modality(prefix.strip("_-. ") or "vector", "vector", columns, reason, found))
         taken.update(columns)
@@ -191,13 +110,20 @@ def _modalities(looks: dict[str, Look]) -> list[Guess]:
     for name, seen in looks.items():
         if seen.sort in KINDS:
             found.append(_modality(name, seen.sort, [name], seen.reason, found))
-        elif name in flat and name == flat[0]:
-            count = sum(looks[column].sort == "number" for column in flat)
-            reason = f"columns of numbers: {count}, of few values: {len(flat) - count}"
-            found.append(_modality("table", "tabular", flat, reason, found))
+        elif flat and name == flat[0]:
+            numbers = sum(looks[column].sort == "number" for column in flat)
+            reason = f"columns of numbers: {numbers}, of few values: {len(flat) - numbers}"
+            codes = [
+                column for column in flat if looks[column].sort == "category" and _is_number(frame[column])
+            ]
+            found.append(_modality("table", "tabular", flat, reason, found, codes))
         elif seen.sort in ("nothing", "labels"):
             found.append(Guess("unused", name, seen.reason))
     return found
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
 def _runs(names: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -214,13 +140,22 @@ def _runs(names: Sequence[str]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _modality(name: str, kind: str, columns: Sequence[str], reason: str, found: Sequence[Guess]) -> Guess:
+def _modality(
+    name: str,
+    kind: str,
+    columns: Sequence[str],
+    reason: str,
+    found: Sequence[Guess],
+    categorical: Sequence[str] = (),
+) -> Guess:
     """A modality under a name that a schema allows and that is still free."""
     clean = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or kind
     taken = {guess.name for guess in found if guess.role == "modality"}
-    options = [clean, f"{clean}_{kind}", *(f"{clean}_{count}" for count in range(2, len(taken) + 3))]
-    free = next(option for option in options if option not in taken and not hasattr(nn.ModuleDict(), option))
-    made: Kind = KINDS[kind](columns[0] if len(columns) == 1 else tuple(columns))  # type: ignore[call-arg]
+    names = [clean, f"{clean}_{kind}", *(f"{clean}_{count}" for count in range(2, len(taken) + 3))]
+    free = next(option for option in names if option not in taken and not hasattr(nn.ModuleDict(), option))
+    options = {"categorical": tuple(categorical)} if categorical else {}
+    read = columns[0] if len(columns) == 1 else tuple(columns)
+    made: Kind = KINDS[kind](read, **options)  # type: ignore[call-arg]
     return replace(Guess("modality", free, reason), value=made)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from PIL import Image as PIL
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import array_of
 from commlearn.kinds.rows import is_empty, spread
+from commlearn.kinds.unread_text import DATES, ending_of, unread
 
 __all__ = ["Look", "look"]
 
@@ -27,6 +31,8 @@ CHARACTERS = 40  # likewise
 PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".tga"}
 AUDIO = (".wav", ".wave")
 ARRAYS = (".npy", ".csv")
+NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
+GAPS = 0.05  # share of lists with a gap from which they are series, which may have some
 
 
 @dataclass(frozen=True)
@@ -41,44 +47,65 @@ class Look:
 
 def look(column: pd.Series, root: Path) -> Look:
     """What the column looks like, from at most 300 of its cells and the number of its values."""
-    if isinstance(column.dtype, pd.ArrowDtype) and pa.types.is_nested(column.dtype.pyarrow_dtype):
-        return _arrow(column)
     filled = column[column.notna()]
     if not len(filled):
         return Look("nothing", "every cell is empty")
+    if isinstance(column.dtype, pd.ArrowDtype) and pa.types.is_nested(column.dtype.pyarrow_dtype):
+        return _arrow(filled, root)
     if column.dtype.kind == "M" or str(column.dtype).startswith(("date", "time")):
-        return Look("nothing", "dates are not read; turn them into numbers, such as days since a date")
+        return Look("nothing", DATES)
+    if pd.api.types.is_complex_dtype(column.dtype):
+        return Look("nothing", "complex numbers; give their real and imaginary parts as two columns")
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
         return _number(filled)
-    cells = [cell for cell in (filled.iloc[row] for row in spread(len(filled), SAMPLE)) if not is_empty(cell)]
+    cells = [cell for cell in _sample(filled) if not is_empty(cell)]
     if not cells:
         return Look("nothing", "every cell is empty")
     if all(isinstance(cell, str | Path) for cell in cells):
         return _text(filled, [str(cell) for cell in cells], root)
-    if all(isinstance(cell, bool | int | float | np.number | np.bool_) for cell in cells):
-        return _number(filled)
+    if all(isinstance(cell, NUMBERS) for cell in cells):
+        found = _number(filled)
+        category = isinstance(column.dtype, pd.CategoricalDtype) and found.sort == "number"
+        return Look("category", "categories", found.filled, found.distinct) if category else found
     return _objects(cells, len(filled), root)
 
 
-def _arrow(column: pd.Series) -> Look:
-    kind = column.dtype.pyarrow_dtype
-    filled = int(column.notna().sum())
-    inner = getattr(kind, "value_type", None)
-    if inner is None:
+def _sample(filled: pd.Series) -> list[Any]:
+    return [filled.iloc[row] for row in spread(len(filled), SAMPLE)]
+
+
+def _arrow(filled: pd.Series, root: Path) -> Look:
+    kind = filled.dtype.pyarrow_dtype
+    if pa.types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}:
+        return _objects(_sample(filled), len(filled), root)
+    inner, depth = getattr(kind, "value_type", None), 1
+    if inner is None or pa.types.is_struct(kind) or pa.types.is_map(kind):
         return Look("nothing", f"cells of type {kind} are not read")
     if pa.types.is_string(inner) or pa.types.is_large_string(inner):
-        return Look("labels", "lists of labels", filled)
-    if pa.types.is_nested(inner):
-        return Look("series", "lists of lists of numbers: steps with several channels each", filled)
-    if not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
-        return Look("nothing", f"lists of {inner} are not read")
-    lengths = pc.unique(pc.drop_null(pc.list_value_length(column.array.__arrow_array__()))).to_pylist()
-    return _lists([length for length in lengths if length], filled)
+        return Look("labels", "lists of labels", len(filled))
+    while pa.types.is_list(inner) or pa.types.is_large_list(inner) or pa.types.is_fixed_size_list(inner):
+        inner, depth = inner.value_type, depth + 1
+    if depth > 2 or not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
+        return Look("nothing", f"cells of type {kind} are not read")
+    if depth == 2:
+        return Look("series", "lists of lists of numbers: steps with several channels each", len(filled))
+    lengths = pc.unique(pc.list_value_length(filled.array.__arrow_array__())).to_pylist()
+    return _lists(
+        [length for length in lengths if length], len(filled), _gaps(map(np.asarray, _sample(filled)))
+    )
 
 
-def _lists(lengths: list[int], filled: int) -> Look:
+def _gaps(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether several of them hold NaN."""
+    found = [bool(np.isnan(array).any()) for array in arrays if array.dtype.kind == "f"]
+    return sum(found) > GAPS * len(found)
+
+
+def _lists(lengths: Sequence[int], filled: int, gaps: bool) -> Look:
     if not lengths:
         return Look("nothing", "every list is empty")
+    if len(set(lengths)) == 1 and gaps:
+        return Look("series", f"lists of {lengths[0]} numbers each, with gaps", filled)
     if len(set(lengths)) == 1:
         return Look("vector", f"lists of {lengths[0]} numbers each", filled)
     return Look("series", f"lists of {min(lengths)} to {max(lengths)} numbers", filled)
@@ -92,7 +119,7 @@ def _number(filled: pd.Series) -> Look:
 
 
 def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
-    endings = Counter(Path(cell).suffix.lower() if len(cell) < 500 else "" for cell in cells)
+    endings = Counter(map(ending_of, cells))
     ending, count = endings.most_common(1)[0]
     pictures = sum(times for suffix, times in endings.items() if suffix in PICTURES)
     if pictures >= 0.9 * len(cells):
@@ -102,11 +129,13 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
     if ending in ARRAYS and count >= 0.9 * len(cells):
         return _arrays(cells, len(filled), root, f"paths of {ending} files")
     if all(cell.lstrip().startswith("[") for cell in cells):
-        found = _objects([_parsed(cell) for cell in cells], len(filled), root)
-        return found if found.sort != "labels" else Look("nothing", "lists of labels written as text")
+        return _objects([_parsed(cell) for cell in cells], len(filled), root)
     distinct = int(filled.nunique())
     if distinct == 1:
         return Look("nothing", f"every cell is {cells[0][:40]!r}", len(filled), 1)
+    reason = unread(cells, distinct)
+    if reason:
+        return Look("nothing", reason, len(filled))
     words = sum(len(cell.split()) for cell in cells) / len(cells)
     characters = sum(map(len, cells)) / len(cells)
     told = f"{distinct} different values of {words:.1f} words on average"
@@ -130,20 +159,41 @@ def _parsed(cell: str) -> Any:
 
 
 def _objects(cells: list[Any], filled: int, root: Path) -> Look:
+    cells = [content for cell in cells if not is_empty(content := _content(cell))]
+    if not cells:
+        return Look("nothing", "every cell is empty")
     first = cells[0]
-    if isinstance(first, dict) and first.get("bytes"):
-        first = first["bytes"]
-    elif isinstance(first, dict) and first.get("path"):
-        return _text(pd.Series([cell["path"] for cell in cells]), [cell["path"] for cell in cells], root)
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if len(texts) == len(cells) and not texts[0].lstrip().startswith("["):
+        found = _text(pd.Series(texts), texts, root)
+        return Look(found.sort, found.reason, filled, found.distinct)
     if isinstance(first, PIL.Image):
         return Look("image", "PIL images", filled)
     if isinstance(first, bytes | bytearray):
         if first[:4] == b"RIFF" and first[8:12] == b"WAVE":
             return Look("audio", "bytes of WAV files", filled)
         return Look("image", "bytes of image files", filled) if _is_picture(first) else _bytes(filled)
-    if isinstance(first, list | tuple) and any(isinstance(part, str) for cell in cells for part in cell):
+    if any(_holds_text(cell) for cell in cells):
         return Look("labels", "lists of labels", filled)
+    if texts and any(isinstance(cell, NUMBERS) for cell in cells):
+        told = f"mixes numbers with text such as {texts[0][:40]!r}; mend these cells"
+        return Look("nothing", told, filled)
+    if isinstance(first, date | time | timedelta):
+        return Look("nothing", DATES, filled)
+    if not hasattr(first, "__len__") or isinstance(first, dict | set | frozenset):
+        told = f"cells of type {type(first).__name__}, such as {str(first)[:40]}, are not read"
+        return Look("nothing", told, filled)
     return _arrays(cells, filled, root, "arrays")
+
+
+def _content(cell: Any) -> Any:
+    """What a cell of the `datasets` library holds: the bytes of a file or its path."""
+    stored = isinstance(cell, dict) and not cell.keys().isdisjoint(("bytes", "path"))
+    return cell.get("bytes") or cell.get("path") if stored else cell
+
+
+def _holds_text(cell: Any) -> bool:
+    return isinstance(cell, list | tuple | np.ndarray) and any(isinstance(part, str) for part in cell)
 
 
 def _bytes(filled: int) -> Look:
@@ -156,21 +206,28 @@ def _is_picture(content: bytes | bytearray) -> bool:
 
 def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
     """By shape: pixels are an image, one length a vector, several lengths or channels a series."""
-    shapes = set()
+    arrays = []
     for cell in cells:
         try:
-            array = np.asarray(cell) if isinstance(cell, np.ndarray) else array_of(cell, root, outside=True)
+            plain = isinstance(cell, np.ndarray) and cell.dtype != object
+            array = cell if plain else array_of(cell, root, outside=True)
         except DataError:
             continue
-        shapes.add(array.shape)
+        arrays.append(array)
+        sizes = " x ".join(map(str, array.shape))
         if array.ndim == 3 and array.shape[2] in (1, 3, 4):
-            return Look("image", f"{what} of {' x '.join(map(str, array.shape))} values", filled)
+            return Look("image", f"{what} of {sizes} values", filled)
         if array.ndim == 2 and array.dtype == np.uint8:
             return Look("image", f"{what} of {array.shape[0]} x {array.shape[1]} bytes", filled)
-    if not shapes:
-        return Look("nothing", f"none of {len(cells)} cells could be read as numbers: {str(cells[0])[:40]!r}")
-    if {len(shape) for shape in shapes} == {1}:
-        found = _lists([shape[0] for shape in shapes if shape[0]], filled)
+        if array.ndim > 2:
+            told = f"{what} of {sizes} are not read; an image has its channels last, a series two axes"
+            return Look("nothing", told, filled)
+    if not arrays:
+        told = f"none of {len(cells)} cells could be read as numbers: {str(cells[0])[:40]!r}"
+        return Look("nothing", f"{told}. A list is written as JSON: [0.1, 0.2, null]", filled)
+    if {array.ndim for array in arrays} == {1}:
+        lengths = sorted({len(array) for array in arrays if len(array)})
+        found = _lists(lengths, filled, _gaps(arrays))
         return Look(found.sort, found.reason.replace("lists", what), filled)
-    channels = Counter(shape[-1] for shape in shapes).most_common(1)[0][0]
+    channels = Counter(array.shape[-1] for array in arrays).most_common(1)[0][0]
     return Look("series", f"{what} of several steps by {channels} channels", filled)
