@@ -312,3 +312,9 @@ def test_numbers_are_read_as_written_where_that_is_sure(tmp_path, separator, cel
     path = tmp_path / "t.csv"
     pd.DataFrame({"n": cells, "x": "y"}).to_csv(path, sep=separator, index=False)
     assert whole(path)["n"].tolist() == (cells if numbers is None else numbers)
+
+
+def test_columns_of_several_levels_are_refused_with_the_way_out():
+    frame = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_product([["a"], ["x", "y"]]))
+    with pytest.raises(DataError, match=r"2 levels, such as \('a', 'x'\)"):
+        read_table(frame)

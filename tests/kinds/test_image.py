@@ -219,6 +219,8 @@ def test_cut_off_images_are_named_by_row(tmp_path):
     ("cell", "message"),
     [
         ("nowhere.png", "no such file"),
+        ("img\\a.png", "with / in place of"),
+        ("https://example.org/a.png", "Download it"),
         (".", "leaves the folder"),
         ("../secret.png", "leaves the folder"),
         ("/etc/hostname", "leaves the folder"),

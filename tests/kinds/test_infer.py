@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -223,3 +226,92 @@ def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
     assert any("1 of 40 rows repeat an id" in guess.reason for guess in found.guesses)
     table["id"] = np.repeat(np.arange(20), 2)
     assert infer(read_table(table)).schema.id is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "way_out"),
+    [
+        ([f"2024-02-{1 + row % 28:02d}" for row in range(N)], "days since a date"),
+        ([f"{1 + row % 28}.3.2024 12:30" for row in range(N)], "days since a date"),
+        ([datetime.date(2024, 1, 1 + row % 28) for row in range(N)], "days since a date"),
+        ([f"{value:.2f}" for value in NUMBERS], "to_numeric"),
+        ([f"{value:.2f}".replace(".", ",") for value in NUMBERS], "decimal=','"),
+        ([*(f"{value:.2f}" for value in NUMBERS[1:]), "n.a."], "'n.a.'; empty these"),
+        ([f"{value:.2f} mg" for value in NUMBERS], "'mg' beside them"),
+        ([f"sounds/{row}.mp3" for row in range(N)], "convert them"),
+        ([f"https://example.org/{row}.jpg?w=9" for row in range(N)], "an image"),
+        ([f"https://example.org/{row}" for row in range(N)], "nothing is fetched"),
+        ([5 if row % 2 else "abc" for row in range(N)], "mixes numbers with text such as 'abc'"),
+        ([[row, "a"] if row % 2 else 5 for row in range(N)], "lists of labels"),
+        ([np.array(["a", "b"], dtype=object)] * N, "lists of labels"),
+        ([f"[0.{row} None]" for row in range(N)], "written as JSON"),
+        (RNG.normal(size=(N, 3, 8, 8)), "channels last"),
+        ([{"x": 1}] * N, "cells of type dict"),
+        (NUMBERS + 1j, "real and imaginary"),
+    ],
+)
+def test_what_is_not_read_says_why(cells, way_out):
+    inferred = guess(emb=RNG.normal(size=(N, 3)), when=cells)
+    (found,) = [entry for entry in inferred.guesses if entry.name == "when"]
+    if way_out == "an image":
+        assert found.value == Image("when")
+        return
+    assert found.role == "unused"
+    assert way_out in found.reason
+
+
+def test_what_only_names_a_row_or_a_thing_is_no_number():
+    columns = {
+        "case_id": [f"c{row}" for row in range(N)],
+        "invoice_no": [9000 + row * 7 for row in range(N)],
+        "order_id": [400 + row // 2 for row in range(N)],
+        "store_id": [row % 4 for row in range(N)],
+        "fold": [row % 5 for row in range(N)],
+        "split": ["train", "holdout"] * 30,
+        "number_of_rooms": [1 + row % 7 for row in range(N)],
+        "weight": NUMBERS,
+    }
+    inferred = guess(**columns)
+    expected = Tabular(["store_id", "number_of_rooms", "weight"], categorical=["store_id"])
+    assert inferred.schema.modalities == {"table": expected}
+    assert Schema.from_yaml(inferred.to_yaml()) == inferred.schema
+    assert inferred.schema.id == "case_id"
+    reasons = {entry.name: entry.reason for entry in inferred.guesses if entry.role == "unused"}
+    assert reasons.keys() == {"invoice_no", "order_id", "fold", "split"}
+    assert "holdout" in reasons["split"]
+
+
+def test_the_type_of_a_named_target_follows_its_values():
+    columns = {
+        "tags": ["drama; action", "comedy", "comedy | drama"] * 20,
+        "listed": ['["drama"]', '["comedy", "drama"]'] * 30,
+        "price": (np.arange(N) % 12 + 0.5).tolist(),
+        "stars": [1.0, 2.5, 4.0] * 20,
+        "text": [f"{value:.3f}" for value in NUMBERS],
+    }
+    assert guess([*columns], x=NUMBERS, **columns).schema.targets == {
+        "tags": "multilabel",
+        "listed": "multilabel",
+        "price": "number",
+        "stars": "class",
+        "text": "number",
+    }
+
+
+def test_columns_with_gaps_are_no_vector_and_lists_with_gaps_are_series():
+    runs = {f"q{number}": NUMBERS.copy() for number in range(9)}
+    runs["q3"][5] = np.nan
+    lists = [[1.0, np.nan if row % 4 == 0 else 2.0, float(row)] for row in range(N)]
+    modalities = guess(ecg=lists, **runs).schema.modalities
+    assert modalities == {"ecg": Series("ecg"), "table": Tabular(list(runs))}
+
+
+def test_decimals_and_structs_of_arrow_are_read():
+    path = pa.array([{"bytes": None, "path": f"{row}.png"} for row in range(N)])
+    columns = {
+        "price": [Decimal(f"{row}.5") for row in range(N)],
+        "image": pd.Series(pd.arrays.ArrowExtensionArray(path)),
+        "first_empty": [{"bytes": b"\xff\xd8\xff" if row else None, "path": None} for row in range(N)],
+    }
+    kinds = {name: kind.name for name, kind in guess(**columns).schema.modalities.items()}
+    assert kinds == {"table": "tabular", "image": "image", "first_empty": "image"}

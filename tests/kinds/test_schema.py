@@ -18,6 +18,7 @@ from commlearn.kinds.base import Cells
 from commlearn.kinds.image import Image
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.tabular import Tabular
+from commlearn.kinds.targets import encode_target
 from commlearn.kinds.text import Text
 
 YAML = """
@@ -298,3 +299,14 @@ def test_presence_of_any_column():
 
 def test_every_kind_has_a_name_of_its_own():
     assert all(kind.name == name for name, kind in KINDS.items())
+
+
+def test_labels_may_be_lists_written_as_text():
+    values = ['["b", "a"]', "[1, 2]", "[sic]; x", None]
+    cells = Cells(pd.DataFrame({"tags": pd.Series(values, dtype=object)}))
+    assert encode_target(cells, "tags", "multilabel").tolist() == [
+        ("a", "b"),
+        ("1", "2"),
+        ("[sic]", "x"),
+        None,
+    ]

@@ -240,3 +240,19 @@ def test_settings_that_do_not_fit_are_named():
         Tabular([])
     assert Tabular(["hb"]) == Tabular("hb")
     assert hash(Tabular(["hb"])) == hash(Tabular("hb"))
+
+
+def test_truth_values_are_the_same_as_text():
+    train = table(old=["TRUE", "FALSE", None, "TRUE"])  # as a CSV with gaps gives them
+    texts = values_of(read(Tabular("old"), train, table(old=["true", "FALSE"])))
+    truths = values_of(read(Tabular("old"), train, table(old=[True, False])))
+    np.testing.assert_array_equal(texts, truths)
+    assert len(np.unique(truths)) == 2
+    saved = {"numbers": [], "categories": [{"column": "old", "names": ["FALSE", "TRUE"]}]}
+    np.testing.assert_array_equal(values_of(Tabular("old").read(train, saved)).ravel(), [3, 2, 0, 3])
+
+
+def test_check_warns_of_numbers_that_a_mark_makes_categories():
+    (problem,) = Tabular("age").check(table(age=[*(str(row % 40) for row in range(90)), "n.a."]))
+    assert "numbers, but for 'n.a.'" in problem.message
+    assert Tabular("stage").check(table(stage=["1", "2", "3", "unknown"] * 9)) == []

@@ -168,7 +168,7 @@ def test_numbers_that_are_not_finite_are_named(form):
     with pytest.raises(DataError, match=r"row 1: .*inf"):
         kind.learn(Cells(frame))
     if form != "columns":
-        with pytest.raises(DataError, match="row 2: feature 0 is nan"):
+        with pytest.raises(DataError, match="row 2: feature 0 is nan.*as a Series"):
             kind.learn(Cells(frame))
 
 

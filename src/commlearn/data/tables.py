@@ -87,6 +87,12 @@ def iterate_table(source: Source, rows: int = CHUNK, columns: Sequence[str] | No
 
 def _in_memory(source: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
+        if source.columns.nlevels > 1:
+            shown = f"{source.columns.nlevels} levels, such as {source.columns[0]!r}"
+            raise DataError(
+                f"The table's columns have {shown}. Give each one name: "
+                "frame.columns = ['_'.join(map(str, name)) for name in frame.columns]"
+            )
         frame = source.rename(columns=str)
         one_name_each(list(frame.columns), "The table")
         return frame

@@ -118,6 +118,8 @@ def _lengths(cell: Any) -> str:
 
 def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
     """Where a file lies; one that leaves the table's folder is refused unless that was allowed."""
+    if "://" in str(cell):
+        raise DataError(f"{shown(cell)} is an address, and nothing is fetched. Download it and name its path")
     folder = os.path.abspath(root)
     path = os.path.normpath(os.path.join(folder, str(cell)))
     inside = path.startswith(os.path.join(folder, "")) and "\0" not in path
@@ -127,7 +129,10 @@ def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
         told = f"{shown(cell)} leaves the folder of the table. Move the file inside it, or set outside: true"
         raise DataError(f"{told} for this modality")
     if "\0" in path or not os.path.isfile(path):
-        raise DataError(f"{shown(cell)}: there is no such file. Mend the path, or leave the cell empty")
+        slashes = " (with / in place of \\)" if "\\" in str(cell) else ""
+        raise DataError(
+            f"{shown(cell)}: there is no such file. Mend the path{slashes}, or leave the cell empty"
+        )
     return Path(path)
 
 

@@ -30,6 +30,7 @@ from commlearn.kinds.rows import first_ten, is_empty, raise_errors
 __all__ = ["Tabular"]
 
 MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, one that training did not name, the first named one
+MANY, MOSTLY = 20, 0.8  # categories that are numbers, and their share, from which the others are marks
 COMPOUND = (list, tuple, np.ndarray, dict, set)  # cells that are neither number nor category
 
 
@@ -139,8 +140,8 @@ class Tabular(Kind):
             names = {key for key in _keys(values)[1] if key is not None}
             distinct, full = len(names), int(values.count())
             text = types.infer_dtype(values, skipna=True) == "string"
-            if distinct > 2 and text and pd.to_numeric(pd.Series([*names]), errors="coerce").notna().all():
-                told.append("holds numbers as text, read as categories; turn them with pd.to_numeric")
+            if distinct > 2 and text:
+                told += _numbers_as_text(sorted(names))
             if distinct > self.max_categories:
                 told.append(f"has {distinct} categories; all but {self.max_categories} count as other")
             if distinct > 20 and distinct > 0.9 * full:
@@ -153,6 +154,18 @@ class Tabular(Kind):
         if distinct == 1:
             told.append("is constant and tells nothing; leave it out")
         return [Problem(message, column, level="warning") for message in told]
+
+
+def _numbers_as_text(names: list[str]) -> list[str]:
+    """What to say of categories that are numbers, all of them or nearly."""
+    known = pd.to_numeric(pd.Series(names), errors="coerce").notna()
+    if known.all():
+        return ["holds numbers as text, read as categories; turn them with pd.to_numeric"]
+    marks = [name[:20] for name, number in zip(names, known, strict=True) if not number]
+    if known.sum() <= MANY or known.mean() < MOSTLY:
+        return []
+    shown = ", ".join(map(repr, marks[:3]))
+    return [f"holds numbers, but for {shown}, and is read as categories; empty these cells to read numbers"]
 
 
 def _sort(values: pd.Series) -> str:
@@ -186,9 +199,11 @@ def _keys(values: pd.Series) -> tuple[np.ndarray, list[str | None]]:
 
 
 def _key(value: Any) -> str | None:
-    """One name for 1, 1.0, "1" and True, as the same column may come in several types."""
+    """One name for 1, 1.0, "1", True and "TRUE", as the same column may come in several types."""
     if isinstance(value, bool | np.bool_):
         return str(int(value))
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return str(int(value.strip().lower() == "true"))
     if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
         return str(int(value))
     return None if is_empty(value) else str(value)
@@ -196,7 +211,7 @@ def _key(value: Any) -> str | None:
 
 def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
     places, keys = _keys(values)
-    known = {name: code for code, name in enumerate(names, start=FIRST)}
+    known = {_key(name): code for code, name in enumerate(names, start=FIRST)}
     codes = [MISSING if key is None else known.get(key, OTHER) for key in keys]
     return np.array([*codes, MISSING])[places]  # an empty cell's place is -1: the last
 

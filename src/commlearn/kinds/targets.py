@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -68,7 +69,7 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     problems = []
     for row, value in enumerate(values):
         if isinstance(value, str) and not is_empty(value):
-            labels[row] = tuple(part for part in SEPARATOR.split(value.strip()) if part)
+            labels[row] = _labels_of(value.strip())
         elif isinstance(value, list | tuple | set) or (isinstance(value, np.ndarray) and value.ndim):
             parts = value.tolist() if isinstance(value, np.ndarray) else value
             labels[row] = tuple(sorted(str(part) for part in parts))
@@ -77,6 +78,16 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
         else:
             problems.append((row, f"{brief(value)} is no set of labels; give a list, or text such as 'a; b'"))
     return labels, problems
+
+
+def _labels_of(text: str) -> tuple[str, ...]:
+    """Labels with signs between them, or as a table of text stores a list."""
+    if text.startswith("["):
+        try:
+            return tuple(sorted(str(part) for part in json.loads(text)))
+        except (ValueError, RecursionError):  # text that only begins like a list
+            pass
+    return tuple(part for part in SEPARATOR.split(text) if part)
 
 
 TARGETS: dict[str, Any] = {"class": _classes, "number": _numbers, "multilabel": _label_sets}

@@ -220,6 +220,8 @@ def _not_finite(values: np.ndarray, column: str, first_row: int) -> list[Problem
         for row in np.flatnonzero(~np.isfinite(part).all(axis=1)).tolist():
             place = int(np.flatnonzero(~np.isfinite(part[row]))[0])
             told = f"feature {place} is {part[row, place]}; give finite numbers, or leave the cell empty"
+            if np.isnan(part[row, place]):
+                told += "; where gaps are usual, read the column as a Series"
             problems.append(Problem(told, column, first_row + start + row))
     return problems
 
