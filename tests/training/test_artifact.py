@@ -84,7 +84,14 @@ def test_the_folder_holds_plain_files_and_no_path_of_the_table(exported):
     assert names == {"model.safetensors", "config.json", "schema.json", "preprocessing.json", "README.md"}
     assert all(b"secret" not in path.read_bytes() for path in exported.iterdir())
     card = (exported / "README.md").read_text()
-    for said in ("labs", "`age`", "epochs: 2", "Nothing was measured", "The weights you train are yours"):
+    for said in (
+        "Trained without labels",
+        "labs",
+        "`age`",
+        "epochs: 2",
+        "Nothing was measured",
+        "The weights you train are yours",
+    ):
         assert said in card
 
 

@@ -16,6 +16,7 @@ from commlearn.training.artifact import load
 from commlearn.training.configuration import experiment_from
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.loop import train
+from commlearn.training.model_card import model_card
 from commlearn.training.target_objective import objective_for
 
 
@@ -74,8 +75,10 @@ def test_every_sort_of_target_is_learned_and_probed(base, data, tmp_path, target
 
 def test_the_base_stays_as_it_is(base, data, tmp_path):
     before = embed(base, data.test)
-    finetune(base, quick("parity", epochs=2), tmp_path / "run", data)
+    tuned = finetune(base, quick("parity", epochs=2), tmp_path / "run", data)
     np.testing.assert_array_equal(before, embed(base, data.test))
+    assert (base.saw_labels, tuned.saw_labels, load(tmp_path / "run").saw_labels) == (False, True, True)
+    assert "Trained with labels" in model_card(tuned, {})
 
 
 def test_it_ends_early_and_keeps_the_weights_of_the_best_epoch(base, data, tmp_path):

@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     from dataclasses import fields
 
     from commlearn.cli.output import print_json
+    from commlearn.evaluation.probes import MEASURES
     from commlearn.training.finetune import RESULT, FineTuning, finetune
     from commlearn.training.progress import progress_for
 
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         f"{result['best_epoch']} of {result['epochs']}, validation loss {result['validation_loss']:.4f}"
     )
     for target, probed in found.get("probes.json", {}).items():
-        measure = next(name for name in ("balanced_accuracy", "r2", "weighted_f1") if name in probed)
+        measure = next(name for name in MEASURES if name in probed)
         low, high = probed["interval"]
         print(f"probe of {target}: {measure} {probed[measure]:.3f} [{low:.3f}, {high:.3f}]")
     print(f"Fine-tuned: {out}")

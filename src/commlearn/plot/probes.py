@@ -8,11 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from commlearn.evaluation.audit import Audit
+from commlearn.evaluation.probes import MEASURES, score_of
 from commlearn.plot.style import COLOURS, INK, QUIET, TICK, legible, new_axes, styled
 
-__all__ = ["MEASURES", "audit", "ladder", "score_of"]
-
-MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
+__all__ = ["audit", "ladder"]
 
 
 @styled
@@ -77,8 +76,3 @@ def audit(found: Audit, axes: Axes | None = None) -> Axes:
     below = (0.5, -0.5 / (0.2 + 0.5 * len(modalities)))  # half an inch, in heights of the axes
     axes.legend(ncols=3, loc="upper center", bbox_to_anchor=below)
     return axes
-
-
-def score_of(result: Any) -> float:
-    """The figure that a probe's interval belongs to."""
-    return getattr(result, result.measure)

@@ -17,14 +17,14 @@ from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
 from commlearn.training.resume import open_folder
 from commlearn.training.run import Run, load_run
-from commlearn.training.run_folder import RunFolder
+from commlearn.training.run_folder import FINE_TUNING, RunFolder
 from commlearn.training.target_objective import objective_for
 from commlearn.training.trained import Trained
 from commlearn.training.tuner import Tuner
 
 __all__ = ["FineTuning", "finetune"]
 
-SETTINGS, RESULT = "finetune.json", "finetuned.json"
+RESULT = "finetuned.json"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def finetune(
     try:
         if state is None:
             folder.create(experiment, labelled.data)
-            folder.write(SETTINGS, json.dumps(asdict(settings), indent=2) + "\n")
+            folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
         _same(folder, settings)
         tuner = Tuner(
             folder, experiment, trained.method, labelled, objective, settings.target, settings.patience
@@ -125,8 +125,8 @@ def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Exper
 
 def _same(folder: RunFolder, settings: FineTuning) -> None:
     """A fine-tuning goes on only with the settings that it began with."""
-    path = folder.path / SETTINGS
-    if not path.exists():
+    path = folder.path / FINE_TUNING
+    if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
     before, now = json.loads(path.read_text(encoding="utf-8")), asdict(settings)
     changed = [

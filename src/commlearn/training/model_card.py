@@ -31,8 +31,8 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
     settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}
     sections = [
         f"# {trained.experiment.name}\n\nEmbeds records of {', '.join(trained.specs)}; any subset will do. "
-        f"Trained without labels by the method {trained.experiment.method['name']} of commlearn; {count:,} "
-        "parameters.",
+        f"Trained {'with' if trained.saw_labels else 'without'} labels by the method "
+        f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
         '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("this folder")\n'
         'z = commlearn.embed(model, "table.parquet")\n```',
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),

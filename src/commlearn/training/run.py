@@ -24,6 +24,10 @@ class Run(Trained):
     step: int
     rank: int = 0  # of this process; others than 0 have nothing to tell
 
+    @property
+    def saw_labels(self) -> bool:
+        return super().saw_labels or self.folder.fine_tuned
+
 
 def load_run(path: str | Path) -> Run:
     """A run from its folder, with the weights of its newest whole checkpoint."""

@@ -26,10 +26,11 @@ from commlearn.training.checkpoint import last_checkpoint, write_atomically
 from commlearn.training.configuration import Experiment, experiment_from, to_mapping
 from commlearn.training.folder_lock import hold
 
-__all__ = ["RunFolder"]
+__all__ = ["FINE_TUNING", "RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
+FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 
 
 class RunFolder:
@@ -50,6 +51,10 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         return (self.path / CONFIG).exists()
+
+    @property
+    def fine_tuned(self) -> bool:
+        return (self.path / FINE_TUNING).exists()
 
     def create(self, experiment: Experiment, data: Dataset) -> None:
         """Make the folder and write down what the run is."""

@@ -31,6 +31,11 @@ class Trained:
     state: dict[str, Any] | None = None  # what each modality learned from the training rows
     warnings: tuple[str, ...] = field(default=())
 
+    @property
+    def saw_labels(self) -> bool:
+        """Whether labels took part in the training."""
+        return self.method.views.targets
+
     def records(
         self,
         table: Source | Table,

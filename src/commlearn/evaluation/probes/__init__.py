@@ -13,9 +13,18 @@ from commlearn.evaluation.probes.probe import (
     probe_vectors,
     sort_of,
 )
-from commlearn.evaluation.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult, to_json
+from commlearn.evaluation.probes.results import (
+    MEASURES,
+    LabelsResult,
+    NumberResult,
+    Outcome,
+    ProbeResult,
+    score_of,
+    to_json,
+)
 
 __all__ = [
+    "MEASURES",
     "PROBES",
     "LabelsResult",
     "NumberResult",
@@ -31,6 +40,7 @@ __all__ = [
     "number_probe",
     "probe",
     "probe_vectors",
+    "score_of",
     "sort_of",
     "to_json",
 ]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["LabelsResult", "NumberResult", "Outcome", "ProbeResult", "to_json"]
+__all__ = ["MEASURES", "LabelsResult", "NumberResult", "Outcome", "ProbeResult", "score_of", "to_json"]
 
 Interval = tuple[float, float]
 
@@ -86,6 +86,15 @@ class LabelsResult:
             f"weighted F1 {self.weighted_f1:.3f} [{low:.3f}, {high:.3f}], macro F1 {self.macro_f1:.3f}, "
             f"{len(self.labels)} labels"
         )
+
+
+MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
+"""What the figure is called that a result is summed up by."""
+
+
+def score_of(result: Any) -> float:
+    """The figure that a probe's interval belongs to."""
+    return getattr(result, result.measure)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from commlearn.evaluation.ladder import called
+from commlearn.evaluation.probes import MEASURES, score_of
 from commlearn.evaluation.report.findings import Findings
 from commlearn.evaluation.report.html import Safe, fold, join, table, tag
 from commlearn.evaluation.report.knowledge import information_section
@@ -15,7 +16,6 @@ from commlearn.evaluation.report.neighbours import neighbours_section
 from commlearn.evaluation.report.pictures import Pictures
 from commlearn.evaluation.report.records import clipped
 from commlearn.evaluation.report.words import in_short
-from commlearn.plot.probes import MEASURES, score_of
 from commlearn.training.configuration import to_mapping
 
 __all__ = ["sections"]

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from commlearn.evaluation.ladder import called
-from commlearn.evaluation.probes import ProbeResult
+from commlearn.evaluation.probes import MEASURES, ProbeResult, score_of
 from commlearn.evaluation.report.findings import Findings
-from commlearn.plot.probes import MEASURES, score_of
 
 __all__ = ["in_short", "of_ladder"]
 
@@ -16,7 +15,7 @@ __all__ = ["in_short", "of_ladder"]
 def in_short(found: Findings) -> list[str]:
     """A few sentences for those who read no further."""
     trained = found.source.trained
-    method, labels = trained.experiment.method["name"], trained.method.views.targets
+    method, labels = trained.experiment.method["name"], trained.saw_labels
     told = [
         f"The method {method} learned one embedding of {_listed(list(trained.specs))} from "
         f"{found.counts['train']:,} records, {'with' if labels else 'without'} labels."
