@@ -16,7 +16,7 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", metavar="TABLE", help="Parquet (file or folder), CSV, TSV or JSON lines")
+    parser.add_argument("table", metavar="TABLE", help="Parquet, tar, CSV, TSV or JSON lines")
     parser.add_argument("--schema", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 

@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
     parser.add_argument("table", metavar="TABLE", nargs="?", help="Parquet, tar, CSV, TSV or JSON lines")
     parser.add_argument("--out", "-o", required=True, help="file: .parquet, .csv or .npz; or a folder")
-    parser.add_argument("--split", default="test", choices=("train", "test"), help="default: test")
+    parser.add_argument(
+        "--split", default="test", choices=("train", "test"), help="of the run's own records; default: test"
+    )
     add_modalities(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 

@@ -16,7 +16,7 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", nargs="?", metavar="RUN", help="folder of a training")
+    parser.add_argument("run_folder", nargs="?", metavar="RUN", help="folder of a training or of an export")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 

@@ -16,7 +16,7 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", metavar="TABLE", help="Parquet (file or folder), CSV, TSV or JSON lines")
+    parser.add_argument("table", metavar="TABLE", help="Parquet, tar, CSV, TSV or JSON lines")
     parser.add_argument("--out", "-o", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
     parser.add_argument(
         "--target", type=names, default=[], metavar="NAMES", help="columns to be predicted; names with commas"

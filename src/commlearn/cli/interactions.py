@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", metavar="COLUMN", help="rows of one group are never in two folds")
     parser.add_argument("--bins", type=int, help="quantile classes of a number; default: 8")
     parser.add_argument("--quick", action="store_true", help="no learning curve, fewer resamplings")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of folds, experts and resamplings; default: 0")
     parser.add_argument("--plot", metavar="PNG", help="draw the report; several targets: one file each")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--missing", type=float, default=0.0, help="share of a table's modalities left empty")
     parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of a table")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn; default: 0")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
