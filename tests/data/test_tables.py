@@ -318,3 +318,14 @@ def test_columns_of_several_levels_are_refused_with_the_way_out():
     frame = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_product([["a"], ["x", "y"]]))
     with pytest.raises(DataError, match=r"2 levels, such as \('a', 'x'\)"):
         read_table(frame)
+
+
+@pytest.mark.parametrize("text", ['x"a\r\nb"c,d\n1,2\n', 'sep="\na,b\n1,2\n', '"a,b\n1,2\n', 'a,"b" c\n1,2\n'])
+def test_a_strange_header_is_read_or_refused(tmp_path, text):
+    path = csv_of(tmp_path, text)
+    try:
+        names = list(whole(path))
+    except DataError as problem:
+        assert "cannot be read as a table" in str(problem) or "no rows" in str(problem)  # noqa: PT017
+        return
+    assert list(whole(path, columns=names)) == names

@@ -23,7 +23,7 @@ __all__ = ["read_csv"]
 
 WHOLE = 1 << 62  # rows: more than any file has
 SEPARATORS = (",", ";", "\t", "|")
-HINT = re.compile(r'"?sep=(.)"?\s*')  # a first line by which Excel is told the separator
+HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line by which Excel is told the separator
 QUOTED = re.compile(r'"[^"]*"')
 HEADER_LINES = 100  # of a header whose names are quoted over several lines, at most
 
@@ -42,11 +42,11 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
         if header is None:
             return
         one_name_each(header.names, str(path))
-        chosen = chosen_columns(header.names, columns, str(path))
+        chosen = None if columns is None else chosen_columns(header.names, columns, str(path))
         options = {"sep": header.separator, "low_memory": False, "index_col": False}
         options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
         # a comma that separates nothing may stand in numbers: how, is told from all columns
-        looked_at = None if columns is None or header.separator != "," else chosen
+        looked_at = chosen if header.separator == "," else None
         types: dict[str, str] = {}
         texts: set[str] = set()
         numbers = set(header.names)  # columns of numbers as far as was read, however written
@@ -55,8 +55,15 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
                 types[str(name)] = _joined(types.get(str(name)), dtype.name)
             numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
             texts = {name for name in numbers if types[name] == "str"}
-            if not rows and not texts and all(chunk[name].dtype == types[name] for name in chosen):
-                yield chunk[chosen]
+            if chosen and not types.keys() >= set(chosen):
+                raise ValueError(f"its header is read as {', '.join(types)}")
+            part = chunk if chosen is None else chunk[chosen]
+            if (
+                not rows
+                and not texts
+                and all(dtype == types[str(name)] for name, dtype in part.dtypes.items())
+            ):
+                yield part
                 return
         forms = _forms_of_numbers(path, options, types, texts) if texts else {}
         types |= dict.fromkeys(forms, "str")
@@ -65,7 +72,7 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
             yield chunk.assign(**found)
     except UnicodeDecodeError as problem:
         raise not_utf8(path) from problem
-    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
+    except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
         told = f"{path} cannot be read as a table: {str(problem).strip()}"
         raise DataError(f"{told}. Is a cell that holds the separator not in quotes?") from problem
 

@@ -19,7 +19,7 @@ from PIL import Image as PIL
 
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import array_of
-from commlearn.kinds.rows import is_empty, spread
+from commlearn.kinds.rows import brief, is_empty, spread
 from commlearn.kinds.unread_text import DATES, ending_of, unread
 
 __all__ = ["Look", "look"]
@@ -97,7 +97,7 @@ def _arrow(filled: pd.Series, root: Path) -> Look:
 
 def _gaps(arrays: Iterable[np.ndarray]) -> bool:
     """Whether several of them hold NaN."""
-    found = [bool(np.isnan(array).any()) for array in arrays if array.dtype.kind == "f"]
+    found = [bool(pd.isna(array).any()) for array in arrays]
     return sum(found) > GAPS * len(found)
 
 
@@ -166,7 +166,9 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
     texts = [cell for cell in cells if isinstance(cell, str)]
     if len(texts) == len(cells) and not texts[0].lstrip().startswith("["):
         found = _text(pd.Series(texts), texts, root)
-        return Look(found.sort, found.reason, filled, found.distinct)
+        if found.sort in ("image", "audio"):
+            return Look(found.sort, found.reason, filled)
+        return Look("nothing", f"paths inside of cells, such as {texts[0][:40]!r}, are no images or sound")
     if isinstance(first, PIL.Image):
         return Look("image", "PIL images", filled)
     if isinstance(first, bytes | bytearray):
@@ -181,7 +183,7 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
     if isinstance(first, date | time | timedelta):
         return Look("nothing", DATES, filled)
     if not hasattr(first, "__len__") or isinstance(first, dict | set | frozenset):
-        told = f"cells of type {type(first).__name__}, such as {str(first)[:40]}, are not read"
+        told = f"cells of type {type(first).__name__}, such as {brief(first, str)}, are not read"
         return Look("nothing", told, filled)
     return _arrays(cells, filled, root, "arrays")
 
@@ -193,7 +195,9 @@ def _content(cell: Any) -> Any:
 
 
 def _holds_text(cell: Any) -> bool:
-    return isinstance(cell, list | tuple | np.ndarray) and any(isinstance(part, str) for part in cell)
+    if isinstance(cell, np.ndarray):
+        return cell.ndim > 0 and cell.dtype.kind in "OU" and any(isinstance(part, str) for part in cell)
+    return isinstance(cell, list | tuple) and any(isinstance(part, str) for part in cell)
 
 
 def _bytes(filled: int) -> Look:
@@ -209,7 +213,7 @@ def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
     arrays = []
     for cell in cells:
         try:
-            plain = isinstance(cell, np.ndarray) and cell.dtype != object
+            plain = isinstance(cell, np.ndarray) and cell.dtype.kind in "biuf" and cell.ndim > 0
             array = cell if plain else array_of(cell, root, outside=True)
         except DataError:
             continue

@@ -109,17 +109,19 @@ def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
     cells = column.dropna()
     if seen.sort == "number":
         numbers = as_numbers(cells)
-        fractions = seen.distinct > FRACTIONS and bool((numbers % 1 != 0).any())
+        fractions = seen.distinct > FRACTIONS and bool((numbers != np.round(numbers)).any())
         if fractions or seen.distinct > MANY:
             return Guess("target", name, f"named as a target; {seen.distinct} different numbers", "number")
-    elif pd.api.types.is_string_dtype(cells.dtype):
-        if cells.nunique() > MANY and not np.isnan(as_numbers(cells)).any():
-            return Guess("target", name, f"named as a target; {cells.nunique()} numbers as text", "number")
+    elif len(cells) and all(isinstance(cell, str) for cell in cells):
+        distinct = int(cells.nunique())
+        if distinct > MANY and not np.isnan(as_numbers(cells)).any():
+            return Guess("target", name, f"named as a target; {distinct} numbers as text", "number")
         parts = cells.astype(str).str.split(r"\s*[;|]\s*", regex=True)
         labels = parts.explode()
         if (parts.str.len() > 1).mean() > SEVERAL and labels.nunique() <= min(CLASSES, len(labels) / 2):
             return Guess("target", name, "named as a target; holds labels between ; or |", "multilabel")
-    return Guess("target", name, f"named as a target; {cells.nunique()} different values", "class")
+        return Guess("target", name, f"named as a target; {distinct} different values", "class")
+    return Guess("target", name, f"named as a target; {seen.distinct} different values", "class")
 
 
 def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
@@ -161,7 +163,8 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
         told = f"{seen.distinct} whole numbers that name something, by its name; `categorical` reads them so"
         return Guess("unused", name, told)
     if seen.sort == "number":
-        counter = len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _whole(column)
+        with np.errstate(invalid="ignore"):  # of two infinite ones there is no difference
+            counter = len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _whole(column)
         if counter or (named and _whole(column)):
             return Guess("id", name, "counts the rows" if counter else "whole numbers, each its own")
         return None
