@@ -320,7 +320,10 @@ def test_columns_of_several_levels_are_refused_with_the_way_out():
         read_table(frame)
 
 
-@pytest.mark.parametrize("text", ['x"a\r\nb"c,d\n1,2\n', 'sep="\na,b\n1,2\n', '"a,b\n1,2\n', 'a,"b" c\n1,2\n'])
+STRANGE = ['x"a\r\nb"c,d\n1,2\n', 'sep="\na,b\n1,2\n', '"a,b\n1,2\n', 'a,"b" c\n1,2\n']
+
+
+@pytest.mark.parametrize("text", STRANGE)
 def test_a_strange_header_is_read_or_refused(tmp_path, text):
     path = csv_of(tmp_path, text)
     try:
