@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from contextlib import closing
 
 import numpy as np
@@ -10,14 +12,14 @@ import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from commlearn.errors import ConfigurationError, RunError
+from commlearn.errors import ConfigurationError, DataError, RunError
 from commlearn.evaluation.compare import compare
-from commlearn.evaluation.comparison import workers
-from commlearn.evaluation.comparison.paired import difference, values_of_draws
+from commlearn.evaluation.comparison import job, table, workers
+from commlearn.evaluation.comparison.paired import difference, seed_pairs, values_of_draws
 from commlearn.evaluation.comparison.plan import Job, members_of, plan
 from commlearn.evaluation.comparison.source import ComparisonSource
 from commlearn.plot import comparison as chart
-from commlearn.training.configuration import Score
+from commlearn.training.configuration import Score, read_experiment
 from commlearn.training.folder_lock import hold
 
 SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.log_every": 1}
@@ -79,10 +81,12 @@ def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in
 
 def test_a_method_that_diverges_is_told_and_not_averaged_in(schema, tmp_path, jobs_in_this_process):
     settings = {**SMALL, "training.learning_rate": 1e30, "training.epochs": 3, "training.warmup_epochs": 0}
-    table = compare(schema, ["clip", "raw"], 1, tmp_path, settings, 1, quiet, targets=["y"])
-    assert table["methods"]["clip"]["scores"]["y"]["mean"] is None
-    (reason,) = table["methods"]["clip"]["errors"].values()
-    assert reason.startswith("diverged: ")
+    settings["training.clip_norm"] = 1.0
+    table = compare(schema, ["clip", "supervised", "raw"], 1, tmp_path, settings, 1, quiet, targets=["y"])
+    for name in ("clip", "supervised"):
+        assert table["methods"][name]["scores"]["y"]["mean"] is None
+        (reason,) = table["methods"][name]["errors"].values()
+        assert reason.startswith("diverged: ")
     assert table["methods"]["raw"]["scores"]["y"]["mean"] > 85
 
 
@@ -100,6 +104,81 @@ def test_two_comparisons_in_one_folder_are_refused(schema, tmp_path, jobs_in_thi
     with closing(hold(tmp_path, "comparing")), pytest.raises(RunError, match="is comparing in"):
         compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet)
     assert compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet)["methods"]["raw"]
+
+
+def test_a_target_that_cannot_be_scored_is_refused_before_anything_is_trained(schema, tmp_path):
+    """It would fail every training at its end, and take the other targets down with it."""
+    lines = (schema.parent / "table.csv").read_text().splitlines()
+    same = [
+        f"{line},{'one' if line.endswith('train') or number == 61 else 'other'}"
+        for number, line in enumerate(lines)
+    ]
+    (tmp_path / "table.csv").write_text("\n".join([f"{lines[0]},same", *same[1:]]) + "\n")
+    stated = yaml.safe_load(schema.read_text())
+    (tmp_path / "same.yaml").write_text(
+        yaml.safe_dump({**stated, "targets": {**stated["targets"], "same": "class"}})
+    )
+    for targets in (None, ["same", "y"]):
+        with pytest.raises(DataError, match="target 'same': .*training records show one alone"):
+            compare(tmp_path / "same.yaml", ["raw"], 1, tmp_path / "new", SMALL, 1, quiet, targets)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_would_be_passed_over_is_refused(schema, tmp_path):
+    with pytest.raises(ConfigurationError, match="4 problems") as raised:
+        compare(schema, [], 1, tmp_path / "new", {"seed": 7, "method": "clip"}, -1, quiet)
+    for told in ("at least one method", "--jobs is -1", "--seed 7 .* --seeds", "--method clip .* --methods"):
+        assert re.search(told, str(raised.value))
+
+
+def test_a_batch_larger_than_the_data_is_refused_for_what_is_trained(schema, tmp_path, jobs_in_this_process):
+    large = {**SMALL, "training.batch_size": 64}
+    with pytest.raises(ConfigurationError, match="clip: training.batch_size is 64, but .* only 60"):
+        compare(schema, ["clip", "raw"], 1, tmp_path, large, 1, quiet, targets=["y"])
+    assert compare(schema, ["raw"], 1, tmp_path, large, 1, quiet, targets=["y"])["methods"]["raw"]
+
+
+def test_whole_numbers_are_no_classes_to_learn_from(schema):
+    source = ComparisonSource(str(schema), overrides=SMALL)
+    experiment, data = source.read()
+    data.fit.targets["size"][:] = data.fit.targets["size"].round()
+    with pytest.raises(ConfigurationError, match="supcon: learns from classes.* 'size' is number"):
+        members_of(["supcon"], source, experiment, data, {name: Score([name]) for name in ("y", "size")})
+
+
+@pytest.mark.parametrize("changed", ["settings", "records"])
+def test_a_comparison_does_not_go_on_with_what_changed_in_its_files(
+    changed, schema, tmp_path, jobs_in_this_process
+):
+    for name in ("table.csv", "schema.yaml"):
+        shutil.copy(schema.parent / name, tmp_path / name)
+    words = (tmp_path / "schema.yaml", ["raw"], 1, tmp_path / "out", SMALL, 1, quiet, ["y"])
+    compare(*words)
+    if changed == "settings":
+        stated = yaml.safe_load((tmp_path / "schema.yaml").read_text())
+        (tmp_path / "schema.yaml").write_text(yaml.safe_dump({**stated, "training": {"weight_decay": 0.5}}))
+        expected = "experiment.training.weight_decay was 0.0001, now 0.5"
+    else:
+        lines = (tmp_path / "table.csv").read_text().splitlines()
+        (tmp_path / "table.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
+        expected = "records was '.*', now '"
+    with pytest.raises(RunError, match=expected):
+        compare(*words)
+
+
+def test_every_arm_of_a_recipe_has_the_options_that_it_states():
+    source = ComparisonSource("ablation-loss", overrides={"method.temperature": 0.3})
+    base = read_experiment("ablation-loss")
+    for variant, stated in (
+        ("both-biased", {}),
+        ("all-biased", {"subsets": "all"}),
+        ("each-biased", {"subsets": "each"}),
+    ):
+        arm = source.arm(base, variant)
+        for name in ("comm", "random", "supervised"):  # a baseline takes CoMM's network as the arm has it
+            spec = {"method": name, "options": {}}
+            found = job.with_its_method(spec, source, arm, ["image1", "image2"]).method
+            assert found == {"name": "comm", "temperature": 0.3, **stated}
 
 
 def test_all_leaves_out_what_cannot_take_the_data(schema):
@@ -141,16 +220,37 @@ def test_a_paired_interval_is_narrow_where_two_err_on_the_same_records():
     one, other = (
         {0: values_of_draws({"y": (truth, predicted)}, {"y": "class"})} for predicted in (better, base)
     )
-    low, high = difference(one, other)
+    low, high = difference(one, other, [(0, 0)])
     assert 0 < low < 5 < high
     assert high - low < np.ptp(np.quantile(one[0], [0.025, 0.975]))
 
 
 def test_seeds_widen_the_interval():
     spread = {seed: np.full(1000, 50.0 + 5 * seed) for seed in range(3)}
-    low, high = difference(spread, {0: np.full(1000, 40.0)})
+    one = {0: np.full(1000, 40.0)}
+    low, high = difference(spread, one, seed_pairs(spread, one))
     assert low < 12
     assert high > 18
+    back = difference(one, spread, seed_pairs(one, spread))
+    assert back == pytest.approx((-high, -low))  # a single seed stands for every one, on either side
+
+
+def test_the_interval_is_that_of_the_difference_that_is_told():
+    """Of seeds that both have: one that diverged for either is in neither."""
+    values = {"own": {0: 50.0, 1: 50.0, 2: 80.0}, "raw": {0: 40.0, 1: 40.0}}
+    rows = {
+        name: {
+            "role": "baseline" if name == "raw" else "method",
+            "scores": {
+                "y": {"mean": np.mean([*its.values()]), "values": {str(s): v for s, v in its.items()}}
+            },
+        }
+        for name, its in values.items()
+    }
+    draws = {name: {s: np.full(1000, v) for s, v in its.items()} for name, its in values.items()}
+    table._compare("y", rows, draws)
+    told = rows["own"]["scores"]["y"]["difference"]
+    assert told == {"to": "raw", "mean": 10.0, "interval": [10.0, 10.0]}
 
 
 def fabricated(methods=12):

@@ -9,7 +9,9 @@ import commlearn as cl
 from commlearn.data.records import Dataset
 from commlearn.data.tables import Table, read_table
 from commlearn.errors import CommlearnError
+from commlearn.evaluation.audit import _destroys
 from commlearn.evaluation.ladder import subsets_of
+from commlearn.evaluation.probes.labels import read_labels
 from commlearn.evaluation.projection import aligned, effective_rank, project
 from commlearn.kinds.dataset import dataset_of
 from commlearn.training.configuration import experiment_from
@@ -96,6 +98,29 @@ def test_an_augmentation_that_drowns_the_values_is_found(run, tmp_path):
     assert str(found).startswith("augmentation audit of y")
     with pytest.raises(CommlearnError, match="strengths is"):
         cl.audit_augmentations(model, data, "y", strengths=[0])
+
+
+def test_label_sets_are_destroyed_down_to_what_a_guess_reaches():
+    """Saying every label of every record has an F1 of two thirds, where half of the records have each."""
+    draw = np.random.default_rng(0)
+    rows, noise = draw.normal(size=(2, 800, 3))
+    truth = rows[:, :2] > 0
+    clean, lost, half = (
+        read_labels(seen[:400], truth[:400], seen[400:], truth[400:])
+        for seen in (rows, noise, rows + 0.3 * noise)
+    )
+    assert lost.result.weighted_f1 > 0.5 * clean.result.weighted_f1
+    assert _destroys(clean, lost.result)
+    assert not _destroys(clean, half.result)
+    assert not _destroys(lost, lost.result)
+
+
+def test_a_target_that_some_rungs_cannot_show_is_told(run):
+    model, data = run
+    few = data.test.choose(np.arange(40))
+    few.targets["y"] = np.where(np.arange(40) < 0, few.targets["y"], np.nan)
+    with pytest.raises(CommlearnError, match="target 'y': no test record has it"):
+        cl.probe_ladder(model, Dataset(data.train, few, schema=data.schema), ["y", "v"])
 
 
 def test_projection_keeps_most_of_the_variance():

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from commlearn.data.records import Dataset, Records, Spec, VectorColumn
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, DivergedError
 from commlearn.evaluation.probes import Vectors, number_probe, probe_vectors, sort_of, to_json
 from commlearn.evaluation.probes.labels import best_threshold, read_labels
 from commlearn.evaluation.probes.neighbours import neighbour_classes, neighbour_numbers, neighbours
@@ -164,5 +164,13 @@ def test_retrieval_finds_records_whose_modalities_are_the_same(name):
     same = Records({"a": VectorColumn(values), "b": VectorColumn(values)})
     found = retrieval(method, same, ["a"], ["b"])
     assert found.recall[1] == 1
+    with pytest.raises(ConfigurationError, match="'bb', did you mean 'b'"):
+        retrieval(method, same, ["a"], ["bb"])
+    with pytest.raises(ConfigurationError, match="'a' is named twice"):
+        retrieval(method, same, ["a", "b"], ["a"])
+    broken = values.copy()
+    broken[3] = np.nan  # no comparison with it holds, so that it would rank first
+    with pytest.raises(DivergedError, match="not finite"):
+        retrieval(method, Records({"a": VectorColumn(broken), "b": VectorColumn(values)}), ["a"], ["b"])
     mixed = Records({"a": VectorColumn(values), "b": VectorColumn(values[::-1].copy())})
     assert retrieval(method, mixed, ["a"], ["b"]).recall[1] < 0.5

@@ -5,9 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from commlearn.errors import DataError
+from commlearn.data.records import Dataset, Records, VectorColumn
+from commlearn.errors import DataError, DivergedError
 from commlearn.evaluation.embed import embed
-from commlearn.evaluation.probes import balanced_accuracy, linear_probe, probe
+from commlearn.evaluation.probes import (
+    Vectors,
+    balanced_accuracy,
+    check_targets,
+    classes,
+    linear_probe,
+    probe,
+    probe_vectors,
+)
 
 
 @pytest.fixture
@@ -70,6 +79,50 @@ def test_the_interval_covers_the_truth(rows):
     assert covered >= 51
 
 
+@pytest.mark.parametrize("rare", [2, 3])
+def test_the_search_sees_every_class_however_rare(rows, rare, monkeypatch):
+    """Of many rows the search takes some: a class of which it took one or none was an error."""
+    monkeypatch.setattr(classes, "SEARCH_ROWS", 20)
+    labels = np.zeros(1200, dtype=int)
+    labels[:rare] = 1
+    for seed in range(20):
+        chosen, folds = classes._searched(labels, seed)
+        assert folds == rare
+        assert labels[chosen].sum() == rare
+        assert len(set(chosen)) == len(chosen) <= 20 + rare
+    far = rows + 9 * labels[:, None]
+    assert linear_probe(far, labels, far, labels).balanced_accuracy == 1
+
+
+def test_a_class_of_one_record_does_not_end_the_search(rows):
+    labels = (rows[:, 0] > 0).astype(int)
+    without = linear_probe(*split(rows, labels)).strength
+    labels[3] = 2
+    assert linear_probe(*split(rows, labels)).strength == without != 1.0
+
+
+def test_embeddings_that_are_not_finite_are_refused(rows):
+    labels = (rows[:, 0] > 0).astype(int)
+    records = Records({"v": VectorColumn(rows)}, {"y": labels})
+    data = Dataset(records, records)
+    broken = rows.copy()
+    broken[7, 2] = np.nan
+    with pytest.raises(DivergedError, match="1 of 2400 records are not finite"):
+        probe_vectors(data, Vectors(rows, records), Vectors(broken, records))
+
+
+def test_every_target_that_cannot_be_probed_is_told_by_name(rows):
+    none, tags = np.full(1200, None, dtype=object), np.empty(1200, dtype=object)
+    tags[:] = [() for _ in range(1200)]
+    targets = {"same": np.zeros(1200, int), "none": none, "tags": tags, "good": (rows[:, 0] > 0).astype(int)}
+    records = Records({"v": VectorColumn(rows)}, targets)
+    with pytest.raises(DataError, match="3 problems") as raised:
+        check_targets(Dataset(records, records), {"same": "class", "none": "class", "tags": "multilabel"})
+    for name in ("same", "none", "tags"):
+        assert f"target '{name}'" in str(raised.value)
+    check_targets(Dataset(records, records), {"good": "class"})
+
+
 def test_one_class_is_refused(rows):
     with pytest.raises(DataError, match="at least two classes"):
         linear_probe(*split(rows, np.zeros(1200, dtype=int)))
@@ -96,7 +149,6 @@ def test_probes_name_an_unknown_target(trained):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    from commlearn.data.records import Dataset, Records, VectorColumn
     from commlearn.training.configuration import experiment_from
     from commlearn.training.loop import train
 

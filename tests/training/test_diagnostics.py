@@ -101,6 +101,23 @@ def test_every_method_is_looked_at_and_left_as_it_was(method):
     assert all(math.isfinite(value) for part in values.values() for value in part.values())
 
 
+def test_the_order_of_a_table_does_not_matter_to_what_is_heard():
+    """A table is often sorted by what one modality shows, such as the same image for many records."""
+    draw = np.random.default_rng(0)
+    site = np.repeat(draw.normal(size=(2, 5)), 32, axis=0).astype("float32")
+    columns = {
+        "left": VectorColumn(site),
+        "right": VectorColumn(draw.normal(size=(64, 5)).astype("float32")),
+    }
+    sorted_ones = Records(columns)
+    settings = experiment()
+    method = build_method(settings, sorted_ones.specs)
+    heard = Diagnostics(settings, Dataset(sorted_ones, sorted_ones), method, {}).look(1).values["sensitivity"]
+    mixed = sorted_ones.choose(draw.permutation(64))
+    other = Diagnostics(settings, Dataset(mixed, mixed), method, {}).look(1).values["sensitivity"]
+    assert heard["left"] > 0.5 * other["left"] > 0
+
+
 def test_a_modality_that_never_changes_is_told_as_ignored(tmp_path):
     columns = {
         "left": VectorColumn(np.random.default_rng(0).normal(size=(64, 5)).astype("float32")),

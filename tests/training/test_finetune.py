@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from commlearn.data.records import Dataset, Records, VectorColumn
-from commlearn.errors import ConfigurationError, DataError, RunError
+from commlearn.errors import ConfigurationError, DataError, DivergedError, RunError
 from commlearn.evaluation.embed import embed
 from commlearn.training import tuner as tuner_module
 from commlearn.training.artifact import load
@@ -152,6 +152,35 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
         finetune(base, quick("parity", epochs=1), tmp_path / "run", data)
     with pytest.raises(RunError, match="patience was 5, now 9"):
         finetune(base, quick("parity", epochs=1, patience=9), tmp_path / "run", data, resume=True)
+
+
+def test_what_diverges_is_told_and_never_kept(base, data, tmp_path, monkeypatch):
+    """Neither by a validation loss that is not finite, nor in the checkpoint of an interruption."""
+    descend, calls = tuner_module.Tuner._descend, []
+
+    def breaks(self, *words):
+        loss, norm = descend(self, *words)
+        calls.append(1)
+        with torch.no_grad():
+            next(self.tuned.parameters()).fill_(float("nan"))
+        if len(calls) == 2:
+            signal_self()
+        return loss, norm
+
+    monkeypatch.setattr(tuner_module.Tuner, "_descend", breaks)
+    with pytest.raises(DivergedError, match="loss term 'parity' is nan at step 2"):
+        finetune(base, quick("parity"), tmp_path / "cut", data)
+    assert not list((tmp_path / "cut" / "checkpoints").glob("*.ckpt"))
+    calls.append(1)
+    with pytest.raises(DivergedError, match="validation loss is nan after epoch 1"):
+        finetune(base, quick("parity", epochs=1, batch_size=240), tmp_path / "whole", data)
+
+
+def test_labels_of_several_types_are_classes_by_what_they_say():
+    mixed = np.array([1, "two", 1, True], dtype=object)
+    objective = objective_for("head", "class", mixed)
+    assert objective.about["classes"] == ["1", "True", "two"]
+    assert objective.encode(mixed).tolist() == [0, 2, 0, 1]
 
 
 def test_a_class_that_no_training_record_has_is_passed_over():

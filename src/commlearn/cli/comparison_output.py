@@ -54,13 +54,14 @@ def _figure(cell: dict[str, Any], failed: bool) -> str:
     if cell["mean"] is None:
         return "failed"
     spread = "" if cell["std"] is None else f" ± {cell['std']:.1f}"
-    seeds = f" ({len(cell['values'])} seeds)" if failed and len(cell["values"]) > 1 else ""
-    return f"{cell['mean']:.1f}{spread}{seeds}"
+    count = len(cell["values"])
+    left = f" ({count} seed{'s' if count > 1 else ''})" if failed else ""
+    return f"{cell['mean']:.1f}{spread}{left}"
 
 
 def _differences(comparison: dict[str, Any], console: Console) -> None:
-    """What is better or worse than the best baseline, beyond chance."""
-    lines = []
+    """What is better or worse than the best baseline, or than the best other without one, beyond chance."""
+    lines, baseline = [], True
     for method, row in comparison["methods"].items():
         if row["role"] not in ("method", "method with labels"):
             continue
@@ -68,10 +69,12 @@ def _differences(comparison: dict[str, Any], console: Console) -> None:
             gap = cell.get("difference")
             if gap:
                 low, high = gap["interval"]
+                baseline = comparison["methods"][gap["to"]]["role"] in ("baseline", "floor")
                 lines.append(
                     f"  {method} {score}: {gap['mean']:+.1f} [{low:+.1f}, {high:+.1f}] to {gap['to']}"
                 )
     if lines:
-        console.print("difference to the best baseline, 95 % over test records and seeds:")
+        other = "baseline" if baseline else "other"
+        console.print(f"difference to the best {other}, 95 % over test records and seeds:")
         for line in lines:
             console.print(line, markup=False)

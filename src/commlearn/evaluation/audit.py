@@ -13,8 +13,16 @@ from commlearn.augmentations import Augmentation
 from commlearn.data.batch import to_device
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import ConfigurationError
+from commlearn.evaluation import measures
 from commlearn.evaluation.embed import carrier
-from commlearn.evaluation.probes import PROBES, chosen_targets, dataset_for, known_labels
+from commlearn.evaluation.probes import (
+    PROBES,
+    LabelsResult,
+    Outcome,
+    chosen_targets,
+    dataset_for,
+    known_labels,
+)
 from commlearn.kinds.arrays import presence
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.training.build import build_augmentations
@@ -97,13 +105,13 @@ def audit_augmentations(
     rows: list[AuditRow] = []
     for name, augmentation in build_augmentations(trained.experiment, trained.specs).items():
         chosen = [_chosen(part, name, target, records, seed) for part in (data.fit, data.test)]
-        clean = None
+        clean: Outcome | None = None
         for strength in (0, *strengths):
             embedded = [_embedded(trained, part, name, augmentation, strength, seed) for part in chosen]
             labels = [_plain(part.targets[target]) for part in chosen]
-            result = measure(embedded[0], labels[0], embedded[1], labels[1], seed=seed).result
-            clean = result if clean is None else clean
-            rows.append(AuditRow(name, strength, result, _destroys(clean, result)))
+            found = measure(embedded[0], labels[0], embedded[1], labels[1], seed=seed)
+            clean = found if clean is None else clean
+            rows.append(AuditRow(name, strength, found.result, _destroys(clean, found.result)))
     return Audit(target, tuple(rows))
 
 
@@ -133,11 +141,18 @@ def _plain(labels: np.ndarray) -> np.ndarray:
     return labels.astype(str) if labels.dtype == object and not isinstance(labels[0], tuple) else labels
 
 
-def _destroys(clean: Any, result: Any) -> bool:
+def _destroys(clean: Outcome, result: Any) -> bool:
     """Most of what can be read is gone, beyond what the intervals leave open."""
-    before, after = getattr(clean, clean.measure), getattr(result, result.measure)
-    nothing = getattr(clean, "chance", 0.0)
-    readable = clean.interval[0] > nothing
+    before, after = (getattr(one, one.measure) for one in (clean.result, result))
+    nothing, (least, _) = _guessed(clean), clean.result.interval
     return bool(
-        readable and result.interval[1] < clean.interval[0] and after - nothing < LOST * (before - nothing)
+        least > nothing and result.interval[1] < least and after - nothing < LOST * (before - nothing)
     )
+
+
+def _guessed(outcome: Outcome) -> float:
+    """What is reached without a look at the inputs; of label sets, by giving every record all of them."""
+    if not isinstance(outcome.result, LabelsResult):
+        return float(getattr(outcome.result, "chance", 0.0))
+    truth = outcome.truth.astype(bool)
+    return float(measures.f1(np.ones_like(truth), truth, measures.once(len(truth)), weighted=True)[0])

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from commlearn.errors import ConfigurationError, RunError
+from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.evaluation.comparison.plan import Job, members_of, plan, scores_of
-from commlearn.evaluation.comparison.source import ComparisonSource
+from commlearn.evaluation.comparison.source import ComparisonSource, identity
 from commlearn.evaluation.comparison.table import table_from
 from commlearn.evaluation.comparison.workers import work_on
 from commlearn.evaluation.cores import cores
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.folder_lock import hold
+from commlearn.training.resume import by_dotted_key
 
 __all__ = ["compare"]
 
@@ -54,16 +55,15 @@ def compare(
     Returns:
         The table, as it is written to `table.json`.
     """
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not numbers or not methods:
-        raise ConfigurationError("A comparison needs at least one method and one seed.")
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
+    _check(methods, numbers, jobs, overrides or {})
     source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
     experiment, data = source.read()
     scores = scores_of(experiment, data, targets)
     members, refused = members_of(methods, source, experiment, data, scores)
     planned = plan(members, scores, numbers, Path(out))
     with closing(hold(Path(out), "comparing")):
-        _remember(Path(out), source)
+        _remember(Path(out), {**asdict(source), **identity(experiment, data)})
         errors = _trained(source, planned, jobs, tell, refused)
         made = table_from(experiment, data, members, scores, planned, errors)
         made["refused"] = refused
@@ -92,13 +92,32 @@ def _default_jobs() -> int:
     return 1 if torch.cuda.is_available() else cores()
 
 
-def _remember(out: Path, source: ComparisonSource) -> None:
-    """A comparison goes on only with the settings that it began with."""
-    settings = json.loads(json.dumps(asdict(source), sort_keys=True))
-    path = out / "compare.json"
-    if path.exists() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
+def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: Mapping[str, Any]) -> None:
+    problems = Problems("compare")
+    if not seeds or not methods:
+        problems.add("a comparison needs at least one method and one seed")
+    if jobs < 0:
+        problems.add(f"--jobs is {jobs}; give how many trainings run at a time, or 0 for one a core")
+    for key, option in (("seed", "--seeds"), ("method", "--methods")):
+        if key in overrides:
+            problems.add(f"--{key} {overrides[key]} says nothing here; a comparison takes {option}")
+    problems.raise_if_any(ConfigurationError)
+
+
+def _remember(out: Path, what: Mapping[str, Any]) -> None:
+    """A comparison goes on only with the settings and the records that it began with."""
+    path, now = out / "compare.json", json.loads(json.dumps(what, sort_keys=True, default=str))
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
+    known = [{key: part for key, part in each.items() if key in before} for each in (before, now)]
+    old, new = (by_dotted_key(part) for part in known)
+    changed = [
+        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
         raise RunError(
-            f"{out} holds a comparison with other settings ({before}); these are {settings}. "
+            f"{out} holds a comparison with other settings or records: {'; '.join(changed)}. "
             "Give another --out."
         )
-    write_atomically(path, (json.dumps(settings, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from commlearn.data.records import Dataset, Records
-from commlearn.errors import DataError
+from commlearn.errors import DataError, DataWarning
 from commlearn.evaluation.embed import carrier, embed
-from commlearn.evaluation.probes import Vectors, chosen_targets, dataset_for, probe_vectors
+from commlearn.evaluation.probes import Vectors, check_targets, chosen_targets, dataset_for, probe_vectors
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import subset_name
 from commlearn.objectives import Subset
@@ -55,6 +56,7 @@ def probe_ladder(
     if not isinstance(data, Dataset):
         data = dataset_for(model, data)
     chosen = chosen_targets(data, targets)
+    check_targets(data, chosen)
     carried = carrier(model)
     names = tuple(getattr(carried, "specs", None) or carried.modalities)
     wanted = [tuple(subset) for subset in subsets] if subsets else subsets_of(names)
@@ -62,6 +64,8 @@ def probe_ladder(
     found, problems = ladder_of(fit, test, data, list(chosen), seed)
     if problems and not any(found.values()):
         raise DataError("; ".join(problems.values()))
+    for problem in problems.values():
+        warnings.warn(problem, DataWarning, stacklevel=2)
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from commlearn.data.batch import View, to_device
 from commlearn.data.records import Records
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
 from commlearn.evaluation.bootstrap import Measure, measured
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.measures import accuracy
@@ -63,12 +63,11 @@ def retrieval(
     """
     model = carrier(model)
     method = model if isinstance(model, Method) else model.method
-    complete = np.all([presence(records.columns[name]) for name in {*query, *gallery}], axis=0)
+    names = _checked(method, records, query, gallery)
+    complete = np.all([presence(records.columns[name]) for name in names], axis=0)
     rows = np.flatnonzero(complete)
     if len(rows) < 2:
-        raise DataError(
-            f"Retrieval needs at least 2 records with {', '.join([*query, *gallery])}; there are {len(rows)}."
-        )
+        raise DataError(f"Retrieval needs at least 2 records with {', '.join(names)}; there are {len(rows)}.")
     found = ranks(_vectors(method, records, rows, query), _vectors(method, records, rows, gallery))
     parts = {str(k): _within(found, k) for k in top if k <= len(rows)}
     told = measured(parts, np.zeros(len(rows), dtype=np.int64), seed)
@@ -78,6 +77,20 @@ def retrieval(
         median_rank=float(np.median(found)),
         records=len(rows),
     )
+
+
+def _checked(
+    method: Method, records: Records, query: Sequence[str], gallery: Sequence[str]
+) -> tuple[str, ...]:
+    """The modalities of both sides, which must differ: a record would find itself by what it is found by."""
+    names = (*query, *gallery)
+    for name in names:
+        known = [modality for modality in method.modalities if modality in records.columns]
+        if name not in known:
+            raise ConfigurationError(unknown("modality", name, known))
+        if names.count(name) > 1:
+            raise ConfigurationError(f"Modality '{name}' is named twice; name each on one side, and once.")
+    return names
 
 
 def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
@@ -139,9 +152,12 @@ def _vectors(method: Method, records: Records, rows: np.ndarray, names: Sequence
     try:
         parts = []
         for start in range(0, len(rows), 256):
-            view = to_device(records.view(rows[start : start + 256]), device)
+            view = to_device(records.view(rows[start : start + 256], names), device)
             subset = method.subset(names, view)
             parts.append(comparable(method, view, subset).float().cpu().numpy())
     finally:
         method.train(training)
-    return np.concatenate(parts)
+    vectors = np.concatenate(parts)
+    if not np.isfinite(vectors).all():
+        raise DivergedError("The vectors of some records are not finite, so none can be found by them.")
+    return vectors

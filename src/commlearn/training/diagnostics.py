@@ -70,7 +70,9 @@ class Diagnostics:
         self.seed, self.method, self.augmentations = experiment.seed, method, augmentations
         records = data.validation if data.validation is not None and len(data.validation) else data.train
         count = min(experiment.training.diagnose, max(FEWEST, len(data.train) // SHARE), len(records))
-        self.records = records.sample(count, numpy_generator(self.seed, "diagnose"))
+        generator = numpy_generator(self.seed, "diagnose")
+        chosen = records.sample(count, generator)
+        self.records = chosen.choose(generator.permutation(len(chosen)))  # neighbours in a table are alike
         self.classes = {
             name: torch.from_numpy(codes)
             for name, values in self.records.targets.items()

@@ -35,7 +35,7 @@ from commlearn.training.watch import Watch
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
 
-__all__ = ["train"]
+__all__ = ["batches_in_epoch", "train"]
 
 
 def train(
@@ -122,7 +122,7 @@ def _train(
 ) -> Run:
     experiment = resolved(experiment, data.train.specs, data.state)
     training = experiment.training
-    steps_per_epoch = _steps_per_epoch(training, len(data.train), fabric.world_size)
+    steps_per_epoch = batches_in_epoch(training, len(data.train), fabric.world_size)
     total = training.epochs * steps_per_epoch
     method = _checked_method(experiment, data)
     step = restore(state, method, experiment) if state else 0
@@ -212,7 +212,8 @@ def _descend(placed: _Placed, descent: Descent, rate: float, largest_norm: float
     return norm
 
 
-def _steps_per_epoch(training: Training, records: int, devices: int) -> int:
+def batches_in_epoch(training: Training, records: int, devices: int = 1) -> int:
+    """How many whole batches the records make."""
     if training.batch_size > records:
         raise TrainingError(
             f"training.batch_size is {training.batch_size}, but there are only {records} training "
@@ -272,8 +273,11 @@ def _fabric(training: Training) -> Fabric:
 
 
 def _clip(placed: _Placed, optimizer: Any, largest: float) -> Any:
-    """The norm of the gradient, clipped if asked."""
+    """The norm of the gradient, clipped if asked; of what is not finite, the watch tells by the loss."""
     if largest > 0:
-        return gathered(placed.fabric.clip_gradients(placed.player, optimizer, max_norm=largest))
+        clipped = placed.fabric.clip_gradients(
+            placed.player, optimizer, max_norm=largest, error_if_nonfinite=False
+        )
+        return gathered(clipped)
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     return gathered(torch.nn.utils.get_total_norm(gradients))

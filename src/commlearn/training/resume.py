@@ -13,7 +13,7 @@ from commlearn.training.configuration import Experiment, to_mapping
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
 
-__all__ = ["open_folder", "restore", "restore_optimizers"]
+__all__ = ["by_dotted_key", "open_folder", "restore", "restore_optimizers"]
 
 
 def open_folder(
@@ -49,7 +49,9 @@ def _same(folder: RunFolder, wanted: Experiment) -> None:
     """What is not stated, in the folder or now, has its present default: folders of old state less."""
     stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
-        before, after = (_leaves(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted))
+        before, after = (
+            by_dotted_key(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted)
+        )
     except (LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
     ignored = ("about", "published", "scores", "variants", "training.threads")
@@ -65,12 +67,18 @@ def _same(folder: RunFolder, wanted: Experiment) -> None:
         )
 
 
-def _leaves(value: Any, where: str = "") -> dict[str, Any]:
+def by_dotted_key(value: Any, where: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key.
+
+    Example:
+        >>> by_dotted_key({"seed": 1, "training": {"epochs": 2, "betas": (0.9, 0.99)}})
+        {'seed': 1, 'training.epochs': 2, 'training.betas': [0.9, 0.99]}
+    """
     if not isinstance(value, dict):
         return {where: list(value) if isinstance(value, tuple) else value}
     leaves: dict[str, Any] = {}
     for key, inner in value.items():
-        leaves |= _leaves(inner, f"{where}.{key}" if where else key)
+        leaves |= by_dotted_key(inner, f"{where}.{key}" if where else key)
     return leaves
 
 

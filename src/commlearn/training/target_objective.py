@@ -108,17 +108,24 @@ def objective_for(name: str, sort: str, labels: np.ndarray) -> TargetObjective:
 
 def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Tensor]]:
     """The classes of training records, and what turns labels into codes."""
-    classes = np.unique(labels)
+    classes = np.unique(_plain(labels))
     if len(classes) < 2:
         raise DataError(
-            f"Fine-tuning needs at least two classes to tell apart; the training records show {classes!r}."
+            "Fine-tuning needs at least two classes to tell apart, and the training records show "
+            f"{', '.join(map(str, classes))} alone. Take another target, or split otherwise."
         )
 
     def codes(labels: np.ndarray) -> Tensor:
+        labels = _plain(labels)
         place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
         return torch.as_tensor(np.where(classes[place] == labels, place, NONE).astype(np.int64))
 
     return classes, codes
+
+
+def _plain(labels: np.ndarray) -> np.ndarray:
+    """Labels that can be sorted, whatever a column mixes."""
+    return labels.astype(str) if labels.dtype == object else labels
 
 
 def _told(classes: np.ndarray) -> list[Any]:

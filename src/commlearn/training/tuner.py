@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from commlearn.augmentations import make_batch
 from commlearn.data.batch import View, to_device
 from commlearn.data.records import Records
+from commlearn.errors import DivergedError
 from commlearn.methods.base import Method
 from commlearn.seeds import torch_generator, torch_seed
 from commlearn.training.build import build_augmentations
@@ -98,10 +99,10 @@ class Tuner:
                 step += 1
                 watch.see(step, {self.target: loss}, {}, "main", norm)
                 watch.step(step, step / self.steps_per_epoch, training.learning_rate)
-                if step % self.steps_per_epoch == 0:
+                ended = step % self.steps_per_epoch == 0
+                if ended or stop.asked:
                     watch.check()
-                    finished = self._look(player, step)
-                if step % self.steps_per_epoch == 0 or stop.asked:
+                    finished = ended and self._look(player, step)
                     self._save(step, engine, finished)
         progress.stop()
         if not finished:
@@ -130,7 +131,9 @@ class Tuner:
         loss = self.objective.loss(player(iter(views)), labels)
         engine.zero_grad()
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(player, engine, max_norm=training.clip_norm)
+        norm = self.fabric.clip_gradients(
+            player, engine, max_norm=training.clip_norm, error_if_nonfinite=False
+        )
         engine.step()
         return loss, norm
 
@@ -148,6 +151,11 @@ class Tuner:
             losses += [float(self.objective.loss(player(iter(views)), labels))] * len(rows)
         reached = float(np.mean(losses)) if losses else float("nan")
         epoch = step // self.steps_per_epoch
+        if losses and not np.isfinite(reached):
+            raise DivergedError(
+                f"The validation loss is {reached} after epoch {epoch}. Give a smaller learning rate, or "
+                "look for extreme values in the data."
+            )
         self.folder.append("validation.jsonl", {"step": step, "epoch": epoch, "loss": reached})
         if reached < self.best["loss"] or self.best["epoch"] == 0:
             self.best = {"loss": reached, "epoch": epoch, "weights": self._weights()}

@@ -19,7 +19,7 @@ __all__ = ["Baseline", "Given"]
 class Given:
     """What a baseline may look at."""
 
-    experiment: Experiment  # sizes, encoders, budget and seed of the methods it is compared with
+    experiment: Experiment  # CoMM, with the sizes, encoders, budget and seed of what it is compared with
     data: Dataset
     targets: Sequence[str]  # only a baseline that learns from labels looks at them
     folder: Path  # of its own, for what it keeps

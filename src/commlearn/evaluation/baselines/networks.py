@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from commlearn.evaluation.baselines.base import Given
 from commlearn.evaluation.embed import embed
 from commlearn.methods.base import Method
 from commlearn.training.build import build_method
-from commlearn.training.configuration import Experiment
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.trained import Trained
 
@@ -40,18 +38,12 @@ def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
         weight_decay=training.weight_decay,
         seed=given.experiment.seed,
     )
-    start = Trained(experiment=_experiment(given), method=_fresh(given), specs=given.data.train.specs)
+    start = Trained(experiment=given.experiment, method=_fresh(given), specs=given.data.train.specs)
     run = finetune(
         start, settings, given.folder / "network", given.data, resume=True, progress=given.progress
     )
     return [embed(run, records) for records in parts]
 
 
-def _experiment(given: Given) -> Experiment:
-    """CoMM as the comparison has it, whatever method the experiment names."""
-    stated = given.experiment.method
-    return replace(given.experiment, method=stated if stated["name"] == "comm" else {"name": "comm"})
-
-
 def _fresh(given: Given) -> Method:
-    return build_method(_experiment(given), given.data.train.specs)
+    return build_method(given.experiment, given.data.train.specs)

@@ -31,7 +31,7 @@ from commlearn.training.configuration import Experiment
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
 
-__all__ = ["DIVERGED", "SPEC", "peak_memory", "work"]
+__all__ = ["DIVERGED", "SPEC", "peak_memory", "with_its_method", "work"]
 
 SPEC, FAILED, DIVERGED = "job.json", 2, 3
 
@@ -47,6 +47,7 @@ def work(folder: Path) -> None:
     parts = [data.fit, data.test]
     if data.validation is not None and len(data.validation):
         parts.append(data.validation)
+    experiment = with_its_method(spec, source, experiment, list(data.train.specs))
     before, started = _cost(folder), time.monotonic()
     try:
         rows = _vectors(spec, experiment, data, parts, folder)
@@ -56,13 +57,22 @@ def work(folder: Path) -> None:
             "peak_memory_mb": max(before.get("peak_memory_mb", 0), peak_memory()),
         }
         write_atomically(folder / COST, (json.dumps(cost) + "\n").encode())
-    if not all(np.isfinite(part).all() for part in rows):
-        raise DivergedError("The embeddings are not finite.")
     vectors = [Vectors(part, records) for part, records in zip(rows, parts, strict=True)]
     outcomes = probe_vectors(data, *vectors, targets=spec["targets"])
     write_atomically(folder / PREDICTIONS, _arrays(outcomes))
     results = {name: outcome.result for name, outcome in outcomes.items()}
     write_atomically(folder / PROBES, to_json(results).encode())
+
+
+def with_its_method(
+    spec: dict[str, Any], source: ComparisonSource, experiment: Experiment, modalities: Sequence[str]
+) -> Experiment:
+    """The method with the options of this variant; CoMM's, where a baseline takes its network."""
+    baseline = find_baseline(spec["method"], modalities)
+    if baseline is not None and not baseline.drawn:
+        return experiment
+    name = "comm" if baseline else spec["method"]
+    return with_method(experiment, {**spec["options"], **source.method_options(name, experiment)})
 
 
 def _vectors(
@@ -74,7 +84,6 @@ def _vectors(
         if experiment.training.threads:
             torch.set_num_threads(experiment.training.threads)
         return baseline.make(Given(experiment, data, spec["targets"], folder, Lines()), parts)
-    experiment = with_method(experiment, spec["options"])
     run = train(experiment, folder, data=data, resume=True, progress=Lines())
     return [embed(run, records) for records in parts]
 
@@ -114,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"diverged: {problem}")
         return DIVERGED
     except CommlearnError as problem:
-        print(problem)
+        print(" ".join(str(problem).split()))  # the last line is what is told
         return FAILED
     return 0
 

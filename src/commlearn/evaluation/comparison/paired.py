@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from commlearn.evaluation import measures
 from commlearn.evaluation.bootstrap import DRAWS, draws, interval_of
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Predictions", "difference", "values_of_draws"]
+__all__ = ["Predictions", "difference", "seed_pairs", "values_of_draws"]
 
 Predictions = dict[str, tuple[np.ndarray, np.ndarray]]
 """By target: truth and prediction of every test record."""
@@ -29,20 +29,32 @@ def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.nd
     return 100 * np.mean(each, axis=0)
 
 
-def difference(own: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray]) -> tuple[float, float]:
-    """95 % interval of own minus other, over draws of test records and of seeds.
+def difference(
+    own: Mapping[int, np.ndarray], other: Mapping[int, np.ndarray], pairs: Sequence[tuple[int, int]]
+) -> tuple[float, float]:
+    """95 % interval of own minus other, over draws of test records and of pairs of seeds.
 
     Args:
         own: by seed, the score of each draw.
-        other: likewise; of one seed alone, it stands for every seed.
+        other: likewise.
+        pairs: the seeds that are set against each other.
     """
-    shared = sorted(set(own) & set(other))
-    pairs = [(seed, seed) for seed in shared] if len(other) > 1 and shared else []
-    if not pairs:
-        pairs = [(seed, place) for seed in own for place in other]
     gaps = np.stack([own[one] - other[two] for one, two in pairs])  # (pairs, draws)
     chosen = numpy_generator(0, "comparison seeds").integers(len(pairs), size=(DRAWS, len(pairs)))
     return interval_of(gaps[chosen, np.arange(DRAWS)[:, None]].mean(axis=1))
+
+
+def seed_pairs(own: Collection[int], other: Collection[int]) -> list[tuple[int, int]]:
+    """Equal seeds of both; where one has a single seed, it stands for every seed of the other.
+
+    Example:
+        >>> seed_pairs([0, 1, 2], [0, 2]), seed_pairs([0], [0, 1])
+        ([(0, 0), (2, 2)], [(0, 0), (0, 1)])
+    """
+    shared = sorted(set(own) & set(other))
+    if shared and min(len(own), len(other)) > 1:
+        return [(seed, seed) for seed in shared]
+    return [(one, two) for one in own for two in other]
 
 
 def _score(sort: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from commlearn.data.records import Dataset
-from commlearn.errors import CommlearnError, ConfigurationError, DataError, Problems, unknown
+from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
 from commlearn.evaluation.baselines import BASELINES, Baseline, find_baseline, single_names
 from commlearn.evaluation.comparison.source import ComparisonSource, with_method
-from commlearn.evaluation.probes import check_test, chosen_targets
-from commlearn.methods import METHODS
+from commlearn.evaluation.probes import check_targets, chosen_targets
+from commlearn.methods import METHODS, Method
 from commlearn.training.build import build_method
 from commlearn.training.configuration import Experiment, Score
+from commlearn.training.loop import batches_in_epoch
 
 __all__ = ["Job", "Member", "members_of", "plan", "scores_of"]
 
@@ -32,7 +33,7 @@ class Job:
     variant: str
     targets: tuple[str, ...]  # what is probed on it
     folder: Path
-    options: dict[str, Any] = field(default_factory=dict, compare=False)  # of the method
+    options: dict[str, Any] = field(default_factory=dict, compare=False)  # of the method, for this target
     cost: int = 0  # those with the most are started first
 
     def __str__(self) -> str:
@@ -52,7 +53,6 @@ class Member:
     """A method or a baseline that takes part."""
 
     name: str
-    options: dict[str, Any]  # of a method
     baseline: Baseline | None = None
 
     @property
@@ -69,10 +69,11 @@ class Member:
 
 def scores_of(experiment: Experiment, data: Dataset, targets: Sequence[str] | None) -> dict[str, Score]:
     """The columns of the table: the recipe's, or the named targets, or all."""
-    check_test(data)
-    if experiment.scores and targets is None:
-        return dict(experiment.scores)
-    return {name: Score([name], experiment.variant) for name in chosen_targets(data, targets, "linear")}
+    named = experiment.scores if targets is None else {}
+    wanted = [target for score in named.values() for target in score.targets] or targets
+    chosen = chosen_targets(data, wanted, "linear")
+    check_targets(data, chosen)
+    return dict(named) or {name: Score([name], experiment.variant) for name in chosen}
 
 
 def members_of(
@@ -95,9 +96,16 @@ def members_of(
     wanted, optional = _expand(names, modalities)
     problems, refused, members = Problems("compare"), {}, []
     targets = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
+    arms: list[Experiment] = []  # what a method is built from, once where variants differ in other things
+    for variant in dict.fromkeys(score.variant for score in scores.values()):
+        arm = source.arm(experiment, variant)
+        if (arm.method, arm.model, arm.training) not in [
+            (one.method, one.model, one.training) for one in arms
+        ]:
+            arms.append(arm)
     for name in wanted:
         try:
-            members.append(_member(name, source, experiment, data, targets))
+            members.append(_member(name, source, arms, data, targets))
         except CommlearnError as problem:
             refused[name] = str(problem)
             if name not in optional:
@@ -137,7 +145,7 @@ def _expand(names: Sequence[str], modalities: Sequence[str]) -> tuple[list[str],
 
 
 def _member(
-    name: str, source: ComparisonSource, experiment: Experiment, data: Dataset, targets: Sequence[str]
+    name: str, source: ComparisonSource, arms: Sequence[Experiment], data: Dataset, targets: Sequence[str]
 ) -> Member:
     """A method or baseline that can take these data; else the reason why not, raised."""
     modalities = list(data.train.specs)
@@ -145,31 +153,56 @@ def _member(
     if baseline is not None:
         if name == "cca" and len(modalities) < 2:
             raise ConfigurationError(f"needs at least 2 modalities; the data have {', '.join(modalities)}.")
-        return Member(name, {}, baseline)
+        for arm in arms if baseline.drawn else ():
+            _built(arm, source.method_options("comm", arm), data)
+        return Member(name, baseline)
     if name not in METHODS:
         known = [*METHODS, *BASELINES, *single_names(modalities), "single", "all"]
         raise ConfigurationError(unknown("method", name, known))
-    options = source.method_options(name, experiment)
-    asks_for_target = "target" in inspect.signature(METHODS[name].build).parameters
-    for target in targets if METHODS[name].views.targets and asks_for_target else [None]:
-        checked = with_method(experiment, options if target is None else {"target": target, **options})
-        try:
-            method = build_method(checked, data.train.specs)
-        except (ValueError, TypeError) as problem:
-            raise ConfigurationError(f"cannot be built: {problem}") from problem
-        method.check_records(data.fit if METHODS[name].views.targets else data.train)
-    if METHODS[name].views.targets and not targets:
-        raise DataError("learns from labels, but there is no target.")
-    return Member(name, options)
+    for arm in arms:
+        batches_in_epoch(arm.training, len(data.train))
+        options = source.method_options(name, arm)
+        learned = _learned_targets(name, options, data, targets)
+        for given in [{"target": target} for target in learned] or [{}]:
+            method = _built(arm, {**given, **options}, data)
+            method.check_records(data.fit if METHODS[name].views.targets else data.train)
+    return Member(name)
+
+
+def _learned_targets(
+    name: str, options: Mapping[str, Any], data: Dataset, targets: Sequence[str]
+) -> list[str]:
+    """The targets that a method learns from, one in each training; none for most methods."""
+    if not METHODS[name].views.targets:
+        return []
+    stated = options.get("target")
+    sorts = chosen_targets(data, [stated] if stated else targets)
+    if others := [f"'{target}' is {sort}" for target, sort in sorts.items() if sort != "class"]:
+        raise ConfigurationError(
+            f"learns from classes, one a record; target {', '.join(others)}. Leave it out of --methods, or "
+            "compare other targets with --targets."
+        )
+    return list(sorts) if _asks_for_target(name) else []
+
+
+def _asks_for_target(method: str) -> bool:
+    return "target" in inspect.signature(METHODS[method].build).parameters
+
+
+def _built(experiment: Experiment, options: Mapping[str, Any], data: Dataset) -> Method:
+    try:
+        return build_method(with_method(experiment, options), data.train.specs)
+    except (ValueError, TypeError) as problem:
+        raise ConfigurationError(f"cannot be built: {problem}") from problem
 
 
 def _job(member: Member, seed: int, variant: str, targets: Sequence[str], out: Path) -> Job:
-    options = dict(member.options)
+    options = {}
     part = variant or "run"
     if member.labels:
         part = f"{part}-{targets[0]}"
-        if member.baseline is None and "target" in inspect.signature(METHODS[member.name].build).parameters:
-            options.setdefault("target", targets[0])
+        if member.baseline is None and _asks_for_target(member.name):
+            options["target"] = targets[0]
     folder = out / member.name.replace(":", "-") / f"seed{seed}" / part
     cost = 0 if member.baseline else 1 + METHODS[member.name].views.augmented
     if member.labels and member.baseline:

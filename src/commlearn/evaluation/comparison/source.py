@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,9 @@ from commlearn.training.build import read_data
 from commlearn.training.configuration import Experiment, experiment_from, read_experiment, to_mapping
 from commlearn.training.own_data import is_schema, read_own
 
-__all__ = ["ComparisonSource", "with_method"]
+__all__ = ["ComparisonSource", "identity", "with_method"]
+
+SHOWN_ONLY = ("about", "published", "scores")  # what of an experiment changes no training
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,7 @@ class ComparisonSource:
 
     def read(self, variant: str = "", more: Mapping[str, Any] | None = None) -> tuple[Experiment, Dataset]:
         """The recipe's variant, or the schema, with further overrides, and its records."""
-        overrides = {
-            key: value
-            for key, value in {**self.overrides, **(more or {})}.items()
-            if not key.startswith("method.")
-        }
+        overrides = self._of_all({**self.overrides, **(more or {})})
         if is_schema(self.recipe):  # what it leaves open is chosen once, for all methods, as CoMM needs it
             method = None if self.stated_method().get("name") == "comm" else "comm"
             experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
@@ -42,6 +42,16 @@ class ComparisonSource:
             )
         experiment = read_experiment(self.recipe, overrides, variant or None)
         return experiment, read_data(experiment)
+
+    def arm(self, experiment: Experiment, variant: str) -> Experiment:
+        """The experiment as a variant of its recipe has it, without a look at the records."""
+        if not variant or variant == experiment.variant:
+            return experiment
+        return read_experiment(self.recipe, self._of_all(self.overrides), variant)
+
+    def _of_all(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Without those of a method, which are given to it alone."""
+        return {key: value for key, value in overrides.items() if not key.startswith("method.")}
 
     def method_options(self, method: str, experiment: Experiment) -> dict[str, Any]:
         """The recipe's options if the method is its own, and the overrides."""
@@ -60,6 +70,17 @@ class ComparisonSource:
         values, _ = schema_yaml.load(Path(self.recipe))
         part = values.get("method") or {}
         return {"name": part} if isinstance(part, str) else dict(part)
+
+
+def identity(experiment: Experiment, data: Dataset) -> dict[str, Any]:
+    """What all trainings share: the settings, and a digest of splits, targets and preprocessing."""
+    known = hashlib.sha256(json.dumps(data.state, sort_keys=True, default=str).encode())
+    for part, records in data.parts.items():
+        known.update(f"{part} {len(records)}".encode())
+        for name, values in records.targets.items():
+            known.update(f"{name} {values.tolist()}".encode())
+    settings = {key: value for key, value in to_mapping(experiment).items() if key not in SHOWN_ONLY}
+    return {"experiment": settings, "records": known.hexdigest()[:16]}
 
 
 def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experiment:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from commlearn.data.records import Dataset
-from commlearn.evaluation.comparison.paired import Predictions, difference, values_of_draws
+from commlearn.evaluation.comparison.paired import Predictions, difference, seed_pairs, values_of_draws
 from commlearn.evaluation.comparison.plan import COST, PREDICTIONS, Job, Member
 from commlearn.evaluation.probes import chosen_targets
 from commlearn.methods import METHODS
@@ -107,11 +107,12 @@ def _compare(score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, 
         if not others:
             continue
         best = max(others, key=lambda other: means[other])
-        low, high = difference(draws[name], draws[best])
+        pairs = seed_pairs(draws[name], draws[best])
+        own, its = (rows[one]["scores"][score]["values"] for one in (name, best))
         rows[name]["scores"][score]["difference"] = {
             "to": best,
-            "mean": means[name] - means[best],
-            "interval": [low, high],
+            "mean": float(np.mean([own[str(one)] - its[str(two)] for one, two in pairs])),
+            "interval": list(difference(draws[name], draws[best], pairs)),
         }
 
 

@@ -5,7 +5,7 @@ from commlearn.evaluation.probes.numbers import number_probe
 from commlearn.evaluation.probes.probe import (
     PROBES,
     Vectors,
-    check_test,
+    check_targets,
     chosen_targets,
     dataset_for,
     known_labels,
@@ -32,7 +32,7 @@ __all__ = [
     "ProbeResult",
     "Vectors",
     "balanced_accuracy",
-    "check_test",
+    "check_targets",
     "chosen_targets",
     "dataset_for",
     "known_labels",

@@ -39,23 +39,23 @@ def read_classes(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, seed: int = 0
 ) -> Outcome:
     """`linear_probe` with its predictions."""
-    classes, counts = classes_of(train_labels)
+    classes = classes_of(train_labels)
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)
-    folds = int(min(3, counts.min()))
-    strength = _search(train, train_labels, folds, seed) if folds > 1 else 1.0
+    strength = _search(train, train_labels, seed)
     shares = _fit(train, train_labels, strength).predict_proba(test)  # (records, classes)
     return scored(shares, classes, test_labels, strength, len(train), seed)
 
 
-def classes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes and how many records each has."""
-    classes, counts = np.unique(labels, return_counts=True)
+def classes_of(labels: np.ndarray) -> np.ndarray:
+    """The classes that a probe can tell apart."""
+    classes = np.unique(labels)
     if len(classes) < 2:
         raise DataError(
-            f"A probe needs at least two classes to tell apart; the training records show {classes!r}."
+            "A probe needs at least two classes to tell apart, and the training records show "
+            f"{', '.join(map(str, classes)) or 'none'} alone. Take another target, or split otherwise."
         )
-    return classes, counts
+    return classes
 
 
 def scored(
@@ -109,21 +109,35 @@ def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> float:
     return float(measures.mean_recall(right, labels, measures.once(len(right)))[0])
 
 
-def _search(rows: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> float:
+def _search(rows: np.ndarray, labels: np.ndarray, seed: int) -> float:
     """The C of the best cross-validated balanced accuracy; the strongest penalty among equals."""
-    order = numpy_generator(seed, "probe rows").permutation(len(rows))[:SEARCH_ROWS]
-    rows, labels = rows[order], labels[order]
+    chosen, folds = _searched(labels, seed)
+    if folds < 2:
+        return 1.0
+    rows, labels = rows[chosen], labels[chosen]
     scores = np.zeros(len(STRENGTHS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds, after the cut
-        parts = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels))
-    for fit, held in parts:
+    for fit, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels):
         model = None
         for position, strength in enumerate(STRENGTHS):
             model = _fit(rows[fit], labels[fit], strength, start=model)
             right = model.predict(rows[held]) == labels[held]
             scores[position] += balanced_accuracy(right, labels[held])
     return STRENGTHS[int(scores.argmax())]
+
+
+def _searched(labels: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
+    """Rows for the search, with every class in every fold, and how many folds; a single record has no say."""
+    order = numpy_generator(seed, "probe rows").permutation(len(labels))
+    _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    often = counts[counts > 1]
+    if len(often) < 2:
+        return order, 1
+    folds = int(min(3, often.min()))
+    place = np.empty_like(order)  # of each row among those of its class
+    for code in range(len(counts)):
+        place[codes == code] = np.arange(counts[code])
+    kept = (np.arange(len(order)) < SEARCH_ROWS) | (place < folds)
+    return order[kept & (counts[codes] > 1)], folds
 
 
 def _fit(

@@ -22,7 +22,7 @@ def neighbour_classes(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, seed: int = 0
 ) -> Outcome:
     """The votes of the most similar training records; how many vote is found on training records alone."""
-    known, _ = classes.classes_of(train_labels)
+    known = classes.classes_of(train_labels)
     votes = (train_labels[:, None] == known).astype(np.float64)  # (records, classes)
     train, test = _rows(train, test)
 

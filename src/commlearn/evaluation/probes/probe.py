@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,10 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from commlearn.data.records import Dataset, Records
 from commlearn.data.tables import Source
-from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, unknown
 from commlearn.evaluation.embed import carrier, embed
-from commlearn.evaluation.probes.classes import read_classes
-from commlearn.evaluation.probes.labels import read_labels
+from commlearn.evaluation.probes.classes import classes_of, read_classes
+from commlearn.evaluation.probes.labels import label_names, read_labels
 from commlearn.evaluation.probes.neighbours import neighbour_classes, neighbour_numbers
 from commlearn.evaluation.probes.numbers import read_numbers
 from commlearn.evaluation.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult
@@ -22,7 +22,7 @@ from commlearn.evaluation.probes.results import LabelsResult, NumberResult, Outc
 __all__ = [
     "PROBES",
     "Vectors",
-    "check_test",
+    "check_targets",
     "chosen_targets",
     "dataset_for",
     "known_labels",
@@ -66,7 +66,7 @@ def probe(
     if not isinstance(data, Dataset):
         data = dataset_for(model, data)
     chosen = chosen_targets(data, targets, kind)  # before anything is embedded
-    check_test(data)
+    check_targets(data, chosen)
     parts = [data.fit, data.test]
     if data.validation is not None and "multilabel" in chosen.values():
         parts.append(data.validation)
@@ -94,17 +94,19 @@ def probe_vectors(
     fit, test, *rest = parts
     validation = rest[0] if rest and len(rest[0].records) else None
     chosen = chosen_targets(data, targets, kind)
-    check_test(data)
+    _check_finite(parts)
     outcomes = {}
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
-            asked = ((fit, "training"), (test, "test"))
-            read = [_labelled(part, name, what) for part, what in asked]
-            options: dict[str, Any] = {"seed": seed}
-            if sort == "multilabel" and validation is not None:
-                options["validation"] = _labelled(validation, name, "validation")[:2]
-            (rows, labels, missing), (test_rows, test_labels, more) = read
-            outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
+            try:
+                rows, labels, missing = _labelled(fit, name, "training")
+                test_rows, test_labels, more = _labelled(test, name, "test")
+                options: dict[str, Any] = {"seed": seed}
+                if sort == "multilabel" and validation is not None:
+                    options["validation"] = _labelled(validation, name, "validation")[:2]
+                outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
+            except DataError as problem:
+                raise DataError(f"target '{name}': {problem}") from problem
             outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=missing + more))
     return outcomes
 
@@ -131,10 +133,29 @@ def chosen_targets(
     return {name: known[name] for name in chosen}
 
 
-def check_test(data: Dataset) -> None:
-    """Refuse data on which nothing can be scored."""
+def check_targets(data: Dataset, chosen: Mapping[str, str]) -> None:
+    """Refuse, all at once, targets that cannot be fitted or scored: before anything is trained.
+
+    Args:
+        data: where to fit and where to score.
+        chosen: names of targets and their sorts.
+    """
     if not len(data.test):
         raise DataError("There are no test records to score a probe on; the split has none.")
+    problems = Problems("targets")
+    for name, sort in chosen.items():
+        try:
+            _labels(data.test, name, "test")
+            _, labels = _labels(data.fit, name, "training")
+            if sort == "class":
+                classes_of(labels)
+            elif sort == "multilabel":
+                label_names(labels)
+                if data.validation is not None and len(data.validation):
+                    _labels(data.validation, name, "validation")
+        except DataError as problem:
+            problems.add(f"target '{name}': {problem}")
+    problems.raise_if_any(DataError)
 
 
 def sort_of(values: np.ndarray) -> str:
@@ -169,14 +190,30 @@ def known_labels(labels: np.ndarray) -> np.ndarray:
 
 def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, int]:
     """The rows that have the target, their labels, and how many have none."""
-    labels = part.records.targets[name]
+    there, labels = _labels(part.records, name, what)
+    return part.rows[there], labels, int((~there).sum())
+
+
+def _labels(records: Records, name: str, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which records have the target, and their labels."""
+    labels = records.targets[name]
     there = known_labels(labels)
     if not there.any():
-        raise DataError(f"target '{name}': no {what} record has it; fill it, or split otherwise.")
+        raise DataError(f"no {what} record has it; fill it, or split otherwise.")
     values = labels[there]
     if values.dtype == object and not isinstance(values[0], tuple):
         values = values.astype(str)
-    return part.rows[there], values, int((~there).sum())
+    return there, values
+
+
+def _check_finite(parts: Sequence[Vectors]) -> None:
+    wrong = sum(int((~np.isfinite(part.rows).all(axis=1)).sum()) for part in parts)
+    if wrong:
+        raise DivergedError(
+            f"The embeddings of {wrong} of {sum(len(part.rows) for part in parts)} records are not finite: "
+            "the training diverged, or the records hold extreme values. Lower training.learning_rate, or "
+            "mend the records."
+        )
 
 
 def dataset_for(model: Any, table: Source) -> Dataset:
