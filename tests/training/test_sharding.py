@@ -14,7 +14,8 @@ from commlearn.training.sharding import strategy_of
 
 
 def test_strategies_are_known_by_name():
-    assert strategy_of(Training(strategy="ddp")) == "ddp"
+    assert strategy_of(Training(strategy="auto", devices=2)) == "auto"
+    assert type(strategy_of(Training(strategy="ddp"))).__name__ == "DDPStrategy"
     assert type(strategy_of(Training(strategy="fsdp", devices=2))).__name__ == "ModelParallelStrategy"
     with pytest.raises(ConfigurationError, match="training.strategy is 'deepspeed'; give auto, ddp or fsdp"):
         read_experiment("trifeature-quick", {"training.strategy": "deepspeed"})
