@@ -25,7 +25,7 @@ test: $(TESTS) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(TESTS)
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 # Kills, full disks and hostile input in their long form: hours on a slow machine.
 chaos: $(TESTS)
