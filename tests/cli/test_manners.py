@@ -11,6 +11,7 @@ import time
 import pytest
 
 from commlearn.cli import COMMANDS, main
+from commlearn.cli.comparison_output import print_comparison
 
 SAME = {
     "init": ["t/table.csv", "-o", "new.yaml", "--target", "shared"],
@@ -222,3 +223,19 @@ def test_the_engine_that_trains_is_loaded_to_train_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.stdout.split("\n")[:2] == ["[]", "True"], done.stdout + done.stderr
+
+
+def test_a_comparison_of_many_scores_is_printed_score_by_score(capsys):
+    scores = [f"{name} {arm}" for arm in ("both", "all", "each") for name in "RUS"]
+    row = {
+        "role": "method",
+        "scores": {name: {"mean": 70.0 + place, "std": 1.0, "values": {"0": 70.0}} for place, name in enumerate(scores)},
+        "published": {"S each": 50.0},
+        "cost": {"seconds": 60.0, "peak_memory_mb": 700},
+        "errors": {},
+    }
+    told = {"recipe": "r", "metric": "m", "methods": {"comm": row}, "chance": dict.fromkeys(scores)}
+    print_comparison({**told, "scores": {name: [name] for name in scores}})
+    lines = capsys.readouterr().out.splitlines()
+    assert "comm    R both  70.0 ± 1.0         1.0  700" in lines
+    assert any(line.split() == ["S", "each", "78.0", "±", "1.0", "50.0"] for line in lines)

@@ -9,6 +9,8 @@ from rich.table import Table
 
 __all__ = ["print_comparison"]
 
+MOST_COLUMNS = 4  # of scores, beside which the published ones still fit into 80 characters
+
 
 def print_comparison(comparison: dict[str, Any]) -> None:
     """Methods by scores: mean and standard deviation over seeds, the published figure, time and memory."""
@@ -19,7 +21,7 @@ def print_comparison(comparison: dict[str, Any]) -> None:
         guess = "" if chance is None else f", chance {chance:.0f}"
         if [score] != targets or guess:
             console.print(f"  {score} = {', '.join(targets)}{guess}", markup=False)
-    console.print(_scores(comparison))
+    console.print(_long(comparison) if len(comparison["scores"]) > MOST_COLUMNS else _scores(comparison))
     _differences(comparison, console)
     for method, row in comparison["methods"].items():
         for job, error in row["errors"].items():
@@ -44,10 +46,30 @@ def _scores(comparison: dict[str, Any]) -> Table:
             cells.append(_figure(cell, bool(row["errors"])))
             if published:
                 cells.append(str(row["published"].get(score, "")))
-        seconds, memory = row["cost"]["seconds"], row["cost"]["peak_memory_mb"]
-        cells += ["" if seconds is None else f"{seconds / 60:.1f}", "" if memory is None else str(memory)]
-        table.add_row(method, *cells)
+        table.add_row(method, *cells, *_cost(row))
     return table
+
+
+def _long(comparison: dict[str, Any]) -> Table:
+    """A line for each score of each method: ablations have many."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    table.add_column("score")
+    for name in ("reached", "paper", "min", "MB"):
+        table.add_column(name, justify="right", style=None if name == "reached" else "dim")
+    for method, row in comparison["methods"].items():
+        first = True
+        for score, cell in row["scores"].items():
+            cost = _cost(row) if first else ("", "")
+            paper = str(row["published"].get(score, ""))
+            table.add_row(method if first else "", score, _figure(cell, bool(row["errors"])), paper, *cost)
+            first = False
+    return table
+
+
+def _cost(row: dict[str, Any]) -> tuple[str, str]:
+    seconds, memory = row["cost"]["seconds"], row["cost"]["peak_memory_mb"]
+    return "" if seconds is None else f"{seconds / 60:.1f}", "" if memory is None else str(memory)
 
 
 def _figure(cell: dict[str, Any], failed: bool) -> str:
