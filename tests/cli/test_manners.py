@@ -229,7 +229,10 @@ def test_a_comparison_of_many_scores_is_printed_score_by_score(capsys):
     scores = [f"{name} {arm}" for arm in ("both", "all", "each") for name in "RUS"]
     row = {
         "role": "method",
-        "scores": {name: {"mean": 70.0 + place, "std": 1.0, "values": {"0": 70.0}} for place, name in enumerate(scores)},
+        "scores": {
+            name: {"mean": 70.0 + place, "std": 1.0, "values": {"0": 70.0}}
+            for place, name in enumerate(scores)
+        },
         "published": {"S each": 50.0},
         "cost": {"seconds": 60.0, "peak_memory_mb": 700},
         "errors": {},
