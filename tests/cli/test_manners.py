@@ -216,7 +216,7 @@ def test_help_and_import_need_no_heavy_library():
 def test_the_engine_that_trains_is_loaded_to_train_alone():
     code = (
         "import sys, commlearn as cl\n"
-        "cl.load, cl.embed, cl.probe, cl.Embedder\n"
+        "cl.load, cl.embed, cl.probe, cl.Embedder, cl.compare\n"
         "print([name for name in ('lightning_fabric', 'torch.distributed.fsdp') if name in sys.modules])\n"
         "cl.train\n"
         "print('lightning_fabric' in sys.modules)"

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from commlearn.augmentations import AUGMENTATIONS
 from commlearn.data import READERS
-from commlearn.errors import ConfigurationError, Problems, unknown
+from commlearn.errors import ConfigurationError, Problems, TrainingError, unknown
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS
@@ -73,6 +73,20 @@ class Training:
     log_every: int = 20  # steps between two lines of metrics
     checkpoint_every: int = 500  # steps between two checkpoints; one at the end in any case
     diagnose: int = 256  # held-out records, at most, that are looked at after each epoch; 0 = none
+
+    def batches_in_epoch(self, records: int, devices: int = 1) -> int:
+        """How many whole batches the records make."""
+        if self.batch_size > records:
+            raise TrainingError(
+                f"training.batch_size is {self.batch_size}, but there are only {records} training "
+                f"records. Give a batch of at most {records}."
+            )
+        if self.batch_size < devices:
+            raise TrainingError(
+                f"training.batch_size is {self.batch_size}, but there are {devices} devices that "
+                "share it. Give a larger batch, or fewer devices."
+            )
+        return records // self.batch_size
 
 
 @dataclass(frozen=True)

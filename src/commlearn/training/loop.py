@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from commlearn.data.records import Dataset
-from commlearn.errors import CommlearnError, ConfigurationError, TrainingError
+from commlearn.errors import CommlearnError, ConfigurationError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.training.batches import descents, draw_batch
@@ -35,7 +35,7 @@ from commlearn.training.watch import Watch
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
 
-__all__ = ["batches_in_epoch", "train"]
+__all__ = ["train"]
 
 
 def train(
@@ -122,7 +122,7 @@ def _train(
 ) -> Run:
     experiment = resolved(experiment, data.train.specs, data.state)
     training = experiment.training
-    steps_per_epoch = batches_in_epoch(training, len(data.train), fabric.world_size)
+    steps_per_epoch = training.batches_in_epoch(len(data.train), fabric.world_size)
     total = training.epochs * steps_per_epoch
     method = _checked_method(experiment, data)
     step = restore(state, method, experiment) if state else 0
@@ -210,21 +210,6 @@ def _descend(placed: _Placed, descent: Descent, rate: float, largest_norm: float
     norm = _clip(placed, optimizer, largest_norm)
     optimizer.step()
     return norm
-
-
-def batches_in_epoch(training: Training, records: int, devices: int = 1) -> int:
-    """How many whole batches the records make."""
-    if training.batch_size > records:
-        raise TrainingError(
-            f"training.batch_size is {training.batch_size}, but there are only {records} training "
-            f"records. Give a batch of at most {records}."
-        )
-    if training.batch_size < devices:
-        raise TrainingError(
-            f"training.batch_size is {training.batch_size}, but there are {devices} devices that "
-            "share it. Give a larger batch, or fewer devices."
-        )
-    return records // training.batch_size
 
 
 def _save(placed: _Placed, folder: RunFolder, step: int, total: int) -> None:

@@ -21,7 +21,7 @@ import torch
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import CommlearnError, DivergedError
 from commlearn.evaluation.baselines import Given, find_baseline
-from commlearn.evaluation.comparison.plan import COST, PREDICTIONS, PROBES
+from commlearn.evaluation.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC
 from commlearn.evaluation.comparison.source import ComparisonSource, with_method
 from commlearn.evaluation.embed import embed
 from commlearn.evaluation.probes import Outcome, Vectors, probe_vectors, to_json
@@ -31,9 +31,7 @@ from commlearn.training.configuration import Experiment
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
 
-__all__ = ["DIVERGED", "SPEC", "peak_memory", "with_its_method", "work"]
-
-SPEC, FAILED, DIVERGED = "job.json", 2, 3
+__all__ = ["peak_memory", "with_its_method", "work"]
 
 
 def work(folder: Path) -> None:

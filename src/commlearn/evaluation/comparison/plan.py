@@ -17,11 +17,11 @@ from commlearn.evaluation.probes import check_targets, chosen_targets
 from commlearn.methods import METHODS, Method
 from commlearn.training.build import build_method
 from commlearn.training.configuration import Experiment, Score
-from commlearn.training.loop import batches_in_epoch
 
 __all__ = ["Job", "Member", "members_of", "plan", "scores_of"]
 
-PROBES, PREDICTIONS, COST = "probes.json", "predictions.npz", "cost.json"
+SPEC, PROBES, PREDICTIONS, COST = "job.json", "probes.json", "predictions.npz", "cost.json"
+FAILED, DIVERGED = 2, 3  # how the process of a job exits, if not whole
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _member(
         known = [*METHODS, *BASELINES, *single_names(modalities), "single", "all"]
         raise ConfigurationError(unknown("method", name, known))
     for arm in arms:
-        batches_in_epoch(arm.training, len(data.train))
+        arm.training.batches_in_epoch(len(data.train))
         options = source.method_options(name, arm)
         learned = _learned_targets(name, options, data, targets)
         for given in [{"target": target} for target in learned] or [{}]:

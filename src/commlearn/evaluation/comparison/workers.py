@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import BinaryIO
 
-from commlearn.evaluation.comparison.job import DIVERGED, SPEC
-from commlearn.evaluation.comparison.plan import Job
+from commlearn.evaluation.comparison.plan import DIVERGED, SPEC, Job
 from commlearn.evaluation.comparison.source import ComparisonSource
 from commlearn.evaluation.cores import cores
 from commlearn.training.checkpoint import write_atomically
