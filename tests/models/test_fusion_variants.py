@@ -90,6 +90,34 @@ def test_cross_attention_equals_a_loop_over_records_and_heads(generator):
         torch.testing.assert_close(fused[record], fusion.norm(torch.stack(means).mean(dim=0)))
 
 
+def test_class_attention_equals_a_loop_over_records_layers_and_heads(generator):
+    fusion, tokens = fusion_of("class_attention"), tokens_of(generator, padded=True)
+    fused = fusion(tokens, SUBSETS)
+    assert len(fusion.layers) == 2
+    for subset in SUBSETS:
+        for record in range(5):
+            kept = [tokens[key].values[record][~tokens[key].padding[record]] for key in subset]
+            row = fusion.cls
+            for layer in fusion.layers:
+                read = layer.norm(torch.cat([row[None], *kept]))
+                projected = (layer.query(read[:1]), layer.key(read), layer.value(read))
+                heads = zip(*(part.split(4, dim=1) for part in projected), strict=True)
+                context = torch.cat([(q @ k.T / 2).softmax(dim=1) @ v for q, k, v in heads], dim=1)
+                row = row + layer.out(context[0])
+                hidden = layer.expand(layer.mlp_norm(row))
+                row = row + layer.contract(hidden * torch.sigmoid(1.702 * hidden))
+            torch.testing.assert_close(fused[subset][record], fusion.norm(row))
+
+
+def test_one_layer_of_class_attention_is_the_fusion_of_the_paper(generator):
+    tokens, outputs = tokens_of(generator, padded=True), []
+    for options in ({"name": "attention"}, {"name": "class_attention", "layers": 1}):
+        torch.manual_seed(0)
+        fusion = build_fusion(NAMES, 16, {**options, "heads": 4}).double()
+        outputs.append(torch.stack(list(fusion(tokens, SUBSETS).values())))
+    assert torch.equal(*outputs)
+
+
 def test_several_layers_of_cross_attention_and_an_mlp_after_concatenation(generator):
     tokens = tokens_of(generator, padded=True)
     for part in ({"name": "cross_attention", "layers": 2, "heads": 4}, {"name": "concat_mlp", "hidden": 8}):

@@ -13,7 +13,7 @@ from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.encoders import ENCODERS, default_encoder
 from commlearn.models.encoders.pretrained import pretrained
 from commlearn.models.fusion import Fusion
-from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
+from commlearn.models.fusion_variants import ClassAttentionFusion, ConcatFusion, CrossAttentionFusion
 from commlearn.models.tokens import ModalityEncoder
 
 __all__ = ["FUSIONS", "build_encoders", "build_fusion", "encoder_part"]
@@ -22,6 +22,13 @@ __all__ = ["FUSIONS", "build_encoders", "build_fusion", "encoder_part"]
 def attention(modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8) -> Fusion:
     """CoMM's: a learned token reads the tokens of all modalities of the subset."""
     return Fusion(width, layers, heads)
+
+
+def class_attention(
+    modalities: Sequence[str], width: int, layers: int = 2, heads: int = 8
+) -> ClassAttentionFusion:
+    """CoMM's, with more layers at less cost: the learned token reads the same tokens again."""
+    return ClassAttentionFusion(width, layers, heads)
 
 
 def cross_attention(
@@ -47,6 +54,7 @@ def concat_mlp(modalities: Sequence[str], width: int, hidden: int = 512) -> Conc
 
 FUSIONS: dict[str, Callable[..., nn.Module]] = {
     "attention": attention,
+    "class_attention": class_attention,
     "concat_linear": concat_linear,
     "concat_mlp": concat_mlp,
     "cross_attention": cross_attention,

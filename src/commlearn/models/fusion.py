@@ -66,10 +66,10 @@ class Fusion(nn.Module):
             parts = [tokens[name] for name in subsets[0]]
             if sum(part.values.shape[1] for part in parts) <= FEW:
                 return {subsets[0]: self._few(parts)}
-        return self._shared(tokens, subsets)
+        return {subset: self.norm(row) for subset, row in self.first_layer(tokens, subsets).items()}
 
-    def _shared(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
-        """One layer: every modality is read once, whatever the number of subsets."""
+    def first_layer(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """The [CLS] row of each subset: every modality is read once, whatever the number of subsets."""
         layer = cast(FusionLayer, self.layers[0])
         batch = next(iter(tokens.values())).values.shape[0]
         cls = self.cls.expand(batch, 1, -1)  # (batch, 1, width)
@@ -77,7 +77,7 @@ class Fusion(nn.Module):
         itself = layer.read(reader, Tokens(cls))
         parts = {name: layer.read(reader, sequence) for name, sequence in tokens.items()}
         return {
-            subset: self.norm(layer.conclude(cls[:, 0], [itself, *(parts[name] for name in subset)]))
+            subset: layer.conclude(cls[:, 0], [itself, *(parts[name] for name in subset)])
             for subset in subsets
         }
 
@@ -102,6 +102,12 @@ class Reading(NamedTuple):
     peak: Tensor  # (batch, heads): the largest score, subtracted before exponentials
     weight: Tensor  # (batch, heads): the sum of exponentials
     content: Tensor  # (batch, heads, width): the tokens' sum, weighted by the exponentials
+
+    def split(self, askers: int) -> list[Reading]:
+        """The part of each, where several asked with their heads side by side."""
+        return [
+            Reading(*part) for part in zip(*(tensor.chunk(askers, dim=1) for tensor in self), strict=True)
+        ]
 
 
 class AttentionLayer(nn.Module):

@@ -1,4 +1,4 @@
-"""Other fusions with the contract of `Fusion`, to measure what its attention is worth.
+"""Other fusions with the contract of `Fusion`: deeper at less cost, or to measure what attention is worth.
 
 Each takes any number of modalities and any subset of them; a modality that a record lacks (all of
 its tokens are padding) changes nothing, as if it were not in the subset.
@@ -7,16 +7,50 @@ its tokens are padding) changes nothing, as if it were not in the subset.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from commlearn.models.fusion import AttentionLayer, check_sizes
+from commlearn.models.fusion import AttentionLayer, Fusion, FusionLayer, check_sizes
 from commlearn.models.tokens import Tokens, pool
 from commlearn.objectives.comm import Subset
 
-__all__ = ["ConcatFusion", "CrossAttentionFusion", "CrossLayer"]
+__all__ = ["ClassAttentionFusion", "ConcatFusion", "CrossAttentionFusion", "CrossLayer"]
+
+
+class ClassAttentionFusion(Fusion):
+    """The learned token reads the tokens again in every layer; they stay as the encoders made them.
+
+    So each further layer costs one reading of the tokens, by all subsets at once, where the layer of a
+    transformer costs all its products for every token and subset. One layer is the one of `Fusion`.
+    (Class attention, from CaiT.)
+    """
+
+    def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """The embedding of each subset, (batch, width)."""
+        subsets = list(subsets)
+        rows = self.first_layer(tokens, subsets)
+        for layer in self.layers[1:]:
+            rows = self._read_again(cast(FusionLayer, layer), rows, tokens)
+        return {subset: self.norm(row) for subset, row in rows.items()}
+
+    def _read_again(
+        self, layer: FusionLayer, rows: dict[Subset, Tensor], tokens: Mapping[str, Tokens]
+    ) -> dict[Subset, Tensor]:
+        """The rows after one more layer; each modality is read by all that ask for it together."""
+        readers = {subset: layer.reader(row) for subset, row in rows.items()}  # (batch, heads, width)
+        readings = {
+            subset: [layer.read(readers[subset], Tokens(row[:, None]))] for subset, row in rows.items()
+        }
+        for name, sequence in tokens.items():
+            asking = [subset for subset in rows if name in subset]
+            if asking:
+                together = layer.read(torch.cat([readers[subset] for subset in asking], dim=1), sequence)
+                for subset, part in zip(asking, together.split(len(asking)), strict=True):
+                    readings[subset].append(part)
+        return {subset: layer.conclude(row, readings[subset]) for subset, row in rows.items()}
 
 
 class ConcatFusion(nn.Module):
