@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 
 import numpy as np
@@ -10,18 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commlearn.errors import DataError
-from commlearn.evaluation import union_information as union_module
-from commlearn.evaluation.column_generation import (
+from commlearn.evaluation.marginals import checked_marginals, entropy, reduce_marginals
+from commlearn.evaluation.pid import Pid, broja, order_spectrum, union_information
+from commlearn.evaluation.pid.column_generation import (
     all_cells,
     possible_cells,
     price,
     price_nearby,
     solve_by_columns,
 )
-from commlearn.evaluation.known_decompositions import KnownPair, KnownTriple, known_pairs, known_triples
-from commlearn.evaluation.marginals import checked_marginals, entropy, reduce_marginals
-from commlearn.evaluation.pid import Pid, broja, order_spectrum, union_information
-from commlearn.evaluation.union_solver import solve_on_cells
+from commlearn.evaluation.pid.known_decompositions import KnownPair, KnownTriple, known_pairs, known_triples
+from commlearn.evaluation.pid.union_solver import solve_on_cells
 
 EXACT = 1e-4
 PARTS = ("redundant", "unique1", "unique2", "synergistic")
@@ -273,8 +273,9 @@ def test_pricing_sees_the_worst_of_all_cells() -> None:
 def test_bounds_hold_when_cells_are_too_many_to_price(monkeypatch: pytest.MonkeyPatch) -> None:
     marginals = independent_marginals([5, 5, 5, 5], classes=3, seed=2)
     exact = union_information(marginals)
-    monkeypatch.setattr(union_module, "_DIRECT", 0)
-    monkeypatch.setattr(union_module, "_PRICED", 125)
+    module = importlib.import_module("commlearn.evaluation.pid.union_information")
+    monkeypatch.setattr(module, "_DIRECT", 0)
+    monkeypatch.setattr(module, "_PRICED", 125)
     bounded = union_information(marginals)
     assert bounded.lower <= exact.upper
     assert exact.lower - 1e-9 <= bounded.upper <= exact.upper + 1e-3

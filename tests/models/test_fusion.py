@@ -54,7 +54,10 @@ def test_few_tokens_without_gradient_are_equal_to_the_plain_computation(subset, 
     fusion, tokens = Fusion(16, heads=4).double(), tokens_of(generator, padded)
     subset = subset if subset != NAMES else NAMES[1:]  # all three have more tokens than are few
     slow = plain(fusion, tokens, subset)
-    with torch.inference_mode(), mock.patch.object(Fusion, "first_layer", side_effect=AssertionError("not few")):
+    with (
+        torch.inference_mode(),
+        mock.patch.object(Fusion, "first_layer", side_effect=AssertionError("not few")),
+    ):
         fast = fusion(tokens, [subset])[subset]
     torch.testing.assert_close(fast, slow.detach(), atol=1e-10, rtol=1e-8)
     single = {name: part.apply(_single) for name, part in tokens.items()}

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from commlearn.errors import DataError
 from commlearn.evaluation.marginals import checked_table, information
-from commlearn.evaluation.order_spectrum import OrderSpectrum, order_spectrum
-from commlearn.evaluation.union_information import UnionInformation, union_information
+from commlearn.evaluation.pid.order_spectrum import OrderSpectrum, order_spectrum
+from commlearn.evaluation.pid.union_information import UnionInformation, union_information
 
 __all__ = ["OrderSpectrum", "Pid", "UnionInformation", "broja", "order_spectrum", "union_information"]
 

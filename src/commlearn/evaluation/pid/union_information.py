@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from commlearn.errors import DataError
-from commlearn.evaluation.binary_union import solve_two_classes
-from commlearn.evaluation.column_generation import all_cells, possible_cells, price_nearby, solve_by_columns
 from commlearn.evaluation.marginals import (
     Array,
     checked_marginals,
@@ -20,7 +18,14 @@ from commlearn.evaluation.marginals import (
     reduce_marginals,
     spread_influence,
 )
-from commlearn.evaluation.union_solver import CellSolution, solve_on_cells
+from commlearn.evaluation.pid.binary_union import solve_two_classes
+from commlearn.evaluation.pid.column_generation import (
+    all_cells,
+    possible_cells,
+    price_nearby,
+    solve_by_columns,
+)
+from commlearn.evaluation.pid.union_solver import CellSolution, solve_on_cells
 
 _DIRECT = 1_000_000  # cells times squared classes up to which all joint cells are listed
 _PRICED = 100_000_000  # joint cells up to which all of them are priced

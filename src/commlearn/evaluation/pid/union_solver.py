@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from commlearn.evaluation.union_program import Array, UnionProgram, build_program, log_sum_exp
+from commlearn.evaluation.pid.union_program import Array, UnionProgram, build_program, log_sum_exp
 
 _LONGEST_STEP = 3.0  # in the exponent: beyond it the linear model of an exponential says nothing
 _CENTRALITY = 1e-3  # least share of its target that a cell's complementarity may have after a step

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from commlearn.evaluation.marginals import Array, checked_table, information
-from commlearn.evaluation.union_information import union_information
+from commlearn.evaluation.pid.union_information import union_information
 
 Subset = tuple[int, ...]
 

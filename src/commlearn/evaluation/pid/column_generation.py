@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.evaluation.union_program import Array
-from commlearn.evaluation.union_solver import CellSolution, solve_on_cells
+from commlearn.evaluation.pid.union_program import Array
+from commlearn.evaluation.pid.union_solver import CellSolution, solve_on_cells
 
 _CHUNK = 4_000_000  # cells priced at a time
 _FLOOR = -60.0  # stands for -inf where differences are taken

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.evaluation.union_program import Array
-from commlearn.evaluation.union_solver import CellSolution, conditional_entropy
+from commlearn.evaluation.pid.union_program import Array
+from commlearn.evaluation.pid.union_solver import CellSolution, conditional_entropy
 
 
 @dataclass(frozen=True)
