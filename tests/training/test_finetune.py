@@ -12,7 +12,7 @@ from commlearn.data.records import Dataset, Records, VectorColumn
 from commlearn.errors import ConfigurationError, DataError, DivergedError, RunError
 from commlearn.evaluation.embed import embed
 from commlearn.training import tuner as tuner_module
-from commlearn.training.artifact import load
+from commlearn.training.artifact import export, load
 from commlearn.training.configuration import experiment_from
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.loop import train
@@ -78,6 +78,8 @@ def test_the_base_stays_as_it_is(base, data, tmp_path):
     tuned = finetune(base, quick("parity", epochs=2), tmp_path / "run", data)
     np.testing.assert_array_equal(before, embed(base, data.test))
     assert (base.saw_labels, tuned.saw_labels, load(tmp_path / "run").saw_labels) == (False, True, True)
+    exported = [load(export(run, tmp_path / name)).saw_labels for run, name in ((base, "a"), (tuned, "b"))]
+    assert exported == [False, True]
     assert "Trained with labels" in model_card(tuned, {})
 
 

@@ -117,6 +117,7 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
         "aliases": aliases,
         "schema": None if trained.schema is None else trained.schema.to_mapping(),
         "preprocessing": trained.state,
+        "fine_tuned": trained.fine_tuned,
     }
     return _without_places(json.loads(json.dumps(config))), save_tensors(tensors)
 
@@ -144,7 +145,12 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str) -> Trained
         raise RunError(f"{where}: {TENSORS} does not fit the configuration: {told}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(
-        experiment=experiment, method=method.eval(), specs=specs, schema=schema, state=config["preprocessing"]
+        experiment=experiment,
+        method=method.eval(),
+        specs=specs,
+        schema=schema,
+        state=config["preprocessing"],
+        fine_tuned=bool(config.get("fine_tuned", False)),
     )
 
 

@@ -24,10 +24,6 @@ class Run(Trained):
     step: int
     rank: int = 0  # of this process; others than 0 have nothing to tell
 
-    @property
-    def saw_labels(self) -> bool:
-        return super().saw_labels or self.folder.fine_tuned
-
 
 def load_run(path: str | Path) -> Run:
     """A run from its folder, with the weights of its newest whole checkpoint."""
@@ -49,6 +45,7 @@ def load_run(path: str | Path) -> Run:
         schema=schema,
         state=learned,
         warnings=tuple(warnings),
+        fine_tuned=folder.fine_tuned,
         folder=folder,
         step=state["step"],
     )

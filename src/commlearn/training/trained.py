@@ -30,11 +30,12 @@ class Trained:
     schema: Schema | None = None
     state: dict[str, Any] | None = None  # what each modality learned from the training rows
     warnings: tuple[str, ...] = field(default=())
+    fine_tuned: bool = False  # whatever the method, its weights have then seen labels
 
     @property
     def saw_labels(self) -> bool:
         """Whether labels took part in the training."""
-        return self.method.views.targets
+        return self.method.views.targets or self.fine_tuned
 
     def records(
         self,
