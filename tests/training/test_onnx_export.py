@@ -17,6 +17,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
 from commlearn.models.fusion import Fusion
+from commlearn.models.fusion_variants import ClassAttentionFusion
 from commlearn.training.configuration import experiment_from
 from commlearn.training.onnx_export import Embedding, example_inputs, export_program
 from commlearn.training.trained import Trained
@@ -85,6 +86,7 @@ def test_the_wrapper_is_the_methods_own_embedding():
     [
         pytest.param({}, id="one layer"),
         pytest.param({"fusion": Fusion(16, layers=2)}, id="two layers", marks=pytest.mark.slow),
+        pytest.param({"fusion": ClassAttentionFusion(16, layers=2)}, id="class attention", marks=pytest.mark.slow),
         pytest.param({"embedding": "fused+tokens"}, id="with tokens", marks=pytest.mark.slow),
     ],
 )
