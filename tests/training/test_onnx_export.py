@@ -86,7 +86,9 @@ def test_the_wrapper_is_the_methods_own_embedding():
     [
         pytest.param({}, id="one layer"),
         pytest.param({"fusion": Fusion(16, layers=2)}, id="two layers", marks=pytest.mark.slow),
-        pytest.param({"fusion": ClassAttentionFusion(16, layers=2)}, id="class attention", marks=pytest.mark.slow),
+        pytest.param(
+            {"fusion": ClassAttentionFusion(16, layers=2)}, id="class attention", marks=pytest.mark.slow
+        ),
         pytest.param({"embedding": "fused+tokens"}, id="with tokens", marks=pytest.mark.slow),
     ],
 )
