@@ -48,6 +48,7 @@ class Batch:
     augmented: tuple[View, ...] = ()
     targets: dict[str, Tensor] = field(default_factory=dict)
     progress: float = 0.0  # share of the training that is done
+    groups: Tensor | None = None  # (batch,) int64: records of one group are not each other's negatives
 
     def __len__(self) -> int:
         view = self.plain if self.plain is not None else self.augmented[0]

@@ -164,10 +164,14 @@ class Records:
 
     columns: dict[str, Column]
     targets: dict[str, np.ndarray] = field(default_factory=dict)
+    keys: np.ndarray | None = None  # (records,) uint64: which record this is, in whatever table it lies
+    groups: np.ndarray | None = None  # (records,) uint64: which records belong together, such as a patient's
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.columns.items()}
         lengths |= {name: len(values) for name, values in self.targets.items()}
+        named = {"keys": self.keys, "groups": self.groups}
+        lengths |= {name: len(values) for name, values in named.items() if values is not None}
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise DataError(f"Columns of one table need the same number of rows; got {told}.")
@@ -200,7 +204,12 @@ class Records:
     def choose(self, rows: np.ndarray) -> Records:
         """The records at these positions; nothing is copied but the targets."""
         columns: dict[str, Column] = {name: Chosen(column, rows) for name, column in self.columns.items()}
-        return Records(columns, {name: values[rows] for name, values in self.targets.items()})
+        return Records(
+            columns,
+            {name: values[rows] for name, values in self.targets.items()},
+            None if self.keys is None else self.keys[rows],
+            None if self.groups is None else self.groups[rows],
+        )
 
     def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
         """The records at some places of the order in which an epoch visits them."""
@@ -213,6 +222,10 @@ class Records:
     def labels(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Class numbers of these rows, below 0 where a record has none, for every target of classes."""
         return {name: torch.as_tensor(codes[rows]) for name, codes in self._classes.items()}
+
+    def group_numbers(self, rows: np.ndarray) -> torch.Tensor | None:
+        """A number for the group of each of these rows; None where nothing says what belongs together."""
+        return None if self.groups is None else torch.from_numpy(self.groups[rows].view(np.int64))
 
     @cached_property
     def _classes(self) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -96,4 +96,4 @@ def _drawn(records: Records, first: np.ndarray, count: np.ndarray) -> Records:
     rows = np.repeat(first - starts, count) + np.arange(count.sum())  # every version, one after another
     versions = Chosen(records.columns["text"], rows)
     columns: dict[str, Column] = {**chosen.columns, "text": Drawn(versions, starts, count)}
-    return Records(columns, chosen.targets)
+    return replace(chosen, columns=columns)

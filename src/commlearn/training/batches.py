@@ -51,7 +51,13 @@ def draw_batch(
     needed = method.views
     plan = plan_batch(view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs)
     progress = step / (experiment.training.epochs * steps_per_epoch)
-    return lambda part: replace(plan(part), progress=progress), len(rows)
+    groups = records.group_numbers(rows)
+    groups = None if groups is None else groups.to(fabric.device)
+
+    def make(part: slice) -> Batch:
+        return replace(plan(part), progress=progress, groups=None if groups is None else groups[part])
+
+    return make, len(rows)
 
 
 def descents(
