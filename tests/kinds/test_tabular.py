@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commlearn.data.tables import read_table
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.kinds.base import Cells
 from commlearn.kinds.numbers import LIMIT, learn_curve
@@ -104,6 +105,61 @@ def test_numbers_can_be_named_categories_and_keep_their_name_across_types():
     state = learned(kind, table(ward=[3, 7]))
     for cells in (table(ward=[7.0, 3.0, None]), table(ward=["7", "3", None])):
         assert values_of(kind.read(cells, state))[:, 0].tolist() == [3, 2, 0]
+
+
+WHOLE = {  # one column of categories in every type that it may come in
+    "integers": [1, 2, None],
+    "floats": [1.0, 2.0, np.nan],
+    "integers as text": ["1", "2", None],
+    "floats as text": ["1.0", "2.0", ""],
+    "decimals": [decimal.Decimal("1.0"), decimal.Decimal("2"), None],
+    "booleans and text": [True, "2", None],
+}
+
+
+@pytest.mark.parametrize("learned_from", WHOLE)
+@pytest.mark.parametrize("met_as", WHOLE)
+@pytest.mark.filterwarnings("error")
+def test_whole_numbers_are_one_category_in_every_type(learned_from, met_as):
+    kind = Tabular("ward", categorical="ward")
+    column = read(kind, table(ward=WHOLE[learned_from]), table(ward=WHOLE[met_as]))
+    assert column.spec.shape == (0, 4)
+    assert values_of(column)[:, 0].tolist() == [2, 3, 0]
+
+
+def test_texts_that_no_number_is_written_as_stay_their_own_categories():
+    texts = ["01", "1", "1.00", "1.5", "1.50", "-0", "1.0.0", "1e0", "01.0"]
+    column = read(Tabular("code"), table(code=texts))
+    assert column.spec.shape == (0, len(texts) + 2)
+    assert len(set(values_of(column)[:, 0])) == len(texts)
+
+
+@pytest.mark.filterwarnings("error")
+def test_categories_of_a_file_are_those_of_a_frame(tmp_path):
+    """A frame holds 1.0 as text or as a number; its CSV gives floats, and texts once a mark is among them."""
+    kind = Tabular(["ward", "bed"], categorical=["ward", "bed"])
+    frames = {
+        "texts": pd.DataFrame({"ward": ["1.0", "2.0", None], "bed": ["1", "2", "x"]}),
+        "numbers": pd.DataFrame({"ward": [1.0, 2.0, None], "bed": [1.0, 2.0, "x"]}),
+        "integers": pd.DataFrame({"ward": pd.array([1, 2, None], dtype="Int64"), "bed": [1, 2, "x"]}),
+    }
+    for name, frame in frames.items():
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    tables = [Cells(frame) for frame in frames.values()]
+    tables += [Cells(read_table(tmp_path / f"{name}.csv").frame) for name in frames]
+    for train in tables:
+        state = learned(kind, train)
+        for cells in tables:
+            assert values_of(kind.read(cells, state)).tolist() == [[2, 2], [3, 3], [0, 4]]
+
+
+@pytest.mark.parametrize("cells", [[1, 2], [1.0, 2.0], ["1", "2"], ["1.0", "2.0"]])
+@pytest.mark.filterwarnings("error")
+def test_names_that_older_models_saved_are_met_in_every_type(cells):
+    for names in (["1.0", "2.0"], ["1", "2"]):
+        saved = {"numbers": [], "categories": [{"column": "ward", "names": names}]}
+        column = Tabular("ward", categorical="ward").read(table(ward=cells), saved)
+        assert values_of(column)[:, 0].tolist() == [2, 3]
 
 
 def test_only_training_rows_decide_the_scale():

@@ -14,6 +14,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds import vector as module
 from commlearn.kinds.arrays import array_of, file_of
 from commlearn.kinds.base import Cells
+from commlearn.kinds.numbers import LIMIT
 from commlearn.kinds.vector import Vector
 
 ROWS = [[1.0, 2.0, 3.0], None, [4.0, 5.0, 9.0], [7.0, 2.0, 3.0]]
@@ -196,6 +197,42 @@ def test_large_offsets_do_not_spoil_the_deviation():
     values = (1e4 + rng.normal(size=(2000, 2))).astype(np.float32)
     column = read(Vector("emb"), cells(list(values)))
     assert taken(column).values.std(dim=0, correction=0).numpy() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("outlier", [1e6, -1e6, 1e30, -3e38])
+def test_an_outlier_is_clipped_and_leaves_all_else_as_it_is(outlier):
+    rows = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    spoilt = rows.copy()
+    spoilt[7, 1] = outlier
+    clean = taken(read(Vector("emb"), cells(list(rows)))).values.numpy()
+    bound = np.float32(np.sign(outlier) * LIMIT)
+
+    met_later = taken(read(Vector("emb"), cells(list(rows)), cells(list(spoilt)))).values.numpy()
+    assert met_later[7, 1] == bound
+    met_later[7, 1] = clean[7, 1]
+    np.testing.assert_array_equal(met_later, clean)
+
+    met_in_training = taken(read(Vector("emb"), cells(list(spoilt)))).values.numpy()
+    assert met_in_training[7, 1] == bound
+    met_in_training[7, 1] = clean[7, 1]
+    np.testing.assert_allclose(met_in_training, clean, atol=0.05)
+
+
+def test_features_that_are_mostly_zero_or_have_heavy_tails_keep_their_scale():
+    rng = np.random.default_rng(0)
+    values = np.zeros((1000, 3), dtype=np.float32)
+    values[::100, 0] = 1.0  # one row of a hundred: no outliers, but what the feature says
+    values[:300, 1] = rng.normal(size=300)
+    values[:, 2] = np.exp(2 * rng.normal(size=1000))
+    column = taken(read(Vector("emb"), cells(list(values)))).values.numpy()
+    exact = values.astype(np.float64)
+    expected = ((exact - exact.mean(axis=0)) / exact.std(axis=0)).clip(-LIMIT, LIMIT)
+    np.testing.assert_allclose(column, expected, atol=1e-5)
+
+
+def test_values_that_are_not_standardised_pass_as_they_are():
+    rows = [[1.0, 2.0], [1e6, 3.0]]
+    assert taken(read(Vector("emb", standardise=False), cells(rows))).values.tolist() == rows
 
 
 def test_paths_with_strange_bytes_and_folders_are_refused(tmp_path):

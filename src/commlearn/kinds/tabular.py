@@ -8,6 +8,7 @@ tails. Between knots it is linear, beyond them constant, so that nothing extreme
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ __all__ = ["Tabular"]
 
 MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, one that training did not name, the first named one
 MANY, MOSTLY = 20, 0.8  # categories that are numbers, and their share, from which the others are marks
+WHOLE = re.compile(r"(0|-0|-?[1-9][0-9]*)\.0")  # as whole-number floats are written; not "01.0", not "1.00"
 COMPOUND = (list, tuple, np.ndarray, dict, set)  # cells that are neither number nor category
 
 
@@ -199,20 +201,23 @@ def _keys(values: pd.Series) -> tuple[np.ndarray, list[str | None]]:
 
 
 def _key(value: Any) -> str | None:
-    """One name for 1, 1.0, "1", True and "TRUE", as the same column may come in several types."""
+    """One name for 1, 1.0, "1", "1.0", True and "TRUE", as the same column may come in several types."""
     if isinstance(value, bool | np.bool_):
         return str(int(value))
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return str(int(value.strip().lower() == "true"))
     if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
         return str(int(value))
-    return None if is_empty(value) else str(value)
+    if is_empty(value):
+        return None
+    whole = WHOLE.fullmatch(str(value))
+    return str(value) if whole is None else whole[1].replace("-0", "0")
 
 
 def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
     places, keys = _keys(values)
-    known = {_key(name): code for code, name in enumerate(names, start=FIRST)}
-    codes = [MISSING if key is None else known.get(key, OTHER) for key in keys]
+    code_of = {_key(name): code for code, name in enumerate(names, start=FIRST)}
+    codes = [MISSING if key is None else code_of.get(key, OTHER) for key in keys]
     return np.array([*codes, MISSING])[places]  # an empty cell's place is -1: the last
 
 

@@ -16,13 +16,16 @@ from commlearn.errors import DataError
 from commlearn.kinds.arrays import ArrayColumn, array_of, flat_lists, present_or_none, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.names import label, named_columns
-from commlearn.kinds.numbers import numbers_of, wrong_numbers
-from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+from commlearn.kinds.numbers import LIMIT, numbers_of, wrong_numbers
+from commlearn.kinds.rows import first_ten, is_empty, raise_errors, spread
 
 __all__ = ["Vector"]
 
-CHUNK = 65_536  # rows handled at a time
+CHUNK = 8_192  # rows handled at a time
 SAMPLE = 100  # vectors that decide the length
+QUARTILE_ROWS = 10_000  # rows that give the quartiles of a feature, at most
+QUARTILE_RANGE = 1.349  # of a Gaussian, in standard deviations
+OUTLIERS = 0.01  # share of the rows, at most, that can be outliers of a feature
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Vector(Kind):
     name: ClassVar[str] = "vector"
 
     fields: Sequence[str] | str  # one column of vectors, or a column for each feature
-    standardise: bool = True  # each feature to mean 0 and deviation 1 over the training rows
+    standardise: bool = True  # to mean 0 and deviation 1 over the training rows, clipped to 6 deviations
     outside: bool = False  # paths may leave the table's folder
 
     def __post_init__(self) -> None:
@@ -62,15 +65,17 @@ class Vector(Kind):
         return state
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
-        """The vectors, standardised; zeros where a record has none."""
+        """The vectors, standardised and clipped; zeros where a record has none."""
         values, present, problems = self._matrix(cells, state["features"])
         raise_errors(label(self.columns()), problems)
         if "mean" in state:
             mean, scale = np.float32(state["mean"]), np.float32(state["scale"])
             for start in range(0, len(values), CHUNK):
                 part = values[start : start + CHUNK]
-                part -= mean
-                part /= scale
+                with np.errstate(over="ignore"):
+                    part -= mean
+                    part /= scale
+                np.clip(part, -LIMIT, LIMIT, out=part)
         values[~present] = 0
         return ArrayColumn(values, Spec("vector", (state["features"],)), present_or_none(present))
 
@@ -227,11 +232,31 @@ def _not_finite(values: np.ndarray, column: str, first_row: int) -> list[Problem
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each feature in double precision; a constant one has scale 1."""
-    mean = values.mean(axis=0, dtype=np.float64)
-    square = np.zeros_like(mean)
-    for start in range(0, len(values), CHUNK):
-        distance = values[start : start + CHUNK] - mean.astype(np.float32)
-        square += np.square(distance, out=distance).sum(axis=0, dtype=np.float64)
-    scale = np.sqrt(square / len(values))
+    """Mean and deviation of each feature without its outliers; a constant feature has scale 1."""
+    low, high = _fences(values)
+    parts = [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
+    outside = np.sum([_outside(part, low, high).sum(axis=0) for part in parts], axis=0)
+    spread_out = outside > max(1, OUTLIERS * len(values))  # heavy tails, which are no outliers
+    low, high = np.where(spread_out, -np.inf, low), np.where(spread_out, np.inf, high)
+    count = len(values) - np.where(spread_out, 0, outside)
+
+    total, square = np.zeros(len(low)), np.zeros(len(low))
+    for part in parts:
+        total += np.where(_outside(part, low, high), 0, part).sum(axis=0, dtype=np.float64)
+    mean = total / count
+    for part in parts:
+        square += np.where(_outside(part, low, high), 0, np.square(part - mean)).sum(axis=0)
+    scale = np.sqrt(square / count)
     return mean, np.where(scale > 1e-6 * np.abs(mean), scale, 1.0).clip(1e-30)
+
+
+def _fences(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Between which numbers a feature is no outlier: `LIMIT` deviations, as its quartiles show them."""
+    sample = values[list(spread(len(values), QUARTILE_ROWS))]
+    lower, middle, upper = np.quantile(sample.astype(np.float64), (0.25, 0.5, 0.75), axis=0)
+    reach = np.where(upper > lower, LIMIT * (upper - lower) / QUARTILE_RANGE, np.inf)
+    return middle - reach, middle + reach
+
+
+def _outside(part: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return (part < low) | (part > high)
