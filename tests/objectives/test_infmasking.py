@@ -19,8 +19,8 @@ def drawn(samples, versions, dim, seed, spread=0.5):
     return whole.requires_grad_(), masked.requires_grad_()
 
 
-def slow(whole, masked, temperature):
-    """Means and covariance matrices of the draws in full."""
+def slow(whole, masked, temperature, groups=None):
+    """Means and covariance matrices of the draws in full; a group's other samples are no negatives."""
     z = [row / row.norm() for row in whole]
     draws = [[masked[k, j] / masked[k, j].norm() for k in range(len(masked))] for j in range(len(whole))]
     means = [sum(rows) / len(rows) for rows in draws]
@@ -32,7 +32,8 @@ def slow(whole, masked, temperature):
     for i, row in enumerate(z):
         below = sum(
             torch.exp(row @ mean / temperature + row @ covariance @ row / (2 * temperature**2))
-            for mean, covariance in zip(means, covariances, strict=True)
+            for j, (mean, covariance) in enumerate(zip(means, covariances, strict=True))
+            if j == i or groups is None or groups[j] != groups[i]
         )
         total = total - row @ means[i] / temperature + torch.log(below)
     return total / len(z)
@@ -46,6 +47,17 @@ def test_it_equals_the_loop_with_covariance_matrices(samples, versions, seed, t)
     torch.testing.assert_close(fast, plain)
     for one, other in zip(gradients(fast, tensors), gradients(plain, tensors), strict=True):
         torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [[0, 1, 0, 2, 1], [3, 3, 3, 3, 3], [0, 1, 2, 3, 4]])
+def test_samples_of_one_group_are_not_each_others_negatives(groups):
+    tensors, numbers = drawn(5, 3, 3, 0), torch.tensor(groups)
+    fast, plain = masked_contrast(*tensors, 0.3, numbers), slow(*tensors, 0.3, numbers)
+    torch.testing.assert_close(fast, plain)
+    for one, other in zip(gradients(fast, tensors), gradients(plain, tensors), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+    alone = torch.equal(fast, masked_contrast(*tensors, 0.3))
+    assert alone is (len(set(groups)) == len(groups))
 
 
 def test_it_bounds_the_mean_contrast_over_many_masks_and_is_near_to_it():

@@ -15,27 +15,34 @@ from torch.utils._pytree import tree_leaves
 from commlearn.objectives import clip_loss, comm_terms, info_nce, log_sums, retrieval_accuracy
 
 
-def slow_info_nce(first, second, temperature):
-    """For every row of both views: its own other view against all 2N-1 rows that are not itself."""
+def slow_info_nce(first, second, temperature, groups=None):
+    """For every row of both views: its own other view against all rows but itself and its group's others."""
     rows = [row / row.norm() for row in [*first, *second]]
     count = len(first)
     total = 0.0
     for i in range(2 * count):
         positive = (i + count) % (2 * count)
-        others = sum(torch.exp(rows[i] @ rows[k] / temperature) for k in range(2 * count) if k != i)
+        against = [k for k in range(2 * count) if k == positive or negative(i % count, k % count, groups)]
+        others = sum(torch.exp(rows[i] @ rows[k] / temperature) for k in against)
         total = total - torch.log(torch.exp(rows[i] @ rows[positive] / temperature) / others)
     return total / (2 * count)
 
 
-def slow_clip(first, second, scale):
+def slow_clip(first, second, scale, groups=None):
     total, count = 0.0, len(first)
     for one, other in ((first, second), (second, first)):
         for i in range(count):
-            cosines = [one[i] @ other[k] / one[i].norm() / other[k].norm() for k in range(count)]
+            against = [k for k in range(count) if k == i or negative(i, k, groups)]
+            cosines = {k: one[i] @ other[k] / one[i].norm() / other[k].norm() for k in against}
             total = total - torch.log(
-                torch.exp(scale * cosines[i]) / sum(torch.exp(scale * c) for c in cosines)
+                torch.exp(scale * cosines[i]) / sum(torch.exp(scale * c) for c in cosines.values())
             )
     return total / (2 * count)
+
+
+def negative(sample, other, groups):
+    """Whether one sample is another's negative: all others are, but those of its group."""
+    return sample != other and (groups is None or bool(groups[sample] != groups[other]))
 
 
 def pair(count, dim, seed):
@@ -148,6 +155,63 @@ def test_losses_in_blocks_equal_the_loop(block):
     assert accuracy == pytest.approx(own / 7)
 
 
+GROUPS = {
+    "some share a group": torch.tensor([5, -3, 5, 9, -3, 5, 0]),
+    "each of its own": torch.arange(7),
+    "all of one": torch.zeros(7, dtype=torch.long),
+}
+
+
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+def test_rows_of_one_group_are_not_each_others_negatives(groups, block):
+    views = pair(7, 3, 0)
+    losses = [
+        (info_nce(*views, 0.2, groups), slow_info_nce(*views, 0.2, groups)),
+        (clip_loss(*views, 3.0, groups), slow_clip(*views, 3.0, groups)),
+    ]
+    for fast, slow in losses:
+        torch.testing.assert_close(fast, slow)
+        for one, other in zip(gradients(fast, views), gradients(slow, views), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+def test_terms_of_groups_with_gaps_equal_the_loop(names, groups, block):
+    subsets = [*((name,) for name in names), names]
+    present = {("a",): torch.tensor([True, False, True, True, False, True, True])}
+    first, second = ({s: pair(7, 3, i)[view] for i, s in enumerate(subsets)} for view in (0, 1))
+    terms = comm_terms(first, second, names, 0.3, present, groups)
+    slow = {}
+    for s in subsets:
+        rows = present.get(s, torch.ones(7, dtype=torch.bool))
+        halves = ((first[s], second[names]), (second[s], first[names]))
+        slow[s] = sum(slow_info_nce(one[rows], two[rows], 0.3, groups[rows]) for one, two in halves) / 2
+        torch.testing.assert_close(terms[s], slow[s])
+    leaves = [*first.values(), *second.values()]
+    for one, other in zip(
+        gradients(sum(terms.values()), leaves), gradients(sum(slow.values()), leaves), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
+def test_groups_of_one_row_each_change_nothing_at_all(block):
+    names, alone = ("a", "b"), torch.arange(7)
+    first, second = ({s: pair(7, 3, i)[view] for i, s in enumerate([("a",), names])} for view in (0, 1))
+    views = first[names], second[names]
+    assert torch.equal(info_nce(*views, 0.2, alone), info_nce(*views, 0.2))
+    assert torch.equal(clip_loss(*views, 3.0, alone), clip_loss(*views, 3.0))
+    with_groups, without = (comm_terms(first, second, names, groups=some) for some in (alone, None))
+    assert all(torch.equal(with_groups[subset], without[subset]) for subset in without)
+
+
+def test_groups_that_are_not_one_a_sample_are_refused():
+    views = pair(5, 3, 0)
+    for loss in (info_nce, clip_loss):
+        with pytest.raises(ValueError, match=r"5 samples.*groups of shape \(4,\)"):
+            loss(*views, 0.5, torch.arange(4))
+
+
 def test_a_learned_temperature_gets_its_gradient():
     views = pair(5, 3, 0)
     temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
@@ -197,8 +261,9 @@ def test_no_matrix_of_all_pairs_is_ever_made(monkeypatch):
         {s: torch.randn(samples, dim, requires_grad=True) for s in subsets} for _ in ("first", "second")
     )
     with Largest() as largest:
-        loss = sum(comm_terms(first, second, full=names).values())
-        (loss + clip_loss(first[names], second[names], 2.0)).backward()
+        for groups in (None, torch.arange(samples) // 2):
+            loss = sum(comm_terms(first, second, full=names, groups=groups).values())
+            (loss + clip_loss(first[names], second[names], 2.0, groups)).backward()
     assert largest.most <= samples * max(dim, 16)
     with Largest() as largest:
         retrieval_accuracy(first[names], second[names])

@@ -10,7 +10,7 @@ from commlearn.objectives.log_sums import log_sums_between
 __all__ = ["clip_loss"]
 
 
-def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor) -> Tensor:
+def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor, groups: Tensor | None = None) -> Tensor:
     """Symmetric cross-entropy over the N x N cosine similarities of two modalities.
 
         loss = 1/2 [ CE(scale * a b^T, identity) + CE(scale * b a^T, identity) ]
@@ -21,13 +21,14 @@ def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor) -> Tensor:
         first: one modality's projections, (N, dim).
         second: the other's, (N, dim); row i belongs to the same sample.
         scale: what similarities are multiplied by (the inverse of a temperature).
+        groups: of the samples, (N,) integers; samples of one group are not each other's negatives.
 
     Example:
         >>> clip_loss(torch.eye(4), torch.eye(4), scale=100.0).item() < 1e-6
         True
     """
-    check_pair(first, second)
+    check_pair(first, second, groups)
     first, second = scale * unit_rows(first, 1.0), unit_rows(second, 1.0)
-    rows, columns = log_sums_between(first, second)  # (N,), (N,)
+    rows, columns = log_sums_between(first, second, groups)  # (N,), (N,)
     chosen = (first * second).sum(dim=1)  # (N,): every row with its own sample
     return ((rows + columns) / 2 - chosen).mean()

@@ -21,6 +21,7 @@ def comm_terms(
     full: Subset,
     temperature: float | Tensor = 0.1,
     present: Mapping[Subset, Tensor] | None = None,
+    groups: Tensor | None = None,
 ) -> dict[Subset, Tensor]:
     """The terms of CoMM's loss, one for each subset s of modalities.
 
@@ -36,6 +37,7 @@ def comm_terms(
         temperature: of the contrast.
         present: for a subset, which samples have all of its modalities, (N,) bool; a subset that is
             not named is complete. A term is computed over its samples; one with fewer than two is 0.
+        groups: of the samples, (N,) integers; samples of one group are not each other's negatives.
 
     Returns:
         A scalar for each subset, in the order of `first`.
@@ -48,10 +50,10 @@ def comm_terms(
         [1, 2]
     """
     for subset in first:
-        check_pair(first[subset], second[full])
-        check_pair(second[subset], first[full])
+        check_pair(first[subset], second[full], groups)
+        check_pair(second[subset], first[full], groups)
     views = [{key: unit_rows(rows, temperature) for key, rows in view.items()} for view in (first, second)]
-    sums = [log_sums_within(view[full]) for view in views]  # shared by all complete subsets
+    sums = [log_sums_within(view[full], groups) for view in views]  # shared by all complete subsets
     alone = sums[0], sums[1]
     terms = {}
     for subset in first:
@@ -59,22 +61,30 @@ def comm_terms(
         all_one, all_two = (view[full] for view in views)
         rows = (present or {}).get(subset)
         if rows is None:
-            terms[subset] = _term(one, two, all_one, all_two, alone)
+            terms[subset] = _term(one, two, all_one, all_two, alone, groups)
         elif rows.sum() < 2:
             terms[subset] = 0.0 * first[subset].sum()
         else:
             kept_one, kept_two = all_one[rows], all_two[rows]
-            kept_alone = log_sums_within(kept_one), log_sums_within(kept_two)
-            terms[subset] = _term(one[rows], two[rows], kept_one, kept_two, kept_alone)
+            kept_groups = None if groups is None else groups[rows]
+            kept_alone = log_sums_within(kept_one, kept_groups), log_sums_within(kept_two, kept_groups)
+            terms[subset] = _term(one[rows], two[rows], kept_one, kept_two, kept_alone, kept_groups)
     return terms
 
 
-def _term(one: Tensor, two: Tensor, all_one: Tensor, all_two: Tensor, alone: tuple[Tensor, Tensor]) -> Tensor:
+def _term(
+    one: Tensor,
+    two: Tensor,
+    all_one: Tensor,
+    all_two: Tensor,
+    alone: tuple[Tensor, Tensor],
+    groups: Tensor | None,
+) -> Tensor:
     """One subset's term, given the sums of the full fusions over themselves."""
     if one is all_one:  # the full subset: both halves are the same contrast
-        return contrast(one, two, *alone)
+        return contrast(one, two, *alone, groups)
     halves = (
-        contrast(one, all_two, log_sums_within(one), alone[1]),
-        contrast(two, all_one, log_sums_within(two), alone[0]),
+        contrast(one, all_two, log_sums_within(one, groups), alone[1], groups),
+        contrast(two, all_one, log_sums_within(two, groups), alone[0], groups),
     )
     return (halves[0] + halves[1]) / 2

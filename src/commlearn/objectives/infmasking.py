@@ -9,7 +9,9 @@ from torch import Tensor
 __all__ = ["masked_contrast"]
 
 
-def masked_contrast(whole: Tensor, masked: Tensor, temperature: float | Tensor = 0.1) -> Tensor:
+def masked_contrast(
+    whole: Tensor, masked: Tensor, temperature: float | Tensor = 0.1, groups: Tensor | None = None
+) -> Tensor:
     """InfoNCE of whole samples against all of their masked versions, from a few that were drawn.
 
     Masked versions of sample j, normalised, are taken as draws of a Gaussian with mean m_j and
@@ -26,6 +28,7 @@ def masked_contrast(whole: Tensor, masked: Tensor, temperature: float | Tensor =
         whole: projections of whole samples, (N, dim).
         masked: projections of K masked versions of each, (K, N, dim), K at least 2.
         temperature: what cosine similarities are divided by.
+        groups: of the samples, (N,) integers; samples of one group are not each other's negatives.
 
     Example:
         >>> z = torch.eye(4)
@@ -41,4 +44,7 @@ def masked_contrast(whole: Tensor, masked: Tensor, temperature: float | Tensor =
     similarity = torch.einsum("id,kjd->kij", anchors, draws)  # (K, N, N)
     variance, mean = torch.var_mean(similarity, dim=0)  # (N, N)
     logits = mean / temperature + variance / (2 * temperature**2)
+    if groups is not None:
+        together = (groups[:, None] == groups).fill_diagonal_(False)
+        logits = logits.masked_fill(together, float("-inf"))
     return (logits.logsumexp(dim=1) - mean.diagonal() / temperature).mean()

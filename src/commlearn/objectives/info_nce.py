@@ -11,7 +11,9 @@ from commlearn.objectives.log_sums import blocks, log_sums_between, log_sums_wit
 __all__ = ["check_pair", "contrast", "info_nce", "retrieval_accuracy", "unit_rows"]
 
 
-def info_nce(first: Tensor, second: Tensor, temperature: float | Tensor = 0.1) -> Tensor:
+def info_nce(
+    first: Tensor, second: Tensor, temperature: float | Tensor = 0.1, groups: Tensor | None = None
+) -> Tensor:
     """NT-Xent over two views of the same N samples; row i of both belongs to sample i.
 
     With z the 2N normalised rows of both views and p(i) the other view of row i,
@@ -25,6 +27,8 @@ def info_nce(first: Tensor, second: Tensor, temperature: float | Tensor = 0.1) -
         first: projections of one view, (N, dim).
         second: projections of the other view, (N, dim).
         temperature: what cosine similarities are divided by.
+        groups: of the samples, (N,) integers; samples of one group are not each other's negatives, and
+            the bound holds no longer.
 
     Returns:
         The loss, a scalar tensor.
@@ -34,21 +38,28 @@ def info_nce(first: Tensor, second: Tensor, temperature: float | Tensor = 0.1) -
         >>> round(info_nce(z, z, temperature=0.1).item(), 4)
         0.0003
     """
-    check_pair(first, second)
+    check_pair(first, second, groups)
     first, second = unit_rows(first, temperature), unit_rows(second, temperature)
-    return contrast(first, second, log_sums_within(first), log_sums_within(second))
+    return contrast(first, second, log_sums_within(first, groups), log_sums_within(second, groups), groups)
 
 
-def contrast(first: Tensor, second: Tensor, within_first: Tensor, within_second: Tensor) -> Tensor:
+def contrast(
+    first: Tensor,
+    second: Tensor,
+    within_first: Tensor,
+    within_second: Tensor,
+    groups: Tensor | None = None,
+) -> Tensor:
     """NT-Xent of two views whose rows are scaled, and whose sums over themselves are known.
 
     Args:
         first: rows of one view as `unit_rows` makes them, (N, dim).
         second: rows of the other view, (N, dim).
-        within_first: `log_sums_within(first)`, (N,); contrasts with several other views share it.
+        within_first: `log_sums_within(first, groups)`, (N,); contrasts with several other views share it.
         within_second: likewise of `second`.
+        groups: of the samples, (N,); samples of one group are not each other's negatives.
     """
-    rows, columns = log_sums_between(first, second)  # (N,), (N,)
+    rows, columns = log_sums_between(first, second, groups)  # (N,), (N,)
     chosen = (first * second).sum(dim=1)  # (N,): every row with its own other view
     everything = torch.logaddexp(rows, within_first) + torch.logaddexp(columns, within_second)
     return (everything / 2 - chosen).mean()
@@ -73,7 +84,7 @@ def retrieval_accuracy(first: Tensor, second: Tensor) -> Tensor:
     return (found == torch.arange(len(first), device=first.device)).float().mean()
 
 
-def check_pair(first: Tensor, second: Tensor) -> None:
+def check_pair(first: Tensor, second: Tensor, groups: Tensor | None = None) -> None:
     """Refuse what a contrast cannot be computed on."""
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(
@@ -84,4 +95,9 @@ def check_pair(first: Tensor, second: Tensor) -> None:
         raise ValueError(
             f"A contrast needs at least 2 samples, got {len(first)}: a sample is told apart from the "
             "others of its batch. Give a larger batch, or drop the last incomplete one."
+        )
+    if groups is not None and groups.shape != first.shape[:1]:
+        raise ValueError(
+            f"Every sample needs the number of its group: {len(first)} samples, groups of shape "
+            f"{tuple(groups.shape)}."
         )

@@ -4,7 +4,8 @@ A contrast needs of the N x N matrix of products only log sum_k exp(x_i . y_k) f
 its backward pass exp(x_i . y_k) over that sum. Both are computed block by block, the backward pass
 from the products anew, so that memory grows with N and not with its square. A block serves its rows
 and its columns at once, and a matrix of one view with itself is symmetric: half of it is enough.
-Together this needs fewer operations than the whole matrix does, in spite of the second look.
+Together this needs fewer operations than the whole matrix does, in spite of the second look. Pairs of one
+group are left out of the sums block by block as well.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ BLOCK = {"cpu": 512}  # rows and columns of a block: 1 MB stays near the process
 LARGE_BLOCK = 4096  # elsewhere, where a block must be large to be worth its launch
 
 
-def log_sums_between(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def log_sums_between(first: Tensor, second: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """log sum_k exp(x_i . y_k) for every row x_i of `first`, and log sum_i for every y_k of `second`.
 
     Args:
         first: (N, dim).
         second: (M, dim).
+        groups: of the rows of both, (N,) integers with M = N; a pair i != k of one group is not summed.
 
     Returns:
         Tensors of N and of M numbers.
@@ -39,21 +41,22 @@ def log_sums_between(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         (tensor([4., 4., 4.]), tensor([3., 3., 3., 3.]))
     """
     with torch.autocast(first.device.type, enabled=False):
-        return _Between.apply(first, second)
+        return _Between.apply(first, second, groups)
 
 
-def log_sums_within(rows: Tensor) -> Tensor:
+def log_sums_within(rows: Tensor, groups: Tensor | None = None) -> Tensor:
     """log sum_{k != i} exp(x_i . x_k) for every row x_i, (N,).
 
     Args:
         rows: (N, dim), at least two.
+        groups: of the rows, (N,) integers; a pair of one group is not summed. The sum of nothing is -inf.
 
     Example:
         >>> log_sums_within(torch.zeros(3, 2)).exp()
         tensor([2., 2., 2.])
     """
     with torch.autocast(rows.device.type, enabled=False):
-        return _Within.apply(rows)
+        return _Within.apply(rows, groups)
 
 
 def blocks(rows: Tensor) -> Iterator[slice]:
@@ -64,62 +67,63 @@ def blocks(rows: Tensor) -> Iterator[slice]:
 
 class _Between(Function):
     @staticmethod
-    def forward(ctx: Any, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, first: Tensor, second: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
         rows, columns = _nothing(first), _nothing(second)
         for i in blocks(first):
             for k in blocks(second):
-                products = first[i] @ second[k].T  # (block, block)
+                products = _products(first, second, i, k, groups)
                 _include(rows[i], products, 1)
                 _include(columns[k], products, 0)
-        ctx.save_for_backward(first, second, rows, columns)
+        ctx.save_for_backward(first, second, groups, rows, columns)
         return rows, columns
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_rows: Tensor, of_columns: Tensor) -> tuple[Tensor, Tensor]:
-        first, second, rows, columns = ctx.saved_tensors
+    def backward(ctx: Any, of_rows: Tensor, of_columns: Tensor) -> tuple[Tensor, Tensor, None]:
+        first, second, groups, rows, columns = ctx.saved_tensors
         to_first, to_second = torch.zeros_like(first), torch.zeros_like(second)
         for i in blocks(first):
             for k in blocks(second):
-                products = first[i] @ second[k].T
+                products = _products(first, second, i, k, groups)
                 weights = _shares(products, rows[i, None], of_rows[i, None])
                 weights += _shares(products, columns[k], of_columns[k])
                 to_first[i].addmm_(weights, second[k])
                 to_second[k].addmm_(weights.T, first[i])
-        return to_first, to_second
+        return to_first, to_second, None
 
 
 class _Within(Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, groups: Tensor | None) -> Tensor:
         sums = _nothing(rows)
         for i in blocks(rows):
             for k in blocks(rows):
                 if k.start < i.start:
                     continue  # the mirror image of a block that was seen
-                products = _products_of_others(rows, i, k)
+                products = _products_of_others(rows, i, k, groups)
                 _include(sums[i], products, 1)
                 if i != k:
                     _include(sums[k], products, 0)
-        ctx.save_for_backward(rows, sums)
+        ctx.save_for_backward(rows, groups, sums)
         return sums
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_sums: Tensor) -> Tensor:
-        rows, sums = ctx.saved_tensors
+    def backward(ctx: Any, of_sums: Tensor) -> tuple[Tensor, None]:
+        rows, groups, sums = ctx.saved_tensors
+        sums = sums.masked_fill(sums.isinf(), 0.0)  # of a sum of nothing every share is 0, not 0 / 0
         to_rows = torch.zeros_like(rows)
         for i in blocks(rows):
             for k in blocks(rows):
                 if k.start < i.start:
                     continue
-                products = _products_of_others(rows, i, k)
+                products = _products_of_others(rows, i, k, groups)
                 weights = _shares(products, sums[i, None], of_sums[i, None])
                 weights += _shares(products, sums[k], of_sums[k])
                 to_rows[i].addmm_(weights, rows[k])
                 if i != k:
                     to_rows[k].addmm_(weights.T, rows[i])
-        return to_rows
+        return to_rows, None
 
 
 def _nothing(rows: Tensor) -> Tensor:
@@ -127,9 +131,18 @@ def _nothing(rows: Tensor) -> Tensor:
     return rows.new_full((len(rows),), float("-inf"))
 
 
-def _products_of_others(rows: Tensor, i: slice, k: slice) -> Tensor:
+def _products(first: Tensor, second: Tensor, i: slice, k: slice, groups: Tensor | None) -> Tensor:
+    """Products of a block of both; the exponential of a pair of one group counts as zero, but a row's own."""
+    products = first[i] @ second[k].T  # (block, block)
+    if groups is not None:
+        together = groups[i, None] == groups[k]
+        products.masked_fill_(together.fill_diagonal_(False) if i == k else together, float("-inf"))
+    return products
+
+
+def _products_of_others(rows: Tensor, i: slice, k: slice, groups: Tensor | None) -> Tensor:
     """Products of two blocks of rows; a row's product with itself counts as an exponential of zero."""
-    products = rows[i] @ rows[k].T
+    products = _products(rows, rows, i, k, groups)
     return products.fill_diagonal_(float("-inf")) if i == k else products
 
 
