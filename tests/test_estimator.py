@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import commlearn as cl
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, DataWarning
 
 EXCLUDED = {
     "check_transformer_preserve_dtypes": "embeddings are float32, as the weights are, whatever the input is",
@@ -164,3 +165,23 @@ def test_without_a_schema_it_is_guessed_and_an_unseen_category_embeds():
     model = cl.Embedder(epochs=1, batch_size=16).fit(rows)
     rows["site"] = "unseen"
     assert np.isfinite(model.transform(rows)).all()
+
+
+def test_columns_of_two_values_that_become_inputs_are_named_once():
+    rows = table().drop(columns="ill")
+    rows["died"] = np.arange(len(rows)) % 2
+    rows["old"] = np.arange(len(rows)) % 3 == 0
+    with pytest.warns(DataWarning, match="columns of two values became inputs: died, old") as caught:
+        cl.Embedder(epochs=1, batch_size=16).fit(rows)
+    (warning,) = [one for one in caught if issubclass(one.category, DataWarning)]
+    for word in ("table", "targets={'died': 'class'}", "--target died", "leave"):
+        assert word in str(warning.message)
+    assert warning.filename == __file__
+
+
+def test_a_schema_that_is_stated_is_not_asked_about():
+    rows = table().assign(died=np.arange(len(table())) % 2)
+    schema = cl.Schema({"labs": cl.Tabular(["age", "died"]), "emb": cl.Vector("emb")})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        cl.Embedder(schema, epochs=1, batch_size=16).fit(rows)

@@ -24,6 +24,7 @@ from commlearn.evaluation.embed import embed
 from commlearn.evaluation.stream import embed_table
 from commlearn.kinds.dataset import dataset_of
 from commlearn.kinds.infer import infer
+from commlearn.kinds.leaks import warn_of_answers
 from commlearn.kinds.schema import Schema
 from commlearn.methods import METHODS
 from commlearn.training.artifact import export, from_parts, load, to_parts
@@ -215,7 +216,9 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     def _stated_schema(self, table: Table) -> Schema:
         if self.schema is None:
-            return infer(table).schema
+            schema = infer(table).schema
+            warn_of_answers(table.frame, schema, stacklevel=4)
+            return schema
         if isinstance(self.schema, Schema):
             return self.schema
         return (

@@ -21,6 +21,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.audio import Audio
 from commlearn.kinds.image import Image
 from commlearn.kinds.infer import infer
+from commlearn.kinds.leaks import possible_answers, warn_of_answers
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.series import Series
 from commlearn.kinds.tabular import Tabular
@@ -315,3 +316,44 @@ def test_decimals_and_structs_of_arrow_are_read():
     }
     kinds = {name: kind.name for name, kind in guess(**columns).schema.modalities.items()}
     assert kinds == {"table": "tabular", "image": "image", "first_empty": "image"}
+
+
+def test_columns_of_two_values_among_the_inputs_are_named():
+    columns = {
+        "died": np.arange(N) % 2,
+        "alive": np.arange(N) % 2 == 0,
+        "relapse": ["yes", "no", "yes", None, "no", "yes"] * (N // 6),
+        "treated": ["TRUE", None, "FALSE"] * (N // 3),
+        "dose": [1.0, 2.5, np.nan] * (N // 3),
+    }
+    others = {
+        "hb": NUMBERS,
+        "stage": np.arange(N) % 3,
+        "sex": ["f", "m"] * (N // 2),
+        "label": np.arange(N) % 2,
+        "constant": np.ones(N),
+    }
+    inferred = guess(**columns, **others)
+    assert possible_answers(pd.DataFrame(columns | others)) == [*columns, "label"]
+    (reason,) = [guess.reason for guess in inferred.guesses if guess.name == "table"]
+    assert reason.endswith(
+        "; of two values: died, alive, relapse, treated, dose (name those that are answers with --target)"
+    )
+    assert "died" in guess(died=columns["died"], hb=NUMBERS).to_yaml()
+
+
+@pytest.mark.filterwarnings("error")
+def test_targets_and_vectors_are_not_asked_about():
+    bits = {f"bit{place}": RNG.integers(0, 2, N) for place in range(8)}
+    columns = {"died": np.arange(N) % 2, "hb": NUMBERS, **bits}
+    inferred = guess(targets=["died"], **columns)
+    warn_of_answers(pd.DataFrame(columns), inferred.schema)
+    assert "of two values" not in inferred.to_yaml()
+
+
+def test_many_columns_of_two_values_are_counted(recwarn):
+    columns = {f"{name}_seen": RNG.integers(0, 2, N) for name in "abcdefghijkl"}
+    warn_of_answers(pd.DataFrame(columns), guess(**columns).schema)
+    (warning,) = recwarn
+    assert "inputs: a_seen, b_seen" in str(warning.message)
+    assert "j_seen and 2 more. If" in str(warning.message)

@@ -15,6 +15,7 @@ from commlearn.data.tables import Table
 from commlearn.errors import DataError, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
+from commlearn.kinds.leaks import named, possible_answers
 from commlearn.kinds.looks import Look
 from commlearn.kinds.roles import Guess, role_of, seen_as, stated_target
 from commlearn.kinds.schema import Schema
@@ -113,6 +114,9 @@ def _modalities(looks: dict[str, Look], frame: pd.DataFrame) -> list[Guess]:
         elif flat and name == flat[0]:
             numbers = sum(looks[column].sort == "number" for column in flat)
             reason = f"columns of numbers: {numbers}, of few values: {len(flat) - numbers}"
+            answers = possible_answers(frame[flat])
+            if answers:
+                reason += f"; of two values: {named(answers)} (name those that are answers with --target)"
             codes = [
                 column for column in flat if looks[column].sort == "category" and _is_number(frame[column])
             ]

@@ -1,18 +1,24 @@
-"""What must not be in two splits: copies of a record, and records of one group."""
+"""What lets a score look better than it is: copies and groups in two splits, answers among the inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from commlearn.errors import DataWarning
 from commlearn.kinds.base import Cells, Problem
 from commlearn.kinds.names import odd_names
+from commlearn.kinds.numbers import as_numbers
 from commlearn.kinds.rows import TOLD, first_ten
 from commlearn.kinds.schema import Schema
+from commlearn.kinds.tabular import Tabular
 
-__all__ = ["copies", "group_leaks", "seen_in_training"]
+__all__ = ["copies", "group_leaks", "named", "possible_answers", "seen_in_training", "warn_of_answers"]
+
+YES_OR_NO = ("true", "false", "yes", "no")
 
 
 def copies(
@@ -92,6 +98,47 @@ def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> 
         if len(rows) > 1
     ]
     return problems + first_ten(leaked)
+
+
+def possible_answers(frame: pd.DataFrame) -> list[str]:
+    """The columns of two numbers, or of yes and no, as the answers that a user may want to predict have.
+
+    Example:
+        >>> possible_answers(pd.DataFrame({"died": [0, 1, 1], "age": [70, 81, 64], "sex": ["f", "m", "f"]}))
+        ['died']
+    """
+    return [str(name) for name in frame.columns if _yes_or_no(frame[name])]
+
+
+def warn_of_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:
+    """One warning that names the columns among the inputs of a guessed schema that may be answers."""
+    tables = [kind for kind in schema.modalities.values() if isinstance(kind, Tabular)]
+    answers = possible_answers(frame[[column for kind in tables for column in kind.columns()]])
+    if answers:
+        message = (
+            f"No schema was given, and columns of two values became inputs: {named(answers)}. If one of them "
+            "is an answer, the embedding sees it: leave the column out of the table, or give a schema that "
+            f"states it as a target, targets={{{answers[0]!r}: 'class'}} (`commlearn init TABLE --target "
+            f"{answers[0]}` writes one)."
+        )
+        warnings.warn(DataWarning(message), stacklevel=stacklevel)
+
+
+def named(columns: Sequence[str]) -> str:
+    """The first ten names, and how many more there are."""
+    more = f" and {len(columns) - TOLD} more" if len(columns) > TOLD else ""
+    return ", ".join(columns[:TOLD]) + more
+
+
+def _yes_or_no(values: pd.Series) -> bool:
+    if pd.api.types.is_float_dtype(values) or pd.api.types.is_integer_dtype(values):
+        return values.nunique() == 2
+    cells = values.dropna()
+    if not all(isinstance(cell, str | float | int | np.number | np.bool_) for cell in cells):
+        return False
+    cells = cells.map(lambda cell: str(cell).strip().lower())
+    distinct = pd.Series(cells[cells != ""].unique())
+    return len(distinct) == 2 and bool((distinct.isin(YES_OR_NO) | ~np.isnan(as_numbers(distinct))).all())
 
 
 def _all(prints: Mapping[str, np.ndarray]) -> np.ndarray:
