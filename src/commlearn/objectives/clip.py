@@ -24,6 +24,7 @@ def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor, groups: Tens
         groups: of the samples, (N,) integers; samples of one group are not each other's negatives.
 
     Example:
+        >>> import torch
         >>> clip_loss(torch.eye(4), torch.eye(4), scale=100.0).item() < 1e-6
         True
     """

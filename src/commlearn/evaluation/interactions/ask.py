@@ -70,6 +70,7 @@ def interactions(
         ConfigurationError: a name that is not known, or settings that do not fit.
 
     Example:
+        >>> import numpy as np
         >>> draw = np.random.default_rng(0)
         >>> left, right = draw.integers(0, 2, size=(2, 600))
         >>> arrays = {"left": left[:, None] + 0.1 * draw.normal(size=(600, 3)),
