@@ -43,6 +43,9 @@ def test_labels_are_read_each_with_a_threshold_of_its_own(rows):
     assert result.weighted_f1 == pytest.approx(f1_score(outcome.truth, outcome.predicted, average="weighted"))
     assert result.macro_f1 == pytest.approx(f1_score(outcome.truth, outcome.predicted, average="macro"))
     assert (result.train_records, result.validation_records) == (240, 60)
+    everything = np.ones_like(outcome.truth)
+    assert result.chance == pytest.approx(f1_score(outcome.truth, everything, average="weighted"))
+    assert json.loads(to_json({"tags": result}))["tags"]["chance"] == result.chance
 
 
 def test_labels_as_tuples_give_what_labels_as_a_matrix_give(rows):

@@ -25,7 +25,7 @@ def print_probes(results: dict[str, Any]) -> None:
     """One line a target."""
     table = Table(box=None, pad_edge=False)
     table.add_column("target")
-    classes = {name: result for name, result in results.items() if hasattr(result, "chance")}
+    classes = {name: result for name, result in results.items() if result.measure == "balanced_accuracy"}
     others = {name: result for name, result in results.items() if name not in classes}
     columns = ("balanced accuracy", "95 % interval", "accuracy", "AUROC", "AUPRC", "chance")
     for column in columns if classes else ():

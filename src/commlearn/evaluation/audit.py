@@ -13,16 +13,8 @@ from commlearn.augmentations import Augmentation
 from commlearn.data.batch import to_device
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import ConfigurationError
-from commlearn.evaluation import measures
 from commlearn.evaluation.embed import carrier
-from commlearn.evaluation.probes import (
-    PROBES,
-    LabelsResult,
-    Outcome,
-    chosen_targets,
-    dataset_for,
-    known_labels,
-)
+from commlearn.evaluation.probes import PROBES, Outcome, chosen_targets, dataset_for, known_labels
 from commlearn.kinds.arrays import presence
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.training.build import build_augmentations
@@ -144,15 +136,7 @@ def _plain(labels: np.ndarray) -> np.ndarray:
 def _destroys(clean: Outcome, result: Any) -> bool:
     """Most of what can be read is gone, beyond what the intervals leave open."""
     before, after = (getattr(one, one.measure) for one in (clean.result, result))
-    nothing, (least, _) = _guessed(clean), clean.result.interval
+    nothing, (least, _) = clean.result.chance, clean.result.interval
     return bool(
         least > nothing and result.interval[1] < least and after - nothing < LOST * (before - nothing)
     )
-
-
-def _guessed(outcome: Outcome) -> float:
-    """What is reached without a look at the inputs; of label sets, by giving every record all of them."""
-    if not isinstance(outcome.result, LabelsResult):
-        return float(getattr(outcome.result, "chance", 0.0))
-    truth = outcome.truth.astype(bool)
-    return float(measures.f1(np.ones_like(truth), truth, measures.once(len(truth)), weighted=True)[0])

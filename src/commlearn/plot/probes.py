@@ -36,12 +36,9 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
         axes.annotate(
             f"{score:.2f}", (score, place), (0, 6), textcoords="offset points", ha="center", fontsize=8
         )
-    chances = [rung.chance for rung in rungs.values() if hasattr(rung, "chance")]
-    if chances:
-        axes.axvline(chances[0], color=QUIET, ls="--", lw=1)
-        axes.annotate(
-            "chance", (chances[0], len(names) - 0.45), (2, 0), textcoords="offset points", fontsize=8
-        )
+    chance = next(iter(rungs.values())).chance
+    axes.axvline(chance, color=QUIET, ls="--", lw=1)
+    axes.annotate("chance", (chance, len(names) - 0.45), (2, 0), textcoords="offset points", fontsize=8)
     shown = [f"all {name.count('+') + 1} modalities" if name.count("+") > 2 else name for name in names[:1]]
     axes.set_yticks(range(len(names)), [legible(name, TICK) for name in [*shown, *names[1:]]])
     axes.set_ylim(-0.6, len(names) - 0.2)

@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.ladder import Embedded
+from commlearn.evaluation.probes import number_probe
+from commlearn.evaluation.probes.labels import read_labels
 from commlearn.evaluation.report.findings import describe
 from commlearn.evaluation.report.html import Safe, script_json, tag
 from commlearn.evaluation.report.knowledge import (
@@ -26,6 +29,8 @@ from commlearn.evaluation.report.knowledge import (
 from commlearn.evaluation.report.map import colouring, layouts
 from commlearn.evaluation.report.neighbours import nearest_records
 from commlearn.evaluation.report.pairs import pair_values
+from commlearn.evaluation.report.sections import _rungs
+from commlearn.evaluation.report.words import of_ladder
 
 HEAD = ("html", "head", "body", "main", "style", "title")
 
@@ -114,6 +119,30 @@ def test_its_files_hold_what_it_shows(trained_report, trained_run):
     for name in trained_report.files:
         if name.endswith(".png"):
             assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_chance_is_what_a_guess_reaches_and_never_the_name_of_a_measure():
+    draw = np.random.default_rng(0)
+    rows, noise = draw.normal(size=(2, 200, 3))
+    truth = np.stack([rows[:, 0] > 0, rows[:, 1] > 1], axis=1)
+    split = (rows[:100], truth[:100], rows[100:], truth[100:])
+    ladder = {
+        "tags": {"a": read_labels(*split).result},
+        "size": {"a": number_probe(rows[:100], rows[:100, 0], rows[100:], rows[100:, 0])},
+        "noise": {"a": number_probe(rows[:100], noise[:100, 0], rows[100:], noise[100:, 0])},
+    }
+    column = {}
+    for target in ladder:
+        page = str(_rungs(SimpleNamespace(ladder=ladder), target))
+        names = re.findall(r"<th[^>]*>(.*?)</th>", page)
+        cells = ["", *re.findall(r"<td[^>]*>(.*?)</td>", page)]  # the first of a row is a th
+        column[target] = cells[names.index("chance")]
+    assert column["size"] == column["noise"] == "0.000"
+    assert column["tags"] == f"{ladder['tags']['a'].chance:.3f}" != "0.000"
+
+    assert of_ladder("noise", ladder["noise"]).endswith("where a guess has 0.00 (no better than chance).")
+    assert "no better" not in of_ladder("size", ladder["size"])
+    assert f"a guess has {ladder['tags']['a'].chance:.2f}." in of_ladder("tags", ladder["tags"])
 
 
 def test_the_same_run_gives_the_same_page(trained_run, trained_report, tmp_path):

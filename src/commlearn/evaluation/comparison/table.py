@@ -150,7 +150,7 @@ def _updates(member: Member, steps: int) -> int:
 
 
 def _chance(score: str, rows: Mapping[str, Any], scores: Mapping[str, Score]) -> float | None:
-    """What guessing reaches, in percent; None for numbers and sets of labels."""
+    """What guessing reaches, in percent; None for numbers, of which it explains nothing."""
     for row in rows.values():
         for probes in row["probes"].values():
             told = [(probes or {}).get(target, {}).get("chance") for target in scores[score].targets]

@@ -85,6 +85,7 @@ def scored(
         macro_f1=found["macro_f1"][0],
         auroc=found["auroc"][0],
         auprc=found["auprc"][0],
+        chance=float(measures.f1(np.ones_like(truth), truth, measures.once(len(truth)), weighted=True)[0]),
         labels=names,
         thresholds=tuple(float(value) for value in thresholds),
         strength=strength,

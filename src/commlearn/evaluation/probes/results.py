@@ -54,6 +54,7 @@ class NumberResult:
     outputs: tuple[dict[str, float], ...] = ()  # R2 and MSE of each, where there are several
 
     measure: ClassVar[str] = "r2"
+    chance: ClassVar[float] = 0.0  # R2 of a guess: the mean for every record
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -69,6 +70,7 @@ class LabelsResult:
     macro_f1: float  # plain mean over labels
     auroc: float  # mean over labels
     auprc: float  # likewise
+    chance: float  # weighted F1 of a guess: all labels for every record
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]  # of each label's probability, chosen on validation records
     strength: float  # C, chosen on validation records

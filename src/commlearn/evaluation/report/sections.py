@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from commlearn.evaluation.ladder import called
-from commlearn.evaluation.probes import MEASURES, score_of
+from commlearn.evaluation.probes import score_of
 from commlearn.evaluation.report.findings import Findings
 from commlearn.evaluation.report.html import Safe, fold, join, table, tag
 from commlearn.evaluation.report.knowledge import information_section
@@ -129,15 +129,11 @@ def _rungs(found: Findings, target: str) -> Safe:
                 called(name),
                 f"{score_of(result):.3f}",
                 f"{low:.3f} to {high:.3f}",
-                _chance(result),
+                f"{result.chance:.3f}",
                 result.test_records,
             )
         )
     return table(("embedded by", "score", "95 % interval", "chance", "test records"), rows, target)
-
-
-def _chance(result: Any) -> str:
-    return f"{result.chance:.3f}" if hasattr(result, "chance") else MEASURES[result.measure]
 
 
 def _neighbours(found: Findings) -> Safe:

@@ -54,14 +54,14 @@ def _score(result: Any) -> str:
 
 
 def _chance(result: Any) -> str:
-    if not isinstance(result, ProbeResult):
-        return ""
     at_chance = " (no better than chance)" if _at_chance(result) else ""
+    if not isinstance(result, ProbeResult):
+        return f", where a guess has {result.chance:.2f}{at_chance}"
     return f", where a guess has {100 * result.chance:.0f} %{at_chance}"
 
 
 def _at_chance(result: Any) -> bool:
-    return isinstance(result, ProbeResult) and result.interval[0] <= result.chance
+    return bool(result.interval[0] <= result.chance)
 
 
 def _points(gain: float, result: Any) -> str:
