@@ -38,7 +38,7 @@ def build(name: str, modalities: int = 2, dropout: float = 0.0) -> Method:
 
 
 def batch(method: Method, rows: slice = slice(None), gaps: bool = False, modalities: int = 2) -> Batch:
-    """Some rows of a batch that is always the same."""
+    """Some rows of a batch that is always the same; with gaps, its records also belong to groups."""
     generator = torch.Generator().manual_seed(1)
     versions = [
         {
@@ -58,7 +58,8 @@ def batch(method: Method, rows: slice = slice(None), gaps: bool = False, modalit
 
     targets = {"label": (torch.arange(RECORDS) % 2)[rows]} if method.views.targets else {}
     plain = view(versions[0]) if method.views.plain else None
-    return Batch(plain, tuple(view(version) for version in versions[1:]), targets)
+    groups = (torch.arange(RECORDS) // 2)[rows] if gaps else None
+    return Batch(plain, tuple(view(version) for version in versions[1:]), targets, groups=groups)
 
 
 def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, torch.Tensor]:
@@ -77,6 +78,7 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
             None if whole.plain is None else take(whole.plain),
             tuple(take(view) for view in whole.augmented),
             {key: values[mine[rows]] for key, values in whole.targets.items()},
+            groups=None if whole.groups is None else whole.groups[mine[rows]],
         )
 
     found = {}

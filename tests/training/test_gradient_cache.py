@@ -70,23 +70,27 @@ def test_both_looks_at_a_part_drop_the_same(fabric):
     assert any(not torch.allclose(a, p.grad) for a, p in zip(cached, method.parameters(), strict=True))
 
 
-def test_an_encoder_s_batch_norm_counts_every_part_once(fabric):
+def test_running_moments_count_every_part_once(fabric):
+    """Those of an encoder's batch norm, and those that the tokens beside the fused vector follow."""
     torch.manual_seed(0)
     specs = {name: Spec("image", (3, 32, 32)) for name in ("one", "two")}
     encoders = build_encoders(specs, 8, {"image": {"name": "small_cnn"}})
-    method = CoMM.build(encoders, 8).train()
+    method = CoMM.build(encoders, 8, embedding="fused+tokens").train()
     images = {name: Modality(torch.rand(4, 3, 32, 32)) for name in specs}
     plan = plan_batch(images, {}, {}, torch.Generator(), plain=False, augmented=2)
     state = {key: value.clone() for key, value in method.state_dict().items()}
     for piece in split(plan, 4, 2):
         method.represent(piece())
-    once = {key: value.clone() for key, value in method.state_dict().items() if "running" in key}
+    once = {key: value.clone() for key, value in method.named_buffers() if not key.startswith("head")}
+    for part in ("encoders.one.encoder.stack.3.running_mean", "beside.guesses.two.squares"):
+        assert not torch.equal(once[part], state[part])
+    assert once["beside.guesses.two.batches"] == 2
     method.load_state_dict(state)
     cached_loss(fabric, fabric.setup(Player(method)), method, split(plan, 4, 2), int).backward()
-    counted = [key for key in once if key.startswith("encoders")]
-    assert counted
-    for key in counted:
-        torch.testing.assert_close(method.state_dict()[key], once[key])
+    after = dict(method.named_buffers())
+    for key, value in once.items():
+        torch.testing.assert_close(after[key], value, msg=key)
+    assert after["head.1.num_batches_tracked"] == 3  # the whole batch of each of three subsets
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])

@@ -14,6 +14,7 @@ from commlearn.data.batch import Batch, Modality, View
 from commlearn.data.records import Records
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.rows import Rows, gather
+from commlearn.models.present import encode_present
 from commlearn.models.tokens import Tokens, pool
 from commlearn.objectives import Subset
 
@@ -112,10 +113,11 @@ class Method(nn.Module):
 
     def encode(self, view: View, names: Sequence[str] | None = None) -> dict[str, Tokens]:
         """Tokens of each named modality; what is encoded already stays as it is."""
-        return {
-            name: part if isinstance(part := view[name], Tokens) else self.encoders[name](part)
-            for name in names or self.modalities
-        }
+        tokens = {}
+        for name in names or self.modalities:
+            part = view[name]
+            tokens[name] = part if isinstance(part, Tokens) else encode_present(self.encoders[name], part)
+        return tokens
 
     def subset(self, modalities: Sequence[str] | None, view: View) -> Subset:
         """The chosen modalities in schema order, checked against what was trained and what is there."""

@@ -52,7 +52,7 @@ class CLIP(Method):
             one, other = (projected[name] if having is None else projected[name][having] for name in pair)
             if len(one) < 2 and having is not None:  # too few records of this batch have both
                 continue
-            terms[subset_name(pair)] = clip_loss(one, other, scale)
+            terms[subset_name(pair)] = clip_loss(one, other, scale, rows.groups_of(having))
             accuracy[subset_name(pair)] = retrieval_accuracy(one, other)
         loss = torch.stack(list(terms.values())).mean() if terms else 0.0 * scale
         return Step(loss, terms, accuracy=accuracy)

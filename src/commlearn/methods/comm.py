@@ -26,6 +26,7 @@ from commlearn.methods.subsets import (
 )
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import Temperature, projection_head, temperature_of
+from commlearn.models.present import project_present
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import Subset, comm_terms, retrieval_accuracy
@@ -102,31 +103,43 @@ class CoMM(Method):
 
     def contrast(self, first: Mapping[Subset, Tensor], second: Mapping[Subset, Tensor], rows: Rows) -> Step:
         """The loss from the projections of both views."""
-        full = self.modalities
-        present = {subset: rows.having(subset) for subset in self.subsets if subset != full}
-        known = {subset: mask for subset, mask in present.items() if mask is not None}
-        all_terms = comm_terms(first, second, full, self.temperature(), known)
+        full, present = self.modalities, self.present(rows)
+        all_terms = comm_terms(first, second, full, self.temperature(), present, rows.groups)
         terms = {subset: all_terms[subset] for subset in self.subsets}
+        accuracy = {
+            subset_name(subset): retrieval_accuracy(first[subset], second[full], present.get(subset))
+            for subset in terms
+            if subset not in present or present[subset].sum() > 1  # one record finds itself
+        }
         return Step(
             loss=weighted_mean(terms, self.weights),
             terms={subset_name(subset): term for subset, term in terms.items()},
-            accuracy={
-                subset_name(subset): retrieval_accuracy(first[subset], second[full]) for subset in terms
-            },
+            accuracy=accuracy,
         )
 
     def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
         """The projection of every subset of modalities, for each of the two views."""
-        first, second = {}, {}
+        first, second, present = {}, {}, self.present(rows)
         for subset in dict.fromkeys((*self.subsets, self.modalities)):
-            first[subset], second[subset] = self.head(rows.stacked(subset)).chunk(2)
+            projected = project_present(self.head, rows.stacked(subset), present.get(subset))
+            first[subset], second[subset] = projected.chunk(2)
         return first, second
+
+    def present(self, rows: Rows) -> dict[Subset, Tensor]:
+        """Which records have a subset, if some lack it; the full fusion takes what modalities there are."""
+        masks = {subset: rows.having(subset) for subset in self.subsets if subset != self.modalities}
+        return {subset: mask for subset, mask in masks.items() if mask is not None}
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         subset = self.subset(modalities, view)
         tokens = self.encode(view, subset)
-        fused = self.fusion(tokens, [subset])[subset]
+        fused = self.fuse(dict(tokens), subset)
         return fused if self.beside is None else torch.cat([fused, self.beside(tokens, fused)], dim=1)
+
+    def fuse(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+        """The fused vector alone, (batch, width): what the head was trained on."""
+        subset = self.subset(modalities, view)
+        return self.fusion(self.encode(view, subset), [subset])[subset]
 
 
 def fused_parts(

@@ -110,8 +110,8 @@ class FactorCL(Method):
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         seen = self.see(batch)
-        for step in (self.catch_up, self.advance):  # the second is computed after the first was taken
-            yield step(seen) if seen is not None else self.nothing(step.__name__)
+        yield self.nothing("critics") if seen is None else self.catch_up(seen)
+        yield self.nothing("main") if seen is None else self.advance(seen)  # once the first was taken
 
     def see(self, batch: Batch) -> Seen | None:
         """The factors of the batch over all ranks; None if fewer than two records have both modalities."""
@@ -154,10 +154,10 @@ class FactorCL(Method):
         accuracy = {name: (part.argmax(dim=1) == own).float().mean() for name, part in scores.items()}
         return Step(loss, {**lower, **upper}, accuracy=accuracy)
 
-    def nothing(self, player: str) -> Step:
-        """A step that changes nothing, of a batch that teaches nothing."""
+    def nothing(self, group: str) -> Step:
+        """A step that changes nothing of a group of parameters, for a batch that teaches nothing."""
         zero = 0.0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
-        return Step(zero, {"nothing": zero}, group="critics" if player == "catch_up" else "main")
+        return Step(zero, {"nothing": zero}, group=group)
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         chosen = self.subset(modalities, view)

@@ -108,8 +108,8 @@ class InfMasking(CoMM):
         of_first, of_second = projected.unbind(dim=1)  # (versions, records, dim)
         full, temperature = self.modalities, self.temperature()
         halves = (
-            masked_contrast(first[full], of_second, temperature),
-            masked_contrast(second[full], of_first, temperature),
+            masked_contrast(first[full], of_second, temperature, rows.groups),
+            masked_contrast(second[full], of_first, temperature, rows.groups),
         )
         masked = (halves[0] + halves[1]) / 2
         loss = step.loss + self.masking.weight_at(rows.progress) * masked

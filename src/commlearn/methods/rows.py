@@ -29,6 +29,7 @@ class Rows:
     present: dict[str, Tensor] = field(default_factory=dict)  # (records,) bool; unnamed: all records have it
     targets: dict[str, Tensor] = field(default_factory=dict)  # (records,) each
     progress: float = 0.0  # share of the training that is done
+    groups: Tensor | None = None  # (records,): those of one group are not each other's negatives
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Rows:
         """The same rows with `change` applied to each tensor."""
@@ -37,6 +38,7 @@ class Rows:
             {name: change(value) for name, value in self.present.items()},
             {name: change(value) for name, value in self.targets.items()},
             self.progress,
+            None if self.groups is None else change(self.groups),
         )
 
     def stacked(self, subset: Subset) -> Tensor:
@@ -47,6 +49,10 @@ class Rows:
         """Which records have every modality of the subset, (records,); None if all do."""
         masks = [self.present[name] for name in subset if name in self.present]
         return torch.stack(masks).all(dim=0) if masks else None
+
+    def groups_of(self, having: Tensor | None) -> Tensor | None:
+        """The groups of these records, or of all if none are chosen; None where nothing names groups."""
+        return self.groups if self.groups is None or having is None else self.groups[having]
 
     def gathered(self) -> Rows:
         """The rows of all ranks, with gradient."""
@@ -70,7 +76,7 @@ def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
     by_record = {
         subset: stacked.unflatten(0, (-1, len(batch))).transpose(0, 1) for subset, stacked in vectors.items()
     }
-    return Rows(by_record, present, batch.targets, batch.progress)
+    return Rows(by_record, present, batch.targets, batch.progress, batch.groups)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -80,11 +86,13 @@ def joined(parts: Sequence[Rows]) -> Rows:
         dicts = list(each)
         return {key: torch.cat([part[key] for part in dicts]) for key in dicts[0]}
 
+    groups = [part.groups for part in parts if part.groups is not None]
     return Rows(
         together(part.vectors for part in parts),
         together(part.present for part in parts),
         together(part.targets for part in parts),
         parts[0].progress,
+        torch.cat(groups) if groups else None,
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from commlearn.data.batch import Batch, View, merge
 from commlearn.methods.base import Method, Step, absent_as_zero, pooled, subset_name
 from commlearn.methods.rows import Rows, rows_of
+from commlearn.models.present import project_present
 from commlearn.objectives import Subset, info_nce, retrieval_accuracy
 
 __all__ = ["Contrasts", "SeparateHeads", "concatenated"]
@@ -55,15 +56,18 @@ class SeparateHeads(Method):
             kept = pairs if having is None else [(a[having], b[having]) for a, b in pairs]
             if having is not None and len(kept[0][0]) < 2:  # too few records of this batch have it
                 continue
-            losses = [info_nce(one, other, self.temperature) for one, other in kept]
+            groups = rows.groups_of(having)
+            losses = [info_nce(one, other, self.temperature, groups) for one, other in kept]
             terms[subset_name(subset)] = torch.stack(losses).mean()
             accuracy[subset_name(subset)] = retrieval_accuracy(*kept[0])
         return Step(self.combine(terms), terms, accuracy=accuracy)
 
     def project(self, rows: Rows) -> list[dict[str, Tensor]]:
         """Every modality's projection, for each view."""
-        views = self.views.augmented
-        projected = {name: self.heads[name](rows.stacked((name,))).chunk(views) for name in self.modalities}
+        views, projected = self.views.augmented, {}
+        for name in self.modalities:
+            stacked, present = rows.stacked((name,)), rows.having((name,))
+            projected[name] = project_present(self.heads[name], stacked, present).chunk(views)
         return [{name: parts[i] for name, parts in projected.items()} for i in range(views)]
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:

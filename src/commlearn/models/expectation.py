@@ -15,7 +15,7 @@ class Expectation(nn.Module):
     """The best linear guess of some numbers from others, over the batches seen last.
 
     Moments run along with training, as those of a batch norm do; no gradient is needed. Before the first
-    batch the guess is zero.
+    batch the guess is zero. As in a batch norm, `track_running_stats` says whether the moments move.
 
     Args:
         known: how many numbers are given.
@@ -36,6 +36,7 @@ class Expectation(nn.Module):
 
     def __init__(self, known: int, wanted: int) -> None:
         super().__init__()
+        self.track_running_stats = True
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.register_buffer("squares", torch.zeros(known + 1, known + 1))
         self.register_buffer("products", torch.zeros(known + 1, wanted))
@@ -44,6 +45,8 @@ class Expectation(nn.Module):
     @torch.no_grad()
     def observe(self, known: Tensor, wanted: Tensor) -> None:
         """Take a batch into the moments, (rows, known) and (rows, wanted)."""
+        if not self.track_running_stats:
+            return
         with torch.autocast(known.device.type, enabled=False):
             rows = torch.cat([known.float(), torch.ones_like(known[:, :1]).float()], dim=1)
             self.batches += 1

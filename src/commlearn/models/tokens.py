@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from commlearn.data.batch import Modality
 
-__all__ = ["ModalityEncoder", "Tokens", "pool"]
+__all__ = ["ModalityEncoder", "Tokens", "absent_as_padding", "pool"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ModalityEncoder(nn.Module):
     def forward(self, modality: Modality) -> Tokens:
         features, padding = self.encoder(modality.values, modality.padding)
         values = self.adapter(features)  # (batch, length, width)
-        padding = _absent_as_padding(values, padding, modality.present)
+        padding = absent_as_padding(values, padding, modality.present)
         if padding is not None:  # a weight of 0 times NaN is NaN: nothing under padding goes on
             values = values.masked_fill(padding[..., None], 0.0)
         return Tokens(values, padding, modality.present)
@@ -57,7 +57,7 @@ def pool(tokens: Tokens) -> Tensor:
     return total / kept.sum(dim=1).clamp(min=1)
 
 
-def _absent_as_padding(values: Tensor, padding: Tensor | None, present: Tensor | None) -> Tensor | None:
+def absent_as_padding(values: Tensor, padding: Tensor | None, present: Tensor | None) -> Tensor | None:
     """A modality that a record lacks contributes no token: all of its tokens are padding."""
     if present is None:
         return padding

@@ -72,13 +72,20 @@ def unit_rows(rows: Tensor, temperature: float | Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def retrieval_accuracy(first: Tensor, second: Tensor) -> Tensor:
+def retrieval_accuracy(first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
     """Share of rows of `first` whose most similar row of `second` are their own sample.
+
+    Args:
+        first: (N, dim).
+        second: (N, dim); row i belongs to the same sample.
+        present: which samples take part, (N,) bool; all if not given.
 
     Example:
         >>> retrieval_accuracy(torch.eye(3), torch.eye(3)).item()
         1.0
     """
+    if present is not None:
+        first, second = first[present], second[present]
     targets = F.normalize(second, dim=1).T  # (dim, N); the length of a row of `first` changes no order
     found = torch.cat([(first[some] @ targets).argmax(dim=1) for some in blocks(first)])
     return (found == torch.arange(len(first), device=first.device)).float().mean()

@@ -10,22 +10,22 @@ A contrast needs the vectors of all records at once, but not what lies behind th
 The second look costs one more forward pass. What is random is drawn before (augmentation) or from
 the part's own seed (dropout), so that both looks see the same. What an encoder learns from the
 statistics of its batch (batch norm) it learns from its part; the head's are those of the whole batch.
+Running moments take note of the second look alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from commlearn.data.batch import Batch
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
+from commlearn.models.present import moments_at_rest
 from commlearn.objectives import Subset
 from commlearn.training.descent import Descent, parts, touched
 from commlearn.training.sharding import no_exchange
@@ -69,7 +69,7 @@ def cached_loss(
         torch.manual_seed(seeds(number))
         return method.represent(batches[number]())
 
-    with torch.no_grad(), _statistics_kept(method):
+    with torch.no_grad(), moments_at_rest(method):
         seen = [Rows(*player(lambda n=n: _plain(represent(n)))) for n in range(len(batches))]
     rows = joined(seen)
     leaves = {subset: vectors.requires_grad_() for subset, vectors in rows.vectors.items()}
@@ -111,23 +111,9 @@ def check_cacheable(method: Method, name: str, precision: str) -> None:
         )
 
 
-def _plain(rows: Rows) -> tuple[Vectors, dict[str, Tensor], dict[str, Tensor], float]:
-    return rows.vectors, rows.present, rows.targets, rows.progress
+def _plain(rows: Rows) -> tuple[Vectors, dict[str, Tensor], dict[str, Tensor], float, Tensor | None]:
+    return rows.vectors, rows.present, rows.targets, rows.progress, rows.groups
 
 
 def _gradient(leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-
-
-@contextmanager
-def _statistics_kept(method: nn.Module) -> Iterator[None]:
-    """Batch norms do not count what they see: it comes a second time."""
-    norms = [module for module in method.modules() if isinstance(module, _BatchNorm)]
-    momenta = [module.momentum for module in norms]
-    for module in norms:
-        module.momentum = 0.0
-    try:
-        yield
-    finally:
-        for module, momentum in zip(norms, momenta, strict=True):
-            module.momentum = momentum
