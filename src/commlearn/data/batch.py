@@ -56,16 +56,8 @@ class Batch:
 
 
 def merge(views: Sequence[View]) -> View:
-    """Stack views of the same records along the batch, so that an encoder runs once for all."""
-    return {
-        name: replace(
-            part,
-            values=torch.cat([view[name].values for view in views]),
-            padding=_cat([view[name].padding for view in views]),
-            present=_cat([view[name].present for view in views]),
-        )
-        for name, part in views[0].items()
-    }
+    """Stack views of the same modalities along the batch, so that an encoder runs once for all."""
+    return {name: _stacked([view[name] for view in views]) for name in views[0]}
 
 
 def to_device(view: View, device: torch.device | str) -> View:
@@ -75,6 +67,23 @@ def to_device(view: View, device: torch.device | str) -> View:
     }
 
 
-def _cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    given = [tensor for tensor in tensors if tensor is not None]
-    return torch.cat(given) if given else None
+def _stacked(parts: Sequence[Modality]) -> Modality:
+    sizes = [len(part) for part in parts]
+    return replace(
+        parts[0],
+        values=torch.cat([part.values for part in parts]),
+        padding=_masks([part.padding for part in parts], sizes, default=False),
+        present=_masks([part.present for part in parts], sizes, default=True),
+    )
+
+
+def _masks(masks: Sequence[Tensor | None], sizes: Sequence[int], default: bool) -> Tensor | None:
+    """One mask for all; where a part has none, the default; None if none has one."""
+    example = next((mask for mask in masks if mask is not None), None)
+    if example is None:
+        return None
+    parts = [
+        example.new_full((size, *example.shape[1:]), default) if mask is None else mask
+        for mask, size in zip(masks, sizes, strict=True)
+    ]
+    return torch.cat(parts)
