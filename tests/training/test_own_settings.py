@@ -75,6 +75,9 @@ def test_the_choice_is_said_and_what_is_stated_stays():
     plain, note = experiment_for(settings(method={"name": "comm", "embedding": "fused"}), data)
     assert plain.method["embedding"] == "fused"
     assert "embedding" not in note
+    rival, note = experiment_for(settings(method="infmasking"), data)
+    assert rival.method == {"name": "infmasking", "embedding": "fused+tokens"}
+    assert "method.embedding fused+tokens" in note
     clip, note = experiment_for(settings(method="clip"), data)
     assert clip.augmentations == {}
     assert clip.method == {"name": "clip"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from commlearn.data.places import is_remote
 from commlearn.data.records import Dataset
@@ -19,9 +19,10 @@ from commlearn.training.fill import set_dotted
 from commlearn.training.parts_left_open import by_modality, check_keys, completed, named_only
 from commlearn.training.strength import chosen_augmentations
 
-__all__ = ["experiment_for", "is_schema", "read_own"]
+__all__ = ["embeds_tokens", "experiment_for", "is_schema", "read_own"]
 
 OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
+EMBEDDING = "fused+tokens"  # of every method that can
 
 
 def is_schema(path: str | Path) -> bool:
@@ -79,8 +80,8 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     settings = by_modality(settings, specs)
     training = settings.get("training") or {}
     chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"))
-    if stated.method["name"] == "comm":
-        chosen["method"] = {"name": "comm", "embedding": "fused+tokens"}
+    if embeds_tokens(stated.method["name"]):
+        chosen["method"] = {"name": stated.method["name"], "embedding": EMBEDDING}
     if METHODS[stated.method["name"]].views.augmented:
         chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations)
     chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
@@ -88,6 +89,16 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     settings = {**completed(settings, chosen, specs), "method": stated.method}
     experiment = experiment_from(merged(chosen, settings))
     return experiment, said(open_ones, data.train) if open_ones else ""
+
+
+def embeds_tokens(method: str) -> bool:
+    """Whether a method can embed the mean token of each modality in addition to the fused vector.
+
+    Example:
+        >>> embeds_tokens("comm"), embeds_tokens("clip")
+        (True, False)
+    """
+    return EMBEDDING in get_args(get_type_hints(METHODS[method].build).get("embedding"))
 
 
 def _sizes_of_images(settings: Mapping[str, Any], data: Dataset) -> dict[str, Any]:

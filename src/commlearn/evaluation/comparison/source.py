@@ -14,7 +14,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.kinds import schema_yaml
 from commlearn.training.build import read_data
 from commlearn.training.configuration import Experiment, experiment_from, read_experiment, to_mapping
-from commlearn.training.own_data import is_schema, read_own
+from commlearn.training.own_data import embeds_tokens, is_schema, read_own
 
 __all__ = ["ComparisonSource", "identity", "with_method"]
 
@@ -54,10 +54,13 @@ class ComparisonSource:
         return {key: value for key, value in overrides.items() if not key.startswith("method.")}
 
     def method_options(self, method: str, experiment: Experiment) -> dict[str, Any]:
-        """The recipe's options if the method is its own, and the overrides."""
+        """The recipe's options if the method is its own, and the overrides; on a table, CoMM's embedding."""
         own = experiment.method if experiment.method["name"] == method else {}
-        if is_schema(self.recipe) and self.stated_method().get("name") == method:
-            own = {**own, **self.stated_method()}
+        if is_schema(self.recipe):
+            if embeds_tokens(method):
+                own = {"embedding": experiment.method["embedding"], **own}
+            if self.stated_method().get("name") == method:
+                own = {**own, **self.stated_method()}
         given = {
             key.removeprefix("method."): value
             for key, value in self.overrides.items()
