@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
@@ -48,7 +49,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         epochs: passes over the records; chosen from the data if not given, as are the next two.
         batch_size: records a step.
         learning_rate: at its peak.
-        random_state: seed of weights, order and augmentation.
+        random_state: seed of weights, order and augmentation; a RandomState or None draws one, as in
+            scikit-learn.
         out: folder in which the run is kept, in place of any run that it holds; not kept if not given.
         verbose: show progress and the settings that were chosen.
 
@@ -68,7 +70,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
-        random_state: int = 0,
+        random_state: Any = 0,
         out: str | Path | None = None,
         verbose: bool = False,
     ) -> None:
@@ -82,7 +84,9 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
-        """Learn from the rows; labels are never seen.
+        """Learn from the rows that the schema's split column marks as train; from all if it names none.
+
+        Labels are not seen, but by methods that learn from them (`supcon`, `factorcl-sup`).
 
         Args:
             X: a DataFrame, a dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
@@ -94,14 +98,14 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         schema = self._stated_schema(table)
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
-        read = replace(schema, split=None, group=None, targets=schema.targets if needs_targets else {})
+        read = replace(schema, targets=schema.targets if needs_targets else {})
         data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping())
         given = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings = {
             "name": "embedder",
-            "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping()},
+            "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
             "method": method,
-            "seed": int(self.random_state or 0),
+            "seed": _seed(self.random_state),
             "training": {key: value for key, value in given.items() if value is not None},
         }
         experiment, note = experiment_for(settings, data)
@@ -183,8 +187,10 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         if isinstance(self.schema, Schema):
             state["schema"] = {PLAIN: self.schema.to_mapping()}
         if "trained_" in state:
-            config, tensors = to_parts(state["trained_"])
-            state["trained_"] = (json.dumps(config), tensors)
+            trained = state["trained_"]
+            config, tensors = to_parts(trained)
+            rows = None if trained.rows is None else trained.rows.to_bytes()
+            state["trained_"] = (json.dumps(config), tensors, rows)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -192,8 +198,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         if isinstance(state["schema"], dict) and PLAIN in state["schema"]:
             state["schema"] = Schema.from_mapping(state["schema"][PLAIN])
         if "trained_" in state:
-            config, tensors = state["trained_"]
-            state["trained_"] = from_parts(json.loads(config), tensors, "The pickled Embedder")
+            config, tensors, *rows = state["trained_"]
+            state["trained_"] = from_parts(json.loads(config), tensors, "The pickled Embedder", *rows)
         super().__setstate__(state)
 
     def _keep(self, trained: Trained) -> None:
@@ -234,6 +240,15 @@ def output_dim(trained: Trained) -> int:
     view = {name: Modality(blank_values(spec).to(device)) for name, spec in trained.specs.items()}
     with torch.inference_mode():
         return trained.method.embed(view).shape[1]
+
+
+def _seed(random_state: Any) -> int:
+    """A whole number as it is; else one that the generator, or numpy's own, draws."""
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _path(X: Any) -> str:

@@ -20,6 +20,7 @@ import commlearn as cl
 from commlearn.data.tables import iterate_table, read_table
 from commlearn.data.visits import lanes_of_epoch
 from commlearn.errors import ConfigurationError, DataError
+from commlearn.evaluation.readout_rows import readout_rows
 from commlearn.evaluation.shards import write_shards
 from commlearn.kinds.dataset import TableData
 from commlearn.methods import METHODS
@@ -116,7 +117,7 @@ def test_streamed_rows_are_those_of_the_table_read_whole(folder):
     names = {tuple(values) for part in ("test", "validation") for values in vectors(data.parts[part])}
     assert len(names) + len(seen) == ROWS  # no row is in two parts, none is lost
     assert not {places[name] for name in names} & set(seen)
-    assert len(data.train.groups._kept) <= 2 * data.train.groups.lanes
+    assert len(data.train.row_groups._kept) <= 2 * data.train.row_groups.lanes
 
 
 def vectors(records) -> list:
@@ -168,7 +169,7 @@ def test_a_training_stopped_in_an_epoch_goes_on_to_the_same_weights(folder, tmp_
     run = train(experiment(folder), tmp_path / "stopped", resume=True)
     first, second = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(torch.equal(first[key], second[key]) for key in first)
-    held_out = run.dataset(folder).test  # split as the training's was
+    held_out = readout_rows(run, folder).test  # split as the training's was
     assert sorted(map(tuple, vectors(held_out))) == sorted(
         map(tuple, vectors(cl.read_data(run.experiment).test))
     )

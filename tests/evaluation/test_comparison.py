@@ -15,10 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from commlearn.errors import ConfigurationError, DataError, RunError
 from commlearn.evaluation.compare import compare
 from commlearn.evaluation.comparison import job, table, workers
-from commlearn.evaluation.comparison.paired import difference, seed_pairs, values_of_draws
+from commlearn.evaluation.comparison.paired import Prediction, difference, seed_pairs, values_of_draws
 from commlearn.evaluation.comparison.plan import Job, members_of, plan
-from commlearn.evaluation.comparison.source import ComparisonSource
+from commlearn.evaluation.comparison.source import ComparisonSource, with_method
 from commlearn.plot import comparison as chart
+from commlearn.training.build import build_method
 from commlearn.training.configuration import Score, read_experiment
 from commlearn.training.folder_lock import hold
 
@@ -181,6 +182,24 @@ def test_every_arm_of_a_recipe_has_the_options_that_it_states():
             assert found == {"name": "comm", "temperature": 0.3, **stated}
 
 
+@pytest.mark.parametrize("stated", [None, {"name": "comm", "embedding": "fused"}, "infmasking", "clip"])
+def test_on_a_table_rivals_embed_as_wide_as_comm(stated, schema, tmp_path):
+    for name in ("table.csv", "schema.yaml"):
+        shutil.copy(schema.parent / name, tmp_path / name)
+    if stated is not None:
+        settings = {**yaml.safe_load(schema.read_text()), "method": stated}
+        (tmp_path / "schema.yaml").write_text(yaml.safe_dump(settings))
+    source = ComparisonSource(str(tmp_path / "schema.yaml"), overrides=SMALL)
+    experiment, data = source.read()
+    widths = {}
+    for name in ("comm", "infmasking"):
+        options = source.method_options(name, experiment)
+        method = build_method(with_method(experiment, options), data.train.specs).eval()
+        widths[name] = method.embed(data.train.view(slice(0, 2))).shape[1]
+    fused_alone = isinstance(stated, dict)
+    assert widths == dict.fromkeys(widths, 16 if fused_alone else 3 * 16)
+
+
 def test_all_leaves_out_what_cannot_take_the_data(schema):
     source = ComparisonSource(str(schema), overrides=SMALL)
     experiment, data = source.read()
@@ -218,7 +237,8 @@ def test_a_paired_interval_is_narrow_where_two_err_on_the_same_records():
     better = base.copy()
     better[np.flatnonzero(hard)[:25]] = truth[np.flatnonzero(hard)[:25]]
     one, other = (
-        {0: values_of_draws({"y": (truth, predicted)}, {"y": "class"})} for predicted in (better, base)
+        {0: values_of_draws({"y": Prediction(truth, predicted)}, {"y": "class"})}
+        for predicted in (better, base)
     )
     low, high = difference(one, other, [(0, 0)])
     assert 0 < low < 5 < high

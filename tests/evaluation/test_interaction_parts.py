@@ -230,7 +230,7 @@ def test_copies_of_records_of_few_columns_are_told_and_common_values_are_not():
 
 def test_no_trifeature_combination_is_in_two_blocks():
     reader = Trifeature(size=24, train_pairs=10, views=2)
-    records, blocks = trifeature_blocks(reader, pairs=200)
+    records, blocks = trifeature_blocks(reader, reader.objects()[0], pairs=200)
     combination = {name: column.index // 2 for name, column in records.columns.items()}
     where: dict[int, set[int]] = {}
     for column in combination.values():

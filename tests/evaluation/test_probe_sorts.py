@@ -97,7 +97,7 @@ def test_several_outputs_are_told_one_by_one(rows):
 
 def test_neighbours_are_those_of_a_search_one_by_one(rows):
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    found = neighbours(unit[:20], unit, 3, itself=np.arange(20))
+    found = neighbours(unit[:20], unit, 3, apart=(np.arange(20), np.arange(600)))
     for row in range(20):
         similar = [(-float(unit[row] @ unit[other]), other) for other in range(600) if other != row]
         assert found[row].tolist() == [other for _, other in sorted(similar)[:3]]

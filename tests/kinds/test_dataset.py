@@ -66,7 +66,7 @@ def test_a_file_is_read_split_by_its_column_and_learned_on_train_alone(tmp_path)
     grouped=st.booleans(),
 )
 def test_a_split_is_whole_disjoint_seeded_and_keeps_groups_together(groups, test, validation, seed, grouped):
-    table = Table(pd.DataFrame({"who": groups, "note": "x"}))
+    table = Table(pd.DataFrame({"who": groups, "note": [f"note {row}" for row in range(len(groups))]}))
     stated = Schema({"n": Text("note")}, group="who" if grouped else None)
     rows = split_rows(table, stated, validation, test, seed)
     joined = np.sort(np.concatenate(list(rows.values())))
@@ -77,14 +77,12 @@ def test_a_split_is_whole_disjoint_seeded_and_keeps_groups_together(groups, test
     if grouped:
         members = [{groups[row] for row in chosen} for chosen in rows.values()]
         assert sum(map(len, members)) == len(set(groups))
-    elif len(groups) >= 20:
-        assert abs(len(rows.get("test", ())) - test * len(groups)) <= 1
 
 
 def test_rows_of_no_group_are_groups_of_their_own():
-    table = Table(pd.DataFrame({"who": [None] * 40, "note": "x"}))
+    table = Table(pd.DataFrame({"who": [None] * 400, "note": [f"note {row}" for row in range(400)]}))
     rows = split_rows(table, Schema({"n": Text("note")}, group="who"), test=0.25)
-    assert len(rows["test"]) == 10
+    assert 80 <= len(rows["test"]) <= 120
 
 
 @pytest.mark.parametrize(("validation", "test"), [(0.5, 0.5), (-0.1, 0.2), (0, 1)])

@@ -38,6 +38,7 @@ def _scores(comparison: dict[str, Any]) -> Table:
         table.add_column(score, justify="right")
         if published:
             table.add_column("paper", justify="right", style="dim")
+    table.add_column("width", justify="right", style="dim")
     table.add_column("min", justify="right", style="dim")
     table.add_column("MB", justify="right", style="dim")
     for method, row in comparison["methods"].items():
@@ -55,21 +56,23 @@ def _long(comparison: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("method")
     table.add_column("score")
-    for name in ("reached", "paper", "min", "MB"):
+    for name in ("reached", "paper", "width", "min", "MB"):
         table.add_column(name, justify="right", style=None if name == "reached" else "dim")
     for method, row in comparison["methods"].items():
         first = True
         for score, cell in row["scores"].items():
-            cost = _cost(row) if first else ("", "")
+            cost = _cost(row) if first else ("", "", "")
             paper = str(row["published"].get(score, ""))
             table.add_row(method if first else "", score, _figure(cell, bool(row["errors"])), paper, *cost)
             first = False
     return table
 
 
-def _cost(row: dict[str, Any]) -> tuple[str, str]:
-    seconds, memory = row["cost"]["seconds"], row["cost"]["peak_memory_mb"]
-    return "" if seconds is None else f"{seconds / 60:.1f}", "" if memory is None else str(memory)
+def _cost(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Width of the embedding, minutes, megabytes."""
+    seconds, memory, width = row["cost"]["seconds"], row["cost"]["peak_memory_mb"], row.get("width")
+    minutes = "" if seconds is None else f"{seconds / 60:.1f}"
+    return "" if width is None else str(width), minutes, "" if memory is None else str(memory)
 
 
 def _figure(cell: dict[str, Any], failed: bool) -> str:

@@ -36,16 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    data = repr(options.table) if options.table else "cl.read_data(run.experiment)"
     chosen = [
         f"{name}={value!r}"
         for name, value in (("targets", options.targets), ("modalities", options.modalities))
         if value
     ]
+    table = [repr(options.table)] if options.table else []
     chosen += [] if options.kind == "linear" else [f"kind={options.kind!r}"]
     return program(
         call("cl.load", options.run_folder, keep="run"),
-        f"for target, result in cl.probe({', '.join(['run', data, *chosen])}).items():",
+        f"for target, result in cl.probe({', '.join(['run', *table, *chosen])}).items():",
         "    print(target, result)",
     )
 
@@ -55,15 +55,15 @@ def run(options: argparse.Namespace) -> int:
 
     from commlearn.cli.output import print_json, print_probes, telling
     from commlearn.evaluation.probes import probe, to_json
+    from commlearn.evaluation.readout_rows import readout_rows
     from commlearn.training.artifact import load
-    from commlearn.training.build import read_data
     from commlearn.training.run import Run
 
     loaded = load(options.run_folder)
     targets, modalities = options.targets, options.modalities
     with telling(options) as tell:
         tell("reading records")
-        data = loaded.dataset(options.table) if options.table else read_data(loaded.experiment)
+        data = readout_rows(loaded, options.table)
         tell(f"embedding and reading {len(data.fit)} + {len(data.test)} records")
         if options.retrieve:
             return _retrieve(loaded, data, options)

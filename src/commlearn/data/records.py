@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 
 from commlearn.data.batch import Modality, View
@@ -26,6 +28,7 @@ __all__ = [
     "blank_values",
     "class_codes",
     "image_numbers",
+    "place_keys",
     "positions",
 ]
 
@@ -233,6 +236,11 @@ class Records:
         return {name: codes for name, codes in numbered.items() if codes is not None}
 
 
+def place_keys(part: str, records: int) -> np.ndarray:
+    """Keys of the records of one part of a data set whose records have no names of their own."""
+    return pd.util.hash_array(np.arange(records)) ^ np.uint64(zlib.crc32(part.encode()) << 32)
+
+
 def positions(rows: np.ndarray | slice, count: int) -> np.ndarray:
     """Which of `count` records are meant.
 
@@ -296,6 +304,15 @@ class Dataset:
     schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
     state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
     notes: tuple[str, ...] = ()  # what was left out or mended, to be told
+
+    def __post_init__(self) -> None:
+        """Records that nothing names are named by their part and place."""
+        same = self.probe is self.train
+        for name, records in self.parts.items():
+            if records.keys is None:
+                object.__setattr__(self, name, replace(records, keys=place_keys(name, len(records))))
+        if same:
+            object.__setattr__(self, "probe", self.train)
 
     @property
     def parts(self) -> dict[str, Records]:

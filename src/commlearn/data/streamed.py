@@ -97,7 +97,7 @@ class StreamedColumn:
 class StreamedRecords(Records):
     """Records of groups that are read on the way, and a sample of them in memory."""
 
-    groups: Groups = field(kw_only=True)
+    row_groups: Groups = field(kw_only=True)
     known: Records = field(kw_only=True)  # some of them, for those who look at a few
 
     def view(
@@ -108,7 +108,7 @@ class StreamedRecords(Records):
     ) -> View:
         index, wanted = positions(rows, len(self)), list(names or self.columns)
         streamed = self._streamed(wanted)
-        read = self.groups.view(index, streamed, generator) if streamed and len(index) else {}
+        read = self.row_groups.view(index, streamed, generator) if streamed and len(index) else {}
         rest = [name for name in wanted if name not in read]
         found = read | (super().view(index, rest, generator) if rest else {})
         return {name: found[name] for name in wanted}
@@ -118,8 +118,8 @@ class StreamedRecords(Records):
         now = np.arange(*places.indices(len(self)))
         if self._streamed(list(self.columns)):
             soon = now + AHEAD * len(now) * (places.step or 1)
-            self.groups.expect(lanes.groups_at(soon[soon < len(self)]))
-            self.groups.expect(lanes.groups_at(now))
+            self.row_groups.expect(lanes.groups_at(soon[soon < len(self)]))
+            self.row_groups.expect(lanes.groups_at(now))
         return lanes.rows(now)
 
     def sample(self, count: int, generator: np.random.Generator) -> Records:
@@ -133,7 +133,9 @@ class StreamedRecords(Records):
         key = (seed, epoch)
         if key not in self._plans:
             self._plans.clear()
-            self._plans[key] = lanes_of_epoch(seed, epoch, self.groups.sizes.tolist(), self.groups.lanes)
+            self._plans[key] = lanes_of_epoch(
+                seed, epoch, self.row_groups.sizes.tolist(), self.row_groups.lanes
+            )
         return self._plans[key]
 
     @cached_property

@@ -11,10 +11,11 @@ import torch
 
 from commlearn.augmentations import Augmentation
 from commlearn.data.batch import to_device
-from commlearn.data.records import Dataset, Records
+from commlearn.data.records import Records
 from commlearn.errors import ConfigurationError
 from commlearn.evaluation.embed import carrier
-from commlearn.evaluation.probes import PROBES, Outcome, chosen_targets, dataset_for, known_labels
+from commlearn.evaluation.probes import PROBES, Outcome, chosen_targets, known_labels
+from commlearn.evaluation.readout_rows import readout_rows
 from commlearn.kinds.arrays import presence
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.training.build import build_augmentations
@@ -90,8 +91,7 @@ def audit_augmentations(
     """
     if any(strength < 1 for strength in strengths):
         raise ConfigurationError(f"strengths is {list(strengths)}; give whole numbers from 1.")
-    if not isinstance(data, Dataset):
-        data = dataset_for(model, data)
+    data = readout_rows(model, data)
     measure = PROBES["linear"][chosen_targets(data, target)[target]]
     trained = carrier(model)
     rows: list[AuditRow] = []
@@ -101,7 +101,8 @@ def audit_augmentations(
         for strength in (0, *strengths):
             embedded = [_embedded(trained, part, name, augmentation, strength, seed) for part in chosen]
             labels = [_plain(part.targets[target]) for part in chosen]
-            found = measure(embedded[0], labels[0], embedded[1], labels[1], seed=seed)
+            groups = (chosen[0].groups, chosen[1].groups)
+            found = measure(embedded[0], labels[0], embedded[1], labels[1], seed=seed, groups=groups)
             clean = found if clean is None else clean
             rows.append(AuditRow(name, strength, found.result, _destroys(clean, found.result)))
     return Audit(target, tuple(rows))

@@ -1,61 +1,123 @@
-"""Bootstrap over test records: the same draws for every method that is scored on the same records."""
+"""Bootstrap over test records: the same draws for every method that is scored on the same records.
+
+Where records belong to groups, groups are drawn, each with all of its records. A percentile interval of few
+units is too narrow, so draws are spread about their centre as Student's t asks for as many units.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
+from scipy.stats import norm, t
 
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Measure", "draws", "interval_of", "measured"]
+__all__ = ["LIMITS", "Measure", "draws", "interval_of", "measured", "widening"]
 
 Measure = Callable[[np.ndarray], np.ndarray]
 """From weights (draws, records) to values (draws,)."""
 
 DRAWS = 1000
 AT_A_TIME = 4_000_000  # weights in memory
+LIMITS = {"r2": (-np.inf, 1.0), "mse": (0.0, np.inf)}
+"""Between which values a measure lies; the others are shares."""
 
 
-def draws(groups: np.ndarray, seed: int = 0, count: int = DRAWS) -> Iterator[np.ndarray]:
+def draws(
+    strata: np.ndarray, seed: int = 0, count: int = DRAWS, groups: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
     """How often each record is drawn, in blocks of (draws, records).
 
     Args:
-        groups: a code for each record; as many are drawn of each group as there are, so that a rare
-            class is never missing.
+        strata: a code for each record; as many are drawn of each stratum as there are, so that a rare class
+            is never missing. Of groups with records of several strata, as many are drawn as there are.
         seed: of the draws.
         count: of bootstrap samples.
+        groups: of the records; whole groups are drawn.
     """
     generator = numpy_generator(seed, "probe bootstrap")
-    rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    block = max(1, AT_A_TIME // max(len(groups), 1))
+    units, stratum = _units(strata, groups)
+    members = [np.flatnonzero(stratum == one) for one in np.unique(stratum)]
+    block = max(1, AT_A_TIME // max(len(strata), 1))
     for start in range(0, count, block):
         size = min(block, count - start)
-        weights = np.zeros((size, len(groups)), dtype=np.float32)
-        for members in rows:
-            chosen = generator.integers(len(members), size=(size, len(members)))
-            flat = chosen + len(members) * np.arange(size)[:, None]
-            counts = np.bincount(flat.ravel(), minlength=size * len(members))
-            weights[:, members] = counts.reshape(size, -1)
-        yield weights
+        weights = np.zeros((size, len(stratum)), dtype=np.float32)
+        for chosen in members:
+            drawn = generator.integers(len(chosen), size=(size, len(chosen)))
+            flat = drawn + len(chosen) * np.arange(size)[:, None]
+            counts = np.bincount(flat.ravel(), minlength=size * len(chosen))
+            weights[:, chosen] = counts.reshape(size, -1)
+        yield weights if groups is None else weights[:, units]
+
+
+def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """By how much the spread of draws falls short of a Student's t interval of as many units.
+
+    Infinite where nothing can be said, as of a single group.
+
+    Example:
+        >>> round(widening(np.zeros(10)), 3), round(widening(np.arange(4)), 3)
+        (1.217, inf)
+    """
+    _, stratum = _units(strata, groups)
+    count, parts = len(stratum), len(np.unique(stratum))
+    if count <= parts:
+        return float("inf")
+    spread = np.sqrt(count / (count - parts))  # values vary less about their own mean than about the true
+    return float(spread * t.ppf(0.975, count - parts) / norm.ppf(0.975))
 
 
 def measured(
-    measures: Mapping[str, Measure], groups: np.ndarray, seed: int = 0
+    measures: Mapping[str, Measure], strata: np.ndarray, seed: int = 0, groups: np.ndarray | None = None
 ) -> dict[str, tuple[float, tuple[float, float]]]:
-    """Each measure's value, and its 95 % interval over bootstrap samples of the records."""
-    spread: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-    for weights in draws(groups, seed):
-        for name, measure in measures.items():
-            spread[name].append(measure(weights))
-    plain = np.ones((1, len(groups)), dtype=np.float32)
+    """Each measure's value, and its 95 % interval over bootstrap samples of records, or of their groups."""
+    values: dict[str, list[np.ndarray]] = {name: [] for name in measures}
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without any record of a class
+        for weights in draws(strata, seed, groups=groups):
+            for name, measure in measures.items():
+                values[name].append(measure(weights))
+        once = np.ones((1, len(strata)), dtype=np.float32)
+        plain = {name: float(measure(once)[0]) for name, measure in measures.items()}
+    factor = widening(strata, groups)
     return {
-        name: (float(measure(plain)[0]), interval_of(np.concatenate(spread[name])))
-        for name, measure in measures.items()
+        name: (
+            plain[name],
+            interval_of(np.concatenate(values[name]), plain[name], factor, LIMITS.get(name, (0.0, 1.0))),
+        )
+        for name in measures
     }
 
 
-def interval_of(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95 %."""
-    low, high = np.nanquantile(values, [0.025, 0.975]) if not np.isnan(values).all() else (np.nan, np.nan)
-    return float(low), float(high)
+def interval_of(
+    values: np.ndarray,
+    centre: float = 0.0,
+    factor: float = 1.0,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float]:
+    """The middle 95 % of draws, spread about the centre by a factor.
+
+    Args:
+        values: one a draw; those that are NaN are left out.
+        centre: the value of the records as they are.
+        factor: what `widening` gives.
+        limits: which the interval does not pass.
+    """
+    if np.isnan(values).all() or np.isnan(centre):
+        return float("nan"), float("nan")
+    if not np.isfinite(factor):
+        return limits
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    low, high = centre + factor * (low - centre), centre + factor * (high - centre)
+    return float(max(low, limits[0])), float(min(high, limits[1]))
+
+
+def _units(strata: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The unit of each record, and the stratum of each unit: one for all where groups have several strata."""
+    if groups is None:
+        return np.arange(len(strata)), np.asarray(strata)
+    _, first, units = np.unique(groups, return_index=True, return_inverse=True)
+    stratum = np.asarray(strata)[first]
+    if not np.array_equal(stratum[units], strata):
+        stratum = np.zeros(len(first), dtype=np.int64)
+    return units, stratum

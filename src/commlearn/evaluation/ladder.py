@@ -13,7 +13,8 @@ import numpy as np
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import DataError, DataWarning
 from commlearn.evaluation.embed import carrier, embed
-from commlearn.evaluation.probes import Vectors, check_targets, chosen_targets, dataset_for, probe_vectors
+from commlearn.evaluation.probes import Vectors, check_targets, chosen_targets, probe_vectors
+from commlearn.evaluation.readout_rows import readout_rows
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import subset_name
 from commlearn.objectives import Subset
@@ -37,7 +38,7 @@ class Embedded:
 
 def probe_ladder(
     model: Any,
-    data: Any,
+    data: Any = None,
     targets: Sequence[str] | str | None = None,
     subsets: Sequence[Sequence[str]] | None = None,
     seed: int = 0,
@@ -48,13 +49,13 @@ def probe_ladder(
 
     Args:
         model: a trained run, method or Embedder.
-        data: where to fit and where to score; or a table, which is split as the training's was.
+        data: where to fit and where to score; or a table, which is split as the training's was; the
+            training's own data if not given.
         targets: which; all if not given.
         subsets: which; each modality alone, pairs (of up to three modalities), and all, if not given.
         seed: of the folds and of the bootstrap.
     """
-    if not isinstance(data, Dataset):
-        data = dataset_for(model, data)
+    data = readout_rows(model, data)
     chosen = chosen_targets(data, targets)
     check_targets(data, chosen)
     carried = carrier(model)

@@ -70,7 +70,8 @@ def retrieval(
         raise DataError(f"Retrieval needs at least 2 records with {', '.join(names)}; there are {len(rows)}.")
     found = ranks(_vectors(method, records, rows, query), _vectors(method, records, rows, gallery))
     parts = {str(k): _within(found, k) for k in top if k <= len(rows)}
-    told = measured(parts, np.zeros(len(rows), dtype=np.int64), seed)
+    groups = None if records.groups is None else records.groups[rows]
+    told = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups)
     return RetrievalResult(
         recall={int(k): value for k, (value, _) in told.items()},
         intervals={int(k): interval for k, (_, interval) in told.items()},
@@ -123,7 +124,7 @@ def comparable(method: Any, view: View, subset: Subset) -> Tensor:
     """The subset's vectors where the method compares subsets with each other, (batch, dim)."""
     raise ConfigurationError(
         f"{type(method).__name__} does not bring subsets of modalities into one space, so that one could "
-        "retrieve another. Methods that do: clip, cmc, crossself, comm."
+        "retrieve another. Methods that do: clip, cmc, crossself, comm, infmasking."
     )
 
 
@@ -141,7 +142,7 @@ def _heads(method: CrossSelf | CMC, view: View, subset: Subset) -> Tensor:
 
 @comparable.register
 def _comm(method: CoMM, view: View, subset: Subset) -> Tensor:
-    return method.head(method.embed(view, subset))
+    return method.head(method.fuse(view, subset))
 
 
 @torch.inference_mode()

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from commlearn.data.records import Dataset
+from commlearn.data.records import Dataset, Records
 from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Cells, plain
-from commlearn.kinds.names import odd_names
-from commlearn.kinds.rows import collecting, raise_errors
+from commlearn.kinds.rows import collecting
 from commlearn.kinds.schema import Schema
+from commlearn.kinds.splits import check_shares, row_names, split_rows
 from commlearn.kinds.streamed_table import streamed_dataset
 from commlearn.kinds.targets import encode_target
-from commlearn.seeds import numpy_generator
 
-__all__ = ["TableData", "dataset_of", "split_rows"]
+__all__ = ["TableData", "dataset_of", "named_records", "split_rows"]
+
+COPIES = 0.01  # share of rows that are copies of others from which it is said
 
 
 @dataclass(frozen=True)
 class TableData:
     """Any table that a schema describes.
 
-    Rows are split as its split column says; else by whole groups, if the schema names a group column;
-    else at random.
+    Rows are split as its split column says; else by the hash of their group, if the schema names a group
+    column; else by the hash of their id, or of their cells if there is none.
 
     Example:
         >>> import tempfile, pathlib
@@ -50,7 +50,7 @@ class TableData:
         if not self.table:
             raise DataError("The training's table was in memory, not in a file. Name a table to read.")
         schema = Schema.from_mapping(self.schema)
-        _check_shares(self.validation, self.test)
+        check_shares(self.validation, self.test)
         if self.stream < 0:
             raise ConfigurationError(f"stream is {self.stream}; give the rows in memory, or 0 for all.")
         if self.stream:
@@ -87,7 +87,7 @@ def dataset_of(
     if problems.found:  # tell what reading would have told, too
         _collect_the_rest(problems, table, schema)
     problems.raise_if_any(DataError)
-    records = schema.read(table, state, with_targets=True)
+    records = named_records(schema.read(table, state, with_targets=True), table, schema)
     parts = {name: records.choose(chosen) for name, chosen in rows.items()}
     nothing = records.choose(np.zeros(0, dtype=np.int64))
     return Dataset(
@@ -96,66 +96,27 @@ def dataset_of(
         validation=parts.get("validation"),
         schema=schema.to_mapping(),
         state=state,
+        notes=_copies(records, schema),
     )
 
 
-def split_rows(
-    table: Table | Cells, schema: Schema, validation: float = 0.0, test: float = 0.2, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Positions of the rows of train, validation and test, each in the table's order.
-
-    Example:
-        >>> from commlearn.kinds.text import Text
-        >>> table = Table(pd.DataFrame({"who": list("aabbccdd"), "note": list("abcdefgh")}))
-        >>> rows = split_rows(table, Schema({"n": Text("note")}, group="who"), test=0.25)
-        >>> len(rows["train"]), table.frame["who"][rows["test"]].nunique()
-        (6, 1)
-    """
-    _check_shares(validation, test)
-    if schema.split is not None:
-        rows = schema.splits(table)
-    elif schema.group is not None:
-        raise_errors(schema.group, odd_names(table, schema.group))
-        rows = _shares(_groups(table.frame[schema.group]), validation, test, seed)
-    else:
-        rows = _shares(np.arange(len(table)), validation, test, seed)
-    if not len(rows.get("train", ())):
-        where = f"column '{schema.split}'" if schema.split else f"the split of {len(table)} rows"
-        raise DataError(f"{where} leaves no rows to train on; give more rows, or smaller shares to test.")
-    return rows
+def named_records(records: Records, table: Table | Cells, schema: Schema) -> Records:
+    """The records with the keys and groups of the rows that they were read from."""
+    names = row_names(table, schema)
+    return records if names is None else replace(records, keys=names.keys, groups=names.groups)
 
 
-def _shares(groups: np.ndarray, validation: float, test: float, seed: int) -> dict[str, np.ndarray]:
-    """Whole groups, in a random order, until a part has its share of the rows; the rest is train."""
-    order = numpy_generator(seed, "split").permutation(int(groups.max()) + 1)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    sizes = np.bincount(groups)[order].cumsum() / len(groups)  # share of the rows up to each group
-    middle = sizes - np.bincount(groups)[order] / len(groups) / 2  # rounds to the nearer side
-    part = np.where(middle < test, 2, np.where(middle < test + validation, 1, 0))
-    if (part == 0).sum() == 0:
-        part[-1] = 0
-    if test > 0 and (part == 2).sum() == 0 and len(part) > 1:
-        part[0] = 2
-    named = part[place[groups]]
-    rows = {name: np.flatnonzero(named == code) for code, name in enumerate(("train", "validation", "test"))}
-    return {name: chosen for name, chosen in rows.items() if len(chosen)}
-
-
-def _groups(values: pd.Series) -> np.ndarray:
-    """A number for each row's group; a row of no group is a group of its own."""
-    codes = pd.factorize(values)[0].astype(np.int64)
-    alone = codes < 0
-    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
-    return codes
-
-
-def _check_shares(validation: float, test: float) -> None:
-    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise ConfigurationError(
-            f"validation is {validation} and test is {test}; give shares of the rows from 0 to less than 1, "
-            "together less than 1."
-        )
+def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
+    """A note where rows cannot be told apart by their cells."""
+    if schema.id is not None or records.keys is None:
+        return ()
+    distinct = len(np.unique(records.keys))
+    if len(records) - distinct <= COPIES * len(records):
+        return ()
+    return (
+        f"{len(records)} rows have {distinct} distinct contents; copies count as one record and stay in one "
+        "part. If they are different records, name the column that tells them apart: id",
+    )
 
 
 def _unreadable(table: Table, schema: Schema) -> list[str]:

@@ -6,6 +6,7 @@ What the modalities learn, and whoever looks at a few records, gets a sample tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,17 +20,16 @@ from commlearn.data.streamed import Groups, StreamedColumn, StreamedRecords
 from commlearn.data.tables import Table
 from commlearn.data.tar_files import TarTable
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.kinds.base import Cells, plain
-from commlearn.kinds.names import odd_names
-from commlearn.kinds.rows import raise_errors, spread
+from commlearn.kinds.base import plain
+from commlearn.kinds.rows import spread
 from commlearn.kinds.schema import Schema
+from commlearn.kinds.splits import PARTS, deciding_columns, parts_of_names, row_names
 from commlearn.seeds import numpy_generator
 
-__all__ = ["GroupedTable", "open_groups", "split_by_hash", "streamed_dataset"]
+__all__ = ["GroupedTable", "open_groups", "streamed_dataset"]
 
 LANES = 32  # groups that are visited at a time, at most
 SAMPLED = 64  # groups that a sample is drawn from, at most
-PARTS = ("train", "validation", "test")
 
 
 class GroupedTable(Protocol):
@@ -77,7 +77,8 @@ def streamed_dataset(
         seed: of the split and of the samples.
     """
     table = _Split(open_groups(source), schema, validation, test, seed)
-    samples = {name: table.sample(name, rows) for name in PARTS if table.count(name)}
+    drawn = {name: table.sample(name, rows) for name in PARTS if table.count(name)}
+    samples = {name: sample for name, (sample, _) in drawn.items()}
     if "train" not in samples:
         raise DataError(f"{source} leaves no rows to train on; give more rows, or smaller shares to test.")
     problems = Problems("The table does not fit the schema")
@@ -85,13 +86,23 @@ def streamed_dataset(
         problems.add(told)
     problems.raise_if_any(DataError)
     state = plain(schema.learn(samples["train"]))
-    known = {name: schema.read(part, state, with_targets=True) for name, part in samples.items()}
+    known = {
+        name: replace(
+            schema.read(sample, state, with_targets=True),
+            keys=table.keys[positions],
+            groups=None if table.groups is None else table.groups[positions],
+        )
+        for name, (sample, positions) in drawn.items()
+    }
     largest = max(table.grouped.sizes)
     lanes = 2 ** int(np.log2(np.clip(rows // (2 * largest), 1, min(LANES, len(table.grouped.sizes)))))
     groups = Groups(lambda group: table.read(group, state), table.counts["train"].tolist(), lanes)
     columns = {name: StreamedColumn(groups, name, spec) for name, spec in known["train"].specs.items()}
+    keys, belonging = table.names_of("train")
     return Dataset(
-        train=StreamedRecords(dict(columns), groups=groups, known=known["train"]),
+        train=StreamedRecords(
+            dict(columns), keys=keys, groups=belonging, row_groups=groups, known=known["train"]
+        ),
         test=known.get("test") or known["train"].choose(np.zeros(0, dtype=np.int64)),
         validation=known.get("validation"),
         probe=known["train"],
@@ -101,78 +112,73 @@ def streamed_dataset(
     )
 
 
-def split_by_hash(
-    table: Table | Cells, schema: Schema, validation: float = 0.0, test: float = 0.2, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Positions of the rows of each part, decided by each row's own group or place and nothing else.
-
-    Example:
-        >>> from commlearn.kinds.text import Text
-        >>> table = Table(pd.DataFrame({"n": ["a"] * 1000}))
-        >>> {name: len(rows) for name, rows in split_by_hash(table, Schema({"n": Text("n")})).items()}
-        {'train': 805, 'test': 195}
-    """
-    if schema.split is not None:
-        return schema.splits(table)
-    keys = pd.util.hash_array(np.arange(table.first_row, table.first_row + len(table)))
-    if schema.group is not None:
-        raise_errors(schema.group, odd_names(table, schema.group))
-        named = table.frame[schema.group]
-        hashed = pd.util.hash_array(named.astype(str).to_numpy(dtype=object))
-        keys = np.where(named.isna().to_numpy(), keys, hashed)
-    moved = keys ^ numpy_generator(seed, "split").integers(0, 1 << 64, dtype=np.uint64, endpoint=False)
-    share = pd.util.hash_array(moved) / 2.0**64
-    part = np.where(share < test, 2, np.where(share < test + validation, 1, 0))
-    rows = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
-    return {name: found for name, found in rows.items() if len(found)}
-
-
 class _Split:
-    """A table whose rows are parted, and how many rows of each part lie in each group."""
+    """A table whose rows are parted, and which rows of each group of rows belong to which part."""
 
     def __init__(
         self, grouped: GroupedTable, schema: Schema, validation: float, test: float, seed: int
     ) -> None:
-        self.grouped, self.schema = grouped, schema
-        self.shares = (validation, test, seed)
+        self.grouped, self.schema, self.seed = grouped, schema, seed
         self.first = np.cumsum(grouped.sizes) - np.asarray(grouped.sizes)
-        deciding = [column for column in (schema.split, schema.group) if column is not None]
-        self.counts = {name: np.zeros(len(grouped.sizes), dtype=np.int64) for name in PARTS}
-        for group, size in enumerate(grouped.sizes):
-            frame = grouped.read(group, deciding) if deciding else pd.DataFrame(index=range(size))
-            for name, rows in self._parts(Table(frame, grouped.root, int(self.first[group]))).items():
-                self.counts[name][group] = len(rows)
+        columns = deciding_columns(schema)
+        keys, groups, parts = [], [], []
+        for group in range(len(grouped.sizes)):
+            table = Table(grouped.read(group, columns), grouped.root, int(self.first[group]))
+            names = row_names(table, schema)
+            if names is None:
+                raise DataError(" ".join(schema.missing(table.frame).values()))
+            keys.append(names.keys)
+            groups.append(names.units)
+            if schema.split is not None:
+                codes = np.zeros(len(table), dtype=np.int8)
+                for name, rows in schema.splits(table).items():
+                    codes[rows] = PARTS.index(name)
+                parts.append(codes)
+        self.keys = np.concatenate(keys)
+        self.groups = None if schema.group is None else np.concatenate(groups)
+        if schema.split is None:
+            units = self.keys if self.groups is None else self.groups
+            part = parts_of_names(units, validation, test, seed)
+        else:
+            part = np.concatenate(parts)
+        self.part = np.split(part, self.first[1:])
+        self.counts = {
+            name: np.array([(codes == code).sum() for codes in self.part]) for code, name in enumerate(PARTS)
+        }
 
     def count(self, name: str) -> int:
         return int(self.counts[name].sum())
 
-    def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
-        """The training records of a group; what cannot be read in any of its rows is told."""
-        table = self._table(group, with_targets=False)
-        return self.schema.read(table, state).choose(self._parts(table)["train"])
+    def names_of(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Keys and groups of all rows of one part."""
+        chosen = np.concatenate(self.part) == PARTS.index(name)
+        return self.keys[chosen], None if self.groups is None else self.groups[chosen]
 
-    def sample(self, name: str, most: int) -> Table:
-        """Rows of one part from groups all over the table, each with its share of them."""
+    def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
+        """The training records of a group; what cannot be read in any of its rows is named."""
+        table = self._table(group, with_targets=False)
+        return self.schema.read(table, state).choose(self._rows(group, "train"))
+
+    def sample(self, name: str, most: int) -> tuple[Table, np.ndarray]:
+        """Rows of one part from groups all over the table, each with its share, and their positions."""
         filled = np.flatnonzero(self.counts[name])
         chosen = filled[list(spread(len(filled), SAMPLED))]
         share = min(1.0, most / int(self.counts[name][chosen].sum()))
-        frames = []
+        frames, positions = [], []
         for group in chosen.tolist():
-            table = self._table(group, with_targets=True)
-            rows = self._parts(table)[name]
-            generator = numpy_generator(self.shares[2], f"sample {name}", group)
-            kept = generator.choice(len(rows), max(1, int(share * len(rows))), replace=False)
-            frames.append(table.frame.iloc[rows[np.sort(kept)]])
-        return Table(pd.concat(frames, ignore_index=True), self.grouped.root)
+            rows = self._rows(group, name)
+            generator = numpy_generator(self.seed, f"sample {name}", group)
+            drawn = np.sort(generator.choice(len(rows), max(1, int(share * len(rows))), replace=False))
+            frames.append(self._table(group, with_targets=True).frame.iloc[rows[drawn]])
+            positions.append(self.first[group] + rows[drawn])
+        return Table(pd.concat(frames, ignore_index=True), self.grouped.root), np.concatenate(positions)
 
     def _table(self, group: int, with_targets: bool) -> Table:
-        deciding = [column for column in (self.schema.split, self.schema.group) if column is not None]
-        columns = [*dict.fromkeys([*self.schema.columns(with_targets), *deciding])]
-        return Table(self.grouped.read(group, columns), self.grouped.root, int(self.first[group]))
+        columns = dict.fromkeys([*self.schema.columns(with_targets), *deciding_columns(self.schema)])
+        return Table(self.grouped.read(group, [*columns]), self.grouped.root, int(self.first[group]))
 
-    def _parts(self, table: Table) -> dict[str, np.ndarray]:
-        validation, test, seed = self.shares
-        return split_by_hash(table, self.schema, validation, test, seed)
+    def _rows(self, group: int, name: str) -> np.ndarray:
+        return np.flatnonzero(self.part[group] == PARTS.index(name))
 
 
 def _told(table: _Split, known: Mapping[str, Records], lanes: int, largest: int) -> str:

@@ -28,12 +28,14 @@ from commlearn.training.resolve import resolved
 from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import CONFIG as RUN_CONFIG
 from commlearn.training.trained import Trained
+from commlearn.training.training_rows import TrainingRows
 
 __all__ = ["FORMAT", "export", "from_parts", "load", "to_parts"]
 
 FORMAT = 1
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"
+ROWS = "rows.safetensors"  # hashes of the rows that were trained on
 FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
 
 
@@ -51,6 +53,8 @@ def export(trained: Trained | str | Path, folder: str | Path) -> Path:
         raise RunError(f"{path} is a run folder. Export to another one.")
     config, tensors = to_parts(trained)
     files = {TENSORS: tensors}
+    if trained.rows is not None:
+        files[ROWS] = trained.rows.to_bytes()
     for name, part in ((SCHEMA, config.pop("schema")), (STATE, config.pop("preprocessing"))):
         if part is not None:
             files[name] = _json(part)
@@ -97,7 +101,10 @@ def load(folder: str | Path) -> Trained:
         if name in contents
     }
     return from_parts(
-        {"schema": None, "preprocessing": None, **config, **parts}, contents[TENSORS], str(path)
+        {"schema": None, "preprocessing": None, **config, **parts},
+        contents[TENSORS],
+        str(path),
+        contents.get(ROWS),
     )
 
 
@@ -122,10 +129,13 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
     return _without_places(json.loads(json.dumps(config))), save_tensors(tensors)
 
 
-def from_parts(config: Mapping[str, Any], tensors: bytes, where: str) -> Trained:
-    """What `to_parts` took apart."""
+def from_parts(
+    config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None = None
+) -> Trained:
+    """What `to_parts` took apart, and the rows that were trained on."""
     _check_format(config["format"], where)
     try:
+        trained_on = None if rows is None else TrainingRows.from_bytes(rows)
         experiment = experiment_from(config["experiment"])
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
         schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
@@ -151,6 +161,7 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str) -> Trained
         schema=schema,
         state=config["preprocessing"],
         fine_tuned=bool(config.get("fine_tuned", False)),
+        rows=trained_on,
     )
 
 

@@ -12,7 +12,7 @@ from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.evaluation.probes import probe, to_json
 from commlearn.training.artifact import load
 from commlearn.training.configuration import Experiment, Training
-from commlearn.training.labelled import labelled_records
+from commlearn.training.labelled import Labelled, labelled_records
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
 from commlearn.training.resume import open_folder
@@ -20,6 +20,7 @@ from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import FINE_TUNING, RunFolder
 from commlearn.training.target_objective import objective_for
 from commlearn.training.trained import Trained
+from commlearn.training.training_rows import TrainingRows, rows_of_dataset
 from commlearn.training.tuner import Tuner
 
 __all__ = ["FineTuning", "finetune"]
@@ -92,6 +93,7 @@ def finetune(
         if state is None:
             folder.create(experiment, labelled.data)
             folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
+            folder.write_rows(_labelled_rows(trained, labelled, settings.target))
         _same(folder, settings)
         tuner = Tuner(
             folder, experiment, trained.method, labelled, objective, settings.target, settings.patience
@@ -104,6 +106,13 @@ def finetune(
         return run
     finally:
         folder.unlock()
+
+
+def _labelled_rows(trained: Trained, labelled: Labelled, target: str) -> TrainingRows | None:
+    """The rows whose labels the new run will have seen, those that its base saw among them."""
+    seen = Dataset(labelled.train, labelled.data.test, labelled.validation)
+    rows = rows_of_dataset(seen, [target])
+    return rows.joined(trained.rows) if rows is not None and trained.saw_labels else rows
 
 
 def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Experiment:

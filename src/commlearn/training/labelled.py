@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +9,8 @@ import numpy as np
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import DataError
 from commlearn.evaluation.probes import chosen_targets, known_labels
+from commlearn.evaluation.readout_rows import readout_rows
 from commlearn.seeds import numpy_generator
-from commlearn.training.build import read_data
 from commlearn.training.trained import Trained
 
 __all__ = ["Labelled", "labelled_records"]
@@ -38,26 +37,30 @@ def labelled_records(
         seed: of the records held out.
         data: if it is not to be read again.
     """
-    data = _read(trained, share) if data is None else data
+    data = _read(trained) if data is None else data
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
     if validation is None or not len(validation):
-        order = numpy_generator(seed, "fine-tuning validation").permutation(len(train))
-        held, kept = np.split(order, [max(1, round(share * len(train)))])
-        train, validation = train.choose(np.sort(kept)), train.choose(np.sort(held))
+        held = _held_out(train, share, seed)
+        train, validation = train.choose(np.flatnonzero(~held)), train.choose(np.flatnonzero(held))
     return Labelled(data, sort, *(_known(part, target) for part in (train, validation)))
 
 
-def _read(trained: Trained, share: float) -> Dataset:
-    """As the training read it; where its split is drawn, a validation part is drawn beside it."""
-    if trained.schema is None:
-        return read_data(trained.experiment)
-    options = dict(trained.experiment.data)
-    if not options.get("table"):
+def _read(trained: Trained) -> Dataset:
+    """The data of the training, in the parts that it had them in."""
+    if trained.schema is not None and not trained.experiment.data.get("table"):
         raise DataError("The training's table was in memory, not in a file. Give the records as `data`.")
-    if trained.schema.split is None and not options.get("validation"):
-        options["validation"] = share
-    return replace(trained, experiment=replace(trained.experiment, data=options)).dataset(options["table"])
+    return readout_rows(trained)
+
+
+def _held_out(records: Records, share: float, seed: int) -> np.ndarray:
+    """A share of the records, or of their groups, (records,) bool."""
+    units = np.arange(len(records))
+    if records.groups is not None:
+        units = np.unique(records.groups, return_inverse=True)[1]
+    count = int(units.max()) + 1
+    order = numpy_generator(seed, "fine-tuning validation").permutation(count)
+    return np.isin(units, order[: max(1, round(share * count))])
 
 
 def _known(records: Records, target: str) -> Records:

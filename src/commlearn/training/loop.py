@@ -16,7 +16,6 @@ from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.training.batches import descents, draw_batch
 from commlearn.training.build import build_method, read_data
-from commlearn.training.checkpoint import write_checkpoint
 from commlearn.training.configuration import Experiment, Training, read_experiment
 from commlearn.training.descent import Descent, Player
 from commlearn.training.diagnostics import Diagnostics
@@ -30,6 +29,7 @@ from commlearn.training.resume import open_folder, restore, restore_optimizers
 from commlearn.training.run import Run
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
+from commlearn.training.training_rows import rows_of_dataset
 from commlearn.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -126,8 +126,10 @@ def _train(
     total = training.epochs * steps_per_epoch
     method = _checked_method(experiment, data)
     step = restore(state, method, experiment) if state else 0
+    rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
+        folder.write_rows(rows)
         folder.log(f"{'resumed' if state else 'started'} at step {step} of {total}")
     fabric.barrier()
     placed = _placed(fabric, method, experiment, state)
@@ -174,7 +176,16 @@ def _train(
         folder=folder,
         step=step,
         rank=fabric.global_rank,
+        rows=rows,
     )
+
+
+def _labels_seen(method: Method, data: Dataset) -> list[str]:
+    """The targets whose labels the method learns from."""
+    if not method.views.targets:
+        return []
+    target = getattr(method, "target", "")
+    return [target] if target else list(data.train.targets)
 
 
 def _checked_method(experiment: Experiment, data: Dataset) -> Method:
@@ -219,7 +230,7 @@ def _save(placed: _Placed, folder: RunFolder, step: int, total: int) -> None:
     }
     state = {"step": step, "total": total, **gathered(parted)}
     if placed.fabric.is_global_zero:
-        write_checkpoint(folder.checkpoints, state)
+        folder.save(state)
     placed.fabric.barrier()
 
 

@@ -46,6 +46,7 @@ def load_run(path: str | Path) -> Run:
         state=learned,
         warnings=tuple(warnings),
         fine_tuned=folder.fine_tuned,
+        rows=folder.rows(),
         folder=folder,
         step=state["step"],
     )

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import platform
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,15 +21,29 @@ from commlearn.data.records import Dataset, Spec
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.schema import Schema
-from commlearn.training.checkpoint import last_checkpoint, write_atomically
+from commlearn.training.checkpoint import (
+    CHECKPOINTS,
+    last_checkpoint,
+    set_aside,
+    write_atomically,
+    write_checkpoint,
+)
 from commlearn.training.configuration import Experiment, experiment_from, to_mapping
+from commlearn.training.file_list import FileList
 from commlearn.training.folder_lock import hold
+from commlearn.training.training_rows import TrainingRows
 
 __all__ = ["FINE_TUNING", "RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
+ENVIRONMENT = "environment.json"
+ROWS = "rows.safetensors"  # keys of the rows that were trained on
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
+USUAL = (
+    *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT, ROWS, FINE_TUNING),
+    *("finetuned.json", "validation.jsonl", "probes.json", "interactions.json"),
+)
 
 
 class RunFolder:
@@ -42,6 +55,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.files = FileList(self.path, USUAL)
         self._lock: TextIO | None = None
 
     @property
@@ -58,10 +72,7 @@ class RunFolder:
 
     def create(self, experiment: Experiment, data: Dataset) -> None:
         """Make the folder and write down what the run is."""
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise RunError(f"Cannot make the run folder {self.path}: {problem.strerror}.") from problem
+        _make(self.checkpoints)
         self.lock()
         environment = {
             "commlearn": commlearn.__version__,
@@ -73,7 +84,7 @@ class RunFolder:
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         modalities = {name: [spec.kind, *spec.shape] for name, spec in data.train.specs.items()}
-        self.write("environment.json", json.dumps(environment, indent=2) + "\n")
+        self.write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         self.write(MODALITIES, json.dumps(modalities, indent=2) + "\n")
         for name, values in ((SCHEMA, data.schema), (STATE, data.state)):
             if values is not None:
@@ -83,20 +94,22 @@ class RunFolder:
         )
 
     def clear(self) -> None:
-        """Remove what a former run left here."""
+        """Remove what a former run left here; refused if anything here may be somebody else's."""
+        self.files.check_removable()  # before the lock leaves a file
         self.lock()
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for path in self.path.glob("*"):
-            if path.is_file() and path.name != "lock":
-                path.unlink()
+        self.files.remove(last=CONFIG)
+
+    def claim(self) -> None:
+        """Take a folder that holds no run; refused if a run's files would replace somebody else's."""
+        self.lock()
+        self.files.claim(*USUAL)
 
     def lock(self) -> None:
         """Refuse a second run in one folder while the first lives; a dead process holds no lock."""
         if self._lock is not None:
             return
         self._lock = hold(self.path, "training")
-        for leftover in self.path.rglob(".*.part"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+        self.files.remove_leftovers()
 
     def unlock(self) -> None:
         if self._lock is not None:
@@ -130,12 +143,50 @@ class RunFolder:
         schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
         return schema, found[STATE]
 
+    def write_rows(self, rows: TrainingRows | None) -> None:
+        """Write down which rows the run was trained on."""
+        if rows is not None:
+            self.write_bytes(ROWS, rows.to_bytes())
+
+    def rows(self) -> TrainingRows | None:
+        """Which rows the run was trained on; None in folders of versions that did not say it."""
+        if not (self.path / ROWS).exists():
+            return None
+        with _damage_told(self.path / ROWS):
+            return TrainingRows.from_bytes((self.path / ROWS).read_bytes())
+
     def state(self) -> tuple[dict[str, Any], list[str]]:
         """The newest whole checkpoint, and warnings about damaged ones."""
         return last_checkpoint(self.checkpoints)
 
     def write(self, name: str, text: str) -> None:
-        write_atomically(self.path / name, text.encode())
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file whole; one that is there already is replaced only if a run wrote it.
+
+        Args:
+            name: below the folder, such as "report/report.html".
+            content: of the file.
+        """
+        self.writes(name)
+        write_atomically(self.path / name, content)
+
+    def writes(self, *names: str) -> None:
+        """Must be called before files are written by other means, so that they are known to be the run's."""
+        for parent in {(self.path / name).parent for name in names} - {self.path}:
+            _make(parent)
+        self.files.add(*names)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        self.writes(*CHECKPOINTS)
+        write_checkpoint(self.checkpoints, state)
+
+    def set_aside(self) -> None:
+        """Move a damaged last checkpoint away."""
+        self.writes(*CHECKPOINTS)
+        set_aside(self.checkpoints)
 
     def append(self, name: str, entry: dict[str, Any]) -> None:
         self._add(name, json.dumps(entry))
@@ -144,6 +195,7 @@ class RunFolder:
         self._add(LOG, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
 
     def _add(self, name: str, line: str) -> None:
+        self.writes(name)
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
@@ -171,6 +223,13 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         self.write(TABLE, text.getvalue())
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
 
 
 @contextmanager

@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.data.records import Dataset, Records, Spec
+from commlearn.data.records import Records, Spec
 from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import DataError
-from commlearn.kinds.dataset import split_rows
 from commlearn.kinds.schema import Schema
-from commlearn.kinds.streamed_table import split_by_hash
+from commlearn.kinds.splits import PARTS, parts_of_names, row_names
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment
+from commlearn.training.training_rows import TrainingRows
 
-__all__ = ["Trained"]
+__all__ = ["TEST_SHARE", "Trained"]
+
+TEST_SHARE = 0.2  # of the rows that a training's settings do not part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class Trained:
     state: dict[str, Any] | None = None  # what each modality learned from the training rows
     warnings: tuple[str, ...] = field(default=())
     fine_tuned: bool = False  # whatever the method, its weights have then seen labels
+    rows: TrainingRows | None = None  # that it was trained on; None if nothing says which
 
     @property
     def saw_labels(self) -> bool:
@@ -66,31 +69,31 @@ class Trained:
                 raise _not_whole(f"{name} is read as {spec.shape} and was trained as {trained.shape}")
         return records
 
-    def dataset(self, table: Source) -> Dataset:
-        """The table's records with targets, split as the training's were: by column, by group or by seed."""
-        schema, _ = self.reader()
-        rows = read_table(table, schema.columns())
-        records = self.records(rows, with_targets=True)
-        parts = {name: records.choose(chosen) for name, chosen in self.split(rows).items()}
-        if "test" not in parts:
-            raise DataError(
-                "No row of the table is for testing. Mark some as test in the schema's split column, or "
-                "train with a share of test above 0."
-            )
-        return Dataset(
-            parts["train"],
-            parts["test"],
-            parts.get("validation"),
-            schema=schema.to_mapping(),
-            state=self.state,
-        )
+    def split(self, table: Table) -> dict[str, np.ndarray]:
+        """Positions of the rows of train, validation and test.
 
-    def split(self, rows: Table) -> dict[str, np.ndarray]:
-        """Positions of the rows of train, validation and test, as the training's were found."""
+        A row that the training had stays in its part. A new one goes where the schema's split column or its
+        key says; where the training kept no rows for testing, new ones beside its own are for testing.
+        """
         schema, _ = self.reader()
+        if schema.split is not None:
+            return schema.splits(table)
+        names = row_names(table, schema)
+        if names is None:
+            raise DataError(
+                f"The table lacks the column '{schema.id}', which names its records, so nothing says which "
+                "of them were trained on. Add it."
+            )
         stated = self.experiment.data
-        options = {key: stated[key] for key in ("validation", "test", "seed") if key in stated}
-        return (split_by_hash if stated.get("stream") else split_rows)(rows, schema, **options)
+        validation, test = float(stated.get("validation", 0.0)), float(stated.get("test", TEST_SHARE))
+        part = parts_of_names(names.units, validation, test or TEST_SHARE, int(stated.get("seed", 0)))
+        if self.rows is not None:
+            before = self.rows.parts_of(names.keys, names.groups)
+            if test == 0 and (before >= 0).any():
+                part[:] = PARTS.index("test")
+            part = np.where(before >= 0, before, part)
+        rows = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
+        return {name: chosen for name, chosen in rows.items() if len(chosen)}
 
     def reader(self) -> tuple[Schema, dict[str, Any]]:
         """The schema, and what was learned; a training that read no table has neither."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -26,10 +25,10 @@ from commlearn.evaluation.comparison.source import ComparisonSource, with_method
 from commlearn.evaluation.embed import embed
 from commlearn.evaluation.probes import Outcome, Vectors, probe_vectors, to_json
 from commlearn.methods import METHODS
-from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import Experiment
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
+from commlearn.training.run_folder import RunFolder
 
 __all__ = ["peak_memory", "with_its_method", "work"]
 
@@ -46,20 +45,21 @@ def work(folder: Path) -> None:
     if data.validation is not None and len(data.validation):
         parts.append(data.validation)
     experiment = with_its_method(spec, source, experiment, list(data.train.specs))
-    before, started = _cost(folder), time.monotonic()
+    files, before, started = RunFolder(folder), _cost(folder), time.monotonic()
     try:
         rows = _vectors(spec, experiment, data, parts, folder)
     finally:  # an interrupted training adds to the time of the next
         cost = {
             "seconds": round(before.get("seconds", 0.0) + time.monotonic() - started, 2),
-            "peak_memory_mb": max(before.get("peak_memory_mb", 0), peak_memory()),
+            "peak_memory_mb": max(filter(None, (before.get("peak_memory_mb"), peak_memory())), default=None),
         }
-        write_atomically(folder / COST, (json.dumps(cost) + "\n").encode())
+        files.write(COST, json.dumps(cost) + "\n")
+    files.write(COST, json.dumps({**cost, "width": rows[0].shape[1]}) + "\n")
     vectors = [Vectors(part, records) for part, records in zip(rows, parts, strict=True)]
     outcomes = probe_vectors(data, *vectors, targets=spec["targets"])
-    write_atomically(folder / PREDICTIONS, _arrays(outcomes))
+    files.write_bytes(PREDICTIONS, _arrays(outcomes))
     results = {name: outcome.result for name, outcome in outcomes.items()}
-    write_atomically(folder / PROBES, to_json(results).encode())
+    files.write(PROBES, to_json(results))
 
 
 def with_its_method(
@@ -86,8 +86,8 @@ def _vectors(
     return [embed(run, records) for records in parts]
 
 
-def peak_memory() -> int:
-    """The most memory that this process held at once, in MB; on a GPU, of the GPU."""
+def peak_memory() -> int | None:
+    """The most memory that this process held at once, in MB; on a GPU, of the GPU. None: no way to know."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6)
     status = Path("/proc/self/status")
@@ -96,6 +96,10 @@ def peak_memory() -> int:
         held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
         if held:
             return round(held[0] * 1024 / 1e6)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
@@ -105,6 +109,8 @@ def _arrays(outcomes: dict[str, Outcome]) -> bytes:
     arrays: dict[str, np.ndarray] = {}
     for name, outcome in outcomes.items():
         arrays |= {f"{name}/truth": outcome.truth, f"{name}/predicted": outcome.predicted}
+        if outcome.groups is not None:
+            arrays[f"{name}/groups"] = outcome.groups
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     return content.getvalue()
 

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from commlearn.data.records import Dataset
-from commlearn.evaluation.comparison.paired import Predictions, difference, seed_pairs, values_of_draws
+from commlearn.evaluation.comparison.paired import (
+    Prediction,
+    Predictions,
+    difference,
+    seed_pairs,
+    values_of_draws,
+    widening_of,
+)
 from commlearn.evaluation.comparison.plan import COST, PREDICTIONS, Job, Member
 from commlearn.evaluation.probes import chosen_targets
 from commlearn.methods import METHODS
@@ -38,24 +45,32 @@ def table_from(
     steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
     rows: dict[str, Any] = {}
     draws: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    factors = dict.fromkeys(scores, 1.0)
     for member in members:
         own = [job for job in jobs if job.method == member.name]
         found = {name: _by_seed(own, score, sorts) for name, score in scores.items()}
-        draws[member.name] = {
-            name: {seed: values_of_draws(_predictions(own, scores[name], seed), sorts) for seed in values}
+        predictions = {
+            name: {seed: _predictions(own, scores[name], seed) for seed in values}
             for name, values in found.items()
         }
+        draws[member.name] = {
+            name: {seed: values_of_draws(each, sorts) for seed, each in by_seed.items()}
+            for name, by_seed in predictions.items()
+        }
+        for name, by_seed in predictions.items():
+            factors[name] = max([factors[name], *(widening_of(each, sorts) for each in by_seed.values())])
         rows[member.name] = {
             "role": member.role,
             "scores": {name: _cell(values) for name, values in found.items()},
             "published": dict(experiment.published.get(member.name, {})),
             "probes": {f"seed{job.seed}/{job.folder.name}": job.probes() for job in own},
             "updates": _updates(member, steps),
+            "width": _width(own),
             "cost": _cost(own),
             "errors": {str(job): errors[job] for job in own if job in errors},
         }
     for name in scores:
-        _compare(name, rows, {member: values[name] for member, values in draws.items()})
+        _compare(name, rows, {member: values[name] for member, values in draws.items()}, factors[name])
     shown = {MEASURES[sorts[target]][1] for target in named}
     return {
         "recipe": experiment.name,
@@ -97,7 +112,9 @@ def _cell(values: Mapping[int, float]) -> dict[str, Any]:
     }
 
 
-def _compare(score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]]) -> None:
+def _compare(
+    score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]], factor: float = 1.0
+) -> None:
     """Add each row's difference to the best label-free baseline; without one, to the best other member."""
     means = {name: row["scores"][score]["mean"] for name, row in rows.items()}
     scored = [name for name, mean in means.items() if mean is not None]
@@ -109,10 +126,11 @@ def _compare(score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, 
         best = max(others, key=lambda other: means[other])
         pairs = seed_pairs(draws[name], draws[best])
         own, its = (rows[one]["scores"][score]["values"] for one in (name, best))
+        mean = float(np.mean([own[str(one)] - its[str(two)] for one, two in pairs]))
         rows[name]["scores"][score]["difference"] = {
             "to": best,
-            "mean": float(np.mean([own[str(one)] - its[str(two)] for one, two in pairs])),
-            "interval": list(difference(draws[name], draws[best], pairs)),
+            "mean": mean,
+            "interval": list(difference(draws[name], draws[best], pairs, mean, factor)),
         }
 
 
@@ -124,7 +142,8 @@ def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
         with np.load(job.folder / PREDICTIONS, allow_pickle=False) as arrays:
             for target in score.targets:
                 if target in job.targets:
-                    found[target] = (arrays[f"{target}/truth"], arrays[f"{target}/predicted"])
+                    names = [f"{target}/{part}" for part in ("truth", "predicted", "groups")]
+                    found[target] = Prediction(*(arrays[name] for name in names if name in arrays))
     return found
 
 
@@ -138,8 +157,18 @@ def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
     seeds = len({job.seed for job in jobs}) or 1
     return {
         "seconds": round(sum(cost["seconds"] for cost in told) / seeds, 1) if told else None,
-        "peak_memory_mb": max((cost["peak_memory_mb"] for cost in told), default=None),
+        "peak_memory_mb": max(filter(None, (cost["peak_memory_mb"] for cost in told)), default=None),
     }
+
+
+def _width(jobs: Sequence[Job]) -> int | None:
+    """Numbers in an embedding: what a probe may choose from."""
+    told = [
+        json.loads((job.folder / COST).read_text(encoding="utf-8")).get("width")
+        for job in jobs
+        if (job.folder / COST).exists()
+    ]
+    return max((width for width in told if width is not None), default=None)
 
 
 def _updates(member: Member, steps: int) -> int:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from commlearn.data.records import Dataset, Records
+from commlearn.data.records import Records
 from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.evaluation.embed import carrier, embed
 from commlearn.evaluation.interactions.leaks import answers_read
 from commlearn.evaluation.interactions.material import Material, chosen_names, from_arrays
+from commlearn.evaluation.interactions.own_data import own_records
 from commlearn.evaluation.interactions.raw import raw_arrays, schema_of
+from commlearn.evaluation.readout_rows import CrossFitRows, rows_to_cross_fit
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells
 from commlearn.kinds.schema import Schema
@@ -145,21 +147,23 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
         )
     names = chosen_names(method.modalities, modalities)
     schema: Schema | None = getattr(model, "schema", None)
-    records, table, blocks, where = _records_of(model, data, names)
+    rows = own_records(model) if data is None else rows_to_cross_fit(model, data, names)
+    records, table = rows.records, rows.table
     whole, kept = _complete(replace(records, columns={name: records.columns[name] for name in names}))
     material = Material(
         from_arrays({name: embed(model, whole, [name]) for name in names}, None).arrays,
         _fused(model, whole, names),
         _few_columns(whole),
-        where,
-        (*_dropped(records, whole), *_fused_note(names)),
+        f"embeddings of {rows.source}" if rows.source else "embeddings by the model",
+        (*((rows.warning,) if rows.warning else ()), *_dropped(records, whole), *_fused_note(names)),
     )
-    given = blocks if groups is None and blocks is not None else groups
-    found = _groups(given, table, schema, len(records))
+    if groups is not None and not isinstance(groups, str):
+        groups = rows.of_all(groups)
+    found = records.groups if groups is None else _groups(groups, table, schema, len(records))
     stated = tuple(dict.fromkeys([*(schema.targets if schema and table else ()), *records.targets]))
     return Found(
         material,
-        lambda target: _target(schema, table, records, target),
+        lambda target: _target(schema, table, records, _of_records(target, rows)),
         len(records),
         kept,
         _some(found, kept),
@@ -168,29 +172,9 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     )
 
 
-def _records_of(
-    model: Any, data: Any, names: Sequence[str]
-) -> tuple[Records, Table | None, np.ndarray | None, str]:
-    """Records to embed, the table they come from, their own groups, and what they are in words."""
-    if data is None:
-        from commlearn.evaluation.interactions.own_data import own_records
-
-        records, blocks, told = own_records(model.experiment)
-        return records, None, blocks, f"embeddings of {told}"
-    if isinstance(data, Records | Dataset):
-        records = data.fit if isinstance(data, Dataset) else data
-        return records, None, None, "embeddings by the model"
-    table = _table(data)
-    return _read(model, table, names), table, None, "embeddings by the model"
-
-
-def _read(model: Any, table: Table, names: Sequence[str]) -> Records:
-    if not hasattr(model, "records"):
-        raise ConfigurationError(
-            f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
-            "Embedder that it belongs to."
-        )
-    return model.records(table, modalities=names, empty=True)
+def _of_records(target: Any, rows: CrossFitRows) -> Any:
+    """A target that is given by values, as values of the records that are looked at."""
+    return target if target is None or isinstance(target, str) else rows.of_all(target)
 
 
 def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:

@@ -7,44 +7,64 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from commlearn.errors import DataError
 from commlearn.evaluation import measures
 from commlearn.evaluation.bootstrap import Measure, measured
-from commlearn.evaluation.probes.results import Outcome, ProbeResult
+from commlearn.evaluation.probes.results import Groups, Outcome, ProbeResult
 from commlearn.seeds import numpy_generator
 
 __all__ = ["balanced_accuracy", "classes_of", "linear_probe", "read_classes", "scored"]
 
-STRENGTHS = (1e-3, 1e-1, 1.0, 10.0, 100.0)  # C, the inverse of the squared L2 penalty
+STRENGTHS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-5, 2.1, 0.5))
+"""C, the inverse of the squared L2 penalty: from 1e-5 to 100, two a decade."""
+FOLDS = 5
 SEARCH_ROWS = 4000  # of the training rows, at most, in the search for C
 
 
 def linear_probe(
-    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, seed: int = 0
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    seed: int = 0,
+    groups: Groups = (None, None),
 ) -> ProbeResult:
     """Logistic regression on standardised features, classes weighted equally, C found on `train` alone.
+
+    Args:
+        train: (records, features).
+        train_labels: (records,).
+        test: likewise.
+        test_labels: likewise.
+        seed: of the folds and of the bootstrap.
+        groups: of training and of test records, which folds and bootstrap keep together.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
         >>> linear_probe(rows[:100], rows[:100, 0] > 0, rows[100:], rows[100:, 0] > 0).accuracy > 0.9
         True
     """
-    return read_classes(train, train_labels, test, test_labels, seed).result
+    return read_classes(train, train_labels, test, test_labels, seed, groups).result
 
 
 def read_classes(
-    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, seed: int = 0
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    seed: int = 0,
+    groups: Groups = (None, None),
 ) -> Outcome:
     """`linear_probe` with its predictions."""
     classes = classes_of(train_labels)
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)
-    strength = _search(train, train_labels, seed)
+    strength = _search(train, train_labels, seed, groups[0])
     shares = _fit(train, train_labels, strength).predict_proba(test)  # (records, classes)
-    return scored(shares, classes, test_labels, strength, len(train), seed)
+    return scored(shares, classes, test_labels, strength, len(train), seed, groups[1])
 
 
 def classes_of(labels: np.ndarray) -> np.ndarray:
@@ -65,6 +85,7 @@ def scored(
     strength: float,
     train_records: int,
     seed: int,
+    groups: np.ndarray | None = None,
 ) -> Outcome:
     """What the shares of the classes, (records, classes), are worth against the labels."""
     known = np.unique(np.concatenate([classes, labels]))
@@ -82,7 +103,7 @@ def scored(
             measures.auprc, shares[:, asked], positive, weights
         ),
     }
-    found = measured(parts, truth, seed)
+    found = measured(parts, truth, seed, groups)
     result = ProbeResult(
         balanced_accuracy=found["balanced_accuracy"][0],
         interval=found["balanced_accuracy"][1],
@@ -96,7 +117,7 @@ def scored(
         auprc=found["auprc"][0],
         intervals={name: found[name][1] for name in ("accuracy", "auroc", "auprc")},
     )
-    return Outcome(result, truth, predicted)
+    return Outcome(result, truth, predicted, groups)
 
 
 def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> float:
@@ -109,35 +130,44 @@ def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> float:
     return float(measures.mean_recall(right, labels, measures.once(len(right)))[0])
 
 
-def _search(rows: np.ndarray, labels: np.ndarray, seed: int) -> float:
+def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray | None) -> float:
     """The C of the best cross-validated balanced accuracy; the strongest penalty among equals."""
-    chosen, folds = _searched(labels, seed)
+    chosen, folds = _searched(labels, seed, groups)
     if folds < 2:
         return 1.0
     rows, labels = rows[chosen], labels[chosen]
+    if groups is None:
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels)
+    else:
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        parts = splitter.split(rows, labels, groups[chosen])
     scores = np.zeros(len(STRENGTHS))
-    for fit, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels):
+    for fit, held in parts:
+        if not len(held) or len(np.unique(labels[fit])) < 2:  # of few groups
+            continue
         model = None
         for position, strength in enumerate(STRENGTHS):
             model = _fit(rows[fit], labels[fit], strength, start=model)
             right = model.predict(rows[held]) == labels[held]
             scores[position] += balanced_accuracy(right, labels[held])
-    return STRENGTHS[int(scores.argmax())]
+    return STRENGTHS[int(scores.argmax())] if scores.any() else 1.0
 
 
-def _searched(labels: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
+def _searched(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
     """Rows for the search, with every class in every fold, and how many folds; a single record has no say."""
     order = numpy_generator(seed, "probe rows").permutation(len(labels))
     _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
     often = counts[counts > 1]
     if len(often) < 2:
         return order, 1
-    folds = int(min(3, often.min()))
+    folds = int(min(FOLDS, often.min()))
+    if groups is not None:
+        folds = min(folds, *(len(np.unique(groups[labels == label])) for label in np.unique(labels)))
     place = np.empty_like(order)  # of each row among those of its class
     for code in range(len(counts)):
         place[codes == code] = np.arange(counts[code])
-    kept = (np.arange(len(order)) < SEARCH_ROWS) | (place < folds)
-    return order[kept & (counts[codes] > 1)], folds
+    chosen = (np.arange(len(order)) < SEARCH_ROWS) | (place < folds)
+    return order[chosen & (counts[codes] > 1)], folds
 
 
 def _fit(

@@ -12,12 +12,12 @@ from sklearn.preprocessing import StandardScaler
 from commlearn.errors import DataError
 from commlearn.evaluation import measures
 from commlearn.evaluation.bootstrap import Measure, measured
-from commlearn.evaluation.probes.results import LabelsResult, Outcome
+from commlearn.evaluation.probes.results import Groups, LabelsResult, Outcome
 from commlearn.seeds import numpy_generator
 
 __all__ = ["best_threshold", "label_matrix", "label_names", "read_labels", "scored"]
 
-STRENGTHS = (1e-3, 1e-1, 10.0)
+STRENGTHS = tuple(10.0**power for power in range(-5, 3))  # C, the inverse of the squared L2 penalty
 HELD = 0.2  # of the training records, where there are no validation records
 
 
@@ -27,6 +27,7 @@ def read_labels(
     test: np.ndarray,
     test_labels: np.ndarray,
     seed: int = 0,
+    groups: Groups = (None, None),
     validation: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Outcome:
     """One against the rest on standardised features; C and thresholds chosen on validation records.
@@ -37,14 +38,14 @@ def read_labels(
         test: embeddings.
         test_labels: like `train_labels`.
         seed: of the records held out, and of the bootstrap.
+        groups: of training and of test records, which are held out and drawn together.
         validation: embeddings and labels; a fifth of the training records if not given.
     """
     names = label_names(train_labels)
     truth = label_matrix(train_labels, names)
     if validation is None:
-        order = numpy_generator(seed, "probe validation").permutation(len(train))
-        held, kept = np.split(order, [max(1, round(HELD * len(train)))])
-        validation, train, truth = (train[held], truth[held]), train[kept], truth[kept]
+        held = _held_out(len(train), groups[0], seed)
+        validation, train, truth = (train[held], truth[held]), train[~held], truth[~held]
     scaler = StandardScaler().fit(train)
     train, test, held_rows = (scaler.transform(rows) for rows in (train, test, validation[0]))
     held_truth = label_matrix(validation[1], names)
@@ -58,7 +59,9 @@ def read_labels(
         tried.append((float(reached[0]), -strength, thresholds, shares[1]))
     _, strength, thresholds, found = max(tried, key=lambda entry: entry[:2])
     sizes = (len(train), len(held_rows))
-    return scored(found, label_matrix(test_labels, names), names, thresholds, -strength, sizes, seed)
+    return scored(
+        found, label_matrix(test_labels, names), names, thresholds, -strength, sizes, seed, groups[1]
+    )
 
 
 def scored(
@@ -69,6 +72,7 @@ def scored(
     strength: float,
     sizes: tuple[int, int],
     seed: int,
+    groups: np.ndarray | None = None,
 ) -> Outcome:
     """What probabilities of labels, (records, labels), are worth against the truth."""
     predicted = shares >= thresholds
@@ -78,7 +82,7 @@ def scored(
         "auroc": lambda weights: measures.mean_over_labels(measures.auroc, shares, truth, weights),
         "auprc": lambda weights: measures.mean_over_labels(measures.auprc, shares, truth, weights),
     }
-    found = measured(parts, np.zeros(len(truth), dtype=np.int64), seed)
+    found = measured(parts, np.zeros(len(truth), dtype=np.int64), seed, groups)
     result = LabelsResult(
         weighted_f1=found["weighted_f1"][0],
         interval=found["weighted_f1"][1],
@@ -94,7 +98,15 @@ def scored(
         test_records=len(truth),
         intervals={name: found[name][1] for name in ("macro_f1", "auroc", "auprc")},
     )
-    return Outcome(result, truth.astype(np.int8), predicted.astype(np.int8))
+    return Outcome(result, truth.astype(np.int8), predicted.astype(np.int8), groups)
+
+
+def _held_out(records: int, groups: np.ndarray | None, seed: int) -> np.ndarray:
+    """A fifth of the records, or of their groups, (records,) bool."""
+    units = np.arange(records) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(units.max()) + 1
+    order = numpy_generator(seed, "probe validation").permutation(count)
+    return np.isin(units, order[: max(1, round(HELD * count))])
 
 
 def label_names(labels: np.ndarray) -> tuple[str, ...]:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from commlearn.evaluation import measures
 from commlearn.evaluation.bootstrap import Measure, measured
-from commlearn.evaluation.probes.results import NumberResult, Outcome
+from commlearn.evaluation.probes.results import Groups, NumberResult, Outcome
 
 __all__ = ["number_probe", "read_numbers", "scored"]
 
+STRENGTHS = np.logspace(-2, 4, 13)  # of the squared L2 penalty
+FOLDS = 5  # where groups are held out together
+
 
 def number_probe(
-    train: np.ndarray, train_values: np.ndarray, test: np.ndarray, test_values: np.ndarray, seed: int = 0
+    train: np.ndarray,
+    train_values: np.ndarray,
+    test: np.ndarray,
+    test_values: np.ndarray,
+    seed: int = 0,
+    groups: Groups = (None, None),
 ) -> NumberResult:
     """Ridge regression on standardised features, its penalty found on `train` alone.
 
@@ -23,21 +32,35 @@ def number_probe(
         >>> number_probe(rows[:100], rows[:100, 0], rows[100:], rows[100:, 0]).r2 > 0.9
         True
     """
-    return read_numbers(train, train_values, test, test_values, seed).result
+    return read_numbers(train, train_values, test, test_values, seed, groups).result
 
 
 def read_numbers(
-    train: np.ndarray, train_values: np.ndarray, test: np.ndarray, test_values: np.ndarray, seed: int = 0
+    train: np.ndarray,
+    train_values: np.ndarray,
+    test: np.ndarray,
+    test_values: np.ndarray,
+    seed: int = 0,
+    groups: Groups = (None, None),
 ) -> Outcome:
     """`number_probe` with its predictions; several outputs share the penalty."""
     scaler = StandardScaler().fit(train)
-    model = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit(scaler.transform(train), train_values)
+    rows, folds = scaler.transform(train), None  # each record left out in turn, which costs one decomposition
+    if groups[0] is not None and len(np.unique(groups[0])) > 1:
+        count = min(FOLDS, len(np.unique(groups[0])))
+        folds = list(GroupKFold(count).split(rows, groups=groups[0]))
+    model = RidgeCV(alphas=STRENGTHS, cv=folds).fit(rows, train_values)
     predicted = model.predict(scaler.transform(test))
-    return scored(predicted, test_values, float(model.alpha_), len(train), seed)
+    return scored(predicted, test_values, float(model.alpha_), len(train), seed, groups[1])
 
 
 def scored(
-    predicted: np.ndarray, values: np.ndarray, strength: float, train_records: int, seed: int
+    predicted: np.ndarray,
+    values: np.ndarray,
+    strength: float,
+    train_records: int,
+    seed: int,
+    groups: np.ndarray | None = None,
 ) -> Outcome:
     """What predictions are worth; R2 and MSE of several outputs are the means over them."""
     predicted, values = _two_axes(predicted), _two_axes(values)
@@ -45,7 +68,7 @@ def scored(
         "r2": lambda weights: measures.r2(predicted, values, weights).mean(axis=1),
         "mse": lambda weights: measures.squared_error(predicted, values, weights).mean(axis=1),
     }
-    found = measured(parts, np.zeros(len(values), dtype=np.int64), seed)
+    found = measured(parts, np.zeros(len(values), dtype=np.int64), seed, groups)
     plain = measures.once(len(values))
     explained, errors = (
         measures.r2(predicted, values, plain),
@@ -62,7 +85,7 @@ def scored(
         intervals={"mse": found["mse"][1]},
         outputs=tuple(each) if values.shape[1] > 1 else (),
     )
-    return Outcome(result, values, predicted)
+    return Outcome(result, values, predicted, groups)
 
 
 def _two_axes(values: np.ndarray) -> np.ndarray:

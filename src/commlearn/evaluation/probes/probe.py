@@ -12,19 +12,19 @@ from threadpoolctl import threadpool_limits
 from commlearn.data.records import Dataset, Records
 from commlearn.data.tables import Source
 from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, unknown
-from commlearn.evaluation.embed import carrier, embed
+from commlearn.evaluation.embed import embed
 from commlearn.evaluation.probes.classes import classes_of, read_classes
 from commlearn.evaluation.probes.labels import label_names, read_labels
 from commlearn.evaluation.probes.neighbours import neighbour_classes, neighbour_numbers
 from commlearn.evaluation.probes.numbers import read_numbers
 from commlearn.evaluation.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult
+from commlearn.evaluation.readout_rows import readout_rows
 
 __all__ = [
     "PROBES",
     "Vectors",
     "check_targets",
     "chosen_targets",
-    "dataset_for",
     "known_labels",
     "probe",
     "probe_vectors",
@@ -47,7 +47,7 @@ class Vectors(NamedTuple):
 
 def probe(
     model: Any,
-    data: Dataset | Source,
+    data: Dataset | Source | None = None,
     targets: Sequence[str] | str | None = None,
     modalities: Sequence[str] | None = None,
     seed: int = 0,
@@ -57,14 +57,14 @@ def probe(
 
     Args:
         model: a trained run, method or Embedder.
-        data: where to fit and where to score; or a table, which is split as the training's was.
+        data: where to fit and where to score; or a table, which is split as the training's was; the
+            training's own data if not given. Rows whose labels the model saw are not scored.
         targets: which; all if not given. Records without one are left out and counted.
         modalities: embed these only; all if not given.
         seed: of the folds and of the bootstrap.
         kind: `linear` or `neighbours`.
     """
-    if not isinstance(data, Dataset):
-        data = dataset_for(model, data)
+    data = readout_rows(model, data)
     chosen = chosen_targets(data, targets, kind)  # before anything is embedded
     check_targets(data, chosen)
     parts = [data.fit, data.test]
@@ -99,9 +99,9 @@ def probe_vectors(
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
             try:
-                rows, labels, missing = _labelled(fit, name, "training")
-                test_rows, test_labels, more = _labelled(test, name, "test")
-                options: dict[str, Any] = {"seed": seed}
+                rows, labels, fit_groups, missing = _labelled(fit, name, "training")
+                test_rows, test_labels, test_groups, more = _labelled(test, name, "test")
+                options: dict[str, Any] = {"seed": seed, "groups": (fit_groups, test_groups)}
                 if sort == "multilabel" and validation is not None:
                     options["validation"] = _labelled(validation, name, "validation")[:2]
                 outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
@@ -188,10 +188,11 @@ def known_labels(labels: np.ndarray) -> np.ndarray:
     return ~np.isnan(labels.reshape(len(labels), -1)).any(axis=1)
 
 
-def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """The rows that have the target, their labels, and how many have none."""
+def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:
+    """The rows that have the target, their labels and groups, and how many have none."""
     there, labels = _labels(part.records, name, what)
-    return part.rows[there], labels, int((~there).sum())
+    groups = None if part.records.groups is None else part.records.groups[there]
+    return part.rows[there], labels, groups, int((~there).sum())
 
 
 def _labels(records: Records, name: str, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -214,14 +215,3 @@ def _check_finite(parts: Sequence[Vectors]) -> None:
             "the training diverged, or the records hold extreme values. Lower training.learning_rate, or "
             "mend the records."
         )
-
-
-def dataset_for(model: Any, table: Source) -> Dataset:
-    """The table, split as the model's training was."""
-    reader = carrier(model)
-    if not hasattr(reader, "dataset"):
-        raise ConfigurationError(
-            f"A {type(model).__name__} does not know how to read a table. Give a Dataset, or the run or the "
-            "Embedder that it belongs to."
-        )
-    return reader.dataset(table)

@@ -13,6 +13,8 @@ import numpy as np
 __all__ = ["MEASURES", "LabelsResult", "NumberResult", "Outcome", "ProbeResult", "score_of", "to_json"]
 
 Interval = tuple[float, float]
+Groups = tuple[np.ndarray | None, np.ndarray | None]
+"""Which records belong together, of those to fit on and of those to score; None where nothing says it."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Outcome:
     result: Any
     truth: np.ndarray  # (records,) codes of classes, or (records, outputs) numbers or 0/1 labels
     predicted: np.ndarray  # likewise
+    groups: np.ndarray | None = None  # (records,) which of them belong together
 
 
 def to_json(results: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from commlearn.evaluation.interactions.own_data import own_records
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.sources import gather
 from commlearn.evaluation.interactions.target import label_columns
+from commlearn.evaluation.readout_rows import rows_to_cross_fit, unseen_positions
 from commlearn.evaluation.report.pairs import pair_values
 from commlearn.evaluation.report.source import Source
 from commlearn.kinds.arrays import presence
@@ -73,19 +74,25 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
 
 
 def looked_at(read: Source, seed: int) -> Looked:
-    """Records of the table, or of the run's own data set, that have all modalities."""
+    """Records of the table, or of the run's own data set, that have all modalities and may be scored."""
     names = list(read.trained.specs)
     if read.table is None:
-        records, groups, _ = own_records(read.trained.experiment)
-        rows = _some(records, names, seed)
-        return _looked(records.choose(rows), groups if groups is None else groups[rows], len(records))
-    schema, _ = read.trained.reader()
-    order = numpy_generator(seed, "report rows").permutation(len(read.table))[: 3 * RECORDS]  # some have gaps
-    frame = read.table.frame.iloc[np.sort(order)].reset_index(drop=True)
-    records = read.trained.records(Table(frame, read.table.root), with_targets=True)
-    rows = _some(records, names, seed)
-    groups = frame[schema.group].to_numpy()[rows] if schema.group in frame else None
-    return _looked(records.choose(rows), groups, len(read.table))
+        rows = own_records(read.trained)
+        of = len(rows.records)
+    else:
+        unseen = unseen_positions(read.trained, read.table)
+        drawn = numpy_generator(seed, "report rows").permutation(unseen)[: 3 * RECORDS]  # some have gaps
+        frame = read.table.frame.iloc[np.sort(drawn)].reset_index(drop=True)
+        rows = rows_to_cross_fit(read.trained, Table(frame, read.table.root), with_targets=True)
+        of = len(read.table)
+    chosen = rows.records.choose(_some(rows.records, names, seed))
+    notes = [rows.warning] if rows.warning else []
+    if len(chosen) < of:
+        notes.append(
+            f"{len(chosen):,} of {of:,} records were looked at; each of them has all modalities"
+            + (", and none was trained on with labels" if read.trained.saw_labels else "")
+        )
+    return Looked(chosen, chosen.groups, tuple(notes))
 
 
 def _some(records: Records, names: Sequence[str], seed: int) -> np.ndarray:
@@ -93,11 +100,6 @@ def _some(records: Records, names: Sequence[str], seed: int) -> np.ndarray:
     if not len(there):
         raise DataError(f"No record has all of {', '.join(names)}, so they cannot be compared.")
     return np.sort(numpy_generator(seed, "report information").permutation(there)[:RECORDS])
-
-
-def _looked(records: Records, groups: np.ndarray | None, of: int) -> Looked:
-    some = f"{len(records):,} of {of:,} records were looked at; each of them has all modalities"
-    return Looked(records, groups, (some,) if len(records) < of else ())
 
 
 def _questions(records: Records, target: str) -> list[tuple[str, str, np.ndarray]]:

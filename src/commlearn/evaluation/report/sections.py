@@ -163,14 +163,17 @@ def _comparison(found: Findings) -> Safe:
         return Safe("")
     scores = list(found.comparison["scores"])
     rows = [
-        (method, *(_cell(row["scores"].get(score, {})) for score in scores))
+        (method, row.get("width") or "–", *(_cell(row["scores"].get(score, {})) for score in scores))
         for method, row in found.comparison["methods"].items()
     ]
     about = ", ".join(
         f"{score} = {' and '.join(targets)}" for score, targets in found.comparison["scores"].items()
     )
     return join(
-        [tag("p", about, class_="small"), table(("method", *scores), rows, str(found.comparison["metric"]))]
+        [
+            tag("p", about, class_="small"),
+            table(("method", "width", *scores), rows, str(found.comparison["metric"])),
+        ]
     )
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 import commlearn
-from commlearn.data.records import Dataset
+from commlearn.data.records import Dataset, Records
 from commlearn.data.tables import Table, read_table
-from commlearn.errors import ConfigurationError, DataError
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.probes import chosen_targets, sort_of
+from commlearn.evaluation.readout_rows import own_table, readout_rows
+from commlearn.kinds.schema import Schema
+from commlearn.kinds.splits import row_names
 from commlearn.training.artifact import load
-from commlearn.training.build import read_data
 from commlearn.training.run import Run
 from commlearn.training.trained import Trained
 
@@ -70,27 +71,21 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
     trained: Trained = load(root) if root is not None else carrier(model)
     if root is None and isinstance(trained, Run):
         root = trained.folder.path
-    stated = trained.experiment.data
-    if table is None and stated.get("name") == "table":
-        table = _table_of(stated, trained)
-    if table is None:
-        data, rows, cells = read_data(trained.experiment), None, None
-    else:
+    table = table if table is not None else own_table(trained)
+    data, rows, cells = readout_rows(trained, table), None, None
+    if table is not None:
         schema, _ = trained.reader()
-        data, rows = trained.dataset(table), read_table(table, schema.columns())
-        cells = rows.frame.iloc[np.asarray(trained.split(rows)["test"])].reset_index(drop=True)
-    if not len(data.test):
-        raise DataError("There are no test records to show; the split has none.")
+        rows = read_table(table, schema.columns())
+        cells = _cells_of(rows, schema, data.test)
     known = chosen_targets(data, targets) if data.test.targets or targets else []
     return Source(trained, data, tuple(known), rows, cells, root)
 
 
-def _table_of(stated: dict[str, Any], trained: Trained) -> str:
-    path = str(stated.get("table") or "")
-    if not path or not Path(path).exists():
-        told = f"is not at '{path}' any more" if path else "was in memory"
-        raise ConfigurationError(
-            f"The table that '{trained.experiment.name}' was trained on {told}. Name one: "
-            "commlearn report RUN TABLE"
-        )
-    return path
+def _cells_of(table: Table, schema: Schema, records: Records) -> pd.DataFrame | None:
+    """The table's cells of these records, in their order; of copies of a row those of the first."""
+    names = row_names(table, schema)
+    if names is None or records.keys is None:
+        return None
+    order = np.argsort(names.keys, kind="stable")
+    place = order[np.searchsorted(names.keys[order], records.keys)]
+    return table.frame.iloc[place].reset_index(drop=True)
