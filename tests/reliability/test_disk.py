@@ -133,6 +133,7 @@ def test_a_full_disk_leaves_no_part_of_embeddings_or_converted_data(tmp_path):
 
 def test_the_log_and_metrics_of_a_run_on_a_full_disk_are_a_sentence(tmp_path):
     folder = RunFolder(tmp_path)
+    folder.writes("metrics.jsonl", "log.txt")
     with (
         disk_of(0),
         pytest.raises(RunError, match=r"Cannot write to .*metrics.jsonl: File too large.*--resume"),

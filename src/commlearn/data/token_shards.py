@@ -7,7 +7,6 @@ It is written whole or not at all; what a killed process leaves has another name
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from commlearn.data.batch import Modality
+from commlearn.data.file_lock import lock
 from commlearn.data.records import Spec
 from commlearn.errors import DataError
 
@@ -108,7 +108,7 @@ def write_shard(path: Path, shard: TokenShard) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # before its first byte: who writes is alive
+            lock(file.fileno(), wait=True)  # before its first byte: who writes is alive
             file.write(head)
             for buffer in buffers:
                 file.write(buffer)
@@ -130,8 +130,7 @@ def clear_leftovers(folder: Path) -> None:
     for leftover in folder.glob(".*.tokens.*.part"):
         with suppress(OSError), leftover.open("rb") as file:
             begun = os.fstat(file.fileno()).st_size > 0
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if begun:
+            if lock(file.fileno()) and begun:
                 leftover.unlink()
 
 

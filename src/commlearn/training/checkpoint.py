@@ -19,12 +19,21 @@ import torch
 
 from commlearn.errors import CheckpointError, RunError
 
-__all__ = ["last_checkpoint", "read_checkpoint", "set_aside", "write_atomically", "write_checkpoint"]
+__all__ = [
+    "CHECKPOINTS",
+    "is_checkpoint",
+    "last_checkpoint",
+    "read_checkpoint",
+    "set_aside",
+    "write_atomically",
+    "write_checkpoint",
+]
 
 FORMAT = 1
 MAGIC = f"commlearn checkpoint {FORMAT}\n".encode()
 KINDRED = MAGIC.rpartition(b" ")[0]  # how checkpoints of any format start
 LAST, PREVIOUS, DAMAGED = "last.ckpt", "previous.ckpt", "damaged.ckpt"
+CHECKPOINTS = tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, DAMAGED))  # in a run folder
 UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -103,6 +112,15 @@ def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
     raise CheckpointError(f"No usable checkpoint in {folder}. {told}")
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file starts as our checkpoints do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(KINDRED)) == KINDRED
+    except OSError:
+        return False
+
+
 def set_aside(folder: Path) -> None:
     """Move a damaged last checkpoint away, lest the next one written push it onto the whole one before."""
     with suppress(OSError):
@@ -119,13 +137,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 def _put(fresh: Path, path: Path) -> None:
     """Give the file its final name, and have the folder know it even if the power fails."""
     os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    except OSError:  # some file systems cannot; the name is there all the same
-        pass
-    finally:
-        os.close(folder)
+    with suppress(OSError):  # some systems and disks cannot; the name is there all the same
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _write_beside(path: Path, content: bytes) -> Path:

@@ -8,7 +8,6 @@ from typing import Any
 
 from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
-from commlearn.training.checkpoint import set_aside
 from commlearn.training.configuration import Experiment, to_mapping
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
@@ -21,22 +20,22 @@ def open_folder(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Lock the folder and decide whether this run starts afresh or goes on."""
     if not folder.exists:
-        folder.lock()
+        folder.claim()
         return None, []
     if not (resume or overwrite):
         raise RunError(
             f"{folder.path} holds a run already. Go on with --resume, replace it with --overwrite, or give "
             "another --out."
         )
-    folder.lock()
     if overwrite and not resume:
         folder.clear()
         return None, []
+    folder.lock()
     _same(folder, experiment)
     try:
         found = folder.state()
         if found[1]:
-            set_aside(folder.checkpoints)
+            folder.set_aside()
         return found
     except CheckpointError:
         if list(folder.checkpoints.glob("*.ckpt")):

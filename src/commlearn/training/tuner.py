@@ -17,7 +17,6 @@ from commlearn.errors import DivergedError
 from commlearn.methods.base import Method
 from commlearn.seeds import torch_generator, torch_seed
 from commlearn.training.build import build_augmentations
-from commlearn.training.checkpoint import write_checkpoint
 from commlearn.training.configuration import Experiment
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.labelled import Labelled
@@ -197,7 +196,7 @@ class Tuner:
             "optimizers": {"main": engine.state_dict()},
             **parts,
         }
-        write_checkpoint(self.folder.checkpoints, state)
+        self.folder.save(state)
 
     def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> tuple[int, bool]:
         step = restore(state, self.tuned.method, self.experiment)

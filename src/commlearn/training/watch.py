@@ -12,6 +12,7 @@ from torch import Tensor
 from commlearn.errors import CheckpointError, DivergedError
 from commlearn.training.configuration import Training
 from commlearn.training.diagnostics import Diagnostics
+from commlearn.training.file_list import EVENTS
 from commlearn.training.progress import Progress
 from commlearn.training.run_folder import METRICS, SPEED, RunFolder
 
@@ -112,4 +113,6 @@ def _tensorboard(folder: RunFolder) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder.path / "tensorboard"))
+    folder.writes(EVENTS)
+    place = folder.path / EVENTS
+    return SummaryWriter(str(place.parent), filename_suffix=place.suffix)

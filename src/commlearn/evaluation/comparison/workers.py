@@ -15,7 +15,7 @@ from typing import BinaryIO
 from commlearn.evaluation.comparison.plan import DIVERGED, SPEC, Job
 from commlearn.evaluation.comparison.source import ComparisonSource
 from commlearn.evaluation.cores import cores
-from commlearn.training.checkpoint import write_atomically
+from commlearn.training.run_folder import RunFolder
 
 __all__ = ["work_on"]
 
@@ -73,7 +73,9 @@ def _start(source: ComparisonSource, job: Job, threads: int) -> subprocess.Popen
         "targets": job.targets,
         "threads": threads,
     }
-    write_atomically(job.folder / SPEC, (json.dumps(spec, indent=2) + "\n").encode())
+    files = RunFolder(job.folder)
+    files.write(SPEC, json.dumps(spec, indent=2) + "\n")
+    files.writes(OUTPUT)
     with (job.folder / OUTPUT).open("ab") as output:  # one that outlived its comparison may still write
         return start_process([*COMMAND, str(job.folder)], output, threads)
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,6 +22,7 @@ from commlearn.evaluation.report.pictures import Pictures, draw
 from commlearn.evaluation.report.sections import sections
 from commlearn.evaluation.report.source import Source, source
 from commlearn.training.checkpoint import write_atomically
+from commlearn.training.run import Run
 
 __all__ = ["Written", "report"]
 
@@ -77,9 +78,18 @@ def report(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
-    for name, content in {**files, PAGE: html}.items():
-        write_atomically(folder / name, content)
+    _write(folder, {**files, PAGE: html}, read.run)
     return Written(str(folder / PAGE), tuple(sorted(files)), len(html), round(time.monotonic() - begun, 2))
+
+
+def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
+    """Write the files; those inside of a run's folder belong to the run."""
+    root = None if run is None else run.folder.path.resolve()
+    inside = root is not None and folder.resolve().is_relative_to(root)
+    if run is not None and root is not None and inside:
+        run.folder.writes(*((folder.resolve() / name).relative_to(root).as_posix() for name in files))
+    for name, content in files.items():
+        write_atomically(folder / name, content)
 
 
 def page(found: Findings, drawn: Pictures, command: str) -> Safe:

@@ -1,0 +1,81 @@
+"""What Windows lacks is hidden in a process of its own: imports work; locks lock, or say that they cannot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HIDDEN = """
+import sys
+for name in ("fcntl", "resource"):
+    sys.modules[name] = None
+"""
+# as msvcrt does it: a byte that is locked stays locked until its file is closed
+MSVCRT = """
+import os, types, torch  # whose own imports ask for msvcrt, too
+held = {}
+def locking(handle, mode, count):
+    there = os.fstat(handle)
+    key = (there.st_ino, os.lseek(handle, 0, os.SEEK_CUR), count)
+    if key in held:
+        raise OSError(13, "Permission denied")
+    held[key] = handle
+sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2, LK_LOCK=1)
+"""
+
+
+def python(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_module_that_locks_or_measures_is_imported_without_fcntl_and_resource():
+    said = python(
+        HIDDEN
+        + """
+import commlearn.data.token_shards, commlearn.training.folder_lock, commlearn.training.loop, commlearn.cli
+from commlearn.evaluation.comparison import job
+job.Path = lambda path: type("Nothing", (), {"exists": lambda self: False})()  # there is no /proc either
+print(job.peak_memory())
+"""
+    )
+    assert said == "None\n"
+
+
+def test_a_folder_is_locked_by_msvcrt_where_there_is_no_fcntl(tmp_path):
+    said = python(
+        HIDDEN
+        + MSVCRT
+        + f"""
+from pathlib import Path
+from commlearn.errors import RunError
+from commlearn.training.folder_lock import hold
+folder = Path({str(tmp_path)!r})
+first = hold(folder, "training")
+try:
+    hold(folder, "training")
+except RunError as problem:
+    print(problem)
+(key,) = held
+print(key[1:], (folder / "lock").stat().st_size)
+"""
+    )
+    assert "Another process is training in" in said
+    assert said.endswith(f"({1 << 30}, 1) 0\n")
+
+
+def test_a_system_without_locks_is_named(tmp_path):
+    said = python(
+        HIDDEN
+        + f"""
+from pathlib import Path
+from commlearn.errors import RunError
+from commlearn.training.folder_lock import hold
+try:
+    hold(Path({str(tmp_path)!r}), "training")
+except RunError as problem:
+    print(problem)
+"""
+    )
+    assert "lock: this Python has neither fcntl nor msvcrt" in said
