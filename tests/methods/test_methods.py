@@ -12,6 +12,7 @@ from commlearn.data.records import Records, VectorColumn
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
+from commlearn.models.tokens import pool
 from commlearn.objectives import clip_loss, info_nce, supcon
 
 
@@ -36,6 +37,21 @@ def test_clip_is_the_mean_over_pairs_with_a_learned_scale():
         method.projectors[n](method.encoders[n](batch.plain[n]).values[:, 0]) for n in ("vector", "other")
     ]
     torch.testing.assert_close(step.terms["vector+other"], clip_loss(*projected, scale=1 / 0.07))
+
+
+def test_clip_embeds_its_encoders_outputs_unless_projections_are_chosen():
+    made = {}
+    for chosen in ("encoders", "projections"):
+        torch.manual_seed(0)
+        made[chosen] = METHODS["clip"].build(build_encoders(specs(2), 16, {}), 16, embedding=chosen).eval()
+    here = batch_for(made["encoders"], 2).plain
+    outputs = [pool(made["encoders"].encoders[name](here[name])) for name in specs(2)]
+    assert torch.equal(build("clip", 2).eval().embed(here), torch.cat(outputs, dim=1))
+    assert torch.equal(made["encoders"].embed(here), torch.cat(outputs, dim=1))
+    projected = [
+        made["projections"].projectors[name](row) for name, row in zip(specs(2), outputs, strict=True)
+    ]
+    torch.testing.assert_close(made["projections"].embed(here), torch.cat(projected, dim=1))
 
 
 def test_the_scale_of_clip_never_passes_a_hundred():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from commlearn.objectives import clip_loss, retrieval_accuracy
 
 __all__ = ["CLIP"]
 
+Embedded = Literal["encoders", "projections"]
+"""What an embedding holds of each modality: the pooled output of its encoder, or its projection."""
+
 
 class CLIP(Method):
     """Symmetric cross-entropy between modalities; with more than two, the mean over all pairs.
@@ -24,21 +28,35 @@ class CLIP(Method):
     Args:
         encoders: one for each modality.
         projectors: one linear map for each modality into the space of the loss.
+        embedding: what is embedded; in the paper the encoders' outputs.
     """
 
     views = Views(plain=True, augmented=0)
     modality_count = (2, None)
     largest_scale = 100.0
 
-    def __init__(self, encoders: Mapping[str, nn.Module], projectors: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        projectors: Mapping[str, nn.Module],
+        embedding: Embedded = "encoders",
+    ) -> None:
         super().__init__(encoders)
         self.projectors = nn.ModuleDict(projectors)
+        self.embedding = embedding
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     @classmethod
-    def build(cls, encoders: Mapping[str, nn.Module], width: int, projection: int = 32) -> CLIP:
+    def build(
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        projection: int = 32,
+        embedding: Embedded = "encoders",
+    ) -> CLIP:
         """CLIP with linear projectors; in few dimensions, what the loss does not ask for finds no room."""
-        return cls(encoders, {name: nn.Linear(width, projection, bias=False) for name in encoders})
+        projectors = {name: nn.Linear(width, projection, bias=False) for name in encoders}
+        return cls(encoders, projectors, embedding)
 
     def represent(self, batch: Batch) -> Rows:
         return rows_of(batch, {(name,): row for name, row in pooled(self, batch.plain or {}).items()})
@@ -58,5 +76,6 @@ class CLIP(Method):
         return Step(loss, terms, accuracy=accuracy)
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        """The projections side by side: the space that the loss made, where modalities can be compared."""
-        return concatenated(self, view, modalities, self.projectors)
+        """The encoders' outputs side by side, or the projections, the space that the loss made."""
+        projectors = self.projectors if self.embedding == "projections" else None
+        return concatenated(self, view, modalities, projectors)
