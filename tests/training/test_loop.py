@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from commlearn.data.records import Dataset, Records, VectorColumn
+from commlearn.data.records import Dataset, Records, Spec, VectorColumn
 from commlearn.errors import CheckpointError, RunError, TrainingError
 from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
+from commlearn.models.build import build_encoders
+from commlearn.models.fusion_variants import ConcatFusion
 from commlearn.seeds import numpy_generator
 from commlearn.training.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
 from commlearn.training.configuration import experiment_from
@@ -210,11 +212,28 @@ def test_no_space_to_write_is_a_clear_sentence_and_keeps_the_last_checkpoint(tmp
 
 def test_biases_norms_and_vectors_are_not_decayed():
     method = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Conv2d(1, 2, 3))
-    decayed, free = adamw(method.parameters(), experiment(weight_decay=0.5).training).param_groups
+    training = experiment(weight_decay=0.5).training
+    decayed, free = adamw(method, method.parameters(), training).param_groups
     assert [p.shape for p in decayed["params"]] == [(4, 3), (2, 1, 3, 3)]
     assert decayed["weight_decay"] == 0.5
     assert len(free["params"]) == 4
     assert free["weight_decay"] == 0
+
+
+def test_of_comm_on_tables_no_bias_is_decayed_whatever_its_shape():
+    specs = {name: Spec("tabular", (3, 4)) for name in ("labs", "bias")}  # 3 numbers and a category
+    fusion = ConcatFusion(list(specs), 16)
+    method = CoMM.build(build_encoders(specs, 16, {}), 16, fusion=fusion, embedding="fused+tokens")
+    training = experiment(weight_decay=0.5).training
+    decayed, free = adamw(method, method.parameters(), training).param_groups
+    names = {parameter: name for name, parameter in method.named_parameters()}
+    tokenizer = "encoders.labs.adapter.numbers"
+    assert {f"{tokenizer}.weight", "fusion.maps.bias"} <= {names[p] for p in decayed["params"]}
+    biases = {name for name in names.values() if name.endswith(".bias") and ".maps." not in name}
+    assert f"{tokenizer}.bias" in biases
+    assert biases <= {names[p] for p in free["params"]}
+    assert all(p.ndim > 1 for p in decayed["params"])
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
 
 
 def test_the_rate_warms_up_then_falls_to_its_end():

@@ -201,7 +201,7 @@ def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[
     """The method and its optimizers on the engine's devices, with a checkpoint's moments if there are any."""
     player = fabric.setup(Player(method))
     made = {
-        group: adamw(parameters, experiment.training)
+        group: adamw(method, parameters, experiment.training)
         for group, parameters in method.parameter_groups().items()
     }
     if state:

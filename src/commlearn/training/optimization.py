@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+from torch import nn
 from torch.nn import Parameter
 
 from commlearn.training.configuration import Training
@@ -13,12 +14,23 @@ from commlearn.training.configuration import Training
 __all__ = ["adamw", "learning_rate_factor"]
 
 
-def adamw(parameters: Iterable[Parameter], training: Training) -> torch.optim.AdamW:
-    """AdamW that decays matrices and kernels, not biases, norms and other 1-D parameters."""
-    parameters = list(parameters)
+def adamw(module: nn.Module, parameters: Iterable[Parameter], training: Training) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels, not biases, norms and other 1-D parameters.
+
+    Args:
+        module: whose parameters they are; a bias of it may have any shape.
+        parameters: those that are trained.
+        training: rate and decay.
+    """
+    parts = [part for part in module.modules() if not isinstance(part, nn.ParameterDict)]  # has names of data
+    free = {id(bias) for part in parts if (bias := getattr(part, "bias", None)) is not None}
+    decayed: list[Parameter] = []
+    others: list[Parameter] = []
+    for parameter in parameters:
+        (others if parameter.ndim <= 1 or id(parameter) in free else decayed).append(parameter)
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=training.learning_rate, fused=True

@@ -85,7 +85,8 @@ class Tuner:
     def run(self, state: dict[str, Any] | None, progress: Progress) -> dict[str, Any]:
         """Train until validation says enough; returns what can be told of it."""
         training = self.experiment.training
-        optimizer = adamw([p for p in self.tuned.parameters() if p.requires_grad], training)
+        trained = [parameter for parameter in self.tuned.parameters() if parameter.requires_grad]
+        optimizer = adamw(self.tuned, trained, training)
         step, finished = self._restore(state, optimizer) if state is not None else (0, False)
         player, engine = self.fabric.setup(self.tuned, optimizer)
         watch = Watch(self.folder, training, progress, writes=True)
