@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,17 @@ def test_a_damaged_run_folder_names_the_file(tmp_path, name, content):
     (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
     with pytest.raises(RunError, match=rf"{name} is missing or damaged|not a run folder: it has no {name}"):
         folder.specs() if name == "modalities.json" else folder.experiment()
+
+
+@pytest.mark.parametrize("part", [0, 3])
+def test_records_of_one_group_are_not_contrasted_with_each_other(part, tmp_path):
+    records = replace(data().train, groups=np.full(32, 2**63 + 5, dtype=np.uint64))
+    training = experiment("crossself", epochs=1, log_every=1, micro_batch=part)
+    train(training, tmp_path / "run", Dataset(records, records))
+    entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [value for entry in entries for value in entry["terms"].values()] == pytest.approx(
+        [0.0] * 12, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
