@@ -32,8 +32,9 @@ def cells(values, root=".", first_row=0) -> Cells:
     return Cells(pd.DataFrame({"emb": values}), root, first_row)
 
 
-def arrow(kind) -> pd.Series:
-    return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([pa.array(ROWS, type=kind)])))
+def arrow(kind, number=float) -> pd.Series:
+    rows = [None if row is None else [number(value) for value in row] for row in ROWS]
+    return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([pa.array(rows, type=kind)])))
 
 
 def read(kind, train, test=None):
@@ -57,8 +58,8 @@ FORMS = {
     "JSON text": objects(["" if row is None else json.dumps(row) for row in ROWS]),
     "list": arrow(pa.list_(pa.float32())),
     "fixed-size list": arrow(pa.list_(pa.float64(), 3)),
-    "half large list": arrow(pa.large_list(pa.float16())),
-    "list of whole numbers": arrow(pa.list_(pa.int64())),
+    "half large list": arrow(pa.large_list(pa.float16()), np.float16),
+    "list of whole numbers": arrow(pa.list_(pa.int64()), int),
 }
 
 
