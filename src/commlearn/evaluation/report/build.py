@@ -84,10 +84,9 @@ def report(
 
 def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
     """Write the files; those inside of a run's folder belong to the run."""
-    root = None if run is None else run.folder.path.resolve()
-    inside = root is not None and folder.resolve().is_relative_to(root)
-    if run is not None and root is not None and inside:
-        run.folder.writes(*((folder.resolve() / name).relative_to(root).as_posix() for name in files))
+    place = folder.resolve()
+    if run is not None and place.is_relative_to(root := run.folder.path.resolve()):
+        run.folder.writes(*((place / name).relative_to(root).as_posix() for name in files))
     for name, content in files.items():
         write_atomically(folder / name, content)
 
