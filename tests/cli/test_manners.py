@@ -118,6 +118,27 @@ def test_the_python_that_is_shown_runs_and_nothing_else_happened(
     exec(compile(code, command, "exec"), {})
 
 
+@pytest.mark.parametrize(
+    ("problem", "sentence"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device."),
+        (OSError(28, "No space left on device", "z.csv"), "z.csv: No space left on device."),
+        (
+            OSError("Error writing bytes to file.\nDetail: no space."),
+            "Error writing bytes to file. Detail: no space.",
+        ),
+        (TimeoutError(), "TimeoutError."),
+    ],
+)
+def test_an_error_of_the_system_is_a_sentence_with_or_without_a_file(problem, sentence, monkeypatch, capsys):
+    def failing(options):
+        raise problem
+
+    monkeypatch.setattr("commlearn.cli.info.run", failing)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err == f"commlearn: {sentence}\n"
+
+
 def test_every_command_that_does_something_shows_its_python():
     """The one that is left prints a script itself."""
     assert set(COMMANDS) - set(SAME) - set(SLOW) == {"completion"}

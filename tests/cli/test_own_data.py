@@ -86,6 +86,17 @@ def test_embeddings_keep_ids_and_are_the_same_in_every_format(run, folder, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"z.parquet", "z.npz", "z.csv"}
 
 
+def test_columns_of_csv_are_called_by_the_method_as_an_embedder_calls_them(folder, tmp_path, capsys):
+    table, schema = folder / "table.csv", folder / "schema.yaml"
+    said(capsys, "train", schema, "--out", tmp_path / "run", "--method", "clip", *SMALL)
+    names = cl.Embedder.load(tmp_path / "run").get_feature_names_out().tolist()
+    said(capsys, "embed", tmp_path / "run", table, "-o", tmp_path / "z.csv")
+    assert pd.read_csv(tmp_path / "z.csv").columns.tolist() == ["id", *names]
+    said(capsys, "embed", tmp_path / "run", "-o", tmp_path / "own.csv")
+    assert names[0] == "clip0"
+    assert pd.read_csv(tmp_path / "own.csv").columns[-len(names) :].tolist() == names
+
+
 def test_chunks_give_what_the_whole_table_gives(run, folder, monkeypatch):
     from commlearn.evaluation import stream
 

@@ -70,12 +70,19 @@ def _main(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         return 1
-    except OSError as problem:  # of a file that was named, and is not as it has to be
-        print(f"commlearn: {str(problem.filename)[:200]}: {problem.strerror or problem}.", file=sys.stderr)
+    except OSError as problem:
+        print(f"commlearn: {_sentence(problem)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("commlearn: interrupted", file=sys.stderr)
         return 130
+
+
+def _sentence(problem: OSError) -> str:
+    """What the system says, of the file that it names if it names one."""
+    reason = " ".join(str(problem.strerror or problem).split()) or type(problem).__name__
+    file = "" if problem.filename is None else f"{str(problem.filename)[:200]}: "
+    return f"{file}{reason.removesuffix('.')}."
 
 
 @contextmanager

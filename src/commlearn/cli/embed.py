@@ -90,4 +90,5 @@ def _own(loaded: Any, options: argparse.Namespace) -> Any:
     from commlearn.training.build import read_data
 
     records = getattr(read_data(loaded.experiment), options.split)
-    return write(options.out, iter([(records.targets, embed(loaded, records, options.modalities))]))
+    vectors = embed(loaded, records, options.modalities)
+    return write(options.out, iter([(records.targets, vectors)]), loaded.experiment.method["name"])

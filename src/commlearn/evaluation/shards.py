@@ -65,7 +65,8 @@ def write_shards(
         if not path.exists():
             for leftover in folder.glob(f".{path.name}.*.part"):  # of a process that was killed
                 leftover.unlink(missing_ok=True)
-            write(path, _parts(model, table, shards[number], modalities))
+            parts = _parts(model, table, shards[number], modalities)
+            write(path, parts, model.experiment.method["name"])
             tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
         written = pq.read_metadata(path)
         records += written.num_rows

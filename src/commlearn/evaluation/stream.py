@@ -22,6 +22,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.evaluation.embed import embed
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
+from commlearn.training.configuration import Experiment
 
 __all__ = ["Model", "Written", "chunk_rows", "embed_table", "ids_of", "write", "write_embeddings"]
 
@@ -34,6 +35,9 @@ class Model(Protocol):
 
     @property
     def method(self) -> Method: ...
+
+    @property
+    def experiment(self) -> Experiment: ...
 
     @property
     def specs(self) -> dict[str, Spec]: ...
@@ -96,18 +100,26 @@ def write_embeddings(
             tell(f"embedded {rows} rows")
             yield ids_of(table, schema.id), vectors
 
-    return write(out, parts())
+    return write(out, parts(), model.experiment.method["name"])
 
 
-def write(out: str | Path, parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]) -> Written:
-    """Columns and embeddings, part by part, into one file."""
+def write(
+    out: str | Path, parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]], method: str
+) -> Written:
+    """Columns and embeddings, part by part, into one file.
+
+    Args:
+        out: ends in .parquet, .csv or .npz.
+        parts: columns by name, and (records, dim).
+        method: where each dimension has a column: its name before the dimension's number.
+    """
     path = Path(out)
     if path.suffix not in WRITERS:
         raise ConfigurationError(f"{out}: give a file that ends in {', '.join(WRITERS)}.")
     if not path.parent.is_dir():
         raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
-    writer: Any = WRITERS[path.suffix](fresh)
+    writer: Any = WRITERS[path.suffix](fresh, method)
     count, dim = 0, 0
     try:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commlearn-writes") as background:
@@ -138,7 +150,7 @@ def write(out: str | Path, parts: Iterator[tuple[Mapping[str, np.ndarray], np.nd
 class _Parquet:
     """One row group a part; embeddings as lists of one length."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, method: str) -> None:
         self.path = path
         self.writer: pq.ParquetWriter | None = None
 
@@ -164,11 +176,11 @@ class _Parquet:
 class _Csv:
     """A column for each dimension."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.begun = path, False
+    def __init__(self, path: Path, method: str) -> None:
+        self.path, self.method, self.begun = path, method, False
 
     def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
-        names = [f"comm{place}" for place in range(embedding.shape[1])]
+        names = [f"{self.method}{place}" for place in range(embedding.shape[1])]
         frame = pd.concat([pd.DataFrame(dict(columns)), pd.DataFrame(embedding, columns=names)], axis=1)
         frame.to_csv(self.path, mode="a", header=not self.begun, index=False)
         self.begun = True
@@ -180,7 +192,7 @@ class _Csv:
 class _Arrays:
     """All in memory until the end, as the format asks."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, method: str) -> None:
         self.path = path
         self.parts: dict[str, list[np.ndarray]] = {}
 
