@@ -12,7 +12,7 @@ from commlearn.errors import CommlearnError
 from commlearn.evaluation.audit import _destroys
 from commlearn.evaluation.ladder import subsets_of
 from commlearn.evaluation.probes.labels import read_labels
-from commlearn.evaluation.projection import aligned, effective_rank, project
+from commlearn.evaluation.projection import aligned, project
 from commlearn.kinds.dataset import dataset_of
 from commlearn.training.configuration import experiment_from
 
@@ -140,14 +140,6 @@ def test_alignment_undoes_turns_and_mirrors():
     centred = points - points.mean(axis=0)
     np.testing.assert_allclose(back, centred / np.abs(centred).max(), atol=1e-12)
     assert np.abs(back).max() == pytest.approx(1)
-
-
-def test_effective_rank_counts_directions():
-    draw = np.random.default_rng(0)
-    assert effective_rank(draw.normal(size=(4000, 8))) == pytest.approx(8, abs=0.05)
-    line = draw.normal(size=(100, 1)) @ draw.normal(size=(1, 8))
-    assert effective_rank(line) == pytest.approx(1, abs=1e-6)
-    assert effective_rank(np.ones((5, 3))) == 0
 
 
 def test_a_table_in_memory_has_a_ladder_too():

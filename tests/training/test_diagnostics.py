@@ -36,6 +36,19 @@ def test_rank_of_known_spectra():
     assert effective_rank(torch.diag(torch.tensor([3.0, 1.0]))) == pytest.approx(expected)
 
 
+def test_rank_counts_directions_and_sees_embeddings_that_are_all_but_one_point():
+    cloud = torch.randn(4000, 8, generator=RNG)
+    assert effective_rank(cloud) == pytest.approx(8, abs=0.05)
+    assert effective_rank(cloud[:, :1] @ cloud[:1]) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(1 + 1e-3 * cloud) == pytest.approx(1, abs=0.1)
+
+
+def test_the_report_and_the_training_mean_the_same_rank():
+    from commlearn.evaluation.report import findings
+
+    assert findings.effective_rank is effective_rank
+
+
 def test_alignment_and_uniformity_equal_loops():
     first, second = torch.randn(2, 7, 3, generator=RNG, dtype=torch.float64)
     a, b = ([row / row.norm() for row in rows] for rows in (first, second))
@@ -96,7 +109,7 @@ def test_every_method_is_looked_at_and_left_as_it_was(method):
     assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
     assert list(values["rank"]) == ["fused", "left", "right"]
     assert list(values["sensitivity"]) == ["left", "right"]
-    assert list(values["neighbours"]) == ["half"]
+    assert list(values["neighbours"]) == ([] if method.views.targets else ["half"])
     assert values["spread"]["alignment"] == 0  # no augmentation
     assert all(math.isfinite(value) for part in values.values() for value in part.values())
 
@@ -149,3 +162,22 @@ def test_metrics_hold_diagnostics_after_every_epoch_and_looking_changes_no_weigh
     one = train(experiment(log_every=3), tmp_path / "one", data(), resume=True)
     for key, value in blind.method.state_dict().items():
         assert torch.equal(value, one.method.state_dict()[key])
+
+
+def test_a_record_is_not_voted_on_by_its_own_group():
+    """Copies of one record for each of ten groups, labels at random: recognising a group is no knowledge."""
+    draw = np.random.default_rng(0)
+    rows = torch.from_numpy(draw.normal(size=(10, 4)).repeat(6, axis=0))
+    groups, classes = torch.arange(10).repeat_interleave(6), torch.tensor([0, 1] * 5).repeat_interleave(6)
+    assert neighbours(rows, classes) == 1.0
+    assert neighbours(rows, classes, groups=groups) < 0.8
+    assert neighbours(rows, classes, groups=torch.zeros(60)) is None
+
+
+def test_methods_with_labels_are_not_looked_at_through_the_rows_they_learned_from():
+    settings = experiment(method={"name": "supcon", "target": "half"})
+    own = data()
+    method = build_method(settings, own.train.specs)
+    assert Diagnostics(settings, own, method, {}).classes == {}
+    validated = Dataset(own.train, own.test, own.test)
+    assert "half" in Diagnostics(settings, validated, method, {}).classes

@@ -8,7 +8,7 @@ import numpy as np
 
 from commlearn.errors import ConfigurationError, unknown
 
-__all__ = ["PROJECTIONS", "aligned", "effective_rank", "project", "projections"]
+__all__ = ["PROJECTIONS", "aligned", "project", "projections"]
 
 
 def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -73,20 +73,3 @@ def aligned(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     left, _, right = np.linalg.svd(here.T @ there)
     turned = here @ (left @ right)
     return turned / max(float(np.abs(turned).max(initial=0.0)), 1e-12)
-
-
-def effective_rank(vectors: np.ndarray) -> float:
-    """How many directions the embeddings use: exp of the entropy of the shares of singular values.
-
-    One that is far below the dimension tells of a collapse.
-
-    Example:
-        >>> round(effective_rank(np.concatenate([np.eye(3), -np.eye(3)])), 6)
-        3.0
-    """
-    values = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False)
-    total = values.sum()
-    if not total > 0:
-        return 0.0
-    shares = values[values > 0] / total
-    return float(np.exp(-(shares * np.log(shares)).sum()))

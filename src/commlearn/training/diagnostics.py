@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -73,11 +74,13 @@ class Diagnostics:
         generator = numpy_generator(self.seed, "diagnose")
         chosen = records.sample(count, generator)
         self.records = chosen.choose(generator.permutation(len(chosen)))  # neighbours in a table are alike
+        seen = method.views.targets and records is data.train  # their neighbours would be read off the labels
         self.classes = {
             name: torch.from_numpy(codes)
-            for name, values in self.records.targets.items()
+            for name, values in ({} if seen else self.records.targets).items()
             if (codes := class_codes(values)) is not None
         }
+        self.groups = self.records.group_numbers(np.arange(len(self.records)))
 
     @torch.no_grad()
     def look(self, epoch: int) -> Diagnosis:
@@ -106,7 +109,7 @@ class Diagnostics:
             "neighbours": {
                 name: accuracy
                 for name, classes in self.classes.items()
-                if (accuracy := neighbours(fused, classes)) is not None
+                if (accuracy := neighbours(fused, classes, groups=self.groups)) is not None
             },
         }
         rounded = {
@@ -137,7 +140,10 @@ def _rows(view: View, start: int, stop: int) -> View:
 
 
 def effective_rank(embedding: Tensor) -> float:
-    """RankMe: the exponential of the entropy of the normalised singular values.
+    """RankMe: the exponential of the entropy of the normalised singular values, exp(-sum p log p).
+
+    The mean is not taken off: embeddings that are all but one point have a rank near 1, whatever the noise
+    around it.
 
     Example:
         >>> round(effective_rank(torch.eye(8)), 3), round(effective_rank(torch.ones(8, 8)), 3)
@@ -177,25 +183,33 @@ def sensitivity(embedding: Tensor, shuffled: Tensor) -> float:
     return float((embedding - shuffled).square().sum() / apart.clamp(min=torch.finfo(apart.dtype).tiny))
 
 
-def neighbours(embedding: Tensor, classes: Tensor, count: int = 5) -> float | None:
+def neighbours(
+    embedding: Tensor, classes: Tensor, count: int = 5, groups: Tensor | None = None
+) -> float | None:
     """Balanced accuracy of a vote of the nearest others by cosine; None if there is nothing to tell.
 
     Args:
         embedding: (N, dim).
         classes: (N,) integers; records below 0 have none and are left out.
         count: of neighbours that vote.
+        groups: (N,) integers; a record is not voted on by others of its group.
 
     Example:
         >>> near = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
         >>> neighbours(near, torch.tensor([0, 0, 1, 1]), count=1)
         1.0
     """
-    rows, classes = F.normalize(embedding[classes >= 0].double(), dim=1), classes[classes >= 0]
+    labelled = classes >= 0
+    rows, classes = F.normalize(embedding[labelled].double(), dim=1), classes[labelled]
     found, classes = classes.unique(return_inverse=True)
     if not 2 <= len(found) <= len(classes) / 2:
         return None
-    similarity = (rows @ rows.T).fill_diagonal_(float("-inf"))  # (N, N)
-    nearest = similarity.topk(min(count, len(rows) - 1), dim=1).indices  # (N, count)
+    units = torch.arange(len(rows)) if groups is None else groups[labelled]
+    own = units[:, None] == units  # (N, N)
+    similarity = (rows @ rows.T).masked_fill(own, float("-inf"))  # (N, N)
+    nearest = similarity.topk(min(count, int((~own).sum(dim=1).min())), dim=1).indices  # (N, count)
+    if not nearest.shape[1]:
+        return None
     votes = F.one_hot(classes[nearest], len(found)).sum(dim=1)  # (N, classes)
     right = (votes.argmax(dim=1) == classes).double()
     recalls = [right[classes == label].mean() for label in range(len(found))]

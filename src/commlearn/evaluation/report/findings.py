@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from commlearn.errors import CommlearnError
 from commlearn.evaluation.audit import Audit, audit_augmentations
 from commlearn.evaluation.ladder import Ladder, embed_subsets, ladder_of, subsets_of
 from commlearn.evaluation.probes import known_labels, to_json
-from commlearn.evaluation.projection import effective_rank, projections
+from commlearn.evaluation.projection import projections
 from commlearn.evaluation.report.map import Colouring, colouring, layouts
 from commlearn.evaluation.report.neighbours import nearest_records
 from commlearn.evaluation.report.records import Cards, cards, shown_rows
 from commlearn.evaluation.report.source import Source
 from commlearn.kinds.arrays import presence
+from commlearn.training.diagnostics import effective_rank
 
 __all__ = ["Findings", "find"]
 
@@ -95,7 +97,9 @@ def find(
         classes={name: describe(values) for name, values in data.test.targets.items()},
         metrics=source.run.folder.metrics() if source.run else [],
         ranks={
-            name: effective_rank(part.vectors[:2000]) for name, part in test.items() if len(part.rows) > 2
+            name: effective_rank(torch.from_numpy(part.vectors[:2000]))
+            for name, part in test.items()
+            if len(part.rows) > 2
         },
         dims={name: part.vectors.shape[1] for name, part in test.items()},
         ladder={target: rungs for target, rungs in ladder.items() if rungs},
