@@ -12,10 +12,11 @@ from commlearn.evaluation.interactions.features import components
 from commlearn.evaluation.interactions.folds import make_folds
 from commlearn.evaluation.interactions.leaks import _copies, _whole_copies
 from commlearn.evaluation.interactions.networks import _gradient, _loss, _start
-from commlearn.evaluation.interactions.nulls import _shuffled, label_test
+from commlearn.evaluation.interactions.nulls import Exchange, label_tests
 from commlearn.evaluation.interactions.own_data import trifeature_blocks
 from commlearn.evaluation.interactions.posteriors import all_subsets, fit_posteriors, rich_family
 from commlearn.evaluation.interactions.quantise import cell_table, soft_cells
+from commlearn.evaluation.interactions.quantities import QuantityKey
 from commlearn.evaluation.interactions.stacking import fit_stack, log_softmax
 from commlearn.evaluation.interactions.target import label_columns, prepare_target
 from commlearn.evaluation.interactions.twins import known_twins
@@ -111,7 +112,7 @@ def test_a_stack_of_useless_experts_says_the_class_shares():
     labels = (draw.random(2000) < 0.3).astype(int)
     noise = [log_softmax(3 * draw.normal(size=(2000, 2))) for _ in range(3)]
     folds = make_folds(labels, None, 5, 0)
-    stack = fit_stack(noise, np.full(3, 1 / 3), labels, folds)
+    stack = fit_stack(noise, labels, folds)
     said = np.exp(stack.combine(noise, folds.own_rows(1)))
     assert said[:, 1].mean() == pytest.approx(labels.mean(), abs=0.02)
     assert said[:, 1].std() < 0.05
@@ -134,7 +135,7 @@ def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_
         found.append(fit_posteriors(blocks, all_subsets("ab"), labels, folds, rich_family))
     one, other = (posteriors["a", "b"] for posteriors in found)
     assert (one.log == other.log).all()
-    order = _shuffled(folds.of, draw)
+    order = Exchange(folds.of).draw(draw)
     rows = {"a": np.arange(150), "b": order}
     again = one.parts[1]
     said = [log_softmax(expert.logits([order])) for expert in again.experts]
@@ -144,7 +145,7 @@ def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_
 
 def test_shuffles_stay_within_their_part():
     within = np.random.default_rng(0).integers(0, 4, 100)
-    order = _shuffled(within, np.random.default_rng(1))
+    order = Exchange(within).draw(np.random.default_rng(1))
     assert sorted(order) == list(range(100))
     assert (within[order] == within).all()
 
@@ -155,7 +156,8 @@ def test_label_test_is_level_under_the_null():
     for _ in range(60):
         labels = draw.integers(0, 2, 200)
         log = log_softmax(draw.normal(size=(200, 2)))
-        found.append(label_test(log, labels, make_folds(labels, None, 5, 0), 39, int(draw.integers(1000))))
+        folds = make_folds(labels, None, 5, 0)
+        found.append(label_tests({("a",): log}, labels, folds, 39, int(draw.integers(1000)))[("a",)])
     assert 0.3 < np.mean(found) < 0.7
     assert np.mean(np.array(found) <= 0.05) < 0.2
 
@@ -163,7 +165,8 @@ def test_label_test_is_level_under_the_null():
 def test_a_part_that_shrinks_with_more_records_is_not_called_present():
     shares = np.random.default_rng(0).normal(0.05, 0.5, size=1000)
     part = Quantity(0.05, shares - shares.mean() + 0.05)
-    given = ("unique1:a|b", part, {("a",): 0.01}, ("a", "b"), None)
+    key = QuantityKey("unique1", (("a",), ("b",)))
+    given = (key, known(part, 0.9), {("a",): 0.01}, ("a", "b"))
     assert _p_value(*given) <= 0.01
     assert _p_value(*given, bias=0.05) == _p_value(*given)
     assert _p_value(*given, bias=-0.05) == pytest.approx(0.5)
@@ -172,7 +175,7 @@ def test_a_part_that_shrinks_with_more_records_is_not_called_present():
 def test_groups_widen_the_standard_error():
     shares = np.repeat(np.random.default_rng(0).normal(size=50), 10)
     groups = np.repeat(np.arange(50), 10)
-    assert standard_error(shares, groups) == pytest.approx(standard_error(shares) * np.sqrt(10))
+    assert standard_error(shares, groups) == pytest.approx(standard_error(shares) * np.sqrt(10 * 50 / 49))
     weights = resampled_weights(500, 3, 0, groups)
     assert (np.ptp(weights.reshape(3, 50, 10), axis=2) == 0).all()
 

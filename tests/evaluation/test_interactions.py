@@ -13,9 +13,12 @@ from sklearn.kernel_ridge import KernelRidge
 import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.evaluation.interactions import InteractionReport, LabelReports, Settings, evidence
+from commlearn.evaluation.interactions.ask import ask
 from commlearn.evaluation.interactions.calibrate import calibrate_like
-from commlearn.evaluation.interactions.posteriors import linear_family
-from commlearn.evaluation.interactions.sources import gather
+from commlearn.evaluation.interactions.material import Material
+from commlearn.evaluation.interactions.posteriors import all_subsets, linear_family
+from commlearn.evaluation.interactions.quantities import QuantityKey, information_of
+from commlearn.evaluation.interactions.sources import Found, gather
 from commlearn.evaluation.interactions.twins import Twin, gate, known_twins
 
 QUICK = Settings(bootstrap=3, permutations=39, curve=False)
@@ -115,6 +118,26 @@ def test_three_modalities_have_a_spectrum():
     assert "3 together add" in str(report)
 
 
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("a", "b", "c", "d")])
+def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(2, 240))
+    shown = (bits[0] ^ bits[1])[:, None] + 0.1 * draw.normal(size=(240, 2))
+    arrays = {name: draw.normal(size=(240, 2)) for name in names}  # side by side they say nothing
+    subsets = [subset for subset in all_subsets(names) if len(subset) > 1]
+    fused = {subset: shown if {"a", "b"} <= set(subset) else 0 * shown for subset in subsets}
+    found = Found(Material(arrays, fused), lambda target: (target, "xor"), 240, np.arange(240), None)
+    report = ask(found, bits[0] ^ bits[1], settings=QUICK)
+    spectrum = [part.bits for part in report.data.spectrum]
+    if len(names) == 3:
+        assert spectrum == pytest.approx([0, 1, 0], abs=0.05)
+        assert report.data.ladder["a", "b"].bits == pytest.approx(report.data.total.bits, abs=0.05)
+    else:  # neither pairs nor all of them: no order is credited with what a fusion shows
+        assert spectrum == pytest.approx([0, 0, 0, 0], abs=0.05)
+        assert any("of more than 3 modalities all subsets are read from" in note for note in report.notes)
+    assert report.representation.ladder["a", "b"].bits > 0.9
+
+
 # ----------------------------------------------------------------------------------------- what it returns
 def test_parts_sum_to_the_total(xor):
     assert sum(getattr(xor.atoms, name).bits for name in ATOMS) == pytest.approx(xor.data.total.bits)
@@ -133,6 +156,35 @@ def test_it_becomes_json_a_frame_words_and_a_picture(xor, tmp_path):
     assert (tmp_path / "report.png").stat().st_size > 1000
 
 
+def test_names_with_separators_in_them_stay_apart(tmp_path):
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(2, 400))
+    names = ("x", "a|b", "x + y")
+    arrays = {
+        "x": draw.normal(size=(400, 2)),
+        "a|b": bits[:1].T + 0.1 * draw.normal(size=(400, 2)),
+        "x + y": bits[1:].T + 0.1 * draw.normal(size=(400, 2)),
+    }
+    settings = Settings(bootstrap=2, permutations=19)
+    report = cl.interactions(arrays, target=bits[0] ^ bits[1], settings=settings)
+    assert report.modalities == names
+    assert [part.bits for part in report.data.spectrum] == pytest.approx([0, 1, 0], abs=0.05)
+    assert report.data.numbers[QuantityKey("synergistic", (("a|b",), ("x + y",)))].p <= 0.05
+    values = json.loads(json.dumps(report.to_dict()))
+    numbers = len(report.data.numbers)
+    assert (
+        len(values["curve"])
+        == len(values["extrapolated"])
+        == len(set(map(str, report.data.numbers)))
+        == numbers
+    )
+    assert len(values["diagnostics"]["calibration"]) == 7
+    frame = report.to_frame().query("view == 'data' and quantity == 'synergistic'").set_index("of")
+    assert frame.loc["'a|b' | 'x + y'", "bits"] == pytest.approx(1, abs=0.05)
+    assert "'a|b' against 'x + y': shared 0.00" in str(report)
+    report.plot(tmp_path / "report.png")
+
+
 def test_the_learning_curve_says_what_a_modality_is_worth():
     arrays, target = twin("UNQ1").sample(600, seed=0)
     settings = Settings(bootstrap=0, permutations=19)
@@ -141,8 +193,10 @@ def test_the_learning_curve_says_what_a_modality_is_worth():
     assert [gain.records for gain in worth["a"]] == [300, 600]
     assert worth["a"][-1].bits > 0.6 > 0.1 > worth["b"][-1].bits
     assert worth["a"][-1].accuracy > 0.3
-    total = report.curve.numbers["I:a + b"]
-    assert report.curve.extrapolated()["I:a + b"] == pytest.approx(2 * total[600] - total[300])
+    total = report.curve.numbers[information_of(("a", "b"))]
+    more = report.curve.extrapolated()[information_of(("a", "b"))]
+    assert more == pytest.approx(2 * total[600] - total[300])
+    assert report.to_dict()["extrapolated"]["information: a + b"] == more
 
 
 def test_predictions_of_a_model_are_a_view_of_their_own():

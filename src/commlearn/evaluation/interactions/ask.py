@@ -13,6 +13,7 @@ from commlearn.evaluation.interactions.curve import learning_curve
 from commlearn.evaluation.interactions.diagnose import diagnose
 from commlearn.evaluation.interactions.estimate import measure
 from commlearn.evaluation.interactions.evidence import (
+    MOST_FUSED,
     Evidence,
     Logs,
     best_logs,
@@ -24,7 +25,8 @@ from commlearn.evaluation.interactions.evidence import (
 )
 from commlearn.evaluation.interactions.gaussian import gaussian_note
 from commlearn.evaluation.interactions.leaks import leak_warnings
-from commlearn.evaluation.interactions.nulls import combination_test
+from commlearn.evaluation.interactions.nulls import combination_test, missing_tests
+from commlearn.evaluation.interactions.quantities import QuantityKey
 from commlearn.evaluation.interactions.report import InteractionReport, LabelReports
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.sources import Asked, Found, gather
@@ -33,6 +35,11 @@ from commlearn.evaluation.interactions.views import View, make_view
 from commlearn.evaluation.interactions.workers import workers
 
 __all__ = ["ask", "interactions"]
+
+_FUSED_NOTE = (
+    f"of more than {MOST_FUSED} modalities all subsets are read from the single embeddings side by side; the "
+    "model's own embeddings of them are in the REPRESENTATION view only"
+)
 
 
 def interactions(
@@ -139,6 +146,8 @@ def _report(
     notes = [*asked.material.notes, *target.notes]
     if target.numbers is not None and len(evidence.names) == 2:
         notes.append(gaussian_note(evidence, target.numbers))
+    if evidence.fused and len(evidence.names) > MOST_FUSED:
+        notes.append(_FUSED_NOTE)
     leaks = leak_warnings(asked.material.choose(target.kept).arrays, evidence, settings)
     diagnostics, doubts = diagnose(logs, data, evidence, time.perf_counter() - start)
     return InteractionReport(
@@ -153,12 +162,18 @@ def _report(
         curve=curve,
         diagnostics=diagnostics,
         settings=settings,
-        warnings=(*doubts, *leaks, *asked.warnings, *target.warnings),
+        warnings=(
+            *doubts,
+            *missing_tests(evidence.labels, evidence.folds),
+            *leaks,
+            *asked.warnings,
+            *target.warnings,
+        ),
         notes=tuple(notes),
     )
 
 
 def _view(
-    logs: Logs, evidence: Evidence, settings: Settings, bias: Mapping[str, float] | None = None
+    logs: Logs, evidence: Evidence, settings: Settings, bias: Mapping[QuantityKey, float] | None = None
 ) -> View:
-    return make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, evidence.groups, bias)
+    return make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, bias)

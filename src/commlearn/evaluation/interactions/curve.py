@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from commlearn.evaluation.interactions.estimate import Measured, measure
 from commlearn.evaluation.interactions.evidence import Evidence, Logs, best_logs
+from commlearn.evaluation.interactions.quantities import QuantityKey, quantities
 from commlearn.evaluation.interactions.settings import Settings
-from commlearn.evaluation.interactions.uncertainty import standard_error
-from commlearn.evaluation.interactions.views import numbers_of
+from commlearn.evaluation.interactions.uncertainty import half_width, standard_error
 from commlearn.seeds import numpy_generator
 
 __all__ = ["Curve", "Gain", "learning_curve"]
@@ -50,10 +49,10 @@ class Curve:
         worth: modality to its gain at each number of records.
     """
 
-    numbers: dict[str, dict[int, float]]
+    numbers: dict[QuantityKey, dict[int, float]]
     worth: dict[str, list[Gain]]
 
-    def bias(self) -> dict[str, float]:
+    def bias(self) -> dict[QuantityKey, float]:
         """Of each number, what the last doubling of the records changed.
 
         Where an error falls as 1 / records, as much is still missing.
@@ -64,7 +63,7 @@ class Curve:
             found[name] = points[sizes[-1]] - points[sizes[-2]] if len(sizes) > 1 else 0.0
         return found
 
-    def extrapolated(self) -> dict[str, float]:
+    def extrapolated(self) -> dict[QuantityKey, float]:
         """2 est(n) - est(n / 2): a second opinion, noisier than the headline."""
         bias = self.bias()
         return {name: points[max(points)] + bias[name] for name, points in self.numbers.items()}
@@ -79,7 +78,7 @@ def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings:
         measured: their decomposition.
         settings: of the report; without `curve` only all records are looked at.
     """
-    points = [(len(evidence.labels), measured, _gains(evidence.labels, logs, measured, settings))]
+    points = [(len(evidence.labels), measured, _gains(evidence, logs, measured, settings))]
     if settings.curve:
         points += [_point(evidence, rows, settings) for rows in _parts(evidence, settings.seed)]
     sizes = sorted({_rounded(size, len(evidence.labels)) for size, _, _ in points})
@@ -95,7 +94,7 @@ def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> tuple[in
     part = evidence.choose(rows, settings)
     seen, _ = best_logs(part, settings)
     again = measure(seen, part.labels, part.names)
-    return len(rows), again, _gains(part.labels, seen, again, settings)
+    return len(rows), again, _gains(part, seen, again, settings)
 
 
 def _rounded(size: int, whole: int) -> int:
@@ -103,12 +102,12 @@ def _rounded(size: int, whole: int) -> int:
     return whole // max(1, round(whole / size))
 
 
-def _numbers(grouped: Mapping[int, list[Any]]) -> dict[str, dict[int, float]]:
-    found: dict[str, dict[int, float]] = {}
+def _numbers(grouped: Mapping[int, list[Any]]) -> dict[QuantityKey, dict[int, float]]:
+    found: dict[QuantityKey, dict[int, float]] = {}
     for size, points in grouped.items():
-        rows = [{name: value.bits for name, value in numbers_of(one).items()} for _, one, _ in points]
-        for name in rows[0]:
-            found.setdefault(name, {})[size] = float(np.mean([row[name] for row in rows]))
+        rows = [{key: value.bits for key, value in quantities(one).items()} for _, one, _ in points]
+        for key in rows[0]:
+            found.setdefault(key, {})[size] = float(np.mean([row[key] for row in rows]))
     return found
 
 
@@ -160,24 +159,25 @@ def _can_be_judged(evidence: Evidence, rows: np.ndarray) -> bool:
     return bool(counts.min() >= 2 * evidence.folds.count and groups >= 2 * evidence.folds.count)
 
 
-def _gains(labels: np.ndarray, logs: Logs, measured: Measured, settings: Settings) -> dict[str, Gain]:
-    wide = float(norm.ppf(0.5 + settings.level / 2))
-    names, found = measured.names, {}
+def _gains(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> dict[str, Gain]:
+    labels, groups, names = evidence.labels, evidence.groups, measured.names
     weight = len(labels) / (np.bincount(labels)[labels] * len(np.unique(labels)))  # of balanced accuracy
+    gains = {}
     for name in names:
         rest = tuple(other for other in names if other != name)
         gain = measured.ladder[names] - measured.ladder[rest]
         right = [(logs[subset].argmax(axis=1) == labels).astype(float) for subset in (names, rest)]
         hits = weight * (right[0] - right[1])
-        found[name] = Gain(
+        accuracy = float(hits.mean())
+        wide, wide_accuracy = (
+            half_width(standard_error(shares, groups), settings.level, groups)
+            for shares in (gain.shares, hits)
+        )
+        gains[name] = Gain(
             len(labels),
             gain.bits,
-            _around(gain.bits, wide * standard_error(gain.shares)),
-            float(hits.mean()),
-            _around(float(hits.mean()), wide * standard_error(hits)),
+            (gain.bits - wide, gain.bits + wide),
+            accuracy,
+            (accuracy - wide_accuracy, accuracy + wide_accuracy),
         )
-    return found
-
-
-def _around(middle: float, wide: float) -> tuple[float, float]:
-    return middle - wide, middle + wide
+    return gains

@@ -8,7 +8,8 @@ import numpy as np
 
 from commlearn.evaluation.interactions.evidence import Evidence, Logs
 from commlearn.evaluation.interactions.quantise import cell_count
-from commlearn.evaluation.interactions.views import View, subset_name
+from commlearn.evaluation.interactions.quantities import subset_name
+from commlearn.evaluation.interactions.views import View
 
 __all__ = ["Diagnostics", "calibration_error", "diagnose"]
 

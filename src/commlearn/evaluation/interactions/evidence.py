@@ -27,6 +27,7 @@ from commlearn.evaluation.interactions.target import Target
 from commlearn.evaluation.marginals import Array
 
 __all__ = [
+    "MOST_FUSED",
     "Evidence",
     "Logs",
     "best_logs",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
+MOST_FUSED = 3  # modalities of which every subset has an expert of its fused embedding
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) ->
 def best_logs(
     evidence: Evidence, settings: Settings, told: Callable[[str], None] = lambda what: None
 ) -> tuple[Logs, dict[Subset, Posterior]]:
-    """The best experts on everything: single embeddings side by side, and a model's own of the full set.
+    """The best experts on everything: single embeddings side by side, and a model's own of every subset.
 
     Returns:
         Held-out posteriors, and those of them that can read any pairing of modalities.
@@ -137,16 +139,27 @@ def best_logs(
         evidence.blocks, subsets, evidence.labels, evidence.folds, rich_family, settings.seed, told
     )
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
-    whole = evidence.names
-    if whole in evidence.fused:
-        told(" + ".join(whole) + ", fused")
-        own = ("fused",)
-        block = {"fused": evidence.fused[whole]}
-        seen = fit_posteriors(block, [own], evidence.labels, evidence.folds, rich_family, settings.seed)[own]
-        both = [logs[whole], seen.log]
-        stack = fit_stack(both, np.array([0.5, 0.5]), evidence.labels, evidence.folds)
-        logs[whole] = stack.combine(both, evidence.folds.own_rows(1))
+    if len(evidence.names) <= MOST_FUSED:
+        logs |= _joined_by_fused(evidence, logs, settings, told)
     return logs, posteriors
+
+
+def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, told: Callable[[str], None]) -> Logs:
+    """Posteriors of subsets, joined by what their fused embeddings say and by the subsets inside them.
+
+    Every subset has an embedding of its own, or none has: else a larger one would be credited with what the
+    fusion of a smaller one shows.
+    """
+    joined: Logs = {}
+    for subset in evidence.fused:
+        told(" + ".join(subset) + ", fused")
+        own = ("fused",)
+        block = {"fused": evidence.fused[subset]}
+        seen = fit_posteriors(block, [own], evidence.labels, evidence.folds, rich_family, settings.seed)[own]
+        parts = [logs[subset], seen.log, *(log for part, log in joined.items() if set(part) < set(subset))]
+        stack = fit_stack(parts, evidence.labels, evidence.folds)
+        joined[subset] = stack.combine(parts, evidence.folds.own_rows(1))
+    return joined
 
 
 def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
@@ -204,7 +217,7 @@ def model_logs(predictions: Mapping[Subset, Array] | None, target: Target, evide
             problems.add(f"{subset} has shape {values.shape}; it must be {want}: classes in sorted order.")
             continue
         log = np.log(np.maximum(values[target.kept], 1e-12))
-        stack = fit_stack([log], np.ones(1), evidence.labels, evidence.folds)
+        stack = fit_stack([log], evidence.labels, evidence.folds)
         logs[subset] = stack.combine([log], evidence.folds.own_rows(1))
     problems.raise_if_any(ConfigurationError)
     return logs

@@ -18,10 +18,11 @@ Rows: TypeAlias = Sequence[np.ndarray]  # for each modality, whose values a reco
 
 @dataclass(frozen=True)
 class Folds:
-    """The fold in which each record is held out."""
+    """The fold in which each record is held out, and the groups, 0, 1, ..., that no fold parts."""
 
     of: np.ndarray  # (records,)
     count: int
+    groups: np.ndarray | None = None
 
     def members(self, rows: Rows) -> Iterator[tuple[int, np.ndarray]]:
         """Positions of each fold's records; modalities of one record must be of one fold."""
@@ -44,7 +45,7 @@ def make_folds(labels: np.ndarray, groups: np.ndarray | None, count: int, seed: 
         parts = splitter.split(labels, labels, groups)
     for fold, (_, held) in enumerate(parts):
         of[held] = fold
-    return Folds(of, count)
+    return Folds(of, count, groups)
 
 
 def side_by_side(blocks: Sequence[Array], rows: Rows) -> Array:

@@ -25,6 +25,9 @@ Weights = list[
 ]  # w1 (networks, features, hidden), b1 of each factor, w2 (networks, hidden, classes), b2
 
 
+_MUCH = 0.2  # of the training rows, in one group
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How the networks are trained."""
@@ -70,7 +73,7 @@ def fit_networks(
     product: bool = False,
     recipe: Recipe | None = None,
 ) -> Networks:
-    """Train `copies` networks a fold on the other folds, each stopped by training rows of its own.
+    """Train `copies` networks a fold on the other folds, each stopped by training rows (groups) of its own.
 
     Args:
         blocks: features of each modality.
@@ -97,15 +100,26 @@ def _factors(blocks: tuple[Array, ...], rows: Rows, product: bool) -> list[Singl
 
 
 def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to learn from and rows to stop by, (networks, rows) each."""
+    """Rows to learn from and rows to stop by, (networks, rows) each.
+
+    No group is on both sides, as it would be recognised and training would stop too late; but where one group
+    holds much of the rows, they are divided without regard to groups.
+    """
     fit, held = [], []
     smallest = min(int((folds.of != fold).sum()) for fold in range(folds.count))
     for_stop = max(1, int(recipe.held_in * smallest))
     for fold in np.repeat(np.arange(folds.count), recipe.copies):
         order = draw.permutation(np.flatnonzero(folds.of != fold))
+        rest = order[for_stop:smallest]
+        if folds.groups is not None and np.bincount(folds.groups[order]).max() < _MUCH * len(order):
+            place = draw.permutation(folds.groups.max() + 1)[folds.groups[order]]
+            order = order[np.argsort(place, kind="stable")]
+            whole = folds.groups[order] != folds.groups[order[for_stop - 1]]  # but of the last one held
+            rest = draw.permutation(order[for_stop:][whole[for_stop:]])
         held.append(order[:for_stop])
-        fit.append(order[for_stop:smallest])
-    return np.stack(fit), np.stack(held)
+        fit.append(rest)
+    least = min(len(rows) for rows in fit)
+    return np.stack([rows[:least] for rows in fit]), np.stack(held)
 
 
 def _start(networks: int, widths: list[int], hidden: int, classes: int, draw: np.random.Generator) -> Weights:

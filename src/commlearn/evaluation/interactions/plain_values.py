@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from commlearn.evaluation.interactions.quantities import ATOMS
 from commlearn.evaluation.interactions.uncertainty import Known
-from commlearn.evaluation.interactions.views import Pair, View, subset_name
+from commlearn.evaluation.interactions.views import Pair, View
 
 if TYPE_CHECKING:
     from commlearn.evaluation.interactions.report import InteractionReport
@@ -29,10 +30,10 @@ def report_values(report: InteractionReport) -> dict[str, Any]:
         "views": {name: _view(view) for name, view in report.views.items()},
         "combination": asdict(report.combination),
         "curve": {
-            name: {str(n): bits for n, bits in points.items()}
-            for name, points in report.curve.numbers.items()
+            str(key): {str(n): bits for n, bits in points.items()}
+            for key, points in report.curve.numbers.items()
         },
-        "extrapolated": report.curve.extrapolated(),
+        "extrapolated": {str(key): bits for key, bits in report.curve.extrapolated().items()},
         "worth": {name: [asdict(gain) for gain in gains] for name, gains in worth.items()},
         "diagnostics": asdict(report.diagnostics),
         "warnings": list(report.warnings),
@@ -71,9 +72,6 @@ def _pair(pair: Pair) -> dict[str, Any]:
     }
 
 
-ATOMS = ("redundant", "unique1", "unique2", "synergistic")
-
-
 def _known(value: Known) -> dict[str, float | None]:
     return {"bits": value.bits, "low": value.low, "high": value.high, "error": value.error, "p": value.p}
 
@@ -81,20 +79,5 @@ def _known(value: Known) -> dict[str, float | None]:
 def report_rows(report: InteractionReport) -> Iterator[dict[str, Any]]:
     """One row a number."""
     for name, view in report.views.items():
-        for quantity, of, value in _numbers(view):
-            yield {"view": name, "quantity": quantity, "of": of, **_known(value)}
-
-
-def _numbers(view: View) -> Iterator[tuple[str, str, Known]]:
-    for subset, value in view.ladder.items():
-        yield "information", subset_name(subset), value
-    for pair in view.pairs:
-        for part in ATOMS:
-            yield part, f"{subset_name(pair.first)} | {subset_name(pair.second)}", getattr(pair, part)
-    for order, value in enumerate(view.spectrum, 1):
-        yield f"spectrum {order}", subset_name(view.measured.names), value
-    for name, value in view.unique.items():
-        yield "unique", name, value
-    yield "non_exclusive", subset_name(view.measured.names), view.non_exclusive
-    for name, value in view.shapley.items():
-        yield "shapley", name, value
+        for key, value in view.numbers.items():
+            yield {"view": name, "quantity": key.part, "of": key.of, **_known(value)}

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from commlearn.evaluation.interactions.quantities import subset_name
 from commlearn.evaluation.interactions.uncertainty import Known
-from commlearn.evaluation.interactions.views import View, subset_name
+from commlearn.evaluation.interactions.views import View
 
 if TYPE_CHECKING:
     from commlearn.evaluation.interactions.report import InteractionReport

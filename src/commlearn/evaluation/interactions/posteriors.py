@@ -149,7 +149,7 @@ def combined(
     parts = [smaller[part] for part in smaller if set(part) < set(subset)]
     rows = folds.own_rows(len(subset))
     said = [log_softmax(expert.logits(rows)) for expert in experts] + [part.log for part in parts]
-    stack = fit_stack(said, np.full(len(said), 1.0 / len(said)), labels, folds)
+    stack = fit_stack(said, labels, folds)
     return Posterior(subset, list(experts), parts, stack, stack.combine(said, rows))
 
 

@@ -16,9 +16,10 @@ from commlearn.evaluation.interactions.estimate import atoms_of_two
 from commlearn.evaluation.interactions.nulls import Combination
 from commlearn.evaluation.interactions.plain_values import report_rows, report_values
 from commlearn.evaluation.interactions.plot import draw
+from commlearn.evaluation.interactions.quantities import subset_name
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.target import Target
-from commlearn.evaluation.interactions.views import Pair, View, subset_name
+from commlearn.evaluation.interactions.views import Pair, View
 from commlearn.evaluation.interactions.words import in_words
 
 __all__ = ["InteractionReport", "LabelReports"]

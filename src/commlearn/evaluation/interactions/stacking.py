@@ -13,6 +13,8 @@ from commlearn.evaluation.marginals import Array
 
 __all__ = ["Stack", "fit_stack", "log_softmax"]
 
+_LUCK = 10.0  # nats of a squared weight, per group of records that are all alike
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -30,35 +32,48 @@ class Stack:
         return log_softmax(found)
 
 
-def fit_stack(
-    experts: Sequence[Array], start: np.ndarray, labels: np.ndarray, folds: Folds, penalty: float = 1.0
-) -> Stack:
+def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Stack:
     """Weights for each fold from the held-out predictions of all others: temperature scaling included.
+
+    A penalty pulls weights softly towards equal ones. With groups it pulls them towards zero, and harder the more
+    the records of a group are alike: some expert always suits what a few groups happen to have in common.
 
     Args:
         experts: held-out log posteriors, (records, classes) each.
-        start: weights that the penalty pulls towards.
         labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        penalty: of squared distance from the start, in nats a unit.
+        folds: who is held out when, and the groups.
     """
     stacked = np.stack(experts)  # (experts, records, classes)
     weights, offsets = [], []
     for fold in range(folds.count):
         rows = folds.of != fold
-        found = _fit(stacked[:, rows], start, labels[rows], penalty)
+        seen, target = stacked[:, rows], labels[rows]
+        if folds.groups is None:
+            found = _fit(seen, target, 1 / len(experts), 1.0)
+        else:
+            found = _fit(seen, target, 0.0, _LUCK * _records_alike(seen, target, folds.groups[rows]))
         weights.append(found[: len(experts)])
         offsets.append(found[len(experts) :])
     return Stack(folds, np.stack(weights), np.stack(offsets))
 
 
-def _fit(stacked: Array, start: np.ndarray, labels: np.ndarray, penalty: float) -> Array:
+def _records_alike(stacked: Array, labels: np.ndarray, groups: np.ndarray) -> float:
+    """How many records say what one says: the variance of groups' sums in that of as many single records."""
+    gains = stacked[:, np.arange(len(labels)), labels] - np.log(np.bincount(labels) / len(labels))[labels]
+    gains -= gains.mean(axis=1, keepdims=True)
+    sums = np.stack([np.bincount(groups, weights=gain) for gain in gains])
+    ratios = (sums**2).sum(axis=1) / np.maximum((gains**2).sum(axis=1), 1e-12)
+    return max(1.0, float(ratios.mean()))
+
+
+def _fit(stacked: Array, labels: np.ndarray, weight: float, penalty: float) -> Array:
+    """Weights and offsets; the squared distance of a weight from `weight` costs so many nats a unit."""
     count, records, classes = stacked.shape
     chosen = np.arange(records)
     target = stacked[:, chosen, labels].sum(axis=1)
     frequency = np.bincount(labels, minlength=classes)
-    origin = np.concatenate([start, np.zeros(classes)])
-    pull = np.concatenate([np.full(count, penalty), np.full(classes, 0.1 * penalty)])
+    origin = np.concatenate([np.full(count, weight), np.zeros(classes)])
+    pull = np.concatenate([np.full(count, penalty), np.full(classes, 0.1)])
 
     def loss(point: Array) -> tuple[float, Array]:
         logits = np.tensordot(point[:count], stacked, axes=1) + point[count:]

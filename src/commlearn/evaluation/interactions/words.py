@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from commlearn.evaluation.interactions.quantities import information_of, subset_name
 from commlearn.evaluation.interactions.uncertainty import Known
-from commlearn.evaluation.interactions.views import View, subset_name
+from commlearn.evaluation.interactions.views import View
 
 if TYPE_CHECKING:
     from commlearn.evaluation.interactions.report import InteractionReport
@@ -92,7 +93,9 @@ def _chance(report: InteractionReport) -> str:
     total, test = report.data.total, report.combination
     union = report.data.measured.unions[0].known.bits
     left = max(0.0, min(test.independent, total.bits) - union)
-    if test.p < PRESENT:
+    if test.p is None:
+        told = "whether the combination itself matters could not be tested"
+    elif test.p < PRESENT:
         told = f"the combination itself matters (p {_p(test.p)})"
     else:
         told = f"no evidence that the combination itself matters (p {_p(test.p)})"
@@ -106,7 +109,7 @@ def _ladder(report: InteractionReport) -> list[str]:
     for subset, value in report.data.ladder.items():
         lines.append(
             f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {value.high:.2f}]   "
-            f"{more[f'I:{subset_name(subset)}']:4.2f}   "
+            f"{more[information_of(subset)]:4.2f}   "
             f"{100 * report.data.accuracy[subset]:5.1f} %   "
             f"{100 * report.data.balanced_accuracy[subset]:5.1f} %"
         )
@@ -174,7 +177,7 @@ def _views(report: InteractionReport) -> list[str]:
 
 def _more_data(report: InteractionReport) -> list[str]:
     """Would more records change the answer, and which modality would they be worth collecting for?"""
-    points = report.curve.numbers[f"I:{subset_name(report.modalities)}"]
+    points = report.curve.numbers[information_of(report.modalities)]
     lines = []
     for name, gains in report.curve.worth.items():
         low, high = gains[-1].bits_interval
@@ -212,7 +215,7 @@ def _bits(value: Known) -> str:
 
 def _tested(value: Known) -> str:
     if value.p is None:
-        return ""
+        return " (not tested)"
     return (
         f" (p {_p(value.p)})" if value.p <= PRESENT else f" (not distinguishable from none, p {_p(value.p)})"
     )

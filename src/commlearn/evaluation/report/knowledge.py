@@ -133,8 +133,11 @@ def _part(what: str, part: Mapping[str, Any]) -> str:
     """The sentence with the number in its place."""
     if _is_nothing(part):
         return what.replace("{}", "nothing")
-    unsure = part["p"] is not None and part["p"] > PRESENT
-    return what.replace("{}", _bits(part)) + (" - or nothing: it could be chance" if unsure else "")
+    if part["p"] is None:
+        doubt = " - not tested against chance"
+    else:
+        doubt = " - or nothing: it could be chance" if part["p"] > PRESENT else ""
+    return what.replace("{}", _bits(part)) + doubt
 
 
 def _is_nothing(part: Mapping[str, Any]) -> bool:

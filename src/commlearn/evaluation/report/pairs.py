@@ -12,6 +12,7 @@ import numpy as np
 from commlearn.evaluation.interactions.estimate import Quantity
 from commlearn.evaluation.interactions.evidence import Evidence, Logs, gather_evidence
 from commlearn.evaluation.interactions.material import Material
+from commlearn.evaluation.interactions.nulls import missing_tests
 from commlearn.evaluation.interactions.posteriors import Posterior, Subset, fit_posteriors, rich_family
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.target import prepare_target
@@ -49,7 +50,7 @@ def pair_values(
     pairs, totals = [], []
     for both in combinations(whole, 2):
         logs: Logs = {subset: posteriors[subset].log for subset in ((both[0],), (both[1],), both)}
-        view = make_view(logs, labels, both, evidence.folds, settings, evidence.groups)
+        view = make_view(logs, labels, both, evidence.folds, settings)
         alone |= {one: view.ladder[(one,)] for one in both}
         pairs.append(_pair(view.pairs[0]))
         totals.append(view.measured.total)
@@ -65,7 +66,7 @@ def pair_values(
         "alone": {one: asdict(value) for one, value in alone.items()},
         "pairs": pairs,
         "total": asdict(total),
-        "warnings": list(target.warnings),
+        "warnings": [*missing_tests(labels, evidence.folds, combination=False), *target.warnings],
         "notes": list(target.notes),
     }
 
