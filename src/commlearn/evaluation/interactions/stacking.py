@@ -35,8 +35,8 @@ class Stack:
 def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Stack:
     """Weights for each fold from the held-out predictions of all others: temperature scaling included.
 
-    A penalty pulls weights softly towards equal ones. With groups it pulls them towards zero, and harder the more
-    the records of a group are alike: some expert always suits what a few groups happen to have in common.
+    A penalty pulls weights softly towards equal ones. With groups it pulls them towards zero, and harder the
+    more the records of a group are alike: some expert always suits what few groups happen to have in common.
 
     Args:
         experts: held-out log posteriors, (records, classes) each.
