@@ -209,6 +209,26 @@ def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
             read(path)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("columns", [None, ["a"], ["b", "a"], ["a", "b", "c"]])
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3])
+def test_a_cell_beyond_the_header_is_never_dropped(tmp_path, separator, columns, place, rows):
+    lines = ["a,b,c", *["1,some text,3"] * 4]
+    lines[1 + place] = "1,some, text,3"
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(lines).replace(",", separator))
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        list(iterate_table(path, rows, columns))
+
+
+def test_separators_at_the_end_of_lines_are_no_cells(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2,\n3,4,\n")
+    for columns in (None, ["b", "a"]):
+        assert read_table(path, columns).frame[["a", "b"]].values.tolist() == [[1, 2], [3, 4]]
+
+
 def test_a_file_cut_off_in_the_middle_is_named(tmp_path):
     path = write(FRAME, tmp_path / "t.parquet")
     path.write_bytes(path.read_bytes()[:-200])

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -22,6 +21,7 @@ from commlearn.errors import DataError
 __all__ = ["read_csv"]
 
 WHOLE = 1 << 62  # rows: more than any file has
+BEYOND = "cells beyond the header"  # a column that pandas is given for them, as it may drop them otherwise
 SEPARATORS = (",", ";", "\t", "|")
 HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line by which Excel is told the separator
 QUOTED = re.compile(r'"[^"]*"')
@@ -33,6 +33,7 @@ class _Header:
     separator: str
     names: list[str]
     before: int  # lines before it that are no rows
+    lines: int  # of the file, up to its end
 
 
 def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
@@ -50,13 +51,11 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
         types: dict[str, str] = {}
         texts: set[str] = set()
         numbers = set(header.names)  # columns of numbers as far as was read, however written
-        for chunk in _chunks(path, {**options, "usecols": looked_at}):
+        for chunk in _chunks(path, header, {**options, "usecols": looked_at}):
             for name, dtype in chunk.dtypes.items():
                 types[str(name)] = _joined(types.get(str(name)), dtype.name)
             numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
             texts = {name for name in numbers if types[name] == "str"}
-            if chosen and not types.keys() >= set(chosen):
-                raise ValueError(f"its header is read as {', '.join(types)}")
             part = chunk if chosen is None else chunk[chosen]
             if (
                 not rows
@@ -65,14 +64,14 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
             ):
                 yield part
                 return
-        forms = _forms_of_numbers(path, options, types, texts) if texts else {}
+        forms = _forms_of_numbers(path, header, options, types, texts) if texts else {}
         types |= dict.fromkeys(forms, "str")
-        for chunk in _chunks(path, {**options, "usecols": chosen, "dtype": types}):
+        for chunk in _chunks(path, header, {**options, "usecols": chosen, "dtype": types}):
             found = {name: as_written(chunk[name], form) for name, form in forms.items() if name in chunk}
             yield chunk.assign(**found)
     except UnicodeDecodeError as problem:
         raise not_utf8(path) from problem
-    except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
+    except (csv.Error, pd.errors.ParserError, ValueError) as problem:
         told = f"{path} cannot be read as a table: {str(problem).strip()}"
         raise DataError(f"{told}. Is a cell that holds the separator not in quotes?") from problem
 
@@ -82,12 +81,13 @@ def _header(path: Path) -> _Header | None:
     with open_text(path) as file:
         first = file.readline()
         hint = HINT.fullmatch(first)
-        text = "" if hint else first
+        text, lines = "" if hint else first, 1
         for line in islice(file, HEADER_LINES):
             if text.strip() and text.count('"') % 2 == 0:
                 break
-            text = text + line if text.strip() else line
+            text, lines = text + line if text.strip() else line, lines + 1
     if text.count('"') % 2:  # a quote that is none
+        lines -= len(text.splitlines()) - 1
         text = text.splitlines()[0]
     if not text.strip():
         return None
@@ -96,18 +96,35 @@ def _header(path: Path) -> _Header | None:
     separator = hint[1] if hint else separator
     names = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
     named = [name or f"Unnamed: {place}" for place, name in enumerate(names)]  # as pandas names them
-    return _Header(separator, named, 1 if hint else 0)
+    return _Header(separator, named, 1 if hint else 0, lines)
 
 
-def _chunks(path: Path, options: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
-    with open_text(path) as file, pd.read_csv(file, **options) as reader:
-        while True:
-            with warnings.catch_warnings():  # pandas drops cells that stand beyond the header, and only warns
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                chunk = next(reader, None)
-            if chunk is None:
-                return
+def _chunks(path: Path, header: _Header, options: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
+    """The rows; a row with a cell beyond the header is refused, as its other cells have shifted."""
+    if options["usecols"] is not None:
+        options = {**options, "usecols": [*options["usecols"], BEYOND]}
+    first = 0
+    with open_text(path) as file, pd.read_csv(_Extended(file, header), **options) as reader:
+        for chunk in reader:
+            if BEYOND not in chunk:
+                raise ValueError(f"its header is read as {', '.join(chunk.columns)}")
+            beyond = chunk.pop(BEYOND).notna()
+            if beyond.any():
+                raise ValueError(f"row {first + int(beyond.argmax())} has more cells than the header")
+            first += len(chunk)
             yield chunk
+
+
+class _Extended(io.TextIOBase):
+    """A file of text whose header has one column more."""
+
+    def __init__(self, file: IO[str], header: _Header) -> None:
+        self.file = file
+        self.head = "".join(islice(file, header.lines)).rstrip("\r\n") + f"{header.separator}{BEYOND}\n"
+
+    def read(self, size: int | None = -1) -> str:
+        head, self.head = self.head, ""
+        return head or self.file.read(size)
 
 
 def _joined(before: str | None, now: str) -> str:
@@ -119,9 +136,9 @@ def _joined(before: str | None, now: str) -> str:
 
 
 def _forms_of_numbers(
-    path: Path, options: Mapping[str, Any], types: Mapping[str, str], texts: set[str]
+    path: Path, header: _Header, options: Mapping[str, Any], types: Mapping[str, str], texts: set[str]
 ) -> dict[str, str]:
     """Columns of numbers that pandas takes for text or, with points between thousands, for fractions."""
     looked_at = [name for name, dtype in types.items() if name in texts or dtype == "float64"]
     as_text = {**options, "usecols": looked_at, "dtype": dict.fromkeys(looked_at, "str")}
-    return judged(_chunks(path, as_text), texts, str(options["sep"]))
+    return judged(_chunks(path, header, as_text), texts, header.separator)
