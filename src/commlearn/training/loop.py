@@ -54,7 +54,7 @@ def train(
         out: the run folder; one that holds a run is refused unless `resume` or `overwrite`.
         data: records, if they are not to be read as the experiment says.
         resume: go on from the folder's last checkpoint, to the same weights as never interrupted.
-        overwrite: throw away the run that the folder holds.
+        overwrite: throw away the run that the folder holds; refused if other files lie there, too.
         progress: shows how far training is; silent if not given.
         note: a line for the run's log, such as what was chosen and why.
 
