@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
@@ -118,7 +118,7 @@ def _chunks(path: Path, header: _Header, options: Mapping[str, Any]) -> Iterator
 class _Extended(io.TextIOBase):
     """A file of text whose header has one column more."""
 
-    def __init__(self, file: IO[str], header: _Header) -> None:
+    def __init__(self, file: io.TextIOWrapper, header: _Header) -> None:
         self.file = file
         self.head = "".join(islice(file, header.lines)).rstrip("\r\n") + f"{header.separator}{BEYOND}\n"
 
