@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import commlearn as cl
-from commlearn.augmentations import VectorAugmentation
-from commlearn.data.records import Dataset, ImageColumn, Records, VectorColumn
+from commlearn.augmentations import TabularAugmentation, VectorAugmentation
+from commlearn.data.records import Dataset, ImageColumn, Records, Spec, VectorColumn
 from commlearn.errors import ConfigurationError
+from commlearn.kinds.arrays import ArrayColumn
 from commlearn.training.own_data import experiment_for
 from commlearn.training.strength import LADDERS, chosen_augmentations, recognised
 
@@ -20,16 +21,45 @@ def vectors(features: int, rows: int = 300) -> VectorColumn:
     return VectorColumn(DRAW.normal(size=(rows, features)).astype(np.float32))
 
 
-def test_recognised_is_what_a_loop_finds():
+def test_recognised_is_what_a_loop_over_the_features_that_were_left_finds():
     column, change = vectors(4, 60), VectorAugmentation(std=0.5, drop=0.3)
     clean = column.take(np.arange(60)).values
     changed = change(column.take(np.arange(60)), torch.Generator().manual_seed(0)).values
     right = 0
     for row in range(60):
-        distances = [float((changed[row].double() - other.double()).norm()) for other in clean]
-        right += distances[row] <= min(distances) + 1e-6
+        left = [place for place in range(4) if changed[row, place] != 0]
+        distances = [sum(float(changed[row, i] - other[i]) ** 2 for i in left) for other in clean]
+        right += distances[row] <= min(distances)
     assert recognised(column, change) == pytest.approx(right / 60)
     assert 0.1 < right / 60 < 0.9
+
+
+def test_recognised_rows_of_a_table_are_what_a_loop_over_the_cells_that_were_left_finds():
+    cells = np.c_[DRAW.normal(size=(60, 2)), DRAW.integers(0, 4, (60, 2))].astype(np.float32)
+    cells[::7, 0] = np.nan  # a gap; so is a category of code 0
+    column, change = ArrayColumn(cells, Spec("tabular", (2, 4, 4))), TabularAugmentation(std=0.5, mask=0.3)
+    changed = change(column.take(np.arange(60)), torch.Generator().manual_seed(0), column.spec).values
+    right = 0
+    for place, row in enumerate(changed.tolist()):
+        distances = []
+        for other in np.nan_to_num(cells).tolist():
+            numbers = [(row[i] - other[i]) ** 2 for i in (0, 1) if row[i] == row[i]]
+            categories = [2.0 * (row[i] != other[i]) for i in (2, 3) if row[i] != 0]
+            distances.append(sum(numbers + categories))
+        right += distances[place] <= min(distances) + 1e-6
+    assert recognised(column, change) == pytest.approx(right / 60)
+    assert 0.1 < right / 60 < 0.9
+
+
+def test_a_redundant_vector_bears_the_strongest_and_independent_features_what_they_did():
+    """What is dropped of copies, the others still show."""
+    factors = DRAW.normal(size=(300, 2))
+    for columns in (factors @ DRAW.normal(size=(2, 40)), factors.repeat(20, axis=1)):
+        column = VectorColumn((columns / columns.std(axis=0)).astype(np.float32))
+        assert chosen_augmentations(Records({"v": column}), {})["v"] == LADDERS["vector"][0]
+    for features, place in ((2, 2), (4, 1), (200, 0)):
+        chosen = chosen_augmentations(Records({"v": vectors(features)}), {})["v"]
+        assert chosen == LADDERS["vector"][place]
 
 
 def test_many_features_bear_more_than_few():

@@ -2,7 +2,8 @@
 
 An augmentation should change a record as much as possible and still leave it that record. So each
 modality gets the strongest of a few strengths at which most augmented records still look more like
-their own original than like any other. No label is needed for that.
+their own original than like any other, by the features that the augmentation left. No label is needed
+for that.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 
 from commlearn.augmentations import AUGMENTATIONS, Augmentation
+from commlearn.augmentations.tabular import MISSING
 from commlearn.data.batch import Modality
 from commlearn.data.records import Column, Records
 from commlearn.kinds.rows import spread
-from commlearn.kinds.survey import glance
+from commlearn.kinds.survey import CODES, glance
 
 __all__ = ["LADDERS", "chosen_augmentations", "recognised"]
 
@@ -81,10 +83,12 @@ def recognised(column: Column, augmentation: Augmentation) -> float:
     clean = column.take(np.array(spread(len(column), SAMPLE)))
     changed = augmentation(clean, torch.Generator().manual_seed(0), column.spec)
     there = slice(None) if clean.present is None else clean.present
-    distance = torch.cdist(_looks(changed, column)[there], _looks(clean, column)[there])  # (there, there)
-    if not len(distance):
+    left = _left(changed, column)[there].double()  # (there, features)
+    seen, originals = _looks(changed, column)[there] * left, _looks(clean, column)[there]
+    if not len(seen):
         return 1.0
-    return float((distance.diagonal() <= distance.amin(dim=1) + 1e-6).double().mean())  # twins count as one
+    square = seen.square().sum(dim=1, keepdim=True) - 2 * seen @ originals.T + left @ originals.square().T
+    return float((square.diagonal() <= square.amin(dim=1) + 1e-6).double().mean())  # twins count as one
 
 
 def _strongest(column: Column) -> dict[str, Any]:
@@ -94,6 +98,18 @@ def _strongest(column: Column) -> dict[str, Any]:
         if recognised(column, AUGMENTATIONS[part["name"]](**options)) >= ENOUGH:
             return dict(part)
     return dict(weakest)
+
+
+def _left(changed: Modality, column: Column) -> torch.Tensor:
+    """Which features of a look the augmentation left, (batch, features); what it dropped shows nothing."""
+    looks = _looks(changed, column)
+    if column.spec.kind == "vector":
+        return looks != 0
+    if column.spec.kind == "tabular":
+        count = column.spec.shape[0]
+        numbers, codes = changed.values[:, :count], changed.values[:, count:]
+        return torch.cat([~numbers.isnan(), (codes != MISSING).repeat_interleave(CODES, dim=1)], dim=1)
+    return torch.ones_like(looks, dtype=torch.bool)
 
 
 def _looks(modality: Modality, column: Column) -> torch.Tensor:
