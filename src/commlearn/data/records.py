@@ -309,7 +309,7 @@ class Dataset:
         """Records that nothing names are named by their part and place."""
         same = self.probe is self.train
         for name, records in self.parts.items():
-            if records.keys is None:
+            if records.keys is None and records.columns:
                 object.__setattr__(self, name, replace(records, keys=place_keys(name, len(records))))
         if same:
             object.__setattr__(self, "probe", self.train)
