@@ -15,7 +15,7 @@ from commlearn.evaluation.interactions.folds import Folds, make_folds
 from commlearn.evaluation.interactions.networks import Recipe, _split
 from commlearn.evaluation.interactions.nulls import Exchange, combination_test, label_tests, missing_tests
 from commlearn.evaluation.interactions.stacking import fit_stack, log_softmax
-from commlearn.evaluation.interactions.uncertainty import standard_error, tail
+from commlearn.evaluation.interactions.standard_errors import standard_error, tail
 from commlearn.evaluation.report.knowledge import sentences
 from commlearn.evaluation.report.pairs import pair_values
 

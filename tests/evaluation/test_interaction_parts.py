@@ -18,9 +18,10 @@ from commlearn.evaluation.interactions.posteriors import all_subsets, fit_poster
 from commlearn.evaluation.interactions.quantise import cell_table, soft_cells
 from commlearn.evaluation.interactions.quantities import QuantityKey
 from commlearn.evaluation.interactions.stacking import fit_stack, log_softmax
+from commlearn.evaluation.interactions.standard_errors import standard_error
 from commlearn.evaluation.interactions.target import label_columns, prepare_target
 from commlearn.evaluation.interactions.twins import known_twins
-from commlearn.evaluation.interactions.uncertainty import known, resampled_weights, standard_error
+from commlearn.evaluation.interactions.uncertainty import known, resampled_weights
 from commlearn.evaluation.interactions.views import _p_value
 from commlearn.evaluation.pid import broja
 

@@ -12,7 +12,7 @@ from commlearn.evaluation.interactions.estimate import Measured, measure
 from commlearn.evaluation.interactions.evidence import Evidence, Logs, best_logs
 from commlearn.evaluation.interactions.quantities import QuantityKey, quantities
 from commlearn.evaluation.interactions.settings import Settings
-from commlearn.evaluation.interactions.uncertainty import half_width, standard_error
+from commlearn.evaluation.interactions.standard_errors import half_width, standard_error
 from commlearn.seeds import numpy_generator
 
 __all__ = ["Curve", "Gain", "learning_curve"]

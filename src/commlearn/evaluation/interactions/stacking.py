@@ -9,11 +9,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 from commlearn.evaluation.interactions.folds import Folds, Rows
+from commlearn.evaluation.interactions.standard_errors import standard_error
 from commlearn.evaluation.marginals import Array
 
 __all__ = ["Stack", "fit_stack", "log_softmax"]
-
-_LUCK = 10.0  # nats of a squared weight, per group of records that are all alike
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Stack:
 def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Stack:
     """Weights for each fold from the held-out predictions of all others: temperature scaling included.
 
-    A penalty pulls weights softly towards equal ones. With groups it pulls them towards zero, and harder the
-    more the records of a group are alike: some expert always suits what few groups happen to have in common.
+    Weights are pulled softly towards equal ones. Then all are shrunk by how surely they say more than the
+    classes' shares: some expert always suits what few records, or few groups, happen to have in common.
 
     Args:
         experts: held-out log posteriors, (records, classes) each.
@@ -47,33 +46,38 @@ def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Sta
     weights, offsets = [], []
     for fold in range(folds.count):
         rows = folds.of != fold
-        seen, target = stacked[:, rows], labels[rows]
-        if folds.groups is None:
-            found = _fit(seen, target, 1 / len(experts), 1.0)
-        else:
-            found = _fit(seen, target, 0.0, _LUCK * _records_alike(seen, target, folds.groups[rows]))
-        weights.append(found[: len(experts)])
-        offsets.append(found[len(experts) :])
+        groups = None if folds.groups is None else folds.groups[rows]
+        point = _fit(stacked[:, rows], labels[rows])
+        weight, offset = _shrunk(point, stacked[:, rows], labels[rows], groups)
+        weights.append(weight)
+        offsets.append(offset)
     return Stack(folds, np.stack(weights), np.stack(offsets))
 
 
-def _records_alike(stacked: Array, labels: np.ndarray, groups: np.ndarray) -> float:
-    """How many records say what one says: the variance of groups' sums in that of as many single records."""
-    gains = stacked[:, np.arange(len(labels)), labels] - np.log(np.bincount(labels) / len(labels))[labels]
-    gains -= gains.mean(axis=1, keepdims=True)
-    sums = np.stack([np.bincount(groups, weights=gain) for gain in gains])
-    ratios = (sums**2).sum(axis=1) / np.maximum((gains**2).sum(axis=1), 1e-12)
-    return max(1.0, float(ratios.mean()))
+def _shrunk(
+    point: Array, stacked: Array, labels: np.ndarray, groups: np.ndarray | None
+) -> tuple[Array, Array]:
+    """James and Stein's positive part: weights times 1 - (error / gain)^2; the classes' shares for the rest.
+
+    The squared error is doubled, for the reason that `nulls` gives: folds were learned from each other.
+    """
+    weight, offset = point[: len(stacked)], point[len(stacked) :]
+    log = log_softmax(np.tensordot(weight, stacked, axes=1) + offset)
+    log_share = np.log(np.maximum(np.bincount(labels, minlength=len(offset)) / len(labels), 1e-12))
+    gains = (log - log_share)[np.arange(len(labels)), labels]
+    gain, error = max(float(gains.mean()), 1e-12), standard_error(gains, groups)
+    kept = max(0.0, 1 - 2 * (error / gain) ** 2)
+    return kept * weight, kept * offset + (1 - kept) * log_share
 
 
-def _fit(stacked: Array, labels: np.ndarray, weight: float, penalty: float) -> Array:
-    """Weights and offsets; the squared distance of a weight from `weight` costs so many nats a unit."""
+def _fit(stacked: Array, labels: np.ndarray) -> Array:
+    """Weights and offsets; a unit of squared distance of a weight from equal ones costs one nat."""
     count, records, classes = stacked.shape
     chosen = np.arange(records)
     target = stacked[:, chosen, labels].sum(axis=1)
     frequency = np.bincount(labels, minlength=classes)
-    origin = np.concatenate([np.full(count, weight), np.zeros(classes)])
-    pull = np.concatenate([np.full(count, penalty), np.full(classes, 0.1)])
+    origin = np.concatenate([np.full(count, 1 / count), np.zeros(classes)])
+    pull = np.concatenate([np.full(count, 1.0), np.full(classes, 0.1)])
 
     def loss(point: Array) -> tuple[float, Array]:
         logits = np.tensordot(point[:count], stacked, axes=1) + point[count:]

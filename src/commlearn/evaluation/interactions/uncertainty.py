@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import norm, t
 
 from commlearn.evaluation.interactions.estimate import Measured, Quantity
+from commlearn.evaluation.interactions.standard_errors import correction, half_width, standard_error
 from commlearn.evaluation.interactions.workers import workers
 from commlearn.evaluation.marginals import Array
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Known", "bootstrap", "half_width", "known", "resampled_weights", "standard_error", "tail"]
+__all__ = ["Known", "bootstrap", "known", "resampled_weights"]
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -31,34 +31,6 @@ class Known:
 
     def __str__(self) -> str:
         return f"{self.bits:.2f} bits [{self.low:.2f}, {self.high:.2f}]"
-
-
-def standard_error(shares: Array, groups: np.ndarray | None = None) -> float:
-    """Of the mean of the records' shares; m groups are m draws, so that m / (m - 1) corrects the variance."""
-    centred = shares - shares.mean()
-    if groups is None:
-        return float(np.sqrt((centred**2).sum()) / len(shares))
-    drawn = np.bincount(groups, weights=centred)
-    return float(np.sqrt(_correction(groups) * (drawn**2).sum()) / len(shares))
-
-
-def _correction(groups: np.ndarray) -> float:
-    """Of the variance among groups, which is taken around their own mean."""
-    count = int(groups.max()) + 1
-    return count / max(count - 1, 1)
-
-
-def half_width(error: float, level: float, groups: np.ndarray | None = None) -> float:
-    """Of an interval: normal, or of Student's t where the error comes from few groups."""
-    above = 0.5 + level / 2
-    return error * float(norm.ppf(above) if groups is None else t.ppf(above, max(int(groups.max()), 1)))
-
-
-def tail(value: float, error: float, groups: np.ndarray | None = None) -> float:
-    """p-value of "it is zero" against "it is more", with the same distributions."""
-    if error <= 0:
-        return 0.0
-    return float(norm.sf(value / error) if groups is None else t.sf(value / error, max(int(groups.max()), 1)))
 
 
 def known(
@@ -79,8 +51,7 @@ def known(
     """
     error = standard_error(quantity.shares, groups)
     if draws is not None and len(draws) > 1:
-        correction = 1.0 if groups is None else _correction(groups) ** 0.5
-        error = max(error, correction * float(np.std(draws, ddof=1)))
+        error = max(error, correction(groups) ** 0.5 * float(np.std(draws, ddof=1)))
     wide = half_width(error, level, groups)
     low, high = quantity.bits - wide + min(bias, 0.0), quantity.bits + wide + max(bias, 0.0)
     return Known(quantity.bits, max(low, 0.0), max(high, 0.0), error)

@@ -18,13 +18,8 @@ from commlearn.evaluation.interactions.quantities import (
     quantities,
 )
 from commlearn.evaluation.interactions.settings import Settings
-from commlearn.evaluation.interactions.uncertainty import (
-    Known,
-    bootstrap,
-    known,
-    resampled_weights,
-    tail,
-)
+from commlearn.evaluation.interactions.standard_errors import tail
+from commlearn.evaluation.interactions.uncertainty import Known, bootstrap, known, resampled_weights
 from commlearn.evaluation.marginals import Array
 
 _ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
