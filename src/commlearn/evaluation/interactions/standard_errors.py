@@ -44,4 +44,4 @@ def tail(value: float, error: float, groups: np.ndarray | None = None) -> float:
 
 def _freedom(groups: np.ndarray) -> int:
     """Degrees of freedom among groups."""
-    return max(np.count_nonzero(np.bincount(groups)) - 1, 1)
+    return max(int(np.count_nonzero(np.bincount(groups))) - 1, 1)
