@@ -103,7 +103,12 @@ def test_a_link_to_a_folder_is_foreign_and_not_entered(tmp_path):
     assert (tmp_path / "elsewhere" / "last.ckpt").exists()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"files": ["../precious"]}', '{"files": [3]}'])
+OUTSIDE = ("../precious", "a/../../precious", "/precious", "C:precious", "..\\\\precious", "")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"files": [3]}', *(f'{{"files": ["{name}"]}}' for name in OUTSIDE)]
+)
 @pytest.mark.parametrize("marked", [True, False])
 def test_a_list_that_is_damaged_or_names_files_outside_removes_nothing(tmp_path, content, marked):
     (tmp_path / "precious").write_text("mine")

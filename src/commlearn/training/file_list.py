@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from itertools import islice
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from commlearn.errors import RunError
 from commlearn.training.checkpoint import CHECKPOINTS, is_checkpoint, write_atomically
@@ -19,10 +19,9 @@ __all__ = ["EVENTS", "FileList"]
 
 LIST = "files.json"
 KIND, FORMAT = "run folder", 1
-EVENTS = (
-    "tensorboard/events.out.tfevents.*.commlearn"  # TensorBoard puts time and process in place of the star
-)
+EVENTS = "tensorboard/events.out.tfevents.*.commlearn"  # TensorBoard fills in the star
 PART = re.compile(r"\.(.+)\.\d+\.part")  # what is being written, or was when a process was killed
+OUTSIDE = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # a name that leaves its folder
 SHOWN = 10  # names in a message
 
 
@@ -70,7 +69,9 @@ class FileList:
                 "Update commlearn."
             )
         names = stored.get("files")
-        if not isinstance(names, list) or not all(isinstance(name, str) and _inside(name) for name in names):
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) and not OUTSIDE.search(name) for name in names
+        ):
             raise self._unusable("names what cannot be a file of its folder")
         return set(names)
 
@@ -170,12 +171,6 @@ class FileList:
             f"{self.path} {why}. Nothing was removed. Move it away to go on with a run, or give another "
             "--out (in Python: out=...)."
         )
-
-
-def _inside(name: str) -> bool:
-    """Whether a name stays in its folder, on any system."""
-    path = PureWindowsPath(name)
-    return bool(name) and not path.drive and not path.root and ".." not in path.parts
 
 
 def _parents(names: Iterable[str]) -> set[str]:
