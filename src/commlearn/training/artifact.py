@@ -22,7 +22,7 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.training.build import build_method
 from commlearn.training.checkpoint import write_atomically
-from commlearn.training.configuration import experiment_from, to_mapping
+from commlearn.training.configuration import stored_experiment, to_mapping
 from commlearn.training.model_card import model_card
 from commlearn.training.resolve import resolved
 from commlearn.training.run import Run, load_run
@@ -136,7 +136,7 @@ def from_parts(
     _check_format(config["format"], where)
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
-        experiment = experiment_from(config["experiment"])
+        experiment = stored_experiment(config["experiment"])
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
         schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
         method = build_method(experiment, specs, config["preprocessing"], fresh=False)

@@ -32,12 +32,15 @@ __all__ = [
     "experiment_from",
     "read_experiment",
     "recipes",
+    "stored_experiment",
     "to_mapping",
 ]
 
 WHOLE = ("auto", "ddp")  # how strategies begin of which every device holds the whole model
 SHARDED = "fsdp"  # the one of which every device holds a part
 DEEPEST = 20  # recipes that are based on one another
+BEFORE: dict[str, dict[str, Any]] = {"clip": {"embedding": "projections"}}
+"""By method: what options were before there was a choice, where that is not today's default."""
 Part = dict[str, Any]
 """A name from a registry and its options."""
 
@@ -186,6 +189,14 @@ def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None
         _check_numbers(experiment.training, problems)
     problems.raise_if_any(ConfigurationError)
     return experiment
+
+
+def stored_experiment(mapping: Mapping[str, Any]) -> Experiment:
+    """The experiment of a folder that was written earlier: options that it does not know are as they were then."""
+    method = mapping.get("method")
+    if isinstance(method, Mapping) and method.get("name") in BEFORE:
+        mapping = {**mapping, "method": {**BEFORE[method["name"]], **method}}
+    return experiment_from(mapping)
 
 
 def to_mapping(experiment: Experiment) -> dict[str, Any]:

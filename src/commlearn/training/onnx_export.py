@@ -95,9 +95,8 @@ def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
     module = Embedding(trained.method, chosen, trained.specs).eval()
     inputs = tuple(tensor.to(device) for tensor in example_inputs(chosen, trained.specs))
     with _quiet():
-        return torch.export.export(
-            module, inputs, dynamic_shapes={"tensors": _dynamic(chosen, trained.specs)}
-        )
+        shapes = {"tensors": _dynamic(chosen, trained.specs)}
+        return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
 
 
 def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:

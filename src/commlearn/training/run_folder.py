@@ -28,7 +28,7 @@ from commlearn.training.checkpoint import (
     write_atomically,
     write_checkpoint,
 )
-from commlearn.training.configuration import Experiment, experiment_from, to_mapping
+from commlearn.training.configuration import Experiment, stored_experiment, to_mapping
 from commlearn.training.file_list import FileList
 from commlearn.training.folder_lock import hold
 from commlearn.training.training_rows import TrainingRows
@@ -122,7 +122,7 @@ class RunFolder:
             raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
         with _damage_told(self.path / CONFIG):
             values = read_yaml((self.path / CONFIG).read_text(encoding="utf-8"), str(self.path / CONFIG))
-            return experiment_from(dict(values))
+            return stored_experiment(dict(values))
 
     def specs(self) -> dict[str, Spec]:
         """Kind and shape of each modality that was trained."""

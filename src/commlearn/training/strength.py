@@ -49,7 +49,7 @@ LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
         {"name": "tabular", "std": 0.05, "mask": 0.1},
     ),
     "vector": (
-        {"name": "vector", "std": 0.3, "drop": 0.5},
+        {"name": "vector", "std": 0.3, "drop": 0.2},
         {"name": "vector"},
         {"name": "vector", "std": 0.05, "drop": 0.1},
     ),
