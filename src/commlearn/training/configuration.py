@@ -192,7 +192,7 @@ def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None
 
 
 def stored_experiment(mapping: Mapping[str, Any]) -> Experiment:
-    """The experiment of a folder that was written earlier: options that it does not know are as they were then."""
+    """The experiment of a folder written earlier: options that it does not state are as they were then."""
     method = mapping.get("method")
     if isinstance(method, Mapping) and method.get("name") in BEFORE:
         mapping = {**mapping, "method": {**BEFORE[method["name"]], **method}}
