@@ -35,7 +35,7 @@ class TableData:
         >>> written = path.write_text("a,b\\n" + "".join(f"{row},{row % 3}\\n" for row in range(10)))
         >>> data = TableData(str(path), {"modalities": {"t": {"kind": "tabular", "columns": ["a", "b"]}}})
         >>> len(data.read().train), len(data.read().test)
-        (8, 2)
+        (7, 3)
     """
 
     table: str  # Parquet (file or folder), tar files of WebDataset, CSV, TSV or JSON lines
