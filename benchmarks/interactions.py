@@ -65,7 +65,7 @@ def with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: 
     records = gather_evidence(material, labels, None, settings)
     logs, _ = best_logs(records, settings)
     curve = learning_curve(records, logs, measure(logs, records.labels, records.names), settings)
-    view = make_view(logs, records.labels, records.names, records.folds, settings, None, curve.bias())
+    view = make_view(logs, records.labels, records.names, records.folds, settings, curve.bias())
     return view.pairs[0]
 
 
