@@ -76,8 +76,8 @@ def trained(table: pd.DataFrame, stated: cl.Schema, method: str, seed: int, fold
         "seed": seed,
         "data": {"name": "table", "table": str(path), "schema": stated.to_mapping(), "test": 0.25},
         "method": {"name": method},
-        "model": {"width": 64},
-        "training": {"epochs": 8, "batch_size": 64, "learning_rate": 2e-3, "diagnose": 0},
+        "model": {"width": 32},
+        "training": {"epochs": 4, "batch_size": 64, "learning_rate": 2e-3, "diagnose": 0},
     }
     return cl.train(experiment_from(settings), folder / "run", overwrite=True)
 
@@ -105,7 +105,7 @@ def doors(table: pd.DataFrame, groups: str, split: str, method: str, seed: int, 
     add("interactions(run)", lambda: decomposed(run))
     artifact = cl.load(cl.export(run, folder / "artifact"))
     add("probe(artifact, table)", lambda: probe(artifact, table)["ill"])
-    model = cl.Embedder(stated, method=method, epochs=8, batch_size=64, random_state=seed).fit(table)
+    model = cl.Embedder(stated, method=method, epochs=4, batch_size=64, random_state=seed).fit(table)
     add("probe(Embedder, the rows of fit)", lambda: probe(model, table)["ill"])
     add("probe(Embedder, new rows)", lambda: probe(model, fresh)["ill"])
     add("interactions(Embedder, the rows of fit)", lambda: decomposed(model, table))

@@ -185,3 +185,21 @@ def test_a_schema_that_is_stated_is_not_asked_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
         cl.Embedder(schema, epochs=1, batch_size=16).fit(rows)
+
+
+def test_a_random_state_is_what_scikit_learn_means_by_it():
+    rows = {
+        "a": np.random.default_rng(0).normal(size=(40, 3)),
+        "b": np.random.default_rng(1).normal(size=(40, 4)),
+    }
+    schema = {"modalities": {name: {"kind": "vector", "column": name} for name in rows}}
+
+    def vectors(state):
+        return cl.Embedder(schema, epochs=1, random_state=state).fit(rows).transform(rows)
+
+    drawn = [vectors(np.random.RandomState(3)) for _ in range(2)]
+    assert np.array_equal(*drawn)
+    assert not np.array_equal(drawn[0], vectors(np.random.RandomState(4)))
+    np.random.seed(3)
+    assert np.array_equal(vectors(None), drawn[0])
+    assert not np.array_equal(vectors(None), drawn[0])

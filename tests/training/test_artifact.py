@@ -176,3 +176,11 @@ def test_shared_tensors_are_stored_once(tmp_path):
 def test_stored_tensors_are_the_weights(run, exported):
     stored, held = load_file(exported / "model.safetensors"), run.method.state_dict()
     assert all(torch.equal(value, held[name].cpu()) for name, value in stored.items())
+
+
+def test_an_export_may_leave_out_what_was_trained_on(exported, tmp_path):
+    from commlearn.training.artifact import export, load
+
+    assert load(exported).rows is not None
+    assert load(export(load(exported), tmp_path / "without", rows=False)).rows is None
+    assert not (tmp_path / "without" / "rows.safetensors").exists()

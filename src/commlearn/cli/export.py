@@ -28,11 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subsets", type=names, metavar="NAMES", help="graphs of these instead: image+text,image"
     )
+    parser.add_argument(
+        "--without-rows", action="store_true", help="leave out the hashes of the rows that were trained on"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def python(options: argparse.Namespace) -> str:
-    lines = [call("cl.export", options.run_folder, options.folder)]
+    rows = False if options.without_rows else None
+    lines = [call("cl.export", options.run_folder, options.folder, rows=rows)]
     if options.onnx:
         loaded = Code(call("cl.load", options.run_folder))
         lines.append(call("cl.export_onnx", loaded, f"{options.folder}/onnx", _subsets(options)))
@@ -49,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.subsets and not options.onnx:
         raise ConfigurationError("--subsets chooses ONNX graphs; add --onnx.")
-    folder = export(options.run_folder, options.folder)
+    folder = export(options.run_folder, options.folder, not options.without_rows)
     if options.onnx:
         from commlearn.training.artifact import load
         from commlearn.training.onnx_export import export_onnx

@@ -39,12 +39,14 @@ ROWS = "rows.safetensors"  # hashes of the rows that were trained on
 FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
 
 
-def export(trained: Trained | str | Path, folder: str | Path) -> Path:
+def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True) -> Path:
     """Write a trained model to a folder of its own.
 
     Args:
         trained: a run, or its folder.
         folder: is made; what else lies in it stays.
+        rows: keep the hashes of the rows that were trained on, by which readouts tell them from others.
+            Whoever can guess an id or a row can tell by them whether it was among them.
     """
     if not isinstance(trained, Trained):
         trained = load(trained)
@@ -53,7 +55,7 @@ def export(trained: Trained | str | Path, folder: str | Path) -> Path:
         raise RunError(f"{path} is a run folder. Export to another one.")
     config, tensors = to_parts(trained)
     files = {TENSORS: tensors}
-    if trained.rows is not None:
+    if trained.rows is not None and rows:
         files[ROWS] = trained.rows.to_bytes()
     for name, part in ((SCHEMA, config.pop("schema")), (STATE, config.pop("preprocessing"))):
         if part is not None:
@@ -129,9 +131,7 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
     return _without_places(json.loads(json.dumps(config))), save_tensors(tensors)
 
 
-def from_parts(
-    config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None = None
-) -> Trained:
+def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None = None) -> Trained:
     """What `to_parts` took apart, and the rows that were trained on."""
     _check_format(config["format"], where)
     try:

@@ -29,7 +29,7 @@ def nasty_table(folder, rows=120):
         {
             "id": [f"r{row}" for row in range(rows)],
             "picture": paths,
-            "note": words[labels] + [f" number {row % 7}" for row in range(rows)],
+            "note": [f"{words[label]} number {row % 7}" for row, label in enumerate(labels)],
             EVIL: labels + 0.1 * draw.normal(size=rows),
             "_plain": draw.normal(size=rows),
             "label": np.array(["a", "<img src=x onerror='window.harmed = 3'>", "$c$"])[labels],

@@ -13,7 +13,7 @@ from commlearn.evaluation.interactions.views import View
 
 __all__ = ["Diagnostics", "calibration_error", "diagnose"]
 
-TRUSTED_RECORDS, TRUSTED_PER_CELL = 500, 10.0
+TRUSTED_RECORDS, TRUSTED_PER_CELL, TRUSTED_GROUPS = 500, 10.0, 20
 _MISCALIBRATED = 0.05  # share by which confidence may miss the hits
 
 
@@ -59,6 +59,8 @@ def diagnose(logs: Logs, view: View, evidence: Evidence, seconds: float) -> tupl
     if per_cell < TRUSTED_PER_CELL:
         told = f"{per_cell:.1f} records a class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
         doubts.append(f"{told}; {expected}")
+    if evidence.groups is not None and (count := len(np.unique(evidence.groups))) < TRUSTED_GROUPS:
+        doubts.append(f"{count} groups are fewer than {TRUSTED_GROUPS}; {expected}")
     trusted = not doubts
     errors = {subset_name(subset): calibration_error(log, labels) for subset, log in logs.items()}
     chance = 1 / np.sqrt(len(labels))  # what sampling alone leaves

@@ -155,7 +155,7 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
         _fused(model, whole, names),
         _few_columns(whole),
         f"embeddings of {rows.source}" if rows.source else "embeddings by the model",
-        (*((rows.warning,) if rows.warning else ()), *_dropped(records, whole), *_fused_note(names)),
+        (*((rows.warning,) if rows.warning else ()), *_dropped(records, whole)),
     )
     if groups is not None and not isinstance(groups, str):
         groups = rows.of_all(groups)
@@ -193,16 +193,6 @@ def _few_columns(records: Records) -> dict[str, Any]:
         for spec in records.specs.values()
     )
     return raw_arrays(records) if small else {}
-
-
-def _fused_note(names: Sequence[str]) -> tuple[str, ...]:
-    if len(names) == 2:
-        return ()
-    return (
-        "subsets between one and all were read from the single embeddings side by side: a model trained on "
-        "single modalities and the full set has not seen them; its own embeddings of them are in the "
-        "REPRESENTATION view only",
-    )
 
 
 def _table(data: Any) -> Table:
