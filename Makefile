@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TESTS  := $(VENV)/.ready-for-tests
+OLDEST := .venv-oldest
 
-.PHONY: demo test test-slow chaos lint bench docs clean
+.PHONY: demo test test-slow test-oldest chaos lint bench docs clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +19,13 @@ $(TESTS): $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $(TESTS)
 
+$(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt \
+		--editable ".[h5,onnx,tensorboard,umap]" pytest pytest-xdist hypothesis
+	touch $(OLDEST)/.ready
+
 demo: $(READY)
 	$(BIN)/commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1 --out runs/demo
 
@@ -26,6 +34,10 @@ test: $(TESTS) lint
 
 test-slow: $(TESTS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+
+# The same with the oldest versions that pyproject.toml allows, in an environment of its own; needs Python 3.11.
+test-oldest: $(OLDEST)/.ready
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 --dist loadfile
 
 # Kills, full disks and hostile input in their long form: hours on a slow machine.
 chaos: $(TESTS)
@@ -43,4 +55,4 @@ docs: $(READY)
 	$(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist src/*.egg-info
