@@ -109,21 +109,19 @@ def test_interactions_of_a_method_that_saw_labels_leave_its_training_rows_out(su
 def test_rows_that_were_all_seen_with_labels_are_refused_through_every_door(supervised, tmp_path):
     run, table, _ = supervised
     seen = readout_rows(run, table).fit
-    rows = table[np.isin(table["case"], table["case"])].iloc[: len(table)]
     model = cl.Embedder(schema(), method="supcon", epochs=1, batch_size=32).fit(table)
     doors = {
-        "probe": lambda: cl.probe(model, rows),
-        "ladder": lambda: cl.probe_ladder(model, rows),
-        "audit": lambda: audit_augmentations(model, rows, "ill"),
-        "interactions": lambda: cl.interactions(model, rows, target="ill"),
+        "probe": lambda: cl.probe(model, table),
+        "ladder": lambda: cl.probe_ladder(model, table),
+        "audit": lambda: audit_augmentations(model, table, "ill"),
+        "interactions": lambda: cl.interactions(model, table, target="ill"),
         "interactions of records": lambda: cl.interactions(run, seen, target="ill"),
-        "report": lambda: cl.report(model, _parquet(rows, tmp_path), tmp_path / "report"),
-        "fine-tuning": lambda: finetune(model.trained, "ill", tmp_path / "tuned", readout_rows(model, rows)),
+        "report": lambda: cl.report(model, _parquet(table, tmp_path), tmp_path / "report"),
+        "fine-tuning": lambda: finetune(model.trained, "ill", tmp_path / "tuned", readout_rows(model, table)),
     }
-    for name, door in doors.items():
+    for door in doors.values():
         with pytest.raises(DataError, match="rows were trained on with labels"):
             door()
-            pytest.fail(name)
 
 
 def _parquet(table, folder):
