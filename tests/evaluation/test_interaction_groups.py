@@ -251,3 +251,13 @@ def test_the_luck_of_few_groups_moves_no_weights():
             log = fit_stack(own, labels, one).combine(own, folds.own_rows(1))
             totals[name].append(1 + log[np.arange(600), labels].mean() / np.log(2))
     assert np.mean(totals["groups"]) > np.mean(totals["records"]) + 0.02  # less is lost by believing luck
+
+
+def test_a_class_of_two_groups_may_be_missing_in_a_resampling():
+    """With so few groups a resampling without one of the classes is likely; it was an error about NaN."""
+    draw = np.random.default_rng(0)
+    groups = np.repeat(np.arange(10), 12)
+    arrays = {name: draw.normal(size=(120, 3)) for name in ("a", "b")}
+    settings = Settings(curve=False, bootstrap=30, permutations=19)
+    report = cl.interactions(arrays, target=(groups < 5).astype(int), groups=groups, settings=settings)
+    assert np.isfinite(report.data.total.high)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from commlearn.evaluation import measures
-from commlearn.evaluation.bootstrap import draws, measured
+from commlearn.evaluation.bootstrap import draws, measured, widening
 
 
 @st.composite
@@ -72,8 +72,8 @@ def test_draws_keep_each_groups_count_and_depend_on_the_seed_alone():
     groups = np.array([0] * 7 + [1] * 3)
     weights = np.concatenate(list(draws(groups, seed=1, count=50)))
     assert weights.shape == (50, 10)
-    assert (weights[:, :7].sum(axis=1) == 7).all()
-    assert (weights[:, 7:].sum(axis=1) == 3).all()
+    np.testing.assert_allclose(weights[:, :7].sum(axis=1), 7, rtol=1e-6)
+    np.testing.assert_allclose(weights[:, 7:].sum(axis=1), 3, rtol=1e-6)
     assert weights.std(axis=0).min() > 0
     assert np.array_equal(weights, np.concatenate(list(draws(groups, seed=1, count=50))))
     assert not np.array_equal(weights, np.concatenate(list(draws(groups, seed=2, count=50))))
@@ -86,3 +86,23 @@ def test_the_interval_of_a_mean_is_that_of_theory(generator):
     )["mean"]
     assert found == pytest.approx(values.mean())
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
+
+
+def test_draws_keep_the_weight_of_a_stratum_and_vary_as_much_as_its_mean_does():
+    strata = np.repeat([0, 1], [3, 40])
+    values = np.random.default_rng(0).normal(size=43)
+    weights = np.concatenate(list(draws(strata, count=20_000)))
+    for stratum in (0, 1):
+        here = strata == stratum
+        np.testing.assert_allclose(weights[:, here].sum(axis=1), here.sum(), rtol=1e-5)
+        means = weights[:, here] @ values[here] / here.sum()
+        assert means.var() == pytest.approx(values[here].var(ddof=1) / here.sum(), rel=0.05)
+
+
+def test_groups_are_drawn_whole_and_intervals_of_few_are_wide():
+    groups = np.repeat(np.arange(10), 12)
+    strata = groups % 2
+    weights = next(draws(strata, groups=groups))
+    assert all(len(np.unique(weights[:, groups == group], axis=1).T) == 1 for group in range(10))
+    assert widening(strata) < 1.02 < 1.1 < widening(strata, groups)
+    assert widening(np.zeros(12), np.zeros(12)) == np.inf

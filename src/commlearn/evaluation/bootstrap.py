@@ -1,7 +1,8 @@
 """Bootstrap over test records: the same draws for every method that is scored on the same records.
 
-Where records belong to groups, groups are drawn, each with all of its records. A percentile interval of few
-units is too narrow, so draws are spread about their centre as Student's t asks for as many units.
+Where records belong to groups, groups are drawn, each with all of its records. Of n units of a stratum n - 1
+are drawn and weigh n / (n - 1) each, so that few units vary as much as they should (Rao and Wu, 1988), and
+draws are spread about their centre as Student's t asks for as many units.
 """
 
 from __future__ import annotations
@@ -13,25 +14,27 @@ from scipy.stats import norm, t
 
 from commlearn.seeds import numpy_generator
 
-__all__ = ["LIMITS", "Measure", "draws", "interval_of", "measured", "widening"]
+__all__ = ["SHARE", "Measure", "draws", "interval_of", "measured", "widening"]
 
 Measure = Callable[[np.ndarray], np.ndarray]
 """From weights (draws, records) to values (draws,)."""
 
 DRAWS = 1000
 AT_A_TIME = 4_000_000  # weights in memory
-LIMITS = {"r2": (-np.inf, 1.0), "mse": (0.0, np.inf)}
-"""Between which values a measure lies; the others are shares."""
+SHARE = (0.0, 1.0)
+SHARES = ("balanced_accuracy", "accuracy", "auroc", "auprc", "weighted_f1", "macro_f1")
+LIMITS = {"r2": (-np.inf, 1.0), "mse": (0.0, np.inf), **dict.fromkeys(SHARES, SHARE)}
+"""Between which values a measure lies."""
 
 
 def draws(
     strata: np.ndarray, seed: int = 0, count: int = DRAWS, groups: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """How often each record is drawn, in blocks of (draws, records).
+    """What each record weighs in each draw, in blocks of (draws, records).
 
     Args:
-        strata: a code for each record; as many are drawn of each stratum as there are, so that a rare class
-            is never missing. Of groups with records of several strata, as many are drawn as there are.
+        strata: a code for each record; all strata keep their weight, so that a rare class is never missing.
+            Groups with records of several strata are one stratum.
         seed: of the draws.
         count: of bootstrap samples.
         groups: of the records; whole groups are drawn.
@@ -44,32 +47,39 @@ def draws(
         size = min(block, count - start)
         weights = np.zeros((size, len(stratum)), dtype=np.float32)
         for chosen in members:
-            drawn = generator.integers(len(chosen), size=(size, len(chosen)))
+            fewer = max(len(chosen) - 1, 1)
+            drawn = generator.integers(len(chosen), size=(size, fewer))
             flat = drawn + len(chosen) * np.arange(size)[:, None]
             counts = np.bincount(flat.ravel(), minlength=size * len(chosen))
-            weights[:, chosen] = counts.reshape(size, -1)
+            weights[:, chosen] = counts.reshape(size, -1) * (len(chosen) / fewer)
         yield weights if groups is None else weights[:, units]
 
 
 def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
-    """By how much the spread of draws falls short of a Student's t interval of as many units.
+    """By how much an interval of Student's t is wider than a normal one, for as many units.
 
-    Infinite where nothing can be said, as of a single group.
+    The strata's variances are taken as alike, so that those with few units count most (Welch and
+    Satterthwaite). Infinite where nothing can be said, as of a single group.
 
     Example:
         >>> round(widening(np.zeros(10)), 3), round(widening(np.arange(4)), 3)
-        (1.217, inf)
+        (1.154, inf)
     """
     _, stratum = _units(strata, groups)
-    count, parts = len(stratum), len(np.unique(stratum))
-    if count <= parts:
+    counts = np.unique(stratum, return_counts=True)[1]
+    shares = 1 / counts[counts > 1]  # of the variance of a mean over strata
+    if not len(shares):
         return float("inf")
-    spread = np.sqrt(count / (count - parts))  # values vary less about their own mean than about the true
-    return float(spread * t.ppf(0.975, count - parts) / norm.ppf(0.975))
+    freedom = shares.sum() ** 2 / (shares**3 / (1 - shares)).sum()
+    return float(t.ppf(0.975, freedom) / norm.ppf(0.975))
 
 
 def measured(
-    measures: Mapping[str, Measure], strata: np.ndarray, seed: int = 0, groups: np.ndarray | None = None
+    measures: Mapping[str, Measure],
+    strata: np.ndarray,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+    limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, tuple[float, tuple[float, float]]]:
     """Each measure's value, and its 95 % interval over bootstrap samples of records, or of their groups."""
     values: dict[str, list[np.ndarray]] = {name: [] for name in measures}
@@ -83,7 +93,7 @@ def measured(
     return {
         name: (
             plain[name],
-            interval_of(np.concatenate(values[name]), plain[name], factor, LIMITS.get(name, (0.0, 1.0))),
+            interval_of(np.concatenate(values[name]), plain[name], factor, LIMITS.get(name, limits)),
         )
         for name in measures
     }

@@ -15,7 +15,7 @@ from torch import Tensor
 from commlearn.data.batch import View, to_device
 from commlearn.data.records import Records
 from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
-from commlearn.evaluation.bootstrap import Measure, measured
+from commlearn.evaluation.bootstrap import SHARE, Measure, measured
 from commlearn.evaluation.embed import carrier
 from commlearn.evaluation.measures import accuracy
 from commlearn.kinds.arrays import presence
@@ -71,7 +71,7 @@ def retrieval(
     found = ranks(_vectors(method, records, rows, query), _vectors(method, records, rows, gallery))
     parts = {str(k): _within(found, k) for k in top if k <= len(rows)}
     groups = None if records.groups is None else records.groups[rows]
-    told = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups)
+    told = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups, SHARE)
     return RetrievalResult(
         recall={int(k): value for k, (value, _) in told.items()},
         intervals={int(k): interval for k, (_, interval) in told.items()},

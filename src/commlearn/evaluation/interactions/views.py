@@ -134,7 +134,9 @@ def make_view(
     draws = bootstrap(
         lambda weight: measure(logs, labels, names, weight, _ROUGH, cells),
         lambda again: {key: value.bits for key, value in quantities(again).items()},
-        resampled_weights(len(labels), settings.bootstrap, settings.seed, folds.groups),
+        _with_all_classes(
+            resampled_weights(len(labels), settings.bootstrap, settings.seed, folds.groups), labels
+        ),
     )
     says = label_tests(logs, labels, folds, settings.permutations, settings.seed)
     numbers = {}
@@ -152,6 +154,13 @@ def make_view(
         },
         measured=measured,
     )
+
+
+def _with_all_classes(weights: Array, labels: np.ndarray) -> Array:
+    """The resamplings in which no class is missing, as one may be of few groups."""
+    classes = int(labels.max()) + 1
+    there = [np.bincount(labels, weights=weight, minlength=classes).all() for weight in weights]
+    return weights[np.array(there, dtype=bool)]
 
 
 def _joined(names: Subset, first: Subset, second: Subset) -> Subset:
