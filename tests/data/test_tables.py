@@ -215,11 +215,12 @@ def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
 @pytest.mark.parametrize("rows", [0, 1, 2, 3])
 def test_a_cell_beyond_the_header_is_never_dropped(tmp_path, separator, columns, place, rows):
     lines = ["a,b,c", *["1,some text,3"] * 4]
-    lines[1 + place] = "1,some, text,3"
     path = tmp_path / "t.csv"
-    path.write_text("\n".join(lines).replace(",", separator))
-    with pytest.raises(DataError, match="cannot be read as a table"):
-        list(iterate_table(path, rows, columns))
+    for line in ("1,some, text,3", "1,some text,3,NA", "1,some text,3,,4"):
+        lines[1 + place] = line
+        path.write_text("\n".join(lines).replace(",", separator))
+        with pytest.raises(DataError, match="cannot be read as a table"):
+            list(iterate_table(path, rows, columns))
 
 
 def test_separators_at_the_end_of_lines_are_no_cells(tmp_path):

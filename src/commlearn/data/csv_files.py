@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -51,7 +52,8 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
         types: dict[str, str] = {}
         texts: set[str] = set()
         numbers = set(header.names)  # columns of numbers as far as was read, however written
-        for chunk in _chunks(path, header, {**options, "usecols": looked_at}):
+        for rows_of_all in _chunks(path, header, options):
+            chunk = rows_of_all if looked_at is None else rows_of_all[looked_at]
             for name, dtype in chunk.dtypes.items():
                 types[str(name)] = _joined(types.get(str(name)), dtype.name)
             numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
@@ -71,7 +73,7 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
             yield chunk.assign(**found)
     except UnicodeDecodeError as problem:
         raise not_utf8(path) from problem
-    except (csv.Error, pd.errors.ParserError, ValueError) as problem:
+    except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
         told = f"{path} cannot be read as a table: {str(problem).strip()}"
         raise DataError(f"{told}. Is a cell that holds the separator not in quotes?") from problem
 
@@ -100,17 +102,22 @@ def _header(path: Path) -> _Header | None:
 
 
 def _chunks(path: Path, header: _Header, options: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
-    """The rows; a row with a cell beyond the header is refused, as its other cells have shifted."""
-    if options["usecols"] is not None:
-        options = {**options, "usecols": [*options["usecols"], BEYOND]}
+    """The rows; where all columns are read, a row with a cell beyond the header is refused, as it shifted."""
+    beyond_too = {} if options.get("usecols") else {"converters": {BEYOND: bool}}
     first = 0
-    with open_text(path) as file, pd.read_csv(_Extended(file, header), **options) as reader:
-        for chunk in reader:
-            if BEYOND not in chunk:
-                raise ValueError(f"its header is read as {', '.join(chunk.columns)}")
-            beyond = chunk.pop(BEYOND).notna()
-            if beyond.any():
-                raise ValueError(f"row {first + int(beyond.argmax())} has more cells than the header")
+    with open_text(path) as file, pd.read_csv(_Extended(file, header), **options, **beyond_too) as reader:
+        while True:
+            with warnings.catch_warnings():  # what pandas drops at the start of a chunk, it only warns of
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                chunk = next(reader, None)
+            if chunk is None:
+                return
+            if beyond_too:
+                if BEYOND not in chunk:
+                    raise ValueError(f"its header is read as {', '.join(chunk.columns)}")
+                beyond = chunk.pop(BEYOND)
+                if beyond.any():
+                    raise ValueError(f"row {first + int(beyond.argmax())} has more cells than the header")
             first += len(chunk)
             yield chunk
 
