@@ -26,7 +26,7 @@ from commlearn.methods.base import Method
 from commlearn.training.build import read_data
 from commlearn.training.trained import TEST_SHARE, Trained
 
-__all__ = ["CrossFitRows", "own_table", "readout_rows", "rows_to_cross_fit", "unseen_positions"]
+__all__ = ["CrossFitRows", "held_out", "own_table", "readout_rows", "rows_to_cross_fit", "unseen_positions"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def rows_to_cross_fit(
         reader = _reader(model, trained)
         table_rows = data if isinstance(data, Table) else read_table(data)
         read = reader.records(table_rows, with_targets, modalities, empty=True)
-        records = named_records(read, table_rows, reader.reader()[0])
+        records = named_records(read, row_names(table_rows, reader.reader()[0]))
     mask = _unseen(trained, len(records), records.keys, records.groups)
     if mask.all():
         return CrossFitRows(records, table_rows, _counted(len(records), source))
@@ -142,6 +142,15 @@ def unseen_positions(model: Any, table: Table) -> np.ndarray:
     names = row_names(table, trained.reader()[0])
     keys, groups = (None, None) if names is None else names
     return np.flatnonzero(_unseen(trained, len(table), keys, groups))
+
+
+def held_out(
+    records: int, groups: np.ndarray | None, share: float, generator: np.random.Generator
+) -> np.ndarray:
+    """A share of the records, or of their groups, that a readout is not fitted on, (records,) bool."""
+    units = np.arange(records) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(units.max()) + 1
+    return np.isin(units, generator.permutation(count)[: max(1, round(share * count))])
 
 
 def _counted(records: int, source: str) -> str:
@@ -182,8 +191,9 @@ def _reader(model: Any, trained: Any) -> Trained:
 def _parts_of_table(trained: Trained, source: Source) -> Dataset:
     schema, state = trained.reader()
     table = read_table(source, schema.columns())
-    records = named_records(trained.records(table, with_targets=True), table, schema)
-    rows = trained.split(table)
+    names = row_names(table, schema)
+    records = named_records(trained.records(table, with_targets=True), names)
+    rows = trained.split(table, names)
     if "test" not in rows and schema.split is None and not trained.saw_labels and records.keys is not None:
         units = records.keys if records.groups is None else records.groups
         part = parts_of_names(units, 0.0, TEST_SHARE, int(trained.experiment.data.get("seed", 0)))

@@ -13,7 +13,7 @@ from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Cells, plain
 from commlearn.kinds.rows import collecting
 from commlearn.kinds.schema import Schema
-from commlearn.kinds.splits import check_shares, row_names, split_rows
+from commlearn.kinds.splits import RowNames, check_shares, row_names, split_rows
 from commlearn.kinds.streamed_table import streamed_dataset
 from commlearn.kinds.targets import encode_target
 
@@ -77,8 +77,10 @@ def dataset_of(
     problems.raise_if_any(DataError)
     problems = Problems("The table cannot be trained on")
     rows: dict[str, np.ndarray] = {}
+    names: RowNames | None = None
     with collecting(problems, "split"):
-        rows = split_rows(table, schema, validation, test, seed)
+        names = row_names(table, schema)
+        rows = split_rows(table, schema, validation, test, seed, names)
     learning = Problems("learning")
     with collecting(learning, "learning"):
         state = plain(schema.learn(table, rows.get("train")))
@@ -87,7 +89,7 @@ def dataset_of(
     if problems.found:  # tell what reading would have told, too
         _collect_the_rest(problems, table, schema)
     problems.raise_if_any(DataError)
-    records = named_records(schema.read(table, state, with_targets=True), table, schema)
+    records = named_records(schema.read(table, state, with_targets=True), names)
     parts = {name: records.choose(chosen) for name, chosen in rows.items()}
     nothing = records.choose(np.zeros(0, dtype=np.int64))
     return Dataset(
@@ -100,9 +102,8 @@ def dataset_of(
     )
 
 
-def named_records(records: Records, table: Table | Cells, schema: Schema) -> Records:
+def named_records(records: Records, names: RowNames | None) -> Records:
     """The records with the keys and groups of the rows that they were read from."""
-    names = row_names(table, schema)
     return records if names is None else replace(records, keys=names.keys, groups=names.groups)
 
 

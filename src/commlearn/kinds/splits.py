@@ -74,7 +74,12 @@ def _cells(frame: pd.DataFrame, schema: Schema) -> np.ndarray:
 
 
 def split_rows(
-    table: Table | Cells, schema: Schema, validation: float = 0.0, test: float = 0.2, seed: int = 0
+    table: Table | Cells,
+    schema: Schema,
+    validation: float = 0.0,
+    test: float = 0.2,
+    seed: int = 0,
+    names: RowNames | None = None,
 ) -> dict[str, np.ndarray]:
     """Positions of the rows of train, validation and test, each in the table's order.
 
@@ -91,15 +96,15 @@ def split_rows(
     if schema.split is not None:
         rows = schema.splits(table)
     else:
-        names = row_names(table, schema)
+        names = names or row_names(table, schema)
         if names is None:
             raise DataError(
                 f"The table lacks the column '{schema.id}', which names its records, so they cannot be "
                 "split as the training's were. Add it."
             )
         part = parts_of_names(names.units, validation, test, seed)
-        found = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
-        rows = {name: chosen for name, chosen in found.items() if len(chosen)}
+        positions = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
+        rows = {name: chosen for name, chosen in positions.items() if len(chosen)}
     if not len(rows.get("train", ())):
         where = f"column '{schema.split}'" if schema.split else f"the split of {len(table)} rows"
         raise DataError(f"{where} leaves no rows to train on; give more rows, or smaller shares to test.")

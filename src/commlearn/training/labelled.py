@@ -9,7 +9,7 @@ import numpy as np
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import DataError
 from commlearn.evaluation.probes import chosen_targets, known_labels
-from commlearn.evaluation.readout_rows import readout_rows
+from commlearn.evaluation.readout_rows import held_out, readout_rows
 from commlearn.seeds import numpy_generator
 from commlearn.training.trained import Trained
 
@@ -41,7 +41,8 @@ def labelled_records(
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
     if validation is None or not len(validation):
-        held = _held_out(train, share, seed)
+        generator = numpy_generator(seed, "fine-tuning validation")
+        held = held_out(len(train), train.groups, share, generator)
         train, validation = train.choose(np.flatnonzero(~held)), train.choose(np.flatnonzero(held))
     return Labelled(data, sort, *(_known(part, target) for part in (train, validation)))
 
@@ -51,16 +52,6 @@ def _read(trained: Trained) -> Dataset:
     if trained.schema is not None and not trained.experiment.data.get("table"):
         raise DataError("The training's table was in memory, not in a file. Give the records as `data`.")
     return readout_rows(trained)
-
-
-def _held_out(records: Records, share: float, seed: int) -> np.ndarray:
-    """A share of the records, or of their groups, (records,) bool."""
-    units = np.arange(len(records))
-    if records.groups is not None:
-        units = np.unique(records.groups, return_inverse=True)[1]
-    count = int(units.max()) + 1
-    order = numpy_generator(seed, "fine-tuning validation").permutation(count)
-    return np.isin(units, order[: max(1, round(share * count))])
 
 
 def _known(records: Records, target: str) -> Records:

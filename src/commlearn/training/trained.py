@@ -12,7 +12,7 @@ from commlearn.data.records import Records, Spec
 from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import DataError
 from commlearn.kinds.schema import Schema
-from commlearn.kinds.splits import PARTS, parts_of_names, row_names
+from commlearn.kinds.splits import PARTS, RowNames, parts_of_names, row_names
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment
 from commlearn.training.training_rows import TrainingRows
@@ -69,16 +69,20 @@ class Trained:
                 raise _not_whole(f"{name} is read as {spec.shape} and was trained as {trained.shape}")
         return records
 
-    def split(self, table: Table) -> dict[str, np.ndarray]:
+    def split(self, table: Table, names: RowNames | None = None) -> dict[str, np.ndarray]:
         """Positions of the rows of train, validation and test.
 
         A row that the training had stays in its part. A new one goes where the schema's split column or its
         key says; where the training kept no rows for testing, new ones beside its own are for testing.
+
+        Args:
+            table: the rows.
+            names: their keys and groups, if they were made already.
         """
         schema, _ = self.reader()
         if schema.split is not None:
             return schema.splits(table)
-        names = row_names(table, schema)
+        names = names or row_names(table, schema)
         if names is None:
             raise DataError(
                 f"The table lacks the column '{schema.id}', which names its records, so nothing says which "

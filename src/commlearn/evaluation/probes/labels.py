@@ -13,6 +13,7 @@ from commlearn.errors import DataError
 from commlearn.evaluation import measures
 from commlearn.evaluation.bootstrap import Measure, measured
 from commlearn.evaluation.probes.results import Groups, LabelsResult, Outcome
+from commlearn.evaluation.readout_rows import held_out
 from commlearn.seeds import numpy_generator
 
 __all__ = ["best_threshold", "label_matrix", "label_names", "read_labels", "scored"]
@@ -44,7 +45,8 @@ def read_labels(
     names = label_names(train_labels)
     truth = label_matrix(train_labels, names)
     if validation is None:
-        held = _held_out(len(train), groups[0], seed)
+        generator = numpy_generator(seed, "probe validation")
+        held = held_out(len(train), groups[0], HELD, generator)
         validation, train, truth = (train[held], truth[held]), train[~held], truth[~held]
     scaler = StandardScaler().fit(train)
     train, test, held_rows = (scaler.transform(rows) for rows in (train, test, validation[0]))
@@ -99,14 +101,6 @@ def scored(
         intervals={name: found[name][1] for name in ("macro_f1", "auroc", "auprc")},
     )
     return Outcome(result, truth.astype(np.int8), predicted.astype(np.int8), groups)
-
-
-def _held_out(records: int, groups: np.ndarray | None, seed: int) -> np.ndarray:
-    """A fifth of the records, or of their groups, (records,) bool."""
-    units = np.arange(records) if groups is None else np.unique(groups, return_inverse=True)[1]
-    count = int(units.max()) + 1
-    order = numpy_generator(seed, "probe validation").permutation(count)
-    return np.isin(units, order[: max(1, round(HELD * count))])
 
 
 def label_names(labels: np.ndarray) -> tuple[str, ...]:
