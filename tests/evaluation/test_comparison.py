@@ -315,3 +315,14 @@ def test_no_words_of_the_chart_overlap(methods, tmp_path, monkeypatch):
         assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, text
         for other, beside in boxes[:number]:
             assert not box.overlaps(beside), (text, other)
+
+
+def test_the_draws_of_a_comparison_take_whole_groups():
+    groups = np.repeat(np.arange(20), 15)
+    truth = groups % 2
+    predicted = np.repeat(np.random.default_rng(0).integers(0, 2, 20), 15)  # right or wrong for a whole group
+    alone, together = (
+        values_of_draws({"y": Prediction(truth, predicted, each)}, {"y": "class"}).std()
+        for each in (None, groups)
+    )
+    assert together > 3 * alone  # sqrt(15) times, about

@@ -161,3 +161,21 @@ def trained(tmp_path_factory):
     )
     data = Dataset(records, records)
     return train(experiment, tmp_path_factory.mktemp("run") / "run", data), data
+
+
+def test_the_search_for_the_penalty_divides_no_group(rows, monkeypatch):
+    """Each fit of the search sees a group whole or not at all."""
+    groups = np.arange(len(rows)) // 10
+    labels = (np.arange(len(rows)) // 10) % 2
+    seen, fit = [], classes._fit
+
+    def watched(chosen, *others, **options):
+        seen.append(chosen[:, 0])
+        return fit(chosen, *others, **options)
+
+    monkeypatch.setattr(classes, "_fit", watched)
+    classes._search(rows, labels, 0, groups)
+    parts = {part.tobytes(): np.isin(rows[:, 0], part) for part in seen}
+    assert len(parts) == classes.FOLDS
+    for inside in parts.values():
+        assert set(np.bincount(groups[inside], minlength=groups.max() + 1).tolist()) == {0, 10}

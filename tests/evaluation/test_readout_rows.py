@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 
 import commlearn as cl
+from commlearn.data.records import Records, VectorColumn
 from commlearn.errors import DataError, DataWarning
 from commlearn.evaluation.audit import audit_augmentations
 from commlearn.evaluation.interactions.settings import Settings
 from commlearn.evaluation.interactions.sources import gather
 from commlearn.evaluation.readout_rows import readout_rows, rows_to_cross_fit
+from commlearn.evaluation.retrieval import retrieval
 from commlearn.training.configuration import experiment_from
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.training_rows import TrainingRows
@@ -231,3 +233,32 @@ def test_joined_memories_keep_what_either_saw():
     both = one.joined(two)
     assert both.seen(np.array([1, 2, 3, 4], np.uint64)).tolist() == [True, True, False, False]
     assert both.labels == ("a", "b")
+
+
+def test_a_group_that_a_split_column_divides_is_seen_as_a_whole(tmp_path):
+    """The column marks single rows; labels of the same patient were learned all the same."""
+    table = noise(per_group=6).assign(part="train")
+    table.loc[::6, "part"] = "test"
+    run = trained(table, tmp_path, group="who", split="part", id="case")
+    with pytest.raises(DataError, match="or belong to a group that was"):
+        cl.probe(run)
+    fresh = noise(60, seed=8, per_group=6).assign(part="test")
+    both = pd.concat([table, fresh]).reset_index(drop=True)
+    assert set(readout_rows(run, both).test.keys.tolist()) == set(
+        rows_to_cross_fit(run, fresh).records.keys.tolist()
+    )
+
+
+def test_intervals_of_retrieval_draw_whole_groups():
+    values = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+    other = values.copy()
+    other[:60] = other[:60][::-1]  # found for half of the groups, not for the others
+    model = cl.Embedder(schema(), epochs=1, batch_size=32).fit(noise())
+    widths = []
+    for groups in (None, np.repeat(np.arange(8), 15).astype(np.uint64)):
+        columns = {"left": VectorColumn(values[:, :4]), "right": VectorColumn(other[:, :4])}
+        low, high = retrieval(
+            model, Records(columns, groups=groups), ["left"], ["right"], top=[20]
+        ).intervals[20]
+        widths.append(high - low)
+    assert widths[0] != widths[1]
