@@ -19,7 +19,7 @@ from commlearn.data.records import Dataset
 __all__ = ["TrainingRows", "rows_of_dataset"]
 
 DAMAGED = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-TRAIN, VALIDATION, TEST, UNKNOWN = 0, 1, 2, -1
+TRAIN, VALIDATION, UNKNOWN = 0, 1, -1
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class TrainingRows:
     labels: tuple[str, ...] = ()
 
     def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-        """The part of each row, -1 for rows that the training did not have; a group is known as a whole."""
-        found = _looked_up(self.keys, self.parts, keys)
+        """The part of each row, -1 for rows that the training did not have; a group belongs to one part."""
+        parts = _looked_up(self.keys, self.parts, keys)
         if groups is None or self.groups is None:
-            return found
+            return parts
         order = np.lexsort((self.parts, self.groups))
         of_group = _looked_up(self.groups[order], self.parts[order], groups)
-        return np.where(found == UNKNOWN, of_group, found)
+        return np.where(parts == UNKNOWN, of_group, parts)
 
     def seen(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Which rows, or rows of their group, the training learned from or was stopped by, (rows,) bool."""

@@ -50,11 +50,11 @@ def information_of(subset: Subset) -> QuantityKey:
 def quantities(measured: Measured) -> dict[QuantityKey, Quantity]:
     """Every number, in the order in which they are listed."""
     whole = (measured.names,)
-    found = {information_of(subset): value for subset, value in measured.ladder.items()}
+    numbers = {information_of(subset): value for subset, value in measured.ladder.items()}
     for pair in measured.pairs:
-        found |= {QuantityKey(part, pair): value for part, value in atoms_of_two(measured, *pair).items()}
+        numbers |= {QuantityKey(part, pair): value for part, value in atoms_of_two(measured, *pair).items()}
     for order, value in enumerate(measured.spectrum, 1):
-        found[QuantityKey(f"spectrum {order}", whole)] = value
-    found |= {QuantityKey("unique", ((name,),)): value for name, value in measured.unique.items()}
-    found[QuantityKey("non_exclusive", whole)] = measured.non_exclusive
-    return found | {QuantityKey("shapley", ((name,),)): value for name, value in measured.shapley.items()}
+        numbers[QuantityKey(f"spectrum {order}", whole)] = value
+    numbers |= {QuantityKey("unique", ((name,),)): value for name, value in measured.unique.items()}
+    numbers[QuantityKey("non_exclusive", whole)] = measured.non_exclusive
+    return numbers | {QuantityKey("shapley", ((name,),)): value for name, value in measured.shapley.items()}
