@@ -21,6 +21,7 @@ Measure = Callable[[np.ndarray], np.ndarray]
 
 DRAWS = 1000
 AT_A_TIME = 4_000_000  # weights in memory
+ALONE = 0.2  # of the classes may have one group each in an interval that leaves them out
 SHARE = (0.0, 1.0)
 SHARES = ("balanced_accuracy", "accuracy", "auroc", "auprc", "weighted_f1", "macro_f1")
 LIMITS = {"r2": (-np.inf, 1.0), "mse": (0.0, np.inf), **dict.fromkeys(SHARES, SHARE)}
@@ -59,7 +60,8 @@ def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
     """By how much an interval of Student's t is wider than a normal one, for as many units.
 
     The strata's variances are taken as alike, so that those with few units count most (Welch and
-    Satterthwaite). Infinite where nothing can be said, as of a single group.
+    Satterthwaite). Infinite where nothing can be said: of one unit alone, or where more than a fifth of the
+    classes have a single group, of which nobody knows how it would differ from others.
 
     Example:
         >>> round(widening(np.zeros(10)), 3), round(widening(np.arange(4)), 3)
@@ -67,9 +69,10 @@ def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
     """
     _, stratum = _units(strata, groups)
     counts = np.unique(stratum, return_counts=True)[1]
-    shares = 1 / counts[counts > 1]  # of the variance of a mean over strata
-    if not len(shares):
+    alone = counts == 1
+    if alone.all() or (groups is not None and alone.mean() > ALONE):
         return float("inf")
+    shares = 1 / counts[~alone]  # of the variance of a mean over strata
     freedom = shares.sum() ** 2 / (shares**3 / (1 - shares)).sum()
     return float(t.ppf(0.975, freedom) / norm.ppf(0.975))
 
