@@ -62,13 +62,12 @@ def fitted():
 
 def test_a_table_becomes_rows_of_numbers_whole_and_by_any_subset(fitted):
     whole = fitted.transform(table())
-    assert whole.shape == (48, 3 * 128)  # fused, and the mean token of each of two modalities
+    width = 3 * 128 + 5 + 4  # fused, the mean token of each modality, 5 numbers, 1 more and 3 sites
+    assert whole.shape == (48, width)
     assert whole.dtype == np.float32
     assert np.isfinite(whole).all()
     assert not np.allclose(fitted.transform(table(), modalities=["emb"]), whole)
-    assert np.array_equal(
-        fitted.transform(table()[["age", "site"]], modalities=["labs"]).shape, (48, 3 * 128)
-    )
+    assert fitted.transform(table()[["age", "site"]], modalities=["labs"]).shape == (48, width)
     assert np.array_equal(cl.embed(fitted, table()), whole)
 
 
@@ -93,7 +92,7 @@ def test_output_may_be_a_data_frame_with_names_and_index(fitted):
     framed = clone(fitted).set_output(transform="pandas").fit(table()).transform(table())
     assert list(framed.columns[:2]) == ["comm0", "comm1"]
     assert framed.index[0] == 100
-    assert len(fitted.get_feature_names_out()) == 3 * 128
+    assert len(fitted.get_feature_names_out()) == 3 * 128 + 5 + 4
 
 
 @pytest.mark.parametrize("method", ["comm", "clip", "crossself"])
@@ -101,7 +100,8 @@ def test_a_data_frame_of_some_modalities_has_their_width(method):
     model = embedder(method=method, epochs=1).set_output(transform="pandas").fit(table())
     framed, some = model.transform(table()), model.transform(table(), modalities=["labs"])
     assert list(framed.columns) == list(model.get_feature_names_out())
-    assert some.columns[-1] == f"{method}{some.shape[1] - 1}"
+    assert some.columns[-10] == f"{method}{some.shape[1] - 10}"
+    assert some.columns[-1] == "labs_feature3"
     assert some.index.equals(table().index)
     assert np.array_equal(some, model.set_output(transform="default").transform(table(), modalities=["labs"]))
 

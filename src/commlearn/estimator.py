@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted, vali
 from commlearn.data.batch import Modality
 from commlearn.data.records import blank_values
 from commlearn.data.tables import Table, read_table
-from commlearn.evaluation.embed import embed
+from commlearn.evaluation.embed import Blocks, dimension_names, embed
 from commlearn.evaluation.stream import embed_table
 from commlearn.kinds.dataset import dataset_of
 from commlearn.kinds.infer import infer
@@ -60,7 +60,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         >>> schema = {"modalities": {name: {**vector, "column": name} for name in ("a", "b")}}
         >>> table = {"a": rows[:, :3], "b": rows[:, 2:]}
         >>> Embedder(schema, epochs=1).fit(table).transform(table).shape
-        (40, 384)
+        (40, 391)
     """
 
     def __init__(
@@ -118,22 +118,28 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self._keep(run)
         return self
 
-    def transform(self, X: Any, modalities: Sequence[str] | None = None) -> np.ndarray:
+    def transform(
+        self, X: Any, modalities: Sequence[str] | None = None, blocks: Blocks = "all"
+    ) -> np.ndarray:
         """Embeddings, (records, dim) float32, in the container that `set_output` asked for.
 
         Args:
             X: what `fit` takes, with the columns of the modalities; a file is read chunk by chunk.
             modalities: embed by these only; by whatever a record has if not given.
+            blocks: `learned` is what the method embeds, `features` the fixed features of each modality,
+                `all` one beside the other.
         """
         trained = self.trained
         if isinstance(X, str | Path):
-            vectors = np.concatenate([part for _, part in embed_table(trained, X, modalities)])
+            parts = embed_table(trained, X, modalities, blocks=blocks)
+            vectors = np.concatenate([part for _, part in parts])
         else:
-            vectors = embed(trained, trained.records(self._table(X), modalities=modalities), modalities)
+            records = trained.records(self._table(X), modalities=modalities)
+            vectors = embed(trained, records, modalities, blocks=blocks)
         container = _get_output_config("transform", self)["dense"]
         if container == "default":
             return vectors
-        names = self._names(vectors.shape[1])  # of some methods, fewer modalities make fewer dimensions
+        names = self._names(vectors.shape[1], blocks)  # fewer modalities may make fewer dimensions
         return ADAPTERS_MANAGER.adapters[container].create_container(vectors, X, columns=names)
 
     def set_output(self, *, transform: str | None = None) -> Embedder:
@@ -143,13 +149,12 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return self
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """comm0, comm1, ...: the method and one number a dimension of the embedding of all modalities."""
+        """comm0, ... for the learned dimensions, NAME_feature0, ... for the fixed ones of each modality."""
         check_is_fitted(self)
         return self._names(self.dim_)
 
-    def _names(self, count: int) -> np.ndarray:
-        method = self.trained.experiment.method["name"]
-        return np.array([f"{method}{place}" for place in range(count)], dtype=object)
+    def _names(self, count: int, blocks: Blocks = "all") -> np.ndarray:
+        return np.array(dimension_names(self.trained, count, blocks), dtype=object)
 
     @property
     def trained(self) -> Trained:
@@ -190,7 +195,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             trained = state["trained_"]
             config, tensors = to_parts(trained)
             rows = None if trained.rows is None else trained.rows.to_bytes()
-            state["trained_"] = (json.dumps(config), tensors, rows)
+            features = None if trained.features is None else trained.features.to_bytes()
+            state["trained_"] = (json.dumps(config), tensors, rows, features)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -198,8 +204,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         if isinstance(state["schema"], dict) and PLAIN in state["schema"]:
             state["schema"] = Schema.from_mapping(state["schema"][PLAIN])
         if "trained_" in state:
-            config, tensors, *rows = state["trained_"]
-            state["trained_"] = from_parts(json.loads(config), tensors, "The pickled Embedder", *rows)
+            config, tensors, *more = state["trained_"]
+            state["trained_"] = from_parts(json.loads(config), tensors, "The pickled Embedder", *more)
         super().__setstate__(state)
 
     def _keep(self, trained: Trained) -> None:
@@ -239,7 +245,8 @@ def output_dim(trained: Trained) -> int:
     device = next(trained.method.parameters()).device
     view = {name: Modality(blank_values(spec).to(device)) for name, spec in trained.specs.items()}
     with torch.inference_mode():
-        return trained.method.embed(view).shape[1]
+        learned = trained.method.embed(view).shape[1]
+    return learned + (0 if trained.features is None else trained.features.dim)
 
 
 def _seed(random_state: Any) -> int:

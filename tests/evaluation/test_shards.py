@@ -50,11 +50,11 @@ def test_processes_share_the_files_and_a_stopped_one_goes_on(material, tmp_path,
     calls = [0]
     embed = shards.embed
 
-    def stopped(*args):
+    def stopped(*args, **named):
         calls[0] += 1
         if calls[0] == 4:  # in the second file
             raise KeyboardInterrupt
-        return embed(*args)
+        return embed(*args, **named)
 
     monkeypatch.setattr(shards, "embed", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -66,7 +66,7 @@ def test_processes_share_the_files_and_a_stopped_one_goes_on(material, tmp_path,
     assert (tmp_path / "y" / "part-00000.parquet").stat().st_mtime_ns == before
     assert not list((tmp_path / "y").glob(".*"))
     same(tmp_path / "y", expected)
-    with pytest.raises(ConfigurationError, match="another model, table or choice of modalities"):
+    with pytest.raises(ConfigurationError, match="another model, table, or choice of modalities"):
         write_shards(model, table, tmp_path / "y", ["vector"])
 
 

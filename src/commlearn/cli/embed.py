@@ -34,10 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", default="test", choices=("train", "test"), help="of the run's own records; default: test"
     )
     add_modalities(parser)
+    parser.add_argument(
+        "--blocks",
+        default="all",
+        choices=("all", "learned", "features"),
+        help="of an embedding: what was learned, the fixed features, or both; default: all",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def python(options: argparse.Namespace) -> str:
+    chosen = {"modalities": options.modalities, "blocks": None if options.blocks == "all" else options.blocks}
     if options.table:
         module, name = (
             ("stream", "write_embeddings") if Path(options.out).suffix else ("shards", "write_shards")
@@ -46,12 +53,12 @@ def python(options: argparse.Namespace) -> str:
             f"from commlearn.evaluation.{module} import {name}",
             "",
             call("cl.load", options.run_folder, keep="run"),
-            call(name, Code("run"), options.table, options.out, modalities=options.modalities),
+            call(name, Code("run"), options.table, options.out, **chosen),
         )
     return program(
         call("cl.load", options.run_folder, keep="run"),
         f"records = cl.read_data(run.experiment).{options.split}",
-        call("cl.embed", Code("run"), Code("records"), modalities=options.modalities, keep="embeddings"),
+        call("cl.embed", Code("run"), Code("records"), **chosen, keep="embeddings"),
     )
 
 
@@ -72,9 +79,13 @@ def run(options: argparse.Namespace) -> int:
         )
     with telling(options) as tell:
         if options.table and folder:
-            written = write_shards(loaded, options.table, options.out, options.modalities, rank, ranks, tell)
+            written = write_shards(
+                loaded, options.table, options.out, options.modalities, rank, ranks, tell, options.blocks
+            )
         elif options.table:
-            written = write_embeddings(loaded, options.table, options.out, options.modalities, tell)
+            written = write_embeddings(
+                loaded, options.table, options.out, options.modalities, tell, options.blocks
+            )
         else:
             tell(f"embedding the {options.split} records")
             written = _own(loaded, options)
@@ -85,10 +96,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _own(loaded: Any, options: argparse.Namespace) -> Any:
-    from commlearn.evaluation.embed import embed
+    from commlearn.evaluation.embed import dimension_names, embed
     from commlearn.evaluation.stream import write
     from commlearn.training.build import read_data
 
     records = getattr(read_data(loaded.experiment), options.split)
-    vectors = embed(loaded, records, options.modalities)
-    return write(options.out, iter([(records.targets, vectors)]), loaded.experiment.method["name"])
+    vectors = embed(loaded, records, options.modalities, blocks=options.blocks)
+    parts = iter([(records.targets, vectors)])
+    return write(options.out, parts, lambda dim: dimension_names(loaded, dim, options.blocks))

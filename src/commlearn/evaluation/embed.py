@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,12 +12,15 @@ import torch
 from commlearn.data.batch import Modality, View, merge, to_device
 from commlearn.data.records import Records, image_numbers
 from commlearn.data.tables import Source
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.methods.base import Method
+from commlearn.models.features import FeatureBlocks
 from commlearn.models.tokens import Tokens
 
-__all__ = ["HasMethod", "ReadsTables", "carrier", "embed"]
+__all__ = ["Blocks", "HasMethod", "ReadsTables", "carrier", "dimension_names", "embed", "features_of"]
 
+Blocks = Literal["all", "learned", "features"]
+"""Which parts of an embedding: what the method embeds, the fixed features, or one beside the other."""
 CACHED = 1_600_000  # bytes of values that are embedded at once
 KEPT = 500_000_000  # bytes of tokens that are kept of images which many records show
 
@@ -44,6 +47,7 @@ def embed(
     records: Records | Source,
     modalities: Sequence[str] | None = None,
     batch_size: int | None = None,
+    blocks: Blocks = "all",
 ) -> np.ndarray:
     """Embeddings of clean (not augmented) records, (records, dim) float32.
 
@@ -53,19 +57,25 @@ def embed(
         modalities: which of them to use; all that were trained if not given.
         batch_size: records at a time, chosen from their size if not given; it does not change the result
             beyond rounding.
+        blocks: `learned` is what the method embeds, `features` the fixed features of each modality (zeros
+            for one that is absent or not used), `all` one beside the other. A model without features has
+            the learned part alone.
     """
     model = carrier(model)
+    fixed = features_of(model, blocks)
     if not isinstance(records, Records):
         records = _read(model, records, modalities)
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
     training = method.training
     names = [name for name in modalities or method.modalities if name in records.columns]
+    fixed = None if fixed is None else fixed.to(device)
     batch_size = batch_size or _at_once(records.view(slice(0, 1)))
     method.eval()
     try:
         found: np.ndarray | None = None
-        each = {name: _encoded_once(method, name, records, batch_size) for name in names}
+        learned = [] if blocks == "features" else names
+        each = {name: _encoded_once(method, name, records, batch_size) for name in learned}
         encoded = {name: column for name, column in each.items() if column is not None}
         others = [name for name in names if name not in encoded]
         for start in range(0, len(records), batch_size):
@@ -73,13 +83,56 @@ def embed(
             read = records.view(rows, others) if others else {}
             view: View = {name: encoded[name].take(rows) if name in encoded else read[name] for name in names}
             _refuse_empty(view, start)
-            vectors = method.embed(to_device(view, device), modalities)
+            vectors = _embedded(method, to_device(view, device), modalities, blocks)
+            if fixed is not None:
+                plain = {**read, **records.view(rows, list(encoded))} if encoded else read
+                vectors = torch.cat([vectors, fixed(to_device(plain, device), names)], dim=1)
             if found is None:
                 found = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
             torch.from_numpy(found[rows[0] : rows[-1] + 1]).copy_(vectors)
     finally:
         method.train(training)
     return np.zeros((0, 0), dtype=np.float32) if found is None else found
+
+
+def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
+    """The fixed features that these blocks of a model's embedding hold, if any.
+
+    Args:
+        model: what carries them; a method alone has none.
+        blocks: checked here.
+    """
+    if blocks not in get_args(Blocks):
+        raise ConfigurationError(unknown("blocks", str(blocks), get_args(Blocks)))
+    features: FeatureBlocks | None = getattr(carrier(model), "features", None)
+    if features is None and blocks == "features":
+        raise ConfigurationError(
+            "This model has no fixed features. Train with model.features=fixed, or embed with "
+            "blocks='learned'."
+        )
+    return None if blocks == "learned" else features
+
+
+def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
+    """comm0, comm1, ... for the learned dimensions, NAME_feature0, ... for those of each modality.
+
+    Args:
+        model: what was trained.
+        dim: dimensions of the embedding; of some methods, fewer modalities make fewer.
+        blocks: that the embedding holds.
+    """
+    features = features_of(model, blocks)
+    fixed = [] if features is None else features.names()
+    method = carrier(model).experiment.method["name"]
+    return [*(f"{method}{place}" for place in range(dim - len(fixed))), *fixed]
+
+
+def _embedded(method: Method, view: View, modalities: Sequence[str] | None, blocks: Blocks) -> torch.Tensor:
+    """What the method embeds, (batch, dim); nothing of it where features alone are asked for."""
+    if blocks != "features":
+        return method.embed(view, modalities)
+    example = view[method.subset(modalities, view)[0]].values
+    return torch.empty(len(example), 0, device=example.device)
 
 
 def _at_once(record: View) -> int:

@@ -14,10 +14,9 @@ import torch
 
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError, DataError
-from commlearn.evaluation.embed import embed
+from commlearn.evaluation.embed import Blocks, dimension_names, embed, features_of
 from commlearn.evaluation.stream import Model, Written, chunk_rows, ids_of, write
 from commlearn.kinds.streamed_table import GroupedTable, open_groups
-from commlearn.methods.base import Method
 from commlearn.training.checkpoint import write_atomically
 
 __all__ = ["write_shards"]
@@ -34,6 +33,7 @@ def write_shards(
     rank: int = 0,
     ranks: int = 1,
     tell: Callable[[str], None] = lambda line: None,
+    blocks: Blocks = "all",
 ) -> Written:
     """Embed Parquet or tar files into `part-00000.parquet` and so on, in the table's order.
 
@@ -48,7 +48,9 @@ def write_shards(
         rank: of this process; it writes every `ranks`-th file.
         ranks: processes that share the work. They need not see each other.
         tell: is told what was written.
+        blocks: which parts of the embedding.
     """
+    fixed = features_of(model, blocks)
     table, folder = open_groups(str(source)), Path(out)
     shards = list(_shards(table.sizes))
     plan = {
@@ -58,6 +60,8 @@ def write_shards(
         "modalities": list(modalities or model.reader()[0].modalities),
         "model": _fingerprint(model.method),
     }
+    if fixed is not None or blocks != "all":
+        plan |= {"blocks": blocks, "features": None if fixed is None else _fingerprint(fixed)}
     _open(folder, plan)
     records, dim = 0, 0
     for number in range(rank, len(shards), ranks):
@@ -65,8 +69,8 @@ def write_shards(
         if not path.exists():
             for leftover in folder.glob(f".{path.name}.*.part"):  # of a process that was killed
                 leftover.unlink(missing_ok=True)
-            parts = _parts(model, table, shards[number], modalities)
-            write(path, parts, model.experiment.method["name"])
+            parts = _parts(model, table, shards[number], modalities, blocks)
+            write(path, parts, lambda dim: dimension_names(model, dim, blocks))
             tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
         written = pq.read_metadata(path)
         records += written.num_rows
@@ -87,7 +91,7 @@ def _shards(sizes: Sequence[int]) -> Iterator[range]:
 
 
 def _parts(
-    model: Model, table: GroupedTable, groups: range, modalities: Sequence[str] | None
+    model: Model, table: GroupedTable, groups: range, modalities: Sequence[str] | None, blocks: Blocks
 ) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
     """Ids and embeddings of some groups, chunk by chunk."""
     schema = model.reader()[0].only(modalities)
@@ -101,7 +105,7 @@ def _parts(
             part = Table(rows, table.root, int(first[group]) + start)
             yield (
                 ids_of(part, schema.id),
-                embed(model, model.records(part, modalities=modalities), modalities),
+                embed(model, model.records(part, modalities=modalities), modalities, blocks=blocks),
             )
 
 
@@ -119,15 +123,15 @@ def _open(folder: Path, plan: Mapping[str, Any]) -> None:
         write_atomically(folder / PLAN, text.encode())
     elif stored != text:
         raise ConfigurationError(
-            f"{folder} holds embeddings of another model, table or choice of modalities (see {PLAN}). Give "
-            "another folder."
+            f"{folder} holds embeddings of another model, table, or choice of modalities or blocks "
+            f"(see {PLAN}). Give another folder."
         )
 
 
-def _fingerprint(method: Method) -> str:
+def _fingerprint(module: torch.nn.Module) -> str:
     """What tells one model's weights from another's."""
     digest = hashlib.sha256()
-    for name, tensor in method.state_dict().items():
+    for name, tensor in module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

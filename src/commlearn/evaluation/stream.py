@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from commlearn.data.records import Spec
 from commlearn.data.tables import Source, Table, iterate_table
 from commlearn.errors import ConfigurationError, DataError
-from commlearn.evaluation.embed import embed
+from commlearn.evaluation.embed import Blocks, dimension_names, embed, features_of
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment
@@ -59,7 +59,11 @@ class Written:
 
 
 def embed_table(
-    model: Model, source: Source, modalities: Sequence[str] | None = None, batch_size: int | None = None
+    model: Model,
+    source: Source,
+    modalities: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    blocks: Blocks = "all",
 ) -> Iterator[tuple[Table, np.ndarray]]:
     """The table chunk by chunk, each with its embeddings; memory stays that of one chunk.
 
@@ -68,6 +72,7 @@ def embed_table(
         source: rows with the columns of the modalities.
         modalities: which of them to use; all that were trained if not given.
         batch_size: records at a time, chosen from their size if not given.
+        blocks: which parts of the embedding.
     """
     schema, _ = model.reader()
     schema = schema.only(modalities)
@@ -75,7 +80,7 @@ def embed_table(
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
     for table in iterate_table(source, rows, columns):
         records = model.records(table, modalities=modalities)
-        yield table, embed(model, records, modalities, batch_size)
+        yield table, embed(model, records, modalities, batch_size, blocks)
 
 
 def write_embeddings(
@@ -84,34 +89,38 @@ def write_embeddings(
     out: str | Path,
     modalities: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    blocks: Blocks = "all",
 ) -> Written:
     """Embed a table into a .parquet, .csv or .npz file, with the schema's id column if the table has it.
 
     The file appears when it is complete, and not before.
     """
+    features_of(model, blocks)  # refuses what there is none of, before anything is read
     schema, _ = model.reader()
     if schema.id is not None:
         _check_ids(source, schema.id)
 
     def parts() -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
         rows = 0
-        for table, vectors in embed_table(model, source, modalities):
+        for table, vectors in embed_table(model, source, modalities, blocks=blocks):
             rows += len(vectors)
             tell(f"embedded {rows} rows")
             yield ids_of(table, schema.id), vectors
 
-    return write(out, parts(), model.experiment.method["name"])
+    return write(out, parts(), lambda dim: dimension_names(model, dim, blocks))
 
 
 def write(
-    out: str | Path, parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]], method: str
+    out: str | Path,
+    parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]],
+    names: Callable[[int], Sequence[str]],
 ) -> Written:
     """Columns and embeddings, part by part, into one file.
 
     Args:
         out: ends in .parquet, .csv or .npz.
         parts: columns by name, and (records, dim).
-        method: where each dimension has a column: its name before the dimension's number.
+        names: where each dimension has a column: the columns' names, from how many there are.
     """
     path = Path(out)
     if path.suffix not in WRITERS:
@@ -119,7 +128,7 @@ def write(
     if not path.parent.is_dir():
         raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
-    writer: Any = WRITERS[path.suffix](fresh, method)
+    writer: Any = WRITERS[path.suffix](fresh, names)
     count, dim = 0, 0
     try:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commlearn-writes") as background:
@@ -150,7 +159,7 @@ def write(
 class _Parquet:
     """One row group a part; embeddings as lists of one length."""
 
-    def __init__(self, path: Path, method: str) -> None:
+    def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
         self.path = path
         self.writer: pq.ParquetWriter | None = None
 
@@ -176,12 +185,12 @@ class _Parquet:
 class _Csv:
     """A column for each dimension."""
 
-    def __init__(self, path: Path, method: str) -> None:
-        self.path, self.method, self.begun = path, method, False
+    def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
+        self.path, self.names, self.begun = path, names, False
 
     def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
-        names = [f"{self.method}{place}" for place in range(embedding.shape[1])]
-        frame = pd.concat([pd.DataFrame(dict(columns)), pd.DataFrame(embedding, columns=names)], axis=1)
+        vectors = pd.DataFrame(embedding, columns=list(self.names(embedding.shape[1])))
+        frame = pd.concat([pd.DataFrame(dict(columns)), vectors], axis=1)
         frame.to_csv(self.path, mode="a", header=not self.begun, index=False)
         self.begun = True
 
@@ -192,7 +201,7 @@ class _Csv:
 class _Arrays:
     """All in memory until the end, as the format asks."""
 
-    def __init__(self, path: Path, method: str) -> None:
+    def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
         self.path = path
         self.parts: dict[str, list[np.ndarray]] = {}
 

@@ -20,7 +20,7 @@ from commlearn.errors import RunError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
-from commlearn.training.build import build_method
+from commlearn.training.build import build_features, build_method
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import stored_experiment, to_mapping
 from commlearn.training.model_card import model_card
@@ -36,6 +36,7 @@ FORMAT = 1
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"
 ROWS = "rows.safetensors"  # hashes of the rows that were trained on
+FEATURES = "features.safetensors"  # what fixed features took from them
 FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
 
 
@@ -57,6 +58,8 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
     files = {TENSORS: tensors}
     if trained.rows is not None and rows:
         files[ROWS] = trained.rows.to_bytes()
+    if trained.features is not None:
+        files[FEATURES] = trained.features.to_bytes()
     for name, part in ((SCHEMA, config.pop("schema")), (STATE, config.pop("preprocessing"))):
         if part is not None:
             files[name] = _json(part)
@@ -107,6 +110,7 @@ def load(folder: str | Path) -> Trained:
         contents[TENSORS],
         str(path),
         contents.get(ROWS),
+        contents.get(FEATURES),
     )
 
 
@@ -131,8 +135,14 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
     return _without_places(json.loads(json.dumps(config))), save_tensors(tensors)
 
 
-def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None = None) -> Trained:
-    """What `to_parts` took apart, and the rows that were trained on."""
+def from_parts(
+    config: Mapping[str, Any],
+    tensors: bytes,
+    where: str,
+    rows: bytes | None = None,
+    features: bytes | None = None,
+) -> Trained:
+    """What `to_parts` took apart, the rows that were trained on, and the fixed features."""
     _check_format(config["format"], where)
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
@@ -140,6 +150,8 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: byte
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
         schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
         method = build_method(experiment, specs, config["preprocessing"], fresh=False)
+        built = build_features(experiment, specs, config["preprocessing"])
+        blocks = None if built is None or features is None else built.from_bytes(features)
         values = load_tensors(tensors)
         values |= {name: values[kept] for name, kept in config["aliases"].items()}
         for name, encoder in frozen_encoders(method.encoders).items():
@@ -162,6 +174,7 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: byte
         state=config["preprocessing"],
         fine_tuned=bool(config.get("fine_tuned", False)),
         rows=trained_on,
+        features=blocks,
     )
 
 

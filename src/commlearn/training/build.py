@@ -15,10 +15,18 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders, build_fusion
+from commlearn.models.features import FeatureBlocks
 from commlearn.seeds import torch_seed
 from commlearn.training.configuration import Experiment, Part
 
-__all__ = ["augmentation_part", "build_augmentations", "build_method", "pretrained_of", "read_data"]
+__all__ = [
+    "augmentation_part",
+    "build_augmentations",
+    "build_features",
+    "build_method",
+    "pretrained_of",
+    "read_data",
+]
 
 
 def build_method(
@@ -44,6 +52,18 @@ def build_method(
         if "fusion" in inspect.signature(build).parameters:
             options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)
         return build(encoders, model.width, **options)
+
+
+def build_features(
+    experiment: Experiment, specs: Mapping[str, Spec], state: Mapping[str, Any] | None = None
+) -> FeatureBlocks | None:
+    """Fixed features, before they have learned, if the experiment asks for them and any modality has some.
+
+    Modalities that were read for a pretrained encoder have none: its states say more.
+    """
+    pretrained = pretrained_of(state)
+    plain = {name: spec for name, spec in specs.items() if name not in pretrained}
+    return FeatureBlocks(plain) if plain and experiment.model.features == "fixed" else None
 
 
 def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:

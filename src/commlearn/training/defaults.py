@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from commlearn.data.records import Records
+from commlearn.data.streamed import StreamedRecords
 
 __all__ = ["left_open", "merged", "said", "suggest"]
 
 BATCH = (16, 256)  # the smallest and the largest
 STEPS = (300, 2_000)  # the fewest and the most
 PASSES = 12  # epochs between these two
-LARGE = 20_000  # records from which a wider model pays
+LARGE = 20_000  # records from which a wider model pays, and learned features carry
 SMALL = 5_000  # records up to which one layer reads a text
 
 
 def suggest(records: Records, epochs: int | None = None, batch: int | None = None) -> dict[str, Any]:
-    """Batch, epochs, width, rate and encoders for these training records.
+    """Batch, epochs, width, rate, encoders and features for these training records.
 
     A batch is a power of two near a sixteenth of the records: a contrast needs company, and an epoch
     more than a few steps. Epochs are as many as take between 300 and 2 000 steps.
@@ -41,8 +42,13 @@ def suggest(records: Records, epochs: int | None = None, batch: int | None = Non
         batch = min(max(near, BATCH[0]), BATCH[1], max(count, 2))
     steps = max(count // batch, 1)  # an epoch
     epochs = epochs or max(1, round(min(max(PASSES * steps, STEPS[0]), STEPS[1]) / steps))
+    plain = count <= LARGE and not isinstance(records, StreamedRecords)
     return {
-        "model": {"width": 256 if count > LARGE else 128, "encoders": _encoders(records)},
+        "model": {
+            "width": 256 if count > LARGE else 128,
+            "encoders": _encoders(records),
+            "features": "fixed" if plain else "none",
+        },
         "training": {
             "epochs": epochs,
             "batch_size": batch,

@@ -129,7 +129,9 @@ def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Exper
         log_every=base.training.log_every,
     )
     name = f"{base.name}-{settings.target}"
-    return replace(base, name=name, seed=settings.seed, training=training, scores={}, published={})
+    model = replace(base.model, features="none")  # labels would not change them
+    named = replace(base, name=name, seed=settings.seed, scores={}, published={})
+    return replace(named, model=model, training=training)
 
 
 def _same(folder: RunFolder, settings: FineTuning) -> None:

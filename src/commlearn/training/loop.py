@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from commlearn.data.records import Dataset
+from commlearn.data.streamed import StreamedRecords
 from commlearn.errors import CommlearnError, ConfigurationError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
+from commlearn.models.features import FeatureBlocks
 from commlearn.training.batches import descents, draw_batch
-from commlearn.training.build import build_method, read_data
+from commlearn.training.build import build_features, build_method, read_data
 from commlearn.training.configuration import Experiment, Training, read_experiment
 from commlearn.training.descent import Descent, Player
 from commlearn.training.diagnostics import Diagnostics
@@ -131,6 +133,9 @@ def _train(
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
         folder.write_rows(rows)
         folder.log(f"{'resumed' if state else 'started'} at step {step} of {total}")
+    features = _features(folder, experiment, data, resumed=state is not None)
+    if fabric.is_global_zero:
+        folder.write_features(features)
     fabric.barrier()
     placed = _placed(fabric, method, experiment, state)
 
@@ -177,7 +182,22 @@ def _train(
         step=step,
         rank=fabric.global_rank,
         rows=rows,
+        features=features,
     )
+
+
+def _features(
+    folder: RunFolder, experiment: Experiment, data: Dataset, resumed: bool
+) -> FeatureBlocks | None:
+    """The fixed features: read if the run has learned them before, else learned from the training records.
+
+    They come before the first step, so that a run that is interrupted has them, too.
+    """
+    built = build_features(experiment, data.train.specs, data.state)
+    if built is None or (resumed and folder.has_features):
+        return folder.features(built)
+    streamed = isinstance(data.train, StreamedRecords)  # then a sample of the training rows is in memory
+    return built.learn(data.fit if streamed else data.train, experiment.seed)
 
 
 def _labels_seen(method: Method, data: Dataset) -> list[str]:

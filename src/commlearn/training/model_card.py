@@ -35,6 +35,7 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
         f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
         '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("this folder")\n'
         'z = commlearn.embed(model, "table.parquet")\n```',
+        *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
         "## How well a linear probe reads it\n\n" + _measured(probes),
         f"## Settings\n\n```yaml\n{yaml.safe_dump(_lists(settings), sort_keys=False)}```",
@@ -46,6 +47,18 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
         "## Rights\n\nThe weights you train are yours. What they learned from may have terms of its own.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _features(trained: Trained) -> list[str]:
+    """What stands in an embedding beside the learned part, if anything does."""
+    if trained.features is None:
+        return []
+    dims = ", ".join(f"{dim} of {name}" for name, dim in trained.features.dims.items())
+    return [
+        "## What an embedding holds\n\nThe learned part, and beside it fixed features of each modality, "
+        f"which were not trained ({dims}); `blocks` chooses (`all`, `learned`, `features`). ONNX graphs hold "
+        "the learned part alone."
+    ]
 
 
 def _modality(trained: Trained, name: str) -> str:

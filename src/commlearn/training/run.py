@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from commlearn.errors import RunError
-from commlearn.training.build import build_method
+from commlearn.training.build import build_features, build_method
 from commlearn.training.resume import restore
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.trained import Trained
@@ -47,6 +47,7 @@ def load_run(path: str | Path) -> Run:
         warnings=tuple(warnings),
         fine_tuned=folder.fine_tuned,
         rows=folder.rows(),
+        features=folder.features(build_features(experiment, specs, learned)),
         folder=folder,
         step=state["step"],
     )

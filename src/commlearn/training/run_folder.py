@@ -21,6 +21,7 @@ from commlearn.data.records import Dataset, Spec
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.schema import Schema
+from commlearn.models.features import FeatureBlocks
 from commlearn.training.checkpoint import (
     CHECKPOINTS,
     last_checkpoint,
@@ -39,9 +40,11 @@ CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.cs
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
 ENVIRONMENT = "environment.json"
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
+FEATURES = "features.safetensors"  # what fixed features took from the training rows
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 USUAL = (
-    *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT, ROWS, FINE_TUNING),
+    *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
+    *(ROWS, FEATURES, FINE_TUNING),
     *("finetuned.json", "validation.jsonl", "probes.json", "interactions.json"),
 )
 
@@ -154,6 +157,22 @@ class RunFolder:
             return None
         with _damage_told(self.path / ROWS):
             return TrainingRows.from_bytes((self.path / ROWS).read_bytes())
+
+    def write_features(self, features: FeatureBlocks | None) -> None:
+        """Write down what the run's fixed features have learned."""
+        if features is not None:
+            self.write_bytes(FEATURES, features.to_bytes())
+
+    @property
+    def has_features(self) -> bool:
+        return (self.path / FEATURES).exists()
+
+    def features(self, built: FeatureBlocks | None) -> FeatureBlocks | None:
+        """The run's fixed features, from what they are before they have learned; None where it has none."""
+        if built is None:
+            return None
+        with _damage_told(self.path / FEATURES):
+            return built.from_bytes((self.path / FEATURES).read_bytes())
 
     def state(self) -> tuple[dict[str, Any], list[str]]:
         """The newest whole checkpoint, and warnings about damaged ones."""

@@ -14,6 +14,7 @@ from commlearn.errors import DataError
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.splits import PARTS, RowNames, parts_of_names, row_names
 from commlearn.methods.base import Method
+from commlearn.models.features import FeatureBlocks
 from commlearn.training.configuration import Experiment
 from commlearn.training.training_rows import TrainingRows
 
@@ -34,6 +35,7 @@ class Trained:
     warnings: tuple[str, ...] = field(default=())
     fine_tuned: bool = False  # whatever the method, its weights have then seen labels
     rows: TrainingRows | None = None  # that it was trained on; None if nothing says which
+    features: FeatureBlocks | None = None  # fixed ones, beside what the method embeds
 
     @property
     def saw_labels(self) -> bool:

@@ -33,6 +33,8 @@ class ComparisonSource:
         """The recipe's variant, or the schema, with further overrides, and its records."""
         overrides = self._of_all({**self.overrides, **(more or {})})
         if is_schema(self.recipe):  # what it leaves open is chosen once, for all methods, as CoMM needs it
+            if "features" not in self._stated().get("model", {}):  # what is compared is what is learned
+                overrides = {"model.features": "none", **overrides}
             method = None if self.stated_method().get("name") == "comm" else "comm"
             experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
             return experiment, data
@@ -70,9 +72,12 @@ class ComparisonSource:
 
     def stated_method(self) -> dict[str, Any]:
         """The method that a schema's file names, and its options."""
-        values, _ = schema_yaml.load(Path(self.recipe))
-        part = values.get("method") or {}
+        part = self._stated().get("method") or {}
         return {"name": part} if isinstance(part, str) else dict(part)
+
+    def _stated(self) -> Mapping[str, Any]:
+        """What a schema's file says."""
+        return schema_yaml.load(Path(self.recipe))[0]
 
 
 def identity(experiment: Experiment, data: Dataset) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     records, table = rows.records, rows.table
     whole, kept = _complete(replace(records, columns={name: records.columns[name] for name in names}))
     material = Material(
-        from_arrays({name: embed(model, whole, [name]) for name in names}, None).arrays,
+        from_arrays({name: embed(model, whole, [name], blocks="learned") for name in names}, None).arrays,
         _fused(model, whole, names),
         _few_columns(whole),
         f"embeddings of {rows.source}" if rows.source else "embeddings by the model",
@@ -180,7 +180,7 @@ def _of_records(target: Any, rows: CrossFitRows) -> Any:
 def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:
     """The model's own embedding of every subset of two or more."""
     return {
-        subset: np.asarray(embed(model, records, list(subset)), dtype=np.float64)
+        subset: np.asarray(embed(model, records, list(subset), blocks="learned"), dtype=np.float64)
         for size in range(2, len(names) + 1)
         for subset in combinations(names, size)
     }

@@ -120,6 +120,6 @@ def _answers(read: Source, looked: Looked, settings: Settings) -> Callable[..., 
         return lambda name, values, told: ask(
             found, pd.Series(values, name=name), settings=settings, told=told
         ).to_dict()
-    vectors = {name: embed(read.trained, looked.records, [name]) for name in names}
+    vectors = {name: embed(read.trained, looked.records, [name], blocks="learned") for name in names}
     arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in vectors.items()}
     return lambda name, values, told: pair_values(arrays, values, name, looked.groups, settings, told)

@@ -1,0 +1,14 @@
+"""Fixed features of each kind of modality: well-known numbers that are computed, not trained.
+
+Series and sound become random-convolution features (MiniRocket) and statistics of each channel, texts
+weighted counts of words and their leading directions, images pixels, gradients and colours, tables cells
+and what is missing of them; vectors stay as they are. What a kind takes from training rows are buffers,
+so a model that holds `FixedFeatures` saves them with its weights.
+"""
+
+from commlearn.models.features.base import DIMENSIONS
+from commlearn.models.features.blocks import FeatureBlocks
+from commlearn.models.features.fixed import FixedFeatures
+from commlearn.models.features.series import MiniRocket, share_above
+
+__all__ = ["DIMENSIONS", "FeatureBlocks", "FixedFeatures", "MiniRocket", "share_above"]

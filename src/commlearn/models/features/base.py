@@ -1,0 +1,114 @@
+"""What features of every kind are made from: modules that learn buffers, samples of records, directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Column, Spec, blank_values
+from commlearn.seeds import torch_generator
+
+__all__ = [
+    "BLOCK",
+    "DIMENSIONS",
+    "QUANTILE_ROWS",
+    "Learned",
+    "Raw",
+    "Sample",
+    "leading_directions",
+    "some_places",
+]
+
+DIMENSIONS = 256  # of a block of features, at most
+BLOCK = 256  # records read at a time
+QUANTILE_ROWS = 2048  # training rows that decide what is an outlier, at most
+
+
+class Learned(nn.Module):
+    """A module whose buffers get their sizes when it learns; a fresh one takes those of a state it loads."""
+
+    def store(self, **values: Tensor | np.ndarray) -> None:
+        for name, value in values.items():
+            self.register_buffer(name, torch.as_tensor(value))
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        for name, buffer in self.named_buffers(recurse=False):
+            loaded = state_dict.get(prefix + name)
+            if loaded is not None and loaded.shape != buffer.shape:
+                self.register_buffer(name, torch.empty_like(loaded, device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class Sample:
+    """Some records of a column, a block at a time, those without the modality left out."""
+
+    def __init__(self, column: Column, rows: np.ndarray) -> None:
+        self.column, self.spec = column, column.spec
+        there = []
+        for start in range(0, len(rows), BLOCK):
+            some = rows[start : start + BLOCK]
+            present = column.take(some).present
+            there.append(some if present is None else some[present.numpy()])
+        self.rows = np.concatenate(there) if there else rows
+
+    def __len__(self) -> int:
+        return max(len(self.rows), 1)
+
+    def __iter__(self) -> Iterator[Modality]:
+        if not len(self.rows):  # no record has it: something to take the sizes from
+            yield Modality(blank_values(self.spec))
+        for start in range(0, len(self.rows), BLOCK):
+            part = self.column.take(self.rows[start : start + BLOCK])
+            yield Modality(part.values, part.padding)
+
+    def some(self, count: int, generator: np.random.Generator) -> Sample:
+        """At most so many of the records, at random."""
+        return Sample(self.column, self.rows[some_places(len(self.rows), count, generator)])
+
+
+class Raw(Learned):
+    """Features of one kind as the literature has them: any number, in any unit."""
+
+    same_unit = False  # whether a larger deviation means that a feature says more
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def learn(self, sample: Sample, seed: int) -> None:
+        """Take what is needed from training rows; most kinds need nothing."""
+
+    def forward(self, modality: Modality) -> list[Tensor]:
+        """Groups of features, each (batch, features); all groups count the same, whatever their sizes."""
+        raise NotImplementedError
+
+
+def some_places(count: int, most: int, generator: np.random.Generator) -> np.ndarray:
+    """At most so many of `count` places, in their order."""
+    return np.arange(count) if count <= most else np.sort(generator.choice(count, most, replace=False))
+
+
+def leading_directions(matrix: Tensor | sparse.csr_matrix, most: int, seed: int) -> Tensor:
+    """The leading right singular vectors, (columns, at most `most`), by subspace iteration from a seed."""
+    rows, columns = matrix.shape
+    width = min(most + 16, rows, columns)
+    start = torch.randn(columns, width, generator=torch_generator(seed, "components"))
+    values = matrix if isinstance(matrix, sparse.csr_matrix) else matrix.numpy()
+    basis = start.numpy()
+    for _ in range(4):
+        basis = np.linalg.qr(values @ basis)[0]  # (rows, width)
+        basis = np.linalg.qr(values.T @ basis)[0]  # (columns, width)
+    singular, turn = np.linalg.svd(values @ basis, full_matrices=False)[1:]
+    leading = basis @ turn.T  # (columns, width), the strongest first
+    strong = singular[:most] > 1e-4 * max(float(singular[0]), 1e-30)
+    leading = leading[:, :most][:, strong] if strong.any() else leading[:, :1]
+    signs = np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
+    return torch.from_numpy(np.ascontiguousarray(leading * np.where(signs == 0, 1, signs), dtype=np.float32))

@@ -1,0 +1,195 @@
+"""The fixed features of one modality: standardised, reduced to their leading directions, turned."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Column, Spec
+from commlearn.models.features.base import (
+    BLOCK,
+    DIMENSIONS,
+    QUANTILE_ROWS,
+    Learned,
+    Raw,
+    Sample,
+    leading_directions,
+    some_places,
+)
+from commlearn.models.features.image import Pixels
+from commlearn.models.features.series import Steps
+from commlearn.models.features.text import Words
+from commlearn.seeds import numpy_generator, torch_generator
+
+__all__ = ["FixedFeatures"]
+
+LIMIT = 6.0  # deviations to which features and components are clipped
+FLOOR = 0.05  # of the usual deviation in a block: a column that varies less is not blown up to one
+SOFTNESS = 0.5  # deviation of a component: its share to this power (1 = as it is, 0 = whitened)
+COMPONENT_ROWS = 4096  # training rows that decide the components, at most
+
+
+class FixedFeatures(Learned):
+    """One modality's fixed features: (batch, dim) float32, always finite, zeros where it is absent.
+
+    Features of the kind are standardised and clipped. Where they are more than 256, their leading
+    principal components take their place, each with the square root of its deviation: neither whitened,
+    which would blow up noise, nor left to the first few. They are then turned by a random rotation, so that
+    every dimension has about the same variance and a reader that standardises each does not whiten them
+    after all. All dimensions together have the variance `dim`.
+
+    Args:
+        spec: kind and shape of the modality.
+
+    Example:
+        >>> from commlearn.data.records import VectorColumn
+        >>> column = VectorColumn(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32))
+        >>> features = FixedFeatures(column.spec).learn(column, 0)
+        >>> features.dim, features(column.take(np.arange(4))).shape
+        (3, torch.Size([4, 3]))
+    """
+
+    kept: Tensor
+    centre: Tensor
+    scale: Tensor
+    components: Tensor
+    deviation: Tensor
+    turn: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.raw = RAW.get(spec.kind, Cells)(spec)
+        self.store(
+            kept=torch.zeros(1, dtype=torch.long),  # (features,): the raw ones that vary
+            centre=torch.zeros(1),  # (features,)
+            scale=torch.ones(1),  # (features,)
+            components=torch.zeros(0, 0),  # (features, dim); empty = features as they are
+            deviation=torch.ones(1),  # (dim,): of each component on training rows
+            turn=torch.zeros(1, 1),  # (dim, dim): gives each component its weight, and turns all
+        )
+
+    @property
+    def dim(self) -> int:
+        """How many dimensions there are; known once it has learned."""
+        return len(self.turn)
+
+    @torch.no_grad()
+    def learn(self, column: Column, seed: int, rows: int = 20_000) -> FixedFeatures:
+        """Take what is needed from training rows, without labels; records without the modality are left out.
+
+        Args:
+            column: the modality of the training rows.
+            seed: same rows and same seed, same features.
+            rows: how many records are read, at most.
+        """
+        sample = Sample(column, some_places(len(column), rows, numpy_generator(seed, "features")))
+        self.raw.learn(sample, seed)
+        device = self.turn.device
+        parts = [self.raw(part.apply(lambda value: value.to(device))) for part in sample]
+        group = np.repeat(np.arange(len(parts[0])), [values.shape[1] for values in parts[0]])
+        raw = torch.cat([torch.cat(groups, dim=1).cpu() for groups in parts])
+        self._standardise(raw, seed)
+        self._find_components(raw, group, seed)
+        return self.to(device)
+
+    @torch.no_grad()
+    def forward(self, modality: Modality) -> Tensor:
+        """The features of a batch of records, (batch, dim)."""
+        values = self._standardised(torch.cat(self.raw(modality), dim=1))  # (batch, features)
+        if self.components.numel():
+            values = values @ self.components  # (batch, dim)
+        values = (values / self.deviation).clamp(-LIMIT, LIMIT) @ self.turn  # (batch, dim)
+        return values if modality.present is None else values * modality.present[:, None]
+
+    def _standardised(self, raw: Tensor) -> Tensor:
+        values = raw.index_select(1, self.kept).nan_to_num(nan=0.0)
+        return ((values - self.centre) / self.scale).nan_to_num().clamp(-LIMIT, LIMIT)
+
+    def _standardise(self, raw: Tensor, seed: int) -> None:
+        """Centre and scale of each feature, outliers drawn in; features that never vary are dropped."""
+        rows = some_places(len(raw), QUANTILE_ROWS, numpy_generator(seed, "quantiles"))
+        values = np.nan_to_num(raw.numpy())
+        low, high = np.quantile(values[rows], [0.02, 0.98], axis=0).astype(np.float64)
+        reach = np.where(
+            high > low, 10 * (high - low), np.inf
+        )  # inf: a few say something, such as a rare class
+        mean, deviation = np.empty(len(low)), np.empty(len(low))
+        for start in range(0, len(low), 128):  # float64, a few columns at a time
+            some = slice(start, start + 128)
+            part = np.clip(values[:, some].astype(np.float64), (low - reach)[some], (high + reach)[some])
+            mean[some], deviation[some] = part.mean(axis=0), part.std(axis=0)
+        alive = deviation > 1e-6 * np.abs(mean) + 1e-12
+        kept = np.flatnonzero(alive) if alive.any() else np.zeros(1, dtype=np.int64)
+        usual = float(np.median(deviation[kept]))
+        if self.raw.same_unit:  # deviations are to be compared: one scale for all
+            scale = np.full(len(kept), np.sqrt((deviation[kept] ** 2).mean()))
+        else:
+            scale = np.maximum(deviation[kept], FLOOR * usual)
+        scale = np.clip(np.where(scale > 0, scale, 1.0), 1e-30, 1e30)
+        self.store(
+            kept=kept.astype(np.int64), centre=mean[kept].astype(np.float32), scale=scale.astype(np.float32)
+        )
+
+    def _find_components(self, raw: Tensor, group: np.ndarray, seed: int) -> None:
+        """The directions in which records differ most, where each group of features counts as much."""
+        self.store(components=torch.zeros(0, 0))
+        member = group[self.kept.numpy()]  # (features,)
+        sizes = np.bincount(member)
+        even = torch.from_numpy(np.sqrt(len(member) / (np.count_nonzero(sizes) * sizes[member]))).float()
+        reduced = len(member) > DIMENSIONS
+        if reduced:
+            rows = some_places(len(raw), COMPONENT_ROWS, numpy_generator(seed, "component-rows"))
+            sample = self._standardised(raw[rows]) * even
+            leading = leading_directions(sample - sample.mean(dim=0), DIMENSIONS, seed)
+            self.store(components=even[:, None] * leading)
+        parts = [self._standardised(raw[start : start + BLOCK]) for start in range(0, len(raw), BLOCK)]
+        values = torch.cat([part @ self.components if reduced else part for part in parts])
+        deviation = values.double().std(dim=0, correction=0)
+        spread = deviation > 1e-4 * deviation.max()
+        unequal = reduced or self.raw.same_unit
+        soft = deviation.pow(SOFTNESS) if unequal else deviation * even
+        soft = soft * spread
+        total = soft.square().sum()
+        turn = torch.diag(soft * (len(soft) / total).sqrt() if total > 0 else torch.zeros_like(soft))
+        if unequal:
+            turn = turn @ _rotation(len(soft), seed)
+        self.store(deviation=torch.where(spread, deviation, 1.0).float(), turn=turn.float())
+
+
+class Cells(Raw):
+    """A vector as it is; zeros in gaps."""
+
+    def forward(self, modality: Modality) -> list[Tensor]:
+        return [modality.values.flatten(1).float().nan_to_num()]
+
+
+class Table(Raw):
+    """Numbers with zero in gaps, which ones are missing, and categories one-hot."""
+
+    def forward(self, modality: Modality) -> list[Tensor]:
+        numbers = modality.values[:, : self.spec.shape[0]].float()
+        codes = modality.values[:, self.spec.shape[0] :].nan_to_num()
+        chosen = [
+            F.one_hot(codes[:, place].long().clamp(0, size - 1), size)
+            for place, size in enumerate(self.spec.shape[1:])
+        ]
+        return [torch.cat([numbers.nan_to_num(), numbers.isnan(), *chosen], dim=1).float()]
+
+
+RAW: dict[str, type[Raw]] = {
+    "image": Pixels,
+    "tabular": Table,
+    "series": Steps,
+    "audio": Steps,
+    "text": Words,
+}
+
+
+def _rotation(size: int, seed: int) -> Tensor:
+    """A random rotation, (size, size) float64."""
+    drawn = torch.randn(size, size, generator=torch_generator(seed, "rotation"), dtype=torch.float64)
+    return torch.linalg.qr(drawn)[0]

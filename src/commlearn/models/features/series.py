@@ -1,0 +1,290 @@
+"""Features of series and sound: random convolutions (MiniRocket), and statistics of each channel."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
+from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
+from commlearn.seeds import numpy_generator
+
+__all__ = ["MiniRocket", "Steps", "share_above"]
+
+TIE = 1e-4  # by how much a bias lies above the output of the kernel that it was taken from
+
+
+class Steps(Raw):
+    """MiniRocket and statistics of each channel, over the steps that are not padding.
+
+    Where the second half of the channels tells in which steps the first half was observed, as the kinds
+    series and audio write gaps, the gaps are filled with what was observed last.
+    """
+
+    marked: Tensor
+    centre: Tensor
+    scale: Tensor
+    longest: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        channels = int(np.prod(spec.shape))
+        self.store(
+            marked=torch.tensor(False),  # whether half of the channels tell what was observed
+            centre=torch.zeros(channels),  # (channels,)
+            scale=torch.ones(channels),  # (channels,)
+            longest=torch.tensor(1.0),  # steps
+        )
+        self.rocket = MiniRocket()
+
+    def learn(self, sample: Sample, seed: int) -> None:
+        self.store(marked=torch.tensor(all(_tells_gaps(part) for part in sample)))
+        some = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
+        steps = [self._observed(part)[not_padded(part)] for part in some]  # each (steps, channels)
+        low, centre, high = _quantiles(torch.cat(steps).cpu().numpy())
+        lengths = torch.cat([not_padded(part).sum(dim=1) for part in sample]).cpu()
+        self.store(centre=centre, scale=np.where(high > low, (high - low) / 3.3, 1.0).astype(np.float32))
+        self.store(longest=lengths.max().clamp(min=1).float())
+        few = next(iter(sample.some(64, numpy_generator(seed, "rocket-rows"))))
+        usual = max(int(lengths.float().median()), 1)
+        self.rocket.learn(self._filled(self._scaled(few)), not_padded(few).sum(dim=1), usual, seed)
+
+    def forward(self, modality: Modality) -> list[Tensor]:
+        scaled, kept = self._scaled(modality), not_padded(modality)
+        filled = self._filled(scaled) * kept[..., None]  # (batch, steps, channels)
+        rocket = self.rocket(filled.transpose(1, 2), kept.sum(dim=1))
+        return [rocket, self._statistics(scaled, filled, kept)]
+
+    def _observed(self, modality: Modality) -> Tensor:
+        """(batch, steps, channels) with NaN in gaps and in padding."""
+        values = modality.values.float().flatten(2)
+        if self.marked:
+            half = values.shape[2] // 2
+            values = values[..., :half].masked_fill(values[..., half:] < 0.5, torch.nan)
+        return values.masked_fill(~not_padded(modality)[..., None] | values.isinf(), torch.nan)
+
+    def _scaled(self, modality: Modality) -> Tensor:
+        scaled = (self._observed(modality) - self.centre) / self.scale
+        return scaled.clamp(-10, 10)  # NaN stays
+
+    def _filled(self, scaled: Tensor) -> Tensor:
+        """Gaps filled with what was observed last, and with the centre before that."""
+        place = torch.arange(scaled.shape[1], device=scaled.device).view(1, -1, 1)
+        last = torch.where(scaled.isnan(), 0, place).cummax(dim=1).values
+        return scaled.gather(1, last).nan_to_num()
+
+    def _statistics(self, scaled: Tensor, filled: Tensor, kept: Tensor) -> Tensor:
+        """Mean, deviation, least, most, first, last, slope, change and share observed of each channel."""
+        seen, steps = ~scaled.isnan(), kept.sum(dim=1)  # (batch, steps, channels), (batch,)
+        values, count = scaled.nan_to_num(), seen.sum(dim=1).clamp(min=1)
+        mean = values.sum(dim=1) / count
+        gap = (values - mean[:, None]) * seen
+        deviation = (gap.square().sum(dim=1) / count).sqrt()
+        least = values.masked_fill(~seen, torch.inf).amin(dim=1)
+        most = values.masked_fill(~seen, -torch.inf).amax(dim=1)
+        place = torch.arange(scaled.shape[1], device=scaled.device).view(1, -1, 1)
+        first = values.gather(1, torch.where(seen, place, scaled.shape[1] - 1).amin(dim=1, keepdim=True))[
+            :, 0
+        ]
+        last = values.gather(1, torch.where(seen, place, 0).amax(dim=1, keepdim=True))[:, 0]
+        time = (2 * place / (steps.view(-1, 1, 1) - 1).clamp(min=1) - 1) * seen  # from -1 to 1
+        time = (time - (time.sum(dim=1) / count)[:, None]) * seen
+        slope = (time * gap).sum(dim=1) / time.square().sum(dim=1).clamp(min=1e-3)
+        both = (kept[:, 1:] & kept[:, :-1])[..., None]
+        change = ((filled[:, 1:] - filled[:, :-1]).abs() * both).sum(dim=1) / both.sum(dim=1).clamp(min=1)
+        share = seen.sum(dim=1) / steps.clamp(min=1)[:, None]
+        length = (steps.float() / self.longest).log1p()[:, None]
+        statistics = [mean, deviation, least, most, first, last, slope, change, share, length]
+        return torch.cat(statistics, dim=1).nan_to_num(posinf=0.0, neginf=0.0)
+
+
+class MiniRocket(Learned):
+    """Shares of positive values after 84 fixed convolutions at several dilations (Dempster et al., 2021).
+
+    A kernel has nine weights, three of them 2 and six -1, and reads a random set of channels. Its output
+    is compared with biases that are quantiles of its output on a training series.
+
+    Args:
+        features: how many, at most; 84 x a whole number.
+
+    Example:
+        >>> series = torch.randn(10, 50, 3, generator=torch.Generator().manual_seed(0))
+        >>> rocket = MiniRocket(500).learn(series, torch.full((10,), 50), 50, 0)
+        >>> rocket(series.transpose(1, 2), torch.full((10,), 50)).shape
+        torch.Size([10, 420])
+    """
+
+    dilations: Tensor
+    counts: Tensor
+    chosen: Tensor
+    biases: Tensor
+
+    def __init__(self, features: int = 2000) -> None:
+        super().__init__()
+        self.features = features
+        self.store(
+            dilations=torch.ones(1, dtype=torch.long),
+            counts=torch.ones(1, dtype=torch.long),  # (dilations,): features of each kernel
+            chosen=torch.ones(1, 84, 1, dtype=torch.bool),  # (dilations, kernels, channels)
+            biases=torch.zeros(84),  # of all dilations end to end, each (kernels, count)
+        )
+
+    @torch.no_grad()
+    def learn(self, series: Tensor, lengths: Tensor, usual: int, seed: int) -> MiniRocket:
+        """Choose dilations, channels and biases.
+
+        Args:
+            series: some of the training series, (batch, steps, channels), without gaps.
+            lengths: steps of each that are not padding, (batch,).
+            usual: length that dilations are made for.
+            seed: of the channels and of the series that a bias is a quantile of.
+        """
+        generator = numpy_generator(seed, "rocket")
+        dilations, counts = _dilations(usual, self.features)
+        channels = series.shape[2]
+        sizes = 2 ** generator.uniform(0, np.log2(min(channels, 9) + 1), size=(len(dilations), 84))
+        chosen = np.zeros((len(dilations), 84, channels), dtype=bool)
+        for place, size in np.ndenumerate(sizes.astype(np.int64)):
+            chosen[place][generator.choice(channels, size, replace=False)] = True
+        device = series.device
+        self.store(dilations=dilations, counts=counts, chosen=chosen)
+        self.to(device)
+        within = np.arange(series.shape[1]) < lengths.cpu().numpy()[:, None]
+        still = torch.from_numpy(within).to(device)[..., None]
+        wave = (series * still).transpose(1, 2)
+        share = (
+            np.arange(1, counts.sum() * 84 + 1) * (np.sqrt(5) + 1) / 2
+        ) % 1.0  # spread evenly over 0 to 1
+        biases, at = [], 0
+        for index, count in enumerate(counts):
+            output = self._convolved(wave, index).cpu().numpy()  # (batch, kernels, steps)
+            for kernel, row in enumerate(generator.integers(len(output), size=84)):
+                values = output[row, kernel, : max(int(lengths[row]), 1)]
+                biases.append(np.quantile(values, share[at : at + count]))
+                at += count
+        # A quantile can be an output itself: a little above it, so that rounding does not decide.
+        self.store(biases=(np.concatenate(biases) + TIE).astype(np.float32))
+        self.to(device)
+        return self
+
+    @torch.no_grad()
+    def forward(self, series: Tensor, lengths: Tensor) -> Tensor:
+        """The shares, (batch, features).
+
+        Args:
+            series: (batch, channels, steps), without gaps, zeros in padding.
+            lengths: steps of each that are not padding, (batch,).
+        """
+        return torch.cat(
+            [self._shares(*part) for part in zip(series.split(32), lengths.split(32), strict=True)]
+        )
+
+    def _shares(self, series: Tensor, lengths: Tensor) -> Tensor:
+        columns, at = [], 0
+        place = torch.arange(series.shape[2], device=series.device)
+        for index, (dilation, count) in enumerate(
+            zip(self.dilations.tolist(), self.counts.tolist(), strict=True)
+        ):
+            output = self._convolved(series, index)  # (batch, kernels, steps)
+            biases = self.biases[at : at + 84 * count].view(84, count)
+            at += 84 * count
+            ends = (lengths > 8 * dilation).long() * 4 * dilation  # where the kernel reads beyond the series
+            shares = output.new_empty(len(series), 84, count)
+            for parity, end in enumerate(
+                (torch.zeros_like(ends), ends)
+            ):  # every other kernel without its ends
+                kernels = slice((index + parity) % 2, None, 2)
+                counted = ((place >= end[:, None]) & (place < (lengths - end)[:, None])).to(output.dtype)
+                counted = counted / counted.sum(dim=1, keepdim=True).clamp(min=1)  # (batch, steps)
+                shares[:, kernels] = share_above(output[:, kernels].contiguous(), biases[kernels], counted)
+            columns.append(shares.flatten(1))  # (batch, kernels x count)
+        return torch.cat(columns, dim=1)
+
+    def _convolved(self, series: Tensor, index: int) -> Tensor:
+        """(batch, channels, steps) -> (batch, kernels, steps) at one dilation, zeros beyond the ends."""
+        dilation, chosen = int(self.dilations[index]), self.chosen[index].to(series.dtype)
+        kernels = _kernels().to(series)
+        if series.shape[1] <= 16:  # kernels of all channels at once
+            weights = kernels[:, None] * chosen[:, :, None]  # (kernels, channels, 9)
+            return F.conv1d(series, weights, dilation=dilation, padding=4 * dilation)
+        summed = chosen @ series  # (batch, kernels, steps)
+        return F.conv1d(summed, kernels[:, None], dilation=dilation, padding=4 * dilation, groups=84)
+
+
+def share_above(values: Tensor, biases: Tensor, counted: Tensor) -> Tensor:
+    """How much of the weight of steps lies where a value is above each bias.
+
+    Args:
+        values: (batch, kernels, steps).
+        biases: (kernels, count).
+        counted: (batch, steps), weights that sum to 1.
+
+    Returns:
+        (batch, kernels, count)
+
+    Example:
+        >>> values = torch.tensor([[[1.0, -1.0, 2.0, 3.0]]])
+        >>> share_above(values, torch.tensor([[0.0, 2.5]]), torch.full((1, 4), 0.25)).tolist()
+        [[[0.75, 0.25]]]
+    """
+    above = torch.empty_like(values)
+    shares = [
+        torch.bmm(torch.gt(values, bias[:, None], out=above), counted[:, :, None])
+        for bias in biases.unbind(1)
+    ]
+    return torch.cat(shares, dim=2)
+
+
+def _kernels() -> Tensor:
+    """MiniRocket's weights, (84, 9): 2 at each choice of three places, -1 elsewhere."""
+    places = torch.tensor(list(combinations(range(9), 3)))
+    return torch.full((84, 9), -1.0).scatter_(1, places, 2.0)
+
+
+def _dilations(length: int, features: int, most: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Dilations for series of a length, and how many features of a kernel each has, as published."""
+    each = max(features // 84, 1)
+    different = min(each, most)
+    largest = np.log2(max((length - 1) / 8, 1))
+    powers = np.logspace(0, largest, different, base=2).astype(np.int64)
+    dilations, counts = np.unique(powers, return_counts=True)
+    counts = (counts * (each / different)).astype(np.int64)
+    for extra in range(each - int(counts.sum())):
+        counts[extra % len(counts)] += 1
+    return dilations, counts
+
+
+def not_padded(modality: Modality) -> Tensor:
+    """(batch, steps): which steps are not padding."""
+    if modality.padding is not None:
+        return ~modality.padding
+    return torch.ones(modality.values.shape[:2], dtype=torch.bool, device=modality.values.device)
+
+
+def _tells_gaps(modality: Modality) -> bool:
+    """Whether the second half of the channels marks the first half as observed (1) or not (0)."""
+    values = modality.values.flatten(2)
+    half = values.shape[2] // 2
+    if values.shape[2] % 2 or not half:
+        return False
+    values = values[not_padded(modality)]
+    numbers, marks = values[:, :half], values[:, half:]
+    return bool(((marks == 0) | (marks == 1)).all() and (numbers[marks == 0] == 0).all())
+
+
+def _quantiles(steps: np.ndarray) -> list[np.ndarray]:
+    """The 5 %, 50 % and 95 % quantiles of each channel, NaN left out; 0 where nothing was observed."""
+    found = np.zeros((3, steps.shape[1]), dtype=np.float32)
+    for channel, values in enumerate(steps.T):
+        seen = values[np.isfinite(values)]
+        if len(seen):
+            found[:, channel] = np.quantile(seen[:: max(len(seen) // 100_000, 1)], [0.05, 0.5, 0.95])
+            if not found[0, channel] < found[2, channel]:  # mostly one value
+                spread = 1.65 * min(float(seen.std(dtype=np.float64)), 1e30)
+                found[:, channel] += np.array([-spread, 0, spread], dtype=np.float32)
+    return list(found)

@@ -1,0 +1,63 @@
+"""Features of texts: weighted counts of words, and the directions in which texts differ most."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import sparse
+from torch import Tensor
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
+from commlearn.models.features.base import DIMENSIONS, Raw, Sample, leading_directions
+
+__all__ = ["Words"]
+
+
+class Words(Raw):
+    """tf-idf of the ids of a text, and the directions in which texts differ most (truncated SVD)."""
+
+    same_unit = True
+    most = 20_000  # ids that are counted
+    chosen: Tensor
+    rarity: Tensor
+    directions: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self.store(
+            chosen=torch.zeros(1, dtype=torch.long),  # (ids,): the most frequent ones
+            rarity=torch.zeros(1),  # (ids,)
+            directions=torch.zeros(1, 1),  # (ids, dimensions)
+        )
+
+    def learn(self, sample: Sample, seed: int) -> None:
+        counted = [sparse.csr_matrix(self._counts(part).numpy()) for part in sample]
+        counts = sparse.vstack(counted).tocsr()
+        within = np.asarray((counts > 0).sum(axis=0)).ravel()
+        often = np.sort(np.argsort(-within, kind="stable")[: self.most])
+        least = 2 if len(sample) > 100 else 1  # an id of a single text tells nothing of others
+        often = often[within[often] >= least] if (within >= least).any() else often[:1]
+        rarity = np.log((1 + len(sample)) / (1 + within[often])) + 1
+        matrix = counts[:, often].log1p().multiply(rarity).tocsr()
+        length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)))
+        matrix = sparse.csr_matrix(matrix.multiply(1 / np.maximum(length, 1e-12)), dtype=np.float32)
+        self.store(
+            chosen=often.astype(np.int64),
+            rarity=rarity.astype(np.float32),
+            directions=leading_directions(matrix, DIMENSIONS, seed),
+        )
+
+    def forward(self, modality: Modality) -> list[Tensor]:
+        weighted = self._counts(modality).index_select(1, self.chosen).log1p() * self.rarity  # (batch, ids)
+        return [F.normalize(weighted, dim=1) @ self.directions]
+
+    def _counts(self, modality: Modality) -> Tensor:
+        """How often each id occurs, (batch, ids)."""
+        values = modality.values.long()
+        kept = torch.ones_like(values, dtype=torch.float32)
+        if modality.padding is not None:
+            kept = kept.masked_fill(modality.padding, 0)
+        counts = torch.zeros(len(values), self.spec.shape[0], device=values.device)
+        return counts.scatter_add_(1, values.clamp(0, self.spec.shape[0] - 1), kept)

@@ -1,0 +1,214 @@
+"""Fixed features: finite whatever comes, equal after loading, and MiniRocket as a slow loop has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from commlearn.data.batch import Modality
+from commlearn.data.records import Spec
+from commlearn.models.features import DIMENSIONS, FixedFeatures, MiniRocket
+
+LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Given:
+    """A modality of all records at once, as a column."""
+
+    spec: Spec
+    modality: Modality
+
+    def __len__(self) -> int:
+        return len(self.modality)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return self.modality.apply(lambda values: values[torch.from_numpy(rows)])
+
+
+def drawn(kind: str, rows: int, seed: int = 0) -> Given:
+    """Records of a kind; every fifth is absent, texts and series differ in length."""
+    generator = torch.Generator().manual_seed(seed)
+    present = torch.arange(rows) % 5 != 4
+    padding = torch.arange(LENGTH) >= torch.randint(1, LENGTH + 1, (rows, 1), generator=generator)
+    if kind == "image":
+        values = torch.randint(0, 256, (rows, 3, 10, 7), generator=generator).byte()
+        return Given(Spec(kind, (3, 10, 7)), Modality(values, None, present))
+    if kind == "text":
+        values = torch.randint(2, 300, (rows, LENGTH), generator=generator)
+        return Given(Spec(kind, (300,)), Modality(values, padding, present))
+    if kind == "tabular":
+        numbers = torch.randn(rows, 3, generator=generator)
+        numbers[numbers > 1] = torch.nan
+        codes = torch.randint(0, 4, (rows, 1), generator=generator)
+        return Given(Spec(kind, (3, 4)), Modality(torch.cat([numbers, codes], dim=1), None, present))
+    if kind == "vector":
+        values = torch.randn(rows, 300, generator=generator)
+        return Given(Spec(kind, (300,)), Modality(values, None, present))
+    values = torch.randn(rows, LENGTH, 2, generator=generator)
+    values[values > 1.5] = torch.nan
+    return Given(Spec(kind, (2,)), Modality(values, padding, present))
+
+
+KINDS = ("image", "text", "tabular", "vector", "series", "audio")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fresh_module_that_loads_the_state_computes_the_same(kind: str) -> None:
+    column = drawn(kind, 60)
+    learned = FixedFeatures(column.spec).learn(column, 0)
+    fresh = torch.nn.ModuleDict({"inside": FixedFeatures(column.spec)})
+    fresh.load_state_dict(torch.nn.ModuleDict({"inside": learned}).state_dict())
+    assert fresh["inside"].dim == learned.dim
+    assert torch.equal(fresh["inside"](column.modality), learned(column.modality))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_rows_and_seed_give_the_same_features_and_absent_rows_are_zero(kind: str) -> None:
+    column = drawn(kind, 60)
+    first, second = (FixedFeatures(column.spec).learn(column, 3)(column.modality) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.dtype == torch.float32
+    assert not first[4::5].any()
+    assert first[:4].abs().sum(dim=1).min() > 0
+    there = first[column.modality.present]
+    assert there.var(dim=0, correction=0).sum().item() == pytest.approx(first.shape[1], rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["text", "series", "audio"])
+def test_what_lies_under_padding_and_beyond_it_changes_nothing(kind: str) -> None:
+    column = drawn(kind, 40)
+    modality, padding = column.modality, column.modality.padding
+    learned = FixedFeatures(column.spec).learn(column, 0)
+    values = modality.values.clone()
+    values[padding] = 7
+    longer = torch.cat([values, values], dim=1)
+    more = torch.cat([padding, torch.ones_like(padding)], dim=1)
+    same = learned(Modality(longer, more, modality.present))
+    torch.testing.assert_close(same, learned(modality), atol=1e-4, rtol=1e-4)
+    changed = Given(column.spec, Modality(values, padding, modality.present))
+    torch.testing.assert_close(FixedFeatures(column.spec).learn(changed, 0)(modality), learned(modality))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_do_not_depend_on_the_rest_of_a_batch(kind: str) -> None:
+    column = drawn(kind, 40)
+    learned = FixedFeatures(column.spec).learn(column, 0)
+    alone = torch.cat([learned(column.take(np.array([row]))) for row in range(len(column))])
+    torch.testing.assert_close(alone, learned(column.modality), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 30])
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_rows_suffice(kind: str, rows: int) -> None:
+    column, others = drawn(kind, rows), drawn(kind, 20, seed=1)
+    features = FixedFeatures(column.spec).learn(column, 0)(others.modality)
+    assert features.isfinite().all()
+    assert 1 <= features.shape[1] <= DIMENSIONS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_modality_that_no_training_row_has(kind: str) -> None:
+    column = drawn(kind, 20)
+    modality = column.modality
+    none = Given(column.spec, Modality(modality.values, modality.padding, torch.zeros(20, dtype=torch.bool)))
+    assert FixedFeatures(column.spec).learn(none, 0)(modality).isfinite().all()
+
+
+BAD = {
+    "constant vector": (Spec("vector", (3,)), torch.ones(30, 3)),
+    "one huge number": (
+        Spec("vector", (2,)),
+        torch.randn(30, 2).index_put((torch.tensor(3),), torch.tensor(3e38)),
+    ),
+    "infinite": (Spec("vector", (2,)), torch.full((30, 2), torch.inf)),
+    "cells that are all missing": (Spec("tabular", (2,)), torch.full((30, 2), torch.nan)),
+    "gaps alone": (Spec("series", (2,)), torch.full((30, 5, 2), torch.nan)),
+    "one step": (Spec("series", (2,)), torch.randn(30, 1, 2)),
+    "one huge step": (
+        Spec("series", (1,)),
+        torch.randn(30, 9, 1).index_put((torch.tensor(3),), torch.tensor(3e38)),
+    ),
+    "constant series": (Spec("audio", (2,)), torch.ones(30, 20, 2)),
+    "images of one pixel": (Spec("image", (3, 1, 1)), torch.randint(0, 256, (30, 3, 1, 1)).byte()),
+    "images all alike": (Spec("image", (1, 5, 90)), torch.full((30, 1, 5, 90), 9).byte()),
+    "one word": (Spec("text", (9,)), torch.full((30, 4), 5)),
+    "many columns": (Spec("vector", (20_000,)), torch.randn(40, 20_000)),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gives_finite_features(case: str) -> None:
+    spec, values = BAD[case]
+    column = Given(spec, Modality(values))
+    assert FixedFeatures(spec).learn(column, 0)(column.modality).isfinite().all()
+
+
+def test_a_huge_number_does_not_drown_the_others() -> None:
+    values = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    spoilt = values.clone()
+    spoilt[0, 0] = 1e30
+    column = Given(Spec("vector", (2,)), Modality(spoilt))
+    features = FixedFeatures(column.spec).learn(column, 0)(column.modality)
+    assert features[1:, 0].std() > 0.2
+
+
+def test_a_column_that_varies_in_few_rows_is_not_blown_up() -> None:
+    values = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
+    values[:, 2] = 0
+    values[0, 2] = 1e-3
+    column = Given(Spec("vector", (3,)), Modality(values))
+    assert FixedFeatures(column.spec).learn(column, 0)(column.modality)[:, 2].abs().max() < 0.1
+
+
+def test_gaps_that_the_kind_marks_are_filled_with_what_was_observed_last() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(50, 20, 2, generator=generator)
+    seen = torch.rand(50, 20, 2, generator=generator) < 0.5
+    marked = Given(Spec("series", (4,)), Modality(torch.cat([values * seen, seen.float()], dim=2)))
+    gaps = Given(Spec("series", (2,)), Modality(values.masked_fill(~seen, torch.nan)))
+    one, other = (FixedFeatures(column.spec).learn(column, 0)(column.modality) for column in (marked, gaps))
+    torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("channels", [3, 20])
+def test_minirocket_is_what_a_slow_loop_computes(channels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    series = torch.randn(3, 20, channels, generator=generator, dtype=torch.float64)
+    lengths = torch.tensor([20, 1, 12])
+    series = series * (torch.arange(20) < lengths[:, None])[..., None]
+    rocket = MiniRocket(252).learn(series, lengths, 20, 0)
+    fast = rocket(series.transpose(1, 2), lengths)
+    torch.testing.assert_close(fast, _slow(rocket, series, lengths), check_dtype=False)
+
+
+def _slow(rocket: MiniRocket, series: Tensor, lengths: Tensor) -> Tensor:
+    """Dempster et al. (2021), one series, kernel, bias and step at a time."""
+    rows = []
+    for row, length in enumerate(lengths.tolist()):
+        shares, at = [], 0
+        for index, (dilation, count) in enumerate(
+            zip(rocket.dilations.tolist(), rocket.counts.tolist(), strict=True)
+        ):
+            for kernel, twos in enumerate(combinations(range(9), 3)):
+                outputs = []
+                for step in range(length):
+                    total = 0.0
+                    for tap in range(9):
+                        place = step + (tap - 4) * dilation
+                        if 0 <= place < length:
+                            channels = series[row, place][rocket.chosen[index, kernel]]
+                            total += (2.0 if tap in twos else -1.0) * channels.sum().item()
+                    outputs.append(total)
+                inner = (index + kernel) % 2 == 1 and length > 8 * dilation
+                outputs = outputs[4 * dilation : -4 * dilation] if inner else outputs
+                for bias in rocket.biases[at : at + count].tolist():
+                    shares.append(sum(output > bias for output in outputs) / len(outputs))
+                at += count
+        rows.append(shares)
+    return torch.tensor(rows)
