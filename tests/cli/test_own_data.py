@@ -18,7 +18,7 @@ from commlearn.training.defaults import suggest
 from commlearn.training.run_folder import RunFolder
 
 SMALL = ["--training.epochs", "1", "--model.width", "16", "--quiet"]
-DIM = 16 * 6  # the fused vector, and the mean token of each of five modalities
+DIM = 16 * 6  # learned: the fused vector, and the mean token of each of five modalities
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,10 @@ def said(capsys, *words, code=0):
     return captured.err if code else captured.out
 
 
+def width_of(run):
+    return DIM + cl.load(run).features.dim
+
+
 def test_three_commands_lead_from_a_table_to_embeddings(folder, tmp_path, capsys):
     table = folder / "table.csv"
     told = said(capsys, "init", table, "-o", tmp_path / "s.yaml", "--target", ",".join(["shared", "synergy"]))
@@ -49,7 +53,11 @@ def test_three_commands_lead_from_a_table_to_embeddings(folder, tmp_path, capsys
     assert "chosen for" in said(capsys, *words)
     assert "chosen for" in (tmp_path / "run" / "log.txt").read_text()
     told = said(capsys, "embed", tmp_path / "run", table, "-o", tmp_path / "z.parquet", "--json")
-    assert json.loads(told) == {"out": str(tmp_path / "z.parquet"), "records": 80, "dim": DIM}
+    assert json.loads(told) == {
+        "out": str(tmp_path / "z.parquet"),
+        "records": 80,
+        "dim": width_of(tmp_path / "run"),
+    }
 
 
 def test_stated_settings_win_over_chosen_ones(run):
@@ -74,14 +82,17 @@ def test_embeddings_keep_ids_and_are_the_same_in_every_format(run, folder, tmp_p
     for name in ("z.parquet", "z.npz", "z.csv"):
         said(capsys, "embed", run, folder / "table.csv", "-o", tmp_path / name)
     table = pq.read_table(tmp_path / "z.parquet")
-    assert str(table.schema.field("embedding").type) == f"fixed_size_list<element: float not null>[{DIM}]"
+    assert (
+        str(table.schema.field("embedding").type)
+        == f"fixed_size_list<element: float not null>[{width_of(run)}]"
+    )
     stacked = np.stack(table["embedding"].to_numpy())
     assert table["id"].to_pylist() == pd.read_csv(folder / "table.csv")["id"].tolist()
     with np.load(tmp_path / "z.npz", allow_pickle=False) as arrays:
         assert np.array_equal(arrays["embedding"], stacked)
         assert arrays["id"][0] == "r000000"
-    written = pd.read_csv(tmp_path / "z.csv")
-    np.testing.assert_allclose(written.filter(like="comm").to_numpy(), stacked, rtol=1e-5)
+    written = pd.read_csv(tmp_path / "z.csv").drop(columns="id")
+    np.testing.assert_allclose(written.to_numpy(), stacked, rtol=1e-5)
     assert np.array_equal(cl.embed(cl.load(run), folder / "table.csv"), stacked)
     assert {path.name for path in tmp_path.iterdir()} == {"z.parquet", "z.npz", "z.csv"}
 

@@ -81,7 +81,7 @@ def test_a_run_folder_holds_schema_and_preprocessing_and_loads(run):
 
 def test_the_folder_holds_plain_files_and_no_path_of_the_table(exported):
     names = {path.name for path in exported.iterdir()}
-    tensors = {"model.safetensors", "rows.safetensors"}
+    tensors = {"model.safetensors", "rows.safetensors", "features.safetensors"}
     assert names == {*tensors, "config.json", "schema.json", "preprocessing.json", "README.md"}
     assert all(b"secret" not in path.read_bytes() for path in exported.iterdir())
     card = (exported / "README.md").read_text()
