@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from commlearn.data.batch import Modality, View, merge, to_device
-from commlearn.data.records import Records, image_numbers
+from commlearn.data.records import Column, Records, Spec, image_numbers
 from commlearn.data.tables import Source
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.methods.base import Method
-from commlearn.models.features import FeatureBlocks
+from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.models.tokens import Tokens
 
 __all__ = ["Blocks", "HasMethod", "ReadsTables", "carrier", "dimension_names", "embed", "features_of"]
@@ -69,24 +70,26 @@ def embed(
     device = next(method.parameters()).device
     training = method.training
     names = [name for name in modalities or method.modalities if name in records.columns]
+    method.subset(modalities, records.view(slice(0), names))
     fixed = None if fixed is None else fixed.to(device)
     batch_size = batch_size or _at_once(records.view(slice(0, 1)))
     method.eval()
     try:
         found: np.ndarray | None = None
+        computed = _feature_columns(method, fixed, records, names, blocks)
         learned = [] if blocks == "features" else names
-        each = {name: _encoded_once(method, name, records, batch_size) for name in learned}
-        encoded = {name: column for name, column in each.items() if column is not None}
-        others = [name for name in names if name not in encoded]
+        each = {name: _learned_column(method, name, records, computed, batch_size) for name in learned}
         for start in range(0, len(records), batch_size):
             rows = np.arange(start, min(start + batch_size, len(records)))
-            read = records.view(rows, others) if others else {}
-            view: View = {name: encoded[name].take(rows) if name in encoded else read[name] for name in names}
-            _refuse_empty(view, start)
-            vectors = _embedded(method, to_device(view, device), modalities, blocks)
+            view = {name: column.take(rows) for name, column in each.items()}
+            beside: View = {name: computed[name].take(rows) for name in names if name in computed}
+            _refuse_empty(view or beside, start)
+            parts = []
+            if blocks != "features":
+                parts.append(method.embed(to_device(view, device), modalities))
             if fixed is not None:
-                plain = {**read, **records.view(rows, list(encoded))} if encoded else read
-                vectors = torch.cat([vectors, fixed(to_device(plain, device), names)], dim=1)
+                parts.append(fixed(to_device(beside, device), names))
+            vectors = torch.cat(parts, dim=1)
             if found is None:
                 found = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
             torch.from_numpy(found[rows[0] : rows[-1] + 1]).copy_(vectors)
@@ -127,12 +130,32 @@ def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
     return [*(f"{method}{place}" for place in range(dim - len(fixed))), *fixed]
 
 
-def _embedded(method: Method, view: View, modalities: Sequence[str] | None, blocks: Blocks) -> torch.Tensor:
-    """What the method embeds, (batch, dim); nothing of it where features alone are asked for."""
+def _feature_columns(
+    method: Method, fixed: FeatureBlocks | None, records: Records, names: Sequence[str], blocks: Blocks
+) -> dict[str, Column]:
+    """The fixed features of each modality for which the embedding needs them, computed once."""
+    needed = {} if fixed is None else fixed.each
     if blocks != "features":
-        return method.embed(view, modalities)
-    example = view[method.subset(modalities, view)[0]].values
-    return torch.empty(len(example), 0, device=example.device)
+        needed = needed | {
+            name: encoder.features
+            for name, encoder in method.encoders.items()
+            if isinstance(encoder, FeatureEncoder)
+        }
+    device = next(method.parameters()).device
+    return {
+        name: feature_column(features, records.columns[name], device)
+        for name, features in needed.items()
+        if name in names
+    }
+
+
+def _learned_column(
+    method: Method, name: str, records: Records, computed: Mapping[str, Column], batch_size: int
+) -> Column:
+    """What the encoder of a modality reads: fixed features, the tokens of distinct images, or the values."""
+    if name in method.encoders and isinstance(method.encoders[name], FeatureEncoder):
+        return computed[name]
+    return _encoded_once(method, name, records, batch_size) or records.columns[name]
 
 
 def _at_once(record: View) -> int:
@@ -147,6 +170,13 @@ class TokensColumn:
 
     tokens: Tokens  # of the distinct images
     index: np.ndarray  # (records,): which of them each record shows
+
+    @property
+    def spec(self) -> Spec:
+        return Spec("tokens", self.tokens.values.shape[2:])
+
+    def __len__(self) -> int:
+        return len(self.index)
 
     def take(self, rows: np.ndarray) -> Tokens:
         chosen = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)

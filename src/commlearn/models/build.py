@@ -11,10 +11,11 @@ from torch import nn
 from commlearn.data.records import Spec
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.encoders import ENCODERS, default_encoder
+from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.encoders.pretrained import pretrained
+from commlearn.models.features import FeatureBlocks, FixedFeatures
 from commlearn.models.fusion import Fusion
 from commlearn.models.fusion_variants import ClassAttentionFusion, ConcatFusion, CrossAttentionFusion
-from commlearn.models.tokens import ModalityEncoder
 
 __all__ = ["FUSIONS", "build_encoders", "build_fusion", "encoder_part"]
 
@@ -80,7 +81,8 @@ def build_encoders(
     chosen: Mapping[str, Mapping[str, Any]],
     described: Mapping[str, Mapping[str, Any]] | None = None,
     fresh: bool = True,
-) -> dict[str, ModalityEncoder]:
+    features: FeatureBlocks | None = None,
+) -> dict[str, nn.Module]:
     """One encoder for each modality.
 
     Args:
@@ -89,8 +91,9 @@ def build_encoders(
         chosen: encoder name and options, by modality or by kind; the rest get their kind's default.
         described: pretrained encoders that modalities were read for; a choice by modality goes before.
         fresh: the first weights of those that are trained matter; else others will replace them.
+        features: have learned; the encoder `fixed` reads them.
     """
-    encoders = {}
+    encoders: dict[str, nn.Module] = {}
     for name, spec in specs.items():
         if described and name in described and name not in chosen:
             encoders[name] = pretrained(spec.shape, width, described[name], fresh)
@@ -101,13 +104,24 @@ def build_encoders(
             raise ConfigurationError(unknown("encoder", encoder, ENCODERS))
         build = ENCODERS[encoder]
         _check_options(f"encoder {encoder}", build, part)
-        encoders[name] = build(spec.shape, width, **part)
+        reads = _features(features, name) if encoder == FIXED else spec.shape
+        encoders[name] = build(reads, width, **part)
     return encoders
 
 
 def encoder_part(chosen: Mapping[str, Mapping[str, Any]], name: str, spec: Spec) -> Mapping[str, Any]:
     """The encoder that is chosen for a modality or for its kind, or the kind's default."""
     return chosen.get(name) or chosen.get(spec.kind) or {"name": default_encoder(spec)}
+
+
+def _features(features: FeatureBlocks | None, name: str) -> FixedFeatures:
+    """The fixed features of a modality that the encoder `fixed` reads."""
+    if features is None or name not in features.each:
+        raise ConfigurationError(
+            f"Encoder {FIXED} of '{name}' reads the modality's fixed features, and there are none. Set "
+            "model.features=fixed, or name another encoder."
+        )
+    return features.each[name]
 
 
 def _check_options(part: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -149,9 +149,9 @@ def from_parts(
         experiment = stored_experiment(config["experiment"])
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
         schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
-        method = build_method(experiment, specs, config["preprocessing"], fresh=False)
         built = build_features(experiment, specs, config["preprocessing"])
         blocks = None if built is None or features is None else built.from_bytes(features)
+        method = build_method(experiment, specs, config["preprocessing"], fresh=False, features=blocks)
         values = load_tensors(tensors)
         values |= {name: values[kept] for name, kept in config["aliases"].items()}
         for name, encoder in frozen_encoders(method.encoders).items():

@@ -15,6 +15,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders, build_fusion
+from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.features import FeatureBlocks
 from commlearn.seeds import torch_seed
 from commlearn.training.configuration import Experiment, Part
@@ -26,6 +27,7 @@ __all__ = [
     "build_method",
     "pretrained_of",
     "read_data",
+    "reads_features",
 ]
 
 
@@ -34,6 +36,7 @@ def build_method(
     specs: Mapping[str, Spec],
     state: Mapping[str, Any] | None = None,
     fresh: bool = True,
+    features: FeatureBlocks | None = None,
 ) -> Method:
     """The method with fresh weights, decided by the seed alone.
 
@@ -42,13 +45,14 @@ def build_method(
         specs: kind and shape of each modality, in schema order.
         state: what each modality learned; those that were read for a pretrained encoder get it.
         fresh: the first weights matter; else a checkpoint will replace them.
+        features: have learned from training records, if encoders read them.
     """
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
     described = pretrained_of(state)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(experiment.seed, "init"))
-        encoders = build_encoders(specs, model.width, model.encoders, described, fresh)
+        encoders = build_encoders(specs, model.width, model.encoders, described, fresh, features)
         if "fusion" in inspect.signature(build).parameters:
             options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)
         return build(encoders, model.width, **options)
@@ -66,6 +70,13 @@ def build_features(
     return FeatureBlocks(plain) if plain and experiment.model.features == "fixed" else None
 
 
+def reads_features(experiment: Experiment, name: str, spec: Spec) -> bool:
+    """Whether the encoder of a modality reads its fixed features."""
+    chosen = experiment.model.encoders
+    named = chosen.get(name) or chosen.get(spec.kind)
+    return named is not None and named["name"] == FIXED
+
+
 def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:
     """One augmentation for each modality: named for it, for its kind, or the kind's default."""
     built = {}
@@ -78,7 +89,12 @@ def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> di
 
 
 def augmentation_part(experiment: Experiment, name: str, spec: Spec) -> Part:
-    """The augmentation that is chosen for a modality or for its kind, or the kind's default."""
+    """The augmentation that is chosen for a modality or for its kind, or the kind's default.
+
+    Where the encoder reads fixed features, they are what is augmented: a vector.
+    """
+    if name not in experiment.augmentations and reads_features(experiment, name, spec):
+        spec = Spec("vector", ())
     chosen = experiment.augmentations.get(name) or experiment.augmentations.get(spec.kind)
     if not chosen and spec.kind not in DEFAULT_AUGMENTATION:
         raise ConfigurationError(

@@ -94,6 +94,7 @@ def finetune(
             folder.create(experiment, labelled.data)
             folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
+            folder.write_features(trained.features)  # labels do not change them
         _same(folder, settings)
         tuner = Tuner(
             folder, experiment, trained.method, labelled, objective, settings.target, settings.patience
@@ -129,9 +130,7 @@ def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Exper
         log_every=base.training.log_every,
     )
     name = f"{base.name}-{settings.target}"
-    model = replace(base.model, features="none")  # labels would not change them
-    named = replace(base, name=name, seed=settings.seed, scores={}, published={})
-    return replace(named, model=model, training=training)
+    return replace(base, name=name, seed=settings.seed, training=training, scores={}, published={})
 
 
 def _same(folder: RunFolder, settings: FineTuning) -> None:

@@ -21,6 +21,7 @@ from commlearn.training.build import build_features, build_method, read_data
 from commlearn.training.configuration import Experiment, Training, read_experiment
 from commlearn.training.descent import Descent, Player
 from commlearn.training.diagnostics import Diagnostics
+from commlearn.training.feature_columns import with_features
 from commlearn.training.gradient_cache import check_cacheable
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.kept_tokens import with_kept_tokens
@@ -126,22 +127,22 @@ def _train(
     training = experiment.training
     steps_per_epoch = training.batches_in_epoch(len(data.train), fabric.world_size)
     total = training.epochs * steps_per_epoch
-    method = _checked_method(experiment, data)
+    features = _features(folder, experiment, data, resumed=state is not None)
+    method = _checked_method(experiment, data, features)
     step = restore(state, method, experiment) if state else 0
     rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
         folder.write_rows(rows)
         folder.log(f"{'resumed' if state else 'started'} at step {step} of {total}")
-    features = _features(folder, experiment, data, resumed=state is not None)
-    if fabric.is_global_zero:
         folder.write_features(features)
     fabric.barrier()
     placed = _placed(fabric, method, experiment, state)
 
     tell = _teller(folder, progress, fabric.is_global_zero)
     with whole(placed.player):
-        kept, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
+        quick = with_features(data, method, fabric.device, tell)
+        kept, augmentations = with_kept_tokens(quick, method, experiment, data.state, fabric, tell)
     diagnostics = None
     if training.diagnose:
         diagnostics = Diagnostics(experiment, kept, method, augmentations, partial(whole, placed.player))
@@ -208,9 +209,9 @@ def _labels_seen(method: Method, data: Dataset) -> list[str]:
     return [target] if target else list(data.train.targets)
 
 
-def _checked_method(experiment: Experiment, data: Dataset) -> Method:
+def _checked_method(experiment: Experiment, data: Dataset, features: FeatureBlocks | None) -> Method:
     """A method that can learn from these records as the experiment says."""
-    method = build_method(experiment, data.train.specs, data.state)
+    method = build_method(experiment, data.train.specs, data.state, features=features)
     method.check_records(data.train)
     if experiment.training.micro_batch:
         check_cacheable(method, experiment.method["name"], experiment.training.precision)

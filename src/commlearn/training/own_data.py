@@ -8,11 +8,13 @@ from typing import Any, get_args, get_type_hints
 
 from commlearn.data.places import is_remote
 from commlearn.data.records import Dataset
+from commlearn.data.streamed import StreamedRecords
 from commlearn.errors import ConfigurationError
 from commlearn.kinds import schema_yaml
 from commlearn.kinds.schema import Schema
 from commlearn.methods import METHODS
-from commlearn.training.build import read_data
+from commlearn.models.encoders.fixed import FIXED
+from commlearn.training.build import pretrained_of, read_data
 from commlearn.training.configuration import Experiment, experiment_from
 from commlearn.training.defaults import left_open, merged, said, suggest
 from commlearn.training.fill import set_dotted
@@ -23,6 +25,7 @@ __all__ = ["embeds_tokens", "experiment_for", "is_schema", "read_own"]
 
 OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
 EMBEDDING = "fused+tokens"  # of every method that can
+TEMPERATURE = 0.3  # of the same methods, where encoders read fixed features
 
 
 def is_schema(path: str | Path) -> bool:
@@ -80,15 +83,36 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     settings = by_modality(settings, specs)
     training = settings.get("training") or {}
     chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"))
+    chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
+    on_features = _read_by_features(settings, data, chosen["model"]["features"])
+    chosen["model"]["encoders"] |= {name: {"name": FIXED} for name in on_features}
     if embeds_tokens(stated.method["name"]):
         chosen["method"] = {"name": stated.method["name"], "embedding": EMBEDDING}
+        if on_features:
+            chosen["method"]["temperature"] = TEMPERATURE
     if METHODS[stated.method["name"]].views.augmented:
-        chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations)
-    chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
+        chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations, on_features)
     open_ones = left_open(chosen, {**settings, "method": stated.method}) | _sizes_of_images(settings, data)
     settings = {**completed(settings, chosen, specs), "method": stated.method}
     experiment = experiment_from(merged(chosen, settings))
     return experiment, said(open_ones, data.train) if open_ones else ""
+
+
+def _read_by_features(settings: Mapping[str, Any], data: Dataset, suggested: str) -> list[str]:
+    """The modalities whose encoders read fixed features: all for which nothing else is stated.
+
+    An encoder, an augmentation of the values or a pretrained encoder is stated for values as they are.
+    """
+    model = settings.get("model") or {}
+    if model.get("features", suggested) != "fixed" or isinstance(data.train, StreamedRecords):
+        return []
+    stated = {*(settings.get("augmentations") or {}), *(model.get("encoders") or {})}
+    pretrained = pretrained_of(data.state)
+    return [
+        name
+        for name, spec in data.train.specs.items()
+        if name not in pretrained and not {name, spec.kind} & stated
+    ]
 
 
 def embeds_tokens(method: str) -> bool:

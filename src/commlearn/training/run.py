@@ -33,7 +33,8 @@ def load_run(path: str | Path) -> Run:
     specs = folder.specs()
     schema, learned = folder.reader()
     try:
-        method = build_method(experiment, specs, learned, fresh=False)
+        features = folder.features(build_features(experiment, specs, learned))
+        method = build_method(experiment, specs, learned, fresh=False, features=features)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
         raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, experiment)
@@ -47,7 +48,7 @@ def load_run(path: str | Path) -> Run:
         warnings=tuple(warnings),
         fine_tuned=folder.fine_tuned,
         rows=folder.rows(),
-        features=folder.features(build_features(experiment, specs, learned)),
+        features=features,
         folder=folder,
         step=state["step"],
     )

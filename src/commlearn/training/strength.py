@@ -8,7 +8,7 @@ for that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,18 +56,27 @@ LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-def chosen_augmentations(records: Records, stated: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def chosen_augmentations(
+    records: Records, stated: Mapping[str, Any], on_features: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
     """An augmentation for each modality that has a ladder and for which none is stated.
 
     Args:
         records: to train on.
         stated: augmentations by modality or by kind, which stay as they are.
+        on_features: modalities of which fixed features are augmented. Features of tables and vectors are
+            about as redundant as their values, and change as much; those of other kinds are many and
+            redundant.
     """
-    return {
-        name: _strongest(column)
-        for name, column in records.columns.items()
-        if column.spec.kind in LADDERS and name not in stated and column.spec.kind not in stated
-    }
+    chosen = {}
+    for name, column in records.columns.items():
+        kind = column.spec.kind
+        if name in on_features:
+            rung = _strongest(column) if kind in ("tabular", "vector") else 0
+            chosen[name] = dict(LADDERS["vector"][rung])
+        elif kind in LADDERS and name not in stated and kind not in stated:
+            chosen[name] = dict(LADDERS[kind][_strongest(column)])
+    return chosen
 
 
 def recognised(column: Column, augmentation: Augmentation) -> float:
@@ -91,13 +100,14 @@ def recognised(column: Column, augmentation: Augmentation) -> float:
     return float((square.diagonal() <= square.amin(dim=1) + 1e-6).double().mean())  # twins count as one
 
 
-def _strongest(column: Column) -> dict[str, Any]:
-    *strong, weakest = LADDERS[column.spec.kind]
-    for part in strong:
+def _strongest(column: Column) -> int:
+    """The place on the ladder of the strongest augmentation that leaves enough records recognisable."""
+    ladder = LADDERS[column.spec.kind]
+    for place, part in enumerate(ladder[:-1]):
         options = {key: value for key, value in part.items() if key != "name"}
         if recognised(column, AUGMENTATIONS[part["name"]](**options)) >= ENOUGH:
-            return dict(part)
-    return dict(weakest)
+            return place
+    return len(ladder) - 1
 
 
 def _left(changed: Modality, column: Column) -> torch.Tensor:

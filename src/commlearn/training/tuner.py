@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from commlearn.augmentations import make_batch
 from commlearn.data.batch import View, to_device
-from commlearn.data.records import Records
+from commlearn.data.records import Dataset, Records
 from commlearn.errors import DivergedError
 from commlearn.methods.base import Method
 from commlearn.seeds import torch_generator, torch_seed
 from commlearn.training.build import build_augmentations
 from commlearn.training.configuration import Experiment
+from commlearn.training.feature_columns import with_features
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.labelled import Labelled
 from commlearn.training.optimization import adamw
@@ -65,7 +66,7 @@ class Tuner:
         target: str,
         patience: int,
     ) -> None:
-        self.folder, self.experiment, self.labelled = folder, experiment, labelled
+        self.folder, self.experiment = folder, experiment
         self.objective, self.target, self.patience = objective, target, patience
         training = experiment.training
         if training.threads:
@@ -74,12 +75,15 @@ class Tuner:
 
         self.fabric = Fabric(accelerator=training.accelerator, devices=1, precision=training.precision)
         self.fabric.launch()
-        self.augmentations = build_augmentations(experiment, labelled.train.specs)
-        self.steps_per_epoch = max(1, len(labelled.train) // training.batch_size)
         method = copy.deepcopy(method).requires_grad_(True)
+        parts = Dataset(labelled.train, labelled.data.test, labelled.validation)
+        parts = with_features(parts, method, self.fabric.device, folder.log)
+        self.train, self.validation = parts.train, cast(Records, parts.validation)
+        self.augmentations = build_augmentations(experiment, labelled.train.specs)
+        self.steps_per_epoch = max(1, len(self.train) // training.batch_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(experiment.seed, "fine-tuning head"))
-            self.tuned = Tuned(method, objective.head(_dim(method, labelled.train)))
+            self.tuned = Tuned(method, objective.head(_dim(method, self.train)))
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
 
     def run(self, state: dict[str, Any] | None, progress: Progress) -> dict[str, Any]:
@@ -116,14 +120,14 @@ class Tuner:
             "epochs": epochs,
             "best_epoch": self.best["epoch"],
             "validation_loss": self.best["loss"],
-            "train_records": len(self.labelled.train),
-            "validation_records": len(self.labelled.validation),
+            "train_records": len(self.train),
+            "validation_records": len(self.validation),
         }
 
     def _descend(self, player: Any, engine: Any, step: int) -> tuple[Tensor, Any]:
         training = self.experiment.training
         epoch, place = divmod(step, self.steps_per_epoch)
-        records, size = self.labelled.train, training.batch_size
+        records, size = self.train, training.batch_size
         rows = records.visit(self.experiment.seed, epoch, slice(place * size, (place + 1) * size))
         player.train()
         torch.manual_seed(torch_seed(self.experiment.seed, "dropout", step))
@@ -141,7 +145,7 @@ class Tuner:
     def _look(self, player: Any, step: int) -> bool:
         """Whether to end: the validation loss has not fallen for as many epochs as we are patient."""
         player.eval()
-        records, size = self.labelled.validation, max(self.experiment.training.batch_size, 256)
+        records, size = self.validation, max(self.experiment.training.batch_size, 256)
         losses = []
         for start in range(0, len(records), size):
             rows = np.arange(start, min(start + size, len(records)))

@@ -1,24 +1,30 @@
-"""Encoders by name. Each is built from the shape of one record's values and the fusion's width."""
+"""Encoders by name. Each is built from the shape of one record's values and the fusion's width.
+
+`fixed` alone is built from the fixed features of the modality and the width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from torch import nn
+
 from commlearn.data.records import Spec
 from commlearn.errors import ConfigurationError
+from commlearn.models.encoders.fixed import fixed
 from commlearn.models.encoders.force import force
 from commlearn.models.encoders.image import alexnet, resnet18, resnet50, small_cnn
 from commlearn.models.encoders.sequence import gru, series, transformer
 from commlearn.models.encoders.tabular import mlp, mlp_tokens, perceptron, tabular
 from commlearn.models.encoders.text import text
 from commlearn.models.encoders.vector import features, linear
-from commlearn.models.tokens import ModalityEncoder
 
 __all__ = ["ENCODERS", "default_encoder"]
 
-ENCODERS: dict[str, Callable[..., ModalityEncoder]] = {
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,
     "features": features,
+    "fixed": fixed,
     "force": force,
     "gru": gru,
     "linear": linear,

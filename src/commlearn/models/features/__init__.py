@@ -6,9 +6,19 @@ and what is missing of them; vectors stay as they are. What a kind takes from tr
 so a model that holds `FixedFeatures` saves them with its weights.
 """
 
-from commlearn.models.features.base import DIMENSIONS
+from commlearn.models.features.base import DIMENSIONS, FeatureValues
 from commlearn.models.features.blocks import FeatureBlocks
+from commlearn.models.features.column import FeatureColumn, feature_column
 from commlearn.models.features.fixed import FixedFeatures
 from commlearn.models.features.series import MiniRocket, share_above
 
-__all__ = ["DIMENSIONS", "FeatureBlocks", "FixedFeatures", "MiniRocket", "share_above"]
+__all__ = [
+    "DIMENSIONS",
+    "FeatureBlocks",
+    "FeatureColumn",
+    "FeatureValues",
+    "FixedFeatures",
+    "MiniRocket",
+    "feature_column",
+    "share_above",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "BLOCK",
     "DIMENSIONS",
     "QUANTILE_ROWS",
+    "FeatureValues",
     "Learned",
     "Raw",
     "Sample",
@@ -28,6 +30,14 @@ __all__ = [
 DIMENSIONS = 256  # of a block of features, at most
 BLOCK = 256  # records read at a time
 QUANTILE_ROWS = 2048  # training rows that decide what is an outlier, at most
+
+
+@dataclass(frozen=True)
+class FeatureValues(Modality):
+    """The fixed features of a modality, (batch, dim), in place of what they were computed from.
+
+    A view may hold them: they are not computed again.
+    """
 
 
 class Learned(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from commlearn.data.batch import Modality, View
 from commlearn.data.records import Records, Spec, blank_values
+from commlearn.models.features.base import FeatureValues
 from commlearn.models.features.fixed import FixedFeatures
 
 __all__ = ["FeatureBlocks"]
@@ -43,13 +44,14 @@ class FeatureBlocks(nn.Module):
         self.eval()
 
     @property
-    def _each(self) -> dict[str, FixedFeatures]:
+    def each(self) -> dict[str, FixedFeatures]:
+        """The features of each modality that has some."""
         return cast("dict[str, FixedFeatures]", dict(self.blocks.items()))
 
     @property
     def dims(self) -> dict[str, int]:
         """Dimensions of each modality's features."""
-        return {name: block.dim for name, block in self._each.items()}
+        return {name: block.dim for name, block in self.each.items()}
 
     @property
     def dim(self) -> int:
@@ -67,7 +69,7 @@ class FeatureBlocks(nn.Module):
             records: with a column for each modality.
             seed: same records and same seed, same features.
         """
-        for name, block in self._each.items():
+        for name, block in self.each.items():
             block.learn(records.columns[name], seed)
         return self
 
@@ -76,14 +78,15 @@ class FeatureBlocks(nn.Module):
         """The features of a batch of records.
 
         Args:
-            view: modalities of the same records; those that have no features are left alone.
+            view: modalities of the same records, or the features of one; those that have none are left alone.
             modalities: which of them to use; all that are there if not given.
         """
         example = next(iter(view.values())).values
         parts = []
-        for name, block in self._each.items():
+        for name, block in self.each.items():
             if name in view and (modalities is None or name in modalities):
-                parts.append(block(view[name]))
+                values = view[name]
+                parts.append(values.values if isinstance(values, FeatureValues) else block(values))
             else:
                 parts.append(torch.zeros(len(example), block.dim, device=example.device))
         return torch.cat(parts, dim=1)
@@ -100,7 +103,7 @@ class FeatureBlocks(nn.Module):
         """
         try:
             self.load_state_dict(load(content))
-            blank = {name: Modality(blank_values(block.spec)) for name, block in self._each.items()}
+            blank = {name: Modality(blank_values(block.spec)) for name, block in self.each.items()}
             whole = bool(self(blank).isfinite().all())
         except DAMAGED as problem:
             told = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
