@@ -235,12 +235,14 @@ def test_a_streamed_training_that_asks_for_features_learns_them_from_its_sample(
     assert cl.embed(run, frame).shape == (80, 3 * 128 + run.features.dim)
 
 
-def test_a_fine_tuned_run_has_none(fitted, tmp_path):
-    data = dataset_of(read_table(table()), cl.Schema.from_mapping(SCHEMA))
-    run = finetune(load_run(fitted.out), FineTuning("ill", epochs=1), tmp_path / "tuned", data)
-    assert run.features is None
-    assert run.experiment.model.features == "none"
-    assert load_run(tmp_path / "tuned").features is None
+def test_a_fine_tuned_run_keeps_them_as_they_are(fitted, tmp_path):
+    data = dataset_of(read_table(table()), cl.Schema.from_mapping(SCHEMA), test=0.0)
+    base = load_run(fitted.out)
+    run = finetune(base, FineTuning("ill", epochs=1), tmp_path / "tuned", data)
+    before, after = (cl.embed(model, table(), blocks="features") for model in (base, run))
+    assert np.array_equal(before, after)
+    before, after = (cl.embed(model, table(), blocks="learned") for model in (base, run))
+    assert not np.allclose(before, after)
 
 
 def test_modalities_of_a_pretrained_encoder_have_no_features(fitted):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from commlearn.data.batch import Batch, View, merge
+from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, subset_name
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.subsets import (
@@ -25,7 +26,7 @@ from commlearn.methods.subsets import (
     weighted_mean,
 )
 from commlearn.models.fusion import Fusion
-from commlearn.models.heads import Temperature, projection_head, temperature_of
+from commlearn.models.heads import HEAD, Temperature, projection_head, temperature_of
 from commlearn.models.present import project_present
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
@@ -80,9 +81,10 @@ class CoMM(Method):
         temperature: float | Literal["learned"] = 0.1,
         weights: dict[str, float] | None = None,
         embedding: Held = "fused",
+        head: tuple[int, int] = HEAD,
     ) -> CoMM:
         """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too."""
-        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding)
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
         return cls(encoders, **parts, weights=weights)
 
     def represent(self, batch: Batch) -> Rows:
@@ -149,11 +151,14 @@ def fused_parts(
     subsets: str,
     temperature: float | Literal["learned"],
     embedding: Held,
+    head: tuple[int, int] = HEAD,
 ) -> dict[str, Any]:
     """What CoMM and its kin have beside their encoders: the published fusion and head, if none is given."""
+    if min(head) < 1:
+        raise ConfigurationError(f"head is {list(head)}; give two numbers of features above 0.")
     return {
         "fusion": fusion or Fusion(width),
-        "head": projection_head(width),
+        "head": projection_head(width, *head),
         "subsets": choose_subsets(subsets, tuple(encoders)),
         "temperature": temperature_of(temperature),
         "beside": TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,

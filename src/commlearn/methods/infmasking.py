@@ -19,6 +19,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
 from commlearn.methods.comm import CoMM, Held, fused_parts
 from commlearn.methods.rows import Rows, rows_of
+from commlearn.models.heads import HEAD
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import Subset, masked_contrast
@@ -88,10 +89,11 @@ class InfMasking(CoMM):
         share: tuple[float, float] = Masking.share,
         weight: tuple[float, float] = Masking.weight,
         embedding: Held = "fused",
+        head: tuple[int, int] = HEAD,
     ) -> InfMasking:
         """InfMasking with CoMM's published fusion and head."""
         masking = Masking(versions, (share[0], share[1]), (weight[0], weight[1]))
-        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding)
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
         return cls(encoders, **parts, masking=masking)
 
     def represent(self, batch: Batch) -> Rows:

@@ -8,10 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LearnedTemperature", "PairCritic", "Temperature", "projection_head", "temperature_of"]
+__all__ = ["HEAD", "LearnedTemperature", "PairCritic", "Temperature", "projection_head", "temperature_of"]
 
 
-def projection_head(width: int, hidden: int = 512, out: int = 256) -> nn.Sequential:
+HEAD = (512, 256)  # hidden and output features of the published head
+
+
+def projection_head(width: int, hidden: int = HEAD[0], out: int = HEAD[1]) -> nn.Sequential:
     """CoMM's head: Linear-BN-ReLU, Linear-BN-ReLU, Linear."""
     return nn.Sequential(
         nn.Linear(width, hidden, bias=False),  # batch norm brings its own bias

@@ -25,7 +25,7 @@ __all__ = ["embeds_tokens", "experiment_for", "is_schema", "read_own"]
 
 OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
 EMBEDDING = "fused+tokens"  # of every method that can
-TEMPERATURE = 0.3  # of the same methods, where encoders read fixed features
+ON_FEATURES = {"temperature": 0.3, "head": [256, 128]}  # of the same methods, if encoders read features
 
 
 def is_schema(path: str | Path) -> bool:
@@ -89,7 +89,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     if embeds_tokens(stated.method["name"]):
         chosen["method"] = {"name": stated.method["name"], "embedding": EMBEDDING}
         if on_features:
-            chosen["method"]["temperature"] = TEMPERATURE
+            chosen["method"] |= ON_FEATURES
     if METHODS[stated.method["name"]].views.augmented:
         chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations, on_features)
     open_ones = left_open(chosen, {**settings, "method": stated.method}) | _sizes_of_images(settings, data)
