@@ -160,7 +160,6 @@ def test_records_that_show_one_image_share_its_features_and_versions_stay_versio
 
 
 def test_a_head_of_no_features_is_refused():
+    experiment, _, data = chosen(method={"name": "comm", "head": [0, 8]})
     with pytest.raises(ConfigurationError, match="head is"):
-        chosen_method = {"name": "comm", "head": [0, 8]}
-        experiment, _, data = chosen(method=chosen_method)
         train(experiment, "unused", data)
