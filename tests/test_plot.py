@@ -135,7 +135,12 @@ def test_a_gallery_shows_clean_and_augmented_records_of_every_kind(tmp_path):
 
     path = SyntheticTable(rows=30, missing=0.2, size=16).write(tmp_path)
     schema = cl.Schema.from_yaml(tmp_path / "schema.yaml")
-    model = cl.Embedder(schema, epochs=1, batch_size=10).fit(path)
+    model = cl.Embedder(schema, epochs=1, batch_size=10, features="learned").fit(path)
+    on_features = cl.Embedder(schema, epochs=1, batch_size=10).fit(path)
+    bars = plot.gallery(on_features, str(path), "image", records=1, versions=1)[0]
+    heights = [[bar.get_height() for bar in axes.containers[0]] for axes in bars]
+    assert not np.allclose(*heights)
+    assert len(heights[0]) == on_features.trained.features.dims["image"]
     for name in schema.modalities:
         grid = plot.gallery(model, str(path), name, records=2, versions=2)
         assert grid.shape == (2, 3)

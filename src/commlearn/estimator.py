@@ -49,6 +49,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         epochs: passes over the records; chosen from the data if not given, as are the next two.
         batch_size: records a step.
         learning_rate: at its peak.
+        features: `fixed`: encoders read well-known features of each modality, which join the embedding;
+            `learned`: they read its values; `auto`: fixed up to 20 000 rows.
         random_state: seed of weights, order and augmentation; a RandomState or None draws one, as in
             scikit-learn.
         out: folder in which the run is kept, in place of any run that it holds; not kept if not given.
@@ -70,6 +72,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
+        features: str = "auto",
         random_state: Any = 0,
         out: str | Path | None = None,
         verbose: bool = False,
@@ -79,6 +82,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.features = features
         self.random_state = random_state
         self.out = out
         self.verbose = verbose
@@ -105,6 +109,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             "name": "embedder",
             "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
             "method": method,
+            "model": {"features": self.features},
             "seed": _seed(self.random_state),
             "training": {key: value for key, value in given.items() if value is not None},
         }

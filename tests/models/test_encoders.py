@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from commlearn.data.batch import Modality
+from commlearn.data.records import VectorColumn
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import FeatureTokenizer, sincos_positions
 from commlearn.models.encoders import ENCODERS
 from commlearn.models.encoders.image import start_as_waves
+from commlearn.models.features import FixedFeatures
 from commlearn.models.tokens import Tokens, pool
 
 CASES = {
@@ -28,6 +31,7 @@ CASES = {
     "transformer": ((3,), 9),
     "gru": ((3,), 9),
     "force": ((6,), 1),
+    "fixed": ((7,), 1),
 }
 SEQUENCES = ("text", "series", "transformer", "gru", "force")
 LENGTHS = (9, 9, 5)
@@ -36,6 +40,14 @@ LENGTHS = (9, 9, 5)
 def values_of(shape, batch=3):
     generator = torch.Generator().manual_seed(0)
     return torch.rand(batch, *shape, generator=generator)
+
+
+def encoder_of(name, width=32):
+    shape, _ = CASES[name]
+    if name != "fixed":
+        return ENCODERS[name](shape, width)
+    column = VectorColumn(np.random.default_rng(0).normal(size=(40, *shape)).astype(np.float32))
+    return ENCODERS[name](FixedFeatures(column.spec).learn(column, 0), width)
 
 
 def modality_of(name, present=None, longer=0, junk=False):
@@ -64,9 +76,9 @@ def test_every_encoder_is_a_case():
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_parameter_learns_and_absent_records_contribute_no_token(name):
-    shape, length = CASES[name]
+    _, length = CASES[name]
     torch.manual_seed(0)
-    encoder = ENCODERS[name](shape, 32)
+    encoder = encoder_of(name)
     tokens = encoder(modality_of(name, present=torch.tensor([True, False, True])))
     assert tokens.values.shape == (3, length, 32)
     assert tokens.padding.all(dim=1).tolist() == [False, True, False]

@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_no_part_of_embeddings_or_converted_data(tmp_path):
     parts = [({"id": np.arange(2000)}, np.random.default_rng(0).random((2000, 8), dtype=np.float32))] * 3
     for name in ("z.parquet", "z.csv", "z.npz"):
         with disk_of(8192), pytest.raises(DataError, match=r"Cannot write .*z\.(parquet|csv|npz).*Free some"):
-            write(tmp_path / name, iter(parts), "comm")
+            write(tmp_path / name, iter(parts), lambda dim: [f"comm{place}" for place in range(dim)])
         assert list(tmp_path.iterdir()) == []
     with disk_of(4096), pytest.raises(DataError, match=r"Cannot write .*out.*Free some"):
         write_converted({"train": {"x": np.ones((900, 9)), "id": ["a"]}}, tmp_path / "out")

@@ -64,7 +64,7 @@ def test_encoders_of_own_tables_read_fixed_features_and_the_log_says_so():
     [
         {"model": {"encoders": {"ecg": {"name": "gru"}}}},
         {"model": {"encoders": {"series": {"name": "gru"}}}},
-        {"augmentations": {"ecg": {"name": "none"}}},
+        {"augmentations": {"ecg": {"name": "sequence"}}},
         {"augmentations": {"series": {"crop": 0.5}}},
     ],
 )
@@ -74,8 +74,15 @@ def test_what_is_stated_for_the_values_of_a_modality_leaves_it_to_a_learned_enco
     assert read_by(experiment).get("ecg") != "fixed"
 
 
+@pytest.mark.parametrize("stated", [{"name": "none"}, {"name": "noise", "std": 0.2}, {"name": "vector"}])
+def test_an_augmentation_of_vectors_is_one_of_features(stated):
+    experiment, _, _ = chosen(augmentations={"ecg": stated})
+    assert read_by(experiment) == {"labs": "fixed", "ecg": "fixed"}
+    assert experiment.augmentations["ecg"] == stated
+
+
 def test_without_features_everything_is_learned_as_before():
-    experiment, _, _ = chosen(model={"features": "none"})
+    experiment, _, _ = chosen(model={"features": "learned"})
     assert "fixed" not in read_by(experiment).values()
     assert "temperature" not in experiment.method
     stated, _, _ = chosen(method={"name": "comm", "temperature": 0.07})
@@ -85,7 +92,7 @@ def test_without_features_everything_is_learned_as_before():
 def test_an_encoder_that_reads_features_needs_some(tmp_path):
     with pytest.raises(ConfigurationError, match=r"fixed of 'ecg'.*model\.features=fixed"):
         build_encoders(chosen()[2].train.specs, 8, {"ecg": {"name": "fixed"}})
-    experiment, _, data = chosen(model={"features": "none", "encoders": {"ecg": {"name": "fixed"}}})
+    experiment, _, data = chosen(model={"features": "learned", "encoders": {"ecg": {"name": "fixed"}}})
     with pytest.raises(ConfigurationError, match=r"fixed of 'ecg'"):
         train(experiment, tmp_path / "run", data)
 

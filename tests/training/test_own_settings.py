@@ -94,7 +94,8 @@ def test_the_choice_is_said_and_what_is_stated_stays():
     records = Records({"a": vectors(100), "t": vectors(3)})
     data = Dataset(records, records)
     experiment, note = experiment_for(settings(), data)
-    assert experiment.method == {"name": "comm", "embedding": "fused+tokens"}
+    warm = {"temperature": 0.3, "head": [256, 128]}
+    assert experiment.method == {"name": "comm", "embedding": "fused+tokens", **warm}
     assert "augmentations.a vector (std=0.3 drop=0.2)" in note
     assert "method.embedding fused+tokens" in note
     for key in ("t", "vector"):
@@ -106,7 +107,7 @@ def test_the_choice_is_said_and_what_is_stated_stays():
     assert plain.method["embedding"] == "fused"
     assert "embedding" not in note
     rival, note = experiment_for(settings(method="infmasking"), data)
-    assert rival.method == {"name": "infmasking", "embedding": "fused+tokens"}
+    assert rival.method == {"name": "infmasking", "embedding": "fused+tokens", **warm}
     assert "method.embedding fused+tokens" in note
     clip, note = experiment_for(settings(method="clip"), data)
     assert clip.augmentations == {}
@@ -120,9 +121,10 @@ def test_a_text_of_few_records_gets_one_layer_unless_an_encoder_is_stated():
     from commlearn.kinds.dataset import dataset_of
 
     data = dataset_of(read_table(frame), schema, test=0.0)
-    assert experiment_for(settings(), data)[0].model.encoders["t"]["layers"] == 1
+    learned = {"features": "learned"}
+    assert experiment_for(settings(model=learned), data)[0].model.encoders["t"]["layers"] == 1
     stated = {"encoders": {"text": {"name": "text", "layers": 3}}}
-    assert experiment_for(settings(model=stated), data)[0].model.encoders == stated["encoders"]
+    assert experiment_for(settings(model={**learned, **stated}), data)[0].model.encoders == stated["encoders"]
 
 
 def test_options_without_a_name_go_to_the_part_that_is_chosen():
@@ -136,7 +138,7 @@ def test_options_without_a_name_go_to_the_part_that_is_chosen():
     experiment, _ = experiment_for(of_kind, data)
     assert experiment.augmentations == {"a": {**chosen["a"], "std": 0.7}, "t": {"name": "none"}}
     experiment, _ = experiment_for(settings(model={"encoders": {"t": {"hidden": 8}}}), data)
-    assert experiment.model.encoders == {"t": {"name": "mlp", "hidden": 8}}
+    assert experiment.model.encoders == {"a": {"name": "fixed"}, "t": {"name": "mlp", "hidden": 8}}
 
 
 def test_options_that_fit_nothing_are_told():

@@ -92,6 +92,7 @@ def test_what_is_stated_for_a_kind_holds_for_its_modalities_and_the_rest_is_thei
         "temperature": 0.5,
         "weights": None,
         "embedding": "fused",
+        "head": (512, 256),
     }
     assert whole.augmentations["left"]["name"] == "noise"
     assert whole.augmentations["poster"]["name"] == DEFAULT_AUGMENTATION["image"]
@@ -118,7 +119,8 @@ def test_a_run_and_its_artifact_outlive_changed_defaults(tmp_path, monkeypatch):
     view = records().test.view(slice(0, 4))
     before = run.method.embed(view)
     monkeypatch.setitem(ENCODERS, "mlp", narrow)
-    monkeypatch.setattr(CoMM.build.__func__, "__defaults__", (None, "all_subsets", 0.9, None, "fused+tokens"))
+    changed = (None, "all_subsets", 0.9, None, "fused+tokens", (8, 8))
+    monkeypatch.setattr(CoMM.build.__func__, "__defaults__", changed)
     for folder in ("run", "artifact"):
         again = load(tmp_path / folder)
         assert torch.equal(again.method.embed(view), before)

@@ -180,11 +180,11 @@ def test_own_tables_have_features_where_nothing_else_is_stated_and_comparisons_h
     experiment, _, note = read_own(schema_file)
     assert experiment.model.features == "fixed"
     assert "model.features fixed" in note
-    experiment, _, note = read_own(schema_file, overrides={"model.features": "none"})
-    assert experiment.model.features == "none"
+    experiment, _, note = read_own(schema_file, overrides={"model.features": "learned"})
+    assert experiment.model.features == "learned"
     assert "features" not in note
     compared = ComparisonSource(str(schema_file))
-    assert compared.read()[0].model.features == "none"
+    assert compared.read()[0].model.features == "learned"
     stated = ComparisonSource(str(schema_file), overrides={"model.features": "fixed"})
     assert stated.read()[0].model.features == "fixed"
     schema_file.write_text(
@@ -195,10 +195,10 @@ def test_own_tables_have_features_where_nothing_else_is_stated_and_comparisons_h
 
 def test_many_or_streamed_records_get_none(schema_file):
     many = Records({"v": VectorColumn(np.zeros((20_001, 1), np.float32))})
-    assert suggest(many)["model"]["features"] == "none"
+    assert suggest(many)["model"]["features"] == "learned"
     frame = read_table(schema_file.parent / "t.parquet").frame
     frame.to_parquet(schema_file.parent / "t.parquet", row_group_size=10)
-    assert read_own(schema_file, overrides={"data.stream": 40})[0].model.features == "none"
+    assert read_own(schema_file, overrides={"data.stream": 40})[0].model.features == "learned"
 
 
 def test_the_command_line_chooses_blocks_and_a_resumed_run_has_the_same_features(

@@ -19,6 +19,7 @@ from commlearn.evaluation.readout_rows import readout_rows
 from commlearn.kinds.arrays import presence
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.training.build import build_augmentations
+from commlearn.training.feature_columns import as_encoders_read
 
 __all__ = ["Audit", "AuditRow", "audit_augmentations"]
 
@@ -96,7 +97,10 @@ def audit_augmentations(
     trained = carrier(model)
     rows: list[AuditRow] = []
     for name, augmentation in build_augmentations(trained.experiment, trained.specs).items():
-        chosen = [_chosen(part, name, target, records, seed) for part in (data.fit, data.test)]
+        chosen = [
+            as_encoders_read(_chosen(part, name, target, records, seed), trained.method)
+            for part in (data.fit, data.test)
+        ]
         clean: Outcome | None = None
         for strength in (0, *strengths):
             embedded = [_embedded(trained, part, name, augmentation, strength, seed) for part in chosen]

@@ -21,6 +21,7 @@ from commlearn.kinds.rows import spread
 from commlearn.kinds.text import RESERVED
 from commlearn.plot.style import styled
 from commlearn.training.build import build_augmentations
+from commlearn.training.feature_columns import as_encoders_read
 
 __all__ = ["gallery"]
 
@@ -33,7 +34,8 @@ def gallery(
 ) -> np.ndarray:
     """What the network sees: records as they are (left) and augmented, one row each.
 
-    Judge by eye whether you could still tell the target from the augmented versions.
+    Judge by eye whether you could still tell the target from the augmented versions. Where an encoder reads
+    fixed features, they are drawn, a bar each.
 
     Args:
         model: a training, an artifact or an Embedder.
@@ -122,9 +124,9 @@ def versions_of(
         data = trained.records(data)
     there = np.flatnonzero(presence(data.columns[modality]))
     rows = there[np.asarray(list(spread(len(there), records)), dtype=np.int64)]
-    clean = data.columns[modality].take(rows)
-    spec = trained.specs[modality]
-    augmentation = build_augmentations(trained.experiment, {modality: spec}).get(modality)
+    some = as_encoders_read(Records({modality: data.columns[modality]}).choose(rows), trained.method)
+    clean, spec = some.view(slice(None))[modality], some.specs[modality]
+    augmentation = build_augmentations(trained.experiment, trained.specs).get(modality)
     generator = torch.Generator().manual_seed(seed)
     seen = [clean]
     for _ in range(versions):

@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
 from commlearn.data import READERS
 from commlearn.data.records import Dataset, Spec
+from commlearn.data.streamed import StreamedRecords
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
@@ -25,6 +27,7 @@ __all__ = [
     "build_augmentations",
     "build_features",
     "build_method",
+    "learned_features",
     "pretrained_of",
     "read_data",
     "reads_features",
@@ -68,6 +71,25 @@ def build_features(
     pretrained = pretrained_of(state)
     plain = {name: spec for name, spec in specs.items() if name not in pretrained}
     return FeatureBlocks(plain) if plain and experiment.model.features == "fixed" else None
+
+
+def learned_features(
+    experiment: Experiment, data: Dataset, rows: int | None = None
+) -> FeatureBlocks | None:
+    """Fixed features that have learned from the training records, if the experiment asks for some.
+
+    Args:
+        experiment: asks for them, and gives the seed.
+        data: of streamed records, a sample of the training rows is in memory.
+        rows: learn from so many records, at most; from all if not given.
+    """
+    built = build_features(experiment, data.train.specs, data.state)
+    if built is None:
+        return None
+    records = data.fit if isinstance(data.train, StreamedRecords) else data.train
+    if rows is not None:
+        records = records.choose(np.arange(min(rows, len(records))))
+    return built.learn(records, experiment.seed)
 
 
 def reads_features(experiment: Experiment, name: str, spec: Spec) -> bool:

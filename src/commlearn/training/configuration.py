@@ -52,7 +52,7 @@ class Model:
     width: int = 512  # of tokens and embedding
     encoders: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
     fusion: Part = field(default_factory=lambda: {"name": "attention"})  # of the methods that fuse
-    features: Literal["none", "fixed"] = "none"  # of each modality, beside the learned embedding
+    features: Literal["auto", "fixed", "learned"] = "auto"  # fixed ones of each modality, or the encoders'
 
 
 @dataclass(frozen=True)

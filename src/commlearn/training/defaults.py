@@ -47,7 +47,7 @@ def suggest(records: Records, epochs: int | None = None, batch: int | None = Non
         "model": {
             "width": 256 if count > LARGE else 128,
             "encoders": _encoders(records),
-            "features": "fixed" if plain else "none",
+            "features": "fixed" if plain else "learned",
         },
         "training": {
             "epochs": epochs,

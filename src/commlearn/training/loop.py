@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from commlearn.data.records import Dataset
-from commlearn.data.streamed import StreamedRecords
 from commlearn.errors import CommlearnError, ConfigurationError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.features import FeatureBlocks
 from commlearn.training.batches import descents, draw_batch
-from commlearn.training.build import build_features, build_method, read_data
+from commlearn.training.build import build_features, build_method, learned_features, read_data
 from commlearn.training.configuration import Experiment, Training, read_experiment
 from commlearn.training.descent import Descent, Player
 from commlearn.training.diagnostics import Diagnostics
@@ -194,11 +193,9 @@ def _features(
 
     They come before the first step, so that a run that is interrupted has them, too.
     """
-    built = build_features(experiment, data.train.specs, data.state)
-    if built is None or (resumed and folder.has_features):
-        return folder.features(built)
-    streamed = isinstance(data.train, StreamedRecords)  # then a sample of the training rows is in memory
-    return built.learn(data.fit if streamed else data.train, experiment.seed)
+    if resumed and folder.has_features:
+        return folder.features(build_features(experiment, data.train.specs, data.state))
+    return learned_features(experiment, data)
 
 
 def _labels_seen(method: Method, data: Dataset) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from commlearn.augmentations import DEFAULT_AUGMENTATION
 from commlearn.data.places import is_remote
 from commlearn.data.records import Dataset
 from commlearn.data.streamed import StreamedRecords
@@ -81,7 +82,9 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     specs = data.train.specs
     check_keys(settings, specs)
     settings = by_modality(settings, specs)
-    training = settings.get("training") or {}
+    model, training = settings.get("model") or {}, settings.get("training") or {}
+    if model.get("features") == "auto":
+        settings["model"] = {key: value for key, value in model.items() if key != "features"}
     chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"))
     chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
     on_features = _read_by_features(settings, data, chosen["model"]["features"])
@@ -101,18 +104,20 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
 def _read_by_features(settings: Mapping[str, Any], data: Dataset, suggested: str) -> list[str]:
     """The modalities whose encoders read fixed features: all for which nothing else is stated.
 
-    An encoder, an augmentation of the values or a pretrained encoder is stated for values as they are.
+    An encoder, a pretrained one or an augmentation of pictures, texts or series is stated for their values.
     """
     model = settings.get("model") or {}
     if model.get("features", suggested) != "fixed" or isinstance(data.train, StreamedRecords):
         return []
-    stated = {*(settings.get("augmentations") or {}), *(model.get("encoders") or {})}
-    pretrained = pretrained_of(data.state)
-    return [
-        name
-        for name, spec in data.train.specs.items()
-        if name not in pretrained and not {name, spec.kind} & stated
-    ]
+    encoders, augmentations = (model.get("encoders") or {}), (settings.get("augmentations") or {})
+    chosen = []
+    for name, spec in data.train.specs.items():
+        part = augmentations.get(name, augmentations.get(spec.kind, {"name": "none"}))
+        augmented = part if isinstance(part, str) else part.get("name", DEFAULT_AUGMENTATION[spec.kind])
+        free = name not in pretrained_of(data.state) and not {name, spec.kind} & {*encoders}
+        if free and augmented in ("none", "noise", "vector"):
+            chosen.append(name)
+    return chosen
 
 
 def embeds_tokens(method: str) -> bool:

@@ -71,10 +71,12 @@ def chosen_augmentations(
     chosen = {}
     for name, column in records.columns.items():
         kind = column.spec.kind
+        if name in stated or kind in stated:
+            continue
         if name in on_features:
             rung = _strongest(column) if kind in ("tabular", "vector") else 0
             chosen[name] = dict(LADDERS["vector"][rung])
-        elif kind in LADDERS and name not in stated and kind not in stated:
+        elif kind in LADDERS:
             chosen[name] = dict(LADDERS[kind][_strongest(column)])
     return chosen
 

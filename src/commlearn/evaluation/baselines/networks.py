@@ -11,7 +11,8 @@ from commlearn.errors import ConfigurationError
 from commlearn.evaluation.baselines.base import Given
 from commlearn.evaluation.embed import embed
 from commlearn.methods.base import Method
-from commlearn.training.build import build_method
+from commlearn.models.features import FeatureBlocks
+from commlearn.training.build import build_method, learned_features
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.trained import Trained
 
@@ -20,7 +21,7 @@ __all__ = ["random_network", "supervised"]
 
 def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     """Embeddings by the weights that the seed starts with."""
-    method = _fresh(given).eval()
+    method = _fresh(given, learned_features(given.experiment, given.data)).eval()
     return [embed(method, records) for records in parts]
 
 
@@ -38,12 +39,18 @@ def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
         weight_decay=training.weight_decay,
         seed=given.experiment.seed,
     )
-    start = Trained(experiment=given.experiment, method=_fresh(given), specs=given.data.train.specs)
+    features = learned_features(given.experiment, given.data)
+    start = Trained(
+        experiment=given.experiment,
+        method=_fresh(given, features),
+        specs=given.data.train.specs,
+        features=features,
+    )
     run = finetune(
         start, settings, given.folder / "network", given.data, resume=True, progress=given.progress
     )
-    return [embed(run, records) for records in parts]
+    return [embed(run, records, blocks="learned") for records in parts]
 
 
-def _fresh(given: Given) -> Method:
-    return build_method(given.experiment, given.data.train.specs)
+def _fresh(given: Given, features: FeatureBlocks | None) -> Method:
+    return build_method(given.experiment, given.data.train.specs, features=features)

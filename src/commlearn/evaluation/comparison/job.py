@@ -83,7 +83,7 @@ def _vectors(
             torch.set_num_threads(experiment.training.threads)
         return baseline.make(Given(experiment, data, spec["targets"], folder, Lines()), parts)
     run = train(experiment, folder, data=data, resume=True, progress=Lines())
-    return [embed(run, records) for records in parts]
+    return [embed(run, records, blocks="learned") for records in parts]
 
 
 def peak_memory() -> int | None:

@@ -15,7 +15,7 @@ from commlearn.evaluation.baselines import BASELINES, Baseline, find_baseline, s
 from commlearn.evaluation.comparison.source import ComparisonSource, with_method
 from commlearn.evaluation.probes import check_targets, chosen_targets
 from commlearn.methods import METHODS, Method
-from commlearn.training.build import build_method
+from commlearn.training.build import build_method, learned_features
 from commlearn.training.configuration import Experiment, Score
 
 __all__ = ["Job", "Member", "members_of", "plan", "scores_of"]
@@ -191,7 +191,8 @@ def _asks_for_target(method: str) -> bool:
 
 def _built(experiment: Experiment, options: Mapping[str, Any], data: Dataset) -> Method:
     try:
-        return build_method(with_method(experiment, options), data.train.specs)
+        features = learned_features(experiment, data, rows=64)  # enough to know that it can be built
+        return build_method(with_method(experiment, options), data.train.specs, features=features)
     except (ValueError, TypeError) as problem:
         raise ConfigurationError(f"cannot be built: {problem}") from problem
 

@@ -150,7 +150,8 @@ def _neighbours(found: Findings) -> Safe:
 def _seen(drawn: Pictures, found: Findings) -> Safe:
     about = tag(
         "p",
-        "Could you still tell the target from the augmented versions? If not, the network cannot learn it.",
+        "Could you still tell the target from the augmented versions? If not, the network cannot learn it. "
+        "Where encoders read fixed features, those are augmented: a bar each.",
     )
     figures = [part.figure() for part in drawn.seen.values()]
     if drawn.audit is not None:
