@@ -87,8 +87,8 @@ def run(options: argparse.Namespace) -> int:
 def _own(loaded: Any, options: argparse.Namespace) -> Any:
     from commlearn.evaluation.embed import embed
     from commlearn.evaluation.stream import write
-    from commlearn.training.build import read_data
+    from commlearn.training.run import read_own_data
 
-    records = getattr(read_data(loaded.experiment), options.split)
+    records = getattr(read_own_data(loaded), options.split)
     vectors = embed(loaded, records, options.modalities)
     return write(options.out, iter([(records.targets, vectors)]), loaded.experiment.method["name"])

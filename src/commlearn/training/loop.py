@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from commlearn.data.records import Dataset
-from commlearn.errors import CommlearnError, ConfigurationError
+from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.training.batches import descents, draw_batch
@@ -120,12 +120,19 @@ def _train(
     warnings: list[str],
     progress: Progress,
 ) -> Run:
+    if state:
+        folder.check_data(data)
     experiment = resolved(experiment, data.train.specs, data.state)
     training = experiment.training
     steps_per_epoch = training.batches_in_epoch(len(data.train), fabric.world_size)
     total = training.epochs * steps_per_epoch
     method = _checked_method(experiment, data)
     step = restore(state, method, experiment) if state else 0
+    if step > total:
+        raise RunError(
+            f"{folder.path} is at step {step}; with these records and settings a training has {total}. Resume "
+            "with the records that it began with, or train anew with another --out."
+        )
     rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
