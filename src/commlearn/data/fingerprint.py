@@ -11,7 +11,7 @@ import pyarrow as pa
 from commlearn.data.places import find_files, is_remote
 from commlearn.errors import DataError
 
-__all__ = ["differences", "file_digest", "fingerprint"]
+__all__ = ["differences", "fingerprint"]
 
 ENDINGS = (".parquet", ".pq", ".tar")  # of a table's files where it is a folder
 READ = (1 << 32, 1 << 26)  # bytes of a table that are looked at: here, and at a URL
@@ -68,12 +68,6 @@ def _starts(size: int, share: int) -> Iterator[int]:
         return
     count = share // BLOCK
     yield from (((size - BLOCK) * (place + 1)) // count for place in range(count))
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's whole content, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
