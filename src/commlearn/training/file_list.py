@@ -35,7 +35,7 @@ class FileList:
 
     Args:
         folder: whose files are listed.
-        usual: names that a run has, for folders of a commlearn that kept no list.
+        usual: names that count as listed in a folder without a list, of a run beside one of its checkpoints.
         kind: what the folder is.
 
     Example:
@@ -172,7 +172,7 @@ class FileList:
     def _recognised(self) -> set[str]:
         """What a commlearn without lists wrote: usual names beside a checkpoint that starts as ours do."""
         if self.kind != RUN:
-            return set()
+            return set(self.usual)
         checkpoints = {name for name in CHECKPOINTS if is_checkpoint(self.folder / name)}
         return checkpoints | {name for name in self.usual if checkpoints and (self.folder / name).is_file()}
 
@@ -182,7 +182,7 @@ class FileList:
             raise RunError(
                 f"{self.folder} holds files that commlearn did not write and would replace: "
                 f"{_shown(there[:SHOWN])}. Move {'it' if len(there) == 1 else 'them'} away, or give another "
-                "--out (in Python: out=...)."
+                f"{'--out (in Python: out=...)' if self.kind == RUN else 'folder'}."
             )
 
     def _store(self, names: set[str], checksums: Mapping[str, str] | None = None) -> None:
