@@ -129,7 +129,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         if isinstance(X, str | Path):
             vectors = np.concatenate([part for _, part in embed_table(trained, X, modalities)])
         else:
-            vectors = embed(trained, trained.records(self._table(X), modalities=modalities), modalities)
+            vectors = embed(trained, self._table(X), modalities)
         container = _get_output_config("transform", self)["dense"]
         if container == "default":
             return vectors

@@ -118,7 +118,10 @@ def test_a_checkpoint_says_on_which_records_it_was_made(tmp_path):
         cl.load(one.path)
 
 
-@pytest.mark.parametrize("content", ["[]", '{"files": 3}', '{"files": {"table.csv": 3}}', '{"values": [1]}', "{"])
+DAMAGED = ("[]", '{"files": 3}', '{"files": {"table.csv": 3}}', '{"values": [1]}', "{")
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_identity_is_named(schema, tmp_path, content, capsys):
     run = tmp_path / "run"
     words = ["train", str(schema), "--out", str(run), *SMALL]
@@ -131,7 +134,7 @@ def test_a_damaged_identity_is_named(schema, tmp_path, content, capsys):
 
 def test_a_fine_tuning_is_not_resumed_on_a_changed_table(schema, tmp_path, capsys):
     assert main(["train", str(schema), "--out", str(tmp_path / "run"), *SMALL]) == 0
-    words = ["finetune", str(tmp_path / "run"), "--target", "y", "--epochs", "1", "--out", str(tmp_path / "y")]
+    words = f"finetune {tmp_path / 'run'} --target y --epochs 1 --out {tmp_path / 'y'}".split()
     assert main(words) == 0
     assert main([*words, "--resume"]) == 0
     change_one_cell(table_of(schema))
@@ -150,7 +153,8 @@ def test_the_own_records_of_a_run_are_not_read_from_a_changed_table(schema, tmp_
     assert "sha256" in capsys.readouterr().err
 
 
-def test_a_comparison_does_not_go_on_with_a_changed_table(schema, tmp_path, jobs_in_this_process, monkeypatch):
+@pytest.mark.usefixtures("jobs_in_this_process")
+def test_a_comparison_does_not_go_on_with_a_changed_table(schema, tmp_path, monkeypatch):
     words = (schema, ["raw"], 1, tmp_path / "c", None, 1, lambda line: None)
     compare(*words)
     compare(*words)

@@ -38,8 +38,8 @@ def check_parts(paths: Sequence[str | Path], whole: bool = False) -> None:
     missing = [name for name in sorted(sums) if whole and not (folder / name).exists()]
     if missing:
         raise DataError(
-            f"{folder} is not whole: {len(missing)} of {len(sums)} parts are missing, such as {missing[0]}. Run "
-            "the same `embed` again, which goes on where it stopped."
+            f"{folder} is not whole: {len(missing)} of {len(sums)} parts are missing, such as {missing[0]}. "
+            "Run the same `embed` again, which goes on where it stopped."
         )
     for path in map(Path, paths):
         if path.name in sums:
@@ -62,7 +62,7 @@ def _digest_of(path: Path, size: int, changed: int) -> str:
 
 
 def _checksums(path: Path) -> dict[str, str] | None:
-    """Checksum of each part that a folder should have, empty where there is none yet; None in other folders."""
+    """The checksum of each part that a folder should have, empty where it has none; None in other folders."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except OSError:

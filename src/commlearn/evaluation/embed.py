@@ -11,8 +11,10 @@ import torch
 
 from commlearn.data.batch import Modality, View, merge, to_device
 from commlearn.data.records import Records, image_numbers
-from commlearn.data.tables import Source
+from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import ConfigurationError, DataError
+from commlearn.evaluation.finite import naming_rows, refuse_not_finite
+from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.tokens import Tokens
 
@@ -34,8 +36,10 @@ class ReadsTables(HasMethod, Protocol):
     """Something trained on a table, which reads another like it."""
 
     def records(
-        self, table: Source, with_targets: bool = False, modalities: Sequence[str] | None = None
+        self, table: Source | Table, with_targets: bool = False, modalities: Sequence[str] | None = None
     ) -> Records: ...
+
+    def reader(self) -> tuple[Schema, dict[str, Any]]: ...
 
 
 @torch.inference_mode()
@@ -53,10 +57,15 @@ def embed(
         modalities: which of them to use; all that were trained if not given.
         batch_size: records at a time, chosen from their size if not given; it does not change the result
             beyond rounding.
+
+    Raises:
+        DivergedError: an embedding is not finite; its rows are named.
     """
     model = carrier(model)
     if not isinstance(records, Records):
-        records = _read(model, records, modalities)
+        table, schema = _table(model, records, modalities)
+        with naming_rows(table, schema.id):
+            return embed(model, model.records(table, modalities=modalities), modalities, batch_size)
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
     training = method.training
@@ -79,7 +88,10 @@ def embed(
             torch.from_numpy(found[rows[0] : rows[-1] + 1]).copy_(vectors)
     finally:
         method.train(training)
-    return np.zeros((0, 0), dtype=np.float32) if found is None else found
+    if found is None:
+        return np.zeros((0, 0), dtype=np.float32)
+    refuse_not_finite(found)
+    return found
 
 
 def _at_once(record: View) -> int:
@@ -124,13 +136,18 @@ def carrier(model: Any) -> Any:
     return getattr(model, "trained", model)
 
 
-def _read(model: Method | HasMethod, table: Source, modalities: Sequence[str] | None) -> Records:
+def _table(
+    model: Method | HasMethod, source: Source, modalities: Sequence[str] | None
+) -> tuple[Table, Schema]:
+    """The columns of a table that are embedded, and its ids."""
     if not isinstance(model, ReadsTables):
         raise ConfigurationError(
             f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
             "Embedder that it belongs to."
         )
-    return model.records(table, modalities=modalities)
+    schema = model.reader()[0].only(modalities)
+    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    return source if isinstance(source, Table) else read_table(source, columns), schema
 
 
 def _refuse_empty(view: View, start: int) -> None:

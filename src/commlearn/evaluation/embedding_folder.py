@@ -79,14 +79,18 @@ class EmbeddingFolder:
             raise DataError(f"{self.folder / PLAN} is damaged: {problem}. Give another folder.") from problem
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise ConfigurationError(
-                f"{self.folder / PLAN} is not of format {FORMAT}, which says of what table embeddings were made; "
-                "they were begun by another version, or by something else. Give another folder."
+                f"{self.folder / PLAN} is not of format {FORMAT}, which says of what table embeddings were "
+                "made; they were begun by another version, or by something else. Give another folder."
             )
-        changed = [key for key in sorted(stored.keys() | self.plan.keys()) if stored.get(key) != self.plan.get(key)]
-        if changed:
+        changes = [
+            self._difference(key, stored.get(key))
+            for key in sorted(stored.keys() | self.plan.keys())
+            if stored.get(key) != self.plan.get(key)
+        ]
+        if changes:
             raise ConfigurationError(
                 f"{self.folder} holds embeddings of another model, table or choice of modalities: "
-                f"{'; '.join(self._difference(key, stored.get(key)) for key in changed)}. Give another folder."
+                f"{'; '.join(changes)}. Give another folder."
             )
 
     def _difference(self, key: str, before: Any) -> str:

@@ -14,6 +14,7 @@ from commlearn.data.fingerprint import fingerprint
 from commlearn.data.tables import Table
 from commlearn.evaluation.embed import embed
 from commlearn.evaluation.embedding_folder import EmbeddingFolder
+from commlearn.evaluation.finite import naming_rows
 from commlearn.evaluation.stream import (
     Model,
     Written,
@@ -106,10 +107,9 @@ def _parts(
         for start in range(0, len(frame), most):
             rows = frame.iloc[start : start + most].reset_index(drop=True)
             part = Table(rows, table.root, int(first[group]) + start)
-            yield (
-                ids_of(part, schema.id),
-                embed(model, model.records(part, modalities=modalities), modalities),
-            )
+            with naming_rows(part, schema.id):
+                vectors = embed(model, model.records(part, modalities=modalities), modalities)
+            yield ids_of(part, schema.id), vectors
 
 
 def _fingerprint(method: Method) -> str:

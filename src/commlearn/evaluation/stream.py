@@ -22,6 +22,7 @@ from commlearn.data.records import Spec
 from commlearn.data.tables import Source, Table, iterate_table
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.evaluation.embed import embed
+from commlearn.evaluation.finite import naming_rows
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment
@@ -87,7 +88,9 @@ def embed_table(
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
     for table in iterate_table(source, rows, columns):
         records = model.records(table, modalities=modalities)
-        yield table, embed(model, records, modalities, batch_size)
+        with naming_rows(table, schema.id):
+            vectors = embed(model, records, modalities, batch_size)
+        yield table, vectors
 
 
 def write_embeddings(
@@ -296,5 +299,6 @@ def refuse_input_as_output(source: Source, out: str | Path) -> None:
     folder = path.parent if path.suffix else path
     if Path(source).is_dir() and folder.exists() and folder.samefile(source):
         raise ConfigurationError(
-            f"{out} would lie among the files of the table {source}, and be read with them. Give another --out."
+            f"{out} would lie among the files of the table {source}, and be read with them. Give another "
+            "--out."
         )

@@ -17,6 +17,7 @@ from torch import Tensor
 import commlearn
 from commlearn.data.records import Spec
 from commlearn.errors import RunError
+from commlearn.kinds.learned import check_learned
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
@@ -96,11 +97,9 @@ def _exported_before(path: Path) -> list[str]:
 def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
     """A model card that somebody has edited since is theirs."""
     before = listed.checksums().get(CARD)
-    if before and path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != before:
-        if path.read_bytes() != card:  # which an export wrote that was killed then
-            raise RunError(
-                f"{path} was changed since it was exported. Move it away, or export to another folder."
-            )
+    now = path.read_bytes() if before and path.exists() else card
+    if now != card and hashlib.sha256(now).hexdigest() != before:  # else an export wrote it, killed or not
+        raise RunError(f"{path} was changed since it was exported. Move it away, or export to another folder.")
 
 
 def load(folder: str | Path) -> Trained:
@@ -165,6 +164,7 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
 def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None = None) -> Trained:
     """What `to_parts` took apart, and the rows that were trained on."""
     _check_format(config["format"], where)
+    check_learned(config["preprocessing"], f"{where}, preprocessing")
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
         experiment = stored_experiment(config["experiment"])
@@ -178,6 +178,9 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: byte
             encoder.adopt(
                 {key.removeprefix(first): values.pop(key) for key in [*values] if key.startswith(first)}
             )
+        for name, tensor in values.items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
         method.load_state_dict(values)
     except (LookupError, TypeError, ValueError, AttributeError) as problem:
         raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem

@@ -43,7 +43,8 @@ def data_identity(data: Dataset) -> dict[str, Any]:
         "keys": keys.hexdigest(),
         "targets": hashlib.sha256(repr(targets).encode()).hexdigest(),
         "values": {
-            name: [float(numbers.mean()), float(numbers.std(correction=0))] for name, numbers in values.items()
+            name: [float(numbers.mean()), float(numbers.std(correction=0))]
+            for name, numbers in values.items()
         },
     }
 

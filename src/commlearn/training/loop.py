@@ -130,8 +130,8 @@ def _train(
     step = restore(state, method, experiment) if state else 0
     if step > total:
         raise RunError(
-            f"{folder.path} is at step {step}; with these records and settings a training has {total}. Resume "
-            "with the records that it began with, or train anew with another --out."
+            f"{folder.path} is at step {step}; with these records and settings a training has {total}. "
+            "Resume with the records that it began with, or train anew with another --out."
         )
     rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:

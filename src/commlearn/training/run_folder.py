@@ -19,6 +19,7 @@ import yaml
 import commlearn
 from commlearn.data.records import Dataset, Spec
 from commlearn.errors import ConfigurationError, RunError
+from commlearn.kinds.learned import check_learned
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.schema import Schema
 from commlearn.training.checkpoint import (
@@ -142,6 +143,8 @@ class RunFolder:
                 continue
             with _damage_told(self.path / name):
                 found[name] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        with _damage_told(self.path / STATE):
+            check_learned(found[STATE])
         stated = found[SCHEMA]
         schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
         return schema, found[STATE]
