@@ -99,7 +99,7 @@ def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
     before = listed.checksums().get(CARD)
     now = path.read_bytes() if before and path.exists() else card
     if now != card and hashlib.sha256(now).hexdigest() != before:  # else an export wrote it, killed or not
-        raise RunError(f"{path} was changed since it was exported. Move it away, or export to another folder.")
+        raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
 
 
 def load(folder: str | Path) -> Trained:
