@@ -39,9 +39,11 @@ def refuse_not_finite(vectors: np.ndarray, first_row: int = 0) -> None:
     """Refuse embeddings, (records, dim), that hold infinities or NaN.
 
     Example:
-        >>> refuse_not_finite(np.array([[0.0, 1.0], [np.nan, 0.0]]), first_row=10)
-        Traceback (most recent call last):
-        commlearn.evaluation.finite.NotFiniteError: The embedding is not finite of row 11. Look for ...
+        >>> try:
+        ...     refuse_not_finite(np.array([[0.0, 1.0], [np.nan, 0.0]]), first_row=10)
+        ... except NotFiniteError as problem:
+        ...     print(problem.rows)
+        [11]
     """
     rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(rows):
