@@ -49,12 +49,12 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         epochs: passes over the records; chosen from the data if not given, as are the next two.
         batch_size: records a step.
         learning_rate: at its peak.
-        features: `fixed`: encoders read well-known features of each modality, which join the embedding;
-            `learned`: they read its values; `auto`: fixed up to 20 000 rows.
         random_state: seed of weights, order and augmentation; a RandomState or None draws one, as in
             scikit-learn.
         out: folder in which the run is kept, in place of any run that it holds; not kept if not given.
         verbose: show progress and the settings that were chosen.
+        features: `fixed`: encoders read well-known features of each modality, which join the embedding;
+            `learned`: they read its values; `auto`: fixed up to 20 000 rows.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -72,20 +72,20 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
-        features: str = "auto",
         random_state: Any = 0,
         out: str | Path | None = None,
         verbose: bool = False,
+        features: str = "auto",
     ) -> None:
         self.schema = schema
         self.method = method
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
-        self.features = features
         self.random_state = random_state
         self.out = out
         self.verbose = verbose
+        self.features = features
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
         """Learn from the rows that the schema's split column marks as train; from all if it names none.
@@ -139,8 +139,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             parts = embed_table(trained, X, modalities, blocks=blocks)
             vectors = np.concatenate([part for _, part in parts])
         else:
-            records = trained.records(self._table(X), modalities=modalities)
-            vectors = embed(trained, records, modalities, blocks=blocks)
+            vectors = embed(trained, self._table(X), modalities, blocks=blocks)
         container = _get_output_config("transform", self)["dense"]
         if container == "default":
             return vectors
@@ -184,6 +183,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             training.batch_size,
             training.learning_rate,
             trained.experiment.seed,
+            features=trained.experiment.model.features,
         )
         embedder._keep(trained)
         return embedder

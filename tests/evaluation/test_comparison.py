@@ -162,7 +162,7 @@ def test_a_comparison_does_not_go_on_with_what_changed_in_its_files(
     else:
         lines = (tmp_path / "table.csv").read_text().splitlines()
         (tmp_path / "table.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
-        expected = "records was '.*', now '"
+        expected = r"table.csv was .* and is .*; records were"
     with pytest.raises(RunError, match=expected):
         compare(*words)
 

@@ -30,6 +30,7 @@ import torch
 from commlearn.cli import main
 from commlearn.data.converted import read_converted
 from commlearn.data.synthetic_tables import SyntheticTable
+from commlearn.data.tables import read_table
 from commlearn.data.token_shards import TokenShard, open_shard, write_shard
 from commlearn.training.artifact import load
 from commlearn.training.folder_lock import hold
@@ -233,6 +234,38 @@ def test_killed_embeddings_are_whole_or_absent(folder, run, tmp_path):
             part.unlink()
     finish(*words)
     assert_whole(out, len(table))
+
+
+def test_a_killed_folder_of_embeddings_goes_on_and_leaves_no_part(folder, run, tmp_path):
+    table = pd.read_csv(folder / "table.csv")[["vector"]]
+    table = pd.concat([table[table["vector"].notna()]] * 1600, ignore_index=True)
+    table["id"] = np.arange(len(table))
+    table.to_parquet(folder / "long.parquet", row_group_size=10_000)
+    out = tmp_path / "z"
+    words = ["embed", str(run), str(folder / "long.parquet"), "--modalities", "vector", "-o", str(out)]
+    finish(*words)
+    expected = embeddings_of(out)
+    chance = random.Random(1)
+    for _ in range(KILLS):
+        life = born(live, words)
+        wait_for(lambda one=life: list(out.glob(".*")) or not one.is_alive())
+        time.sleep(chance.random() * 2)
+        killed(life)
+        if chance.random() < 0.5:  # whatever is there is continued, or the folder is begun anew
+            shutil.rmtree(out, ignore_errors=True)
+    finish(*words)
+    assert np.array_equal(embeddings_of(out), expected)
+    assert not list(out.glob(".*"))
+    assert sorted(path.name for path in out.iterdir() if path.suffix == ".parquet") == sorted(
+        json.loads((out / "files.json").read_text())["sha256"]
+    )
+
+
+def embeddings_of(out: Path) -> np.ndarray:
+    """Read by the library, which compares checksums."""
+    frame = read_table(out).frame
+    assert frame["id"].tolist() == list(range(len(frame)))
+    return np.stack(frame["embedding"].tolist())
 
 
 def assert_whole(out: Path, rows: int) -> None:

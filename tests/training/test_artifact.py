@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from commlearn.errors import CommlearnError, DataError, RunError
 from commlearn.kinds.dataset import dataset_of
 from commlearn.methods import METHODS
 from commlearn.training.artifact import _distinct, export, load
+from commlearn.training.checkpoint import write_atomically
 from commlearn.training.loop import train
 from commlearn.training.own_data import experiment_for
 from commlearn.training.run import load_run
@@ -82,7 +85,8 @@ def test_a_run_folder_holds_schema_and_preprocessing_and_loads(run):
 def test_the_folder_holds_plain_files_and_no_path_of_the_table(exported):
     names = {path.name for path in exported.iterdir()}
     tensors = {"model.safetensors", "rows.safetensors", "features.safetensors"}
-    assert names == {*tensors, "config.json", "schema.json", "preprocessing.json", "README.md"}
+    texts = {"config.json", "schema.json", "preprocessing.json", "README.md", "files.json"}
+    assert names == tensors | texts
     assert all(b"secret" not in path.read_bytes() for path in exported.iterdir())
     card = (exported / "README.md").read_text()
     for said in (
@@ -184,3 +188,65 @@ def test_an_export_may_leave_out_what_was_trained_on(exported, tmp_path):
     assert load(exported).rows is not None
     assert load(export(load(exported), tmp_path / "without", rows=False)).rows is None
     assert not (tmp_path / "without" / "rows.safetensors").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors", "rows.safetensors"])
+def test_an_export_replaces_no_file_of_somebody_else(run, tmp_path, name):
+    (tmp_path / name).write_text('{"format": 1}')
+    with pytest.raises(RunError, match=rf"did not write and would replace: {re.escape(name)}\. Move it away"):
+        export(run, tmp_path)
+    assert contents(tmp_path) == {name: b'{"format": 1}'}
+
+
+def test_an_export_replaces_what_it_wrote_and_a_card_that_was_edited_stays(run, exported):
+    before = contents(exported)
+    (exported / "notes.txt").write_text("mine")
+    export(run, exported)
+    assert contents(exported) == {**before, "notes.txt": b"mine"}
+    export(run, exported, rows=False)
+    assert "rows.safetensors" not in contents(exported)
+    assert load(exported).rows is None
+    (exported / "README.md").write_text("# My model")
+    with pytest.raises(RunError, match=r"README\.md was changed since it was exported"):
+        export(run, exported)
+    assert (exported / "README.md").read_text() == "# My model"
+
+
+def test_an_export_that_was_killed_is_done_again(run, tmp_path, monkeypatch):
+    """Killed before each of its files in turn: the next call gives the same as an undisturbed one."""
+
+    class Killed(BaseException):
+        pass
+
+    whole = contents(export(run, tmp_path / "whole"))
+    for kill_at in range(10):
+        calls: list[Path] = []
+
+        def dying(path, content, kill_at=kill_at, calls=calls):
+            if len(calls) == kill_at:
+                raise Killed
+            calls.append(path)
+            write_atomically(path, content)
+
+        folder = tmp_path / str(kill_at)
+        monkeypatch.setattr("commlearn.training.artifact.write_atomically", dying)
+        try:
+            export(run, folder)
+        except Killed:
+            monkeypatch.setattr("commlearn.training.artifact.write_atomically", write_atomically)
+            export(run, folder)
+        assert contents(folder) == whole
+    assert len(calls) == 6
+
+
+def test_an_export_of_before_its_files_were_listed_is_replaced_but_for_its_card(run, exported):
+    (exported / "files.json").unlink()
+    with pytest.raises(RunError, match=r"would replace: README\.md\."):
+        export(run, exported)
+    (exported / "README.md").unlink()
+    export(run, exported)
+    assert load(exported).rows is not None

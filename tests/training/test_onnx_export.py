@@ -13,7 +13,7 @@ import torch
 import commlearn as cl
 from commlearn.data.batch import Modality
 from commlearn.data.records import Spec
-from commlearn.errors import ConfigurationError
+from commlearn.errors import ConfigurationError, RunError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
 from commlearn.models.fusion import Fusion
@@ -125,6 +125,14 @@ def test_the_order_of_names_does_not_count_and_what_is_there_stays_described(tmp
     told = json.loads((tmp_path / "inputs.json").read_text())
     assert sorted(told) == ["emb.onnx", "labs+emb.onnx"]
     assert list(told[written.name]) == ["labs", "emb"]
+
+
+def test_graphs_replace_no_file_of_somebody_else(tmp_path):
+    pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
+    (tmp_path / "emb.onnx").write_text("mine")
+    with pytest.raises(RunError, match=r"would replace: emb\.onnx\. Move it away, or give another folder"):
+        cl.export_onnx(model(["emb"]), tmp_path, [["emb"]])
+    assert (tmp_path / "emb.onnx").read_text() == "mine"
 
 
 def test_a_graph_is_served_without_commlearn(tmp_path):

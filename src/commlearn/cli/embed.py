@@ -98,9 +98,9 @@ def run(options: argparse.Namespace) -> int:
 def _own(loaded: Any, options: argparse.Namespace) -> Any:
     from commlearn.evaluation.embed import dimension_names, embed
     from commlearn.evaluation.stream import write
-    from commlearn.training.build import read_data
+    from commlearn.training.run import read_own_data
 
-    records = getattr(read_data(loaded.experiment), options.split)
+    records = getattr(read_own_data(loaded), options.split)
     vectors = embed(loaded, records, options.modalities, blocks=options.blocks)
     parts = iter([(records.targets, vectors)])
     return write(options.out, parts, lambda dim: dimension_names(loaded, dim, options.blocks))

@@ -90,6 +90,9 @@ def _whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed while it wrote
         fresh.mkdir(parents=True)
         yield fresh
+        for path in fresh.iterdir():
+            with path.open("r+b") as file:
+                os.fsync(file.fileno())
         if folder.is_dir() and any(folder.iterdir()):
             for path in fresh.iterdir():
                 os.replace(path, folder / path.name)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
 
-__all__ = ["lock"]
+__all__ = ["give_name", "lock", "open_part", "remove_if_abandoned"]
 
 FAR = 1 << 30  # the byte that is locked where locks are of bytes: behind what anybody reads or writes
 
@@ -22,12 +25,13 @@ def _module(name: str) -> Any:
 FCNTL, MSVCRT = _module("fcntl"), _module("msvcrt")
 
 
-def lock(handle: int, wait: bool = False) -> bool:
+def lock(handle: int, wait: bool = False, shared: bool = False) -> bool:
     """Lock a file against other processes until it is closed; a process that dies closes its files.
 
     Args:
         handle: the file's descriptor.
         wait: for the process that has the lock now, for a few seconds at least.
+        shared: with others that share it, too; Windows has no such locks, and none is taken there.
 
     Returns:
         False if another process has the lock.
@@ -43,7 +47,9 @@ def lock(handle: int, wait: bool = False) -> bool:
     """
     try:
         if FCNTL is not None:
-            FCNTL.flock(handle, FCNTL.LOCK_EX | (0 if wait else FCNTL.LOCK_NB))
+            FCNTL.flock(handle, (FCNTL.LOCK_SH if shared else FCNTL.LOCK_EX) | (0 if wait else FCNTL.LOCK_NB))
+        elif shared and MSVCRT is not None:
+            return True
         elif MSVCRT is not None:
             _lock_byte(handle, MSVCRT.LK_LOCK if wait else MSVCRT.LK_NBLCK)
         else:
@@ -64,3 +70,81 @@ def _lock_byte(handle: int, mode: int) -> None:
         MSVCRT.locking(handle, mode, 1)
     finally:
         os.lseek(handle, place, os.SEEK_SET)
+
+
+@contextmanager
+def open_part(path: Path) -> Iterator[BinaryIO]:
+    """A new file that is locked, so that others see that somebody writes it; what is left of it is removed.
+
+    It is to be given its final name inside the block, by `give_name`.
+
+    Args:
+        path: of the file; one that is there is emptied.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with open_part(folder / ".x.1.part") as file:
+        ...     _ = file.write(b"whole")
+        ...     remove_if_abandoned(folder / ".x.1.part")
+        ...     give_name(file, folder / "x")
+        >>> [path.name for path in folder.iterdir()]
+        ['x']
+    """
+    file = _locked(path)
+    try:
+        yield file
+    finally:
+        left = not file.closed and _lies_at(file, path)
+        with suppress(OSError):  # a full disk fails once more
+            file.close()
+        if left:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> BinaryIO:
+    while True:
+        file = path.open("wb")
+        with suppress(OSError):  # some network disks lock nothing
+            lock(file.fileno(), wait=True)
+        if _lies_at(file, path):  # else it was removed as abandoned before it was locked
+            return file
+        file.close()
+
+
+def _lies_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def give_name(file: BinaryIO, path: Path) -> None:
+    """Have a part on the disk, give it its final name, and have its folder know it even if the power fails.
+
+    Args:
+        file: that `open_part` opened.
+        path: its final name, in the same folder.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+    if os.name == "nt":  # a file that is open keeps its name there
+        file.close()
+    os.replace(file.name, path)
+    with suppress(OSError):  # some systems and disks cannot; the name is there all the same
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_if_abandoned(path: Path) -> None:
+    """Remove a part whose process has ended: a living one holds a lock on what it writes."""
+    with suppress(OSError):
+        with path.open("r+b") as file:
+            if not lock(file.fileno()):
+                return
+            if os.name != "nt":
+                path.unlink()  # while nobody else can begin to write it
+        path.unlink(missing_ok=True)

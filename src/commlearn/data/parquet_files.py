@@ -10,7 +10,9 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
+from commlearn.data.checksums import check_parts
 from commlearn.data.places import find_files
 from commlearn.errors import DataError, unknown
 
@@ -32,6 +34,8 @@ class ParquetTable:
 
     def __init__(self, source: str | Path) -> None:
         self.files = find_files(source, (".parquet", ".pq"))
+        if isinstance(self.files.filesystem, fs.LocalFileSystem):
+            check_parts(self.files.paths, whole=self.files.paths != (str(source),))
         self.groups: list[RowGroup] = []
         self.schema, self.integers_with_holes = self._footers()
 

@@ -304,6 +304,7 @@ class Dataset:
     schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
     state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
     notes: tuple[str, ...] = ()  # what was left out or mended, to be told
+    files: Mapping[str, str] | None = None  # size and digest of each file of the table, if it was in files
 
     def __post_init__(self) -> None:
         """Records that nothing names are named by their part and place."""

@@ -41,7 +41,8 @@ class TarTable:
 
     def chunks(self, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
         """The table in chunks of at most `rows` rows; 0 gives the whole as one."""
-        frames = (self._frame(path) for path in self.files.paths)
+        only_keys = columns is not None and set(columns) == {KEY}  # which the names of members say
+        frames = (self._frame(path, only_keys) for path in self.files.paths)
         if not rows:
             whole = pd.concat(list(frames), ignore_index=True)
             yield whole[chosen_columns(list(whole), columns, self.files.where)]
@@ -64,7 +65,7 @@ class TarTable:
         except BROKEN as problem:
             raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
 
-    def _frame(self, path: str) -> pd.DataFrame:
+    def _frame(self, path: str, only_keys: bool = False) -> pd.DataFrame:
         records: dict[str, dict[str, Any]] = {}
         try:
             with self._open(path) as tar:
@@ -72,7 +73,9 @@ class TarTable:
                     file = tar.extractfile(member) if member.isfile() else None
                     if file is not None:
                         key, ending = _parted(member.name)
-                        records.setdefault(key, {KEY: key}).update(_cells(ending, file.read()))
+                        record = records.setdefault(key, {KEY: key})
+                        if not only_keys:
+                            record.update(_cells(ending, file.read()))
         except BROKEN as problem:
             raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
         return pd.DataFrame(list(records.values()))

@@ -12,7 +12,6 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 
 from commlearn.data.batch import Modality
-from commlearn.data.file_lock import lock
+from commlearn.data.file_lock import give_name, open_part, remove_if_abandoned
 from commlearn.data.records import Spec
 from commlearn.errors import DataError
 
@@ -107,31 +106,22 @@ def write_shard(path: Path, shard: TokenShard) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb") as file:
-            lock(file.fileno(), wait=True)  # before its first byte: who writes is alive
+        with open_part(fresh) as file:
             file.write(head)
             for buffer in buffers:
                 file.write(buffer)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
+            give_name(file, path)
     except OSError as problem:
         raise DataError(
             f"Cannot keep token states in {path.parent}: {problem.strerror}. Free some space, name another "
             "folder in COMMLEARN_CACHE, or set cache: false for the encoder."
         ) from problem
-    finally:
-        with suppress(OSError):
-            fresh.unlink()
 
 
 def clear_leftovers(folder: Path) -> None:
     """Remove what processes that were killed had begun to write; the living hold a lock on theirs."""
     for leftover in folder.glob(".*.tokens.*.part"):
-        with suppress(OSError), leftover.open("rb") as file:
-            begun = os.fstat(file.fileno()).st_size > 0
-            if lock(file.fileno()) and begun:
-                leftover.unlink()
+        remove_if_abandoned(leftover)
 
 
 def open_shard(path: Path) -> TokenShard:

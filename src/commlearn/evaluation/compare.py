@@ -18,6 +18,7 @@ from commlearn.evaluation.comparison.table import table_from
 from commlearn.evaluation.comparison.workers import work_on
 from commlearn.evaluation.cores import cores
 from commlearn.training.checkpoint import write_atomically
+from commlearn.training.data_identity import check_same_data
 from commlearn.training.folder_lock import hold
 from commlearn.training.resume import by_dotted_key
 
@@ -64,7 +65,7 @@ def compare(
     planned = plan(members, scores, numbers, Path(out))
     with closing(hold(Path(out), "comparing")):
         _remember(Path(out), {**asdict(source), **identity(experiment, data)})
-        errors = _trained(source, planned, jobs, tell, refused)
+        errors = _trained(source, planned, jobs, tell, refused, data.files)
         made = table_from(experiment, data, members, scores, planned, errors)
         made["refused"] = refused
         write_atomically(Path(out) / "table.json", (json.dumps(made, indent=2) + "\n").encode())
@@ -77,6 +78,7 @@ def _trained(
     jobs: int,
     tell: Callable[[str], None],
     refused: Mapping[str, str],
+    files: Mapping[str, str] | None,
 ) -> dict[Job, str]:
     """Do what is missing; the reasons of those that failed."""
     missing = [job for job in planned if job.probes() is None]
@@ -85,7 +87,7 @@ def _trained(
     for job in planned:
         if job not in missing:
             tell(f"done before: {job}")
-    return work_on(source, missing, jobs or _default_jobs(), tell)
+    return work_on(source, missing, jobs or _default_jobs(), tell, files)
 
 
 def _default_jobs() -> int:
@@ -108,6 +110,7 @@ def _remember(out: Path, what: Mapping[str, Any]) -> None:
     """A comparison goes on only with the settings and the records that it began with."""
     path, now = out / "compare.json", json.loads(json.dumps(what, sort_keys=True, default=str))
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
+    data = before.pop("data", {}) if before is not now else now["data"]
     known = [{key: part for key, part in each.items() if key in before} for each in (before, now)]
     old, new = (by_dotted_key(part) for part in known)
     changed = [
@@ -115,6 +118,8 @@ def _remember(out: Path, what: Mapping[str, Any]) -> None:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
+    if data and all(line.startswith("records ") for line in changed):
+        check_same_data(out, data, now["data"], "Bring back what it was, or give another --out.")
     if changed:
         raise RunError(
             f"{out} holds a comparison with other settings or records: {'; '.join(changed)}. "

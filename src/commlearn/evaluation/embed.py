@@ -11,8 +11,10 @@ import torch
 
 from commlearn.data.batch import Modality, View, merge, to_device
 from commlearn.data.records import Column, Records, Spec, image_numbers
-from commlearn.data.tables import Source
+from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.evaluation.finite import naming_rows, refuse_not_finite
+from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.encoders.fixed import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
@@ -38,8 +40,10 @@ class ReadsTables(HasMethod, Protocol):
     """Something trained on a table, which reads another like it."""
 
     def records(
-        self, table: Source, with_targets: bool = False, modalities: Sequence[str] | None = None
+        self, table: Source | Table, with_targets: bool = False, modalities: Sequence[str] | None = None
     ) -> Records: ...
+
+    def reader(self) -> tuple[Schema, dict[str, Any]]: ...
 
 
 @torch.inference_mode()
@@ -61,11 +65,16 @@ def embed(
         blocks: `learned` is what the method embeds, `features` the fixed features of each modality (zeros
             for one that is absent or not used), `all` one beside the other. A model without features has
             the learned part alone.
+
+    Raises:
+        DivergedError: an embedding is not finite; its rows are named.
     """
     model = carrier(model)
     fixed = features_of(model, blocks)
     if not isinstance(records, Records):
-        records = _read(model, records, modalities)
+        table, schema = _table(model, records, modalities)
+        with naming_rows(table, schema.id):
+            return embed(model, model.records(table, modalities=modalities), modalities, batch_size, blocks)
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
     training = method.training
@@ -95,7 +104,10 @@ def embed(
             torch.from_numpy(found[rows[0] : rows[-1] + 1]).copy_(vectors)
     finally:
         method.train(training)
-    return np.zeros((0, 0), dtype=np.float32) if found is None else found
+    if found is None:
+        return np.zeros((0, 0), dtype=np.float32)
+    refuse_not_finite(found)
+    return found
 
 
 def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
@@ -207,13 +219,18 @@ def carrier(model: Any) -> Any:
     return getattr(model, "trained", model)
 
 
-def _read(model: Method | HasMethod, table: Source, modalities: Sequence[str] | None) -> Records:
+def _table(
+    model: Method | HasMethod, source: Source, modalities: Sequence[str] | None
+) -> tuple[Table, Schema]:
+    """The columns of a table that are embedded, and its ids."""
     if not isinstance(model, ReadsTables):
         raise ConfigurationError(
             f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
             "Embedder that it belongs to."
         )
-    return model.records(table, modalities=modalities)
+    schema = model.reader()[0].only(modalities)
+    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    return source if isinstance(source, Table) else read_table(source, columns), schema
 
 
 def _refuse_empty(view: View, start: int) -> None:

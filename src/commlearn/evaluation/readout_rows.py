@@ -23,7 +23,7 @@ from commlearn.evaluation.embed import carrier
 from commlearn.kinds.dataset import named_records
 from commlearn.kinds.splits import parts_of_names, row_names
 from commlearn.methods.base import Method
-from commlearn.training.build import read_data
+from commlearn.training.run import read_own_data
 from commlearn.training.trained import TEST_SHARE, Trained
 
 __all__ = ["CrossFitRows", "held_out", "own_table", "readout_rows", "rows_to_cross_fit", "unseen_positions"]
@@ -176,7 +176,7 @@ def own_table(model: Any) -> str | None:
 def _own_data(trained: Any, what: str) -> Dataset | str:
     if not hasattr(trained, "experiment"):
         raise ConfigurationError(f"{what} of a {type(trained).__name__} needs data; pass a Dataset.")
-    return own_table(trained) or read_data(trained.experiment)
+    return own_table(trained) or read_own_data(trained)
 
 
 def _reader(model: Any, trained: Any) -> Trained:

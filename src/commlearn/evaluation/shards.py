@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,25 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from commlearn.data.fingerprint import fingerprint
 from commlearn.data.tables import Table
-from commlearn.errors import ConfigurationError, DataError
 from commlearn.evaluation.embed import Blocks, dimension_names, embed, features_of
-from commlearn.evaluation.stream import Model, Written, chunk_rows, ids_of, write
+from commlearn.evaluation.embedding_folder import EmbeddingFolder
+from commlearn.evaluation.finite import naming_rows
+from commlearn.evaluation.stream import (
+    Model,
+    Written,
+    check_ids,
+    chunk_rows,
+    ids_of,
+    refuse_input_as_output,
+    write,
+)
 from commlearn.kinds.streamed_table import GroupedTable, open_groups
-from commlearn.training.checkpoint import write_atomically
 
 __all__ = ["write_shards"]
 
 ROWS = 65_536  # of a file, unless one group of rows has more
-PLAN = "plan.json"
 
 
 def write_shards(
@@ -37,8 +44,9 @@ def write_shards(
 ) -> Written:
     """Embed Parquet or tar files into `part-00000.parquet` and so on, in the table's order.
 
-    A file appears when it is complete. Files that are there are left, so that a call that was stopped goes
-    on where it was; a folder of another model, table or choice of modalities is refused.
+    A file appears when it is complete and on the disk. Files that are there are left, so that a call that
+    was stopped goes on where it was, and their checksums are compared; a folder of another model, table or
+    choice of modalities is refused, be it another table at the same path.
 
     Args:
         model: a run, an artifact or anything else that was trained on a table.
@@ -51,30 +59,31 @@ def write_shards(
         blocks: which parts of the embedding.
     """
     fixed = features_of(model, blocks)
-    table, folder = open_groups(str(source)), Path(out)
+    refuse_input_as_output(source, out)
+    table, schema = open_groups(str(source)), model.reader()[0]
     shards = list(_shards(table.sizes))
-    plan = {
-        "format": 1,
-        "table": str(source),
+    plan: dict[str, Any] = {
+        "data": fingerprint(source),
         "rows": [sum(table.sizes[group] for group in groups) for groups in shards],
-        "modalities": list(modalities or model.reader()[0].modalities),
+        "modalities": list(modalities or schema.modalities),
         "model": _fingerprint(model.method),
     }
     if fixed is not None or blocks != "all":
         plan |= {"blocks": blocks, "features": None if fixed is None else _fingerprint(fixed)}
-    _open(folder, plan)
+    folder = EmbeddingFolder(out, plan)
+    if schema.id is not None and not folder.begun:
+        check_ids(source, schema.id)
     records, dim = 0, 0
-    for number in range(rank, len(shards), ranks):
-        path = folder / f"part-{number:05}.parquet"
-        if not path.exists():
-            for leftover in folder.glob(f".{path.name}.*.part"):  # of a process that was killed
-                leftover.unlink(missing_ok=True)
-            parts = _parts(model, table, shards[number], modalities, blocks)
-            write(path, parts, lambda dim: dimension_names(model, dim, blocks))
-            tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
-        written = pq.read_metadata(path)
-        records += written.num_rows
-        dim = written.schema.to_arrow_schema().field("embedding").type.list_size
+    with folder.opened(alone=ranks == 1):
+        for number in range(rank, len(shards), ranks):
+            path = folder.part(number)
+            if not folder.has(path):
+                parts = _parts(model, table, shards[number], modalities, blocks)
+                write(path, parts, lambda dim: dimension_names(model, dim, blocks), folder.seal)
+                tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
+            written = pq.read_metadata(path)
+            records += written.num_rows
+            dim = written.schema.to_arrow_schema().field("embedding").type.list_size
     return Written(str(out), records, dim)
 
 
@@ -103,29 +112,11 @@ def _parts(
         for start in range(0, len(frame), most):
             rows = frame.iloc[start : start + most].reset_index(drop=True)
             part = Table(rows, table.root, int(first[group]) + start)
-            yield (
-                ids_of(part, schema.id),
-                embed(model, model.records(part, modalities=modalities), modalities, blocks=blocks),
-            )
-
-
-def _open(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Make the folder, or see that it is the one of this plan."""
-    text = json.dumps(plan, indent=1) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stored = (folder / PLAN).read_text(encoding="utf-8") if (folder / PLAN).exists() else None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"{folder} cannot be used: {problem}. Give another folder.") from problem
-    if stored is None:
-        if any(folder.glob("part-*.parquet")):
-            raise ConfigurationError(f"{folder} holds files of something else. Give another folder.")
-        write_atomically(folder / PLAN, text.encode())
-    elif stored != text:
-        raise ConfigurationError(
-            f"{folder} holds embeddings of another model, table, or choice of modalities or blocks "
-            f"(see {PLAN}). Give another folder."
-        )
+            with naming_rows(part, schema.id):
+                vectors = embed(
+                    model, model.records(part, modalities=modalities), modalities, blocks=blocks
+                )
+            yield ids_of(part, schema.id), vectors
 
 
 def _fingerprint(module: torch.nn.Module) -> str:

@@ -16,15 +16,28 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from commlearn.data.file_lock import give_name, open_part
+from commlearn.data.places import find_files, is_remote
 from commlearn.data.records import Spec
 from commlearn.data.tables import Source, Table, iterate_table
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.evaluation.embed import Blocks, dimension_names, embed, features_of
+from commlearn.evaluation.finite import naming_rows
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment
 
-__all__ = ["Model", "Written", "chunk_rows", "embed_table", "ids_of", "write", "write_embeddings"]
+__all__ = [
+    "Model",
+    "Written",
+    "check_ids",
+    "chunk_rows",
+    "embed_table",
+    "ids_of",
+    "refuse_input_as_output",
+    "write",
+    "write_embeddings",
+]
 
 CHUNK_BYTES = 1 << 27  # of one chunk's records in memory, roughly
 ROWS = (512, 32_768)  # of a chunk
@@ -80,7 +93,9 @@ def embed_table(
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
     for table in iterate_table(source, rows, columns):
         records = model.records(table, modalities=modalities)
-        yield table, embed(model, records, modalities, batch_size, blocks)
+        with naming_rows(table, schema.id):
+            vectors = embed(model, records, modalities, batch_size, blocks)
+        yield table, vectors
 
 
 def write_embeddings(
@@ -93,12 +108,13 @@ def write_embeddings(
 ) -> Written:
     """Embed a table into a .parquet, .csv or .npz file, with the schema's id column if the table has it.
 
-    The file appears when it is complete, and not before.
+    The file appears when it is complete and on the disk, and not before.
     """
     features_of(model, blocks)  # refuses what there is none of, before anything is read
+    refuse_input_as_output(source, out)
     schema, _ = model.reader()
     if schema.id is not None:
-        _check_ids(source, schema.id)
+        check_ids(source, schema.id)
 
     def parts() -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
         rows = 0
@@ -114,6 +130,7 @@ def write(
     out: str | Path,
     parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]],
     names: Callable[[int], Sequence[str]],
+    seal: Callable[[str, Path], None] | None = None,
 ) -> Written:
     """Columns and embeddings, part by part, into one file.
 
@@ -121,6 +138,7 @@ def write(
         out: ends in .parquet, .csv or .npz.
         parts: columns by name, and (records, dim).
         names: where each dimension has a column: the columns' names, from how many there are.
+        seal: is given the file's name and where it lies when it is whole, before it gets that name.
     """
     path = Path(out)
     if path.suffix not in WRITERS:
@@ -129,31 +147,41 @@ def write(
         raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     writer: Any = WRITERS[path.suffix](fresh, names)
-    count, dim = 0, 0
     try:
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commlearn-writes") as background:
-            last: Future[None] | None = None
-            for columns, embedding in parts:
-                if "embedding" in columns:
-                    raise DataError("The id column is named 'embedding', as the embeddings are. Rename it.")
-                if last is not None:
-                    last.result()
-                last = background.submit(writer.add, columns, embedding)  # while the next part is embedded
-                count, dim = count + len(embedding), embedding.shape[1]
-            if last is not None:
-                last.result()
-        writer.close()
-        os.replace(fresh, path)
+        with open_part(fresh) as file:
+            try:
+                count, dim = _add_all(writer, parts)
+                writer.close()
+            finally:
+                with suppress(OSError):  # a full disk fails once more, and was told
+                    writer.close()
+            if seal is not None:
+                seal(path.name, fresh)
+            give_name(file, path)
     except OSError as problem:
         raise DataError(
             f"Cannot write {out}: {problem}. Free some space or choose another folder."
         ) from problem
-    finally:
-        with suppress(OSError):  # a full disk fails once more, and was told
-            writer.close()
-        with suppress(OSError):
-            fresh.unlink()
     return Written(str(out), count, dim)
+
+
+def _add_all(
+    writer: Any, parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]
+) -> tuple[int, int]:
+    """Hand each part to the writer while the next is embedded; how many rows and dimensions there are."""
+    count, dim = 0, 0
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commlearn-writes") as background:
+        last: Future[None] | None = None
+        for columns, embedding in parts:
+            if "embedding" in columns:
+                raise DataError("The id column is named 'embedding', as the embeddings are. Rename it.")
+            if last is not None:
+                last.result()
+            last = background.submit(writer.add, columns, embedding)
+            count, dim = count + len(embedding), embedding.shape[1]
+        if last is not None:
+            last.result()
+    return count, dim
 
 
 class _Parquet:
@@ -246,7 +274,7 @@ def ids_of(table: Table, column: str | None) -> dict[str, np.ndarray]:
     return {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
 
 
-def _check_ids(source: Source, column: str) -> None:
+def check_ids(source: Source, column: str) -> None:
     """Refuse two rows of one id before anything is embedded; eight bytes a row."""
     try:
         hashes = [
@@ -259,5 +287,25 @@ def _check_ids(source: Source, column: str) -> None:
     order = np.argsort(looks, kind="stable")
     same = np.flatnonzero(looks[order][1:] == looks[order][:-1])
     if len(same):
-        told = "; ".join(f"rows {order[place]} and {order[place + 1]}" for place in same[:10])
-        raise DataError(f"{column}: {len(same)} ids are given twice ({told}); give each record its own.")
+        tables = iterate_table(source, columns=[column])
+        ids = np.concatenate([table.frame[column].to_numpy() for table in tables])
+        pairs = "; ".join(
+            f"rows {first} and {second} ({ids[first]!s:.40})"
+            for first, second in zip(order[same[:10]], order[same[:10] + 1], strict=True)
+        )
+        raise DataError(f"{column}: {len(same)} ids are given twice ({pairs}); give each record its own.")
+
+
+def refuse_input_as_output(source: Source, out: str | Path) -> None:
+    """Refuse to write over a table that is read, or beside its files, where it would be read with them."""
+    if not isinstance(source, str | Path) or is_remote(source) or not Path(source).exists():
+        return
+    files, path = find_files(source, (".parquet", ".pq", ".tar")).paths, Path(out)
+    if any(path.exists() and path.samefile(file) for file in files):
+        raise ConfigurationError(f"{out} is the table that is to be embedded. Give another --out.")
+    folder = path.parent if path.suffix else path
+    if Path(source).is_dir() and folder.exists() and folder.samefile(source):
+        raise ConfigurationError(
+            f"{out} would lie among the files of the table {source}, and be read with them. Give another "
+            "--out."
+        )

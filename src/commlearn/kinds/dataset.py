@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from commlearn.data.fingerprint import fingerprint
 from commlearn.data.records import Dataset, Records
 from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError, Problems
@@ -54,9 +55,11 @@ class TableData:
         if self.stream < 0:
             raise ConfigurationError(f"stream is {self.stream}; give the rows in memory, or 0 for all.")
         if self.stream:
-            return streamed_dataset(self.table, schema, self.stream, self.validation, self.test, self.seed)
-        table = read_table(self.table, schema.columns())
-        return dataset_of(table, schema, self.validation, self.test, self.seed)
+            data = streamed_dataset(self.table, schema, self.stream, self.validation, self.test, self.seed)
+        else:
+            table = read_table(self.table, schema.columns())
+            data = dataset_of(table, schema, self.validation, self.test, self.seed)
+        return replace(data, files=fingerprint(self.table))
 
 
 def dataset_of(

@@ -17,12 +17,14 @@ from torch import Tensor
 import commlearn
 from commlearn.data.records import Spec
 from commlearn.errors import RunError
+from commlearn.kinds.learned import check_learned
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.training.build import build_features, build_method
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import stored_experiment, to_mapping
+from commlearn.training.file_list import FileList
 from commlearn.training.model_card import model_card
 from commlearn.training.resolve import resolved
 from commlearn.training.run import Run, load_run
@@ -37,6 +39,7 @@ CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"
 ROWS = "rows.safetensors"  # hashes of the rows that were trained on
 FEATURES = "features.safetensors"  # what fixed features took from them
+NAMES = {CONFIG, TENSORS, CARD, SCHEMA, STATE, ROWS, FEATURES}
 FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
 
 
@@ -45,7 +48,7 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
 
     Args:
         trained: a run, or its folder.
-        folder: is made; what else lies in it stays.
+        folder: is made; what else lies in it stays, and is refused if it has the name of a file to write.
         rows: keep the hashes of the rows that were trained on, by which readouts tell them from others.
             Whoever can guess an id or a row can tell by them whether it was among them.
     """
@@ -70,9 +73,36 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"Cannot make the folder {path}: {problem.strerror}.") from problem
+    listed = FileList(path, _exported_before(path), "model's export")
+    _refuse_changed_card(path / CARD, listed, files[CARD])
+    listed.claim(*files)
+    listed.add(*files)
     for name, content in files.items():  # the configuration last: with it the folder is whole
         write_atomically(path / name, content)
+    listed.seal(CARD, hashlib.sha256(files[CARD]).hexdigest())
+    for name in NAMES - files.keys():
+        if name in listed.names():  # of an export before, such as rows that are now left out
+            (path / name).unlink(missing_ok=True)
     return path
+
+
+def _exported_before(path: Path) -> list[str]:
+    """What an export wrote that kept no list of its files."""
+    try:
+        config = json.loads((path / CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return []
+    if not isinstance(config, dict) or not {"format", "commlearn", "experiment"} <= config.keys():
+        return []
+    return sorted(NAMES - {CARD})
+
+
+def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
+    """A model card that somebody has edited since is theirs."""
+    before = listed.checksums().get(CARD)
+    now = path.read_bytes() if before and path.exists() else card
+    if now != card and hashlib.sha256(now).hexdigest() != before:  # else an export wrote it, killed or not
+        raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
 
 
 def load(folder: str | Path) -> Trained:
@@ -144,6 +174,7 @@ def from_parts(
 ) -> Trained:
     """What `to_parts` took apart, the rows that were trained on, and the fixed features."""
     _check_format(config["format"], where)
+    check_learned(config["preprocessing"], f"{where}, preprocessing")
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
         experiment = stored_experiment(config["experiment"])
@@ -159,6 +190,9 @@ def from_parts(
             encoder.adopt(
                 {key.removeprefix(first): values.pop(key) for key in [*values] if key.startswith(first)}
             )
+        for name, tensor in values.items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
         method.load_state_dict(values)
     except (LookupError, TypeError, ValueError, AttributeError) as problem:
         raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from commlearn.data.file_lock import give_name, open_part
 from commlearn.errors import CheckpointError, RunError
 
 __all__ = [
@@ -56,11 +57,13 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
     payload = buffer.getvalue()
     digest = hashlib.sha256(payload).hexdigest().encode()
     last = folder / LAST
-    fresh = _write_beside(last, MAGIC + digest + b"\n" + payload)
-    with _cannot(last):
+    with _cannot(last), open_part(last.with_name(f".{LAST}.{os.getpid()}.part")) as file:
+        file.write(MAGIC + digest + b"\n" + payload)
+        file.flush()
+        os.fsync(file.fileno())
         if last.exists():
             os.replace(last, folder / PREVIOUS)
-        _put(fresh, last)
+        give_name(file, last)
     return last
 
 
@@ -129,35 +132,9 @@ def set_aside(folder: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """The file has its old content or the new, never a part of it."""
-    fresh = _write_beside(path, content)
-    with _cannot(path):
-        _put(fresh, path)
-
-
-def _put(fresh: Path, path: Path) -> None:
-    """Give the file its final name, and have the folder know it even if the power fails."""
-    os.replace(fresh, path)
-    with suppress(OSError):  # some systems and disks cannot; the name is there all the same
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _write_beside(path: Path, content: bytes) -> Path:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with _cannot(path):
-        try:
-            with fresh.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            with suppress(OSError):
-                fresh.unlink()
-            raise
-    return fresh
+    with _cannot(path), open_part(path.with_name(f".{path.name}.{os.getpid()}.part")) as file:
+        file.write(content)
+        give_name(file, path)
 
 
 @contextmanager

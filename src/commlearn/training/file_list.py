@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from commlearn.data.checksums import LIST
+from commlearn.data.file_lock import remove_if_abandoned
 from commlearn.errors import RunError
 from commlearn.training.checkpoint import CHECKPOINTS, is_checkpoint, write_atomically
 from commlearn.training.folder_lock import LOCK, turn
 
 __all__ = ["EVENTS", "FileList"]
 
-LIST = "files.json"
-KIND, FORMAT = "run folder", 1
+RUN, FORMAT = "run folder", 1
 EVENTS = "tensorboard/events.out.tfevents.*.commlearn"  # TensorBoard fills in the star
 PART = re.compile(r"\.(.+)\.\d+\.part")  # what is being written, or was when a process was killed
 OUTSIDE = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # a name that leaves its folder
@@ -33,7 +35,8 @@ class FileList:
 
     Args:
         folder: whose files are listed.
-        usual: names that a run has, for folders of a commlearn that kept no list.
+        usual: names that count as listed in a folder without a list, of a run beside one of its checkpoints.
+        kind: what the folder is.
 
     Example:
         >>> import tempfile
@@ -45,8 +48,8 @@ class FileList:
         ['note.txt']
     """
 
-    def __init__(self, folder: Path, usual: Sequence[str] = ()) -> None:
-        self.folder, self.usual = folder, usual
+    def __init__(self, folder: Path, usual: Sequence[str] = (), kind: str = RUN) -> None:
+        self.folder, self.usual, self.kind = folder, usual, kind
         self.path = folder / LIST
 
     @property
@@ -55,14 +58,25 @@ class FileList:
 
     def names(self) -> set[str]:
         """What is listed; in a folder without a list, what is recognised as ours."""
-        if not self.exists:
-            return self._recognised()
+        return self._recognised() if not self.exists else set(self._stored()["files"])
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of the files that were sealed, by name."""
+        return dict(self._stored()["sha256"]) if self.exists else {}
+
+    def seal(self, name: str, digest: str) -> None:
+        """State the SHA-256 of a listed file that is whole and about to get its name."""
+        with turn(self.folder):
+            self._store(self.names(), {**self.checksums(), name: digest})
+
+    def _stored(self) -> dict[str, Any]:
+        """The list as it is written, checked."""
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
             raise self._unusable(f"is damaged: {str(problem).partition(chr(10))[0]}") from problem
-        if not isinstance(stored, dict) or stored.get("commlearn") != KIND:
-            raise self._unusable("is not the list of files that commlearn writes")
+        if not isinstance(stored, dict) or stored.get("commlearn") != self.kind:
+            raise self._unusable(f"is not the list of files that commlearn writes for a {self.kind}")
         if stored.get("format") != FORMAT:
             raise RunError(
                 f"{self.path} is of format {stored.get('format')!r:.20}; this commlearn reads {FORMAT}. "
@@ -73,7 +87,10 @@ class FileList:
             isinstance(name, str) and not OUTSIDE.search(name) for name in names
         ):
             raise self._unusable("names what cannot be a file of its folder")
-        return set(names)
+        sums = stored.setdefault("sha256", {})
+        if not isinstance(sums, dict) or not all(isinstance(digest, str) for digest in sums.values()):
+            raise self._unusable("states checksums that are none")
+        return stored
 
     def add(self, *names: str) -> None:
         """List files that are about to be written; one that is there already and is not listed is refused."""
@@ -87,10 +104,11 @@ class FileList:
 
     def claim(self, *names: str) -> None:
         """Begin a list where there is no run; refuse if a file of somebody else has one of these names."""
-        listed = self.names()
-        self._refuse_to_replace(set(names) - listed)
-        if not self.exists:
-            self._store(listed)
+        with turn(self.folder):
+            listed = self.names()
+            self._refuse_to_replace(set(names) - listed)
+            if not self.exists:
+                self._store(listed)
 
     def foreign(self) -> Iterator[str]:
         """Files and links that are not ours."""
@@ -133,14 +151,17 @@ class FileList:
         self._store(set())
 
     def remove_leftovers(self) -> None:
-        """Remove what processes that were killed had begun to write in place of listed files."""
+        """Remove what processes that were killed had begun to write in place of listed files.
+
+        What a living process writes stays.
+        """
         listed = self.names()
         for parent in {"", *_parents(listed)}:
             place = self.folder / parent
             for path in () if parent and place.is_symlink() else place.glob(".*.part"):
                 name = path.relative_to(self.folder).as_posix()
                 if name not in listed and self._is_ours(name, listed):
-                    path.unlink(missing_ok=True)
+                    remove_if_abandoned(path)
 
     def _is_ours(self, name: str, listed: set[str]) -> bool:
         path = PurePosixPath(name)
@@ -150,6 +171,8 @@ class FileList:
 
     def _recognised(self) -> set[str]:
         """What a commlearn without lists wrote: usual names beside a checkpoint that starts as ours do."""
+        if self.kind != RUN:
+            return set(self.usual)
         checkpoints = {name for name in CHECKPOINTS if is_checkpoint(self.folder / name)}
         return checkpoints | {name for name in self.usual if checkpoints and (self.folder / name).is_file()}
 
@@ -159,16 +182,19 @@ class FileList:
             raise RunError(
                 f"{self.folder} holds files that commlearn did not write and would replace: "
                 f"{_shown(there[:SHOWN])}. Move {'it' if len(there) == 1 else 'them'} away, or give another "
-                "--out (in Python: out=...)."
+                f"{'--out (in Python: out=...)' if self.kind == RUN else 'folder'}."
             )
 
-    def _store(self, names: set[str]) -> None:
-        stored = {"commlearn": KIND, "format": FORMAT, "files": sorted(names)}
+    def _store(self, names: set[str], checksums: Mapping[str, str] | None = None) -> None:
+        sums = self.checksums() if checksums is None else checksums
+        stored: dict[str, Any] = {"commlearn": self.kind, "format": FORMAT, "files": sorted(names)}
+        if sums := {name: sums[name] for name in sorted(names & sums.keys())}:
+            stored["sha256"] = sums
         write_atomically(self.path, (json.dumps(stored, indent=1) + "\n").encode())
 
     def _unusable(self, why: str) -> RunError:
         return RunError(
-            f"{self.path} {why}. Nothing was removed. Move it away to go on with a run, or give another "
+            f"{self.path} {why}. Nothing was removed. Move it away to go on, or give another "
             "--out (in Python: out=...)."
         )
 

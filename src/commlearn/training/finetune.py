@@ -95,6 +95,8 @@ def finetune(
             folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
             folder.write_features(trained.features)  # labels do not change them
+        else:
+            folder.check_data(labelled.data)
         _same(folder, settings)
         tuner = Tuner(
             folder, experiment, trained.method, labelled, objective, settings.target, settings.patience

@@ -16,12 +16,13 @@ __all__ = ["LOCK", "hold", "turn"]
 LOCK = "lock"
 
 
-def hold(folder: Path, doing: str) -> TextIO:
+def hold(folder: Path, doing: str, shared: bool = False) -> TextIO:
     """Make the folder and keep others out until the result is closed; a dead process holds nothing.
 
     Args:
         folder: which is made if it is not there.
         doing: what another process is doing if it is already in there, such as "training".
+        shared: let others in that share it, too.
 
     Example:
         >>> import tempfile
@@ -34,7 +35,7 @@ def hold(folder: Path, doing: str) -> TextIO:
     except OSError as problem:
         raise RunError(f"Cannot write to {folder}: {problem.strerror}.") from problem
     try:
-        alone = lock(file.fileno())
+        alone = lock(file.fileno(), shared=shared)
     except OSError as problem:
         file.close()
         raise RunError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from commlearn.data.fingerprint import fingerprint
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import DataError
 from commlearn.evaluation.probes import chosen_targets, known_labels
@@ -51,7 +53,8 @@ def _read(trained: Trained) -> Dataset:
     """The data of the training, in the parts that it had them in."""
     if trained.schema is not None and not trained.experiment.data.get("table"):
         raise DataError("The training's table was in memory, not in a file. Give the records as `data`.")
-    return readout_rows(trained)
+    data, table = readout_rows(trained), trained.experiment.data.get("table")
+    return replace(data, files=fingerprint(str(table))) if table and data.files is None else data
 
 
 def _known(records: Records, target: str) -> Records:

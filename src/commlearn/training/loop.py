@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from commlearn.data.records import Dataset
-from commlearn.errors import CommlearnError, ConfigurationError
+from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.features import FeatureBlocks
@@ -122,6 +122,8 @@ def _train(
     warnings: list[str],
     progress: Progress,
 ) -> Run:
+    if state:
+        folder.check_data(data)
     experiment = resolved(experiment, data.train.specs, data.state)
     training = experiment.training
     steps_per_epoch = training.batches_in_epoch(len(data.train), fabric.world_size)
@@ -129,6 +131,11 @@ def _train(
     features = _features(folder, experiment, data, resumed=state is not None)
     method = _checked_method(experiment, data, features)
     step = restore(state, method, experiment) if state else 0
+    if step > total:
+        raise RunError(
+            f"{folder.path} is at step {step}; with these records and settings a training has {total}. "
+            "Resume with the records that it began with, or train anew with another --out."
+        )
     rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data)

@@ -26,6 +26,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, subset_name
 from commlearn.objectives import Subset
 from commlearn.training.checkpoint import write_atomically
+from commlearn.training.file_list import FileList
 from commlearn.training.trained import Trained
 
 __all__ = ["Embedding", "example_inputs", "export_onnx", "export_program"]
@@ -72,6 +73,10 @@ def export_onnx(
     wanted = [_in_order(trained, subset) for subset in subsets or _singles_and_all(names)]
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
+    files = [INPUTS, *(f"{subset_name(subset)}.onnx" for subset in wanted)]
+    listed = FileList(path, kind="set of ONNX graphs")
+    listed.claim(*files)
+    listed.add(*files)
     described = _described(path)
     written = []
     for subset in wanted:

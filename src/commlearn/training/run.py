@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
+from commlearn.data.records import Dataset
 from commlearn.errors import RunError
-from commlearn.training.build import build_features, build_method
+from commlearn.training.build import build_features, build_method, read_data
 from commlearn.training.resume import restore
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.trained import Trained
 
-__all__ = ["Run", "load_run"]
+__all__ = ["Run", "load_run", "read_own_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +53,11 @@ def load_run(path: str | Path) -> Run:
         folder=folder,
         step=state["step"],
     )
+
+
+def read_own_data(trained: Trained) -> Dataset:
+    """The data of a training, read again; refused if its table was changed in the meantime."""
+    data = read_data(trained.experiment)
+    if isinstance(trained, Run):
+        trained.folder.check_table(data.files)
+    return data

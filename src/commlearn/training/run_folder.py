@@ -7,7 +7,7 @@ import io
 import json
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +19,7 @@ import yaml
 import commlearn
 from commlearn.data.records import Dataset, Spec
 from commlearn.errors import ConfigurationError, RunError
+from commlearn.kinds.learned import check_learned
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.schema import Schema
 from commlearn.models.features import FeatureBlocks
@@ -30,6 +31,7 @@ from commlearn.training.checkpoint import (
     write_checkpoint,
 )
 from commlearn.training.configuration import Experiment, stored_experiment, to_mapping
+from commlearn.training.data_identity import check_same_data, data_identity, identity_digest
 from commlearn.training.file_list import FileList
 from commlearn.training.folder_lock import hold
 from commlearn.training.training_rows import TrainingRows
@@ -41,10 +43,11 @@ SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.jso
 ENVIRONMENT = "environment.json"
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
 FEATURES = "features.safetensors"  # what fixed features took from the training rows
+DATA = "data.json"  # what tells the records of the training from others
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
-    *(ROWS, FEATURES, FINE_TUNING),
+    *(ROWS, FEATURES, FINE_TUNING, DATA),
     *("finetuned.json", "validation.jsonl", "probes.json", "interactions.json"),
 )
 
@@ -89,6 +92,7 @@ class RunFolder:
         modalities = {name: [spec.kind, *spec.shape] for name, spec in data.train.specs.items()}
         self.write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         self.write(MODALITIES, json.dumps(modalities, indent=2) + "\n")
+        self.write(DATA, json.dumps(data_identity(data), indent=1) + "\n")
         for name, values in ((SCHEMA, data.schema), (STATE, data.state)):
             if values is not None:
                 self.write(name, json.dumps(values, indent=1) + "\n")
@@ -142,9 +146,32 @@ class RunFolder:
                 continue
             with _damage_told(self.path / name):
                 found[name] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        with _damage_told(self.path / STATE):
+            check_learned(found[STATE])
         stated = found[SCHEMA]
         schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
         return schema, found[STATE]
+
+    def check_data(self, data: Dataset) -> None:
+        """Refuse to train on with records that are not those of before."""
+        way_out = "Bring back what it was, or train anew with --overwrite or another --out."
+        self._check(data_identity(data), way_out)
+
+    def check_table(self, files: Mapping[str, str] | None) -> None:
+        """Refuse a table at the place of the training's that is another."""
+        self._check({"files": files}, "Bring back what it was, or name the table that you mean.")
+
+    def _check(self, now: Mapping[str, Any], way_out: str) -> None:
+        before = self._identity()
+        if before is not None:  # folders of earlier versions do not say it
+            with _damage_told(self.path / DATA):
+                check_same_data(self.path, before, now, way_out)
+
+    def _identity(self) -> dict[str, Any] | None:
+        if not (self.path / DATA).exists():
+            return None
+        with _damage_told(self.path / DATA):
+            return dict(json.loads((self.path / DATA).read_text(encoding="utf-8")))
 
     def write_rows(self, rows: TrainingRows | None) -> None:
         """Write down which rows the run was trained on."""
@@ -176,7 +203,14 @@ class RunFolder:
 
     def state(self) -> tuple[dict[str, Any], list[str]]:
         """The newest whole checkpoint, and warnings about damaged ones."""
-        return last_checkpoint(self.checkpoints)
+        state, warnings = last_checkpoint(self.checkpoints)
+        identity = self._identity()
+        if identity is not None and state.get("data", identity_digest(identity)) != identity_digest(identity):
+            raise RunError(
+                f"{self.checkpoints} holds a checkpoint of a training with other data than {DATA} describes. "
+                "Copy the folder anew, or train again."
+            )
+        return state, warnings
 
     def write(self, name: str, text: str) -> None:
         self.write_bytes(name, text.encode())
@@ -200,7 +234,9 @@ class RunFolder:
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint."""
         self.writes(*CHECKPOINTS)
-        write_checkpoint(self.checkpoints, state)
+        identity = self._identity()
+        data = {} if identity is None else {"data": identity_digest(identity)}
+        write_checkpoint(self.checkpoints, {**state, **data})
 
     def set_aside(self) -> None:
         """Move a damaged last checkpoint away."""

@@ -26,6 +26,7 @@ from commlearn.evaluation.embed import embed
 from commlearn.evaluation.probes import Outcome, Vectors, probe_vectors, to_json
 from commlearn.methods import METHODS
 from commlearn.training.configuration import Experiment
+from commlearn.training.data_identity import check_same_data
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
 from commlearn.training.run_folder import RunFolder
@@ -39,6 +40,8 @@ def work(folder: Path) -> None:
     source = ComparisonSource(**spec["source"])
     more = {"seed": spec["seed"], "training.threads": spec["threads"]}
     experiment, data = source.read(spec["variant"], more)
+    way_out = "Bring back what it was, or give another --out."
+    check_same_data("The comparison", {"files": spec.get("files")}, {"files": data.files}, way_out)
     if spec["method"] in METHODS and METHODS[spec["method"]].views.targets:
         data = replace(data, train=data.fit)  # labels of the records that probes are fitted on
     parts = [data.fit, data.test]

@@ -14,6 +14,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.kinds import schema_yaml
 from commlearn.training.build import read_data
 from commlearn.training.configuration import Experiment, experiment_from, read_experiment, to_mapping
+from commlearn.training.data_identity import data_identity
 from commlearn.training.own_data import embeds_tokens, is_schema, read_own
 
 __all__ = ["ComparisonSource", "identity", "with_method"]
@@ -81,14 +82,14 @@ class ComparisonSource:
 
 
 def identity(experiment: Experiment, data: Dataset) -> dict[str, Any]:
-    """What all trainings share: the settings, and a digest of splits, targets and preprocessing."""
+    """What all trainings share: the settings, the data, and a digest of splits, targets and preprocessing."""
     known = hashlib.sha256(json.dumps(data.state, sort_keys=True, default=str).encode())
     for part, records in data.parts.items():
         known.update(f"{part} {len(records)}".encode())
         for name, values in records.targets.items():
             known.update(f"{name} {values.tolist()}".encode())
     settings = {key: value for key, value in to_mapping(experiment).items() if key not in SHOWN_ONLY}
-    return {"experiment": settings, "records": known.hexdigest()[:16]}
+    return {"experiment": settings, "records": known.hexdigest()[:16], "data": data_identity(data)}
 
 
 def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experiment:

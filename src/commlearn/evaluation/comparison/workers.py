@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import BinaryIO
 
@@ -25,9 +25,21 @@ COMMAND = (sys.executable, "-m", "commlearn.evaluation.comparison.job")
 
 
 def work_on(
-    source: ComparisonSource, jobs: Sequence[Job], at_a_time: int, tell: Callable[[str], None]
+    source: ComparisonSource,
+    jobs: Sequence[Job],
+    at_a_time: int,
+    tell: Callable[[str], None],
+    files: Mapping[str, str] | None = None,
 ) -> dict[Job, str]:
-    """Run each job in a process of its own; the reasons of those that failed."""
+    """Run each job in a process of its own; the reasons of those that failed.
+
+    Args:
+        source: of the experiment.
+        jobs: what is to be done.
+        at_a_time: processes.
+        tell: receives a line for each job that starts and ends.
+        files: fingerprint of the table, if there is one; a job that reads another one is refused.
+    """
     shared = max(1, cores() // min(at_a_time, max(len(jobs), 1)))
     threads = int(source.overrides.get("training.threads") or shared)
     waiting, errors = list(jobs), {}
@@ -38,7 +50,7 @@ def work_on(
         while waiting or running:
             while waiting and len(running) < at_a_time:
                 job = waiting.pop(0)
-                running[job] = _start(source, job, threads)
+                running[job] = _start(source, job, threads, files)
                 started[job] = time.monotonic()
                 tell(f"started: {job}")
             time.sleep(0.2)
@@ -62,7 +74,9 @@ def work_on(
     return errors
 
 
-def _start(source: ComparisonSource, job: Job, threads: int) -> subprocess.Popen[bytes]:
+def _start(
+    source: ComparisonSource, job: Job, threads: int, files: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
     job.folder.mkdir(parents=True, exist_ok=True)
     spec = {
         "source": asdict(source),
@@ -72,10 +86,11 @@ def _start(source: ComparisonSource, job: Job, threads: int) -> subprocess.Popen
         "variant": job.variant,
         "targets": job.targets,
         "threads": threads,
+        "files": files,
     }
-    files = RunFolder(job.folder)
-    files.write(SPEC, json.dumps(spec, indent=2) + "\n")
-    files.writes(OUTPUT)
+    folder = RunFolder(job.folder)
+    folder.write(SPEC, json.dumps(spec, indent=2) + "\n")
+    folder.writes(OUTPUT)
     with (job.folder / OUTPUT).open("ab") as output:  # one that outlived its comparison may still write
         return start_process([*COMMAND, str(job.folder)], output, threads)
 
