@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image as PIL
 from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -31,6 +32,8 @@ class OwnTable:
     raw: Mapping[str, np.ndarray]  # modality to (rows, features)
     train: np.ndarray  # positions
     test: np.ndarray
+    groups: np.ndarray | None = None  # of each row: a person
+    curve: bool = False  # whether the area under the ROC curve is the score
 
     def choosing(self, seed: int = 0) -> OwnTable:
         """The training rows alone, a quarter of them as the test: what settings are chosen on."""
@@ -124,12 +127,51 @@ def easy_vqa(folder: Path) -> OwnTable:
     )
 
 
+def watch(folder: Path) -> OwnTable:
+    """Two sensors of a wrist, 27 exercises; the test persons are others."""
+    data = np.load(folder / "watch.npz", allow_pickle=False)
+    names = ("acc", "gyro")
+    rows = {name: column_of(_series(data[name])) for name in names}
+    raw = {name: np.nan_to_num(data[name]).mean(axis=1) for name in names}
+    train = data["split"] == "train"
+    schema = cl.Schema({name: cl.Series(name) for name in names})
+    places = (np.flatnonzero(train), np.flatnonzero(~train))
+    return OwnTable(rows, schema, data["exercise"], raw, *places, groups=data["subject"])
+
+
+def tcga_breast(folder: Path) -> OwnTable:
+    """Three kinds of molecules of a tumour, its subtype; test tumours have no proteins."""
+    data = np.load(folder / "tcga_breast.npz", allow_pickle=False)
+    names = ("mirna", "mrna", "protein")
+    rows = {name: column_of(_series(data[name])) for name in names}
+    train = data["split"] == "train"
+    schema = cl.Schema({name: cl.Vector(name) for name in names})
+    raw = {name: np.nan_to_num(data[name]) for name in names}
+    return OwnTable(rows, schema, data["subtype"], raw, np.flatnonzero(train), np.flatnonzero(~train))
+
+
+def icu_a(folder: Path) -> OwnTable:
+    """What was measured in an intensive care unit, and five facts of the patient; who died."""
+    frame = pd.read_parquet(folder / "icu_a.parquet").reset_index(drop=True)
+    static = ["Age", "Gender", "Height", "ICUType", "Weight"]
+    series = _series(np.array(list(map(list, stay)), dtype=np.float32) for stay in frame["series"])
+    rows = {**{name: frame[name].to_numpy() for name in static}, "series": column_of(series)}
+    schema = cl.Schema({"static": cl.Tabular(static), "series": cl.Series("series")})
+    labels = frame["mortality"].to_numpy()
+    train, test = train_test_split(np.arange(len(frame)), train_size=3000, random_state=0, stratify=labels)
+    raw = {"static": frame[static].fillna(0).to_numpy(dtype=np.float32)}
+    return OwnTable(rows, schema, labels, raw, np.sort(train), np.sort(test), curve=True)
+
+
 TABLES = {
     "mfeat": mfeat,
     "mosi vectors": mosi_vectors,
     "mosi transcripts": mosi_transcripts,
     "easy_vqa": easy_vqa,
     "digit halves": digit_halves,
+    "watch": watch,
+    "tcga_breast": tcga_breast,
+    "icu_a": icu_a,
 }
 
 
@@ -150,6 +192,11 @@ def column_of(cells: Iterable[Any]) -> np.ndarray:
     for place, cell in enumerate(listed):
         column[place] = cell
     return column
+
+
+def _series(values: Iterable[np.ndarray]) -> list[np.ndarray | None]:
+    """Arrays of float32; nothing in place of those in which nothing was observed."""
+    return [None if np.isnan(value).all() else np.asarray(value, dtype=np.float32) for value in values]
 
 
 def _blocks(images: np.ndarray, block: tuple[int, int]) -> np.ndarray:
