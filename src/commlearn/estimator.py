@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted, vali
 
 from commlearn.data.batch import Modality
 from commlearn.data.records import blank_values
+from commlearn.data.places import nothing_fetched
 from commlearn.data.tables import Table, read_table
 from commlearn.evaluation.embed import embed
 from commlearn.evaluation.stream import embed_table
@@ -63,6 +65,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         (40, 384)
     """
 
+    _from_folder = False  # what it names is not fetched
+
     def __init__(
         self,
         schema: Any = None,
@@ -99,7 +103,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
         read = replace(schema, targets=schema.targets if needs_targets else {})
-        data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping())
+        with nothing_fetched() if self._from_folder else nullcontext():
+            data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping())
         given = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings = {
             "name": "embedder",
@@ -175,6 +180,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             training.learning_rate,
             trained.experiment.seed,
         )
+        embedder._from_folder = True
         embedder._keep(trained)
         return embedder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import stored_experiment, to_mapping
 from commlearn.training.file_list import FileList
 from commlearn.training.model_card import model_card
+from commlearn.training.places import data_without_places, file_inside, paths_inside, without_places
 from commlearn.training.resolve import resolved
 from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import CONFIG as RUN_CONFIG
@@ -102,8 +103,16 @@ def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
         raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
 
 
-def load(folder: str | Path) -> Trained:
-    """A trained model from its run folder or from what `export` wrote; no code in the folder is run."""
+def load(folder: str | Path, outside: bool = False) -> Trained:
+    """A trained model from its run folder or from what `export` wrote; no code in the folder is run.
+
+    What an export says of places does not count: where its data lie, that paths in cells may leave the
+    folder of a table. Nothing that a folder names is fetched.
+
+    Args:
+        folder: of a training or of an export.
+        outside: let an export's schema allow that paths in cells leave the folder of the table.
+    """
     path = Path(folder)
     if (path / RUN_CONFIG).exists():
         return load_run(path)
@@ -111,7 +120,7 @@ def load(folder: str | Path) -> Trained:
         raise RunError(
             f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
         )
-    config = _values(path / CONFIG, _read(path / CONFIG))
+    config = _values(path / CONFIG, _read(file_inside(path, CONFIG)))
     if not isinstance(config, dict) or "format" not in config:
         raise RunError(f"{path / CONFIG} is not the configuration of an artifact: it states no format.")
     _check_format(config["format"], str(path))
@@ -121,7 +130,7 @@ def load(folder: str | Path) -> Trained:
     for name in sums:
         if Path(name).name != name or name == "..":
             raise RunError(f"{path / CONFIG} names a file outside its folder: {name!r:.80}. It was not read.")
-    contents = {name: _read(path / name) for name in (TENSORS, *sums)}
+    contents = {name: _read(file_inside(path, name)) for name in (TENSORS, *sums)}
     for name, digest in sums.items():
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise RunError(
@@ -137,6 +146,7 @@ def load(folder: str | Path) -> Trained:
         contents[TENSORS],
         str(path),
         contents.get(ROWS),
+        outside,
     )
 
 
@@ -144,10 +154,7 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
     """A trained model as plain values and the bytes of its tensors."""
     tensors, aliases = _distinct({**trained.method.state_dict(), **_frozen(trained.method)})
     experiment = to_mapping(resolved(trained.experiment, trained.specs, trained.state))
-    if "table" in experiment["data"]:
-        experiment["data"]["table"] = Path(
-            experiment["data"]["table"]
-        ).name  # where it lay is no one's business
+    experiment["data"] = data_without_places(experiment["data"])
     config = {
         "format": FORMAT,
         "commlearn": commlearn.__version__,
@@ -158,19 +165,33 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
         "preprocessing": trained.state,
         "fine_tuned": trained.fine_tuned,
     }
-    return _without_places(json.loads(json.dumps(config))), save_tensors(tensors)
+    return without_places(json.loads(json.dumps(config))), save_tensors(tensors)
 
 
-def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None = None) -> Trained:
-    """What `to_parts` took apart, and the rows that were trained on."""
+def from_parts(
+    config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None = None, outside: bool = True
+) -> Trained:
+    """What `to_parts` took apart, and the rows that were trained on; places in it do not count.
+
+    Args:
+        config: plain values.
+        tensors: of the method, and of its frozen encoders.
+        where: for messages.
+        rows: that were trained on.
+        outside: whether the schema may let paths in cells leave the folder of the table.
+    """
     _check_format(config["format"], where)
     check_learned(config["preprocessing"], f"{where}, preprocessing")
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
-        experiment = stored_experiment(config["experiment"])
+        stated = dict(config["experiment"])
+        experiment = stored_experiment({**stated, "data": data_without_places(stated.get("data"))})
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
-        schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
-        method = build_method(experiment, specs, config["preprocessing"], fresh=False)
+        _check_names(specs)
+        columns = config["schema"] if outside else paths_inside(config["schema"])
+        schema = None if columns is None else Schema.from_mapping(columns, where)
+        state = without_places(config["preprocessing"])
+        method = build_method(experiment, specs, state, fresh=False)
         values = load_tensors(tensors)
         values |= {name: values[kept] for name, kept in config["aliases"].items()}
         for name, encoder in frozen_encoders(method.encoders).items():
@@ -193,10 +214,17 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: byte
         method=method.eval(),
         specs=specs,
         schema=schema,
-        state=config["preprocessing"],
+        state=state,
         fine_tuned=bool(config.get("fine_tuned", False)),
         rows=trained_on,
     )
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Modalities name files, such as those of ONNX graphs, which must stay where they are written."""
+    for name in names:
+        if Path(name).name != name or "\\" in name:
+            raise ValueError(f"a modality is called {name!r:.60}")
 
 
 def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -220,20 +248,6 @@ def _frozen(method: Method) -> dict[str, Tensor]:
         for name, encoder in frozen_encoders(method.encoders).items()
         for key, tensor in encoder.backbone.state_dict().items()
     }
-
-
-def _without_places(value: Any) -> Any:
-    """The same values; of a pretrained encoder's folder the name alone: where it lay is no one's business."""
-    if isinstance(value, list):
-        return [_without_places(entry) for entry in value]
-    if not isinstance(value, dict):
-        return value
-    named = {
-        key: Path(entry).name
-        for key, entry in value.items()
-        if key in ("pretrained", "encoder") and isinstance(entry, str) and Path(entry).is_absolute()
-    }
-    return {key: named.get(key, _without_places(entry)) for key, entry in value.items()}
 
 
 def _check_format(stated: object, where: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from commlearn.data.places import is_remote
 from commlearn.data.records import Dataset
+from commlearn.data.tables import Source
 from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.evaluation.probes import probe, to_json
 from commlearn.training.artifact import load
@@ -60,7 +62,7 @@ def finetune(
     trained: Trained | str | Path,
     target: str | FineTuning,
     out: str | Path,
-    data: Dataset | None = None,
+    data: Dataset | Source | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -75,7 +77,7 @@ def finetune(
         trained: a run or an export, or its folder.
         target: a target's name, or how to fine-tune in full.
         out: the run folder.
-        data: records with targets, if they are not to be read as the training's were.
+        data: a table, or records with targets; those of the training if not given.
         resume: go on from the folder's last checkpoint.
         overwrite: throw away the run that the folder holds.
         progress: shows how far it is.
@@ -86,6 +88,8 @@ def finetune(
     labels = labelled.train.targets[settings.target]
     objective = objective_for(settings.objective, labelled.sort, labels)
     experiment = experiment_of(trained.experiment, settings, len(labelled.train))
+    if isinstance(data, str | Path):
+        experiment = replace(experiment, data={**experiment.data, **_of_table(trained, data)})
     experiment = resolved(experiment, trained.specs, trained.state)
     folder = RunFolder(out)
     state, warnings = open_folder(folder, experiment, resume, overwrite)
@@ -132,6 +136,13 @@ def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Exper
     )
     name = f"{base.name}-{settings.target}"
     return replace(base, name=name, seed=settings.seed, training=training, scores={}, published={})
+
+
+def _of_table(trained: Trained, table: str | Path) -> dict[str, Any]:
+    """Where the new run finds its records: in the table that it was fine-tuned on."""
+    schema, _ = trained.reader()
+    place = str(table) if is_remote(table) else str(Path(table).resolve())
+    return {"name": "table", "table": place, "schema": schema.to_mapping()}
 
 
 def _same(folder: RunFolder, settings: FineTuning) -> None:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from commlearn.data.places import may_fetch
 from commlearn.errors import ConfigurationError
 
 __all__ = ["fingerprint", "locate", "longest_text", "missing_extra", "read_json"]
@@ -133,8 +134,21 @@ def _from_hub(name: str) -> Path:
         raise missing_extra("huggingface_hub") from problem
     repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=WANTED))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=WANTED,
+                local_files_only=not may_fetch(),
+            )
+        )
     except (OSError, HfHubHTTPError, HFValidationError) as problem:
+        if not may_fetch():
+            raise ConfigurationError(
+                f"The pretrained encoder {name} is not on this machine, and what a loaded model names is not "
+                f"fetched. Fetch it yourself: hf download {repository}"
+                + (f" --revision {revision}" if revision else "")
+            ) from problem
         told = " ".join(str(problem).split())[:200]
         raise ConfigurationError(
             f"There is no folder {name}, and no model of this name could be had from the hub: {told} Check "

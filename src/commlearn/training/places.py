@@ -1,0 +1,89 @@
+"""What an artifact must not carry, and what does not count where one is loaded: places on a machine or elsewhere.
+
+An artifact comes from others. Where its data lay, or lie, is no business of whoever loads it: tables are
+arguments. The same functions clean what is written and what is read.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_origin, get_type_hints
+
+from commlearn.data import READERS
+from commlearn.errors import RunError
+
+__all__ = ["data_without_places", "file_inside", "paths_inside", "without_places"]
+
+ENCODERS = ("pretrained", "encoder")  # keys whose text names a pretrained model
+SWITCH = "outside"  # of a modality: paths in cells may leave the folder of the table
+
+
+def data_without_places(data: Any) -> Any:
+    """The part of an experiment that names its data, with numbers and choices alone: neither is a place.
+
+    Example:
+        >>> data_without_places({"name": "table", "table": "/home/me/t.csv", "schema": {"id": "a"}, "test": 0.2})
+        {'name': 'table', 'table': '', 'schema': {}, 'test': 0.2}
+        >>> data_without_places({"name": "trifeature", "size": 64, "pairs": "all"})
+        {'name': 'trifeature', 'size': 64, 'pairs': 'all'}
+    """
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str) or data["name"] not in READERS:
+        return data  # refused where it is read
+    reader = READERS[data["name"]]
+    stated, hints = inspect.signature(reader).parameters, get_type_hints(reader.__init__)
+    kept = {}
+    for key, value in data.items():
+        if key == "name" or isinstance(value, int | float) or get_origin(hints.get(key)) is Literal:
+            kept[key] = value
+        elif key in stated and stated[key].default is inspect.Parameter.empty:
+            kept[key] = type(value)()
+    return kept
+
+
+def without_places(value: Any) -> Any:
+    """The same values; of a pretrained encoder's folder the name alone."""
+    if isinstance(value, list):
+        return [without_places(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    named = {
+        key: Path(entry).name
+        for key, entry in value.items()
+        if key in ENCODERS and isinstance(entry, str) and _is_folder(entry)
+    }
+    return {key: named.get(key, without_places(entry)) for key, entry in value.items()}
+
+
+def paths_inside(schema: Any) -> Any:
+    """A schema as plain values, none of whose modalities lets paths leave the folder of the table."""
+    modalities = schema.get("modalities") if isinstance(schema, Mapping) else None
+    if not isinstance(modalities, Mapping):
+        return schema
+    return {
+        **schema,
+        "modalities": {
+            name: {key: value for key, value in part.items() if key != SWITCH}
+            if isinstance(part, Mapping)
+            else part
+            for name, part in modalities.items()
+        },
+    }
+
+
+def file_inside(folder: Path, name: str) -> Path:
+    """The path of a file of an artifact; a link that leads out of the folder is refused."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RunError(
+            f"{path} is a link that leads out of its folder, and was not followed. Copy the folder with the "
+            "files in place of links (cp -rL), if you trust where they lead."
+        )
+    return path
+
+
+def _is_folder(name: str) -> bool:
+    """Whether this names a folder and not a model of the hub."""
+    path = Path(name)
+    return path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2 or "\\" in name
