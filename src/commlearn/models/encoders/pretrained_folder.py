@@ -19,6 +19,7 @@ from commlearn.errors import ConfigurationError
 __all__ = ["fingerprint", "locate", "longest_text", "missing_extra", "read_json"]
 
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"  # names another model, which transformers would load
 MODULES = "modules.json"  # a folder of sentence-transformers: a transformer, then pooling and the like
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]  # of a hub's repository
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
@@ -45,6 +46,11 @@ def locate(name: str) -> Path:
         raise ConfigurationError(
             f"{folder} has no {CONFIG}, so it is not a pretrained encoder. Give the folder that "
             "save_pretrained wrote."
+        )
+    if (folder / ADAPTER).exists():
+        raise ConfigurationError(
+            f"{folder} holds changes to another model, which its {ADAPTER} names. Merge the two where you trust "
+            "both (merge_and_unload, then save_pretrained), and give the folder of the result."
         )
     _refuse_pickles(folder)
     return folder
