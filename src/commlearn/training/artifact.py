@@ -20,11 +20,11 @@ from commlearn.errors import RunError
 from commlearn.kinds.learned import check_learned
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
-from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.training.build import build_method
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import stored_experiment, to_mapping
 from commlearn.training.file_list import FileList
+from commlearn.training.frozen_weights import adopt_frozen, frozen_tensors
 from commlearn.training.model_card import model_card
 from commlearn.training.places import data_without_places, file_inside, paths_inside, without_places
 from commlearn.training.resolve import resolved
@@ -40,7 +40,6 @@ CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"
 ROWS = "rows.safetensors"  # hashes of the rows that were trained on
 NAMES = {CONFIG, TENSORS, CARD, SCHEMA, STATE, ROWS}
-FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
 
 
 def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True) -> Path:
@@ -152,7 +151,7 @@ def load(folder: str | Path, outside: bool = False) -> Trained:
 
 def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
     """A trained model as plain values and the bytes of its tensors."""
-    tensors, aliases = _distinct({**trained.method.state_dict(), **_frozen(trained.method)})
+    tensors, aliases = _distinct({**trained.method.state_dict(), **frozen_tensors(trained.method)})
     experiment = to_mapping(resolved(trained.experiment, trained.specs, trained.state))
     experiment["data"] = data_without_places(experiment["data"])
     config = {
@@ -194,11 +193,7 @@ def from_parts(
         method = build_method(experiment, specs, state, fresh=False)
         values = load_tensors(tensors)
         values |= {name: values[kept] for name, kept in config["aliases"].items()}
-        for name, encoder in frozen_encoders(method.encoders).items():
-            first = f"{FROZEN}{name}."
-            encoder.adopt(
-                {key.removeprefix(first): values.pop(key) for key in [*values] if key.startswith(first)}
-            )
+        values = adopt_frozen(method, values)
         for name, tensor in values.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
@@ -239,15 +234,6 @@ def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
         kept[key] = name
         tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tensors, aliases
-
-
-def _frozen(method: Method) -> dict[str, Tensor]:
-    """The weights of frozen encoders: with them the folder is whole, wherever theirs went."""
-    return {
-        f"{FROZEN}{name}.{key}": tensor
-        for name, encoder in frozen_encoders(method.encoders).items()
-        for key, tensor in encoder.backbone.state_dict().items()
-    }
 
 
 def _check_format(stated: object, where: str) -> None:

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors.torch import save as save_tensors
+from torch import contiguous_format
+
 from commlearn.data.places import is_remote
 from commlearn.data.records import Dataset
 from commlearn.data.tables import Source
@@ -14,12 +17,13 @@ from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.evaluation.probes import probe, to_json
 from commlearn.training.artifact import load
 from commlearn.training.configuration import Experiment, Training
+from commlearn.training.frozen_weights import frozen_tensors
 from commlearn.training.labelled import Labelled, labelled_records
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
 from commlearn.training.resume import open_folder
 from commlearn.training.run import Run, load_run
-from commlearn.training.run_folder import FINE_TUNING, RunFolder
+from commlearn.training.run_folder import FINE_TUNING, FROZEN_WEIGHTS, RunFolder
 from commlearn.training.target_objective import objective_for
 from commlearn.training.trained import Trained
 from commlearn.training.training_rows import TrainingRows, rows_of_dataset
@@ -98,6 +102,9 @@ def finetune(
             folder.create(experiment, labelled.data)
             folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
+            if not isinstance(trained, Run) and (tensors := frozen_tensors(trained.method)):
+                own = {name: tensor.cpu().clone(memory_format=contiguous_format) for name, tensor in tensors.items()}
+                folder.write_bytes(FROZEN_WEIGHTS, save_tensors(own))
         else:
             folder.check_data(labelled.data)
         _same(folder, settings)

@@ -15,6 +15,9 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor
 
 import commlearn
 from commlearn.data.records import Dataset, Spec
@@ -35,7 +38,7 @@ from commlearn.training.file_list import FileList
 from commlearn.training.folder_lock import hold
 from commlearn.training.training_rows import TrainingRows
 
-__all__ = ["FINE_TUNING", "RunFolder"]
+__all__ = ["FINE_TUNING", "FROZEN_WEIGHTS", "RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
@@ -43,8 +46,10 @@ ENVIRONMENT = "environment.json"
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
 DATA = "data.json"  # what tells the records of the training from others
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
+FROZEN_WEIGHTS = "frozen.safetensors"  # of encoders, if the run began with an artifact
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT, ROWS, FINE_TUNING, DATA),
+    FROZEN_WEIGHTS,
     *("finetuned.json", "validation.jsonl", "probes.json", "interactions.json"),
 )
 
@@ -182,6 +187,13 @@ class RunFolder:
         with _damage_told(self.path / ROWS):
             return TrainingRows.from_bytes((self.path / ROWS).read_bytes())
 
+    def frozen(self) -> dict[str, Tensor] | None:
+        """The weights of frozen encoders, if the folder holds them."""
+        if not (self.path / FROZEN_WEIGHTS).exists():
+            return None
+        with _damage_told(self.path / FROZEN_WEIGHTS):
+            return load_tensors((self.path / FROZEN_WEIGHTS).read_bytes())
+
     def state(self) -> tuple[dict[str, Any], list[str]]:
         """The newest whole checkpoint, and warnings about damaged ones."""
         state, warnings = last_checkpoint(self.checkpoints)
@@ -275,6 +287,7 @@ def _damage_told(path: Path) -> Iterator[None]:
         yield
     except (
         OSError,
+        SafetensorError,
         ValueError,
         TypeError,
         AttributeError,
