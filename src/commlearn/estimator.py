@@ -20,8 +20,8 @@ from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
 from commlearn.data.batch import Modality
-from commlearn.data.records import blank_values
 from commlearn.data.places import nothing_fetched
+from commlearn.data.records import blank_values
 from commlearn.data.tables import Table, read_table
 from commlearn.evaluation.embed import embed
 from commlearn.evaluation.stream import embed_table

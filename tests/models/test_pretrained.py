@@ -283,7 +283,9 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize(("family", "kind"), [("vit", "image"), ("clip", "image"), ("bert", "text"), ("mbert", "text")])
+@pytest.mark.parametrize(
+    ("family", "kind"), [("vit", "image"), ("clip", "image"), ("bert", "text"), ("mbert", "text")]
+)
 def test_a_configuration_cannot_name_kernels_or_code(family, kind, folders, monkeypatch):
     from transformers import PreTrainedModel
 
@@ -298,7 +300,10 @@ def test_a_configuration_cannot_name_kernels_or_code(family, kind, folders, monk
     stated = description(folders[family], kind, frozen=False)
     shape = (3, 32, 32) if kind == "image" else (IDS,)
     configs = (stated["config"], {**stated["config"], **FOREIGN})
-    built = [pretrained(shape, 32, {**stated, "config": config}, fresh=False).encoder.backbone for config in configs]
+    built = [
+        pretrained(shape, 32, {**stated, "config": config}, fresh=False).encoder.backbone
+        for config in configs
+    ]
     assert built[0].config.to_dict() == built[1].config.to_dict()
     assert asked == ["sdpa", "sdpa"]
 
@@ -316,7 +321,9 @@ def test_a_configuration_cannot_name_kernels_or_code(family, kind, folders, monk
 )
 def test_an_option_that_names_something_is_refused(option, value, folders):
     stated = description(folders["bert"], "text", frozen=False)
-    with pytest.raises(ConfigurationError, match=f"The configuration of BertModel states {option}: .* could name code"):
+    with pytest.raises(
+        ConfigurationError, match=f"The configuration of BertModel states {option}: .* could name code"
+    ):
         pretrained((IDS,), 32, {**stated, "config": {**stated["config"], option: value}}, fresh=False)
 
 
@@ -340,14 +347,18 @@ def test_models_that_load_others_are_refused(architecture, told, folders):
 def test_a_folder_cannot_name_kernels_or_another_model(folders, tmp_path):
     folder = copy(folders, "bert", tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    foreign = {key: value for key, value in FOREIGN.items() if key not in ("text_config", "quantization_config")}
+    foreign = {
+        key: value for key, value in FOREIGN.items() if key not in ("text_config", "quantization_config")
+    }
     (folder / "config.json").write_text(json.dumps({**config, **foreign}))
     stated = description(folder, "text")
     assert not {*FOREIGN} & {*stated["config"]}
     backbone = pretrained((IDS,), 32, stated).encoder.backbone
     assert backbone.config._attn_implementation == "sdpa"
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/model"}')
-    with pytest.raises(ConfigurationError, match=r"holds changes to another model, which its adapter_config\.json"):
+    with pytest.raises(
+        ConfigurationError, match=r"holds changes to another model, which its adapter_config\.json"
+    ):
         locate(str(folder))
 
 
@@ -364,6 +375,8 @@ def test_what_a_loaded_model_names_is_looked_for_on_this_machine_alone(monkeypat
     with pytest.raises(ConfigurationError, match="no model of this name could be had"):
         locate("owner/model")
     stated = {**description(folders["vit"], "image"), "pretrained": "owner/model@v1"}
-    with pytest.raises(ConfigurationError, match=r"not fetched\. Fetch it yourself: hf download owner/model --revision v1"):
+    with pytest.raises(
+        ConfigurationError, match=r"not fetched\. Fetch it yourself: hf download owner/model --revision v1"
+    ):
         pretrained((3, 32, 32), 32, stated)(Modality(pixels()))
     assert asked == [False, True]

@@ -78,7 +78,9 @@ def changed(folder: Path, name: str, change) -> None:
     change(values)
     (folder / name).write_text(json.dumps(values))
     config = json.loads((folder / "config.json").read_text())
-    config["sha256"] = {key: hashlib.sha256((folder / key).read_bytes()).hexdigest() for key in config["sha256"]}
+    config["sha256"] = {
+        key: hashlib.sha256((folder / key).read_bytes()).hexdigest() for key in config["sha256"]
+    }
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -130,7 +132,9 @@ def test_hostile_artifacts_open_nothing_outside_and_call_nobody(tmp_path, listen
     secret = tmp_path / "secret.json"
     secret.write_text(json.dumps({"methods": "secret-content", "started": "secret-content"}))
     address = f"http://127.0.0.1:{listener.server_address[1]}/t.parquet"
-    artifacts = [with_places(tmp_path / sort, place, secret) for sort, place in (("a", address), ("b", made()[2]))]
+    artifacts = [
+        with_places(tmp_path / sort, place, secret) for sort, place in (("a", address), ("b", made()[2]))
+    ]
     table, out = tmp_path / "passed" / "table.parquet", tmp_path / "out"
     table.parent.mkdir()
     out.mkdir()
@@ -166,7 +170,9 @@ def test_a_link_out_of_an_artifact_is_refused(name, tmp_path):
     (here / name).unlink()
     (here / name).symlink_to(here / f"inner {name}")
     (tmp_path / "other").symlink_to(here)
-    assert load(tmp_path / "other").schema == SCHEMA  # links inside, and to the folder itself, are links like others
+    assert (
+        load(tmp_path / "other").schema == SCHEMA
+    )  # links inside, and to the folder itself, are links like others
 
 
 def test_a_report_does_not_follow_a_link_out_of_an_artifact(tmp_path):
@@ -201,7 +207,13 @@ def test_what_an_artifact_says_of_its_data_does_not_count(tmp_path):
         **{"name": "table", "table": "", "schema": {}},
         **{"validation": 0.0, "test": 0.2, "seed": 0, "stream": 0},
     }
-    before = {"name": "table", "table": "table.parquet", "schema": SCHEMA.to_mapping(), "test": 0.3, "seed": 5}
+    before = {
+        "name": "table",
+        "table": "table.parquet",
+        "schema": SCHEMA.to_mapping(),
+        "test": 0.3,
+        "seed": 5,
+    }
     changed(here, "config.json", lambda config: config["experiment"].update(data=before))
     loaded = load(here)
     assert loaded.experiment.data == {"name": "table", "table": "", "schema": {}, "test": 0.3, "seed": 5}
@@ -234,7 +246,9 @@ def test_a_run_folder_cannot_have_a_table_fetched(tmp_path, listener):
             lambda run=run: cl.read_data(run.experiment),
             lambda run=run: cl.finetune(run, "ill", tmp_path / "tuned"),
         ):
-            with pytest.raises(DataError, match="What a loaded folder names is not fetched. Name it yourself"):
+            with pytest.raises(
+                DataError, match="What a loaded folder names is not fetched. Name it yourself"
+            ):
                 asked()
     assert listener.calls == 0
     named = replace(run.experiment, stored=False)  # the user's own code names it

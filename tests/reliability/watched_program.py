@@ -2,8 +2,9 @@
 
 Usage: python watched_program.py TABLE OUT ARTIFACT [ARTIFACT ...]
 
-The first artifact is used for everything; the others are asked for what they cannot give. The last line of the output is JSON: what was refused, which files outside of the allowed places were opened, and
-which sockets, processes and names of hosts were asked for.
+The first artifact is used for everything; the others are asked for what they cannot give. The last line of
+the output is JSON: what was refused, which files outside of the allowed places were opened, and which sockets,
+processes and names of hosts were asked for.
 """
 
 from __future__ import annotations
@@ -18,8 +19,26 @@ from pathlib import Path
 from typing import Any
 
 FILES = ("open", "os.listdir", "os.scandir", "os.rename", "os.remove", "os.mkdir", "os.symlink", "os.link")
-CALLS = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "urllib.", "webbrowser.")
-SYSTEM = ("/proc", "/sys", "/dev", "/etc/localtime", "/usr/share", "/usr/lib", "/usr/local/share", "/etc/fonts")
+CALLS = (
+    "socket.",
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "urllib.",
+    "webbrowser.",
+)
+SYSTEM = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/etc/localtime",
+    "/usr/share",
+    "/usr/lib",
+    "/usr/local/share",
+    "/etc/fonts",
+)
 
 
 def watch(allowed: list[str]) -> tuple[set[str], set[str]]:
@@ -30,7 +49,9 @@ def watch(allowed: list[str]) -> tuple[set[str], set[str]]:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in FILES:
             for name in arguments[: 2 if event in ("os.rename", "os.symlink", "os.link") else 1]:
-                if isinstance(name, str | bytes) and not _inside(os.path.realpath(os.fsdecode(name)), allowed):
+                if isinstance(name, str | bytes) and not _inside(
+                    os.path.realpath(os.fsdecode(name)), allowed
+                ):
                     opened.add(f"{event} {os.fsdecode(name)}")
         elif event.startswith(CALLS):
             called.add(f"{event} {arguments!r:.120}")
@@ -45,12 +66,19 @@ def _inside(path: str, allowed: list[str]) -> bool:
 
 def installation() -> list[str]:
     """Python, its packages, the library itself, and what the system gives every program."""
-    import commlearn
-
     import matplotlib.font_manager  # asks the system for its fonts, once
 
+    import commlearn
+
     platform.processor()  # asks the system, once
-    paths = {*sys.path, *matplotlib.font_manager.X11FontDirectories, *sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, *SYSTEM}
+    paths = {
+        *sys.path,
+        *matplotlib.font_manager.X11FontDirectories,
+        *sysconfig.get_paths().values(),
+        sys.prefix,
+        sys.base_prefix,
+        *SYSTEM,
+    }
     paths.add(str(Path(commlearn.__file__).parent))
     return [os.path.realpath(path) for path in paths if path]
 
@@ -74,7 +102,9 @@ def without_table(artifact: Path, out: Path) -> dict[str, str]:
             refused[name] = ""
         except cl.errors.CommlearnError as problem:
             refused[name] = str(problem)
-    refused["embed --split"] = str(main(["embed", str(artifact), "--split", "test", "-o", str(out / "n.npz")]))
+    refused["embed --split"] = str(
+        main(["embed", str(artifact), "--split", "test", "-o", str(out / "n.npz")])
+    )
     return refused
 
 

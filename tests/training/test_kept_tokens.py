@@ -311,7 +311,9 @@ def test_an_artifact_needs_neither_the_folders_nor_a_network(folders, tmp_path):
         cl.embed(load_run(tmp_path / "run"), table())
 
 
-def test_an_artifact_that_names_kernels_and_folders_is_fine_tuned_with_the_weights_that_it_carries(folders, tmp_path):
+def test_an_artifact_that_names_kernels_and_folders_is_fine_tuned_with_the_weights_that_it_carries(
+    folders, tmp_path
+):
     mine = {name: shutil.copytree(folder, tmp_path / "own" / name) for name, folder in folders.items()}
     experiment, data = parts(mine)
     train(experiment, tmp_path / "run", data)
@@ -330,12 +332,17 @@ def test_an_artifact_that_names_kernels_and_folders_is_fine_tuned_with_the_weigh
     for name, values in (("preprocessing.json", state), ("schema.json", schema)):
         (artifact / name).write_text(json.dumps(values))
     config = json.loads((artifact / "config.json").read_text())
-    config["sha256"] = {name: hashlib.sha256((artifact / name).read_bytes()).hexdigest() for name in config["sha256"]}
+    config["sha256"] = {
+        name: hashlib.sha256((artifact / name).read_bytes()).hexdigest() for name in config["sha256"]
+    }
     (artifact / "config.json").write_text(json.dumps(config))
     shutil.rmtree(tmp_path / "own")
     hostile = load(artifact)
     assert np.array_equal(cl.embed(hostile, rows), wanted)
-    attention = {encoder.backbone.config._attn_implementation for encoder in frozen_encoders(hostile.method.encoders).values()}
+    attention = {
+        encoder.backbone.config._attn_implementation
+        for encoder in frozen_encoders(hostile.method.encoders).values()
+    }
     assert attention == {"sdpa"}
     tuned = cl.finetune(artifact, FineTuning("ill", epochs=1, batch_size=8), tmp_path / "tuned", rows)
     assert np.array_equal(cl.embed(load(tmp_path / "tuned"), rows), cl.embed(tuned, rows))

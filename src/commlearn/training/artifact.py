@@ -19,7 +19,6 @@ from commlearn.data.records import Spec
 from commlearn.errors import RunError
 from commlearn.kinds.learned import check_learned
 from commlearn.kinds.schema import Schema
-from commlearn.methods.base import Method
 from commlearn.training.build import build_method
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import stored_experiment, to_mapping

@@ -103,7 +103,10 @@ def finetune(
             folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
             if not isinstance(trained, Run) and (tensors := frozen_tensors(trained.method)):
-                own = {name: tensor.cpu().clone(memory_format=contiguous_format) for name, tensor in tensors.items()}
+                own = {
+                    name: tensor.cpu().clone(memory_format=contiguous_format)
+                    for name, tensor in tensors.items()
+                }
                 folder.write_bytes(FROZEN_WEIGHTS, save_tensors(own))
         else:
             folder.check_data(labelled.data)

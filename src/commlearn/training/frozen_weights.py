@@ -1,4 +1,4 @@
-"""The weights of frozen encoders, in an artifact and in a run that began with one: they are then of that folder alone."""
+"""The weights of frozen encoders in an artifact, and in a run that began with one."""
 
 from __future__ import annotations
 

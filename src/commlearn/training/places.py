@@ -1,4 +1,4 @@
-"""What an artifact must not carry, and what does not count where one is loaded: places on a machine or elsewhere.
+"""Places on a machine or elsewhere: an artifact carries none, and what it says of them does not count.
 
 An artifact comes from others. Where its data lay, or lie, is no business of whoever loads it: tables are
 arguments. The same functions clean what is written and what is read.
@@ -14,7 +14,7 @@ from typing import Any, Literal, get_origin, get_type_hints
 from commlearn.data import READERS
 from commlearn.errors import RunError
 
-__all__ = ["data_without_places", "file_inside", "paths_inside", "without_places"]
+__all__ = ["data_without_places", "file_inside", "paths_inside", "place_free", "without_places"]
 
 ENCODERS = ("pretrained", "encoder")  # keys whose text names a pretrained model
 SWITCH = "outside"  # of a modality: paths in cells may leave the folder of the table
@@ -24,8 +24,8 @@ def data_without_places(data: Any) -> Any:
     """The part of an experiment that names its data, with numbers and choices alone: neither is a place.
 
     Example:
-        >>> data_without_places({"name": "table", "table": "/home/me/t.csv", "schema": {"id": "a"}, "test": 0.2})
-        {'name': 'table', 'table': '', 'schema': {}, 'test': 0.2}
+        >>> data_without_places({"name": "table", "table": "/home/me/t.csv", "schema": {"id": "a"}, "seed": 2})
+        {'name': 'table', 'table': '', 'schema': {}, 'seed': 2}
         >>> data_without_places({"name": "trifeature", "size": 64, "pairs": "all"})
         {'name': 'trifeature', 'size': 64, 'pairs': 'all'}
     """
@@ -49,9 +49,7 @@ def without_places(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     named = {
-        key: Path(entry).name
-        for key, entry in value.items()
-        if key in ENCODERS and isinstance(entry, str) and _is_folder(entry)
+        key: place_free(entry) for key, entry in value.items() if key in ENCODERS and isinstance(entry, str)
     }
     return {key: named.get(key, without_places(entry)) for key, entry in value.items()}
 
@@ -83,7 +81,13 @@ def file_inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _is_folder(name: str) -> bool:
-    """Whether this names a folder and not a model of the hub."""
+def place_free(name: str) -> str:
+    """What a pretrained encoder is called: of a folder the name alone, of a model of a hub all of it.
+
+    Example:
+        >>> place_free("/home/me/models/clip"), place_free("owner/model")
+        ('clip', 'owner/model')
+    """
     path = Path(name)
-    return path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2 or "\\" in name
+    folder = path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2 or "\\" in name
+    return path.name if folder else name

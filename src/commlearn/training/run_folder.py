@@ -22,6 +22,7 @@ from torch import Tensor
 import commlearn
 from commlearn.data.records import Dataset, Spec
 from commlearn.errors import ConfigurationError, RunError
+from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.learned import check_learned
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.schema import Schema
@@ -267,9 +268,9 @@ class RunFolder:
         rows = [_flat(entry) for entry in self.metrics()]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(text)
+        for cells in (columns, *([row.get(name, "") for name in columns] for row in rows)):
+            writer.writerow(map(spreadsheet_text, cells))
         self.write(TABLE, text.getvalue())
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import commlearn
 from commlearn.errors import RunError
+from commlearn.escapes import spreadsheet_text
 from commlearn.evaluation.report.findings import Findings, find
 from commlearn.evaluation.report.html import Safe, tag
 from commlearn.evaluation.report.information import information
@@ -214,5 +215,5 @@ def _own(name: str) -> str:
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([map(spreadsheet_text, row) for row in rows])
     return text.getvalue()

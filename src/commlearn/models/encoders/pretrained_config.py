@@ -1,4 +1,4 @@
-"""What counts of a transformer's configuration: sizes and switches of its own class, and words that name a function.
+"""What counts of a transformer's configuration: sizes and switches of its own class, and names of functions.
 
 A configuration comes from a folder or an artifact of others. transformers lets it name more: kernels of
 attention that are downloaded and run, code, quantisers, other models as parts. None of that is passed on.
@@ -46,8 +46,8 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
     parts = [name for name in _options(model, base) if _wrong(name, _plain(getattr(config, name, None)))]
     if parts:
         raise ConfigurationError(
-            f"{model.__name__} is built from other models ({', '.join(parts)}), which are not loaded here. Choose "
-            "a model that is one transformer."
+            f"{model.__name__} is built from other models ({', '.join(parts)}), which are not loaded here. "
+            "Choose a model that is one transformer."
         )
     config._attn_implementation = "sdpa" if model._supports_sdpa else "eager"
     return config
@@ -59,8 +59,8 @@ def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]
     for name, value in chosen.items():
         if _wrong(name, value):
             raise ConfigurationError(
-                f"The configuration of {model.__name__} states {name}: {value!r:.60}, which could name code or "
-                "another model. Numbers and names of functions are read; leave it out, if you trust the rest."
+                f"The configuration of {model.__name__} states {name}: {value!r:.60}, which could name code "
+                "or another model. Numbers and names of functions are read; leave it out, if you trust the rest."
             )
     return chosen
 
@@ -69,7 +69,7 @@ def _refuse_loaders(model: Any) -> None:
     """Models whose own modules ask a hub for code."""
     if any(hasattr(sys.modules[model.__module__], name) for name in KERNELS):
         raise ConfigurationError(
-            f"{model.__name__} runs kernels that are downloaded, which is not done here. Choose another model."
+            f"{model.__name__} runs kernels that are downloaded, which is not done here. Choose another one."
         )
 
 

@@ -49,8 +49,8 @@ def locate(name: str) -> Path:
         )
     if (folder / ADAPTER).exists():
         raise ConfigurationError(
-            f"{folder} holds changes to another model, which its {ADAPTER} names. Merge the two where you trust "
-            "both (merge_and_unload, then save_pretrained), and give the folder of the result."
+            f"{folder} holds changes to another model, which its {ADAPTER} names. Merge the two where you "
+            "trust both (merge_and_unload, then save_pretrained), and give the folder of the result."
         )
     _refuse_pickles(folder)
     return folder
