@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
+import sys
+import time
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +16,9 @@ import pytest
 
 import commlearn as cl
 from commlearn.cli import main
+from commlearn.cli.output import telling
 from commlearn.data.tables import read_table
-from commlearn.escapes import code_span, markdown, one_line, printable, spreadsheet_text
+from commlearn.escapes import code_span, escaped_output, markdown, one_line, printable, spreadsheet_text
 from commlearn.kinds.dataset import dataset_of
 from commlearn.training.artifact import export
 from commlearn.training.configuration import experiment_from
@@ -165,3 +170,19 @@ def test_the_model_card_holds_no_html_and_no_mark_of_others(trained, tmp_path):
     ]
     row = next(line for line in card.splitlines() if line.startswith("| =t"))
     assert len(re.findall(r"(?<!\\)\|", row)) == 7
+
+
+def test_what_draws_on_a_terminal_may_and_what_it_draws_is_escaped(monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with escaped_output(), telling(Namespace(quiet=False, verbose=False, json=False)) as tell:
+        tell(f"reading {HARM}")
+        time.sleep(0.3)  # the line is drawn now and then
+    assert "\x1b[" in screen.getvalue()
+    assert "\\x1b]0;title" in screen.getvalue()
+    assert "\x1b]0" not in screen.getvalue()

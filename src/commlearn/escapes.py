@@ -1,4 +1,4 @@
-"""Text of others, such as cells, where its characters could mean something: on terminals, in CSV, in Markdown."""
+"""Text of others, such as cells, where its characters could mean something: terminals, CSV, Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-__all__ = ["code_span", "escaped_output", "markdown", "one_line", "printable", "spreadsheet_text", "terminal"]
+__all__ = [
+    "code_span",
+    "escaped_output",
+    "markdown",
+    "one_line",
+    "printable",
+    "spreadsheet_text",
+    "terminal_stream",
+]
 
 CONTROL = (
     re.compile(  # all but tab and newline; C1; marks that turn the direction of text; halves of characters
@@ -104,6 +112,6 @@ def escaped_output() -> Iterator[None]:
         yield
 
 
-def terminal(stream: Any) -> Any:
+def terminal_stream(stream: Any) -> Any:
     """The stream for what draws on a terminal, whose own control characters have to pass; else the same."""
     return stream.stream if isinstance(stream, _Escaped) and stream.isatty() else stream

@@ -3,8 +3,8 @@
 Usage: python watched_program.py TABLE OUT ARTIFACT [ARTIFACT ...]
 
 The first artifact is used for everything; the others are asked for what they cannot give. The last line of
-the output is JSON: what was refused, which files outside of the allowed places were opened, and which sockets,
-processes and names of hosts were asked for.
+the output is JSON: what was refused, which files outside of the allowed places were opened, and which
+sockets, processes and names of hosts were asked for.
 """
 
 from __future__ import annotations

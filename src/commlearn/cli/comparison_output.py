@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from commlearn.escapes import one_line, printable, terminal
+from commlearn.escapes import one_line, printable, terminal_stream
 
 __all__ = ["print_comparison"]
 
@@ -18,7 +18,7 @@ MOST_COLUMNS = 4  # of scores, beside which the published ones still fit into 80
 
 def print_comparison(comparison: dict[str, Any]) -> None:
     """Methods by scores: mean and standard deviation over seeds, the published figure, time and memory."""
-    console = Console(file=terminal(sys.stdout), highlight=False, width=80)
+    console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
     console.print(f"[bold]{escape(one_line(comparison['recipe']))}[/bold]: {comparison['metric']}")
     for score, targets in comparison["scores"].items():
         chance = comparison["chance"][score]

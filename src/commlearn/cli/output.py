@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from commlearn.escapes import one_line, printable, terminal
+from commlearn.escapes import one_line, printable, terminal_stream
 
 __all__ = ["print_json", "print_probes", "telling"]
 
@@ -43,7 +43,7 @@ def print_probes(results: dict[str, Any]) -> None:
             f"{result.auprc:.3f}",
             f"{100 * result.chance:.0f} %",
         )
-    console = Console(file=terminal(sys.stdout), highlight=False, width=80)
+    console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
     if classes:
         console.print(table)
     for name, result in others.items():
@@ -72,7 +72,7 @@ def telling(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
     elif verbose or not (terminal or getattr(options, "json", False)):
         yield lambda line: print(line, file=sys.stderr, flush=True)
     elif terminal:
-        with Console(file=terminal(sys.stderr)).status("") as status:
+        with Console(file=terminal_stream(sys.stderr)).status("") as status:
             yield lambda line: status.update(escape(one_line(line)))
     else:
         yield lambda line: None

@@ -21,8 +21,8 @@ from commlearn.kinds.targets import encode_target
 __all__ = ["TableData", "dataset_of", "named_records", "split_rows"]
 
 NO_PLACE = (
-    "Nothing says where the table of the training is: it was in memory, or the model is an export, which names "
-    "no data. Pass a table: it is an argument of every command and function that reads rows."
+    "Nothing says where the table of the training is: it was in memory, or the model is an export, which "
+    "names no data. Pass a table: it is an argument of every command and function that reads rows."
 )
 COPIES = 0.01  # share of rows that are copies of others from which it is said
 

@@ -32,8 +32,8 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
     experiment = to_mapping(trained.experiment)
     settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}
     sections = [
-        f"# {markdown(trained.experiment.name)}\n\nEmbeds records of {markdown(', '.join(trained.specs))}; any "
-        f"subset will do. Trained {'with' if trained.saw_labels else 'without'} labels by the method "
+        f"# {markdown(trained.experiment.name)}\n\nEmbeds records of {markdown(', '.join(trained.specs))}; "
+        f"any subset will do. Trained {'with' if trained.saw_labels else 'without'} labels by the method "
         f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
         '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("this folder")\n'
         'z = commlearn.embed(model, "table.parquet")\n```',

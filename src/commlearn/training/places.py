@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, get_origin, get_type_hints
 
 from commlearn.data import READERS
 from commlearn.errors import RunError
 
-__all__ = ["data_without_places", "file_inside", "paths_inside", "place_free", "without_places"]
+__all__ = [
+    "data_without_places",
+    "file_inside",
+    "paths_inside",
+    "place_free",
+    "settings_without_places",
+    "without_places",
+]
 
 ENCODERS = ("pretrained", "encoder")  # keys whose text names a pretrained model
 SWITCH = "outside"  # of a modality: paths in cells may leave the folder of the table
@@ -24,8 +31,8 @@ def data_without_places(data: Any) -> Any:
     """The part of an experiment that names its data, with numbers and choices alone: neither is a place.
 
     Example:
-        >>> data_without_places({"name": "table", "table": "/home/me/t.csv", "schema": {"id": "a"}, "seed": 2})
-        {'name': 'table', 'table': '', 'schema': {}, 'seed': 2}
+        >>> data_without_places({"name": "table", "table": "/home/me/t.csv", "schema": {"id": "a"}})
+        {'name': 'table', 'table': '', 'schema': {}}
         >>> data_without_places({"name": "trifeature", "size": 64, "pairs": "all"})
         {'name': 'trifeature', 'size': 64, 'pairs': 'all'}
     """
@@ -81,13 +88,29 @@ def file_inside(folder: Path, name: str) -> Path:
     return path
 
 
+def settings_without_places(value: Any) -> Any:
+    """Settings to show: of files and folders that they name the name alone."""
+    if isinstance(value, dict):
+        return {key: settings_without_places(entry) for key, entry in without_places(value).items()}
+    if isinstance(value, list | tuple):
+        return [settings_without_places(entry) for entry in value]
+    return place_free(value) if isinstance(value, str) and _is_place(value) else value
+
+
 def place_free(name: str) -> str:
-    """What a pretrained encoder is called: of a folder the name alone, of a model of a hub all of it.
+    """What a pretrained encoder or a file is called: its last part alone; of a model of a hub all of it.
 
     Example:
         >>> place_free("/home/me/models/clip"), place_free("owner/model")
         ('clip', 'owner/model')
     """
-    path = Path(name)
-    folder = path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2 or "\\" in name
-    return path.name if folder else name
+    if not _is_place(name) and len(Path(name).parts) <= 2:
+        return name
+    return PureWindowsPath(name.partition("?")[0]).name
+
+
+def _is_place(text: str) -> bool:
+    """Whether this is an address, or a path that says more than where a file lies below a folder."""
+    return (
+        text.startswith(("/", "~", "..", "./", "\\\\")) or "://" in text or bool(PureWindowsPath(text).drive)
+    )

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from commlearn.escapes import one_line, terminal
+from commlearn.escapes import one_line, terminal_stream
 from commlearn.training.configuration import Experiment
 
 __all__ = ["Lines", "Progress", "Silent", "Terminal", "progress_for"]
@@ -86,7 +86,7 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         )
-        self.bar = Bar(*columns, console=Console(file=terminal(sys.stderr)))
+        self.bar = Bar(*columns, console=Console(file=terminal_stream(sys.stderr)))
         self.task = self.bar.add_task(title(experiment), total=total, completed=step, figures="")
         self.bar.start()
 

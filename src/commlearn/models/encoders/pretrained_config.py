@@ -60,7 +60,7 @@ def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]
         if _wrong(name, value):
             raise ConfigurationError(
                 f"The configuration of {model.__name__} states {name}: {value!r:.60}, which could name code "
-                "or another model. Numbers and names of functions are read; leave it out, if you trust the rest."
+                "or another model. Numbers and names of functions are read; leave it out if you trust it."
             )
     return chosen
 
