@@ -101,7 +101,7 @@ def with_places(folder: Path, place: str | Path, secret: Path) -> Path:
 
     changed(here, "config.json", name_places)
     changed(here, "schema.json", leave)
-    for name in ("environment.json", "interactions.json", "probes.json", "table.json", "files.json"):
+    for name in ("environment.json", "interactions.json", "probes.json", "table.json"):
         (here / name).symlink_to(secret)
     return here
 
