@@ -141,7 +141,7 @@ if __name__ == "__main__":
     for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"):
         os.environ[name] = str(out)
     tempfile.tempdir = str(out)
-    allowed = [os.path.realpath(path) for path in (*artifacts, table, out)] + installation()
+    allowed = [os.path.realpath(path) for path in (*artifacts, table.parent, out)] + installation()
     opened, called = watch(allowed)
     refused = [without_table(artifact, out) for artifact in artifacts]
     use(artifacts[0], table, out)
