@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
 from commlearn.data.batch import Modality
+from commlearn.data.places import nothing_fetched
 from commlearn.data.records import blank_values
 from commlearn.data.tables import Table, read_table
 from commlearn.evaluation.embed import Blocks, dimension_names, embed
@@ -65,6 +67,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         (40, 391)
     """
 
+    _from_folder = False  # what it names is not fetched
+
     def __init__(
         self,
         schema: Any = None,
@@ -103,7 +107,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
         read = replace(schema, targets=schema.targets if needs_targets else {})
-        data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping())
+        with nothing_fetched() if self._from_folder else nullcontext():
+            data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping())
         given = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings = {
             "name": "embedder",
@@ -185,6 +190,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             trained.experiment.seed,
             features=trained.experiment.model.features,
         )
+        embedder._from_folder = True
         embedder._keep(trained)
         return embedder
 

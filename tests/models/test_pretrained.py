@@ -267,3 +267,116 @@ def test_a_real_sentence_encoder_gives_the_states_of_its_own_library():
     mean = tokens.sum(dim=1) / (~padding).sum(dim=1, keepdim=True)  # the folder's own pooling
     pooled = nn.functional.normalize(mean).numpy()
     np.testing.assert_allclose(pooled, theirs.encode(sentences), atol=1e-5)
+
+
+FOREIGN = {
+    "attn_implementation": "owner/kernel",
+    "_attn_implementation": "owner/kernel",
+    "_attn_implementation_internal": "owner/kernel",
+    "experts_implementation": "owner/kernel",
+    "use_kernels": True,
+    "auto_map": {"AutoModel": "owner/code--modeling.Harm"},
+    "quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True},
+    "_name_or_path": "owner/model",
+    "dtype": "float16",
+    "text_config": {"attn_implementation": "owner/kernel"},
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"), [("vit", "image"), ("clip", "image"), ("bert", "text"), ("mbert", "text")]
+)
+def test_a_configuration_cannot_name_kernels_or_code(family, kind, folders, monkeypatch):
+    from transformers import PreTrainedModel
+
+    asked = []
+    inner = PreTrainedModel._check_and_adjust_attn_implementation
+
+    def spy(self, attn_implementation, *arguments, **options):
+        asked.append(attn_implementation)
+        return inner(self, attn_implementation, *arguments, **options)
+
+    monkeypatch.setattr(PreTrainedModel, "_check_and_adjust_attn_implementation", spy)
+    stated = description(folders[family], kind, frozen=False)
+    shape = (3, 32, 32) if kind == "image" else (IDS,)
+    configs = (stated["config"], {**stated["config"], **FOREIGN})
+    built = [
+        pretrained(shape, 32, {**stated, "config": config}, fresh=False).encoder.backbone
+        for config in configs
+    ]
+    assert built[0].config.to_dict() == built[1].config.to_dict()
+    assert asked == ["sdpa", "sdpa"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("hidden_act", "owner/kernel"),
+        ("hidden_act", "../code"),
+        ("hidden_act", {"a": "b/c"}),
+        ("vocab_size", "owner/model"),
+        ("pad_token_id", {"model_type": "bert"}),
+        ("layer_norm_eps", ["owner/model"]),
+    ],
+)
+def test_an_option_that_names_something_is_refused(option, value, folders):
+    stated = description(folders["bert"], "text", frozen=False)
+    with pytest.raises(
+        ConfigurationError, match=f"The configuration of BertModel states {option}: .* could name code"
+    ):
+        pretrained((IDS,), 32, {**stated, "config": {**stated["config"], option: value}}, fresh=False)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "told"),
+    [
+        ("RwkvModel", "runs kernels that are downloaded"),
+        ("YosoModel", "runs kernels that are downloaded"),
+        ("DetrModel", "is built from other models"),
+        ("TimmWrapperModel", "is built from other models"),
+        ("RagModel", "is built from other models"),
+        ("VisionEncoderDecoderModel", "is built from other models"),
+    ],
+)
+def test_models_that_load_others_are_refused(architecture, told, folders):
+    stated = description(folders["bert"], "text", frozen=False)
+    with pytest.raises(ConfigurationError, match=told):
+        pretrained((IDS,), 32, {**stated, "architecture": architecture, "config": {}}, fresh=False)
+
+
+def test_a_folder_cannot_name_kernels_or_another_model(folders, tmp_path):
+    folder = copy(folders, "bert", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    foreign = {
+        key: value for key, value in FOREIGN.items() if key not in ("text_config", "quantization_config")
+    }
+    (folder / "config.json").write_text(json.dumps({**config, **foreign}))
+    stated = description(folder, "text")
+    assert not {*FOREIGN} & {*stated["config"]}
+    backbone = pretrained((IDS,), 32, stated).encoder.backbone
+    assert backbone.config._attn_implementation == "sdpa"
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/model"}')
+    with pytest.raises(
+        ConfigurationError, match=r"holds changes to another model, which its adapter_config\.json"
+    ):
+        locate(str(folder))
+
+
+def test_what_a_loaded_model_names_is_looked_for_on_this_machine_alone(monkeypatch, folders):
+    import huggingface_hub
+
+    asked = []
+
+    def refused(repository, **options):
+        asked.append(options["local_files_only"])
+        raise OSError("not here")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refused)
+    with pytest.raises(ConfigurationError, match="no model of this name could be had"):
+        locate("owner/model")
+    stated = {**description(folders["vit"], "image"), "pretrained": "owner/model@v1"}
+    with pytest.raises(
+        ConfigurationError, match=r"not fetched\. Fetch it yourself: hf download owner/model --revision v1"
+    ):
+        pretrained((3, 32, 32), 32, stated)(Modality(pixels()))
+    assert asked == [False, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -18,12 +20,13 @@ import commlearn as cl
 from commlearn.augmentations import TextAugmentation, TokenDropout
 from commlearn.data.records import Drawn, Records
 from commlearn.data.tables import Table
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, RunError
 from commlearn.kinds.dataset import dataset_of
-from commlearn.models.encoders.pretrained import IN_MEMORY
+from commlearn.models.encoders.pretrained import IN_MEMORY, frozen_encoders
 from commlearn.training import kept_tokens
 from commlearn.training.artifact import export, load
 from commlearn.training.build import build_method
+from commlearn.training.finetune import FineTuning
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.loop import train
 from commlearn.training.own_data import experiment_for
@@ -306,3 +309,45 @@ def test_an_artifact_needs_neither_the_folders_nor_a_network(folders, tmp_path):
     IN_MEMORY.clear()
     with pytest.raises(ConfigurationError, match="no folder"):  # a run folder refers to them
         cl.embed(load_run(tmp_path / "run"), table())
+
+
+def test_an_artifact_that_names_kernels_and_folders_is_fine_tuned_with_the_weights_that_it_carries(
+    folders, tmp_path
+):
+    mine = {name: shutil.copytree(folder, tmp_path / "own" / name) for name, folder in folders.items()}
+    experiment, data = parts(mine)
+    train(experiment, tmp_path / "run", data)
+    artifact = export(tmp_path / "run", tmp_path / "artifact")
+    rows = table().assign(ill=np.arange(22) % 2)
+    wanted = cl.embed(load(artifact), rows)
+    IN_MEMORY.clear()
+    place = {"image": str(mine["clip"]), "note": "owner/model"}
+    state = json.loads((artifact / "preprocessing.json").read_text())
+    schema = json.loads((artifact / "schema.json").read_text())
+    for name, learned in state.items():
+        learned["encoder"]["pretrained"] = place[name]
+        learned["encoder"]["config"] |= {"attn_implementation": "owner/kernel", "use_kernels": True}
+        schema["modalities"][name]["encoder"] = place[name]
+    schema["targets"] = {"ill": "class"}
+    for name, values in (("preprocessing.json", state), ("schema.json", schema)):
+        (artifact / name).write_text(json.dumps(values))
+    config = json.loads((artifact / "config.json").read_text())
+    config["sha256"] = {
+        name: hashlib.sha256((artifact / name).read_bytes()).hexdigest() for name in config["sha256"]
+    }
+    (artifact / "config.json").write_text(json.dumps(config))
+    shutil.rmtree(tmp_path / "own")
+    hostile = load(artifact)
+    assert np.array_equal(cl.embed(hostile, rows), wanted)
+    attention = {
+        encoder.backbone.config._attn_implementation
+        for encoder in frozen_encoders(hostile.method.encoders).values()
+    }
+    assert attention == {"sdpa"}
+    tuned = cl.finetune(artifact, FineTuning("ill", epochs=1, batch_size=8), tmp_path / "tuned", rows)
+    assert np.array_equal(cl.embed(load(tmp_path / "tuned"), rows), cl.embed(tuned, rows))
+    again = load(export(tmp_path / "tuned", tmp_path / "again"))
+    assert np.array_equal(cl.embed(again, rows), cl.embed(tuned, rows))
+    (tmp_path / "tuned" / "frozen.safetensors").write_bytes(b"cut")
+    with pytest.raises(RunError, match=r"frozen\.safetensors is missing or damaged"):
+        load(tmp_path / "tuned")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
+from commlearn.escapes import escaped_output
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, or 2 for what the user can mend, or 130 after Ctrl-C."""
-    with warnings.catch_warnings():
+    with escaped_output(), warnings.catch_warnings():
         warnings.showwarning = _in_one_line
         return _main(arguments)
 

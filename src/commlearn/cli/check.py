@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from commlearn.cli.python_code import call, program
+from commlearn.escapes import one_line
 
 HELP = "Check a table against its schema: every problem in one report. Exit code 2 if any must be mended."
 EXAMPLE = """\
@@ -46,7 +47,9 @@ def run(options: argparse.Namespace) -> int:
         table = read_table(options.table)
         tell(f"checking {len(table)} rows")
         report = check(table, schema)
-    print_json(report.to_json()) if options.json else print("\n".join(_lines(options.table, report)))
+    print_json(report.to_json()) if options.json else print(
+        "\n".join(map(one_line, _lines(options.table, report)))
+    )
     return 2 if report.errors else 0
 
 

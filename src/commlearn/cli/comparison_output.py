@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from commlearn.escapes import one_line, printable, terminal_stream
 
 __all__ = ["print_comparison"]
 
@@ -14,20 +18,20 @@ MOST_COLUMNS = 4  # of scores, beside which the published ones still fit into 80
 
 def print_comparison(comparison: dict[str, Any]) -> None:
     """Methods by scores: mean and standard deviation over seeds, the published figure, time and memory."""
-    console = Console(highlight=False, width=80)
-    console.print(f"[bold]{comparison['recipe']}[/bold]: {comparison['metric']}")
+    console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
+    console.print(f"[bold]{escape(one_line(comparison['recipe']))}[/bold]: {comparison['metric']}")
     for score, targets in comparison["scores"].items():
         chance = comparison["chance"][score]
         guess = "" if chance is None else f", chance {chance:.0f}"
         if [score] != targets or guess:
-            console.print(f"  {score} = {', '.join(targets)}{guess}", markup=False)
+            console.print(one_line(f"  {score} = {', '.join(targets)}{guess}"), markup=False)
     console.print(_long(comparison) if len(comparison["scores"]) > MOST_COLUMNS else _scores(comparison))
     _differences(comparison, console)
     for method, row in comparison["methods"].items():
         for job, error in row["errors"].items():
-            console.print(f"{method} failed ({job}): {error}", markup=False)
+            console.print(printable(f"{method} failed ({job}): {error}"), markup=False)
     for method, reason in comparison.get("refused", {}).items():
-        console.print(f"{method} was left out: {reason}", markup=False)
+        console.print(printable(f"{method} was left out: {reason}"), markup=False)
 
 
 def _scores(comparison: dict[str, Any]) -> Table:
@@ -35,7 +39,7 @@ def _scores(comparison: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("method")
     for score in comparison["scores"]:
-        table.add_column(score, justify="right")
+        table.add_column(escape(one_line(score)), justify="right")
         if published:
             table.add_column("paper", justify="right", style="dim")
     table.add_column("width", justify="right", style="dim")
@@ -63,7 +67,13 @@ def _long(comparison: dict[str, Any]) -> Table:
         for score, cell in row["scores"].items():
             cost = _cost(row) if first else ("", "", "")
             paper = str(row["published"].get(score, ""))
-            table.add_row(method if first else "", score, _figure(cell, bool(row["errors"])), paper, *cost)
+            table.add_row(
+                method if first else "",
+                escape(one_line(score)),
+                _figure(cell, bool(row["errors"])),
+                paper,
+                *cost,
+            )
             first = False
     return table
 
@@ -102,4 +112,4 @@ def _differences(comparison: dict[str, Any], console: Console) -> None:
         other = "baseline" if baseline else "other"
         console.print(f"difference to the best {other}, 95 % over test records and seeds:")
         for line in lines:
-            console.print(line, markup=False)
+            console.print(one_line(line), markup=False)

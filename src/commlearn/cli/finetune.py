@@ -9,10 +9,12 @@ from commlearn.cli.python_code import Code, call, program
 HELP = "Train all weights of a run for one target, stopped early on validation records."
 EXAMPLE = """\
 Classes: cross-entropy, or the supervised contrast; sets of labels: binary cross-entropy; numbers: squared
-error. The result is a run of its own: embed, probe, export.
+error. Without a table: on the data of the training, which an export does not name. The result is a run of
+its own: embed, probe, export.
 
 Example:
   commlearn finetune runs/films-comm-seed0 --target genre
+  commlearn finetune films-model films.csv --target genre
   commlearn finetune runs/comm --target shared --objective supcon --epochs 10
 """
 
@@ -30,6 +32,9 @@ SETTINGS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument(
+        "table", metavar="TABLE", nargs="?", help="rows with the target; default: the training's"
+    )
     parser.add_argument("--target", required=True, help="whose labels are learned")
     parser.add_argument("--out", help="run folder; default: RUN-TARGET")
     for name, (default, told) in SETTINGS.items():
@@ -52,6 +57,7 @@ def python(options: argparse.Namespace) -> str:
         options.run_folder,
         target,
         _out(options),
+        data=options.table,
         resume=options.resume or None,
         overwrite=options.overwrite or None,
         keep="run",
@@ -73,7 +79,9 @@ def run(options: argparse.Namespace) -> int:
     out = _out(options)
     quiet = options.quiet or (options.json and not options.verbose)
     progress = progress_for(quiet, options.verbose)
-    tuned = finetune(options.run_folder, settings, out, None, options.resume, options.overwrite, progress)
+    tuned = finetune(
+        options.run_folder, settings, out, options.table, options.resume, options.overwrite, progress
+    )
     read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
     found = {
         name: json.loads(path.read_text(encoding="utf-8")) for name, path in read.items() if path.exists()

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commlearn.escapes import one_line, printable, terminal_stream
+
 __all__ = ["print_json", "print_probes", "telling"]
 
 
@@ -33,7 +35,7 @@ def print_probes(results: dict[str, Any]) -> None:
     for name, result in classes.items():
         low, high = result.interval
         table.add_row(
-            name,
+            escape(one_line(name)),
             f"{100 * result.balanced_accuracy:.1f} %",
             f"{100 * low:.1f} - {100 * high:.1f}",
             f"{100 * result.accuracy:.1f} %",
@@ -41,16 +43,18 @@ def print_probes(results: dict[str, Any]) -> None:
             f"{result.auprc:.3f}",
             f"{100 * result.chance:.0f} %",
         )
-    console = Console(highlight=False, width=80)
+    console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
     if classes:
         console.print(table)
     for name, result in others.items():
-        console.print(f"{name}: {result}", markup=False)
+        console.print(f"{one_line(name)}: {printable(result)}", markup=False)
         for place, output in enumerate(getattr(result, "outputs", ())):
             console.print(f"  output {place}: R2 {output['r2']:.3f}, MSE {output['mse']:.4g}", markup=False)
     for name, result in results.items():
         if result.dropped:
-            console.print(f"{name}: {result.dropped} records without it were left out", markup=False)
+            console.print(
+                f"{one_line(name)}: {result.dropped} records without it were left out", markup=False
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -68,7 +72,7 @@ def telling(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
     elif verbose or not (terminal or getattr(options, "json", False)):
         yield lambda line: print(line, file=sys.stderr, flush=True)
     elif terminal:
-        with Console(stderr=True).status("") as status:
-            yield lambda line: status.update(escape(line))
+        with Console(file=terminal_stream(sys.stderr)).status("") as status:
+            yield lambda line: status.update(escape(one_line(line)))
     else:
         yield lambda line: None

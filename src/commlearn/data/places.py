@@ -1,8 +1,13 @@
-"""Where tables lie: on this machine, or anywhere that pyarrow's or fsspec's file systems reach."""
+"""Where tables lie: on this machine, or anywhere that pyarrow's or fsspec's file systems reach.
+
+What the user names is fetched; what a folder names that was loaded is not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +17,9 @@ from pyarrow import fs
 
 from commlearn.errors import DataError
 
-__all__ = ["Files", "find_files", "is_remote"]
+__all__ = ["Files", "find_files", "is_remote", "may_fetch", "nothing_fetched", "refuse_remote"]
+
+_FETCHED: ContextVar[bool] = ContextVar("fetched", default=True)
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,30 @@ def is_remote(source: object) -> bool:
     return isinstance(source, str) and "://" in source
 
 
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Within, tables at URLs are refused and models of a hub are looked for on this machine alone."""
+    token = _FETCHED.set(False)
+    try:
+        yield
+    finally:
+        _FETCHED.reset(token)
+
+
+def may_fetch() -> bool:
+    """Whether what is named may be fetched: the user named it."""
+    return _FETCHED.get()
+
+
+def refuse_remote(source: object) -> None:
+    """An error if a table that a loaded folder names is at a URL."""
+    if is_remote(source):
+        raise DataError(
+            f"The table of the training is at {source}. What a loaded folder names is not fetched. Name it "
+            "yourself: the table is an argument of every command and function that reads rows."
+        )
+
+
 def find_files(source: str | Path, endings: Sequence[str]) -> Files:
     """One file, or those of a folder that have one of these endings.
 
@@ -45,6 +76,8 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
         source: path or URL of a file or a folder.
         endings: such as `.parquet`; of a folder, files with the first ending come first.
     """
+    if not may_fetch():
+        refuse_remote(source)
     filesystem, path = _opened(str(source)) if is_remote(source) else (fs.LocalFileSystem(), str(source))
     try:
         found = filesystem.get_file_info(path)

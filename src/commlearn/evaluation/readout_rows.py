@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.data.places import is_remote
+from commlearn.data.places import is_remote, refuse_remote
 from commlearn.data.records import Dataset, Records
 from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.evaluation.embed import carrier
-from commlearn.kinds.dataset import named_records
+from commlearn.kinds.dataset import NO_PLACE, named_records
 from commlearn.kinds.splits import parts_of_names, row_names
 from commlearn.methods.base import Method
 from commlearn.training.run import read_own_data
@@ -159,12 +159,15 @@ def _counted(records: int, source: str) -> str:
 
 def own_table(model: Any) -> str | None:
     """Where the table lies that a model was trained on; None if it was trained on something else."""
-    stated = carrier(model).experiment.data if hasattr(carrier(model), "experiment") else {}
+    trained = carrier(model)
+    stated = trained.experiment.data if hasattr(trained, "experiment") else {}
     if stated.get("name") != "table" or stated.get("stream"):
         return None
     path = str(stated.get("table") or "")
     if not path:
-        raise DataError("The table of the training was in memory, not in a file. Pass a table.")
+        raise DataError(NO_PLACE)
+    if trained.experiment.stored:
+        refuse_remote(path)
     if not (is_remote(path) or Path(path).exists()):
         raise ConfigurationError(
             f"The table of the training is not at '{path}' any more. Name one: the table is an argument of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from commlearn.data.places import find_files, is_remote
 from commlearn.data.records import Spec
 from commlearn.data.tables import Source, Table, iterate_table
 from commlearn.errors import ConfigurationError, DataError
+from commlearn.escapes import spreadsheet_text
 from commlearn.evaluation.embed import Blocks, dimension_names, embed, features_of
 from commlearn.evaluation.finite import naming_rows
 from commlearn.kinds.schema import Schema
@@ -219,7 +221,14 @@ class _Csv:
     def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
         vectors = pd.DataFrame(embedding, columns=list(self.names(embedding.shape[1])))
         frame = pd.concat([pd.DataFrame(dict(columns)), vectors], axis=1)
-        frame.to_csv(self.path, mode="a", header=not self.begun, index=False)
+        texts = [name for name in frame.columns if frame[name].dtype.kind == "O"]
+        frame = frame.assign(**{name: frame[name].map(spreadsheet_text) for name in texts})
+        returns = any(frame[name].astype(str).str.contains("\r").any() for name in texts)
+        quoting = (
+            csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        )  # which takes "\r" for a plain character
+        frame = frame.rename(columns=spreadsheet_text)
+        frame.to_csv(self.path, mode="a", header=not self.begun, index=False, quoting=quoting)
         self.begun = True
 
     def close(self) -> None:

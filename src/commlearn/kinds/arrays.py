@@ -127,7 +127,9 @@ def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
         inside = os.path.realpath(path).startswith(os.path.join(_real(folder), ""))
     if not outside and not inside:
         told = f"{shown(cell)} leaves the folder of the table. Move the file inside it, or set outside: true"
-        raise DataError(f"{told} for this modality")
+        raise DataError(
+            f"{told} for this modality (of a loaded export: commlearn.load(folder, outside=True))"
+        )
     if "\0" in path or not os.path.isfile(path):
         slashes = " (with / in place of \\)" if "\\" in str(cell) else ""
         raise DataError(

@@ -20,6 +20,10 @@ from commlearn.kinds.targets import encode_target
 
 __all__ = ["TableData", "dataset_of", "named_records", "split_rows"]
 
+NO_PLACE = (
+    "Nothing says where the table of the training is: it was in memory, or the model is an export, which "
+    "names no data. Pass a table: it is an argument of every command and function that reads rows."
+)
 COPIES = 0.01  # share of rows that are copies of others from which it is said
 
 
@@ -49,7 +53,7 @@ class TableData:
     def read(self) -> Dataset:
         """Reads the table and learns from its training rows alone."""
         if not self.table:
-            raise DataError("The training's table was in memory, not in a file. Name a table to read.")
+            raise DataError(NO_PLACE)
         schema = Schema.from_mapping(self.schema)
         check_shares(self.validation, self.test)
         if self.stream < 0:

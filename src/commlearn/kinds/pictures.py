@@ -222,7 +222,7 @@ def shown(cell: Any) -> str:
     if isinstance(cell, np.ndarray | list | PIL.Image):
         return f"a {type(cell).__name__}"
     text = str(cell)
-    return f"'{text if len(text) <= 80 else text[:77] + '...'}'"
+    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 @contextmanager

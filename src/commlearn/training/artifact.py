@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from commlearn.data.records import Spec
 from commlearn.errors import RunError
 from commlearn.kinds.learned import check_learned
 from commlearn.kinds.schema import Schema
-from commlearn.methods.base import Method
-from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.training.build import build_features, build_method
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import stored_experiment, to_mapping
 from commlearn.training.file_list import FileList
+from commlearn.training.frozen_weights import adopt_frozen, frozen_tensors
 from commlearn.training.model_card import model_card
+from commlearn.training.places import data_without_places, file_inside, paths_inside, without_places
 from commlearn.training.resolve import resolved
 from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import CONFIG as RUN_CONFIG
@@ -40,7 +40,6 @@ SCHEMA, STATE = "schema.json", "preprocessing.json"
 ROWS = "rows.safetensors"  # hashes of the rows that were trained on
 FEATURES = "features.safetensors"  # what fixed features took from them
 NAMES = {CONFIG, TENSORS, CARD, SCHEMA, STATE, ROWS, FEATURES}
-FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
 
 
 def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True) -> Path:
@@ -105,8 +104,16 @@ def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
         raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
 
 
-def load(folder: str | Path) -> Trained:
-    """A trained model from its run folder or from what `export` wrote; no code in the folder is run."""
+def load(folder: str | Path, outside: bool = False) -> Trained:
+    """A trained model from its run folder or from what `export` wrote; no code in the folder is run.
+
+    What an export says of places does not count: where its data lie, that paths in cells may leave the
+    folder of a table. Nothing that a folder names is fetched.
+
+    Args:
+        folder: of a training or of an export.
+        outside: let an export's schema allow that paths in cells leave the folder of the table.
+    """
     path = Path(folder)
     if (path / RUN_CONFIG).exists():
         return load_run(path)
@@ -114,7 +121,7 @@ def load(folder: str | Path) -> Trained:
         raise RunError(
             f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
         )
-    config = _values(path / CONFIG, _read(path / CONFIG))
+    config = _values(path / CONFIG, _read(file_inside(path, CONFIG)))
     if not isinstance(config, dict) or "format" not in config:
         raise RunError(f"{path / CONFIG} is not the configuration of an artifact: it states no format.")
     _check_format(config["format"], str(path))
@@ -124,7 +131,7 @@ def load(folder: str | Path) -> Trained:
     for name in sums:
         if Path(name).name != name or name == "..":
             raise RunError(f"{path / CONFIG} names a file outside its folder: {name!r:.80}. It was not read.")
-    contents = {name: _read(path / name) for name in (TENSORS, *sums)}
+    contents = {name: _read(file_inside(path, name)) for name in (TENSORS, *sums)}
     for name, digest in sums.items():
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise RunError(
@@ -141,17 +148,15 @@ def load(folder: str | Path) -> Trained:
         str(path),
         contents.get(ROWS),
         contents.get(FEATURES),
+        outside,
     )
 
 
 def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
     """A trained model as plain values and the bytes of its tensors."""
-    tensors, aliases = _distinct({**trained.method.state_dict(), **_frozen(trained.method)})
+    tensors, aliases = _distinct({**trained.method.state_dict(), **frozen_tensors(trained.method)})
     experiment = to_mapping(resolved(trained.experiment, trained.specs, trained.state))
-    if "table" in experiment["data"]:
-        experiment["data"]["table"] = Path(
-            experiment["data"]["table"]
-        ).name  # where it lay is no one's business
+    experiment["data"] = data_without_places(experiment["data"])
     config = {
         "format": FORMAT,
         "commlearn": commlearn.__version__,
@@ -162,7 +167,7 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
         "preprocessing": trained.state,
         "fine_tuned": trained.fine_tuned,
     }
-    return _without_places(json.loads(json.dumps(config))), save_tensors(tensors)
+    return without_places(json.loads(json.dumps(config))), save_tensors(tensors)
 
 
 def from_parts(
@@ -171,25 +176,35 @@ def from_parts(
     where: str,
     rows: bytes | None = None,
     features: bytes | None = None,
+    outside: bool = True,
 ) -> Trained:
-    """What `to_parts` took apart, the rows that were trained on, and the fixed features."""
+    """What `to_parts` took apart, the rows that were trained on, and the fixed features; places do not count.
+
+    Args:
+        config: plain values.
+        tensors: of the method, and of its frozen encoders.
+        where: for messages.
+        rows: that were trained on.
+        features: the fixed features.
+        outside: whether the schema may let paths in cells leave the folder of the table.
+    """
     _check_format(config["format"], where)
     check_learned(config["preprocessing"], f"{where}, preprocessing")
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
-        experiment = stored_experiment(config["experiment"])
+        stated = dict(config["experiment"])
+        experiment = stored_experiment({**stated, "data": data_without_places(stated.get("data"))})
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
-        schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
-        built = build_features(experiment, specs, config["preprocessing"])
+        _check_names(specs)
+        columns = config["schema"] if outside else paths_inside(config["schema"])
+        schema = None if columns is None else Schema.from_mapping(columns, where)
+        state = without_places(config["preprocessing"])
+        built = build_features(experiment, specs, state)
         blocks = None if built is None or features is None else built.from_bytes(features)
-        method = build_method(experiment, specs, config["preprocessing"], fresh=False, features=blocks)
+        method = build_method(experiment, specs, state, fresh=False, features=blocks)
         values = load_tensors(tensors)
         values |= {name: values[kept] for name, kept in config["aliases"].items()}
-        for name, encoder in frozen_encoders(method.encoders).items():
-            first = f"{FROZEN}{name}."
-            encoder.adopt(
-                {key.removeprefix(first): values.pop(key) for key in [*values] if key.startswith(first)}
-            )
+        values = adopt_frozen(method, values)
         for name, tensor in values.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
@@ -205,11 +220,18 @@ def from_parts(
         method=method.eval(),
         specs=specs,
         schema=schema,
-        state=config["preprocessing"],
+        state=state,
         fine_tuned=bool(config.get("fine_tuned", False)),
         rows=trained_on,
         features=blocks,
     )
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Modalities name files, such as those of ONNX graphs, which must stay where they are written."""
+    for name in names:
+        if Path(name).name != name or "\\" in name:
+            raise ValueError(f"a modality is called {name!r:.60}")
 
 
 def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -224,29 +246,6 @@ def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
         kept[key] = name
         tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tensors, aliases
-
-
-def _frozen(method: Method) -> dict[str, Tensor]:
-    """The weights of frozen encoders: with them the folder is whole, wherever theirs went."""
-    return {
-        f"{FROZEN}{name}.{key}": tensor
-        for name, encoder in frozen_encoders(method.encoders).items()
-        for key, tensor in encoder.backbone.state_dict().items()
-    }
-
-
-def _without_places(value: Any) -> Any:
-    """The same values; of a pretrained encoder's folder the name alone: where it lay is no one's business."""
-    if isinstance(value, list):
-        return [_without_places(entry) for entry in value]
-    if not isinstance(value, dict):
-        return value
-    named = {
-        key: Path(entry).name
-        for key, entry in value.items()
-        if key in ("pretrained", "encoder") and isinstance(entry, str) and Path(entry).is_absolute()
-    }
-    return {key: named.get(key, _without_places(entry)) for key, entry in value.items()}
 
 
 def _check_format(stated: object, where: str) -> None:

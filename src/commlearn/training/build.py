@@ -11,6 +11,7 @@ import torch
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
 from commlearn.data import READERS
+from commlearn.data.places import nothing_fetched
 from commlearn.data.records import Dataset, Spec
 from commlearn.data.streamed import StreamedRecords
 from commlearn.errors import ConfigurationError
@@ -132,6 +133,10 @@ def pretrained_of(state: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any
 
 
 def read_data(experiment: Experiment) -> Dataset:
-    """Read the data set that the experiment names."""
+    """Read the data set that the experiment names; nothing is fetched that a loaded folder names."""
     options = dict(experiment.data)
-    return READERS[options.pop("name")](**options).read()
+    reader = READERS[options.pop("name")](**options)
+    if not experiment.stored:
+        return reader.read()
+    with nothing_fetched():
+        return reader.read()

@@ -8,7 +8,7 @@ reading a recipe runs no code.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -124,6 +124,7 @@ class Experiment:
     scores: dict[str, Score] = field(default_factory=dict)
     published: dict[str, dict[str, float]] = field(default_factory=dict)  # method -> score -> percent
     about: str = ""
+    stored: bool = field(default=False, compare=False)  # was read from a folder: nothing it names is fetched
 
 
 def recipes() -> dict[str, Path]:
@@ -197,12 +198,12 @@ def stored_experiment(mapping: Mapping[str, Any]) -> Experiment:
     method = mapping.get("method")
     if isinstance(method, Mapping) and method.get("name") in BEFORE:
         mapping = {**mapping, "method": {**BEFORE[method["name"]], **method}}
-    return experiment_from(mapping)
+    return replace(experiment_from(mapping), stored=True)
 
 
 def to_mapping(experiment: Experiment) -> dict[str, Any]:
     """Plain values, as they are written to the run folder and read back."""
-    return asdict(experiment)
+    return {key: value for key, value in asdict(experiment).items() if key != "stored"}
 
 
 def _with_base(mapping: dict[str, Any], depth: int = 0) -> dict[str, Any]:

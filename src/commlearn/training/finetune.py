@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from safetensors.torch import save as save_tensors
+from torch import contiguous_format
+
+from commlearn.data.places import is_remote
 from commlearn.data.records import Dataset
+from commlearn.data.tables import Source
 from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.evaluation.probes import probe, to_json
 from commlearn.training.artifact import load
 from commlearn.training.configuration import Experiment, Training
+from commlearn.training.frozen_weights import frozen_tensors
 from commlearn.training.labelled import Labelled, labelled_records
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
 from commlearn.training.resume import open_folder
 from commlearn.training.run import Run, load_run
-from commlearn.training.run_folder import FINE_TUNING, RunFolder
+from commlearn.training.run_folder import FINE_TUNING, FROZEN_WEIGHTS, RunFolder
 from commlearn.training.target_objective import objective_for
 from commlearn.training.trained import Trained
 from commlearn.training.training_rows import TrainingRows, rows_of_dataset
@@ -60,7 +66,7 @@ def finetune(
     trained: Trained | str | Path,
     target: str | FineTuning,
     out: str | Path,
-    data: Dataset | None = None,
+    data: Dataset | Source | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -75,7 +81,7 @@ def finetune(
         trained: a run or an export, or its folder.
         target: a target's name, or how to fine-tune in full.
         out: the run folder.
-        data: records with targets, if they are not to be read as the training's were.
+        data: a table, or records with targets; those of the training if not given.
         resume: go on from the folder's last checkpoint.
         overwrite: throw away the run that the folder holds.
         progress: shows how far it is.
@@ -86,6 +92,8 @@ def finetune(
     labels = labelled.train.targets[settings.target]
     objective = objective_for(settings.objective, labelled.sort, labels)
     experiment = experiment_of(trained.experiment, settings, len(labelled.train))
+    if isinstance(data, str | Path):
+        experiment = replace(experiment, data={**experiment.data, **_of_table(trained, data)})
     experiment = resolved(experiment, trained.specs, trained.state)
     folder = RunFolder(out)
     state, warnings = open_folder(folder, experiment, resume, overwrite)
@@ -95,6 +103,12 @@ def finetune(
             folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
             folder.write_features(trained.features)  # labels do not change them
+            if not isinstance(trained, Run) and (tensors := frozen_tensors(trained.method)):
+                own = {
+                    name: tensor.cpu().clone(memory_format=contiguous_format)
+                    for name, tensor in tensors.items()
+                }
+                folder.write_bytes(FROZEN_WEIGHTS, save_tensors(own))
         else:
             folder.check_data(labelled.data)
         _same(folder, settings)
@@ -133,6 +147,13 @@ def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Exper
     )
     name = f"{base.name}-{settings.target}"
     return replace(base, name=name, seed=settings.seed, training=training, scores={}, published={})
+
+
+def _of_table(trained: Trained, table: str | Path) -> dict[str, Any]:
+    """Where the new run finds its records: in the table that it was fine-tuned on."""
+    schema, _ = trained.reader()
+    place = str(table) if is_remote(table) else str(Path(table).resolve())
+    return {"name": "table", "table": place, "schema": schema.to_mapping()}
 
 
 def _same(folder: RunFolder, settings: FineTuning) -> None:

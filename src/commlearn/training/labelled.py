@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from commlearn.data.fingerprint import fingerprint
 from commlearn.data.records import Dataset, Records
+from commlearn.data.tables import Source
 from commlearn.errors import DataError
 from commlearn.evaluation.probes import chosen_targets, known_labels
 from commlearn.evaluation.readout_rows import held_out, readout_rows
@@ -28,18 +30,18 @@ class Labelled(NamedTuple):
 
 
 def labelled_records(
-    trained: Trained, target: str, share: float, seed: int, data: Dataset | None = None
+    trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None = None
 ) -> Labelled:
     """The records on which probes are fitted, without those that have no label.
 
     Args:
-        trained: what was trained, on data that can be read again.
+        trained: what was trained.
         target: whose labels are learned.
         share: of the training records that are held out, where the data have no validation part.
         seed: of the records held out.
-        data: if it is not to be read again.
+        data: its parts, or a table; the training's own data, in the parts that it had them in, if not given.
     """
-    data = _read(trained) if data is None else data
+    data = data if isinstance(data, Dataset) else _read(trained, data)
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
     if validation is None or not len(validation):
@@ -49,12 +51,13 @@ def labelled_records(
     return Labelled(data, sort, *(_known(part, target) for part in (train, validation)))
 
 
-def _read(trained: Trained) -> Dataset:
-    """The data of the training, in the parts that it had them in."""
-    if trained.schema is not None and not trained.experiment.data.get("table"):
-        raise DataError("The training's table was in memory, not in a file. Give the records as `data`.")
-    data, table = readout_rows(trained), trained.experiment.data.get("table")
-    return replace(data, files=fingerprint(str(table))) if table and data.files is None else data
+def _read(trained: Trained, source: Source | None) -> Dataset:
+    """The table, or the data of the training, in the parts that it had them in."""
+    data = readout_rows(trained, source)
+    table = trained.experiment.data.get("table") if source is None else source
+    if data.files is not None or not isinstance(table, str | Path) or not table:
+        return data
+    return replace(data, files=fingerprint(str(table)))
 
 
 def _known(records: Records, target: str) -> Records:

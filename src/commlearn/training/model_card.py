@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
 import commlearn
+from commlearn.escapes import code_span, markdown
 from commlearn.training.configuration import to_mapping
+from commlearn.training.places import place_free
 from commlearn.training.trained import Trained
 
 __all__ = ["model_card"]
@@ -30,15 +32,15 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
     experiment = to_mapping(trained.experiment)
     settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}
     sections = [
-        f"# {trained.experiment.name}\n\nEmbeds records of {', '.join(trained.specs)}; any subset will do. "
-        f"Trained {'with' if trained.saw_labels else 'without'} labels by the method "
+        f"# {markdown(trained.experiment.name)}\n\nEmbeds records of {markdown(', '.join(trained.specs))}; "
+        f"any subset will do. Trained {'with' if trained.saw_labels else 'without'} labels by the method "
         f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
         '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("this folder")\n'
         'z = commlearn.embed(model, "table.parquet")\n```',
         *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
         "## How well a linear probe reads it\n\n" + _measured(probes),
-        f"## Settings\n\n```yaml\n{yaml.safe_dump(_lists(settings), sort_keys=False)}```",
+        f"## Settings\n\n{_fenced(yaml.safe_dump(_lists(settings), sort_keys=False))}",
         f"## Versions\n\ncommlearn {commlearn.__version__}, torch {torch.__version__}, Python "
         f"{platform.python_version()}.",
         "## Limits\n\nIt knows what its training rows showed: other sources, devices or times may embed "
@@ -66,23 +68,23 @@ def _modality(trained: Trained, name: str) -> str:
     columns = "" if trained.schema is None else _columns(trained.schema.modalities[name].columns())
     state = (trained.state or {}).get(name) or {}
     shape = spec.shape[:1] if spec.kind == "text" else spec.shape
-    told = f"- **{name}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_learned(state)}"
+    told = f"- **{markdown(name)}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_learned(state)}"
     return told + (_pretrained(state["encoder"]) if "encoder" in state else "")
 
 
 def _pretrained(encoder: Mapping[str, Any]) -> str:
     """Whose weights are in the folder besides those that were trained."""
     name = encoder["pretrained"]
-    short = Path(name).name if Path(name).is_absolute() else name
+    short = place_free(name)
     sort = "frozen" if encoder["frozen"] else "tuned"
     return (
-        f"; encoder {short} ({encoder['architecture']}, {sort}, SHA-256 {encoder['sha256'][:12]}), whose "
-        "own licence holds for its weights"
+        f"; encoder {markdown(short)} ({encoder['architecture']}, {sort}, SHA-256 {encoder['sha256'][:12]}), "
+        "whose own licence holds for its weights"
     )
 
 
 def _columns(names: Any) -> str:
-    shown = ", ".join(f"`{column}`" for column in names[:8])
+    shown = ", ".join(map(code_span, names[:8]))
     return f" of {shown}" + (f" and {len(names) - 8} more columns" if len(names) > 8 else "")
 
 
@@ -111,10 +113,16 @@ def _measured(probes: Mapping[str, Any]) -> str:
         measure, score = MEASURES[key], found[key]
         low, high = found["interval"]
         lines.append(
-            f"| {target} | {measure} | {score:.3f} | {low:.3f} to {high:.3f} | {found.get('chance', 0):.3f} "
-            f"| {found['test_records']} |"
+            f"| {markdown(target)} | {measure} | {score:.3f} | {low:.3f} to {high:.3f} "
+            f"| {found.get('chance', 0):.3f} | {found['test_records']} |"
         )
     return "\n".join(lines)
+
+
+def _fenced(text: str) -> str:
+    """YAML as a block that nothing in it ends."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}yaml\n{text}{fence}"
 
 
 def _lists(value: Any) -> Any:

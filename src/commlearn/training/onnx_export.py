@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from commlearn.data.batch import Modality
 from commlearn.data.records import Spec, blank_values
@@ -101,7 +102,13 @@ def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
     inputs = tuple(tensor.to(device) for tensor in example_inputs(chosen, trained.specs))
     with _quiet():
         shapes = {"tensors": _dynamic(chosen, trained.specs)}
-        return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+    for (
+        part
+    ) in program.graph_module.modules():  # whoever gets it has no use for lines of code on this machine
+        for node in part.graph.nodes if isinstance(part, GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+    return program
 
 
 def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
@@ -156,10 +163,28 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str]) -> bytes:
         raise ConfigurationError("The installed torch wrote no ONNX graph. Update torch and onnxscript.")
     import onnx
 
+    model = made.model_proto  # written anew each time that it is asked for
+    _without_places(model)
     content = io.BytesIO()
-
-    onnx.save(made.model_proto, content)
+    onnx.save(model, content)
     return content.getvalue()
+
+
+def _without_places(model: Any) -> None:
+    """Take away what the exporter notes of each node: lines of code, by their files on this machine."""
+    waiting = [model, model.graph, *model.functions]
+    while waiting:
+        part = waiting.pop()
+        part.doc_string = ""
+        del part.metadata_props[:]
+        for name in ("node", "value_info", "input", "output", "initializer"):
+            waiting += [inner for inner in getattr(part, name, ()) if hasattr(inner, "doc_string")]
+        waiting += [attribute.g for attribute in getattr(part, "attribute", ()) if _is_graph(attribute)]
+
+
+def _is_graph(attribute: Any) -> bool:
+    """Whether an attribute of a node is a graph, such as the branch of a condition."""
+    return hasattr(attribute, "g") and bool(attribute.HasField("g"))
 
 
 def _singles_and_all(names: Subset) -> list[Subset]:

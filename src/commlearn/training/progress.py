@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from commlearn.escapes import one_line, terminal_stream
 from commlearn.training.configuration import Experiment
 
 __all__ = ["Lines", "Progress", "Silent", "Terminal", "progress_for"]
@@ -85,7 +86,7 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         )
-        self.bar = Bar(*columns, console=Console(stderr=True))
+        self.bar = Bar(*columns, console=Console(file=terminal_stream(sys.stderr)))
         self.task = self.bar.add_task(title(experiment), total=total, completed=step, figures="")
         self.bar.start()
 
@@ -113,7 +114,7 @@ def progress_for(quiet: bool = False, lines: bool = False) -> Progress:
 
 def title(experiment: Experiment) -> str:
     parts = [experiment.name, experiment.method["name"], experiment.variant, f"seed {experiment.seed}"]
-    return " ".join(part for part in parts if part)
+    return one_line(" ".join(part for part in parts if part))
 
 
 def figures(terms: dict[str, float], accuracy: dict[str, float]) -> str:

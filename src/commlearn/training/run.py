@@ -10,8 +10,9 @@ import torch
 from commlearn.data.records import Dataset
 from commlearn.errors import RunError
 from commlearn.training.build import build_features, build_method, read_data
+from commlearn.training.frozen_weights import adopt_frozen
 from commlearn.training.resume import restore
-from commlearn.training.run_folder import RunFolder
+from commlearn.training.run_folder import FROZEN_WEIGHTS, RunFolder
 from commlearn.training.trained import Trained
 
 __all__ = ["Run", "load_run", "read_own_data"]
@@ -39,6 +40,12 @@ def load_run(path: str | Path) -> Run:
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
         raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, experiment)
+    if (tensors := folder.frozen()) is not None:
+        try:
+            adopt_frozen(method, tensors)
+        except RuntimeError as problem:
+            last = str(problem).splitlines()[-1].strip()
+            raise RunError(f"{path} is damaged: its {FROZEN_WEIGHTS} fits no encoder: {last}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Run(
         experiment=experiment,

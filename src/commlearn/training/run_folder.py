@@ -15,10 +15,14 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor
 
 import commlearn
 from commlearn.data.records import Dataset, Spec
 from commlearn.errors import ConfigurationError, RunError
+from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.learned import check_learned
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.kinds.schema import Schema
@@ -36,7 +40,7 @@ from commlearn.training.file_list import FileList
 from commlearn.training.folder_lock import hold
 from commlearn.training.training_rows import TrainingRows
 
-__all__ = ["FINE_TUNING", "RunFolder"]
+__all__ = ["FINE_TUNING", "FROZEN_WEIGHTS", "RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
@@ -45,9 +49,10 @@ ROWS = "rows.safetensors"  # keys of the rows that were trained on
 FEATURES = "features.safetensors"  # what fixed features took from the training rows
 DATA = "data.json"  # what tells the records of the training from others
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
+FROZEN_WEIGHTS = "frozen.safetensors"  # of encoders, if the run began with an artifact
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
-    *(ROWS, FEATURES, FINE_TUNING, DATA),
+    *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS),
     *("finetuned.json", "validation.jsonl", "probes.json", "interactions.json"),
 )
 
@@ -201,6 +206,13 @@ class RunFolder:
         with _damage_told(self.path / FEATURES):
             return built.from_bytes((self.path / FEATURES).read_bytes())
 
+    def frozen(self) -> dict[str, Tensor] | None:
+        """The weights of frozen encoders, if the folder holds them."""
+        if not (self.path / FROZEN_WEIGHTS).exists():
+            return None
+        with _damage_told(self.path / FROZEN_WEIGHTS):
+            return load_tensors((self.path / FROZEN_WEIGHTS).read_bytes())
+
     def state(self) -> tuple[dict[str, Any], list[str]]:
         """The newest whole checkpoint, and warnings about damaged ones."""
         state, warnings = last_checkpoint(self.checkpoints)
@@ -274,9 +286,9 @@ class RunFolder:
         rows = [_flat(entry) for entry in self.metrics()]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(text)
+        for cells in (columns, *([row.get(name, "") for name in columns] for row in rows)):
+            writer.writerow(map(spreadsheet_text, cells))
         self.write(TABLE, text.getvalue())
 
 
@@ -294,6 +306,7 @@ def _damage_told(path: Path) -> Iterator[None]:
         yield
     except (
         OSError,
+        SafetensorError,
         ValueError,
         TypeError,
         AttributeError,

@@ -14,6 +14,7 @@ from typing import Any
 
 import commlearn
 from commlearn.errors import RunError
+from commlearn.escapes import spreadsheet_text
 from commlearn.evaluation.report.findings import Findings, find
 from commlearn.evaluation.report.html import Safe, tag
 from commlearn.evaluation.report.information import information
@@ -22,6 +23,7 @@ from commlearn.evaluation.report.pictures import Pictures, draw
 from commlearn.evaluation.report.sections import sections
 from commlearn.evaluation.report.source import Source, source
 from commlearn.training.checkpoint import write_atomically
+from commlearn.training.places import file_inside
 from commlearn.training.run import Run
 
 __all__ = ["Written", "report"]
@@ -65,7 +67,7 @@ def report(
     read = source(model, table, targets)
     if out is None and read.root is None:
         raise RunError("The model is not in a folder; say where the report goes: out=...")
-    folder = Path(out) if out is not None else Path(read.root or ".") / "report"
+    folder = Path(out) if out is not None else _inside(read)
     known = _made(read, bool(targets), seed, tell) if interactions else _kept(read)
     found = find(read, known, seed, tell)
     tell("drawing")
@@ -80,6 +82,12 @@ def report(
         raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
     _write(folder, {**files, PAGE: html}, read.run)
     return Written(str(folder / PAGE), tuple(sorted(files)), len(html), round(time.monotonic() - begun, 2))
+
+
+def _inside(read: Source) -> Path:
+    """Where a report goes that no place is named for; out of an artifact, a link does not lead it."""
+    root = Path(read.root or ".")
+    return root / "report" if read.run is not None else file_inside(root, "report")
 
 
 def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
@@ -191,7 +199,7 @@ def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> 
 
 def _kept(read: Source) -> dict[str, dict[str, Any]]:
     """Those that an earlier report left in the run's folder."""
-    path = None if read.root is None else read.root / INTERACTIONS
+    path = None if read.run is None else read.run.folder.path / INTERACTIONS
     if path is None or not path.exists():
         return {}
     try:
@@ -207,5 +215,5 @@ def _own(name: str) -> str:
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([map(spreadsheet_text, row) for row in rows])
     return text.getvalue()

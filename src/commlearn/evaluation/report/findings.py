@@ -109,7 +109,7 @@ def find(
         neighbours=nearest_records(test, rows),
         interactions=interactions,
         audit=_audit(source, seed, tell),
-        comparison=comparison_of(source.root),
+        comparison=comparison_of(source.root if source.run else None),
         notes=list(problems.values()),
     )
 

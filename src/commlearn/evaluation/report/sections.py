@@ -17,6 +17,7 @@ from commlearn.evaluation.report.pictures import Pictures
 from commlearn.evaluation.report.records import clipped
 from commlearn.evaluation.report.words import in_short
 from commlearn.training.configuration import to_mapping
+from commlearn.training.places import settings_without_places
 
 __all__ = ["sections"]
 
@@ -186,7 +187,7 @@ def _cell(score: dict[str, Any]) -> str:
 
 
 def _settings(found: Findings, command: str) -> Safe:
-    mapping = to_mapping(found.source.trained.experiment)
+    mapping = settings_without_places(to_mapping(found.source.trained.experiment))
     text = yaml.safe_dump(_lists(mapping), sort_keys=False, allow_unicode=True)
     versions = found.source.versions()
     parts = [

@@ -49,7 +49,7 @@ class Source:
 
     def versions(self) -> dict[str, str]:
         """What the run was made with."""
-        path = None if self.root is None else self.root / "environment.json"
+        path = None if self.run is None else self.run.folder.path / "environment.json"
         if path is None or not path.exists():
             return {"commlearn": commlearn.__version__, "seed": str(self.trained.experiment.seed)}
         return {key: str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}

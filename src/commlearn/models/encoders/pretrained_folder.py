@@ -13,11 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from commlearn.data.places import may_fetch
 from commlearn.errors import ConfigurationError
 
 __all__ = ["fingerprint", "locate", "longest_text", "missing_extra", "read_json"]
 
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"  # names another model, which transformers would load
 MODULES = "modules.json"  # a folder of sentence-transformers: a transformer, then pooling and the like
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]  # of a hub's repository
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
@@ -44,6 +46,11 @@ def locate(name: str) -> Path:
         raise ConfigurationError(
             f"{folder} has no {CONFIG}, so it is not a pretrained encoder. Give the folder that "
             "save_pretrained wrote."
+        )
+    if (folder / ADAPTER).exists():
+        raise ConfigurationError(
+            f"{folder} holds changes to another model, which its {ADAPTER} names. Merge the two where you "
+            "trust both (merge_and_unload, then save_pretrained), and give the folder of the result."
         )
     _refuse_pickles(folder)
     return folder
@@ -133,8 +140,21 @@ def _from_hub(name: str) -> Path:
         raise missing_extra("huggingface_hub") from problem
     repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=WANTED))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=WANTED,
+                local_files_only=not may_fetch(),
+            )
+        )
     except (OSError, HfHubHTTPError, HFValidationError) as problem:
+        if not may_fetch():
+            raise ConfigurationError(
+                f"The pretrained encoder {name} is not on this machine, and what a loaded model names is not "
+                f"fetched. Fetch it yourself: hf download {repository}"
+                + (f" --revision {revision}" if revision else "")
+            ) from problem
         told = " ".join(str(problem).split())[:200]
         raise ConfigurationError(
             f"There is no folder {name}, and no model of this name could be had from the hub: {told} Check "

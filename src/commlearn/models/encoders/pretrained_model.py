@@ -1,6 +1,7 @@
 """Transformers as modules, tokenizers and image preparations: the one file that imports transformers.
 
-Nothing in a folder is run: its classes are those of the installed library, its weights are safetensors.
+Nothing in a folder is run: its classes are those of the installed library, its weights are safetensors, and
+of its configuration counts what `pretrained_config` admits.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
+from commlearn.models.encoders.pretrained_config import admitted, safe_config
 from commlearn.models.encoders.pretrained_folder import CONFIG, longest_text, missing_extra, read_json
 
 __all__ = ["Subwords", "architecture_of", "build", "feed", "image_preparation", "load", "subwords"]
@@ -63,8 +65,10 @@ def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
             f"{folder} holds a '{config.model_type}', which gives no token states of {kind}s: there is no "
             f"{name}."
         )
-    plain = {key: value for key, value in tower.to_dict().items() if key != "_name_or_path"}
-    return name, plain, int(tower.hidden_size)
+    cls = getattr(transformers, name)
+    chosen = admitted(cls, transformers.PreTrainedConfig, tower.to_dict())
+    safe_config(cls, transformers.PreTrainedConfig, chosen)
+    return name, {"model_type": tower.model_type, **chosen}, int(tower.hidden_size)
 
 
 def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
@@ -208,7 +212,8 @@ def _transformers() -> Any:
 
 
 def _config(architecture: str, config: Mapping[str, Any]) -> Any:
-    return getattr(_transformers(), architecture).config_class.from_dict(dict(config))
+    transformers = _transformers()
+    return safe_config(getattr(transformers, architecture), transformers.PreTrainedConfig, config)
 
 
 def _is_model(transformers: Any, name: str) -> bool:

@@ -1,0 +1,116 @@
+"""Text of others, such as cells, where its characters could mean something: terminals, CSV, Markdown."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+__all__ = [
+    "code_span",
+    "escaped_output",
+    "markdown",
+    "one_line",
+    "printable",
+    "spreadsheet_text",
+    "terminal_stream",
+]
+
+CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""All but tab and newline; marks that turn the direction of text; halves of characters."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+MARKS = re.compile(r"([\\`*\[\]|~!]|(?<!\w)_|_(?!\w))")
+
+
+def printable(text: object) -> str:
+    r"""Text that moves no cursor and changes no title: control characters as they are written in Python.
+
+    Example:
+        >>> print(printable("\x1b[31mred"))
+        \x1b[31mred
+    """
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
+
+
+def one_line(text: object) -> str:
+    r"""The same on one line.
+
+    Example:
+        >>> print(one_line("a\n0 errors"))
+        a\n0 errors
+    """
+    return printable(text).replace("\n", r"\n")
+
+
+def spreadsheet_text(value: Any) -> Any:
+    """A cell of a CSV file that spreadsheets show and do not compute: text that could be a formula is quoted.
+
+    Numbers, and text that is one, stay as they are.
+
+    Example:
+        >>> spreadsheet_text("=1+1"), spreadsheet_text("-5"), spreadsheet_text(-5)
+        ("'=1+1", '-5', -5)
+    """
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def markdown(text: object) -> str:
+    """Text within a line of Markdown, or a cell of its tables: no HTML, no marks, no new line.
+
+    Example:
+        >>> markdown("<b>a|b</b>")
+        '&lt;b&gt;a\\\\|b&lt;/b&gt;'
+    """
+    html = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return MARKS.sub(r"\\\1", html)
+
+
+def code_span(text: object) -> str:
+    """Text as code within a line of Markdown, fenced by more backticks than it holds in a row.
+
+    Example:
+        >>> code_span("age"), code_span("a`b")
+        ('`age`', '`` a`b ``')
+    """
+    line = one_line(text)
+    longest = max(map(len, re.findall("`+", line)), default=0)
+    room = " " if longest else ""
+    return f"{'`' * (longest + 1)}{room}{line}{room}{'`' * (longest + 1)}"
+
+
+class _Escaped:
+    """A stream to which only printable text passes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def escaped_output() -> Iterator[None]:
+    """Within, whatever is printed is printable."""
+    out: Any = _Escaped(sys.stdout)
+    errors: Any = _Escaped(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        yield
+
+
+def terminal_stream(stream: Any) -> Any:
+    """The stream for what draws on a terminal, whose own control characters have to pass; else the same."""
+    return stream.stream if isinstance(stream, _Escaped) and stream.isatty() else stream
