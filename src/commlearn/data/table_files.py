@@ -13,6 +13,7 @@ import pandas as pd
 
 from commlearn.data.csv_files import read_csv
 from commlearn.data.parquet_files import ParquetTable, chosen_columns
+from commlearn.data.reading import Reading
 from commlearn.data.tar_files import TarTable
 from commlearn.data.text_files import not_utf8, open_text
 from commlearn.errors import DataError
@@ -20,15 +21,19 @@ from commlearn.errors import DataError
 __all__ = ["READERS"]
 
 
-def _parquet(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+def _parquet(
+    path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
+) -> Iterator[pd.DataFrame]:
     return ParquetTable(path).chunks(rows, columns)
 
 
-def _tar(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+def _tar(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:
     return TarTable(path).chunks(rows, columns)
 
 
-def _json_lines(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+def _json_lines(
+    path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
+) -> Iterator[pd.DataFrame]:
     types: dict[str, set[type]] = {}
     seen: dict[str, int] = {}
     count = 0

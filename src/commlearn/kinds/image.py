@@ -66,6 +66,9 @@ class Image(Kind):
     def columns(self) -> Sequence[str]:
         return (self.column,)
 
+    def names(self) -> Sequence[str]:
+        return (self.column,)
+
     def learn(self, cells: Cells) -> dict[str, Any]:
         filled = [cell for cell in cells.frame[self.column].tolist() if not is_empty(cell)]
         decoder = Decoder(cells.root, self.outside)

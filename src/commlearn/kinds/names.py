@@ -9,11 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from commlearn.data.reading import MISSING_NUMBERS
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.base import Cells, Problem
 
-__all__ = ["SPLITS", "id_problems", "label", "named_columns", "odd_names", "split_names", "split_problems"]
+__all__ = [
+    "SPLITS",
+    "id_problems",
+    "label",
+    "missing_words",
+    "named_columns",
+    "odd_names",
+    "split_names",
+    "split_problems",
+]
 
 SPLITS = {
     "train": "train",
@@ -82,6 +92,22 @@ def id_problems(table: Table | Cells, column: str) -> list[Problem]:
             told = f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
             problems.append(Problem(told, column, table.first_row + row))
         first.setdefault(value, row)
+    return problems
+
+
+def missing_words(table: Table | Cells, columns: Sequence[str]) -> list[Problem]:
+    """Columns of text some of whose cells may stand for an empty one, which only the user can say."""
+    problems = []
+    for column in columns:
+        values = table.frame[column]
+        if not isinstance(values.dtype, pd.StringDtype):
+            continue
+        words = values[values.isin(MISSING_NUMBERS)]
+        if len(words):
+            distinct = ", ".join(words.unique())
+            told = f"{len(words)} cells are {distinct}, read as words like others. If these stand for empty "
+            told += f"cells, state in the schema: missing: [{distinct}]"
+            problems.append(Problem(told, column, level="warning"))
     return problems
 
 

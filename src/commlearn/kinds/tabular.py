@@ -68,6 +68,9 @@ class Tabular(Kind):
     def columns(self) -> tuple[str, ...]:
         return tuple(self.fields)
 
+    def names(self) -> Sequence[str]:
+        return self.categorical
+
     def learn(self, cells: Cells) -> dict[str, Any]:
         """A curve for each numeric column, the names of each categorical one."""
         problems = [self._problems(cells, cells.frame[column]) for column in self.columns()]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.kinds.base import Cells, Problem
-from commlearn.kinds.numbers import as_numbers
+from commlearn.kinds.numbers import as_numbers, is_no_number
 from commlearn.kinds.rows import brief, is_empty, raise_errors
 
 __all__ = ["TARGETS", "encode_target", "read_target"]
@@ -57,7 +57,7 @@ def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     problems = []
     for row in np.flatnonzero(~np.isfinite(numbers)):
         value = values.iloc[row]
-        if not is_empty(value):
+        if not (is_empty(value) or is_no_number(value)):
             problems.append(
                 (int(row), f"{brief(value)} is not a finite number; mend it or leave the cell empty")
             )

@@ -74,8 +74,8 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
     table = table if table is not None else own_table(trained)
     data, rows, cells = readout_rows(trained, table), None, None
     if table is not None:
-        schema, _ = trained.reader()
-        rows = read_table(table, schema.columns())
+        schema, state = trained.reader()
+        rows = read_table(table, schema.columns(), schema.reading(state))
         cells = _cells_of(rows, schema, data.test)
     known = chosen_targets(data, targets) if data.test.targets or targets else []
     return Source(trained, data, tuple(known), rows, cells, root)
