@@ -17,7 +17,7 @@ from commlearn.data.checksums import check_parts
 from commlearn.data.places import find_files
 from commlearn.errors import DataError, unknown
 
-__all__ = ["CHUNK", "ParquetTable", "chosen_columns", "one_name_each"]
+__all__ = ["CHUNK", "EXACT", "ParquetTable", "chosen_columns", "one_name_each"]
 
 CHUNK = 65_536  # rows
 EXACT = 2**53  # whole numbers up to here are exact as floats

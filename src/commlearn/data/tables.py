@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from commlearn.data.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
 from commlearn.data.places import is_remote
+from commlearn.data.plain_files import plain_file
 from commlearn.data.reading import PLAIN, Reading
 from commlearn.data.table_files import READERS
 from commlearn.errors import DataError, nearest
@@ -141,8 +142,13 @@ def _slices(frame: pd.DataFrame, rows: int, columns: Sequence[str] | None) -> It
 
 
 def _existing(path: Path) -> Path:
-    if os.path.exists(path):  # False for what no file can be called, where Path.exists raises
+    if os.path.isdir(path):  # False for what no file can be called, where Path.exists raises
         return path
+    if os.path.exists(path):
+        try:
+            return plain_file(path)
+        except OSError as problem:
+            raise DataError(f"{path} is no table: {problem.strerror}. Give a file or a folder.") from problem
     siblings = os.listdir(path.parent) if os.path.isdir(path.parent) else []
     guess = nearest(path.name, siblings)
     hint = f" Did you mean {path.with_name(guess)}?" if guess else " Check the path."

@@ -281,7 +281,7 @@ def check_ids(source: Source, column: str, reading: Reading) -> None:
     order = np.argsort(looks, kind="stable")
     same = np.flatnonzero(looks[order][1:] == looks[order][:-1])
     if len(same):
-        tables = iterate_table(source, columns=[column])
+        tables = iterate_table(source, columns=[column], reading=reading)
         ids = np.concatenate([table.frame[column].to_numpy() for table in tables])
         pairs = "; ".join(
             f"rows {first} and {second} ({ids[first]!s:.40})"

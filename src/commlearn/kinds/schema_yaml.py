@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from commlearn.data.plain_files import plain_file
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
@@ -45,7 +46,7 @@ def load(source: str | Path) -> tuple[Any, str]:
     is_file = isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml")))
     where = str(source) if is_file else "schema"
     try:
-        text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
+        text = plain_file(source).read_text(encoding="utf-8") if is_file else str(source)
     except FileNotFoundError as problem:
         told = f"There is no schema {source}. Write one with: commlearn init TABLE -o {source}"
         raise ConfigurationError(told) from problem

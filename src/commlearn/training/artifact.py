@@ -15,16 +15,18 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 import commlearn
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.data.records import Spec
 from commlearn.errors import RunError
 from commlearn.kinds.learned import check_learned
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
-from commlearn.training.build import build_method
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import stored_experiment, to_mapping
 from commlearn.training.file_list import FileList
+from commlearn.training.model_bounds import DAMAGED, no_larger_than, stored_method
 from commlearn.training.model_card import model_card
 from commlearn.training.resolve import resolved
 from commlearn.training.run import Run, load_run
@@ -170,22 +172,22 @@ def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: byte
         experiment = stored_experiment(config["experiment"])
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
         schema = None if config["schema"] is None else Schema.from_mapping(config["schema"], where)
-        method = build_method(experiment, specs, config["preprocessing"], fresh=False)
         values = load_tensors(tensors)
+        method = stored_method(experiment, specs, config["preprocessing"], values.values(), where)
         values |= {name: values[kept] for name, kept in config["aliases"].items()}
         for name, encoder in frozen_encoders(method.encoders).items():
             first = f"{FROZEN}{name}."
-            encoder.adopt(
-                {key.removeprefix(first): values.pop(key) for key in [*values] if key.startswith(first)}
-            )
+            adopted = {key.removeprefix(first): values.pop(key) for key in [*values] if key.startswith(first)}
+            with no_larger_than(adopted.values(), where):
+                encoder.adopt(adopted)
         for name, tensor in values.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
         method.load_state_dict(values)
-    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+    except DAMAGED as problem:
         raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem
-    except (RuntimeError, SafetensorError) as problem:
-        told = str(problem).splitlines()[-1].strip()
+    except (RuntimeError, SafetensorError, MemoryError) as problem:
+        told = (str(problem).splitlines() or [type(problem).__name__])[-1].strip()
         raise RunError(f"{where}: {TENSORS} does not fit the configuration: {told}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(
@@ -257,13 +259,13 @@ def _json(value: Any) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return plain_file(path).read_bytes()
     except OSError as problem:
         raise RunError(f"{path} is missing or cannot be read: {problem.strerror}.") from problem
 
 
 def _values(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content)
+        return parse_json(content)
     except ValueError as problem:
         raise RunError(f"{path} is damaged: it is not JSON ({problem}).") from problem

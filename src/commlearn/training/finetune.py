@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Dataset
 from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.evaluation.probes import probe, to_json
@@ -139,7 +140,7 @@ def _same(folder: RunFolder, settings: FineTuning) -> None:
     path = folder.path / FINE_TUNING
     if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
-    before, now = json.loads(path.read_text(encoding="utf-8")), asdict(settings)
+    before, now = values_of_file(path, "Restore it, or give another --out."), asdict(settings)
     changed = [
         f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if before.get(key) != now[key]
     ]

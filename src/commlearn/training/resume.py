@@ -9,10 +9,11 @@ from typing import Any
 from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment, to_mapping
+from commlearn.training.model_bounds import DAMAGED
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
 
-__all__ = ["by_dotted_key", "open_folder", "restore", "restore_optimizers"]
+__all__ = ["by_dotted_key", "fitting", "open_folder", "restore", "restore_optimizers"]
 
 
 def open_folder(
@@ -51,7 +52,7 @@ def _same(folder: RunFolder, wanted: Experiment) -> None:
         before, after = (
             by_dotted_key(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted)
         )
-    except (LookupError, TypeError, AttributeError) as problem:
+    except DAMAGED as problem:
         raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
     ignored = ("about", "published", "scores", "variants", "training.threads")
     changed = [
@@ -83,7 +84,7 @@ def by_dotted_key(value: Any, where: str = "") -> dict[str, Any]:
 
 def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> int:
     """Give a method the checkpoint's weights; returns the checkpoint's step."""
-    with _fitting(experiment):
+    with fitting(experiment):
         method.load_state_dict(state["method"])
     return int(state["step"])
 
@@ -102,18 +103,28 @@ def restore_optimizers(
         experiment: what is trained, for an error's sake.
         placed: what of an optimizer's whole state this process keeps.
     """
-    with _fitting(experiment):
+    with fitting(experiment):
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(placed(state["optimizers"][name], optimizer))
+            _check_moments(optimizer)
+
+
+def _check_moments(optimizer: Any) -> None:
+    """Moments of another shape than their parameter's would fail at the first step."""
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if getattr(moment, "ndim", 0) and moment.shape != parameter.shape:
+                shapes = f"{tuple(moment.shape)}, its parameter {tuple(parameter.shape)}"
+                raise ValueError(f"the optimizer's {name} is of shape {shapes}")
 
 
 @contextmanager
-def _fitting(experiment: Experiment) -> Iterator[None]:
+def fitting(experiment: Experiment) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, LookupError, ValueError) as problem:
+    except (*DAMAGED, RuntimeError) as problem:
         raise CheckpointError(
             "The checkpoint does not fit the model that the configuration describes "
             f"({experiment.method['name']}, width {experiment.model.width}): "
-            f"{str(problem).splitlines()[-1].strip()}"
+            f"{(str(problem).splitlines() or [type(problem).__name__])[-1].strip()}"
         ) from problem

@@ -9,7 +9,8 @@ import torch
 
 from commlearn.data.records import Dataset
 from commlearn.errors import RunError
-from commlearn.training.build import build_method, read_data
+from commlearn.training.build import read_data
+from commlearn.training.model_bounds import DAMAGED, stored_method
 from commlearn.training.resume import restore
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.trained import Trained
@@ -34,8 +35,8 @@ def load_run(path: str | Path) -> Run:
     specs = folder.specs()
     schema, learned = folder.reader()
     try:
-        method = build_method(experiment, specs, learned, fresh=False)
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
+        method = stored_method(experiment, specs, learned, state["method"].values(), str(path))
+    except (*DAMAGED, RuntimeError, MemoryError) as problem:
         raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, experiment)
     method.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 import commlearn
+from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Dataset, Records
 from commlearn.data.tables import Table, read_table
 from commlearn.evaluation.embed import carrier
@@ -52,7 +52,7 @@ class Source:
         path = None if self.root is None else self.root / "environment.json"
         if path is None or not path.exists():
             return {"commlearn": commlearn.__version__, "seed": str(self.trained.experiment.seed)}
-        return {key: str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        return {key: str(value) for key, value in values_of_file(path).items()}
 
     def columns(self, modality: str) -> Sequence[str]:
         """The table's columns that a modality reads."""
