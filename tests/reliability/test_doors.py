@@ -1,4 +1,4 @@
-"""What others wrote is read, or refused by a sentence that names it: no traceback, no hang, no full memory."""
+"""What others wrote is read, or refused by a sentence that names it: no traceback, no hang."""
 
 from __future__ import annotations
 
@@ -30,9 +30,13 @@ from commlearn.data.token_shards import open_shard
 from commlearn.errors import CheckpointError, CommlearnError, DataError, RunError
 from commlearn.kinds.dataset import dataset_of
 from commlearn.kinds.schema import Schema
+from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.vector import Vector
 from commlearn.training.artifact import load
 from commlearn.training.checkpoint import MAGIC, read_checkpoint, write_checkpoint
+from commlearn.training.configuration import experiment_from
+from commlearn.training.finetune import FineTuning, finetune
+from commlearn.training.loop import train
 
 DEEP = "[" * 600 + "]" * 600
 BAD_JSON = {
@@ -349,3 +353,95 @@ def test_a_checkpoint_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
     path.write_bytes(MAGIC + hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
     with pytest.raises(CheckpointError, match="unpacks to"):
         read_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A run that was fine-tuned, the data, and the state that it can go on from."""
+    noise = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": noise.random(40), "v": list(noise.random((40, 3))), "y": ["n", "y"] * 20})
+    schema = Schema({"table": Tabular("a"), "vector": Vector("v")}, targets={"y": "class"})
+    experiment = experiment_from(
+        {
+            "name": "small",
+            "data": {"name": "table", "table": "", "schema": schema.to_mapping()},
+            "method": "clip",
+            "model": {"width": 8},
+            "training": {"epochs": 1, "batch_size": 8, "diagnose": 0},
+        }
+    )
+    data = dataset_of(read_table(frame), schema)
+    folder = tmp_path_factory.mktemp("tuned")
+    train(experiment, folder / "run", data)
+    finetune(folder / "run", FineTuning("y", epochs=2), folder / "out", data)
+    return folder, data
+
+
+def with_head(state):
+    state["head"] = 3
+
+
+def without_head(state):
+    del state["head"]
+
+
+def with_best(state):
+    state["best"] = [1]
+
+
+def with_loss(state):
+    state["best"]["loss"] = "x"
+
+
+def with_weights(state):
+    state["best"]["weights"] = {name: torch.zeros(1) for name in state["best"]["weights"]}
+
+
+def with_optimizers(state):
+    state["optimizers"] = {"main": [3]}
+
+
+def with_moments(state):
+    for moments in state["optimizers"]["main"]["state"].values():
+        moments["exp_avg"] = torch.zeros(1, 2, 3)
+
+
+def with_groups(state):
+    state["optimizers"]["main"]["param_groups"][0]["params"] = None
+
+
+def with_method(state):
+    state["method"] = None
+
+
+def with_step(state):
+    state["step"] = -8
+
+
+DAMAGES = [
+    *(with_head, without_head, with_best, with_loss, with_weights, with_optimizers, with_moments),
+    *(with_groups, with_method, with_step),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_fine_tuning_goes_on_or_names_the_damaged_state(tuned, tmp_path, damage):
+    folder, data = tuned
+    out = shutil.copytree(folder / "out", tmp_path / "out")
+    state = read_checkpoint(out / "checkpoints" / "last.ckpt")
+    state |= {"finished": False, "step": 1}
+    damage(state)
+    for path in (out / "checkpoints").glob("*.ckpt"):
+        path.unlink()
+    write_checkpoint(out / "checkpoints", state)
+    with pytest.raises(CheckpointError):
+        finetune(folder / "run", FineTuning("y", epochs=2), out, data, resume=True)
+
+
+@pytest.mark.parametrize("text", [*BAD_JSON.values(), DEEP, "[]", "3"])
+def test_fine_tuning_names_a_damaged_record_of_its_settings(tuned, tmp_path, text):
+    folder, data = tuned
+    out = shutil.copytree(folder / "out", tmp_path / "out")
+    (out / "finetune.json").write_text(text)
+    with pytest.raises(RunError, match=r"finetune.json is missing or damaged.*give another --out"):
+        finetune(folder / "run", FineTuning("y", epochs=2), out, data, resume=True)
