@@ -13,7 +13,7 @@ from commlearn.errors import RunError
 __all__ = ["DEEPEST", "parse_json", "values_of_file"]
 
 DEEPEST = 50  # levels
-SIGNS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+SIGNS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{\]}]', re.DOTALL)
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -29,14 +29,12 @@ def parse_json(content: str | bytes) -> Any:
         {'a': [1, None]}
     """
     text = content.decode(json.detect_encoding(content)) if isinstance(content, bytes) else content
+    if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    values = json.loads(text)
     try:
-        values = json.loads(text)
-        if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
-            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
         if SURROGATE.search(text):
             json.dumps(values, ensure_ascii=False).encode()
-    except RecursionError as problem:
-        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from problem
     except UnicodeEncodeError as problem:
         raise ValueError("it holds half of a pair of surrogates, which is no text") from problem
     return values

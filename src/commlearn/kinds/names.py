@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from commlearn.data.reading import MISSING_NUMBERS
 from commlearn.data.tables import Table
@@ -56,7 +57,8 @@ def label(columns: Sequence[str]) -> str:
 def odd_names(table: Table | Cells, column: str) -> list[Problem]:
     """Rows whose cell is no name of anything, such as a list or bytes that are no text."""
     values = table.frame[column]
-    if values.dtype != object:
+    nested = isinstance(values.dtype, pd.ArrowDtype) and pa.types.is_nested(values.dtype.pyarrow_dtype)
+    if values.dtype != object and not nested:
         return []
     return [
         Problem(f"holds a {type(cell).__name__}; give text or a number", column, table.first_row + row)

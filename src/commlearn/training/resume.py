@@ -105,17 +105,20 @@ def restore_optimizers(
     """
     with fitting(experiment):
         for name, optimizer in optimizers.items():
+            options = [{**group} for group in optimizer.param_groups]
             optimizer.load_state_dict(placed(state["optimizers"][name], optimizer))
+            for group, stated in zip(optimizer.param_groups, options, strict=True):  # the experiment says them
+                group.update({key: value for key, value in stated.items() if key != "params"})
             _check_moments(optimizer)
 
 
 def _check_moments(optimizer: Any) -> None:
-    """Moments of another shape than their parameter's would fail at the first step."""
+    """Refuse moments that are not AdamW's, which would fail at the first step."""
     for parameter, moments in optimizer.state.items():
-        for name, moment in moments.items():
-            if getattr(moment, "ndim", 0) and moment.shape != parameter.shape:
-                shapes = f"{tuple(moment.shape)}, its parameter {tuple(parameter.shape)}"
-                raise ValueError(f"the optimizer's {name} is of shape {shapes}")
+        shapes = {name: tuple(getattr(moment, "shape", ())) for name, moment in moments.items()}
+        if shapes != {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}:
+            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"the optimizer's moments of a parameter {tuple(parameter.shape)} are {told}")
 
 
 @contextmanager
