@@ -117,7 +117,7 @@ def _one(case: str, folder: Path, report: Report) -> None:
 
 
 def _memory(name: str) -> int:
-    """Bytes of memory that the process holds (VmRSS), or held at most since its peak was forgotten (VmHWM)."""
+    """Bytes that the process holds (VmRSS), or held at most since its peak was forgotten (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) << 10
 

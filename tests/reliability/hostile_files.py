@@ -70,7 +70,9 @@ def use(path: Path, schema: Schema) -> None:
 
 def schema_of(chance: random.Random) -> Schema:
     kinds: dict[str, Any] = {
-        "a": chance.choice((Text("a"), Tabular("a"), Tabular("a", categorical="a"), *[Series("a"), Vector("a")] * 3)),
+        "a": chance.choice(
+            (Text("a"), Tabular("a"), Tabular("a", categorical="a"), *[Series("a"), Vector("a")] * 3)
+        ),
         "b": Tabular(["b", "c"]),
     }
     named = {role: chance.choice((None, None, "id", "c")) for role in ("id", "group")}
@@ -135,8 +137,11 @@ def words(chance: random.Random, folder: Path) -> None:
 def packed(chance: random.Random, folder: Path) -> None:
     """Packed text, damaged or out of proportion."""
     ending = chance.choice((".csv", ".tsv", ".jsonl"))
-    line = {".csv": "1,2,3,4\n", ".tsv": "1\t2\t3\t4\n", ".jsonl": '{"a": 1, "b": 2, "c": 3, "id": 4}\n'}[ending]
-    head = {".csv": "a,b,c,id\n", ".tsv": "a\tb\tc\tid\n", ".jsonl": ""}[ending]
+    head, line = {
+        ".csv": ("a,b,c,id\n", "1,2,3,4\n"),
+        ".tsv": ("a\tb\tc\tid\n", "1\t2\t3\t4\n"),
+        ".jsonl": ("", '{"a": 1, "b": 2, "c": 3, "id": 4}\n'),
+    }[ending]
     content = head.encode() + line.encode() * chance.choice((9, 9, 9, 900, 90_000))
     if chance.random() < 0.01:
         content = bomb()
@@ -165,7 +170,8 @@ def npy(chance: random.Random) -> bytes:
     if chance.random() < 0.4:
         np.save(out, np.arange(4.0) if chance.random() < 0.8 else np.array([{}], dtype=object))
         return out.getvalue()
-    shape = tuple(chance.choice((0, 1, -1, 3, 10**5, 2**31, 10**12, 2**62)) for _ in range(chance.randrange(4)))
+    sizes = (0, 1, -1, 3, 10**5, 2**31, 10**12, 2**62)
+    shape = tuple(chance.choice(sizes) for _ in range(chance.randrange(4)))
     descr = chance.choice(("<f8", "|O", "<U9999999", "<c16", "<M8[ns]", "|V7"))
     np.lib.format.write_array_header_1_0(out, {"descr": descr, "fortran_order": False, "shape": shape})
     return out.getvalue() + bytes(64)
@@ -223,7 +229,8 @@ def arrow(chance: random.Random) -> pa.Array:
         array = pa.array([None if one is None else one > 0 for one in numbers])
     else:
         width = 32 if pa.types.is_date32(kind) or pa.types.is_time32(kind) else 64
-        limited = [None if one is None else (one + 2 ** (width - 1)) % 2**width - 2 ** (width - 1) for one in numbers]
+        half = 2 ** (width - 1)
+        limited = [None if one is None else (one + half) % (2 * half) - half for one in numbers]
         array = pa.array(limited, pa.int32() if width == 32 else pa.int64()).cast(kind, safe=False)
     if chance.random() < 0.25:
         offsets = np.arange(ROWS + 1, dtype=np.int32)

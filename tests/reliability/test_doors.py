@@ -28,6 +28,7 @@ from commlearn.data.plain_json import parse_json
 from commlearn.data.tables import Table, read_table
 from commlearn.data.token_shards import open_shard
 from commlearn.errors import CheckpointError, CommlearnError, DataError, RunError
+from commlearn.evaluation.comparison.table import _arrays as predictions
 from commlearn.kinds.dataset import dataset_of
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.tabular import Tabular
@@ -272,6 +273,17 @@ def test_hdf5_that_draws_on_others_or_holds_nothing_is_refused(tmp_path):
     ):
         with pytest.raises(DataError, match=rf"{name}.h5, {message}"):
             read_hdf5(tmp_path / f"{name}.h5")
+
+
+def test_predictions_of_a_comparison_that_are_damaged_or_too_much_are_named(tmp_path):
+    path = tmp_path / "predictions.npz"
+    np.savez_compressed(path, truth=np.zeros(3 << 24), predicted=np.zeros(1))
+    with pytest.raises(DataError, match="unpacks to"):
+        predictions(path)
+    for content in (b"", b"PK\x03\x04", path.read_bytes()[:-90]):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match="predictions.npz is damaged"):
+            predictions(path)
 
 
 def artifact_with(tmp_path, change):

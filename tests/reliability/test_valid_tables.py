@@ -32,6 +32,12 @@ def test_whole_numbers_beyond_2_to_the_53_with_gaps_embed(tmp_path):
     assert np.isfinite(model.fit(tmp_path / "t.parquet").transform(tmp_path / "t.parquet")).all()
 
 
+def test_lists_are_no_ids(tmp_path):
+    pq.write_table(pa.table({"id": [["a"], ["b"]] * 8, "n": range(16)}), tmp_path / "t.parquet")
+    found = check(read_table(tmp_path / "t.parquet"), Schema({"n": Tabular("n")}, id="id"))
+    assert any("id row 0: holds a" in str(problem) for problem in found.errors)
+
+
 def strange_names():
     """Codes, words and numbers that are easily taken for something else."""
     noise = np.random.default_rng(1)

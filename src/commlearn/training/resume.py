@@ -107,7 +107,8 @@ def restore_optimizers(
         for name, optimizer in optimizers.items():
             options = [{**group} for group in optimizer.param_groups]
             optimizer.load_state_dict(placed(state["optimizers"][name], optimizer))
-            for group, stated in zip(optimizer.param_groups, options, strict=True):  # the experiment says them
+            # options are the experiment's, whatever is stored
+            for group, stated in zip(optimizer.param_groups, options, strict=True):
                 group.update({key: value for key, value in stated.items() if key != "params"})
             _check_moments(optimizer)
 

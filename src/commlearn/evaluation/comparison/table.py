@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_files import check_unpacked, plain_file
 from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Dataset
 from commlearn.errors import RunError
@@ -154,7 +154,10 @@ def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(plain_file(path), allow_pickle=False) as arrays:
+        with zipfile.ZipFile(plain_file(path)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            check_unpacked(str(path), size, path.stat().st_size)
+        with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         told = f"{path} is damaged: {problem}. Delete the job's folder, and compare again"
