@@ -152,6 +152,7 @@ def test_times_to_the_nanosecond_are_read(tmp_path):
     [
         pa.array([1, 10**9], pa.int32()).cast(pa.date32()),
         pa.array([86_400_000 * 10**9], pa.int64()).cast(pa.date64(), safe=False),
+        pa.array([2**62], pa.timestamp("us", tz="Europe/Berlin")),
         pa.array([1], pa.timestamp("us", tz="Nowhere/At_All")),
         pa.array([{"at": 1}], pa.struct([("at", pa.time64("ns"))])),
         pa.array([[10**9]], pa.list_(pa.int32())).cast(pa.list_(pa.date32())),

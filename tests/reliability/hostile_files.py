@@ -158,7 +158,7 @@ def packed(chance: random.Random, folder: Path) -> None:
 def bomb() -> bytes:
     """A gzip of 1 MB that unpacks to 1 GiB."""
     out = io.BytesIO()
-    with gzip.open(out, "wb", 1) as file:
+    with gzip.open(out, "wb", 9) as file:
         file.write(b"a,b,c,id\n")
         for _ in range(1024):
             file.write(b"1,2,3,4\n" * 131_072)

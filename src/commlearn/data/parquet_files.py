@@ -94,18 +94,21 @@ class ParquetTable:
 
     def _to_pandas(self, table: pa.Table) -> pd.DataFrame:
         try:
-            frame = table.to_pandas(types_mapper=_list_type)
             for column in table.schema:
-                if self._is_long(column):
-                    frame[column.name] = table[column.name].to_pandas(types_mapper=LONG.get)
-            return frame
+                _check_zone(table[column.name])
+            frame = table.to_pandas(types_mapper=_list_type)
         except INCONVERTIBLE:
             for name in table.column_names:
                 self._refuse(name, table[name])
             raise
+        for column in table.schema:
+            if self._is_long(column):
+                frame[column.name] = table[column.name].to_pandas(types_mapper=LONG.get)
+        return frame
 
     def _refuse(self, name: str, column: pa.ChunkedArray) -> None:
         try:
+            _check_zone(column)
             column.to_pandas(types_mapper=_list_type)
         except INCONVERTIBLE as problem:
             raise DataError(
@@ -196,6 +199,12 @@ def _cast(table: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 def _unreadable(path: str, problem: Exception) -> DataError:
     return DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?")
+
+
+def _check_zone(column: pa.ChunkedArray) -> None:
+    """Fail where a time cannot be told in its zone, as Python's calendar ends with the year 9999."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        pc.min_max(column).as_py()
 
 
 def _list_type(kind: pa.DataType) -> pd.ArrowDtype | None:

@@ -14,7 +14,7 @@ from commlearn.errors import DataError
 __all__ = ["Unpacked", "check_unpacked", "plain_file"]
 
 ALWAYS = 64 << 20  # bytes that anything packed may unpack to
-TIMES = 200  # its own size that more may have
+TIMES = 100  # its own size that more may have
 ALLOWED = "COMMLEARN_UNPACKED_GIB"  # a setting of the environment: GiB that may be unpacked in any case
 SORTS = {
     stat.S_IFIFO: "a named pipe",

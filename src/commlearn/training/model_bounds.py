@@ -44,7 +44,7 @@ def stored_method(
     """
     described = to_mapping(experiment)
     shapes = [spec.shape for spec in specs.values()]
-    for value in _whole_numbers([described["model"], described["method"], shapes]):
+    for value in _whole_numbers([described["model"], described["method"], shapes, _sizes(state)]):
         if value > MOST:
             raise RunError(
                 f"{where} describes a model with a size of {Decimal(value):.1e}; {MOST:,} is the most. "
@@ -52,6 +52,12 @@ def stored_method(
             )
     with no_larger_than(stored, where):
         return build_method(experiment, specs, state, fresh=False)
+
+
+def _sizes(state: Mapping[str, Any] | None) -> Any:
+    """What was learned, without pretrained encoders, whose configurations are their own."""
+    parts = [part for part in (state or {}).values() if isinstance(part, Mapping)]
+    return [{name: value for name, value in part.items() if name != "encoder"} for part in parts]
 
 
 def _whole_numbers(values: Any) -> Iterator[int]:
