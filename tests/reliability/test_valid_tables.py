@@ -14,6 +14,7 @@ from commlearn import Embedder
 from commlearn.data.tables import iterate_table, read_table
 from commlearn.errors import ConfigurationError, DataWarning
 from commlearn.evaluation.stream import write_embeddings
+from commlearn.kinds.base import Cells
 from commlearn.kinds.check import check
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.tabular import Tabular
@@ -91,6 +92,13 @@ def test_a_category_of_numbers_and_words_is_read_as_the_training_had_it(tmp_path
     text = frame.assign(v=frame["v"].map(lambda vector: json.dumps(vector.tolist())))
     text.to_csv(tmp_path / "t.csv", index=False)
     np.testing.assert_array_equal(model.transform(tmp_path / "t.csv"), model.transform(frame))
+
+
+def test_words_for_nothing_that_training_did_not_name_are_missing():
+    kind = Tabular("a")
+    state = kind.learn(Cells(pd.DataFrame({"a": ["x", "y", None] * 3})))
+    codes = kind.read(Cells(pd.DataFrame({"a": ["NA", None, "z", "x"]})), state).take(np.arange(4)).values
+    assert codes[:, 0].tolist() == [0, 0, 1, 2]
 
 
 def test_stated_words_are_empty_cells_in_every_format(tmp_path):
