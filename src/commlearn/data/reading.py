@@ -39,6 +39,7 @@ def _may_hold_text(column: pd.Series) -> bool:
 
 
 def _is_one_of(column: pd.Series, words: tuple[str, ...]) -> pd.Series:
-    if column.dtype == object:  # cells that cannot be compared with text, such as arrays
-        return column.map(lambda cell: isinstance(cell, str) and cell.strip() in words).astype(bool)
-    return column.astype("str").str.strip().isin(words)
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.str.strip().isin(words)
+    cells = column.astype(object)  # some of which cannot be compared with text, such as arrays
+    return cells.map(lambda cell: isinstance(cell, str) and cell.strip() in words).astype(bool)
