@@ -20,6 +20,7 @@ from commlearn.errors import DataError, unknown
 __all__ = ["CHUNK", "EXACT", "ParquetTable", "chosen_columns", "one_name_each"]
 
 CHUNK = 65_536  # rows
+SMALL = 64 << 20  # bytes of a file whose columns are read at once
 EXACT = 2**53  # whole numbers up to here are exact as floats
 LONG = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 INCONVERTIBLE = (pa.ArrowException, ValueError, OverflowError, NotImplementedError)
@@ -117,9 +118,11 @@ class ParquetTable:
             ) from problem
 
     def _batches(self, path: str, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        # parts of a large file are read as they are needed; but then memory is had for what a page says it is
+        buffer = 0 if self.files.size(path) < SMALL else 1 << 20
         try:
             with pq.ParquetFile(
-                path, filesystem=self.files.filesystem, pre_buffer=False, buffer_size=1 << 20
+                path, filesystem=self.files.filesystem, pre_buffer=False, buffer_size=buffer
             ) as file:
                 for batch in file.iter_batches(batch_size=rows, columns=list(names)):
                     batch.validate(full=True)  # text that is not UTF-8 would fail where it is used

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment, to_mapping
@@ -116,7 +118,10 @@ def restore_optimizers(
 def _check_moments(optimizer: Any) -> None:
     """Refuse moments that are not AdamW's, which would fail at the first step."""
     for parameter, moments in optimizer.state.items():
-        shapes = {name: tuple(getattr(moment, "shape", ())) for name, moment in moments.items()}
+        shapes = {
+            name: tuple(moment.shape) if isinstance(moment, torch.Tensor) else type(moment).__name__
+            for name, moment in moments.items()
+        }
         if shapes != {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}:
             told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise ValueError(f"the optimizer's moments of a parameter {tuple(parameter.shape)} are {told}")
