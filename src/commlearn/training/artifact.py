@@ -88,8 +88,8 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
 def _exported_before(path: Path) -> list[str]:
     """What an export wrote that kept no list of its files."""
     try:
-        config = json.loads((path / CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        config = parse_json(plain_file(path / CONFIG).read_bytes())
+    except (OSError, ValueError):
         return []
     if not isinstance(config, dict) or not {"format", "commlearn", "experiment"} <= config.keys():
         return []
