@@ -41,7 +41,7 @@ test-oldest: $(OLDEST)/.ready
 
 # Kills, full disks and hostile input in their long form: hours on a slow machine.
 chaos: $(TESTS)
-	OMP_NUM_THREADS=1 COMMLEARN_KILLS=50 COMMLEARN_HOSTILE=10000 $(BIN)/python -m pytest -v -s tests/reliability
+	OMP_NUM_THREADS=1 COMMLEARN_KILLS=50 COMMLEARN_HOSTILE=20000 $(BIN)/python -m pytest -v -s tests/reliability
 
 lint: $(TESTS)
 	$(BIN)/ruff check src tests benchmarks

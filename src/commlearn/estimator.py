@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted, vali
 
 from commlearn.data.batch import Modality
 from commlearn.data.places import nothing_fetched
+from commlearn.data.reading import Reading
 from commlearn.data.records import blank_values
 from commlearn.data.tables import Table, read_table
 from commlearn.evaluation.embed import Blocks, dimension_names, embed
@@ -102,8 +103,9 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         """
         from commlearn.training.loop import train  # takes the engine along, which a loaded model never needs
 
-        table = self._table(X, fitting=True)
-        schema = self._stated_schema(table)
+        stated = self._stated_schema()
+        table = self._table(X, Reading() if stated is None else stated.reading(), fitting=True)
+        schema = stated or _guessed_schema(table)
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
         read = replace(schema, targets=schema.targets if needs_targets else {})
@@ -144,7 +146,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             parts = embed_table(trained, X, modalities, blocks=blocks)
             vectors = np.concatenate([part for _, part in parts])
         else:
-            vectors = embed(trained, self._table(X), modalities, blocks=blocks)
+            vectors = embed(trained, self._table(X, self._reading()), modalities, blocks=blocks)
         container = _get_output_config("transform", self)["dense"]
         if container == "default":
             return vectors
@@ -223,32 +225,38 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.trained_ = Trained(**{part.name: getattr(trained, part.name) for part in fields(Trained)})
         self.dim_ = output_dim(trained)
 
-    def _table(self, X: Any, fitting: bool = False) -> Table:
+    def _reading(self) -> Reading:
+        schema, state = self.trained.reader()
+        return schema.reading(state)
+
+    def _table(self, X: Any, reading: Reading, fitting: bool = False) -> Table:
         """The rows, and what scikit-learn wants to know of them."""
         if isinstance(X, str | Path) or (isinstance(X, Mapping) and not issparse(X)):
-            return read_table(X)
+            return read_table(X, reading=reading)
         if isinstance(X, pd.DataFrame):
             if fitting:
                 _check_feature_names(self, X, reset=True)
                 self.n_features_in_ = X.shape[1]
-            return read_table(X)
+            return read_table(X, reading=reading)
         values = validate_data(
             self, X, dtype=np.float32, ensure_min_samples=2 if fitting else 1, reset=fitting
         )
         return read_table({ARRAY: values})
 
-    def _stated_schema(self, table: Table) -> Schema:
-        if self.schema is None:
-            schema = infer(table).schema
-            warn_of_answers(table.frame, schema, stacklevel=4)
-            return schema
-        if isinstance(self.schema, Schema):
+    def _stated_schema(self) -> Schema | None:
+        if self.schema is None or isinstance(self.schema, Schema):
             return self.schema
         return (
             Schema.from_mapping(self.schema)
             if isinstance(self.schema, Mapping)
             else Schema.from_yaml(Path(self.schema))
         )
+
+
+def _guessed_schema(table: Table) -> Schema:
+    schema = infer(table).schema
+    warn_of_answers(table.frame, schema, stacklevel=4)
+    return schema
 
 
 def output_dim(trained: Trained) -> int:

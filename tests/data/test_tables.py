@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 
@@ -122,6 +123,49 @@ def test_whole_numbers_with_holes_have_one_type_in_every_chunk(tmp_path):
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)
     types = [chunk.frame.dtypes.astype(str).tolist() for chunk in iterate_table(tmp_path / "t.parquet", 2)]
     assert types == [["float64", "int64"]] * 2
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_whole_numbers_that_no_float_holds_are_read_exactly_in_spite_of_gaps(tmp_path, statistics):
+    path, numbers = tmp_path / "t.parquet", [2**53, 2**53 + 1, None, 2**63 - 1]
+    columns = {"id": pa.array(numbers), "unsigned": pa.array([1, 2**64 - 1, None, 3], pa.uint64())}
+    pq.write_table(pa.table(columns), path, row_group_size=2, write_statistics=statistics)
+    for frame in (whole(path), pd.concat([part.frame for part in iterate_table(path, 2)])):
+        assert frame["id"].astype(object).tolist()[:2] == numbers[:2]
+        assert frame["id"].isna().tolist() == [False, False, True, False]
+        assert int(frame["unsigned"].iloc[1]) == 2**64 - 1
+
+
+def test_files_of_whole_numbers_and_of_fractions_are_one_column(tmp_path):
+    pq.write_table(pa.table({"n": pa.array([2**60 + 1, 2])}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"n": pa.array([0.5])}), tmp_path / "b.parquet")
+    assert whole(tmp_path)["n"].tolist() == [2.0**60, 2.0, 0.5]
+
+
+def test_times_to_the_nanosecond_are_read(tmp_path):
+    pq.write_table(pa.table({"at": pa.array([1_001, None], pa.time64("ns"))}), tmp_path / "t.parquet")
+    assert whole(tmp_path / "t.parquet")["at"].tolist() == [datetime.time(microsecond=1), None]
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        pa.array([1, 10**9], pa.int32()).cast(pa.date32()),
+        pa.array([86_400_000 * 10**9], pa.int64()).cast(pa.date64(), safe=False),
+        pa.array([2**62], pa.timestamp("us", tz="Europe/Berlin")),
+        pa.array([1], pa.timestamp("us", tz="Nowhere/At_All")),
+        pa.array([{"at": 1}], pa.struct([("at", pa.time64("ns"))])),
+        pa.array([[10**9]], pa.list_(pa.int32())).cast(pa.list_(pa.date32())),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_cells_that_python_has_no_value_for_are_named_with_their_column(tmp_path, strange):
+    rows = len(strange)
+    table = pa.table({"n": pa.array(range(rows)), "at": strange})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t.parquet, column at: its cells of type .* cannot be read"):
+        whole(tmp_path / "t.parquet")
+    assert whole(tmp_path / "t.parquet", columns=["n"])["n"].tolist() == list(range(rows))
 
 
 def test_vectors_of_parquet_stay_arrows(tmp_path):

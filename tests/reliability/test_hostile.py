@@ -18,6 +18,8 @@ from commlearn.kinds.plain_yaml import read_yaml
 CASES = int(os.environ.get("COMMLEARN_HOSTILE", str(8 * len(hostile.SORTS))))
 FOUND = [  # by the long form, and mended since
     *("recipes:61", "recipes:445", "recipes:661", "recipes:669"),
+    *("states:44", "states:354", "parquets:113", "packed:100", "packed:102", "models:225"),
+    *("parquets:386", "table files:768", "states:660", "cells:609"),
     *("cells:426", "cells:746", "cells:976", "artifacts:756", "runs:797", "converted:1634"),
 ]
 TEN_TIMES = [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in ["ab", "bc", "cd", "de", "ef"]]

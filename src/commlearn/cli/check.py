@@ -28,7 +28,7 @@ def python(options: argparse.Namespace) -> str:
         "from commlearn.kinds.check import check",
         "",
         call("cl.Schema.from_yaml", options.schema, keep="schema"),
-        f"report = check(read_table({options.table!r}), schema)",
+        f"report = check(read_table({options.table!r}, reading=schema.reading()), schema)",
         "print(report.errors, report.warnings)",
     )
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     schema = Schema.from_yaml(Path(options.schema))
     with telling(options) as tell:
         tell(f"reading {options.table}")
-        table = read_table(options.table)
+        table = read_table(options.table, reading=schema.reading())
         tell(f"checking {len(table)} rows")
         report = check(table, schema)
     print_json(report.to_json()) if options.json else print(

@@ -67,10 +67,10 @@ def python(options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    import json
     from dataclasses import fields
 
     from commlearn.cli.output import print_json
+    from commlearn.data.plain_json import values_of_file
     from commlearn.evaluation.probes import MEASURES
     from commlearn.training.finetune import RESULT, FineTuning, finetune
     from commlearn.training.progress import progress_for
@@ -83,9 +83,7 @@ def run(options: argparse.Namespace) -> int:
         options.run_folder, settings, out, options.table, options.resume, options.overwrite, progress
     )
     read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
-    found = {
-        name: json.loads(path.read_text(encoding="utf-8")) for name, path in read.items() if path.exists()
-    }
+    found = {name: values_of_file(path) for name, path in read.items() if path.exists()}
     if options.json:
         print_json({"run": str(out), "result": found[RESULT], "probes": found.get("probes.json")})
         return 0

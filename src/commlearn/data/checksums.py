@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.errors import DataError
 
 __all__ = ["EMBEDDINGS", "LIST", "PLAN", "check_part", "check_parts", "file_digest"]
@@ -64,10 +65,10 @@ def _digest_of(path: Path, size: int, changed: int) -> str:
 def _checksums(path: Path) -> dict[str, str] | None:
     """The checksum of each part that a folder should have, empty where it has none; None in other folders."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = parse_json(plain_file(path).read_text(encoding="utf-8"))
     except OSError:
         return None
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         if not path.with_name(PLAN).exists():  # it is somebody else's
             return None
         raise DataError(f"{path} is damaged: it is not JSON. Embed into another folder.") from problem

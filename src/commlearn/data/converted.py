@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from commlearn.data.hdf5 import read_hdf5
 from commlearn.data.pickles import read_pickle
+from commlearn.data.plain_files import plain_file
 from commlearn.errors import DataError
 
 __all__ = ["convert", "is_converted", "read_arrays", "read_converted", "write_arrays", "write_converted"]
@@ -122,10 +123,10 @@ def read_converted(folder: str | Path) -> dict[str, Any]:
         _put(tree, key.split("/"), array)
     for path in sorted(folder.glob("*.parquet")):
         try:
-            read = pq.read_table(path)
+            read = pq.read_table(plain_file(path))
             read.validate(full=True)  # text that is not UTF-8 would fail where it is used
             frame = read.to_pandas()
-        except (OSError, ValueError, pa.ArrowException) as problem:
+        except (OSError, ValueError, OverflowError, NotImplementedError, pa.ArrowException) as problem:
             raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
         for name in frame.columns:
             values = frame[name].to_numpy(dtype=object)
@@ -143,7 +144,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file."""
     try:
-        return load_file(path)
+        return load_file(plain_file(path))
     except (OSError, SafetensorError, KeyError) as problem:
         raise DataError(f"{path} cannot be read as safetensors: {problem}. Is it cut off?") from problem
 

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from commlearn.data.parquet_files import chosen_columns, one_name_each
+from commlearn.data.reading import PLAIN, Reading
 from commlearn.data.text_files import not_utf8, open_text
-from commlearn.data.written_numbers import as_written, judged, may_be_numbers
-from commlearn.errors import DataError
+from commlearn.data.written_numbers import CODE, as_written, judged, may_be_numbers
+from commlearn.errors import DataError, DataWarning
 
 __all__ = ["read_csv"]
 
@@ -26,6 +28,9 @@ BEYOND = "cells beyond the header"  # a column that pandas is given for them, as
 SEPARATORS = (",", ";", "\t", "|")
 HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line by which Excel is told the separator
 QUOTED = re.compile(r'"[^"]*"')
+COUNT = "0|-?[1-9][0-9]{0,17}"
+LONGEST = 64  # characters of a code, at most
+SHOWN = 10  # columns in a message
 HEADER_LINES = 100  # of a header whose names are quoted over several lines, at most
 
 
@@ -37,7 +42,9 @@ class _Header:
     lines: int  # of the file, up to its end
 
 
-def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+def read_csv(
+    path: Path, rows: int, columns: Sequence[str] | None, reading: Reading = PLAIN
+) -> Iterator[pd.DataFrame]:
     """The file in chunks of at most `rows` rows; 0 gives the whole as one."""
     try:
         header = _header(path)
@@ -46,31 +53,41 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[p
         one_name_each(header.names, str(path))
         chosen = None if columns is None else chosen_columns(header.names, columns, str(path))
         options = {"sep": header.separator, "low_memory": False, "index_col": False}
+        options |= {"keep_default_na": False, "na_values": ["", *reading.missing]}
         options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
         # a comma that separates nothing may stand in numbers: how, is told from all columns
-        looked_at = chosen if header.separator == "," else None
+        looked_at = header.names if chosen is None or header.separator != "," else chosen
+        names = [name for name in looked_at if name in reading.names]
         types: dict[str, str] = {}
-        texts: set[str] = set()
-        numbers = set(header.names)  # columns of numbers as far as was read, however written
-        for rows_of_all in _chunks(path, header, options):
-            chunk = rows_of_all if looked_at is None else rows_of_all[looked_at]
+        numbers = set(header.names) - set(names)  # columns of numbers as far as was read, however written
+        counting = set(names)  # columns of names that are whole numbers, written as these are
+        codes = _Codes(header.separator)
+        as_names = {**options, "dtype": dict.fromkeys(names, "str")}
+        for rows_of_all in _chunks(path, header, as_names, codes):
+            chunk = rows_of_all[looked_at]
             for name, dtype in chunk.dtypes.items():
                 types[str(name)] = _joined(types.get(str(name)), dtype.name)
             numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
+            counting = {name for name in counting if _counts(chunk[name])}
             texts = {name for name in numbers if types[name] == "str"}
             part = chunk if chosen is None else chunk[chosen]
-            if (
-                not rows
-                and not texts
-                and all(dtype == types[str(name)] for name, dtype in part.dtypes.items())
-            ):
-                yield part
+            same = all(dtype == types[str(name)] for name, dtype in part.dtypes.items())
+            if not rows and not texts and not codes.seen and same:
+                yield part.astype(dict.fromkeys(counting & set(part), "int64"))
                 return
-        forms = _forms_of_numbers(path, header, options, types, texts) if texts else {}
+        types |= dict.fromkeys(counting, "int64")
+        texts = {name for name in numbers if types[name] == "str"}
+        numeric = {name for name, dtype in types.items() if dtype in ("float64", "int64", "uint64")}
+        forms: dict[str, str] = {}
+        unsure = [name for name in header.names if name in texts | (numeric - set(names))]
+        if unsure and (texts or codes.seen):
+            as_text = {**options, "usecols": unsure, "dtype": dict.fromkeys(unsure, "str")}
+            forms, words = judged(_chunks(path, header, as_text), texts, header.separator)
+            _say_emptied(path, words, chosen)
         types |= dict.fromkeys(forms, "str")
         for chunk in _chunks(path, header, {**options, "usecols": chosen, "dtype": types}):
-            found = {name: as_written(chunk[name], form) for name, form in forms.items() if name in chunk}
-            yield chunk.assign(**found)
+            read = {name: as_written(chunk[name], form) for name, form in forms.items() if name in chunk}
+            yield chunk.assign(**read)
     except UnicodeDecodeError as problem:
         raise not_utf8(path) from problem
     except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
@@ -101,11 +118,16 @@ def _header(path: Path) -> _Header | None:
     return _Header(separator, named, 1 if hint else 0, lines)
 
 
-def _chunks(path: Path, header: _Header, options: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
+def _chunks(
+    path: Path, header: _Header, options: Mapping[str, Any], codes: _Codes | None = None
+) -> Iterator[pd.DataFrame]:
     """The rows; where all columns are read, a row with a cell beyond the header is refused, as it shifted."""
     beyond_too = {} if options.get("usecols") else {"converters": {BEYOND: bool}}
     first = 0
-    with open_text(path) as file, pd.read_csv(_Extended(file, header), **options, **beyond_too) as reader:
+    with (
+        open_text(path) as file,
+        pd.read_csv(_Extended(file, header, codes), **options, **beyond_too) as reader,
+    ):
         while True:
             with warnings.catch_warnings():  # what pandas drops at the start of a chunk, it only warns of
                 warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -125,13 +147,48 @@ def _chunks(path: Path, header: _Header, options: Mapping[str, Any]) -> Iterator
 class _Extended(io.TextIOBase):
     """A file of text whose header has one column more."""
 
-    def __init__(self, file: io.TextIOWrapper, header: _Header) -> None:
-        self.file = file
+    def __init__(self, file: io.TextIOWrapper, header: _Header, codes: _Codes | None) -> None:
+        self.file, self.codes = file, codes
         self.head = "".join(islice(file, header.lines)).rstrip("\r\n") + f"{header.separator}{BEYOND}\n"
 
     def read(self, size: int | None = -1) -> str:
         head, self.head = self.head, ""
-        return head or self.file.read(size)
+        text = head or self.file.read(size)
+        if self.codes is not None:
+            self.codes.look_at(text)
+        return text
+
+
+class _Codes:
+    """Whether any cell of a text may be a code such as `007`, which is no 7."""
+
+    def __init__(self, separator: str) -> None:
+        ends = re.escape(separator) + r'"\r\n'
+        # one search for each sign before the cell: a pattern that begins with a fixed text is found faster
+        before = [re.escape(sign) for sign in (separator, '"', "\r", "\n")]
+        self.patterns = [re.compile(f"{sign}{CODE}(?=[{ends}])") for sign in before]
+        self.seen, self.end = False, ""
+
+    def look_at(self, text: str) -> None:
+        if not self.seen:
+            text = self.end + (text or "\n")  # the last cell ends with the file
+            self.seen = any(pattern.search(text) for pattern in self.patterns)
+            self.end = text[-LONGEST:]
+
+
+def _counts(column: pd.Series) -> bool:
+    """Whether these names are whole numbers as a computer writes them, so that nothing is lost if read so."""
+    return bool(column.notna().all() and column.str.fullmatch(COUNT).all())
+
+
+def _say_emptied(path: Path, words: Mapping[str, Counter[str]], chosen: Sequence[str] | None) -> None:
+    columns = [name for name in words if chosen is None or name in chosen]
+    if columns:
+        each = [f"column {name}, {words[name].total()} cells ({', '.join(words[name])})" for name in columns]
+        shown = "; ".join(each[:SHOWN])
+        more = f"; and {len(columns) - SHOWN} more columns" if len(columns) > SHOWN else ""
+        message = f"{path}: words among numbers are read as empty cells: {shown}{more}"
+        warnings.warn(DataWarning(message), stacklevel=2)
 
 
 def _joined(before: str | None, now: str) -> str:
@@ -140,12 +197,3 @@ def _joined(before: str | None, now: str) -> str:
     if before is None or before == now:
         return now if now in known else "str"
     return "float64" if {before, now} <= {"int64", "float64"} else "str"
-
-
-def _forms_of_numbers(
-    path: Path, header: _Header, options: Mapping[str, Any], types: Mapping[str, str], texts: set[str]
-) -> dict[str, str]:
-    """Columns of numbers that pandas takes for text or, with points between thousands, for fractions."""
-    looked_at = [name for name, dtype in types.items() if name in texts or dtype == "float64"]
-    as_text = {**options, "usecols": looked_at, "dtype": dict.fromkeys(looked_at, "str")}
-    return judged(_chunks(path, header, as_text), texts, header.separator)

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from commlearn.data.pickle_names import ADMITTED, Name, Refused, Size, restore_array, restore_dtype
+from commlearn.data.plain_files import plain_file
 from commlearn.errors import DataError
 
 __all__ = ["read_pickle"]
@@ -43,7 +44,7 @@ def read_pickle(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with plain_file(path).open("rb") as file:
             size = path.stat().st_size
             if size == 0:
                 raise DataError(f"{path} is empty; a pickle was expected.")

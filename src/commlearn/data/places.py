@@ -83,6 +83,9 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
         found = filesystem.get_file_info(path)
         if found.type == fs.FileType.NotFound:
             raise DataError(f"There is no table {source}. Check the path.")
+        if found.type == fs.FileType.Unknown:
+            told = f"{source} is no table: it is a pipe, a socket or a device"
+            raise DataError(f"{told}. Give a file or a folder.")
         if found.type == fs.FileType.File:
             return Files(str(source), filesystem, (path,), Path() if is_remote(source) else Path(path).parent)
         listed = filesystem.get_file_info(fs.FileSelector(path))

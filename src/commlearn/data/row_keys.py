@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from commlearn.data.plain_json import parse_json
+
 __all__ = ["cell_keys", "name_keys", "shares"]
 
 EMPTY = np.uint64(0x9AE16A3B2F90404F)  # the hash of a cell that holds nothing
@@ -100,8 +102,8 @@ def _plain(cell: Any) -> str | float | bytes | None:
         text = cell.strip()
         if text.startswith("["):
             try:
-                return _plain(json.loads(text))
-            except (ValueError, RecursionError):
+                return _plain(parse_json(text))
+            except ValueError:
                 return text
         return _number(text) if text else None
     if cell is None or cell is pd.NA or cell is pd.NaT:

@@ -19,6 +19,8 @@ import pyarrow as pa
 
 from commlearn.data.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
 from commlearn.data.places import is_remote
+from commlearn.data.plain_files import plain_file
+from commlearn.data.reading import PLAIN, Reading
 from commlearn.data.table_files import READERS
 from commlearn.errors import DataError, nearest
 
@@ -39,7 +41,9 @@ class Table:
         return len(self.frame)
 
 
-def read_table(source: Source, columns: Sequence[str] | None = None) -> Table:
+def read_table(
+    source: Source, columns: Sequence[str] | None = None, reading: Reading = PLAIN
+) -> Table:
     """Read a table whole.
 
     Args:
@@ -47,22 +51,26 @@ def read_table(source: Source, columns: Sequence[str] | None = None) -> Table:
             WebDataset's tar files, of a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all
             text as UTF-8; or the URL of Parquet files, such as s3://bucket/table.
         columns: read these only; columns that the table lacks are left for the schema to tell.
+        reading: what a schema says of cells, `schema.reading()`.
 
     Example:
         >>> read_table({"a": [1, 2], "v": np.zeros((2, 3))}).frame.columns.tolist()
         ['a', 'v']
     """
-    chunks = list(iterate_table(source, rows=0, columns=columns))
+    chunks = list(iterate_table(source, 0, columns, reading))
     return chunks[0]
 
 
-def iterate_table(source: Source, rows: int = CHUNK, columns: Sequence[str] | None = None) -> Iterator[Table]:
+def iterate_table(
+    source: Source, rows: int = CHUNK, columns: Sequence[str] | None = None, reading: Reading = PLAIN
+) -> Iterator[Table]:
     """The table in chunks of at most `rows` rows; memory stays that of one chunk for files.
 
     Args:
         source: what `read_table` takes.
         rows: of a chunk; 0 gives the whole table as one.
         columns: read these only; columns that the table lacks are left for the schema to tell.
+        reading: what a schema says of cells, `schema.reading()`.
     """
     if isinstance(source, pd.DataFrame | Mapping):
         root, chunks = Path(), _slices(_in_memory(source), rows, columns)
@@ -71,12 +79,12 @@ def iterate_table(source: Source, rows: int = CHUNK, columns: Sequence[str] | No
     else:
         path = _existing(Path(source))
         root = path if path.is_dir() else path.parent
-        chunks = READERS[_suffix(path)](path, rows, columns)
+        chunks = READERS[_suffix(path)](path, rows, columns, reading)
     first = 0
     try:
         for frame in chunks:
             if len(frame):
-                yield Table(frame.reset_index(drop=True), root, first)
+                yield Table(reading.emptied(frame.reset_index(drop=True)), root, first)
                 first += len(frame)
     except (OSError, EOFError, zlib.error) as problem:
         raise DataError(f"{source} cannot be read: {problem}. Is it cut off?") from problem
@@ -134,8 +142,13 @@ def _slices(frame: pd.DataFrame, rows: int, columns: Sequence[str] | None) -> It
 
 
 def _existing(path: Path) -> Path:
-    if os.path.exists(path):  # False for what no file can be called, where Path.exists raises
+    if os.path.isdir(path):  # False for what no file can be called, where Path.exists raises
         return path
+    if os.path.exists(path):
+        try:
+            return plain_file(path)
+        except OSError as problem:
+            raise DataError(f"{path} is no table: {problem.strerror}. Give a file or a folder.") from problem
     siblings = os.listdir(path.parent) if os.path.isdir(path.parent) else []
     guess = nearest(path.name, siblings)
     hint = f" Did you mean {path.with_name(guess)}?" if guess else " Check the path."

@@ -8,24 +8,24 @@ as which images and sound are read. Nothing is unpickled.
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from commlearn.data.npy_files import read_npy
 from commlearn.data.parquet_files import chosen_columns
 from commlearn.data.places import find_files
+from commlearn.data.plain_json import parse_json
 from commlearn.errors import DataError
 
 __all__ = ["TarTable"]
 
 KEY = "key"
 TEXTS = ("txt", "text", "caption")
-BROKEN = (tarfile.TarError, OSError, ValueError, EOFError)
+BROKEN = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError)
 
 
 class TarTable:
@@ -61,7 +61,7 @@ class TarTable:
         """Records of a file, by the names of its members alone."""
         try:
             with self._open(path) as tar:
-                return len({_parted(member.name)[0] for member in tar if member.isfile()})
+                return len({_parted(member.name)[0] for member in tar if self._is_cell(path, member)})
         except BROKEN as problem:
             raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
 
@@ -70,15 +70,33 @@ class TarTable:
         try:
             with self._open(path) as tar:
                 for member in tar:
-                    file = tar.extractfile(member) if member.isfile() else None
+                    file = tar.extractfile(member) if self._is_cell(path, member) else None
                     if file is not None:
                         key, ending = _parted(member.name)
                         record = records.setdefault(key, {KEY: key})
-                        if not only_keys:
+                        if only_keys:
+                            continue
+                        try:
                             record.update(_cells(ending, file.read()))
+                        except ValueError as problem:
+                            raise DataError(f"{path}, {member.name}: {problem}. Is it cut off?") from problem
+            return pd.DataFrame(list(records.values()))
         except BROKEN as problem:
             raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
-        return pd.DataFrame(list(records.values()))
+
+    def _is_cell(self, path: str, member: tarfile.TarInfo) -> bool:
+        """Whether a member is a file, and no larger than what there is of it."""
+        if not member.isfile():
+            return False
+        there = self.files.size(path) - member.offset_data
+        if member.issparse():
+            raise DataError(
+                f"{path}, {member.name} is sparse: it unpacks to {member.size:,} bytes, most of them never "
+                "written. Pack it again without --sparse."
+            )
+        if member.size > there:
+            raise DataError(f"{path}, {member.name}: {member.size:,} bytes are stated, {there:,} are left.")
+        return True
 
     def _open(self, path: str) -> tarfile.TarFile:
         return tarfile.open(fileobj=self.files.filesystem.open_input_file(path), mode="r:")
@@ -104,9 +122,9 @@ def _cells(ending: str, content: bytes) -> dict[str, Any]:
     if sort == "cls":
         return {ending: int(content)}
     if sort == "npy":
-        return {ending: np.load(io.BytesIO(content), allow_pickle=False)}
+        return {ending: read_npy(io.BytesIO(content))}
     if sort == "json":
-        values = json.loads(content)
+        values = parse_json(content)
         named = values if isinstance(values, dict) else {"": values}
         return {f"{ending}.{name}".rstrip("."): value for name, value in named.items()}
     return {ending: content}

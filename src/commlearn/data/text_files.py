@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import BinaryIO
 
+from commlearn.data.plain_files import Unpacked, plain_file
 from commlearn.errors import DataError
 
 __all__ = ["not_utf8", "open_text"]
@@ -30,4 +31,7 @@ def not_utf8(path: Path) -> DataError:
 
 
 def _binary(path: Path) -> BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    plain_file(path)
+    if path.suffix != ".gz":
+        return path.open("rb")
+    return io.BufferedReader(Unpacked(gzip.open(path), path), 1 << 16)  # type: ignore[arg-type]

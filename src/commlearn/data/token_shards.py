@@ -21,6 +21,8 @@ import torch
 
 from commlearn.data.batch import Modality
 from commlearn.data.file_lock import give_name, open_part, remove_if_abandoned
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.data.records import Spec
 from commlearn.errors import DataError
 
@@ -127,12 +129,12 @@ def clear_leftovers(folder: Path) -> None:
 def open_shard(path: Path) -> TokenShard:
     """Map a file into memory after its content was checked; a damaged one is refused."""
     try:
-        with path.open("rb") as file:
+        with plain_file(path).open("rb") as file:
             magic, head = file.readline(), file.readline()
             start = file.tell()
         if magic != MAGIC:
             raise ValueError("its start is not that of token states")
-        stated = json.loads(head)
+        stated = parse_json(head)
         shape, dtype = tuple(stated["shape"]), np.dtype(stated["dtype"])
         sizes = [math.prod(shape) * dtype.itemsize, shape[0], math.prod(shape[:3]) * stated["padding"]]
         content = np.memmap(path, np.uint8, "r", start)
@@ -140,7 +142,7 @@ def open_shard(path: Path) -> TokenShard:
             raise ValueError(f"it has {len(content)} bytes of {sum(sizes)}")
         if hashlib.sha256(content.data).hexdigest() != stated["sha256"]:
             raise ValueError("its content does not match its checksum")
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, LookupError, TypeError, OverflowError) as problem:
         raise DataError(f"{path} is damaged: {problem}") from problem
     values, present, padding = np.split(content, np.cumsum(sizes)[:2])
     return TokenShard(

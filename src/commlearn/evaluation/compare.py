@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from commlearn.data.plain_json import values_of_file
 from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.evaluation.comparison.plan import Job, members_of, plan, scores_of
 from commlearn.evaluation.comparison.source import ComparisonSource, identity
@@ -109,7 +110,7 @@ def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: M
 def _remember(out: Path, what: Mapping[str, Any]) -> None:
     """A comparison goes on only with the settings and the records that it began with."""
     path, now = out / "compare.json", json.loads(json.dumps(what, sort_keys=True, default=str))
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
+    before = values_of_file(path, "Give another --out.") if path.exists() else now
     data = before.pop("data", {}) if before is not now else now["data"]
     known = [{key: part for key, part in each.items() if key in before} for each in (before, now)]
     old, new = (by_dotted_key(part) for part in known)

@@ -228,9 +228,12 @@ def _table(
             f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
             "Embedder that it belongs to."
         )
-    schema = model.reader()[0].only(modalities)
+    schema, state = model.reader()
+    schema = schema.only(modalities)
     columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
-    return source if isinstance(source, Table) else read_table(source, columns), schema
+    if isinstance(source, Table):
+        return source, schema
+    return read_table(source, columns, schema.reading(state)), schema
 
 
 def _refuse_empty(view: View, start: int) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from commlearn.data.checksums import EMBEDDINGS, PLAN, check_part, file_digest
 from commlearn.data.fingerprint import differences
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.file_list import FileList
@@ -74,8 +76,8 @@ class EmbeddingFolder:
 
     def _compare(self) -> None:
         try:
-            stored = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as problem:
+            stored = parse_json(plain_file(self.folder / PLAN).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
             raise DataError(f"{self.folder / PLAN} is damaged: {problem}. Give another folder.") from problem
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise ConfigurationError(

@@ -117,9 +117,10 @@ def rows_to_cross_fit(
         records = data
     else:
         reader = _reader(model, trained)
-        table_rows = data if isinstance(data, Table) else read_table(data)
+        schema, state = reader.reader()
+        table_rows = data if isinstance(data, Table) else read_table(data, reading=schema.reading(state))
         read = reader.records(table_rows, with_targets, modalities, empty=True)
-        records = named_records(read, row_names(table_rows, reader.reader()[0]))
+        records = named_records(read, row_names(table_rows, schema))
     mask = _unseen(trained, len(records), records.keys, records.groups)
     if mask.all():
         return CrossFitRows(records, table_rows, _counted(len(records), source))
@@ -193,7 +194,7 @@ def _reader(model: Any, trained: Any) -> Trained:
 
 def _parts_of_table(trained: Trained, source: Source) -> Dataset:
     schema, state = trained.reader()
-    table = read_table(source, schema.columns())
+    table = read_table(source, schema.columns(), schema.reading(state))
     names = row_names(table, schema)
     records = named_records(trained.records(table, with_targets=True), names)
     rows = trained.split(table, names)

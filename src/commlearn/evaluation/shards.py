@@ -72,7 +72,7 @@ def write_shards(
         plan |= {"blocks": blocks, "features": None if fixed is None else _fingerprint(fixed)}
     folder = EmbeddingFolder(out, plan)
     if schema.id is not None and not folder.begun:
-        check_ids(source, schema.id)
+        check_ids(source, schema.id, schema.reading())
     records, dim = 0, 0
     with folder.opened(alone=ranks == 1):
         for number in range(rank, len(shards), ranks):
@@ -103,12 +103,13 @@ def _parts(
     model: Model, table: GroupedTable, groups: range, modalities: Sequence[str] | None, blocks: Blocks
 ) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
     """Ids and embeddings of some groups, chunk by chunk."""
-    schema = model.reader()[0].only(modalities)
+    schema, state = model.reader()
+    schema = schema.only(modalities)
     columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
     most = chunk_rows({name: model.specs[name] for name in schema.modalities})
     first = np.cumsum(table.sizes) - np.asarray(table.sizes)
     for group in groups:
-        frame = table.read(group, columns)
+        frame = schema.reading(state).emptied(table.read(group, columns))
         for start in range(0, len(frame), most):
             rows = frame.iloc[start : start + most].reset_index(drop=True)
             part = Table(rows, table.root, int(first[group]) + start)

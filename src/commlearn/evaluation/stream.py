@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from commlearn.data.file_lock import give_name, open_part
 from commlearn.data.places import find_files, is_remote
+from commlearn.data.reading import Reading
 from commlearn.data.records import Spec
 from commlearn.data.tables import Source, Table, iterate_table
 from commlearn.errors import ConfigurationError, DataError
@@ -89,11 +90,11 @@ def embed_table(
         batch_size: records at a time, chosen from their size if not given.
         blocks: which parts of the embedding.
     """
-    schema, _ = model.reader()
+    schema, state = model.reader()
     schema = schema.only(modalities)
     columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
-    for table in iterate_table(source, rows, columns):
+    for table in iterate_table(source, rows, columns, schema.reading(state)):
         records = model.records(table, modalities=modalities)
         with naming_rows(table, schema.id):
             vectors = embed(model, records, modalities, batch_size, blocks)
@@ -116,7 +117,7 @@ def write_embeddings(
     refuse_input_as_output(source, out)
     schema, _ = model.reader()
     if schema.id is not None:
-        check_ids(source, schema.id)
+        check_ids(source, schema.id, schema.reading())
 
     def parts() -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
         rows = 0
@@ -283,12 +284,12 @@ def ids_of(table: Table, column: str | None) -> dict[str, np.ndarray]:
     return {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
 
 
-def check_ids(source: Source, column: str) -> None:
+def check_ids(source: Source, column: str, reading: Reading) -> None:
     """Refuse two rows of one id before anything is embedded; eight bytes a row."""
     try:
         hashes = [
             pd.util.hash_array(table.frame[column].to_numpy())
-            for table in iterate_table(source, columns=[column])
+            for table in iterate_table(source, columns=[column], reading=reading)
         ]
     except DataError:
         return  # no such column, which a table to embed need not have; all else is told by reading it
@@ -296,7 +297,7 @@ def check_ids(source: Source, column: str) -> None:
     order = np.argsort(looks, kind="stable")
     same = np.flatnonzero(looks[order][1:] == looks[order][:-1])
     if len(same):
-        tables = iterate_table(source, columns=[column])
+        tables = iterate_table(source, columns=[column], reading=reading)
         ids = np.concatenate([table.frame[column].to_numpy() for table in tables])
         pairs = "; ".join(
             f"rows {first} and {second} ({ids[first]!s:.40})"

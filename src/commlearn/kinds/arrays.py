@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import tokenize
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,24 +16,14 @@ import pyarrow.compute as pc
 import torch
 
 from commlearn.data.batch import Modality
+from commlearn.data.npy_files import read_npy
+from commlearn.data.plain_json import parse_json
 from commlearn.data.records import Column, Spec
 from commlearn.errors import DataError
 
 __all__ = ["ArrayColumn", "array_of", "file_of", "flat_lists", "presence", "present_or_none", "shown"]
 
-# what numpy and pandas raise on files that are no arrays: the header of a .npy file is parsed as Python
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    IndexError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    tokenize.TokenError,
-)
+UNREADABLE = (OSError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -82,8 +70,8 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
     """
     if isinstance(cell, str) and cell.lstrip().startswith("["):  # as a table of text stores a list
         try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError) as problem:
+            cell = parse_json(cell)
+        except ValueError as problem:
             raise DataError(f"{shown(cell)} is no list of numbers in JSON ({problem})") from problem
     if isinstance(cell, str | Path):
         cell = _load(file_of(cell, root, outside), shown(cell))
@@ -175,7 +163,7 @@ def _load(path: Path, told: str) -> np.ndarray:
         raise DataError(f"{told} is no array; give numbers, or the path of a .npy or .csv file")
     try:
         if suffix == ".npy":
-            return np.load(path, allow_pickle=False)
+            return read_npy(path)
         frame = pd.read_csv(path, header=None, skipinitialspace=True, low_memory=False)
         if frame.iloc[0].map(_is_name).any():
             frame = frame.iloc[1:]  # names of columns

@@ -81,6 +81,9 @@ class Audio(Kind):
     def columns(self) -> Sequence[str]:
         return (self.column,)
 
+    def names(self) -> Sequence[str]:
+        return (self.column,)
+
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Each band's mean and scale, and how many frames are averaged."""
         frames, problems = self._each(cells, log_mel)

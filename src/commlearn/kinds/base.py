@@ -64,6 +64,10 @@ class Kind:
         """The columns of the table that it reads."""
         raise NotImplementedError
 
+    def names(self) -> Sequence[str]:
+        """Those whose cells are read as they are written, though they may look like numbers."""
+        return ()
+
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Statistics of the training rows, as plain values that JSON holds (no NaN, no arrays)."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ from commlearn.errors import DataError
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.leaks import copies, group_leaks, seen_in_training
-from commlearn.kinds.names import id_problems, odd_names, split_problems
+from commlearn.kinds.names import id_problems, missing_words, odd_names, split_problems
 from commlearn.kinds.rows import first_ten
 from commlearn.kinds.schema import Schema
 from commlearn.kinds.signal import shuffled
@@ -57,11 +57,12 @@ def check(table: Table, schema: Schema) -> Report:
         schema: what the columns are.
     """
     cells = Cells(table.frame, table.root, table.first_row)
-    missing = schema.missing(table.frame)
+    missing = schema.missing_columns(table.frame)
     problems = [Problem(told, column) for column, told in missing.items()]
     facts: dict[str, Any] = {"rows": len(cells), "modalities": {}, "targets": {}}
     if schema.id is not None and schema.id not in missing:
         problems += first_ten(id_problems(cells, schema.id))
+    problems += missing_words(cells, [column for column in schema.columns() if column not in missing])
     splits, told = _splits(cells, schema, missing)
     problems += told
     facts["splits"] = {name: len(rows) for name, rows in splits.items()}

@@ -61,7 +61,7 @@ class TableData:
         if self.stream:
             data = streamed_dataset(self.table, schema, self.stream, self.validation, self.test, self.seed)
         else:
-            table = read_table(self.table, schema.columns())
+            table = read_table(self.table, schema.columns(), schema.reading())
             data = dataset_of(table, schema, self.validation, self.test, self.seed)
         return replace(data, files=fingerprint(self.table))
 
@@ -79,7 +79,7 @@ def dataset_of(
         seed: of the split.
     """
     problems = Problems("The table does not fit the schema")
-    for told in schema.missing(table.frame).values():
+    for told in schema.missing_columns(table.frame).values():
         problems.add(told)
     problems.raise_if_any(DataError)
     problems = Problems("The table cannot be trained on")

@@ -23,6 +23,7 @@ __all__ = ["Image"]
 SIZES = (32, 64, 96, 128, 224)  # pixels a side, to choose from
 FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training rows with an image from which a size is chosen
 SAMPLE = 256  # training rows that decide the size
+LARGEST = 4_096  # pixels a side that are read
 KEPT = 1 << 30  # bytes of decoded images that stay in memory
 DEPTHS = (255, 1023, 4095, 16_383, 65_535)  # largest values of 8 to 16 bits
 ELONGATED = 3  # longer by shorter side from which the cut loses most of an image
@@ -66,6 +67,9 @@ class Image(Kind):
     def columns(self) -> Sequence[str]:
         return (self.column,)
 
+    def names(self) -> Sequence[str]:
+        return (self.column,)
+
     def learn(self, cells: Cells) -> dict[str, Any]:
         filled = [cell for cell in cells.frame[self.column].tolist() if not is_empty(cell)]
         decoder = Decoder(cells.root, self.outside)
@@ -95,6 +99,8 @@ class Image(Kind):
         decoder = Decoder(cells.root, self.outside, state["white"], fitting)
         sources, index = _distinct(cells.frame[self.column].tolist())
         size = state["size"]
+        if not 0 < size <= LARGEST:
+            raise DataError(f"images of {size} pixels a side were learned; at most {LARGEST} are read")
         kept = len(sources) * 3 * size**2 <= KEPT
         read = in_threads(
             (lambda cell: decoder.pixels(cell, size)) if kept else (lambda cell: _header(decoder, cell)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image as PIL
 
+from commlearn.data.plain_json import parse_json
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import array_of
 from commlearn.kinds.rows import brief, is_empty, spread
@@ -153,8 +153,8 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
 
 def _parsed(cell: str) -> Any:
     try:
-        return json.loads(cell)
-    except (ValueError, RecursionError):
+        return parse_json(cell)
+    except ValueError:
         return cell
 
 

@@ -8,12 +8,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from commlearn.data.reading import MISSING_NUMBERS
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.base import Cells, Problem
 
-__all__ = ["SPLITS", "id_problems", "label", "named_columns", "odd_names", "split_names", "split_problems"]
+__all__ = [
+    "SPLITS",
+    "id_problems",
+    "label",
+    "missing_words",
+    "named_columns",
+    "odd_names",
+    "split_names",
+    "split_problems",
+]
 
 SPLITS = {
     "train": "train",
@@ -46,7 +57,8 @@ def label(columns: Sequence[str]) -> str:
 def odd_names(table: Table | Cells, column: str) -> list[Problem]:
     """Rows whose cell is no name of anything, such as a list or bytes that are no text."""
     values = table.frame[column]
-    if values.dtype != object:
+    nested = isinstance(values.dtype, pd.ArrowDtype) and pa.types.is_nested(values.dtype.pyarrow_dtype)
+    if values.dtype != object and not nested:
         return []
     return [
         Problem(f"holds a {type(cell).__name__}; give text or a number", column, table.first_row + row)
@@ -82,6 +94,22 @@ def id_problems(table: Table | Cells, column: str) -> list[Problem]:
             told = f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
             problems.append(Problem(told, column, table.first_row + row))
         first.setdefault(value, row)
+    return problems
+
+
+def missing_words(table: Table | Cells, columns: Sequence[str]) -> list[Problem]:
+    """Columns of text some of whose cells may stand for an empty one, which only the user can say."""
+    problems = []
+    for column in columns:
+        values = table.frame[column]
+        if not isinstance(values.dtype, pd.StringDtype):
+            continue
+        words = values[values.isin(MISSING_NUMBERS)]
+        if len(words):
+            distinct = ", ".join(words.unique())
+            told = f"{len(words)} cells are {distinct}, read as words like others. If these stand for empty "
+            told += f"cells, state in the schema: missing: [{distinct}]"
+            problems.append(Problem(told, column, level="warning"))
     return problems
 
 

@@ -10,10 +10,20 @@ import pandas as pd
 from pandas.api import types
 from scipy.special import ndtr, ndtri
 
+from commlearn.data.reading import MISSING_NUMBERS
 from commlearn.kinds.base import Cells, Problem
 from commlearn.kinds.rows import brief, is_empty
 
-__all__ = ["LARGEST", "LIMIT", "as_numbers", "learn_curve", "numbers_of", "on_curve", "wrong_numbers"]
+__all__ = [
+    "LARGEST",
+    "LIMIT",
+    "as_numbers",
+    "is_no_number",
+    "learn_curve",
+    "numbers_of",
+    "on_curve",
+    "wrong_numbers",
+]
 
 LIMIT = 6.0  # the largest standardised number: six standard deviations
 KNOTS = 33  # of the curve of a skewed column
@@ -46,8 +56,13 @@ def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         return np.full(len(values), np.nan), ~empty
     numbers = as_numbers(values)
     wrong = np.isnan(numbers) & ~empty
-    wrong[wrong] = [not is_empty(cell) for cell in values[wrong]]  # blanks are empty too
+    wrong[wrong] = [not (is_empty(cell) or is_no_number(cell)) for cell in values[wrong]]  # blanks, too
     return numbers, wrong
+
+
+def is_no_number(cell: object) -> bool:
+    """Whether a cell holds one of the words that stand for a missing number."""
+    return isinstance(cell, str) and cell.strip() in MISSING_NUMBERS
 
 
 def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: np.ndarray) -> list[Problem]:

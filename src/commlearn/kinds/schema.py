@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from commlearn.data.reading import Reading
 from commlearn.data.records import Column, Records
 from commlearn.data.tables import Table
 from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
@@ -49,6 +51,7 @@ class Schema:
         group: the column whose rows belong together, such as a patient: never in two splits.
         split: the column that says train, validation or test.
         version: of the schema's form.
+        missing: words that stand for an empty cell in any column, such as `["NA", "-"]`.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -62,6 +65,7 @@ class Schema:
     group: str | None = None
     split: str | None = None
     version: int = VERSION
+    missing: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         problems = Problems("schema")
@@ -71,6 +75,7 @@ class Schema:
             if not isinstance(kind, Kind):
                 problems.add(f"modality '{name}' is {kind!r}; give a kind such as Image('path').")
         _check_names(self.modalities, self.targets, problems)
+        object.__setattr__(self, "missing", schema_yaml.missing_words(self.missing, problems))
         problems.raise_if_any(ConfigurationError)
 
     @classmethod
@@ -104,6 +109,20 @@ class Schema:
             names += self.targets
         return tuple(dict.fromkeys(names))
 
+    def reading(self, state: Mapping[str, Any] | None = None) -> Reading:
+        """What it says of cells before a table is read, for `read_table`.
+
+        Args:
+            state: what was learned, by which more columns are known to hold categories.
+        """
+        names = {column for column in (self.id, self.group, self.split) if column is not None}
+        for name, kind in self.modalities.items():
+            names |= set(kind.names())
+            with suppress(LookupError, TypeError):  # what is wrong with a state is said where it is used
+                if state is not None and kind.name == "tabular":
+                    names |= {part["column"] for part in state[name]["categories"]}
+        return Reading(frozenset(names), tuple(self.missing))
+
     def only(self, modalities: Sequence[str] | None) -> Schema:
         """The same schema with some of its modalities, in its own order; all of them if none are named."""
         if modalities is None:
@@ -116,7 +135,7 @@ class Schema:
         kept = {name: kind for name, kind in self.modalities.items() if name in modalities}
         return replace(self, modalities=kept)
 
-    def missing(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
+    def missing_columns(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
         """The columns that it needs and the table lacks, each with a sentence that says so."""
         owners = {
             column: f"modality '{name}'"
@@ -196,7 +215,7 @@ class Schema:
 
     def _cells(self, table: Table | Cells, with_targets: bool) -> Cells:
         problems = Problems("the table does not fit the schema")
-        for told in self.missing(table.frame, with_targets).values():
+        for told in self.missing_columns(table.frame, with_targets).values():
             problems.add(told)
         problems.raise_if_any(DataError)
         return table if isinstance(table, Cells) else Cells(table.frame, table.root, table.first_row)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from commlearn.data.plain_files import plain_file
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
@@ -22,18 +24,20 @@ __all__ = [
     "kind_from",
     "kind_to_mapping",
     "load",
+    "missing_words",
     "newer",
     "parts",
     "to_mapping",
 ]
 
 VERSION = 1  # of the schema's form
-KEYS = ("version", "modalities", "targets", "id", "group", "split")
+KEYS = ("version", "modalities", "targets", "id", "group", "split", "missing")
 SETTINGS = (
     *("table", "name", "seed", "validation", "test", "stream"),
     *("method", "model", "training", "augmentations"),
 )
 """What may stand beside a schema in its file: where the table is, and how it is trained on."""
+WRITTEN_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*")
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -42,7 +46,7 @@ def load(source: str | Path) -> tuple[Any, str]:
     is_file = isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml")))
     where = str(source) if is_file else "schema"
     try:
-        text = Path(source).read_text(encoding="utf-8") if is_file else str(source)
+        text = plain_file(source).read_text(encoding="utf-8") if is_file else str(source)
     except FileNotFoundError as problem:
         told = f"There is no schema {source}. Write one with: commlearn init TABLE -o {source}"
         raise ConfigurationError(told) from problem
@@ -77,6 +81,8 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
     for key in ("id", "group", "split"):
         if mapping.get(key) is not None:
             values[key] = str(mapping[key])
+    if mapping.get("missing") is not None:
+        values["missing"] = missing_words(mapping["missing"], problems)
     for key in ("modalities", "targets"):
         entries = mapping.get(key) or {}
         if not isinstance(entries, Mapping):
@@ -88,6 +94,18 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
                 name: kind_from(part, f"modalities.{name}", problems) for name, part in entries.items()
             }
     return values
+
+
+def missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
+    """The words that stand for an empty cell: text, and no numbers, which a column of numbers may hold."""
+    listed = (words,) if isinstance(words, str) else words
+    if not isinstance(listed, list | tuple):
+        problems.add(f"missing is {words!r:.60}; give words that stand for an empty cell, such as [NA, '-'].")
+        return ()
+    for word in listed:
+        if not isinstance(word, str) or WRITTEN_NUMBER.fullmatch(word):
+            problems.add(f"missing: {word!r:.60} is no word; empty such cells of the table instead.")
+    return tuple(word for word in listed if isinstance(word, str))
 
 
 def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
@@ -139,7 +157,8 @@ def to_mapping(schema: Any) -> dict[str, Any]:
     if schema.targets:
         plain["targets"] = dict(schema.targets)
     named = {key: getattr(schema, key) for key in ("id", "group", "split")}
-    return plain | {key: column for key, column in named.items() if column is not None}
+    plain |= {key: column for key, column in named.items() if column is not None}
+    return plain | ({"missing": list(schema.missing)} if schema.missing else {})
 
 
 def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Problems) -> Any:

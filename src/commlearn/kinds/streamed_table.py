@@ -82,7 +82,7 @@ def streamed_dataset(
     if "train" not in samples:
         raise DataError(f"{source} leaves no rows to train on; give more rows, or smaller shares to test.")
     problems = Problems("The table does not fit the schema")
-    for told in schema.missing(samples["train"].frame).values():
+    for told in schema.missing_columns(samples["train"].frame).values():
         problems.add(told)
     problems.raise_if_any(DataError)
     state = plain(schema.learn(samples["train"]))
@@ -123,10 +123,10 @@ class _Split:
         columns = deciding_columns(schema)
         keys, groups, parts = [], [], []
         for group in range(len(grouped.sizes)):
-            table = Table(grouped.read(group, columns), grouped.root, int(self.first[group]))
+            table = Table(self._cells(group, columns), grouped.root, int(self.first[group]))
             names = row_names(table, schema)
             if names is None:
-                raise DataError(" ".join(schema.missing(table.frame).values()))
+                raise DataError(" ".join(schema.missing_columns(table.frame).values()))
             keys.append(names.keys)
             groups.append(names.units)
             if schema.split is not None:
@@ -175,7 +175,10 @@ class _Split:
 
     def _table(self, group: int, with_targets: bool) -> Table:
         columns = dict.fromkeys([*self.schema.columns(with_targets), *deciding_columns(self.schema)])
-        return Table(self.grouped.read(group, [*columns]), self.grouped.root, int(self.first[group]))
+        return Table(self._cells(group, [*columns]), self.grouped.root, int(self.first[group]))
+
+    def _cells(self, group: int, columns: Sequence[str]) -> pd.DataFrame:
+        return self.schema.reading().emptied(self.grouped.read(group, columns))
 
     def _rows(self, group: int, name: str) -> np.ndarray:
         return np.flatnonzero(self.part[group] == PARTS.index(name))

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api import types
 
+from commlearn.data.reading import MISSING_NUMBERS
 from commlearn.data.records import Column, Spec
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import ArrayColumn, present_or_none
@@ -67,6 +68,9 @@ class Tabular(Kind):
 
     def columns(self) -> tuple[str, ...]:
         return tuple(self.fields)
+
+    def names(self) -> Sequence[str]:
+        return self.categorical
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """A curve for each numeric column, the names of each categorical one."""
@@ -217,7 +221,9 @@ def _key(value: Any) -> str | None:
 def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
     places, keys = _keys(values)
     code_of = {_key(name): code for code, name in enumerate(names, start=FIRST)}
-    codes = [MISSING if key is None else code_of.get(key, OTHER) for key in keys]
+    # words such as NA that no training row had stand for nothing: earlier versions emptied them in CSV
+    nothing = {None, *MISSING_NUMBERS} - code_of.keys()
+    codes = [MISSING if key is None or key in nothing else code_of.get(key, OTHER) for key in keys]
     return np.array([*codes, MISSING])[places]  # an empty cell's place is -1: the last
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from commlearn.data.plain_json import parse_json
 from commlearn.kinds.base import Cells, Problem
-from commlearn.kinds.numbers import as_numbers
+from commlearn.kinds.numbers import as_numbers, is_no_number
 from commlearn.kinds.rows import brief, is_empty, raise_errors
 
 __all__ = ["TARGETS", "encode_target", "read_target"]
@@ -57,7 +57,7 @@ def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     problems = []
     for row in np.flatnonzero(~np.isfinite(numbers)):
         value = values.iloc[row]
-        if not is_empty(value):
+        if not (is_empty(value) or is_no_number(value)):
             problems.append(
                 (int(row), f"{brief(value)} is not a finite number; mend it or leave the cell empty")
             )
@@ -84,8 +84,8 @@ def _labels_of(text: str) -> tuple[str, ...]:
     """Labels with signs between them, or as a table of text stores a list."""
     if text.startswith("["):
         try:
-            return tuple(sorted(str(part) for part in json.loads(text)))
-        except (ValueError, RecursionError):  # text that only begins like a list
+            return tuple(sorted(str(part) for part in parse_json(text)))
+        except ValueError:  # text that only begins like a list
             pass
     return tuple(part for part in SEPARATOR.split(text) if part)
 

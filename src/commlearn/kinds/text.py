@@ -62,6 +62,9 @@ class Text(Kind):
     def columns(self) -> Sequence[str]:
         return (self.column,)
 
+    def names(self) -> Sequence[str]:
+        return (self.column,)
+
     def learn(self, cells: Cells) -> dict[str, Any]:
         """The words that training rows hold at least twice, the most frequent first."""
         if self.encoder is not None:

@@ -15,15 +15,19 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 import commlearn
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.data.records import Spec
 from commlearn.errors import RunError
 from commlearn.kinds.learned import check_learned
 from commlearn.kinds.schema import Schema
-from commlearn.training.build import build_features, build_method
+from commlearn.models.features import FeatureBlocks
+from commlearn.training.build import build_features
 from commlearn.training.checkpoint import write_atomically
 from commlearn.training.configuration import stored_experiment, to_mapping
 from commlearn.training.file_list import FileList
 from commlearn.training.frozen_weights import adopt_frozen, frozen_tensors
+from commlearn.training.model_bounds import DAMAGED, stored_method
 from commlearn.training.model_card import model_card
 from commlearn.training.places import data_without_places, file_inside, paths_inside, without_places
 from commlearn.training.resolve import resolved
@@ -88,8 +92,8 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
 def _exported_before(path: Path) -> list[str]:
     """What an export wrote that kept no list of its files."""
     try:
-        config = json.loads((path / CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        config = parse_json(plain_file(path / CONFIG).read_bytes())
+    except (OSError, ValueError):
         return []
     if not isinstance(config, dict) or not {"format", "commlearn", "experiment"} <= config.keys():
         return []
@@ -199,20 +203,23 @@ def from_parts(
         columns = config["schema"] if outside else paths_inside(config["schema"])
         schema = None if columns is None else Schema.from_mapping(columns, where)
         state = without_places(config["preprocessing"])
-        built = build_features(experiment, specs, state)
-        blocks = None if built is None or features is None else built.from_bytes(features)
-        method = build_method(experiment, specs, state, fresh=False, features=blocks)
         values = load_tensors(tensors)
+
+        def stored_features() -> FeatureBlocks | None:
+            built = build_features(experiment, specs, state)
+            return None if built is None or features is None else built.from_bytes(features)
+
+        method, blocks = stored_method(experiment, specs, state, values.values(), where, stored_features)
         values |= {name: values[kept] for name, kept in config["aliases"].items()}
-        values = adopt_frozen(method, values)
+        values = adopt_frozen(method, values, where)
         for name, tensor in values.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
         method.load_state_dict(values)
-    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+    except DAMAGED as problem:
         raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem
-    except (RuntimeError, SafetensorError) as problem:
-        told = str(problem).splitlines()[-1].strip()
+    except (RuntimeError, SafetensorError, MemoryError) as problem:
+        told = (str(problem).splitlines() or [type(problem).__name__])[-1].strip()
         raise RunError(f"{where}: {TENSORS} does not fit the configuration: {told}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(
@@ -269,13 +276,13 @@ def _json(value: Any) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return plain_file(path).read_bytes()
     except OSError as problem:
         raise RunError(f"{path} is missing or cannot be read: {problem.strerror}.") from problem
 
 
 def _values(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content)
+        return parse_json(content)
     except ValueError as problem:
         raise RunError(f"{path} is damaged: it is not JSON ({problem}).") from problem

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import pickle
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 from commlearn.data.file_lock import give_name, open_part
+from commlearn.data.plain_files import plain_file
 from commlearn.errors import CheckpointError, RunError
 
 __all__ = [
@@ -47,6 +49,9 @@ UNREADABLE = (
     OSError,
     ArithmeticError,
     MemoryError,
+    RecursionError,
+    zipfile.BadZipFile,
+    NotImplementedError,
 )
 
 
@@ -70,7 +75,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint file; a damaged one is refused."""
     try:
-        content = path.read_bytes()
+        content = plain_file(path).read_bytes()
     except OSError as problem:
         raise CheckpointError(f"{path} cannot be read: {problem.strerror}.") from problem
     magic, _, rest = content.partition(b"\n")
@@ -89,15 +94,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             )
         raise CheckpointError(f"{path} is damaged: it is of format {version[:20]!r}, which there is not.")
     try:
+        _check_archive(payload)
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except UNREADABLE as problem:
         told = str(problem).partition("\n")[0][:200]
         raise CheckpointError(
             f"{path} was not loaded: it is no archive of tensors and plain values alone ({told})."
         ) from problem
-    if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
         raise CheckpointError(f"{path} is not what training wrote: it holds no state with a step.")
     return state
+
+
+def _check_archive(payload: bytes) -> None:
+    """Training packs nothing: an archive that unpacks to more than its size was made to fill the memory."""
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > len(payload):
+        raise ValueError(f"it unpacks to {size:,} bytes, of {len(payload):,}")
 
 
 def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -118,7 +132,7 @@ def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
 def is_checkpoint(path: Path) -> bool:
     """Whether a file starts as our checkpoints do."""
     try:
-        with path.open("rb") as file:
+        with plain_file(path).open("rb") as file:
             return file.read(len(KINDRED)) == KINDRED
     except OSError:
         return False

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from commlearn.augmentations import AUGMENTATIONS
 from commlearn.data import READERS
+from commlearn.data.plain_files import plain_file
 from commlearn.errors import ConfigurationError, Problems, TrainingError, unknown
 from commlearn.kinds.plain_yaml import read_yaml
 from commlearn.methods import METHODS
@@ -230,7 +231,7 @@ def _locate(recipe: str | Path) -> Path:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = plain_file(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigurationError(f"{path} is not readable YAML: {problem}") from problem
     mapping = read_yaml(text, str(path))

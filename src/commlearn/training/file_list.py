@@ -14,6 +14,8 @@ from typing import Any
 
 from commlearn.data.checksums import LIST
 from commlearn.data.file_lock import remove_if_abandoned
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.errors import RunError
 from commlearn.training.checkpoint import CHECKPOINTS, is_checkpoint, write_atomically
 from commlearn.training.folder_lock import LOCK, turn
@@ -72,7 +74,7 @@ class FileList:
     def _stored(self) -> dict[str, Any]:
         """The list as it is written, checked."""
         try:
-            stored = json.loads(self.path.read_text(encoding="utf-8"))
+            stored = parse_json(plain_file(self.path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
             raise self._unusable(f"is damaged: {str(problem).partition(chr(10))[0]}") from problem
         if not isinstance(stored, dict) or stored.get("commlearn") != self.kind:

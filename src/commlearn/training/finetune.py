@@ -11,6 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import contiguous_format
 
 from commlearn.data.places import is_remote
+from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Dataset
 from commlearn.data.tables import Source
 from commlearn.errors import ConfigurationError, Problems, RunError
@@ -161,7 +162,7 @@ def _same(folder: RunFolder, settings: FineTuning) -> None:
     path = folder.path / FINE_TUNING
     if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
-    before, now = json.loads(path.read_text(encoding="utf-8")), asdict(settings)
+    before, now = values_of_file(path, "Restore it, or give another --out."), asdict(settings)
     changed = [
         f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if before.get(key) != now[key]
     ]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
+from commlearn.training.model_bounds import no_larger_than
 
 __all__ = ["adopt_frozen", "frozen_tensors"]
 
@@ -23,10 +24,18 @@ def frozen_tensors(method: Method) -> dict[str, Tensor]:
     }
 
 
-def adopt_frozen(method: Method, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give frozen encoders the weights that `frozen_tensors` named; returns the other tensors."""
+def adopt_frozen(method: Method, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Give frozen encoders the weights that `frozen_tensors` named; returns the other tensors.
+
+    Args:
+        method: holds the encoders.
+        tensors: of a file, by name.
+        where: the file or folder that they are from, for messages.
+    """
     rest = dict(tensors)
     for name, encoder in frozen_encoders(method.encoders).items():
         first = f"{FROZEN}{name}."
-        encoder.adopt({key.removeprefix(first): rest.pop(key) for key in [*rest] if key.startswith(first)})
+        adopted = {key.removeprefix(first): rest.pop(key) for key in [*rest] if key.startswith(first)}
+        with no_larger_than(adopted.values(), where):
+            encoder.adopt(adopted)
     return rest

@@ -22,6 +22,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
 from commlearn.data.batch import Modality
+from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Spec, blank_values
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, subset_name
@@ -119,7 +120,7 @@ def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
 def _described(folder: Path) -> dict[str, Any]:
     """What is said of graphs that are there already."""
     path = folder / INPUTS
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    told = values_of_file(path) if path.exists() else {}
     return {name: inputs for name, inputs in told.items() if (folder / name).exists()}
 
 

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment, to_mapping
+from commlearn.training.model_bounds import DAMAGED
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
 
-__all__ = ["by_dotted_key", "open_folder", "restore", "restore_optimizers"]
+__all__ = ["by_dotted_key", "fitting", "open_folder", "restore", "restore_optimizers"]
 
 
 def open_folder(
@@ -51,7 +54,7 @@ def _same(folder: RunFolder, wanted: Experiment) -> None:
         before, after = (
             by_dotted_key(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted)
         )
-    except (LookupError, TypeError, AttributeError) as problem:
+    except DAMAGED as problem:
         raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
     ignored = ("about", "published", "scores", "variants", "training.threads")
     changed = [
@@ -83,7 +86,7 @@ def by_dotted_key(value: Any, where: str = "") -> dict[str, Any]:
 
 def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> int:
     """Give a method the checkpoint's weights; returns the checkpoint's step."""
-    with _fitting(experiment):
+    with fitting(experiment):
         method.load_state_dict(state["method"])
     return int(state["step"])
 
@@ -102,18 +105,35 @@ def restore_optimizers(
         experiment: what is trained, for an error's sake.
         placed: what of an optimizer's whole state this process keeps.
     """
-    with _fitting(experiment):
+    with fitting(experiment):
         for name, optimizer in optimizers.items():
+            options = [{**group} for group in optimizer.param_groups]
             optimizer.load_state_dict(placed(state["optimizers"][name], optimizer))
+            # options are the experiment's, whatever is stored
+            for group, stated in zip(optimizer.param_groups, options, strict=True):
+                group.update({key: value for key, value in stated.items() if key != "params"})
+            _check_moments(optimizer)
+
+
+def _check_moments(optimizer: Any) -> None:
+    """Refuse moments that are not AdamW's, which would fail at the first step."""
+    for parameter, moments in optimizer.state.items():
+        shapes = {
+            name: tuple(moment.shape) if isinstance(moment, torch.Tensor) else type(moment).__name__
+            for name, moment in moments.items()
+        }
+        if shapes != {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}:
+            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"the optimizer's moments of a parameter {tuple(parameter.shape)} are {told}")
 
 
 @contextmanager
-def _fitting(experiment: Experiment) -> Iterator[None]:
+def fitting(experiment: Experiment) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, LookupError, ValueError) as problem:
+    except (*DAMAGED, RuntimeError) as problem:
         raise CheckpointError(
             "The checkpoint does not fit the model that the configuration describes "
             f"({experiment.method['name']}, width {experiment.model.width}): "
-            f"{str(problem).splitlines()[-1].strip()}"
+            f"{(str(problem).splitlines() or [type(problem).__name__])[-1].strip()}"
         ) from problem

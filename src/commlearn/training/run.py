@@ -9,8 +9,9 @@ import torch
 
 from commlearn.data.records import Dataset
 from commlearn.errors import RunError
-from commlearn.training.build import build_features, build_method, read_data
+from commlearn.training.build import build_features, read_data
 from commlearn.training.frozen_weights import adopt_frozen
+from commlearn.training.model_bounds import DAMAGED, stored_method
 from commlearn.training.resume import restore
 from commlearn.training.run_folder import FROZEN_WEIGHTS, RunFolder
 from commlearn.training.trained import Trained
@@ -35,14 +36,20 @@ def load_run(path: str | Path) -> Run:
     specs = folder.specs()
     schema, learned = folder.reader()
     try:
-        features = folder.features(build_features(experiment, specs, learned))
-        method = build_method(experiment, specs, learned, fresh=False, features=features)
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
+        method, features = stored_method(
+            experiment,
+            specs,
+            learned,
+            state["method"].values(),
+            str(path),
+            lambda: folder.features(build_features(experiment, specs, learned)),
+        )
+    except (*DAMAGED, RuntimeError, MemoryError) as problem:
         raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, experiment)
     if (tensors := folder.frozen()) is not None:
         try:
-            adopt_frozen(method, tensors)
+            adopt_frozen(method, tensors, str(path))
         except RuntimeError as problem:
             last = str(problem).splitlines()[-1].strip()
             raise RunError(f"{path} is damaged: its {FROZEN_WEIGHTS} fits no encoder: {last}") from problem

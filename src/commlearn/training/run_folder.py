@@ -20,6 +20,8 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 import commlearn
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.data.records import Dataset, Spec
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.escapes import spreadsheet_text
@@ -133,14 +135,17 @@ class RunFolder:
         if not self.exists:
             raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
         with _damage_told(self.path / CONFIG):
-            values = read_yaml((self.path / CONFIG).read_text(encoding="utf-8"), str(self.path / CONFIG))
+            values = read_yaml(self._text(CONFIG), str(self.path / CONFIG))
             return stored_experiment(dict(values))
 
     def specs(self) -> dict[str, Spec]:
         """Kind and shape of each modality that was trained."""
         with _damage_told(self.path / MODALITIES):
-            stored = json.loads((self.path / MODALITIES).read_text(encoding="utf-8"))
-            return {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
+            stored = parse_json(self._text(MODALITIES))
+            specs = {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
+            if not specs or not all(spec.shape for spec in specs.values()):
+                raise ValueError("it states no modalities, or no shapes")
+            return specs
 
     def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
         """The schema of the table that was trained on, and what was learned; None where there is none."""
@@ -150,7 +155,7 @@ class RunFolder:
             if not needed and not (self.path / name).exists():
                 continue
             with _damage_told(self.path / name):
-                found[name] = json.loads((self.path / name).read_text(encoding="utf-8"))
+                found[name] = parse_json(self._text(name))
         with _damage_told(self.path / STATE):
             check_learned(found[STATE])
         stated = found[SCHEMA]
@@ -176,7 +181,10 @@ class RunFolder:
         if not (self.path / DATA).exists():
             return None
         with _damage_told(self.path / DATA):
-            return dict(json.loads((self.path / DATA).read_text(encoding="utf-8")))
+            return dict(parse_json(self._text(DATA)))
+
+    def _text(self, name: str) -> str:
+        return plain_file(self.path / name).read_text(encoding="utf-8")
 
     def write_rows(self, rows: TrainingRows | None) -> None:
         """Write down which rows the run was trained on."""
@@ -188,7 +196,7 @@ class RunFolder:
         if not (self.path / ROWS).exists():
             return None
         with _damage_told(self.path / ROWS):
-            return TrainingRows.from_bytes((self.path / ROWS).read_bytes())
+            return TrainingRows.from_bytes(plain_file(self.path / ROWS).read_bytes())
 
     def write_features(self, features: FeatureBlocks | None) -> None:
         """Write down what the run's fixed features have learned."""
@@ -311,7 +319,8 @@ def _damage_told(path: Path) -> Iterator[None]:
         TypeError,
         AttributeError,
         LookupError,
-        OverflowError,
+        ArithmeticError,
+        RecursionError,
         ConfigurationError,
     ) as problem:
         told = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
@@ -322,11 +331,16 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
     """Every whole line; a last line that a kill cut off is no line."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    with _damage_told(path):
+        lines = plain_file(path).read_text(encoding="utf-8").splitlines()
+    for line in lines:
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            entry = parse_json(line)
+        except ValueError:
             return
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            raise RunError(f"{path} is damaged: {line[:60]!r} states no step. Restore it, or train again.")
+        yield entry
 
 
 def _flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -60,10 +60,10 @@ class Trained:
         schema, state = self.reader()
         schema = schema.only(modalities)
         columns = [*schema.columns(with_targets), *([schema.id] if schema.id else [])]
-        rows = table if isinstance(table, Table) else read_table(table, columns)
+        rows = table if isinstance(table, Table) else read_table(table, columns, schema.reading(state))
         try:
             records = schema.read(rows, state, with_targets, empty)
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as problem:
             raise _not_whole(repr(problem)) from problem
         for name, spec in records.specs.items():
             trained = self.specs.get(name, spec)

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from commlearn.data.plain_json import parse_json
 from commlearn.data.records import Dataset
 
 __all__ = ["TrainingRows", "rows_of_dataset"]
@@ -83,8 +84,8 @@ class TrainingRows:
         """
         try:
             size = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + size])
-            labels = json.loads(header.get("__metadata__", {}).get("labels", "[]"))
+            header = parse_json(content[8 : 8 + size])
+            labels = parse_json(header.get("__metadata__", {}).get("labels", "[]"))
             tensors = load(content)
             keys, parts = tensors["keys"].numpy().view(np.uint64), tensors["parts"].numpy()
             groups = tensors["groups"].numpy().view(np.uint64) if "groups" in tensors else None

@@ -23,7 +23,7 @@ from commlearn.training.interrupt import Interrupt
 from commlearn.training.labelled import Labelled
 from commlearn.training.optimization import adamw
 from commlearn.training.progress import Progress
-from commlearn.training.resume import restore, restore_optimizers
+from commlearn.training.resume import fitting, restore, restore_optimizers
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.target_objective import TargetObjective
 from commlearn.training.watch import Watch
@@ -206,10 +206,16 @@ class Tuner:
     def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> tuple[int, bool]:
         step = restore(state, self.tuned.method, self.experiment)
         restore_optimizers(state, {"main": optimizer}, self.experiment)
-        self.tuned.head.load_state_dict(state["head"])
-        self.best = state["best"]
+        with fitting(self.experiment):
+            self.tuned.head.load_state_dict(state["head"])
+            best, weights = state["best"], self.tuned.state_dict()
+            self.best = {"loss": float(best["loss"]), "epoch": int(best["epoch"])}
+            if self.best["epoch"]:
+                stored = best["weights"]
+                self.best["weights"] = {name: stored[name].reshape(weights[name].shape) for name in weights}
+            finished = bool(state["finished"])
         self.folder.truncate_metrics(step)
-        return step, state["finished"]
+        return step, finished
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.data.readers.content import existing
 from commlearn.errors import DataError, Problems
 from commlearn.seeds import numpy_generator
@@ -151,7 +152,7 @@ def _lines(root: Path, name: str) -> list[dict[str, Any]]:
         if not text.strip():
             continue
         try:
-            line = json.loads(text)
+            line = parse_json(text)
             image, said, label = line["img"], line["text"], line["label"]
             if not isinstance(said, str) or label not in LABELS or not isinstance(image, str):
                 raise DataError(f"img and text have to be text and label 0 or 1; got {label!r:.40}")
@@ -177,7 +178,7 @@ def _folder(path: str | Path, name: str, what: str) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return plain_file(path).read_text(encoding="utf-8")
     except OSError as problem:
         raise DataError(f"{path} cannot be read: {problem.strerror or problem}.") from problem
     except UnicodeDecodeError as problem:
@@ -186,7 +187,7 @@ def _text(path: Path) -> str:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
+        return parse_json(_text(path))
     except ValueError as problem:
         raise DataError(f"{path} is not JSON: {problem}. Is it cut off?") from problem
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import CommlearnError, DivergedError
 from commlearn.evaluation.baselines import Given, find_baseline
@@ -36,7 +37,7 @@ __all__ = ["peak_memory", "with_its_method", "work"]
 
 def work(folder: Path) -> None:
     """Do what `job.json` says."""
-    spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    spec = values_of_file(folder / SPEC)
     source = ComparisonSource(**spec["source"])
     more = {"seed": spec["seed"], "training.threads": spec["threads"]}
     experiment, data = source.read(spec["variant"], more)
@@ -120,7 +121,7 @@ def _arrays(outcomes: dict[str, Outcome]) -> bytes:
 
 def _cost(folder: Path) -> dict[str, Any]:
     path = folder / COST
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return values_of_file(path) if path.exists() else {}
 
 
 def main(arguments: Sequence[str]) -> int:

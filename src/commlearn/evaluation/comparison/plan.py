@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Dataset
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
 from commlearn.evaluation.baselines import BASELINES, Baseline, find_baseline, single_names
@@ -44,7 +44,7 @@ class Job:
         path = self.folder / PROBES
         if not path.exists() or not (self.folder / PREDICTIONS).exists():
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = values_of_file(path)
         return found if set(self.targets) <= set(found) else None
 
 

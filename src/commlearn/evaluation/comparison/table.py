@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from commlearn.data.plain_files import check_unpacked, plain_file
+from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Dataset
+from commlearn.errors import RunError
 from commlearn.evaluation.comparison.paired import (
     Prediction,
     Predictions,
@@ -139,18 +144,30 @@ def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
     for job in jobs:
         if job.seed != seed or job.variant != score.variant or job.probes() is None:
             continue
-        with np.load(job.folder / PREDICTIONS, allow_pickle=False) as arrays:
-            for target in score.targets:
-                if target in job.targets:
-                    names = [f"{target}/{part}" for part in ("truth", "predicted", "groups")]
-                    found[target] = Prediction(*(arrays[name] for name in names if name in arrays))
+        arrays = _arrays(job.folder / PREDICTIONS)
+        for target in score.targets:
+            if target in job.targets:
+                names = [f"{target}/{part}" for part in ("truth", "predicted", "groups")]
+                found[target] = Prediction(*(arrays[name] for name in names if name in arrays))
     return found
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(plain_file(path)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            check_unpacked(str(path), size, path.stat().st_size)
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        told = f"{path} is damaged: {problem}. Delete the job's folder, and compare again"
+        raise RunError(f"{told} to train it anew.") from problem
 
 
 def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
     """Of one seed on average: seconds for all of its trainings; the most memory that one of them held."""
     told = [
-        json.loads((job.folder / COST).read_text(encoding="utf-8"))
+        values_of_file(job.folder / COST)
         for job in jobs
         if (job.folder / COST).exists()
     ]
@@ -164,7 +181,7 @@ def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
 def _width(jobs: Sequence[Job]) -> int | None:
     """Numbers in an embedding: what a probe may choose from."""
     told = [
-        json.loads((job.folder / COST).read_text(encoding="utf-8")).get("width")
+        values_of_file(job.folder / COST).get("width")
         for job in jobs
         if (job.folder / COST).exists()
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from commlearn.data.reading import PLAIN
 from commlearn.data.tables import Source, Table, read_table
 from commlearn.errors import ConfigurationError
 from commlearn.evaluation.interactions.ask import interactions
@@ -161,7 +162,7 @@ def calibrate_like(
         bins: quantile classes of a number.
         told: hears what is being done.
     """
-    table = read_table(like)
+    table = read_table(like, reading=PLAIN if schema is None else schema.reading())
     asked = gather(schema or _guessed(table, target), table, modalities, None).about(target)
     labels = label_columns(asked.values)
     if labels is not None:

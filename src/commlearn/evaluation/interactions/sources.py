@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from commlearn.data.reading import PLAIN
 from commlearn.data.records import Records
 from commlearn.data.tables import Table, read_table
 from commlearn.errors import ConfigurationError, DataError, unknown
@@ -120,7 +121,7 @@ def _of_arrays(arrays: Mapping[str, Any], data: Any, modalities: Sequence[str] |
 def _of_columns(
     source: Schema | Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any
 ) -> Found:
-    table = _table(data)
+    table = _table(data, source)
     schema = source if isinstance(source, Schema) else schema_of(source, table)
     used = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
     records = used.read(table, used.learn(table), empty=True)
@@ -195,10 +196,11 @@ def _few_columns(records: Records) -> dict[str, Any]:
     return raw_arrays(records) if small else {}
 
 
-def _table(data: Any) -> Table:
+def _table(data: Any, source: object = None) -> Table:
     if data is None:
         raise ConfigurationError("There is no table: give data=, a DataFrame, a dict of columns or a path.")
-    return data if isinstance(data, Table) else read_table(data)
+    reading = source.reading() if isinstance(source, Schema) else PLAIN
+    return data if isinstance(data, Table) else read_table(data, reading=reading)
 
 
 def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:

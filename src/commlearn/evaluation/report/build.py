@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import commlearn
+from commlearn.data.plain_json import values_of_file
 from commlearn.errors import RunError
 from commlearn.escapes import spreadsheet_text
 from commlearn.evaluation.report.findings import Findings, find
@@ -203,7 +204,7 @@ def _kept(read: Source) -> dict[str, dict[str, Any]]:
     if path is None or not path.exists():
         return {}
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = values_of_file(path)
         return {name: values for name, values in kept.items() if values["of"] in read.targets}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem

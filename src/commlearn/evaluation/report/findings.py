@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from commlearn.errors import CommlearnError
+from commlearn.data.plain_json import values_of_file
+from commlearn.errors import CommlearnError, RunError
 from commlearn.evaluation.audit import Audit, audit_augmentations
 from commlearn.evaluation.ladder import Ladder, embed_subsets, ladder_of, subsets_of
 from commlearn.evaluation.probes import known_labels, to_json
@@ -135,8 +136,8 @@ def comparison_of(root: Path | None) -> dict[str, Any] | None:
         path = folder / "table.json"
         if path.exists():
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
+                found = values_of_file(path)
+            except RunError:
                 return None
             return found if isinstance(found, dict) and "methods" in found else None
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 import commlearn
+from commlearn.data.plain_json import values_of_file
 from commlearn.data.records import Dataset, Records
 from commlearn.data.tables import Table, read_table
 from commlearn.evaluation.embed import carrier
@@ -52,7 +52,7 @@ class Source:
         path = None if self.run is None else self.run.folder.path / "environment.json"
         if path is None or not path.exists():
             return {"commlearn": commlearn.__version__, "seed": str(self.trained.experiment.seed)}
-        return {key: str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        return {key: str(value) for key, value in values_of_file(path).items()}
 
     def columns(self, modality: str) -> Sequence[str]:
         """The table's columns that a modality reads."""
@@ -74,8 +74,8 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
     table = table if table is not None else own_table(trained)
     data, rows, cells = readout_rows(trained, table), None, None
     if table is not None:
-        schema, _ = trained.reader()
-        rows = read_table(table, schema.columns())
+        schema, state = trained.reader()
+        rows = read_table(table, schema.columns(), schema.reading(state))
         cells = _cells_of(rows, schema, data.test)
     known = chosen_targets(data, targets) if data.test.targets or targets else []
     return Source(trained, data, tuple(known), rows, cells, root)

@@ -7,13 +7,14 @@ so that a folder without safetensors is refused by the name of what it holds ins
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from commlearn.data.places import may_fetch
+from commlearn.data.plain_files import plain_file
+from commlearn.data.plain_json import parse_json
 from commlearn.errors import ConfigurationError
 
 __all__ = ["fingerprint", "locate", "longest_text", "missing_extra", "read_json"]
@@ -71,7 +72,7 @@ def longest_text(folder: Path) -> int | None:
 
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(plain_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise ConfigurationError(f"{path} is missing or damaged: {problem}.") from problem
 
