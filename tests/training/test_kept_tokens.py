@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -306,3 +307,26 @@ def test_an_artifact_needs_neither_the_folders_nor_a_network(folders, tmp_path):
     IN_MEMORY.clear()
     with pytest.raises(ConfigurationError, match="no folder"):  # a run folder refers to them
         cl.embed(load_run(tmp_path / "run"), table())
+
+
+def test_encoders_with_dropout_are_tuned_in_threads_as_one_after_the_other(folders, tmp_path):
+    experiment, data = parts(folders, frozen=False)  # the BERT drops a tenth of its numbers
+
+    def weights(name: str) -> dict[str, torch.Tensor]:
+        return train(experiment, tmp_path / name, data).method.state_dict()
+
+    alone = weights("alone")
+    with ThreadPoolExecutor(2) as pool:
+        for together in pool.map(weights, ("first", "second")):
+            assert all(torch.equal(together[name], tensor) for name, tensor in alone.items())
+
+
+@pytest.mark.parametrize("choice", [{"cache": False}, {"frozen": False}])
+def test_pretrained_encoders_leave_the_generator_of_the_caller(choice, folders, tmp_path):
+    IN_MEMORY.clear()
+    before = torch.get_rng_state()
+    experiment, data = parts(folders, **choice)
+    export(train(experiment, tmp_path / "run", data), tmp_path / "artifact")
+    load_run(tmp_path / "run")
+    cl.embed(load(tmp_path / "artifact"), table())
+    assert torch.equal(torch.get_rng_state(), before)

@@ -25,7 +25,7 @@ from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
-from commlearn.training.resume import open_folder, restore, restore_optimizers
+from commlearn.training.resume import open_folder, other_threads, restore, restore_optimizers
 from commlearn.training.run import Run
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
@@ -138,6 +138,9 @@ def _train(
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
         folder.write_rows(rows)
         folder.log(f"{'resumed' if state else 'started'} at step {step} of {total}")
+        warnings = [*warnings, *(other_threads(state, fabric.device) if state else ())]
+        for warning in warnings:
+            folder.log(f"warning: {warning}")
     fabric.barrier()
     placed = _placed(fabric, method, experiment, state)
 
@@ -235,7 +238,7 @@ def _save(placed: _Placed, folder: RunFolder, step: int, total: int) -> None:
         "method": placed.method.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in placed.optimizers.items()},
     }
-    state = {"step": step, "total": total, **gathered(parted)}
+    state = {"step": step, "total": total, "threads": torch.get_num_threads(), **gathered(parted)}
     if placed.fabric.is_global_zero:
         folder.save(state)
     placed.fabric.barrier()

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment, to_mapping
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
 
-__all__ = ["by_dotted_key", "open_folder", "restore", "restore_optimizers"]
+__all__ = ["by_dotted_key", "open_folder", "other_threads", "restore", "restore_optimizers"]
 
 
 def open_folder(
@@ -86,6 +88,18 @@ def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> in
     with _fitting(experiment):
         method.load_state_dict(state["method"])
     return int(state["step"])
+
+
+def other_threads(state: Mapping[str, Any], device: torch.device) -> list[str]:
+    """A warning if a run on the CPU goes on with another number of threads than it had."""
+    before, now = state.get("threads", torch.get_num_threads()), torch.get_num_threads()
+    if before == now or device.type != "cpu" or state["step"] >= state["total"]:
+        return []
+    return [
+        f"Up to step {state['step']} the run had {before} CPU threads, now it has {now}: sums are taken in "
+        "another order, and the weights will not be those of an undisturbed run bit for bit. For the same "
+        f"bits, resume with OMP_NUM_THREADS={before}, or --training.threads {before} where it is an option."
+    ]
 
 
 def restore_optimizers(

@@ -84,6 +84,7 @@ class RunFolder:
             "numpy": np.__version__,
             "system": platform.platform(),
             "seed": experiment.seed,
+            "threads": torch.get_num_threads(),  # on a CPU they decide the order of sums
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         modalities = {name: [spec.kind, *spec.shape] for name, spec in data.train.specs.items()}

@@ -15,6 +15,7 @@ from commlearn.data.batch import View, to_device
 from commlearn.data.records import Records
 from commlearn.errors import DivergedError
 from commlearn.methods.base import Method
+from commlearn.own_draws import OwnDraws
 from commlearn.seeds import torch_generator, torch_seed
 from commlearn.training.build import build_augmentations
 from commlearn.training.configuration import Experiment
@@ -77,8 +78,7 @@ class Tuner:
         self.augmentations = build_augmentations(experiment, labelled.train.specs)
         self.steps_per_epoch = max(1, len(labelled.train) // training.batch_size)
         method = copy.deepcopy(method).requires_grad_(True)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(experiment.seed, "fine-tuning head"))
+        with OwnDraws(torch_seed(experiment.seed, "fine-tuning head")):
             self.tuned = Tuned(method, objective.head(_dim(method, labelled.train)))
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
 
@@ -126,9 +126,9 @@ class Tuner:
         records, size = self.labelled.train, training.batch_size
         rows = records.visit(self.experiment.seed, epoch, slice(place * size, (place + 1) * size))
         player.train()
-        torch.manual_seed(torch_seed(self.experiment.seed, "dropout", step))
         views, labels = self._views(records, rows, "augment", step)
-        loss = self.objective.loss(player(iter(views)), labels)
+        with OwnDraws(torch_seed(self.experiment.seed, "dropout", step)):
+            loss = self.objective.loss(player(iter(views)), labels)
         engine.zero_grad()
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
@@ -192,6 +192,7 @@ class Tuner:
         state = {
             "step": step,
             "total": self.experiment.training.epochs * self.steps_per_epoch,
+            "threads": torch.get_num_threads(),
             "finished": finished,
             "best": self.best,
             "optimizers": {"main": engine.state_dict()},

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import BinaryIO
 
@@ -41,7 +42,7 @@ def work_on(
         files: fingerprint of the table, if there is one; a job that reads another one is refused.
     """
     shared = max(1, cores() // min(at_a_time, max(len(jobs), 1)))
-    threads = int(source.overrides.get("training.threads") or shared)
+    stated = int(source.overrides.get("training.threads") or 0)
     waiting, errors = list(jobs), {}
     running: dict[Job, subprocess.Popen[bytes]] = {}
     started: dict[Job, float] = {}
@@ -50,7 +51,7 @@ def work_on(
         while waiting or running:
             while waiting and len(running) < at_a_time:
                 job = waiting.pop(0)
-                running[job] = _start(source, job, threads, files)
+                running[job] = _start(source, job, stated or _threads_before(job) or shared, files)
                 started[job] = time.monotonic()
                 tell(f"started: {job}")
             time.sleep(0.2)
@@ -93,6 +94,14 @@ def _start(
     folder.writes(OUTPUT)
     with (job.folder / OUTPUT).open("ab") as output:  # one that outlived its comparison may still write
         return start_process([*COMMAND, str(job.folder)], output, threads)
+
+
+def _threads_before(job: Job) -> int:
+    """The threads of a job that was begun: with others it would not end at the same weights; else 0."""
+    path = job.folder / SPEC
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return int(json.loads(path.read_text(encoding="utf-8"))["threads"])
+    return 0
 
 
 def start_process(command: Sequence[str], output: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
