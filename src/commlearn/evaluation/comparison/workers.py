@@ -61,6 +61,7 @@ def work_on(
                     tell(f"  {job}: {_last_words(job) or 'starting'}")
             for job in [job for job, process in running.items() if process.poll() is not None]:
                 process = running.pop(job)
+                _let_go(process)
                 minutes = (time.monotonic() - started[job]) / 60
                 if process.returncode == 0:
                     tell(f"done: {job}, {minutes:.1f} min, {len(waiting) + len(running)} to go")
@@ -72,6 +73,7 @@ def work_on(
             process.terminate()
         for process in running.values():
             process.wait()
+            _let_go(process)
     return errors
 
 
@@ -105,10 +107,16 @@ def _threads_before(job: Job) -> int:
 
 
 def start_process(command: Sequence[str], output: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
+    """A process that ends when this one does: it reads from a pipe that nobody writes to, until that breaks."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+        command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.PIPE, env=environment
     )
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _reason(job: Job, code: int) -> str:
