@@ -161,6 +161,33 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path):
             work()
 
 
+OUT_OF_MEMORY = """\
+import resource, sys, torch
+from pathlib import Path
+from commlearn.errors import RunError
+from commlearn.training.checkpoint import last_checkpoint, write_checkpoint
+
+folder, state = Path(sys.argv[1]), {"step": 2, "method": {"w": torch.zeros(20_000_000)}}
+write_checkpoint(folder, {"step": 1})
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (40 << 20), -1))
+try:
+    write_checkpoint(folder, state)
+except RunError as problem:
+    print(problem)
+print(last_checkpoint(folder)[0]["step"], sorted(path.name for path in folder.iterdir()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="how much is held is read from /proc")
+def test_memory_that_ends_in_a_checkpoint_is_a_sentence(tmp_path):
+    words = [sys.executable, "-c", OUT_OF_MEMORY, str(tmp_path)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    sentence, rest = ended.stdout.splitlines()
+    assert sentence.startswith(f"Cannot write {tmp_path / 'last.ckpt'}: the memory was used up.")
+    assert rest == "1 ['last.ckpt']"
+
+
 def test_a_small_disk_that_fills_up(tmp_path):
     """A real one of 64 KiB, where mounting is allowed."""
     disk = tmp_path / "disk"

@@ -31,6 +31,7 @@ from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import CONFIG as RUN_CONFIG
 from commlearn.training.trained import Trained
 from commlearn.training.training_rows import TrainingRows
+from commlearn.training.versions import newer_is_named
 
 __all__ = ["FORMAT", "export", "from_parts", "load", "to_parts"]
 
@@ -164,7 +165,12 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
 def from_parts(config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None = None) -> Trained:
     """What `to_parts` took apart, and the rows that were trained on."""
     _check_format(config["format"], where)
-    check_learned(config["preprocessing"], f"{where}, preprocessing")
+    with newer_is_named(where, config.get("commlearn")):
+        check_learned(config["preprocessing"], f"{where}, preprocessing")
+        return _trained(config, tensors, where, rows)
+
+
+def _trained(config: Mapping[str, Any], tensors: bytes, where: str, rows: bytes | None) -> Trained:
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
         experiment = stored_experiment(config["experiment"])

@@ -13,6 +13,7 @@ from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment, to_mapping
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
+from commlearn.training.versions import newer_is_named, version_of_run
 
 __all__ = ["by_dotted_key", "open_folder", "other_threads", "restore", "restore_optimizers"]
 
@@ -48,7 +49,8 @@ def open_folder(
 
 def _same(folder: RunFolder, wanted: Experiment) -> None:
     """What is not stated, in the folder or now, has its present default: folders of old state less."""
-    stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
+    with newer_is_named(str(folder.path), version_of_run(folder.path)):
+        stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
         before, after = (
             by_dotted_key(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted)

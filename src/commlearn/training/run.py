@@ -13,6 +13,7 @@ from commlearn.training.build import build_method, read_data
 from commlearn.training.resume import restore
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.trained import Trained
+from commlearn.training.versions import newer_is_named, version_of_run
 
 __all__ = ["Run", "load_run", "read_own_data"]
 
@@ -29,6 +30,11 @@ class Run(Trained):
 def load_run(path: str | Path) -> Run:
     """A run from its folder, with the weights of its newest whole checkpoint."""
     folder = RunFolder(path)
+    with newer_is_named(str(path), version_of_run(folder.path)):
+        return _loaded(folder)
+
+
+def _loaded(folder: RunFolder) -> Run:
     experiment = folder.experiment()
     state, warnings = folder.state()
     specs = folder.specs()
@@ -36,7 +42,7 @@ def load_run(path: str | Path) -> Run:
     try:
         method = build_method(experiment, specs, learned, fresh=False)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
-        raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
+        raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, experiment)
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Run(

@@ -34,12 +34,12 @@ from commlearn.training.data_identity import check_same_data, data_identity, ide
 from commlearn.training.file_list import FileList
 from commlearn.training.folder_lock import hold
 from commlearn.training.training_rows import TrainingRows
+from commlearn.training.versions import ENVIRONMENT
 
 __all__ = ["FINE_TUNING", "RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
-ENVIRONMENT = "environment.json"
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
 DATA = "data.json"  # what tells the records of the training from others
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
@@ -196,6 +196,14 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         self.write_bytes(name, text.encode())
+
+    def write_if_possible(self, name: str, text: str) -> str:
+        """Write a file whose content the user sees anyway; a note if it cannot be written, else nothing."""
+        try:
+            self.write(name, text)
+        except RunError as problem:
+            return f"This could not be saved in the run's folder. {problem}"
+        return ""
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file whole; one that is there already is replaced only if a run wrote it.
