@@ -1,7 +1,7 @@
 """What a thread draws inside modules that take no generator: from a generator of its own all the same.
 
-torch's global generator belongs to every thread of the process. Two trainings in two threads that seed it draw
-from each other's numbers, and from those of the caller. A mode of torch functions belongs to one thread.
+torch's global generator belongs to every thread of the process. Two trainings in two threads that seed it
+draw from each other's numbers, and from those of the caller. A mode of torch functions belongs to one thread.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["OwnDraws"]
 
 TAKE_A_GENERATOR = frozenset(
-    ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson", "binomial")
-    + ("uniform_", "normal_", "bernoulli_", "exponential_", "geometric_", "cauchy_", "log_normal_", "random_")
-    + ("trunc_normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_")
-    + ("orthogonal_", "sparse_")
+    [
+        *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
+        *("binomial", "uniform_", "normal_", "bernoulli_", "exponential_", "geometric_", "cauchy_"),
+        *("log_normal_", "random_"),
+        *("trunc_normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
+        *("orthogonal_", "sparse_"),
+    ]
 )
 TAKE_NONE = frozenset(
-    ("rand_like", "randn_like", "randint_like", "rrelu", "rrelu_", "gumbel_softmax", "native_dropout")
-    + ("dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "feature_dropout_")
-    + ("alpha_dropout", "alpha_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_")
-    + ("fractional_max_pool2d", "fractional_max_pool3d", "multi_head_attention_forward")
-    + ("scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu")
+    [
+        *("rand_like", "randn_like", "randint_like", "rrelu", "rrelu_", "gumbel_softmax", "native_dropout"),
+        *("dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
+        *("feature_dropout_", "alpha_dropout", "alpha_dropout_", "feature_alpha_dropout"),
+        *("feature_alpha_dropout_", "fractional_max_pool2d", "fractional_max_pool3d", "multi_head_attention_forward"),
+        *("scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu"),
+    ]
 )
 TURN = threading.RLock()  # for the moments in which the global generator is lent
 

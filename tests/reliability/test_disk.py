@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from commlearn.data.converted import read_converted, write_converted
+from commlearn.data.file_lock import open_part
 from commlearn.errors import CheckpointError, CommlearnError, DataError, RunError
 from commlearn.evaluation.stream import write
 from commlearn.training.checkpoint import (
@@ -159,6 +160,17 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path):
     for work in (lambda: RunFolder(locked / "run").lock(), lambda: write_atomically(locked / "x", b"x")):
         with pytest.raises(RunError, match="locked.*Permission denied"):
             work()
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_written_again(tmp_path):
+    """Into any folder: an artifact, a report or a file of embeddings has no run that clears it away."""
+    abandoned, alive = tmp_path / ".x.json.1.part", tmp_path / ".x.json.2.part"
+    foreign = [tmp_path / name for name in (".x.json.part", ".film.x.json.1.part", ".x.json.1.part.mkv")]
+    for path in (abandoned, *foreign):
+        path.write_text("half")
+    with open_part(alive):
+        write_atomically(tmp_path / "x.json", b"whole")
+        assert sorted(tmp_path.iterdir()) == sorted([alive, tmp_path / "x.json", *foreign])
 
 
 OUT_OF_MEMORY = """\

@@ -78,8 +78,8 @@ def _packed(state: dict[str, Any], path: Path) -> bytes:
         if isinstance(problem, RuntimeError) and not isinstance(problem.__context__, MemoryError):
             raise
         raise RunError(
-            f"Cannot write {path}: the memory was used up. What was saved before is whole. End other programs "
-            "or take a machine with more memory, then go on with --resume."
+            f"Cannot write {path}: the memory was used up. What was saved before is whole. End other "
+            "programs or take a machine with more memory, then go on with --resume."
         ) from problem
 
 

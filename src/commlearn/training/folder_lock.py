@@ -43,7 +43,8 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
         file.close()
         raise RunError(
             f"Cannot lock the folder {folder}: {problem.strerror}. Its file system may have no locks. Give a "
-            f"folder on another one; or set {SWITCH}=off, and see to it that one process at a time works there."
+            f"folder on another one; or set {SWITCH}=off, and see to it that one process at a time works "
+            "there."
         ) from problem
     if not alone:
         file.close()

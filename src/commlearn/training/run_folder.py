@@ -36,16 +36,17 @@ from commlearn.training.folder_lock import hold
 from commlearn.training.training_rows import TrainingRows
 from commlearn.training.versions import ENVIRONMENT
 
-__all__ = ["FINE_TUNING", "RunFolder"]
+__all__ = ["FINE_TUNING", "VALIDATION", "RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
 DATA = "data.json"  # what tells the records of the training from others
+VALIDATION = "validation.jsonl"  # what fine-tuning saw after each epoch
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT, ROWS, FINE_TUNING, DATA),
-    *("finetuned.json", "validation.jsonl", "probes.json", "interactions.json"),
+    *("finetuned.json", VALIDATION, "probes.json", "interactions.json"),
 )
 
 
@@ -255,7 +256,7 @@ class RunFolder:
 
     def truncate_metrics(self, step: int) -> None:
         """Forget what was measured after `step`: a resumed run measures it again."""
-        for name in (METRICS, SPEED):
+        for name in (METRICS, SPEED, *([VALIDATION] if (self.path / VALIDATION).exists() else ())):
             kept = [entry for entry in _json_lines(self.path / name) if entry["step"] <= step]
             self.write(name, "".join(json.dumps(entry) + "\n" for entry in kept))
 

@@ -24,7 +24,7 @@ from commlearn.training.labelled import Labelled
 from commlearn.training.optimization import adamw
 from commlearn.training.progress import Progress
 from commlearn.training.resume import restore, restore_optimizers
-from commlearn.training.run_folder import RunFolder
+from commlearn.training.run_folder import VALIDATION, RunFolder
 from commlearn.training.target_objective import TargetObjective
 from commlearn.training.watch import Watch
 
@@ -156,7 +156,7 @@ class Tuner:
                 f"The validation loss is {reached} after epoch {epoch}. Give a smaller learning rate, or "
                 "look for extreme values in the data."
             )
-        self.folder.append("validation.jsonl", {"step": step, "epoch": epoch, "loss": reached})
+        self.folder.append(VALIDATION, {"step": step, "epoch": epoch, "loss": reached})
         if reached < self.best["loss"] or self.best["epoch"] == 0:
             self.best = {"loss": reached, "epoch": epoch, "weights": self._weights()}
         return epoch >= self.experiment.training.epochs or epoch - self.best["epoch"] >= self.patience

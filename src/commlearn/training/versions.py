@@ -25,12 +25,12 @@ def newer_is_named(where: str, version: object) -> Iterator[None]:
         version: of the commlearn that wrote it, as it states; anything else counts as none.
 
     Example:
-        >>> with newer_is_named("runs/films", "99.1"):
-        ...     raise RunError("Unknown key 'training.mood'.")
+        >>> with newer_is_named("films", "99.1"):
+        ...     raise RunError("Unknown key 'mood'.")
         Traceback (most recent call last):
         ...
-        commlearn.errors.RunError: runs/films was written by a newer commlearn (version 99.1, this is 0.1.0), \
-which may be why it cannot be read: Unknown key 'training.mood'. Update commlearn.
+        commlearn.errors.RunError: films was written by a newer commlearn (version 99.1, this is 0.1.0), \
+which may be why it cannot be read: Unknown key 'mood'. Update commlearn.
     """
     try:
         yield

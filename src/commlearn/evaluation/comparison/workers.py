@@ -107,7 +107,7 @@ def _threads_before(job: Job) -> int:
 
 
 def start_process(command: Sequence[str], output: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
-    """A process that ends when this one does: it reads from a pipe that nobody writes to, until that breaks."""
+    """A process that ends when this one does: it waits for the end of a pipe that nobody writes to."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.PIPE, env=environment
