@@ -30,8 +30,9 @@ TAKE_NONE = frozenset(
         *("rand_like", "randn_like", "randint_like", "rrelu", "rrelu_", "gumbel_softmax", "native_dropout"),
         *("dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
         *("feature_dropout_", "alpha_dropout", "alpha_dropout_", "feature_alpha_dropout"),
-        *("feature_alpha_dropout_", "fractional_max_pool2d", "fractional_max_pool3d", "multi_head_attention_forward"),
-        *("scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu"),
+        *("feature_alpha_dropout_", "fractional_max_pool2d", "fractional_max_pool3d"),
+        *("multi_head_attention_forward", "scaled_dot_product_attention"),
+        *("lstm", "gru", "rnn_tanh", "rnn_relu"),
     ]
 )
 TURN = threading.RLock()  # for the moments in which the global generator is lent
