@@ -21,6 +21,7 @@ from training_step import QUICK, build
 
 from commlearn.augmentations import ImageAugmentation, plan_batch
 from commlearn.data.batch import Modality
+from commlearn.own_draws import OwnDraws
 from commlearn.training.descent import Player, losses
 from commlearn.training.gradient_cache import cached_loss, split
 
@@ -42,7 +43,7 @@ def step(batch: int, part: int) -> tuple[float, float]:
         if part:
             cached_loss(fabric, player, method, split(plan, records, part), int).backward()
         else:
-            for descent in losses(fabric, player, method, plan(slice(None))):
+            for descent in losses(fabric, player, method, plan(slice(None)), OwnDraws(0)):
                 descent.backward()
 
     descend(4)  # libraries are loaded

@@ -25,6 +25,8 @@ def jobs_in_this_process(monkeypatch):
     from commlearn.evaluation.comparison import job, workers
 
     class Ended:
+        stdin = None
+
         def __init__(self, command, output, threads):
             said = io.StringIO()
             with contextlib.redirect_stdout(said):

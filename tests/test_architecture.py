@@ -9,7 +9,7 @@ import commlearn
 
 SOURCE = Path(commlearn.__file__).parent
 LAYERS = [
-    {"errors", "escapes", "seeds"},
+    {"errors", "escapes", "own_draws", "seeds"},
     {"objectives", "data"},
     {"augmentations"},
     {"models"},

@@ -221,6 +221,32 @@ def test_no_colour_where_output_is_piped(place):
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+)
+def test_memory_that_ends_is_a_sentence(problem, monkeypatch, capsys):
+    def ends(_):
+        raise problem
+
+    monkeypatch.setattr("commlearn.cli.info.run", ends)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err.startswith("commlearn: the memory was used up.")
+
+
+def test_other_errors_of_torch_are_not_taken_for_one_of_memory(monkeypatch):
+    def ends(_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("commlearn.cli.info.run", ends)
+    with pytest.raises(RuntimeError, match="mat1"):
+        main(["info"])
+
+
 def test_help_and_import_need_no_heavy_library():
     code = (
         "import sys, commlearn\nfrom commlearn.cli import main\n"

@@ -229,6 +229,17 @@ def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
     assert "memory" in reason
 
 
+def test_a_job_that_was_begun_goes_on_with_the_threads_that_it_had(tmp_path, monkeypatch):
+    jobs, started = [Job("comm", seed, "", ("y",), tmp_path / str(seed)) for seed in range(4)], []
+    monkeypatch.setattr(workers, "cores", lambda: 4)
+    monkeypatch.setattr(workers, "COMMAND", ("/bin/true",))
+    start = workers.start_process
+    monkeypatch.setattr(workers, "start_process", lambda *w: started.append(w[2]) or start(*w))
+    workers.work_on(ComparisonSource("r"), jobs, 4, quiet)
+    workers.work_on(ComparisonSource("r"), jobs[:1], 4, quiet)  # the others were done
+    assert started == [1] * 5
+
+
 def test_a_paired_interval_is_narrow_where_two_err_on_the_same_records():
     generator = np.random.default_rng(0)
     truth = generator.integers(2, size=500)

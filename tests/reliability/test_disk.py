@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from commlearn.data.converted import read_converted, write_converted
+from commlearn.data.file_lock import open_part
 from commlearn.errors import CheckpointError, CommlearnError, DataError, RunError
 from commlearn.evaluation.stream import write
 from commlearn.training.checkpoint import (
@@ -159,6 +160,44 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path):
     for work in (lambda: RunFolder(locked / "run").lock(), lambda: write_atomically(locked / "x", b"x")):
         with pytest.raises(RunError, match="locked.*Permission denied"):
             work()
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_written_again(tmp_path):
+    """Into any folder: an artifact, a report or a file of embeddings has no run that clears it away."""
+    abandoned, alive = tmp_path / ".x.json.1.part", tmp_path / ".x.json.2.part"
+    foreign = [tmp_path / name for name in (".x.json.part", ".film.x.json.1.part", ".x.json.1.part.mkv")]
+    for path in (abandoned, *foreign):
+        path.write_text("half")
+    with open_part(alive):
+        write_atomically(tmp_path / "x.json", b"whole")
+        assert sorted(tmp_path.iterdir()) == sorted([alive, tmp_path / "x.json", *foreign])
+
+
+OUT_OF_MEMORY = """\
+import resource, sys, torch
+from pathlib import Path
+from commlearn.errors import RunError
+from commlearn.training.checkpoint import last_checkpoint, write_checkpoint
+
+folder, state = Path(sys.argv[1]), {"step": 2, "method": {"w": torch.zeros(20_000_000)}}
+write_checkpoint(folder, {"step": 1})
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (40 << 20), -1))
+try:
+    write_checkpoint(folder, state)
+except RunError as problem:
+    print(problem)
+print(last_checkpoint(folder)[0]["step"], sorted(path.name for path in folder.iterdir()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="how much is held is read from /proc")
+def test_memory_that_ends_in_a_checkpoint_is_a_sentence(tmp_path):
+    words = [sys.executable, "-c", OUT_OF_MEMORY, str(tmp_path)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    sentence, rest = ended.stdout.splitlines()
+    assert sentence.startswith(f"Cannot write {tmp_path / 'last.ckpt'}: the memory was used up.")
+    assert rest == "1 ['last.ckpt']"
 
 
 def test_a_small_disk_that_fills_up(tmp_path):

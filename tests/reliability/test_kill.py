@@ -340,13 +340,37 @@ def test_sigterm_ends_the_trainings_of_a_comparison_too(tmp_path):
     hold(trained.parents[1], "training").close()  # nothing trains there any more
 
 
+def workers_of(out: Path) -> list[int]:
+    """Processes whose command line names this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+        except OSError:  # it has ended
+            continue
+        if str(out).encode() in words and b"comparison.job" in words:
+            found.append(int(process.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked up in /proc")
+def test_a_comparison_that_is_killed_leaves_no_process_behind(tmp_path):
+    _, process = comparing(tmp_path / "out", "--training.epochs", "1000", "--training.checkpoint_every", "1")
+    assert workers_of(tmp_path / "out")
+    process.kill()
+    process.wait(LONGEST)
+    deadline = time.monotonic() + 60
+    while workers_of(tmp_path / "out") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not workers_of(tmp_path / "out")
+
+
 def test_a_killed_comparison_is_finished_by_the_same_command(tmp_path):
     words, process = comparing(tmp_path / "out")
     process.kill()
     process.wait(LONGEST)
     done = list((tmp_path / "out").rglob("probes.json"))
     moments = {path: path.stat().st_mtime_ns for path in done}
-    time.sleep(1)  # a training whose parent was killed ends by itself or holds its lock
     finish(*words[3:])
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert set(table["methods"]) == {"clip", "comm"}

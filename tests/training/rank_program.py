@@ -17,6 +17,7 @@ from commlearn.data.records import Spec
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
+from commlearn.own_draws import OwnDraws
 from commlearn.training.configuration import Training
 from commlearn.training.descent import Player, losses
 from commlearn.training.gradient_cache import cached_loss, split
@@ -85,7 +86,7 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
     made = (
         [cached_loss(fabric, player, method, split(some, len(mine), parts), lambda number: number)]
         if parts
-        else losses(fabric, player, method, some(slice(None)))
+        else losses(fabric, player, method, some(slice(None)), OwnDraws(0))
     )
     for number, descent in enumerate(made):
         method.zero_grad()

@@ -112,6 +112,26 @@ def test_a_validation_part_is_used_where_there_is_one(base, data, tmp_path):
     assert (told["train_records"], told["validation_records"]) == (240, 50)
 
 
+def test_a_run_killed_between_validation_and_checkpoint_states_no_epoch_twice(
+    base, data, tmp_path, monkeypatch
+):
+    finetune(base, quick("parity", epochs=3), tmp_path / "whole", data)
+    save = tuner_module.Tuner._save
+
+    def killed(self, step, engine, finished):
+        if step == 2 * self.steps_per_epoch:
+            raise InterruptedError
+        save(self, step, engine, finished)
+
+    monkeypatch.setattr(tuner_module.Tuner, "_save", killed)
+    with pytest.raises(InterruptedError):
+        finetune(base, quick("parity", epochs=3), tmp_path / "cut", data)
+    monkeypatch.undo()
+    finetune(base, quick("parity", epochs=3), tmp_path / "cut", data, resume=True)
+    whole, cut = (tmp_path / name / "validation.jsonl" for name in ("whole", "cut"))
+    assert cut.read_text() == whole.read_text()
+
+
 def test_an_interrupted_run_goes_on_to_the_same_weights(base, data, tmp_path, monkeypatch):
     whole = finetune(base, quick("parity", epochs=4), tmp_path / "whole", data)
     descend, calls = tuner_module.Tuner._descend, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,33 @@ def test_a_resumed_run_ends_as_one_never_stopped(method, stop_at, tmp_path, monk
     assert_same(tmp_path / "whole", tmp_path / "stopped")
     players = METHODS[method].steps_per_batch
     assert len(RunFolder(tmp_path / "stopped").state()[0]["optimizers"]) == players
+
+
+@pytest.fixture
+def same_threads_after():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("same_threads_after")
+def test_a_run_says_its_threads_and_warns_when_it_goes_on_with_others(tmp_path):
+    folder = tmp_path / "run"
+    train(experiment(threads=2), folder, data())
+    assert json.loads((folder / "environment.json").read_text())["threads"] == 2
+    previous = folder / "checkpoints" / "previous.ckpt"
+    assert read_checkpoint(previous)["threads"] == 2
+    for threads in (1, 2):
+        shutil.copy(previous, folder / "checkpoints" / "last.ckpt")
+        shutil.copy(previous, tmp_path / "kept.ckpt")
+        run = train(experiment(threads=threads), folder, data(), resume=True)
+        warned = [warning for warning in run.warnings if "CPU threads" in warning]
+        assert len(warned) == (threads == 1)
+        if warned:
+            assert "had 2 CPU threads, now it has 1" in warned[0]
+            assert warned[0] in (folder / "log.txt").read_text()
+        shutil.copy(tmp_path / "kept.ckpt", previous)
+    assert not any("CPU" in w for w in train(experiment(threads=1), folder, data(), resume=True).warnings)
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path):

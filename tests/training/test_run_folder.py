@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from test_loop import data, experiment
 
 import commlearn as cl
 from commlearn.cli import main
+from commlearn.data import file_lock
 from commlearn.errors import RunError
 from commlearn.training.file_list import FileList
 from commlearn.training.loop import train
@@ -71,6 +74,19 @@ def test_a_file_called_lock_keeps_its_content(tmp_path):
     folder = written(tmp_path / "x", lock="mine")
     train(experiment(epochs=1), folder, data())
     assert (folder / "lock").read_text() == "mine"
+
+
+def test_where_there_are_no_locks_the_folder_and_the_switch_are_named(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(file_lock, "FCNTL", SimpleNamespace(flock=none, LOCK_EX=2, LOCK_NB=4, LOCK_SH=1))
+    with pytest.raises(RunError, match=rf"{tmp_path / 'run'}: No locks available.* COMMLEARN_LOCKS=off"):
+        train(experiment(), tmp_path / "run", data())
+    monkeypatch.setenv("COMMLEARN_LOCKS", "off")
+    assert train(experiment(), tmp_path / "run", data()).step == train(
+        experiment(), tmp_path / "run", data(), resume=True
+    ).step
 
 
 def test_an_embedder_fits_twice_into_a_folder_unless_a_foreign_file_lies_there(tmp_path):

@@ -74,9 +74,25 @@ def _main(arguments: Sequence[str] | None) -> int:
     except OSError as problem:
         print(f"commlearn: {_sentence(problem)}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as problem:
+        if not _lacks_memory(problem):
+            raise
+        print(
+            "commlearn: the memory was used up. End other programs, or ask for less: smaller batches, fewer "
+            "processes, a smaller model.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("commlearn: interrupted", file=sys.stderr)
         return 130
+
+
+def _lacks_memory(problem: BaseException) -> bool:
+    """Whether it is Python's or torch's error of memory, of a processor or a card."""
+    return isinstance(problem, MemoryError) or any(
+        words in str(problem) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )
 
 
 def _sentence(problem: OSError) -> str:

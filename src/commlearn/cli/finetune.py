@@ -88,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
         print_json({"run": str(out), "result": found[RESULT], "probes": found.get("probes.json")})
         return 0
     result = found[RESULT]
+    for warning in tuned.warnings:
+        print(f"warning: {warning}")
     print(
         f"{result['objective']} on {result['train_records']} records: best after epoch "
         f"{result['best_epoch']} of {result['epochs']}, validation loss {result['validation_loss']:.4f}"

@@ -52,6 +52,7 @@ def python(options: argparse.Namespace) -> str:
 
 def run(options: argparse.Namespace) -> int:
     import json
+    import sys
 
     from commlearn.cli.output import print_json, print_probes, telling
     from commlearn.evaluation.probes import probe, to_json
@@ -69,9 +70,12 @@ def run(options: argparse.Namespace) -> int:
             return _retrieve(loaded, data, options)
         results = probe(loaded, data, targets, modalities, kind=options.kind)
     whole = modalities is None and targets is None and options.kind == "linear"
+    note = ""
     if whole and isinstance(loaded, Run) and not options.table:
-        loaded.folder.write("probes.json", to_json(results))
+        note = loaded.folder.write_if_possible("probes.json", to_json(results))
     print_json(json.loads(to_json(results))) if options.json else print_probes(results)
+    if note:
+        print(f"commlearn: note: {note}", file=sys.stderr)
     return 0
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["give_name", "lock", "open_part", "remove_if_abandoned"]
+__all__ = ["PART", "give_name", "lock", "open_part", "remove_if_abandoned"]
 
+PART = re.compile(r"\.(.+)\.\d+\.part")  # a file that is being written, or was by a process that was killed
 FAR = 1 << 30  # the byte that is locked where locks are of bytes: behind what anybody reads or writes
 
 
@@ -76,10 +78,11 @@ def _lock_byte(handle: int, mode: int) -> None:
 def open_part(path: Path) -> Iterator[BinaryIO]:
     """A new file that is locked, so that others see that somebody writes it; what is left of it is removed.
 
-    It is to be given its final name inside the block, by `give_name`.
+    It is to be given its final name inside the block, by `give_name`. What processes that were killed left of
+    the same file is removed before.
 
     Args:
-        path: of the file; one that is there is emptied.
+        path: of the file, such as `.x.1.part` for process 1; one that is there is emptied.
 
     Example:
         >>> import tempfile
@@ -91,6 +94,8 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
         >>> [path.name for path in folder.iterdir()]
         ['x']
     """
+    for other in _parts_beside(path):
+        remove_if_abandoned(other)
     file = _locked(path)
     try:
         yield file
@@ -100,6 +105,18 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
             file.close()
         if left:
             path.unlink(missing_ok=True)
+
+
+def _parts_beside(path: Path) -> list[Path]:
+    """Parts of the same file by other processes."""
+    name = PART.fullmatch(path.name)
+    try:
+        others = [other for other in os.listdir(path.parent) if other != path.name] if name else []
+    except OSError:  # it is told when the file is opened
+        return []
+    return [
+        path.with_name(other) for other in others if name and (m := PART.fullmatch(other)) and m[1] == name[1]
+    ]
 
 
 def _locked(path: Path) -> BinaryIO:

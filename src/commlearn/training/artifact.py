@@ -35,6 +35,7 @@ from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import CONFIG as RUN_CONFIG
 from commlearn.training.trained import Trained
 from commlearn.training.training_rows import TrainingRows
+from commlearn.training.versions import newer_is_named
 
 __all__ = ["FORMAT", "export", "from_parts", "load", "to_parts"]
 
@@ -193,7 +194,19 @@ def from_parts(
         outside: whether the schema may let paths in cells leave the folder of the table.
     """
     _check_format(config["format"], where)
-    check_learned(config["preprocessing"], f"{where}, preprocessing")
+    with newer_is_named(where, config.get("commlearn")):
+        check_learned(config["preprocessing"], f"{where}, preprocessing")
+        return _trained(config, tensors, where, rows, features, outside)
+
+
+def _trained(
+    config: Mapping[str, Any],
+    tensors: bytes,
+    where: str,
+    rows: bytes | None,
+    features: bytes | None,
+    outside: bool,
+) -> Trained:
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
         stated = dict(config["experiment"])

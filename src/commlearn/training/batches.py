@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from commlearn.augmentations import Augmentation, plan_batch
 from commlearn.data.batch import Batch, to_device
 from commlearn.data.records import Records
 from commlearn.methods.base import Method
+from commlearn.own_draws import OwnDraws
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
 from commlearn.training.configuration import Experiment
 from commlearn.training.descent import Descent, losses
@@ -73,5 +73,4 @@ def descents(
     seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
     if part:
         return iter([cached_loss(fabric, player, method, split(plan, size, part), seed)])
-    torch.manual_seed(seed())
-    return losses(fabric, player, method, plan(slice(None)))
+    return losses(fabric, player, method, plan(slice(None)), OwnDraws(seed()))

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
 from commlearn.data import READERS
@@ -20,6 +19,7 @@ from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders, build_fusion
 from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.features import FeatureBlocks
+from commlearn.own_draws import OwnDraws
 from commlearn.seeds import torch_seed
 from commlearn.training.configuration import Experiment, Part
 
@@ -54,8 +54,7 @@ def build_method(
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
     described = pretrained_of(state)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(experiment.seed, "init"))
+    with OwnDraws(torch_seed(experiment.seed, "init")):
         encoders = build_encoders(specs, model.width, model.encoders, described, fresh, features)
         if "fusion" in inspect.signature(build).parameters:
             options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)

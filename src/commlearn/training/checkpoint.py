@@ -57,19 +57,35 @@ UNREADABLE = (
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
     """Write `state` as the last checkpoint; what was last becomes the previous one."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    payload = buffer.getvalue()
-    digest = hashlib.sha256(payload).hexdigest().encode()
     last = folder / LAST
+    content = _packed(state, last)
     with _cannot(last), open_part(last.with_name(f".{LAST}.{os.getpid()}.part")) as file:
-        file.write(MAGIC + digest + b"\n" + payload)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
         if last.exists():
             os.replace(last, folder / PREVIOUS)
         give_name(file, last)
     return last
+
+
+def _packed(state: dict[str, Any], path: Path) -> bytes:
+    """The content of a checkpoint."""
+    buffer, head = io.BytesIO(), len(MAGIC) + 2 * hashlib.sha256().digest_size + 1
+    try:
+        buffer.write(bytes(head))  # the place of what is known at the end: there is no second copy in memory
+        torch.save(state, buffer)
+        digest = hashlib.sha256(buffer.getbuffer()[head:]).hexdigest().encode()
+        buffer.seek(0)
+        buffer.write(MAGIC + digest + b"\n")
+        return buffer.getvalue()
+    except (MemoryError, RuntimeError) as problem:  # torch's own, after one of memory
+        if isinstance(problem, RuntimeError) and not isinstance(problem.__context__, MemoryError):
+            raise
+        raise RunError(
+            f"Cannot write {path}: the memory was used up. What was saved before is whole. End other "
+            "programs or take a machine with more memory, then go on with --resume."
+        ) from problem
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

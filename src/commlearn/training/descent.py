@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from commlearn.data.batch import Batch
 from commlearn.methods.base import Method, Step
+from commlearn.own_draws import OwnDraws
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,11 +40,14 @@ class Player(nn.Module):
         return work()
 
 
-def losses(fabric: Fabric, player: nn.Module, method: Method, batch: Batch) -> Iterator[Descent]:
+def losses(
+    fabric: Fabric, player: nn.Module, method: Method, batch: Batch, draws: OwnDraws
+) -> Iterator[Descent]:
     """Each of a method's losses for one batch; the next is computed after the last was descended."""
     steps = method.steps(batch)
     for _ in range(method.steps_per_batch):
-        loss, terms, accuracy, group = player(lambda: parts(next(steps), fabric, method))
+        with draws:
+            loss, terms, accuracy, group = player(lambda: parts(next(steps), fabric, method))
         yield Descent(terms, accuracy, group, lambda loss=loss: fabric.backward(loss))  # type: ignore[misc]
 
 

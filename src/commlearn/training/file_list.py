@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from commlearn.data.checksums import LIST
-from commlearn.data.file_lock import remove_if_abandoned
+from commlearn.data.file_lock import PART, remove_if_abandoned
 from commlearn.data.plain_files import plain_file
 from commlearn.data.plain_json import parse_json
 from commlearn.errors import RunError
@@ -24,7 +24,6 @@ __all__ = ["EVENTS", "FileList"]
 
 RUN, FORMAT = "run folder", 1
 EVENTS = "tensorboard/events.out.tfevents.*.commlearn"  # TensorBoard fills in the star
-PART = re.compile(r"\.(.+)\.\d+\.part")  # what is being written, or was when a process was killed
 OUTSIDE = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # a name that leaves its folder
 SHOWN = 10  # names in a message
 

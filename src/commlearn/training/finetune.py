@@ -22,7 +22,7 @@ from commlearn.training.frozen_weights import frozen_tensors
 from commlearn.training.labelled import Labelled, labelled_records
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
-from commlearn.training.resume import open_folder
+from commlearn.training.resume import open_folder, other_threads
 from commlearn.training.run import Run, load_run
 from commlearn.training.run_folder import FINE_TUNING, FROZEN_WEIGHTS, RunFolder
 from commlearn.training.target_objective import objective_for
@@ -116,6 +116,10 @@ def finetune(
         tuner = Tuner(
             folder, experiment, trained.method, labelled, objective, settings.target, settings.patience
         )
+        if state is not None and not state["finished"]:
+            warnings += other_threads(state, tuner.fabric.device)
+        for warning in warnings:
+            folder.log(f"warning: {warning}")
         told = tuner.run(state, progress or Silent())
         run = replace(load_run(folder.path), warnings=tuple(warnings))
         if len(labelled.data.test):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,15 +15,17 @@ from commlearn.errors import RunError
 __all__ = ["LOCK", "hold", "turn"]
 
 LOCK = "lock"
+SWITCH = "COMMLEARN_LOCKS"  # an environment variable
 
 
-def hold(folder: Path, doing: str, shared: bool = False) -> TextIO:
+def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) -> TextIO:
     """Make the folder and keep others out until the result is closed; a dead process holds nothing.
 
     Args:
         folder: which is made if it is not there.
         doing: what another process is doing if it is already in there, such as "training".
         shared: let others in that share it, too.
+        patience: seconds to wait for that process.
 
     Example:
         >>> import tempfile
@@ -35,11 +38,13 @@ def hold(folder: Path, doing: str, shared: bool = False) -> TextIO:
     except OSError as problem:
         raise RunError(f"Cannot write to {folder}: {problem.strerror}.") from problem
     try:
-        alone = lock(file.fileno(), shared=shared)
+        alone = _locked(file, shared, patience)
     except OSError as problem:
         file.close()
         raise RunError(
-            f"Cannot lock {folder / LOCK}: {problem.strerror}. Give a folder on another disk."
+            f"Cannot lock the folder {folder}: {problem.strerror}. Its file system may have no locks. Give a "
+            f"folder on another one; or set {SWITCH}=off, and see to it that one process at a time works "
+            "there."
         ) from problem
     if not alone:
         file.close()
@@ -47,9 +52,27 @@ def hold(folder: Path, doing: str, shared: bool = False) -> TextIO:
     return file
 
 
+def _locked(file: TextIO, shared: bool, patience: float) -> bool:
+    """Whether the file is ours now; where the user does without locks, it always is."""
+    end = time.monotonic() + patience
+    while not (without_locks() or lock(file.fileno(), shared=shared)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def without_locks() -> bool:
+    """Whether the user has said that folders are not to be locked."""
+    return os.environ.get(SWITCH, "").lower() in ("off", "0", "no", "false")
+
+
 @contextmanager
 def turn(folder: Path) -> Iterator[None]:
     """Wait until no other process is in such a block for the same folder, where folders can be locked."""
+    if without_locks():  # which may wait forever where there are none
+        yield
+        return
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows opens no folders

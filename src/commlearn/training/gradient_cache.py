@@ -27,6 +27,7 @@ from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
 from commlearn.models.present import moments_at_rest
 from commlearn.objectives import Subset
+from commlearn.own_draws import OwnDraws
 from commlearn.training.descent import Descent, parts, touched
 from commlearn.training.sharding import no_exchange
 
@@ -66,14 +67,14 @@ def cached_loss(
     """
 
     def represent(number: int) -> Rows:
-        torch.manual_seed(seeds(number))
-        return method.represent(batches[number]())
+        with OwnDraws(seeds(number)):
+            return method.represent(batches[number]())
 
     with torch.no_grad(), moments_at_rest(method):
         seen = [Rows(*player(lambda n=n: _plain(represent(n)))) for n in range(len(batches))]
     rows = joined(seen)
     leaves = {subset: vectors.requires_grad_() for subset, vectors in rows.vectors.items()}
-    with no_exchange(fabric, player):
+    with no_exchange(fabric, player), OwnDraws(seeds(len(batches))):
         loss, terms, accuracy, group = player(lambda: parts(method.compare(rows.gathered()), fabric, method))
 
     def backward() -> None:

@@ -27,7 +27,7 @@ from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
 from commlearn.training.resolve import resolved
-from commlearn.training.resume import open_folder, restore, restore_optimizers
+from commlearn.training.resume import open_folder, other_threads, restore, restore_optimizers
 from commlearn.training.run import Run
 from commlearn.training.run_folder import RunFolder
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
@@ -142,6 +142,9 @@ def _train(
         folder.write_rows(rows)
         folder.log(f"{'resumed' if state else 'started'} at step {step} of {total}")
         folder.write_features(features)
+        warnings = [*warnings, *(other_threads(state, fabric.device) if state else ())]
+        for warning in warnings:
+            folder.log(f"warning: {warning}")
     fabric.barrier()
     placed = _placed(fabric, method, experiment, state)
 
@@ -253,7 +256,7 @@ def _save(placed: _Placed, folder: RunFolder, step: int, total: int) -> None:
         "method": placed.method.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in placed.optimizers.items()},
     }
-    state = {"step": step, "total": total, **gathered(parted)}
+    state = {"step": step, "total": total, "threads": torch.get_num_threads(), **gathered(parted)}
     if placed.fabric.is_global_zero:
         folder.save(state)
     placed.fabric.barrier()

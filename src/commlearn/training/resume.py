@@ -14,8 +14,9 @@ from commlearn.training.configuration import Experiment, to_mapping
 from commlearn.training.model_bounds import DAMAGED
 from commlearn.training.resolve import resolved
 from commlearn.training.run_folder import RunFolder
+from commlearn.training.versions import newer_is_named, version_of_run
 
-__all__ = ["by_dotted_key", "fitting", "open_folder", "restore", "restore_optimizers"]
+__all__ = ["by_dotted_key", "fitting", "open_folder", "other_threads", "restore", "restore_optimizers"]
 
 
 def open_folder(
@@ -49,7 +50,8 @@ def open_folder(
 
 def _same(folder: RunFolder, wanted: Experiment) -> None:
     """What is not stated, in the folder or now, has its present default: folders of old state less."""
-    stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
+    with newer_is_named(str(folder.path), version_of_run(folder.path)):
+        stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
         before, after = (
             by_dotted_key(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted)
@@ -89,6 +91,18 @@ def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> in
     with fitting(experiment):
         method.load_state_dict(state["method"])
     return int(state["step"])
+
+
+def other_threads(state: Mapping[str, Any], device: torch.device) -> list[str]:
+    """A warning if a run on the CPU goes on with another number of threads than it had."""
+    before, now = state.get("threads", torch.get_num_threads()), torch.get_num_threads()
+    if before == now or device.type != "cpu" or state["step"] >= state["total"]:
+        return []
+    return [
+        f"Up to step {state['step']} the run had {before} CPU threads, now it has {now}: sums are taken in "
+        "another order, and the weights will not be those of an undisturbed run bit for bit. For the same "
+        f"bits, resume with OMP_NUM_THREADS={before}, or --training.threads {before} where it is an option."
+    ]
 
 
 def restore_optimizers(

@@ -15,6 +15,7 @@ from commlearn.training.model_bounds import DAMAGED, stored_method
 from commlearn.training.resume import restore
 from commlearn.training.run_folder import FROZEN_WEIGHTS, RunFolder
 from commlearn.training.trained import Trained
+from commlearn.training.versions import newer_is_named, version_of_run
 
 __all__ = ["Run", "load_run", "read_own_data"]
 
@@ -31,6 +32,11 @@ class Run(Trained):
 def load_run(path: str | Path) -> Run:
     """A run from its folder, with the weights of its newest whole checkpoint."""
     folder = RunFolder(path)
+    with newer_is_named(str(path), version_of_run(folder.path)):
+        return _loaded(folder)
+
+
+def _loaded(folder: RunFolder) -> Run:
     experiment = folder.experiment()
     state, warnings = folder.state()
     specs = folder.specs()
@@ -41,18 +47,19 @@ def load_run(path: str | Path) -> Run:
             specs,
             learned,
             state["method"].values(),
-            str(path),
+            str(folder.path),
             lambda: folder.features(build_features(experiment, specs, learned)),
         )
     except (*DAMAGED, RuntimeError, MemoryError) as problem:
-        raise RunError(f"{path} is damaged: its files describe no model ({problem!r}).") from problem
+        raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, experiment)
     if (tensors := folder.frozen()) is not None:
         try:
-            adopt_frozen(method, tensors, str(path))
+            adopt_frozen(method, tensors, str(folder.path))
         except RuntimeError as problem:
             last = str(problem).splitlines()[-1].strip()
-            raise RunError(f"{path} is damaged: its {FROZEN_WEIGHTS} fits no encoder: {last}") from problem
+            file = folder.path / FROZEN_WEIGHTS
+            raise RunError(f"{file} is damaged: it fits no encoder: {last}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Run(
         experiment=experiment,

@@ -7,15 +7,13 @@ import io
 import json
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import torch
 import yaml
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
@@ -23,7 +21,7 @@ import commlearn
 from commlearn.data.plain_files import plain_file
 from commlearn.data.plain_json import parse_json
 from commlearn.data.records import Dataset, Spec
-from commlearn.errors import ConfigurationError, RunError
+from commlearn.errors import RunError
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.learned import check_learned
 from commlearn.kinds.plain_yaml import read_yaml
@@ -40,22 +38,24 @@ from commlearn.training.configuration import Experiment, stored_experiment, to_m
 from commlearn.training.data_identity import check_same_data, data_identity, identity_digest
 from commlearn.training.file_list import FileList
 from commlearn.training.folder_lock import hold
+from commlearn.training.stored_files import damage_named, flat, json_lines
 from commlearn.training.training_rows import TrainingRows
+from commlearn.training.versions import ENVIRONMENT
 
-__all__ = ["FINE_TUNING", "FROZEN_WEIGHTS", "RunFolder"]
+__all__ = ["FINE_TUNING", "FROZEN_WEIGHTS", "VALIDATION", "RunFolder"]
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
-ENVIRONMENT = "environment.json"
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
 FEATURES = "features.safetensors"  # what fixed features took from the training rows
 DATA = "data.json"  # what tells the records of the training from others
+VALIDATION = "validation.jsonl"  # what fine-tuning saw after each epoch
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 FROZEN_WEIGHTS = "frozen.safetensors"  # of encoders, if the run began with an artifact
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
     *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS),
-    *("finetuned.json", "validation.jsonl", "probes.json", "interactions.json"),
+    *("finetuned.json", VALIDATION, "probes.json", "interactions.json"),
 )
 
 
@@ -94,6 +94,7 @@ class RunFolder:
             "numpy": np.__version__,
             "system": platform.platform(),
             "seed": experiment.seed,
+            "threads": torch.get_num_threads(),  # on a CPU they decide the order of sums
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         modalities = {name: [spec.kind, *spec.shape] for name, spec in data.train.specs.items()}
@@ -134,13 +135,13 @@ class RunFolder:
         """What was run here."""
         if not self.exists:
             raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
-        with _damage_told(self.path / CONFIG):
+        with damage_named(self.path / CONFIG):
             values = read_yaml(self._text(CONFIG), str(self.path / CONFIG))
             return stored_experiment(dict(values))
 
     def specs(self) -> dict[str, Spec]:
         """Kind and shape of each modality that was trained."""
-        with _damage_told(self.path / MODALITIES):
+        with damage_named(self.path / MODALITIES):
             stored = parse_json(self._text(MODALITIES))
             specs = {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
             if not specs or not all(spec.shape for spec in specs.values()):
@@ -154,9 +155,9 @@ class RunFolder:
             needed = name == STATE and found[SCHEMA] is not None
             if not needed and not (self.path / name).exists():
                 continue
-            with _damage_told(self.path / name):
+            with damage_named(self.path / name):
                 found[name] = parse_json(self._text(name))
-        with _damage_told(self.path / STATE):
+        with damage_named(self.path / STATE):
             check_learned(found[STATE])
         stated = found[SCHEMA]
         schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
@@ -174,13 +175,13 @@ class RunFolder:
     def _check(self, now: Mapping[str, Any], way_out: str) -> None:
         before = self._identity()
         if before is not None:  # folders of earlier versions do not say it
-            with _damage_told(self.path / DATA):
+            with damage_named(self.path / DATA):
                 check_same_data(self.path, before, now, way_out)
 
     def _identity(self) -> dict[str, Any] | None:
         if not (self.path / DATA).exists():
             return None
-        with _damage_told(self.path / DATA):
+        with damage_named(self.path / DATA):
             return dict(parse_json(self._text(DATA)))
 
     def _text(self, name: str) -> str:
@@ -195,7 +196,7 @@ class RunFolder:
         """Which rows the run was trained on; None in folders of versions that did not say it."""
         if not (self.path / ROWS).exists():
             return None
-        with _damage_told(self.path / ROWS):
+        with damage_named(self.path / ROWS):
             return TrainingRows.from_bytes(plain_file(self.path / ROWS).read_bytes())
 
     def write_features(self, features: FeatureBlocks | None) -> None:
@@ -211,14 +212,14 @@ class RunFolder:
         """The run's fixed features, from what they are before they have learned; None where it has none."""
         if built is None:
             return None
-        with _damage_told(self.path / FEATURES):
+        with damage_named(self.path / FEATURES):
             return built.from_bytes((self.path / FEATURES).read_bytes())
 
     def frozen(self) -> dict[str, Tensor] | None:
         """The weights of frozen encoders, if the folder holds them."""
         if not (self.path / FROZEN_WEIGHTS).exists():
             return None
-        with _damage_told(self.path / FROZEN_WEIGHTS):
+        with damage_named(self.path / FROZEN_WEIGHTS):
             return load_tensors((self.path / FROZEN_WEIGHTS).read_bytes())
 
     def state(self) -> tuple[dict[str, Any], list[str]]:
@@ -234,6 +235,14 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         self.write_bytes(name, text.encode())
+
+    def write_if_possible(self, name: str, text: str) -> str:
+        """Write a file whose content the user sees anyway; a note if it cannot be written, else nothing."""
+        try:
+            self.write(name, text)
+        except RunError as problem:
+            return f"This could not be saved in the run's folder. {problem}"
+        return ""
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file whole; one that is there already is replaced only if a run wrote it.
@@ -281,17 +290,17 @@ class RunFolder:
             ) from problem
 
     def metrics(self) -> list[dict[str, Any]]:
-        return list(_json_lines(self.path / METRICS))
+        return list(json_lines(self.path / METRICS))
 
     def truncate_metrics(self, step: int) -> None:
         """Forget what was measured after `step`: a resumed run measures it again."""
-        for name in (METRICS, SPEED):
-            kept = [entry for entry in _json_lines(self.path / name) if entry["step"] <= step]
+        for name in (METRICS, SPEED, *([VALIDATION] if (self.path / VALIDATION).exists() else ())):
+            kept = [entry for entry in json_lines(self.path / name) if entry["step"] <= step]
             self.write(name, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def write_metrics_table(self) -> None:
         """The same metrics as CSV, one column a value."""
-        rows = [_flat(entry) for entry in self.metrics()]
+        rows = [flat(entry) for entry in self.metrics()]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
         writer = csv.writer(text)
@@ -305,49 +314,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
-
-
-@contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    """A file of the run that is missing or no longer what was written is named."""
-    try:
-        yield
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        ArithmeticError,
-        RecursionError,
-        ConfigurationError,
-    ) as problem:
-        told = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
-        raise RunError(f"{path} is missing or damaged: {told}. Restore it, or train again.") from problem
-
-
-def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
-    """Every whole line; a last line that a kill cut off is no line."""
-    if not path.exists():
-        return
-    with _damage_told(path):
-        lines = plain_file(path).read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        try:
-            entry = parse_json(line)
-        except ValueError:
-            return
-        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
-            raise RunError(f"{path} is damaged: {line[:60]!r} states no step. Restore it, or train again.")
-        yield entry
-
-
-def _flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in entry.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from commlearn.data.batch import View, to_device
 from commlearn.data.records import Dataset, Records
 from commlearn.errors import DivergedError
 from commlearn.methods.base import Method
+from commlearn.own_draws import OwnDraws
 from commlearn.seeds import torch_generator, torch_seed
 from commlearn.training.build import build_augmentations
 from commlearn.training.configuration import Experiment
@@ -24,7 +25,7 @@ from commlearn.training.labelled import Labelled
 from commlearn.training.optimization import adamw
 from commlearn.training.progress import Progress
 from commlearn.training.resume import fitting, restore, restore_optimizers
-from commlearn.training.run_folder import RunFolder
+from commlearn.training.run_folder import VALIDATION, RunFolder
 from commlearn.training.target_objective import TargetObjective
 from commlearn.training.watch import Watch
 
@@ -81,8 +82,7 @@ class Tuner:
         self.train, self.validation = parts.train, cast(Records, parts.validation)
         self.augmentations = build_augmentations(experiment, labelled.train.specs)
         self.steps_per_epoch = max(1, len(self.train) // training.batch_size)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(experiment.seed, "fine-tuning head"))
+        with OwnDraws(torch_seed(experiment.seed, "fine-tuning head")):
             self.tuned = Tuned(method, objective.head(_dim(method, self.train)))
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
 
@@ -130,9 +130,9 @@ class Tuner:
         records, size = self.train, training.batch_size
         rows = records.visit(self.experiment.seed, epoch, slice(place * size, (place + 1) * size))
         player.train()
-        torch.manual_seed(torch_seed(self.experiment.seed, "dropout", step))
         views, labels = self._views(records, rows, "augment", step)
-        loss = self.objective.loss(player(iter(views)), labels)
+        with OwnDraws(torch_seed(self.experiment.seed, "dropout", step)):
+            loss = self.objective.loss(player(iter(views)), labels)
         engine.zero_grad()
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
@@ -160,7 +160,7 @@ class Tuner:
                 f"The validation loss is {reached} after epoch {epoch}. Give a smaller learning rate, or "
                 "look for extreme values in the data."
             )
-        self.folder.append("validation.jsonl", {"step": step, "epoch": epoch, "loss": reached})
+        self.folder.append(VALIDATION, {"step": step, "epoch": epoch, "loss": reached})
         if reached < self.best["loss"] or self.best["epoch"] == 0:
             self.best = {"loss": reached, "epoch": epoch, "weights": self._weights()}
         return epoch >= self.experiment.training.epochs or epoch - self.best["epoch"] >= self.patience
@@ -196,6 +196,7 @@ class Tuner:
         state = {
             "step": step,
             "total": self.experiment.training.epochs * self.steps_per_epoch,
+            "threads": torch.get_num_threads(),
             "finished": finished,
             "best": self.best,
             "optimizers": {"main": engine.state_dict()},

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,11 +31,14 @@ from commlearn.evaluation.probes import Outcome, Vectors, probe_vectors, to_json
 from commlearn.methods import METHODS
 from commlearn.training.configuration import Experiment
 from commlearn.training.data_identity import check_same_data
+from commlearn.training.folder_lock import hold
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
 from commlearn.training.run_folder import RunFolder
 
-__all__ = ["peak_memory", "with_its_method", "work"]
+__all__ = ["end_with", "peak_memory", "with_its_method", "work"]
+
+PATIENCE = 60.0  # seconds that the same job of a comparison that was killed has for its last checkpoint
 
 
 def work(folder: Path) -> None:
@@ -124,9 +130,26 @@ def _cost(folder: Path) -> dict[str, Any]:
     return values_of_file(path) if path.exists() else {}
 
 
+def end_with(parent: int) -> None:
+    """Treat the death of the comparison as SIGTERM: a training writes a checkpoint and ends.
+
+    Args:
+        parent: descriptor of a pipe of which the comparison holds the other end; it ends when that does.
+    """
+
+    def watch() -> None:
+        while os.read(parent, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="commlearn-parent", daemon=True).start()
+
+
 def main(arguments: Sequence[str]) -> int:
+    folder = Path(arguments[0])
     try:
-        work(Path(arguments[0]))
+        hold(folder, "training", patience=PATIENCE).close()
+        work(folder)
     except DivergedError as problem:
         print(f"diverged: {problem}")
         return DIVERGED
@@ -137,4 +160,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_with(sys.stdin.fileno())
     sys.exit(main(sys.argv[1:]))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import BinaryIO
 
@@ -41,7 +42,7 @@ def work_on(
         files: fingerprint of the table, if there is one; a job that reads another one is refused.
     """
     shared = max(1, cores() // min(at_a_time, max(len(jobs), 1)))
-    threads = int(source.overrides.get("training.threads") or shared)
+    stated = int(source.overrides.get("training.threads") or 0)
     waiting, errors = list(jobs), {}
     running: dict[Job, subprocess.Popen[bytes]] = {}
     started: dict[Job, float] = {}
@@ -50,7 +51,7 @@ def work_on(
         while waiting or running:
             while waiting and len(running) < at_a_time:
                 job = waiting.pop(0)
-                running[job] = _start(source, job, threads, files)
+                running[job] = _start(source, job, stated or _threads_before(job) or shared, files)
                 started[job] = time.monotonic()
                 tell(f"started: {job}")
             time.sleep(0.2)
@@ -60,6 +61,7 @@ def work_on(
                     tell(f"  {job}: {_last_words(job) or 'starting'}")
             for job in [job for job, process in running.items() if process.poll() is not None]:
                 process = running.pop(job)
+                _let_go(process)
                 minutes = (time.monotonic() - started[job]) / 60
                 if process.returncode == 0:
                     tell(f"done: {job}, {minutes:.1f} min, {len(waiting) + len(running)} to go")
@@ -71,6 +73,7 @@ def work_on(
             process.terminate()
         for process in running.values():
             process.wait()
+            _let_go(process)
     return errors
 
 
@@ -95,11 +98,25 @@ def _start(
         return start_process([*COMMAND, str(job.folder)], output, threads)
 
 
+def _threads_before(job: Job) -> int:
+    """The threads of a job that was begun: with others it would not end at the same weights; else 0."""
+    path = job.folder / SPEC
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return int(json.loads(path.read_text(encoding="utf-8"))["threads"])
+    return 0
+
+
 def start_process(command: Sequence[str], output: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
+    """A process that ends when this one does: it waits for the end of a pipe that nobody writes to."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+        command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.PIPE, env=environment
     )
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _reason(job: Job, code: int) -> str:

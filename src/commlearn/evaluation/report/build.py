@@ -194,7 +194,9 @@ def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> 
     """The decompositions, also kept in the run's folder."""
     made = information(read, named, seed, tell)
     if read.run:
-        read.run.folder.write(INTERACTIONS, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+        if note := read.run.folder.write_if_possible(INTERACTIONS, text):
+            tell(note)
     return made
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from commlearn.errors import ConfigurationError
 from commlearn.models.encoders.pretrained_config import admitted, safe_config
 from commlearn.models.encoders.pretrained_folder import CONFIG, longest_text, missing_extra, read_json
+from commlearn.own_draws import OwnDraws
 
 __all__ = ["Subwords", "architecture_of", "build", "feed", "image_preparation", "load", "subwords"]
 
@@ -72,12 +73,13 @@ def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
 
 
 def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
-    """The model with random weights."""
+    """The model with random weights, always the same."""
     transformers = _transformers()
     if not _is_model(transformers, architecture):
         raise ConfigurationError(f"transformers {transformers.__version__} has no model {architecture}.")
     cls = getattr(transformers, architecture)
-    return cls(_config(architecture, config), **_without_pooling(cls))
+    with OwnDraws(0):
+        return cls(_config(architecture, config), **_without_pooling(cls))
 
 
 def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Module:

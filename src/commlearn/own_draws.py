@@ -1,0 +1,122 @@
+"""What a thread draws inside modules that take no generator: from a generator of its own all the same.
+
+torch's global generator belongs to every thread of the process. Two trainings in two threads that seed it
+draw from each other's numbers, and from those of the caller. A mode of torch functions belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["OwnDraws"]
+
+TAKE_A_GENERATOR = frozenset(
+    [
+        *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
+        *("binomial", "uniform_", "normal_", "bernoulli_", "exponential_", "geometric_", "cauchy_"),
+        *("log_normal_", "random_"),
+        *("trunc_normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
+        *("orthogonal_", "sparse_"),
+    ]
+)
+TAKE_NONE = frozenset(
+    [
+        *("rand_like", "randn_like", "randint_like", "rrelu", "rrelu_", "gumbel_softmax", "native_dropout"),
+        *("dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
+        *("feature_dropout_", "alpha_dropout", "alpha_dropout_", "feature_alpha_dropout"),
+        *("feature_alpha_dropout_", "fractional_max_pool2d", "fractional_max_pool3d"),
+        *("multi_head_attention_forward", "scaled_dot_product_attention"),
+        *("lstm", "gru", "rnn_tanh", "rnn_relu"),
+    ]
+)
+TURN = threading.RLock()  # for the moments in which the global generator is lent
+
+
+class OwnDraws(TorchFunctionMode):
+    """Within it, this thread's draws come from the seed; the global generator stays as it was.
+
+    Functions that take a generator are given one. For the few that take none, such as dropout, the global
+    generator is lent for the length of that call, by one thread at a time. Entered again, it goes on where
+    it was.
+
+    Args:
+        seed: of the draws on every device.
+
+    Example:
+        >>> before = torch.get_rng_state()
+        >>> with OwnDraws(0):
+        ...     first = torch.nn.Linear(2, 2).weight
+        >>> with OwnDraws(0):
+        ...     second = torch.nn.Linear(2, 2).weight
+        >>> torch.equal(first, second), torch.equal(torch.get_rng_state(), before)
+        (True, True)
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+        self.generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name in TAKE_A_GENERATOR and options.get("generator") is None:
+            device = device_of(args, options)
+            if device.type != "meta":  # which holds no numbers
+                options = {**options, "generator": self.generator(device)}
+        elif name in TAKE_NONE and (name != "scaled_dot_product_attention" or _drops(*args, **options)):
+            return self.lent(function, args, options)
+        return function(*args, **options)
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """The one of a device."""
+        if device not in self.generators:
+            self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self.generators[device]
+
+    def lent(self, function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Call the function while the global generator of its device is at our state."""
+        device = device_of(args, options)
+        if device.type == "meta":
+            return function(*args, **options)
+        ours = self.generator(device)
+        common = torch.default_generator if device.type == "cpu" else _of_accelerator(device)
+        with TURN:
+            before = common.get_state()
+            common.set_state(ours.get_state())
+            try:
+                return function(*args, **options)
+            finally:
+                ours.set_state(common.get_state())
+                common.set_state(before)
+
+
+def device_of(args: Sequence[Any], options: Mapping[str, Any]) -> torch.device:
+    """Where a call draws: as stated, else where its first tensor lies, else torch's default."""
+    stated = options.get("device")
+    if stated is not None:
+        return torch.empty(0, device=stated).device  # with its number
+    tensors = (value for value in (*args, *options.values()) if isinstance(value, Tensor))
+    first = next(tensors, None)
+    return torch.get_default_device() if first is None else first.device
+
+
+def _of_accelerator(device: torch.device) -> torch.Generator:
+    module = torch.get_device_module(device)
+    return module.default_generators[device.index or 0]  # type: ignore[no-any-return]
+
+
+def _drops(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, **_: Any) -> bool:
+    return dropout_p > 0
