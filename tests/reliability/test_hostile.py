@@ -41,6 +41,29 @@ def test_what_once_failed_does_not_fail_again(case):
     assert not hostile.run(1, only=case).unnamed
 
 
+def spins(chance, folder):
+    while True:
+        pass
+
+
+def waits(chance, folder):
+    os.mkfifo(folder / "pipe")
+    (folder / "pipe").read_bytes()
+
+
+def holds(chance, folder):
+    b"x" * (2 * hostile.MEMORY)
+
+
+@pytest.mark.parametrize("case", [spins, waits, holds], ids=lambda case: case.__name__)
+def test_what_never_ends_or_holds_too_much_counts_as_a_failure(case, monkeypatch):
+    monkeypatch.setattr(hostile, "SECONDS", 1)
+    monkeypatch.setattr(hostile, "WAIT", 2)
+    monkeypatch.setattr(hostile, "MEMORY", 64 << 20)
+    monkeypatch.setitem(hostile.SORTS, "bad", case)
+    assert len(hostile.run(1, only="bad:1").unnamed) == 1
+
+
 def test_the_same_case_is_drawn_again():
     one, two = (mutations.bytes_of(random.Random("a 1"), bytes(range(99))) for _ in range(2))
     assert one == two
