@@ -62,9 +62,9 @@ def embed(
         modalities: which of them to use; all that were trained if not given.
         batch_size: records at a time, chosen from their size if not given; it does not change the result
             beyond rounding.
-        blocks: `learned` is what the method embeds, `features` the fixed features of each modality (zeros
-            for one that is absent or not used), `all` one beside the other. A model without features has
-            the learned part alone.
+        blocks: `learned` is what the method embeds, `features` the fixed features of each modality (of one
+            that is absent or not used, what the others let expect), `all` one beside the other. A model
+            without features has the learned part alone.
 
     Raises:
         DivergedError: an embedding is not finite; its rows are named.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Self, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -12,18 +13,23 @@ from torch import Tensor, nn
 
 from commlearn.data.batch import Modality, View
 from commlearn.data.records import Records, Spec, blank_values
-from commlearn.models.features.base import FeatureValues
+from commlearn.models.features.base import FeatureValues, some_places
+from commlearn.models.features.column import feature_column
+from commlearn.models.features.expected import ExpectedFeatures
 from commlearn.models.features.fixed import FixedFeatures
+from commlearn.seeds import numpy_generator
 
 __all__ = ["FeatureBlocks"]
 
+EXPECTED_ROWS = 2048  # training rows that say what to expect of an absent modality, at most
 DAMAGED = (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class FeatureBlocks(nn.Module):
     """Features of all modalities in schema order, (batch, dim): the width never depends on what is there.
 
-    A modality that a record lacks, or that is not asked for, has zeros: the features of an average record.
+    Those of a modality that a record lacks, or that is not asked for, are what its other modalities let
+    expect; the mean if they say nothing of it.
 
     Args:
         specs: kind and shape of each modality that has features.
@@ -34,13 +40,14 @@ class FeatureBlocks(nn.Module):
         >>> rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
         >>> records = Records({"a": VectorColumn(rows), "b": VectorColumn(rows[:, :2])})
         >>> blocks = FeatureBlocks(records.specs).learn(records, 0)
-        >>> blocks(records.view(slice(0, 4)), ["b"])[:, :3].any().item(), blocks.names()
-        (False, ['a_feature0', 'a_feature1', 'a_feature2', 'b_feature0', 'b_feature1'])
+        >>> blocks(records.view(slice(0, 4)), ["b"]).shape, blocks.names()
+        (torch.Size([4, 5]), ['a_feature0', 'a_feature1', 'a_feature2', 'b_feature0', 'b_feature1'])
     """
 
     def __init__(self, specs: Mapping[str, Spec]) -> None:
         super().__init__()
         self.blocks = nn.ModuleDict({name: FixedFeatures(spec) for name, spec in specs.items()})
+        self.expected = ExpectedFeatures(self.dims)
         self.eval()
 
     @property
@@ -71,6 +78,15 @@ class FeatureBlocks(nn.Module):
         """
         for name, block in self.each.items():
             block.learn(records.columns[name], seed)
+        device = next(self.buffers()).device
+        some = records.choose(some_places(len(records), EXPECTED_ROWS, numpy_generator(seed, "expected")))
+        parts, present = {}, {}
+        for name, block in self.each.items():
+            values = feature_column(block, some.columns[name]).take(np.arange(len(some)))
+            parts[name] = values.values
+            if values.present is not None:
+                present[name] = values.present
+        self.expected = ExpectedFeatures(self.dims).learn(parts, present, seed).to(device)
         return self
 
     @torch.no_grad()
@@ -82,14 +98,19 @@ class FeatureBlocks(nn.Module):
             modalities: which of them to use; all that are there if not given.
         """
         example = next(iter(view.values())).values
-        parts = []
+        parts, present = {}, {}
         for name, block in self.each.items():
             if name in view and (modalities is None or name in modalities):
                 values = view[name]
-                parts.append(values.values if isinstance(values, FeatureValues) else block(values))
+                parts[name] = values.values if isinstance(values, FeatureValues) else block(values)
+                if values.present is not None:
+                    present[name] = values.present
             else:
-                parts.append(torch.zeros(len(example), block.dim, device=example.device))
-        return torch.cat(parts, dim=1)
+                parts[name] = torch.zeros(len(example), block.dim, device=example.device)
+                present[name] = torch.zeros(len(example), dtype=torch.bool, device=example.device)
+        if present:
+            parts = self.expected(parts, present)
+        return torch.cat(list(parts.values()), dim=1)
 
     def to_bytes(self) -> bytes:
         """As a safetensors file, which holds numbers and names and cannot run anything."""
@@ -102,7 +123,13 @@ class FeatureBlocks(nn.Module):
             ValueError: the bytes are something else, or belong to other modalities.
         """
         try:
-            self.load_state_dict(load(content))
+            tensors = load(content)
+            for name, block in self.each.items():
+                own = {key: tensors[key] for key in tensors if key.startswith(f"blocks.{name}.")}
+                block.load_state_dict({key.removeprefix(f"blocks.{name}."): own[key] for key in own})
+            self.expected = ExpectedFeatures(self.dims)
+            self.load_state_dict(tensors)
+            self._check_expected()
             blank = {name: Modality(blank_values(block.spec)) for name, block in self.each.items()}
             whole = bool(self(blank).isfinite().all())
         except DAMAGED as problem:
@@ -111,3 +138,10 @@ class FeatureBlocks(nn.Module):
         if not whole:
             raise ValueError("its features are not finite")
         return self
+
+    def _check_expected(self) -> None:
+        second, ridge = self.expected.second, self.expected.ridge
+        if second.shape != (self.dim, self.dim) or len(ridge) != len(self.dims):
+            raise ValueError("what it expects of absent modalities fits no features of these")
+        if not second.isfinite().all() or not (ridge >= 0).all() or not self.expected.rows >= 1:
+            raise ValueError("what it expects of absent modalities is not finite")
