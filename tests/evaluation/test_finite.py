@@ -27,7 +27,7 @@ def material(tmp_path_factory):
     table = pd.DataFrame({"name": [f"r{row}" for row in range(ROWS)], "a": random.normal(size=ROWS)})
     table["vector"] = list(vectors)
     kinds = {"vector": cl.Vector("vector", standardise=False), "numbers": cl.Tabular(["a"])}
-    embedder = cl.Embedder(cl.Schema(kinds, id="name"), epochs=1).fit(table[:64])
+    embedder = cl.Embedder(cl.Schema(kinds, id="name"), epochs=1, features="learned").fit(table[:64])
     vectors[BAD] *= 1e30
     extreme = table.assign(vector=list(vectors))
     extreme.to_parquet(path / "extreme.parquet", row_group_size=300, index=False)

@@ -73,7 +73,7 @@ def test_processes_share_the_files_and_a_stopped_one_goes_on(material, tmp_path,
     assert (tmp_path / "y" / "part-00000.parquet").stat().st_mtime_ns == before
     assert not list((tmp_path / "y").glob(".*"))
     same(tmp_path / "y", expected)
-    with pytest.raises(ConfigurationError, match="another model, table, or choice of modalities"):
+    with pytest.raises(ConfigurationError, match="another model, table or choice of modalities"):
         write_shards(model, table, tmp_path / "y", ["vector"])
 
 
@@ -99,11 +99,11 @@ def after(calls: int, monkeypatch, error: type[BaseException] = KeyboardInterrup
     """Embedding stops in this call of the method."""
     embed, count = shards.embed, [0]
 
-    def stopped(*args):
+    def stopped(*args, **named):
         count[0] += 1
         if count[0] == calls:
             raise error
-        return embed(*args)
+        return embed(*args, **named)
 
     monkeypatch.setattr(shards, "embed", stopped)
 
@@ -212,7 +212,7 @@ def test_a_second_call_waits_for_the_first_and_touches_nothing_of_it(material, t
     model, table, expected, _ = material
     embed, refusals = shards.embed, []
 
-    def meanwhile(*args):
+    def meanwhile(*args, **named):
         if not refusals:
             (part,) = (tmp_path / "z").glob(".*.part")
             for rank, ranks in ((0, 1), (1, 2)):
@@ -220,7 +220,7 @@ def test_a_second_call_waits_for_the_first_and_touches_nothing_of_it(material, t
                     write_shards(model, table, tmp_path / "z", rank=rank, ranks=ranks)
                 refusals.append(refusal)
             assert part.exists()
-        return embed(*args)
+        return embed(*args, **named)
 
     monkeypatch.setattr(shards, "embed", meanwhile)
     write_shards(model, table, tmp_path / "z")
@@ -233,13 +233,13 @@ def test_what_a_living_process_writes_is_no_leftover(material, tmp_path, monkeyp
     monkeypatch.setattr(shards, "ROWS", 60)
     embed, others = shards.embed, []
 
-    def meanwhile(*args):
+    def meanwhile(*args, **named):
         if not others:
             others.append(1)
             (part,) = (tmp_path / "z").glob(".*.part")
             write_shards(model, table, tmp_path / "z", rank=1, ranks=2)
             assert part.exists()
-        return embed(*args)
+        return embed(*args, **named)
 
     monkeypatch.setattr(shards, "embed", meanwhile)
     write_shards(model, table, tmp_path / "z", rank=0, ranks=2)

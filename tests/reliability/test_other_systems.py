@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -78,4 +79,4 @@ except RunError as problem:
     print(problem)
 """
     )
-    assert "lock: this Python has neither fcntl nor msvcrt" in said
+    assert re.search("Cannot lock the folder .*neither fcntl nor msvcrt.*COMMLEARN_LOCKS", said)

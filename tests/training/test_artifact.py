@@ -240,7 +240,7 @@ def test_an_export_that_was_killed_is_done_again(run, tmp_path, monkeypatch):
             monkeypatch.setattr("commlearn.training.artifact.write_atomically", write_atomically)
             export(run, folder)
         assert contents(folder) == whole
-    assert len(calls) == 6
+    assert len(calls) == 7
 
 
 def test_an_export_of_before_its_files_were_listed_is_replaced_but_for_its_card(run, exported):
