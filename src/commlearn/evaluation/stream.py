@@ -26,6 +26,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.escapes import spreadsheet_text
 from commlearn.evaluation.embed import Blocks, dimension_names, embed, features_of
 from commlearn.evaluation.finite import naming_rows
+from commlearn.evaluation.own_output import refuse_file_of_others
 from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.training.configuration import Experiment
@@ -148,6 +149,8 @@ def write(
         raise ConfigurationError(f"{out}: give a file that ends in {', '.join(WRITERS)}.")
     if not path.parent.is_dir():
         raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
+    if seal is None:  # else the folder's list says which file is whose
+        refuse_file_of_others(path)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     writer: Any = WRITERS[path.suffix](fresh, names)
     try:
