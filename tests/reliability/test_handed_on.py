@@ -106,7 +106,7 @@ def test_encoders_and_settings_are_named_without_their_folders():
 
     settings = {
         "data": {
-            "table": "/home/me/secret/t.csv",
+            "table": "/elsewhere/secret/t.csv",
             "path": "s3://bucket/secret/t.parquet?key=secret",
             "other": ["C:\\Users\\secret\\t.csv", "~/secret/x.npy", "../secret/y.npy", 3, None],
             "schema": {

@@ -187,6 +187,11 @@ def test_own_tables_have_features_where_nothing_else_is_stated_and_comparisons_h
     assert "features" not in note
     compared = ComparisonSource(str(schema_file))
     assert compared.read()[0].model.features == "learned"
+    text = schema_file.read_text(encoding="utf-8")
+    for open_one in ("model:\n", "model: {features: auto}\n"):
+        schema_file.write_text(text + open_one, encoding="utf-8")
+        assert compared.read()[0].model.features == "learned"
+    schema_file.write_text(text, encoding="utf-8")
     stated = ComparisonSource(str(schema_file), overrides={"model.features": "fixed"})
     assert stated.read()[0].model.features == "fixed"
     schema_file.write_text(

@@ -31,7 +31,7 @@ def data_without_places(data: Any) -> Any:
     """The part of an experiment that names its data, with numbers and choices alone: neither is a place.
 
     Example:
-        >>> data_without_places({"name": "table", "table": "/home/me/t.csv", "schema": {"id": "a"}})
+        >>> data_without_places({"name": "table", "table": "/data/t.csv", "schema": {"id": "a"}})
         {'name': 'table', 'table': '', 'schema': {}}
         >>> data_without_places({"name": "trifeature", "size": 64, "pairs": "all"})
         {'name': 'trifeature', 'size': 64, 'pairs': 'all'}
@@ -101,7 +101,7 @@ def place_free(name: str) -> str:
     """What a pretrained encoder or a file is called: its last part alone; of a model of a hub all of it.
 
     Example:
-        >>> place_free("/home/me/models/clip"), place_free("owner/model")
+        >>> place_free("/models/clip"), place_free("owner/model")
         ('clip', 'owner/model')
     """
     if not _is_place(name) and len(Path(name).parts) <= 2:

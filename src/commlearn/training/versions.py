@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import commlearn
+from commlearn.data.plain_json import values_of_file
 from commlearn.errors import CommlearnError, RunError
 
 __all__ = ["ENVIRONMENT", "newer_is_named", "version_of_run"]
@@ -46,10 +46,9 @@ which may be why it cannot be read: Unknown key 'mood'. Update commlearn.
 def version_of_run(folder: Path) -> object:
     """The version that a run folder states, if it does."""
     try:
-        stated = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return values_of_file(folder / ENVIRONMENT).get("commlearn")
+    except RunError:
         return None
-    return stated.get("commlearn") if isinstance(stated, dict) else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:
