@@ -9,7 +9,7 @@ import torch
 from machine import Machine, Row, measure, operations, seconds, table
 
 from commlearn.augmentations import ImageAugmentation
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 
 SIZES = ((32, 32), (64, 64), (128, 128), (224, 224), (512, 224))  # of the image, of the result
 

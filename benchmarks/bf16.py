@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 import commlearn as cl
-from commlearn.training.build import read_data
+from commlearn.config.build import read_data
 
 PRECISIONS = ("32-true", "bf16-mixed")
 aten = torch.ops.aten

@@ -27,12 +27,18 @@ import torch
 from lightning_fabric import Fabric
 
 from commlearn.augmentations import make_batch
-from commlearn.data.records import Dataset, ImageColumn, Records
-from commlearn.data.token_shards import TokenColumn, TokenShard, open_shard, write_shard
+from commlearn.config.build import build_augmentations, build_method
+from commlearn.config.configuration import Experiment, experiment_from
 from commlearn.kinds.text import Sentences
-from commlearn.training.build import build_augmentations, build_method
-from commlearn.training.configuration import Experiment, experiment_from
-from commlearn.training.kept_tokens import SHARD, with_kept_tokens
+from commlearn.records import Dataset, ImageColumn, Records
+from commlearn.training.kept_tokens import (
+    SHARD,
+    TokenColumn,
+    TokenShard,
+    open_shard,
+    with_kept_tokens,
+    write_shard,
+)
 from commlearn.training.optimization import adamw
 
 BATCH, LENGTH, IDS = 64, 77, 30_522

@@ -14,7 +14,7 @@ from machine import Machine, measure, operations
 from objective import DIM, comm_terms, descend
 from training_step import PUBLISHED, QUICK, Setting, augment, build
 
-from commlearn.data.batch import merge
+from commlearn.batch import merge
 
 BATCH = 8
 

@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import commlearn as cl
-from commlearn.training.build import build_method
+from commlearn.config.build import build_method
 
 DRAWS = 5
 RESAMPLES = 1000

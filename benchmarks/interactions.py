@@ -20,16 +20,15 @@ from sklearn.datasets import load_digits
 from sklearn.kernel_ridge import KernelRidge
 
 import commlearn as cl
-from commlearn.evaluation.interactions import InteractionReport, Settings
-from commlearn.evaluation.interactions.curve import learning_curve
-from commlearn.evaluation.interactions.estimate import Measured, atoms_of_two, measure
-from commlearn.evaluation.interactions.evidence import best_logs, gather_evidence
-from commlearn.evaluation.interactions.gaussian import gaussian_parts
-from commlearn.evaluation.interactions.material import from_arrays
-from commlearn.evaluation.interactions.target import prepare_target
-from commlearn.evaluation.interactions.twins import Twin, gate, known_twins
-from commlearn.evaluation.interactions.views import Pair, make_view
-from commlearn.evaluation.pid import broja
+from commlearn.information import InteractionReport, Settings
+from commlearn.information.calibrate import Twin, gate, known_twins
+from commlearn.information.curve import learning_curve
+from commlearn.information.diagnose import gaussian_parts
+from commlearn.information.estimate import Measured, atoms_of_two, measure
+from commlearn.information.evidence import best_logs, gather_evidence
+from commlearn.information.material import from_arrays, prepare_target
+from commlearn.information.pid import broja
+from commlearn.information.views import Pair, make_view
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 POINT = Settings(curve=False, bootstrap=0, permutations=19)  # estimates only

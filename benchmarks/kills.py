@@ -32,9 +32,9 @@ import pyarrow.parquet as pq
 import torch
 
 from commlearn.cli import main as command_line
-from commlearn.data.synthetic_tables import SyntheticTable
-from commlearn.evaluation import shards
-from commlearn.training.checkpoint import read_checkpoint
+from commlearn.datasets.synthetic_tables import SyntheticTable
+from commlearn.storage.checkpoint import read_checkpoint
+from commlearn.trained import shards
 
 LONGEST = 900  # seconds that one life may take
 SCHEMA = """\
@@ -56,8 +56,8 @@ LIVES = multiprocessing.get_context("forkserver")
 LIVES.set_forkserver_preload(
     [
         "__main__",
-        *("commlearn.evaluation.report", "commlearn.training.loop", "commlearn.training.finetune"),
-        *("commlearn.evaluation.compare", "matplotlib.figure", "sklearn.linear_model", "lightning_fabric"),
+        *("commlearn.reports", "commlearn.training.loop", "commlearn.training.finetune"),
+        *("commlearn.comparison.compare", "matplotlib.figure", "sklearn.linear_model", "lightning_fabric"),
     ]
 )
 

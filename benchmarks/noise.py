@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 
 import commlearn as cl
+from commlearn.config.configuration import experiment_from
 from commlearn.errors import DataError
-from commlearn.evaluation.interactions.report import InteractionReport
-from commlearn.evaluation.interactions.settings import Settings
-from commlearn.evaluation.probes import ProbeResult, probe
-from commlearn.training.configuration import experiment_from
-from commlearn.training.run import Run
+from commlearn.information.report import InteractionReport
+from commlearn.information.settings import Settings
+from commlearn.probes import ProbeResult, probe
+from commlearn.trained.run import Run
 
 ROWS, PER_GROUP, SHIFT = 480, 12, 1.0
 EVERY_DOOR = 6  # draws in which doors are asked too that give the rows of others

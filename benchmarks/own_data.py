@@ -27,10 +27,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import commlearn as cl
-from commlearn.data.tables import read_table
-from commlearn.kinds.dataset import dataset_of
-from commlearn.training.fill import set_dotted
-from commlearn.training.own_data import experiment_for
+from commlearn.config.fill import set_dotted
+from commlearn.config.own_data import experiment_for
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import read_table
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 SEARCH_ROWS = 4000

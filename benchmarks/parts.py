@@ -20,7 +20,7 @@ from machine import Machine
 from training_step import QUICK, build
 
 from commlearn.augmentations import ImageAugmentation, plan_batch
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 from commlearn.own_draws import OwnDraws
 from commlearn.training.descent import Player, losses
 from commlearn.training.gradient_cache import cached_loss, split

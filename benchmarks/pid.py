@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from commlearn.evaluation.pid import broja, order_spectrum, union_information
-from commlearn.evaluation.pid.known_decompositions import known_pairs, known_triples
+from commlearn.information.pid import broja, order_spectrum, union_information
+from commlearn.information.pid.known_decompositions import known_pairs, known_triples
 
 PAIR_PARTS = ("redundant", "unique1", "unique2", "synergistic", "total")
 

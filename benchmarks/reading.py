@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from commlearn.data import READERS
-from commlearn.data.converted import convert
-from commlearn.data.synthetic_published import write_stand_in
+from commlearn.datasets import READERS
+from commlearn.datasets.converted import convert
+from commlearn.datasets.synthetic_published import write_stand_in
 
 MODALITIES = ("vision", "audio", "text")
 

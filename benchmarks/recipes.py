@@ -69,8 +69,8 @@ def measure(recipe: str, path: str, steps: int, threads: int) -> dict[str, float
     import numpy as np
     import torch
 
-    from commlearn.training.build import read_data
-    from commlearn.training.configuration import read_experiment
+    from commlearn.config.build import read_data
+    from commlearn.config.configuration import read_experiment
     from commlearn.training.loop import train
 
     torch.set_num_threads(threads)
@@ -116,7 +116,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(*options.one, options.steps, options.threads)))
         return
-    from commlearn.data.synthetic_published import write_stand_in
+    from commlearn.datasets.synthetic_published import write_stand_in
 
     print(
         "| recipe | steps of the epoch, measured | reading | step | epoch | epoch, clock | 1 000 records | "

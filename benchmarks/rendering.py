@@ -12,7 +12,7 @@ import math
 import numpy as np
 from machine import Machine, Row, measure, seconds, table
 
-from commlearn.data.trifeature_render import (
+from commlearn.datasets.trifeature_render import (
     BACKGROUND,
     BOX,
     COLOURS,

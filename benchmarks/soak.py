@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from commlearn.data.synthetic_tables import SyntheticTable
-from commlearn.evaluation.stream import write_embeddings
-from commlearn.training.artifact import load
+from commlearn.config.own_data import read_own
+from commlearn.datasets.synthetic_tables import SyntheticTable
+from commlearn.trained.artifact import load
+from commlearn.trained.stream import write_embeddings
 from commlearn.training.loop import train
-from commlearn.training.own_data import read_own
 
 PAGE = 4096
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from tables import write_table
 
-from commlearn.kinds.dataset import TableData
+from commlearn.tables.dataset import TableData
 
 SCHEMA = {
     "modalities": {

@@ -24,9 +24,9 @@ import torch
 from machine import Machine, Row, measure, operations, seconds, table
 
 import commlearn as cl
-from commlearn.data.tables import iterate_table
-from commlearn.evaluation.probes import linear_probe
-from commlearn.evaluation.shards import write_shards
+from commlearn.probes import linear_probe
+from commlearn.tables.table import iterate_table
+from commlearn.trained.shards import write_shards
 
 WIDTH = 64
 

@@ -19,8 +19,7 @@ from machine import Machine, Row, measure, operations, seconds, table
 from objective import plain_info_nce
 
 from commlearn.augmentations import ImageAugmentation, make_batch
-from commlearn.data.batch import Batch, Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Batch, Modality, Spec
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
 from commlearn.models.fusion import Fusion, prepend

@@ -21,11 +21,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from commlearn.evaluation.interactions import InteractionReport, Settings
-from commlearn.evaluation.interactions.ask import ask
-from commlearn.evaluation.interactions.sources import gather
-from commlearn.evaluation.pid import broja
-from commlearn.training.artifact import load
+from commlearn.information import InteractionReport, Settings
+from commlearn.information.ask import ask
+from commlearn.information.pid import broja
+from commlearn.information.sources import gather
+from commlearn.trained.artifact import load
 
 TARGETS = {"shared": "unbiased", "unique1": "unbiased", "unique2": "unbiased", "synergy": "biased"}
 PARTS = {"redundant": "shared R", "unique1": "unique U1", "unique2": "unique U2", "synergistic": "synergy S"}

@@ -22,7 +22,7 @@ def generator() -> torch.Generator:
 @pytest.fixture
 def jobs_in_this_process(monkeypatch):
     """Trainings of a comparison without the seconds that a fresh interpreter takes."""
-    from commlearn.evaluation.comparison import job, workers
+    from commlearn.comparison import job, workers
 
     class Ended:
         stdin = None

@@ -17,11 +17,11 @@ import pytest
 import commlearn as cl
 from commlearn.cli import main
 from commlearn.cli.output import telling
-from commlearn.data.tables import read_table
+from commlearn.config.configuration import experiment_from
 from commlearn.escapes import code_span, escaped_output, markdown, one_line, printable, spreadsheet_text
-from commlearn.kinds.dataset import dataset_of
-from commlearn.training.artifact import export
-from commlearn.training.configuration import experiment_from
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import read_table
+from commlearn.trained.artifact import export
 from commlearn.training.loop import train
 
 HARM = "\x1b]0;title\x07\x1b[2J\x9b31m\r\u202egnp"

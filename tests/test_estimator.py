@@ -119,7 +119,7 @@ def test_a_pickle_holds_plain_state_and_embeds_to_the_same_bits(fitted):
     content = pickle.dumps(fitted)
     names = {argument for opcode, argument, _ in pickletools.genops(content) if isinstance(argument, str)}
     assert not any("torch" in name and "." in name and name.startswith("torch.") for name in names)
-    assert "commlearn.kinds.schema" not in names
+    assert "commlearn.tables.schema" not in names
     again = pickle.loads(content)
     assert np.array_equal(again.transform(table()), fitted.transform(table()))
     assert again.schema == fitted.schema

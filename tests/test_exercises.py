@@ -25,8 +25,8 @@ EXERCISES = {  # page, file, what stays behind of the page's first block
     ),
     "reader": (
         "own-reader",
-        "data/readers/waves.py",
-        ("from commlearn.data import READERS\n", 'READERS.add("waves", Waves)\n'),
+        "datasets/waves.py",
+        ("from commlearn.datasets import READERS\n", 'READERS.add("waves", Waves)\n'),
     ),
 }
 NAMED = {  # by file: what is written, and before what
@@ -38,8 +38,8 @@ NAMED = {  # by file: what is written, and before what
         "from commlearn.kinds.angle import Angle\n": "from commlearn.kinds.audio",
         "Angle, ": "Image, Text, Tabular",
     },
-    "src/commlearn/data/registry.py": {
-        '        "waves": "commlearn.data.readers.waves:Waves",\n': '        "vision_touch":',
+    "src/commlearn/datasets/registry.py": {
+        '        "waves": "commlearn.datasets.waves:Waves",\n': '        "vision_touch":',
     },
     "tests/kinds/test_kind_contract.py": {
         "Angle, ": "Audio, Cells, Image",

@@ -15,7 +15,7 @@ from torch import nn
 
 from commlearn import Embedder
 from commlearn.own_draws import TAKE_A_GENERATOR, OwnDraws
-from commlearn.training.artifact import load
+from commlearn.trained.artifact import load
 
 SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("one", "two")}}
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 import commlearn as cl
 from commlearn import plot
 from commlearn.errors import CommlearnError
-from commlearn.evaluation.audit import Audit, AuditRow
-from commlearn.evaluation.probes import NumberResult, ProbeResult
+from commlearn.probes import NumberResult, ProbeResult
+from commlearn.probes.audit import Audit, AuditRow
 
 ENTRIES = [
     {
@@ -131,7 +131,7 @@ def test_axes_of_ones_own_are_used_and_settings_stay():
 
 
 def test_a_gallery_shows_clean_and_augmented_records_of_every_kind(tmp_path):
-    from commlearn.data.synthetic_tables import SyntheticTable
+    from commlearn.datasets.synthetic_tables import SyntheticTable
 
     path = SyntheticTable(rows=30, missing=0.2, size=16).write(tmp_path)
     schema = cl.Schema.from_yaml(tmp_path / "schema.yaml")

@@ -201,8 +201,8 @@ SETTING = re.compile(r"(?:^|--)(training|model|method)\.(\w+)(?:\.(\w+))?")
 
 def known_settings() -> dict[str, set[str]]:
     """By section, what a configuration can state."""
+    from commlearn.config.configuration import Model, Training
     from commlearn.models.build import FUSIONS
-    from commlearn.training.configuration import Model, Training
 
     methods = [inspect.signature(method.build).parameters for method in commlearn.METHODS.values()]
     fusions = [inspect.signature(build).parameters for build in FUSIONS.values()]

@@ -99,8 +99,8 @@ def test_a_wheel_installs_and_trains(tmp_path):
     for needed in (
         "py.typed",
         "recipes/trifeature-quick.yaml",
-        "evaluation/report/page.css",
-        "evaluation/report/page.js",
+        "reports/page.css",
+        "reports/page.js",
     ):
         assert f"commlearn/{needed}" in names
     own = tmp_path / "site"

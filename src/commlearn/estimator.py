@@ -19,22 +19,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
-from commlearn.data.batch import Modality
-from commlearn.data.places import nothing_fetched
-from commlearn.data.reading import Reading
-from commlearn.data.records import blank_values
-from commlearn.data.tables import Table, read_table
-from commlearn.evaluation.embed import Blocks, dimension_names, embed
-from commlearn.evaluation.stream import embed_table
-from commlearn.kinds.dataset import dataset_of
-from commlearn.kinds.infer import infer
-from commlearn.kinds.leaks import warn_of_answers
-from commlearn.kinds.schema import Schema
+from commlearn.batch import Modality, blank_values
+from commlearn.config.own_data import experiment_for
+from commlearn.kinds.reading import Reading
 from commlearn.methods import METHODS
-from commlearn.training.artifact import export, from_parts, load, to_parts
-from commlearn.training.own_data import experiment_for
+from commlearn.storage.places import nothing_fetched
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.infer import infer
+from commlearn.tables.leaks import warn_of_answers
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Table, read_table
+from commlearn.trained.artifact import export, from_parts, load, to_parts
+from commlearn.trained.embed import Blocks, dimension_names, embed
+from commlearn.trained.model import Trained
+from commlearn.trained.stream import embed_table
 from commlearn.training.progress import Silent, progress_for
-from commlearn.training.trained import Trained
 
 __all__ = ["Embedder"]
 
@@ -101,7 +100,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             X: a DataFrame, a dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
             y: ignored.
         """
-        from commlearn.training.loop import train  # takes the engine along, which a loaded model never needs
+        from commlearn.training.loop import train
 
         stated = self._stated_schema()
         table = self._table(X, Reading() if stated is None else stated.reading(), fitting=True)

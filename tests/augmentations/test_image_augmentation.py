@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from commlearn.augmentations.image import ImageAugmentation
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 
 NOTHING = {
     "scale": (1.0, 1.0),

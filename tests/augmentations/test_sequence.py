@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from commlearn.augmentations.sequence import SequenceAugmentation
 from commlearn.augmentations.tabular import TabularAugmentation, VectorAugmentation
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 
 BATCH, LENGTH = 400, 20

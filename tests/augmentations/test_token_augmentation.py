@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from commlearn.augmentations import TokenDropout, TokenVersion
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 
 

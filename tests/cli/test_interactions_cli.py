@@ -10,7 +10,7 @@ import pytest
 
 import commlearn
 from commlearn.cli import main
-from commlearn.evaluation.interactions import Settings, calibrate
+from commlearn.information import Settings, calibrate
 
 SCHEMA = """\
 modalities:

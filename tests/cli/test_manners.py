@@ -134,7 +134,7 @@ def test_an_error_of_the_system_is_a_sentence_with_or_without_a_file(problem, se
     def failing(options):
         raise problem
 
-    monkeypatch.setattr("commlearn.cli.info.run", failing)
+    monkeypatch.setattr("commlearn.cli.commands.info.run", failing)
     assert main(["info"]) == 2
     assert capsys.readouterr().err == f"commlearn: {sentence}\n"
 
@@ -233,7 +233,7 @@ def test_memory_that_ends_is_a_sentence(problem, monkeypatch, capsys):
     def ends(_):
         raise problem
 
-    monkeypatch.setattr("commlearn.cli.info.run", ends)
+    monkeypatch.setattr("commlearn.cli.commands.info.run", ends)
     assert main(["info"]) == 2
     assert capsys.readouterr().err.startswith("commlearn: the memory was used up.")
 
@@ -242,7 +242,7 @@ def test_other_errors_of_torch_are_not_taken_for_one_of_memory(monkeypatch):
     def ends(_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("commlearn.cli.info.run", ends)
+    monkeypatch.setattr("commlearn.cli.commands.info.run", ends)
     with pytest.raises(RuntimeError, match="mat1"):
         main(["info"])
 

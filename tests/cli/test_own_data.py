@@ -12,10 +12,10 @@ import yaml
 
 import commlearn as cl
 from commlearn.cli import main
-from commlearn.data.records import Records, VectorColumn
-from commlearn.data.synthetic_tables import SyntheticTable
-from commlearn.training.defaults import suggest
-from commlearn.training.run_folder import RunFolder
+from commlearn.config.defaults import suggest
+from commlearn.datasets.synthetic_tables import SyntheticTable
+from commlearn.records import Records, VectorColumn
+from commlearn.trained.run_folder import RunFolder
 
 SMALL = ["--training.epochs", "1", "--model.width", "16", "--quiet"]
 DIM = 16 * 6  # learned: the fused vector, and the mean token of each of five modalities
@@ -109,7 +109,7 @@ def test_columns_of_csv_are_called_by_the_method_as_an_embedder_calls_them(folde
 
 
 def test_chunks_give_what_the_whole_table_gives(run, folder, monkeypatch):
-    from commlearn.evaluation import stream
+    from commlearn.trained import stream
 
     loaded = cl.load(run)
     whole = cl.embed(loaded, folder / "table.csv")

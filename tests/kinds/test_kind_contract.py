@@ -11,11 +11,11 @@ import torch
 from PIL import Image as PIL
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION
-from commlearn.data.records import blank_values
+from commlearn.batch import blank_values
 from commlearn.errors import DataError
 from commlearn.kinds import KINDS, Audio, Cells, Image, Series, Tabular, Text, Vector
-from commlearn.kinds.schema import Schema
 from commlearn.models.encoders import ENCODERS, default_encoder
+from commlearn.tables.schema import Schema
 
 ROWS = 12
 DRAW = np.random.default_rng(0)

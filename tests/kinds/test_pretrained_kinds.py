@@ -17,13 +17,12 @@ from pretrained_folders import IDS, IMAGES, SPECIAL, TEXTS, processor_of, save, 
 
 import commlearn
 from commlearn.augmentations import TextAugmentation
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 from commlearn.kinds import Image, Text
 from commlearn.kinds.base import Cells
 from commlearn.kinds.pretrained import Pretrained
-from commlearn.kinds.schema import Schema
+from commlearn.tables.schema import Schema
 
 EXTRA = {"transformers", "tokenizers", "huggingface_hub", "sentence_transformers", "torchvision", "timm"}
 
@@ -167,6 +166,6 @@ def test_each_package_of_the_extra_is_imported_in_one_file_and_when_it_is_needed
                 found.setdefault(name, set()).add(path.name)
     assert found == {
         "transformers": {"pretrained_model.py"},
-        "tokenizers": {"subwords.py"},
+        "tokenizers": {"pretrained.py"},
         "huggingface_hub": {"pretrained_folder.py"},
     }

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.data.tables import read_table
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.kinds.base import Cells
 from commlearn.kinds.numbers import LIMIT, learn_curve
 from commlearn.kinds.tabular import Tabular
+from commlearn.tables.table import read_table
 
 
 def table(**columns) -> Cells:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commlearn.augmentations.text import TextAugmentation
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells
 from commlearn.kinds.text import HASHED, MASK, UNKNOWN, Text, Tokenizer, split

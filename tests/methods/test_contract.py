@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from commlearn.augmentations import ImageAugmentation, Noise, make_batch
-from commlearn.data.batch import Modality
-from commlearn.data.records import ImageColumn, Records, Spec, VectorColumn
+from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
-from commlearn.evaluation.embed import embed
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
+from commlearn.records import ImageColumn, Records, VectorColumn
+from commlearn.trained.embed import embed
 
 SPECS = {"image": Spec("image", (3, 32, 32)), "vector": Spec("vector", (6,)), "other": Spec("vector", (4,))}
 AUGMENTATIONS = {"image": ImageAugmentation(size=24), "vector": Noise(), "other": Noise()}  # crops differ

@@ -8,13 +8,13 @@ import torch
 from test_contract import batch_for, build, specs, view
 
 from commlearn.augmentations import make_batch
-from commlearn.data.batch import Modality
-from commlearn.data.records import Records, VectorColumn
+from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.factorcl import kept, removed
 from commlearn.models.build import build_encoders
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound
+from commlearn.records import Records, VectorColumn
 
 LOWER, UPPER = ["shared", "unique1", "unique2", "unique_given"], ["shared_given", "unique_both"]
 both = pytest.mark.parametrize("name", ["factorcl", "factorcl-sup"])

@@ -7,13 +7,13 @@ import pytest
 import torch
 from test_contract import batch_for, build, specs
 
-from commlearn.data.batch import merge
-from commlearn.data.records import Records, VectorColumn
+from commlearn.batch import merge
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
 from commlearn.models.tokens import pool
 from commlearn.objectives import clip_loss, info_nce, supcon
+from commlearn.records import Records, VectorColumn
 
 
 def test_comm_is_the_mean_of_one_term_a_modality_and_one_of_all():

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from commlearn.data.batch import Batch, Modality, merge
-from commlearn.data.records import Spec
+from commlearn.batch import Batch, Modality, Spec, merge
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
 from commlearn.objectives import retrieval_accuracy

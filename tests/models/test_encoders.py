@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import VectorColumn
+from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import FeatureTokenizer, sincos_positions
 from commlearn.models.encoders import ENCODERS
 from commlearn.models.encoders.image import start_as_waves
 from commlearn.models.features import FixedFeatures
 from commlearn.models.tokens import Tokens, pool
+from commlearn.records import VectorColumn
 
 CASES = {
     "alexnet": ((3, 96, 96), 4),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from commlearn.data.records import Records, VectorColumn
 from commlearn.models.features import FeatureBlocks
 from commlearn.models.features.expected import ExpectedFeatures
+from commlearn.records import Records, VectorColumn
 
 DIMS = {"a": 3, "b": 2, "c": 2}
 

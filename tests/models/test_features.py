@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 from commlearn.models.features import DIMENSIONS, FixedFeatures, MiniRocket
 
 LENGTH = 12

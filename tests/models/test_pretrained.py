@@ -12,7 +12,7 @@ import torch
 from pretrained_folders import IDS, IMAGES, TEXTS, TOKENS, made, save, sentence_model
 from torch import nn
 
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.pretrained import Pretrained
 from commlearn.models.encoders.pretrained import FineTuned, Frozen, frozen_encoders, pretrained
@@ -249,7 +249,7 @@ def test_a_real_sentence_encoder_gives_the_states_of_its_own_library():
     library = pytest.importorskip(
         "sentence_transformers", reason="NOT RUN: the comparison needs sentence-transformers"
     )
-    from commlearn.kinds.subwords import ids_of
+    from commlearn.kinds.pretrained import ids_of
 
     sentences = ["A cat sat on the mat.", "Une phrase plus longue, avec de la ponctuation!", "short"]
     learned = Pretrained(str(folder)).for_texts(64)

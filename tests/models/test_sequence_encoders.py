@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.models.encoders.sequence import gru, series, something_attended, transformer
 from commlearn.models.encoders.tabular import mlp, tabular

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from commlearn.data.batch import Batch, Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Batch, Modality, Spec
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
 from commlearn.models.token_means import TokenMeans

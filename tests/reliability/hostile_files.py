@@ -28,27 +28,27 @@ import yaml
 from hostile_models import folders, frame, spoil
 
 from commlearn.cli import main
-from commlearn.data.converted import read_converted
-from commlearn.data.hdf5 import read_hdf5
-from commlearn.data.pickles import read_pickle
-from commlearn.data.records import Dataset
-from commlearn.data.tables import iterate_table, read_table
-from commlearn.data.token_shards import open_shard
+from commlearn.config.configuration import experiment_from
+from commlearn.datasets.converted import read_converted
+from commlearn.datasets.hdf5 import read_hdf5
 from commlearn.errors import CommlearnError
-from commlearn.evaluation.embed import embed
-from commlearn.kinds.check import check
-from commlearn.kinds.dataset import dataset_of
-from commlearn.kinds.infer import infer
-from commlearn.kinds.schema import Schema
 from commlearn.kinds.series import Series
-from commlearn.kinds.streamed_table import streamed_dataset
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
 from commlearn.kinds.vector import Vector
-from commlearn.training.artifact import load
-from commlearn.training.checkpoint import read_checkpoint, write_checkpoint
-from commlearn.training.configuration import experiment_from
+from commlearn.records import Dataset
+from commlearn.storage.checkpoint import read_checkpoint, write_checkpoint
+from commlearn.storage.pickles import read_pickle
+from commlearn.tables.check import check
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.infer import infer
+from commlearn.tables.schema import Schema
+from commlearn.tables.streamed_table import streamed_dataset
+from commlearn.tables.table import iterate_table, read_table
+from commlearn.trained.artifact import load
+from commlearn.trained.embed import embed
 from commlearn.training.finetune import FineTuning, finetune
+from commlearn.training.kept_tokens import open_shard
 from commlearn.training.loop import train
 
 ROWS = 12

@@ -17,15 +17,15 @@ import pandas as pd
 import torch
 import yaml
 
-from commlearn.data.tables import read_table
-from commlearn.evaluation.embed import embed
-from commlearn.kinds.dataset import dataset_of
-from commlearn.kinds.schema import Schema
+from commlearn.config.configuration import experiment_from
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.vector import Vector
-from commlearn.training.artifact import export, load
-from commlearn.training.checkpoint import MAGIC, read_checkpoint, write_checkpoint
-from commlearn.training.configuration import experiment_from
+from commlearn.storage.checkpoint import MAGIC, read_checkpoint, write_checkpoint
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import read_table
+from commlearn.trained.artifact import export, load
+from commlearn.trained.embed import embed
 from commlearn.training.loop import train
 
 

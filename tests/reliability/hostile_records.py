@@ -17,20 +17,20 @@ import torch
 from PIL import Image as PIL
 from scipy.io import wavfile
 
-from commlearn.data.converted import convert, read_converted, write_converted
-from commlearn.data.pickles import read_pickle
-from commlearn.data.tables import read_table
-from commlearn.data.token_shards import TokenShard, open_shard, write_shard
+from commlearn.datasets.converted import convert, read_converted, write_converted
 from commlearn.kinds.audio import Audio
-from commlearn.kinds.check import check
-from commlearn.kinds.dataset import dataset_of
 from commlearn.kinds.image import Image
-from commlearn.kinds.infer import infer
-from commlearn.kinds.schema import Schema
 from commlearn.kinds.series import Series
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
 from commlearn.kinds.vector import Vector
+from commlearn.storage.pickles import read_pickle
+from commlearn.tables.check import check
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.infer import infer
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import read_table
+from commlearn.training.kept_tokens import TokenShard, open_shard, write_shard
 
 PICTURES = [
     "PNG",

@@ -11,8 +11,8 @@ import mutations
 import yaml
 
 from commlearn.cli import COMMANDS, main
-from commlearn.kinds.schema import Schema
-from commlearn.training.configuration import read_experiment, recipes
+from commlearn.config.configuration import read_experiment, recipes
+from commlearn.tables.schema import Schema
 
 SCHEMA = """\
 version: 1

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from hostile_models import folders, frame
 
-from commlearn.evaluation.embed import embed
-from commlearn.training.artifact import load
+from commlearn.trained.artifact import load
+from commlearn.trained.embed import embed
 
 
 def main(folder: Path) -> None:

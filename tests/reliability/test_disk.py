@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from commlearn.data.converted import read_converted, write_converted
-from commlearn.data.file_lock import open_part
+from commlearn.datasets.converted import read_converted, write_converted
 from commlearn.errors import CheckpointError, CommlearnError, DataError, RunError
-from commlearn.evaluation.stream import write
-from commlearn.training.checkpoint import (
+from commlearn.storage.checkpoint import (
     MAGIC,
     last_checkpoint,
     read_checkpoint,
     write_atomically,
     write_checkpoint,
 )
-from commlearn.training.resume import open_folder
-from commlearn.training.run_folder import RunFolder
+from commlearn.storage.file_lock import open_part
+from commlearn.trained.resume import open_folder
+from commlearn.trained.run_folder import RunFolder
+from commlearn.trained.stream import write
 
 STATE = {"step": 2, "method": {"w": torch.arange(6000.0)}, "optimizers": {}}
 
@@ -177,7 +177,7 @@ OUT_OF_MEMORY = """\
 import resource, sys, torch
 from pathlib import Path
 from commlearn.errors import RunError
-from commlearn.training.checkpoint import last_checkpoint, write_checkpoint
+from commlearn.storage.checkpoint import last_checkpoint, write_checkpoint
 
 folder, state = Path(sys.argv[1]), {"step": 2, "method": {"w": torch.zeros(20_000_000)}}
 write_checkpoint(folder, {"step": 1})

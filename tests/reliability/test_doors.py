@@ -20,13 +20,13 @@ import pandas as pd
 import pytest
 
 import commlearn as cl
-from commlearn.data.tables import Table, read_table
+from commlearn.config.configuration import experiment_from
 from commlearn.errors import CommlearnError, DataError, RunError
-from commlearn.kinds.dataset import dataset_of
-from commlearn.training.artifact import export, load
-from commlearn.training.configuration import experiment_from
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import Table, read_table
+from commlearn.trained.artifact import export, load
+from commlearn.trained.run import load_run
 from commlearn.training.loop import train
-from commlearn.training.run import load_run
 
 SCHEMA = cl.Schema(
     {"labs": cl.Tabular(["a", "b"]), "wave": cl.Vector("wave"), "photo": cl.Image("photo", size=16)},

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image as PIL
 
 import commlearn as cl
-from commlearn.data.tables import read_table
-from commlearn.kinds.dataset import dataset_of
-from commlearn.training.artifact import export, load
-from commlearn.training.configuration import experiment_from
+from commlearn.config.configuration import experiment_from
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import read_table
+from commlearn.trained.artifact import export, load
+from commlearn.trained.onnx_export import export_onnx, export_program
 from commlearn.training.loop import train
-from commlearn.training.onnx_export import export_onnx, export_program
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_torch_program_names_no_place(run, tmp_path):
 
 
 def test_encoders_and_settings_are_named_without_their_folders():
-    from commlearn.training.places import settings_without_places
+    from commlearn.config.places import settings_without_places
 
     settings = {
         "data": {

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commlearn.errors import CommlearnError, ConfigurationError
-from commlearn.kinds.plain_yaml import read_yaml
+from commlearn.storage.plain_yaml import read_yaml
 
 CASES = int(os.environ.get("COMMLEARN_HOSTILE", str(8 * len(hostile.SORTS))))
 FOUND = [  # by the long form, and mended since

@@ -30,16 +30,16 @@ import pytest
 import torch
 from hostile_models import folders
 
-from commlearn.data.converted import read_converted, write_converted
-from commlearn.data.pickles import read_pickle
-from commlearn.data.tables import Table
-from commlearn.data.token_shards import open_shard
+from commlearn.datasets.converted import read_converted, write_converted
 from commlearn.errors import CommlearnError
-from commlearn.kinds.dataset import dataset_of
-from commlearn.kinds.schema import Schema
 from commlearn.kinds.vector import Vector
-from commlearn.training.artifact import load
-from commlearn.training.checkpoint import MAGIC, read_checkpoint
+from commlearn.storage.checkpoint import MAGIC, read_checkpoint
+from commlearn.storage.pickles import read_pickle
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Table
+from commlearn.trained.artifact import load
+from commlearn.training.kept_tokens import open_shard
 
 OPENED = "open({!r}, 'w').close()"
 

@@ -28,17 +28,17 @@ import pytest
 import torch
 
 from commlearn.cli import main
-from commlearn.data.converted import read_converted
-from commlearn.data.synthetic_tables import SyntheticTable
-from commlearn.data.tables import read_table
-from commlearn.data.token_shards import TokenShard, open_shard, write_shard
-from commlearn.training.artifact import load
-from commlearn.training.folder_lock import hold
-from commlearn.training.run_folder import RunFolder
+from commlearn.datasets.converted import read_converted
+from commlearn.datasets.synthetic_tables import SyntheticTable
+from commlearn.storage.folder_lock import hold
+from commlearn.tables.table import read_table
+from commlearn.trained.artifact import load
+from commlearn.trained.run_folder import RunFolder
+from commlearn.training.kept_tokens import TokenShard, open_shard, write_shard
 
 KILLS = int(os.environ.get("COMMLEARN_KILLS", "2"))
 LIVES = multiprocessing.get_context("forkserver")
-LIVES.set_forkserver_preload([__name__, "commlearn.evaluation.stream", "commlearn.kinds.dataset"])
+LIVES.set_forkserver_preload([__name__, "commlearn.trained.stream", "commlearn.tables.dataset"])
 LONGEST = 600  # seconds that one life may take before the test gives up
 SCHEMA = """\
 version: 1

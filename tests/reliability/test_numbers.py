@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from commlearn.data.tables import read_table
-from commlearn.evaluation.embed import embed
-from commlearn.kinds.dataset import dataset_of
-from commlearn.kinds.schema import Schema
+from commlearn.config.configuration import experiment_from
 from commlearn.kinds.series import Series
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
 from commlearn.kinds.vector import Vector
-from commlearn.training.configuration import experiment_from
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import read_table
+from commlearn.trained.embed import embed
 from commlearn.training.loop import train
 
 ROWS = 16

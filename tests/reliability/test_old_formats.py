@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from commlearn.errors import CommlearnError
-from commlearn.evaluation.embed import embed
-from commlearn.training.artifact import load
-from commlearn.training.checkpoint import MAGIC, read_checkpoint
+from commlearn.storage.checkpoint import MAGIC, read_checkpoint
+from commlearn.trained.artifact import load
+from commlearn.trained.embed import embed
 
 FORMATS = sorted((Path(__file__).parent / "data").glob("format*"))
 

@@ -35,8 +35,8 @@ def test_every_module_that_locks_or_measures_is_imported_without_fcntl_and_resou
     said = python(
         HIDDEN
         + """
-import commlearn.data.token_shards, commlearn.training.folder_lock, commlearn.training.loop, commlearn.cli
-from commlearn.evaluation.comparison import job
+import commlearn.training.kept_tokens, commlearn.storage.folder_lock, commlearn.training.loop, commlearn.cli
+from commlearn.comparison import job
 job.Path = lambda path: type("Nothing", (), {"exists": lambda self: False})()  # there is no /proc either
 print(job.peak_memory())
 """
@@ -51,7 +51,7 @@ def test_a_folder_is_locked_by_msvcrt_where_there_is_no_fcntl(tmp_path):
         + f"""
 from pathlib import Path
 from commlearn.errors import RunError
-from commlearn.training.folder_lock import hold
+from commlearn.storage.folder_lock import hold
 folder = Path({str(tmp_path)!r})
 first = hold(folder, "training")
 try:
@@ -72,7 +72,7 @@ def test_a_system_without_locks_is_named(tmp_path):
         + f"""
 from pathlib import Path
 from commlearn.errors import RunError
-from commlearn.training.folder_lock import hold
+from commlearn.storage.folder_lock import hold
 try:
     hold(Path({str(tmp_path)!r}), "training")
 except RunError as problem:

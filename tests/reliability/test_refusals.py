@@ -20,23 +20,23 @@ import torch
 import yaml
 from hostile_models import folders
 
-from commlearn.data.converted import read_converted, write_converted
-from commlearn.data.hdf5 import read_hdf5
-from commlearn.data.pickles import read_pickle
-from commlearn.data.plain_files import ALLOWED
-from commlearn.data.plain_json import parse_json
-from commlearn.data.tables import Table, read_table
-from commlearn.data.token_shards import open_shard
+from commlearn.comparison.table import _arrays as predictions
+from commlearn.config.configuration import experiment_from
+from commlearn.datasets.converted import read_converted, write_converted
+from commlearn.datasets.hdf5 import read_hdf5
 from commlearn.errors import CheckpointError, CommlearnError, DataError, RunError
-from commlearn.evaluation.comparison.table import _arrays as predictions
-from commlearn.kinds.dataset import dataset_of
-from commlearn.kinds.schema import Schema
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.vector import Vector
-from commlearn.training.artifact import load
-from commlearn.training.checkpoint import MAGIC, read_checkpoint, write_checkpoint
-from commlearn.training.configuration import experiment_from
+from commlearn.storage.checkpoint import MAGIC, read_checkpoint, write_checkpoint
+from commlearn.storage.pickles import read_pickle
+from commlearn.storage.plain_files import ALLOWED
+from commlearn.storage.plain_json import parse_json
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Table, read_table
+from commlearn.trained.artifact import load
 from commlearn.training.finetune import FineTuning, finetune
+from commlearn.training.kept_tokens import open_shard
 from commlearn.training.loop import train
 
 DEEP = "[" * 600 + "]" * 600

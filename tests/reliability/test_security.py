@@ -16,15 +16,15 @@ import pytest
 from hostile_models import folders, frame
 from PIL import Image as PIL
 
+from commlearn.config.configuration import read_experiment
 from commlearn.errors import CommlearnError, ConfigurationError, DataError
 from commlearn.kinds import KINDS
 from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Cells
 from commlearn.kinds.image import Image
 from commlearn.kinds.pictures import LARGEST, Decoder
-from commlearn.kinds.plain_yaml import read_yaml
-from commlearn.training.artifact import load
-from commlearn.training.configuration import read_experiment
+from commlearn.storage.plain_yaml import read_yaml
+from commlearn.trained.artifact import load
 
 SOURCE = Path(load.__code__.co_filename).parents[1]
 
@@ -200,7 +200,7 @@ print(commlearn.embed(commlearn.load(folders()[1]), frame()).shape)
 
 
 def test_a_loaded_artifact_embeds_as_the_run(tmp_path):
-    from commlearn.evaluation.embed import embed
+    from commlearn.trained.embed import embed
 
     one, two = (embed(load(folder), frame()) for folder in folders())
     np.testing.assert_array_equal(one, two)

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from commlearn import Embedder
-from commlearn.data.tables import iterate_table, read_table
 from commlearn.errors import ConfigurationError, DataWarning
-from commlearn.evaluation.stream import write_embeddings
 from commlearn.kinds.base import Cells
-from commlearn.kinds.check import check
-from commlearn.kinds.schema import Schema
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.vector import Vector
+from commlearn.tables.check import check
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import iterate_table, read_table
+from commlearn.trained.stream import write_embeddings
 
 ROWS = 40
 

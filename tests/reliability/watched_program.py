@@ -112,7 +112,7 @@ def use(artifact: Path, table: Path, out: Path) -> None:
     """Everything that an artifact is loaded for."""
     import commlearn as cl
     from commlearn.cli import main
-    from commlearn.evaluation.interactions import Settings
+    from commlearn.information import Settings
     from commlearn.training.finetune import FineTuning
 
     quick = Settings(curve=False, bootstrap=0, permutations=19)

@@ -12,13 +12,12 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from commlearn.data.batch import Batch, Modality, View
-from commlearn.data.records import Spec
+from commlearn.batch import Batch, Modality, Spec, View
+from commlearn.config.configuration import Training
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
 from commlearn.own_draws import OwnDraws
-from commlearn.training.configuration import Training
 from commlearn.training.descent import Player, losses
 from commlearn.training.gradient_cache import cached_loss, split
 from commlearn.training.sharding import gathered, strategy_of

@@ -10,10 +10,10 @@ import pytest
 import torch
 from test_loop import assert_same, data, experiment
 
-from commlearn.data.records import Dataset, Records, VectorColumn
+from commlearn.config.build import build_method
 from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
-from commlearn.training.build import build_method
+from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.training.diagnostics import (
     Diagnostics,
     alignment,
@@ -44,7 +44,7 @@ def test_rank_counts_directions_and_sees_embeddings_that_are_all_but_one_point()
 
 
 def test_the_report_and_the_training_mean_the_same_rank():
-    from commlearn.evaluation.report import findings
+    from commlearn.reports import findings
 
     assert findings.effective_rank is effective_rank
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from commlearn.data.records import Dataset, Records, VectorColumn
+from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError, DataError, DivergedError, RunError
-from commlearn.evaluation.embed import embed
+from commlearn.records import Dataset, Records, VectorColumn
+from commlearn.trained.artifact import export, load
+from commlearn.trained.embed import embed
+from commlearn.trained.model_card import model_card
 from commlearn.training import tuner as tuner_module
-from commlearn.training.artifact import export, load
-from commlearn.training.configuration import experiment_from
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.loop import train
-from commlearn.training.model_card import model_card
 from commlearn.training.target_objective import objective_for
 
 

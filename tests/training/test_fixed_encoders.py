@@ -8,16 +8,16 @@ import pytest
 import torch
 
 import commlearn as cl
-from commlearn.data.records import Chosen, Drawn, ImageColumn, Records, VectorColumn
-from commlearn.data.tables import read_table
+from commlearn.config.own_data import experiment_for
 from commlearn.errors import ConfigurationError
-from commlearn.kinds.dataset import dataset_of
 from commlearn.models.build import build_encoders
 from commlearn.models.encoders.fixed import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, FeatureValues, FixedFeatures, feature_column
+from commlearn.records import Chosen, Drawn, ImageColumn, Records, VectorColumn
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import read_table
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.loop import train
-from commlearn.training.own_data import experiment_for
 
 MODALITIES = {
     "labs": {"kind": "tabular", "columns": ["age", "site"]},

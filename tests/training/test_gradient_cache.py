@@ -11,8 +11,7 @@ from rank_program import RECORDS, batch, build, cases, gradients
 from test_loop import data, experiment
 
 from commlearn.augmentations import ImageAugmentation, Noise, make_batch, plan_batch
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method

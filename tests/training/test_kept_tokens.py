@@ -19,19 +19,19 @@ from pretrained_folders import save
 
 import commlearn as cl
 from commlearn.augmentations import TextAugmentation, TokenDropout
-from commlearn.data.records import Drawn, Records
-from commlearn.data.tables import Table
+from commlearn.config.build import build_method
+from commlearn.config.own_data import experiment_for
 from commlearn.errors import ConfigurationError, DataError, RunError
-from commlearn.kinds.dataset import dataset_of
 from commlearn.models.encoders.pretrained import IN_MEMORY, frozen_encoders
+from commlearn.records import Drawn, Records
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import Table
+from commlearn.trained.artifact import export, load
+from commlearn.trained.run import load_run
 from commlearn.training import kept_tokens
-from commlearn.training.artifact import export, load
-from commlearn.training.build import build_method
 from commlearn.training.finetune import FineTuning
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.loop import train
-from commlearn.training.own_data import experiment_for
-from commlearn.training.run import load_run
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from test_loop import data, experiment
 import commlearn as cl
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
+from commlearn.trained.run_folder import RunFolder
 from commlearn.training.batches import draw_batch
-from commlearn.training.run_folder import RunFolder
 
 TRAIN = ["-m", "commlearn", "train", "trifeature-quick", "--data.size", "24", "--data.train_pairs", "320"]
 TRAIN += ["--augmentations.image.size", "24", "--training.batch_size", "15", "--training.threads", "1"]

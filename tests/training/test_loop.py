@@ -16,19 +16,20 @@ import numpy as np
 import pytest
 import torch
 
-from commlearn.data.records import Dataset, Records, Spec, VectorColumn
+from commlearn.batch import Spec
+from commlearn.config.configuration import experiment_from
 from commlearn.errors import CheckpointError, RunError, TrainingError
 from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
 from commlearn.models.fusion_variants import ConcatFusion
+from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.seeds import numpy_generator
-from commlearn.training.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
-from commlearn.training.configuration import experiment_from
+from commlearn.storage.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
+from commlearn.trained.run import load_run
+from commlearn.trained.run_folder import RunFolder
 from commlearn.training.loop import train
 from commlearn.training.optimization import adamw, learning_rate_factor
-from commlearn.training.run import load_run
-from commlearn.training.run_folder import RunFolder
 
 STEPS = 12  # 3 epochs of 4 batches
 
@@ -335,6 +336,6 @@ def _poison(monkeypatch, step: int) -> None:
 
 
 def _mapping(experiment):
-    from commlearn.training.configuration import to_mapping
+    from commlearn.config.configuration import to_mapping
 
     return to_mapping(experiment)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from commlearn.data.records import Spec
+from commlearn.batch import Spec
+from commlearn.config.configuration import Training, read_experiment
 from commlearn.errors import ConfigurationError
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
-from commlearn.training.configuration import Training, read_experiment
 from commlearn.training.descent import Player
 from commlearn.training.sharding import strategy_of
 

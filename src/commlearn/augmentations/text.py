@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 
 __all__ = ["TextAugmentation"]
 

@@ -8,8 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from commlearn.data.batch import Batch, Modality, View
-from commlearn.data.records import Spec
+from commlearn.batch import Batch, Modality, Spec, View
 
 __all__ = ["Augmentation", "Plans", "make_batch", "plan_batch"]
 

@@ -150,7 +150,7 @@ def _parser(arguments: Sequence[str]) -> _Parser:
     if first is not None and first not in COMMANDS:
         raise ConfigurationError(unknown("command", first, COMMANDS))
     for name in COMMANDS:
-        module = importlib.import_module(f"commlearn.cli.{name}")
+        module = importlib.import_module(f"commlearn.cli.commands.{name}")
         command = commands.add_parser(
             name,
             help=module.HELP,
@@ -182,7 +182,7 @@ def _add_manners(command: argparse.ArgumentParser, has_python: bool) -> None:
 
 def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]:
     """`--training.epochs 20` and `--training.epochs=20` as {"training.epochs": 20}."""
-    from commlearn.kinds.plain_yaml import read_yaml
+    from commlearn.storage.plain_yaml import read_yaml
 
     words, overrides = list(rest), {}
     while words:

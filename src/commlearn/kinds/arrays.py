@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from commlearn.data.batch import Modality
-from commlearn.data.npy_files import read_npy
-from commlearn.data.plain_json import parse_json
-from commlearn.data.records import Column, Spec
+from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
+from commlearn.records import Column
+from commlearn.storage.npy_files import read_npy
+from commlearn.storage.plain_json import parse_json
 
 __all__ = ["ArrayColumn", "array_of", "file_of", "flat_lists", "presence", "present_or_none", "shown"]
 

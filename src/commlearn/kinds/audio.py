@@ -17,12 +17,12 @@ import torch
 from scipy.io import wavfile
 from torch import Tensor
 
-from commlearn.data.records import Column
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.arrays import array_of, file_of, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors
 from commlearn.kinds.series import Sequences, learn_sequences, standardise
+from commlearn.records import Column
 
 __all__ = ["Audio", "log_mel", "mel_filters"]
 

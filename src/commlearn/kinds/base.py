@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from commlearn.data.records import Column
+from commlearn.records import Column
 
 __all__ = ["Cells", "Kind", "Problem", "plain"]
 

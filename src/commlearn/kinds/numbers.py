@@ -10,8 +10,8 @@ import pandas as pd
 from pandas.api import types
 from scipy.special import ndtr, ndtri
 
-from commlearn.data.reading import MISSING_NUMBERS
 from commlearn.kinds.base import Cells, Problem
+from commlearn.kinds.reading import MISSING_NUMBERS
 from commlearn.kinds.rows import brief, is_empty
 
 __all__ = [

@@ -19,8 +19,7 @@ import torch
 from PIL import Image as PIL
 from PIL import ImageOps, UnidentifiedImageError
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Problem

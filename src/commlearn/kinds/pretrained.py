@@ -1,18 +1,19 @@
-"""The choice of a pretrained encoder in a schema, and what a kind learns of it."""
+"""The choice of a pretrained encoder in a schema, what a kind learns of it, and its tokenizer."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from commlearn.errors import ConfigurationError, Problems, unknown
-from commlearn.models.encoders.pretrained_folder import fingerprint, locate
+from commlearn.models.encoders.pretrained_folder import fingerprint, locate, missing_extra
 from commlearn.models.encoders.pretrained_model import architecture_of, image_preparation, subwords
 
-__all__ = ["Pretrained"]
+__all__ = ["Pretrained", "ids_of"]
 
 
 @dataclass(frozen=True)
@@ -105,3 +106,35 @@ class Pretrained:
             "features": features,
             "sha256": fingerprint(folder),
         }
+
+
+AT_ONCE = 4096  # texts: an encoding holds far more than its ids
+
+
+def ids_of(texts: Sequence[str], tokenizer: str, max_length: int) -> list[list[int]]:
+    """The ids of each text, with what the model expects at its ends; empty texts have none.
+
+    Args:
+        texts: in any language that the tokenizer knows.
+        tokenizer: as JSON.
+        max_length: tokens of a text that are read, its ends included.
+    """
+    made = _tokenizer(tokenizer)
+    made.enable_truncation(max_length)
+    lists: list[list[int]] = []
+    for start in range(0, len(texts), AT_ONCE):
+        part = list(texts[start : start + AT_ONCE])
+        found = made.encode_batch(part, add_special_tokens=True)
+        lists += [encoding.ids if text else [] for text, encoding in zip(part, found, strict=True)]
+    return lists
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(plain: str) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as problem:
+        raise missing_extra("tokenizers") from problem
+    made = Tokenizer.from_str(plain)
+    made.no_padding()
+    return made

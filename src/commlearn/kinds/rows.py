@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from commlearn.errors import DataError, Problems
+from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Problem
 
-__all__ = ["TOLD", "collecting", "first_ten", "is_empty", "raise_errors", "spread"]
+__all__ = ["TOLD", "collecting", "first_ten", "is_empty", "label", "named_columns", "raise_errors", "spread"]
+
 
 TOLD = 10  # problems of one sort that are told one by one
 
@@ -75,3 +77,19 @@ def spread(count: int, most: int) -> range:
         [0, 3, 6, 9]
     """
     return range(0, count, max(1, -(-count // most)))
+
+
+def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
+    """The columns that a schema names: at least one, none twice."""
+    columns = (fields,) if isinstance(fields, str) else tuple(fields)
+    if not columns:
+        raise ConfigurationError(f"{kind} needs at least one column; got none.")
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ConfigurationError(f"{kind} names {', '.join(map(repr, twice))} more than once; name it once.")
+    return columns
+
+
+def label(columns: Sequence[str]) -> str:
+    """One or several columns in a message."""
+    return columns[0] if len(columns) == 1 else f"{columns[0]} to {columns[-1]}"

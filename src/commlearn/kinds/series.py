@@ -12,14 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from commlearn.data.records import Column
-from commlearn.data.sequences import Sequences
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.arrays import array_of, flat_lists, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.names import label, named_columns
 from commlearn.kinds.numbers import LARGEST
-from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+from commlearn.kinds.rows import first_ten, is_empty, label, named_columns, raise_errors
+from commlearn.records import Column, Sequences
 
 __all__ = ["Sequences", "Series", "learn_sequences", "standardise"]
 

@@ -20,14 +20,14 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api import types
 
-from commlearn.data.reading import MISSING_NUMBERS
-from commlearn.data.records import Column, Spec
+from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import ArrayColumn, present_or_none
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.names import named_columns
 from commlearn.kinds.numbers import learn_curve, numbers_of, on_curve, wrong_numbers
-from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+from commlearn.kinds.reading import MISSING_NUMBERS
+from commlearn.kinds.rows import first_ten, is_empty, named_columns, raise_errors
+from commlearn.records import Column
 
 __all__ = ["Tabular"]
 

@@ -18,13 +18,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.pretrained import Pretrained
+from commlearn.kinds.pretrained import Pretrained, ids_of
 from commlearn.kinds.rows import brief, first_ten, is_empty, raise_errors
-from commlearn.kinds.subwords import ids_of
 
 __all__ = ["MASK", "PADDING", "UNKNOWN", "Sentences", "Text", "Tokenizer"]
 

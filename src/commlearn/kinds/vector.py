@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from commlearn.data.records import Column, Spec
+from commlearn.batch import Spec
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import ArrayColumn, array_of, flat_lists, present_or_none, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.names import label, named_columns
 from commlearn.kinds.numbers import LIMIT, numbers_of, wrong_numbers
-from commlearn.kinds.rows import first_ten, is_empty, raise_errors, spread
+from commlearn.kinds.rows import first_ten, is_empty, label, named_columns, raise_errors, spread
+from commlearn.records import Column
 
 __all__ = ["Vector"]
 

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from commlearn.data.batch import Batch, Modality, View
-from commlearn.data.records import Records
+from commlearn.batch import Batch, Modality, Subset, View
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.rows import Rows, gather
 from commlearn.models.present import encode_present
 from commlearn.models.tokens import Tokens, pool
-from commlearn.objectives import Subset
+from commlearn.records import Records
 
 __all__ = [
     "Method",

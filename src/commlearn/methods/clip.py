@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from commlearn.data.batch import Batch, View
+from commlearn.batch import Batch, View
 from commlearn.methods.base import Method, Step, Views, pooled, subset_name
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import concatenated

@@ -14,23 +14,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from commlearn.data.batch import Batch, View, merge
+from commlearn.batch import Batch, Subset, View, merge
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, subset_name
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.methods.subsets import (
-    all_but_one,
-    choose_subsets,
-    single_and_all,
-    term_weights,
-    weighted_mean,
-)
+from commlearn.methods.subsets import all_but_one, choose_subsets, single_and_all, term_weights, weighted_mean
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import HEAD, Temperature, projection_head, temperature_of
 from commlearn.models.present import project_present
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
-from commlearn.objectives import Subset, comm_terms, retrieval_accuracy
+from commlearn.objectives import comm_terms, retrieval_accuracy
 
 __all__ = ["CoMM", "Held", "fused_parts"]
 

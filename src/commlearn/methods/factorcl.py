@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import Parameter
 
-from commlearn.data.batch import Batch, View
-from commlearn.data.records import Records, class_codes
+from commlearn.batch import Batch, View
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, absent_as_zero, gather, pooled, present_rows
 from commlearn.methods.supcon import class_target
 from commlearn.models.heads import PairCritic
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound, near
+from commlearn.records import Records, class_codes
 
 __all__ = ["FactorCL", "SupervisedFactorCL"]
 

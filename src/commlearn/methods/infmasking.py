@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from commlearn.data.batch import Batch, merge
+from commlearn.batch import Batch, Subset, merge
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
 from commlearn.methods.comm import CoMM, Held, fused_parts
@@ -22,7 +22,7 @@ from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.heads import HEAD
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
-from commlearn.objectives import Subset, masked_contrast
+from commlearn.objectives import masked_contrast
 
 __all__ = ["InfMasking", "Masking", "hide"]
 

@@ -15,8 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
 
-from commlearn.data.batch import Batch
-from commlearn.objectives import Subset
+from commlearn.batch import Batch, Subset
 
 __all__ = ["Rows", "gather", "joined", "rows_of", "share_sizes"]
 

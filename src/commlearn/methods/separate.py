@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from commlearn.data.batch import Batch, View, merge
+from commlearn.batch import Batch, Subset, View, merge
 from commlearn.methods.base import Method, Step, absent_as_zero, pooled, subset_name
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.present import project_present
-from commlearn.objectives import Subset, info_nce, retrieval_accuracy
+from commlearn.objectives import info_nce, retrieval_accuracy
 
 __all__ = ["Contrasts", "SeparateHeads", "concatenated"]
 

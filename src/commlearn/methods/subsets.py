@@ -9,9 +9,9 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from commlearn.batch import Subset
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import subset_name
-from commlearn.objectives import Subset
 
 __all__ = ["all_but_one", "choose_subsets", "single_and_all", "term_weights", "weighted_mean"]
 

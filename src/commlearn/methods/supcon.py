@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from commlearn.data.batch import Batch, View, merge
-from commlearn.data.records import Records, class_codes
-from commlearn.data.streamed import StreamedRecords
+from commlearn.batch import Batch, View, merge
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import Method, Step, Views
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import projection_head
 from commlearn.objectives import retrieval_accuracy, supcon
+from commlearn.records import Records, class_codes
+from commlearn.tables.streamed import StreamedRecords
 
 __all__ = ["SupCon", "class_target"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from commlearn.data.records import Spec
+from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.encoders import ENCODERS, default_encoder
 from commlearn.models.encoders.fixed import FIXED

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from commlearn.batch import Subset
 from commlearn.models.tokens import Tokens
-from commlearn.objectives.comm import Subset
 
 __all__ = ["AttentionLayer", "Fusion", "FusionLayer", "check_sizes"]
 

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from commlearn.batch import Subset
 from commlearn.models.fusion import AttentionLayer, Fusion, FusionLayer, check_sizes
 from commlearn.models.tokens import Tokens, pool
-from commlearn.objectives.comm import Subset
 
 __all__ = ["ClassAttentionFusion", "ConcatFusion", "CrossAttentionFusion", "CrossLayer"]
 

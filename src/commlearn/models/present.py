@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 from commlearn.models.tokens import Tokens, absent_as_padding
 
 __all__ = ["PresentRows", "encode_present", "moments_at_rest", "project_present"]

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from commlearn.batch import Subset
 from commlearn.models.expectation import Expectation
 from commlearn.models.tokens import Tokens, pool
-from commlearn.objectives import Subset
 
 __all__ = ["TokenMeans"]
 

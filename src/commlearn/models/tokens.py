@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 
 __all__ = ["ModalityEncoder", "Tokens", "absent_as_padding", "pool"]
 

@@ -2,13 +2,12 @@
 
 from commlearn.objectives.bounds import club_bound, leave_one_out_bound, nce_bound, near
 from commlearn.objectives.clip import clip_loss
-from commlearn.objectives.comm import Subset, comm_terms
+from commlearn.objectives.comm import comm_terms
 from commlearn.objectives.infmasking import masked_contrast
 from commlearn.objectives.info_nce import info_nce, retrieval_accuracy
 from commlearn.objectives.supcon import supcon
 
 __all__ = [
-    "Subset",
     "clip_loss",
     "club_bound",
     "comm_terms",

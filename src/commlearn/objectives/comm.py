@@ -6,13 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from commlearn.batch import Subset
 from commlearn.objectives.info_nce import check_pair, contrast, unit_rows
 from commlearn.objectives.log_sums import log_sums_within
 
-__all__ = ["Subset", "comm_terms"]
-
-Subset = tuple[str, ...]
-"""Names of modalities, in schema order."""
+__all__ = ["comm_terms"]
 
 
 def comm_terms(

@@ -12,16 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from commlearn.augmentations.text import MASK
-from commlearn.data.batch import Modality
-from commlearn.data.records import Dataset, Records
+from commlearn.batch import Modality
+from commlearn.config.build import build_augmentations
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.evaluation.embed import carrier
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.rows import spread
 from commlearn.kinds.text import RESERVED
 from commlearn.plot.style import styled
-from commlearn.training.build import build_augmentations
-from commlearn.training.feature_columns import as_encoders_read
+from commlearn.records import Dataset, Records
+from commlearn.trained.embed import carrier
+from commlearn.trained.feature_columns import as_encoders_read
 
 __all__ = ["gallery"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from commlearn.evaluation.audit import Audit
-from commlearn.evaluation.probes import MEASURES, score_of
 from commlearn.plot.style import COLOURS, INK, QUIET, TICK, legible, new_axes, styled
+from commlearn.probes import MEASURES, score_of
+from commlearn.probes.audit import Audit
 
 __all__ = ["audit", "ladder"]
 

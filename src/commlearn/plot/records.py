@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from commlearn.evaluation.probes import known_labels
 from commlearn.plot.style import COLOURS, columns, legible, new_axes, styled
+from commlearn.probes import known_labels
 
 __all__ = ["embedding_map"]
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from commlearn.errors import DataError
 from commlearn.plot.style import COLOURS, columns, legible, new_axes, styled
-from commlearn.training.run_folder import RunFolder
+from commlearn.trained.run_folder import RunFolder
 
 __all__ = ["losses", "metric"]
 

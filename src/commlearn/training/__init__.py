@@ -1,1 +1,1 @@
-"""Configuration, the training loop, checkpoints and the run folder."""
+"""The training loop, fine-tuning, and what happens at each step."""

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from commlearn.augmentations import Augmentation, plan_batch
-from commlearn.data.batch import Batch, to_device
-from commlearn.data.records import Records
+from commlearn.batch import Batch, to_device
+from commlearn.config.configuration import Experiment
 from commlearn.methods.base import Method
 from commlearn.own_draws import OwnDraws
+from commlearn.records import Records
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
-from commlearn.training.configuration import Experiment
 from commlearn.training.descent import Descent, losses
 from commlearn.training.gradient_cache import cached_loss, split
 

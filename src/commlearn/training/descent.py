@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from commlearn.data.batch import Batch
+from commlearn.batch import Batch
 from commlearn.methods.base import Method, Step
 from commlearn.own_draws import OwnDraws
 

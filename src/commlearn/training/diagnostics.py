@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from commlearn.augmentations import Augmentation, make_batch
-from commlearn.data.batch import View, merge, to_device
-from commlearn.data.records import Dataset, class_codes
+from commlearn.batch import View, merge, to_device
+from commlearn.config.configuration import Experiment
 from commlearn.methods.base import Method
+from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
-from commlearn.training.configuration import Experiment
 
 __all__ = [
     "Diagnosis",

@@ -10,25 +10,24 @@ from typing import Any, Literal
 from safetensors.torch import save as save_tensors
 from torch import contiguous_format
 
-from commlearn.data.places import is_remote
-from commlearn.data.plain_json import values_of_file
-from commlearn.data.records import Dataset
-from commlearn.data.tables import Source
+from commlearn.config.configuration import Experiment, Training
+from commlearn.config.resolve import resolved
 from commlearn.errors import ConfigurationError, Problems, RunError
-from commlearn.evaluation.probes import probe, to_json
-from commlearn.training.artifact import load
-from commlearn.training.configuration import Experiment, Training
-from commlearn.training.frozen_weights import frozen_tensors
-from commlearn.training.labelled import Labelled, labelled_records
+from commlearn.probes import probe, to_json
+from commlearn.records import Dataset
+from commlearn.storage.places import is_remote
+from commlearn.storage.plain_json import values_of_file
+from commlearn.tables.table import Source
+from commlearn.trained.artifact import load
+from commlearn.trained.model import Trained
+from commlearn.trained.model_bounds import frozen_tensors
+from commlearn.trained.resume import open_folder, other_threads
+from commlearn.trained.run import Run, load_run
+from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, RunFolder
+from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
 from commlearn.training.progress import Progress, Silent
-from commlearn.training.resolve import resolved
-from commlearn.training.resume import open_folder, other_threads
-from commlearn.training.run import Run, load_run
-from commlearn.training.run_folder import FINE_TUNING, FROZEN_WEIGHTS, RunFolder
 from commlearn.training.target_objective import objective_for
-from commlearn.training.trained import Trained
-from commlearn.training.training_rows import TrainingRows, rows_of_dataset
-from commlearn.training.tuner import Tuner
+from commlearn.training.tuner import Labelled, Tuner, labelled_records
 
 __all__ = ["FineTuning", "finetune"]
 

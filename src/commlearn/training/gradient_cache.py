@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from commlearn.data.batch import Batch
+from commlearn.batch import Batch, Subset
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
 from commlearn.models.present import moments_at_rest
-from commlearn.objectives import Subset
 from commlearn.own_draws import OwnDraws
 from commlearn.training.descent import Descent, parts, touched
 from commlearn.training.sharding import no_exchange

@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from commlearn.data.records import Dataset
+from commlearn.config.build import build_features, build_method, learned_features, read_data
+from commlearn.config.configuration import Experiment, Training, read_experiment
+from commlearn.config.resolve import resolved
 from commlearn.errors import CommlearnError, ConfigurationError, RunError
-from commlearn.kinds.schema import Schema
 from commlearn.methods.base import Method
 from commlearn.models.features import FeatureBlocks
+from commlearn.records import Dataset
+from commlearn.tables.schema import Schema
+from commlearn.trained.feature_columns import with_features
+from commlearn.trained.resume import open_folder, other_threads, restore, restore_optimizers
+from commlearn.trained.run import Run
+from commlearn.trained.run_folder import RunFolder
+from commlearn.trained.training_rows import rows_of_dataset
 from commlearn.training.batches import descents, draw_batch
-from commlearn.training.build import build_features, build_method, learned_features, read_data
-from commlearn.training.configuration import Experiment, Training, read_experiment
 from commlearn.training.descent import Descent, Player
 from commlearn.training.diagnostics import Diagnostics
-from commlearn.training.feature_columns import with_features
 from commlearn.training.gradient_cache import check_cacheable
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
 from commlearn.training.progress import Progress, Silent
-from commlearn.training.resolve import resolved
-from commlearn.training.resume import open_folder, other_threads, restore, restore_optimizers
-from commlearn.training.run import Run
-from commlearn.training.run_folder import RunFolder
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
-from commlearn.training.training_rows import rows_of_dataset
 from commlearn.training.watch import Watch
 
 if TYPE_CHECKING:

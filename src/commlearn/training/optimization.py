@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import Parameter
 
-from commlearn.training.configuration import Training
+from commlearn.config.configuration import Training
 
 __all__ = ["adamw", "learning_rate_factor"]
 

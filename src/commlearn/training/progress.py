@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from commlearn.config.configuration import Experiment
 from commlearn.escapes import one_line, terminal_stream
-from commlearn.training.configuration import Experiment
 
 __all__ = ["Lines", "Progress", "Silent", "Terminal", "progress_for"]
 

@@ -23,8 +23,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
+from commlearn.config.configuration import SHARDED, Training
 from commlearn.errors import ConfigurationError
-from commlearn.training.configuration import SHARDED, Training
 
 __all__ = ["gathered", "in_parts", "no_exchange", "stay_whole", "strategy_of", "whole"]
 

@@ -1,35 +1,88 @@
-"""The loop of fine-tuning: steps on training records, and after each epoch a look at validation records."""
+"""The loop of fine-tuning, and the labelled records that it trains and validates on."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, cast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from commlearn.augmentations import make_batch
-from commlearn.data.batch import View, to_device
-from commlearn.data.records import Dataset, Records
-from commlearn.errors import DivergedError
+from commlearn.batch import View, to_device
+from commlearn.config.build import build_augmentations
+from commlearn.config.configuration import Experiment
+from commlearn.errors import DataError, DivergedError
 from commlearn.methods.base import Method
 from commlearn.own_draws import OwnDraws
-from commlearn.seeds import torch_generator, torch_seed
-from commlearn.training.build import build_augmentations
-from commlearn.training.configuration import Experiment
-from commlearn.training.feature_columns import with_features
+from commlearn.probes import chosen_targets, known_labels
+from commlearn.probes.readout_rows import held_out, readout_rows
+from commlearn.records import Dataset, Records
+from commlearn.seeds import numpy_generator, torch_generator, torch_seed
+from commlearn.storage.fingerprint import fingerprint
+from commlearn.tables.table import Source
+from commlearn.trained.feature_columns import with_features
+from commlearn.trained.model import Trained
+from commlearn.trained.resume import fitting, restore, restore_optimizers
+from commlearn.trained.run_folder import VALIDATION, RunFolder
 from commlearn.training.interrupt import Interrupt
-from commlearn.training.labelled import Labelled
 from commlearn.training.optimization import adamw
 from commlearn.training.progress import Progress
-from commlearn.training.resume import fitting, restore, restore_optimizers
-from commlearn.training.run_folder import VALIDATION, RunFolder
 from commlearn.training.target_objective import TargetObjective
 from commlearn.training.watch import Watch
 
-__all__ = ["Tuned", "Tuner"]
+__all__ = ["Labelled", "Tuned", "Tuner", "labelled_records"]
+
+
+class Labelled(NamedTuple):
+    """Records that have the target."""
+
+    data: Dataset  # as it was read
+    sort: str  # of the target: class, number or multilabel
+    train: Records
+    validation: Records
+
+
+def labelled_records(
+    trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None = None
+) -> Labelled:
+    """The records on which probes are fitted, without those that have no label.
+
+    Args:
+        trained: what was trained.
+        target: whose labels are learned.
+        share: of the training records that are held out, where the data have no validation part.
+        seed: of the records held out.
+        data: its parts, or a table; the training's own data, in the parts that it had them in, if not given.
+    """
+    data = data if isinstance(data, Dataset) else _read(trained, data)
+    sort = chosen_targets(data, target, "linear")[target]
+    train, validation = data.fit, data.validation
+    if validation is None or not len(validation):
+        generator = numpy_generator(seed, "fine-tuning validation")
+        held = held_out(len(train), train.groups, share, generator)
+        train, validation = train.choose(np.flatnonzero(~held)), train.choose(np.flatnonzero(held))
+    return Labelled(data, sort, *(_known(part, target) for part in (train, validation)))
+
+
+def _read(trained: Trained, source: Source | None) -> Dataset:
+    """The table, or the data of the training, in the parts that it had them in."""
+    data = readout_rows(trained, source)
+    table = trained.experiment.data.get("table") if source is None else source
+    if data.files is not None or not isinstance(table, str | Path) or not table:
+        return data
+    return replace(data, files=fingerprint(str(table)))
+
+
+def _known(records: Records, target: str) -> Records:
+    rows = np.flatnonzero(known_labels(records.targets[target]))
+    if not len(rows):
+        raise DataError(f"target '{target}': no record of a part has it; fill it, or split otherwise.")
+    return records.choose(rows)
 
 
 class Tuned(nn.Module):

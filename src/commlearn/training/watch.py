@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from commlearn.config.configuration import Training
 from commlearn.errors import CheckpointError, DivergedError
-from commlearn.training.configuration import Training
+from commlearn.storage.file_list import EVENTS
+from commlearn.trained.run_folder import METRICS, SPEED, RunFolder
 from commlearn.training.diagnostics import Diagnostics
-from commlearn.training.file_list import EVENTS
 from commlearn.training.progress import Progress
-from commlearn.training.run_folder import METRICS, SPEED, RunFolder
 
 __all__ = ["Watch"]
 

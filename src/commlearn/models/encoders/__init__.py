@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from commlearn.data.records import Spec
+from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError
 from commlearn.models.encoders.fixed import fixed
 from commlearn.models.encoders.force import force

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 from commlearn.models.encoders.tabular import mlp
 from commlearn.models.features import FeatureValues, FixedFeatures
 from commlearn.models.tokens import ModalityEncoder, Tokens

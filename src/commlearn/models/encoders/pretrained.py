@@ -15,12 +15,12 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from commlearn.data.places import nothing_fetched
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.encoders.pretrained_folder import fingerprint, locate
 from commlearn.models.encoders.pretrained_model import build, feed, load
 from commlearn.models.tokens import ModalityEncoder
+from commlearn.storage.places import nothing_fetched
 
 __all__ = ["Description", "FineTuned", "Frozen", "PretrainedEncoder", "frozen_encoders", "pretrained"]
 

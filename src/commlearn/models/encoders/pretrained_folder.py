@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from commlearn.data.places import may_fetch
-from commlearn.data.plain_files import plain_file
-from commlearn.data.plain_json import parse_json
 from commlearn.errors import ConfigurationError
+from commlearn.storage.places import may_fetch
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_json import parse_json
 
 __all__ = ["fingerprint", "locate", "longest_text", "missing_extra", "read_json"]
 

@@ -11,8 +11,8 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Column, Spec, blank_values
+from commlearn.batch import Modality, Spec, blank_values
+from commlearn.records import Column
 from commlearn.seeds import torch_generator
 
 __all__ = [

@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from commlearn.data.batch import Modality, View
-from commlearn.data.records import Records, Spec, blank_values
+from commlearn.batch import Modality, Spec, View, blank_values
 from commlearn.models.features.base import FeatureValues, some_places
 from commlearn.models.features.column import feature_column
 from commlearn.models.features.expected import ExpectedFeatures
 from commlearn.models.features.fixed import FixedFeatures
+from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 
 __all__ = ["FeatureBlocks"]
@@ -36,7 +36,7 @@ class FeatureBlocks(nn.Module):
 
     Example:
         >>> import numpy as np
-        >>> from commlearn.data.records import VectorColumn
+        >>> from commlearn.records import VectorColumn
         >>> rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
         >>> records = Records({"a": VectorColumn(rows), "b": VectorColumn(rows[:, :2])})
         >>> blocks = FeatureBlocks(records.specs).learn(records, 0)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Chosen, Column, Drawn, Spec, image_numbers
+from commlearn.batch import Modality, Spec
 from commlearn.models.features.base import BLOCK, FeatureValues
 from commlearn.models.features.fixed import FixedFeatures
+from commlearn.records import Chosen, Column, Drawn, image_numbers
 
 __all__ = ["FeatureColumn", "feature_column"]
 
@@ -45,7 +45,7 @@ def feature_column(features: FixedFeatures, column: Column, device: torch.device
         device: where they are computed; where the features are if not given.
 
     Example:
-        >>> from commlearn.data.records import VectorColumn
+        >>> from commlearn.records import VectorColumn
         >>> column = VectorColumn(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32))
         >>> computed = feature_column(FixedFeatures(column.spec).learn(column, 0), column)
         >>> computed.spec, computed.take(np.array([4, 2])).values.shape

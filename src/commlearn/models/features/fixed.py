@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Column, Spec
+from commlearn.batch import Modality, Spec
 from commlearn.models.features.base import (
     BLOCK,
     DIMENSIONS,
@@ -22,6 +21,7 @@ from commlearn.models.features.base import (
 from commlearn.models.features.image import Pixels
 from commlearn.models.features.series import Steps
 from commlearn.models.features.text import Words
+from commlearn.records import Column
 from commlearn.seeds import numpy_generator, torch_generator
 
 __all__ = ["FixedFeatures"]
@@ -45,7 +45,7 @@ class FixedFeatures(Learned):
         spec: kind and shape of the modality.
 
     Example:
-        >>> from commlearn.data.records import VectorColumn
+        >>> from commlearn.records import VectorColumn
         >>> column = VectorColumn(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32))
         >>> features = FixedFeatures(column.spec).learn(column, 0)
         >>> features.dim, features(column.take(np.arange(4))).shape

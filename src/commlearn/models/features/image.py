@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from commlearn.data.batch import Modality
+from commlearn.batch import Modality
 from commlearn.models.features.base import Raw
 
 __all__ = ["Pixels"]

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
 from commlearn.seeds import numpy_generator
 

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor
 
-from commlearn.data.batch import Modality
-from commlearn.data.records import Spec
+from commlearn.batch import Modality, Spec
 from commlearn.models.features.base import DIMENSIONS, Raw, Sample, leading_directions
 
 __all__ = ["Words"]

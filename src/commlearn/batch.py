@@ -1,0 +1,116 @@
+"""What flows through the library: named modalities of a batch of records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Modality", "Spec", "Subset", "View", "blank_values", "merge", "to_device"]
+
+
+Subset = tuple[str, ...]
+"""Names of modalities, in schema order."""
+
+
+def blank_values(spec: Spec, records: int = 1, steps: int = 1) -> torch.Tensor:
+    """Values of a modality that say nothing, to try a network with.
+
+    Example:
+        >>> blank_values(Spec("series", (3,)), records=2, steps=5).shape
+        torch.Size([2, 5, 3])
+    """
+    if spec.kind == "image":
+        return torch.zeros(records, *spec.shape, dtype=torch.uint8)
+    if spec.kind == "text":
+        return torch.ones(records, steps, dtype=torch.long)
+    if spec.kind == "tabular":  # numbers, then one code for each category
+        return torch.zeros(records, spec.shape[0] + len(spec.shape) - 1)
+    return torch.zeros(records, *((steps,) if spec.kind in ("series", "audio") else ()), *spec.shape)
+
+
+class Spec(NamedTuple):
+    """What an encoder must know of a modality to be built."""
+
+    kind: str  # image, vector, ...
+    shape: tuple[int, ...]  # of one record's values; image: channels, height, width; vector: features
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality of a batch of records."""
+
+    values: Tensor  # (batch, ...) of one kind
+    padding: Tensor | None = None  # (batch, length) bool, True = ignore, everywhere and always
+    present: Tensor | None = None  # (batch,) bool, False = this record has no such modality
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same modality with `change` applied to each of its tensors."""
+        return replace(
+            self,
+            values=change(self.values),
+            padding=None if self.padding is None else change(self.padding),
+            present=None if self.present is None else change(self.present),
+        )
+
+    def with_values(self, values: Tensor) -> Modality:
+        return replace(self, values=values)
+
+
+View = dict[str, Modality]
+"""Named modalities of the same records, in schema order."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method's step sees: the views that it declared it needs, and targets if it asked."""
+
+    plain: View | None = None
+    augmented: tuple[View, ...] = ()
+    targets: dict[str, Tensor] = field(default_factory=dict)
+    progress: float = 0.0  # share of the training that is done
+    groups: Tensor | None = None  # (batch,) int64: records of one group are not each other's negatives
+
+    def __len__(self) -> int:
+        view = self.plain if self.plain is not None else self.augmented[0]
+        return len(next(iter(view.values())))
+
+
+def merge(views: Sequence[View]) -> View:
+    """Stack views of the same modalities along the batch, so that an encoder runs once for all."""
+    return {name: _stacked([view[name] for view in views]) for name in views[0]}
+
+
+def to_device(view: View, device: torch.device | str) -> View:
+    return {
+        name: modality.apply(lambda tensor: tensor.to(device, non_blocking=True))
+        for name, modality in view.items()
+    }
+
+
+def _stacked(parts: Sequence[Modality]) -> Modality:
+    sizes = [len(part) for part in parts]
+    return replace(
+        parts[0],
+        values=torch.cat([part.values for part in parts]),
+        padding=_masks([part.padding for part in parts], sizes, default=False),
+        present=_masks([part.present for part in parts], sizes, default=True),
+    )
+
+
+def _masks(masks: Sequence[Tensor | None], sizes: Sequence[int], default: bool) -> Tensor | None:
+    """One mask for all; where a part has none, the default; None if none has one."""
+    example = next((mask for mask in masks if mask is not None), None)
+    if example is None:
+        return None
+    parts = [
+        example.new_full((size, *example.shape[1:]), default) if mask is None else mask
+        for mask, size in zip(masks, sizes, strict=True)
+    ]
+    return torch.cat(parts)

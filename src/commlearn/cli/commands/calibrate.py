@@ -1,0 +1,66 @@
+"""`commlearn calibrate`: how far off the interactions of a table like yours would be."""
+
+from __future__ import annotations
+
+import argparse
+
+from commlearn.cli.names import add_modalities
+from commlearn.cli.python_code import Code, call, program
+
+HELP = "Measure the error to expect of `commlearn interactions` at the size of your table."
+EXAMPLE = """\
+Synthetic twins with the records, class balance and dimensions of your table, and known answers,
+go through the whole estimation. Modalities are those of the schema, or guessed from the table.
+
+Example:
+  commlearn calibrate --like films.csv --target genre --schema films.yaml
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--like", metavar="TABLE", required=True, help="the table whose size counts")
+    parser.add_argument("--target", required=True, help="the column whose classes count")
+    parser.add_argument(
+        "--schema", metavar="YAML", help="which columns make which modality; guessed if not given"
+    )
+    add_modalities(parser, "compare")
+    parser.add_argument("--repeats", type=int, default=3, help="samples of each twin; default: 3")
+    parser.add_argument("--bins", type=int, help="quantile classes of a number; default: 8")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    schema = call("cl.Schema.from_yaml", options.schema) if options.schema else None
+    return program(
+        "from commlearn.information.calibrate import calibrate_like",
+        call(
+            "calibrate_like",
+            options.like,
+            options.target,
+            Code(schema) if schema else None,
+            modalities=options.modalities,
+            repeats=None if options.repeats == 3 else options.repeats,
+            bins=options.bins,
+            keep="found",
+        ),
+        "print(found)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json, telling
+    from commlearn.information.calibrate import calibrate_like
+    from commlearn.tables.schema import Schema
+
+    with telling(options) as tell:
+        result = calibrate_like(
+            options.like,
+            options.target,
+            Schema.from_yaml(options.schema) if options.schema else None,
+            options.modalities,
+            options.repeats,
+            options.bins,
+            tell,
+        )
+    print_json(result.to_dict()) if options.json else print(result)
+    return 0

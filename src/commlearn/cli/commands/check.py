@@ -1,0 +1,95 @@
+"""`commlearn check`: everything wrong with a table, in one report."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from commlearn.cli.python_code import call, program
+from commlearn.escapes import one_line
+
+HELP = "Check a table against its schema: every problem in one report. Exit code 2 if any must be mended."
+EXAMPLE = """\
+Example:
+  commlearn check films.csv --schema films.yaml
+  commlearn check films.parquet --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE", help="Parquet, tar, CSV, TSV or JSON lines")
+    parser.add_argument("--schema", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    return program(
+        "from commlearn.tables.table import read_table",
+        "from commlearn.tables.check import check",
+        "",
+        call("cl.Schema.from_yaml", options.schema, keep="schema"),
+        f"report = check(read_table({options.table!r}, reading=schema.reading()), schema)",
+        "print(report.errors, report.warnings)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from commlearn.cli.output import print_json, telling
+    from commlearn.tables.check import check
+    from commlearn.tables.schema import Schema
+    from commlearn.tables.table import read_table
+
+    schema = Schema.from_yaml(Path(options.schema))
+    with telling(options) as tell:
+        tell(f"reading {options.table}")
+        table = read_table(options.table, reading=schema.reading())
+        tell(f"checking {len(table)} rows")
+        report = check(table, schema)
+    print_json(report.to_json()) if options.json else print(
+        "\n".join(map(one_line, _lines(options.table, report)))
+    )
+    return 2 if report.errors else 0
+
+
+def _lines(table: str, report: Any) -> list[str]:
+    facts = report.facts
+    splits = ", ".join(f"{count} {name}" for name, count in facts["splits"].items())
+    lines = [f"{table}: {facts['rows']} rows ({splits})"]
+    for name, fact in facts["modalities"].items():
+        lines.append(f"  {name}: {fact['kind']}, in {fact['present']} rows{_lengths(fact)}{_seen(fact)}")
+    for name, fact in facts["targets"].items():
+        lines.append(f"  target {name}: {_target(fact)}")
+    if "expected" in facts:
+        expected = facts["expected"]
+        lines.append(
+            f"  roughly {expected['records_megabytes']} MB of records and {expected['seconds_per_epoch']} s "
+            f"an epoch, assuming {expected['assumes']}"
+        )
+    lines += [f"error    {problem}" for problem in report.errors]
+    lines += [f"warning  {problem}" for problem in report.warnings]
+    lines.append(f"{len(report.errors)} errors, {len(report.warnings)} warnings")
+    return lines
+
+
+def _lengths(fact: dict[str, Any]) -> str:
+    if "lengths" not in fact:
+        return ""
+    lengths = fact["lengths"]
+    return f", {lengths['min']} to {lengths['max']} steps long (median {lengths['median']:g})"
+
+
+def _seen(fact: dict[str, Any]) -> str:
+    share = fact.get("test_cells_seen_in_training", 0)
+    return f", {100 * share:.0f} % of test cells occur in training" if share else ""
+
+
+def _target(fact: dict[str, Any]) -> str:
+    missing = f", {fact['missing']} missing" if fact["missing"] else ""
+    if "classes" not in fact:
+        numbers = f", {fact['min']:g} to {fact['max']:g}, mean {fact['mean']:g}" if "mean" in fact else ""
+        return f"{fact['type']}{numbers}{missing}"
+    shown = ", ".join(f"{label} {count}" for label, count in list(fact["classes"].items())[:8])
+    more = ", ..." if fact["number_of_classes"] > 8 else ""
+    return f"{fact['number_of_classes']} classes ({shown}{more}){missing}"

@@ -1,0 +1,55 @@
+"""`commlearn convert`: a published file in open formats."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from commlearn.cli.python_code import call, program
+
+HELP = "Write a published pickle or HDF5 file as safetensors and Parquet, which load quickly and run nothing."
+EXAMPLE = """\
+The readers take the folder in place of the file: commlearn train mosi --data mosi
+
+Example:
+  commlearn convert mosi_raw.pkl --out mosi
+  commlearn convert triangle_real_data --out vision_touch
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="pickle, .h5 file, or folder of .h5 files")
+    parser.add_argument("--out", "-o", metavar="FOLDER", help="default: FILE without its ending")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    return program(
+        "from commlearn.datasets.converted import convert",
+        "",
+        call("convert", options.file, str(_out(options)), keep="files"),
+        "print(*files, sep='\\n')",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json
+    from commlearn.datasets.converted import convert
+    from commlearn.errors import ConfigurationError
+
+    path, out = Path(options.file), _out(options)
+    if out.resolve() == path.resolve() or (out.is_dir() and any(out.iterdir())):
+        raise ConfigurationError(f"{out} is there already; name a new folder with --out.")
+    written = [str(file) for file in convert(path, out)]
+    if options.json:
+        print_json({"out": str(out), "files": written})
+        return 0
+    for file in written[:10]:
+        print(f"wrote {file}")
+    if len(written) > 10:
+        print(f"and {len(written) - 10} more in {out}")
+    return 0
+
+
+def _out(options: argparse.Namespace) -> Path:
+    return Path(options.out) if options.out else Path(options.file).resolve().with_suffix("")

@@ -1,0 +1,106 @@
+"""`commlearn finetune`: from a trained representation to a supervised one."""
+
+from __future__ import annotations
+
+import argparse
+
+from commlearn.cli.python_code import Code, call, program
+
+HELP = "Train all weights of a run for one target, stopped early on validation records."
+EXAMPLE = """\
+Classes: cross-entropy, or the supervised contrast; sets of labels: binary cross-entropy; numbers: squared
+error. Without a table: on the data of the training, which an export does not name. The result is a run of
+its own: embed, probe, export.
+
+Example:
+  commlearn finetune runs/films-comm-seed0 --target genre
+  commlearn finetune films-model films.csv --target genre
+  commlearn finetune runs/comm --target shared --objective supcon --epochs 10
+"""
+
+SETTINGS = {
+    "objective": ("head", "head, or supcon: the supervised contrast"),
+    "epochs": (30, "at most"),
+    "patience": (5, "epochs without a better validation loss"),
+    "validation": (0.15, "share of train that is held out, if there is no validation part"),
+    "learning_rate": (3e-4, "of AdamW"),
+    "batch_size": (64, "records a step"),
+    "weight_decay": (1e-4, "of AdamW"),
+    "seed": (0, "of the head, the order, the augmentation and the records held out"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument(
+        "table", metavar="TABLE", nargs="?", help="rows with the target; default: the training's"
+    )
+    parser.add_argument("--target", required=True, help="whose labels are learned")
+    parser.add_argument("--out", help="run folder; default: RUN-TARGET")
+    for name, (default, told) in SETTINGS.items():
+        word = f"--{name.replace('_', '-')}"
+        parser.add_argument(word, type=type(default), default=default, help=f"{told}; default: {default}")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    stated = {name: getattr(options, name) for name in SETTINGS}
+    stated = {name: value for name, value in stated.items() if value != SETTINGS[name][0]}
+    target: str = options.target
+    if stated:
+        target = Code(call("FineTuning", options.target, **stated))
+    tuned = call(
+        "cl.finetune",
+        options.run_folder,
+        target,
+        _out(options),
+        data=options.table,
+        resume=options.resume or None,
+        overwrite=options.overwrite or None,
+        keep="run",
+    )
+    needed = ["from commlearn.training.finetune import FineTuning", ""] if stated else []
+    return program(*needed, tuned)
+
+
+def run(options: argparse.Namespace) -> int:
+    from dataclasses import fields
+
+    from commlearn.cli.output import print_json
+    from commlearn.probes import MEASURES
+    from commlearn.storage.plain_json import values_of_file
+    from commlearn.training.finetune import RESULT, FineTuning, finetune
+    from commlearn.training.progress import progress_for
+
+    settings = FineTuning(**{field.name: getattr(options, field.name) for field in fields(FineTuning)})
+    out = _out(options)
+    quiet = options.quiet or (options.json and not options.verbose)
+    progress = progress_for(quiet, options.verbose)
+    tuned = finetune(
+        options.run_folder, settings, out, options.table, options.resume, options.overwrite, progress
+    )
+    read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
+    found = {name: values_of_file(path) for name, path in read.items() if path.exists()}
+    if options.json:
+        print_json({"run": str(out), "result": found[RESULT], "probes": found.get("probes.json")})
+        return 0
+    result = found[RESULT]
+    for warning in tuned.warnings:
+        print(f"warning: {warning}")
+    print(
+        f"{result['objective']} on {result['train_records']} records: best after epoch "
+        f"{result['best_epoch']} of {result['epochs']}, validation loss {result['validation_loss']:.4f}"
+    )
+    for target, probed in found.get("probes.json", {}).items():
+        measure = next(name for name in MEASURES if name in probed)
+        low, high = probed["interval"]
+        print(f"probe of {target}: {measure} {probed[measure]:.3f} [{low:.3f}, {high:.3f}]")
+    print(f"Fine-tuned: {out}")
+    return 0
+
+
+def _out(options: argparse.Namespace) -> str:
+    return options.out or f"{options.run_folder.rstrip('/')}-{options.target}"

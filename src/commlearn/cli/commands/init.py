@@ -1,0 +1,64 @@
+"""`commlearn init`: a first schema for a table, with a reason for each guess."""
+
+from __future__ import annotations
+
+import argparse
+
+from commlearn.cli.names import names
+from commlearn.cli.python_code import call, program
+
+HELP = "Guess a schema for a table and write it down, with a comment for each guess."
+EXAMPLE = """\
+Example:
+  commlearn init films.csv --target genre
+  commlearn init films.parquet -o films.yaml
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE", help="Parquet, tar, CSV, TSV or JSON lines")
+    parser.add_argument("--out", "-o", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
+    parser.add_argument(
+        "--target", type=names, default=[], metavar="NAMES", help="columns to be predicted; names with commas"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a schema that is there")
+    parser.add_argument("--json", action="store_true", help="print the guesses as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    return program(
+        "from pathlib import Path",
+        "from commlearn.tables.table import read_table",
+        "from commlearn.tables.infer import infer",
+        "",
+        call("read_table", options.table, keep="table"),
+        f"inferred = infer(table, {options.target!r})",
+        f"Path({options.out!r}).write_text(inferred.to_yaml({options.table!r}))",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    import os
+    from pathlib import Path
+
+    from commlearn.cli.output import print_json
+    from commlearn.errors import ConfigurationError
+    from commlearn.storage.checkpoint import write_atomically
+    from commlearn.tables.infer import infer
+    from commlearn.tables.table import iterate_table
+
+    out = Path(options.out)
+    if out.exists() and not options.overwrite:
+        raise ConfigurationError(f"{out} is there already. Replace it with --overwrite, or give another -o.")
+    table = next(iterate_table(options.table, rows=100_000))  # enough to tell what a column is
+    inferred = infer(table, options.target)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    where = os.path.relpath(Path(options.table).resolve(), out.parent.resolve())
+    write_atomically(out, inferred.to_yaml(Path(options.table).name, Path(where).as_posix()).encode())
+    if options.json:
+        guesses = [{"role": g.role, "name": g.name, "reason": g.reason} for g in inferred.guesses]
+        print_json({"out": str(out), "schema": inferred.schema.to_mapping(), "guesses": guesses})
+        return 0
+    print(out.read_text(encoding="utf-8"), end="")
+    print(f"\nwrote {out}. Next: commlearn check {options.table} --schema {out}; commlearn train {out}")
+    return 0

@@ -1,0 +1,134 @@
+"""`commlearn interactions`: what modalities know about a target, together and apart, in bits."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from commlearn.cli.names import add_modalities, add_targets
+from commlearn.cli.python_code import Code, call, program
+
+HELP = "Report how much modalities share, add alone and say only together, in bits with intervals."
+EXAMPLE = """\
+RUN is the folder of a training or of an export; or a schema (.yaml), to ask the raw columns of the table
+without any model. Without TABLE, a run is asked about the data set it was trained on.
+
+Example:
+  commlearn interactions runs/films films.csv --target genre --plot genre.png
+  commlearn interactions films.yaml films.csv --modalities plot,cast
+  commlearn interactions runs/comm --target synergy --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or an export, or a schema")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows with the target")
+    add_targets(parser, "all that are stated")
+    add_modalities(parser, "compare")
+    parser.add_argument("--groups", metavar="COLUMN", help="rows of one group are never in two folds")
+    parser.add_argument("--bins", type=int, help="quantile classes of a number; default: 8")
+    parser.add_argument("--quick", action="store_true", help="no learning curve, fewer resamplings")
+    parser.add_argument("--seed", type=int, default=0, help="of folds, experts and resamplings; default: 0")
+    parser.add_argument("--plot", metavar="PNG", help="draw the report; several targets: one file each")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    targets = options.targets or [None]
+    lines = ["from commlearn.information import Settings"] if _chosen(options) else []
+    raw = _is_schema(options.run_folder)
+    source = call("cl.Schema.from_yaml", options.run_folder) if raw else repr(options.run_folder)
+    for target in targets:
+        report = call(
+            "cl.interactions",
+            Code(source),
+            options.table,
+            target=target,
+            modalities=options.modalities,
+            groups=options.groups,
+            settings=Code(call("Settings", **_chosen(options))) if _chosen(options) else None,
+            keep="report",
+        )
+        lines += [report, "print(report)"]
+        lines += [call("report.plot", str(_plot_path(options, target, len(targets))))] if options.plot else []
+    return program(*lines)
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json, telling
+    from commlearn.information.ask import ask
+    from commlearn.information.sources import gather
+
+    _check_plot(options.plot)
+    reports = {}
+    with telling(options) as tell:
+        tell("reading and embedding")
+        found = gather(_source(options), options.table, options.modalities, options.groups)
+        targets = _targets(options, found)
+        for target in targets:
+            reports[target] = ask(found, target, settings=_settings(options), told=tell)
+            if options.plot:
+                reports[target].plot(_plot_path(options, target, len(targets)))
+    if options.json:
+        values = {target: report.to_dict() for target, report in reports.items()}
+        print_json(values if len(values) > 1 else next(iter(values.values())))
+    else:
+        print("\n\n".join(str(report) for report in reports.values()))
+    return 0
+
+
+def _source(options: argparse.Namespace) -> Any:
+    from commlearn.errors import ConfigurationError
+    from commlearn.tables.schema import Schema
+
+    if not _is_schema(options.run_folder):
+        return options.run_folder
+    if options.table is None:
+        raise ConfigurationError(f"{options.run_folder} is a schema: it needs a table. Name one: TABLE.")
+    return Schema.from_yaml(options.run_folder)
+
+
+def _is_schema(source: str) -> bool:
+    return Path(source).suffix in (".yaml", ".yml")
+
+
+def _targets(options: argparse.Namespace, found: Any) -> list[str]:
+    from commlearn.errors import ConfigurationError
+
+    chosen = options.targets or list(found.targets)
+    if not chosen:
+        raise ConfigurationError("There is no target to ask about. Name a column: --target COLUMN.")
+    return chosen
+
+
+def _settings(options: argparse.Namespace) -> Any:
+    from commlearn.information.settings import Settings
+
+    return Settings(**_chosen(options))
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings that are not at their default."""
+    quick = {"curve": False, "bootstrap": 5, "permutations": 39} if options.quick else {}
+    bins = {} if options.bins is None else {"bins": options.bins}
+    seed = {"seed": options.seed} if options.seed else {}
+    return quick | bins | seed
+
+
+def _plot_path(options: argparse.Namespace, target: str | None, targets: int) -> Path:
+    """Several targets: one file each."""
+    path = Path(options.plot)
+    return path.with_stem(f"{path.stem}-{target}") if targets > 1 else path
+
+
+def _check_plot(path: str | None) -> None:
+    """Refuse what could not be written before minutes are spent."""
+    from commlearn.errors import ConfigurationError
+
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ConfigurationError(f"--plot {path}: give a file that ends in .png, .pdf or .svg.")
+    if not Path(path).resolve().parent.is_dir():
+        raise ConfigurationError(f"--plot {path}: there is no folder {Path(path).parent}. Make it first.")

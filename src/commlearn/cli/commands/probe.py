@@ -1,0 +1,101 @@
+"""`commlearn probe`: what a probe reads off a model's embeddings."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from commlearn.cli.names import add_modalities, add_targets
+from commlearn.cli.python_code import call, program
+
+HELP = "Fit probes on frozen embeddings and score them on test records."
+EXAMPLE = """\
+Classes: logistic regression; numbers: ridge regression; sets of labels: one against the rest, with
+thresholds chosen on validation records. Without a table: on the data of the training. A table is split
+as that was.
+
+Example:
+  commlearn probe runs/comm --targets shared,unique1 --modalities image1
+  commlearn probe runs/films films.csv --target genre --with neighbours
+  commlearn probe runs/films --retrieve plot:poster
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows with targets, as in the schema")
+    add_targets(parser)
+    add_modalities(parser)
+    parser.add_argument(
+        "--with", dest="kind", default="linear", metavar="PROBE", help="linear (default) or neighbours"
+    )
+    parser.add_argument(
+        "--retrieve", metavar="QUERY:GALLERY", help="find each test record's modalities by its others: a+b:c"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    chosen = [
+        f"{name}={value!r}"
+        for name, value in (("targets", options.targets), ("modalities", options.modalities))
+        if value
+    ]
+    table = [repr(options.table)] if options.table else []
+    chosen += [] if options.kind == "linear" else [f"kind={options.kind!r}"]
+    return program(
+        call("cl.load", options.run_folder, keep="run"),
+        f"for target, result in cl.probe({', '.join(['run', *table, *chosen])}).items():",
+        "    print(target, result)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    import json
+    import sys
+
+    from commlearn.cli.output import print_json, print_probes, telling
+    from commlearn.probes import probe, to_json
+    from commlearn.probes.readout_rows import readout_rows
+    from commlearn.trained.artifact import load
+    from commlearn.trained.run import Run
+
+    loaded = load(options.run_folder)
+    targets, modalities = options.targets, options.modalities
+    with telling(options) as tell:
+        tell("reading records")
+        data = readout_rows(loaded, options.table)
+        tell(f"embedding and reading {len(data.fit)} + {len(data.test)} records")
+        if options.retrieve:
+            return _retrieve(loaded, data, options)
+        results = probe(loaded, data, targets, modalities, kind=options.kind)
+    whole = modalities is None and targets is None and options.kind == "linear"
+    note = ""
+    if whole and isinstance(loaded, Run) and not options.table:
+        note = loaded.folder.write_if_possible("probes.json", to_json(results))
+    print_json(json.loads(to_json(results))) if options.json else print_probes(results)
+    if note:
+        print(f"commlearn: note: {note}", file=sys.stderr)
+    return 0
+
+
+def _retrieve(loaded: Any, data: Any, options: argparse.Namespace) -> int:
+    """Both ways: by the first the second, and by the second the first."""
+    from commlearn.cli.output import print_json
+    from commlearn.errors import ConfigurationError
+    from commlearn.probes.retrieval import retrieval
+
+    sides = [side.split("+") for side in options.retrieve.split(":")]
+    if len(sides) != 2 or not all(name for side in sides for name in side):
+        raise ConfigurationError(
+            f"--retrieve {options.retrieve}: give two sides with a colon between, such as text:image."
+        )
+    found = {
+        f"{'+'.join(query)} -> {'+'.join(gallery)}": retrieval(loaded, data.test, query, gallery)
+        for query, gallery in (sides, sides[::-1])
+    }
+    if options.json:
+        print_json(found)
+    else:
+        print("\n".join(f"{name}: {result}" for name, result in found.items()))
+    return 0

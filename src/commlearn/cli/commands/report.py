@@ -1,0 +1,69 @@
+"""`commlearn report`: one page that shows what a training found."""
+
+from __future__ import annotations
+
+import argparse
+
+from commlearn.cli.names import add_targets
+from commlearn.cli.python_code import call, program
+
+HELP = "Write one HTML page that shows what a training found, and the same as PNG, CSV and JSON."
+EXAMPLE = """\
+The page needs no network: data, losses, probes by subset of modalities, a map of the embeddings, nearest
+neighbours, augmentations, settings. Without a table it shows the records of the training.
+
+Example:
+  commlearn report runs/films
+  commlearn report runs/films new-films.csv --target genre --out films-report
+  commlearn report runs/films --target genre --interactions
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows to look at, as in the schema")
+    parser.add_argument("--out", "-o", metavar="FOLDER", help="default: RUN/report")
+    add_targets(parser)
+    parser.add_argument(
+        "--interactions",
+        action="store_true",
+        help="decompose what the modalities know together, too: minutes; of the targets named, else three",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of folds, bootstrap and choice of records")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    return program(
+        call(
+            "cl.report",
+            options.run_folder,
+            options.table,
+            out=options.out,
+            targets=options.targets,
+            interactions=options.interactions or None,
+            seed=options.seed or None,
+            keep="written",
+        )
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json, telling
+    from commlearn.reports import report
+
+    with telling(options) as tell:
+        written = report(
+            options.run_folder,
+            options.table,
+            options.out,
+            options.targets,
+            options.interactions,
+            options.seed,
+            tell,
+        )
+    if options.json:
+        print_json(written)
+    else:
+        print(f"wrote {written.out} ({written.bytes / 1e6:.1f} MB, {written.seconds:.0f} s)")
+    return 0

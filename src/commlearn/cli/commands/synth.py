@@ -1,0 +1,158 @@
+"""`commlearn synth`: data with known answers, as files and pictures."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from commlearn.cli.python_code import call, program
+
+HELP = "Make data with known shared, unique and synergistic information."
+EXAMPLE = """\
+Example:
+  commlearn synth trifeature --gallery shapes.png
+  commlearn synth trifeature --size 64 --out trifeature.npz
+  commlearn synth tables --out films --rows 1000 --missing 0.3
+  commlearn synth mosi --rows 2000 --out mosi_raw.pkl
+  commlearn synth mosi --rows 2000 --label synergy --out mosi_synergy.pkl
+"""
+
+
+PUBLISHED = ("hateful_memes", "mimic", "mm_imdb", "mosei", "mosi", "mustard", "ur_funny", "vision_touch")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", metavar="WHAT", help="trifeature, tables, or a published data set: " + ", ".join(PUBLISHED)
+    )
+    parser.add_argument("--gallery", metavar="PNG", help="write a picture of every shape, texture and colour")
+    parser.add_argument(
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="trifeature: .npz of images, pairs and targets; tables: folder; published: as published",
+    )
+    parser.add_argument("--size", type=int, help="pixels a side; default: 224, of tables 32")
+    parser.add_argument("--rows", type=int, default=1000, help="records; default: 1000")
+    parser.add_argument(
+        "--label",
+        default="shared",
+        help="what a published data set's label says: shared, unique_MODALITY, synergy or chance",
+    )
+    parser.add_argument("--missing", type=float, default=0.0, help="share of a table's modalities left empty")
+    parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of a table")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn; default: 0")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    if options.what in PUBLISHED:
+        made = call(
+            "write_stand_in",
+            options.what,
+            options.out,
+            options.rows,
+            options.seed,
+            options.label,
+            keep="path",
+        )
+        return program("from commlearn.datasets.synthetic_published import write_stand_in", "", made)
+    if options.what == "tables":
+        table = call(
+            "SyntheticTable", options.rows, options.seed, options.missing, options.size or 32, options.format
+        )
+        return program(
+            "from commlearn.datasets.synthetic_tables import SyntheticTable",
+            "",
+            f"{table}.write({options.out!r})",
+        )
+    read = call("Trifeature", size=options.size or 224, seed=options.seed)
+    return program("from commlearn.datasets.trifeature import Trifeature", "", f"data = {read}.read()")
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json
+    from commlearn.errors import ConfigurationError, unknown
+
+    known = ("trifeature", "tables", *PUBLISHED)
+    if options.what not in known:
+        raise ConfigurationError(unknown("data set", options.what, known))
+    if options.what in PUBLISHED:
+        written = _published(options)
+        print_json(written) if options.json else print(f"wrote {written['out']}")
+        return 0
+    if options.what == "tables":
+        written = _table(options)
+        print_json(written) if options.json else print(
+            "\n".join(f"wrote {path}" for path in written.values())
+        )
+        return 0
+    options.size = 224 if options.size is None else options.size
+    if not (options.gallery or options.out):
+        raise ConfigurationError("Nothing to write: give --gallery FILE.png, --out FILE.npz or both.")
+    written = {}
+    if options.gallery:
+        written["gallery"] = _gallery(options)
+    if options.out:
+        written["out"] = _records(options)
+    print_json(written) if options.json else print("\n".join(f"wrote {path}" for path in written.values()))
+    return 0
+
+
+def _published(options: argparse.Namespace) -> dict[str, str]:
+    from commlearn.datasets.synthetic_published import write_stand_in
+    from commlearn.errors import ConfigurationError
+
+    if not options.out:
+        raise ConfigurationError("Nothing to write: give --out PATH.")
+    out = write_stand_in(options.what, options.out, options.rows, options.seed, options.label)
+    return {"out": str(out)}
+
+
+def _table(options: argparse.Namespace) -> dict[str, str]:
+    from commlearn.datasets.synthetic_tables import SyntheticTable
+    from commlearn.errors import ConfigurationError
+
+    if not options.out:
+        raise ConfigurationError("Nothing to write: give --out FOLDER.")
+    size = 32 if options.size is None else options.size
+    made = SyntheticTable(options.rows, options.seed, options.missing, size, options.format)
+    path = made.write(options.out)
+    return {"table": str(path), "schema": str(path.with_name("schema.yaml"))}
+
+
+def _gallery(options: argparse.Namespace) -> str:
+    import io
+    from pathlib import Path
+
+    from PIL import Image
+
+    from commlearn.datasets.trifeature_render import gallery
+    from commlearn.storage.checkpoint import write_atomically
+
+    content = io.BytesIO()
+    Image.fromarray(gallery(min(options.size, 128), options.seed)).save(content, "PNG")
+    write_atomically(Path(options.gallery), content.getvalue())
+    return options.gallery
+
+
+def _records(options: argparse.Namespace) -> str:
+    import io
+    from pathlib import Path
+
+    import numpy as np
+
+    from commlearn.datasets.trifeature import Trifeature
+    from commlearn.storage.checkpoint import write_atomically
+
+    data = Trifeature(size=options.size, seed=options.seed).read()
+    arrays: dict[str, Any] = {}
+    for split, records in (("train", data.fit), ("test", data.test)):
+        pictures: list[Any] = list(records.columns.values())
+        arrays[f"{split}_images"] = pictures[0].images
+        arrays[f"{split}_pairs"] = np.stack([column.index for column in pictures], axis=1)
+        arrays |= {f"{split}_{name}": values for name, values in records.targets.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(Path(options.out), content.getvalue())
+    return options.out

@@ -1,0 +1,167 @@
+"""`commlearn train`: one training into one run folder."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from commlearn.cli.names import names
+from commlearn.cli.python_code import Code, call, program
+
+HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
+EXAMPLE = """\
+Any setting can be given as --section.key value. What neither a schema's file nor the command line
+states is chosen from the data, and told.
+
+Example:
+  commlearn train films.yaml --out runs/films
+  commlearn train films.yaml --table films.parquet --method clip
+  commlearn train mosi --data mosi_raw.pkl --out runs/mosi
+  commlearn train trifeature-quick --out runs/comm --training.epochs 4
+  commlearn train trifeature-quick --out runs/comm --training.epochs 4 --resume
+"""
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
+    )
+    parser.add_argument("--table", help="what a schema is trained on; default: as its file says")
+    parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
+    parser.add_argument("--out", help="run folder; default: runs/RECIPE-METHOD[-VARIANT]-seedN")
+    parser.add_argument("--method", help="replaces the recipe's method")
+    parser.add_argument("--seed", type=int, help="of weights, order and augmentation")
+    parser.add_argument("--variant", help="which of the recipe's trainings; default: its first")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
+    parser.add_argument(
+        "--probe",
+        nargs="?",
+        const="all",
+        metavar="TARGETS",
+        help="probe afterwards: all, or names with commas",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    from commlearn.config.own_data import is_schema
+
+    overrides = dict(options.overrides) | ({} if options.seed is None else {"seed": options.seed})
+    if options.data:
+        overrides["data.path"] = options.data
+
+    if is_schema(options.recipe):
+        read = [
+            "from commlearn.config.own_data import read_own",
+            "",
+            call(
+                "read_own",
+                options.recipe,
+                options.table,
+                overrides or None,
+                options.method,
+                keep="experiment, data, note",
+            ),
+        ]
+    else:
+        read = [
+            call(
+                "cl.read_experiment",
+                options.recipe,
+                overrides or None,
+                variant=options.variant,
+                method=options.method,
+                keep="experiment",
+            ),
+            "data = cl.read_data(experiment)",
+        ]
+    out = options.out or "runs/mine"
+    train = call(
+        "cl.train",
+        Code("experiment"),
+        out,
+        data=Code("data"),
+        resume=options.resume or None,
+        overwrite=options.overwrite or None,
+        keep="run",
+    )
+    probed = [f"print(cl.probe(run, data{_targets(options)}))"] if options.probe else []
+    return program(*read, train, *probed)
+
+
+def _targets(options: argparse.Namespace) -> str:
+    return "" if options.probe == "all" else f", {names(options.probe)!r}"
+
+
+def run(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json, print_probes
+    from commlearn.training.loop import train
+    from commlearn.training.progress import progress_for
+
+    overrides = options.overrides
+    if options.seed is not None:
+        overrides["seed"] = options.seed
+    experiment, data, note = _read(options)
+    parts = [experiment.name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
+    out = options.out or "runs/" + "-".join(part for part in parts if part)
+    others = [name for name in experiment.variants if name != experiment.variant]
+    if others and not (options.quiet or options.json or options.variant):
+        print(f"Training '{experiment.variant}'; others of this recipe: --variant {', '.join(others)}")
+    quiet = options.quiet or (options.json and not options.verbose)
+    for line in (note, *data.notes):
+        if line and not (options.quiet or options.json):
+            print(line)
+    result = train(
+        experiment,
+        out,
+        data=data,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        progress=progress_for(quiet, options.verbose),
+        note=note,
+    )
+    if result.rank:
+        return 0
+    probes = None
+    if options.probe:
+        from commlearn.probes import probe, to_json
+
+        targets = None if options.probe == "all" else names(options.probe)
+        probes = probe(result, data, targets)
+        result.folder.write("probes.json", to_json(probes))
+    if options.json:
+        print_json({"run": str(out), "step": result.step, "probes": probes, "warnings": result.warnings})
+        return 0
+    for warning in result.warnings:
+        print(f"warning: {warning}")
+    if probes is not None:
+        print_probes(probes)
+    print(f"Trained to step {result.step}: {out}")
+    return 0
+
+
+def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
+    """What to train, on what, and which settings were chosen."""
+    from pathlib import Path
+
+    from commlearn.config.build import read_data
+    from commlearn.config.configuration import read_experiment
+    from commlearn.config.own_data import is_schema, read_own
+    from commlearn.errors import ConfigurationError
+
+    if is_schema(options.recipe):
+        if options.data:
+            raise ConfigurationError("--data is for recipes; give a schema's table with --table.")
+        if options.variant:
+            raise ConfigurationError("--variant: a schema has no variants; recipes have.")
+        return read_own(options.recipe, options.table, options.overrides, options.method)
+    if options.table:
+        raise ConfigurationError(
+            f"--table: {options.recipe} is a recipe, not a schema; give its data with --data."
+        )
+    if options.data:
+        options.overrides["data.path"] = str(Path(options.data).resolve())
+    experiment = read_experiment(options.recipe, options.overrides, options.variant, options.method)
+    return experiment, read_data(experiment), ""

@@ -1,0 +1,1 @@
+"""Comparisons: what to train, the processes that do it, and the table of results."""

@@ -1,0 +1,129 @@
+"""Comparison: the same data, encoders, budget and probe for several methods and seeds, in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from commlearn.comparison.plan import Job, members_of, plan, scores_of
+from commlearn.comparison.source import ComparisonSource, identity
+from commlearn.comparison.table import table_from
+from commlearn.comparison.workers import work_on
+from commlearn.cores import cores
+from commlearn.errors import ConfigurationError, Problems, RunError
+from commlearn.storage.checkpoint import write_atomically
+from commlearn.storage.folder_lock import hold
+from commlearn.storage.plain_json import values_of_file
+from commlearn.trained.data_identity import check_same_data
+from commlearn.trained.resume import by_dotted_key
+
+__all__ = ["compare"]
+
+
+def compare(
+    recipe: str | Path,
+    methods: Sequence[str],
+    seeds: int | Sequence[int] = 1,
+    out: str | Path = "runs/compare",
+    overrides: Mapping[str, Any] | None = None,
+    jobs: int = 0,
+    tell: Callable[[str], None] = print,
+    targets: Sequence[str] | None = None,
+    table: str | Path | None = None,
+) -> dict[str, Any]:
+    """Train what is missing, skip what is done, and write one table.
+
+    Methods differ in nothing but what they learn: data, splits, encoders, steps and probe are the same.
+    One that cannot take the data is refused before anything is trained; one that fails on the way is told
+    in the table, and neither takes the others down nor is averaged in.
+
+    Args:
+        recipe: name of a recipe, or path of a YAML file: a recipe or a schema.
+        methods: names of methods and baselines; `single` is each modality alone, `all` is all that there are.
+        seeds: how many (0, 1, ...), or which.
+        out: folder of the comparison; running again in it goes on where it stopped.
+        overrides: dotted key to value, for every method.
+        jobs: trainings at a time; 0 = one for each CPU core, or one if there is a GPU.
+        tell: receives a line for each training that starts and ends.
+        targets: what is probed; the recipe's scores, or all targets, if not given.
+        table: takes the place of a schema's.
+
+    Returns:
+        The table, as it is written to `table.json`.
+    """
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
+    _check(methods, numbers, jobs, overrides or {})
+    source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
+    experiment, data = source.read()
+    scores = scores_of(experiment, data, targets)
+    members, refused = members_of(methods, source, experiment, data, scores)
+    planned = plan(members, scores, numbers, Path(out))
+    with closing(hold(Path(out), "comparing")):
+        _remember(Path(out), {**asdict(source), **identity(experiment, data)})
+        errors = _trained(source, planned, jobs, tell, refused, data.files)
+        made = table_from(experiment, data, members, scores, planned, errors)
+        made["refused"] = refused
+        write_atomically(Path(out) / "table.json", (json.dumps(made, indent=2) + "\n").encode())
+    return made
+
+
+def _trained(
+    source: ComparisonSource,
+    planned: Sequence[Job],
+    jobs: int,
+    tell: Callable[[str], None],
+    refused: Mapping[str, str],
+    files: Mapping[str, str] | None,
+) -> dict[Job, str]:
+    """Do what is missing; the reasons of those that failed."""
+    missing = [job for job in planned if job.probes() is None]
+    for name, reason in refused.items():
+        tell(f"left out: {name}: {reason}")
+    for job in planned:
+        if job not in missing:
+            tell(f"done before: {job}")
+    return work_on(source, missing, jobs or _default_jobs(), tell, files)
+
+
+def _default_jobs() -> int:
+    return 1 if torch.cuda.is_available() else cores()
+
+
+def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: Mapping[str, Any]) -> None:
+    problems = Problems("compare")
+    if not seeds or not methods:
+        problems.add("a comparison needs at least one method and one seed")
+    if jobs < 0:
+        problems.add(f"--jobs is {jobs}; give how many trainings run at a time, or 0 for one a core")
+    for key, option in (("seed", "--seeds"), ("method", "--methods")):
+        if key in overrides:
+            problems.add(f"--{key} {overrides[key]} says nothing here; a comparison takes {option}")
+    problems.raise_if_any(ConfigurationError)
+
+
+def _remember(out: Path, what: Mapping[str, Any]) -> None:
+    """A comparison goes on only with the settings and the records that it began with."""
+    path, now = out / "compare.json", json.loads(json.dumps(what, sort_keys=True, default=str))
+    before = values_of_file(path, "Give another --out.") if path.exists() else now
+    data = before.pop("data", {}) if before is not now else now["data"]
+    known = [{key: part for key, part in each.items() if key in before} for each in (before, now)]
+    old, new = (by_dotted_key(part) for part in known)
+    changed = [
+        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if data and all(line.startswith("records ") for line in changed):
+        check_same_data(out, data, now["data"], "Bring back what it was, or give another --out.")
+    if changed:
+        raise RunError(
+            f"{out} holds a comparison with other settings or records: {'; '.join(changed)}. "
+            "Give another --out."
+        )
+    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())

@@ -1,0 +1,164 @@
+"""One training of a comparison, in a process of its own: train or fit, embed, probe, write down.
+
+It reads `job.json` of its folder. What it leaves there, it leaves whole: `probes.json` comes last.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from commlearn.comparison.baselines import Given, find_baseline
+from commlearn.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC
+from commlearn.comparison.source import ComparisonSource, with_method
+from commlearn.config.configuration import Experiment
+from commlearn.errors import CommlearnError, DivergedError
+from commlearn.methods import METHODS
+from commlearn.probes import Outcome, Vectors, probe_vectors, to_json
+from commlearn.records import Dataset, Records
+from commlearn.storage.folder_lock import hold
+from commlearn.storage.plain_json import values_of_file
+from commlearn.trained.data_identity import check_same_data
+from commlearn.trained.embed import embed
+from commlearn.trained.run_folder import RunFolder
+from commlearn.training.loop import train
+from commlearn.training.progress import Lines
+
+__all__ = ["end_with", "peak_memory", "with_its_method", "work"]
+
+PATIENCE = 60.0  # seconds that the same job of a comparison that was killed has for its last checkpoint
+
+
+def work(folder: Path) -> None:
+    """Do what `job.json` says."""
+    spec = values_of_file(folder / SPEC)
+    source = ComparisonSource(**spec["source"])
+    more = {"seed": spec["seed"], "training.threads": spec["threads"]}
+    experiment, data = source.read(spec["variant"], more)
+    way_out = "Bring back what it was, or give another --out."
+    check_same_data("The comparison", {"files": spec.get("files")}, {"files": data.files}, way_out)
+    if spec["method"] in METHODS and METHODS[spec["method"]].views.targets:
+        data = replace(data, train=data.fit)  # labels of the records that probes are fitted on
+    parts = [data.fit, data.test]
+    if data.validation is not None and len(data.validation):
+        parts.append(data.validation)
+    experiment = with_its_method(spec, source, experiment, list(data.train.specs))
+    files, before, started = RunFolder(folder), _cost(folder), time.monotonic()
+    try:
+        rows = _vectors(spec, experiment, data, parts, folder)
+    finally:  # an interrupted training adds to the time of the next
+        cost = {
+            "seconds": round(before.get("seconds", 0.0) + time.monotonic() - started, 2),
+            "peak_memory_mb": max(filter(None, (before.get("peak_memory_mb"), peak_memory())), default=None),
+        }
+        files.write(COST, json.dumps(cost) + "\n")
+    files.write(COST, json.dumps({**cost, "width": rows[0].shape[1]}) + "\n")
+    vectors = [Vectors(part, records) for part, records in zip(rows, parts, strict=True)]
+    outcomes = probe_vectors(data, *vectors, targets=spec["targets"])
+    files.write_bytes(PREDICTIONS, _arrays(outcomes))
+    results = {name: outcome.result for name, outcome in outcomes.items()}
+    files.write(PROBES, to_json(results))
+
+
+def with_its_method(
+    spec: dict[str, Any], source: ComparisonSource, experiment: Experiment, modalities: Sequence[str]
+) -> Experiment:
+    """The method with the options of this variant; CoMM's, where a baseline takes its network."""
+    baseline = find_baseline(spec["method"], modalities)
+    if baseline is not None and not baseline.drawn:
+        return experiment
+    name = "comm" if baseline else spec["method"]
+    return with_method(experiment, {**spec["options"], **source.method_options(name, experiment)})
+
+
+def _vectors(
+    spec: dict[str, Any], experiment: Experiment, data: Dataset, parts: Sequence[Records], folder: Path
+) -> list[np.ndarray]:
+    """Embeddings of each part, by a trained method or a baseline."""
+    baseline = find_baseline(spec["method"], list(data.train.specs))
+    if baseline is not None:
+        if experiment.training.threads:
+            torch.set_num_threads(experiment.training.threads)
+        return baseline.make(Given(experiment, data, spec["targets"], folder, Lines()), parts)
+    run = train(experiment, folder, data=data, resume=True, progress=Lines())
+    return [embed(run, records, blocks="learned") for records in parts]
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process held at once, in MB; on a GPU, of the GPU. None: no way to know."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the parent held before it started us
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+        held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+        if held:
+            return round(held[0] * 1024 / 1e6)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def _arrays(outcomes: dict[str, Outcome]) -> bytes:
+    content = io.BytesIO()
+    arrays: dict[str, np.ndarray] = {}
+    for name, outcome in outcomes.items():
+        arrays |= {f"{name}/truth": outcome.truth, f"{name}/predicted": outcome.predicted}
+        if outcome.groups is not None:
+            arrays[f"{name}/groups"] = outcome.groups
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    path = folder / COST
+    return values_of_file(path) if path.exists() else {}
+
+
+def end_with(parent: int) -> None:
+    """Treat the death of the comparison as SIGTERM: a training writes a checkpoint and ends.
+
+    Args:
+        parent: descriptor of a pipe of which the comparison holds the other end; it ends when that does.
+    """
+
+    def watch() -> None:
+        while os.read(parent, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="commlearn-parent", daemon=True).start()
+
+
+def main(arguments: Sequence[str]) -> int:
+    folder = Path(arguments[0])
+    try:
+        hold(folder, "training", patience=PATIENCE).close()
+        work(folder)
+    except DivergedError as problem:
+        print(f"diverged: {problem}")
+        return DIVERGED
+    except CommlearnError as problem:
+        print(" ".join(str(problem).split()))  # the last line is what is told
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    end_with(sys.stdin.fileno())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""What a comparison is made on: a recipe, or a table that a schema describes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from commlearn.config.build import read_data
+from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
+from commlearn.config.own_data import embeds_tokens, is_schema, read_own
+from commlearn.errors import ConfigurationError
+from commlearn.records import Dataset
+from commlearn.tables import schema_yaml
+from commlearn.trained.data_identity import data_identity
+
+__all__ = ["ComparisonSource", "identity", "with_method"]
+
+SHOWN_ONLY = ("about", "published", "scores")  # what of an experiment changes no training
+
+
+@dataclass(frozen=True)
+class ComparisonSource:
+    """Where experiment and records come from, for every training of the comparison alike."""
+
+    recipe: str  # its name, or the path of a YAML file: a recipe or a schema
+    table: str | None = None  # takes the place of a schema's
+    overrides: dict[str, Any] = field(default_factory=dict)  # dotted key to value
+
+    def read(self, variant: str = "", more: Mapping[str, Any] | None = None) -> tuple[Experiment, Dataset]:
+        """The recipe's variant, or the schema, with further overrides, and its records."""
+        overrides = self._of_all({**self.overrides, **(more or {})})
+        if is_schema(self.recipe):  # what it leaves open is chosen once, for all methods, as CoMM needs it
+            stated = self._stated().get("model") or {}
+            if stated.get("features", "auto") == "auto":  # what is compared is what is learned
+                overrides = {"model.features": "learned", **overrides}
+            method = None if self.stated_method().get("name") == "comm" else "comm"
+            experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
+            return experiment, data
+        if self.table:
+            raise ConfigurationError(
+                f"--table: {self.recipe} is a recipe, not a schema; it names its own data."
+            )
+        experiment = read_experiment(self.recipe, overrides, variant or None)
+        return experiment, read_data(experiment)
+
+    def arm(self, experiment: Experiment, variant: str) -> Experiment:
+        """The experiment as a variant of its recipe has it, without a look at the records."""
+        if not variant or variant == experiment.variant:
+            return experiment
+        return read_experiment(self.recipe, self._of_all(self.overrides), variant)
+
+    def _of_all(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Without those of a method, which are given to it alone."""
+        return {key: value for key, value in overrides.items() if not key.startswith("method.")}
+
+    def method_options(self, method: str, experiment: Experiment) -> dict[str, Any]:
+        """The recipe's options if the method is its own, and the overrides; on a table, CoMM's embedding."""
+        own = experiment.method if experiment.method["name"] == method else {}
+        if is_schema(self.recipe):
+            if embeds_tokens(method):
+                own = {"embedding": experiment.method["embedding"], **own}
+            if self.stated_method().get("name") == method:
+                own = {**own, **self.stated_method()}
+        given = {
+            key.removeprefix("method."): value
+            for key, value in self.overrides.items()
+            if key.startswith("method.")
+        }
+        return {**own, **given, "name": method}
+
+    def stated_method(self) -> dict[str, Any]:
+        """The method that a schema's file names, and its options."""
+        part = self._stated().get("method") or {}
+        return {"name": part} if isinstance(part, str) else dict(part)
+
+    def _stated(self) -> Mapping[str, Any]:
+        """What a schema's file says."""
+        return schema_yaml.load(Path(self.recipe))[0]
+
+
+def identity(experiment: Experiment, data: Dataset) -> dict[str, Any]:
+    """What all trainings share: the settings, the data, and a digest of splits, targets and preprocessing."""
+    known = hashlib.sha256(json.dumps(data.state, sort_keys=True, default=str).encode())
+    for part, records in data.parts.items():
+        known.update(f"{part} {len(records)}".encode())
+        for name, values in records.targets.items():
+            known.update(f"{name} {values.tolist()}".encode())
+    settings = {key: value for key, value in to_mapping(experiment).items() if key not in SHOWN_ONLY}
+    return {"experiment": settings, "records": known.hexdigest()[:16], "data": data_identity(data)}
+
+
+def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experiment:
+    """The experiment with another method, checked."""
+    return experiment_from({**to_mapping(experiment), "method": dict(options)})

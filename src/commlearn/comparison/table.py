@@ -1,0 +1,197 @@
+"""The table of a comparison: scores over seeds, differences to the best baseline, costs and failures."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from commlearn.comparison.paired import (
+    Prediction,
+    Predictions,
+    difference,
+    seed_pairs,
+    values_of_draws,
+    widening_of,
+)
+from commlearn.comparison.plan import COST, PREDICTIONS, Job, Member
+from commlearn.config.configuration import Experiment, Score
+from commlearn.errors import RunError
+from commlearn.methods import METHODS
+from commlearn.probes import chosen_targets
+from commlearn.records import Dataset
+from commlearn.storage.plain_files import check_unpacked, plain_file
+from commlearn.storage.plain_json import values_of_file
+
+__all__ = ["table_from"]
+
+MEASURES = {
+    "class": ("balanced_accuracy", "balanced accuracy"),
+    "number": ("r2", "R2"),
+    "multilabel": ("weighted_f1", "weighted F1"),
+}
+
+
+def table_from(
+    experiment: Experiment,
+    data: Dataset,
+    members: Sequence[Member],
+    scores: Mapping[str, Score],
+    jobs: Sequence[Job],
+    errors: Mapping[Job, str],
+) -> dict[str, Any]:
+    """Scores in percent, by member: mean and standard deviation over the seeds that ended well."""
+    named = {target for score in scores.values() for target in score.targets}
+    sorts = chosen_targets(data, sorted(named), "linear")
+    steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
+    rows: dict[str, Any] = {}
+    draws: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    factors = dict.fromkeys(scores, 1.0)
+    for member in members:
+        own = [job for job in jobs if job.method == member.name]
+        found = {name: _by_seed(own, score, sorts) for name, score in scores.items()}
+        predictions = {
+            name: {seed: _predictions(own, scores[name], seed) for seed in values}
+            for name, values in found.items()
+        }
+        draws[member.name] = {
+            name: {seed: values_of_draws(each, sorts) for seed, each in by_seed.items()}
+            for name, by_seed in predictions.items()
+        }
+        for name, by_seed in predictions.items():
+            factors[name] = max([factors[name], *(widening_of(each, sorts) for each in by_seed.values())])
+        rows[member.name] = {
+            "role": member.role,
+            "scores": {name: _cell(values) for name, values in found.items()},
+            "published": dict(experiment.published.get(member.name, {})),
+            "probes": {f"seed{job.seed}/{job.folder.name}": job.probes() for job in own},
+            "updates": _updates(member, steps),
+            "width": _width(own),
+            "cost": _cost(own),
+            "errors": {str(job): errors[job] for job in own if job in errors},
+        }
+    for name in scores:
+        _compare(name, rows, {member: values[name] for member, values in draws.items()}, factors[name])
+    shown = {MEASURES[sorts[target]][1] for target in named}
+    return {
+        "recipe": experiment.name,
+        "metric": f"{' and '.join(sorted(shown))} of a linear probe, percent",
+        "measures": {name: MEASURES[sorts[score.targets[0]]][1] for name, score in scores.items()},
+        "chance": {name: _chance(name, rows, scores) for name in scores},
+        "scores": {name: list(score.targets) for name, score in scores.items()},
+        "records": {"train": len(data.train), "fit": len(data.fit), "test": len(data.test)},
+        "budget": {
+            "epochs": experiment.training.epochs,
+            "batch_size": experiment.training.batch_size,
+            "steps": steps,
+        },
+        "methods": rows,
+    }
+
+
+def _by_seed(jobs: Sequence[Job], score: Score, sorts: Mapping[str, str]) -> dict[int, float]:
+    """The score of each seed for which all of its targets were measured."""
+    found: dict[int, dict[str, float]] = {}
+    for job in jobs:
+        probes = job.probes() if job.variant == score.variant else None
+        for target in score.targets if probes else ():
+            if probes is not None and target in job.targets:
+                found.setdefault(job.seed, {})[target] = probes[target][MEASURES[sorts[target]][0]]
+    return {
+        seed: 100 * float(np.mean([values[target] for target in score.targets]))
+        for seed, values in found.items()
+        if set(score.targets) <= set(values)
+    }
+
+
+def _cell(values: Mapping[int, float]) -> dict[str, Any]:
+    told = list(values.values())
+    return {
+        "mean": float(np.mean(told)) if told else None,
+        "std": float(np.std(told, ddof=1)) if len(told) > 1 else None,
+        "values": {str(seed): value for seed, value in values.items()},
+    }
+
+
+def _compare(
+    score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]], factor: float = 1.0
+) -> None:
+    """Add each row's difference to the best label-free baseline; without one, to the best other member."""
+    means = {name: row["scores"][score]["mean"] for name, row in rows.items()}
+    scored = [name for name, mean in means.items() if mean is not None]
+    simple = [name for name in scored if rows[name]["role"] in ("baseline", "floor")]
+    for name in scored:
+        others = [other for other in (simple or scored) if other != name]
+        if not others:
+            continue
+        best = max(others, key=lambda other: means[other])
+        pairs = seed_pairs(draws[name], draws[best])
+        own, its = (rows[one]["scores"][score]["values"] for one in (name, best))
+        mean = float(np.mean([own[str(one)] - its[str(two)] for one, two in pairs]))
+        rows[name]["scores"][score]["difference"] = {
+            "to": best,
+            "mean": mean,
+            "interval": list(difference(draws[name], draws[best], pairs, mean, factor)),
+        }
+
+
+def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
+    found: Predictions = {}
+    for job in jobs:
+        if job.seed != seed or job.variant != score.variant or job.probes() is None:
+            continue
+        arrays = _arrays(job.folder / PREDICTIONS)
+        for target in score.targets:
+            if target in job.targets:
+                names = [f"{target}/{part}" for part in ("truth", "predicted", "groups")]
+                found[target] = Prediction(*(arrays[name] for name in names if name in arrays))
+    return found
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(plain_file(path)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            check_unpacked(str(path), size, path.stat().st_size)
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        told = f"{path} is damaged: {problem}. Delete the job's folder, and compare again"
+        raise RunError(f"{told} to train it anew.") from problem
+
+
+def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
+    """Of one seed on average: seconds for all of its trainings; the most memory that one of them held."""
+    told = [values_of_file(job.folder / COST) for job in jobs if (job.folder / COST).exists()]
+    seeds = len({job.seed for job in jobs}) or 1
+    return {
+        "seconds": round(sum(cost["seconds"] for cost in told) / seeds, 1) if told else None,
+        "peak_memory_mb": max(filter(None, (cost["peak_memory_mb"] for cost in told)), default=None),
+    }
+
+
+def _width(jobs: Sequence[Job]) -> int | None:
+    """Numbers in an embedding: what a probe may choose from."""
+    told = [values_of_file(job.folder / COST).get("width") for job in jobs if (job.folder / COST).exists()]
+    return max((width for width in told if width is not None), default=None)
+
+
+def _updates(member: Member, steps: int) -> int:
+    """Of the weights: the same steps for all, of which a two-player method makes two."""
+    if member.baseline is None:
+        return steps * METHODS[member.name].steps_per_batch
+    return steps if member.labels else 0
+
+
+def _chance(score: str, rows: Mapping[str, Any], scores: Mapping[str, Score]) -> float | None:
+    """What guessing reaches, in percent; None for numbers, of which it explains nothing."""
+    for row in rows.values():
+        for probes in row["probes"].values():
+            told = [(probes or {}).get(target, {}).get("chance") for target in scores[score].targets]
+            if told and all(value is not None for value in told):
+                return 100 * float(np.mean(told))
+    return None

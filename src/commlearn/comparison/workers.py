@@ -1,0 +1,140 @@
+"""Processes that work on jobs; one that fails does not take the others down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import BinaryIO
+
+from commlearn.comparison.plan import DIVERGED, SPEC, Job
+from commlearn.comparison.source import ComparisonSource
+from commlearn.cores import cores
+from commlearn.trained.run_folder import RunFolder
+
+__all__ = ["work_on"]
+
+SECONDS_BETWEEN = 30.0  # two lines about a training that runs
+OUTPUT = "output.txt"
+COMMAND = (sys.executable, "-m", "commlearn.comparison.job")
+
+
+def work_on(
+    source: ComparisonSource,
+    jobs: Sequence[Job],
+    at_a_time: int,
+    tell: Callable[[str], None],
+    files: Mapping[str, str] | None = None,
+) -> dict[Job, str]:
+    """Run each job in a process of its own; the reasons of those that failed.
+
+    Args:
+        source: of the experiment.
+        jobs: what is to be done.
+        at_a_time: processes.
+        tell: receives a line for each job that starts and ends.
+        files: fingerprint of the table, if there is one; a job that reads another one is refused.
+    """
+    shared = max(1, cores() // min(at_a_time, max(len(jobs), 1)))
+    stated = int(source.overrides.get("training.threads") or 0)
+    waiting, errors = list(jobs), {}
+    running: dict[Job, subprocess.Popen[bytes]] = {}
+    started: dict[Job, float] = {}
+    told = time.monotonic()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_a_time:
+                job = waiting.pop(0)
+                running[job] = _start(source, job, stated or _threads_before(job) or shared, files)
+                started[job] = time.monotonic()
+                tell(f"started: {job}")
+            time.sleep(0.2)
+            if time.monotonic() - told > SECONDS_BETWEEN:
+                told = time.monotonic()
+                for job in running:
+                    tell(f"  {job}: {_last_words(job) or 'starting'}")
+            for job in [job for job, process in running.items() if process.poll() is not None]:
+                process = running.pop(job)
+                _let_go(process)
+                minutes = (time.monotonic() - started[job]) / 60
+                if process.returncode == 0:
+                    tell(f"done: {job}, {minutes:.1f} min, {len(waiting) + len(running)} to go")
+                else:
+                    errors[job] = _reason(job, process.returncode)
+                    tell(f"failed: {job}: {errors[job]}")
+    finally:  # nothing runs any more unless we were stopped: then each writes a checkpoint and ends
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+            _let_go(process)
+    return errors
+
+
+def _start(
+    source: ComparisonSource, job: Job, threads: int, files: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    spec = {
+        "source": asdict(source),
+        "method": job.method,
+        "options": job.options,
+        "seed": job.seed,
+        "variant": job.variant,
+        "targets": job.targets,
+        "threads": threads,
+        "files": files,
+    }
+    folder = RunFolder(job.folder)
+    folder.write(SPEC, json.dumps(spec, indent=2) + "\n")
+    folder.writes(OUTPUT)
+    with (job.folder / OUTPUT).open("ab") as output:  # one that outlived its comparison may still write
+        return start_process([*COMMAND, str(job.folder)], output, threads)
+
+
+def _threads_before(job: Job) -> int:
+    """The threads of a job that was begun: with others it would not end at the same weights; else 0."""
+    path = job.folder / SPEC
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return int(json.loads(path.read_text(encoding="utf-8"))["threads"])
+    return 0
+
+
+def start_process(command: Sequence[str], output: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
+    """A process that ends when this one does: it waits for the end of a pipe that nobody writes to."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.PIPE, env=environment
+    )
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _reason(job: Job, code: int) -> str:
+    """Why a process ended, in one line."""
+    said = _last_words(job)
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; was the memory used up? Try --jobs 1" if -code == signal.SIGKILL else ""
+        return f"ended by {name}{hint}"
+    if code == DIVERGED:
+        return said
+    return said or f"ended with code {code} and without a word"
+
+
+def _last_words(job: Job) -> str:
+    path = job.folder / OUTPUT
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1] if said else ""

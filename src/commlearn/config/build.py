@@ -1,0 +1,140 @@
+"""From an experiment's names to data, augmentations and a method with fresh weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
+from commlearn.batch import Spec
+from commlearn.config.configuration import Experiment, Part
+from commlearn.datasets import READERS
+from commlearn.errors import ConfigurationError
+from commlearn.methods import METHODS
+from commlearn.methods.base import Method
+from commlearn.models.build import build_encoders, build_fusion
+from commlearn.models.encoders.fixed import FIXED
+from commlearn.models.features import FeatureBlocks
+from commlearn.own_draws import OwnDraws
+from commlearn.records import Dataset
+from commlearn.seeds import torch_seed
+from commlearn.storage.places import nothing_fetched
+from commlearn.tables.streamed import StreamedRecords
+
+__all__ = [
+    "augmentation_part",
+    "build_augmentations",
+    "build_features",
+    "build_method",
+    "learned_features",
+    "pretrained_of",
+    "read_data",
+    "reads_features",
+]
+
+
+def build_method(
+    experiment: Experiment,
+    specs: Mapping[str, Spec],
+    state: Mapping[str, Any] | None = None,
+    fresh: bool = True,
+    features: FeatureBlocks | None = None,
+) -> Method:
+    """The method with fresh weights, decided by the seed alone.
+
+    Args:
+        experiment: names its parts.
+        specs: kind and shape of each modality, in schema order.
+        state: what each modality learned; those that were read for a pretrained encoder get it.
+        fresh: the first weights matter; else a checkpoint will replace them.
+        features: have learned from training records, if encoders read them.
+    """
+    options, model = dict(experiment.method), experiment.model
+    build = METHODS[options.pop("name")].build
+    described = pretrained_of(state)
+    with OwnDraws(torch_seed(experiment.seed, "init")):
+        encoders = build_encoders(specs, model.width, model.encoders, described, fresh, features)
+        if "fusion" in inspect.signature(build).parameters:
+            options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)
+        return build(encoders, model.width, **options)
+
+
+def build_features(
+    experiment: Experiment, specs: Mapping[str, Spec], state: Mapping[str, Any] | None = None
+) -> FeatureBlocks | None:
+    """Fixed features, before they have learned, if the experiment asks for them and any modality has some.
+
+    Modalities that were read for a pretrained encoder have none: its states say more.
+    """
+    pretrained = pretrained_of(state)
+    plain = {name: spec for name, spec in specs.items() if name not in pretrained}
+    return FeatureBlocks(plain) if plain and experiment.model.features == "fixed" else None
+
+
+def learned_features(experiment: Experiment, data: Dataset, rows: int | None = None) -> FeatureBlocks | None:
+    """Fixed features that have learned from the training records, if the experiment asks for some.
+
+    Args:
+        experiment: asks for them, and gives the seed.
+        data: of streamed records, a sample of the training rows is in memory.
+        rows: learn from so many records, at most; from all if not given.
+    """
+    built = build_features(experiment, data.train.specs, data.state)
+    if built is None:
+        return None
+    records = data.fit if isinstance(data.train, StreamedRecords) else data.train
+    if rows is not None:
+        records = records.choose(np.arange(min(rows, len(records))))
+    return built.learn(records, experiment.seed)
+
+
+def reads_features(experiment: Experiment, name: str, spec: Spec) -> bool:
+    """Whether the encoder of a modality reads its fixed features."""
+    chosen = experiment.model.encoders
+    named = chosen.get(name) or chosen.get(spec.kind)
+    return named is not None and named["name"] == FIXED
+
+
+def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:
+    """One augmentation for each modality: named for it, for its kind, or the kind's default."""
+    built = {}
+    for name, spec in specs.items():
+        options = dict(augmentation_part(experiment, name, spec))
+        chosen = options.pop("name")
+        if chosen != "none":
+            built[name] = AUGMENTATIONS[chosen](**options)
+    return built
+
+
+def augmentation_part(experiment: Experiment, name: str, spec: Spec) -> Part:
+    """The augmentation that is chosen for a modality or for its kind, or the kind's default.
+
+    Where the encoder reads fixed features, they are what is augmented: a vector.
+    """
+    if name not in experiment.augmentations and reads_features(experiment, name, spec):
+        spec = Spec("vector", ())
+    chosen = experiment.augmentations.get(name) or experiment.augmentations.get(spec.kind)
+    if not chosen and spec.kind not in DEFAULT_AUGMENTATION:
+        raise ConfigurationError(
+            f"No augmentation serves '{spec.kind}' by default. Name one for {name} (none leaves it as it "
+            "is), or add its kind to DEFAULT_AUGMENTATION."
+        )
+    return chosen or {"name": DEFAULT_AUGMENTATION[spec.kind]}
+
+
+def pretrained_of(state: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """The pretrained encoders for which modalities were read, by modality."""
+    return {name: learned["encoder"] for name, learned in (state or {}).items() if "encoder" in learned}
+
+
+def read_data(experiment: Experiment) -> Dataset:
+    """Read the data set that the experiment names; nothing is fetched that a loaded folder names."""
+    options = dict(experiment.data)
+    reader = READERS[options.pop("name")](**options)
+    if not experiment.stored:
+        return reader.read()
+    with nothing_fetched():
+        return reader.read()

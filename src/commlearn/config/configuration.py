@@ -1,0 +1,304 @@
+"""What a run is made from: frozen dataclasses, filled from YAML and `--section.key value` overrides.
+
+Everything wrong with a recipe is collected and told at once. Parts (a reader, a method, an encoder,
+an augmentation) are chosen by name from the library's registries, never by import path, so that
+reading a recipe runs no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from commlearn.augmentations import AUGMENTATIONS
+from commlearn.config.defaults import merged
+from commlearn.config.fill import check_part, fill, set_dotted
+from commlearn.datasets import READERS
+from commlearn.errors import ConfigurationError, Problems, TrainingError, unknown
+from commlearn.methods import METHODS
+from commlearn.models.build import FUSIONS
+from commlearn.models.encoders import ENCODERS
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_yaml import read_yaml
+
+__all__ = [
+    "Experiment",
+    "Model",
+    "Score",
+    "Training",
+    "Variant",
+    "experiment_from",
+    "read_experiment",
+    "recipes",
+    "stored_experiment",
+    "to_mapping",
+]
+
+WHOLE = ("auto", "ddp")  # how strategies begin of which every device holds the whole model
+SHARDED = "fsdp"  # the one of which every device holds a part
+DEEPEST = 20  # recipes that are based on one another
+BEFORE: dict[str, dict[str, Any]] = {"clip": {"embedding": "projections"}}
+"""By method: what options were before there was a choice, where that is not today's default."""
+Part = dict[str, Any]
+"""A name from a registry and its options."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is built around the modalities."""
+
+    width: int = 512  # of tokens and embedding
+    encoders: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
+    fusion: Part = field(default_factory=lambda: {"name": "attention"})  # of the methods that fuse
+    features: Literal["auto", "fixed", "learned"] = "auto"  # fixed ones of each modality, or the encoders'
+
+
+@dataclass(frozen=True)
+class Training:
+    """How parameters are found."""
+
+    epochs: int = 100  # passes over the training records
+    batch_size: int = 64  # records a step, over all devices together
+    micro_batch: int = 0  # records of a batch in memory at a time, on each device; 0 = all
+    learning_rate: float = 3e-4  # of AdamW, at its peak
+    weight_decay: float = 1e-4  # not applied to biases, norms and 1-D parameters
+    schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
+    warmup_epochs: float = 0.0  # linear rise from 0 to the peak
+    final_learning_rate: float = 0.0  # where a cosine ends
+    clip_norm: float = 0.0  # largest norm of the gradient; 0 = not clipped
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # of Lightning Fabric
+    accelerator: str = "auto"  # cpu, cuda, ...
+    devices: int = 1  # a node
+    nodes: int = 1
+    strategy: str = "auto"  # ddp and its variants: each device holds the whole model; fsdp: a part of it
+    threads: int = 0  # CPU threads; 0 = torch decides
+    log_every: int = 20  # steps between two lines of metrics
+    checkpoint_every: int = 500  # steps between two checkpoints; one at the end in any case
+    diagnose: int = 256  # held-out records, at most, that are looked at after each epoch; 0 = none
+
+    def batches_in_epoch(self, records: int, devices: int = 1) -> int:
+        """How many whole batches the records make."""
+        if self.batch_size > records:
+            raise TrainingError(
+                f"training.batch_size is {self.batch_size}, but there are only {records} training "
+                f"records. Give a batch of at most {records}."
+            )
+        if self.batch_size < devices:
+            raise TrainingError(
+                f"training.batch_size is {self.batch_size}, but there are {devices} devices that "
+                "share it. Give a larger batch, or fewer devices."
+            )
+        return records // self.batch_size
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of several trainings that a recipe consists of."""
+
+    set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, over the recipe's own
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column of the comparison: the mean of the probes of some targets on one training."""
+
+    targets: list[str]
+    variant: str = ""  # empty: the recipe's only training
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A whole run, resolved."""
+
+    name: str
+    data: Part
+    method: Part = field(default_factory=lambda: {"name": "comm"})
+    seed: int = 0  # of initial weights, order and augmentation; the data have their own
+    model: Model = field(default_factory=Model)
+    augmentations: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
+    training: Training = field(default_factory=Training)
+    variant: str = ""  # which of the variants below this run is
+    variants: dict[str, Variant] = field(default_factory=dict)
+    scores: dict[str, Score] = field(default_factory=dict)
+    published: dict[str, dict[str, float]] = field(default_factory=dict)  # method -> score -> percent
+    about: str = ""
+    stored: bool = field(default=False, compare=False)  # was read from a folder: nothing it names is fetched
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes inside the package, by name."""
+    folder = Path(str(resources.files("commlearn") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_experiment(
+    recipe: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    method: str | None = None,
+) -> Experiment:
+    """Read a recipe by name or path, choose one of its variants and apply overrides.
+
+    Args:
+        recipe: name of a recipe inside the package, or path of a YAML file.
+        overrides: dotted key to value, such as {"training.epochs": 20}; they win over the variant's.
+        variant: which of the recipe's trainings; its first if not given.
+        method: takes the place of the recipe's method, whose options then do not carry over.
+
+    Example:
+        >>> read_experiment("trifeature-quick", {"training.epochs": 2}).training.epochs
+        2
+    """
+    mapping = _with_base(_read_yaml(_locate(recipe)))
+    mapping.setdefault("name", Path(recipe).stem)
+    variants = _variants(mapping)
+    chosen = variant or mapping.get("variant") or next(iter(variants), "")
+    problems = Problems(f"Recipe {recipe}")
+    if chosen and chosen not in variants:
+        problems.add(unknown("variant", chosen, variants))
+    elif chosen:
+        mapping["variant"] = chosen
+        for key, value in variants[chosen].items():
+            set_dotted(mapping, key, value)
+    mapping = _with_named_parts(mapping)
+    if method is not None and mapping.get("method", {}).get("name") != method:
+        mapping["method"] = {"name": method}
+    for key, value in (overrides or {}).items():
+        set_dotted(mapping, key, value)
+    return experiment_from(mapping, problems)
+
+
+def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each variant sets. What does not fit is left out here, and told when the whole is checked."""
+    found = mapping.get("variants")
+    sets: dict[str, dict[str, Any]] = {}
+    for name, variant in found.items() if isinstance(found, Mapping) else ():
+        its = variant.get("set") if isinstance(variant, Mapping) else None
+        its = its if isinstance(its, Mapping) else {}
+        sets[name] = {key: value for key, value in its.items() if isinstance(key, str)}
+    return sets
+
+
+def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None) -> Experiment:
+    """Check a whole mapping and make an experiment of it; every problem is told at once."""
+    problems = problems or Problems("Configuration")
+    mapping = _with_named_parts(mapping)
+    experiment = fill(Experiment, mapping, "", problems)
+    if experiment is not None:
+        _check_parts(experiment, problems)
+        _check_numbers(experiment.training, problems)
+    problems.raise_if_any(ConfigurationError)
+    return experiment
+
+
+def stored_experiment(mapping: Mapping[str, Any]) -> Experiment:
+    """The experiment of a folder written earlier: options that it does not state are as they were then."""
+    method = mapping.get("method")
+    if isinstance(method, Mapping) and method.get("name") in BEFORE:
+        mapping = {**mapping, "method": {**BEFORE[method["name"]], **method}}
+    return replace(experiment_from(mapping), stored=True)
+
+
+def to_mapping(experiment: Experiment) -> dict[str, Any]:
+    """Plain values, as they are written to the run folder and read back."""
+    return {key: value for key, value in asdict(experiment).items() if key != "stored"}
+
+
+def _with_base(mapping: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """The settings of the recipe that `base` names, under those stated here."""
+    if "base" not in mapping:
+        return mapping
+    own = {key: value for key, value in mapping.items() if key != "base"}
+    if depth > DEEPEST:
+        raise ConfigurationError(f"base: {mapping['base']!r} is based on itself. Name another recipe.")
+    base = _with_base(_read_yaml(_locate(mapping["base"])), depth + 1)
+    whole = ("name", "variants", "scores", "published")  # what one recipe says is not mixed with another's
+    return merged({key: value for key, value in base.items() if key not in whole}, own)
+
+
+def _locate(recipe: str | Path) -> Path:
+    known = recipes()
+    if str(recipe) in known:
+        return known[str(recipe)]
+    path = Path(str(recipe))
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
+    raise ConfigurationError(unknown("recipe", str(recipe), known) + " A path to a .yaml file works too.")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = plain_file(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"{path} is not readable YAML: {problem}") from problem
+    mapping = read_yaml(text, str(path))
+    if not isinstance(mapping, dict):
+        raise ConfigurationError(f"{path} should hold named settings (key: value), got {mapping!r:.60}.")
+    return mapping
+
+
+def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """`method: comm` is short for `method: {name: comm}`, likewise data, encoders, fusion, augmentations."""
+
+    def named(part: Any) -> Any:
+        return {"name": part} if isinstance(part, str) else part
+
+    result = dict(mapping)
+    for key in ("data", "method"):
+        if key in result:
+            result[key] = named(result[key])
+    if isinstance(result.get("augmentations"), dict):
+        result["augmentations"] = {key: named(part) for key, part in result["augmentations"].items()}
+    model = result.get("model")
+    if isinstance(model, dict) and isinstance(model.get("encoders"), dict):
+        encoders = {key: named(part) for key, part in model["encoders"].items()}
+        result["model"] = {**model, "encoders": encoders}
+    if isinstance(model, dict) and "fusion" in model:
+        fusion = named(model["fusion"])
+        if isinstance(fusion, dict):  # options alone are the default's
+            fusion = {**Model().fusion, **fusion}
+        result["model"] = {**result["model"], "fusion": fusion}
+    return result
+
+
+def _check_parts(experiment: Experiment, problems: Problems) -> None:
+    check_part("reader", experiment.data, READERS, "data", problems)
+    builders = {name: method.build for name, method in METHODS.items()}
+    check_part(
+        "method", experiment.method, builders, "method", problems, given=("encoders", "width", "fusion")
+    )
+    check_part("fusion", experiment.model.fusion, FUSIONS, "model.fusion", problems, ("modalities", "width"))
+    for key, part in experiment.model.encoders.items():
+        where = f"model.encoders.{key}"
+        check_part("encoder", part, ENCODERS, where, problems, given=("shape", "width"))
+    for key, part in experiment.augmentations.items():
+        known = {"none": dict, **AUGMENTATIONS}
+        check_part("augmentation", part, known, f"augmentations.{key}", problems)
+    for key, score in experiment.scores.items():
+        if score.variant and score.variant not in experiment.variants:
+            problems.add(f"scores.{key}: " + unknown("variant", score.variant, experiment.variants))
+
+
+def _check_numbers(training: Training, problems: Problems) -> None:
+    positive = ("epochs", "batch_size", "learning_rate", "devices", "nodes", "log_every", "checkpoint_every")
+    for key in positive:
+        if not getattr(training, key) > 0:
+            problems.add(f"training.{key} is {getattr(training, key)}; give a number above 0.")
+    at_least_0 = ("weight_decay", "warmup_epochs", "final_learning_rate", "clip_norm", "threads", "diagnose")
+    for key in (*at_least_0, "micro_batch"):
+        if not getattr(training, key) >= 0:
+            problems.add(f"training.{key} is {getattr(training, key)}; give 0 or more.")
+    if training.strategy != SHARDED and not training.strategy.startswith(WHOLE):
+        problems.add(
+            f"training.strategy is '{training.strategy}'; give {', '.join(WHOLE)} or {SHARDED}. What takes "
+            "memory is mostly the batch, which training.micro_batch divides."
+        )
+    if training.micro_batch == 1:
+        problems.add(
+            "training.micro_batch is 1; give at least 2 records at a time, or 0 for the whole batch."
+        )
+    if training.batch_size == 1:
+        problems.add("training.batch_size is 1; a contrast needs at least 2 records a batch.")

@@ -1,0 +1,132 @@
+"""Settings chosen from the data, where the user states none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from commlearn.records import Records
+from commlearn.tables.streamed import StreamedRecords
+
+__all__ = ["left_open", "merged", "said", "suggest"]
+
+BATCH = (16, 256)  # the smallest and the largest
+STEPS = (300, 2_000)  # the fewest and the most
+PASSES = 12  # epochs between these two
+LARGE = 20_000  # records from which a wider model pays, and learned features carry
+SMALL = 5_000  # records up to which one layer reads a text
+
+
+def suggest(records: Records, epochs: int | None = None, batch: int | None = None) -> dict[str, Any]:
+    """Batch, epochs, width, rate, encoders and features for these training records.
+
+    A batch is a power of two near a sixteenth of the records: a contrast needs company, and an epoch
+    more than a few steps. Epochs are as many as take between 300 and 2 000 steps.
+
+    Args:
+        records: to train on.
+        epochs: if they are stated, the warm-up follows them.
+        batch: if it is stated, the epochs follow it.
+
+    Example:
+        >>> import numpy as np
+        >>> from commlearn.records import VectorColumn
+        >>> made = suggest(Records({"v": VectorColumn(np.zeros((1000, 4), np.float32))}))
+        >>> made["training"]["batch_size"], made["training"]["epochs"], made["model"]["width"]
+        (64, 20, 128)
+    """
+    count = len(records)
+    if not batch or batch < 1:
+        near = 2 ** round(math.log2(max(count / 16, 1)))
+        batch = min(max(near, BATCH[0]), BATCH[1], max(count, 2))
+    steps = max(count // batch, 1)  # an epoch
+    epochs = epochs or max(1, round(min(max(PASSES * steps, STEPS[0]), STEPS[1]) / steps))
+    plain = count <= LARGE and not isinstance(records, StreamedRecords)
+    return {
+        "model": {
+            "width": 256 if count > LARGE else 128,
+            "encoders": _encoders(records),
+            "features": "fixed" if plain else "learned",
+        },
+        "training": {
+            "epochs": epochs,
+            "batch_size": batch,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "warmup_epochs": round(0.05 * epochs, 3),
+        },
+    }
+
+
+def said(settings: Mapping[str, Any], records: Records) -> str:
+    """The choice in one line.
+
+    Example:
+        >>> import numpy as np
+        >>> from commlearn.records import VectorColumn
+        >>> records = Records({"v": VectorColumn(np.zeros((9, 4), np.float32))})
+        >>> said({"training": {"epochs": 5}, "augmentations": {"v": {"name": "vector", "std": 0.1}}}, records)
+        'chosen for 9 training records: training.epochs 5, augmentations.v vector (std=0.1)'
+    """
+    return f"chosen for {len(records)} training records: {', '.join(_flat(settings))}"
+
+
+def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen and not stated.
+
+    Example:
+        >>> left_open({"training": {"epochs": 5, "threads": 1}, "seed": 1}, {"training": {"epochs": 2}})
+        {'training': {'threads': 1}, 'seed': 1}
+    """
+    result: dict[str, Any] = {}
+    for key, value in chosen.items():
+        if isinstance(value, Mapping) and isinstance(stated.get(key), Mapping):
+            value = left_open(value, stated[key])
+        elif key in stated:
+            continue
+        if value != {}:
+            result[key] = value
+    return result
+
+
+def _flat(settings: Mapping[str, Any], where: str = "") -> list[str]:
+    told: list[str] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and "name" not in value:
+            told += _flat(value, f"{where}{key}.")
+        elif isinstance(value, Mapping):  # a part: its name and options
+            options = " ".join(f"{option}={_short(its)}" for option, its in value.items() if option != "name")
+            told.append(f"{where}{key} {value['name']}{f' ({options})' if options else ''}")
+        else:
+            told.append(f"{where}{key} {_short(value)}")
+    return told
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(_short(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _encoders(records: Records) -> dict[str, dict[str, Any]]:
+    """A text of few records is read by one layer: two are slower, and learn no more from them."""
+    if len(records) > SMALL:
+        return {}
+    small = {"name": "text", "hidden": 96, "layers": 1}
+    texts = [name for name, spec in records.specs.items() if spec.kind == "text" and len(spec.shape) == 1]
+    return {name: dict(small) for name in texts}  # ids of a pretrained tokenizer go to its own encoder
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings; those above win.
+
+    Example:
+        >>> merged({"training": {"epochs": 5, "threads": 1}}, {"training": {"epochs": 2}})
+        {'training': {'epochs': 2, 'threads': 1}}
+    """
+    result = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result

@@ -1,0 +1,116 @@
+"""Places on a machine or elsewhere: an artifact carries none, and what it says of them does not count.
+
+An artifact comes from others. Where its data lay, or lie, is no business of whoever loads it: tables are
+arguments. The same functions clean what is written and what is read.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Any, Literal, get_origin, get_type_hints
+
+from commlearn.datasets import READERS
+from commlearn.errors import RunError
+
+__all__ = [
+    "data_without_places",
+    "file_inside",
+    "paths_inside",
+    "place_free",
+    "settings_without_places",
+    "without_places",
+]
+
+ENCODERS = ("pretrained", "encoder")  # keys whose text names a pretrained model
+SWITCH = "outside"  # of a modality: paths in cells may leave the folder of the table
+
+
+def data_without_places(data: Any) -> Any:
+    """The part of an experiment that names its data, with numbers and choices alone: neither is a place.
+
+    Example:
+        >>> data_without_places({"name": "table", "table": "/data/t.csv", "schema": {"id": "a"}})
+        {'name': 'table', 'table': '', 'schema': {}}
+        >>> data_without_places({"name": "trifeature", "size": 64, "pairs": "all"})
+        {'name': 'trifeature', 'size': 64, 'pairs': 'all'}
+    """
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str) or data["name"] not in READERS:
+        return data  # refused where it is read
+    reader = READERS[data["name"]]
+    stated, hints = inspect.signature(reader).parameters, get_type_hints(reader.__init__)
+    kept = {}
+    for key, value in data.items():
+        if key == "name" or isinstance(value, int | float) or get_origin(hints.get(key)) is Literal:
+            kept[key] = value
+        elif key in stated and stated[key].default is inspect.Parameter.empty:
+            kept[key] = type(value)()
+    return kept
+
+
+def without_places(value: Any) -> Any:
+    """The same values; of a pretrained encoder's folder the name alone."""
+    if isinstance(value, list):
+        return [without_places(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    named = {
+        key: place_free(entry) for key, entry in value.items() if key in ENCODERS and isinstance(entry, str)
+    }
+    return {key: named.get(key, without_places(entry)) for key, entry in value.items()}
+
+
+def paths_inside(schema: Any) -> Any:
+    """A schema as plain values, none of whose modalities lets paths leave the folder of the table."""
+    modalities = schema.get("modalities") if isinstance(schema, Mapping) else None
+    if not isinstance(modalities, Mapping):
+        return schema
+    return {
+        **schema,
+        "modalities": {
+            name: {key: value for key, value in part.items() if key != SWITCH}
+            if isinstance(part, Mapping)
+            else part
+            for name, part in modalities.items()
+        },
+    }
+
+
+def file_inside(folder: Path, name: str) -> Path:
+    """The path of a file of an artifact; a link that leads out of the folder is refused."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RunError(
+            f"{path} is a link that leads out of its folder, and was not followed. Copy the folder with the "
+            "files in place of links (cp -rL), if you trust where they lead."
+        )
+    return path
+
+
+def settings_without_places(value: Any) -> Any:
+    """Settings to show: of files and folders that they name the name alone."""
+    if isinstance(value, dict):
+        return {key: settings_without_places(entry) for key, entry in without_places(value).items()}
+    if isinstance(value, list | tuple):
+        return [settings_without_places(entry) for entry in value]
+    return place_free(value) if isinstance(value, str) and _is_place(value) else value
+
+
+def place_free(name: str) -> str:
+    """What a pretrained encoder or a file is called: its last part alone; of a model of a hub all of it.
+
+    Example:
+        >>> place_free("/models/clip"), place_free("owner/model")
+        ('clip', 'owner/model')
+    """
+    if not _is_place(name) and len(Path(name).parts) <= 2:
+        return name
+    return PureWindowsPath(name.partition("?")[0]).name
+
+
+def _is_place(text: str) -> bool:
+    """Whether this is an address, or a path that says more than where a file lies below a folder."""
+    return (
+        text.startswith(("/", "~", "..", "./", "\\\\")) or "://" in text or bool(PureWindowsPath(text).drive)
+    )

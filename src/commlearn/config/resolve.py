@@ -1,0 +1,85 @@
+"""Every option of a run stated, so that its folder means the same when a default changes later."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from typing import Any
+
+from commlearn.augmentations import AUGMENTATIONS
+from commlearn.batch import Spec
+from commlearn.config.build import augmentation_part, pretrained_of
+from commlearn.config.configuration import Experiment, Part
+from commlearn.datasets import READERS
+from commlearn.methods import METHODS
+from commlearn.models.build import FUSIONS, encoder_part
+from commlearn.models.encoders import ENCODERS
+
+__all__ = ["resolved"]
+
+
+def resolved(
+    experiment: Experiment, specs: Mapping[str, Spec], learned: Mapping[str, Any] | None = None
+) -> Experiment:
+    """The same experiment with the parts of each modality named, and all options of all parts stated.
+
+    What is stated stays; resolving twice changes nothing more.
+
+    Args:
+        experiment: names its parts and some of their options.
+        specs: kind and shape of each modality.
+        learned: what each modality learned; those that were read for a pretrained encoder need no other.
+
+    Example:
+        >>> from commlearn.config.configuration import read_experiment
+        >>> whole = resolved(read_experiment("trifeature-quick"), {"image1": Spec("image", (3, 64, 64))})
+        >>> whole.method["temperature"], whole.augmentations["image1"]["name"]
+        (0.1, 'simclr')
+    """
+    chosen, settled = experiment.model.encoders, pretrained_of(learned)
+    encoders = {
+        name: _whole(encoder_part(chosen, name, spec), ENCODERS)
+        for name, spec in specs.items()
+        if name in chosen or name not in settled
+    }
+    augmentations = {
+        name: _whole(augmentation_part(experiment, name, spec), {"none": dict, **AUGMENTATIONS})
+        for name, spec in specs.items()
+    }
+    builders = {name: method.build for name, method in METHODS.items()}
+    fusion = _whole(experiment.model.fusion, FUSIONS)
+    return replace(
+        experiment,
+        data=_whole(experiment.data, READERS),
+        method=_whole(experiment.method, builders, given=("fusion",)),
+        model=replace(experiment.model, encoders=encoders, fusion=fusion),
+        augmentations=augmentations,
+    )
+
+
+def _whole(
+    part: Mapping[str, Any], registry: Mapping[str, Callable[..., Any]], given: tuple[str, ...] = ()
+) -> Part:
+    """The part with the defaults of all options that it does not state."""
+    defaults = _defaults(registry[part["name"]])
+    return {
+        "name": part["name"],
+        **{key: value for key, value in defaults.items() if key not in given},
+        **part,
+    }
+
+
+def _defaults(build: Callable[..., Any]) -> dict[str, Any]:
+    """The options that need not be stated, with the values that they then have."""
+    if build is dict:
+        return {}
+    made = {field.name: field.default_factory for field in fields(build)} if is_dataclass(build) else {}
+    found = {}
+    for option in inspect.signature(build).parameters.values():
+        make = made.get(option.name, MISSING)
+        if make is not MISSING:
+            found[option.name] = make()
+        elif option.default is not inspect.Parameter.empty:
+            found[option.name] = option.default
+    return found

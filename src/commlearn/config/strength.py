@@ -1,0 +1,130 @@
+"""How strongly the records of a table may be augmented, found on the records themselves.
+
+An augmentation should change a record as much as possible and still leave it that record. So each
+modality gets the strongest of a few strengths at which most augmented records still look more like
+their own original than like any other, by the features that the augmentation left. No label is needed
+for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from commlearn.augmentations import AUGMENTATIONS, Augmentation
+from commlearn.augmentations.tabular import MISSING
+from commlearn.batch import Modality
+from commlearn.kinds.rows import spread
+from commlearn.records import Column, Records
+from commlearn.tables.signal import CODES, glance
+
+__all__ = ["LADDERS", "chosen_augmentations", "recognised"]
+
+SAMPLE = 256  # records that are compared
+ENOUGH = 0.5  # share of them that must be recognised
+
+# strongest first; the last is taken if none will do
+LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "image": (
+        {"name": "simclr"},
+        {"name": "simclr", "scale": [0.25, 1.0], "greyscale": 0.1},
+        {"name": "simclr", "scale": [0.4, 1.0], "hue": 0.05, "greyscale": 0.0, "blur": 0.3},
+        {
+            "name": "simclr",
+            "scale": [0.6, 1.0],
+            "brightness": 0.2,
+            "contrast": 0.2,
+            "saturation": 0.2,
+            "hue": 0.02,
+            "greyscale": 0.0,
+            "blur": 0.2,
+        },
+    ),
+    "tabular": (
+        {"name": "tabular", "std": 0.3, "mask": 0.4},
+        {"name": "tabular"},
+        {"name": "tabular", "std": 0.05, "mask": 0.1},
+    ),
+    "vector": (
+        {"name": "vector", "std": 0.3, "drop": 0.2},
+        {"name": "vector"},
+        {"name": "vector", "std": 0.05, "drop": 0.1},
+    ),
+}
+
+
+def chosen_augmentations(
+    records: Records, stated: Mapping[str, Any], on_features: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """An augmentation for each modality that has a ladder and for which none is stated.
+
+    Args:
+        records: to train on.
+        stated: augmentations by modality or by kind, which stay as they are.
+        on_features: modalities of which fixed features are augmented. Features of tables and vectors are
+            about as redundant as their values, and change as much; those of other kinds are many and
+            redundant.
+    """
+    chosen = {}
+    for name, column in records.columns.items():
+        kind = column.spec.kind
+        if name in stated or kind in stated:
+            continue
+        if name in on_features:
+            rung = _strongest(column) if kind in ("tabular", "vector") else 0
+            chosen[name] = dict(LADDERS["vector"][rung])
+        elif kind in LADDERS:
+            chosen[name] = dict(LADDERS[kind][_strongest(column)])
+    return chosen
+
+
+def recognised(column: Column, augmentation: Augmentation) -> float:
+    """Share of a sample of records that look most like themselves once augmented.
+
+    Example:
+        >>> from commlearn.augmentations import VectorAugmentation
+        >>> from commlearn.records import VectorColumn
+        >>> column = VectorColumn(np.random.default_rng(0).normal(size=(50, 20)).astype("float32"))
+        >>> recognised(column, VectorAugmentation(std=0.01, drop=0.0))
+        1.0
+    """
+    clean = column.take(np.array(spread(len(column), SAMPLE)))
+    changed = augmentation(clean, torch.Generator().manual_seed(0), column.spec)
+    there = slice(None) if clean.present is None else clean.present
+    left = _left(changed, column)[there].double()  # (there, features)
+    seen, originals = _looks(changed, column)[there] * left, _looks(clean, column)[there]
+    if not len(seen):
+        return 1.0
+    square = seen.square().sum(dim=1, keepdim=True) - 2 * seen @ originals.T + left @ originals.square().T
+    return float((square.diagonal() <= square.amin(dim=1) + 1e-6).double().mean())  # twins count as one
+
+
+def _strongest(column: Column) -> int:
+    """The place on the ladder of the strongest augmentation that leaves enough records recognisable."""
+    ladder = LADDERS[column.spec.kind]
+    for place, part in enumerate(ladder[:-1]):
+        options = {key: value for key, value in part.items() if key != "name"}
+        if recognised(column, AUGMENTATIONS[part["name"]](**options)) >= ENOUGH:
+            return place
+    return len(ladder) - 1
+
+
+def _left(changed: Modality, column: Column) -> torch.Tensor:
+    """Which features of a look the augmentation left, (batch, features); what it dropped shows nothing."""
+    looks = _looks(changed, column)
+    if column.spec.kind == "vector":
+        return looks != 0
+    if column.spec.kind == "tabular":
+        count = column.spec.shape[0]
+        numbers, codes = changed.values[:, :count], changed.values[:, count:]
+        return torch.cat([~numbers.isnan(), (codes != MISSING).repeat_interleave(CODES, dim=1)], dim=1)
+    return torch.ones_like(looks, dtype=torch.bool)
+
+
+def _looks(modality: Modality, column: Column) -> torch.Tensor:
+    if modality.values.dtype == torch.uint8:  # as augmentation returns it
+        modality = modality.with_values(modality.values.float() / 255)
+    return glance(modality, column.spec).double()

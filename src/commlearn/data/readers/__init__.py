@@ -1,1 +1,0 @@
-"""Readers of published data sets, in the format in which each is published."""

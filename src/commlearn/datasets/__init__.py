@@ -1,0 +1,8 @@
+"""Batches, records and the readers of data sets."""
+
+from __future__ import annotations
+
+from commlearn.datasets.contract import check_reader
+from commlearn.datasets.registry import READERS
+
+__all__ = ["READERS", "check_reader"]

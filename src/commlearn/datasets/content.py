@@ -1,0 +1,149 @@
+"""What a published file holds, by key, and its standardisation; all that does not fit is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from commlearn.datasets.converted import is_converted, read_converted
+from commlearn.errors import DataError, Problems, nearest, unknown
+from commlearn.storage.pickles import read_pickle
+
+__all__ = ["Content", "Standard", "existing", "finite", "open_content"]
+
+
+class Content:
+    """Nested named arrays of one file.
+
+    Args:
+        tree: what the file holds.
+        where: the file, for messages.
+    """
+
+    def __init__(self, tree: Any, where: str) -> None:
+        if not isinstance(tree, Mapping):
+            raise DataError(f"{where} holds a {type(tree).__name__}; a dict of arrays was expected.")
+        self.leaves = dict(_leaves(tree))
+        self.where = where
+        self.problems = Problems(where)
+
+    def numbers(self, key: str, axes: str) -> np.ndarray:
+        """The array at a key such as `train/text`, in float32 or as it is stored.
+
+        Args:
+            key: names joined by slashes.
+            axes: their names, such as "samples, steps, features".
+        """
+        count = len(axes.split(","))
+        nothing = np.zeros((0,) * count, dtype=np.float32)
+        if key not in self.leaves:
+            self.problems.add(f"{unknown('key', key, self.leaves)} ({axes}) was expected.")
+            return nothing
+        try:
+            array = np.asarray(self.leaves[key])
+            if array.dtype.kind == "O":
+                array = array.astype(np.float32)
+        except (ValueError, TypeError):
+            self.problems.add(f"{key} holds something else than numbers; ({axes}) of numbers was expected.")
+            return nothing
+        if array.dtype.kind not in "biuf":
+            self.problems.add(f"{key} is of type {array.dtype}; ({axes}) of numbers was expected.")
+            return nothing
+        if array.ndim != count:
+            self.problems.add(f"{key} has shape {array.shape}; ({axes}) was expected.")
+            return nothing
+        return array
+
+    def same(self, sizes: Mapping[str, int], what: str) -> None:
+        """Arrays that describe the same things have one length."""
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{key} {size}" for key, size in sizes.items())
+            self.problems.add(f"{told}: the number of {what} has to be the same.")
+
+    def raise_if_any(self) -> None:
+        self.problems.raise_if_any(DataError)
+
+
+def open_content(path: str | Path, name: str, file: str) -> Content:
+    """The content of a published pickle, or of the folder that `commlearn convert` made of it.
+
+    Args:
+        path: of either.
+        name: of the data set, for messages.
+        file: how the published file is called.
+    """
+    found = existing(path, name, file)
+    if found.is_dir() and not is_converted(found):
+        files = ", ".join(sorted(entry.name for entry in found.iterdir())[:8]) or "nothing"
+        raise DataError(
+            f"{found} is a folder with {files}; {name} needs the file {file}, or what `commlearn convert` "
+            "made of it."
+        )
+    return Content(read_converted(found) if found.is_dir() else read_pickle(found), str(found))
+
+
+def existing(path: str | Path, name: str, file: str) -> Path:
+    """The path, if something is there."""
+    if not str(path):
+        raise DataError(
+            f"{name} needs its data: give --data PATH of {file}, or make a stand-in of the same format with "
+            f"`commlearn synth {name} --out PATH`."
+        )
+    found = Path(path)
+    if not found.exists():
+        siblings = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
+        guess = nearest(found.name, siblings)
+        hint = f"Did you mean {found.with_name(guess)}?" if guess else "Check the path."
+        raise DataError(f"There is no {found} ({name} is published as {file}). {hint}")
+    return found
+
+
+def _leaves(tree: Mapping[Any, Any], above: str = "", deep: int = 0) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+        if isinstance(value, Mapping) and deep < 4:
+            yield from _leaves(value, f"{above}{name}/", deep + 1)
+        else:
+            yield f"{above}{name}", value
+
+
+class Standard(NamedTuple):
+    """Mean and scale of each feature."""
+
+    mean: np.ndarray  # (features,)
+    scale: np.ndarray  # (features,); 1 where a feature never changes
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Standard:
+        """What the rows of training records, (rows, features), teach.
+
+        Example:
+            >>> Standard.of(np.array([[0.0, 5.0], [2.0, 5.0]]))(np.array([[2.0, 5.0]])).tolist()
+            [[1.0, 0.0]]
+        """
+        mean, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+        return cls(
+            mean.astype(np.float32), np.where(scale > 1e-6 * np.abs(mean), scale, 1.0).astype(np.float32)
+        )
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:  # (..., features)
+        return ((values - self.mean) / self.scale).astype(np.float32)
+
+
+def finite(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """The values in float32 with 0 where one is infinite or not a number, and how many were.
+
+    Example:
+        >>> finite(np.array([1.0, -np.inf]))
+        (array([1., 0.], dtype=float32), 1)
+    """
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    wrong = ~np.isfinite(values)
+    count = int(wrong.sum())
+    if count:
+        values[wrong] = 0
+    return values, count

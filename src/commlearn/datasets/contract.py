@@ -1,0 +1,131 @@
+"""What every data set has to keep, whoever reads it."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+
+from commlearn.batch import Modality
+from commlearn.errors import DataError, Problems
+from commlearn.records import Dataset, Records
+
+__all__ = ["check_reader"]
+
+LOOKED_AT = 64  # records of each part
+
+
+def check_reader(reader: Any) -> Dataset:
+    """Reads a data set and checks it; everything wrong is told at once.
+
+    Args:
+        reader: a reader, which has a `read()`, or a Dataset.
+
+    Returns:
+        The data set.
+
+    Example:
+        >>> from commlearn.datasets.trifeature import Trifeature
+        >>> len(check_reader(Trifeature(size=24, train_pairs=20)).train)
+        20
+    """
+    data = reader.read() if hasattr(reader, "read") else reader
+    if not isinstance(data, Dataset):
+        raise DataError(f"A reader gives a Dataset; {type(reader).__name__} gave a {type(data).__name__}.")
+    problems = Problems(f"The data set of {type(reader).__name__}")
+    for part, records in data.parts.items():
+        if len(records) or part != "test":
+            _check_part(part, records, data, problems)
+    _check_disjoint(data, problems)
+    problems.raise_if_any(DataError)
+    return data
+
+
+def _check_part(part: str, records: Records, data: Dataset, problems: Problems) -> None:
+    if not len(records):
+        problems.add(f"{part} has no records; leave the part out")
+        return
+    if list(records.columns) != list(data.train.columns):
+        problems.add(f"{part} has the modalities {list(records.columns)}, train {list(data.train.columns)}")
+        return
+    if set(records.targets) != set(data.train.targets):
+        problems.add(f"{part} has the targets {sorted(records.targets)}, train {sorted(data.train.targets)}")
+    rows = np.linspace(0, len(records) - 1, min(LOOKED_AT, len(records))).astype(np.int64)
+    for name, column in records.columns.items():
+        where = f"{part}, {name}"
+        if column.spec != data.train.columns[name].spec:
+            problems.add(f"{where} is {tuple(column.spec)}, in train {tuple(data.train.columns[name].spec)}")
+        taken = column.take(rows)
+        for told in _wrong_values(taken, column.spec.kind, column.spec.shape, len(rows)):
+            problems.add(f"{where}: {told}")
+        if not _equal(taken, column.take(rows)):
+            problems.add(f"{where}: two looks at the same records differ")
+        if not _equal(taken.apply(lambda values: values.flip(0)), column.take(rows[::-1].copy())):
+            problems.add(f"{where}: records do not come in the order that was asked for")
+
+
+def _wrong_values(taken: Modality, kind: str, shape: tuple[int, ...], count: int) -> list[str]:
+    values, told = taken.values, []
+    if len(values) != count:
+        return [f"{len(values)} records were given for {count}"]
+    expected = {"image": 3, "text": 1, "tabular": 1, "vector": 1, "series": 2, "audio": 2}.get(kind)
+    if expected is not None and values.ndim != expected + 1:
+        told.append(f"a {kind} has {expected} axes, got values of shape {tuple(values.shape[1:])}")
+    if kind in ("image", "vector") and tuple(values.shape[1:]) != shape:
+        told.append(f"values have shape {tuple(values.shape[1:])}, the spec says {shape}")
+    if kind in ("series", "audio") and values.shape[-1] != shape[0]:
+        told.append(f"values have {values.shape[-1]} channels, the spec says {shape[0]}")
+    if values.is_floating_point() and kind != "tabular" and not values.isfinite().all():
+        told.append("values are not finite")
+    if taken.padding is not None:
+        if taken.padding.shape != values.shape[:2] or taken.padding.dtype != torch.bool:
+            told.append(f"padding has shape {tuple(taken.padding.shape)} and type {taken.padding.dtype}")
+        elif (taken.padding[:, :-1] & ~taken.padding[:, 1:]).any():
+            told.append("padding lies before a step; it has to come at the end")
+        elif taken.present is None and taken.padding.all(dim=1).any():
+            told.append("a record is all padding, but not marked absent")
+    if taken.present is not None and taken.present.shape != (count,):
+        told.append(f"present has shape {tuple(taken.present.shape)}")
+    return told
+
+
+def _check_disjoint(data: Dataset, problems: Problems) -> None:
+    """Validation and test are other records than those of training; single twins may occur in nature."""
+    seen = {part: _prints(records) for part, records in data.parts.items() if len(records)}
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test"), ("probe", "test")):
+        if one in seen and other in seen:
+            few, many = sorted((seen[one], seen[other]), key=len)
+            shared = len(few & many)
+            if shared > max(1, len(few) // 4):
+                problems.add(f"{shared} of {len(few)} records looked at are both in {one} and in {other}")
+
+
+def _prints(records: Records, most: int = 1024) -> set[bytes]:
+    """What identifies a record: a digest of its modalities without their padding."""
+    prints = set()
+    for start in range(0, min(len(records), most), LOOKED_AT):
+        rows = np.arange(start, min(start + LOOKED_AT, len(records), most))
+        taken = list(records.view(rows).values())
+        for row in range(len(rows)):
+            digest = blake2b()
+            for modality in taken:
+                values = modality.values[row]
+                if modality.padding is not None:
+                    values = values[~modality.padding[row]]
+                digest.update(values.contiguous().numpy().tobytes() + b"|")
+            prints.add(digest.digest())
+    return prints
+
+
+def _equal(one: Modality, other: Modality) -> bool:
+    pairs = [(one.values, other.values), (one.padding, other.padding), (one.present, other.present)]
+    return all(
+        (left is None and right is None) or (left is not None and right is not None and _same(left, right))
+        for left, right in pairs
+    )
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return left.shape == right.shape and torch.equal(left.nan_to_num(), right.nan_to_num())

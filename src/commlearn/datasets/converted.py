@@ -1,0 +1,202 @@
+"""Published data in open formats: numbers as safetensors, texts as Parquet, one folder for each file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from commlearn.datasets.hdf5 import read_hdf5
+from commlearn.errors import DataError
+from commlearn.storage.pickles import read_pickle
+from commlearn.storage.plain_files import plain_file
+
+__all__ = ["convert", "is_converted", "read_arrays", "read_converted", "write_arrays", "write_converted"]
+
+ARRAYS = "arrays.safetensors"
+TOP = "top"  # the Parquet file of texts that lie in no part
+HDF5 = (".h5", ".hdf5")
+
+
+def convert(path: str | Path, out: str | Path) -> list[Path]:
+    """Writes a published file, or a folder of HDF5 files, in open formats.
+
+    Args:
+        path: of a pickle, an HDF5 file or a folder of these.
+        out: folder; it is made.
+
+    Returns:
+        The files.
+    """
+    path, out = Path(path), Path(out)
+    if path.suffix in HDF5 or path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in HDF5) if path.is_dir() else [path]
+        if not files:
+            raise DataError(f"{path} holds no HDF5 file; other formats of folders are open already.")
+        with _whole(out) as fresh:
+            for file in files:
+                write_arrays(fresh / f"{file.stem}.safetensors", read_hdf5(file))
+        return [out / f"{file.stem}.safetensors" for file in files]
+    content = read_pickle(path)
+    if not isinstance(content, Mapping):
+        raise DataError(f"{path} holds a {type(content).__name__}; a dict of arrays was expected.")
+    return write_converted(content, out)
+
+
+def is_converted(path: Path) -> bool:
+    return (path / ARRAYS).is_file()
+
+
+def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
+    """Writes nested named values: arrays of numbers by key, texts as one table for each part.
+
+    Args:
+        tree: such as {"train": {"text": array, "id": [...]}}.
+        folder: where to write; it is made.
+
+    Returns:
+        The files.
+    """
+    folder = Path(folder)
+    numbers: dict[str, np.ndarray] = {}
+    texts: dict[str, dict[str, list[Any]]] = {}
+    _sort_out(tree, "", numbers, texts)
+    for part, columns in texts.items():
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise DataError(f"{part}: texts of one part need one length to become a table; got {told}.")
+    with _whole(folder) as fresh:
+        write_arrays(fresh / ARRAYS, numbers)
+        for part, columns in texts.items():
+            pd.DataFrame(columns).to_parquet(fresh / f"{part}.parquet", index=False)
+    return [folder / ARRAYS, *(folder / f"{part}.parquet" for part in texts)]
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write into that gets its name when all is written: a part of the data looks like all."""
+    fresh = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed while it wrote
+        fresh.mkdir(parents=True)
+        yield fresh
+        for path in fresh.iterdir():
+            with path.open("r+b") as file:
+                os.fsync(file.fileno())
+        if folder.is_dir() and any(folder.iterdir()):
+            for path in fresh.iterdir():
+                os.replace(path, folder / path.name)
+        else:
+            os.replace(fresh, folder)
+    except (OSError, ValueError, SafetensorError, pa.ArrowException) as problem:
+        raise DataError(
+            f"Cannot write {folder}: {problem}. Free some space or choose another folder."
+        ) from problem
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def read_converted(folder: str | Path) -> dict[str, Any]:
+    """What `write_converted` wrote, as nested named values.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = write_converted({"train": {"text": np.eye(2), "id": ["a", "b"]}}, folder)
+        >>> read_converted(folder)["train"]["id"].tolist()
+        ['a', 'b']
+    """
+    folder = Path(folder)
+    tree: dict[str, Any] = {}
+    for key, array in read_arrays(folder / ARRAYS).items():
+        _put(tree, key.split("/"), array)
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            read = pq.read_table(plain_file(path))
+            read.validate(full=True)  # text that is not UTF-8 would fail where it is used
+            frame = read.to_pandas()
+        except (OSError, ValueError, OverflowError, NotImplementedError, pa.ArrowException) as problem:
+            raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
+        for name in frame.columns:
+            values = frame[name].to_numpy(dtype=object)
+            _put(tree, [str(name)] if path.stem == TOP else [*path.stem.split("."), str(name)], values)
+    return tree
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Arrays of numbers as a safetensors file."""
+    plain = {name: np.ascontiguousarray(_native(array)) for name, array in arrays.items()}
+    save_file(plain, path)
+    return path
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file."""
+    try:
+        return load_file(plain_file(path))
+    except (OSError, SafetensorError, KeyError) as problem:
+        raise DataError(f"{path} cannot be read as safetensors: {problem}. Is it cut off?") from problem
+
+
+def _sort_out(
+    tree: Mapping[str, Any],
+    above: str,
+    numbers: dict[str, np.ndarray],
+    texts: dict[str, dict[str, list[Any]]],
+) -> None:
+    for key, value in tree.items():
+        name = f"{above}/{key}" if above else str(key)
+        if isinstance(value, Mapping):
+            if name.count("/") > 8:
+                raise DataError(f"{name} lies too deep; parts and their arrays were expected.")
+            _sort_out(value, name, numbers, texts)
+            continue
+        array = _as_array(value)
+        if array.dtype.kind in "biuf":
+            numbers[name] = array
+        else:
+            part = above.replace("/", ".") or TOP
+            texts.setdefault(part, {})[str(key)] = [_text(entry) for entry in array]
+
+
+def _as_array(value: Any) -> np.ndarray:
+    """Numbers wherever the values are numbers; else an array of objects with at least one axis."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        array = np.array([None, *value], dtype=object)[1:]
+    if array.dtype.kind == "O":
+        try:
+            return array.astype(np.float64)
+        except (ValueError, TypeError, OverflowError):
+            pass
+    return array if array.ndim or array.dtype.kind in "biuf" else array[None]
+
+
+def _text(entry: Any) -> Any:
+    if isinstance(entry, np.ndarray | list | tuple):
+        return [str(_text(part)) for part in entry]
+    if isinstance(entry, bytes):
+        return entry.decode("latin-1")
+    return None if entry is None else str(entry)
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    return array.astype(array.dtype.newbyteorder("="))
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value

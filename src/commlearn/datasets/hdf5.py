@@ -1,0 +1,63 @@
+"""HDF5 files; the one place that imports h5py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.storage.plain_files import check_unpacked, plain_file
+
+__all__ = ["read_hdf5", "write_hdf5"]
+
+UNREADABLE = (OSError, LookupError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
+MISSING = "HDF5 files need h5py. Install it with: pip install 'commlearn[h5]'"
+
+
+def read_hdf5(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of numbers at the top of an HDF5 file; links to other files are not followed.
+
+    Args:
+        path: of the file.
+        names: which; all if not given. Those that the file lacks are left out.
+    """
+    try:
+        import h5py
+    except ImportError as problem:
+        raise ConfigurationError(f"{path}: {MISSING}") from problem
+    found = {}
+    try:
+        with h5py.File(plain_file(path), "r") as file:
+            for name in file if names is None else names:
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    continue
+                entry = file[name]
+                if isinstance(entry, h5py.Dataset) and entry.dtype.kind in "biuf":
+                    _check(f"{path}, {name}", entry)
+                    found[name] = entry[()]
+    except UNREADABLE as problem:
+        raise DataError(f"{path} cannot be read as HDF5: {problem}. Is it cut off?") from problem
+    return found
+
+
+def _check(what: str, entry: Any) -> None:
+    """Refuse an array whose numbers lie elsewhere, are none, or are far more than the file holds."""
+    if entry.is_virtual or entry.external:
+        raise DataError(f"{what} draws on other files, which are not read. Copy its numbers into this file.")
+    if entry.shape is None:
+        raise DataError(f"{what} holds nothing (a null dataspace). Write an array, or leave it out.")
+    check_unpacked(what, int(entry.nbytes), int(entry.id.get_storage_size()))
+
+
+def write_hdf5(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Arrays as an HDF5 file, compressed."""
+    try:
+        import h5py
+    except ImportError as problem:
+        raise ConfigurationError(f"{path}: {MISSING}") from problem
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, compression="gzip", compression_opts=1)

@@ -1,0 +1,298 @@
+"""MM-IMDb and Hateful Memes: published tables of pictures and texts, read by the kinds of own data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.datasets.content import existing
+from commlearn.errors import ConfigurationError, DataError, Problems
+from commlearn.kinds.base import plain
+from commlearn.records import Chosen, Column, Dataset, Drawn, Records
+from commlearn.seeds import numpy_generator
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_json import parse_json
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Table
+
+__all__ = ["GENRES", "HatefulMemes", "ImageText", "MMIMDb", "read_films", "read_memes"]
+
+
+GENRES = (
+    "drama",
+    "comedy",
+    "romance",
+    "thriller",
+    "crime",
+    "action",
+    "adventure",
+    "horror",
+    "documentary",
+    "mystery",
+    "sci-fi",
+    "music",
+    "fantasy",
+    "family",
+    "biography",
+    "war",
+    "history",
+    "animation",
+    "musical",
+    "western",
+    "sport",
+    "short",
+    "film-noir",
+)
+PARTS = {"train": "train", "validation": "dev", "test": "test"}  # as split.json names them
+TOLD = 10  # problems of one kind that are listed
+LABELS = (0, 1)
+
+
+@dataclass(frozen=True)
+class ImageText:
+    """Pictures with texts: one row for each text, those of a record one after another."""
+
+    frame: pd.DataFrame  # id, image, text, target, part, record
+    root: Path  # paths of images are relative to it
+    notes: list[str] = field(default_factory=list)
+
+    def rows_of(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """The first row of each record of a part, and how many rows it has."""
+        rows = np.flatnonzero((self.frame["part"] == part).to_numpy())
+        records = self.frame["record"].to_numpy()[rows]
+        _, first, count = np.unique(records, return_index=True, return_counts=True)
+        return rows[first], count
+
+
+def read_films(path: str | Path) -> ImageText:
+    """MM-IMDb: split.json, and for each film a poster, plots and genres in the folder `dataset`."""
+    root = _folder(path, "mm_imdb", "the folder with split.json and dataset/")
+    split = _json(root / "split.json")
+    problems = Problems(str(root))
+    if not isinstance(split, dict):
+        raise DataError(
+            f"{root / 'split.json'} holds a {type(split).__name__}; {{train, dev, test}} expected."
+        )
+    for key in PARTS.values():
+        if not isinstance(split.get(key), list) or not split.get(key):
+            problems.add(
+                f"split.json has no list of films under '{key}'; found {', '.join(map(str, split))}."
+            )
+    problems.raise_if_any(DataError)
+    rows: list[dict[str, Any]] = []
+    bad: list[str] = []
+    none = 0
+    for part, key in PARTS.items():
+        for film in map(str, split[key]):
+            try:
+                found = _film(root, film)
+            except DataError as problem:
+                bad.append(str(problem))
+                continue
+            if not found["plots"]:
+                none += 1
+                continue
+            shared = {"id": film, "image": found["image"], "target": found["genres"], "part": part}
+            record = len(rows)  # its first row; a number of its own
+            rows += [{**shared, "text": plot, "record": record} for plot in found["plots"]]
+    _tell(bad, problems)
+    problems.raise_if_any(DataError)
+    notes = [f"{none} films have no plot and are left out"] if none else []
+    return ImageText(pd.DataFrame(rows), root, notes)
+
+
+def _film(root: Path, film: str) -> dict[str, Any]:
+    """The plots, genres and poster of one film."""
+    image = _inside(f"dataset/{film}.jpeg", "split.json")
+    details = _json(root / "dataset" / f"{film}.json")
+    if not isinstance(details, dict) or not {"plot", "genres"} <= set(details):
+        raise DataError(f"dataset/{film}.json: 'plot' and 'genres' were expected.")
+    plots = [details["plot"]] if isinstance(details["plot"], str) else details["plot"]
+    genres = details["genres"]
+    if not _texts(plots) or not _texts(genres):
+        raise DataError(f"dataset/{film}.json: 'plot' and 'genres' have to be lists of text.")
+    if not (root / image).is_file():
+        raise DataError(f"{image} is missing.")
+    named = {genre.lower() for genre in genres}
+    return {
+        "image": image,
+        "plots": [plot for plot in plots if plot.strip()],
+        "genres": tuple(genre for genre in GENRES if genre in named),
+    }
+
+
+def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
+    """Hateful Memes: train.jsonl and dev.jsonl with lines {img, text, label}. The second is the test part.
+
+    Args:
+        path: of the folder.
+        validation: share of train.jsonl that only validates.
+        seed: of that choice.
+    """
+    root = _folder(path, "hateful_memes", "the folder with train.jsonl, dev.jsonl and img/")
+    train, test = (_lines(root, name) for name in ("train.jsonl", "dev.jsonl"))
+    chosen = numpy_generator(seed, "split").random(len(train)) < validation
+    for row, held in zip(train, chosen, strict=True):
+        row["part"] = "validation" if held else "train"
+    for row in test:
+        row["part"] = "test"
+    seen = {row["image"] for row in test}
+    kept = [row for row in train if row["image"] not in seen]
+    notes = [f"train.jsonl: {len(train) - len(kept)} lines show an image of dev.jsonl and are left out"]
+    frame = pd.DataFrame([*kept, *test])
+    frame["record"] = np.arange(len(frame))
+    return ImageText(frame, root, notes if len(kept) < len(train) else [])
+
+
+def _lines(root: Path, name: str) -> list[dict[str, Any]]:
+    """The records of one file of JSON lines."""
+    rows: list[dict[str, Any]] = []
+    problems, bad = Problems(str(root)), []
+    for number, text in enumerate(_text(root / name).splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            line = parse_json(text)
+            image, said, label = line["img"], line["text"], line["label"]
+            if not isinstance(said, str) or label not in LABELS or not isinstance(image, str):
+                raise DataError(f"img and text have to be text and label 0 or 1; got {label!r:.40}")
+            if not (root / _inside(image, name)).is_file():
+                raise DataError(f"{image} is missing")
+            rows.append({"id": image, "image": image, "text": said, "target": int(label)})
+        except (ValueError, KeyError, TypeError, DataError) as problem:
+            told = f"no key {problem}" if isinstance(problem, KeyError) else problem
+            bad.append(f"{name}, line {number}: {told}; {{img, text, label}} was expected.")
+    _tell(bad, problems)
+    if not rows and not bad:
+        problems.add(f"{name} has no lines.")
+    problems.raise_if_any(DataError)
+    return rows
+
+
+def _folder(path: str | Path, name: str, what: str) -> Path:
+    root = existing(path, name, what)
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; {name} needs {what}.")
+    return root
+
+
+def _text(path: Path) -> str:
+    try:
+        return plain_file(path).read_text(encoding="utf-8")
+    except OSError as problem:
+        raise DataError(f"{path} cannot be read: {problem.strerror or problem}.") from problem
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{path} is not UTF-8 at byte {problem.start}.") from problem
+
+
+def _json(path: Path) -> Any:
+    try:
+        return parse_json(_text(path))
+    except ValueError as problem:
+        raise DataError(f"{path} is not JSON: {problem}. Is it cut off?") from problem
+
+
+def _inside(path: str, where: str) -> str:
+    """A path of the data set, which stays in its folder."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise DataError(f"{where}: '{path:.60}' leads out of the data set's folder.")
+    return path
+
+
+def _texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _tell(bad: Sequence[str], problems: Problems) -> None:
+    for told in bad[:TOLD]:
+        problems.add(told)
+    if len(bad) > TOLD:
+        problems.add(f"and {len(bad) - TOLD} more")
+
+
+SIZE = 224  # pixels a side, unless the image's options say otherwise
+
+
+@dataclass(frozen=True)
+class MMIMDb:
+    """Films with poster, plots and 23 genres; training draws one of a film's plots each time.
+
+    A probe sees the first plot. Target: `genres`, the names of those that a film has.
+    """
+
+    path: str = ""  # folder with split.json and dataset/
+    image: dict[str, Any] = field(default_factory=dict)  # options of the kind image
+    text: dict[str, Any] = field(default_factory=dict)  # options of the kind text
+
+    def read(self) -> Dataset:
+        """Reads the published split; the kinds learn from its training part alone."""
+        return _dataset(read_films(self.path), self.image, self.text, ("genres", "multilabel"))
+
+
+@dataclass(frozen=True)
+class HatefulMemes:
+    """Memes: a picture and its line of text. Target: `hateful`, 1 = it is."""
+
+    path: str = ""  # folder with train.jsonl, dev.jsonl and img/
+    image: dict[str, Any] = field(default_factory=dict)  # options of the kind image
+    text: dict[str, Any] = field(default_factory=dict)  # options of the kind text
+    validation: float = 0.1  # share of train.jsonl that only validates
+    seed: int = 0  # of that choice
+
+    def read(self) -> Dataset:
+        """Reads both files; dev.jsonl, whose labels are public, is the test part."""
+        if not 0 <= self.validation < 1:
+            raise ConfigurationError(f"data.validation is {self.validation}; give 0 to less than 1.")
+        found = read_memes(self.path, self.validation, self.seed)
+        return _dataset(found, self.image, self.text, ("hateful", "class"))
+
+
+def _dataset(
+    found: ImageText, image: Mapping[str, Any], text: Mapping[str, Any], target: tuple[str, str]
+) -> Dataset:
+    """Records of all parts. Rows are texts; a record with several has a row for each."""
+    name, sort = target
+    size = {} if image.get("encoder") else {"size": SIZE}  # a pretrained encoder says its own
+    schema = Schema.from_mapping(
+        {
+            "modalities": {
+                "image": {"kind": "image", "column": "image", **size, **image},
+                "text": {"kind": "text", "column": "text", **text},
+            },
+            "targets": {name: sort},
+        },
+        "data",
+    )
+    table = Table(found.frame.rename(columns={"target": name}), found.root)
+    train = np.flatnonzero((found.frame["part"] == "train").to_numpy())
+    state = plain(schema.learn(table, train))
+    records = schema.read(table, state, with_targets=True)
+    parts: dict[str, Records] = {}
+    for part in ("train", "validation", "test"):
+        first, count = found.rows_of(part)
+        if len(first):
+            parts[part] = _drawn(records, first, count) if (count > 1).any() else records.choose(first)
+    return Dataset(
+        parts["train"],
+        parts["test"],
+        parts.get("validation"),
+        schema=schema.to_mapping(),
+        state=state,
+        notes=tuple(found.notes),
+    )
+
+
+def _drawn(records: Records, first: np.ndarray, count: np.ndarray) -> Records:
+    """Records whose text has several versions; all else is that of the first."""
+    chosen = records.choose(first)
+    starts = np.cumsum([0, *count[:-1]])
+    rows = np.repeat(first - starts, count) + np.arange(count.sum())  # every version, one after another
+    versions = Chosen(records.columns["text"], rows)
+    columns: dict[str, Column] = {**chosen.columns, "text": Drawn(versions, starts, count)}
+    return replace(chosen, columns=columns)

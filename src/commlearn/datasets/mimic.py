@@ -1,0 +1,102 @@
+"""MIMIC-III as prepared for MultiBench: 24 hours of 12 measurements, and five facts about the stay.
+
+Published as one pickle (`im.pk`, for those who hold the credentials): ep_tdata (n, 24, 12),
+adm_features_all (n, 5), y_icd9 (n, 20) binary labels, adm_labels_all (n, 6).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from commlearn.datasets.content import Standard, finite, open_content
+from commlearn.errors import DataError
+from commlearn.records import Dataset, Records, Sequences, VectorColumn
+
+__all__ = ["Mimic", "published_split"]
+
+SEED = 10  # of the published split
+FEWEST = 10  # records of which each part of the split gets one
+
+
+@dataclass(frozen=True)
+class Mimic:
+    """Stays in intensive care: facts as a table, measurements as a series.
+
+    Targets: `icd9`, whether a group of diagnoses was made, and `mortality`, six classes of when a
+    patient died, 0 = not.
+    """
+
+    path: str = ""  # of im.pk, or of the folder that `commlearn convert` made of it
+    task: int = 7  # column of y_icd9
+
+    def read(self) -> Dataset:
+        """Reads the file, splits it as published and learns from the training part alone."""
+        content = open_content(self.path, "mimic", "im.pk")
+        series = content.numbers("ep_tdata", "stays, hours, measurements")
+        facts = content.numbers("adm_features_all", "stays, facts")
+        diagnoses = content.numbers("y_icd9", "stays, labels")
+        deaths = content.numbers("adm_labels_all", "stays, classes")
+        arrays = {
+            "ep_tdata": series,
+            "adm_features_all": facts,
+            "y_icd9": diagnoses,
+            "adm_labels_all": deaths,
+        }
+        content.raise_if_any()
+        content.same({key: len(array) for key, array in arrays.items()}, "stays")
+        if diagnoses.shape[1] and not 0 <= self.task < diagnoses.shape[1]:
+            content.problems.add(f"y_icd9 has {diagnoses.shape[1]} labels, but data.task is {self.task}.")
+        content.raise_if_any()
+        if len(series) < FEWEST:
+            raise DataError(f"{content.where}: {len(series)} stays are too few for the published split.")
+        (series, gaps), (facts, holes) = finite(series), finite(facts)
+        targets = {
+            "icd9": (diagnoses[:, self.task] > 0).astype(np.int64),
+            "mortality": mortality(deaths),
+        }
+        parts = published_split(len(series))
+        steps = Standard.of(series[parts["train"]].reshape(-1, series.shape[2]))
+        columns = Standard.of(facts[parts["train"]])
+        told = {"ep_tdata": gaps, "adm_features_all": holes}
+        records = {
+            part: Records(
+                {
+                    "tabular": VectorColumn(columns(facts[rows])),
+                    "series": Sequences.cut(
+                        "series", steps(series[rows]), np.ones((len(rows), series.shape[1]), bool)
+                    ),
+                },
+                {name: values[rows] for name, values in targets.items()},
+            )
+            for part, rows in parts.items()
+        }
+        notes = [
+            f"{count} values of {key} are not finite and count as 0" for key, count in told.items() if count
+        ]
+        return Dataset(records["train"], records["test"], records["validation"], notes=tuple(notes))
+
+
+def published_split(count: int) -> dict[str, np.ndarray]:
+    """A shuffle of Python's own generator: the first tenth validates, the next tests, the rest trains."""
+    order = list(range(count))
+    random.Random(SEED).shuffle(order)
+    tenth = count // 10
+    return {
+        "validation": np.array(order[:tenth]),
+        "test": np.array(order[tenth : 2 * tenth]),
+        "train": np.array(order[2 * tenth :]),
+    }
+
+
+def mortality(labels: np.ndarray) -> np.ndarray:
+    """The first of the columns from 1 that is set, 0 if none is.
+
+    Example:
+        >>> mortality(np.array([[1, 0, 1, 1], [1, 0, 0, 0]])).tolist()
+        [2, 0]
+    """
+    set_ = labels[:, 1:] > 0
+    return np.where(set_.any(axis=1), set_.argmax(axis=1) + 1, 0).astype(np.int64)

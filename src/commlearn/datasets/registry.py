@@ -1,0 +1,56 @@
+"""All readers by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["READERS", "Readers"]
+
+
+class Readers(Mapping[str, type[Any]]):
+    """Names of data sets and the classes that read them, imported when they are first asked for.
+
+    Readers that need a kind of modality, such as text, stand in a layer above this one: a name here is
+    all that this layer knows of them.
+
+    Args:
+        places: `module:class` by name.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self.places: dict[str, str | type[Any]] = dict(places)
+
+    def add(self, name: str, reader: type[Any]) -> None:
+        """A reader of one's own under a name, for this process."""
+        self.places[name] = reader
+
+    def __getitem__(self, name: str) -> type[Any]:
+        place = self.places[name]
+        if not isinstance(place, str):
+            return place
+        module, _, reader = place.partition(":")
+        return getattr(importlib.import_module(module), reader)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+READERS = Readers(
+    {
+        "hateful_memes": "commlearn.datasets.image_text:HatefulMemes",
+        "mimic": "commlearn.datasets.mimic:Mimic",
+        "mm_imdb": "commlearn.datasets.image_text:MMIMDb",
+        "mosei": "commlearn.datasets.utterances:Mosei",
+        "mosi": "commlearn.datasets.utterances:Mosi",
+        "mustard": "commlearn.datasets.utterances:Mustard",
+        "table": "commlearn.tables.dataset:TableData",
+        "trifeature": "commlearn.datasets.trifeature:Trifeature",
+        "ur_funny": "commlearn.datasets.utterances:UrFunny",
+        "vision_touch": "commlearn.datasets.vision_touch:VisionTouch",
+    }
+)

@@ -1,0 +1,183 @@
+"""MOSI, MOSEI, UR-FUNNY and MUsTARD: utterances as aligned series of vision, audio and text features.
+
+Published as one pickle: {train, valid, test} -> {vision, audio, text: (samples, steps, features), labels}.
+Steps are padded with zeros in front. Every modality is cut at the first step whose text is not all zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from commlearn.datasets.content import Content, Standard, finite, open_content
+from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.records import Column, Dataset, Records, Sequences
+
+__all__ = ["Mosei", "Mosi", "Mustard", "UrFunny"]
+
+MODALITIES = ("vision", "audio", "text")
+PARTS = {"train": "train", "validation": "valid", "test": "test"}
+
+
+class Part(NamedTuple):
+    """One of the published parts, with samples that have text alone."""
+
+    values: dict[str, np.ndarray]  # (samples, steps, features) float32
+    kept: np.ndarray  # (samples, steps): from the first step that has text
+    labels: np.ndarray  # (samples,)
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """Utterances with one label each, in the published split."""
+
+    name: ClassVar[str]
+    file: ClassVar[str]  # how the published file is called
+    target: ClassVar[str]  # what the label says: 1 if it is above 0
+    features: ClassVar[dict[str, tuple[int, ...]]]  # widths of the published files
+
+    path: str = ""  # of the pickle, or of the folder that `commlearn convert` made of it
+    modalities: Sequence[str] = ("vision", "text")  # of vision, audio and text
+    standardise: bool = True  # features to mean 0 and deviation 1 of the training steps
+
+    def read(self) -> Dataset:
+        """Reads the file and learns from its training part alone."""
+        for name in self.modalities:
+            if name not in MODALITIES:
+                raise ConfigurationError(f"data.modalities: {unknown('modality', name, MODALITIES)}")
+        if not self.modalities:
+            raise ConfigurationError(f"data.modalities is empty; name some of {', '.join(MODALITIES)}.")
+        names = [name for name in MODALITIES if name in self.modalities]
+        content = open_content(self.path, self.name, self.file)
+        parts = {part: read_part(content, key, names) for part, key in PARTS.items()}
+        content.raise_if_any()
+        for name in names:
+            content.same(
+                {f"{PARTS[part]}/{name}": read.values[name].shape[2] for part, read in parts.items()},
+                "features",
+            )
+        content.raise_if_any()
+        for part, read in parts.items():
+            if not len(read.labels):
+                raise DataError(f"{content.where}: {PARTS[part]} has no sample with text.")
+        records = self._records(parts, names)
+        return Dataset(
+            records["train"],
+            records["test"],
+            records["validation"],
+            notes=tuple(self._widths(parts["train"]))
+            + tuple(note for read in parts.values() for note in read.notes),
+        )
+
+    def _records(self, parts: dict[str, Part], names: Sequence[str]) -> dict[str, Records]:
+        columns: dict[str, dict[str, Column]] = {part: {} for part in parts}
+        for name in names:
+            train = parts["train"]
+            standard = Standard.of(train.values[name][train.kept]) if self.standardise else None
+            for part, read in parts.items():
+                column = Sequences.cut("series", read.values[name], read.kept)
+                if standard is not None:
+                    column.steps[:-1] = standard(column.steps[:-1])
+                columns[part][name] = column
+        return {
+            part: Records(columns[part], {self.target: (read.labels > 0).astype(np.int64)})
+            for part, read in parts.items()
+        }
+
+    def _widths(self, train: Part) -> list[str]:
+        """A width that the published file does not have may be another file's."""
+        found = {name: values.shape[2] for name, values in train.values.items()}
+        return [
+            f"{name} has {width} features; the published {self.file} has "
+            f"{' or '.join(map(str, self.features[name]))}"
+            for name, width in found.items()
+            if width not in self.features[name]
+        ]
+
+
+def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
+    """One part of the file; what does not fit goes to the content's problems."""
+    axes = "samples, steps, features"
+    found = {name: content.numbers(f"{part}/{name}", axes) for name in dict.fromkeys((*names, "text"))}
+    labels = _labels(content, f"{part}/labels")
+    sizes = {
+        f"{part}/{name}": values.shape for name, values in found.items() if values.ndim == 3 and values.size
+    }
+    content.same(
+        {**{key: shape[0] for key, shape in sizes.items()}, f"{part}/labels": len(labels)}, "samples"
+    )
+    content.same({key: shape[1] for key, shape in sizes.items()}, "steps")
+    if content.problems.found:
+        nothing = np.zeros((0, 0), dtype=bool)
+        return Part({name: np.zeros((0, 0, 0), dtype=np.float32) for name in names}, nothing, labels[:0], [])
+    notes = []
+    values = {}
+    for name, raw in found.items():
+        values[name], wrong = finite(raw)
+        if wrong:
+            notes.append(f"{part}: {wrong} values of {name} are not finite and count as 0")
+    spoken = values["text"].any(axis=2)  # (samples, steps)
+    kept = np.logical_or.accumulate(spoken, axis=1)
+    there = kept[:, -1] if kept.shape[1] else np.zeros(len(kept), dtype=bool)
+    if not there.all():
+        notes.append(f"{part}: {int((~there).sum())} of {len(there)} samples have no text and are left out")
+        kept, labels = kept[there], labels[there]
+        values = {name: array[there] for name, array in values.items()}
+    return Part({name: values[name] for name in names}, kept, labels, notes)
+
+
+def _labels(content: Content, key: str) -> np.ndarray:
+    """(samples,), from (samples, 1, 1), (samples, 1) or (samples,)."""
+    axes = {1: "samples", 2: "samples, 1", 3: "samples, 1, 1"}
+    labels = content.numbers(key, axes.get(np.ndim(content.leaves.get(key, ())), axes[3]))
+    if labels.size != len(labels):
+        content.problems.add(f"{key} has shape {labels.shape}; one label a sample was expected.")
+    labels = labels.reshape(-1)[: len(labels)]
+    wrong = int((~np.isfinite(labels)).sum())
+    if wrong:
+        content.problems.add(f"{key} has {wrong} labels that are no number.")
+    return labels
+
+
+@dataclass(frozen=True)
+class Mosi(Utterances):
+    """CMU-MOSI: sentiment of film reviews; 1 = positive."""
+
+    name = "mosi"
+    file = "mosi_raw.pkl"
+    target = "sentiment"
+    features: ClassVar = {"vision": (20, 35), "audio": (5, 74), "text": (300,)}
+
+
+@dataclass(frozen=True)
+class Mosei(Utterances):
+    """CMU-MOSEI: sentiment of talks; 1 = positive."""
+
+    name = "mosei"
+    file = "mosei_senti_data.pkl"
+    target = "sentiment"
+    features: ClassVar = {"vision": (35,), "audio": (74,), "text": (300,)}
+
+
+@dataclass(frozen=True)
+class UrFunny(Utterances):
+    """UR-FUNNY: whether a talk's punchline is funny; 1 = it is."""
+
+    name = "ur_funny"
+    file = "humor.pkl"
+    target = "humor"
+    features: ClassVar = {"vision": (371,), "audio": (81,), "text": (300,)}
+
+
+@dataclass(frozen=True)
+class Mustard(Utterances):
+    """MUsTARD: sarcasm in television scenes; 1 = sarcastic."""
+
+    name = "mustard"
+    file = "sarcasm.pkl"
+    target = "sarcasm"
+    features: ClassVar = {"vision": (371,), "audio": (81,), "text": (300,)}

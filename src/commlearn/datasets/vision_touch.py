@@ -1,0 +1,172 @@
+"""Vision&Touch: a robot inserts a peg; camera, force and the arm's own sense, 150 episodes of 50 steps.
+
+Published as one HDF5 file an episode. What is predicted is of the next step, so that an episode gives
+one record less than it has steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from commlearn.datasets.content import Content, Standard, existing, finite
+from commlearn.datasets.converted import read_arrays
+from commlearn.datasets.hdf5 import read_hdf5
+from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.records import Column, Dataset, ImageColumn, Records, Sequences, VectorColumn
+
+__all__ = ["VisionTouch", "split_episodes"]
+
+MODALITIES = ("image", "force", "proprio")
+KEYS = ("image", "ee_forces_continuous", "proprio", "contact")
+FILES = {".h5": read_hdf5, ".hdf5": read_hdf5, ".safetensors": read_arrays}
+SEED = 42  # of the published order of episodes
+STEPS = 50  # of an episode
+READINGS = 32  # of force a step, the last ones
+SENSES = 8  # of proprioception
+POSITION = 4  # of them that are to be predicted
+WIDTHS = {"force": 6, "proprio": SENSES}
+
+
+@dataclass(frozen=True)
+class VisionTouch:
+    """Steps of episodes. Targets: `position`, four numbers, and `contact`, both of the next step."""
+
+    path: str = ""  # folder of .h5 files, or what `commlearn convert` made of it
+    modalities: Sequence[str] = ("image", "force")  # of image, force and proprio
+    validation: float = 0.1  # share of the training episodes that only validate
+
+    def read(self) -> Dataset:
+        """Reads all episodes, splits them and learns from the training episodes alone."""
+        for name in self.modalities:
+            if name not in MODALITIES:
+                raise ConfigurationError(f"data.modalities: {unknown('modality', name, MODALITIES)}")
+        if not self.modalities or not 0 <= self.validation < 1:
+            raise ConfigurationError(
+                f"Vision&Touch needs modalities and a share of validation from 0 to less than 1; got "
+                f"{list(self.modalities)} and {self.validation}."
+            )
+        names = [name for name in MODALITIES if name in self.modalities]
+        episodes = episode_files(self.path)
+        read = {name: read_episode(path, names) for name, path in episodes.items()}
+        parts = {
+            part: {
+                key: np.concatenate([read[name][key] for name in chosen]) for key in next(iter(read.values()))
+            }
+            for part, chosen in split_episodes(list(episodes), self.validation).items()
+            if chosen
+        }
+        sense = Standard.of(parts["train"]["proprio"]) if "proprio" in names else None
+        records = {part: records_of(arrays, names, sense) for part, arrays in parts.items()}
+        wrong = sum(int(arrays["wrong"].sum()) for arrays in parts.values())
+        notes = (f"{wrong} values are not finite and count as 0",) if wrong else ()
+        return Dataset(
+            records["train"],
+            records["test"],
+            records.get("validation"),
+            notes=notes,
+        )
+
+
+def episode_files(path: str | Path) -> dict[str, Path]:
+    """Files of episodes by name; the same names whatever the format."""
+    folder = existing(path, "vision_touch", "the folder triangle_real_data")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file; Vision&Touch needs the folder of all its .h5 files.")
+    for suffix in FILES:
+        found = {entry.stem: entry for entry in sorted(folder.glob(f"*{suffix}"), key=lambda file: file.name)}
+        if found:
+            if len(found) < 5:
+                raise DataError(
+                    f"{folder} holds {len(found)} episodes; at least 5 are needed for a test part."
+                )
+            return found
+    raise DataError(f"{folder} holds no file that ends in {', '.join(FILES)}.")
+
+
+def split_episodes(names: Sequence[str], validation: float) -> dict[str, list[str]]:
+    """The published test part: the last fifth of the sorted names in a shuffled order.
+
+    Validation takes the last of the others, which the published code trains on.
+    """
+    order = sorted(names)
+    np.random.default_rng(SEED).shuffle(order)
+    test = int(0.2 * len(order))
+    rest, held = order[: len(order) - test], order[len(order) - test :]
+    kept = len(rest) - (max(1, round(validation * len(rest))) if validation else 0)
+    return {"train": rest[:kept], "validation": rest[kept:], "test": held}
+
+
+def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The records of one episode: what is sensed at a step, and the targets of the next."""
+    content = Content(FILES[path.suffix](path), str(path))
+    proprio = content.numbers("proprio", "steps, senses")
+    contact = content.numbers("contact", "steps, readings")
+    if proprio.shape[1] < SENSES and proprio.size:
+        content.problems.add(f"proprio has {proprio.shape[1]} senses; at least {SENSES} were expected.")
+    found: dict[str, np.ndarray] = {"proprio": proprio, "contact": contact}
+    if "image" in names:
+        found["image"] = _pictures(content)
+    if "force" in names:
+        found["ee_forces_continuous"] = _forces(content)
+    content.raise_if_any()
+    content.same({key: len(array) for key, array in found.items()}, "steps")
+    if len(proprio) < 2:
+        content.problems.add(f"proprio has {len(proprio)} steps; {STEPS} were expected.")
+    content.raise_if_any()
+    sensed, wrong = finite(proprio[:STEPS, :SENSES])
+    records = {
+        "position": sensed[1:, :POSITION],
+        "contact": (contact[1:STEPS].sum(axis=1) > 0).astype(np.int64),
+        "wrong": np.array([wrong]),
+    }
+    for name, key in (("image", "image"), ("force", "ee_forces_continuous")):
+        if name in names:
+            records[name] = found[key][: len(sensed) - 1]
+    if "proprio" in names:
+        records["proprio"] = sensed[:-1]
+    return records
+
+
+def _pictures(content: Content) -> np.ndarray:
+    """(steps, height, width, 3) uint8, from either order of axes."""
+    images = content.numbers("image", "steps, height, width, 3")
+    if images.shape[-1] != 3 and images.shape[1] == 3:
+        images = images.transpose(0, 2, 3, 1)
+    if images.shape[-1] != 3 and images.size:
+        content.problems.add(f"image has shape {images.shape}; (steps, height, width, 3) was expected.")
+    if images.dtype != np.uint8:
+        if images.size and not (images.min() >= 0 and images.max() <= 255):
+            content.problems.add(
+                f"image has values from {images.min():g} to {images.max():g}; bytes were expected."
+            )
+        images = np.clip(images, 0, 255).astype(np.uint8)
+    return images
+
+
+def _forces(content: Content) -> np.ndarray:
+    """(steps, 32, 6): the last readings of each step, between -1 and 1."""
+    forces = content.numbers("ee_forces_continuous", "steps, readings, 6")
+    if forces.size and (forces.shape[1] < READINGS or forces.shape[2] != WIDTHS["force"]):
+        content.problems.add(
+            f"ee_forces_continuous has shape {forces.shape}; (steps, 50, 6) was expected, at least "
+            f"{READINGS} readings."
+        )
+    return np.tanh(finite(forces[:, -READINGS:])[0])
+
+
+def records_of(arrays: dict[str, np.ndarray], names: Sequence[str], sense: Standard | None) -> Records:
+    """Steps of several episodes as records."""
+    columns: dict[str, Column] = {}
+    for name in names:
+        values = arrays[name]
+        if name == "image":
+            columns[name] = ImageColumn(values, np.arange(len(values)))
+        elif name == "force":
+            columns[name] = Sequences.cut("series", values, np.ones(values.shape[:2], dtype=bool))
+        elif sense is not None:
+            columns[name] = VectorColumn(sense(values))
+    return Records(columns, {name: arrays[name] for name in ("position", "contact")})

@@ -1,1 +1,0 @@
-"""What a representation holds: embeddings, probes, comparisons and the information of its modalities."""

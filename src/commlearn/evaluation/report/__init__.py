@@ -1,7 +1,0 @@
-"""One page that shows what a training found: self-contained HTML, and the same as PNG, CSV and JSON."""
-
-from __future__ import annotations
-
-from commlearn.evaluation.report.build import Written, report
-
-__all__ = ["Written", "report"]

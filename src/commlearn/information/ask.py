@@ -1,0 +1,176 @@
+"""From a model, arrays or a table to the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from commlearn.information.curve import learning_curve
+from commlearn.information.diagnose import diagnose, gaussian_note, leak_warnings
+from commlearn.information.estimate import QuantityKey, measure
+from commlearn.information.evidence import (
+    MOST_FUSED,
+    Evidence,
+    Logs,
+    best_logs,
+    fused_logs,
+    gather_evidence,
+    linear_logs,
+    model_logs,
+    raw_logs,
+)
+from commlearn.information.experts.workers import workers
+from commlearn.information.material import label_columns, prepare_target
+from commlearn.information.nulls import combination_test, missing_tests
+from commlearn.information.report import InteractionReport, LabelReports
+from commlearn.information.settings import Settings
+from commlearn.information.sources import Asked, Found, gather
+from commlearn.information.views import View, make_view
+
+__all__ = ["ask", "interactions"]
+
+_FUSED_NOTE = (
+    f"of more than {MOST_FUSED} modalities all subsets are read from the single embeddings side by side; the "
+    "model's own embeddings of them are in the REPRESENTATION view only"
+)
+
+
+def interactions(
+    model_or_embeddings: Any,
+    data: Any = None,
+    target: Any = None,
+    modalities: Sequence[str] | None = None,
+    groups: Any = None,
+    predictions: Mapping[Any, Any] | None = None,
+    settings: Settings | None = None,
+    told: Callable[[str], None] | None = None,
+) -> InteractionReport | LabelReports:
+    """What modalities know about a target: how much is shared, unique and synergistic, in bits.
+
+    Args:
+        model_or_embeddings: what holds the modalities: a dict of arrays, (records, features) each, no model
+            needed; a run, its folder or an Embedder; a Schema or a dict of names of columns, to read raw
+            columns of the table.
+        data: a table for a model or for columns (a run without one is asked about its own data set); beside
+            arrays, the target's values.
+        target: one class or number a record, or the name of a column; several labels a record give one
+            report a label.
+        modalities: which to compare; all if not given.
+        groups: records of one group (a patient, a film) are never on both sides of a fold; values, or the
+            name of a column.
+        predictions: of a supervised model for every subset, (records, classes) probabilities: the MODEL view.
+        settings: how thoroughly; see `Settings`.
+        told: hears what is being done.
+
+    Returns:
+        The report: print it, plot it, or take `to_dict` and `to_frame`. One a label for several labels.
+
+    Raises:
+        DataError: records that do not fit together, or a target that cannot be asked about.
+        ConfigurationError: a name that is not known, or settings that do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> draw = np.random.default_rng(0)
+        >>> left, right = draw.integers(0, 2, size=(2, 600))
+        >>> arrays = {"left": left[:, None] + 0.1 * draw.normal(size=(600, 3)),
+        ...           "right": right[:, None] + 0.1 * draw.normal(size=(600, 3))}
+        >>> report = interactions(arrays, target=left ^ right, settings=Settings(curve=False))
+        >>> report.atoms.synergistic.bits > 0.9
+        True
+    """
+    if target is None and isinstance(model_or_embeddings, Mapping):
+        target, data = data, None
+    with threadpool_limits(1):  # small matrices: threads only wait for each other
+        return ask(gather(model_or_embeddings, data, modalities, groups), target, predictions, settings, told)
+
+
+def ask(
+    found: Found,
+    target: Any,
+    predictions: Mapping[Any, Any] | None = None,
+    settings: Settings | None = None,
+    told: Callable[[str], None] | None = None,
+) -> InteractionReport | LabelReports:
+    """The report on one target of what `gather` found; embeddings are made once for all targets."""
+    settings, told = settings or Settings(), told or (lambda what: None)
+    with threadpool_limits(1):
+        asked = found.about(target)
+        labels = label_columns(asked.values)
+        if labels is None:
+            return _report(asked, predictions, settings, told)
+        reports = {}
+        for label, values in labels.items():
+            told(f"label {label}")
+            one = replace(asked, values=values, name=f"{asked.name}: {label}")
+            reports[label] = _report(one, None, settings, told)
+        return LabelReports(asked.name, reports)
+
+
+def _report(
+    asked: Asked,
+    predictions: Mapping[Any, Any] | None,
+    settings: Settings,
+    told: Callable[[str], None],
+) -> InteractionReport:
+    start = time.perf_counter()
+    target = prepare_target(asked.values, asked.name, settings.bins, settings.folds)
+    evidence = gather_evidence(asked.material, target, asked.groups, settings)
+    said = model_logs(predictions, target, evidence)
+    logs, posteriors = best_logs(evidence, settings, told)
+    told("learning curve")
+    curve = learning_curve(evidence, logs, measure(logs, evidence.labels, evidence.names), settings)
+    told("intervals")
+    with workers() as pool:
+        shuffled = pool.submit(
+            combination_test,
+            posteriors,
+            evidence.names,
+            evidence.labels,
+            settings.permutations,
+            settings.seed,
+        )
+        data = _view(logs, evidence, settings, curve.bias())
+        told("linear probes")
+        linear = _view(linear_logs(evidence, posteriors), evidence, settings)
+        told("shuffled modalities")
+        combination = shuffled.result()
+    seen, raw = fused_logs(evidence, settings), raw_logs(asked.material, target, evidence, settings)
+    notes = [*asked.material.notes, *target.notes]
+    if target.numbers is not None and len(evidence.names) == 2:
+        notes.append(gaussian_note(evidence, target.numbers))
+    if evidence.fused and len(evidence.names) > MOST_FUSED:
+        notes.append(_FUSED_NOTE)
+    leaks = leak_warnings(asked.material.choose(target.kept).arrays, evidence, settings)
+    diagnostics, doubts = diagnose(logs, data, evidence, time.perf_counter() - start)
+    return InteractionReport(
+        target=target,
+        where=asked.material.where,
+        data=data,
+        linear=linear,
+        representation=None if seen is None else _view(seen, evidence, settings),
+        raw=None if raw is None else _view(raw, evidence, settings),
+        model=None if said is None else _view(said, evidence, settings),
+        combination=combination,
+        curve=curve,
+        diagnostics=diagnostics,
+        settings=settings,
+        warnings=(
+            *doubts,
+            *missing_tests(evidence.labels, evidence.folds),
+            *leaks,
+            *asked.warnings,
+            *target.warnings,
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _view(
+    logs: Logs, evidence: Evidence, settings: Settings, bias: Mapping[QuantityKey, float] | None = None
+) -> View:
+    return make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, bias)

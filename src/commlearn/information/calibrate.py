@@ -1,0 +1,310 @@
+"""What to expect at one's own size: data with known parts, through the whole estimation.
+
+Two or more binary latents, seen through Gaussian noise and rotated into many dimensions with non-linear
+copies. Given the latents, all else is noise: the decomposition is that of the scalars before the rotation,
+which fine binning gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from commlearn.errors import ConfigurationError
+from commlearn.information.ask import interactions
+from commlearn.information.material import Target, label_columns, prepare_target
+from commlearn.information.pid import OrderSpectrum, Pid, broja, order_spectrum
+from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
+from commlearn.information.sources import gather
+from commlearn.kinds.reading import PLAIN
+from commlearn.seeds import numpy_generator
+from commlearn.tables.infer import infer
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Source, Table, read_table
+
+__all__ = ["Calibration", "Twin", "calibrate", "calibrate_like", "gate", "known_twins", "twins_like"]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A distribution of latents, and how modalities show them.
+
+    Attributes:
+        name: what it is called.
+        latents: joint probabilities p[x_1, ..., x_n, y] of values 0, ..., k - 1.
+        separations: per modality, between neighbouring values, in standard deviations of the noise.
+        dimensions: of each modality, at least 4; one number for all, or one each.
+    """
+
+    name: str
+    latents: Array
+    separations: tuple[float, ...]
+    dimensions: int | tuple[int, ...] = 32
+
+    def sample(self, records: int, seed: int) -> tuple[dict[str, Array], np.ndarray]:
+        """Modalities a, b, ... and the target."""
+        draw = numpy_generator(seed, f"twin {self.name}")
+        cells = draw.choice(self.latents.size, size=records, p=self.latents.ravel())
+        *values, target = np.unravel_index(cells, self.latents.shape)
+        arrays = {}
+        for place, (value, apart) in enumerate(zip(values, self.separations, strict=True)):
+            middle = (self.latents.shape[place] - 1) / 2
+            scalar = apart * (value - middle) + draw.normal(size=records)
+            wide = self.dimensions if isinstance(self.dimensions, int) else self.dimensions[place]
+            arrays[chr(ord("a") + place)] = _spread(scalar, wide, draw)
+        return arrays, target
+
+    def truth(self, bins: int = 100) -> Pid:
+        """The exact decomposition of two modalities, by fine binning."""
+        return broja(self.binned(bins))
+
+    def spectrum(self, bins: int = 30) -> OrderSpectrum:
+        return order_spectrum(self.binned(bins))
+
+    def binned(self, bins: int) -> Array:
+        """p[t_1, ..., t_n, y] of the noisy scalars."""
+        table = self.latents
+        for place, apart in enumerate(self.separations):
+            channel = _channel(self.latents.shape[place], apart, bins)  # (values, bins)
+            table = np.moveaxis(np.tensordot(channel, table, axes=(0, place)), 0, place)
+        return table / table.sum()
+
+
+def _channel(values: int, apart: float, bins: int) -> Array:
+    """p(bin | value) on bins of about equal mass."""
+    centres = apart * (np.arange(values) - (values - 1) / 2)
+    grid = np.linspace(centres[0] - 6, centres[-1] + 6, 20_001)
+    mixture = norm.cdf(grid[:, None] - centres).mean(axis=1)
+    edges = np.interp(np.linspace(0, 1, bins + 1)[1:-1], mixture, grid)
+    below = np.concatenate(
+        [np.zeros((values, 1)), norm.cdf(edges - centres[:, None]), np.ones((values, 1))], 1
+    )
+    return np.diff(below, axis=1)
+
+
+def _spread(scalar: Array, dimensions: int, draw: np.random.Generator) -> Array:
+    """The scalar, three non-linear copies and noise, rotated."""
+    copies = np.stack([scalar, np.tanh(scalar), scalar**2 / 4, np.sin(scalar)], axis=1)
+    noise = draw.normal(size=(len(scalar), dimensions - copies.shape[1]))
+    rotation, _ = np.linalg.qr(draw.normal(size=(dimensions, dimensions)))
+    return np.concatenate([copies, noise], axis=1) @ rotation
+
+
+def gate(
+    name: str, target: object, separations: Sequence[float], flip: float = 0.0, dimensions: int = 32
+) -> Twin:
+    """Uniform bits and a two-class function of them, wrong with probability `flip`.
+
+    Example:
+        >>> gate("XOR", lambda a, b: a ^ b, (4, 3)).truth().synergistic > 0.5
+        True
+    """
+    latents = np.zeros((2,) * (len(separations) + 1))
+    for bits in product((0, 1), repeat=len(separations)):
+        label = int(target(*bits))  # type: ignore[operator]
+        latents[(*bits, label)] += 1 - flip
+        latents[(*bits, 1 - label)] += flip
+    return Twin(name, latents / latents.sum(), tuple(separations), dimensions)
+
+
+def known_twins() -> list[Twin]:
+    """The six of two modalities that every estimator is compared on."""
+    apart = (4.0, 3.0)
+    shared = np.zeros((2, 2, 2))
+    shared[0, 0, 0] = shared[1, 1, 1] = 0.5
+    first, second = (np.array([[1 - rate, rate], [rate, 1 - rate]]) for rate in (0.1, 0.25))
+    noisy = np.einsum("ya,yb->aby", first, second) / 2
+    return [
+        Twin("RDN", shared, apart),
+        gate("UNQ1", lambda a, b: a, apart),
+        gate("XOR", lambda a, b: a ^ b, apart),
+        gate("AND", lambda a, b: a & b, apart),
+        gate("AND, flipped 10 %", lambda a, b: a & b, apart, flip=0.1),
+        Twin("BSC(.1), BSC(.25)", noisy, apart),
+    ]
+
+
+_APART = (4.0, 3.0)
+_PARTS = ("redundant", "unique1", "unique2", "synergistic")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Errors of the report on twins of one's own data, in bits.
+
+    Attributes:
+        records: of each twin.
+        classes: how many.
+        dimensions: of each modality.
+        errors: twin to part to its error in each repetition, estimate less truth.
+        truth: twin to part to bits.
+    """
+
+    records: int
+    classes: int
+    dimensions: tuple[int, ...]
+    truth: dict[str, dict[str, float]]
+    errors: dict[str, dict[str, list[float]]]
+
+    def expected(self, part: str) -> float:
+        """Nine of ten errors of this part were no larger."""
+        found = np.concatenate([np.abs(parts[part]) for parts in self.errors.values()])
+        return float(np.quantile(found, 0.9))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "records": self.records,
+            "classes": self.classes,
+            "dimensions": list(self.dimensions),
+            "expected": {part: self.expected(part) for part in _PARTS},
+            "truth": self.truth,
+            "errors": self.errors,
+        }
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.errors)
+        lines = [
+            f"At your size ({self.records} records, {self.classes} classes, modalities of "
+            f"{', '.join(map(str, self.dimensions))} dimensions), nine of ten errors are within:",
+            f"shared R ± {self.expected('redundant'):.2f} bits, unique U ± "
+            f"{max(self.expected('unique1'), self.expected('unique2')):.2f} bits, "
+            f"synergy S is known to ± {self.expected('synergistic'):.2f} bits.",
+            "",
+            f"{'twin':<{width}}  true R, U1, U2, S          mean error of each",
+        ]
+        for name, parts in self.errors.items():
+            true = "  ".join(f"{self.truth[name][part]:4.2f}" for part in _PARTS)
+            mean = "  ".join(f"{np.mean(parts[part]):+.2f}" for part in _PARTS)
+            lines.append(f"{name:<{width}}  {true}      {mean}")
+        return "\n".join(lines)
+
+
+def twins_like(shares: Array, dimensions: tuple[int, ...]) -> list[Twin]:
+    """Twins of two modalities with these class shares: shared, unique, synergistic; further ones are idle.
+
+    Args:
+        shares: of the classes, summing to 1.
+        dimensions: of each modality.
+    """
+    classes = len(shares)
+    diagonal = np.zeros((classes,) * 3)
+    first = np.zeros_like(diagonal)
+    modular = np.zeros_like(diagonal)
+    for label, share in enumerate(shares):
+        diagonal[label, label, label] = share
+        for value in range(classes):
+            first[label, value, label] = share / classes
+            modular[value, (value + label) % classes, label] = share / classes
+    named = {"shared": diagonal, "unique to the first": first, "synergy (a sum, modulo)": modular}
+    return [
+        Twin(name, table, _APART, tuple(max(4, size) for size in dimensions[:2]))
+        for name, table in named.items()
+    ]
+
+
+def calibrate(
+    target: Target,
+    dimensions: tuple[int, ...],
+    repeats: int = 3,
+    settings: Settings | None = None,
+    told: Callable[[str], None] = lambda what: None,
+) -> Calibration:
+    """Run the whole estimation on twins of one's data.
+
+    Args:
+        target: of one's data: its number of records and class shares are the twins'.
+        dimensions: of each modality, at least two.
+        repeats: samples of each twin.
+        settings: of the estimation; intervals and curves are left out by default, as they change no estimate.
+        told: hears what is being done.
+
+    Example:
+        >>> from commlearn.information.material import prepare_target
+        >>> target = prepare_target(np.arange(300) % 2, "y", None, 5)
+        >>> calibrate(target, (4, 4), repeats=1).expected("synergistic") < 0.3
+        True
+    """
+    if len(dimensions) < 2 or repeats < 1:
+        raise ConfigurationError(
+            f"Calibration needs two modalities and one repetition; got {len(dimensions)} and {repeats}."
+        )
+    settings = settings or Settings(curve=False, bootstrap=0, permutations=19)
+    records = len(target.labels)
+    shares = np.bincount(target.labels) / records
+    truth: dict[str, dict[str, float]] = {}
+    errors: dict[str, dict[str, list[float]]] = {}
+    for twin in twins_like(shares, dimensions):
+        exact = twin.truth(bins=min(60, 10 * len(shares)))
+        truth[twin.name] = {part: getattr(exact, part) for part in _PARTS}
+        errors[twin.name] = {part: [] for part in _PARTS}
+        for repeat in range(repeats):
+            told(f"{twin.name}, {repeat + 1} of {repeats}")
+            for part, bits in _estimate(twin, records, dimensions, repeat, settings).items():
+                errors[twin.name][part].append(bits - truth[twin.name][part])
+    return Calibration(records, len(shares), tuple(dimensions), truth, errors)
+
+
+def calibrate_like(
+    like: Source,
+    target: str,
+    schema: Schema | None = None,
+    modalities: Sequence[str] | None = None,
+    repeats: int = 3,
+    bins: int | None = None,
+    told: Callable[[str], None] = lambda what: None,
+) -> Calibration:
+    """The same for a table: its records, class balance and raw columns are the twins'.
+
+    Args:
+        like: the table.
+        target: the column whose classes count.
+        schema: which columns make which modality; guessed if not given.
+        modalities: these only.
+        repeats: samples of each twin.
+        bins: quantile classes of a number.
+        told: hears what is being done.
+    """
+    table = read_table(like, reading=PLAIN if schema is None else schema.reading())
+    asked = gather(schema or _guessed(table, target), table, modalities, None).about(target)
+    labels = label_columns(asked.values)
+    if labels is not None:
+        raise ConfigurationError(
+            f"target '{target}' has several labels a record ({', '.join(list(labels)[:5])}, ...), each of "
+            "which is a target of its own; give a column that says yes or no to one of them."
+        )
+    settings = Settings(curve=False, bootstrap=0, permutations=19)
+    classes = prepare_target(asked.values, asked.name, bins, settings.folds)
+    dimensions = tuple(array.shape[1] for array in asked.material.arrays.values())
+    return calibrate(classes, dimensions, repeats, settings, told)
+
+
+def _guessed(table: Table, target: str) -> Schema:
+    schema = infer(table, [target]).schema
+    if len(schema.modalities) < 2:
+        raise ConfigurationError(
+            f"All columns of the table were guessed to be one modality, {', '.join(schema.modalities)}: two "
+            "are needed to compare. Say which columns make which with a schema (--schema)."
+        )
+    return schema
+
+
+def _estimate(
+    twin: Twin, records: int, dimensions: tuple[int, ...], seed: int, settings: Settings
+) -> dict[str, float]:
+    """The parts of a sample that has every class often enough to be folded."""
+    classes = twin.latents.shape[-1]
+    for attempt in range(100):
+        arrays, target = twin.sample(records, seed + 1000 * attempt)
+        if np.bincount(target, minlength=classes).min() >= settings.folds:
+            break
+    draw = np.random.default_rng(seed)
+    for place, size in enumerate(dimensions[2:]):
+        arrays[f"idle{place}"] = draw.normal(size=(records, size))
+    report = interactions(arrays, target=target, settings=settings)
+    return {part: getattr(report.atoms, part).bits for part in _PARTS}  # type: ignore[union-attr]

@@ -1,0 +1,182 @@
+"""Learning curves: the same estimate on fewer records, and what each modality is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from commlearn.information.estimate import Measured, QuantityKey, measure, quantities
+from commlearn.information.evidence import Evidence, Logs, best_logs
+from commlearn.information.experts.standard_errors import half_width, standard_error
+from commlearn.information.settings import Settings
+from commlearn.seeds import numpy_generator
+
+__all__ = ["Curve", "Gain", "learning_curve"]
+
+_LEAST = 200  # records of a part
+_QUARTERS = 2000  # records from which quarters are looked at too
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What one modality adds to all others, at one number of records.
+
+    Attributes:
+        records: how many.
+        bits: I(all; Y) - I(all others; Y).
+        accuracy: balanced accuracy of all less that of all others, a share.
+        bits_interval: of the bits.
+        accuracy_interval: of the accuracy.
+    """
+
+    records: int
+    bits: float
+    bits_interval: tuple[float, float]
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The numbers at each number of records, and the worth of each modality.
+
+    Attributes:
+        numbers: quantity to {records: bits}.
+        worth: modality to its gain at each number of records.
+    """
+
+    numbers: dict[QuantityKey, dict[int, float]]
+    worth: dict[str, list[Gain]]
+
+    def bias(self) -> dict[QuantityKey, float]:
+        """Of each number, what the last doubling of the records changed.
+
+        Where an error falls as 1 / records, as much is still missing.
+        """
+        found = {}
+        for name, points in self.numbers.items():
+            sizes = sorted(points)
+            found[name] = points[sizes[-1]] - points[sizes[-2]] if len(sizes) > 1 else 0.0
+        return found
+
+    def extrapolated(self) -> dict[QuantityKey, float]:
+        """2 est(n) - est(n / 2): a second opinion, noisier than the headline."""
+        bias = self.bias()
+        return {name: points[max(points)] + bias[name] for name, points in self.numbers.items()}
+
+
+def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> Curve:
+    """Estimate on halves, and on quarters of many records, with everything fitted anew.
+
+    Args:
+        evidence: the records.
+        logs: held-out posteriors of all of them.
+        measured: their decomposition.
+        settings: of the report; without `curve` only all records are looked at.
+    """
+    points = [(len(evidence.labels), measured, _gains(evidence, logs, measured, settings))]
+    if settings.curve:
+        points += [_point(evidence, rows, settings) for rows in _parts(evidence, settings.seed)]
+    sizes = sorted({_rounded(size, len(evidence.labels)) for size, _, _ in points})
+    grouped = {
+        size: [point for point in points if _rounded(point[0], len(evidence.labels)) == size]
+        for size in sizes
+    }
+    return Curve(_numbers(grouped), _worth(grouped, evidence.names))
+
+
+def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> tuple[int, Measured, dict[str, Gain]]:
+    """Everything anew on some records."""
+    part = evidence.choose(rows, settings)
+    seen, _ = best_logs(part, settings)
+    again = measure(seen, part.labels, part.names)
+    return len(rows), again, _gains(part, seen, again, settings)
+
+
+def _rounded(size: int, whole: int) -> int:
+    """Halves differ by a record or a group: they count as one size."""
+    return whole // max(1, round(whole / size))
+
+
+def _numbers(grouped: Mapping[int, list[Any]]) -> dict[QuantityKey, dict[int, float]]:
+    found: dict[QuantityKey, dict[int, float]] = {}
+    for size, points in grouped.items():
+        rows = [{key: value.bits for key, value in quantities(one).items()} for _, one, _ in points]
+        for key in rows[0]:
+            found.setdefault(key, {})[size] = float(np.mean([row[key] for row in rows]))
+    return found
+
+
+def _worth(grouped: Mapping[int, list[Any]], names: tuple[str, ...]) -> dict[str, list[Gain]]:
+    """Gains, averaged over the parts of one size; the interval stays that of one part."""
+    found: dict[str, list[Gain]] = {}
+    for size, points in grouped.items():
+        for name in names:
+            gains = [gains[name] for _, _, gains in points]
+            found.setdefault(name, []).append(
+                Gain(
+                    size,
+                    float(np.mean([gain.bits for gain in gains])),
+                    _mean_interval([gain.bits_interval for gain in gains]),
+                    float(np.mean([gain.accuracy for gain in gains])),
+                    _mean_interval([gain.accuracy_interval for gain in gains]),
+                )
+            )
+    return found
+
+
+def _mean_interval(intervals: list[tuple[float, float]]) -> tuple[float, float]:
+    low, high = np.mean(intervals, axis=0)
+    return float(low), float(high)
+
+
+def _parts(evidence: Evidence, seed: int) -> list[np.ndarray]:
+    """Two halves, and a quarter of many records; whole groups, every class in each."""
+    draw = numpy_generator(seed, "interactions learning curve")
+    units = np.arange(len(evidence.labels)) if evidence.groups is None else evidence.groups
+    if len(evidence.labels) < 2 * _LEAST:
+        return []
+    if evidence.groups is None:
+        order = draw.permutation(len(units))
+        order = order[np.argsort(evidence.labels[order], kind="stable")]  # classes in turn: stratified
+        share = np.empty(len(units), dtype=int)
+        share[order] = np.arange(len(units)) % 4
+    else:
+        share = (draw.permutation(units.max() + 1) % 4)[units]
+    parts = [np.flatnonzero(share < 2), np.flatnonzero(share >= 2)]
+    parts += [np.flatnonzero(share == 0)] if len(units) >= _QUARTERS else []
+    return [rows for rows in parts if _can_be_judged(evidence, rows)]
+
+
+def _can_be_judged(evidence: Evidence, rows: np.ndarray) -> bool:
+    """Every class often enough, in enough groups."""
+    counts = np.bincount(evidence.labels[rows], minlength=int(evidence.labels.max()) + 1)
+    groups = len(rows) if evidence.groups is None else len(np.unique(evidence.groups[rows]))
+    return bool(counts.min() >= 2 * evidence.folds.count and groups >= 2 * evidence.folds.count)
+
+
+def _gains(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> dict[str, Gain]:
+    labels, groups, names = evidence.labels, evidence.groups, measured.names
+    weight = len(labels) / (np.bincount(labels)[labels] * len(np.unique(labels)))  # of balanced accuracy
+    gains = {}
+    for name in names:
+        rest = tuple(other for other in names if other != name)
+        gain = measured.ladder[names] - measured.ladder[rest]
+        right = [(logs[subset].argmax(axis=1) == labels).astype(float) for subset in (names, rest)]
+        hits = weight * (right[0] - right[1])
+        accuracy = float(hits.mean())
+        wide, wide_accuracy = (
+            half_width(standard_error(shares, groups), settings.level, groups)
+            for shares in (gain.shares, hits)
+        )
+        gains[name] = Gain(
+            len(labels),
+            gain.bits,
+            (gain.bits - wide, gain.bits + wide),
+            accuracy,
+            (accuracy - wide_accuracy, accuracy + wide_accuracy),
+        )
+    return gains

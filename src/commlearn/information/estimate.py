@@ -1,0 +1,339 @@
+"""From held-out posteriors to the decomposition: ladder, union information, atoms, spectrum, in bits.
+
+Everything is a mean over records, so every number comes with one value a record: its influence function,
+which gives standard errors and what each record contributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+
+from commlearn.information.experts.posteriors import Subset
+from commlearn.information.pid import UnionInformation, union_information
+from commlearn.information.pid.marginals import Array, log_posterior
+from commlearn.information.quantise import cell_count, cell_table, soft_cells
+
+__all__ = [
+    "ATOMS",
+    "Measured",
+    "Quantity",
+    "QuantityKey",
+    "Union",
+    "atoms_of_two",
+    "information_of",
+    "measure",
+    "quantities",
+    "subset_name",
+]
+
+
+PRIOR = 10.0  # records by which a cell's mean posterior steadies its counts
+_BITS = float(np.log(2))
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of bits, and each record's share of it: they average to it, but for cuts at zero."""
+
+    bits: float
+    shares: Array  # (records,)
+
+    def __add__(self, other: Quantity) -> Quantity:
+        return Quantity(self.bits + other.bits, self.shares + other.shares)
+
+    def __sub__(self, other: Quantity) -> Quantity:
+        return Quantity(self.bits - other.bits, self.shares - other.shares)
+
+    def __mul__(self, factor: float) -> Quantity:
+        return Quantity(self.bits * factor, self.shares * factor)
+
+    def at_least(self, *others: Quantity) -> Quantity:
+        """The largest of them."""
+        return max((self, *others), key=lambda quantity: quantity.bits)
+
+    def at_most(self, *others: Quantity) -> Quantity:
+        return min((self, *others), key=lambda quantity: quantity.bits)
+
+
+@dataclass(frozen=True)
+class Union:
+    """Union information of some subsets, and the certificate of the program on cells."""
+
+    known: Quantity
+    gap: float
+    cells: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The decomposition of one set of posteriors.
+
+    Attributes:
+        entropy: H(Y): certainty.
+        ladder: I(A; Y) of every subset, never less than that of a part.
+        unions: by order k, the union information of all subsets of k modalities.
+        without: union information of all single modalities but one.
+        pairs: union information of two (sets of) modalities, for each pair and each against the rest.
+    """
+
+    names: tuple[str, ...]
+    entropy: float
+    ladder: dict[Subset, Quantity]
+    unions: list[Union]
+    without: dict[str, Union]
+    pairs: dict[tuple[Subset, Subset], Union]
+
+    @property
+    def total(self) -> Quantity:
+        return self.ladder[self.names]
+
+    @property
+    def spectrum(self) -> list[Quantity]:
+        """S(1), ..., S(n), which sum to the total."""
+        known = [union.known for union in self.unions]
+        return [known[0], *(after - before for before, after in pairwise(known))]
+
+    @property
+    def unique(self) -> dict[str, Quantity]:
+        """What the single modalities would know less without each."""
+        return {name: self.unions[0].known - union.known for name, union in self.without.items()}
+
+    @property
+    def non_exclusive(self) -> Quantity:
+        """What single modalities know and more than one of them carries."""
+        known = self.unions[0].known
+        for part in self.unique.values():
+            known = known - part
+        return known
+
+    @property
+    def shapley(self) -> dict[str, Quantity]:
+        """The mean gain from a modality over all orders of joining."""
+        nothing = Quantity(0.0, np.zeros_like(self.total.shares))
+        found = {}
+        for name in self.names:
+            others = [other for other in self.names if other != name]
+            share = nothing
+            for size in range(len(self.names)):
+                weight = 1.0 / (len(self.names) * comb(len(others), size))
+                for subset in combinations(others, size):
+                    joined = tuple(other for other in self.names if other in {*subset, name})
+                    share = share + (self.ladder[joined] - self.ladder.get(subset, nothing)) * weight
+            found[name] = share
+        return found
+
+    @property
+    def gap(self) -> float:
+        """The largest certificate of all programs."""
+        return max(union.gap for union in [*self.unions, *self.without.values(), *self.pairs.values()])
+
+
+def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str, Quantity]:
+    """Redundant, unique and synergistic information of two modalities, or sets of modalities."""
+    union = measured.pairs[first, second].known
+    both = tuple(name for name in measured.names if name in {*first, *second})
+    alone1, alone2, total = (measured.ladder[subset] for subset in (first, second, both))
+    return {
+        "redundant": alone1 + alone2 - union,
+        "unique1": union - alone2,
+        "unique2": union - alone1,
+        "synergistic": total - union,
+    }
+
+
+def measure(
+    logs: Mapping[Subset, Array],
+    labels: np.ndarray,
+    names: Sequence[str],
+    weights: Array | None = None,
+    tolerance: float = 1e-5,
+    cells: dict[Subset, Array] | None = None,
+) -> Measured:
+    """Ladder, unions and atoms of held-out posteriors.
+
+    Args:
+        logs: natural log p(y | A) of every subset, (records, classes).
+        labels: 0, ..., classes - 1.
+        names: of the modalities, in order.
+        weights: of the records, as a bootstrap gives them; 1 each if not given.
+        tolerance: wanted certificate of the programs, in bits.
+        cells: the records' weights on cells by subset; made where missing and left here, for resamplings.
+    """
+    weights = np.ones(len(labels)) if weights is None else weights
+    world = _World(logs, labels, weights, tolerance, {} if cells is None else cells)
+    whole = tuple(names)
+    ladder = _ladder(world, whole)
+    singles: list[Subset] = [(name,) for name in whole]
+    without = {}
+    for name in whole:
+        rest = [single for single in singles if single != (name,)]
+        without[name] = world.union(rest, ladder, whole)
+    unions = _by_order(world, ladder, whole, [part.known for part in without.values()])
+    pairs = {}
+    for first, second in _pairs(whole):
+        both = tuple(name for name in whole if name in {*first, *second})
+        pairs[first, second] = world.union([first, second], ladder, both)
+    return Measured(whole, world.entropy, ladder, unions, without, pairs)
+
+
+def _pairs(names: Subset) -> list[tuple[Subset, Subset]]:
+    """Each pair, and for more than two each one against the rest."""
+    found: list[tuple[Subset, Subset]] = [((a,), (b,)) for a, b in combinations(names, 2)]
+    if len(names) > 2:
+        found += [((name,), tuple(other for other in names if other != name)) for name in names]
+    return found
+
+
+def _ladder(world: _World, names: Subset) -> dict[Subset, Quantity]:
+    ladder: dict[Subset, Quantity] = {}
+    nothing = Quantity(0.0, np.zeros(len(world.labels)))
+    for size in range(1, len(names) + 1):
+        for subset in combinations(names, size):
+            parts = [ladder[part] for part in combinations(subset, size - 1) if part]
+            ladder[subset] = world.information(subset).at_least(nothing, *parts)
+    return ladder
+
+
+def _by_order(
+    world: _World, ladder: dict[Subset, Quantity], names: Subset, without: list[Quantity]
+) -> list[Union]:
+    """Union information by order, each at least the one before."""
+    unions: list[Union] = []
+    least = without
+    for size in range(1, len(names)):
+        found = world.union(list(combinations(names, size)), ladder, names)
+        raised = found.known.at_least(*least).at_most(ladder[names])
+        unions.append(Union(raised, found.gap, found.cells))
+        least = [raised]
+    return [*unions, Union(ladder[names], 0.0, ())]
+
+
+class _World:
+    """Records with posteriors and weights; cells are made once, tables and unions as asked."""
+
+    def __init__(
+        self,
+        logs: Mapping[Subset, Array],
+        labels: np.ndarray,
+        weights: Array,
+        tolerance: float,
+        cells: dict[Subset, Array],
+    ) -> None:
+        self.logs, self.labels, self.tolerance = logs, labels, tolerance
+        self.weights = weights / weights.mean()
+        self.rows = np.arange(len(labels))
+        classes = next(iter(logs.values())).shape[1]
+        share = np.bincount(labels, weights=self.weights, minlength=classes) / len(labels)
+        self.log_target = np.log2(np.maximum(share, 1e-300))
+        self.entropy = float(-(share[share > 0] * np.log2(share[share > 0])).sum())
+        self.cells = cells
+        self.tables: dict[Subset, Array] = {}
+        self.solved: dict[tuple[Subset, ...], UnionInformation] = {}
+
+    def information(self, subset: Subset) -> Quantity:
+        """H(Y) less the held-out cross-entropy."""
+        said = self.logs[subset][self.rows, self.labels] / _BITS
+        return self._quantity(said - self.log_target[self.labels])
+
+    def union(self, subsets: list[Subset], ladder: Mapping[Subset, Quantity], whole: Subset) -> Union:
+        """Union information on cells, given back what the cells lost of each subset."""
+        if len(subsets) == 1:
+            return Union(ladder[subsets[0]], 0.0, ())
+        tables = [self._table(subset) for subset in subsets]
+        found = self._solved(subsets)
+        shares = -self.log_target[self.labels]
+        for subset, influence in zip(subsets, found.influence, strict=True):
+            shares = shares + (self._cells(subset) @ influence)[self.rows, self.labels]
+        known = self._quantity(shares)
+        most = sum(ladder[subset].bits for subset in subsets)
+        for subset, table in zip(subsets, tables, strict=True):
+            seen = (self._cells(subset) @ (log_posterior(np.maximum(table, 1e-12)) / _BITS))[
+                self.rows, self.labels
+            ]
+            lost = ladder[subset] - self._quantity(seen - self.log_target[self.labels])
+            known = known + lost * (ladder[subset].bits / max(most, 1e-12))
+        known = known.at_least(*(ladder[subset] for subset in subsets))
+        together = ladder[subsets[0]]
+        for subset in subsets[1:]:
+            together = together + ladder[subset]
+        return Union(known.at_most(together, ladder[whole]), found.gap, tuple(len(table) for table in tables))
+
+    def _solved(self, subsets: list[Subset]) -> UnionInformation:
+        """The program, once for each list of subsets: "all but one" of three is also a pair."""
+        asked = tuple(subsets)
+        if asked not in self.solved:
+            tables = [self._table(subset) for subset in subsets]
+            self.solved[asked] = union_information(tables, tolerance=self.tolerance)
+        return self.solved[asked]
+
+    def _quantity(self, shares: Array) -> Quantity:
+        return Quantity(float(shares @ self.weights / len(shares)), shares)
+
+    def _cells(self, subset: Subset) -> Array:
+        if subset not in self.cells:
+            log = self.logs[subset]
+            self.cells[subset] = soft_cells(log, cell_count(len(log), log.shape[1]))
+        return self.cells[subset]
+
+    def _table(self, subset: Subset) -> Array:
+        if subset not in self.tables:
+            cells, log = self._cells(subset), self.logs[subset]
+            self.tables[subset] = cell_table(cells, log, self.labels, PRIOR, self.weights)
+        return self.tables[subset]
+
+
+ATOMS = ("redundant", "unique1", "unique2", "synergistic")
+
+
+class QuantityKey(NamedTuple):
+    """What a number is, and of which modalities.
+
+    Attributes:
+        part: "information", an atom of two, "spectrum 1", ..., "unique", "non_exclusive" or "shapley".
+        subsets: one subset of the modalities, or the two that an atom compares.
+    """
+
+    part: str
+    subsets: tuple[Subset, ...]
+
+    @property
+    def of(self) -> str:
+        """The subsets, to be read."""
+        return " | ".join(map(subset_name, self.subsets))
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.of}"
+
+
+def subset_name(subset: Subset) -> str:
+    """The names, to be read; one with a separator in it is quoted, so that no two subsets read the same.
+
+    Example:
+        >>> subset_name(("a", "b + c"))
+        "a + 'b + c'"
+    """
+    return " + ".join(repr(name) if set(name) & set("+|'\"") else name for name in subset)
+
+
+def information_of(subset: Subset) -> QuantityKey:
+    """Of I(A; Y)."""
+    return QuantityKey("information", (subset,))
+
+
+def quantities(measured: Measured) -> dict[QuantityKey, Quantity]:
+    """Every number, in the order in which they are listed."""
+    whole = (measured.names,)
+    numbers = {information_of(subset): value for subset, value in measured.ladder.items()}
+    for pair in measured.pairs:
+        numbers |= {QuantityKey(part, pair): value for part, value in atoms_of_two(measured, *pair).items()}
+    for order, value in enumerate(measured.spectrum, 1):
+        numbers[QuantityKey(f"spectrum {order}", whole)] = value
+    numbers |= {QuantityKey("unique", ((name,),)): value for name, value in measured.unique.items()}
+    numbers[QuantityKey("non_exclusive", whole)] = measured.non_exclusive
+    return numbers | {QuantityKey("shapley", ((name,),)): value for name, value in measured.shapley.items()}

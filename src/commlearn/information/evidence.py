@@ -1,0 +1,222 @@
+"""Held-out posteriors of one target: by the best experts, by linear ones, from a model's own embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from commlearn.errors import ConfigurationError, DataError, Problems
+from commlearn.information.experts.features import components
+from commlearn.information.experts.folds import Folds, make_folds
+from commlearn.information.experts.linear import Linear
+from commlearn.information.experts.posteriors import (
+    Posterior,
+    Subset,
+    all_subsets,
+    combined,
+    fit_posteriors,
+    linear_family,
+    rich_family,
+)
+from commlearn.information.experts.stacking import fit_stack
+from commlearn.information.material import Material, Target
+from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
+
+__all__ = [
+    "MOST_FUSED",
+    "Evidence",
+    "Logs",
+    "best_logs",
+    "gather_evidence",
+    "group_folds",
+    "linear_logs",
+    "model_logs",
+    "raw_logs",
+]
+
+Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
+MOST_FUSED = 3  # modalities of which every subset has an expert of its fused embedding
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Records ready to be judged.
+
+    Attributes:
+        blocks: features of each modality.
+        fused: features of a model's own embedding of subsets.
+        labels: 0, ..., classes - 1.
+        groups: of the records, 0, 1, ..., if there are any.
+        folds: who is held out when.
+    """
+
+    blocks: dict[str, Array]
+    fused: dict[Subset, Array]
+    labels: np.ndarray
+    groups: np.ndarray | None
+    folds: Folds
+
+    @property
+    def names(self) -> Subset:
+        return tuple(self.blocks)
+
+    def choose(self, rows: np.ndarray, settings: Settings) -> Evidence:
+        """The same of some records, in folds of their own."""
+        labels = self.labels[rows]
+        groups = None if self.groups is None else np.unique(self.groups[rows], return_inverse=True)[1]
+        return Evidence(
+            {name: block[rows] for name, block in self.blocks.items()},
+            {subset: block[rows] for subset, block in self.fused.items()},
+            labels,
+            groups,
+            make_folds(labels, groups, settings.folds, settings.seed),
+        )
+
+
+def gather_evidence(
+    material: Material, target: Target, groups: np.ndarray | None, settings: Settings
+) -> Evidence:
+    """Features and folds of the records that have a target."""
+    material = material.choose(target.kept)
+    codes = None if groups is None else group_codes(groups[target.kept], settings.folds)
+    return Evidence(
+        {name: components(array, settings.components) for name, array in material.arrays.items()},
+        {subset: components(array, settings.components) for subset, array in material.fused.items()},
+        target.labels,
+        codes,
+        group_folds(target, codes, settings),
+    )
+
+
+def group_codes(groups: np.ndarray, folds: int) -> np.ndarray:
+    """Groups as 0, 1, ...; a record without one is a group of its own."""
+    values = np.asarray(groups)
+    codes: np.ndarray
+    if values.dtype == object or values.dtype.kind in "US":
+        codes = np.unique([str(value) for value in values], return_inverse=True)[1]
+    else:
+        codes = np.unique(values, return_inverse=True)[1]
+    alone = np.array([value is None or value != value for value in values])
+    codes[alone] = codes.max(initial=0) + 1 + np.arange(alone.sum())
+    codes = np.unique(codes, return_inverse=True)[1]
+    if codes.max() + 1 < folds:
+        raise DataError(
+            f"groups has {codes.max() + 1} distinct values; {folds} folds need at least {folds}. Give finer "
+            "groups, or Settings(folds=...)."
+        )
+    return codes
+
+
+def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) -> Folds:
+    """Folds in which every class can be learned and judged."""
+    folds = make_folds(target.labels, codes, settings.folds, settings.seed)
+    problems = Problems(f"target '{target.name}'")
+    for fold in range(folds.count):
+        seen = np.bincount(target.labels[folds.of != fold], minlength=len(target.classes))
+        for label in np.flatnonzero(seen == 0):
+            problems.add(
+                f"class '{target.classes[label]}' is in the groups of one fold only, so it cannot be learned "
+                "elsewhere; give finer groups or leave the class out."
+            )
+    problems.raise_if_any(DataError)
+    return folds
+
+
+def best_logs(
+    evidence: Evidence, settings: Settings, told: Callable[[str], None] = lambda what: None
+) -> tuple[Logs, dict[Subset, Posterior]]:
+    """The best experts on everything: single embeddings side by side, and a model's own of every subset.
+
+    Returns:
+        Held-out posteriors, and those of them that can read any pairing of modalities.
+    """
+    subsets = all_subsets(evidence.names)
+    posteriors = fit_posteriors(
+        evidence.blocks, subsets, evidence.labels, evidence.folds, rich_family, settings.seed, told
+    )
+    logs = {subset: posterior.log for subset, posterior in posteriors.items()}
+    if len(evidence.names) <= MOST_FUSED:
+        logs |= _joined_by_fused(evidence, logs, settings, told)
+    return logs, posteriors
+
+
+def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, told: Callable[[str], None]) -> Logs:
+    """Posteriors of subsets, joined by what their fused embeddings say and by the subsets inside them.
+
+    Every subset has an embedding of its own, or none has: else a larger one would be credited with what the
+    fusion of a smaller one shows.
+    """
+    joined: Logs = {}
+    for subset in evidence.fused:
+        told(" + ".join(subset) + ", fused")
+        own = ("fused",)
+        block = {"fused": evidence.fused[subset]}
+        seen = fit_posteriors(block, [own], evidence.labels, evidence.folds, rich_family, settings.seed)[own]
+        parts = [logs[subset], seen.log, *(log for part, log in joined.items() if set(part) < set(subset))]
+        stack = fit_stack(parts, evidence.labels, evidence.folds)
+        joined[subset] = stack.combine(parts, evidence.folds.own_rows(1))
+    return joined
+
+
+def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
+    """What a linear probe of the modalities side by side can use.
+
+    Args:
+        evidence: the records.
+        posteriors: of the best experts, whose linear ones are not fitted again.
+    """
+    found: dict[Subset, Posterior] = {}
+    for subset in all_subsets(evidence.names):
+        linear = [expert for expert in posteriors[subset].experts if isinstance(expert, Linear)]
+        found[subset] = combined(subset, linear, found, evidence.labels, evidence.folds)
+    return {subset: posterior.log for subset, posterior in found.items()}
+
+
+def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
+    """What a linear probe reads off the model's own embedding of each subset, if there is a model."""
+    if evidence.names not in evidence.fused:
+        return None
+    logs = {}
+    for subset in all_subsets(evidence.names):
+        block = evidence.blocks[subset[0]] if len(subset) == 1 else evidence.fused[subset]
+        own = ("fused",)
+        found = fit_posteriors(
+            {"fused": block}, [own], evidence.labels, evidence.folds, linear_family, settings.seed
+        )
+        logs[subset] = found[own].log
+    return logs
+
+
+def raw_logs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Logs | None:
+    """The best experts on the raw columns behind a model's embeddings, if there are any."""
+    if not material.raw:
+        return None
+    columns = {name: array[target.kept] for name, array in material.raw.items()}
+    blocks = {name: components(array, settings.components) for name, array in columns.items()}
+    return best_logs(replace(evidence, blocks=blocks, fused={}), settings)[0]
+
+
+def model_logs(predictions: Mapping[Subset, Array] | None, target: Target, evidence: Evidence) -> Logs | None:
+    """A supervised model's own predictions of every subset, calibrated on other folds."""
+    if predictions is None:
+        return None
+    logs = {}
+    problems = Problems("predictions")
+    given = {(key,) if isinstance(key, str) else tuple(key): value for key, value in predictions.items()}
+    for subset in all_subsets(evidence.names):
+        if subset not in given:
+            problems.add(f"{subset} is missing; give the model's probabilities for every subset.")
+            continue
+        values = np.asarray(given[subset], dtype=np.float64)
+        want = (target.records, len(target.classes))
+        if values.shape != want:
+            problems.add(f"{subset} has shape {values.shape}; it must be {want}: classes in sorted order.")
+            continue
+        log = np.log(np.maximum(values[target.kept], 1e-12))
+        stack = fit_stack([log], evidence.labels, evidence.folds)
+        logs[subset] = stack.combine([log], evidence.folds.own_rows(1))
+    problems.raise_if_any(ConfigurationError)
+    return logs

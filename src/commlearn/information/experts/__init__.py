@@ -1,0 +1,1 @@
+"""Held-out posteriors of a target from several kinds of experts, stacked."""

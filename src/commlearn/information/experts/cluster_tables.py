@@ -1,0 +1,104 @@
+"""The counting expert: soft clusters of each modality, and the labels seen in their joint cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+from scipy.special import logsumexp
+
+from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.pid.marginals import Array
+
+__all__ = ["ClusterTable", "fit_table", "memberships"]
+
+_COMPONENTS = 16  # leading ones that clusters are sought in
+_ROUNDS = 15  # of the mixture
+
+
+@dataclass(frozen=True)
+class ClusterTable:
+    """Smoothed log p(y | joint cell) of every fold, which reads any pairing of modalities."""
+
+    members: tuple[Array, ...]  # per modality, (records, clusters)
+    folds: Folds
+    tables: Array  # (folds, joint cells, classes) of probabilities
+
+    def logits(self, rows: Rows) -> Array:
+        joint = _joint([part[row] for part, row in zip(self.members, rows, strict=True)])
+        found = np.empty((len(joint), self.tables.shape[2]))
+        for fold, mine in self.folds.members(rows):
+            found[mine] = joint[mine] @ self.tables[fold]
+        return np.log(np.maximum(found, 1e-6))
+
+
+def memberships(block: Array, clusters: int, seed: int) -> Array:
+    """Soft assignment to clusters of the leading components, (records, clusters), without any label.
+
+    A mixture of Gaussians that share one variance a component, from k-means on: components in which clusters
+    are apart become narrow and count more.
+    """
+    points = block[:, :_COMPONENTS]
+    centres = np.unique(points.round(6), axis=0)
+    if len(centres) > clusters:
+        centres, _ = kmeans2(points, clusters, minit="++", iter=25, rng=seed)
+    nearest = _distances(points, centres, np.ones(points.shape[1])).argmin(axis=1)
+    members = np.eye(len(centres))[nearest]
+    whole, floor = (points**2).mean(axis=0), 1e-3 * points.var(axis=0) + 1e-12
+    for _ in range(_ROUNDS):
+        mass = members.sum(axis=0) + 1e-9
+        centres = members.T @ points / mass[:, None]
+        spread = np.maximum(whole - mass @ centres**2 / len(points), floor)
+        logits = np.log(mass) - _distances(points, centres, spread) / 2
+        members = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    return members
+
+
+def _distances(points: Array, centres: Array, spread: Array) -> Array:
+    """Squared distances in units of the spread, (records, clusters), but for a term of each record."""
+    return (centres**2 / spread).sum(axis=1) - 2 * (points / spread) @ centres.T
+
+
+def fit_table(
+    members: tuple[Array, ...], labels: np.ndarray, folds: Folds, prior: float = 1.0
+) -> ClusterTable:
+    """Count labels in joint cells, with back-off to what the modalities say apart.
+
+    A cell starts from `prior` times its expected labels if modalities were independent given the class.
+
+    Args:
+        members: soft assignments of each modality.
+        labels: 0, ..., classes - 1.
+        folds: who is held out when.
+        prior: weight of the back-off, in records.
+    """
+    marked = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
+    joint = _joint(members)
+    tables = []
+    for fold in range(folds.count):
+        train = folds.of != fold
+        target = marked[train].mean(axis=0)
+        counts = joint[train].T @ marked[train]  # (joint cells, classes)
+        backoff = _independent(members, marked, train, target)
+        table = counts + prior * backoff
+        tables.append(table / table.sum(axis=1, keepdims=True))
+    return ClusterTable(members, folds, np.stack(tables))
+
+
+def _joint(members: tuple[Array, ...] | list[Array]) -> Array:
+    """Products of memberships, (records, joint cells)."""
+    joint = members[0]
+    for part in members[1:]:
+        joint = (joint[:, :, None] * part[:, None, :]).reshape(len(joint), -1)
+    return joint
+
+
+def _independent(members: tuple[Array, ...], marked: Array, train: np.ndarray, target: Array) -> Array:
+    """p(y | cells) if modalities were independent given the class, (joint cells, classes)."""
+    logs = np.log(target)[None]
+    for part in members:
+        counts = part[train].T @ marked[train] + target
+        posterior = np.log(counts / counts.sum(axis=1, keepdims=True)) - np.log(target)
+        logs = (logs[:, None] + posterior[None]).reshape(-1, len(target))
+    return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))

@@ -1,0 +1,233 @@
+"""The non-linear experts: small networks of all folds, trained side by side as one batch of matrices.
+
+    log p(y | x) = w2 [ relu(x w1 + b1) ] + b2                        of the modalities side by side
+    log p(y | x) = w2 [ prod_m relu(x_m w1_m + b1_m) ] + b2           with a factor for each modality
+
+The second one is made for combinations: a product of two features is what a parity or a comparison needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.pid.marginals import Array
+from commlearn.seeds import numpy_generator
+
+__all__ = ["Networks", "Recipe", "fit_networks"]
+
+Single = NDArray[np.float32]
+Weights = list[
+    Single
+]  # w1 (networks, features, hidden), b1 of each factor, w2 (networks, hidden, classes), b2
+
+
+_MUCH = 0.2  # of the training rows, in one group
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the networks are trained."""
+
+    hidden: int = 64
+    epochs: int = 60
+    patience: int = 10  # epochs without a better held-in loss
+    batch: int = 128
+    rate: float = 5e-3  # Adam's
+    decay: float = 1e-2  # decoupled weight decay, times the rate
+    drop: float = 0.2  # of hidden units
+    held_in: float = 0.12  # of the training rows, for stopping
+    copies: int = 2  # networks a fold
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Trained networks, which read any pairing of modalities."""
+
+    blocks: tuple[Array, ...]
+    folds: Folds
+    weights: Weights
+    copies: int
+    product: bool
+
+    def logits(self, rows: Rows) -> Array:
+        """Mean log probability of a fold's copies."""
+        factors = _factors(self.blocks, rows, self.product)
+        found = np.empty((len(rows[0]), self.weights[-1].shape[-1]))
+        for fold, members in self.folds.members(rows):
+            mine = slice(fold * self.copies, (fold + 1) * self.copies)
+            weights = [part[mine] for part in self.weights]
+            hidden = _product(_hidden(weights, [factor[members] for factor in factors]))
+            found[members] = _log_softmax(hidden @ weights[-2] + weights[-1]).mean(axis=0)
+        return found
+
+
+def fit_networks(
+    blocks: tuple[Array, ...],
+    labels: np.ndarray,
+    folds: Folds,
+    seed: int,
+    product: bool = False,
+    recipe: Recipe | None = None,
+) -> Networks:
+    """Train `copies` networks a fold on the other folds, each stopped by training rows (groups) of its own.
+
+    Args:
+        blocks: features of each modality.
+        labels: 0, ..., classes - 1.
+        folds: who is held out when.
+        seed: of weights, order and dropout.
+        product: a factor for each modality, instead of all side by side.
+        recipe: how.
+    """
+    recipe = recipe or Recipe()
+    draw = numpy_generator(seed, "interactions networks", len(blocks))
+    factors = _factors(blocks, folds.own_rows(len(blocks)), product)
+    train, held = _split(folds, recipe, draw)
+    widths = [factor.shape[1] for factor in factors]
+    weights = _start(len(train), widths, recipe.hidden, int(labels.max()) + 1, draw)
+    best = _train(weights, factors, labels, train, held, recipe, draw)
+    return Networks(blocks, folds, best, recipe.copies, product)
+
+
+def _factors(blocks: tuple[Array, ...], rows: Rows, product: bool) -> list[Single]:
+    """What each factor of the hidden layer reads."""
+    chosen = [block[row] for block, row in zip(blocks, rows, strict=True)]
+    return [part.astype(np.float32) for part in (chosen if product else [np.concatenate(chosen, axis=1)])]
+
+
+def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from and rows to stop by, (networks, rows) each.
+
+    No group is on both sides, as it would be recognised and training would stop too late; but where one group
+    holds much of the rows, they are divided without regard to groups.
+    """
+    fit, held = [], []
+    smallest = min(int((folds.of != fold).sum()) for fold in range(folds.count))
+    for_stop = max(1, int(recipe.held_in * smallest))
+    for fold in np.repeat(np.arange(folds.count), recipe.copies):
+        order = draw.permutation(np.flatnonzero(folds.of != fold))
+        rest = order[for_stop:smallest]
+        if folds.groups is not None and np.bincount(folds.groups[order]).max() < _MUCH * len(order):
+            place = draw.permutation(folds.groups.max() + 1)[folds.groups[order]]
+            order = order[np.argsort(place, kind="stable")]
+            whole = folds.groups[order] != folds.groups[order[for_stop - 1]]  # but of the last one held
+            rest = draw.permutation(order[for_stop:][whole[for_stop:]])
+        held.append(order[:for_stop])
+        fit.append(rest)
+    least = min(len(rows) for rows in fit)
+    return np.stack([rows[:least] for rows in fit]), np.stack(held)
+
+
+def _start(networks: int, widths: list[int], hidden: int, classes: int, draw: np.random.Generator) -> Weights:
+    """Random weights; factors of a product start around one, where it is nearly a sum."""
+    weights = []
+    for width in widths:
+        weights.append((2 / width) ** 0.5 * draw.normal(size=(networks, width, hidden)))
+        weights.append((len(widths) > 1) + 0.1 * draw.normal(size=(networks, 1, hidden)))
+    weights.append((1 / hidden) ** 0.5 * draw.normal(size=(networks, hidden, classes)))
+    weights.append(np.zeros((networks, 1, classes)))
+    return [part.astype(np.float32) for part in weights]
+
+
+def _train(
+    weights: Weights,
+    factors: list[Single],
+    labels: np.ndarray,
+    train: np.ndarray,
+    held: np.ndarray,
+    recipe: Recipe,
+    draw: np.random.Generator,
+) -> Weights:
+    """Adam with decoupled decay; every network keeps its weights of the best epoch."""
+    first = [np.zeros_like(part) for part in weights]
+    second = [np.zeros_like(part) for part in weights]
+    best, lowest = [part.copy() for part in weights], np.full(len(train), np.inf)
+    since = np.zeros(len(train), dtype=int)
+    held_rows, held_labels = [factor[held] for factor in factors], labels[held]
+    step = 0
+    batch = min(recipe.batch, train.shape[1])
+    for _ in range(recipe.epochs):
+        order = draw.permuted(train, axis=1)
+        for start in range(0, train.shape[1] - batch + 1, batch):
+            rows = order[:, start : start + batch]
+            step += 1
+            seen = [factor[rows] for factor in factors]
+            _adam(
+                weights,
+                _gradient(weights, seen, labels[rows], recipe.drop, draw),
+                first,
+                second,
+                step,
+                recipe,
+            )
+        loss = _loss(weights, held_rows, held_labels)
+        better = loss < lowest - 1e-4
+        since = np.where(better, 0, since + 1)
+        lowest = np.where(better, loss, lowest)
+        for kept, part in zip(best, weights, strict=True):
+            kept[better] = part[better]
+        if (since >= recipe.patience).all():
+            break
+    return best
+
+
+def _adam(
+    weights: Weights, slopes: Weights, first: Weights, second: Weights, step: int, recipe: Recipe
+) -> None:
+    rate = recipe.rate * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
+    for place, slope in enumerate(slopes):
+        first[place] *= 0.9
+        first[place] += 0.1 * slope
+        second[place] *= 0.999
+        second[place] += 0.001 * slope * slope
+        if place % 2 == 0:
+            weights[place] *= 1 - recipe.rate * recipe.decay
+        weights[place] -= rate * first[place] / (np.sqrt(second[place]) + 1e-8)
+
+
+def _hidden(weights: Weights, rows: list[Single]) -> list[Single]:
+    """Every factor of the hidden layer, (networks, rows, hidden)."""
+    pairs = zip(rows, weights[0:-2:2], weights[1:-2:2], strict=True)
+    return [np.maximum(part @ w + b, 0) for part, w, b in pairs]
+
+
+def _product(factors: list[Single]) -> Single:
+    found = factors[0]
+    for factor in factors[1:]:
+        found = found * factor
+    return found
+
+
+def _gradient(
+    weights: Weights, rows: list[Single], labels: np.ndarray, drop: float, draw: np.random.Generator
+) -> Weights:
+    """Gradients of the mean cross-entropy; rows (networks, batch, features), labels (networks, batch)."""
+    w2, b2 = weights[-2:]
+    factors = _hidden(weights, rows)
+    hidden = _product(factors)
+    mask = (draw.random(hidden.shape, dtype=np.float32) >= drop).astype(np.float32) / np.float32(1 - drop)
+    hidden = hidden * mask
+    error = np.exp(_log_softmax(hidden @ w2 + b2))
+    np.put_along_axis(error, labels[..., None], np.take_along_axis(error, labels[..., None], 2) - 1, 2)
+    error /= labels.shape[1]
+    back = (error @ w2.swapaxes(1, 2)) * mask
+    slopes = []
+    for place, (part, factor) in enumerate(zip(rows, factors, strict=True)):
+        others = [other for number, other in enumerate(factors) if number != place]
+        mine = _product([back * (factor > 0), *others])
+        slopes += [part.swapaxes(-1, -2) @ mine, mine.sum(axis=1, keepdims=True)]
+    return [*slopes, hidden.swapaxes(1, 2) @ error, error.sum(axis=1, keepdims=True)]
+
+
+def _loss(weights: Weights, rows: list[Single], labels: np.ndarray) -> Array:
+    logits = _log_softmax(_product(_hidden(weights, rows)) @ weights[-2] + weights[-1])
+    return -np.take_along_axis(logits, labels[..., None], 2).mean(axis=(1, 2)).astype(np.float64)
+
+
+def _log_softmax(logits: Single) -> Single:
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

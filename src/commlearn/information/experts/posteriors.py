@@ -1,0 +1,188 @@
+"""Held-out posteriors p(y | A) of every subset A of modalities, from experts of several kinds, stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
+from threading import Lock
+from typing import Protocol
+
+import numpy as np
+
+from commlearn.information.experts.cluster_tables import fit_table, memberships
+from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.experts.linear import fit_linear
+from commlearn.information.experts.networks import fit_networks
+from commlearn.information.experts.stacking import Stack, fit_stack, log_softmax
+from commlearn.information.experts.workers import unsaid_convergence, workers
+from commlearn.information.pid.marginals import Array
+
+__all__ = [
+    "Features",
+    "Posterior",
+    "Subset",
+    "all_subsets",
+    "combined",
+    "fit_posteriors",
+    "linear_family",
+    "rich_family",
+]
+
+Subset = tuple[str, ...]
+
+_FEW = 8  # leading components of each modality
+_MARKS = (8, 32)  # clusters that networks are told of, from few records to many
+
+
+class Expert(Protocol):
+    """Fitted on all folds but one, for each one left out; reads any pairing of modalities."""
+
+    def logits(self, rows: Rows) -> Array: ...
+
+
+Fit = Callable[[], Expert]
+Family = Callable[["Features", Subset, np.ndarray, Folds], list[Fit]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What experts read of each modality: its components, and soft clusters, which are found once."""
+
+    blocks: Mapping[str, Array]
+    seed: int
+    _known: dict[tuple[str, int], Array] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def of(self, subset: Subset) -> tuple[Array, ...]:
+        return tuple(self.blocks[name] for name in subset)
+
+    def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
+        """Memberships of each modality, (records, count)."""
+        with self._lock:
+            for name in subset:
+                if (name, count) not in self._known:
+                    self._known[name, count] = memberships(self.blocks[name], count, self.seed)
+        return tuple(self._known[name, count] for name in subset)
+
+    def with_clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
+        """Components and the clusters a record is in: what holds for pairs of groups is easier learned."""
+        pairs = zip(self.of(subset), self.clusters(subset, count), strict=True)
+        return tuple(np.concatenate([block, members * count**0.5], axis=1) for block, members in pairs)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What a subset of modalities says about the target of a record that was not learned from."""
+
+    subset: Subset
+    experts: list[Expert]
+    parts: list[Posterior]  # of smaller subsets
+    stack: Stack
+    log: Array  # (records, classes): of every record as it is, natural logarithms
+
+    def paired(self, rows: Mapping[str, np.ndarray]) -> Array:
+        """log p(y | A) with each modality taken from the record that `rows` says, within folds.
+
+        What a single modality says of a record does not depend on what the record is paired with.
+        """
+        chosen = [rows[name] for name in self.subset]
+        if len(self.subset) == 1:
+            return self.log[chosen[0]]
+        said = [log_softmax(expert.logits(chosen)) for expert in self.experts]
+        said += [part.paired(rows) for part in self.parts]
+        return self.stack.combine(said, chosen)
+
+
+def all_subsets(names: Sequence[str]) -> list[Subset]:
+    """Every non-empty subset, smaller ones first.
+
+    Example:
+        >>> all_subsets(["a", "b"])
+        [('a',), ('b',), ('a', 'b')]
+    """
+    return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
+
+
+def fit_posteriors(
+    blocks: Mapping[str, Array],
+    subsets: Sequence[Subset],
+    labels: np.ndarray,
+    folds: Folds,
+    family: Family,
+    seed: int = 0,
+    told: Callable[[str], None] = lambda what: None,
+) -> dict[Subset, Posterior]:
+    """Posteriors of all subsets, smaller ones first: a larger one builds on those inside it.
+
+    Args:
+        blocks: features of each modality.
+        subsets: in the order in which they are fitted.
+        labels: 0, ..., classes - 1.
+        folds: who is held out when.
+        family: how to fit the experts of one subset; all are fitted side by side, on all cores.
+        seed: of all that is random.
+        told: hears which subset is being fitted.
+    """
+    found: dict[Subset, Posterior] = {}
+    features = Features(blocks, seed)
+    with unsaid_convergence(), workers() as pool:
+        fits = {
+            subset: [pool.submit(fit) for fit in family(features, subset, labels, folds)]
+            for subset in subsets
+        }
+        for subset in subsets:
+            told(" + ".join(subset))
+            found[subset] = combined(subset, [fit.result() for fit in fits[subset]], found, labels, folds)
+    return found
+
+
+def combined(
+    subset: Subset,
+    experts: Sequence[Expert],
+    smaller: Mapping[Subset, Posterior],
+    labels: np.ndarray,
+    folds: Folds,
+) -> Posterior:
+    """One posterior from fitted experts and from the posteriors of the subsets inside it."""
+    parts = [smaller[part] for part in smaller if set(part) < set(subset)]
+    rows = folds.own_rows(len(subset))
+    said = [log_softmax(expert.logits(rows)) for expert in experts] + [part.log for part in parts]
+    stack = fit_stack(said, labels, folds)
+    return Posterior(subset, list(experts), parts, stack, stack.combine(said, rows))
+
+
+def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
+    """What a linear probe can use: two strengths of penalty."""
+    chosen = features.of(subset)
+    return [partial(fit_linear, chosen, labels, folds, strength) for strength in (0.01, 1.0)]
+
+
+def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
+    """Linear probes, small networks and cluster tables of several sizes; for combinations also products."""
+    chosen, seed = features.of(subset), features.seed
+
+    def network_of_clusters(product: bool) -> Expert:
+        marked = features.with_clusters(subset, int(np.clip(len(labels) // 60, *_MARKS)))
+        return fit_networks(marked, labels, folds, seed, product)
+
+    def table(clusters: int) -> Expert:
+        return fit_table(features.clusters(subset, clusters), labels, folds)
+
+    fits: list[Fit] = []
+    if len(subset) == 1:
+        fits.append(partial(fit_networks, chosen, labels, folds, seed))
+    else:
+        few = tuple(block[:, :_FEW] for block in chosen)  # few directions: combinations are easier found
+        fits += [partial(network_of_clusters, product) for product in (False, True)]
+        fits.append(partial(fit_networks, few, labels, folds, seed))
+    tables = [partial(table, clusters) for clusters in _cluster_counts(len(subset), len(labels))]
+    return [*linear_family(features, subset, labels, folds), *fits, *tables]
+
+
+def _cluster_counts(modalities: int, records: int) -> list[int]:
+    """Sizes of the tables: coarse ones, a fine one of about five records a joint cell, one between."""
+    fine = int(np.clip((records / 5) ** (1 / modalities), 4, 32)) if modalities > 1 else 32
+    coarse = {2, 3, 4} if modalities > 1 else {4}
+    return sorted({*coarse, round((4 * fine) ** 0.5), fine})

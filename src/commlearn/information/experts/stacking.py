@@ -1,0 +1,101 @@
+"""One calibrated posterior from several: a weighted product of experts, weights found on other folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.experts.standard_errors import standard_error
+from commlearn.information.pid.marginals import Array
+
+__all__ = ["Stack", "fit_stack", "log_softmax"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """log p(y | x) = sum_e w_e log p_e(y | x) + b_y - normaliser, with weights and offsets of each fold."""
+
+    folds: Folds
+    weights: Array  # (folds, experts)
+    offsets: Array  # (folds, classes)
+
+    def combine(self, experts: Sequence[Array], rows: Rows) -> Array:
+        found = np.empty_like(experts[0])
+        for fold, mine in self.folds.members(rows):
+            mixed = sum(w * expert[mine] for w, expert in zip(self.weights[fold], experts, strict=True))
+            found[mine] = mixed + self.offsets[fold]
+        return log_softmax(found)
+
+
+def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Stack:
+    """Weights for each fold from the held-out predictions of all others: temperature scaling included.
+
+    Weights are pulled softly towards equal ones. Then all are shrunk by how surely they say more than the
+    classes' shares: some expert always suits what few records, or few groups, happen to have in common.
+
+    Args:
+        experts: held-out log posteriors, (records, classes) each.
+        labels: 0, ..., classes - 1.
+        folds: who is held out when, and the groups.
+    """
+    stacked = np.stack(experts)  # (experts, records, classes)
+    weights, offsets = [], []
+    for fold in range(folds.count):
+        rows = folds.of != fold
+        groups = None if folds.groups is None else folds.groups[rows]
+        point = _fit(stacked[:, rows], labels[rows])
+        weight, offset = _shrunk(point, stacked[:, rows], labels[rows], groups)
+        weights.append(weight)
+        offsets.append(offset)
+    return Stack(folds, np.stack(weights), np.stack(offsets))
+
+
+def _shrunk(
+    point: Array, stacked: Array, labels: np.ndarray, groups: np.ndarray | None
+) -> tuple[Array, Array]:
+    """James and Stein's positive part: weights times 1 - (error / gain)^2; the classes' shares for the rest.
+
+    The squared error is doubled, for the reason that `nulls` gives: folds were learned from each other.
+    """
+    weight, offset = point[: len(stacked)], point[len(stacked) :]
+    log = log_softmax(np.tensordot(weight, stacked, axes=1) + offset)
+    log_share = np.log(np.maximum(np.bincount(labels, minlength=len(offset)) / len(labels), 1e-12))
+    gains = (log - log_share)[np.arange(len(labels)), labels]
+    gain, error = max(float(gains.mean()), 1e-12), standard_error(gains, groups)
+    kept = max(0.0, 1 - 2 * (error / gain) ** 2)
+    return kept * weight, kept * offset + (1 - kept) * log_share
+
+
+def _fit(stacked: Array, labels: np.ndarray) -> Array:
+    """Weights and offsets; a unit of squared distance of a weight from equal ones costs one nat."""
+    count, records, classes = stacked.shape
+    chosen = np.arange(records)
+    target = stacked[:, chosen, labels].sum(axis=1)
+    frequency = np.bincount(labels, minlength=classes)
+    origin = np.concatenate([np.full(count, 1 / count), np.zeros(classes)])
+    pull = np.concatenate([np.full(count, 1.0), np.full(classes, 0.1)])
+
+    def loss(point: Array) -> tuple[float, Array]:
+        logits = np.tensordot(point[:count], stacked, axes=1) + point[count:]
+        top = logits.max(axis=1)
+        chances = np.exp(logits - top[:, None])
+        total = chances.sum(axis=1)
+        chances /= total[:, None]
+        away = point - origin
+        value = (top + np.log(total)).sum() - point[:count] @ target - point[count:] @ frequency
+        slope = np.concatenate(
+            [np.einsum("erc,rc->e", stacked, chances) - target, chances.sum(axis=0) - frequency]
+        )
+        return float(value + pull @ away**2) / records, (slope + 2 * pull * away) / records
+
+    bounds = [(0.0, None)] * count + [(None, None)] * classes
+    return minimize(loss, origin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x
+
+
+def log_softmax(logits: Array) -> Array:
+    logits = logits - logits.max(axis=1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

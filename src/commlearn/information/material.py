@@ -1,0 +1,258 @@
+"""What a report is made from: modalities as arrays of the same records, and the target's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.errors import ConfigurationError, DataError, Problems, unknown
+from commlearn.information.pid.marginals import Array
+
+__all__ = [
+    "FEW",
+    "MOST_MODALITIES",
+    "Material",
+    "Target",
+    "chosen_names",
+    "from_arrays",
+    "label_columns",
+    "prepare_target",
+]
+
+
+FEW = 20  # records of a class below which its part of the result is guesswork
+_MOST_CLASSES = 20  # distinct numbers above which a target counts as continuous
+_BINS = 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """Labels 0, ..., classes - 1 of the records that have one.
+
+    Attributes:
+        name: what the target is called.
+        labels: of the kept records.
+        classes: what each label stands for.
+        kept: positions of the records that have a target.
+        records: how many there were.
+        numbers: the values behind the classes, if the target was continuous.
+        notes: what was done to it.
+        warnings: what makes the result less certain.
+    """
+
+    name: str
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    kept: np.ndarray
+    records: int
+    numbers: np.ndarray | None = None
+    notes: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
+
+
+def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Target:
+    """Labels from classes, or from numbers by quantiles.
+
+    Args:
+        values: one class or number a record; None and NaN are left out and counted.
+        name: for messages.
+        bins: quantile classes of a number; if not given, numbers of more than 20 values get 8.
+        folds: each class must have a record in every one.
+
+    Raises:
+        DataError: fewer than two classes, or a class with fewer records than folds.
+    """
+    series = pd.Series(np.asarray(values)) if not isinstance(values, pd.Series) else values
+    there = series.notna().to_numpy()
+    if series.dtype == object:
+        there &= np.array([str(value).strip() != "" for value in series])
+    kept = np.flatnonzero(there)
+    if not len(kept):
+        raise DataError(f"target '{name}': none of its {len(series)} values is given; all are empty or NaN.")
+    given = series.iloc[kept].reset_index(drop=True)
+    warnings = []
+    if len(kept) < len(series):
+        warnings.append(
+            f"{len(series) - len(kept)} of {len(series)} records have no '{name}' and were left out"
+        )
+    numbers, notes = None, []
+    if bins is not None or _is_continuous(given):
+        numbers = _numbers(given, name)
+        codes, classes = _quantile_classes(numbers, bins or _BINS)
+        notes.append(
+            f"'{name}' is a number with {len(np.unique(numbers))} values; it was cut into {len(classes)} "
+            f"classes of about equal size{'' if bins else ' (the default; choose with bins=)'}"
+        )
+    else:
+        codes, found = pd.factorize(given, sort=True)
+        classes = [_text(value) for value in found]
+    warnings += _check_classes(codes, classes, name, folds)
+    return Target(
+        name, codes.astype(np.intp), tuple(classes), kept, len(series), numbers, tuple(notes), tuple(warnings)
+    )
+
+
+def label_columns(values: Any) -> dict[str, np.ndarray] | None:
+    """One 0/1 column a label, if the target is multi-label: a 2-D array or one collection of labels a record.
+
+    Example:
+        >>> label_columns([("a",), ("a", "b"), ()])["b"].tolist()
+        [0, 1, 0]
+    """
+    if isinstance(values, pd.DataFrame):
+        return {str(name): values[name].to_numpy() for name in values}
+    array = values if isinstance(values, np.ndarray) else None
+    if array is not None and array.ndim == 2 and array.shape[1] > 1:
+        return {str(place): array[:, place] for place in range(array.shape[1])}
+    cells = list(values)
+    if not any(isinstance(cell, list | tuple | set | frozenset) for cell in cells):
+        return None
+    names = sorted({str(label) for cell in cells if cell is not None for label in cell})
+    marks = {name: np.zeros(len(cells)) for name in names}
+    for row, cell in enumerate(cells):
+        for name in names:
+            marks[name][row] = np.nan if cell is None else name in {str(label) for label in cell}
+    whole = all(cell is not None for cell in cells)
+    return {name: marked.astype(int) if whole else marked for name, marked in marks.items()}
+
+
+def _is_continuous(values: pd.Series) -> bool:
+    if values.dtype.kind not in "iuf":
+        return False
+    distinct = values.nunique()
+    if values.dtype.kind == "f" and not (values == values.round()).all():
+        return bool(distinct > 2)
+    return bool(distinct > _MOST_CLASSES)
+
+
+def _numbers(values: pd.Series, name: str) -> np.ndarray:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    if len(wrong):
+        raise DataError(
+            f"target '{name}' is to be cut into classes, but {values.iloc[wrong[0]]!r} is no finite number "
+            f"({len(wrong)} such values). Mend them, leave these records out, or, if they are names of "
+            "classes, ask without bins."
+        )
+    return numbers
+
+
+def _quantile_classes(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, list[str]]:
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, bins + 1)[1:-1]))
+    codes = np.searchsorted(edges, numbers, side="right")
+    present, codes = np.unique(codes, return_inverse=True)
+    bounds = [-np.inf, *edges, np.inf]
+    return codes, [f"{bounds[code]:.4g} to {bounds[code + 1]:.4g}" for code in present]
+
+
+def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int) -> list[str]:
+    if len(classes) < 2:
+        raise DataError(
+            f"target '{name}' has one class, '{classes[0]}', in all {len(codes)} records: there is nothing "
+            "to know about it. Give records of at least two classes."
+        )
+    problems, warnings = Problems(f"target '{name}'"), []
+    for label, count in enumerate(np.bincount(codes)):
+        if count < folds:
+            problems.add(
+                f"class '{classes[label]}' has {count} records; each needs at least {folds}, one a fold. "
+                "Merge it with another class or leave its records out."
+            )
+        elif count < FEW:
+            warnings.append(
+                f"class '{classes[label]}' has only {count} records (fewer than {FEW}): what is said about "
+                "it is guesswork"
+            )
+    problems.raise_if_any(DataError)
+    return warnings
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+MOST_MODALITIES = 5  # all subsets of them are looked at
+
+
+@dataclass(frozen=True)
+class Material:
+    """Modalities of the same records.
+
+    Attributes:
+        arrays: (records, features) of each modality.
+        fused: one model's own embedding of subsets of them, if there is a model.
+        raw: the columns behind a model's embeddings, where they are few.
+        where: what the arrays are, in words.
+        notes: what a reader should know of them.
+    """
+
+    arrays: dict[str, Array]
+    fused: dict[tuple[str, ...], Array] = field(default_factory=dict)
+    raw: dict[str, Array] = field(default_factory=dict)
+    where: str = "the arrays given"
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def records(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def choose(self, rows: np.ndarray) -> Material:
+        """The same of some records."""
+        return Material(
+            {name: values[rows] for name, values in self.arrays.items()},
+            {subset: values[rows] for subset, values in self.fused.items()},
+            {name: values[rows] for name, values in self.raw.items()},
+            self.where,
+            self.notes,
+        )
+
+
+def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> Material:
+    """Checked arrays, one a modality.
+
+    Raises:
+        DataError: different numbers of records, values that are no finite numbers, fewer than two modalities.
+    """
+    problems = Problems("The embeddings cannot be compared")
+    chosen = {}
+    for name in chosen_names(arrays, modalities):
+        try:
+            values = np.asarray(arrays[name], dtype=np.float64)
+        except (TypeError, ValueError) as problem:
+            problems.add(f"'{name}' is no array of numbers ({problem}); give (records, features).")
+            continue
+        values = values.reshape(len(values), -1) if values.ndim != 1 else values[:, None]
+        wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(wrong):
+            problems.add(
+                f"'{name}' is not finite in {len(wrong)} of {len(values)} records, the first is record "
+                f"{wrong[0]}; leave them out of every modality and of the target."
+            )
+        chosen[name] = values
+    lengths = {name: len(values) for name, values in chosen.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
+        problems.add(f"modalities have different numbers of records: {told}; give the same records in each.")
+    problems.raise_if_any(DataError)
+    return Material(chosen)
+
+
+def chosen_names(known: Collection[str], modalities: Sequence[str] | None) -> list[str]:
+    names = list(known if modalities is None else modalities)
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(unknown("modality", name, known))
+    if len(set(names)) < 2:
+        raise ConfigurationError(
+            f"A report needs at least two modalities to compare; got {', '.join(names) or 'none'}."
+        )
+    if len(names) > MOST_MODALITIES:
+        raise ConfigurationError(
+            f"{len(names)} modalities have {2 ** len(names) - 1} subsets to look at; choose at most "
+            f"{MOST_MODALITIES} with modalities=, or join some of them."
+        )
+    return names

@@ -1,0 +1,206 @@
+"""The union-information program when the joint table is too large to write down.
+
+A coupling needs few cells: work on a short list, then price all others. The list's coupling is a coupling of
+the whole program, so its entropy stays a rigorous bound; the list's influence functions may break the
+constraint elsewhere, and lowering them by the worst excess found anywhere makes them feasible again. Cells
+with an excess join the list. All cells can be priced without a table of them: split the modalities into two
+halves, and sum_y exp(sum_i a_i(x_i, y)) is a product of two matrices. Everything in here is in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commlearn.information.pid.union_program import Array
+from commlearn.information.pid.union_solver import CellSolution, solve_on_cells
+
+_CHUNK = 4_000_000  # cells priced at a time
+_FLOOR = -60.0  # stands for -inf where differences are taken
+_CANDIDATES = 20_000  # violated cells looked at in one pricing
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The largest log sum_y exp(sum_i a_i) over all cells, and the cells above zero with theirs."""
+
+    excess: float
+    cells: NDArray[np.intp]
+    excesses: Array
+
+
+Pricing = Callable[[Sequence[Array], NDArray[np.intp]], Prices]
+
+
+def all_cells(sizes: Sequence[int]) -> NDArray[np.intp]:
+    """Every joint cell, one row each."""
+    return np.indices(sizes).reshape(len(sizes), -1).T
+
+
+def possible_cells(tables: Sequence[Array], cells: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The cells in which at least one class has mass in every modality."""
+    possible = np.ones((len(cells), tables[0].shape[1]), dtype=bool)
+    for table, rows in zip(tables, cells.T, strict=True):
+        possible &= (table > 0)[rows]
+    return cells[possible.any(axis=1)]
+
+
+def solve_by_columns(
+    tables: Sequence[Array], tolerance: float, pricing: Pricing | None = None, rounds: int = 60
+) -> CellSolution:
+    """Solve the program on a growing list of cells until the certificate is below ``tolerance``.
+
+    Args:
+        tables: p(x_i, y) per modality, with one p(y); every row and class has some mass.
+        tolerance: the wanted gap, in nats.
+        pricing: finds violated cells; by default ``price``, which sees all of them.
+        rounds: the most prices asked for.
+
+    Returns:
+        A solution whose coupling is valid, and whose influence functions are feasible on every cell that the
+        pricing saw: on every joint cell with ``price``.
+    """
+    pricing = pricing or price
+    cells = _unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]))
+    aim = max(tolerance / 3, 1e-2)
+    found: list[CellSolution] = []
+    for _ in range(rounds):
+        listed = solve_on_cells(tables, cells, aim)
+        priced = pricing(listed.influence, cells)
+        found = [_best([*found, _made_feasible(listed, priced.excess)])]
+        if found[0].gap <= tolerance:
+            break
+        if priced.excess <= 2 * aim:
+            aim = max(tolerance / 3, aim / 100)
+        cells = _unique(np.concatenate([cells, _spread(priced)]))
+    return found[0]
+
+
+def _unique(cells: NDArray[np.intp]) -> NDArray[np.intp]:
+    return np.unique(cells, axis=0)
+
+
+def _staircase_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
+    """Cells of one coupling: per class, lay the modalities' rows side by side and cut at every edge.
+
+    Rows are ordered by their log odds for the class, so that rows that say the same lie beside each other.
+    """
+    target = tables[0].sum(axis=0)
+    found = []
+    for label, total in enumerate(target):
+        orders = [_by_posterior(table, label) for table in tables]
+        edges = [np.cumsum(table[order, label]) for table, order in zip(tables, orders, strict=True)]
+        cuts = np.unique(np.concatenate([[0.0], *edges]))
+        middle = np.minimum((cuts[1:] + cuts[:-1]) / 2, total)
+        rows = [
+            order[np.minimum(np.searchsorted(edge, middle), len(order) - 1)]
+            for order, edge in zip(orders, edges, strict=True)
+        ]
+        found.append(np.stack(rows, axis=1))
+    return np.concatenate(found)
+
+
+def _by_posterior(table: Array, label: int) -> NDArray[np.intp]:
+    rows = np.flatnonzero(table[:, label] > 0)
+    return rows[np.argsort(-table[rows, label] / table[rows].sum(axis=1), kind="stable")]
+
+
+def _aligned_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
+    """For every row of every modality, the rows of the others whose posteriors look most alike."""
+    roots = [np.sqrt(table / table.sum(axis=1, keepdims=True)) for table in tables]
+    found = []
+    for root in roots:
+        nearest = [np.argmax(root @ other.T, axis=1) for other in roots]
+        found.append(np.stack(nearest, axis=1))
+    return possible_cells(tables, np.concatenate(found))
+
+
+def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CANDIDATES) -> Prices:
+    """Find the largest constraint over every joint cell, and up to ``most`` violated cells, worst first."""
+    half = _split_point([len(part) for part in influence])
+    left, right = influence[:half], influence[half:]
+    shift = _balance(left, right)
+    first, second = np.exp(_half_scores(left) + shift), np.exp(_half_scores(right) - shift)
+    step = max(1, _CHUNK // len(second))
+    worst, keys, values = 0.0, [], []
+    for start in range(0, len(first), step):
+        total = first[start : start + step] @ second.T
+        worst = max(worst, float(total.max()))
+        above = np.flatnonzero(total.ravel() > 1.0 + 1e-12)
+        value = total.ravel()[above]
+        if len(above) > most:
+            chosen = np.argpartition(-value, most)[:most]
+            above, value = above[chosen], value[chosen]
+        keys.append(above + start * len(second))
+        values.append(value)
+    key, value = np.concatenate(keys), np.concatenate(values)
+    order = np.argsort(-value, kind="stable")[:most]
+    cells = np.stack(np.unravel_index(key[order], [len(part) for part in influence]), axis=1)
+    return Prices(float(np.log(worst)), cells, np.log(value[order]))
+
+
+def price_nearby(influence: Sequence[Array], cells: NDArray[np.intp], sweeps: int = 2) -> Prices:
+    """Find violated cells by exchanging one modality's row at a time, starting from the listed cells."""
+    influence = [np.maximum(part, _FLOOR) for part in influence]
+    cells = cells.copy()
+    score = _score(influence, cells)
+    for _ in range(sweeps):
+        for i, part in enumerate(influence):
+            others = score - part[cells[:, i]]
+            cells[:, i] = (np.exp(others) @ np.exp(part).T).argmax(axis=1)
+            score = others + part[cells[:, i]]
+    cells = _unique(cells)
+    score = _score(influence, cells)
+    excess = np.log(np.exp(score).sum(axis=1))
+    order = np.argsort(-excess, kind="stable")
+    order = order[excess[order] > 1e-12]
+    return Prices(float(excess.max()), cells[order], excess[order])
+
+
+def _score(influence: Sequence[Array], cells: NDArray[np.intp]) -> Array:
+    return np.sum([part[rows] for part, rows in zip(influence, cells.T, strict=True)], axis=0)
+
+
+def _split_point(sizes: Sequence[int]) -> int:
+    """Where to cut the list of modalities so that both halves have about as many joint rows."""
+    logs = np.cumsum(np.log(sizes))
+    return 1 + int(np.argmin(np.abs(logs[:-1] - logs[-1] / 2)))
+
+
+def _half_scores(parts: Sequence[Array]) -> Array:
+    score = np.zeros((1, parts[0].shape[1]))
+    for part in parts:
+        score = (score[:, None, :] + part[None, :, :]).reshape(-1, part.shape[1])
+    return score
+
+
+def _balance(left: Sequence[Array], right: Sequence[Array]) -> Array:
+    """A weight per class moved between the halves, so that neither overflows."""
+    top_left, top_right = (sum(part.max(axis=0) for part in parts) for parts in (left, right))
+    return (top_right - top_left) / 2
+
+
+def _made_feasible(listed: CellSolution, excess: float) -> CellSolution:
+    """Lower the first modality's influence by the worst excess; the dual value falls by as much."""
+    shift = max(0.0, excess)
+    influence = [listed.influence[0] - shift, *listed.influence[1:]]
+    return replace(listed, influence=influence, value=listed.value - shift)
+
+
+def _best(found: Sequence[CellSolution]) -> CellSolution:
+    """The best dual point beside the best primal one."""
+    dual, primal = max(found, key=lambda one: one.value), max(found, key=lambda one: one.entropy)
+    return CellSolution(dual.influence, primal.coupling, primal.entropy, dual.value)
+
+
+def _spread(priced: Prices, each: int = 8) -> NDArray[np.intp]:
+    """The worst few cells of every row of every modality: violations that differ from each other."""
+    chosen = np.zeros(len(priced.cells), dtype=bool)
+    for rows in priced.cells.T:
+        order = np.argsort(rows, kind="stable")  # keeps the worst first within a row
+        first = np.searchsorted(rows[order], rows[order])
+        chosen[order[np.arange(len(order)) - first < each]] = True
+    return priced.cells[chosen]

@@ -1,0 +1,161 @@
+"""Union information: what several modalities know about a target if only their own p(x_i, y) is to count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from commlearn.errors import DataError
+from commlearn.information.pid.binary_union import solve_two_classes
+from commlearn.information.pid.column_generation import (
+    all_cells,
+    possible_cells,
+    price_nearby,
+    solve_by_columns,
+)
+from commlearn.information.pid.marginals import (
+    Array,
+    checked_marginals,
+    entropy,
+    information,
+    log_posterior,
+    reduce_marginals,
+    spread_influence,
+)
+from commlearn.information.pid.union_solver import CellSolution, solve_on_cells
+
+_DIRECT = 1_000_000  # cells times squared classes up to which all joint cells are listed
+_PRICED = 100_000_000  # joint cells up to which all of them are priced
+_COORDINATES = 8_000  # influence values up to which the normal equations are factored
+
+
+@dataclass(frozen=True)
+class UnionInformation:
+    """Bounds on the union information, in bits, and the influence functions that attain the lower one.
+
+    Attributes:
+        lower: from feasible influence functions: certain.
+        upper: from a feasible coupling: certain.
+        influence: a_i(x_i, y) per modality, in bits and finite; H(Y) + sum_i E[a_i(x_i, y)] is ``lower`` and
+            u(x, y) = sum_i a_i(x_i, y) - log2 p(y) is one record's share of it.
+    """
+
+    lower: float
+    upper: float
+    influence: tuple[Array, ...]
+
+    @property
+    def gap(self) -> float:
+        """upper - lower: the certificate."""
+        return self.upper - self.lower
+
+
+def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -> UnionInformation:
+    """What any joint distribution with these marginals must at least tell about the target.
+
+        I_u = min over q with q(x_i, y) = p(x_i, y) for all i of I_q(Y; X_1, ..., X_n)
+            = H(Y) + max_a E[sum_i a_i(x_i, Y)]   subject to   sum_y 2^(sum_i a_i(x_i, y)) <= 1 at every x
+
+    Two classes are solved exactly (concave envelope of ROC curves), more by an interior-point method, on all
+    joint cells or, if they are many, on a growing list of them. Both bounds are rigorous however it ends.
+    Beyond 1e8 joint cells of distinct posteriors (seven modalities of twenty cells, say) the bounds are
+    apart: the lower one is then the union of the most informative modalities that fit, the upper one belongs
+    to the best coupling that a local search finds.
+
+    Args:
+        marginals: p(x_i, y) per modality, (values of x_i, classes); p(y) must agree among them.
+        tolerance: wanted gap in bits; steps are spent until it is reached, not beyond.
+
+    Returns:
+        The bounds and the influence functions.
+
+    Raises:
+        DataError: a marginal that is no distribution, or marginals with different p(y), or so many cells and
+            classes that the equations do not fit into memory.
+
+    Example:
+        >>> import numpy as np
+        >>> bit = np.eye(2) / 2
+        >>> found = union_information([bit, bit])
+        >>> round(found.lower, 4), round(found.upper, 4)
+        (1.0, 1.0)
+    """
+    tables = checked_marginals(marginals)
+    reduced = reduce_marginals(tables)
+    solved = _solve(reduced.tables, tolerance * float(np.log(2)))
+    influence, rise = spread_influence(reduced, solved.influence, tables[0].shape[1])
+    influence[0] = influence[0] - rise
+    label_entropy = entropy(tables[0].sum(axis=0))
+    value = sum(float((table * part).sum()) for table, part in zip(tables, influence, strict=True))
+    upper = max(label_entropy - solved.entropy, 0.0)
+    lower = min(max(label_entropy + value, 0.0), upper)
+    bits = float(np.log(2))
+    return UnionInformation(lower / bits, upper / bits, tuple(part / bits for part in influence))
+
+
+def _solve(tables: Sequence[Array], tolerance: float) -> CellSolution:
+    """Leave out modalities that say nothing, then choose the method."""
+    telling = [i for i, table in enumerate(tables) if len(table) > 1]
+    solved = _solve_telling([tables[i] for i in telling] or [tables[0]], tolerance)
+    influence = [np.zeros_like(table) for table in tables]
+    for i, part in zip(telling or [0], solved.influence, strict=True):
+        influence[i] = part
+    best = _best_single(tables)
+    if best.value > solved.value:
+        return CellSolution(best.influence, solved.coupling, solved.entropy, best.value)
+    return CellSolution(influence, solved.coupling, solved.entropy, solved.value)
+
+
+def _solve_telling(tables: Sequence[Array], tolerance: float) -> CellSolution:
+    if len(tables) == 1:
+        return _single(tables, 0)
+    if tables[0].shape[1] == 2:
+        return solve_two_classes(tables)
+    sizes = [len(table) for table in tables]
+    _check_size(sizes, tables[0].shape[1])
+    if np.prod(sizes, dtype=float) * tables[0].shape[1] ** 2 <= _DIRECT:
+        return solve_on_cells(tables, possible_cells(tables, all_cells(sizes)), tolerance)
+    if len(sizes) == 2 or np.prod(sizes, dtype=float) <= _PRICED:
+        return solve_by_columns(tables, tolerance)
+    return _solve_unpriced(tables, tolerance)
+
+
+def _single(tables: Sequence[Array], i: int) -> CellSolution:
+    """The posteriors of one modality: a feasible dual for all, the exact optimum if it is the only one."""
+    influence = [np.zeros_like(table) for table in tables]
+    influence[i] = log_posterior(tables[i])
+    unsure = entropy(tables[i].ravel()) - entropy(tables[i].sum(axis=1))
+    return CellSolution(influence, tables[i], unsure, -unsure)
+
+
+def _best_single(tables: Sequence[Array]) -> CellSolution:
+    """Union information is at least the largest I(X_i; Y)."""
+    return _single(tables, int(np.argmax([information(table) for table in tables])))
+
+
+def _check_size(sizes: Sequence[int], classes: int) -> None:
+    if sum(sizes) * classes > _COORDINATES:
+        raise DataError(
+            f"The marginals have {sum(sizes)} rows with distinct posteriors and {classes} classes, "
+            f"{sum(sizes) * classes} unknowns; at most {_COORDINATES} fit. Quantise the posteriors more "
+            "coarsely or merge classes."
+        )
+
+
+def _solve_unpriced(tables: Sequence[Array], tolerance: float) -> CellSolution:
+    """Rigorous bounds without looking at all joint cells; apart by what the left-out modalities add.
+
+    The most informative modalities whose joint cells can be priced give the influence functions; a list of
+    cells that grows by local search gives a coupling of all modalities.
+    """
+    order = np.argsort([-information(table) for table in tables], kind="stable")
+    head = order[np.cumprod([float(len(tables[i])) for i in order]) <= _PRICED]
+    certain = _solve_telling([tables[i] for i in head], tolerance)
+    influence = [np.zeros_like(table) for table in tables]
+    for i, part in zip(head, certain.influence, strict=True):
+        influence[i] = part
+    searched = solve_by_columns(tables, tolerance, pricing=price_nearby)
+    return CellSolution(influence, searched.coupling, searched.entropy, certain.value)

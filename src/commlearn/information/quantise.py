@@ -1,0 +1,99 @@
+"""Posteriors as few cells: tables p(cell, y) that keep what a modality says, whatever its dimension."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+
+from commlearn.information.pid.marginals import Array
+
+__all__ = ["cell_count", "cell_table", "soft_cells"]
+
+
+def cell_count(records: int, classes: int) -> int:
+    """About n^(1/3) + classes.
+
+    Example:
+        >>> cell_count(1000, 2)
+        12
+    """
+    return round(records ** (1 / 3)) + classes
+
+
+def soft_cells(log_posterior: Array, cells: int, seed: int = 0) -> Array:
+    """Each record's weights on cells, (records, at most `cells`): a function of its posterior alone.
+
+    Two classes: cells of equal mass along the log odds, each record between its two nearest. More classes:
+    k-means of the posteriors' square roots, where straight distance is that of distributions.
+    """
+    if log_posterior.shape[1] == 2:
+        return _between_levels(log_posterior[:, 1], cells)
+    roots = np.exp(log_posterior / 2)
+    distinct = np.unique(roots.round(6), axis=0)
+    if len(distinct) <= cells:
+        centres = distinct
+    else:
+        centres, _ = kmeans2(roots, cells, minit="++", iter=30, rng=seed)
+    return _near_centres(roots, np.unique(centres, axis=0))
+
+
+def _between_levels(score: Array, cells: int) -> Array:
+    """Linear weights of the two cells whose mean scores enclose the record's."""
+    order = np.argsort(score, kind="stable")
+    means = np.array([score[part].mean() for part in np.array_split(order, cells) if len(part)])
+    levels = _distinct(means)
+    if len(levels) == 1:
+        return np.ones((len(score), 1))
+    place = np.clip(np.searchsorted(levels, score) - 1, 0, len(levels) - 2)
+    share = np.clip((score - levels[place]) / (levels[place + 1] - levels[place]), 0, 1)
+    weights = np.zeros((len(score), len(levels)))
+    rows = np.arange(len(score))
+    weights[rows, place] = 1 - share
+    weights[rows, place + 1] = share
+    return weights
+
+
+def _distinct(levels: Array) -> Array:
+    levels = np.unique(levels)
+    return levels[np.concatenate([[True], np.diff(levels) > 1e-9])]
+
+
+def _near_centres(roots: Array, centres: Array) -> Array:
+    distance = ((roots[:, None] - centres) ** 2).sum(axis=2)  # (records, cells)
+    spread = max(float(distance.min(axis=1).mean()), 1e-9)
+    weights = np.exp(-(distance - distance.min(axis=1, keepdims=True)) / spread)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def cell_table(
+    members: Array, log_posterior: Array, labels: np.ndarray, prior: float, weights: Array | None = None
+) -> Array:
+    """p(cell, y): labels counted, each cell steadied by `prior` records of its mean posterior.
+
+    Args:
+        members: each record's weights on cells, (records, cells).
+        log_posterior: natural log p(y | x), (records, classes).
+        labels: 0, ..., classes - 1.
+        prior: weight of the posteriors, in records a cell.
+        weights: of the records; 1 each if not given.
+    """
+    classes = log_posterior.shape[1]
+    members = members if weights is None else members * weights[:, None]
+    counts = members.T @ np.eye(classes)[labels]  # (cells, classes)
+    expected = members.T @ np.exp(log_posterior)
+    mass = members.sum(axis=0)[:, None]
+    kept = mass[:, 0] > 0
+    share = mass / (mass + prior) if np.isfinite(prior) else np.zeros_like(mass)
+    table = np.where(mass > 0, share * counts + (1 - share) * expected, 0.0)
+    table[kept] = _with_target(table[kept], counts.sum(axis=0))
+    return table
+
+
+def _with_target(table: Array, target: Array) -> Array:
+    """The table scaled in turn to the cells' masses and to the classes' counts."""
+    mass = table.sum(axis=1, keepdims=True)
+    for _ in range(50):
+        table = table * (target / table.sum(axis=0))
+        table = table * (mass / table.sum(axis=1, keepdims=True))
+    table = table * (target / table.sum(axis=0))
+    return table / table.sum()

@@ -1,0 +1,437 @@
+"""The report: all results about one target, as sentences, as plain values and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from commlearn.information.curve import Curve
+from commlearn.information.diagnose import Diagnostics
+from commlearn.information.estimate import ATOMS, atoms_of_two, information_of, subset_name
+from commlearn.information.material import Target
+from commlearn.information.nulls import Combination
+from commlearn.information.plot import draw
+from commlearn.information.settings import Settings
+from commlearn.information.uncertainty import Known
+from commlearn.information.views import Pair, View
+
+__all__ = ["InteractionReport", "LabelReports", "in_words", "report_rows", "report_values"]
+
+
+@dataclass(frozen=True)
+class InteractionReport:
+    """What modalities know about a target, together and apart, in bits.
+
+    Attributes:
+        target: its labels, classes and what was done to it.
+        where: what the modalities' arrays are.
+        data: the DATA view: the best experts on everything given.
+        linear: what a linear probe can use of the same arrays, side by side.
+        representation: the REPRESENTATION view: a linear probe of a model's own embedding of each subset.
+        raw: the best experts on the raw columns behind a model's embeddings, where they are few.
+        model: the MODEL view: a supervised model's own predictions.
+        combination: the test that the combination matters.
+        curve: the same numbers on fewer records, and what each modality is worth.
+        diagnostics: whether to believe it.
+        settings: how it was made.
+        warnings: what makes it less certain.
+        notes: what a reader should know.
+    """
+
+    target: Target
+    where: str
+    data: View
+    linear: View
+    representation: View | None
+    raw: View | None
+    model: View | None
+    combination: Combination
+    curve: Curve
+    diagnostics: Diagnostics
+    settings: Settings
+    warnings: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names, in order."""
+        return self.data.measured.names
+
+    @property
+    def entropy(self) -> float:
+        """H(Y): the bits that certainty about the target takes."""
+        return self.data.measured.entropy
+
+    @property
+    def records(self) -> int:
+        return len(self.target.labels)
+
+    @property
+    def atoms(self) -> Pair:
+        """Of two modalities. Of more, the first pair's: see `data.pairs` and `data.spectrum` then."""
+        return self.data.pairs[0]
+
+    @property
+    def views(self) -> dict[str, View]:
+        """Those that there are, by name."""
+        named = {
+            "data": self.data,
+            "linear": self.linear,
+            "representation": self.representation,
+            "raw": self.raw,
+            "model": self.model,
+        }
+        return {name: view for name, view in named.items() if view is not None}
+
+    def contributions(self) -> pd.DataFrame:
+        """Each record's share of every number, in bits: they average to the numbers.
+
+        The records with the largest `synergistic` are those whose label only the combination explains.
+        Of more than two modalities the parts are those of the first pair.
+        """
+        measured = self.data.measured
+        first, second = next(iter(measured.pairs))
+        columns = {f"I({subset_name(s)})": known.shares for s, known in measured.ladder.items()}
+        parts = atoms_of_two(measured, first, second)
+        columns |= {name: part.shares for name, part in parts.items()}
+        label = np.array(self.target.classes, dtype=object)[self.target.labels]
+        return pd.DataFrame({"record": self.target.kept, "label": label} | columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the records' shares, as JSON knows it."""
+        return report_values(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a number: view, quantity, of, bits, low, high, error, p."""
+        return pd.DataFrame(report_rows(self))
+
+    def __str__(self) -> str:
+        return in_words(self)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The figure; also written to `path` if given."""
+        return draw(self, path)
+
+
+@dataclass(frozen=True)
+class LabelReports:
+    """One report a label of a multi-label target.
+
+    Attributes:
+        name: of the target.
+        reports: by label.
+    """
+
+    name: str
+    reports: dict[str, InteractionReport]
+
+    def __getitem__(self, label: str) -> InteractionReport:
+        return self.reports[label]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"target": self.name, "labels": {k: report.to_dict() for k, report in self.reports.items()}}
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows of all reports, with their label."""
+        frames = [report.to_frame().assign(label=label) for label, report in self.reports.items()]
+        return pd.concat(frames, ignore_index=True)
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(report) for report in self.reports.values())
+
+    def plot(self, path: str | Path | None = None) -> dict[str, Figure]:
+        """One figure a label; the label joins the name of the file."""
+        figures = {}
+        for label, report in self.reports.items():
+            named = None if path is None else Path(path).with_stem(f"{Path(path).stem}-{label}")
+            figures[label] = report.plot(named)
+        return figures
+
+
+def report_values(report: InteractionReport) -> dict[str, Any]:
+    """The report as dictionaries and lists; the keys are those of `InteractionReport`."""
+    labels, worth = report.target.labels, report.curve.worth
+    return {
+        "target": report.target.name,
+        "records": report.records,
+        "classes": {name: int((labels == label).sum()) for label, name in enumerate(report.target.classes)},
+        "modalities": list(report.modalities),
+        "where": report.where,
+        "entropy": report.entropy,
+        "level": report.settings.level,
+        "views": {name: _view(view) for name, view in report.views.items()},
+        "combination": asdict(report.combination),
+        "curve": {
+            str(key): {str(n): bits for n, bits in points.items()}
+            for key, points in report.curve.numbers.items()
+        },
+        "extrapolated": {str(key): bits for key, bits in report.curve.extrapolated().items()},
+        "worth": {name: [asdict(gain) for gain in gains] for name, gains in worth.items()},
+        "diagnostics": asdict(report.diagnostics),
+        "warnings": list(report.warnings),
+        "notes": list(report.notes),
+        "words": str(report),
+    }
+
+
+def _view(view: View) -> dict[str, Any]:
+    return {
+        "ladder": [
+            {
+                "modalities": list(subset),
+                **_known(value),
+                "accuracy": view.accuracy[subset],
+                "balanced_accuracy": view.balanced_accuracy[subset],
+            }
+            for subset, value in view.ladder.items()
+        ],
+        "pairs": [_pair(pair) for pair in view.pairs],
+        "spectrum": [_known(value) for value in view.spectrum],
+        "unique": {name: _known(value) for name, value in view.unique.items()},
+        "non_exclusive": _known(view.non_exclusive),
+        "shapley": {name: _known(value) for name, value in view.shapley.items()},
+        "total": _known(view.total),
+    }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    return {
+        "first": list(pair.first),
+        "second": list(pair.second),
+        **{name: _known(getattr(pair, name)) for name in ATOMS},
+        "total": _known(pair.total),
+        "bounds_of_redundant": [pair.least_redundant, pair.most_redundant],
+    }
+
+
+def _known(value: Known) -> dict[str, float | None]:
+    return {"bits": value.bits, "low": value.low, "high": value.high, "error": value.error, "p": value.p}
+
+
+def report_rows(report: InteractionReport) -> Iterator[dict[str, Any]]:
+    """One row a number."""
+    for name, view in report.views.items():
+        for key, value in view.numbers.items():
+            yield {"view": name, "quantity": key.part, "of": key.of, **_known(value)}
+
+
+PRESENT = 0.05  # level at which a part is called present
+
+
+def in_words(report: InteractionReport) -> str:
+    """The report, one finding a line."""
+    lines = [_opening(report), *_warned(report), ""]
+    lines += _two(report) if len(report.modalities) == 2 else _many(report)
+    lines += [
+        "",
+        *_ladder(report),
+        "",
+        *_droppable(report),
+        *_linear(report),
+        *_views(report),
+        *_more_data(report),
+    ]
+    return "\n".join([*lines, "", *_assumptions(report)])
+
+
+def _opening(report: InteractionReport) -> str:
+    total = report.data.total
+    share = 100 * total.bits / report.entropy
+    return (
+        f"What {_listed(report.modalities)} know about '{report.target.name}' ({report.records} records, "
+        f"{len(report.target.classes)} classes; {report.where}):\n"
+        f"together {_bits(total)} of the {report.entropy:.2f} bits that certainty would take ({share:.0f} %)."
+    )
+
+
+def _warned(report: InteractionReport) -> list[str]:
+    lines = [
+        f"CANNOT BE TRUSTED: {warning}"
+        if not report.diagnostics.trusted and place == 0
+        else f"Warning: {warning}"
+        for place, warning in enumerate(report.warnings)
+    ]
+    return lines
+
+
+def _two(report: InteractionReport) -> list[str]:
+    first, second = report.modalities
+    pair = report.atoms
+    return [
+        f"- shared: {first} and {second} both hold {_bits(pair.redundant)}{_tested(pair.redundant)}",
+        f"- unique: {first} alone adds {_bits(pair.unique1)}{_tested(pair.unique1)}",
+        f"- unique: {second} alone adds {_bits(pair.unique2)}{_tested(pair.unique2)}",
+        f"- synergy: together they say {_bits(pair.synergistic)} that neither says alone"
+        f"{_tested(pair.synergistic)}",
+        _chance(report),
+        f"  Without any assumption, what is shared lies between {pair.least_redundant:.2f} and "
+        f"{pair.most_redundant:.2f} bits.",
+    ]
+
+
+def _many(report: InteractionReport) -> list[str]:
+    view = report.data
+    whose = {1: "single modalities know", 2: "pairs add"}
+    lines = [
+        f"- {whose.get(order, f'{order} together add')}: {_bits(part)}{_tested(part)}"
+        for order, part in enumerate(view.spectrum, 1)
+    ]
+    lines += [
+        f"- unique: {name} alone adds {_bits(part)}{_tested(part)}" for name, part in view.unique.items()
+    ]
+    lines.append(f"- carried by more than one single modality: {_bits(view.non_exclusive)}")
+    lines.append(_chance(report))
+    for pair in view.pairs:
+        lines.append(
+            f"  {subset_name(pair.first)} against {subset_name(pair.second)}: "
+            f"shared {pair.redundant.bits:.2f}, "
+            f"unique {pair.unique1.bits:.2f} and {pair.unique2.bits:.2f}, synergy {pair.synergistic.bits:.2f}"
+        )
+    return lines
+
+
+def _chance(report: InteractionReport) -> str:
+    """What conditional independence would leave of the synergy."""
+    total, test = report.data.total, report.combination
+    union = report.data.measured.unions[0].known.bits
+    left = max(0.0, min(test.independent, total.bits) - union)
+    if test.p is None:
+        told = "whether the combination itself matters could not be tested"
+    elif test.p < PRESENT:
+        told = f"the combination itself matters (p {_p(test.p)})"
+    else:
+        told = f"no evidence that the combination itself matters (p {_p(test.p)})"
+    return f"  Modalities independent given the class would leave {left:.2f} bits of synergy; {told}."
+
+
+def _ladder(report: InteractionReport) -> list[str]:
+    width = max(len(subset_name(subset)) for subset in report.data.ladder)
+    lines = [f"{'modalities':<{width}}  bits  interval       2n*     right    balanced"]
+    more = report.curve.extrapolated()
+    for subset, value in report.data.ladder.items():
+        lines.append(
+            f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {value.high:.2f}]   "
+            f"{more[information_of(subset)]:4.2f}   "
+            f"{100 * report.data.accuracy[subset]:5.1f} %   "
+            f"{100 * report.data.balanced_accuracy[subset]:5.1f} %"
+        )
+    if report.settings.curve:
+        lines.append("* 2 est(n) - est(n / 2): what the learning curve expects of many more records.")
+    return lines
+
+
+def _droppable(report: InteractionReport) -> list[str]:
+    """The modality whose loss costs least."""
+    view, names = report.data, report.modalities
+    costs = {}
+    for name in names:
+        rest = tuple(other for other in names if other != name)
+        costs[name] = (view.total.bits - view.ladder[rest].bits, view.accuracy[names] - view.accuracy[rest])
+    name = min(costs, key=lambda one: costs[one][0])
+    bits, points = costs[name]
+    return [
+        f"Cheapest to drop: {name}, at a cost of {bits:.2f} bits and {100 * points:.1f} points of accuracy."
+    ]
+
+
+def _linear(report: InteractionReport) -> list[str]:
+    mlp, linear = _synergy(report.data), _synergy(report.linear)
+    if mlp.bits < 0.02 or (mlp.p or 0) > PRESENT:
+        return []
+    if linear.bits < 0.1 * mlp.bits:
+        told = "A linear probe of the modalities side by side sees none of the synergy; non-linear experts do"
+    elif linear.bits < 0.7 * mlp.bits:
+        told = "A linear probe of the modalities side by side sees part of the synergy"
+    else:
+        told = "The synergy can be read linearly"
+    return [f"{told} ({linear.bits:.2f} of {mlp.bits:.2f} bits)."]
+
+
+def _synergy(view: View) -> Known:
+    """Of two modalities their synergy, of more all that single ones do not know."""
+    return (
+        view.pairs[0].synergistic
+        if len(view.spectrum) == 2
+        else max(view.spectrum[1:], key=lambda part: part.bits)
+    )
+
+
+def _views(report: InteractionReport) -> list[str]:
+    lines = []
+    named = {
+        "RAW columns (the best experts, no model)": report.raw,
+        "REPRESENTATION (a linear probe of the model's own embedding)": report.representation,
+        "MODEL (its own predictions)": report.model,
+    }
+    for name, view in named.items():
+        if view is not None:
+            if len(report.modalities) == 2:
+                pair = view.pairs[0]
+                told = (
+                    f"shared {pair.redundant.bits:.2f}, unique {pair.unique1.bits:.2f} and "
+                    f"{pair.unique2.bits:.2f}, synergy {pair.synergistic.bits:.2f}"
+                )
+            else:
+                told = ", ".join(f"S({k}) {part.bits:.2f}" for k, part in enumerate(view.spectrum, 1))
+            lines.append(f"{name}: {told} of {report.data.total.bits:.2f} bits in the data.")
+    return lines
+
+
+def _more_data(report: InteractionReport) -> list[str]:
+    """Would more records change the answer, and which modality would they be worth collecting for?"""
+    points = report.curve.numbers[information_of(report.modalities)]
+    lines = []
+    for name, gains in report.curve.worth.items():
+        low, high = gains[-1].bits_interval
+        lines.append(
+            f"{name} given the rest adds {gains[-1].bits:.2f} bits [{low:.2f}, {high:.2f}] and "
+            f"{100 * gains[-1].accuracy:.1f} points of balanced accuracy"
+            + "".join(f"; {gain.bits:.2f} at {gain.records} records" for gain in gains[-2::-1])
+            + "."
+        )
+    if len(points) < 2:
+        return lines
+    *_, before, now = sorted(points)
+    gain = points[now] - points[before]
+    if gain > max(0.02, report.data.total.error):
+        told = "More records would probably raise the total: it grew"
+    else:
+        told = "More records would change the total little: it moved"
+    return [*lines, f"{told} by {gain:+.2f} bits from {before} to {now} records."]
+
+
+def _assumptions(report: InteractionReport) -> list[str]:
+    lines = [f"Note: {note}." for note in report.notes]
+    return [
+        *lines,
+        "Assumed and not tested: unique (hence shared) information depends only on what each modality says "
+        "of the target by itself; records are drawn independently, or in the groups given.",
+        f"Intervals: {100 * report.settings.level:.0f} %. The numbers are about these arrays as these "
+        "experts read them: lower bounds on what the raw data hold.",
+    ]
+
+
+def _bits(value: Known) -> str:
+    return f"{value.bits:.2f} bits [{value.low:.2f}, {value.high:.2f}]"
+
+
+def _tested(value: Known) -> str:
+    if value.p is None:
+        return " (not tested)"
+    return (
+        f" (p {_p(value.p)})" if value.p <= PRESENT else f" (not distinguishable from none, p {_p(value.p)})"
+    )
+
+
+def _p(value: float) -> str:
+    return "< 0.01" if value < 0.01 else f"= {value:.2f}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,433 @@
+"""Whatever a report is asked of - a model, a folder, arrays, columns - as modalities, target and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from commlearn.batch import Modality, Spec
+from commlearn.datasets import READERS
+from commlearn.datasets.trifeature import Objects, Trifeature, draw_pairs, pair_records
+from commlearn.errors import ConfigurationError, DataError, unknown
+from commlearn.information.diagnose import answers_read
+from commlearn.information.material import Material, chosen_names, from_arrays
+from commlearn.information.pid.marginals import Array
+from commlearn.kinds.arrays import presence
+from commlearn.kinds.base import Cells
+from commlearn.kinds.reading import PLAIN
+from commlearn.kinds.tabular import Tabular
+from commlearn.kinds.vector import Vector
+from commlearn.methods.base import Method
+from commlearn.probes.readout_rows import CrossFitRows, rows_to_cross_fit
+from commlearn.records import Column, Records
+from commlearn.seeds import numpy_generator
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Table, read_table
+from commlearn.tables.targets import encode_target
+from commlearn.trained.embed import carrier, embed
+
+__all__ = [
+    "Asked",
+    "Found",
+    "gather",
+    "own_records",
+    "raw_arrays",
+    "schema_of",
+    "trifeature_blocks",
+    "trifeature_of",
+]
+
+
+_CHUNK = 1024  # records
+_SIDE = 16  # pixels that an image is averaged to
+_WORDS = 256  # counts that words are hashed to
+
+
+def schema_of(columns: Mapping[str, Any], table: Table) -> Schema:
+    """A schema from names of columns: numbers and categories are tabular, lists and arrays vectors."""
+    kinds: dict[str, Any] = {}
+    for name, given in columns.items():
+        chosen = [given] if isinstance(given, str) else list(given)
+        lists = len(chosen) == 1 and chosen[0] in table.frame and _holds_lists(table.frame[chosen[0]])
+        kinds[name] = Vector(chosen[0]) if lists else Tabular(chosen)
+    return Schema(kinds)
+
+
+def _holds_lists(cells: pd.Series) -> bool:
+    there = cells.dropna()
+    return bool(len(there)) and np.ndim(there.iloc[0]) == 1
+
+
+def raw_arrays(records: Records) -> dict[str, Array]:
+    """Every modality as (records, features)."""
+    return {name: _flat(column) for name, column in records.columns.items()}
+
+
+def _flat(column: Column) -> Array:
+    parts = []
+    for start in range(0, len(column), _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, len(column)))
+        parts.append(_FLATTEN.get(column.spec.kind, _as_it_is)(column.take(rows), column.spec))
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _as_it_is(modality: Modality, spec: Spec) -> np.ndarray:
+    return modality.values.reshape(len(modality.values), -1).float().numpy()
+
+
+def _image(modality: Modality, spec: Spec) -> np.ndarray:
+    small = torch.nn.functional.adaptive_avg_pool2d(modality.values.float(), _SIDE)
+    return small.reshape(len(small), -1).numpy()
+
+
+def _tabular(modality: Modality, spec: Spec) -> np.ndarray:
+    """Numbers with a mark where one is missing, and a column for each category."""
+    values = modality.values.float().numpy()
+    numbers, codes = values[:, : spec.shape[0]], values[:, spec.shape[0] :]
+    missing = np.isnan(numbers)
+    columns = [np.where(missing, 0.0, numbers), missing[:, missing.any(axis=0)]]
+    for place, count in enumerate(spec.shape[1:]):
+        columns.append(np.eye(count)[np.nan_to_num(codes[:, place]).astype(int).clip(0, count - 1)])
+    return np.concatenate(columns, axis=1)
+
+
+def _series(modality: Modality, spec: Spec) -> np.ndarray:
+    """Mean, deviation, ends and trend of every channel over the steps that are there."""
+    values = modality.values.float().nan_to_num().reshape(len(modality.values), modality.values.shape[1], -1)
+    kept = torch.ones(values.shape[:2]) if modality.padding is None else (~modality.padding).float()
+    kept = kept[..., None]  # (batch, steps, 1)
+    count = kept.sum(dim=1).clamp(min=1)
+    mean = (values * kept).sum(dim=1) / count
+    away = (values - mean[:, None]) * kept
+    spread = (away**2).sum(dim=1).div(count).sqrt()
+    change = ((values[:, 1:] - values[:, :-1]).abs() * kept[:, 1:]).sum(dim=1) / count
+    time = torch.arange(values.shape[1], dtype=torch.float32)[None, :, None] * kept
+    trend = (away * (time - time.sum(dim=1, keepdim=True) / count[:, None])).sum(dim=1) / count
+    return torch.cat([mean, spread, change, trend], dim=1).numpy()
+
+
+def _text(modality: Modality, spec: Spec) -> np.ndarray:
+    """How often each word occurs, words hashed."""
+    ids = modality.values.long()
+    kept = torch.ones_like(ids) if modality.padding is None else (~modality.padding).long()
+    counts = torch.zeros(len(ids), _WORDS)
+    counts.scatter_add_(1, (ids * 2654435761 % 4294967296) % _WORDS, kept.float())
+    return counts.log1p().numpy()
+
+
+_FLATTEN: dict[str, Any] = {
+    "image": _image,
+    "tabular": _tabular,
+    "series": _series,
+    "audio": _series,
+    "text": _text,
+}
+
+
+_PAIRS = 6000
+_BLOCKS = 5
+
+
+def trifeature_of(model: Any) -> Trifeature | None:
+    """The controlled experiment that a model was trained on; None if it was trained on something else."""
+    options = dict(model.experiment.data) if hasattr(model, "experiment") else {}
+    reader = READERS[options.pop("name")](**options) if options.get("name") in READERS else None
+    return reader if isinstance(reader, Trifeature) else None
+
+
+def own_records(model: Any) -> CrossFitRows:
+    """Records of a run's own data set that can be judged fold by fold.
+
+    Of a method that saw no labels those of its training, of others those that it was not trained on. They are
+    the rows that a table of them would give.
+    """
+    reader = trifeature_of(model)
+    if reader is None:
+        rows = rows_to_cross_fit(model, with_targets=True)
+        if not rows.records.targets:
+            raise DataError(
+                f"The data set '{model.experiment.data['name']}' has no targets. Give a table that has."
+            )
+        return rows
+    train, test = reader.objects()
+    objects, whose = (test, "test") if model.saw_labels else (train, "own")
+    records, blocks = trifeature_blocks(reader, objects, _PAIRS)
+    source = f"{len(records)} pairs of the run's {whose} images, no image in two folds"
+    return CrossFitRows(replace(records, groups=blocks.astype(np.uint64)), None, source)
+
+
+def trifeature_blocks(reader: Trifeature, objects: Objects, pairs: int) -> tuple[Records, np.ndarray]:
+    """Unbiased pairs of images, and the block of each: images of one combination share a block.
+
+    Pairs drawn from all images would show each image in several folds, and experts would recognise it.
+    """
+    looks = np.stack([objects.shape, objects.texture, objects.colour], axis=1)
+    combination = np.unique(looks, axis=0, return_inverse=True)[1].reshape(-1)
+    order = numpy_generator(reader.seed, "interaction blocks").permutation(combination.max() + 1)
+    block = (order % _BLOCKS)[combination]
+    drawn, blocks = [], []
+    for number in range(_BLOCKS):
+        members = np.flatnonzero(block == number)
+        inside = Objects(*(part[members] for part in (objects.images, *_labels(objects))))
+        generator = numpy_generator(reader.seed, "interaction pairs", number)
+        drawn.append(members[draw_pairs(inside, pairs // _BLOCKS, generator)])
+        blocks.append(np.full(pairs // _BLOCKS, number))
+    return pair_records(objects, np.concatenate(drawn), reader.mapping()), np.concatenate(blocks)
+
+
+def _labels(objects: Objects) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return objects.shape, objects.texture, objects.colour
+
+
+_FEW_COLUMNS = 128  # of a modality whose raw columns are looked at beside its embedding
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared, about which target, which records belong together, and what a reader is warned of."""
+
+    material: Material
+    values: Any
+    name: str
+    groups: np.ndarray | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Modalities of a source, which can be asked about any target that it has.
+
+    Attributes:
+        material: modalities of the kept records.
+        read: values of all records and name of a target.
+        records: how many the source has.
+        kept: positions of those that have all modalities.
+        groups: of the kept records.
+        targets: names of the targets that the source states.
+        columns: of a table, that each modality reads.
+    """
+
+    material: Material
+    read: Callable[[Any], tuple[np.ndarray, str]]
+    records: int
+    kept: np.ndarray
+    groups: np.ndarray | None
+    targets: tuple[str, ...] = ()
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def about(self, target: Any) -> Asked:
+        values, name = self.read(target)
+        _check_length(f"target '{name}'", values, self.records)
+        told = answers_read(name, self.columns) if isinstance(target, str) else ()
+        return Asked(self.material, values[self.kept], name, self.groups, told)
+
+
+def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+    """Find modalities, targets and groups.
+
+    Args:
+        source: a run, its folder, an Embedder or a method; a dict of arrays; a Schema, or a dict of names of
+            columns, which read `data` without a model.
+        data: a table, Records or a Dataset.
+        modalities: which to compare; all if not given.
+        groups: values, or the name of a column.
+    """
+    if isinstance(source, str | Path):
+        from commlearn.trained.artifact import load
+
+        source = load(source)
+    if isinstance(source, Schema) or (isinstance(source, Mapping) and _names_columns(source, data)):
+        return _of_columns(source, data, modalities, groups)
+    if isinstance(source, Mapping):
+        return _of_arrays(source, data, modalities, groups)
+    return _of_model(carrier(source), data, modalities, groups)
+
+
+def _check_length(what: str, values: np.ndarray, records: int) -> None:
+    if len(values) != records:
+        raise DataError(
+            f"{what} has {len(values)} values, the modalities have {records} records; give one a record."
+        )
+
+
+def _names_columns(source: Mapping[str, Any], data: Any) -> bool:
+    """Whether values are names of columns of a table."""
+    named = all(
+        isinstance(value, str)
+        or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
+        for value in source.values()
+    )
+    return bool(source) and named and data is not None
+
+
+def _of_arrays(arrays: Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+    material = from_arrays(arrays, modalities)
+    table = None if data is None else _table(data)
+    found = _groups(groups, table, None, material.records)
+    every = np.arange(material.records)
+    return Found(material, lambda target: _target(None, table, None, target), material.records, every, found)
+
+
+def _of_columns(
+    source: Schema | Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any
+) -> Found:
+    table = _table(data, source)
+    schema = source if isinstance(source, Schema) else schema_of(source, table)
+    used = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
+    records = used.read(table, used.learn(table), empty=True)
+    whole, kept = _complete(records)
+    arrays = from_arrays(raw_arrays(whole), None)
+    material = replace(arrays, where="raw columns, no model", notes=_dropped(records, whole))
+    return Found(
+        material,
+        lambda target: _target(schema, table, None, target),
+        len(records),
+        kept,
+        _some(_groups(groups, table, schema, len(records)), kept),
+        tuple(schema.targets),
+        {name: kind.columns() for name, kind in used.modalities.items()},
+    )
+
+
+def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+    method = model if isinstance(model, Method) else getattr(model, "method", None)
+    if not isinstance(method, Method):
+        raise ConfigurationError(
+            f"A {type(model).__name__} is no model and no dict of arrays. Give a run, its folder, an "
+            "Embedder, a dict of arrays by modality, or a Schema with a table."
+        )
+    names = chosen_names(method.modalities, modalities)
+    schema: Schema | None = getattr(model, "schema", None)
+    rows = own_records(model) if data is None else rows_to_cross_fit(model, data, names)
+    records, table = rows.records, rows.table
+    whole, kept = _complete(replace(records, columns={name: records.columns[name] for name in names}))
+    material = Material(
+        from_arrays({name: embed(model, whole, [name], blocks="learned") for name in names}, None).arrays,
+        _fused(model, whole, names),
+        _few_columns(whole),
+        f"embeddings of {rows.source}" if rows.source else "embeddings by the model",
+        (*((rows.warning,) if rows.warning else ()), *_dropped(records, whole)),
+    )
+    if groups is not None and not isinstance(groups, str):
+        groups = rows.of_all(groups)
+    found = records.groups if groups is None else _groups(groups, table, schema, len(records))
+    stated = tuple(dict.fromkeys([*(schema.targets if schema and table else ()), *records.targets]))
+    return Found(
+        material,
+        lambda target: _target(schema, table, records, _of_records(target, rows)),
+        len(records),
+        kept,
+        _some(found, kept),
+        stated,
+        {name: schema.modalities[name].columns() for name in names} if schema and table else {},
+    )
+
+
+def _of_records(target: Any, rows: CrossFitRows) -> Any:
+    """A target that is given by values, as values of the records that are looked at."""
+    return target if target is None or isinstance(target, str) else rows.of_all(target)
+
+
+def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:
+    """The model's own embedding of every subset of two or more."""
+    return {
+        subset: np.asarray(embed(model, records, list(subset), blocks="learned"), dtype=np.float64)
+        for size in range(2, len(names) + 1)
+        for subset in combinations(names, size)
+    }
+
+
+def _few_columns(records: Records) -> dict[str, Any]:
+    """Raw columns of all modalities, if these are tables and vectors of few columns."""
+    small = all(
+        spec.kind in ("tabular", "vector") and spec.shape[0] + sum(spec.shape[1:]) <= _FEW_COLUMNS
+        for spec in records.specs.values()
+    )
+    return raw_arrays(records) if small else {}
+
+
+def _table(data: Any, source: object = None) -> Table:
+    if data is None:
+        raise ConfigurationError("There is no table: give data=, a DataFrame, a dict of columns or a path.")
+    reading = source.reading() if isinstance(source, Schema) else PLAIN
+    return data if isinstance(data, Table) else read_table(data, reading=reading)
+
+
+def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:
+    """Values as given, or a column by its name."""
+    if not isinstance(given, str):
+        return given, str(getattr(given, "name", None) or what)
+    if table is None:
+        raise ConfigurationError(f"{what}='{given}' names a column, but there is no table; give data=.")
+    if given not in table.frame:
+        raise DataError(unknown(what, given, [str(name) for name in table.frame.columns]))
+    return table.frame[given], given
+
+
+def _target(
+    schema: Schema | None, table: Table | None, records: Records | None, target: Any
+) -> tuple[np.ndarray, str]:
+    """Values and name of the target, from the records, the schema's targets or any column."""
+    known = [*(schema.targets if schema else ()), *(records.targets if records else ())]
+    if target is None and len(set(known)) == 1:
+        target = known[0]
+    if target is None:
+        raise ConfigurationError(f"Name a target: one of {', '.join(dict.fromkeys(known)) or 'the columns'}.")
+    if records is not None and isinstance(target, str) and target in records.targets:
+        return np.asarray(records.targets[target]), target
+    if schema is not None and table is not None and isinstance(target, str) and target in schema.targets:
+        cells = Cells(table.frame, table.root, table.first_row)
+        return encode_target(cells, target, schema.targets[target]), target
+    if records is not None and table is None and isinstance(target, str):
+        raise DataError(unknown("target", target, records.targets))
+    values, name = _values(target, table, "target")
+    return _objects(values), name
+
+
+def _objects(values: Any) -> np.ndarray:
+    """An array that keeps one collection a record apart."""
+    if isinstance(values, np.ndarray | pd.DataFrame):
+        return np.asarray(values)
+    kept = list(values)
+    if any(isinstance(value, list | tuple | set | np.ndarray) for value in kept):
+        found = np.empty(len(kept), dtype=object)
+        for row, value in enumerate(kept):
+            found[row] = value
+        return found
+    return np.asarray(values)
+
+
+def _groups(groups: Any, table: Table | None, schema: Schema | None, records: int) -> np.ndarray | None:
+    if groups is None and schema is not None and table is not None and schema.group in table.frame:
+        groups = schema.group
+    if groups is None:
+        return None
+    values = np.asarray(_values(groups, table, "groups")[0])
+    _check_length("groups", values, records)
+    return values
+
+
+def _complete(records: Records) -> tuple[Records, np.ndarray]:
+    """Records that have all of the modalities, and which they are."""
+    there = np.all([presence(column) for column in records.columns.values()], axis=0)
+    kept = np.flatnonzero(there)
+    if not len(kept):
+        raise DataError(f"No record has all of {', '.join(records.columns)}; compare fewer of them.")
+    return (records if there.all() else records.choose(kept)), kept
+
+
+def _dropped(records: Records, whole: Records) -> tuple[str, ...]:
+    if len(records) == len(whole):
+        return ()
+    return (f"{len(records) - len(whole)} of {len(records)} records lack a modality and were left out",)
+
+
+def _some(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if values is None else values[rows]

@@ -1,0 +1,196 @@
+"""One view of the data: posteriors, their decomposition, and how sure all of its numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from commlearn.information.estimate import ATOMS, Measured, QuantityKey, information_of, measure, quantities
+from commlearn.information.experts.folds import Folds
+from commlearn.information.experts.posteriors import Subset
+from commlearn.information.experts.standard_errors import tail
+from commlearn.information.nulls import label_tests
+from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
+from commlearn.information.uncertainty import Known, bootstrap, known, resampled_weights
+
+_ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
+
+__all__ = ["Pair", "View", "make_view"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The decomposition of two modalities, or of one against all others."""
+
+    first: Subset
+    second: Subset
+    redundant: Known
+    unique1: Known
+    unique2: Known
+    synergistic: Known
+    total: Known
+    least_redundant: float  # without any assumption: max(0, I1 + I2 - I12) <= redundant <= min(I1, I2)
+    most_redundant: float
+
+
+@dataclass(frozen=True)
+class View:
+    """What one family of experts sees.
+
+    Attributes:
+        numbers: every quantity of the decomposition.
+        accuracy: share of records that the posterior of each subset gets right.
+        balanced_accuracy: mean of the classes' shares.
+        measured: the numbers behind, with each record's share.
+    """
+
+    numbers: dict[QuantityKey, Known]
+    accuracy: dict[Subset, float]
+    balanced_accuracy: dict[Subset, float]
+    measured: Measured
+
+    @property
+    def names(self) -> Subset:
+        return self.measured.names
+
+    @property
+    def total(self) -> Known:
+        return self.ladder[self.names]
+
+    @property
+    def ladder(self) -> dict[Subset, Known]:
+        """I(A; Y) of every subset."""
+        return {subset: self.numbers[information_of(subset)] for subset in self.measured.ladder}
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Decompositions of two."""
+        return [self._pair(first, second) for first, second in self.measured.pairs]
+
+    @property
+    def spectrum(self) -> list[Known]:
+        """S(1), ..., S(n)."""
+        orders = range(1, len(self.names) + 1)
+        return [self.numbers[QuantityKey(f"spectrum {order}", (self.names,))] for order in orders]
+
+    @property
+    def unique(self) -> dict[str, Known]:
+        """Of each modality among all."""
+        return {name: self.numbers[QuantityKey("unique", ((name,),))] for name in self.names}
+
+    @property
+    def non_exclusive(self) -> Known:
+        """What more than one single modality carries."""
+        return self.numbers[QuantityKey("non_exclusive", (self.names,))]
+
+    @property
+    def shapley(self) -> dict[str, Known]:
+        """Of each modality."""
+        return {name: self.numbers[QuantityKey("shapley", ((name,),))] for name in self.names}
+
+    def _pair(self, first: Subset, second: Subset) -> Pair:
+        both = _joined(self.names, first, second)
+        alone1, alone2, total = (self.measured.ladder[subset].bits for subset in (first, second, both))
+        return Pair(
+            first,
+            second,
+            **{part: self.numbers[QuantityKey(part, (first, second))] for part in ATOMS},
+            total=self.numbers[information_of(both)],
+            least_redundant=max(0.0, alone1 + alone2 - total),
+            most_redundant=min(alone1, alone2),
+        )
+
+
+def make_view(
+    logs: Mapping[Subset, Array],
+    labels: np.ndarray,
+    names: Sequence[str],
+    folds: Folds,
+    settings: Settings,
+    bias: Mapping[QuantityKey, float] | None = None,
+) -> View:
+    """Decompose and say how sure.
+
+    Args:
+        logs: held-out natural log p(y | A) of every subset.
+        labels: 0, ..., classes - 1.
+        names: of the modalities, in order.
+        folds: within which labels are exchanged, and the groups, which are drawn together.
+        settings: of intervals and tests.
+        bias: how much more data would add to each number.
+    """
+    bias = bias or {}
+    cells: dict[Subset, Array] = {}
+    measured = measure(logs, labels, names, cells=cells)
+    draws = bootstrap(
+        lambda weight: measure(logs, labels, names, weight, _ROUGH, cells),
+        lambda again: {key: value.bits for key, value in quantities(again).items()},
+        _with_all_classes(
+            resampled_weights(len(labels), settings.bootstrap, settings.seed, folds.groups), labels
+        ),
+    )
+    says = label_tests(logs, labels, folds, settings.permutations, settings.seed)
+    numbers = {}
+    for key, value in quantities(measured).items():
+        missing = bias.get(key, 0.0)
+        number = known(value, settings.level, draws.get(key), folds.groups, missing)
+        numbers[key] = replace(number, p=_p_value(key, number, says, measured.names, folds.groups, missing))
+    right = {subset: log.argmax(axis=1) == labels for subset, log in logs.items()}
+    return View(
+        numbers,
+        accuracy={subset: float(hits.mean()) for subset, hits in right.items()},
+        balanced_accuracy={
+            subset: float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
+            for subset, hits in right.items()
+        },
+        measured=measured,
+    )
+
+
+def _with_all_classes(weights: Array, labels: np.ndarray) -> Array:
+    """The resamplings in which no class is missing, as one may be of few groups."""
+    classes = int(labels.max()) + 1
+    there = [np.bincount(labels, weights=weight, minlength=classes).all() for weight in weights]
+    return weights[np.array(there, dtype=bool)]
+
+
+def _joined(names: Subset, first: Subset, second: Subset) -> Subset:
+    return tuple(name for name in names if name in {*first, *second})
+
+
+def _p_value(
+    key: QuantityKey,
+    number: Known,
+    says: Mapping[Subset, float | None],
+    names: Subset,
+    groups: np.ndarray | None = None,
+    bias: float = 0.0,
+) -> float | None:
+    """Of "this part is zero": the larger of "those it comes from say nothing" and its own one-sided test.
+
+    None where labels could not be exchanged. A part that shrinks with more records is tested as it would be
+    after as much shrinking again, as the interval reaches there too: little that is unique is claimed of
+    modalities that say the same.
+    """
+    if key.part == "shapley":
+        return None
+    tests = [p for p in (says[subset] for subset in _sources(key, names)) if p is not None]
+    if not tests:
+        return None
+    if number.bits <= 0:
+        return 1.0
+    if key.part == "information":
+        return tests[0]
+    return max(tail(number.bits + min(bias, 0.0), number.error, groups), *tests)
+
+
+def _sources(key: QuantityKey, names: Subset) -> list[Subset]:
+    """Subsets without which a part cannot be there."""
+    if key.part == "redundant":
+        return list(key.subsets)
+    if key.part == "unique2":
+        return [key.subsets[1]]
+    return [_joined(names, *key.subsets)] if key.part == "synergistic" else [key.subsets[0]]

@@ -1,0 +1,44 @@
+"""Probes: what can be read off frozen embeddings, linearly or by nearest neighbours."""
+
+from commlearn.probes.classes import balanced_accuracy, linear_probe
+from commlearn.probes.numbers import number_probe
+from commlearn.probes.probe import (
+    PROBES,
+    Vectors,
+    check_targets,
+    chosen_targets,
+    known_labels,
+    probe,
+    probe_vectors,
+    sort_of,
+)
+from commlearn.probes.results import (
+    MEASURES,
+    LabelsResult,
+    NumberResult,
+    Outcome,
+    ProbeResult,
+    score_of,
+    to_json,
+)
+
+__all__ = [
+    "MEASURES",
+    "PROBES",
+    "LabelsResult",
+    "NumberResult",
+    "Outcome",
+    "ProbeResult",
+    "Vectors",
+    "balanced_accuracy",
+    "check_targets",
+    "chosen_targets",
+    "known_labels",
+    "linear_probe",
+    "number_probe",
+    "probe",
+    "probe_vectors",
+    "score_of",
+    "sort_of",
+    "to_json",
+]

@@ -1,0 +1,180 @@
+"""Classes: a logistic regression on frozen embeddings."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+
+from commlearn.errors import DataError
+from commlearn.probes import measures
+from commlearn.probes.bootstrap import Measure, measured
+from commlearn.probes.results import Groups, Outcome, ProbeResult
+from commlearn.seeds import numpy_generator
+
+__all__ = ["balanced_accuracy", "classes_of", "linear_probe", "read_classes", "scored"]
+
+STRENGTHS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-5, 2.1, 0.5))
+"""C, the inverse of the squared L2 penalty: from 1e-5 to 100, two a decade."""
+FOLDS = 5
+SEARCH_ROWS = 4000  # of the training rows, at most, in the search for C
+
+
+def linear_probe(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    seed: int = 0,
+    groups: Groups = (None, None),
+) -> ProbeResult:
+    """Logistic regression on standardised features, classes weighted equally, C found on `train` alone.
+
+    Args:
+        train: (records, features).
+        train_labels: (records,).
+        test: likewise.
+        test_labels: likewise.
+        seed: of the folds and of the bootstrap.
+        groups: of training and of test records, which folds and bootstrap keep together.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(200, 4))
+        >>> linear_probe(rows[:100], rows[:100, 0] > 0, rows[100:], rows[100:, 0] > 0).accuracy > 0.9
+        True
+    """
+    return read_classes(train, train_labels, test, test_labels, seed, groups).result
+
+
+def read_classes(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    seed: int = 0,
+    groups: Groups = (None, None),
+) -> Outcome:
+    """`linear_probe` with its predictions."""
+    classes = classes_of(train_labels)
+    scaler = StandardScaler().fit(train)
+    train, test = scaler.transform(train), scaler.transform(test)
+    strength = _search(train, train_labels, seed, groups[0])
+    shares = _fit(train, train_labels, strength).predict_proba(test)  # (records, classes)
+    return scored(shares, classes, test_labels, strength, len(train), seed, groups[1])
+
+
+def classes_of(labels: np.ndarray) -> np.ndarray:
+    """The classes that a probe can tell apart."""
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise DataError(
+            "A probe needs at least two classes to tell apart, and the training records show "
+            f"{', '.join(map(str, classes)) or 'none'} alone. Take another target, or split otherwise."
+        )
+    return classes
+
+
+def scored(
+    shares: np.ndarray,
+    classes: np.ndarray,
+    labels: np.ndarray,
+    strength: float,
+    train_records: int,
+    seed: int,
+    groups: np.ndarray | None = None,
+) -> Outcome:
+    """What the shares of the classes, (records, classes), are worth against the labels."""
+    known = np.unique(np.concatenate([classes, labels]))
+    truth, predicted = np.searchsorted(known, labels), np.searchsorted(known, classes[shares.argmax(axis=1)])
+    right = truth == predicted
+    asked = slice(1, None) if len(classes) == 2 else slice(None)
+    positive = labels[:, None] == classes[None, asked]  # (records, 1 or classes)
+    parts: dict[str, Measure] = {
+        "balanced_accuracy": lambda weights: measures.mean_recall(right, truth, weights),
+        "accuracy": lambda weights: measures.accuracy(right, weights),
+        "auroc": lambda weights: measures.mean_over_labels(
+            measures.auroc, shares[:, asked], positive, weights
+        ),
+        "auprc": lambda weights: measures.mean_over_labels(
+            measures.auprc, shares[:, asked], positive, weights
+        ),
+    }
+    found = measured(parts, truth, seed, groups)
+    result = ProbeResult(
+        balanced_accuracy=found["balanced_accuracy"][0],
+        interval=found["balanced_accuracy"][1],
+        accuracy=found["accuracy"][0],
+        chance=1 / len(classes),
+        classes=len(classes),
+        strength=strength,
+        train_records=train_records,
+        test_records=len(labels),
+        auroc=found["auroc"][0],
+        auprc=found["auprc"][0],
+        intervals={name: found[name][1] for name in ("accuracy", "auroc", "auprc")},
+    )
+    return Outcome(result, truth, predicted, groups)
+
+
+def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of the share of their records that are right.
+
+    Example:
+        >>> balanced_accuracy(np.array([True, True, True, False]), np.array([0, 0, 0, 1]))
+        0.5
+    """
+    return float(measures.mean_recall(right, labels, measures.once(len(right)))[0])
+
+
+def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray | None) -> float:
+    """The C of the best cross-validated balanced accuracy; the strongest penalty among equals."""
+    chosen, folds = _searched(labels, seed, groups)
+    if folds < 2:
+        return 1.0
+    rows, labels = rows[chosen], labels[chosen]
+    if groups is None:
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels)
+    else:
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        parts = splitter.split(rows, labels, groups[chosen])
+    scores = np.zeros(len(STRENGTHS))
+    for fit, held in parts:
+        if not len(held) or len(np.unique(labels[fit])) < 2:  # of few groups
+            continue
+        model = None
+        for position, strength in enumerate(STRENGTHS):
+            model = _fit(rows[fit], labels[fit], strength, start=model)
+            right = model.predict(rows[held]) == labels[held]
+            scores[position] += balanced_accuracy(right, labels[held])
+    return STRENGTHS[int(scores.argmax())] if scores.any() else 1.0
+
+
+def _searched(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+    """Rows for the search, with every class in every fold, and how many folds; a single record has no say."""
+    order = numpy_generator(seed, "probe rows").permutation(len(labels))
+    _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    often = counts[counts > 1]
+    if len(often) < 2:
+        return order, 1
+    folds = int(min(FOLDS, often.min()))
+    if groups is not None:
+        folds = min(folds, *(len(np.unique(groups[labels == label])) for label in np.unique(labels)))
+    place = np.empty_like(order)  # of each row among those of its class
+    for code in range(len(counts)):
+        place[codes == code] = np.arange(counts[code])
+    chosen = (np.arange(len(order)) < SEARCH_ROWS) | (place < folds)
+    return order[chosen & (counts[codes] > 1)], folds
+
+
+def _fit(
+    rows: np.ndarray, labels: np.ndarray, strength: float, start: LogisticRegression | None = None
+) -> LogisticRegression:
+    model = start or LogisticRegression(class_weight="balanced", max_iter=400, tol=1e-3, warm_start=True)
+    model.set_params(C=strength)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 400 steps rank the strengths well enough
+        return model.fit(rows, labels)

@@ -1,0 +1,142 @@
+"""The ladder: what a probe reads off each modality alone, off pairs, and off all together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from commlearn.batch import Subset
+from commlearn.errors import DataError, DataWarning
+from commlearn.kinds.arrays import presence
+from commlearn.methods.base import subset_name
+from commlearn.probes import Vectors, check_targets, chosen_targets, probe_vectors
+from commlearn.probes.readout_rows import readout_rows
+from commlearn.records import Dataset, Records
+from commlearn.trained.embed import carrier, embed
+
+__all__ = ["Embedded", "Ladder", "called", "embed_subsets", "ladder_of", "probe_ladder", "subsets_of"]
+
+PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
+
+Ladder = dict[str, dict[str, Any]]
+"""By target, then by subset, from the fewest modalities to all: what `probe` finds."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of the records that have at least one modality of a subset."""
+
+    subset: Subset
+    rows: np.ndarray  # (n,): which records
+    vectors: np.ndarray  # (n, dim)
+
+
+def probe_ladder(
+    model: Any,
+    data: Any = None,
+    targets: Sequence[str] | str | None = None,
+    subsets: Sequence[Sequence[str]] | None = None,
+    seed: int = 0,
+) -> Ladder:
+    """Probes of every subset of modalities: the same targets and the same split for each.
+
+    A record that has none of a subset's modalities is left out of its rung; each result counts its records.
+
+    Args:
+        model: a trained run, method or Embedder.
+        data: where to fit and where to score; or a table, which is split as the training's was; the
+            training's own data if not given.
+        targets: which; all if not given.
+        subsets: which; each modality alone, pairs (of up to three modalities), and all, if not given.
+        seed: of the folds and of the bootstrap.
+    """
+    data = readout_rows(model, data)
+    chosen = chosen_targets(data, targets)
+    check_targets(data, chosen)
+    carried = carrier(model)
+    names = tuple(getattr(carried, "specs", None) or carried.modalities)
+    wanted = [tuple(subset) for subset in subsets] if subsets else subsets_of(names)
+    fit, test = (embed_subsets(model, records, wanted) for records in (data.fit, data.test))
+    found, problems = ladder_of(fit, test, data, list(chosen), seed)
+    if problems and not any(found.values()):
+        raise DataError("; ".join(problems.values()))
+    for problem in problems.values():
+        warnings.warn(problem, DataWarning, stacklevel=2)
+    return found
+
+
+def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> list[Subset]:
+    """Each modality alone, pairs where there are few modalities, and all.
+
+    Example:
+        >>> subsets_of(["a", "b"])
+        [('a',), ('b',), ('a', 'b')]
+    """
+    names = tuple(modalities)
+    singles: list[Subset] = [(name,) for name in names]
+    pairs: list[Subset] = list(combinations(names, 2)) if 2 < len(names) <= pairs_up_to else []
+    return singles if len(names) == 1 else [*singles, *pairs, names]
+
+
+def called(subset: str) -> str:
+    """A subset in a sentence, where many names would be too long.
+
+    Example:
+        >>> called("image+text"), called("image+text+table+series")
+        ('image+text', 'all 4 modalities')
+    """
+    names = subset.count("+") + 1
+    return subset if names < 4 else f"all {names} modalities"
+
+
+def embed_subsets(
+    model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
+) -> dict[str, Embedded]:
+    """Embeddings of clean records by each subset of modalities."""
+    there = {
+        name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
+    }
+    found = {}
+    for subset in subsets:
+        if tell is not None:
+            tell(f"embedding {len(records)} records by {subset_name(subset)}")
+        rows = np.flatnonzero(np.any([there[name] for name in subset], axis=0)) if there else np.zeros(0, int)
+        chosen = records if len(rows) == len(records) else records.choose(rows)
+        found[subset_name(subset)] = Embedded(subset, rows, embed(model, chosen, subset))
+    return found
+
+
+def ladder_of(
+    fit: Mapping[str, Embedded],
+    test: Mapping[str, Embedded],
+    data: Dataset,
+    targets: Sequence[str],
+    seed: int = 0,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Ladder, dict[str, str]]:
+    """The rungs from embeddings that are there already; and why a target could not be probed."""
+    found: Ladder = {}
+    problems: dict[str, str] = {}
+    for target in targets:
+        found[target] = {}
+        for name in test:
+            if tell is not None:
+                tell(f"probing {target} by {name}")
+            try:
+                found[target][name] = _rung(fit[name], test[name], data, target, seed)
+            except DataError as problem:
+                problems[target] = f"{target} by {name}: {problem}"
+    return found, problems
+
+
+def _rung(fit: Embedded, test: Embedded, data: Dataset, target: str, seed: int) -> Any:
+    fitted = Vectors(fit.vectors, data.fit.choose(fit.rows))
+    scored = Vectors(test.vectors, data.test.choose(test.rows))
+    result = probe_vectors(data, fitted, scored, targets=target, seed=seed)[target].result
+    without = len(data.fit) + len(data.test) - len(fit.rows) - len(test.rows)
+    return replace(result, dropped=result.dropped + without)

@@ -1,0 +1,109 @@
+"""Nearest neighbours: what the geometry of an embedding says, without fitting anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+from commlearn.probes import classes, numbers
+from commlearn.probes.results import Groups, Outcome
+from commlearn.seeds import numpy_generator
+
+__all__ = ["neighbour_classes", "neighbour_numbers", "neighbours"]
+
+COUNTS = (1, 5, 20, 50)  # of neighbours that are tried
+SEARCH_ROWS = 2000  # of the training rows, at most, that are asked in the search
+BLOCK = 1024  # rows compared at a time
+
+Apart = tuple[np.ndarray, np.ndarray]
+
+
+def neighbour_classes(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    seed: int = 0,
+    groups: Groups = (None, None),
+) -> Outcome:
+    """The votes of the most similar training records; how many vote is found on training records alone."""
+    known = classes.classes_of(train_labels)
+    votes = (train_labels[:, None] == known).astype(np.float64)  # (records, classes)
+    train, test = _rows(train, test)
+
+    def loss(shares: np.ndarray, rows: np.ndarray) -> float:
+        labels = train_labels[rows]
+        return -classes.balanced_accuracy(known[shares.argmax(axis=1)] == labels, labels)
+
+    count = _search(train, votes, seed, loss, groups[0])
+    shares = votes[neighbours(test, train, count)].mean(axis=1)
+    return classes.scored(shares, known, test_labels, float(count), len(train), seed, groups[1])
+
+
+def neighbour_numbers(
+    train: np.ndarray,
+    train_values: np.ndarray,
+    test: np.ndarray,
+    test_values: np.ndarray,
+    seed: int = 0,
+    groups: Groups = (None, None),
+) -> Outcome:
+    """The mean of the most similar training records."""
+    values = np.asarray(train_values, dtype=np.float64).reshape(len(train_values), -1)
+    train, test = _rows(train, test)
+
+    def loss(means: np.ndarray, rows: np.ndarray) -> float:
+        return float(((means - values[rows]) ** 2).mean())
+
+    count = _search(train, values, seed, loss, groups[0])
+    means = values[neighbours(test, train, count)].mean(axis=1)
+    return numbers.scored(means, test_values, float(count), len(train), seed, groups[1])
+
+
+def neighbours(rows: np.ndarray, among: np.ndarray, count: int, apart: Apart | None = None) -> np.ndarray:
+    """Positions of the most similar rows, (rows, count), the most similar first; ties by position.
+
+    Args:
+        rows: who asks; of length 1, as are those among whom it asks.
+        among: who is asked.
+        count: how many; all if there are fewer.
+        apart: units of `rows` and of `among`; a row does not find those of its own unit.
+    """
+    if apart is None:
+        count = min(count, len(among))
+    else:
+        count = min(count, len(among) - int(np.unique(apart[1], return_counts=True)[1].max()))
+    found = []
+    for start in range(0, len(rows), BLOCK):
+        similar = rows[start : start + BLOCK] @ among.T
+        if apart is not None:
+            similar[apart[0][start : start + BLOCK, None] == apart[1]] = -np.inf
+        found.append(np.argsort(-similar, axis=1, kind="stable")[:, :count])
+    return np.concatenate(found)
+
+
+def _search(
+    train: np.ndarray,
+    values: np.ndarray,
+    seed: int,
+    loss: Callable[[np.ndarray, np.ndarray], float],
+    groups: np.ndarray | None,
+) -> int:
+    """How many neighbours serve training records best, none of its own group; the fewest among equals."""
+    rows = numpy_generator(seed, "probe rows").permutation(len(train))[:SEARCH_ROWS]
+    units = np.arange(len(train)) if groups is None else groups
+    found = neighbours(train[rows], train, max(COUNTS), apart=(units[rows], units))
+    counts = [count for count in COUNTS if count <= found.shape[1]] or [1]
+    if not found.shape[1]:
+        return 1
+    return min(counts, key=lambda count: loss(values[found[:, :count]].mean(axis=1), rows))
+
+
+def _rows(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised and brought to length 1: their products are cosines."""
+    scaler = StandardScaler().fit(train)
+    scaled = (scaler.transform(rows) for rows in (train, test))
+    first, second = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in scaled)
+    return first, second

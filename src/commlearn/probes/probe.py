@@ -1,0 +1,217 @@
+"""From a model and its data to what probes read: one entry for every sort of target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, unknown
+from commlearn.probes.classes import classes_of, read_classes
+from commlearn.probes.labels import label_names, read_labels
+from commlearn.probes.neighbours import neighbour_classes, neighbour_numbers
+from commlearn.probes.numbers import read_numbers
+from commlearn.probes.readout_rows import readout_rows
+from commlearn.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult
+from commlearn.records import Dataset, Records
+from commlearn.tables.table import Source
+from commlearn.trained.embed import embed
+
+__all__ = [
+    "PROBES",
+    "Vectors",
+    "check_targets",
+    "chosen_targets",
+    "known_labels",
+    "probe",
+    "probe_vectors",
+    "sort_of",
+]
+
+PROBES: dict[str, dict[str, Callable[..., Outcome]]] = {
+    "linear": {"class": read_classes, "number": read_numbers, "multilabel": read_labels},
+    "neighbours": {"class": neighbour_classes, "number": neighbour_numbers},
+}
+"""By name, and by the sort of target that it reads."""
+
+
+class Vectors(NamedTuple):
+    """Embeddings of one part of the data, and its records."""
+
+    rows: np.ndarray  # (records, dim)
+    records: Records
+
+
+def probe(
+    model: Any,
+    data: Dataset | Source | None = None,
+    targets: Sequence[str] | str | None = None,
+    modalities: Sequence[str] | None = None,
+    seed: int = 0,
+    kind: str = "linear",
+) -> dict[str, ProbeResult | NumberResult | LabelsResult]:
+    """Probes of frozen, clean embeddings: fitted on training records, scored on test records.
+
+    Args:
+        model: a trained run, method or Embedder.
+        data: where to fit and where to score; or a table, which is split as the training's was; the
+            training's own data if not given. Rows whose labels the model saw are not scored.
+        targets: which; all if not given. Records without one are left out and counted.
+        modalities: embed these only; all if not given.
+        seed: of the folds and of the bootstrap.
+        kind: `linear` or `neighbours`.
+    """
+    data = readout_rows(model, data)
+    chosen = chosen_targets(data, targets, kind)  # before anything is embedded
+    check_targets(data, chosen)
+    parts = [data.fit, data.test]
+    if data.validation is not None and "multilabel" in chosen.values():
+        parts.append(data.validation)
+    vectors = [Vectors(embed(model, records, modalities), records) for records in parts]
+    outcomes = probe_vectors(data, *vectors, targets=list(chosen), seed=seed, kind=kind)
+    return {name: outcome.result for name, outcome in outcomes.items()}
+
+
+def probe_vectors(
+    data: Dataset,
+    *parts: Vectors,
+    targets: Sequence[str] | str | None = None,
+    seed: int = 0,
+    kind: str = "linear",
+) -> dict[str, Outcome]:
+    """Probes of vectors, wherever they come from, with the predictions behind each result.
+
+    Args:
+        data: whose records these are.
+        parts: vectors and records to fit on, to score on, and to choose thresholds on if there are any.
+        targets: which; all if not given.
+        seed: of the folds and of the bootstrap.
+        kind: a name in PROBES.
+    """
+    fit, test, *rest = parts
+    validation = rest[0] if rest and len(rest[0].records) else None
+    chosen = chosen_targets(data, targets, kind)
+    _check_finite(parts)
+    outcomes = {}
+    with threadpool_limits(limits=1):  # small products: threads only wait for each other
+        for name, sort in chosen.items():
+            try:
+                rows, labels, fit_groups, missing = _labelled(fit, name, "training")
+                test_rows, test_labels, test_groups, more = _labelled(test, name, "test")
+                options: dict[str, Any] = {"seed": seed, "groups": (fit_groups, test_groups)}
+                if sort == "multilabel" and validation is not None:
+                    options["validation"] = _labelled(validation, name, "validation")[:2]
+                outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
+            except DataError as problem:
+                raise DataError(f"target '{name}': {problem}") from problem
+            outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=missing + more))
+    return outcomes
+
+
+def chosen_targets(
+    data: Dataset, targets: Sequence[str] | str | None, kind: str = "linear"
+) -> dict[str, str]:
+    """The named targets and their sorts, checked; all that the probe can read if none are named."""
+    if kind not in PROBES:
+        raise ConfigurationError(unknown("probe", kind, PROBES))
+    stated = (data.schema or {}).get("targets") or {}
+    known = {name: stated.get(name) or sort_of(values) for name, values in data.fit.targets.items()}
+    readable = [name for name, sort in known.items() if sort in PROBES[kind]]
+    chosen = [targets] if isinstance(targets, str) else list(readable if targets is None else targets)
+    for name in chosen:
+        if name not in known:
+            raise DataError(unknown("target", name, known))
+        if name not in readable:
+            raise DataError(
+                f"target '{name}' is {known[name]}, which the probe '{kind}' does not read; take another."
+            )
+    if not chosen:
+        raise DataError("There is no target to probe. Name one under `targets:` in the schema.")
+    return {name: known[name] for name in chosen}
+
+
+def check_targets(data: Dataset, chosen: Mapping[str, str]) -> None:
+    """Refuse, all at once, targets that cannot be fitted or scored: before anything is trained.
+
+    Args:
+        data: where to fit and where to score.
+        chosen: names of targets and their sorts.
+    """
+    if not len(data.test):
+        raise DataError("There are no test records to score a probe on; the split has none.")
+    problems = Problems("targets")
+    for name, sort in chosen.items():
+        try:
+            _labels(data.test, name, "test")
+            _, labels = _labels(data.fit, name, "training")
+            if sort == "class":
+                classes_of(labels)
+            elif sort == "multilabel":
+                label_names(labels)
+                if data.validation is not None and len(data.validation):
+                    _labels(data.validation, name, "validation")
+        except DataError as problem:
+            problems.add(f"target '{name}': {problem}")
+    problems.raise_if_any(DataError)
+
+
+def sort_of(values: np.ndarray) -> str:
+    """What a target is where no schema says it: class, number or multilabel.
+
+    Example:
+        >>> sort_of(np.array([0, 1, 1])), sort_of(np.array([0.5, 1.25])), sort_of(np.zeros((2, 3), int))
+        ('class', 'number', 'multilabel')
+    """
+    if values.dtype == object:
+        first = next((value for value in values if value is not None), None)
+        return "multilabel" if isinstance(first, tuple) else "class"
+    if values.dtype.kind != "f":
+        return "multilabel" if values.ndim == 2 else "class"
+    known = values[~np.isnan(values)]
+    return "number" if values.ndim == 2 or (known != np.round(known)).any() else "class"
+
+
+def known_labels(labels: np.ndarray) -> np.ndarray:
+    """Which records have a label: None and NaN are none.
+
+    Example:
+        >>> known_labels(np.array(["a", None], dtype=object)).tolist()
+        [True, False]
+    """
+    if labels.dtype == object:
+        return np.array([label is not None and label == label for label in labels], dtype=bool)
+    if labels.dtype.kind != "f":
+        return np.ones(len(labels), dtype=bool)
+    return ~np.isnan(labels.reshape(len(labels), -1)).any(axis=1)
+
+
+def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:
+    """The rows that have the target, their labels and groups, and how many have none."""
+    there, labels = _labels(part.records, name, what)
+    groups = None if part.records.groups is None else part.records.groups[there]
+    return part.rows[there], labels, groups, int((~there).sum())
+
+
+def _labels(records: Records, name: str, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which records have the target, and their labels."""
+    labels = records.targets[name]
+    there = known_labels(labels)
+    if not there.any():
+        raise DataError(f"no {what} record has it; fill it, or split otherwise.")
+    values = labels[there]
+    if values.dtype == object and not isinstance(values[0], tuple):
+        values = values.astype(str)
+    return there, values
+
+
+def _check_finite(parts: Sequence[Vectors]) -> None:
+    wrong = sum(int((~np.isfinite(part.rows).all(axis=1)).sum()) for part in parts)
+    if wrong:
+        raise DivergedError(
+            f"The embeddings of {wrong} of {sum(len(part.rows) for part in parts)} records are not finite: "
+            "the training diverged, or the records hold extreme values. Lower training.learning_rate, or "
+            "mend the records."
+        )

@@ -1,0 +1,294 @@
+"""The one place that gives readouts their rows: which to fit on, which to score, and what belongs together.
+
+Every readout - probe, ladder, retrieval, audit, interactions, report, fine-tuning - asks here. No row is
+scored whose label the model has seen, nor one that belongs to a group of such rows. Where no other rows are
+left, an error says which to pass. Groups ride along in `Records.groups`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from commlearn.errors import ConfigurationError, DataError, DataWarning
+from commlearn.methods.base import Method
+from commlearn.records import Dataset, Records
+from commlearn.storage.places import is_remote, refuse_remote
+from commlearn.tables.dataset import NO_PLACE, named_records
+from commlearn.tables.splits import parts_of_names, row_names
+from commlearn.tables.table import Source, Table, read_table
+from commlearn.trained.embed import carrier
+from commlearn.trained.model import TEST_SHARE, Trained
+from commlearn.trained.run import read_own_data
+
+__all__ = ["CrossFitRows", "held_out", "own_table", "readout_rows", "rows_to_cross_fit", "unseen_positions"]
+
+
+@dataclass(frozen=True)
+class CrossFitRows:
+    """Records each of which is judged by experts that were fitted on others.
+
+    Attributes:
+        records: with their groups.
+        table: the rows that they were read from, if it was a table; row i is record i.
+        source: what the records are, in words.
+        warning: what a reader has to know about them, if anything.
+        positions: which of the records that were offered they are; None for all.
+    """
+
+    records: Records
+    table: Table | None
+    source: str
+    warning: str = ""
+    positions: np.ndarray | None = None
+
+    def of_all(self, values: Any) -> Any:
+        """Values that were given for all records that were offered, as values of these records."""
+        if self.positions is None or len(values) == len(self.records):
+            return values
+        return values.iloc[self.positions] if hasattr(values, "iloc") else np.asarray(values)[self.positions]
+
+
+def readout_rows(model: Any, data: Dataset | Source | None = None) -> Dataset:
+    """Rows to fit a readout on, and rows to score it on that neither it nor the model has learned from.
+
+    Args:
+        model: a trained run, artifact, Embedder or method.
+        data: parts chosen by hand; or a table, whose rows go to the parts that they had in training, new
+            rows to those that their keys say; the training's own data if not given.
+
+    Returns:
+        `fit` to fit on, `validation` to choose thresholds on, `test` to score.
+
+    Raises:
+        DataError: no row is left that could be scored.
+    """
+    trained = carrier(model)
+    if data is None:
+        data = _own_data(trained, "A probe")
+    if not isinstance(data, Dataset):
+        data = _parts_of_table(_reader(model, trained), data)
+    if not len(data.test):
+        raise DataError("There are no test records to score a probe on; the split has none.")
+    unseen = _unseen(trained, len(data.test), data.test.keys, data.test.groups)
+    test = data.test.choose(np.flatnonzero(unseen))
+    if len(test) < len(data.test):
+        _warn(
+            f"{len(data.test) - len(test)} of {len(data.test)} test rows are left out: they, or rows of "
+            f"their group, were trained on with labels ({_labels(trained)})."
+        )
+        data = replace(data, test=test)
+    return _without_overlap(data)
+
+
+def rows_to_cross_fit(
+    model: Any,
+    data: Dataset | Records | Source | Table | None = None,
+    modalities: Sequence[str] | None = None,
+    with_targets: bool = False,
+) -> CrossFitRows:
+    """Rows for a readout that fits and judges in turn, fold by fold.
+
+    All rows if the model saw no labels; else those whose labels it did not see.
+
+    Args:
+        model: a trained run, artifact, Embedder or method.
+        data: a table, records, or a data set; the training's own data if not given.
+        modalities: read these only.
+        with_targets: read the targets of a table's schema, too.
+    """
+    trained = carrier(model)
+    if data is None and (table := own_table(trained)) is not None:
+        data = table
+    if data is None:
+        data = _own_data(trained, "A report on interactions")
+        source = "the run's own data set"
+    else:
+        source = ""
+    table_rows = None
+    if isinstance(data, Dataset):
+        records = data.test if _saw_labels(trained) else data.fit
+    elif isinstance(data, Records):
+        records = data
+    else:
+        reader = _reader(model, trained)
+        schema, state = reader.reader()
+        table_rows = data if isinstance(data, Table) else read_table(data, reading=schema.reading(state))
+        read = reader.records(table_rows, with_targets, modalities, empty=True)
+        records = named_records(read, row_names(table_rows, schema))
+    mask = _unseen(trained, len(records), records.keys, records.groups)
+    if mask.all():
+        return CrossFitRows(records, table_rows, _counted(len(records), source))
+    rows = np.flatnonzero(mask)
+    if table_rows is not None:
+        table_rows = replace(table_rows, frame=table_rows.frame.iloc[rows].reset_index(drop=True))
+    return CrossFitRows(
+        records.choose(rows),
+        table_rows,
+        _counted(len(rows), source),
+        f"{len(mask) - len(rows)} of {len(mask)} records were trained on with labels ({_labels(trained)}), "
+        "or belong to a group that was, and were left out",
+        rows,
+    )
+
+
+def unseen_positions(model: Any, table: Table) -> np.ndarray:
+    """Which rows of a table may be scored, before any of them is read."""
+    trained = _reader(model, carrier(model))
+    names = row_names(table, trained.reader()[0])
+    keys, groups = (None, None) if names is None else names
+    return np.flatnonzero(_unseen(trained, len(table), keys, groups))
+
+
+def held_out(
+    records: int, groups: np.ndarray | None, share: float, generator: np.random.Generator
+) -> np.ndarray:
+    """A share of the records, or of their groups, that a readout is not fitted on, (records,) bool."""
+    units = np.arange(records) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(units.max()) + 1
+    return np.isin(units, generator.permutation(count)[: max(1, round(share * count))])
+
+
+def _counted(records: int, source: str) -> str:
+    return f"{records} records of {source}" if source else ""
+
+
+def own_table(model: Any) -> str | None:
+    """Where the table lies that a model was trained on; None if it was trained on something else."""
+    trained = carrier(model)
+    stated = trained.experiment.data if hasattr(trained, "experiment") else {}
+    if stated.get("name") != "table" or stated.get("stream"):
+        return None
+    path = str(stated.get("table") or "")
+    if not path:
+        raise DataError(NO_PLACE)
+    if trained.experiment.stored:
+        refuse_remote(path)
+    if not (is_remote(path) or Path(path).exists()):
+        raise ConfigurationError(
+            f"The table of the training is not at '{path}' any more. Name one: the table is an argument of "
+            "every command and function that reads rows."
+        )
+    return path
+
+
+def _own_data(trained: Any, what: str) -> Dataset | str:
+    if not hasattr(trained, "experiment"):
+        raise ConfigurationError(f"{what} of a {type(trained).__name__} needs data; pass a Dataset.")
+    return own_table(trained) or read_own_data(trained)
+
+
+def _reader(model: Any, trained: Any) -> Trained:
+    if not isinstance(trained, Trained):
+        raise ConfigurationError(
+            f"A {type(model).__name__} does not know how to read a table. Give a Dataset, or the run or the "
+            "Embedder that it belongs to."
+        )
+    return trained
+
+
+def _parts_of_table(trained: Trained, source: Source) -> Dataset:
+    schema, state = trained.reader()
+    table = read_table(source, schema.columns(), schema.reading(state))
+    names = row_names(table, schema)
+    records = named_records(trained.records(table, with_targets=True), names)
+    rows = trained.split(table, names)
+    if "test" not in rows and schema.split is None and not trained.saw_labels and records.keys is not None:
+        units = records.keys if records.groups is None else records.groups
+        part = parts_of_names(units, 0.0, TEST_SHARE, int(trained.experiment.data.get("seed", 0)))
+        rows = {"train": np.flatnonzero(part == 0), "test": np.flatnonzero(part == 2)}
+        _warn(
+            f"The model was trained, without labels, on all {len(records)} rows, those that are scored among "
+            "them. Pass rows that it has not seen to learn what it does on new ones."
+        )
+    if "test" not in rows and trained.saw_labels:
+        raise DataError(_all_seen(trained, len(records)))
+    if "test" not in rows:
+        raise DataError(
+            "No row of the table is for testing. Mark some as test in the schema's split column, or "
+            "train with a share of test above 0."
+        )
+    parts = {name: records.choose(chosen) for name, chosen in rows.items()}
+    return Dataset(
+        parts.get("train", records.choose(np.zeros(0, dtype=np.int64))),
+        parts["test"],
+        parts.get("validation"),
+        schema=schema.to_mapping(),
+        state=state,
+    )
+
+
+def _unseen(trained: Any, count: int, keys: np.ndarray | None, groups: np.ndarray | None) -> np.ndarray:
+    """Which records may be scored, (records,) bool; an error where there are none."""
+    if not _saw_labels(trained):
+        return np.ones(count, dtype=bool)
+    rows = getattr(trained, "rows", None)
+    if rows is None:
+        raise DataError(
+            "The model learned from labels, and nothing says from which rows, so that none can be scored "
+            "honestly. Train it again with this version, and keep the run or the export of it."
+        )
+    if keys is None:
+        raise DataError(
+            "The model learned from labels, and these records cannot be compared with those that it learned "
+            "from: they have no keys, or their table lacks columns that name its rows. Pass the whole table."
+        )
+    mask = ~rows.seen(keys, groups)
+    if count and not mask.any():
+        raise DataError(_all_seen(trained, count))
+    return mask
+
+
+def _saw_labels(trained: Any) -> bool:
+    if isinstance(trained, Trained):
+        return trained.saw_labels
+    method = getattr(trained, "method", trained)
+    return isinstance(method, Method) and method.views.targets
+
+
+def _labels(trained: Any) -> str:
+    rows = getattr(trained, "rows", None)
+    return ", ".join(rows.labels) if rows is not None and rows.labels else "of its targets"
+
+
+def _all_seen(trained: Any, records: int) -> str:
+    return (
+        f"All {records} rows were trained on with labels ({_labels(trained)}), or belong to a group that "
+        "was: what is read off them says nothing about others. Pass rows that the model has not seen. (Rows "
+        "are recognised by their id or their cells; other records need other ids.)"
+    )
+
+
+def _without_overlap(data: Dataset) -> Dataset:
+    """Rows that are in both parts are not scored; groups that are in both are named."""
+    fit, test = data.fit, data.test
+    if fit.keys is None or test.keys is None:
+        return data
+    twice = np.isin(test.keys, fit.keys)
+    if twice.all() and len(test):
+        raise DataError(
+            f"All {len(test)} test rows are among the rows that the readout is fitted on. Pass other rows."
+        )
+    if twice.any():
+        _warn(
+            f"{int(twice.sum())} of {len(test)} test rows are also among the rows to fit on (the same id or "
+            "the same cells) and are not scored."
+        )
+        data = replace(data, test=test.choose(np.flatnonzero(~twice)))
+    if fit.groups is not None and data.test.groups is not None:
+        shared = np.intersect1d(fit.groups, data.test.groups)
+        if len(shared):
+            _warn(
+                f"{len(shared)} groups have rows both to fit on and to score: the split parts them, and what "
+                "is read may be recognised instead of understood. Split by whole groups."
+            )
+    return data
+
+
+def _warn(message: str) -> None:
+    warnings.warn(DataWarning(message), stacklevel=4)

@@ -1,0 +1,163 @@
+"""Retrieval across modalities: a record's text finds its own image among all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from commlearn.batch import Subset, View, to_device
+from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
+from commlearn.kinds.arrays import presence
+from commlearn.methods import CLIP, CMC, CoMM, CrossSelf, Method
+from commlearn.methods.base import pooled
+from commlearn.probes.bootstrap import SHARE, Measure, measured
+from commlearn.probes.measures import accuracy
+from commlearn.records import Records
+from commlearn.trained.embed import carrier
+
+__all__ = ["RetrievalResult", "comparable", "ranks", "retrieval"]
+
+BLOCK = 1024  # queries at a time
+TOP = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """How often a record is found by some of its modalities among the others of all records."""
+
+    recall: dict[int, float]  # k to the share of records that are among the k most similar
+    intervals: dict[int, tuple[float, float]]  # 95 %, bootstrap over records
+    median_rank: float  # 1 = found first
+    records: int
+
+    def __str__(self) -> str:
+        told = ", ".join(f"recall@{k} {100 * share:.1f} %" for k, share in self.recall.items())
+        return f"{told}, median rank {self.median_rank:.0f} of {self.records}"
+
+
+def retrieval(
+    model: Any,
+    records: Records,
+    query: Sequence[str],
+    gallery: Sequence[str],
+    top: Sequence[int] = TOP,
+    seed: int = 0,
+) -> RetrievalResult:
+    """Find each record's `gallery` modalities by its `query` modalities, in the space of the loss.
+
+    Args:
+        model: a trained run, or a method.
+        records: those that have all of the modalities take part.
+        query: names of modalities, such as `["text"]`.
+        gallery: names of modalities, such as `["image"]`.
+        top: the ks.
+        seed: of the bootstrap.
+    """
+    model = carrier(model)
+    method = model if isinstance(model, Method) else model.method
+    names = _checked(method, records, query, gallery)
+    complete = np.all([presence(records.columns[name]) for name in names], axis=0)
+    rows = np.flatnonzero(complete)
+    if len(rows) < 2:
+        raise DataError(f"Retrieval needs at least 2 records with {', '.join(names)}; there are {len(rows)}.")
+    found = ranks(_vectors(method, records, rows, query), _vectors(method, records, rows, gallery))
+    parts = {str(k): _within(found, k) for k in top if k <= len(rows)}
+    groups = None if records.groups is None else records.groups[rows]
+    told = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups, SHARE)
+    return RetrievalResult(
+        recall={int(k): value for k, (value, _) in told.items()},
+        intervals={int(k): interval for k, (_, interval) in told.items()},
+        median_rank=float(np.median(found)),
+        records=len(rows),
+    )
+
+
+def _checked(
+    method: Method, records: Records, query: Sequence[str], gallery: Sequence[str]
+) -> tuple[str, ...]:
+    """The modalities of both sides, which must differ: a record would find itself by what it is found by."""
+    names = (*query, *gallery)
+    for name in names:
+        known = [modality for modality in method.modalities if modality in records.columns]
+        if name not in known:
+            raise ConfigurationError(unknown("modality", name, known))
+        if names.count(name) > 1:
+            raise ConfigurationError(f"Modality '{name}' is named twice; name each on one side, and once.")
+    return names
+
+
+def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """The place of each query's own row among the gallery by cosine, 1 = most similar; ties count half.
+
+    Example:
+        >>> ranks(np.eye(3), np.eye(3)).tolist()
+        [1.0, 1.0, 1.0]
+    """
+    with threadpool_limits(limits=1):
+        queries, gallery = (
+            rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            for rows in (queries, gallery)
+        )
+        found = []
+        for start in range(0, len(queries), BLOCK):
+            similar = queries[start : start + BLOCK] @ gallery.T  # (block, records)
+            own = similar[np.arange(len(similar)), np.arange(start, start + len(similar))][:, None]
+            found.append(1 + (similar > own).sum(axis=1) + ((similar == own).sum(axis=1) - 1) / 2)
+    return np.concatenate(found)
+
+
+def _within(found: np.ndarray, k: int) -> Measure:
+    """The share of the records whose rank is at most k."""
+    return lambda weights: accuracy(found <= k, weights)
+
+
+@singledispatch
+def comparable(method: Any, view: View, subset: Subset) -> Tensor:
+    """The subset's vectors where the method compares subsets with each other, (batch, dim)."""
+    raise ConfigurationError(
+        f"{type(method).__name__} does not bring subsets of modalities into one space, so that one could "
+        "retrieve another. Methods that do: clip, cmc, crossself, comm, infmasking."
+    )
+
+
+@comparable.register
+def _clip(method: CLIP, view: View, subset: Subset) -> Tensor:
+    vectors = pooled(method, view, subset)
+    return torch.stack([method.projectors[name](vectors[name]) for name in subset]).mean(dim=0)
+
+
+@comparable.register
+def _heads(method: CrossSelf | CMC, view: View, subset: Subset) -> Tensor:
+    vectors = pooled(method, view, subset)
+    return torch.stack([method.heads[name](vectors[name]) for name in subset]).mean(dim=0)
+
+
+@comparable.register
+def _comm(method: CoMM, view: View, subset: Subset) -> Tensor:
+    return method.head(method.fuse(view, subset))
+
+
+@torch.inference_mode()
+def _vectors(method: Method, records: Records, rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    device = next(method.parameters()).device
+    training = method.training
+    method.eval()
+    try:
+        parts = []
+        for start in range(0, len(rows), 256):
+            view = to_device(records.view(rows[start : start + 256], names), device)
+            subset = method.subset(names, view)
+            parts.append(comparable(method, view, subset).float().cpu().numpy())
+    finally:
+        method.train(training)
+    vectors = np.concatenate(parts)
+    if not np.isfinite(vectors).all():
+        raise DivergedError("The vectors of some records are not finite, so none can be found by them.")
+    return vectors

@@ -1,0 +1,359 @@
+"""Records in memory: named columns that hand out modalities by row, and their targets."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+
+from commlearn.batch import Modality, Spec, View
+from commlearn.errors import DataError
+from commlearn.seeds import numpy_generator
+
+__all__ = [
+    "Chosen",
+    "Column",
+    "Dataset",
+    "Drawn",
+    "ImageColumn",
+    "Records",
+    "Sequences",
+    "VectorColumn",
+    "class_codes",
+    "image_numbers",
+    "place_keys",
+    "positions",
+]
+
+
+class Column(Protocol):
+    """One modality of many records."""
+
+    @property
+    def spec(self) -> Spec:
+        """Kind and shape."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> Modality:
+        """The modality of these records, in this order."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageColumn:
+    """Images kept as uint8 in memory; several records may show the same image."""
+
+    images: np.ndarray  # (images, height, width, channels) uint8
+    index: np.ndarray  # (records,): which image each record shows
+
+    @property
+    def spec(self) -> Spec:
+        height, width, channels = self.images.shape[1:]
+        return Spec("image", (channels, height, width))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return Modality(torch.from_numpy(self.images[self.index[rows]]).permute(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class VectorColumn:
+    """Vectors of one size in memory."""
+
+    values: np.ndarray  # (records, features) float32
+    kind: str = "vector"
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.kind, self.values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return Modality(torch.from_numpy(np.ascontiguousarray(self.values[rows], dtype=np.float32)))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some rows of a column, which stays as it is in memory."""
+
+    column: Column
+    rows: np.ndarray  # (records,): position of each in the column
+
+    @property
+    def spec(self) -> Spec:
+        return self.column.spec
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return self.column.take(self.rows[rows])
+
+
+def image_numbers(column: Column) -> np.ndarray | None:
+    """The number of the image that each record shows, where records may show the same one; else None."""
+    if isinstance(column, ImageColumn):
+        return column.index
+    if isinstance(column, Chosen):
+        of_all = image_numbers(column.column)
+        return None if of_all is None else of_all[column.rows]
+    return None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Records with several versions of one modality, such as several plots of a film.
+
+    The first is what a probe sees; training draws one each time.
+    """
+
+    column: Column  # the versions of all records
+    first: np.ndarray  # (records,): position of each record's first version in the column
+    count: np.ndarray  # (records,): how many versions it has; they follow the first
+
+    @property
+    def spec(self) -> Spec:
+        return self.column.spec
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return self.column.take(self.first[rows])
+
+    def draw(self, rows: np.ndarray, generator: np.random.Generator) -> Modality:
+        return self.column.take(self.first[rows] + generator.integers(self.count[rows]))
+
+
+@dataclass(frozen=True)
+class Records:
+    """Rows that join several modalities, with targets for those who ask."""
+
+    columns: dict[str, Column]
+    targets: dict[str, np.ndarray] = field(default_factory=dict)
+    keys: np.ndarray | None = None  # (records,) uint64: which record this is, in whatever table it lies
+    groups: np.ndarray | None = None  # (records,) uint64: which records belong together, such as a patient's
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(column) for name, column in self.columns.items()}
+        lengths |= {name: len(values) for name, values in self.targets.items()}
+        named = {"keys": self.keys, "groups": self.groups}
+        lengths |= {name: len(values) for name, values in named.items() if values is not None}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise DataError(f"Columns of one table need the same number of rows; got {told}.")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def specs(self) -> dict[str, Spec]:
+        return {name: column.spec for name, column in self.columns.items()}
+
+    def view(
+        self,
+        rows: np.ndarray | slice,
+        names: Sequence[str] | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> View:
+        """The named modalities of these rows.
+
+        Args:
+            rows: which records.
+            names: which modalities; all if not given.
+            generator: draws one of the versions of a modality that has several; else the first is taken.
+        """
+        index = positions(rows, len(self))
+        if generator is None:
+            return {name: self.columns[name].take(index) for name in names or self.columns}
+        return {name: _draw(self.columns[name], index, generator) for name in names or self.columns}
+
+    def choose(self, rows: np.ndarray) -> Records:
+        """The records at these positions; nothing is copied but the targets."""
+        columns: dict[str, Column] = {name: Chosen(column, rows) for name, column in self.columns.items()}
+        return Records(
+            columns,
+            {name: values[rows] for name, values in self.targets.items()},
+            None if self.keys is None else self.keys[rows],
+            None if self.groups is None else self.groups[rows],
+        )
+
+    def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
+        """The records at some places of the order in which an epoch visits them."""
+        return _epoch_order(seed, epoch, len(self))[places]
+
+    def sample(self, count: int, generator: np.random.Generator) -> Records:
+        """Some of the records, in their order."""
+        return self.choose(np.sort(generator.choice(len(self), count, replace=False)))
+
+    def labels(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """Class numbers of these rows, below 0 where a record has none, for every target of classes."""
+        return {name: torch.as_tensor(codes[rows]) for name, codes in self._classes.items()}
+
+    def group_numbers(self, rows: np.ndarray) -> torch.Tensor | None:
+        """A number for the group of each of these rows; None where nothing says what belongs together."""
+        return None if self.groups is None else torch.from_numpy(self.groups[rows].view(np.int64))
+
+    @cached_property
+    def _classes(self) -> dict[str, np.ndarray]:
+        numbered = {name: class_codes(values) for name, values in self.targets.items()}
+        return {name: codes for name, codes in numbered.items() if codes is not None}
+
+
+def place_keys(part: str, records: int) -> np.ndarray:
+    """Keys of the records of one part of a data set whose records have no names of their own."""
+    return pd.util.hash_array(np.arange(records)) ^ np.uint64(zlib.crc32(part.encode()) << 32)
+
+
+def positions(rows: np.ndarray | slice, count: int) -> np.ndarray:
+    """Which of `count` records are meant.
+
+    Example:
+        >>> positions(slice(2, None), 5).tolist(), positions(np.array([True, False]), 2).tolist()
+        ([2, 3, 4], [0])
+    """
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(count))
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, records: int) -> np.ndarray:
+    return numpy_generator(seed, "order", epoch).permutation(records)
+
+
+def _draw(column: Column, rows: np.ndarray, generator: np.random.Generator) -> Modality:
+    """One version of a modality that has several, at random."""
+    if isinstance(column, Chosen):
+        return _draw(column.column, column.rows[rows], generator)
+    return column.draw(rows, generator) if isinstance(column, Drawn) else column.take(rows)
+
+
+def class_codes(values: np.ndarray) -> np.ndarray | None:
+    """Classes as whole numbers from 0, -1 where there is none; None if the values are no classes.
+
+    Example:
+        >>> class_codes(np.array(["cat", None, "dog", "cat"], dtype=object)).tolist()
+        [0, -1, 1, 0]
+        >>> class_codes(np.array([0.25, 0.5])) is None
+        True
+    """
+    if values.ndim != 1:
+        return None
+    if values.dtype.kind == "f":
+        known = np.isfinite(values)
+        if not np.array_equal(values[known], np.round(values[known])):
+            return None
+    elif values.dtype.kind == "O":
+        known = np.array([value is not None for value in values], dtype=bool)
+        if any(isinstance(value, tuple | list | np.ndarray) for value in values[known]):
+            return None
+        values = np.array([str(value) for value in values], dtype=object)
+    else:
+        known = np.ones(len(values), dtype=bool)
+    codes = np.full(len(values), -1, dtype=np.int64)
+    codes[known] = np.unique(values[known], return_inverse=True)[1]
+    return codes
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a reader hands over: where to train, where to fit a probe, where to score it."""
+
+    train: Records
+    test: Records
+    validation: Records | None = None  # never test
+    probe: Records | None = None  # where probes are fitted, if not on `train`
+    schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
+    state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
+    notes: tuple[str, ...] = ()  # what was left out or mended, to be told
+    files: Mapping[str, str] | None = None  # size and digest of each file of the table, if it was in files
+
+    def __post_init__(self) -> None:
+        """Records that nothing names are named by their part and place."""
+        same = self.probe is self.train
+        for name, records in self.parts.items():
+            if records.keys is None and records.columns:
+                object.__setattr__(self, name, replace(records, keys=place_keys(name, len(records))))
+        if same:
+            object.__setattr__(self, "probe", self.train)
+
+    @property
+    def parts(self) -> dict[str, Records]:
+        """The parts that there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test, "probe": self.probe}
+        return {name: records for name, records in named.items() if records is not None}
+
+    @property
+    def fit(self) -> Records:
+        return self.probe if self.probe is not None else self.train
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Series end to end in memory; padded at the end to the longest of a batch when taken."""
+
+    kind: str
+    steps: np.ndarray  # (all steps + 1, channels) float32; the last is zero and serves as padding
+    starts: np.ndarray  # (records + 1,): record i has steps[starts[i]:starts[i + 1]]; none = absent
+
+    @classmethod
+    def of(cls, kind: str, arrays: Sequence[np.ndarray | None], channels: int) -> Sequences:
+        """From each record's (length, channels), None where it has none."""
+        there = [array for array in arrays if array is not None]
+        steps = np.concatenate([*there, np.zeros((1, channels), dtype=np.float32)])
+        lengths = [0 if array is None else len(array) for array in arrays]
+        return cls(kind, steps, np.cumsum([0, *lengths]))
+
+    @classmethod
+    def cut(cls, kind: str, values: np.ndarray, kept: np.ndarray) -> Sequences:
+        """From (records, length, channels): the steps that `kept`, (records, length), marks."""
+        end = np.zeros((1, values.shape[2]), dtype=np.float32)
+        steps = np.concatenate([values[kept], end], dtype=np.float32)
+        return cls(kind, steps, np.cumsum([0, *kept.sum(axis=1)]))
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.kind, self.steps.shape[1:])
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    @cached_property
+    def present(self) -> np.ndarray | None:
+        """(records,): False where a record has no series; None if all have one."""
+        return None if (self.lengths > 0).all() else self.lengths > 0
+
+    @cached_property
+    def padded(self) -> bool:
+        """Whether lengths differ, so that a batch needs padding."""
+        return len(np.unique(self.lengths[self.lengths > 0])) > 1
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def take(self, rows: np.ndarray) -> Modality:
+        lengths = self.lengths[rows]
+        longest = (lengths if self.padded else self.lengths).max(initial=1)
+        place = np.arange(longest)
+        padding = place >= lengths[:, None]  # (batch, length)
+        index = np.where(padding, -1, self.starts[rows][:, None] + place)
+        return Modality(
+            torch.from_numpy(self.steps[index]),  # (batch, length, channels)
+            torch.from_numpy(padding) if self.padded else None,
+            None if self.present is None else torch.from_numpy(self.present[rows]),
+        )

@@ -1,0 +1,222 @@
+"""From a trained model to the page and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import commlearn
+from commlearn.config.places import file_inside
+from commlearn.errors import RunError
+from commlearn.escapes import spreadsheet_text
+from commlearn.reports.findings import Findings, find
+from commlearn.reports.html import Safe, tag
+from commlearn.reports.information import information
+from commlearn.reports.knowledge import information_rows
+from commlearn.reports.pictures import Pictures, draw
+from commlearn.reports.sections import sections
+from commlearn.reports.source import Source, source
+from commlearn.storage.checkpoint import write_atomically
+from commlearn.storage.plain_json import values_of_file
+from commlearn.trained.run import Run
+
+__all__ = ["Written", "report"]
+
+PAGE, INTERACTIONS = "report.html", "interactions.json"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report consists of."""
+
+    out: str  # the page
+    files: tuple[str, ...]  # beside it
+    bytes: int  # of the page
+    seconds: float
+
+
+def report(
+    model: Any,
+    table: str | Path | None = None,
+    out: str | Path | None = None,
+    targets: Sequence[str] | None = None,
+    interactions: bool = False,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Written:
+    """Write one page that shows what a training found, and the same as PNG, CSV and JSON beside it.
+
+    Args:
+        model: a run, an artifact or an Embedder, or a folder of one.
+        table: rows to look at, split as the training's were; those of the training if not given.
+        out: folder; `report` in the run's folder if not given.
+        targets: which to show; all if not given.
+        interactions: decompose what the modalities know together anew, of the targets that are named, else of
+            the first three; if not, the report shows what a run's folder holds of it.
+        seed: of folds, bootstrap and the choice of records.
+        tell: receives a line for each part of the work.
+    """
+    begun = time.monotonic()
+    tell("reading records")
+    read = source(model, table, targets)
+    if out is None and read.root is None:
+        raise RunError("The model is not in a folder; say where the report goes: out=...")
+    folder = Path(out) if out is not None else _inside(read)
+    known = _made(read, bool(targets), seed, tell) if interactions else _kept(read)
+    found = find(read, known, seed, tell)
+    tell("drawing")
+    drawn = draw(found)
+    html = page(found, drawn, command_of(read)).encode()
+    files = {f"{part.name}.png": part.png for part in drawn.all()}
+    files["report.json"] = (json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+    files |= {name: text.encode() for name, text in tables(found).items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
+    _write(folder, {**files, PAGE: html}, read.run)
+    return Written(str(folder / PAGE), tuple(sorted(files)), len(html), round(time.monotonic() - begun, 2))
+
+
+def _inside(read: Source) -> Path:
+    """Where a report goes that no place is named for; out of an artifact, a link does not lead it."""
+    root = Path(read.root or ".")
+    return root / "report" if read.run is not None else file_inside(root, "report")
+
+
+def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
+    """Write the files; those inside of a run's folder belong to the run."""
+    place = folder.resolve()
+    if run is not None and place.is_relative_to(root := run.folder.path.resolve()):
+        run.folder.writes(*((place / name).relative_to(root).as_posix() for name in files))
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+
+
+def page(found: Findings, drawn: Pictures, command: str) -> Safe:
+    """The whole document."""
+    parts = sections(found, drawn, command)
+    name = found.source.trained.experiment.name
+    css = _own("page.css") + "".join(s.css(number) for number, s in enumerate(found.cards.sprites))
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("title", f"{name} - commlearn"),
+        tag("style", Safe(css)),
+    )
+    links = [tag("a", title, href=f"#{key}") for key, (title, _) in parts.items()]
+    top = tag(
+        "header",
+        tag("h1", name),
+        tag("p", _about(found), class_="lead"),
+        _facts(found),
+        tag("nav", *links, aria_label="sections"),
+    )
+    body = [
+        tag("section", tag("h2", title), content, id=key, aria_label=title)
+        for key, (title, content) in parts.items()
+    ]
+    foot = tag(
+        "footer", f"Written by commlearn {commlearn.__version__}. This page loads nothing from elsewhere."
+    )
+    whole = tag(
+        "body",
+        tag("a", "To the content", href="#content", class_="skip"),
+        top,
+        tag("main", *body, id="content"),
+        foot,
+        tag("script", Safe(_own("page.js"))),
+    )
+    return Safe("<!doctype html>" + tag("html", head, whole, lang="en"))
+
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def tables(found: Findings) -> dict[str, str]:
+    """What the page's tables hold, as CSV."""
+    probes: list[Sequence[Any]] = [("target", "subset", "measure", "score", "low", "high", "test_records")]
+    for target, rungs in found.ladder.items():
+        for name, result in rungs.items():
+            score = getattr(result, result.measure)
+            probes.append((target, name, result.measure, score, *result.interval, result.test_records))
+    points: list[Sequence[Any]] = [("record", "projection", "subset", "x", "y")]
+    for how, named in found.maps.items():
+        for subset, layout in named.items():
+            points += [
+                (name, how, subset, *xy) for name, xy in zip(found.cards.names, layout.tolist(), strict=True)
+            ]
+    known: list[Sequence[Any]] = [("target", "where", "part", "bits", "low", "high", "p")]
+    for name, values in found.interactions.items():
+        known += [(name, *row) for row in information_rows(values)] if "problem" not in values else []
+    more = {"information.csv": _csv(known)} if len(known) > 1 else {}
+    return {"probes.csv": _csv(probes), "map.csv": _csv(points), **more}
+
+
+def command_of(read: Source) -> str:
+    """How to make the model again."""
+    experiment = read.trained.experiment
+    config = "config.yaml" if read.run else "the settings below, saved as config.yaml"
+    return f"commlearn train {config} --out again --seed {experiment.seed}\ncommlearn report again"
+
+
+def _about(found: Findings) -> str:
+    experiment = found.source.trained.experiment
+    run = found.source.run
+    started = found.source.versions().get("started", "")
+    parts = [f"method {experiment.method['name']}", experiment.variant, f"seed {experiment.seed}"]
+    parts += [f"{run.step} steps" if run else "exported", f"begun {started[:10]}" if started else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _facts(found: Findings) -> Safe:
+    facts = {
+        "training records": f"{found.counts['train']:,}",
+        "test records": f"{found.counts['test']:,}",
+        "modalities": str(len(found.present)),
+        "parameters": f"{sum(p.numel() for p in found.source.trained.method.parameters()):,}",
+    }
+    return tag(
+        "ul", *(tag("li", tag("b", value), tag("span", key)) for key, value in facts.items()), class_="facts"
+    )
+
+
+def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """The decompositions, also kept in the run's folder."""
+    made = information(read, named, seed, tell)
+    if read.run:
+        text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+        if note := read.run.folder.write_if_possible(INTERACTIONS, text):
+            tell(note)
+    return made
+
+
+def _kept(read: Source) -> dict[str, dict[str, Any]]:
+    """Those that an earlier report left in the run's folder."""
+    path = None if read.run is None else read.run.folder.path / INTERACTIONS
+    if path is None or not path.exists():
+        return {}
+    try:
+        kept = values_of_file(path)
+        return {name: values for name, values in kept.items() if values["of"] in read.targets}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
+        raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
+
+
+def _own(name: str) -> str:
+    return (resources.files("commlearn.reports") / name).read_text(encoding="utf-8")
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows([map(spreadsheet_text, row) for row in rows])
+    return text.getvalue()

@@ -1,0 +1,159 @@
+"""All that a report shows, measured once, as plain values."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from commlearn.errors import CommlearnError, RunError
+from commlearn.kinds.arrays import presence
+from commlearn.plot.projection import projections
+from commlearn.probes import known_labels, to_json
+from commlearn.probes.audit import Audit, audit_augmentations
+from commlearn.probes.ladder import Ladder, embed_subsets, ladder_of, subsets_of
+from commlearn.reports.map import Colouring, colouring, layouts
+from commlearn.reports.neighbours import nearest_records
+from commlearn.reports.records import Cards, cards, shown_rows
+from commlearn.reports.source import Source
+from commlearn.storage.plain_json import values_of_file
+from commlearn.training.diagnostics import effective_rank
+
+__all__ = ["Findings", "find"]
+
+AUDITED = 1000  # records of a split that the audit looks at
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured, section by section."""
+
+    source: Source
+    counts: dict[str, int]  # records of each split
+    present: dict[str, float]  # share of test records that have a modality
+    classes: dict[str, dict[str, Any]]  # of each target
+    metrics: list[dict[str, Any]]
+    ranks: dict[str, float]  # effective rank of the embeddings, by subset
+    dims: dict[str, int]
+    ladder: Ladder
+    maps: dict[str, dict[str, np.ndarray]]
+    colourings: list[Colouring]
+    cards: Cards
+    neighbours: dict[str, dict[int, list[int]]]
+    interactions: dict[str, dict[str, Any]] = field(default_factory=dict)  # by target
+    audit: Audit | None = None
+    comparison: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)  # what could not be measured, and why
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        ladder = {target: json.loads(to_json(rungs)) for target, rungs in self.ladder.items()}
+        return {
+            "name": self.source.trained.experiment.name,
+            "records": self.counts,
+            "present": self.present,
+            "targets": self.classes,
+            "effective_rank": self.ranks,
+            "dimensions": self.dims,
+            "probes": ladder,
+            "interactions": self.interactions,
+            "audit": self.audit.to_dict() if self.audit else None,
+            "neighbours": {
+                name: {
+                    self.cards.names[r]: [self.cards.names[o] for o in others] for r, others in rows.items()
+                }
+                for name, rows in self.neighbours.items()
+            },
+            "comparison": self.comparison,
+            "warnings": [*self.source.trained.warnings, *(self.audit.warnings if self.audit else [])],
+            "notes": self.notes,
+        }
+
+
+def find(
+    source: Source,
+    interactions: dict[str, dict[str, Any]],
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Findings:
+    """Embed, probe, lay out: everything but the drawing."""
+    data, names = source.data, tuple(source.trained.specs)
+    subsets = subsets_of(names)
+    test = embed_subsets(source.trained, data.test, subsets, tell)
+    fit = embed_subsets(source.trained, data.fit, subsets, tell) if source.targets else {}
+    ladder, problems = ladder_of(fit, test, data, source.targets, seed, tell)
+    rows = shown_rows(len(data.test), seed=seed)
+    tell("laying out the map")
+    shown = cards(source, rows)
+    return Findings(
+        source=source,
+        counts={"train": len(data.train), "probe": len(data.fit), "test": len(data.test)},
+        present={name: float(presence(data.test.columns[name]).mean()) for name in names},
+        classes={name: describe(values) for name, values in data.test.targets.items()},
+        metrics=source.run.folder.metrics() if source.run else [],
+        ranks={
+            name: effective_rank(torch.from_numpy(part.vectors[:2000]))
+            for name, part in test.items()
+            if len(part.rows) > 2
+        },
+        dims={name: part.vectors.shape[1] for name, part in test.items()},
+        ladder={target: rungs for target, rungs in ladder.items() if rungs},
+        maps=layouts(test, rows, projections(), seed),
+        colourings=_colourings(source, rows),
+        cards=shown,
+        neighbours=nearest_records(test, rows),
+        interactions=interactions,
+        audit=_audit(source, seed, tell),
+        comparison=comparison_of(source.root if source.run else None),
+        notes=list(problems.values()),
+    )
+
+
+def describe(values: np.ndarray) -> dict[str, Any]:
+    """How a target's values are distributed over the test records."""
+    known = known_labels(values)
+    if values.ndim == 2:
+        return {"known": int(known.sum()), "outputs": values.shape[1]}
+    if values.dtype.kind == "f" and len(np.unique(values[known])) > 20:
+        quartiles = np.quantile(values[known], [0, 0.25, 0.5, 0.75, 1]).tolist()
+        return {"known": int(known.sum()), "quartiles": quartiles}
+    given = values[known].tolist()
+    sets = bool(given) and isinstance(given[0], tuple)  # several labels a record: each counts
+    counts = Counter(str(label) for one in given for label in (one if sets else (one,)))
+    often = sorted(counts, key=lambda label: (-counts[label], label))
+    return {"known": int(known.sum()), "classes": {label: counts[label] for label in often}}
+
+
+def comparison_of(root: Path | None) -> dict[str, Any] | None:
+    """The table of the comparison that a run is part of."""
+    for folder in [root, *root.parents[:3]] if root is not None else []:
+        path = folder / "table.json"
+        if path.exists():
+            try:
+                found = values_of_file(path)
+            except RunError:
+                return None
+            return found if isinstance(found, dict) and "methods" in found else None
+    return None
+
+
+def _colourings(source: Source, rows: np.ndarray) -> list[Colouring]:
+    chosen = [*source.targets] or list(source.data.test.targets)
+    return [colouring(name, source.data.test.targets[name][rows], source.sorts[name]) for name in chosen]
+
+
+def _audit(source: Source, seed: int, tell: Callable[[str], None]) -> Audit | None:
+    """Of the first target; None where it cannot be done."""
+    if not source.targets:
+        return None
+    tell(f"auditing the augmentations by {source.targets[0]}")
+    try:
+        return audit_augmentations(source.trained, source.data, source.targets[0], (1,), AUDITED, seed)
+    except CommlearnError:
+        return None

@@ -1,0 +1,188 @@
+"""What the modalities know together, as the page tells it: a chart, sentences, all values on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from commlearn import plot
+from commlearn.plot.decomposition import parts_of
+from commlearn.reports.charts import Chart, chart
+from commlearn.reports.html import Safe, fold, join, table, tag
+
+__all__ = ["information_chart", "information_rows", "information_section"]
+
+PRESENT = 0.05  # level at which a part counts as there
+PARTS = ("redundant", "unique1", "unique2", "synergistic")
+
+
+def information_chart(place: int, name: str, values: Mapping[str, Any]) -> Chart:
+    """A bar for each view, or for each pair of many modalities."""
+    bars = {label: parts_of(view) for label, view in _views(values).items()}
+    said = "; ".join(
+        f"{label}: " + ", ".join(f"{part} {bits:.2f}" for part, (bits, *_) in parts.items())
+        for label, parts in bars.items()
+    )
+    title = f"What is known of {name}, in bits"
+    return chart(
+        f"information-{place}", title, f"{title}. {said}", plot.information, {"views": _views(values)}
+    )
+
+
+def information_section(
+    found: Mapping[str, Mapping[str, Any]], drawn: Mapping[str, Chart], targets: tuple[str, ...]
+) -> Safe:
+    """Every decomposition, then what was not decomposed and how to ask for it."""
+    if not found:
+        return Safe("")
+    parts = [_one(values, drawn[name]) for name, values in found.items() if name in drawn]
+    notes = [f"{name} could not be decomposed: {v['problem']}" for name, v in found.items() if "problem" in v]
+    asked = {values["of"] for values in found.values()}
+    others = [target for target in targets if target not in asked]
+    if others:
+        names = ", ".join(others)
+        notes.append(
+            f"Not decomposed: {names}. Name those that you want: --interactions --target {others[0]}"
+        )
+    return join([_about(found), *parts, *(tag("p", note, class_="small") for note in notes)])
+
+
+def _about(found: Mapping[str, Mapping[str, Any]]) -> Safe:
+    parts = (
+        "Shared: each of them says it. Only: one says it and the others do not. Synergy: they say it "
+        "together and none of them alone. Thin lines are 90 % intervals. All are lower bounds, found with "
+        "experts that did not see the record that they judge. "
+    )
+    command = tag("code", "commlearn interactions RUN --target NAME")
+    if any("alone" in values for values in found.values()):
+        told = [
+            "Of more than three modalities each pair is taken apart here; ",
+            command,
+            " reads every subset.",
+        ]
+    else:
+        told = [
+            "Data: what the best experts find in the embeddings of single modalities. Linear: what a linear "
+            "probe of them side by side can use. Representation: what a linear probe reads off the model's "
+            "own embedding of each subset. ",
+            command,
+            " adds a learning curve.",
+        ]
+    return tag("p", parts, *told, class_="small")
+
+
+def _one(values: Mapping[str, Any], drawn: Chart) -> Safe:
+    warnings = [tag("div", f"{values['target']}: {text}.", class_="warn") for text in values["warnings"]]
+    lines = tag("ul", *(tag("li", line) for line in sentences(values)), class_="short")
+    notes = [tag("p", f"{note}.", class_="small") for note in values["notes"]]
+    more = [fold("Values", _table(values))]
+    more += [fold("In words", tag("pre", values["words"], class_="words"))] if "words" in values else []
+    told = tag("div", lines, *warnings, *more, *notes)
+    return tag("div", drawn.figure(), told, class_="charts")
+
+
+def sentences(values: Mapping[str, Any]) -> list[str]:
+    """The findings, the most telling first."""
+    names, entropy = values["modalities"], values["entropy"]
+    if "alone" in values:
+        return [_share(names, values["total"], entropy), *_of_pairs(values)]
+    view = values["views"]["data"]
+    lines = [_share(names, view["total"], entropy)]
+    if len(names) == 2:
+        pair, (first, second) = view["pairs"][0], names
+        return [
+            *lines,
+            _part(f"{first} and {second} share {{}}", pair["redundant"]),
+            _part(f"{first} adds {{}} to {second}", pair["unique1"]),
+            _part(f"{second} adds {{}} to {first}", pair["unique2"]),
+            _part("{} is said only by both together", pair["synergistic"]),
+        ]
+    lines.append(_part("{} can be read off more than one of them", view["non_exclusive"]))
+    lines += [_part(f"{{}} can be read off {name} alone", part) for name, part in view["unique"].items()]
+    orders = enumerate(view["spectrum"][1:], 2)
+    return lines + [_part(f"{{}} takes {order} of them together", part) for order, part in orders]
+
+
+def _of_pairs(values: Mapping[str, Any]) -> list[str]:
+    """Who knows most alone; which pair shares most; which says most that neither says."""
+    alone, pairs = values["alone"], values["pairs"]
+    best = max(alone, key=lambda name: alone[name]["bits"])
+    shares = max(pairs, key=lambda pair: pair["redundant"]["bits"])
+    joint = max(pairs, key=lambda pair: pair["synergistic"]["bits"])
+    most = (
+        (alone[best], f"{best} knows most alone: {{}}", "none of them knows anything alone"),
+        (shares["redundant"], f"{_both(shares, ' and ')} share most: {{}}", "no two of them share anything"),
+        (
+            joint["synergistic"],
+            f"{_both(joint, ' and ')} say most that neither says alone: {{}}",
+            "no two of them say anything that neither says alone",
+        ),
+    )
+    return [nothing if _is_nothing(part) else _part(what, part) for part, what, nothing in most]
+
+
+def _share(names: list[str], total: Mapping[str, Any], entropy: float) -> str:
+    whole = f"{', '.join(names[:-1])} and {names[-1]}"
+    return (
+        f"{whole} know {_bits(total)} of the {entropy:.2f} bits that certainty takes "
+        f"({100 * total['bits'] / entropy:.0f} %)"
+    )
+
+
+def _part(what: str, part: Mapping[str, Any]) -> str:
+    """The sentence with the number in its place."""
+    if _is_nothing(part):
+        return what.replace("{}", "nothing")
+    if part["p"] is None:
+        doubt = " - not tested against chance"
+    else:
+        doubt = " - or nothing: it could be chance" if part["p"] > PRESENT else ""
+    return what.replace("{}", _bits(part)) + doubt
+
+
+def _is_nothing(part: Mapping[str, Any]) -> bool:
+    return bool(part["bits"] < 0.005 and part["high"] < 0.05)
+
+
+def _bits(part: Mapping[str, Any]) -> str:
+    return f"{part['bits']:.2f} bits [{part['low']:.2f}, {part['high']:.2f}]"
+
+
+def _both(pair: Mapping[str, Any], between: str = " + ") -> str:
+    return between.join("+".join(pair[side]) for side in ("first", "second"))
+
+
+def _views(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As `plot.information` takes them; of pairs the one that knows most first."""
+    if "alone" not in values:
+        return dict(values["views"])
+    pairs = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])
+    sides = {"first": ["the first"], "second": ["the second"]}
+    return {_both(pair): {"pairs": [{**pair, **sides}], "spectrum": [None, None]} for pair in pairs}
+
+
+def _table(values: Mapping[str, Any]) -> Safe:
+    rows = [
+        (f"{view}: {part}", f"{bits:.3f}", f"{low:.3f} to {high:.3f}", "-" if p is None else f"{p:.3f}")
+        for view, part, bits, low, high, p in information_rows(values)
+    ]
+    return table(("part", "bits", "interval", "p"), rows, str(values["target"]))
+
+
+def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What the chart shows, and what each subset knows: view or pair, part, bits, low, high, p."""
+    if "alone" in values:
+        rows = [_row("alone", name, part) for name, part in values["alone"].items()]
+        rows += [
+            _row(_both(pair), part, pair[part]) for pair in values["pairs"] for part in (*PARTS, "total")
+        ]
+        return [*rows, _row("all", "total", values["total"])]
+    rows = []
+    for name, view in values["views"].items():
+        rows += [_row(name, f"I({' + '.join(rung['modalities'])})", rung) for rung in view["ladder"]]
+        rows += [(name, part, *three, None) for part, three in parts_of(view).items()]
+    return rows
+
+
+def _row(where: str, part: str, told: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (where, part, told["bits"], told["low"], told["high"], told["p"])

@@ -1,0 +1,81 @@
+"""Nearest neighbours of a few records, by each subset of modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from commlearn.kinds.rows import spread
+from commlearn.probes.ladder import Embedded, called
+from commlearn.reports.html import Safe, fold, join, tag
+from commlearn.reports.records import Cards
+
+__all__ = ["nearest_records", "neighbours_section"]
+
+ASKED, NEAREST = 4, 5  # records that are asked for, neighbours of each
+
+
+def nearest_records(
+    embedded: Mapping[str, Embedded], rows: np.ndarray, asked: int = ASKED, nearest: int = NEAREST
+) -> dict[str, dict[int, list[int]]]:
+    """By subset, then by record: the positions in `rows` whose embeddings have the smallest angle to its own.
+
+    Records that a subset cannot embed have no neighbours there and are none.
+    """
+    chosen = list(spread(len(rows), asked))[:asked]
+    found: dict[str, dict[int, list[int]]] = {}
+    for name, part in embedded.items():
+        place = {row: position for position, row in enumerate(part.rows.tolist())}
+        there = np.array([record for record, row in enumerate(rows.tolist()) if row in place], dtype=np.int64)
+        vectors = part.vectors[[place[row] for row in rows[there].tolist()]]
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        found[name] = {}
+        for record in chosen:
+            if record not in there:
+                continue
+            likeness = unit @ unit[int(np.flatnonzero(there == record)[0])]
+            order = [int(other) for other in there[np.argsort(-likeness, kind="stable")] if other != record]
+            found[name][record] = order[:nearest]
+    return found
+
+
+def neighbours_section(
+    found: Mapping[str, Mapping[int, list[int]]], shown: Cards, target: str | None
+) -> Safe:
+    """One row a record and subset; all modalities open, the others closed."""
+    names = list(found)[::-1]
+    parts: list[Any] = []
+    for name in names:
+        rows = [
+            tag(
+                "div",
+                _card(shown, record, target, asked=True),
+                *(_card(shown, o, target) for o in others),
+                class_="row",
+            )
+            for record, others in found[name].items()
+        ]
+        body = join(rows) if rows else tag("p", "None of these records has these modalities.")
+        parts.append(_under(f"By {called(name)}", body, name == names[0]))
+    return join(parts)
+
+
+def _under(title: str, body: Any, opened: bool) -> Safe:
+    return join([tag("h3", title), body]) if opened else fold(title, body)
+
+
+def _card(shown: Cards, record: int, target: str | None, asked: bool = False) -> Safe:
+    pictures = [shown.picture(number, record) for number in range(len(shown.sprites))]
+    values = dict(shown.values[record])
+    said = [f"{target}: {values[target]}"] if target in values else []
+    if not pictures:
+        said += [value for key, value in shown.values[record] if key != target][:2]
+    return tag(
+        "div",
+        *pictures,
+        tag("b", shown.names[record]),
+        *(tag("span", line) for line in said),
+        class_="card asked" if asked else "card",
+    )

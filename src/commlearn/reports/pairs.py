@@ -1,0 +1,101 @@
+"""Each pair of many modalities: what the two share, what each adds to the other, what only both say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from commlearn.information.estimate import Quantity
+from commlearn.information.evidence import Evidence, Logs, gather_evidence
+from commlearn.information.experts.posteriors import Posterior, Subset, fit_posteriors, rich_family
+from commlearn.information.material import Material, prepare_target
+from commlearn.information.nulls import missing_tests
+from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
+from commlearn.information.uncertainty import Known, known
+from commlearn.information.views import Pair, make_view
+
+__all__ = ["pair_values"]
+
+
+def pair_values(
+    arrays: Mapping[str, Array],
+    values: np.ndarray,
+    name: str,
+    groups: np.ndarray | None,
+    settings: Settings,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Plain values: every modality alone, every pair, and all together.
+
+    Args:
+        arrays: embeddings of each modality.
+        values: of the target.
+        name: of the target.
+        groups: of the records.
+        settings: of folds and intervals.
+        tell: hears which subset is looked at.
+    """
+    target = prepare_target(values, name, settings.bins, settings.folds)
+    evidence = gather_evidence(Material(dict(arrays)), target, groups, settings)
+    whole, labels = evidence.names, evidence.labels
+    posteriors = _posteriors(evidence, settings, tell)
+    tell("intervals")
+    alone: dict[str, Known] = {}
+    pairs, totals = [], []
+    for both in combinations(whole, 2):
+        logs: Logs = {subset: posteriors[subset].log for subset in ((both[0],), (both[1],), both)}
+        view = make_view(logs, labels, both, evidence.folds, settings)
+        alone |= {one: view.ladder[(one,)] for one in both}
+        pairs.append(_pair(view.pairs[0]))
+        totals.append(view.measured.total)
+    most = _said(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
+    total = known(most, settings.level, None, evidence.groups)
+    share = np.bincount(labels) / len(labels)
+    return {
+        "target": name,
+        "records": len(labels),
+        "modalities": list(whole),
+        "entropy": float(-(share * np.log2(share)).sum()),
+        "level": settings.level,
+        "alone": {one: asdict(value) for one, value in alone.items()},
+        "pairs": pairs,
+        "total": asdict(total),
+        "warnings": [*missing_tests(labels, evidence.folds, combination=False), *target.warnings],
+        "notes": list(target.notes),
+    }
+
+
+def _posteriors(
+    evidence: Evidence, settings: Settings, tell: Callable[[str], None]
+) -> dict[Subset, Posterior]:
+    """Of each modality alone, each pair, and all together."""
+    whole = evidence.names
+    subsets: list[Subset] = [*((one,) for one in whole), *combinations(whole, 2), whole]
+    place = iter(range(1, len(subsets) + 1))
+    return fit_posteriors(
+        evidence.blocks,
+        subsets,
+        evidence.labels,
+        evidence.folds,
+        rich_family,
+        settings.seed,
+        lambda what: tell(f"{what} ({next(place)} of {len(subsets)})"),
+    )
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    parts = ("redundant", "unique1", "unique2", "synergistic", "total")
+    told = {part: asdict(getattr(pair, part)) for part in parts}
+    return {"first": list(pair.first), "second": list(pair.second), **told}
+
+
+def _said(log: Array, labels: np.ndarray) -> Quantity:
+    """I(all; Y): what the records' held-out posteriors say beyond the classes' shares."""
+    share = np.bincount(labels) / len(labels)
+    said = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / np.log(2)
+    return Quantity(float(said.mean()), said)

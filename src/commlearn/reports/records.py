@@ -1,0 +1,155 @@
+"""Records as people see them: a small picture, text and values."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image as PIL
+
+from commlearn.kinds.rows import is_empty
+from commlearn.probes import known_labels
+from commlearn.reports.html import Safe, tag
+from commlearn.reports.source import Source
+from commlearn.seeds import numpy_generator
+
+__all__ = ["Cards", "Sprite", "cards", "shown_rows"]
+
+MOST = 1000  # records on the map
+CLIPPED = 140  # characters of a text
+COLUMNS = 8  # of a modality that are shown
+BUDGET = 1_000_000  # bytes of all small pictures together
+SHOWN_KINDS = ("text", "tabular")
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """The small pictures of one modality, side by side in one image."""
+
+    modality: str
+    tile: int  # pixels a side
+    across: int  # tiles in a row
+    jpeg: bytes
+    there: np.ndarray  # (records,) bool
+
+    def place(self, record: int) -> tuple[int, int]:
+        return record % self.across, record // self.across
+
+    def css(self, number: int) -> str:
+        """A class whose background is the image; `--x` and `--y` choose the tile, `--side` its size."""
+        url = "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
+        return f".s{number}{{background-image:url({url});--across:{self.across}}}"
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The records that a report shows one by one."""
+
+    rows: np.ndarray  # (records,): which test records
+    names: list[str]
+    values: list[list[tuple[str, str]]]  # of each record: what and its value
+    sprites: list[Sprite]
+
+    def picture(self, number: int, record: int, side: int = 56) -> Safe:
+        """The small picture of a record as an element."""
+        sprite = self.sprites[number]
+        if not sprite.there[record]:
+            return tag("span", "none", class_="nopic", style=f"--side:{side}px")
+        x, y = sprite.place(record)
+        style = f"--x:{x};--y:{y};--side:{side}px"
+        said = f"{sprite.modality} of {self.names[record]}"
+        return tag("span", class_=f"pic s{number}", style=style, role="img", aria_label=said)
+
+
+def shown_rows(records: int, most: int = MOST, seed: int = 0) -> np.ndarray:
+    """All test records, or as many of them as a page can carry, drawn by seed."""
+    order = numpy_generator(seed, "report records").permutation(records)[:most]
+    return np.sort(order)
+
+
+def cards(source: Source, rows: np.ndarray) -> Cards:
+    """What to show of these test records."""
+    return Cards(rows, _names(source, rows), _values(source, rows), _sprites(source, rows))
+
+
+def _names(source: Source, rows: np.ndarray) -> list[str]:
+    schema = source.trained.schema
+    if source.cells is not None and schema is not None and schema.id in source.cells:
+        return [clipped(value, 40) for value in source.cells[schema.id].iloc[rows].tolist()]
+    return [f"test record {row}" for row in rows.tolist()]
+
+
+def _values(source: Source, rows: np.ndarray) -> list[list[tuple[str, str]]]:
+    columns: list[tuple[str, list[str]]] = []
+    for name in source.data.test.targets:
+        labels = source.data.test.targets[name][rows]
+        known = known_labels(labels)
+        shown = [
+            number(label) if there else "unknown" for label, there in zip(labels.tolist(), known, strict=True)
+        ]
+        columns.append((name, shown))
+    if source.cells is not None:
+        known_columns = {name for name, _ in columns}
+        for modality, spec in source.trained.specs.items():
+            for column in source.columns(modality)[:COLUMNS] if spec.kind in SHOWN_KINDS else ():
+                if column not in known_columns and column in source.cells:
+                    cells = source.cells[column].iloc[rows].tolist()
+                    columns.append((column, [number(cell) for cell in cells]))
+    return [[(clipped(name, 40), values[place]) for name, values in columns] for place in range(len(rows))]
+
+
+def number(value: Any) -> str:
+    """A cell in few characters."""
+    if isinstance(value, tuple | list):
+        return clipped(", ".join(map(str, value)))
+    if is_empty(value):
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else clipped(value)
+
+
+def clipped(value: Any, most: int = CLIPPED) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _sprites(source: Source, rows: np.ndarray) -> list[Sprite]:
+    named = [name for name, spec in source.trained.specs.items() if spec.kind == "image"]
+    if not named or not len(rows):
+        return []
+    tile = {1: 56, 2: 40}.get(len(named), 32)
+    return [_sprite(source, rows, name, tile, BUDGET // len(named)) for name in named]
+
+
+def _sprite(source: Source, rows: np.ndarray, name: str, tile: int, most: int) -> Sprite:
+    across = math.ceil(math.sqrt(len(rows)))
+    sheet = PIL.new("RGB", (across * tile, math.ceil(len(rows) / across) * tile), "white")
+    there = np.ones(len(rows), dtype=bool)
+    column = source.data.test.columns[name]
+    for start in range(0, len(rows), 256):
+        part = column.take(rows[start : start + 256])
+        pixels = part.values.numpy()
+        if pixels.dtype != np.uint8:
+            pixels = (255 * pixels.clip(0, 1)).astype(np.uint8)
+        for place, picture in enumerate(pixels):
+            record = start + place
+            if part.present is not None and not part.present[place]:
+                there[record] = False
+                continue
+            small = PIL.fromarray(np.moveaxis(picture, 0, -1).squeeze()).convert("RGB")
+            corner = (record % across * tile, record // across * tile)
+            sheet.paste(small.resize((tile, tile), PIL.Resampling.BILINEAR), corner)
+    return Sprite(name, tile, across, _jpeg(sheet, most), there)
+
+
+def _jpeg(sheet: PIL.Image, most: int) -> bytes:
+    """As good as fits; halved in size where even the poorest does not."""
+    for quality in (82, 65, 45, 30):
+        content = io.BytesIO()
+        sheet.save(content, "JPEG", quality=quality, optimize=True)
+        if content.tell() <= most:
+            return content.getvalue()
+    return _jpeg(sheet.resize((max(sheet.width // 2, 1), max(sheet.height // 2, 1))), most)

@@ -1,0 +1,177 @@
+"""Checkpoints: written whole or not at all, checked by sum, read without running code.
+
+A file is one line of magic and version, one line with the SHA-256 of the rest, and the rest: a
+torch archive of tensors and plain values. The checkpoint before the last one is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from commlearn.errors import CheckpointError, RunError
+from commlearn.storage.file_lock import give_name, open_part
+from commlearn.storage.plain_files import plain_file
+
+__all__ = [
+    "CHECKPOINTS",
+    "is_checkpoint",
+    "last_checkpoint",
+    "read_checkpoint",
+    "set_aside",
+    "write_atomically",
+    "write_checkpoint",
+]
+
+FORMAT = 1
+MAGIC = f"commlearn checkpoint {FORMAT}\n".encode()
+KINDRED = MAGIC.rpartition(b" ")[0]  # how checkpoints of any format start
+LAST, PREVIOUS, DAMAGED = "last.ckpt", "previous.ckpt", "damaged.ckpt"
+CHECKPOINTS = tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, DAMAGED))  # in a run folder
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    EOFError,
+    OSError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+)
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
+    """Write `state` as the last checkpoint; what was last becomes the previous one."""
+    last = folder / LAST
+    content = _packed(state, last)
+    with _cannot(last), open_part(last.with_name(f".{LAST}.{os.getpid()}.part")) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        if last.exists():
+            os.replace(last, folder / PREVIOUS)
+        give_name(file, last)
+    return last
+
+
+def _packed(state: dict[str, Any], path: Path) -> bytes:
+    """The content of a checkpoint."""
+    buffer, head = io.BytesIO(), len(MAGIC) + 2 * hashlib.sha256().digest_size + 1
+    try:
+        buffer.write(bytes(head))  # the place of what is known at the end: there is no second copy in memory
+        torch.save(state, buffer)
+        digest = hashlib.sha256(buffer.getbuffer()[head:]).hexdigest().encode()
+        buffer.seek(0)
+        buffer.write(MAGIC + digest + b"\n")
+        return buffer.getvalue()
+    except (MemoryError, RuntimeError) as problem:  # torch's own, after one of memory
+        if isinstance(problem, RuntimeError) and not isinstance(problem.__context__, MemoryError):
+            raise
+        raise RunError(
+            f"Cannot write {path}: the memory was used up. What was saved before is whole. End other "
+            "programs or take a machine with more memory, then go on with --resume."
+        ) from problem
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read one checkpoint file; a damaged one is refused."""
+    try:
+        content = plain_file(path).read_bytes()
+    except OSError as problem:
+        raise CheckpointError(f"{path} cannot be read: {problem.strerror}.") from problem
+    magic, _, rest = content.partition(b"\n")
+    digest, _, payload = rest.partition(b"\n")
+    if not magic.startswith(KINDRED):
+        raise CheckpointError(f"{path} is not a commlearn checkpoint, or its start is damaged.")
+    if hashlib.sha256(payload).hexdigest().encode() != digest:
+        raise CheckpointError(
+            f"{path} is damaged: its content ({len(content)} bytes) does not match its checksum."
+        )
+    if magic + b"\n" != MAGIC:
+        version = magic[len(KINDRED) :].strip().decode("latin-1")
+        if version.isascii() and version.isdigit() and len(version) < 9 and int(version) > FORMAT:
+            raise RunError(
+                f"{path} is of format {version}; this commlearn reads up to {FORMAT}. Update commlearn."
+            )
+        raise CheckpointError(f"{path} is damaged: it is of format {version[:20]!r}, which there is not.")
+    try:
+        _check_archive(payload)
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except UNREADABLE as problem:
+        told = str(problem).partition("\n")[0][:200]
+        raise CheckpointError(
+            f"{path} was not loaded: it is no archive of tensors and plain values alone ({told})."
+        ) from problem
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
+        raise CheckpointError(f"{path} is not what training wrote: it holds no state with a step.")
+    return state
+
+
+def _check_archive(payload: bytes) -> None:
+    """Training packs nothing: an archive that unpacks to more than its size was made to fill the memory."""
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > len(payload):
+        raise ValueError(f"it unpacks to {size:,} bytes, of {len(payload):,}")
+
+
+def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """The newest whole checkpoint of a folder, and a warning for each that had to be passed over."""
+    warnings: list[str] = []
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            return read_checkpoint(path), warnings
+        except CheckpointError as problem:
+            warnings.append(f"{problem} It was passed over.")
+    told = " ".join(warnings) or "The folder has none: the run was stopped before its first."
+    raise CheckpointError(f"No usable checkpoint in {folder}. {told}")
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file starts as our checkpoints do."""
+    try:
+        with plain_file(path).open("rb") as file:
+            return file.read(len(KINDRED)) == KINDRED
+    except OSError:
+        return False
+
+
+def set_aside(folder: Path) -> None:
+    """Move a damaged last checkpoint away, lest the next one written push it onto the whole one before."""
+    with suppress(OSError):
+        os.replace(folder / LAST, folder / DAMAGED)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """The file has its old content or the new, never a part of it."""
+    with _cannot(path), open_part(path.with_name(f".{path.name}.{os.getpid()}.part")) as file:
+        file.write(content)
+        give_name(file, path)
+
+
+@contextmanager
+def _cannot(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise RunError(
+            f"Cannot write {path}: {problem.strerror}. Free some space or choose another folder."
+        ) from problem

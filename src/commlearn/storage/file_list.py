@@ -1,0 +1,224 @@
+"""Which files of a folder the library wrote: only those are ever removed or replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from commlearn.errors import RunError
+from commlearn.storage.checkpoint import CHECKPOINTS, is_checkpoint, write_atomically
+from commlearn.storage.checksums import LIST
+from commlearn.storage.file_lock import PART, remove_if_abandoned
+from commlearn.storage.folder_lock import LOCK, turn
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_json import parse_json
+
+__all__ = ["EVENTS", "FileList"]
+
+RUN, FORMAT = "run folder", 1
+EVENTS = "tensorboard/events.out.tfevents.*.commlearn"  # TensorBoard fills in the star
+OUTSIDE = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # a name that leaves its folder
+SHOWN = 10  # names in a message
+
+
+class FileList:
+    """The files that the library wrote into a folder; the list itself marks the folder as the library's.
+
+    A name is listed before its file is written: a process that is killed in between leaves a name without a
+    file, never a file without a name.
+
+    Args:
+        folder: whose files are listed.
+        usual: names that count as listed in a folder without a list, of a run beside one of its checkpoints.
+        kind: what the folder is.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> FileList(folder).add("metrics.csv")
+        >>> for name in ("metrics.csv", "note.txt"):
+        ...     _ = (folder / name).write_text("")
+        >>> list(FileList(folder).foreign())
+        ['note.txt']
+    """
+
+    def __init__(self, folder: Path, usual: Sequence[str] = (), kind: str = RUN) -> None:
+        self.folder, self.usual, self.kind = folder, usual, kind
+        self.path = folder / LIST
+
+    @property
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def names(self) -> set[str]:
+        """What is listed; in a folder without a list, what is recognised as ours."""
+        return self._recognised() if not self.exists else set(self._stored()["files"])
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of the files that were sealed, by name."""
+        return dict(self._stored()["sha256"]) if self.exists else {}
+
+    def seal(self, name: str, digest: str) -> None:
+        """State the SHA-256 of a listed file that is whole and about to get its name."""
+        with turn(self.folder):
+            self._store(self.names(), {**self.checksums(), name: digest})
+
+    def _stored(self) -> dict[str, Any]:
+        """The list as it is written, checked."""
+        try:
+            stored = parse_json(plain_file(self.path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise self._unusable(f"is damaged: {str(problem).partition(chr(10))[0]}") from problem
+        if not isinstance(stored, dict) or stored.get("commlearn") != self.kind:
+            raise self._unusable(f"is not the list of files that commlearn writes for a {self.kind}")
+        if stored.get("format") != FORMAT:
+            raise RunError(
+                f"{self.path} is of format {stored.get('format')!r:.20}; this commlearn reads {FORMAT}. "
+                "Update commlearn."
+            )
+        names = stored.get("files")
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) and not OUTSIDE.search(name) for name in names
+        ):
+            raise self._unusable("names what cannot be a file of its folder")
+        sums = stored.setdefault("sha256", {})
+        if not isinstance(sums, dict) or not all(isinstance(digest, str) for digest in sums.values()):
+            raise self._unusable("states checksums that are none")
+        return stored
+
+    def add(self, *names: str) -> None:
+        """List files that are about to be written; one that is there already and is not listed is refused."""
+        if self.exists and self.names().issuperset(names):
+            return
+        with turn(self.folder):  # another process may add names of its own
+            listed = self.names()
+            if self.exists:
+                self._refuse_to_replace(set(names) - listed)
+            self._store(listed.union(names))
+
+    def claim(self, *names: str) -> None:
+        """Begin a list where there is no run; refuse if a file of somebody else has one of these names."""
+        with turn(self.folder):
+            listed = self.names()
+            self._refuse_to_replace(set(names) - listed)
+            if not self.exists:
+                self._store(listed)
+
+    def foreign(self) -> Iterator[str]:
+        """Files and links that are not ours."""
+        listed = self.names()
+        return (name for name in _walk(self.folder) if name != LOCK and not self._is_ours(name, listed))
+
+    def check_removable(self) -> None:
+        """Refuse if anything in the folder may not be ours."""
+        way_out = "Nothing was removed. {}, or give another --out (in Python: out=...)."
+        if not self.exists:
+            raise RunError(
+                f"{self.folder} has no list of what commlearn wrote there ({LIST}), so that its files may be "
+                f"somebody else's. {way_out.format('Move it away or delete it yourself')}"
+            )
+        foreign = list(islice(self.foreign(), SHOWN + 1))
+        if foreign:
+            more = " and more" if len(foreign) > SHOWN else ""
+            raise RunError(
+                f"{self.folder} holds files that commlearn did not write: {_shown(foreign[:SHOWN])}{more}. "
+                f"{way_out.format('Move them away')}"
+            )
+
+    def remove(self, last: str) -> None:
+        """Remove what is ours, and folders that are empty then; all or nothing is refused.
+
+        Args:
+            last: the name that goes last, because it makes the folder a run.
+        """
+        self.check_removable()
+        listed = self.names()
+        names = [name for name in _walk(self.folder) if name != LIST and self._is_ours(name, listed)]
+        try:
+            for name in sorted(names, key=lambda name: name == last):
+                (self.folder / name).unlink(missing_ok=True)
+        except OSError as problem:
+            raise RunError(f"Cannot remove {problem.filename}: {problem.strerror}.") from problem
+        for parent in sorted(_parents(names), key=len, reverse=True):
+            with suppress(OSError):  # a foreign folder in it
+                (self.folder / parent).rmdir()
+        self._store(set())
+
+    def remove_leftovers(self) -> None:
+        """Remove what processes that were killed had begun to write in place of listed files.
+
+        What a living process writes stays.
+        """
+        listed = self.names()
+        for parent in {"", *_parents(listed)}:
+            place = self.folder / parent
+            for path in () if parent and place.is_symlink() else place.glob(".*.part"):
+                name = path.relative_to(self.folder).as_posix()
+                if name not in listed and self._is_ours(name, listed):
+                    remove_if_abandoned(path)
+
+    def _is_ours(self, name: str, listed: set[str]) -> bool:
+        path = PurePosixPath(name)
+        part = PART.fullmatch(path.name)
+        whole = path.with_name(part[1]).as_posix() if part else name
+        return bool(whole in listed or whole == LIST or (EVENTS in listed and fnmatchcase(name, EVENTS)))
+
+    def _recognised(self) -> set[str]:
+        """What a commlearn without lists wrote: usual names beside a checkpoint that starts as ours do."""
+        if self.kind != RUN:
+            return set(self.usual)
+        checkpoints = {name for name in CHECKPOINTS if is_checkpoint(self.folder / name)}
+        return checkpoints | {name for name in self.usual if checkpoints and (self.folder / name).is_file()}
+
+    def _refuse_to_replace(self, names: Iterable[str]) -> None:
+        there = sorted(name for name in names if os.path.lexists(self.folder / name))
+        if there:
+            raise RunError(
+                f"{self.folder} holds files that commlearn did not write and would replace: "
+                f"{_shown(there[:SHOWN])}. Move {'it' if len(there) == 1 else 'them'} away, or give another "
+                f"{'--out (in Python: out=...)' if self.kind == RUN else 'folder'}."
+            )
+
+    def _store(self, names: set[str], checksums: Mapping[str, str] | None = None) -> None:
+        sums = self.checksums() if checksums is None else checksums
+        stored: dict[str, Any] = {"commlearn": self.kind, "format": FORMAT, "files": sorted(names)}
+        if sums := {name: sums[name] for name in sorted(names & sums.keys())}:
+            stored["sha256"] = sums
+        write_atomically(self.path, (json.dumps(stored, indent=1) + "\n").encode())
+
+    def _unusable(self, why: str) -> RunError:
+        return RunError(
+            f"{self.path} {why}. Nothing was removed. Move it away to go on, or give another "
+            "--out (in Python: out=...)."
+        )
+
+
+def _parents(names: Iterable[str]) -> set[str]:
+    """Folders of these files below the one that is listed."""
+    return {parent.as_posix() for name in names for parent in PurePosixPath(name).parents} - {"."}
+
+
+def _walk(folder: Path, below: str = "") -> Iterator[str]:
+    """Names of all that is no folder; links to folders are not entered, nor is what may not be read."""
+    try:
+        with os.scandir(folder / below) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        yield below
+        return
+    for entry in inside:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(folder, f"{below}{entry.name}/")
+        else:
+            yield f"{below}{entry.name}"
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(name.encode("utf-8", "replace").decode() for name in names)

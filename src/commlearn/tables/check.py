@@ -1,0 +1,228 @@
+"""Everything that can be said of a table before any training: one report, every problem with its place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from commlearn.batch import Spec
+from commlearn.errors import DataError
+from commlearn.kinds.arrays import presence
+from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.rows import first_ten
+from commlearn.records import Column
+from commlearn.tables.leaks import copies, group_leaks, seen_in_training
+from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems
+from commlearn.tables.schema import Schema
+from commlearn.tables.signal import Survey, shuffled, survey
+from commlearn.tables.table import Table
+from commlearn.tables.targets import read_target
+
+__all__ = ["Report", "check"]
+
+FEWEST, FEW = 8, 50  # training rows: fewer than the first stop, than the second are told
+GLANCE = 32  # pixels a side of the images that are compared
+FLOPS = 5e10  # a second: one core of a CPU
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found; facts are plain values."""
+
+    problems: tuple[Problem, ...]
+    facts: dict[str, Any]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.level == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.level == "warning")
+
+    def to_json(self) -> dict[str, Any]:
+        told = [asdict(problem) for problem in (*self.errors, *self.warnings)]
+        return {"errors": len(self.errors), "warnings": len(self.warnings), "problems": told, **self.facts}
+
+
+def check(table: Table, schema: Schema) -> Report:
+    """Look for everything that would stop or spoil a training, and collect it.
+
+    Args:
+        table: rows and where they lie.
+        schema: what the columns are.
+    """
+    cells = Cells(table.frame, table.root, table.first_row)
+    missing = schema.missing_columns(table.frame)
+    problems = [Problem(told, column) for column, told in missing.items()]
+    facts: dict[str, Any] = {"rows": len(cells), "modalities": {}, "targets": {}}
+    if schema.id is not None and schema.id not in missing:
+        problems += first_ten(id_problems(cells, schema.id))
+    problems += missing_words(cells, [column for column in schema.columns() if column not in missing])
+    splits, told = _splits(cells, schema, missing)
+    problems += told
+    facts["splits"] = {name: len(rows) for name, rows in splits.items()}
+    if schema.group is not None and schema.group not in missing:
+        problems += group_leaks(cells, schema.group, splits)
+        if not odd_names(cells, schema.group):
+            facts["groups"] = int(cells.frame[schema.group].nunique())
+    for name, sort in schema.targets.items():
+        if name not in missing:
+            facts["targets"][name], told = _target(cells, schema, name, sort)
+            problems += told
+    kinds = {
+        name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
+    }
+    columns, states, told = _read(cells, kinds, splits.get("train", np.arange(len(cells))))
+    problems += told
+    if columns:
+        surveys = {name: survey(column) for name, column in columns.items()}
+        problems += _nothing_there(cells, schema, columns)
+        problems += copies({name: found.prints for name, found in surveys.items()}, splits, cells, schema)
+        problems += shuffled(columns)
+        facts["modalities"] = _modalities(kinds, columns, surveys, splits)
+        facts["expected"] = _expected(columns, states, surveys, len(splits.get("train", ())))
+    return Report(tuple(problems), facts)
+
+
+def _splits(
+    cells: Cells, schema: Schema, missing: Mapping[str, str]
+) -> tuple[dict[str, np.ndarray], list[Problem]]:
+    """Rows of each split, and what is wrong with them; all rows are for training if that is unknown."""
+    splits = {"train": np.arange(len(cells))}
+    problems: list[Problem] = []
+    if schema.split is not None and schema.split not in missing:
+        problems = first_ten(split_problems(cells, schema.split))
+        if not problems:
+            splits = schema.splits(cells)
+    train = len(splits.get("train", ()))
+    if train < FEWEST:
+        problems.append(
+            Problem(f"there are {train} training rows; give at least {FEWEST}", schema.split or "")
+        )
+    elif train < FEW:
+        told = f"there are only {train} training rows; expect little of fewer than {FEW}"
+        problems.append(Problem(told, schema.split or "", level="warning"))
+    return splits, problems
+
+
+def _read(
+    cells: Cells, kinds: Mapping[str, Kind], train: np.ndarray
+) -> tuple[dict[str, Column], dict[str, Any], list[Problem]]:
+    """Each modality that can be read as a column, what it learned, and all that its kind complains of."""
+    columns: dict[str, Column] = {}
+    states: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, kind in kinds.items():
+        found = kind.check(cells)
+        problems += found
+        if any(problem.level == "error" for problem in found):
+            continue
+        try:
+            states[name] = kind.learn(cells.take(train) if len(train) < len(cells) else cells)
+            small = {**states[name], "size": GLANCE} if kind.name == "image" else states[name]
+            columns[name] = kind.read(cells, small)
+        except DataError as problem:
+            problems.append(Problem(str(problem), kind.columns()[0]))
+    return columns, states, problems
+
+
+def _nothing_there(cells: Cells, schema: Schema, columns: Mapping[str, Column]) -> list[Problem]:
+    """Records that have no modality at all, if all modalities could be read."""
+    if len(columns) < len(schema.modalities):
+        return []
+    empty = np.flatnonzero(~np.any([presence(column) for column in columns.values()], axis=0))
+    told = f"the record has none of {', '.join(columns)}; fill one of them or leave the row out"
+    return first_ten([Problem(told, row=cells.first_row + int(row)) for row in empty])
+
+
+def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[str, Any], list[Problem]]:
+    """How a target is distributed, and what is wrong with it."""
+    values, problems = read_target(cells, name, sort)
+    problems = first_ten(problems)
+    told = []
+    readers = [modality for modality, kind in schema.modalities.items() if name in kind.columns()]
+    if readers:
+        told.append(f"is also read by modality {', '.join(readers)}: a probe of it would prove nothing")
+    facts: dict[str, Any] = {"type": sort}
+    if sort == "number":
+        known = values[np.isfinite(values)]
+        if len(known):
+            facts |= {"min": float(known.min()), "mean": float(known.mean()), "max": float(known.max())}
+        if len(np.unique(known)) < 2:
+            told.append("has no two different numbers: there is nothing to predict")
+        count = len(known)
+    else:
+        labels = [value for value in values.tolist() if value is not None and value == value]
+        count = len(labels)
+        counts = Counter(part for label in labels for part in (label if sort == "multilabel" else (label,)))
+        facts |= {"classes": {str(label): times for label, times in counts.most_common(20)}}
+        facts["number_of_classes"] = len(counts)
+        told += _class_warnings(counts, count)
+    facts["missing"] = len(values) - count
+    return facts, problems + [Problem(message, name, level="warning") for message in told]
+
+
+def _class_warnings(counts: Counter[Any], labelled: int) -> list[str]:
+    if len(counts) < 2:
+        return [f"has {'one class' if counts else 'no label'}: there is nothing to predict"]
+    if len(counts) > 20 and len(counts) > labelled / 2:
+        return [f"has {len(counts)} classes in {labelled} rows; state it as a number, or name another column"]
+    rare = [str(label) for label, times in counts.items() if times < 2]
+    if rare:
+        return [f"classes of a single row cannot be learned and tested: {', '.join(rare[:10])}"]
+    return []
+
+
+def _modalities(
+    kinds: Mapping[str, Kind],
+    columns: Mapping[str, Column],
+    surveys: Mapping[str, Survey],
+    splits: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Of each modality: how many records have it, how long it is, what test rows share with training."""
+    shared = seen_in_training({name: found.prints for name, found in surveys.items()}, splits)
+    facts: dict[str, Any] = {}
+    for name, column in columns.items():
+        there = presence(column)
+        facts[name] = {"kind": kinds[name].name, "present": int(there.sum())}
+        lengths = surveys[name].lengths
+        if lengths is not None and there.any():
+            low, middle, high = np.quantile(lengths[there], [0, 0.5, 1])
+            facts[name]["lengths"] = {"min": int(low), "median": float(middle), "max": int(high)}
+        if name in shared:
+            facts[name]["test_cells_seen_in_training"] = round(shared[name], 4)
+    return facts
+
+
+def _expected(
+    columns: Mapping[str, Column], states: Mapping[str, Any], surveys: Mapping[str, Survey], rows: int
+) -> dict[str, Any]:
+    """Memory of the records and time of an epoch: a rough sum, not a measurement."""
+    size, work = 0.0, 1e6 * (len(columns) + 1)  # the fusion of n + 1 subsets
+    for name, column in columns.items():
+        grown = (states[name]["size"] / GLANCE) ** 2 if column.spec.kind == "image" else 1.0
+        size += surveys[name].bytes * grown
+        lengths = surveys[name].lengths
+        work += _work(column.spec, grown, column, lengths)
+    seconds = rows * work * 2 * 3 * 2 / FLOPS  # multiply and add, forward and backward, two views
+    return {
+        "records_megabytes": round(size / 2**20, 3),
+        "seconds_per_epoch": round(seconds, 1),
+        "assumes": "default encoders and two views on one CPU core (50 GFLOP/s); add 0.5 GB for torch",
+    }
+
+
+def _work(spec: Spec, grown: float, column: Column, lengths: np.ndarray | None) -> float:
+    """Multiplications of one forward pass of one record."""
+    if spec.kind == "image":
+        side = GLANCE * grown**0.5
+        return side**2 * (3_100 if side <= 96 else 36_000)  # small_cnn, ResNet-18
+    if lengths is not None:
+        return float(lengths.mean()) * 2 * 12 * 192**2  # two transformer layers
+    steps = column.take(np.arange(1)).values
+    return float(steps.shape[1] * 2 * 12 * 192**2) if steps.ndim > 2 else 3e5

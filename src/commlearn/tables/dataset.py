@@ -1,0 +1,143 @@
+"""A table as a data set: read, split, and prepared with what its training rows taught."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from commlearn.errors import ConfigurationError, DataError, Problems
+from commlearn.kinds.base import Cells, plain
+from commlearn.kinds.rows import collecting
+from commlearn.records import Dataset, Records
+from commlearn.storage.fingerprint import fingerprint
+from commlearn.tables.schema import Schema
+from commlearn.tables.splits import RowNames, check_shares, row_names, split_rows
+from commlearn.tables.streamed_table import streamed_dataset
+from commlearn.tables.table import Table, read_table
+from commlearn.tables.targets import encode_target
+
+__all__ = ["TableData", "dataset_of", "named_records", "split_rows"]
+
+NO_PLACE = (
+    "Nothing says where the table of the training is: it was in memory, or the model is an export, which "
+    "names no data. Pass a table: it is an argument of every command and function that reads rows."
+)
+COPIES = 0.01  # share of rows that are copies of others from which it is said
+
+
+@dataclass(frozen=True)
+class TableData:
+    """Any table that a schema describes.
+
+    Rows are split as its split column says; else by the hash of their group, if the schema names a group
+    column; else by the hash of their id, or of their cells if there is none.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.csv"
+        >>> written = path.write_text("a,b\\n" + "".join(f"{row},{row % 3}\\n" for row in range(10)))
+        >>> data = TableData(str(path), {"modalities": {"t": {"kind": "tabular", "columns": ["a", "b"]}}})
+        >>> len(data.read().train), len(data.read().test)
+        (7, 3)
+    """
+
+    table: str  # Parquet (file or folder), tar files of WebDataset, CSV, TSV or JSON lines
+    schema: dict[str, Any]  # its modalities, targets, id, group and split
+    validation: float = 0.0  # share of the rows, where no split column says it
+    test: float = 0.2  # likewise
+    seed: int = 0  # of the split
+    stream: int = 0  # rows in memory at a time, of Parquet or tar files; 0 = the whole table
+
+    def read(self) -> Dataset:
+        """Reads the table and learns from its training rows alone."""
+        if not self.table:
+            raise DataError(NO_PLACE)
+        schema = Schema.from_mapping(self.schema)
+        check_shares(self.validation, self.test)
+        if self.stream < 0:
+            raise ConfigurationError(f"stream is {self.stream}; give the rows in memory, or 0 for all.")
+        if self.stream:
+            data = streamed_dataset(self.table, schema, self.stream, self.validation, self.test, self.seed)
+        else:
+            table = read_table(self.table, schema.columns(), schema.reading())
+            data = dataset_of(table, schema, self.validation, self.test, self.seed)
+        return replace(data, files=fingerprint(self.table))
+
+
+def dataset_of(
+    table: Table, schema: Schema, validation: float = 0.0, test: float = 0.2, seed: int = 0
+) -> Dataset:
+    """The table's records, split; what is wrong with any of them is told at once.
+
+    Args:
+        table: rows and where they lie.
+        schema: what the columns are.
+        validation: share of the rows, where no split column says it.
+        test: likewise.
+        seed: of the split.
+    """
+    problems = Problems("The table does not fit the schema")
+    for told in schema.missing_columns(table.frame).values():
+        problems.add(told)
+    problems.raise_if_any(DataError)
+    problems = Problems("The table cannot be trained on")
+    rows: dict[str, np.ndarray] = {}
+    names: RowNames | None = None
+    with collecting(problems, "split"):
+        names = row_names(table, schema)
+        rows = split_rows(table, schema, validation, test, seed, names)
+    learning = Problems("learning")
+    with collecting(learning, "learning"):
+        state = plain(schema.learn(table, rows.get("train")))
+    for told in learning.found and (_unreadable(table, schema) or learning.found):
+        problems.add(told)
+    if problems.found:  # tell what reading would have told, too
+        _collect_the_rest(problems, table, schema)
+    problems.raise_if_any(DataError)
+    records = named_records(schema.read(table, state, with_targets=True), names)
+    parts = {name: records.choose(chosen) for name, chosen in rows.items()}
+    nothing = records.choose(np.zeros(0, dtype=np.int64))
+    return Dataset(
+        train=parts["train"],
+        test=parts.get("test", nothing),
+        validation=parts.get("validation"),
+        schema=schema.to_mapping(),
+        state=state,
+        notes=_copies(records, schema),
+    )
+
+
+def named_records(records: Records, names: RowNames | None) -> Records:
+    """The records with the keys and groups of the rows that they were read from."""
+    return records if names is None else replace(records, keys=names.keys, groups=names.groups)
+
+
+def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
+    """A note where rows cannot be told apart by their cells."""
+    if schema.id is not None or records.keys is None:
+        return ()
+    distinct = len(np.unique(records.keys))
+    if len(records) - distinct <= COPIES * len(records):
+        return ()
+    return (
+        f"{len(records)} rows have {distinct} distinct contents; copies count as one record and stay in one "
+        "part. If they are different records, name the column that tells them apart: id",
+    )
+
+
+def _unreadable(table: Table, schema: Schema) -> list[str]:
+    """What is wrong with the cells of every modality, those too that could be learned from."""
+    cells = Cells(table.frame, table.root, table.first_row)
+    found = [problem for kind in schema.modalities.values() for problem in kind.check(cells)]
+    return [str(problem) for problem in found if problem.level == "error"]
+
+
+def _collect_the_rest(problems: Problems, table: Table, schema: Schema) -> None:
+    cells = Cells(table.frame, table.root, table.first_row)
+    with collecting(problems, "id"):
+        schema.ids(cells)
+    for name, sort in schema.targets.items():
+        with collecting(problems, f"target '{name}'"):
+            encode_target(cells, name, sort)

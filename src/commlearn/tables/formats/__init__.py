@@ -1,0 +1,1 @@
+"""File formats of tables, each as chunks of pandas rows."""

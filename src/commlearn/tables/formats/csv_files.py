@@ -1,0 +1,199 @@
+"""CSV as spreadsheets and pandas write it: the separator from its header, types from all of its rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from commlearn.errors import DataError, DataWarning
+from commlearn.kinds.reading import PLAIN, Reading
+from commlearn.tables.formats.parquet_files import chosen_columns, one_name_each
+from commlearn.tables.formats.text_files import not_utf8, open_text
+from commlearn.tables.formats.written_numbers import CODE, as_written, judged, may_be_numbers
+
+__all__ = ["read_csv"]
+
+WHOLE = 1 << 62  # rows: more than any file has
+BEYOND = "cells beyond the header"  # a column that pandas is given for them, as it may drop them otherwise
+SEPARATORS = (",", ";", "\t", "|")
+HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line by which Excel is told the separator
+QUOTED = re.compile(r'"[^"]*"')
+COUNT = "0|-?[1-9][0-9]{0,17}"
+LONGEST = 64  # characters of a code, at most
+SHOWN = 10  # columns in a message
+HEADER_LINES = 100  # of a header whose names are quoted over several lines, at most
+
+
+@dataclass(frozen=True)
+class _Header:
+    separator: str
+    names: list[str]
+    before: int  # lines before it that are no rows
+    lines: int  # of the file, up to its end
+
+
+def read_csv(
+    path: Path, rows: int, columns: Sequence[str] | None, reading: Reading = PLAIN
+) -> Iterator[pd.DataFrame]:
+    """The file in chunks of at most `rows` rows; 0 gives the whole as one."""
+    try:
+        header = _header(path)
+        if header is None:
+            return
+        one_name_each(header.names, str(path))
+        chosen = None if columns is None else chosen_columns(header.names, columns, str(path))
+        options = {"sep": header.separator, "low_memory": False, "index_col": False}
+        options |= {"keep_default_na": False, "na_values": ["", *reading.missing]}
+        options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
+        # a comma that separates nothing may stand in numbers: how, is told from all columns
+        looked_at = header.names if chosen is None or header.separator != "," else chosen
+        names = [name for name in looked_at if name in reading.names]
+        types: dict[str, str] = {}
+        numbers = set(header.names) - set(names)  # columns of numbers as far as was read, however written
+        counting = set(names)  # columns of names that are whole numbers, written as these are
+        codes = _Codes(header.separator)
+        as_names = {**options, "dtype": dict.fromkeys(names, "str")}
+        for rows_of_all in _chunks(path, header, as_names, codes):
+            chunk = rows_of_all[looked_at]
+            for name, dtype in chunk.dtypes.items():
+                types[str(name)] = _joined(types.get(str(name)), dtype.name)
+            numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
+            counting = {name for name in counting if _counts(chunk[name])}
+            texts = {name for name in numbers if types[name] == "str"}
+            part = chunk if chosen is None else chunk[chosen]
+            same = all(dtype == types[str(name)] for name, dtype in part.dtypes.items())
+            if not rows and not texts and not codes.seen and same:
+                yield part.astype(dict.fromkeys(counting & set(part), "int64"))
+                return
+        types |= dict.fromkeys(counting, "int64")
+        texts = {name for name in numbers if types[name] == "str"}
+        numeric = {name for name, dtype in types.items() if dtype in ("float64", "int64", "uint64")}
+        forms: dict[str, str] = {}
+        unsure = [name for name in header.names if name in texts | (numeric - set(names))]
+        if unsure and (texts or codes.seen):
+            as_text = {**options, "usecols": unsure, "dtype": dict.fromkeys(unsure, "str")}
+            forms, words = judged(_chunks(path, header, as_text), texts, header.separator)
+            _say_emptied(path, words, chosen)
+        types |= dict.fromkeys(forms, "str")
+        for chunk in _chunks(path, header, {**options, "usecols": chosen, "dtype": types}):
+            read = {name: as_written(chunk[name], form) for name, form in forms.items() if name in chunk}
+            yield chunk.assign(**read)
+    except UnicodeDecodeError as problem:
+        raise not_utf8(path) from problem
+    except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
+        told = f"{path} cannot be read as a table: {str(problem).strip()}"
+        raise DataError(f"{told}. Is a cell that holds the separator not in quotes?") from problem
+
+
+def _header(path: Path) -> _Header | None:
+    """The first line that is not blank; None in a file without any."""
+    with open_text(path) as file:
+        first = file.readline()
+        hint = HINT.fullmatch(first)
+        text, lines = "" if hint else first, 1
+        for line in islice(file, HEADER_LINES):
+            if text.strip() and text.count('"') % 2 == 0:
+                break
+            text, lines = text + line if text.strip() else line, lines + 1
+    if text.count('"') % 2:  # a quote that is none
+        lines -= len(text.splitlines()) - 1
+        text = text.splitlines()[0]
+    if not text.strip():
+        return None
+    bare = QUOTED.sub("", text)
+    separator = "\t" if ".tsv" in path.suffixes else max(SEPARATORS, key=bare.count)
+    separator = hint[1] if hint else separator
+    names = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+    named = [name or f"Unnamed: {place}" for place, name in enumerate(names)]  # as pandas names them
+    return _Header(separator, named, 1 if hint else 0, lines)
+
+
+def _chunks(
+    path: Path, header: _Header, options: Mapping[str, Any], codes: _Codes | None = None
+) -> Iterator[pd.DataFrame]:
+    """The rows; where all columns are read, a row with a cell beyond the header is refused, as it shifted."""
+    beyond_too = {} if options.get("usecols") else {"converters": {BEYOND: bool}}
+    first = 0
+    with (
+        open_text(path) as file,
+        pd.read_csv(_Extended(file, header, codes), **options, **beyond_too) as reader,
+    ):
+        while True:
+            with warnings.catch_warnings():  # what pandas drops at the start of a chunk, it only warns of
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                chunk = next(reader, None)
+            if chunk is None:
+                return
+            if beyond_too:
+                if BEYOND not in chunk:
+                    raise ValueError(f"its header is read as {', '.join(chunk.columns)}")
+                beyond = chunk.pop(BEYOND)
+                if beyond.any():
+                    raise ValueError(f"row {first + int(beyond.argmax())} has more cells than the header")
+            first += len(chunk)
+            yield chunk
+
+
+class _Extended(io.TextIOBase):
+    """A file of text whose header has one column more."""
+
+    def __init__(self, file: io.TextIOWrapper, header: _Header, codes: _Codes | None) -> None:
+        self.file, self.codes = file, codes
+        self.head = "".join(islice(file, header.lines)).rstrip("\r\n") + f"{header.separator}{BEYOND}\n"
+
+    def read(self, size: int | None = -1) -> str:
+        head, self.head = self.head, ""
+        text = head or self.file.read(size)
+        if self.codes is not None:
+            self.codes.look_at(text)
+        return text
+
+
+class _Codes:
+    """Whether any cell of a text may be a code such as `007`, which is no 7."""
+
+    def __init__(self, separator: str) -> None:
+        ends = re.escape(separator) + r'"\r\n'
+        # one search for each sign before the cell: a pattern that begins with a fixed text is found faster
+        before = [re.escape(sign) for sign in (separator, '"', "\r", "\n")]
+        self.patterns = [re.compile(f"{sign}{CODE}(?=[{ends}])") for sign in before]
+        self.seen, self.end = False, ""
+
+    def look_at(self, text: str) -> None:
+        if not self.seen:
+            text = self.end + (text or "\n")  # the last cell ends with the file
+            self.seen = any(pattern.search(text) for pattern in self.patterns)
+            self.end = text[-LONGEST:]
+
+
+def _counts(column: pd.Series) -> bool:
+    """Whether these names are whole numbers as a computer writes them, so that nothing is lost if read so."""
+    return bool(column.notna().all() and column.str.fullmatch(COUNT).all())
+
+
+def _say_emptied(path: Path, words: Mapping[str, Counter[str]], chosen: Sequence[str] | None) -> None:
+    columns = [name for name in words if chosen is None or name in chosen]
+    if columns:
+        each = [f"column {name}, {words[name].total()} cells ({', '.join(words[name])})" for name in columns]
+        shown = "; ".join(each[:SHOWN])
+        more = f"; and {len(columns) - SHOWN} more columns" if len(columns) > SHOWN else ""
+        message = f"{path}: words among numbers are read as empty cells: {shown}{more}"
+        warnings.warn(DataWarning(message), stacklevel=2)
+
+
+def _joined(before: str | None, now: str) -> str:
+    """The type that holds both; what is no number, or mixes truth values with anything, is text."""
+    known = {"int64", "uint64", "float64", "bool"}
+    if before is None or before == now:
+        return now if now in known else "str"
+    return "float64" if {before, now} <= {"int64", "float64"} else "str"

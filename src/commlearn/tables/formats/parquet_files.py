@@ -1,0 +1,236 @@
+"""Parquet files as one table: chunk by chunk, or row group by row group in any order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from commlearn.errors import DataError, unknown
+from commlearn.storage.checksums import check_parts
+from commlearn.storage.places import find_files
+
+__all__ = ["CHUNK", "EXACT", "ParquetTable", "chosen_columns", "one_name_each"]
+
+CHUNK = 65_536  # rows
+SMALL = 64 << 20  # bytes of a file whose columns are read at once
+EXACT = 2**53  # whole numbers up to here are exact as floats
+LONG = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+INCONVERTIBLE = (pa.ArrowException, ValueError, OverflowError, NotImplementedError)
+
+
+class RowGroup(NamedTuple):
+    """Rows that a Parquet file holds together."""
+
+    path: str
+    number: int  # in its file
+    rows: int
+
+
+class ParquetTable:
+    """The rows of one file or of all files of a folder, with the types that they have together."""
+
+    def __init__(self, source: str | Path) -> None:
+        self.files = find_files(source, (".parquet", ".pq"))
+        if isinstance(self.files.filesystem, fs.LocalFileSystem):
+            check_parts(self.files.paths, whole=self.files.paths != (str(source),))
+        self.groups: list[RowGroup] = []
+        self.schema, self.integers_with_holes, self.long_integers = self._footers()
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each group, in the table's order."""
+        return [group.rows for group in self.groups]
+
+    @property
+    def root(self) -> Path:
+        return self.files.root
+
+    def chunks(self, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+        """The table in chunks of at most `rows` rows; 0 gives the whole as one."""
+        names, wanted = self._wanted(columns)
+        parts = (batch for path in self.files.paths for batch in self._batches(path, names, rows or CHUNK))
+        tables = (_cast(pa.Table.from_batches([batch]).select(names), wanted) for batch in parts)
+        if not rows:
+            read = list(tables)
+            yield self._to_pandas(pa.concat_tables(read)) if read else pd.DataFrame(columns=names)
+            return
+        for table in tables:
+            yield self._to_pandas(table)
+
+    def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
+        """The rows of one group."""
+        path, number, _ = self.groups[group]
+        names, wanted = self._wanted(columns)
+        try:
+            with pq.ParquetFile(path, filesystem=self.files.filesystem) as file:
+                table = file.read_row_group(number, columns=names, use_threads=False)
+                table.validate(full=True)
+        except (pa.ArrowException, OSError) as problem:
+            raise _unreadable(path, problem) from problem
+        return self._to_pandas(_cast(table.select(names), wanted))
+
+    def _wanted(self, columns: Sequence[str] | None) -> tuple[list[str], pa.Schema]:
+        kept = [name for name in self.schema.names if not name.startswith("__index_level_")]  # pandas' index
+        names = chosen_columns(kept, columns, self.files.where)
+        return names, pa.schema([self._as_read(self.schema.field(name)) for name in names])
+
+    def _as_read(self, column: pa.Field) -> pa.Field:
+        if column.type == pa.time64("ns"):  # Python's times end at microseconds
+            return column.with_type(pa.time64("us"))
+        if pa.types.is_integer(column.type) and column.name in self.integers_with_holes:
+            return column if self._is_long(column) else column.with_type(pa.float64()).with_nullable(True)
+        return column
+
+    def _is_long(self, column: pa.Field) -> bool:
+        """Whether its whole numbers have gaps, and may be too large to be exact as floats."""
+        return column.type in LONG and column.name in self.integers_with_holes & self.long_integers
+
+    def _to_pandas(self, table: pa.Table) -> pd.DataFrame:
+        try:
+            for column in table.schema:
+                _check_zone(table[column.name])
+            frame = table.to_pandas(types_mapper=_list_type)
+        except INCONVERTIBLE:
+            for name in table.column_names:
+                self._refuse(name, table[name])
+            raise
+        for column in table.schema:
+            if self._is_long(column):
+                frame[column.name] = table[column.name].to_pandas(types_mapper=LONG.get)
+        return frame
+
+    def _refuse(self, name: str, column: pa.ChunkedArray) -> None:
+        try:
+            _check_zone(column)
+            column.to_pandas(types_mapper=_list_type)
+        except INCONVERTIBLE as problem:
+            raise DataError(
+                f"{self.files.where}, column {name}: its cells of type {column.type} cannot be read: "
+                f"{problem}. Write the column as text or as numbers, or leave it out."
+            ) from problem
+
+    def _batches(self, path: str, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        # parts of a large file are read as they are needed; but then memory is had for what a page says it is
+        buffer = 0 if self.files.size(path) < SMALL else 1 << 20
+        try:
+            with pq.ParquetFile(
+                path, filesystem=self.files.filesystem, pre_buffer=False, buffer_size=buffer
+            ) as file:
+                for batch in file.iter_batches(batch_size=rows, columns=list(names)):
+                    batch.validate(full=True)  # text that is not UTF-8 would fail where it is used
+                    yield batch
+        except (pa.ArrowException, OSError) as problem:
+            raise _unreadable(path, problem) from problem
+
+    def _footers(self) -> tuple[pa.Schema, set[str], set[str]]:
+        """The columns of all files, and which may have missing cells, and which numbers beyond 2^53."""
+        schemas: list[pa.Schema] = []
+        holed: set[str] = set()
+        long: set[str] = set()
+        paths = self.files.paths
+        for path in paths:
+            try:
+                metadata = pq.read_metadata(path, filesystem=self.files.filesystem)
+            except (pa.ArrowException, OSError) as problem:
+                raise _unreadable(path, problem) from problem
+            schema = metadata.schema.to_arrow_schema().remove_metadata()
+            one_name_each(schema.names, path)
+            if schemas and set(schema.names) != set(schemas[0].names):
+                odd = sorted(set(schema.names) ^ set(schemas[0].names))
+                raise DataError(
+                    f"{path} has other columns than {Path(paths[0]).name}: {', '.join(odd)} are in one only."
+                )
+            schemas.append(schema)
+            for number in range(metadata.num_row_groups):
+                group = metadata.row_group(number)
+                self.groups.append(RowGroup(path, number, group.num_rows))
+                holed |= _columns_with_holes(group)
+                long |= _long_columns(group)
+        try:
+            return pa.unify_schemas(schemas, promote_options="permissive"), holed, long
+        except pa.ArrowException as problem:
+            raise DataError(
+                f"The files of {self.files.where} differ in a column's type: {problem}"
+            ) from problem
+
+
+def _columns_with_holes(group: pq.RowGroupMetaData) -> set[str]:
+    columns = [group.column(position) for position in range(group.num_columns)]
+    return {
+        column.path_in_schema
+        for column in columns
+        if column.statistics is None or not column.statistics.has_null_count or column.statistics.null_count
+    }
+
+
+def _long_columns(group: pq.RowGroupMetaData) -> set[str]:
+    """Columns of 64-bit whole numbers that are, or for all the file says may be, beyond 2^53."""
+    columns = [group.column(position) for position in range(group.num_columns)]
+    return {column.path_in_schema for column in columns if _may_be_long(column)}
+
+
+def _may_be_long(column: pq.ColumnChunkMetaData) -> bool:
+    numbers = column.statistics
+    if column.physical_type != "INT64" or numbers is None:
+        return column.physical_type == "INT64"
+    if numbers.logical_type.type not in ("INT", "NONE") or not numbers.num_values:  # times, or no cells
+        return False
+    return not (numbers.has_min_max and -EXACT <= numbers.min <= numbers.max <= EXACT)
+
+
+def _cast(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """The columns as they are read; a float is the nearest one, a time loses its nanoseconds."""
+    try:
+        columns = [
+            column.cast(
+                options=pc.CastOptions(field.type, allow_float_truncate=True, allow_time_truncate=True)
+            )
+            for column, field in zip(table.columns, wanted, strict=True)
+        ]
+    except pa.ArrowException as problem:
+        raise DataError(f"The table's files differ in a column's type: {problem}") from problem
+    return pa.table(columns, schema=wanted)
+
+
+def _unreadable(path: str, problem: Exception) -> DataError:
+    return DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?")
+
+
+def _check_zone(column: pa.ChunkedArray) -> None:
+    """Fail where a time cannot be told in its zone, as Python's calendar ends with the year 9999."""
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        pc.min_max(column).as_py()
+
+
+def _list_type(kind: pa.DataType) -> pd.ArrowDtype | None:
+    """Lists stay Arrow's: a column of vectors costs its numbers, not an object a row."""
+    lists = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+    return pd.ArrowDtype(kind) if lists and not _holds_times(kind) else None
+
+
+def _holds_times(kind: pa.DataType) -> bool:
+    """Some of these cannot be turned to Python's; better it is known when the column is read."""
+    inner = [kind.field(place).type for place in range(kind.num_fields)]
+    return pa.types.is_temporal(kind) or any(_holds_times(part) for part in inner)
+
+
+def one_name_each(names: Sequence[str], where: str) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise DataError(f"{where} has two columns of one name: {', '.join(twice)}. Rename one of each.")
+
+
+def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
+    wanted = None if columns is None else set(columns)
+    chosen = [name for name in names if wanted is None or name in wanted]
+    if columns and not chosen:
+        raise DataError(f"{where}: " + unknown("column", columns[0], names))
+    return chosen

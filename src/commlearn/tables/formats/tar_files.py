@@ -1,0 +1,130 @@
+"""WebDataset shards as one table: tar files whose members of one name are one record.
+
+`0001.jpg`, `0001.txt` and `0001.json` are the cells `jpg`, `txt` and `json.KEY` of the record that column
+`key` calls `0001`. Text, whole numbers (`cls`), JSON and .npy arrays are understood; all else stays bytes,
+as which images and sound are read. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from commlearn.errors import DataError
+from commlearn.storage.npy_files import read_npy
+from commlearn.storage.places import find_files
+from commlearn.storage.plain_json import parse_json
+from commlearn.tables.formats.parquet_files import chosen_columns
+
+__all__ = ["TarTable"]
+
+KEY = "key"
+TEXTS = ("txt", "text", "caption")
+BROKEN = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError)
+
+
+class TarTable:
+    """The records of one tar file or of all tar files of a folder; one file is one group of rows."""
+
+    def __init__(self, source: str | Path) -> None:
+        self.files = find_files(source, (".tar",))
+        self.sizes = [self._count(path) for path in self.files.paths]
+
+    @property
+    def root(self) -> Path:
+        return self.files.root
+
+    def chunks(self, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+        """The table in chunks of at most `rows` rows; 0 gives the whole as one."""
+        only_keys = columns is not None and set(columns) == {KEY}  # which the names of members say
+        frames = (self._frame(path, only_keys) for path in self.files.paths)
+        if not rows:
+            whole = pd.concat(list(frames), ignore_index=True)
+            yield whole[chosen_columns(list(whole), columns, self.files.where)]
+            return
+        for frame in frames:
+            frame = frame[chosen_columns(list(frame), columns, self.files.where)]
+            for start in range(0, len(frame), rows):
+                yield frame.iloc[start : start + rows]
+
+    def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
+        """The records of one file."""
+        frame = self._frame(self.files.paths[group])
+        return frame[chosen_columns(list(frame), columns, self.files.paths[group])]
+
+    def _count(self, path: str) -> int:
+        """Records of a file, by the names of its members alone."""
+        try:
+            with self._open(path) as tar:
+                return len({_parted(member.name)[0] for member in tar if self._is_cell(path, member)})
+        except BROKEN as problem:
+            raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
+
+    def _frame(self, path: str, only_keys: bool = False) -> pd.DataFrame:
+        records: dict[str, dict[str, Any]] = {}
+        try:
+            with self._open(path) as tar:
+                for member in tar:
+                    file = tar.extractfile(member) if self._is_cell(path, member) else None
+                    if file is not None:
+                        key, ending = _parted(member.name)
+                        record = records.setdefault(key, {KEY: key})
+                        if only_keys:
+                            continue
+                        try:
+                            record.update(_cells(ending, file.read()))
+                        except ValueError as problem:
+                            raise DataError(f"{path}, {member.name}: {problem}. Is it cut off?") from problem
+            return pd.DataFrame(list(records.values()))
+        except BROKEN as problem:
+            raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
+
+    def _is_cell(self, path: str, member: tarfile.TarInfo) -> bool:
+        """Whether a member is a file, and no larger than what there is of it."""
+        if not member.isfile():
+            return False
+        there = self.files.size(path) - member.offset_data
+        if member.issparse():
+            raise DataError(
+                f"{path}, {member.name} is sparse: it unpacks to {member.size:,} bytes, most of them never "
+                "written. Pack it again without --sparse."
+            )
+        if member.size > there:
+            raise DataError(f"{path}, {member.name}: {member.size:,} bytes are stated, {there:,} are left.")
+        return True
+
+    def _open(self, path: str) -> tarfile.TarFile:
+        return tarfile.open(fileobj=self.files.filesystem.open_input_file(path), mode="r:")
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """What names the record, and which of its cells this is.
+
+    Example:
+        >>> _parted("a/0001.left.jpg")
+        ('a/0001', 'left.jpg')
+    """
+    path = PurePosixPath(name)
+    stem, _, ending = path.name.partition(".")
+    return str(path.with_name(stem)) if stem else name, ending.lower()
+
+
+def _cells(ending: str, content: bytes) -> dict[str, Any]:
+    """The cells that one member holds, by column."""
+    sort = ending.rpartition(".")[2]
+    if sort in TEXTS:
+        return {ending: content.decode("utf-8")}
+    if sort == "cls":
+        return {ending: int(content)}
+    if sort == "npy":
+        return {ending: read_npy(io.BytesIO(content))}
+    if sort == "json":
+        values = parse_json(content)
+        named = values if isinstance(values, dict) else {"": values}
+        return {f"{ending}.{name}".rstrip("."): value for name, value in named.items()}
+    return {ending: content}

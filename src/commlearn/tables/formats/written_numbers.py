@@ -1,0 +1,109 @@
+"""Numbers as people and programs write them in text: 1,234.5, 1.234,5 or NA. All cells of a column decide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pandas as pd
+
+from commlearn.kinds.reading import MISSING_NUMBERS
+
+__all__ = ["CODE", "as_written", "judged", "may_be_numbers"]
+
+FORMS = {
+    "comma": r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1.234,5
+    "point": r" *[+-]?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1,234.5
+}
+"""By the sign before the fraction."""
+PLAIN = r"(?i:\s*[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf|infinity)\s*)"
+CODE = r"0[0-9]+"  # not how a number is written: 007
+GROUPS = r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]{1,3}) *"  # 950, 1.234: fractions, or thousands
+GLANCE = 100  # cells
+
+
+def may_be_numbers(column: pd.Series) -> bool:
+    """Whether the first cells of a column of text, or of a part of one, are numbers in one of the forms."""
+    if column.dtype.kind in "biuf":
+        return True
+    cells = column.dropna()[:GLANCE].astype(str)
+    cells = cells[~cells.isin(MISSING_NUMBERS)]
+    return any(bool(cells.str.fullmatch(form).all()) for form in (PLAIN, *FORMS.values()))
+
+
+def judged(
+    parts: Iterable[pd.DataFrame], texts: set[str], separator: str
+) -> tuple[dict[str, str], dict[str, Counter[str]]]:
+    """The form of each column whose cells are all numbers in one, and its words for a missing number.
+
+    A column with a cell such as `007` holds codes, whose form is "text". Where some cells are no numbers, it
+    holds words, of which "NA" is one like others.
+
+    In a file that commas separate, `1,3` may as well be a list: there, commas part thousands alone. In any
+    other, `1,234` could be either: semicolons are written where a comma begins the fraction.
+
+    Args:
+        parts: of the table, every cell as text.
+        texts: columns that are no numbers as they are; the others are, but for points between thousands.
+        separator: of the file's cells.
+
+    Example:
+        >>> judged([pd.DataFrame({"a": ["1,5", "2"], "b": ["950", "1.250"]})], {"a"}, ";")
+        ({'a': 'comma', 'b': 'comma'}, {})
+        >>> judged([pd.DataFrame({"a": ["1.5", "NA"], "b": ["x", "NA"]})], {"a", "b"}, ",")
+        ({'a': 'plain'}, {'a': Counter({'NA': 1})})
+    """
+    fits: dict[str, set[str]] = {}
+    words: dict[str, Counter[str]] = {}
+    filled: set[str] = set()  # columns that hold anything else
+    codes: set[str] = set()
+    marked: set[str] = set()  # columns with a sign that no plain number has
+    for part in parts:
+        for name, column in part.items():
+            cells = column.dropna()
+            missing = cells.isin(MISSING_NUMBERS)
+            words.setdefault(str(name), Counter()).update(cells[missing].tolist())
+            cells = cells[~missing]
+            if len(cells):
+                filled.add(str(name))
+            if bool(cells.str.fullmatch(CODE).any()):
+                codes.add(str(name))
+            forms = {**FORMS, "plain": PLAIN} if name in texts else {**FORMS, "groups": GROUPS}
+            fitting = {form for form, pattern in forms.items() if bool(cells.str.fullmatch(pattern).all())}
+            fits[str(name)] = fits.get(str(name), fitting) & fitting
+            mark = r",|\..*\." if name in texts else r"\."
+            if bool(cells.str.contains(mark).any()):
+                marked.add(str(name))
+    numbers = {name for name in texts & filled - codes if "plain" in fits[name]}
+    forms = {name: _form(fits[name] - {"plain"}, separator) for name in texts & marked - numbers - codes}
+    forms = {name: form for name, form in forms.items() if form}
+    if "comma" in forms.values():  # then a point is never the begin of a fraction
+        forms |= {name: "comma" for name in marked - texts if "groups" in fits[name]}
+    forms |= dict.fromkeys(numbers, "plain") | dict.fromkeys(codes, "text")
+    return forms, {name: words[name] for name in fits if words[name] and forms.get(name, "text") != "text"}
+
+
+def as_written(column: pd.Series, form: str) -> pd.Series:
+    """The numbers of a column of text, as float64; codes stay text.
+
+    Example:
+        >>> as_written(pd.Series(["1.234,5", None]), "comma").tolist()
+        [1234.5, nan]
+    """
+    if form == "text":
+        return column
+    column = column.mask(column.isin(MISSING_NUMBERS), None)
+    if form == "plain":
+        return pd.to_numeric(column).astype("float64")
+    thousands, fraction = (".", ",") if form == "comma" else (",", ".")
+    plain = column.str.replace(thousands, "", regex=False).str.replace(fraction, ".", regex=False)
+    return pd.to_numeric(plain).astype("float64")
+
+
+def _form(fits: set[str], separator: str) -> str:
+    """The one form that the cells have; "" where they have none, or could have either."""
+    if separator == ",":
+        return "point" if "point" in fits else ""
+    if separator == ";" and "comma" in fits:
+        return "comma"
+    return next(iter(fits)) if len(fits) == 1 else ""

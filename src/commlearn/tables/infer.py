@@ -1,0 +1,337 @@
+"""A first schema for a table, each guess with its reason, for its owner to read and correct."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from torch import nn
+
+from commlearn.errors import DataError, unknown
+from commlearn.kinds import KINDS
+from commlearn.kinds.base import Kind
+from commlearn.kinds.numbers import as_numbers
+from commlearn.tables.leaks import named, possible_answers
+from commlearn.tables.looks import Look, look
+from commlearn.tables.names import SPLITS
+from commlearn.tables.schema import Schema
+from commlearn.tables.schema_yaml import VERSION, kind_to_mapping
+from commlearn.tables.table import Table
+
+__all__ = ["Guess", "Inferred", "infer", "role_of", "seen_as", "stated_target"]
+
+
+WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+SPLIT = {"split", "fold", "part", "partition", "subset", "set"}
+GROUP = {"group", "patient", "subject", "user", "person", "participant", "speaker", "customer", "client"}
+GROUP |= {"session", "author", "family", "household", "student", "animal", "donor", "device"}
+IDENTIFIER = {
+    "id",
+    "ids",
+    "uuid",
+    "guid",
+    "key",
+    "index",
+    "idx",
+    "rowid",
+    "no",
+    "nr",
+    "number",
+    "code",
+    "name",
+}
+NAMES_ROWS = {"id", "ids", "key", "index", "idx", "unnamed", "mrn", "nr", "nummer"}  # whole numbers so called
+NAMES_ROWS_LAST = {"no", "number"}  # likewise, as the last word
+NAMES_THINGS = {
+    "id",
+    "ids",
+    "key",
+    "mrn",
+    "code",
+    "zip",
+    "zipcode",
+    "postcode",
+    "plz",
+}  # whole numbers that repeat
+TARGET = {"label", "labels", "target", "targets", "y", "class", "classes", "outcome", "diagnosis", "answer"}
+NEARLY = 0.95  # share of different values from which a column named id is one, with mistakes
+CLASSES = 100  # different values of a class target, at most, unless it was named
+MANY = 20  # different numbers of a target from which it is a number, and of an identifier to be a category
+FRACTIONS = 5  # likewise, where some are no whole numbers
+SEVERAL = 0.1  # share of cells of several labels from which a target has several
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What some columns were taken for, and why."""
+
+    role: str  # modality, target, id, group, split or unused
+    name: str  # of the modality, or of the column
+    reason: str
+    value: Any = None  # the kind of a modality, the type of a target
+
+
+def seen_as(name: str, column: pd.Series, root: Path) -> Look:
+    """What a column looks like; few whole numbers that name something are categories."""
+    seen = look(column, root)
+    few = 1 < seen.distinct <= min(MANY, seen.filled / 2) and seen.sort == "number"
+    if few and _words(name) & NAMES_THINGS and _words(name) != {"id"} and _whole(column):
+        return replace(seen, sort="category", reason=f"{seen.distinct} whole numbers that name something")
+    return seen
+
+
+def _words(name: str) -> set[str]:
+    return {word.lower() for word in WORDS.findall(name)}
+
+
+def _whole(column: pd.Series) -> bool:
+    numbers = as_numbers(column.dropna())
+    return bool((numbers == np.round(numbers)).all())
+
+
+def role_of(name: str, column: pd.Series, seen: Look, known: Mapping[str, str]) -> Guess | None:
+    """Its role, if it has one. There is one id, one group and one split.
+
+    Args:
+        name: of the column.
+        column: its cells.
+        seen: what they look like.
+        known: the columns that have these roles already; a second group is read, a second id or split is not.
+    """
+    guess = _by_name(name, column, seen)
+    if guess is not None and guess.role == "group" and "group" in known:
+        guess = _identifier(name, _words(name), column, seen)
+    if guess is not None and guess.role in ("id", "split") and guess.role in known:
+        return Guess("unused", name, f"{guess.reason}; but the {guess.role} is {known[guess.role]}")
+    return guess
+
+
+def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
+    """The type of a target that was named as one."""
+    if seen.sort == "labels":
+        return Guess("target", name, "named as a target; holds lists of labels", "multilabel")
+    cells = column.dropna()
+    if seen.sort == "number":
+        numbers = as_numbers(cells)
+        fractions = seen.distinct > FRACTIONS and bool((numbers != np.round(numbers)).any())
+        if fractions or seen.distinct > MANY:
+            return Guess("target", name, f"named as a target; {seen.distinct} different numbers", "number")
+    elif len(cells) and all(isinstance(cell, str) for cell in cells):
+        distinct = int(cells.nunique())
+        if distinct > MANY and not np.isnan(as_numbers(cells)).any():
+            return Guess("target", name, f"named as a target; {distinct} numbers as text", "number")
+        parts = cells.astype(str).str.split(r"\s*[;|]\s*", regex=True)
+        labels = parts.explode()
+        if (parts.str.len() > 1).mean() > SEVERAL and labels.nunique() <= min(CLASSES, len(labels) / 2):
+            return Guess("target", name, "named as a target; holds labels between ; or |", "multilabel")
+        return Guess("target", name, f"named as a target; {distinct} different values", "class")
+    return Guess("target", name, f"named as a target; {seen.distinct} different values", "class")
+
+
+def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
+    """What the name of a column gives away, if its values agree."""
+    words = _words(name)
+    repeated = 2 < seen.distinct < seen.filled
+    if words & SPLIT and seen.distinct > 1:
+        values = {str(value).strip().lower() for value in column.dropna().unique()}
+        if values <= SPLITS.keys():
+            return Guess("split", name, f"its name, and its values {', '.join(sorted(values))}")
+        told = f"its name says split, but not all of its values do: {', '.join(sorted(values)[:5])}. Write "
+        numbered = words <= {"fold"} and seen.sort == "number" and seen.distinct <= MANY
+        if numbered or not values.isdisjoint(SPLITS):
+            return Guess("unused", name, told + "train, validation or test, and state it as split")
+    if words & GROUP and words <= GROUP | IDENTIFIER and repeated:
+        return Guess("group", name, f"its name; {seen.distinct} groups of {seen.filled} rows")
+    if words & TARGET:
+        if seen.sort in ("category", "number") and 1 < seen.distinct <= min(CLASSES, max(2, seen.filled / 5)):
+            return Guess("target", name, f"its name, and {seen.distinct} different values", "class")
+        if seen.sort == "number":
+            return Guess("target", name, f"its name, and {seen.distinct} different numbers", "number")
+        if seen.sort == "labels":
+            return Guess("target", name, "its name, and lists of labels", "multilabel")
+    return _identifier(name, words, column, seen)
+
+
+def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Guess | None:
+    """A column whose values name the rows: each its own, whole numbers or single words."""
+    if seen.sort not in ("number", "nothing", "category"):
+        return None
+    named = bool(words & NAMES_ROWS) or name.lower().endswith(("nummer", *NAMES_ROWS_LAST & words))
+    if seen.distinct < len(column):
+        if words == {"id"} and seen.distinct >= NEARLY * len(column):
+            repeated = len(column) - seen.distinct
+            told = f"its name; but {repeated} of {len(column)} rows repeat an id or have none"
+            return Guess("id", name, told)
+        if not (words & NAMES_THINGS and seen.sort == "number" and _whole(column)):
+            return None
+        told = f"{seen.distinct} whole numbers that name something, by its name; `categorical` reads them so"
+        return Guess("unused", name, told)
+    if seen.sort == "number":
+        with np.errstate(invalid="ignore"):  # of two infinite ones there is no difference
+            counter = len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _whole(column)
+        if counter or (named and _whole(column)):
+            return Guess("id", name, "counts the rows" if counter else "whole numbers, each its own")
+        return None
+    return Guess("id", name, f"{seen.distinct} single words, each its own")
+
+
+NUMBERED = re.compile(r"(.*?)(\d+)")
+RUN = 8  # numbered columns that make a vector, at least
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A schema and the guesses that it is made of."""
+
+    schema: Schema
+    guesses: tuple[Guess, ...]
+
+    def to_yaml(self, table: str = "the table", path: str | None = None) -> str:
+        """The schema with a comment for each guess.
+
+        Args:
+            table: how the table is called in the first comment.
+            path: where it lies, relative to the schema; `commlearn train` reads it there.
+        """
+        lines = [
+            f"# Guessed from {table}. Read it and mend it: each comment says why.",
+            f"version: {VERSION}",
+        ]
+        lines += [_flow("table", path)] if path is not None else []
+        lines += ["modalities:"]
+        for guess in self._of("modality"):
+            lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
+        if self._of("target"):
+            lines += ["targets:  # never seen in training, only by probes"]
+        for guess in self._of("target"):
+            lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, guess.value)}"]
+        for role in ("id", "group", "split"):
+            for guess in self._of(role):
+                lines += [f"# {_line(guess.reason)}", _flow(role, guess.name)]
+        if self._of("unused"):
+            lines += ["# Not used:"]
+        lines += [f"#   {_line(guess.name)}: {_line(guess.reason)}" for guess in self._of("unused")]
+        return "\n".join(lines) + "\n"
+
+    def _of(self, role: str) -> list[Guess]:
+        return [guess for guess in self.guesses if guess.role == role]
+
+
+def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
+    """Guess a kind for every column of a table.
+
+    Args:
+        table: rows and where they lie.
+        targets: columns that are to be predicted, whatever they look like.
+    """
+    frame = table.frame
+    for name in targets:
+        if name not in frame.columns:
+            raise DataError(unknown("column", name, frame.columns))
+    looks = {name: seen_as(name, frame[name], table.root) for name in frame.columns}
+    guesses: dict[str, Guess] = {name: stated_target(name, frame[name], looks[name]) for name in targets}
+    for name in frame.columns:
+        if name not in guesses:
+            known = {guess.role: guess.name for guess in guesses.values()}
+            guess = role_of(name, frame[name], looks[name], known)
+            if guess is not None:
+                guesses[name] = guess
+    left = {name: seen for name, seen in looks.items() if name not in guesses}
+    found = [*_modalities(left, frame), *guesses.values()]
+    modalities = {guess.name: guess.value for guess in found if guess.role == "modality"}
+    if not modalities:
+        told = "; ".join(f"{guess.name}: {guess.reason}" for guess in found[:20])
+        raise DataError(f"No column looks like a modality ({told}). Write the schema by hand.")
+    chosen = {guess.role: guess.name for guess in found}
+    stated = {guess.name: guess.value for guess in found if guess.role == "target"}
+    schema = Schema(modalities, stated, chosen.get("id"), chosen.get("group"), chosen.get("split"))
+    return Inferred(schema, tuple(found))
+
+
+def _modalities(looks: dict[str, Look], frame: pd.DataFrame) -> list[Guess]:
+    """Numbered columns as vectors, other numbers and categories as one table, each other column alone."""
+    found: list[Guess] = []
+    taken: set[str] = set()
+    for prefix, columns in _runs([name for name, seen in looks.items() if seen.sort == "number"]):
+        missing = frame[columns].isna()
+        if (missing.any(axis=1) != missing.all(axis=1)).any():
+            continue  # a vector has no gaps, a table may
+        reason = f"{len(columns)} numbered columns of numbers, {columns[0]} to {columns[-1]}"
+        found.append(_modality(prefix.strip("_-. ") or "vector", "vector", columns, reason, found))
+        taken.update(columns)
+    flat = [name for name, seen in looks.items() if seen.sort in ("number", "category") and name not in taken]
+    for name, seen in looks.items():
+        if seen.sort in KINDS:
+            found.append(_modality(name, seen.sort, [name], seen.reason, found))
+        elif flat and name == flat[0]:
+            numbers = sum(looks[column].sort == "number" for column in flat)
+            reason = f"columns of numbers: {numbers}, of few values: {len(flat) - numbers}"
+            answers = possible_answers(frame[flat])
+            if answers:
+                reason += f"; of two values: {named(answers)} (name those that are answers with --target)"
+            codes = [
+                column for column in flat if looks[column].sort == "category" and _is_number(frame[column])
+            ]
+            found.append(_modality("table", "tabular", flat, reason, found, codes))
+        elif seen.sort in ("nothing", "labels"):
+            found.append(Guess("unused", name, seen.reason))
+    return found
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _runs(names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Columns of one prefix whose numbers have no gap, in the order of the numbers."""
+    runs: dict[str, dict[int, str]] = {}
+    for name in names:
+        match = NUMBERED.fullmatch(name)
+        if match:
+            runs.setdefault(match[1], {})[int(match[2])] = name
+    return [
+        (prefix, [run[number] for number in sorted(run)])
+        for prefix, run in runs.items()
+        if len(run) >= RUN and max(run) - min(run) + 1 == len(run)
+    ]
+
+
+def _modality(
+    name: str,
+    kind: str,
+    columns: Sequence[str],
+    reason: str,
+    found: Sequence[Guess],
+    categorical: Sequence[str] = (),
+) -> Guess:
+    """A modality under a name that a schema allows and that is still free."""
+    clean = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or kind
+    taken = {guess.name for guess in found if guess.role == "modality"}
+    names = [clean, f"{clean}_{kind}", *(f"{clean}_{count}" for count in range(2, len(taken) + 3))]
+    free = next(option for option in names if option not in taken and not hasattr(nn.ModuleDict(), option))
+    options = {"categorical": tuple(categorical)} if categorical else {}
+    read = columns[0] if len(columns) == 1 else tuple(columns)
+    made: Kind = KINDS[kind](read, **options)  # type: ignore[call-arg]
+    return replace(Guess("modality", free, reason), value=made)
+
+
+def _flow(key: str, value: Any) -> str:
+    """One line of YAML."""
+    inner = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False)
+    outer = yaml.safe_dump(key, allow_unicode=True, width=1 << 30)
+    return f"{_bare(outer)}: {_bare(inner)}"
+
+
+def _bare(dumped: str) -> str:
+    """Without the end of a document; spaces of a name stay, the unusual ones too."""
+    return dumped.removesuffix("...\n").strip("\n")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

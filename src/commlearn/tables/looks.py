@@ -1,0 +1,315 @@
+"""What the cells of a column look like: a path to an image, a vector, text, a number, a category."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image as PIL
+
+from commlearn.errors import DataError
+from commlearn.kinds.arrays import array_of
+from commlearn.kinds.rows import brief, is_empty, spread
+from commlearn.storage.plain_json import parse_json
+from commlearn.tables.formats.written_numbers import FORMS
+
+__all__ = ["DATES", "Look", "ending_of", "look", "unread"]
+
+
+DATES = "dates are not read; turn them into numbers, such as days since a date"
+MOST = 0.9  # share of the cells that look alike
+NUMBER_SHARE = 0.8  # share of numbers from which the other cells are marks, such as n.a.
+MANY = 20  # different values: at most as many may be categories
+DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]+\d{1,2}:\d{2}.*)?"
+)
+ADDRESS = re.compile(r"[a-z0-9]+://.*", re.IGNORECASE)
+CODE = re.compile(r"\d+|0\d.*")  # whole numbers, and such as 007
+UNIT = re.compile(r"([€$£¥]?)\s*[-+]?\d[\d.,]*\s*([%€$£¥]|[a-zµ°]\S{0,3})?")
+WAYS_OUT = {
+    "sound is read from .wav files; convert them": (".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus"),
+    "video is not read; give frames as images, or the sound as .wav": (".mp4", ".avi", ".mov", ".mkv"),
+    "put the text itself into the cells": (".txt", ".md", ".html", ".pdf", ".docx"),
+    "convert them to .npy": (".npz", ".pt", ".h5", ".hdf5", ".mat", ".edf", ".parquet", ".json", ".xlsx"),
+    "convert them to .png": (".dcm", ".nii", ".svg", ".heic"),
+}
+
+
+def ending_of(cell: str) -> str:
+    """The ending of what may be a path, in small letters.
+
+    Example:
+        >>> ending_of(" img/A.PNG "), ending_of("https://example.org/a.jpg?width=200")
+        ('.png', '.jpg')
+    """
+    name = cell.strip()
+    if ADDRESS.fullmatch(name):
+        name = re.split(r"[?#]", name)[0]
+    return Path(name).suffix.lower() if len(name) < 500 else ""
+
+
+def unread(cells: Sequence[str], distinct: int) -> str:
+    """Why a column of such text is not read, and the way out; "" where it is text or categories.
+
+    Example:
+        >>> unread(["2024-01-31", "2024-02-01"], 2)
+        'dates are not read; turn them into numbers, such as days since a date'
+        >>> unread(["red", "blue"], 2)
+        ''
+    """
+    most = MOST * len(cells)
+    if sum(DATE.fullmatch(cell.strip()) is not None for cell in cells) >= most:
+        return DATES
+    endings = Counter(map(ending_of, cells))
+    for way_out, known in WAYS_OUT.items():
+        if sum(endings[ending] for ending in known) >= most:
+            return f"paths that end in {max(known, key=lambda ending: endings[ending])}; {way_out}"
+    if distinct <= MANY:
+        return ""
+    if sum(ADDRESS.fullmatch(cell.strip()) is not None for cell in cells) >= most:
+        return "addresses, of which nothing is fetched; download the files and name their paths"
+    return _numbers(cells, distinct)
+
+
+def _numbers(cells: Sequence[str], distinct: int) -> str:
+    """Why numbers are text, if they are numbers; numbers that may name something are left alone."""
+    plain = {form: [bool(re.fullmatch(pattern, cell)) for cell in cells] for form, pattern in FORMS.items()}
+    form = max(plain, key=lambda form: sum(plain[form]))
+    if all(plain[form]):
+        if distinct >= len(cells) and all(CODE.fullmatch(cell) for cell in cells):
+            return ""
+        if any("," in cell for cell in cells):
+            return "numbers with a comma, written as text; turn them into numbers (pandas: decimal=',')"
+        return "numbers written as text; turn them into numbers (pandas: to_numeric)"
+    if sum(plain[form]) >= NUMBER_SHARE * len(cells):
+        marks = [cell for cell, number in zip(cells, plain[form], strict=True) if not number]
+        shown = ", ".join(repr(mark[:20]) for mark in dict.fromkeys(marks[:3]))
+        return f"numbers, but for cells such as {shown}; empty these, and it is read as numbers"
+    units = Counter(match.groups("") if (match := UNIT.fullmatch(cell.strip())) else None for cell in cells)
+    unit, count = units.most_common(1)[0]
+    if unit is not None and count >= MOST * len(cells):
+        return f"numbers with '{''.join(unit)}' beside them; write the numbers alone"
+    return ""
+
+
+SAMPLE = 300  # cells of a column that are looked at
+FEW = 100  # different values: at most as many make a category
+WORDS = 4  # words that a cell of text has on average, at least
+CHARACTERS = 40  # likewise
+PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".tga"}
+AUDIO = (".wav", ".wave")
+ARRAYS = (".npy", ".csv")
+NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
+GAPS = 0.05  # share of lists with a gap from which they are series, which may have some
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a column looks like, and why."""
+
+    sort: str  # image, audio, vector, series, text, number, category, labels, or nothing
+    reason: str
+    filled: int = 0  # cells that are not empty
+    distinct: int = 0  # different values; 0 for lists and arrays
+
+
+def look(column: pd.Series, root: Path) -> Look:
+    """What the column looks like, from at most 300 of its cells and the number of its values."""
+    filled = column[column.notna()]
+    if not len(filled):
+        return Look("nothing", "every cell is empty")
+    if isinstance(column.dtype, pd.ArrowDtype) and pa.types.is_nested(column.dtype.pyarrow_dtype):
+        return _arrow(filled, root)
+    if column.dtype.kind == "M" or str(column.dtype).startswith(("date", "time")):
+        return Look("nothing", DATES)
+    if pd.api.types.is_complex_dtype(column.dtype):
+        return Look("nothing", "complex numbers; give their real and imaginary parts as two columns")
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
+        return _number(filled)
+    cells = [cell for cell in _sample(filled) if not is_empty(cell)]
+    if not cells:
+        return Look("nothing", "every cell is empty")
+    if all(isinstance(cell, str | Path) for cell in cells):
+        return _text(filled, [str(cell) for cell in cells], root)
+    if all(isinstance(cell, NUMBERS) for cell in cells):
+        found = _number(filled)
+        category = isinstance(column.dtype, pd.CategoricalDtype) and found.sort == "number"
+        return Look("category", "categories", found.filled, found.distinct) if category else found
+    return _objects(cells, len(filled), root)
+
+
+def _sample(filled: pd.Series) -> list[Any]:
+    return [filled.iloc[row] for row in spread(len(filled), SAMPLE)]
+
+
+def _arrow(filled: pd.Series, root: Path) -> Look:
+    kind = filled.dtype.pyarrow_dtype
+    if pa.types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}:
+        return _objects(_sample(filled), len(filled), root)
+    inner, depth = getattr(kind, "value_type", None), 1
+    if inner is None or pa.types.is_struct(kind) or pa.types.is_map(kind):
+        return Look("nothing", f"cells of type {kind} are not read")
+    if pa.types.is_string(inner) or pa.types.is_large_string(inner):
+        return Look("labels", "lists of labels", len(filled))
+    while pa.types.is_list(inner) or pa.types.is_large_list(inner) or pa.types.is_fixed_size_list(inner):
+        inner, depth = inner.value_type, depth + 1
+    if depth > 2 or not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
+        return Look("nothing", f"cells of type {kind} are not read")
+    if depth == 2:
+        return Look("series", "lists of lists of numbers: steps with several channels each", len(filled))
+    lengths = pc.unique(pc.list_value_length(filled.array.__arrow_array__())).to_pylist()
+    return _lists(
+        [length for length in lengths if length], len(filled), _gaps(map(np.asarray, _sample(filled)))
+    )
+
+
+def _gaps(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether several of them hold NaN."""
+    found = [bool(pd.isna(array).any()) for array in arrays]
+    return sum(found) > GAPS * len(found)
+
+
+def _lists(lengths: Sequence[int], filled: int, gaps: bool) -> Look:
+    if not lengths:
+        return Look("nothing", "every list is empty")
+    if len(set(lengths)) == 1 and gaps:
+        return Look("series", f"lists of {lengths[0]} numbers each, with gaps", filled)
+    if len(set(lengths)) == 1:
+        return Look("vector", f"lists of {lengths[0]} numbers each", filled)
+    return Look("series", f"lists of {min(lengths)} to {max(lengths)} numbers", filled)
+
+
+def _number(filled: pd.Series) -> Look:
+    distinct = int(filled.nunique())
+    if distinct == 1:
+        return Look("nothing", f"every cell is {filled.iloc[0]}", len(filled), 1)
+    return Look("number", "numbers", len(filled), distinct)
+
+
+def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
+    endings = Counter(map(ending_of, cells))
+    ending, count = endings.most_common(1)[0]
+    pictures = sum(times for suffix, times in endings.items() if suffix in PICTURES)
+    if pictures >= 0.9 * len(cells):
+        return Look("image", f"paths that end in {ending}", len(filled))
+    if sum(endings[suffix] for suffix in AUDIO) >= 0.9 * len(cells):
+        return Look("audio", f"paths that end in {ending}", len(filled))
+    if ending in ARRAYS and count >= 0.9 * len(cells):
+        return _arrays(cells, len(filled), root, f"paths of {ending} files")
+    if all(cell.lstrip().startswith("[") for cell in cells):
+        return _objects([_parsed(cell) for cell in cells], len(filled), root)
+    distinct = int(filled.nunique())
+    if distinct == 1:
+        return Look("nothing", f"every cell is {cells[0][:40]!r}", len(filled), 1)
+    reason = unread(cells, distinct)
+    if reason:
+        return Look("nothing", reason, len(filled))
+    words = sum(len(cell.split()) for cell in cells) / len(cells)
+    characters = sum(map(len, cells)) / len(cells)
+    told = f"{distinct} different values of {words:.1f} words on average"
+    few = distinct <= FEW and distinct <= max(2, len(filled) / 2)
+    if (words >= WORDS or characters >= CHARACTERS) and distinct > 20:
+        return Look("text", told, len(filled), distinct)
+    if few:
+        return Look("category", f"{distinct} different values", len(filled), distinct)
+    if words >= 2:
+        return Look("text", told, len(filled), distinct)
+    return Look(
+        "nothing", f"{distinct} different short values, as names or codes have", len(filled), distinct
+    )
+
+
+def _parsed(cell: str) -> Any:
+    try:
+        return parse_json(cell)
+    except ValueError:
+        return cell
+
+
+def _objects(cells: list[Any], filled: int, root: Path) -> Look:
+    cells = [content for cell in cells if not is_empty(content := _content(cell))]
+    if not cells:
+        return Look("nothing", "every cell is empty")
+    first = cells[0]
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if len(texts) == len(cells) and not texts[0].lstrip().startswith("["):
+        found = _text(pd.Series(texts), texts, root)
+        if found.sort in ("image", "audio"):
+            return Look(found.sort, found.reason, filled)
+        return Look("nothing", f"paths inside of cells, such as {texts[0][:40]!r}, are no images or sound")
+    if isinstance(first, PIL.Image):
+        return Look("image", "PIL images", filled)
+    if isinstance(first, bytes | bytearray):
+        if first[:4] == b"RIFF" and first[8:12] == b"WAVE":
+            return Look("audio", "bytes of WAV files", filled)
+        return Look("image", "bytes of image files", filled) if _is_picture(first) else _bytes(filled)
+    if any(_holds_text(cell) for cell in cells):
+        return Look("labels", "lists of labels", filled)
+    if texts and any(isinstance(cell, NUMBERS) for cell in cells):
+        told = f"mixes numbers with text such as {texts[0][:40]!r}; mend these cells"
+        return Look("nothing", told, filled)
+    if isinstance(first, date | time | timedelta):
+        return Look("nothing", DATES, filled)
+    if not hasattr(first, "__len__") or isinstance(first, dict | set | frozenset):
+        told = f"cells of type {type(first).__name__}, such as {brief(first, str)}, are not read"
+        return Look("nothing", told, filled)
+    return _arrays(cells, filled, root, "arrays")
+
+
+def _content(cell: Any) -> Any:
+    """What a cell of the `datasets` library holds: the bytes of a file or its path."""
+    stored = isinstance(cell, dict) and not cell.keys().isdisjoint(("bytes", "path"))
+    return cell.get("bytes") or cell.get("path") if stored else cell
+
+
+def _holds_text(cell: Any) -> bool:
+    if isinstance(cell, np.ndarray):
+        return cell.ndim > 0 and cell.dtype.kind in "OU" and any(isinstance(part, str) for part in cell)
+    return isinstance(cell, list | tuple) and any(isinstance(part, str) for part in cell)
+
+
+def _bytes(filled: int) -> Look:
+    return Look("nothing", "bytes that are no image", filled)
+
+
+def _is_picture(content: bytes | bytearray) -> bool:
+    return content[:2] in (b"\xff\xd8", b"BM", b"II", b"MM") or content[:4] in (b"\x89PNG", b"GIF8", b"RIFF")
+
+
+def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
+    """By shape: pixels are an image, one length a vector, several lengths or channels a series."""
+    arrays = []
+    for cell in cells:
+        try:
+            plain = isinstance(cell, np.ndarray) and cell.dtype.kind in "biuf" and cell.ndim > 0
+            array = cell if plain else array_of(cell, root, outside=True)
+        except DataError:
+            continue
+        arrays.append(array)
+        sizes = " x ".join(map(str, array.shape))
+        if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+            return Look("image", f"{what} of {sizes} values", filled)
+        if array.ndim == 2 and array.dtype == np.uint8:
+            return Look("image", f"{what} of {array.shape[0]} x {array.shape[1]} bytes", filled)
+        if array.ndim > 2:
+            told = f"{what} of {sizes} are not read; an image has its channels last, a series two axes"
+            return Look("nothing", told, filled)
+    if not arrays:
+        told = f"none of {len(cells)} cells could be read as numbers: {str(cells[0])[:40]!r}"
+        return Look("nothing", f"{told}. A list is written as JSON: [0.1, 0.2, null]", filled)
+    if {array.ndim for array in arrays} == {1}:
+        lengths = sorted({len(array) for array in arrays if len(array)})
+        found = _lists(lengths, filled, _gaps(arrays))
+        return Look(found.sort, found.reason.replace("lists", what), filled)
+    channels = Counter(array.shape[-1] for array in arrays).most_common(1)[0][0]
+    return Look("series", f"{what} of several steps by {channels} channels", filled)

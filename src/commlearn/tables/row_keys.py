@@ -1,0 +1,165 @@
+"""Keys of rows: a number that names a record wherever it lies, from its id or from its cells.
+
+A key is the same whether the row comes from memory, Parquet or CSV, first or last, alone or among others.
+What follows from keys (which part a row belongs to, whether a model was trained on it) therefore does not
+change when other rows are added, dropped or sorted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.storage.plain_json import parse_json
+
+__all__ = ["cell_keys", "name_keys", "shares"]
+
+EMPTY = np.uint64(0x9AE16A3B2F90404F)  # the hash of a cell that holds nothing
+WHOLE = 2.0**53  # whole numbers up to here are exact as floats
+
+
+def name_keys(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A key for each name (an id or a group), and which cells hold one. Names are compared as text.
+
+    Example:
+        >>> ids, given = name_keys(pd.Series([7.0, 8.0, None]))
+        >>> bool(ids[0] == name_keys(pd.Series(["7"]))[0][0]), given.tolist()
+        (True, [True, True, False])
+    """
+    texts = np.array([_name(value) for value in values.tolist()], dtype=object)
+    given = np.array([text is not None for text in texts], dtype=bool)
+    keys = np.zeros(len(texts), dtype=np.uint64)
+    if given.any():
+        keys[given] = pd.util.hash_array(texts[given], categorize=False)
+    return keys, given
+
+
+def cell_keys(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """A key for each row from what its cells hold, (rows,) uint64; copies of a row share one.
+
+    Numbers are compared as a model reads them, in 32 bits, so that the same table in another format has the
+    same keys.
+
+    Example:
+        >>> one = pd.DataFrame({"a": [1, 2], "v": [[0.5, 1], None]})
+        >>> other = pd.DataFrame({"v": [None, "[0.5, 1.0]"], "a": [2.0, 1.0]})
+        >>> cell_keys(one, ["a", "v"]).tolist() == cell_keys(other, ["a", "v"])[::-1].tolist()
+        True
+    """
+    keys = np.full(len(frame), EMPTY, dtype=np.uint64)
+    for column in columns:
+        keys = _mixed(keys * np.uint64(0x9E3779B97F4A7C15) + _cells(frame[column]))
+    return keys
+
+
+def shares(keys: np.ndarray, salt: int) -> np.ndarray:
+    """Where each key lies between 0 and 1, evenly over all keys; another salt gives another order."""
+    return _mixed(keys ^ np.uint64(salt)) / 2.0**64
+
+
+def _name(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value.strip() or None
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _cells(values: pd.Series) -> np.ndarray:
+    """One hash a cell."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
+        return _numbers(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    cells = values.astype(object).tolist()
+    hashes = np.full(len(cells), EMPTY, dtype=np.uint64)
+    texts: dict[int, str] = {}
+    numbers: dict[int, float] = {}
+    for row, cell in enumerate(cells):
+        plain = _plain(cell)
+        if isinstance(plain, str):
+            texts[row] = plain
+        elif isinstance(plain, float):
+            numbers[row] = plain
+        elif isinstance(plain, bytes):
+            hashes[row] = int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest(), "little")
+    if texts:
+        hashed = pd.util.hash_array(np.array(list(texts.values()), dtype=object), categorize=False)
+        hashes[list(texts)] = hashed
+    if numbers:
+        hashes[list(numbers)] = _numbers(np.array(list(numbers.values())))
+    return hashes
+
+
+def _plain(cell: Any) -> str | float | bytes | None:
+    """Text, a number, or the bytes of anything else; None where nothing is given."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        if text.startswith("["):
+            try:
+                return _plain(parse_json(text))
+            except ValueError:
+                return text
+        return _number(text) if text else None
+    if cell is None or cell is pd.NA or cell is pd.NaT:
+        return None
+    if isinstance(cell, bool | int | float | np.number | np.bool_):
+        number = float(cell) if not isinstance(cell, int) or abs(cell) < 10**300 else float("inf")
+        return None if number != number else number
+    if isinstance(cell, bytes):
+        return cell
+    return _of_array(cell)
+
+
+def _number(text: str) -> str | float:
+    """Text of a number as the number: a table of text holds the same cells as a table of numbers."""
+    if text[0] not in "+-.0123456789":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _of_array(cell: Any) -> bytes:
+    """Shape and content of an array or of nested lists; of other things what they show of themselves."""
+    try:
+        array = np.asarray(cell)
+        if array.dtype == object:
+            array = np.asarray(cell, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return _shown(cell).encode(errors="replace")
+    if array.dtype.kind not in "biuf":
+        return _shown(cell).encode(errors="replace")
+    hashes = _numbers(np.asarray(array, dtype=np.float64).reshape(-1))
+    return repr(array.shape).encode() + hashes.tobytes()
+
+
+def _shown(cell: Any) -> str:
+    try:
+        return json.dumps(cell, sort_keys=True, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return f"{type(cell).__name__}"
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """A hash of each number: exact for whole ones, as 32 bits hold it for others."""
+    whole = (np.abs(values) < WHOLE) & (values == np.round(values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        bits = values.astype(np.float32).view(np.uint32).astype(np.uint64) | np.uint64(1 << 62)
+        bits[whole] = values[whole].astype(np.int64).view(np.uint64)
+    hashes = _mixed(bits)
+    hashes[np.isnan(values)] = EMPTY
+    return hashes
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """splitmix64: every bit of the input moves every bit of the output."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

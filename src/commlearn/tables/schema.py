@@ -1,0 +1,273 @@
+"""The schema of a table: which columns make which modality, what can be predicted, what joins rows.
+
+A schema is stated in Python or YAML, and reads any table that has its columns::
+
+    modalities:
+      xray: {kind: image, column: path}
+      labs: {kind: tabular, columns: [hb, crp]}
+    targets: {diagnosis: class}
+    id: case
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
+from commlearn.kinds.arrays import presence
+from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.reading import Reading
+from commlearn.kinds.rows import TOLD, collecting, raise_errors
+from commlearn.records import Column, Records
+from commlearn.tables import schema_yaml
+from commlearn.tables.names import id_problems, split_names, split_problems
+from commlearn.tables.schema_yaml import VERSION, newer
+from commlearn.tables.table import Table
+from commlearn.tables.targets import TARGETS, encode_target
+
+__all__ = ["VERSION", "Schema"]
+
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Which modalities a table's rows join, by name and in this order.
+
+    Args:
+        modalities: name to kind, such as `{"xray": Image("path"), "labs": Tabular(["hb", "crp"])}`;
+            names consist of letters, digits, `_` and `-`.
+        targets: column to `class`, `number` or `multilabel`; methods never see them, probes do.
+        id: the column that names a record.
+        group: the column whose rows belong together, such as a patient: never in two splits.
+        split: the column that says train, validation or test.
+        version: of the schema's form.
+        missing: words that stand for an empty cell in any column, such as `["NA", "-"]`.
+
+    Example:
+        >>> from commlearn.kinds.text import Text
+        >>> Schema({"notes": Text("note")}, targets={"ill": "class"}).columns()
+        ('note', 'ill')
+    """
+
+    modalities: Mapping[str, Kind]
+    targets: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+    group: str | None = None
+    split: str | None = None
+    version: int = VERSION
+    missing: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        problems = Problems("schema")
+        if self.version > VERSION:
+            raise ConfigurationError(newer(self.version))
+        for name, kind in self.modalities.items():
+            if not isinstance(kind, Kind):
+                problems.add(f"modality '{name}' is {kind!r}; give a kind such as Image('path').")
+        _check_names(self.modalities, self.targets, problems)
+        object.__setattr__(self, "missing", schema_yaml.missing_words(self.missing, problems))
+        problems.raise_if_any(ConfigurationError)
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> Schema:
+        """Read a schema from a file, or from YAML text. All that is wrong with it is told at once."""
+        return cls.from_mapping(*schema_yaml.load(source))
+
+    @classmethod
+    def from_mapping(cls, mapping: Any, where: str = "schema") -> Schema:
+        """A schema from plain values, as YAML and JSON hold them."""
+        problems = Problems(where)
+        values = schema_yaml.parts(mapping, problems)
+        if values:
+            _check_names(values["modalities"], values["targets"], problems)
+        problems.raise_if_any(ConfigurationError)
+        return cls(**values)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The schema as plain values; what is at its default is left out."""
+        return schema_yaml.to_mapping(self)
+
+    def to_yaml(self) -> str:
+        """The schema as text that `from_yaml` reads from a file."""
+        return schema_yaml.dump(self.to_mapping())
+
+    def columns(self, with_targets: bool = True) -> tuple[str, ...]:
+        """Every column of the table that it needs, each once; without targets, those of modalities alone."""
+        names = [column for kind in self.modalities.values() for column in kind.columns()]
+        if with_targets:
+            names += [column for column in (self.id, self.group, self.split) if column is not None]
+            names += self.targets
+        return tuple(dict.fromkeys(names))
+
+    def reading(self, state: Mapping[str, Any] | None = None) -> Reading:
+        """What it says of cells before a table is read, for `read_table`.
+
+        Args:
+            state: what was learned, by which more columns are known to hold categories.
+        """
+        names = {column for column in (self.id, self.group, self.split) if column is not None}
+        for name, kind in self.modalities.items():
+            names |= set(kind.names())
+            with suppress(LookupError, TypeError):  # what is wrong with a state is said where it is used
+                if state is not None and kind.name == "tabular":
+                    names |= {part["column"] for part in state[name]["categories"]}
+        return Reading(frozenset(names), tuple(self.missing))
+
+    def only(self, modalities: Sequence[str] | None) -> Schema:
+        """The same schema with some of its modalities, in its own order; all of them if none are named."""
+        if modalities is None:
+            return self
+        for name in modalities:
+            if name not in self.modalities:
+                raise ConfigurationError(unknown("modality", name, self.modalities))
+        if not modalities:
+            raise ConfigurationError(f"Name at least one modality of {', '.join(self.modalities)}.")
+        kept = {name: kind for name, kind in self.modalities.items() if name in modalities}
+        return replace(self, modalities=kept)
+
+    def missing_columns(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
+        """The columns that it needs and the table lacks, each with a sentence that says so."""
+        owners = {
+            column: f"modality '{name}'"
+            for name, kind in self.modalities.items()
+            for column in kind.columns()
+        }
+        return {
+            column: _missing(column, owners.get(column, "the schema"), frame)
+            for column in self.columns(with_targets)
+            if column not in frame.columns
+        }
+
+    def learn(self, table: Table | Cells, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
+        """What each modality's kind learns from the training rows: plain values, saved with the model.
+
+        Args:
+            table: rows and where they lie.
+            rows: positions of the training rows; all if not given.
+        """
+        cells = self._cells(table, with_targets=False)
+        problems = Problems("The training rows cannot be learned from")
+        state = {}
+        for name, kind in self.modalities.items():
+            with collecting(problems, f"modality '{name}'"):
+                state[name] = _learned(kind, cells, rows)
+        problems.raise_if_any(DataError)
+        return state
+
+    def read(
+        self,
+        table: Table | Cells,
+        state: Mapping[str, dict[str, Any]],
+        with_targets: bool = False,
+        empty: bool = False,
+    ) -> Records:
+        """The table as records, every modality prepared with what was learned.
+
+        Args:
+            table: rows and where they lie.
+            state: what `learn` returned.
+            with_targets: read the target columns too; a table to embed need not have them.
+            empty: let records pass that have no modality at all.
+        """
+        cells = self._cells(table, with_targets)
+        problems = Problems("The table cannot be read")
+        columns: dict[str, Column] = {}
+        targets: dict[str, np.ndarray] = {}
+        with collecting(problems, "id"):
+            self.ids(cells)
+        for name, kind in self.modalities.items():
+            with collecting(problems, f"modality '{name}'"):
+                columns[name] = kind.read(cells, state[name])
+        for name, sort in self.targets.items() if with_targets else ():
+            with collecting(problems, f"target '{name}'"):
+                targets[name] = encode_target(cells, name, sort)
+        if len(columns) == len(self.modalities) and not empty:
+            with collecting(problems, "records"):
+                self._refuse_empty(columns, cells)
+        problems.raise_if_any(DataError)
+        return Records(columns, targets)
+
+    def ids(self, table: Table | Cells) -> np.ndarray | None:
+        """The name of each record, checked to be there and to be its own; None if there is no id column."""
+        if self.id is None or self.id not in table.frame:
+            return None
+        raise_errors(self.id, id_problems(table, self.id))
+        return table.frame[self.id].to_numpy()
+
+    def splits(self, table: Table | Cells) -> dict[str, np.ndarray]:
+        """Positions of the rows of train, validation and test; without a split column all are train."""
+        if self.split is None:
+            return {"train": np.arange(len(table))}
+        raise_errors(self.split, split_problems(table, self.split))
+        named = split_names(table.frame[self.split])
+        rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
+        return {name: found for name, found in rows.items() if len(found)}
+
+    def _cells(self, table: Table | Cells, with_targets: bool) -> Cells:
+        problems = Problems("the table does not fit the schema")
+        for told in self.missing_columns(table.frame, with_targets).values():
+            problems.add(told)
+        problems.raise_if_any(DataError)
+        return table if isinstance(table, Cells) else Cells(table.frame, table.root, table.first_row)
+
+    def _refuse_empty(self, columns: Mapping[str, Column], cells: Cells) -> None:
+        there = [presence(column) for column in columns.values()]
+        empty = np.flatnonzero(~np.any(there, axis=0))
+        named = (
+            cells.frame[self.id].astype(object).tolist() if self.id in cells.frame and len(empty) else None
+        )
+        raise_errors(
+            "the table",
+            [
+                Problem(
+                    f"{'the record' if named is None else f'record {named[row]!r}'} has none of "
+                    f"{', '.join(columns)}; fill one of them or leave the row out",
+                    row=cells.first_row + int(row),
+                )
+                for row in empty
+            ],
+        )
+
+
+def _learned(kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
+    """What a kind learns from some rows; what is wrong is told by its row in the whole table."""
+    if rows is None or len(rows) == len(cells):
+        return kind.learn(cells)
+    try:
+        return kind.learn(cells.take(rows))
+    except DataError:
+        raise_errors(kind.columns()[0], kind.check(cells))
+        raise
+
+
+def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], problems: Problems) -> None:
+    if not modalities:
+        problems.add("modalities is empty; name at least one.")
+    for name in modalities:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            problems.add(f"{name!r} cannot name a modality; use letters, digits, _ and - only.")
+        elif hasattr(nn.ModuleDict(), name):
+            problems.add(f"'{name}' cannot name a modality, torch's modules use it; add a word to it.")
+    for column, sort in targets.items():
+        if not isinstance(sort, str) or sort not in TARGETS:
+            problems.add(f"target '{column}': " + unknown("type", sort, TARGETS))
+
+
+def _missing(column: str, owner: str, frame: pd.DataFrame) -> str:
+    guess = nearest(column, frame.columns)
+    hint = f" Did you mean '{guess}'?" if guess else ""
+    known = [str(name) for name in frame.columns[:TOLD]]
+    more = f" and {len(frame.columns) - TOLD} more" if len(frame.columns) > TOLD else ""
+    return (
+        f"There is no column '{column}', which {owner} reads.{hint} The table has {', '.join(known)}{more}."
+    )

@@ -1,0 +1,196 @@
+"""A schema as plain values and as YAML: every unknown key is told with the nearest known one."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
+from commlearn.kinds import KINDS
+from commlearn.kinds.base import Kind
+from commlearn.kinds.pretrained import Pretrained
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_yaml import read_yaml
+
+__all__ = [
+    "SETTINGS",
+    "VERSION",
+    "dump",
+    "kind_from",
+    "kind_to_mapping",
+    "load",
+    "missing_words",
+    "newer",
+    "parts",
+    "to_mapping",
+]
+
+VERSION = 1  # of the schema's form
+KEYS = ("version", "modalities", "targets", "id", "group", "split", "missing")
+SETTINGS = (
+    *("table", "name", "seed", "validation", "test", "stream"),
+    *("method", "model", "training", "augmentations"),
+)
+"""What may stand beside a schema in its file: where the table is, and how it is trained on."""
+WRITTEN_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*")
+TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def load(source: str | Path) -> tuple[Any, str]:
+    """The values of a YAML file or of YAML text, and what to call it in messages."""
+    is_file = isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml")))
+    where = str(source) if is_file else "schema"
+    try:
+        text = plain_file(source).read_text(encoding="utf-8") if is_file else str(source)
+    except FileNotFoundError as problem:
+        told = f"There is no schema {source}. Write one with: commlearn init TABLE -o {source}"
+        raise ConfigurationError(told) from problem
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"{where} cannot be read as YAML: {problem}") from problem
+    return read_yaml(text, where), where
+
+
+def dump(mapping: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(
+        dict(mapping), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
+    )
+
+
+def newer(version: object) -> str:
+    return f"The schema is of version {version}; this commlearn reads up to {VERSION}. Update commlearn."
+
+
+def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
+    """The arguments of a schema from plain values; a kind that could not be made is None."""
+    if not isinstance(mapping, Mapping):
+        problems.add(f"needs modalities and, if there are any, targets; got {mapping!r:.60}.")
+        return {}
+    version = mapping.get("version", VERSION)
+    if not isinstance(version, int) or version > VERSION:
+        problems.add(newer(version))
+        return {}  # what else is strange may be new
+    for key in mapping:
+        if key not in (*KEYS, *SETTINGS):
+            problems.add(unknown("key", key, (*KEYS, *SETTINGS)))
+    values: dict[str, Any] = {"version": version, "modalities": {}, "targets": {}}
+    for key in ("id", "group", "split"):
+        if mapping.get(key) is not None:
+            values[key] = str(mapping[key])
+    if mapping.get("missing") is not None:
+        values["missing"] = missing_words(mapping["missing"], problems)
+    for key in ("modalities", "targets"):
+        entries = mapping.get(key) or {}
+        if not isinstance(entries, Mapping):
+            problems.add(f"{key} should be named entries, got {entries!r:.60}.")
+        elif key == "targets":
+            values[key] = {str(column): sort for column, sort in entries.items()}
+        else:
+            values[key] = {
+                name: kind_from(part, f"modalities.{name}", problems) for name, part in entries.items()
+            }
+    return values
+
+
+def missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
+    """The words that stand for an empty cell: text, and no numbers, which a column of numbers may hold."""
+    listed = (words,) if isinstance(words, str) else words
+    if not isinstance(listed, list | tuple):
+        problems.add(f"missing is {words!r:.60}; give words that stand for an empty cell, such as [NA, '-'].")
+        return ()
+    for word in listed:
+        if not isinstance(word, str) or WRITTEN_NUMBER.fullmatch(word):
+            problems.add(f"missing: {word!r:.60} is no word; empty such cells of the table instead.")
+    return tuple(word for word in listed if isinstance(word, str))
+
+
+def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
+    """One modality's kind from its plain values, or None if that was not possible."""
+    if not isinstance(part, Mapping) or part.get("kind") is None:
+        problems.add(
+            f"{where} needs a kind and a column, such as {{kind: image, column: path}}; got {part!r:.60}."
+        )
+        return None
+    if not isinstance(part["kind"], str) or part["kind"] not in KINDS:
+        problems.add(f"{where}: " + unknown("kind", part["kind"], KINDS))
+        return None
+    cls = KINDS[part["kind"]]
+    first, *others = dataclasses.fields(cls)
+    hints, known = get_type_hints(cls), ("kind", "column", "columns", *(other.name for other in others))
+    before = len(problems.found)
+    values = {first.name: _columns_of(part, hints[first.name], where, problems)}
+    for key, value in part.items():
+        if key not in known:
+            problems.add(f"{where}: " + unknown("key", key, known))
+        elif key not in ("kind", "column", "columns"):
+            values[key] = _checked(hints[key], value, f"{where}.{key}", problems)
+    if len(problems.found) > before:
+        return None
+    try:
+        return cls(**values)
+    except CommlearnError as problem:
+        problems.add(f"{where}: {problem}")
+        return None
+
+
+def kind_to_mapping(kind: Kind) -> dict[str, Any]:
+    """What `kind_from` reads; settings at their defaults are left out."""
+    columns = [str(column) for column in kind.columns()]
+    plain: dict[str, Any] = {"kind": kind.name}
+    plain |= {"column": columns[0]} if len(columns) == 1 else {"columns": columns}
+    for entry in dataclasses.fields(kind)[1:]:
+        value = getattr(kind, entry.name)
+        if value != entry.default:
+            if isinstance(value, Pretrained):
+                value = value.to_plain()
+            plain[entry.name] = list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def to_mapping(schema: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {"version": schema.version}
+    plain["modalities"] = {name: kind_to_mapping(kind) for name, kind in schema.modalities.items()}
+    if schema.targets:
+        plain["targets"] = dict(schema.targets)
+    named = {key: getattr(schema, key) for key in ("id", "group", "split")}
+    plain |= {key: column for key, column in named.items() if column is not None}
+    return plain | ({"missing": list(schema.missing)} if schema.missing else {})
+
+
+def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Problems) -> Any:
+    """The value of `column` or `columns`, as the kind's first argument takes it."""
+    given = [part[key] for key in ("column", "columns") if part.get(key) is not None]
+    if len(given) != 1:
+        problems.add(f"{where} needs one of column and columns; got {'both' if given else 'neither'}.")
+        return None
+    names = [str(name) for name in given[0]] if isinstance(given[0], list | tuple) else [str(given[0])]
+    if hint is not str:
+        return names[0] if len(names) == 1 else tuple(names)
+    if len(names) != 1:
+        problems.add(f"{where}: {part['kind']} reads one column, got {', '.join(names) or 'none'}.")
+        return None
+    return names[0]
+
+
+def _checked(hint: Any, value: Any, where: str, problems: Problems) -> Any:
+    """The value as its type, where YAML left room; lists become tuples."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            problems.add(f"{where} is {value!r}; give one of {', '.join(map(str, get_args(hint)))}.")
+        return value
+    if hint in TYPES:
+        fits = (
+            isinstance(value, bool)
+            if hint is bool
+            else isinstance(value, hint) and not isinstance(value, bool)
+        )
+        if hint is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if not fits:
+            problems.add(f"{where} is {value!r:.60}; give {TYPES[hint]}.")
+        return value
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,182 @@
+"""A short description of each record, and a test for rows that were shuffled against each other.
+
+Records are compared as a model sees them, standardised and cut to length, so that one pass serves
+every kind: numbers are rounded to a twentieth of their deviation, images to a coarse thumbnail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from commlearn.batch import Modality
+from commlearn.kinds.arrays import presence
+from commlearn.kinds.base import Problem
+from commlearn.kinds.rows import spread
+from commlearn.records import Column
+from commlearn.seeds import numpy_generator
+
+__all__ = ["Survey", "features", "glance", "shares_signal", "shuffled", "survey"]
+
+
+PART = 1024  # rows at a time
+GRAIN = 0.05  # of standardised numbers: what is closer counts as equal
+THUMB = 8  # pixels a side
+SHADES = 16  # levels of grey that count as equal
+BINS = 256  # of a bag of words
+CODES = 32  # categories of a column with a feature of their own
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over a column found."""
+
+    prints: np.ndarray  # (records,) int64: equal where records look equal; 0 = absent
+    lengths: np.ndarray | None  # (records,) steps or tokens; None where all are of one size
+    bytes: int  # of all records, as batches hold them
+
+
+def survey(column: Column) -> Survey:
+    """The look of every record."""
+    prints = np.zeros(len(column), dtype=np.int64)
+    lengths = np.zeros(len(column), dtype=np.int64)
+    size, padded = 0, False
+    for rows, modality in _parts(column, np.arange(len(column))):
+        size += modality.values.nbytes
+        coarse = np.ascontiguousarray(_coarse(modality, column.spec.kind))
+        steps = np.full(len(rows), coarse.shape[1] if coarse.ndim > 1 else 1)
+        if modality.padding is not None:
+            padded, steps = True, (~modality.padding).sum(dim=1).numpy()
+        there = np.ones(len(rows), bool) if modality.present is None else modality.present.numpy()
+        for place in np.flatnonzero(there).tolist():
+            prints[rows[place]] = hash(coarse[place, : steps[place]].tobytes())
+        lengths[rows] = np.where(there, steps, 0)
+    return Survey(prints, lengths if padded or column.spec.kind == "text" else None, size)
+
+
+def features(column: Column, rows: np.ndarray) -> np.ndarray:
+    """A few cheap numbers for each of these records, (rows, features)."""
+    parts = [glance(modality, column.spec) for _, modality in _parts(column, rows)]
+    return torch.cat(parts).double().numpy()
+
+
+def _parts(column: Column, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Modality]]:
+    for start in range(0, len(rows), PART):
+        part = rows[start : start + PART]
+        yield part, column.take(part)
+
+
+def _coarse(modality: Modality, kind: str) -> np.ndarray:
+    values = modality.values
+    if kind == "image":
+        return (_thumbnails(values) / SHADES).round().to(torch.uint8).flatten(1).numpy()
+    if not values.dtype.is_floating_point:
+        return values.numpy()
+    return (values / GRAIN).nan_to_num(1e9).round().clamp(-(2**30), 2**30).to(torch.int32).numpy()
+
+
+def _thumbnails(images: torch.Tensor) -> torch.Tensor:
+    return F.adaptive_avg_pool2d(images.float(), THUMB)  # (batch, channels, 8, 8)
+
+
+def glance(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tensor:
+    """A few cheap numbers for each record of a batch, (batch, features): what a glance would catch."""
+    kind, shape = spec
+    values = modality.values
+    if kind == "image":
+        return _thumbnails(values).flatten(1)
+    if kind == "text":
+        return _bag(values, modality.padding)
+    values = values.float().nan_to_num(0.0)
+    if kind == "tabular" and len(shape) > 1:
+        codes = values[:, shape[0] :].long().clamp(max=CODES - 1)
+        return torch.cat([values[:, : shape[0]], F.one_hot(codes, CODES).flatten(1).float()], dim=1)
+    return values if values.ndim == 2 else _moments(values, modality.padding)
+
+
+def _bag(ids: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+    """How often words of each bin occur, as logarithms."""
+    real = torch.ones_like(ids, dtype=torch.float) if padding is None else (~padding).float()
+    return torch.zeros(len(ids), BINS).scatter_add_(1, ids % BINS, real).log1p()
+
+
+def _moments(values: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+    """Mean, deviation and mean step of each channel over the real steps, (batch, 3 * channels)."""
+    values = values.flatten(2)  # (batch, length, channels)
+    real = torch.ones(values.shape[:2]) if padding is None else (~padding).float()
+    count = real.sum(dim=1).clamp(min=1)[:, None]  # (batch, 1)
+    mean = (values * real[..., None]).sum(dim=1) / count
+    spread = ((values - mean[:, None]) ** 2 * real[..., None]).sum(dim=1) / count
+    step = (values[:, 1:] - values[:, :-1]).abs() * real[:, 1:, None]
+    return torch.cat([mean, spread.sqrt(), step.sum(dim=1) / count], dim=1)
+
+
+ROWS = 2_000  # of the table, at most
+FEWEST = 60  # rows with both modalities, at least: of fewer nothing is said
+INPUTS, OUTPUTS = 32, 8  # principal components
+SHUFFLES = 100  # a pair is cleared by beating all of them
+
+
+def shuffled(columns: dict[str, Column]) -> list[Problem]:
+    """A warning for each pair of modalities that show no sign of belonging together.
+
+    Synergy and fine detail escape so cheap a test: it asks, it does not accuse.
+    """
+    there = {name: presence(column) for name, column in columns.items()}
+    problems = []
+    for first, second in combinations(columns, 2):
+        rows = np.flatnonzero(there[first] & there[second])
+        rows = rows[list(spread(len(rows), ROWS))]
+        if len(rows) < FEWEST:
+            continue
+        if not shares_signal(features(columns[first], rows), features(columns[second], rows)):
+            told = (
+                f"no signal shared by {first} and {second} was found in {len(rows)} rows: are their rows "
+                "shuffled against each other? If they matter only together, never mind"
+            )
+            problems.append(Problem(told, level="warning"))
+    return problems
+
+
+def shares_signal(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether one can be predicted from the other better than from any of 100 shuffles of its rows.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(200, 5))
+        >>> shares_signal(rows[:, :3], rows[:, 2:]), shares_signal(rows[:, :3], rows[::-1, 2:])
+        (True, False)
+    """
+    return _predicts(first, second) or _predicts(second, first)
+
+
+def _predicts(inputs: np.ndarray, outputs: np.ndarray) -> bool:
+    """Held-out R2 of a ridge regression between principal components, against shuffled rows."""
+    x, y = _components(inputs, INPUTS), _components(outputs, OUTPUTS)
+    if not x.shape[1] or not y.shape[1]:
+        return True  # constant: told elsewhere, and nothing to compare
+    generator = numpy_generator(0, "shared signal")
+    order = generator.permutation(len(x))
+    fit, held = order[: len(x) // 2], order[len(x) // 2 :]
+    gram = x[fit].T @ x[fit] + 0.1 * len(fit) * np.eye(x.shape[1])
+    smoother = x[held] @ np.linalg.solve(gram, x[fit].T)  # (held, fit): predictions are this times y
+
+    def score(y: np.ndarray) -> float:
+        return -float(((y[held] - smoother @ y[fit]) ** 2).sum() / (y[held] ** 2).sum())
+
+    best = max(score(y[generator.permutation(len(y))]) for _ in range(SHUFFLES))
+    return score(y) > best
+
+
+def _components(rows: np.ndarray, most: int) -> np.ndarray:
+    """The first principal components of standardised features, each of variance 1."""
+    scale = rows.std(axis=0)
+    varied = scale > 1e-9
+    rows = (rows[:, varied] - rows[:, varied].mean(axis=0)) / scale[varied]
+    left, size, _ = np.linalg.svd(rows, full_matrices=False)
+    kept = size[:most] > 1e-6 * max(size.max(initial=0), 1e-12)
+    return left[:, :most][:, kept] * np.sqrt(len(rows))

@@ -1,0 +1,278 @@
+"""Records that are read while they are trained on: groups of rows are loaded when they are needed.
+
+Groups are shuffled and handed to lanes; each lane goes through the rows of its groups, shuffled within
+each, and the lanes are asked in turn. Place p of the epoch is decided by the seed and the sizes alone, so
+that any step can be gone back to. With a batch that k ranks divide, rank r (every k-th row from r on) sees
+the groups of every k-th lane: what ranks read does not overlap.
+
+A reading thread is ahead by one batch and more, so that a step seldom waits. Whatever was read when, a
+batch is the same: threads decide when a group is there, and never which.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from commlearn.batch import Modality, Spec, View
+from commlearn.records import Records, positions
+from commlearn.seeds import numpy_generator
+
+__all__ = ["Groups", "Lanes", "StreamedColumn", "StreamedRecords", "joined", "lanes_of_epoch"]
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Which rows come one after the other.
+
+    Example:
+        >>> lanes = lanes_of_epoch(0, 0, [3, 2, 4], 2)
+        >>> sorted(lanes.rows(np.arange(9)).tolist())
+        [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    """
+
+    seed: int
+    epoch: int
+    first: np.ndarray  # (groups,): the first row of each group
+    sizes: np.ndarray  # (groups,)
+    groups: tuple[np.ndarray, ...]  # of each lane, in its order
+    starts: tuple[np.ndarray, ...]  # of each lane: the round at which each of its groups begins
+    ends: np.ndarray  # (lanes,): the round at which each is at its end
+
+    def rows(self, places: np.ndarray) -> np.ndarray:
+        """The rows at these places of the epoch."""
+        group, since = self._at(places)
+        rows = np.empty(len(places), dtype=np.int64)
+        for number in np.unique(group).tolist():
+            order = _order_within(self.seed, self.epoch, number, int(self.sizes[number]))
+            rows[group == number] = self.first[number] + order[since[group == number]]
+        return rows
+
+    def groups_at(self, places: np.ndarray) -> list[int]:
+        """The groups in which the rows at these places lie."""
+        return np.unique(self._at(places)[0]).tolist()
+
+    def _at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The group of each place, and how many of its rows were visited before."""
+        lane, turn = self._turns(places)
+        group, since = np.empty_like(lane), np.empty_like(lane)
+        for number in np.unique(lane):
+            here = lane == number
+            position = np.searchsorted(self.starts[number], turn[here], side="right") - 1
+            group[here] = self.groups[number][position]
+            since[here] = turn[here] - self.starts[number][position]
+        return group, since
+
+    def _turns(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The lane that is asked at each place, and how often it was asked before."""
+        by_end = np.argsort(self.ends, kind="stable")
+        ends = self.ends[by_end]
+        asked = np.minimum.outer(ends, self.ends).sum(axis=1)  # places until the j-th lane ended
+        over = np.searchsorted(asked, places, side="right")  # how many lanes have ended
+        lane, turn = np.empty(len(places), np.int64), np.empty(len(places), np.int64)
+        for count in np.unique(over):
+            here = over == count
+            left = np.sort(by_end[count:])  # lanes that still have rows
+            since = (asked[count - 1], ends[count - 1]) if count else (0, 0)
+            round_, place = np.divmod(places[here] - since[0], len(left))
+            lane[here], turn[here] = left[place], since[1] + round_
+        return lane, turn
+
+
+def lanes_of_epoch(seed: int, epoch: int, sizes: Sequence[int], lanes: int) -> Lanes:
+    """Hand shuffled groups to lanes, each to the one that is through first.
+
+    Args:
+        seed: of the run.
+        epoch: every epoch has another order.
+        sizes: rows of each group.
+        lanes: how many groups are open at a time.
+    """
+    numbers = np.asarray(sizes, dtype=np.int64)
+    shuffled = numpy_generator(seed, "order", epoch).permutation(len(numbers))
+    waiting = [(0, lane) for lane in range(lanes)]
+    groups: list[list[int]] = [[] for _ in range(lanes)]
+    starts: list[list[int]] = [[] for _ in range(lanes)]
+    for group in shuffled[numbers[shuffled] > 0].tolist():
+        turn, lane = heapq.heappop(waiting)
+        groups[lane].append(group)
+        starts[lane].append(turn)
+        heapq.heappush(waiting, (turn + int(numbers[group]), lane))
+    ends = np.zeros(lanes, dtype=np.int64)
+    for turn, lane in waiting:
+        ends[lane] = turn
+    return Lanes(
+        seed,
+        epoch,
+        first=np.cumsum(numbers) - numbers,
+        sizes=numbers,
+        groups=tuple(np.array(found, dtype=np.int64) for found in groups),
+        starts=tuple(np.array(found, dtype=np.int64) for found in starts),
+        ends=ends,
+    )
+
+
+@lru_cache(maxsize=64)
+def _order_within(seed: int, epoch: int, group: int, size: int) -> np.ndarray:
+    return numpy_generator(seed, "order", epoch, group).permutation(size).astype(np.int32)
+
+
+AHEAD = 4  # batches that reading is ahead
+
+
+class Groups:
+    """Groups of rows that are read when they are first needed, and forgotten when others are.
+
+    Args:
+        read: gives the records of a group.
+        sizes: records of each group.
+        lanes: groups that are visited at a time; as many again are read ahead.
+    """
+
+    def __init__(self, read: Callable[[int], Records], sizes: Sequence[int], lanes: int) -> None:
+        self.read, self.lanes = read, lanes
+        self.sizes = np.asarray(sizes, dtype=np.int64)
+        self.ends = self.sizes.cumsum()
+        self._kept: OrderedDict[int, Future[Records]] = OrderedDict()
+        self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="commlearn-reads")
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def expect(self, groups: Sequence[int]) -> None:
+        """Begin to read these groups, if it was not begun."""
+        for group in groups:
+            self._begin(group)
+
+    def view(
+        self, rows: np.ndarray, names: Sequence[str], generator: np.random.Generator | None = None
+    ) -> View:
+        """Modalities of rows of any groups, in the order of `rows`."""
+        group = self._group(rows)
+        place = rows - (self.ends - self.sizes)[group]
+        chosen = [(number, np.flatnonzero(group == number)) for number in np.unique(group).tolist()]
+        for number, _ in chosen:
+            self._begin(number)
+        parts = [self._kept[number].result().view(place[here], names, generator) for number, here in chosen]
+        self._forget(len(chosen))
+        order = torch.from_numpy(np.argsort(np.concatenate([here for _, here in chosen])))
+        return {name: joined([part[name] for part in parts], order) for name in names}
+
+    def _group(self, rows: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.ends, rows, side="right")
+
+    def _begin(self, group: int) -> None:
+        if group not in self._kept:
+            self._kept[group] = self._readers.submit(self.read, group)
+        self._kept.move_to_end(group)
+
+    def _forget(self, needed: int) -> None:
+        """The groups that were needed last stay."""
+        while len(self._kept) > max(2 * self.lanes, needed):
+            self._kept.popitem(last=False)
+
+
+@dataclass(frozen=True)
+class StreamedColumn:
+    """One modality of streamed records."""
+
+    groups: Groups
+    name: str
+    spec: Spec
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def take(self, rows: np.ndarray) -> Modality:
+        return self.groups.view(rows, [self.name])[self.name]
+
+
+@dataclass(frozen=True)
+class StreamedRecords(Records):
+    """Records of groups that are read on the way, and a sample of them in memory."""
+
+    row_groups: Groups = field(kw_only=True)
+    known: Records = field(kw_only=True)  # some of them, for those who look at a few
+
+    def view(
+        self,
+        rows: np.ndarray | slice,
+        names: Sequence[str] | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> View:
+        index, wanted = positions(rows, len(self)), list(names or self.columns)
+        streamed = self._streamed(wanted)
+        read = self.row_groups.view(index, streamed, generator) if streamed and len(index) else {}
+        rest = [name for name in wanted if name not in read]
+        found = read | (super().view(index, rest, generator) if rest else {})
+        return {name: found[name] for name in wanted}
+
+    def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
+        lanes = self._lanes(seed, epoch)
+        now = np.arange(*places.indices(len(self)))
+        if self._streamed(list(self.columns)):
+            soon = now + AHEAD * len(now) * (places.step or 1)
+            self.row_groups.expect(lanes.groups_at(soon[soon < len(self)]))
+            self.row_groups.expect(lanes.groups_at(now))
+        return lanes.rows(now)
+
+    def sample(self, count: int, generator: np.random.Generator) -> Records:
+        return self.known.sample(min(count, len(self.known)), generator)
+
+    def _streamed(self, names: Sequence[str]) -> list[str]:
+        """Those that were not put in another place, such as a frozen encoder's token states."""
+        return [name for name in names if isinstance(self.columns[name], StreamedColumn)]
+
+    def _lanes(self, seed: int, epoch: int) -> Lanes:
+        key = (seed, epoch)
+        if key not in self._plans:
+            self._plans.clear()
+            self._plans[key] = lanes_of_epoch(
+                seed, epoch, self.row_groups.sizes.tolist(), self.row_groups.lanes
+            )
+        return self._plans[key]
+
+    @cached_property
+    def _plans(self) -> dict[tuple[int, int], Lanes]:
+        return {}
+
+
+def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
+    """One modality from several, as long as the longest, its records in `order`.
+
+    Example:
+        >>> short, long = Modality(torch.ones(1, 2)), Modality(torch.ones(1, 3))
+        >>> joined([short, long], torch.tensor([1, 0])).padding.tolist()
+        [[False, False, False], [False, False, True]]
+    """
+    length = max((part.values.shape[1] for part in parts), default=0)
+    padded = any(part.padding is not None or part.values.shape[1] != length for part in parts)
+    present = None
+    if any(part.present is not None for part in parts):
+        there = [torch.ones(len(p), dtype=torch.bool) if p.present is None else p.present for p in parts]
+        present = torch.cat(there)[order]
+    values = torch.cat([_lengthened(part.values, length, 0) for part in parts])[order]
+    padding = torch.cat([_padding(part, length) for part in parts])[order] if padded else None
+    return Modality(values, padding, present)
+
+
+def _padding(part: Modality, length: int) -> Tensor:
+    known = part.padding
+    if known is None:
+        known = torch.zeros(part.values.shape[:2], dtype=torch.bool)
+    return _lengthened(known, length, True)
+
+
+def _lengthened(values: Tensor, length: int, fill: float | bool) -> Tensor:
+    """More steps at the end of the second axis."""
+    missing = length - values.shape[1]
+    return F.pad(values, [0, 0] * (values.ndim - 2) + [0, missing], value=fill) if missing else values

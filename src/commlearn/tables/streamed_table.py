@@ -1,0 +1,193 @@
+"""A table larger than memory as a data set: its training rows are read group by group while they are used.
+
+What the modalities learn, and whoever looks at a few records, gets a sample that fits in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from commlearn.errors import ConfigurationError, DataError, Problems
+from commlearn.kinds.base import plain
+from commlearn.kinds.rows import spread
+from commlearn.records import Dataset, Records
+from commlearn.seeds import numpy_generator
+from commlearn.storage.places import is_remote
+from commlearn.tables.formats.parquet_files import ParquetTable
+from commlearn.tables.formats.tar_files import TarTable
+from commlearn.tables.schema import Schema
+from commlearn.tables.splits import PARTS, deciding_columns, parts_of_names, row_names
+from commlearn.tables.streamed import Groups, StreamedColumn, StreamedRecords
+from commlearn.tables.table import Table
+
+__all__ = ["GroupedTable", "open_groups", "streamed_dataset"]
+
+LANES = 32  # groups that are visited at a time, at most
+SAMPLED = 64  # groups that a sample is drawn from, at most
+
+
+class GroupedTable(Protocol):
+    """A table whose rows lie in groups, each of which can be read alone."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each group, in the table's order."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """To which paths in cells are relative."""
+        ...
+
+    def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
+        """The rows of one group."""
+        ...
+
+
+def open_groups(source: str) -> GroupedTable:
+    """Parquet or tar files, here or at a URL."""
+    path = Path(source)
+    if not (path.exists() or is_remote(source)):
+        raise DataError(f"There is no table {source}. Check the path.")
+    tars = path.suffix == ".tar" or (not is_remote(source) and path.is_dir() and any(path.glob("*.tar")))
+    if not (tars or is_remote(source) or path.is_dir() or path.suffix in (".parquet", ".pq")):
+        raise ConfigurationError(
+            f"{source} cannot be read in parts: its rows do not lie in groups. Write it as Parquet."
+        )
+    return TarTable(source) if tars else ParquetTable(source)
+
+
+def streamed_dataset(
+    source: str, schema: Schema, rows: int, validation: float = 0.0, test: float = 0.2, seed: int = 0
+) -> Dataset:
+    """The table's training rows, read as they are needed, and samples of all parts in memory.
+
+    Args:
+        source: a file or folder of Parquet or tar files, or its URL.
+        schema: what the columns are.
+        rows: in memory at a time, of the training; and of each sample, at most.
+        validation: share of the rows, where no split column says it.
+        test: likewise.
+        seed: of the split and of the samples.
+    """
+    table = _Split(open_groups(source), schema, validation, test, seed)
+    drawn = {name: table.sample(name, rows) for name in PARTS if table.count(name)}
+    samples = {name: sample for name, (sample, _) in drawn.items()}
+    if "train" not in samples:
+        raise DataError(f"{source} leaves no rows to train on; give more rows, or smaller shares to test.")
+    problems = Problems("The table does not fit the schema")
+    for told in schema.missing_columns(samples["train"].frame).values():
+        problems.add(told)
+    problems.raise_if_any(DataError)
+    state = plain(schema.learn(samples["train"]))
+    known = {
+        name: replace(
+            schema.read(sample, state, with_targets=True),
+            keys=table.keys[positions],
+            groups=None if table.groups is None else table.groups[positions],
+        )
+        for name, (sample, positions) in drawn.items()
+    }
+    largest = max(table.grouped.sizes)
+    lanes = 2 ** int(np.log2(np.clip(rows // (2 * largest), 1, min(LANES, len(table.grouped.sizes)))))
+    groups = Groups(lambda group: table.read(group, state), table.counts["train"].tolist(), lanes)
+    columns = {name: StreamedColumn(groups, name, spec) for name, spec in known["train"].specs.items()}
+    keys, belonging = table.names_of("train")
+    return Dataset(
+        train=StreamedRecords(
+            dict(columns), keys=keys, groups=belonging, row_groups=groups, known=known["train"]
+        ),
+        test=known.get("test") or known["train"].choose(np.zeros(0, dtype=np.int64)),
+        validation=known.get("validation"),
+        probe=known["train"],
+        schema=schema.to_mapping(),
+        state=state,
+        notes=(_told(table, known, lanes, largest),),
+    )
+
+
+class _Split:
+    """A table whose rows are parted, and which rows of each group of rows belong to which part."""
+
+    def __init__(
+        self, grouped: GroupedTable, schema: Schema, validation: float, test: float, seed: int
+    ) -> None:
+        self.grouped, self.schema, self.seed = grouped, schema, seed
+        self.first = np.cumsum(grouped.sizes) - np.asarray(grouped.sizes)
+        columns = deciding_columns(schema)
+        keys, groups, parts = [], [], []
+        for group in range(len(grouped.sizes)):
+            table = Table(self._cells(group, columns), grouped.root, int(self.first[group]))
+            names = row_names(table, schema)
+            if names is None:
+                raise DataError(" ".join(schema.missing_columns(table.frame).values()))
+            keys.append(names.keys)
+            groups.append(names.units)
+            if schema.split is not None:
+                codes = np.zeros(len(table), dtype=np.int8)
+                for name, rows in schema.splits(table).items():
+                    codes[rows] = PARTS.index(name)
+                parts.append(codes)
+        self.keys = np.concatenate(keys)
+        self.groups = None if schema.group is None else np.concatenate(groups)
+        if schema.split is None:
+            units = self.keys if self.groups is None else self.groups
+            part = parts_of_names(units, validation, test, seed)
+        else:
+            part = np.concatenate(parts)
+        self.part = np.split(part, self.first[1:])
+        self.counts = {
+            name: np.array([(codes == code).sum() for codes in self.part]) for code, name in enumerate(PARTS)
+        }
+
+    def count(self, name: str) -> int:
+        return int(self.counts[name].sum())
+
+    def names_of(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Keys and groups of all rows of one part."""
+        chosen = np.concatenate(self.part) == PARTS.index(name)
+        return self.keys[chosen], None if self.groups is None else self.groups[chosen]
+
+    def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
+        """The training records of a group; what cannot be read in any of its rows is named."""
+        table = self._table(group, with_targets=False)
+        return self.schema.read(table, state).choose(self._rows(group, "train"))
+
+    def sample(self, name: str, most: int) -> tuple[Table, np.ndarray]:
+        """Rows of one part from groups all over the table, each with its share, and their positions."""
+        filled = np.flatnonzero(self.counts[name])
+        chosen = filled[list(spread(len(filled), SAMPLED))]
+        share = min(1.0, most / int(self.counts[name][chosen].sum()))
+        frames, positions = [], []
+        for group in chosen.tolist():
+            rows = self._rows(group, name)
+            generator = numpy_generator(self.seed, f"sample {name}", group)
+            drawn = np.sort(generator.choice(len(rows), max(1, int(share * len(rows))), replace=False))
+            frames.append(self._table(group, with_targets=True).frame.iloc[rows[drawn]])
+            positions.append(self.first[group] + rows[drawn])
+        return Table(pd.concat(frames, ignore_index=True), self.grouped.root), np.concatenate(positions)
+
+    def _table(self, group: int, with_targets: bool) -> Table:
+        columns = dict.fromkeys([*self.schema.columns(with_targets), *deciding_columns(self.schema)])
+        return Table(self._cells(group, [*columns]), self.grouped.root, int(self.first[group]))
+
+    def _cells(self, group: int, columns: Sequence[str]) -> pd.DataFrame:
+        return self.schema.reading().emptied(self.grouped.read(group, columns))
+
+    def _rows(self, group: int, name: str) -> np.ndarray:
+        return np.flatnonzero(self.part[group] == PARTS.index(name))
+
+
+def _told(table: _Split, known: Mapping[str, Records], lanes: int, largest: int) -> str:
+    """What is streamed, and what is looked at in its place, in one line."""
+    parts = ", ".join(f"{len(part)} of {table.count(name)} {name} rows" for name, part in known.items())
+    return (
+        f"streamed: {len(table.grouped.sizes)} groups of at most {largest} rows, {lanes} open at a time and "
+        f"as many read ahead; learned from, probed on and looked at: {parts}"
+    )

@@ -1,0 +1,165 @@
+"""Tables from anywhere: pandas, Parquet, CSV, JSON lines, arrays; read whole, or chunk by chunk.
+
+Reading in chunks gives the rows and types that reading whole gives: the type of a column of a text
+file is decided over the whole file, so that a chunk of whole numbers does not turn a code `01` into 1.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from commlearn.errors import DataError, nearest
+from commlearn.kinds.reading import PLAIN, Reading
+from commlearn.storage.places import is_remote
+from commlearn.storage.plain_files import plain_file
+from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
+from commlearn.tables.formats.table_files import READERS
+
+__all__ = ["Source", "Table", "iterate_table", "read_table"]
+
+Source: TypeAlias = pd.DataFrame | Mapping[str, Any] | str | Path
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, and where they lie: paths in cells are relative to `root`."""
+
+    frame: pd.DataFrame  # index 0..n-1, columns named by text
+    root: Path = field(default_factory=Path)
+    first_row: int = 0  # of a chunk, in the whole table
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+def read_table(source: Source, columns: Sequence[str] | None = None, reading: Reading = PLAIN) -> Table:
+    """Read a table whole.
+
+    Args:
+        source: a DataFrame, a dict of arrays, or the path of a Parquet file (or of a folder of them), of
+            WebDataset's tar files, of a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all
+            text as UTF-8; or the URL of Parquet files, such as s3://bucket/table.
+        columns: read these only; columns that the table lacks are left for the schema to tell.
+        reading: what a schema says of cells, `schema.reading()`.
+
+    Example:
+        >>> read_table({"a": [1, 2], "v": np.zeros((2, 3))}).frame.columns.tolist()
+        ['a', 'v']
+    """
+    chunks = list(iterate_table(source, 0, columns, reading))
+    return chunks[0]
+
+
+def iterate_table(
+    source: Source, rows: int = CHUNK, columns: Sequence[str] | None = None, reading: Reading = PLAIN
+) -> Iterator[Table]:
+    """The table in chunks of at most `rows` rows; memory stays that of one chunk for files.
+
+    Args:
+        source: what `read_table` takes.
+        rows: of a chunk; 0 gives the whole table as one.
+        columns: read these only; columns that the table lacks are left for the schema to tell.
+        reading: what a schema says of cells, `schema.reading()`.
+    """
+    if isinstance(source, pd.DataFrame | Mapping):
+        root, chunks = Path(), _slices(_in_memory(source), rows, columns)
+    elif is_remote(source):
+        root, chunks = Path(), ParquetTable(str(source)).chunks(rows, columns)
+    else:
+        path = _existing(Path(source))
+        root = path if path.is_dir() else path.parent
+        chunks = READERS[_suffix(path)](path, rows, columns, reading)
+    first = 0
+    try:
+        for frame in chunks:
+            if len(frame):
+                yield Table(reading.emptied(frame.reset_index(drop=True)), root, first)
+                first += len(frame)
+    except (OSError, EOFError, zlib.error) as problem:
+        raise DataError(f"{source} cannot be read: {problem}. Is it cut off?") from problem
+    if first == 0:
+        what = "The table" if isinstance(source, pd.DataFrame | Mapping) else str(source)
+        raise DataError(f"{what} has no rows. Give a table with at least one record.")
+
+
+def _in_memory(source: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        if source.columns.nlevels > 1:
+            shown = f"{source.columns.nlevels} levels, such as {source.columns[0]!r}"
+            raise DataError(
+                f"The table's columns have {shown}. Give each one name: "
+                "frame.columns = ['_'.join(map(str, name)) for name in frame.columns]"
+            )
+        frame = source.rename(columns=str)
+        one_name_each(list(frame.columns), "The table")
+        return frame
+    arrays = {str(name): _series(values) for name, values in source.items()}
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(f"The arrays of a table need one length; got {told}.")
+    return pd.DataFrame(arrays)
+
+
+def _series(values: Any) -> pd.Series:
+    """One column; a 2-D array becomes vectors that share its memory, a higher one a column of arrays."""
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    if hasattr(values, "shape"):
+        values = np.asarray(values)
+    if getattr(values, "ndim", 1) == 2 and values.dtype.kind in "iuf" and values.dtype.itemsize > 1:
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([vectors])))
+    if getattr(values, "ndim", 1) > 1 or _holds_arrays(values):
+        column = np.empty(len(values), dtype=object)
+        for row, value in enumerate(values):
+            column[row] = value
+        return pd.Series(column)
+    return pd.Series(values)
+
+
+def _holds_arrays(values: Any) -> bool:
+    return isinstance(values, list | tuple) and any(isinstance(value, np.ndarray | list) for value in values)
+
+
+def _slices(frame: pd.DataFrame, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+    if columns is not None:
+        frame = frame[chosen_columns(list(frame.columns), columns, "The table")]
+    for start in range(0, len(frame), rows or max(len(frame), 1)):
+        yield frame.iloc[start : start + (rows or len(frame))]
+
+
+def _existing(path: Path) -> Path:
+    if os.path.isdir(path):  # False for what no file can be called, where Path.exists raises
+        return path
+    if os.path.exists(path):
+        try:
+            return plain_file(path)
+        except OSError as problem:
+            raise DataError(f"{path} is no table: {problem.strerror}. Give a file or a folder.") from problem
+    siblings = os.listdir(path.parent) if os.path.isdir(path.parent) else []
+    guess = nearest(path.name, siblings)
+    hint = f" Did you mean {path.with_name(guess)}?" if guess else " Check the path."
+    raise DataError(f"There is no table {path}.{hint}")
+
+
+def _suffix(path: Path) -> str:
+    if path.is_dir():
+        return ".tar" if any(path.glob("*.tar")) and not any(path.glob("*.parquet")) else ".parquet"
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if suffix.lower() not in READERS:
+        raise DataError(
+            f"{path}: the ending '{path.suffix}' says nothing that can be read. Give a file that ends in "
+            f"{', '.join(READERS)}, or a folder of Parquet files."
+        )
+    return suffix.lower()

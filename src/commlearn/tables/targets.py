@@ -1,0 +1,93 @@
+"""Targets: what a column holds that a probe can be asked to predict."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.kinds.base import Cells, Problem
+from commlearn.kinds.numbers import as_numbers, is_no_number
+from commlearn.kinds.rows import brief, is_empty, raise_errors
+from commlearn.storage.plain_json import parse_json
+
+__all__ = ["TARGETS", "encode_target", "read_target"]
+
+SEPARATOR = re.compile(r"\s*[;|,]\s*")
+
+
+def encode_target(cells: Cells, column: str, sort: str) -> np.ndarray:
+    """One value a record; a record without one has NaN (numbers) or None (all else).
+
+    Args:
+        cells: rows of the table.
+        column: the target's.
+        sort: `class` keeps labels as they are, `number` gives float64, `multilabel` a tuple of labels.
+    """
+    values, problems = read_target(cells, column, sort)
+    raise_errors(column, problems)
+    return values
+
+
+def read_target(cells: Cells, column: str, sort: str) -> tuple[np.ndarray, list[Problem]]:
+    """Like `encode_target`, with what cannot be read handed back instead of raised."""
+    values, problems = TARGETS[sort](cells.frame[column])
+    return values, [Problem(told, column, cells.first_row + row) for row, told in problems]
+
+
+def _classes(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    if values.dtype.kind in "biuf" and isinstance(values.dtype, np.dtype):
+        return values.to_numpy(), []
+    labels = np.empty(len(values), dtype=object)
+    problems = []
+    for row, value in enumerate(values):
+        if isinstance(value, list | dict | set | tuple | np.ndarray):
+            problems.append(
+                (row, f"{brief(value)} is no class; give one label, or state the target as multilabel")
+            )
+        else:
+            labels[row] = None if is_empty(value) else value
+    return labels, problems
+
+
+def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    numbers = as_numbers(values)
+    problems = []
+    for row in np.flatnonzero(~np.isfinite(numbers)):
+        value = values.iloc[row]
+        if not (is_empty(value) or is_no_number(value)):
+            problems.append(
+                (int(row), f"{brief(value)} is not a finite number; mend it or leave the cell empty")
+            )
+    return numbers, problems
+
+
+def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    labels = np.empty(len(values), dtype=object)
+    problems = []
+    for row, value in enumerate(values):
+        if isinstance(value, str) and not is_empty(value):
+            labels[row] = _labels_of(value.strip())
+        elif isinstance(value, list | tuple | set) or (isinstance(value, np.ndarray) and value.ndim):
+            parts = value.tolist() if isinstance(value, np.ndarray) else value
+            labels[row] = tuple(sorted(str(part) for part in parts))
+        elif is_empty(value):
+            labels[row] = None
+        else:
+            problems.append((row, f"{brief(value)} is no set of labels; give a list, or text such as 'a; b'"))
+    return labels, problems
+
+
+def _labels_of(text: str) -> tuple[str, ...]:
+    """Labels with signs between them, or as a table of text stores a list."""
+    if text.startswith("["):
+        try:
+            return tuple(sorted(str(part) for part in parse_json(text)))
+        except ValueError:  # text that only begins like a list
+            pass
+    return tuple(part for part in SEPARATOR.split(text) if part)
+
+
+TARGETS: dict[str, Any] = {"class": _classes, "number": _numbers, "multilabel": _label_sets}

@@ -1,0 +1,1 @@
+"""What a training leaves: the run folder, the artifact, and embeddings by its model."""

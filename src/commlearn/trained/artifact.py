@@ -1,0 +1,300 @@
+"""A trained model as one folder to hand on: tensors, plain values and a model card. No pickle, no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+import commlearn
+from commlearn.batch import Spec
+from commlearn.config.build import build_features
+from commlearn.config.configuration import stored_experiment, to_mapping
+from commlearn.config.places import data_without_places, file_inside, paths_inside, without_places
+from commlearn.config.resolve import resolved
+from commlearn.errors import RunError
+from commlearn.kinds.learned import check_learned
+from commlearn.models.features import FeatureBlocks
+from commlearn.storage.checkpoint import write_atomically
+from commlearn.storage.file_list import FileList
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_json import parse_json
+from commlearn.tables.schema import Schema
+from commlearn.trained.model import Trained
+from commlearn.trained.model_bounds import DAMAGED, adopt_frozen, frozen_tensors, stored_method
+from commlearn.trained.model_card import model_card
+from commlearn.trained.run import Run, load_run
+from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
+from commlearn.trained.training_rows import TrainingRows
+from commlearn.trained.versions import newer_is_named
+
+__all__ = ["FORMAT", "export", "from_parts", "load", "to_parts"]
+
+FORMAT = 1
+CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
+SCHEMA, STATE = "schema.json", "preprocessing.json"
+ROWS = "rows.safetensors"  # hashes of the rows that were trained on
+FEATURES = "features.safetensors"  # what fixed features took from them
+NAMES = {CONFIG, TENSORS, CARD, SCHEMA, STATE, ROWS, FEATURES}
+
+
+def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True) -> Path:
+    """Write a trained model to a folder of its own.
+
+    Args:
+        trained: a run, or its folder.
+        folder: is made; what else lies in it stays, and is refused if it has the name of a file to write.
+        rows: keep the hashes of the rows that were trained on, by which readouts tell them from others.
+            Whoever can guess an id or a row can tell by them whether it was among them.
+    """
+    if not isinstance(trained, Trained):
+        trained = load(trained)
+    path = Path(folder)
+    if (path / RUN_CONFIG).exists():
+        raise RunError(f"{path} is a run folder. Export to another one.")
+    config, tensors = to_parts(trained)
+    files = {TENSORS: tensors}
+    if trained.rows is not None and rows:
+        files[ROWS] = trained.rows.to_bytes()
+    if trained.features is not None:
+        files[FEATURES] = trained.features.to_bytes()
+    for name, part in ((SCHEMA, config.pop("schema")), (STATE, config.pop("preprocessing"))):
+        if part is not None:
+            files[name] = _json(part)
+    config["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    probes = _probes(trained)
+    files |= {CARD: model_card(trained, probes).encode(), CONFIG: _json(config)}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RunError(f"Cannot make the folder {path}: {problem.strerror}.") from problem
+    listed = FileList(path, _exported_before(path), "model's export")
+    _refuse_changed_card(path / CARD, listed, files[CARD])
+    listed.claim(*files)
+    listed.add(*files)
+    for name, content in files.items():  # the configuration last: with it the folder is whole
+        write_atomically(path / name, content)
+    listed.seal(CARD, hashlib.sha256(files[CARD]).hexdigest())
+    for name in NAMES - files.keys():
+        if name in listed.names():  # of an export before, such as rows that are now left out
+            (path / name).unlink(missing_ok=True)
+    return path
+
+
+def _exported_before(path: Path) -> list[str]:
+    """What an export wrote that kept no list of its files."""
+    try:
+        config = parse_json(plain_file(path / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return []
+    if not isinstance(config, dict) or not {"format", "commlearn", "experiment"} <= config.keys():
+        return []
+    return sorted(NAMES - {CARD})
+
+
+def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
+    """A model card that somebody has edited since is theirs."""
+    before = listed.checksums().get(CARD)
+    now = path.read_bytes() if before and path.exists() else card
+    if now != card and hashlib.sha256(now).hexdigest() != before:  # else an export wrote it, killed or not
+        raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
+
+
+def load(folder: str | Path, outside: bool = False) -> Trained:
+    """A trained model from its run folder or from what `export` wrote; no code in the folder is run.
+
+    What an export says of places does not count: where its data lie, that paths in cells may leave the
+    folder of a table. Nothing that a folder names is fetched.
+
+    Args:
+        folder: of a training or of an export.
+        outside: let an export's schema allow that paths in cells leave the folder of the table.
+    """
+    path = Path(folder)
+    if (path / RUN_CONFIG).exists():
+        return load_run(path)
+    if not (path / CONFIG).exists():
+        raise RunError(
+            f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
+        )
+    config = _values(path / CONFIG, _read(file_inside(path, CONFIG)))
+    if not isinstance(config, dict) or "format" not in config:
+        raise RunError(f"{path / CONFIG} is not the configuration of an artifact: it states no format.")
+    _check_format(config["format"], str(path))
+    sums = config.get("sha256") or {}
+    if not isinstance(sums, dict):
+        raise RunError(f"{path / CONFIG} is damaged: sha256 should name files. Export or copy it again.")
+    for name in sums:
+        if Path(name).name != name or name == "..":
+            raise RunError(f"{path / CONFIG} names a file outside its folder: {name!r:.80}. It was not read.")
+    contents = {name: _read(file_inside(path, name)) for name in (TENSORS, *sums)}
+    for name, digest in sums.items():
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise RunError(
+                f"{path / name} is damaged: it does not match its checksum. Export or copy it again."
+            )
+    parts = {
+        key: _values(path / name, contents[name])
+        for key, name in (("schema", SCHEMA), ("preprocessing", STATE))
+        if name in contents
+    }
+    return from_parts(
+        {"schema": None, "preprocessing": None, **config, **parts},
+        contents[TENSORS],
+        str(path),
+        contents.get(ROWS),
+        contents.get(FEATURES),
+        outside,
+    )
+
+
+def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
+    """A trained model as plain values and the bytes of its tensors."""
+    tensors, aliases = _distinct({**trained.method.state_dict(), **frozen_tensors(trained.method)})
+    experiment = to_mapping(resolved(trained.experiment, trained.specs, trained.state))
+    experiment["data"] = data_without_places(experiment["data"])
+    config = {
+        "format": FORMAT,
+        "commlearn": commlearn.__version__,
+        "experiment": experiment,
+        "modalities": {name: [spec.kind, *spec.shape] for name, spec in trained.specs.items()},
+        "aliases": aliases,
+        "schema": None if trained.schema is None else trained.schema.to_mapping(),
+        "preprocessing": trained.state,
+        "fine_tuned": trained.fine_tuned,
+    }
+    return without_places(json.loads(json.dumps(config))), save_tensors(tensors)
+
+
+def from_parts(
+    config: Mapping[str, Any],
+    tensors: bytes,
+    where: str,
+    rows: bytes | None = None,
+    features: bytes | None = None,
+    outside: bool = True,
+) -> Trained:
+    """What `to_parts` took apart, the rows that were trained on, and the fixed features; places do not count.
+
+    Args:
+        config: plain values.
+        tensors: of the method, and of its frozen encoders.
+        where: for messages.
+        rows: that were trained on.
+        features: the fixed features.
+        outside: whether the schema may let paths in cells leave the folder of the table.
+    """
+    _check_format(config["format"], where)
+    with newer_is_named(where, config.get("commlearn")):
+        check_learned(config["preprocessing"], f"{where}, preprocessing")
+        return _trained(config, tensors, where, rows, features, outside)
+
+
+def _trained(
+    config: Mapping[str, Any],
+    tensors: bytes,
+    where: str,
+    rows: bytes | None,
+    features: bytes | None,
+    outside: bool,
+) -> Trained:
+    try:
+        trained_on = None if rows is None else TrainingRows.from_bytes(rows)
+        stated = dict(config["experiment"])
+        experiment = stored_experiment({**stated, "data": data_without_places(stated.get("data"))})
+        specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
+        _check_names(specs)
+        columns = config["schema"] if outside else paths_inside(config["schema"])
+        schema = None if columns is None else Schema.from_mapping(columns, where)
+        state = without_places(config["preprocessing"])
+        values = load_tensors(tensors)
+
+        def stored_features() -> FeatureBlocks | None:
+            built = build_features(experiment, specs, state)
+            return None if built is None or features is None else built.from_bytes(features)
+
+        method, blocks = stored_method(experiment, specs, state, values.values(), where, stored_features)
+        values |= {name: values[kept] for name, kept in config["aliases"].items()}
+        values = adopt_frozen(method, values, where)
+        for name, tensor in values.items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
+        method.load_state_dict(values)
+    except DAMAGED as problem:
+        raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem
+    except (RuntimeError, SafetensorError, MemoryError) as problem:
+        told = (str(problem).splitlines() or [type(problem).__name__])[-1].strip()
+        raise RunError(f"{where}: {TENSORS} does not fit the configuration: {told}") from problem
+    method.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Trained(
+        experiment=experiment,
+        method=method.eval(),
+        specs=specs,
+        schema=schema,
+        state=state,
+        fine_tuned=bool(config.get("fine_tuned", False)),
+        rows=trained_on,
+        features=blocks,
+    )
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Modalities name files, such as those of ONNX graphs, which must stay where they are written."""
+    for name in names:
+        if Path(name).name != name or "\\" in name:
+            raise ValueError(f"a modality is called {name!r:.60}")
+
+
+def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor once, and which names stand for one of another name: the format holds no shared memory."""
+    kept: dict[Any, str] = {}
+    tensors, aliases = {}, {}
+    for name, tensor in state.items():
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        if tensor.numel() and key in kept:
+            aliases[name] = kept[key]
+            continue
+        kept[key] = name
+        tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensors, aliases
+
+
+def _check_format(stated: object, where: str) -> None:
+    if not isinstance(stated, int) or stated > FORMAT:
+        raise RunError(
+            f"{where} is of format {stated}; this commlearn {commlearn.__version__} reads up to {FORMAT}. "
+            "Update commlearn."
+        )
+
+
+def _probes(trained: Trained) -> dict[str, Any]:
+    """What was measured on the run, if anything was."""
+    if not isinstance(trained, Run) or not (trained.folder.path / "probes.json").exists():
+        return {}
+    return _values(trained.folder.path / "probes.json", _read(trained.folder.path / "probes.json"))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return plain_file(path).read_bytes()
+    except OSError as problem:
+        raise RunError(f"{path} is missing or cannot be read: {problem.strerror}.") from problem
+
+
+def _values(path: Path, content: bytes) -> Any:
+    try:
+        return parse_json(content)
+    except ValueError as problem:
+        raise RunError(f"{path} is damaged: it is not JSON ({problem}).") from problem

@@ -1,0 +1,309 @@
+"""Embeddings of records: one function for every method and any subset of modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
+
+import numpy as np
+import torch
+
+from commlearn.batch import Modality, Spec, View, merge, to_device
+from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
+from commlearn.methods.base import Method
+from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.features import FeatureBlocks, feature_column
+from commlearn.models.tokens import Tokens
+from commlearn.records import Column, Records, image_numbers
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Source, Table, read_table
+
+__all__ = [
+    "Blocks",
+    "HasMethod",
+    "NotFiniteError",
+    "ReadsTables",
+    "carrier",
+    "dimension_names",
+    "embed",
+    "features_of",
+    "naming_rows",
+    "refuse_not_finite",
+]
+
+
+SHOWN = 10  # rows in a message
+
+
+class NotFiniteError(DivergedError):
+    """Embeddings hold infinities or NaN.
+
+    Args:
+        rows: numbers of the records whose embeddings they are.
+        names: what each is called, if anything.
+    """
+
+    def __init__(self, rows: Sequence[int], names: Sequence[str] = ()) -> None:
+        self.rows = rows
+        shown = [
+            f"row {row} ({names[place]})" if names else f"row {row}" for place, row in enumerate(rows[:SHOWN])
+        ]
+        more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+        super().__init__(
+            f"The embedding is not finite of {', '.join(shown)}{more}. Look for extreme values there; if "
+            "there are none, the model's weights or its preprocessing are damaged."
+        )
+
+
+def refuse_not_finite(vectors: np.ndarray, first_row: int = 0) -> None:
+    """Refuse embeddings, (records, dim), that hold infinities or NaN.
+
+    Example:
+        >>> try:
+        ...     refuse_not_finite(np.array([[0.0, 1.0], [np.nan, 0.0]]), first_row=10)
+        ... except NotFiniteError as problem:
+        ...     print(problem.rows)
+        [11]
+    """
+    rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(rows):
+        raise NotFiniteError((first_row + rows).tolist())
+
+
+@contextmanager
+def naming_rows(table: Table, id_column: str | None) -> Iterator[None]:
+    """Name rows of the table that are embedded here by their number in all of it, and by their id."""
+    try:
+        yield
+    except NotFiniteError as problem:
+        ids = table.frame[id_column].tolist() if id_column in table.frame else None
+        names = [] if ids is None else [f"{id_column} {ids[row]!s:.40}" for row in problem.rows]
+        raise NotFiniteError([table.first_row + row for row in problem.rows], names) from problem
+
+
+Blocks = Literal["all", "learned", "features"]
+"""Which parts of an embedding: what the method embeds, the fixed features, or one beside the other."""
+CACHED = 1_600_000  # bytes of values that are embedded at once
+KEPT = 500_000_000  # bytes of tokens that are kept of images which many records show
+
+
+class HasMethod(Protocol):
+    """A trained run, or anything else that carries a method."""
+
+    @property
+    def method(self) -> Method: ...
+
+
+@runtime_checkable
+class ReadsTables(HasMethod, Protocol):
+    """Something trained on a table, which reads another like it."""
+
+    def records(
+        self, table: Source | Table, with_targets: bool = False, modalities: Sequence[str] | None = None
+    ) -> Records: ...
+
+    def reader(self) -> tuple[Schema, dict[str, Any]]: ...
+
+
+@torch.inference_mode()
+def embed(
+    model: Any,
+    records: Records | Source,
+    modalities: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    blocks: Blocks = "all",
+) -> np.ndarray:
+    """Embeddings of clean (not augmented) records, (records, dim) float32.
+
+    Args:
+        model: a method, or a run or an Embedder that holds one.
+        records: what to embed; if the model was trained on a table, a table will do.
+        modalities: which of them to use; all that were trained if not given.
+        batch_size: records at a time, chosen from their size if not given; it does not change the result
+            beyond rounding.
+        blocks: `learned` is what the method embeds, `features` the fixed features of each modality (of one
+            that is absent or not used, what the others let expect), `all` one beside the other. A model
+            without features has the learned part alone.
+
+    Raises:
+        DivergedError: an embedding is not finite; its rows are named.
+    """
+    model = carrier(model)
+    fixed = features_of(model, blocks)
+    if not isinstance(records, Records):
+        table, schema = _table(model, records, modalities)
+        with naming_rows(table, schema.id):
+            return embed(model, model.records(table, modalities=modalities), modalities, batch_size, blocks)
+    method = model if isinstance(model, Method) else model.method
+    device = next(method.parameters()).device
+    training = method.training
+    names = [name for name in modalities or method.modalities if name in records.columns]
+    method.subset(modalities, records.view(slice(0), names))
+    fixed = None if fixed is None else fixed.to(device)
+    batch_size = batch_size or _at_once(records.view(slice(0, 1)))
+    method.eval()
+    try:
+        found: np.ndarray | None = None
+        computed = _feature_columns(method, fixed, records, names, blocks)
+        learned = [] if blocks == "features" else names
+        each = {name: _learned_column(method, name, records, computed, batch_size) for name in learned}
+        for start in range(0, len(records), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(records)))
+            view = {name: column.take(rows) for name, column in each.items()}
+            beside: View = {name: computed[name].take(rows) for name in names if name in computed}
+            _refuse_empty(view or beside, start)
+            parts = []
+            if blocks != "features":
+                parts.append(method.embed(to_device(view, device), modalities))
+            if fixed is not None:
+                parts.append(fixed(to_device(beside, device), names))
+            vectors = torch.cat(parts, dim=1)
+            if found is None:
+                found = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
+            torch.from_numpy(found[rows[0] : rows[-1] + 1]).copy_(vectors)
+    finally:
+        method.train(training)
+    if found is None:
+        return np.zeros((0, 0), dtype=np.float32)
+    refuse_not_finite(found)
+    return found
+
+
+def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
+    """The fixed features that these blocks of a model's embedding hold, if any.
+
+    Args:
+        model: what carries them; a method alone has none.
+        blocks: checked here.
+    """
+    if blocks not in get_args(Blocks):
+        raise ConfigurationError(unknown("blocks", str(blocks), get_args(Blocks)))
+    features: FeatureBlocks | None = getattr(carrier(model), "features", None)
+    if features is None and blocks == "features":
+        raise ConfigurationError(
+            "This model has no fixed features. Train with model.features=fixed, or embed with "
+            "blocks='learned'."
+        )
+    return None if blocks == "learned" else features
+
+
+def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
+    """comm0, comm1, ... for the learned dimensions, NAME_feature0, ... for those of each modality.
+
+    Args:
+        model: what was trained.
+        dim: dimensions of the embedding; of some methods, fewer modalities make fewer.
+        blocks: that the embedding holds.
+    """
+    features = features_of(model, blocks)
+    fixed = [] if features is None else features.names()
+    method = carrier(model).experiment.method["name"]
+    return [*(f"{method}{place}" for place in range(dim - len(fixed))), *fixed]
+
+
+def _feature_columns(
+    method: Method, fixed: FeatureBlocks | None, records: Records, names: Sequence[str], blocks: Blocks
+) -> dict[str, Column]:
+    """The fixed features of each modality for which the embedding needs them, computed once."""
+    needed = {} if fixed is None else fixed.each
+    if blocks != "features":
+        needed = needed | {
+            name: encoder.features
+            for name, encoder in method.encoders.items()
+            if isinstance(encoder, FeatureEncoder)
+        }
+    device = next(method.parameters()).device
+    return {
+        name: feature_column(features, records.columns[name], device)
+        for name, features in needed.items()
+        if name in names
+    }
+
+
+def _learned_column(
+    method: Method, name: str, records: Records, computed: Mapping[str, Column], batch_size: int
+) -> Column:
+    """What the encoder of a modality reads: fixed features, the tokens of distinct images, or the values."""
+    if name in method.encoders and isinstance(method.encoders[name], FeatureEncoder):
+        return computed[name]
+    return _encoded_once(method, name, records, batch_size) or records.columns[name]
+
+
+def _at_once(record: View) -> int:
+    """As many records as keep first layers in a processor's cache, but enough for large products."""
+    size = sum(modality.values.nbytes for modality in record.values())
+    return min(max(CACHED // max(size, 1), 16), 1024)
+
+
+@dataclass(frozen=True)
+class TokensColumn:
+    """Tokens of images that many records show, each encoded once."""
+
+    tokens: Tokens  # of the distinct images
+    index: np.ndarray  # (records,): which of them each record shows
+
+    @property
+    def spec(self) -> Spec:
+        return Spec("tokens", self.tokens.values.shape[2:])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: np.ndarray) -> Tokens:
+        chosen = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)
+        return self.tokens.apply(lambda tensor: tensor[chosen])
+
+
+def _encoded_once(method: Method, name: str, records: Records, batch_size: int) -> TokensColumn | None:
+    """Tokens in place of a column whose images are shown by many records each; None for others."""
+    column = records.columns[name]
+    numbers = image_numbers(column)
+    if numbers is None or name not in method.encoders:
+        return None
+    _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
+    if 2 * len(first) > len(index):
+        return None
+    device, parts = next(method.parameters()).device, []
+    for start in range(0, len(first), batch_size):
+        view = to_device({name: column.take(first[start : start + batch_size])}, device)
+        tokens = method.encode(view, [name])[name]
+        if tokens.values.nbytes / len(tokens) * len(first) > KEPT:
+            return None
+        parts.append({name: cast(Modality, tokens)})
+    return TokensColumn(cast(Tokens, merge(parts)[name]), index)
+
+
+def carrier(model: Any) -> Any:
+    """What carries the method: an Embedder's trained model, or the model itself."""
+    return getattr(model, "trained", model)
+
+
+def _table(
+    model: Method | HasMethod, source: Source, modalities: Sequence[str] | None
+) -> tuple[Table, Schema]:
+    """The columns of a table that are embedded, and its ids."""
+    if not isinstance(model, ReadsTables):
+        raise ConfigurationError(
+            f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
+            "Embedder that it belongs to."
+        )
+    schema, state = model.reader()
+    schema = schema.only(modalities)
+    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    if isinstance(source, Table):
+        return source, schema
+    return read_table(source, columns, schema.reading(state)), schema
+
+
+def _refuse_empty(view: View, start: int) -> None:
+    """A record without any of the modalities has no embedding."""
+    masks = [modality.present for modality in view.values()]
+    given = [mask for mask in masks if mask is not None]
+    if not masks or len(given) < len(masks):
+        return
+    empty = (~torch.stack(given).any(dim=0)).nonzero().flatten().tolist()
+    if empty:
+        told = ", ".join(str(start + row) for row in empty[:10]) + (", ..." if len(empty) > 10 else "")
+        raise DataError(f"Records {told} have none of {', '.join(view)}; leave them out, or fill one.")

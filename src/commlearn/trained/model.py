@@ -1,0 +1,119 @@
+"""A trained method and all that is needed to read a table as it did in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from commlearn.batch import Spec
+from commlearn.config.configuration import Experiment
+from commlearn.errors import DataError
+from commlearn.methods.base import Method
+from commlearn.models.features import FeatureBlocks
+from commlearn.records import Records
+from commlearn.tables.schema import Schema
+from commlearn.tables.splits import PARTS, RowNames, parts_of_names, row_names
+from commlearn.tables.table import Source, Table, read_table
+from commlearn.trained.training_rows import TrainingRows
+
+__all__ = ["TEST_SHARE", "Trained"]
+
+TEST_SHARE = 0.2  # of the rows that a training's settings do not part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A method with its weights; if it was trained on a table, what reads another like it."""
+
+    experiment: Experiment
+    method: Method
+    specs: dict[str, Spec]
+    schema: Schema | None = None
+    state: dict[str, Any] | None = None  # what each modality learned from the training rows
+    warnings: tuple[str, ...] = field(default=())
+    fine_tuned: bool = False  # whatever the method, its weights have then seen labels
+    rows: TrainingRows | None = None  # that it was trained on; None if nothing says which
+    features: FeatureBlocks | None = None  # fixed ones, beside what the method embeds
+
+    @property
+    def saw_labels(self) -> bool:
+        """Whether labels took part in the training."""
+        return self.method.views.targets or self.fine_tuned
+
+    def records(
+        self,
+        table: Source | Table,
+        with_targets: bool = False,
+        modalities: Sequence[str] | None = None,
+        empty: bool = False,
+    ) -> Records:
+        """The table as the method's records.
+
+        Args:
+            table: rows with the columns of the modalities; no others are needed.
+            with_targets: read the schema's targets too.
+            modalities: read these only.
+            empty: let records pass that have none of them, in place of refusing the table.
+        """
+        schema, state = self.reader()
+        schema = schema.only(modalities)
+        columns = [*schema.columns(with_targets), *([schema.id] if schema.id else [])]
+        rows = table if isinstance(table, Table) else read_table(table, columns, schema.reading(state))
+        try:
+            records = schema.read(rows, state, with_targets, empty)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as problem:
+            raise _not_whole(repr(problem)) from problem
+        for name, spec in records.specs.items():
+            trained = self.specs.get(name, spec)
+            if trained.kind == spec.kind and trained.shape != spec.shape:
+                raise _not_whole(f"{name} is read as {spec.shape} and was trained as {trained.shape}")
+        return records
+
+    def split(self, table: Table, names: RowNames | None = None) -> dict[str, np.ndarray]:
+        """Positions of the rows of train, validation and test.
+
+        A row that the training had stays in its part. A new one goes where the schema's split column or its
+        key says; where the training kept no rows for testing, new ones beside its own are for testing.
+
+        Args:
+            table: the rows.
+            names: their keys and groups, if they were made already.
+        """
+        schema, _ = self.reader()
+        if schema.split is not None:
+            return schema.splits(table)
+        names = names or row_names(table, schema)
+        if names is None:
+            raise DataError(
+                f"The table lacks the column '{schema.id}', which names its records, so nothing says which "
+                "of them were trained on. Add it."
+            )
+        stated = self.experiment.data
+        validation, test = float(stated.get("validation", 0.0)), float(stated.get("test", TEST_SHARE))
+        part = parts_of_names(names.units, validation, test or TEST_SHARE, int(stated.get("seed", 0)))
+        if self.rows is not None:
+            before = self.rows.parts_of(names.keys, names.groups)
+            if test == 0 and (before >= 0).any():
+                part[:] = PARTS.index("test")
+            part = np.where(before >= 0, before, part)
+        rows = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
+        return {name: chosen for name, chosen in rows.items() if len(chosen)}
+
+    def reader(self) -> tuple[Schema, dict[str, Any]]:
+        """The schema, and what was learned; a training that read no table has neither."""
+        if self.schema is None or self.state is None:
+            raise DataError(
+                f"'{self.experiment.name}' was trained on the data set '{self.experiment.data['name']}', "
+                "so it cannot read a table. Train from a schema: commlearn train schema.yaml"
+            )
+        return self.schema, self.state
+
+
+def _not_whole(problem: str) -> DataError:
+    return DataError(
+        f"The table cannot be read with what the model learned of its own ({problem}). Is the model's "
+        "preprocessing.json whole?"
+    )

@@ -1,0 +1,135 @@
+"""How large a model may be built from files that others wrote, and the weights of frozen encoders in them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from commlearn.batch import Spec
+from commlearn.config.build import build_method
+from commlearn.config.configuration import Experiment, to_mapping
+from commlearn.errors import RunError
+from commlearn.methods.base import Method
+from commlearn.models.encoders.pretrained import frozen_encoders
+from commlearn.models.features import FeatureBlocks
+
+__all__ = ["DAMAGED", "adopt_frozen", "frozen_tensors", "no_larger_than", "stored_method"]
+
+
+DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What building raises of a configuration that describes no model."""
+TIMES, SPARE = 2, 1_000_000  # numbers that may be built of each that is stored, and beyond
+PARTS = 1_000  # likewise of tensors
+MOST = 10_000_000  # that any single size in a configuration may be
+
+
+def stored_method(
+    experiment: Experiment,
+    specs: Mapping[str, Spec],
+    state: Mapping[str, Any] | None,
+    stored: Iterable[Tensor],
+    where: str,
+    features: Callable[[], FeatureBlocks | None] = lambda: None,
+) -> tuple[Method, FeatureBlocks | None]:
+    """The method that files describe, with weights that those stored will replace, and its fixed features.
+
+    Args:
+        experiment: names its parts.
+        specs: kind and shape of each modality.
+        state: what each modality learned.
+        stored: the weights that it will get.
+        where: the file or folder that describes it.
+        features: reads the fixed features, once sizes are known to be sane.
+    """
+    described = to_mapping(experiment)
+    shapes = [spec.shape for spec in specs.values()]
+    for value in _whole_numbers([described["model"], described["method"], shapes, _sizes(state)]):
+        if value > MOST:
+            raise RunError(
+                f"{where} describes a model with a size of {Decimal(value):.1e}; {MOST:,} is the most. "
+                "It is damaged, or not what it says."
+            )
+    blocks = features()
+    with no_larger_than(stored, where):
+        return build_method(experiment, specs, state, fresh=False, features=blocks), blocks
+
+
+def _sizes(state: Mapping[str, Any] | None) -> Any:
+    """What was learned, without pretrained encoders, whose configurations are their own."""
+    parts = [part for part in (state or {}).values() if isinstance(part, Mapping)]
+    return [{name: value for name, value in part.items() if name != "encoder"} for part in parts]
+
+
+def _whole_numbers(values: Any) -> Iterator[int]:
+    if isinstance(values, int):
+        yield values
+    elif isinstance(values, Mapping):
+        yield from _whole_numbers(list(values.values()))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _whole_numbers(value)
+
+
+@contextmanager
+def no_larger_than(stored: Iterable[Tensor], where: str) -> Iterator[None]:
+    """Refuse to build far more than was stored: a million layers would take hours, or all memory.
+
+    Args:
+        stored: the weights that the model will get.
+        where: the file or folder that describes it.
+    """
+    sizes = [tensor.numel() for tensor in stored if isinstance(tensor, Tensor)]
+    numbers, parts = TIMES * sum(sizes) + SPARE, TIMES * len(sizes) + PARTS
+    thread, built, count = threading.get_ident(), 0, 0
+
+    def see(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        nonlocal built, count
+        if parameter is None or threading.get_ident() != thread:
+            return
+        built, count = built + parameter.numel(), count + 1
+        if built > numbers or count > parts:  # its memory was asked for, and not used yet
+            raise RunError(
+                f"{where} describes a model of more than {min(built, numbers):,} numbers in {count:,} "
+                f"tensors, and holds {sum(sizes):,} in {len(sizes):,}. It is damaged, or not what it says."
+            )
+
+    hook = register_module_parameter_registration_hook(see)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
+
+
+def frozen_tensors(method: Method) -> dict[str, Tensor]:
+    """The weights of every frozen encoder, by names that no other tensor has."""
+    return {
+        f"{FROZEN}{name}.{key}": tensor
+        for name, encoder in frozen_encoders(method.encoders).items()
+        for key, tensor in encoder.backbone.state_dict().items()
+    }
+
+
+def adopt_frozen(method: Method, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Give frozen encoders the weights that `frozen_tensors` named; returns the other tensors.
+
+    Args:
+        method: holds the encoders.
+        tensors: of a file, by name.
+        where: the file or folder that they are from, for messages.
+    """
+    rest = dict(tensors)
+    for name, encoder in frozen_encoders(method.encoders).items():
+        first = f"{FROZEN}{name}."
+        adopted = {key.removeprefix(first): rest.pop(key) for key in [*rest] if key.startswith(first)}
+        with no_larger_than(adopted.values(), where):
+            encoder.adopt(adopted)
+    return rest

@@ -1,0 +1,131 @@
+"""The model card: what an artifact is, what it was trained on, how well it reads, where it ends."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import yaml
+
+import commlearn
+from commlearn.config.configuration import to_mapping
+from commlearn.config.places import place_free
+from commlearn.escapes import code_span, markdown
+from commlearn.trained.model import Trained
+
+__all__ = ["model_card"]
+
+MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
+
+
+def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
+    """Markdown for people.
+
+    Args:
+        trained: the model.
+        probes: what was measured, by target, as `probes.json` holds it.
+    """
+    count = sum(parameter.numel() for parameter in trained.method.parameters())
+    experiment = to_mapping(trained.experiment)
+    settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}
+    sections = [
+        f"# {markdown(trained.experiment.name)}\n\nEmbeds records of {markdown(', '.join(trained.specs))}; "
+        f"any subset will do. Trained {'with' if trained.saw_labels else 'without'} labels by the method "
+        f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
+        '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("this folder")\n'
+        'z = commlearn.embed(model, "table.parquet")\n```',
+        *_features(trained),
+        "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
+        "## How well a linear probe reads it\n\n" + _measured(probes),
+        f"## Settings\n\n{_fenced(yaml.safe_dump(_lists(settings), sort_keys=False))}",
+        f"## Versions\n\ncommlearn {commlearn.__version__}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}.",
+        "## Limits\n\nIt knows what its training rows showed: other sources, devices or times may embed "
+        "differently, and what the rows were biased by, the embeddings are. A probe's figure holds for "
+        "records like its test records. A record needs at least one of the modalities.",
+        "## Rights\n\nThe weights you train are yours. What they learned from may have terms of its own.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _features(trained: Trained) -> list[str]:
+    """What stands in an embedding beside the learned part, if anything does."""
+    if trained.features is None:
+        return []
+    dims = ", ".join(f"{dim} of {name}" for name, dim in trained.features.dims.items())
+    return [
+        "## What an embedding holds\n\nThe learned part, and beside it fixed features of each modality, "
+        f"which were not trained ({dims}); `blocks` chooses (`all`, `learned`, `features`). ONNX graphs hold "
+        "the learned part alone."
+    ]
+
+
+def _modality(trained: Trained, name: str) -> str:
+    spec = trained.specs[name]
+    columns = "" if trained.schema is None else _columns(trained.schema.modalities[name].columns())
+    state = (trained.state or {}).get(name) or {}
+    shape = spec.shape[:1] if spec.kind == "text" else spec.shape
+    told = f"- **{markdown(name)}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_learned(state)}"
+    return told + (_pretrained(state["encoder"]) if "encoder" in state else "")
+
+
+def _pretrained(encoder: Mapping[str, Any]) -> str:
+    """Whose weights are in the folder besides those that were trained."""
+    name = encoder["pretrained"]
+    short = place_free(name)
+    sort = "frozen" if encoder["frozen"] else "tuned"
+    return (
+        f"; encoder {markdown(short)} ({encoder['architecture']}, {sort}, SHA-256 {encoder['sha256'][:12]}), "
+        "whose own licence holds for its weights"
+    )
+
+
+def _columns(names: Any) -> str:
+    shown = ", ".join(map(code_span, names[:8]))
+    return f" of {shown}" + (f" and {len(names) - 8} more columns" if len(names) > 8 else "")
+
+
+def _learned(state: Mapping[str, Any]) -> str:
+    """The statistics of the training rows in a few words."""
+    told = []
+    for key, value in state.items():
+        if isinstance(value, list) and key in ("words", "numbers", "categories"):
+            told.append(f"{len(value)} {key}")
+        elif isinstance(value, list) and value and all(isinstance(part, int | float) for part in value):
+            told.append(f"{key} {min(value):.4g} to {max(value):.4g}")
+        elif isinstance(value, int | float):
+            told.append(f"{key} {value}")
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _measured(probes: Mapping[str, Any]) -> str:
+    if not probes:
+        return "Nothing was measured."
+    lines = [
+        "| target | measure | score | 95 % interval | chance | test records |",
+        "|---|---|---|---|---|---|",
+    ]
+    for target, found in probes.items():
+        key = next(name for name in MEASURES if name in found)
+        measure, score = MEASURES[key], found[key]
+        low, high = found["interval"]
+        lines.append(
+            f"| {markdown(target)} | {measure} | {score:.3f} | {low:.3f} to {high:.3f} "
+            f"| {found.get('chance', 0):.3f} | {found['test_records']} |"
+        )
+    return "\n".join(lines)
+
+
+def _fenced(text: str) -> str:
+    """YAML as a block that nothing in it ends."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}yaml\n{text}{fence}"
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(entry) for key, entry in value.items()}
+    return [_lists(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,153 @@
+"""Whether a run starts afresh or goes on, and from what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from commlearn.config.configuration import Experiment, to_mapping
+from commlearn.config.resolve import resolved
+from commlearn.errors import CheckpointError, RunError
+from commlearn.methods.base import Method
+from commlearn.trained.model_bounds import DAMAGED
+from commlearn.trained.run_folder import RunFolder
+from commlearn.trained.versions import newer_is_named, version_of_run
+
+__all__ = ["by_dotted_key", "fitting", "open_folder", "other_threads", "restore", "restore_optimizers"]
+
+
+def open_folder(
+    folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Lock the folder and decide whether this run starts afresh or goes on."""
+    if not folder.exists:
+        folder.claim()
+        return None, []
+    if not (resume or overwrite):
+        raise RunError(
+            f"{folder.path} holds a run already. Go on with --resume, replace it with --overwrite, or give "
+            "another --out."
+        )
+    if overwrite and not resume:
+        folder.clear()
+        return None, []
+    folder.lock()
+    _same(folder, experiment)
+    try:
+        found = folder.state()
+        if found[1]:
+            folder.set_aside()
+        return found
+    except CheckpointError:
+        if list(folder.checkpoints.glob("*.ckpt")):
+            raise
+        folder.clear()  # stopped before its first checkpoint: there is nothing to go on from
+        return None, []
+
+
+def _same(folder: RunFolder, wanted: Experiment) -> None:
+    """What is not stated, in the folder or now, has its present default: folders of old state less."""
+    with newer_is_named(str(folder.path), version_of_run(folder.path)):
+        stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
+    try:
+        before, after = (
+            by_dotted_key(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted)
+        )
+    except DAMAGED as problem:
+        raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
+    ignored = ("about", "published", "scores", "variants", "training.threads")
+    changed = [
+        f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith(ignored)
+    ]
+    if changed:
+        raise RunError(
+            f"{folder.path} was trained with other settings: {'; '.join(changed)}. Resume with the same "
+            "settings, or give another --out."
+        )
+
+
+def by_dotted_key(value: Any, where: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key.
+
+    Example:
+        >>> by_dotted_key({"seed": 1, "training": {"epochs": 2, "betas": (0.9, 0.99)}})
+        {'seed': 1, 'training.epochs': 2, 'training.betas': [0.9, 0.99]}
+    """
+    if not isinstance(value, dict):
+        return {where: list(value) if isinstance(value, tuple) else value}
+    leaves: dict[str, Any] = {}
+    for key, inner in value.items():
+        leaves |= by_dotted_key(inner, f"{where}.{key}" if where else key)
+    return leaves
+
+
+def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> int:
+    """Give a method the checkpoint's weights; returns the checkpoint's step."""
+    with fitting(experiment):
+        method.load_state_dict(state["method"])
+    return int(state["step"])
+
+
+def other_threads(state: Mapping[str, Any], device: torch.device) -> list[str]:
+    """A warning if a run on the CPU goes on with another number of threads than it had."""
+    before, now = state.get("threads", torch.get_num_threads()), torch.get_num_threads()
+    if before == now or device.type != "cpu" or state["step"] >= state["total"]:
+        return []
+    return [
+        f"Up to step {state['step']} the run had {before} CPU threads, now it has {now}: sums are taken in "
+        "another order, and the weights will not be those of an undisturbed run bit for bit. For the same "
+        f"bits, resume with OMP_NUM_THREADS={before}, or --training.threads {before} where it is an option."
+    ]
+
+
+def restore_optimizers(
+    state: dict[str, Any],
+    optimizers: Mapping[str, Any],
+    experiment: Experiment,
+    placed: Callable[[dict[str, Any], Any], dict[str, Any]] = lambda state, optimizer: state,
+) -> None:
+    """Give optimizers the checkpoint's moments, after the engine has placed the weights.
+
+    Args:
+        state: the checkpoint's.
+        optimizers: by group of parameters.
+        experiment: what is trained, for an error's sake.
+        placed: what of an optimizer's whole state this process keeps.
+    """
+    with fitting(experiment):
+        for name, optimizer in optimizers.items():
+            options = [{**group} for group in optimizer.param_groups]
+            optimizer.load_state_dict(placed(state["optimizers"][name], optimizer))
+            # options are the experiment's, whatever is stored
+            for group, stated in zip(optimizer.param_groups, options, strict=True):
+                group.update({key: value for key, value in stated.items() if key != "params"})
+            _check_moments(optimizer)
+
+
+def _check_moments(optimizer: Any) -> None:
+    """Refuse moments that are not AdamW's, which would fail at the first step."""
+    for parameter, moments in optimizer.state.items():
+        shapes = {
+            name: tuple(moment.shape) if isinstance(moment, torch.Tensor) else type(moment).__name__
+            for name, moment in moments.items()
+        }
+        if shapes != {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}:
+            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"the optimizer's moments of a parameter {tuple(parameter.shape)} are {told}")
+
+
+@contextmanager
+def fitting(experiment: Experiment) -> Iterator[None]:
+    try:
+        yield
+    except (*DAMAGED, RuntimeError) as problem:
+        raise CheckpointError(
+            "The checkpoint does not fit the model that the configuration describes "
+            f"({experiment.method['name']}, width {experiment.model.width}): "
+            f"{(str(problem).splitlines() or [type(problem).__name__])[-1].strip()}"
+        ) from problem

@@ -1,0 +1,83 @@
+"""A training that ended, in memory and from its folder. Nothing of this needs the engine that trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from commlearn.config.build import build_features, read_data
+from commlearn.errors import RunError
+from commlearn.records import Dataset
+from commlearn.trained.model import Trained
+from commlearn.trained.model_bounds import DAMAGED, adopt_frozen, stored_method
+from commlearn.trained.resume import restore
+from commlearn.trained.run_folder import FROZEN_WEIGHTS, RunFolder
+from commlearn.trained.versions import newer_is_named, version_of_run
+
+__all__ = ["Run", "load_run", "read_own_data"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Trained):
+    """A training that ended, or was loaded from its folder."""
+
+    folder: RunFolder
+    step: int
+    rank: int = 0  # of this process; others than 0 have nothing to tell
+
+
+def load_run(path: str | Path) -> Run:
+    """A run from its folder, with the weights of its newest whole checkpoint."""
+    folder = RunFolder(path)
+    with newer_is_named(str(path), version_of_run(folder.path)):
+        return _loaded(folder)
+
+
+def _loaded(folder: RunFolder) -> Run:
+    experiment = folder.experiment()
+    state, warnings = folder.state()
+    specs = folder.specs()
+    schema, learned = folder.reader()
+    try:
+        method, features = stored_method(
+            experiment,
+            specs,
+            learned,
+            state["method"].values(),
+            str(folder.path),
+            lambda: folder.features(build_features(experiment, specs, learned)),
+        )
+    except (*DAMAGED, RuntimeError, MemoryError) as problem:
+        raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
+    restore(state, method, experiment)
+    if (tensors := folder.frozen()) is not None:
+        try:
+            adopt_frozen(method, tensors, str(folder.path))
+        except RuntimeError as problem:
+            last = str(problem).splitlines()[-1].strip()
+            file = folder.path / FROZEN_WEIGHTS
+            raise RunError(f"{file} is damaged: it fits no encoder: {last}") from problem
+    method.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Run(
+        experiment=experiment,
+        method=method.eval(),
+        specs=specs,
+        schema=schema,
+        state=learned,
+        warnings=tuple(warnings),
+        fine_tuned=folder.fine_tuned,
+        rows=folder.rows(),
+        features=features,
+        folder=folder,
+        step=state["step"],
+    )
+
+
+def read_own_data(trained: Trained) -> Dataset:
+    """The data of a training, read again; refused if its table was changed in the meantime."""
+    data = read_data(trained.experiment)
+    if isinstance(trained, Run):
+        trained.folder.check_table(data.files)
+    return data

@@ -1,0 +1,375 @@
+"""The folder of one run: configuration, versions, metrics, checkpoints and log."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+import commlearn
+from commlearn.batch import Spec
+from commlearn.config.configuration import Experiment, stored_experiment, to_mapping
+from commlearn.errors import ConfigurationError, RunError
+from commlearn.escapes import spreadsheet_text
+from commlearn.kinds.learned import check_learned
+from commlearn.models.features import FeatureBlocks
+from commlearn.records import Dataset
+from commlearn.storage.checkpoint import (
+    CHECKPOINTS,
+    last_checkpoint,
+    set_aside,
+    write_atomically,
+    write_checkpoint,
+)
+from commlearn.storage.file_list import FileList
+from commlearn.storage.folder_lock import hold
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_json import parse_json
+from commlearn.storage.plain_yaml import read_yaml
+from commlearn.tables.schema import Schema
+from commlearn.trained.data_identity import check_same_data, data_identity, identity_digest
+from commlearn.trained.training_rows import TrainingRows
+from commlearn.trained.versions import ENVIRONMENT
+
+__all__ = ["FINE_TUNING", "FROZEN_WEIGHTS", "VALIDATION", "RunFolder", "damage_named", "flat", "json_lines"]
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """A file of the run that is missing or no longer what was written is named."""
+    try:
+        yield
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        RecursionError,
+        ConfigurationError,
+    ) as problem:
+        told = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
+        raise RunError(f"{path} is missing or damaged: {told}. Restore it, or train again.") from problem
+
+
+def json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    """Every whole line; a last line that a kill cut off is no line."""
+    if not path.exists():
+        return
+    with damage_named(path):
+        lines = plain_file(path).read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        try:
+            entry = parse_json(line)
+        except ValueError:
+            return
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            raise RunError(f"{path} is damaged: {line[:60]!r} states no step. Restore it, or train again.")
+        yield entry
+
+
+def flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted names.
+
+    Example:
+        >>> flat({"step": 1, "terms": {"image": 0.5}})
+        {'step': 1, 'terms.image': 0.5}
+    """
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values
+
+
+CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
+SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
+ROWS = "rows.safetensors"  # keys of the rows that were trained on
+FEATURES = "features.safetensors"  # what fixed features took from the training rows
+DATA = "data.json"  # what tells the records of the training from others
+VALIDATION = "validation.jsonl"  # what fine-tuning saw after each epoch
+FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
+FROZEN_WEIGHTS = "frozen.safetensors"  # of encoders, if the run began with an artifact
+USUAL = (
+    *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
+    *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS),
+    *("finetuned.json", VALIDATION, "probes.json", "interactions.json"),
+)
+
+
+class RunFolder:
+    """Reads and writes the files of one run.
+
+    Metrics hold only what the seed decides; wall-clock figures have a file of their own, so that a
+    resumed run's metrics equal an undisturbed one's.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.files = FileList(self.path, USUAL)
+        self._lock: TextIO | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / CONFIG).exists()
+
+    @property
+    def fine_tuned(self) -> bool:
+        return (self.path / FINE_TUNING).exists()
+
+    def create(self, experiment: Experiment, data: Dataset) -> None:
+        """Make the folder and write down what the run is."""
+        _make(self.checkpoints)
+        self.lock()
+        environment = {
+            "commlearn": commlearn.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "system": platform.platform(),
+            "seed": experiment.seed,
+            "threads": torch.get_num_threads(),  # on a CPU they decide the order of sums
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        modalities = {name: [spec.kind, *spec.shape] for name, spec in data.train.specs.items()}
+        self.write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        self.write(MODALITIES, json.dumps(modalities, indent=2) + "\n")
+        self.write(DATA, json.dumps(data_identity(data), indent=1) + "\n")
+        for name, values in ((SCHEMA, data.schema), (STATE, data.state)):
+            if values is not None:
+                self.write(name, json.dumps(values, indent=1) + "\n")
+        self.write(
+            CONFIG, yaml.safe_dump(_plain(to_mapping(experiment)), sort_keys=False, allow_unicode=True)
+        )
+
+    def clear(self) -> None:
+        """Remove what a former run left here; refused if anything here may be somebody else's."""
+        self.files.check_removable()  # before the lock leaves a file
+        self.lock()
+        self.files.remove(last=CONFIG)
+
+    def claim(self) -> None:
+        """Take a folder that holds no run; refused if a run's files would replace somebody else's."""
+        self.lock()
+        self.files.claim(*USUAL)
+
+    def lock(self) -> None:
+        """Refuse a second run in one folder while the first lives; a dead process holds no lock."""
+        if self._lock is not None:
+            return
+        self._lock = hold(self.path, "training")
+        self.files.remove_leftovers()
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def experiment(self) -> Experiment:
+        """What was run here."""
+        if not self.exists:
+            raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
+        with damage_named(self.path / CONFIG):
+            values = read_yaml(self._text(CONFIG), str(self.path / CONFIG))
+            return stored_experiment(dict(values))
+
+    def specs(self) -> dict[str, Spec]:
+        """Kind and shape of each modality that was trained."""
+        with damage_named(self.path / MODALITIES):
+            stored = parse_json(self._text(MODALITIES))
+            specs = {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
+            if not specs or not all(spec.shape for spec in specs.values()):
+                raise ValueError("it states no modalities, or no shapes")
+            return specs
+
+    def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
+        """The schema of the table that was trained on, and what was learned; None where there is none."""
+        found: dict[str, Any] = {SCHEMA: None, STATE: None}
+        for name in (SCHEMA, STATE):
+            needed = name == STATE and found[SCHEMA] is not None
+            if not needed and not (self.path / name).exists():
+                continue
+            with damage_named(self.path / name):
+                found[name] = parse_json(self._text(name))
+        with damage_named(self.path / STATE):
+            check_learned(found[STATE])
+        stated = found[SCHEMA]
+        schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
+        return schema, found[STATE]
+
+    def check_data(self, data: Dataset) -> None:
+        """Refuse to train on with records that are not those of before."""
+        way_out = "Bring back what it was, or train anew with --overwrite or another --out."
+        self._check(data_identity(data), way_out)
+
+    def check_table(self, files: Mapping[str, str] | None) -> None:
+        """Refuse a table at the place of the training's that is another."""
+        self._check({"files": files}, "Bring back what it was, or name the table that you mean.")
+
+    def _check(self, now: Mapping[str, Any], way_out: str) -> None:
+        before = self._identity()
+        if before is not None:  # folders of earlier versions do not say it
+            with damage_named(self.path / DATA):
+                check_same_data(self.path, before, now, way_out)
+
+    def _identity(self) -> dict[str, Any] | None:
+        if not (self.path / DATA).exists():
+            return None
+        with damage_named(self.path / DATA):
+            return dict(parse_json(self._text(DATA)))
+
+    def _text(self, name: str) -> str:
+        return plain_file(self.path / name).read_text(encoding="utf-8")
+
+    def write_rows(self, rows: TrainingRows | None) -> None:
+        """Write down which rows the run was trained on."""
+        if rows is not None:
+            self.write_bytes(ROWS, rows.to_bytes())
+
+    def rows(self) -> TrainingRows | None:
+        """Which rows the run was trained on; None in folders of versions that did not say it."""
+        if not (self.path / ROWS).exists():
+            return None
+        with damage_named(self.path / ROWS):
+            return TrainingRows.from_bytes(plain_file(self.path / ROWS).read_bytes())
+
+    def write_features(self, features: FeatureBlocks | None) -> None:
+        """Write down what the run's fixed features have learned."""
+        if features is not None:
+            self.write_bytes(FEATURES, features.to_bytes())
+
+    @property
+    def has_features(self) -> bool:
+        return (self.path / FEATURES).exists()
+
+    def features(self, built: FeatureBlocks | None) -> FeatureBlocks | None:
+        """The run's fixed features, from what they are before they have learned; None where it has none."""
+        if built is None:
+            return None
+        with damage_named(self.path / FEATURES):
+            return built.from_bytes((self.path / FEATURES).read_bytes())
+
+    def frozen(self) -> dict[str, Tensor] | None:
+        """The weights of frozen encoders, if the folder holds them."""
+        if not (self.path / FROZEN_WEIGHTS).exists():
+            return None
+        with damage_named(self.path / FROZEN_WEIGHTS):
+            return load_tensors((self.path / FROZEN_WEIGHTS).read_bytes())
+
+    def state(self) -> tuple[dict[str, Any], list[str]]:
+        """The newest whole checkpoint, and warnings about damaged ones."""
+        state, warnings = last_checkpoint(self.checkpoints)
+        identity = self._identity()
+        if identity is not None and state.get("data", identity_digest(identity)) != identity_digest(identity):
+            raise RunError(
+                f"{self.checkpoints} holds a checkpoint of a training with other data than {DATA} describes. "
+                "Copy the folder anew, or train again."
+            )
+        return state, warnings
+
+    def write(self, name: str, text: str) -> None:
+        self.write_bytes(name, text.encode())
+
+    def write_if_possible(self, name: str, text: str) -> str:
+        """Write a file whose content the user sees anyway; a note if it cannot be written, else nothing."""
+        try:
+            self.write(name, text)
+        except RunError as problem:
+            return f"This could not be saved in the run's folder. {problem}"
+        return ""
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file whole; one that is there already is replaced only if a run wrote it.
+
+        Args:
+            name: below the folder, such as "report/report.html".
+            content: of the file.
+        """
+        self.writes(name)
+        write_atomically(self.path / name, content)
+
+    def writes(self, *names: str) -> None:
+        """Must be called before files are written by other means, so that they are known to be the run's."""
+        for parent in {(self.path / name).parent for name in names} - {self.path}:
+            _make(parent)
+        self.files.add(*names)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        self.writes(*CHECKPOINTS)
+        identity = self._identity()
+        data = {} if identity is None else {"data": identity_digest(identity)}
+        write_checkpoint(self.checkpoints, {**state, **data})
+
+    def set_aside(self) -> None:
+        """Move a damaged last checkpoint away."""
+        self.writes(*CHECKPOINTS)
+        set_aside(self.checkpoints)
+
+    def append(self, name: str, entry: dict[str, Any]) -> None:
+        self._add(name, json.dumps(entry))
+
+    def log(self, line: str) -> None:
+        self._add(LOG, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")
+
+    def _add(self, name: str, line: str) -> None:
+        self.writes(name)
+        try:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as problem:
+            raise RunError(
+                f"Cannot write to {self.path / name}: {problem.strerror}. Free some space, then go on with "
+                "--resume."
+            ) from problem
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return list(json_lines(self.path / METRICS))
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forget what was measured after `step`: a resumed run measures it again."""
+        for name in (METRICS, SPEED, *([VALIDATION] if (self.path / VALIDATION).exists() else ())):
+            kept = [entry for entry in json_lines(self.path / name) if entry["step"] <= step]
+            self.write(name, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+    def write_metrics_table(self) -> None:
+        """The same metrics as CSV, one column a value."""
+        rows = [flat(entry) for entry in self.metrics()]
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.writer(text)
+        for cells in (columns, *([row.get(name, "") for name in columns] for row in rows)):
+            writer.writerow(map(spreadsheet_text, cells))
+        self.write(TABLE, text.getvalue())
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, for YAML."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

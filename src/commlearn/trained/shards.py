@@ -1,0 +1,220 @@
+"""Embeddings of a large table as a folder of files: written one by one, by one process or by several."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.storage.checkpoint import write_atomically
+from commlearn.storage.checksums import EMBEDDINGS, PLAN, check_part, file_digest
+from commlearn.storage.file_list import FileList
+from commlearn.storage.fingerprint import differences, fingerprint
+from commlearn.storage.folder_lock import hold
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_json import parse_json
+from commlearn.tables.streamed_table import GroupedTable, open_groups
+from commlearn.tables.table import Table
+from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows
+from commlearn.trained.stream import (
+    Model,
+    Written,
+    check_ids,
+    chunk_rows,
+    ids_of,
+    refuse_input_as_output,
+    write,
+)
+
+__all__ = ["EmbeddingFolder", "write_shards"]
+
+
+FORMAT = 2
+
+
+class EmbeddingFolder:
+    """Parts that appear when they are whole, each with a checksum that is compared when it is met again.
+
+    Args:
+        folder: where they lie; it is made when it is opened.
+        plan: what they are made of, as plain values: `rows` of each part, `data` for the fingerprint of the
+            table, and whatever else must be the same to go on.
+    """
+
+    def __init__(self, folder: str | Path, plan: Mapping[str, Any]) -> None:
+        self.folder, self.plan = Path(folder), {"format": FORMAT, **plan}
+        self.files = FileList(self.folder, kind=EMBEDDINGS)
+
+    @property
+    def begun(self) -> bool:
+        return (self.folder / PLAN).exists()
+
+    @contextmanager
+    def opened(self, alone: bool) -> Iterator[None]:
+        """Make the folder, or see that it is the one of this plan; keep other calls out until it is closed.
+
+        Args:
+            alone: no other process shares the work.
+        """
+        doing = "embedding" if alone else "embedding alone"
+        with closing(hold(self.folder, doing, shared=not alone)):
+            if not self.begun:
+                self._begin()
+            self._compare()
+            self.files.remove_leftovers()
+            yield
+
+    def part(self, number: int) -> Path:
+        return self.folder / f"part-{number:05}.parquet"
+
+    def has(self, path: Path) -> bool:
+        """Whether a part is there; one that is not what was written is refused."""
+        if not path.exists():
+            return False
+        check_part(path, self.files.checksums().get(path.name, ""))
+        return True
+
+    def seal(self, name: str, fresh: Path) -> None:
+        """Note the checksum of a part that is whole, before it gets its name."""
+        self.files.seal(name, file_digest(fresh))
+
+    def _begin(self) -> None:
+        parts = [self.part(number).name for number in range(len(self.plan["rows"]))]
+        self.files.claim(PLAN, *parts)
+        self.files.add(PLAN, *parts)
+        write_atomically(self.folder / PLAN, (json.dumps(self.plan, indent=1) + "\n").encode())
+
+    def _compare(self) -> None:
+        try:
+            stored = parse_json(plain_file(self.folder / PLAN).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise DataError(f"{self.folder / PLAN} is damaged: {problem}. Give another folder.") from problem
+        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+            raise ConfigurationError(
+                f"{self.folder / PLAN} is not of format {FORMAT}, which says of what table embeddings were "
+                "made; they were begun by another version, or by something else. Give another folder."
+            )
+        changes = [
+            self._difference(key, stored.get(key))
+            for key in sorted(stored.keys() | self.plan.keys())
+            if stored.get(key) != self.plan.get(key)
+        ]
+        if changes:
+            raise ConfigurationError(
+                f"{self.folder} holds embeddings of another model, table or choice of modalities: "
+                f"{'; '.join(changes)}. Give another folder."
+            )
+
+    def _difference(self, key: str, before: Any) -> str:
+        now = self.plan.get(key)
+        if key == "data" and isinstance(before, dict):
+            return differences(before, self.plan["data"])
+        if key == "rows" and isinstance(before, list):
+            return f"rows of the parts were {before[:3]}..., and are {self.plan['rows'][:3]}..."
+        return f"{key} was {str(before)[:60]}, and is {str(now)[:60]}"
+
+
+ROWS = 65_536  # of a file, unless one group of rows has more
+
+
+def write_shards(
+    model: Model,
+    source: str | Path,
+    out: str | Path,
+    modalities: Sequence[str] | None = None,
+    rank: int = 0,
+    ranks: int = 1,
+    tell: Callable[[str], None] = lambda line: None,
+    blocks: Blocks = "all",
+) -> Written:
+    """Embed Parquet or tar files into `part-00000.parquet` and so on, in the table's order.
+
+    A file appears when it is complete and on the disk. Files that are there are left, so that a call that
+    was stopped goes on where it was, and their checksums are compared; a folder of another model, table or
+    choice of modalities is refused, be it another table at the same path.
+
+    Args:
+        model: a run, an artifact or anything else that was trained on a table.
+        source: a file or folder, or its URL.
+        out: folder, which is made.
+        modalities: which of them to use; all that were trained if not given.
+        rank: of this process; it writes every `ranks`-th file.
+        ranks: processes that share the work. They need not see each other.
+        tell: is told what was written.
+        blocks: which parts of the embedding.
+    """
+    fixed = features_of(model, blocks)
+    refuse_input_as_output(source, out)
+    table, schema = open_groups(str(source)), model.reader()[0]
+    shards = list(_shards(table.sizes))
+    plan: dict[str, Any] = {
+        "data": fingerprint(source),
+        "rows": [sum(table.sizes[group] for group in groups) for groups in shards],
+        "modalities": list(modalities or schema.modalities),
+        "model": _fingerprint(model.method),
+    }
+    if fixed is not None or blocks != "all":
+        plan |= {"blocks": blocks, "features": None if fixed is None else _fingerprint(fixed)}
+    folder = EmbeddingFolder(out, plan)
+    if schema.id is not None and not folder.begun:
+        check_ids(source, schema.id, schema.reading())
+    records, dim = 0, 0
+    with folder.opened(alone=ranks == 1):
+        for number in range(rank, len(shards), ranks):
+            path = folder.part(number)
+            if not folder.has(path):
+                parts = _parts(model, table, shards[number], modalities, blocks)
+                write(path, parts, lambda dim: dimension_names(model, dim, blocks), folder.seal)
+                tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
+            written = pq.read_metadata(path)
+            records += written.num_rows
+            dim = written.schema.to_arrow_schema().field("embedding").type.list_size
+    return Written(str(out), records, dim)
+
+
+def _shards(sizes: Sequence[int]) -> Iterator[range]:
+    """Neighbouring groups of rows that make one file."""
+    first, rows = 0, 0
+    for group, size in enumerate(sizes):
+        if rows and rows + size > ROWS:
+            yield range(first, group)
+            first, rows = group, 0
+        rows += size
+    if rows:
+        yield range(first, len(sizes))
+
+
+def _parts(
+    model: Model, table: GroupedTable, groups: range, modalities: Sequence[str] | None, blocks: Blocks
+) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
+    """Ids and embeddings of some groups, chunk by chunk."""
+    schema, state = model.reader()
+    schema = schema.only(modalities)
+    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    most = chunk_rows({name: model.specs[name] for name in schema.modalities})
+    first = np.cumsum(table.sizes) - np.asarray(table.sizes)
+    for group in groups:
+        frame = schema.reading(state).emptied(table.read(group, columns))
+        for start in range(0, len(frame), most):
+            rows = frame.iloc[start : start + most].reset_index(drop=True)
+            part = Table(rows, table.root, int(first[group]) + start)
+            with naming_rows(part, schema.id):
+                vectors = embed(model, model.records(part, modalities=modalities), modalities, blocks=blocks)
+            yield ids_of(part, schema.id), vectors
+
+
+def _fingerprint(module: torch.nn.Module) -> str:
+    """What tells one model's weights from another's."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,364 @@
+"""Embeddings of tables larger than memory, written to a file as they are made."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from commlearn.batch import Spec
+from commlearn.config.configuration import Experiment
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.escapes import spreadsheet_text
+from commlearn.kinds.reading import Reading
+from commlearn.methods.base import Method
+from commlearn.storage.file_lock import give_name, open_part
+from commlearn.storage.places import find_files, is_remote
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Source, Table, iterate_table
+from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows
+
+__all__ = [
+    "Model",
+    "Written",
+    "check_ids",
+    "chunk_rows",
+    "embed_table",
+    "ids_of",
+    "refuse_file_of_others",
+    "refuse_input_as_output",
+    "write",
+    "write_embeddings",
+]
+
+
+def refuse_file_of_others(path: Path) -> None:
+    """Refuse to replace a file that does not hold embeddings as this library writes them.
+
+    Args:
+        path: to be written; ends in .parquet, .csv or .npz.
+    """
+    if path.exists() and not _holds_embeddings(path):
+        raise ConfigurationError(
+            f"{path} exists, and does not hold embeddings that commlearn wrote. Give another --out, or move "
+            "it away."
+        )
+
+
+def _holds_embeddings(path: Path) -> bool:
+    try:
+        if path.suffix == ".parquet":
+            return "embedding" in pq.read_schema(path).names
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                return "embedding.npy" in archive.namelist()
+        with path.open(encoding="utf-8", newline="") as file:
+            return _numbered(next(csv.reader(file), []))
+    except (OSError, ValueError, csv.Error, zipfile.BadZipFile, pa.ArrowException):
+        return False
+
+
+def _numbered(columns: list[str]) -> bool:
+    """Whether the last columns are those of embeddings: comm0, comm1, and so on.
+
+    Example:
+        >>> _numbered(["id", "comm0", "comm1"]), _numbered(["id", "price"])
+        (True, False)
+    """
+    last = re.fullmatch(r"(.*\D)(\d+)", columns[-1]) if columns else None
+    if last is None or len(columns) <= int(last[2]):
+        return False
+    count = int(last[2]) + 1
+    return columns[-count:] == [f"{last[1]}{place}" for place in range(count)]
+
+
+CHUNK_BYTES = 1 << 27  # of one chunk's records in memory, roughly
+ROWS = (512, 32_768)  # of a chunk
+
+
+class Model(Protocol):
+    """What was trained on a table."""
+
+    @property
+    def method(self) -> Method: ...
+
+    @property
+    def experiment(self) -> Experiment: ...
+
+    @property
+    def specs(self) -> dict[str, Spec]: ...
+
+    def reader(self) -> tuple[Schema, dict[str, Any]]: ...
+
+    def records(
+        self, table: Any, with_targets: bool = ..., modalities: Sequence[str] | None = ...
+    ) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a file of embeddings holds."""
+
+    out: str
+    records: int
+    dim: int
+
+
+def embed_table(
+    model: Model,
+    source: Source,
+    modalities: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    blocks: Blocks = "all",
+) -> Iterator[tuple[Table, np.ndarray]]:
+    """The table chunk by chunk, each with its embeddings; memory stays that of one chunk.
+
+    Args:
+        model: a run, an artifact or anything else that was trained on a table.
+        source: rows with the columns of the modalities.
+        modalities: which of them to use; all that were trained if not given.
+        batch_size: records at a time, chosen from their size if not given.
+        blocks: which parts of the embedding.
+    """
+    schema, state = model.reader()
+    schema = schema.only(modalities)
+    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
+    for table in iterate_table(source, rows, columns, schema.reading(state)):
+        records = model.records(table, modalities=modalities)
+        with naming_rows(table, schema.id):
+            vectors = embed(model, records, modalities, batch_size, blocks)
+        yield table, vectors
+
+
+def write_embeddings(
+    model: Model,
+    source: Source,
+    out: str | Path,
+    modalities: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    blocks: Blocks = "all",
+) -> Written:
+    """Embed a table into a .parquet, .csv or .npz file, with the schema's id column if the table has it.
+
+    The file appears when it is complete and on the disk, and not before.
+    """
+    features_of(model, blocks)  # refuses what there is none of, before anything is read
+    refuse_input_as_output(source, out)
+    schema, _ = model.reader()
+    if schema.id is not None:
+        check_ids(source, schema.id, schema.reading())
+
+    def parts() -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
+        rows = 0
+        for table, vectors in embed_table(model, source, modalities, blocks=blocks):
+            rows += len(vectors)
+            tell(f"embedded {rows} rows")
+            yield ids_of(table, schema.id), vectors
+
+    return write(out, parts(), lambda dim: dimension_names(model, dim, blocks))
+
+
+def write(
+    out: str | Path,
+    parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]],
+    names: Callable[[int], Sequence[str]],
+    seal: Callable[[str, Path], None] | None = None,
+) -> Written:
+    """Columns and embeddings, part by part, into one file.
+
+    Args:
+        out: ends in .parquet, .csv or .npz.
+        parts: columns by name, and (records, dim).
+        names: where each dimension has a column: the columns' names, from how many there are.
+        seal: is given the file's name and where it lies when it is whole, before it gets that name.
+    """
+    path = Path(out)
+    if path.suffix not in WRITERS:
+        raise ConfigurationError(f"{out}: give a file that ends in {', '.join(WRITERS)}.")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
+    if seal is None:  # else the folder's list says which file is whose
+        refuse_file_of_others(path)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    writer: Any = WRITERS[path.suffix](fresh, names)
+    try:
+        with open_part(fresh) as file:
+            try:
+                count, dim = _add_all(writer, parts)
+                writer.close()
+            finally:
+                with suppress(OSError):  # a full disk fails once more, and was told
+                    writer.close()
+            if seal is not None:
+                seal(path.name, fresh)
+            give_name(file, path)
+    except OSError as problem:
+        raise DataError(
+            f"Cannot write {out}: {problem}. Free some space or choose another folder."
+        ) from problem
+    return Written(str(out), count, dim)
+
+
+def _add_all(writer: Any, parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]) -> tuple[int, int]:
+    """Hand each part to the writer while the next is embedded; how many rows and dimensions there are."""
+    count, dim = 0, 0
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commlearn-writes") as background:
+        last: Future[None] | None = None
+        for columns, embedding in parts:
+            if "embedding" in columns:
+                raise DataError("The id column is named 'embedding', as the embeddings are. Rename it.")
+            if last is not None:
+                last.result()
+            last = background.submit(writer.add, columns, embedding)
+            count, dim = count + len(embedding), embedding.shape[1]
+        if last is not None:
+            last.result()
+    return count, dim
+
+
+class _Parquet:
+    """One row group a part; embeddings as lists of one length."""
+
+    def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
+        self.path = path
+        self.writer: pq.ParquetWriter | None = None
+
+    def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
+        arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+        fields = [pa.field(name, array.type) for name, array in arrays.items()]
+        flat = pa.array(np.ascontiguousarray(embedding).reshape(-1))
+        number = pa.field("element", flat.type, nullable=False)  # without gaps it is written faster
+        kind = pa.list_(number, embedding.shape[1])
+        vectors = pa.FixedSizeListArray.from_arrays(flat, type=kind)
+        schema = pa.schema([*fields, pa.field("embedding", kind, nullable=False)])
+        table = pa.table([*arrays.values(), vectors], schema=schema)
+        if self.writer is None:
+            options = {"use_dictionary": False, "compression": "none"}  # such numbers do not get smaller
+            self.writer = pq.ParquetWriter(self.path, table.schema, **options)
+        self.writer.write_table(table.cast(self.writer.schema))
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+class _Csv:
+    """A column for each dimension."""
+
+    def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
+        self.path, self.names, self.begun = path, names, False
+
+    def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
+        vectors = pd.DataFrame(embedding, columns=list(self.names(embedding.shape[1])))
+        frame = pd.concat([pd.DataFrame(dict(columns)), vectors], axis=1)
+        texts = [name for name in frame.columns if frame[name].dtype.kind == "O"]
+        frame = frame.assign(**{name: frame[name].map(spreadsheet_text) for name in texts})
+        returns = any(frame[name].astype(str).str.contains("\r").any() for name in texts)
+        quoting = (
+            csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        )  # which takes "\r" for a plain character
+        frame = frame.rename(columns=spreadsheet_text)
+        frame.to_csv(self.path, mode="a", header=not self.begun, index=False, quoting=quoting)
+        self.begun = True
+
+    def close(self) -> None:
+        pass
+
+
+class _Arrays:
+    """All in memory until the end, as the format asks."""
+
+    def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
+        self.path = path
+        self.parts: dict[str, list[np.ndarray]] = {}
+
+    def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
+        for name, values in (*columns.items(), ("embedding", embedding)):
+            self.parts.setdefault(name, []).append(values)
+
+    def close(self) -> None:
+        if not self.parts:
+            return
+        arrays = {name: _without_objects(np.concatenate(parts)) for name, parts in self.parts.items()}
+        with self.path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        self.parts = {}
+
+
+WRITERS: dict[str, type] = {".parquet": _Parquet, ".csv": _Csv, ".npz": _Arrays}
+
+
+def _without_objects(values: np.ndarray) -> np.ndarray:
+    """Text in place of objects, which could only be stored as pickle."""
+    if values.dtype != object:
+        return values
+    return np.array(["" if value is None else str(value) for value in values])
+
+
+def chunk_rows(specs: Mapping[str, Spec]) -> int:
+    """Rows of a chunk, fewer where records are large."""
+    size = 0
+    for spec in specs.values():
+        if spec.kind == "image":
+            size += math.prod(spec.shape)
+        elif spec.kind in ("series", "audio"):
+            size += 2048 * spec.shape[0]  # 512 steps
+        else:
+            size += 1024 if spec.kind == "text" else 4 * sum(spec.shape)
+    return int(np.clip(CHUNK_BYTES // max(size, 1), *ROWS))
+
+
+def ids_of(table: Table, column: str | None) -> dict[str, np.ndarray]:
+    """The id column, if the table has it."""
+    return {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
+
+
+def check_ids(source: Source, column: str, reading: Reading) -> None:
+    """Refuse two rows of one id before anything is embedded; eight bytes a row."""
+    try:
+        hashes = [
+            pd.util.hash_array(table.frame[column].to_numpy())
+            for table in iterate_table(source, columns=[column], reading=reading)
+        ]
+    except DataError:
+        return  # no such column, which a table to embed need not have; all else is told by reading it
+    looks = np.concatenate(hashes)
+    order = np.argsort(looks, kind="stable")
+    same = np.flatnonzero(looks[order][1:] == looks[order][:-1])
+    if len(same):
+        tables = iterate_table(source, columns=[column], reading=reading)
+        ids = np.concatenate([table.frame[column].to_numpy() for table in tables])
+        pairs = "; ".join(
+            f"rows {first} and {second} ({ids[first]!s:.40})"
+            for first, second in zip(order[same[:10]], order[same[:10] + 1], strict=True)
+        )
+        raise DataError(f"{column}: {len(same)} ids are given twice ({pairs}); give each record its own.")
+
+
+def refuse_input_as_output(source: Source, out: str | Path) -> None:
+    """Refuse to write over a table that is read, or beside its files, where it would be read with them."""
+    if not isinstance(source, str | Path) or is_remote(source) or not Path(source).exists():
+        return
+    files, path = find_files(source, (".parquet", ".pq", ".tar")).paths, Path(out)
+    if any(path.exists() and path.samefile(file) for file in files):
+        raise ConfigurationError(f"{out} is the table that is to be embedded. Give another --out.")
+    folder = path.parent if path.suffix else path
+    if Path(source).is_dir() and folder.exists() and folder.samefile(source):
+        raise ConfigurationError(
+            f"{out} would lie among the files of the table {source}, and be read with them. Give another "
+            "--out."
+        )

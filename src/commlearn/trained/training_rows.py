@@ -1,0 +1,143 @@
+"""Which rows a model was trained on, and whose labels it saw: what every readout asks before it scores.
+
+Rows are remembered as hashes of their names (`tables/row_keys.py`), never as the names or the cells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from commlearn.records import Dataset
+from commlearn.storage.plain_json import parse_json
+
+__all__ = ["TrainingRows", "rows_of_dataset"]
+
+DAMAGED = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+TRAIN, VALIDATION, UNKNOWN = 0, 1, -1
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Keys of the rows that a training had before it, each with its part and group.
+
+    Attributes:
+        keys: (rows,) uint64, sorted.
+        parts: (rows,) int8: 0 = trained on, 1 = validation, 2 = test.
+        groups: (rows,) uint64; None if the schema named no group.
+        labels: targets whose labels were seen, of the rows of parts 0 and 1.
+    """
+
+    keys: np.ndarray
+    parts: np.ndarray
+    groups: np.ndarray | None = None
+    labels: tuple[str, ...] = ()
+
+    def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """The part of each row, -1 for rows that the training did not have; a group belongs to one part."""
+        parts = _looked_up(self.keys, self.parts, keys)
+        if groups is None or self.groups is None:
+            return parts
+        order = np.lexsort((self.parts, self.groups))
+        of_group = _looked_up(self.groups[order], self.parts[order], groups)
+        return np.where(parts == UNKNOWN, of_group, parts)
+
+    def seen(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """Which rows, or rows of their group, the training learned from or was stopped by, (rows,) bool."""
+        used = np.isin(self.parts, (TRAIN, VALIDATION))
+        mask = np.isin(keys, self.keys[used])
+        if groups is not None and self.groups is not None:
+            mask |= np.isin(groups, self.groups[used])
+        return mask
+
+    def joined(self, other: TrainingRows | None) -> TrainingRows:
+        """The rows of both trainings; a row of two parts belongs to the one that saw more of it."""
+        if other is None:
+            return self
+        groups = None
+        if self.groups is not None or other.groups is not None:
+            pairs = [one.keys if one.groups is None else one.groups for one in (self, other)]
+            groups = np.concatenate(pairs)
+        keys, parts = np.concatenate([self.keys, other.keys]), np.concatenate([self.parts, other.parts])
+        return _sorted(keys, parts, groups, (*self.labels, *other.labels))
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file, which holds numbers and names and cannot run anything."""
+        tensors = {"keys": self.keys.view(np.int64), "parts": self.parts}
+        if self.groups is not None:
+            tensors["groups"] = self.groups.view(np.int64)
+        made = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
+        return save(made, metadata={"labels": json.dumps(self.labels)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> TrainingRows:
+        """What `to_bytes` made.
+
+        Raises:
+            ValueError: the bytes are something else.
+        """
+        try:
+            size = int.from_bytes(content[:8], "little")
+            header = parse_json(content[8 : 8 + size])
+            labels = parse_json(header.get("__metadata__", {}).get("labels", "[]"))
+            tensors = load(content)
+            keys, parts = tensors["keys"].numpy().view(np.uint64), tensors["parts"].numpy()
+            groups = tensors["groups"].numpy().view(np.uint64) if "groups" in tensors else None
+        except DAMAGED as problem:
+            raise ValueError(f"it holds no rows of a training ({problem})") from problem
+        lengths = {len(array) for array in (keys, parts, groups) if array is not None}
+        if len(lengths) > 1 or parts.dtype != np.int8 or not all(isinstance(name, str) for name in labels):
+            raise ValueError("its arrays do not belong together")
+        return _sorted(keys, parts, groups, labels)
+
+
+def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows | None:
+    """What a training on this data set has to remember.
+
+    Args:
+        data: with keys of its records.
+        labels: targets whose labels are learned from.
+
+    Example:
+        >>> from commlearn.datasets.trifeature import Trifeature
+        >>> data = Trifeature(size=24, train_pairs=20).read()
+        >>> rows = rows_of_dataset(data, ["shared"])
+        >>> bool(rows.seen(data.train.keys).all()), bool(rows.seen(data.test.keys).any())
+        (True, False)
+    """
+    named = [(code, part) for code, part in enumerate((data.train, data.validation, data.test)) if part]
+    given = [(code, part) for code, part in named if part.keys is not None]
+    if not given:
+        return None
+    keys = np.concatenate([part.keys for _, part in given])
+    parts = np.concatenate([np.full(len(part), code, dtype=np.int8) for code, part in given])
+    groups = None
+    if any(part.groups is not None for _, part in given):
+        groups = np.concatenate([part.keys if part.groups is None else part.groups for _, part in given])
+    return _sorted(keys, parts, groups, tuple(labels))
+
+
+def _sorted(
+    keys: np.ndarray, parts: np.ndarray, groups: np.ndarray | None, labels: Iterable[str]
+) -> TrainingRows:
+    """Each key once, with the smallest of its parts: training before validation before test."""
+    order = np.lexsort((parts, keys))
+    keys, parts = keys[order], parts[order].astype(np.int8)
+    first = np.ones(len(keys), dtype=bool)
+    first[1:] = keys[1:] != keys[:-1]
+    chosen = None if groups is None else groups[order][first]
+    return TrainingRows(keys[first], parts[first], chosen, tuple(dict.fromkeys(labels)))
+
+
+def _looked_up(ordered: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The value of the first equal entry of a sorted array, -1 where there is none."""
+    if not len(ordered):
+        return np.full(len(wanted), UNKNOWN, dtype=np.int8)
+    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return np.where(ordered[place] == wanted, values[place], UNKNOWN).astype(np.int8)

@@ -1,0 +1,243 @@
+"""The parts of the estimation, each by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from commlearn.datasets.trifeature import Trifeature
+from commlearn.errors import CommlearnError
+from commlearn.information.calibrate import known_twins
+from commlearn.information.diagnose import _copies, _whole_copies
+from commlearn.information.estimate import Quantity, QuantityKey, atoms_of_two, measure
+from commlearn.information.experts.features import components
+from commlearn.information.experts.folds import make_folds
+from commlearn.information.experts.networks import _gradient, _loss, _start
+from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family
+from commlearn.information.experts.stacking import fit_stack, log_softmax
+from commlearn.information.experts.standard_errors import standard_error
+from commlearn.information.material import label_columns, prepare_target
+from commlearn.information.nulls import Exchange, label_tests
+from commlearn.information.pid import broja
+from commlearn.information.quantise import cell_table, soft_cells
+from commlearn.information.sources import trifeature_blocks
+from commlearn.information.uncertainty import known, resampled_weights
+from commlearn.information.views import _p_value
+
+ATOMS = ("redundant", "unique1", "unique2", "synergistic")
+
+
+def exact_logs(table: np.ndarray, records: int, seed: int = 0):
+    """Records of a discrete table, with the true log posteriors of both modalities and of the pair."""
+    draw = np.random.default_rng(seed)
+    first, second, labels = np.unravel_index(draw.choice(table.size, records, p=table.ravel()), table.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tables = {
+            ("a",): np.log(table.sum(axis=1) / table.sum(axis=(1, 2))[:, None])[first],
+            ("b",): np.log(table.sum(axis=0) / table.sum(axis=(0, 2))[:, None])[second],
+            ("a", "b"): np.log(table / table.sum(axis=2, keepdims=True))[first, second],
+        }
+    return {subset: np.maximum(log, -30) for subset, log in tables.items()}, labels
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_atoms_of_exact_posteriors_are_those_of_the_table(classes):
+    table = np.random.default_rng(classes).dirichlet(np.full(9 * classes, 0.3)).reshape(3, 3, classes)
+    logs, labels = exact_logs(table, 100_000)
+    found = atoms_of_two(measure(logs, labels, ("a", "b")), ("a",), ("b",))
+    for name in ATOMS:
+        assert found[name].bits == pytest.approx(getattr(broja(table), name), abs=0.02)
+
+
+def test_shares_average_to_their_numbers():
+    table = np.random.default_rng(1).dirichlet(np.full(18, 0.3)).reshape(3, 3, 2)
+    measured = measure(*exact_logs(table, 2000), ("a", "b"))
+    for part in atoms_of_two(measured, ("a",), ("b",)).values():
+        assert part.shares.mean() == pytest.approx(part.bits, abs=1e-6)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    first, second = (np.array([[1 - rate, rate], [rate, 1 - rate]]) for rate in (0.1, 0.25))
+    table = np.einsum("ya,yb->aby", first, second) / 2  # two noisy looks at one bit
+    truth = broja(table)
+    held, shorter = [], []
+    for seed in range(120):
+        parts = atoms_of_two(measure(*exact_logs(table, 400, seed), ("a", "b")), ("a",), ("b",))
+        for name in ("redundant", "unique1", "synergistic"):
+            sure, true = known(parts[name], 0.9), getattr(truth, name)
+            held.append(sure.low <= true <= sure.high)
+            shorter.append(abs(true - sure.bits) <= 0.5 * (sure.high - sure.bits))
+    assert 0.84 <= np.mean(held) <= 0.97
+    assert np.mean(shorter) < 0.75  # a standard error of half the size would be noticed
+
+
+def test_components_forget_rotation_scale_and_copies():
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(200, 6)) @ np.diag([3, 2, 1, 1, 1, 1])
+    same = components(rows, 6)
+    for moved in (1e6 * rows + 5, np.tile(rows, 3)):
+        assert np.abs(components(moved, 6)) == pytest.approx(np.abs(same), abs=1e-5)
+
+
+@pytest.mark.parametrize("widths", [[3], [3, 2], [2, 3, 2]])
+def test_gradients_of_the_networks_are_those_of_differences(widths):
+    draw = np.random.default_rng(0)
+    weights = [part.astype(np.float64) for part in _start(2, widths, 4, 3, draw)]
+    rows = [draw.normal(size=(2, 5, width)) for width in widths]
+    labels = draw.integers(0, 3, size=(2, 5))
+    slopes = _gradient(weights, rows, labels, 0.0, draw)
+    for part, slope in zip(weights, slopes, strict=True):
+        place = tuple(0 for _ in part.shape)
+        values = []
+        for step in (1e-5, -1e-5):
+            part[place] += step
+            values.append(_loss(weights, rows, labels)[0])
+            part[place] -= step
+        assert slope[place] == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-5)
+
+
+def test_cells_keep_a_binary_posterior_and_the_class_shares():
+    draw = np.random.default_rng(0)
+    chance = draw.random(5000)
+    labels = (draw.random(5000) < chance).astype(int)
+    log = np.log(np.stack([1 - chance, chance], axis=1))
+    cells = soft_cells(log, 15)
+    assert cells.sum(axis=1) == pytest.approx(np.ones(5000))
+    table = cell_table(cells, log, labels, 10.0)
+    assert table.sum(axis=0) == pytest.approx(np.bincount(labels) / 5000, abs=1e-9)
+
+
+def test_a_stack_of_useless_experts_says_the_class_shares():
+    draw = np.random.default_rng(0)
+    labels = (draw.random(2000) < 0.3).astype(int)
+    noise = [log_softmax(3 * draw.normal(size=(2000, 2))) for _ in range(3)]
+    folds = make_folds(labels, None, 5, 0)
+    stack = fit_stack(noise, labels, folds)
+    said = np.exp(stack.combine(noise, folds.own_rows(1)))
+    assert said[:, 1].mean() == pytest.approx(labels.mean(), abs=0.02)
+    assert said[:, 1].std() < 0.05
+
+
+def test_folds_keep_groups_whole():
+    groups = np.repeat(np.arange(40), 5)
+    folds = make_folds(np.arange(200) % 2, groups, 5, 0)
+    assert all(len(np.unique(folds.of[groups == group])) == 1 for group in range(40))
+
+
+def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_read(monkeypatch):
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, 150)
+    blocks = {name: labels[:, None] + draw.normal(size=(150, 3)) for name in "ab"}
+    folds = make_folds(labels, None, 3, 0)
+    found = []
+    for threads in ("1", "4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found.append(fit_posteriors(blocks, all_subsets("ab"), labels, folds, rich_family))
+    one, other = (posteriors["a", "b"] for posteriors in found)
+    assert (one.log == other.log).all()
+    order = Exchange(folds.of).draw(draw)
+    rows = {"a": np.arange(150), "b": order}
+    again = one.parts[1]
+    said = [log_softmax(expert.logits([order])) for expert in again.experts]
+    assert again.paired(rows) == pytest.approx(again.stack.combine(said, [order]), abs=1e-5)
+    assert np.abs(one.paired(rows) - one.log).max() > 0.01
+
+
+def test_shuffles_stay_within_their_part():
+    within = np.random.default_rng(0).integers(0, 4, 100)
+    order = Exchange(within).draw(np.random.default_rng(1))
+    assert sorted(order) == list(range(100))
+    assert (within[order] == within).all()
+
+
+def test_label_test_is_level_under_the_null():
+    draw = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        labels = draw.integers(0, 2, 200)
+        log = log_softmax(draw.normal(size=(200, 2)))
+        folds = make_folds(labels, None, 5, 0)
+        found.append(label_tests({("a",): log}, labels, folds, 39, int(draw.integers(1000)))[("a",)])
+    assert 0.3 < np.mean(found) < 0.7
+    assert np.mean(np.array(found) <= 0.05) < 0.2
+
+
+def test_a_part_that_shrinks_with_more_records_is_not_called_present():
+    shares = np.random.default_rng(0).normal(0.05, 0.5, size=1000)
+    part = Quantity(0.05, shares - shares.mean() + 0.05)
+    key = QuantityKey("unique1", (("a",), ("b",)))
+    given = (key, known(part, 0.9), {("a",): 0.01}, ("a", "b"))
+    assert _p_value(*given) <= 0.01
+    assert _p_value(*given, bias=0.05) == _p_value(*given)
+    assert _p_value(*given, bias=-0.05) == pytest.approx(0.5)
+
+
+def test_groups_widen_the_standard_error():
+    shares = np.repeat(np.random.default_rng(0).normal(size=50), 10)
+    groups = np.repeat(np.arange(50), 10)
+    assert standard_error(shares, groups) == pytest.approx(standard_error(shares) * np.sqrt(10 * 50 / 49))
+    weights = resampled_weights(500, 3, 0, groups)
+    assert (np.ptp(weights.reshape(3, 50, 10), axis=2) == 0).all()
+
+
+@pytest.mark.parametrize("twin", known_twins()[2:3])
+def test_twins_show_what_they_claim(twin):
+    arrays, target = twin.sample(50, 0)
+    assert arrays["a"].shape == (50, 32)
+    assert twin.truth(50).synergistic == pytest.approx(twin.truth(150).synergistic, abs=5e-3)
+    assert twin.sample(50, 0)[1].tolist() == target.tolist()
+
+
+# ---------------------------------------------------------------------------------------------------- targets
+def test_numbers_are_cut_into_eight_and_it_is_said():
+    target = prepare_target(np.random.default_rng(0).normal(size=800), "price", None, 5)
+    assert np.bincount(target.labels).tolist() == [100] * 8
+    assert "800 values" in target.notes[0]
+    assert "choose with bins=" in target.notes[0]
+
+
+def test_empty_targets_and_small_classes_are_warned_of_with_numbers():
+    target = prepare_target(["a"] * 30 + ["b"] * 10 + [None] * 5, "kind", None, 5)
+    assert target.kept.tolist() == list(range(40))
+    assert "5 of 45 records" in target.warnings[0]
+    assert "class 'b' has only 10 records" in target.warnings[1]
+
+
+def test_codes_of_text_that_hold_no_number_cannot_be_binned():
+    with pytest.raises(CommlearnError, match="no finite number"):
+        prepare_target(["low", "high"] * 20, "kind", 4, 5)
+
+
+def test_labels_of_several_kinds():
+    assert label_columns(np.array([0, 1, 1])) is None
+    assert list(label_columns(np.array([[0, 1], [1, 1]]))) == ["0", "1"]
+    marks = label_columns([("a",), None, ("b",)])
+    assert np.isnan(marks["a"][1])
+
+
+def test_copies_on_both_sides_of_a_fold_are_told():
+    values = np.random.default_rng(0).normal(size=(100, 4))
+    assert _copies({"a": values}) == []
+    assert "100 distinct values in 300 records" in _copies({"a": np.repeat(values, 3, axis=0)})[0]
+
+
+def test_copies_of_records_of_few_columns_are_told_and_common_values_are_not():
+    draw = np.random.default_rng(0)
+    measured = {"a": draw.normal(size=(100, 2)), "b": draw.normal(size=(100, 1))}
+    assert _whole_copies(measured, 0) == []
+    twice = {name: np.repeat(values, 2, axis=0) for name, values in measured.items()}
+    assert "100 of 200 records are the same" in _whole_copies(twice, 0)[0]
+    years = {"a": draw.integers(0, 60, (400, 1)), "b": draw.integers(0, 3, (400, 2)).astype(float)}
+    assert _whole_copies(years, 0) == []
+
+
+def test_no_trifeature_combination_is_in_two_blocks():
+    reader = Trifeature(size=24, train_pairs=10, views=2)
+    records, blocks = trifeature_blocks(reader, reader.objects()[0], pairs=200)
+    combination = {name: column.index // 2 for name, column in records.columns.items()}
+    where: dict[int, set[int]] = {}
+    for column in combination.values():
+        for one, block in zip(column, blocks, strict=True):
+            where.setdefault(int(one), set()).add(int(block))
+    assert len(records) == 200
+    assert all(len(found) == 1 for found in where.values())

@@ -1,0 +1,341 @@
+"""The report on data whose answer is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.kernel_ridge import KernelRidge
+
+import commlearn as cl
+from commlearn.errors import CommlearnError
+from commlearn.information import InteractionReport, LabelReports, Settings, evidence
+from commlearn.information.ask import ask
+from commlearn.information.calibrate import Twin, calibrate_like, gate, known_twins
+from commlearn.information.estimate import QuantityKey, information_of
+from commlearn.information.experts.posteriors import all_subsets, linear_family
+from commlearn.information.material import Material
+from commlearn.information.sources import Found, gather
+
+QUICK = Settings(bootstrap=3, permutations=39, curve=False)
+FAR = {"a": 2.0, "b": 1.0}  # how far two classes are apart in each modality, in standard deviations
+ATOMS = ("redundant", "unique1", "unique2", "synergistic")
+
+
+def twin(name: str) -> Twin:
+    return next(one for one in known_twins() if one.name == name)
+
+
+def worst(report: InteractionReport, of: Twin) -> float:
+    truth = of.truth()
+    return max(abs(getattr(report.atoms, name).bits - getattr(truth, name)) for name in ATOMS)
+
+
+@pytest.fixture(scope="module")
+def xor() -> InteractionReport:
+    arrays, target = twin("XOR").sample(1000, seed=1)
+    return cl.interactions(arrays, target=target, settings=QUICK)
+
+
+# ------------------------------------------------------------------------------------------- known answers
+def test_synergy_behind_noise_is_found(xor):
+    assert worst(xor, twin("XOR")) < 0.1
+    assert xor.atoms.synergistic.p <= 0.05
+    assert xor.combination.p <= 0.05
+    assert xor.atoms.redundant.p > 0.05
+    assert "sees none of the synergy" in str(xor)
+
+
+def test_shared_information_behind_noise_is_found():
+    arrays, target = twin("RDN").sample(1000, seed=2)
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    assert worst(report, twin("RDN")) < 0.12
+    assert report.combination.p > 0.01  # noisy copies are independent given the class
+
+
+def test_a_broken_estimator_fails_the_same_test(monkeypatch):
+    monkeypatch.setattr(evidence, "rich_family", linear_family)
+    arrays, target = twin("XOR").sample(600, seed=1)
+    assert worst(cl.interactions(arrays, target=target, settings=QUICK), twin("XOR")) > 0.5
+
+
+def test_a_closed_form_behind_gaussian_noise_is_found():
+    draw = np.random.default_rng(0)
+    target = draw.integers(0, 2, 2000)
+    arrays = {name: (apart * (target - 0.5) + draw.normal(size=2000))[:, None] for name, apart in FAR.items()}
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    known = {"redundant": 0.1607, "unique1": 0.3252, "unique2": 0.0, "synergistic": 0.0744}
+    for part, bits in known.items():
+        assert getattr(report.atoms, part).bits == pytest.approx(bits, abs=0.06)
+
+
+def test_parity_of_pairs_of_real_digits_is_found_on_images_that_no_other_fold_shows():
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(labels))
+    other, mine = order[:900], order[900:]  # the encoder's images, and those of the pairs
+    encoder = KernelRidge(alpha=0.01, kernel="rbf", gamma=0.2)
+    codes = encoder.fit(images[other] / 16, np.eye(10)[labels[other]] - 0.1).predict(images[mine] / 16)
+    draw = np.random.default_rng(1)
+    left, right = np.concatenate(
+        [draw.choice(part, (2, 160)) for part in np.array_split(np.arange(897), 5)], 1
+    )
+    parity = (labels[mine][left] + labels[mine][right]) % 2
+    arrays = {"left": codes[left], "right": codes[right]}
+    report = cl.interactions(arrays, target=parity, groups=np.repeat(np.arange(5), 160), settings=QUICK)
+    assert [getattr(report.atoms, name).bits for name in ATOMS] == pytest.approx([0, 0, 0, 1], abs=0.15)
+    assert "sees none of the synergy" in str(report)
+
+
+def test_shuffled_labels_hold_nothing():
+    arrays, target = twin("AND").sample(1000, seed=3)
+    shuffled = np.random.default_rng(0).permutation(target)
+    report = cl.interactions(arrays, target=shuffled, settings=QUICK)
+    assert report.atoms.synergistic.bits <= 0.02
+    assert all(getattr(report.atoms, name).p > 0.05 for name in ATOMS)
+
+
+def test_scale_rotation_and_copies_of_columns_do_not_matter():
+    arrays, target = twin("AND").sample(600, seed=4)
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))
+    moved = {"a": np.tile(1000 * arrays["a"], 2), "b": arrays["b"] @ turn}
+    plain, again = (cl.interactions(one, target=target, settings=QUICK) for one in (arrays, moved))
+    for name in ATOMS:
+        assert getattr(plain.atoms, name).bits == pytest.approx(getattr(again.atoms, name).bits, abs=0.05)
+
+
+def test_three_modalities_have_a_spectrum():
+    parity = gate("parity", lambda a, b, c: a ^ b ^ c, (4, 4, 4), dimensions=5)
+    arrays, target = parity.sample(1000, seed=0)
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    truth = parity.spectrum().spectrum
+    assert [part.bits for part in report.data.spectrum] == pytest.approx(truth, abs=0.15)
+    assert sum(part.bits for part in report.data.shapley.values()) == pytest.approx(report.data.total.bits)
+    assert len(report.data.pairs) == 6
+    assert "3 together add" in str(report)
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("a", "b", "c", "d")])
+def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(2, 240))
+    shown = (bits[0] ^ bits[1])[:, None] + 0.1 * draw.normal(size=(240, 2))
+    arrays = {name: draw.normal(size=(240, 2)) for name in names}  # side by side they say nothing
+    subsets = [subset for subset in all_subsets(names) if len(subset) > 1]
+    fused = {subset: shown if {"a", "b"} <= set(subset) else 0 * shown for subset in subsets}
+    found = Found(Material(arrays, fused), lambda target: (target, "xor"), 240, np.arange(240), None)
+    report = ask(found, bits[0] ^ bits[1], settings=QUICK)
+    spectrum = [part.bits for part in report.data.spectrum]
+    if len(names) == 3:
+        assert spectrum == pytest.approx([0, 1, 0], abs=0.05)
+        assert report.data.ladder["a", "b"].bits == pytest.approx(report.data.total.bits, abs=0.05)
+    else:  # neither pairs nor all of them: no order is credited with what a fusion shows
+        assert spectrum == pytest.approx([0, 0, 0, 0], abs=0.05)
+        assert any("of more than 3 modalities all subsets are read from" in note for note in report.notes)
+    assert report.representation.ladder["a", "b"].bits > 0.9
+
+
+# ----------------------------------------------------------------------------------------- what it returns
+def test_parts_sum_to_the_total(xor):
+    assert sum(getattr(xor.atoms, name).bits for name in ATOMS) == pytest.approx(xor.data.total.bits)
+    shares = xor.contributions()
+    assert shares["synergistic"].mean() == pytest.approx(xor.atoms.synergistic.bits, abs=0.02)
+    assert len(shares) == 1000
+
+
+def test_it_becomes_json_a_frame_words_and_a_picture(xor, tmp_path):
+    values = json.loads(json.dumps(xor.to_dict()))
+    assert values["views"]["data"]["pairs"][0]["synergistic"]["bits"] == xor.atoms.synergistic.bits
+    frame = xor.to_frame().set_index(["view", "quantity", "of"])
+    assert frame.loc[("data", "synergistic", "a | b"), "bits"] == xor.atoms.synergistic.bits
+    assert "together they say" in str(xor)
+    xor.plot(tmp_path / "report.png")
+    assert (tmp_path / "report.png").stat().st_size > 1000
+
+
+def test_names_with_separators_in_them_stay_apart(tmp_path):
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(2, 400))
+    names = ("x", "a|b", "x + y")
+    arrays = {
+        "x": draw.normal(size=(400, 2)),
+        "a|b": bits[:1].T + 0.1 * draw.normal(size=(400, 2)),
+        "x + y": bits[1:].T + 0.1 * draw.normal(size=(400, 2)),
+    }
+    settings = Settings(bootstrap=2, permutations=19)
+    report = cl.interactions(arrays, target=bits[0] ^ bits[1], settings=settings)
+    assert report.modalities == names
+    assert [part.bits for part in report.data.spectrum] == pytest.approx([0, 1, 0], abs=0.05)
+    assert report.data.numbers[QuantityKey("synergistic", (("a|b",), ("x + y",)))].p <= 0.05
+    values = json.loads(json.dumps(report.to_dict()))
+    numbers = len(report.data.numbers)
+    assert (
+        len(values["curve"])
+        == len(values["extrapolated"])
+        == len(set(map(str, report.data.numbers)))
+        == numbers
+    )
+    assert len(values["diagnostics"]["calibration"]) == 7
+    frame = report.to_frame().query("view == 'data' and quantity == 'synergistic'").set_index("of")
+    assert frame.loc["'a|b' | 'x + y'", "bits"] == pytest.approx(1, abs=0.05)
+    assert "'a|b' against 'x + y': shared 0.00" in str(report)
+    report.plot(tmp_path / "report.png")
+
+
+def test_the_learning_curve_says_what_a_modality_is_worth():
+    arrays, target = twin("UNQ1").sample(600, seed=0)
+    settings = Settings(bootstrap=0, permutations=19)
+    report = cl.interactions(arrays, target=target, settings=settings)
+    worth = report.curve.worth
+    assert [gain.records for gain in worth["a"]] == [300, 600]
+    assert worth["a"][-1].bits > 0.6 > 0.1 > worth["b"][-1].bits
+    assert worth["a"][-1].accuracy > 0.3
+    total = report.curve.numbers[information_of(("a", "b"))]
+    more = report.curve.extrapolated()[information_of(("a", "b"))]
+    assert more == pytest.approx(2 * total[600] - total[300])
+    assert report.to_dict()["extrapolated"]["information: a + b"] == more
+
+
+def test_predictions_of_a_model_are_a_view_of_their_own():
+    draw = np.random.default_rng(0)
+    target = draw.integers(0, 2, 400)
+    arrays = {"a": draw.normal(size=(400, 3)), "b": draw.normal(size=(400, 3))}
+    sure = np.eye(2)[target] * 0.98 + 0.01
+    said = {"a": np.full((400, 2), 0.5), "b": np.full((400, 2), 0.5), ("a", "b"): sure}
+    report = cl.interactions(arrays, target=target, predictions=said, settings=QUICK)
+    assert report.model.pairs[0].synergistic.bits > 0.9
+    assert report.data.pairs[0].synergistic.bits < 0.1
+
+
+# ------------------------------------------------------------------------------------------- what it reads
+def columns(records: int = 300) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(2, records))
+    return pd.DataFrame(
+        {
+            "hb": bits[0] + 0.1 * draw.normal(size=records),
+            "site": np.array(["north", "south"])[bits[1]],
+            "ill": np.where(bits[0] ^ bits[1], "yes", "no"),
+            "size": bits[0] + draw.normal(size=records),
+            "who": np.arange(records) // 3,
+        }
+    )
+
+
+def test_raw_columns_of_a_table_are_read_without_a_model():
+    given = {"labs": ["hb"], "place": "site"}
+    report = cl.interactions(given, columns(), target="ill", groups="who", settings=QUICK)
+    assert report.atoms.synergistic.bits > 0.8
+    assert report.where == "raw columns, no model"
+    assert any("fewer than 500" in warning for warning in report.warnings)
+    assert not report.diagnostics.trusted
+    assert "CANNOT BE TRUSTED" in str(report)
+
+
+def test_records_without_any_of_the_modalities_asked_about_are_left_out_and_counted():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 3)), columns=["a", "b", "c"])
+    frame.loc[[3, 7], ["a", "b"]] = np.nan
+    kinds = {name: cl.Tabular([name]) for name in "abc"}
+    schema = cl.Schema(kinds, targets={"label": "class"})
+    frame["label"] = np.arange(60) % 2
+    for source in (schema, cl.Embedder(schema, epochs=1).fit(frame)):
+        found = gather(source, frame, ["a", "b"], None)
+        assert found.material.records == 58
+        assert found.material.notes[0] == "2 of 60 records lack a modality and were left out"
+
+
+def test_a_trained_model_is_asked_about_a_table():
+    table = columns(120)
+    schema = cl.Schema({"labs": cl.Tabular(["hb"]), "place": cl.Tabular(["site"])}, targets={"ill": "class"})
+    model = cl.Embedder(schema, epochs=1, batch_size=60).fit(table)
+    report = cl.interactions(model, table, target="ill", settings=QUICK)
+    assert report.representation is not None
+    assert set(report.views) == {"data", "linear", "representation", "raw"}
+    with pytest.raises(CommlearnError, match="did you mean 'place'"):
+        cl.interactions(model, table, target="ill", modalities=["labs", "places"])
+
+
+def test_a_target_that_a_modality_reads_is_warned_of():
+    found = gather({"labs": ["hb"], "place": "site"}, columns(), None, None)
+    assert "'hb' is itself a column that the modality 'labs' reads" in found.about("hb").warnings[0]
+    assert found.about("ill").warnings == ()
+
+
+def test_calibration_like_a_table_of_one_modality_asks_for_a_schema():
+    with pytest.raises(CommlearnError, match="guessed to be one modality, table"):
+        calibrate_like(columns(), "ill")
+
+
+def test_several_labels_give_one_report_each():
+    table = columns()
+    labels = [
+        ("ill",) if word == "yes" else ("well", "north")[: 1 + (row % 2)]
+        for row, word in enumerate(table["ill"])
+    ]
+    arrays = {"a": table[["hb"]].to_numpy(), "b": (table["site"] == "north").to_numpy()[:, None]}
+    reports = cl.interactions(arrays, target=labels, settings=QUICK)
+    assert isinstance(reports, LabelReports)
+    assert list(reports.reports) == ["ill", "north", "well"]
+    assert set(reports.to_frame()["label"]) == {"ill", "north", "well"}
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+PAIR = {
+    "a": np.random.default_rng(0).normal(size=(60, 2)),
+    "b": np.random.default_rng(1).normal(size=(60, 2)),
+}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "told"),
+    [
+        (PAIR | {"b": np.zeros((59, 2))}, {"target": np.arange(60) % 2}, "'a' 60, 'b' 59"),
+        (PAIR | {"b": np.full((60, 2), np.nan)}, {"target": np.arange(60) % 2}, "60 of 60 records"),
+        ({"a": np.zeros((60, 2))}, {"target": np.arange(60) % 2}, "at least two modalities"),
+        (PAIR, {"target": np.zeros(60)}, "one class, '0'"),
+        (PAIR, {"target": [1] * 3 + [0] * 57}, "class '1' has 3 records"),
+        (PAIR, {"target": np.full(60, np.nan)}, "none of its 60 values"),
+        (PAIR, {"target": np.zeros(10)}, "has 10 values, the modalities have 60"),
+        (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(60) % 3}, "3 distinct values"),
+        (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(9)}, "groups has 9 values"),
+        (PAIR, {"target": np.arange(60) % 2, "modalities": ["a", "c"]}, "Unknown modality 'c'"),
+        (PAIR, {"target": "y"}, "there is no table"),
+        (PAIR, {}, "Name a target"),
+        (7, {"target": np.arange(60) % 2}, "no model and no dict of arrays"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(arrays, options, told):
+    with pytest.raises(CommlearnError, match=told):
+        cl.interactions(arrays, settings=QUICK, **options)
+
+
+def test_settings_are_checked_together():
+    with pytest.raises(CommlearnError, match="2 problems"):
+        Settings(folds=1, level=2.0)
+
+
+def test_numbers_are_cut_into_classes_and_checked_against_a_closed_form():
+    draw = np.random.default_rng(0)
+    value = draw.normal(size=1500)
+    arrays = {name: (value + draw.normal(size=1500))[:, None] for name in "ab"}
+    report = cl.interactions(arrays, target=value, settings=QUICK)
+    assert any("cut into 8 classes" in note for note in report.notes)
+    assert any("would share 0.5" in note or "would share 0.4" in note for note in report.notes)
+    assert report.atoms.redundant.bits == pytest.approx(0.45, abs=0.12)
+
+
+@pytest.mark.slow
+def test_a_run_without_a_table_is_asked_about_its_own_images(tmp_path, monkeypatch):
+    from commlearn.information import sources as own_data
+
+    changes = {"training.epochs": 1, "data.train_pairs": 64, "data.size": 24}
+    run = cl.train(cl.read_experiment("trifeature-quick", changes), tmp_path / "run")
+    monkeypatch.setattr(own_data, "_PAIRS", 500)
+    report = cl.interactions(tmp_path / "run", target="shared", settings=QUICK)
+    assert run.folder.path == tmp_path / "run"
+    assert "no image in two folds" in report.where
+    assert report.records == 500
+    assert len(report.target.classes) == 10

@@ -1,0 +1,148 @@
+"""The ladder is the probe, rung by rung; the audit finds an augmentation that destroys a target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import commlearn as cl
+from commlearn.config.configuration import experiment_from
+from commlearn.errors import CommlearnError
+from commlearn.plot.projection import aligned, project
+from commlearn.probes.audit import _destroys
+from commlearn.probes.labels import read_labels
+from commlearn.probes.ladder import subsets_of
+from commlearn.records import Dataset
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import Table, read_table
+
+SCHEMA = cl.Schema({"a": cl.Vector("a"), "b": cl.Vector("b")}, targets={"y": "class", "v": "number"})
+
+
+def table(rows=240, missing=0):
+    draw = np.random.default_rng(0)
+    label = draw.integers(0, 2, rows)
+    a = draw.normal(size=(rows, 6)) + 4 * label[:, None]
+    b = draw.normal(size=(rows, 6))
+    cells = {"a": list(a.astype("float32")), "b": list(b.astype("float32")), "y": label, "v": b[:, 0] + label}
+    for row in range(missing):
+        cells["b"][row * 3] = None
+    return cells
+
+
+def trained(folder, augmentations, missing=0):
+    data = dataset_of(read_table(table(missing=missing)), SCHEMA)
+    settings = {
+        "name": "small",
+        "data": {"name": "table", "table": "", "schema": SCHEMA.to_mapping()},
+        "model": {"width": 32},
+        "augmentations": augmentations,
+        "training": {"epochs": 3, "batch_size": 32, "threads": 1},
+    }
+    return cl.train(experiment_from(settings), folder, data=data), data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("ladder") / "run", {})
+
+
+def test_rungs_are_what_probe_finds(run):
+    model, data = run
+    ladder = cl.probe_ladder(model, data)
+    assert list(ladder) == ["y", "v"]
+    assert list(ladder["y"]) == ["a", "b", "a+b"]
+    for subset in ("a", "b", "a+b"):
+        alone = cl.probe(model, data, modalities=subset.split("+"))
+        assert ladder["y"][subset] == alone["y"]
+        assert ladder["v"][subset] == alone["v"]
+    assert ladder["y"]["a"].balanced_accuracy > 0.9
+
+
+def test_records_without_a_subset_are_left_out_and_counted(tmp_path):
+    model, data = trained(tmp_path / "run", {}, missing=60)
+    ladder = cl.probe_ladder(model, data, "y")["y"]
+    assert ladder["b"].dropped > 0
+    assert ladder["a"].dropped == 0
+    assert ladder["b"].test_records < ladder["a"].test_records == ladder["a+b"].test_records
+
+
+def test_subsets_are_singles_pairs_of_few_and_all():
+    assert subsets_of(["a"]) == [("a",)]
+    assert subsets_of(["a", "b", "c"])[3:] == [("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
+    assert len(subsets_of("abcde")) == 6
+    assert len(subsets_of("abcde", pairs_up_to=5)) == 16
+
+
+def test_what_cannot_be_probed_is_told(run):
+    model, data = run
+    with pytest.raises(CommlearnError, match="Unknown target 'z'"):
+        cl.probe_ladder(model, data, ["z"])
+    nothing = data.test.choose(np.zeros(0, dtype=int))
+    with pytest.raises(CommlearnError, match="no test records"):
+        cl.probe_ladder(model, Dataset(data.train, nothing))
+
+
+def test_an_augmentation_that_drowns_the_values_is_found(run, tmp_path):
+    model, data = run
+    mild = cl.audit_augmentations(model, data, "y", strengths=[1])
+    assert [row.destroys for row in mild.rows if row.modality == "a"] == [False, False]
+    assert not mild.warnings
+    loud, data = trained(tmp_path / "run", {"a": {"name": "noise", "std": 40.0}})
+    found = cl.audit_augmentations(loud, data, "y", strengths=[1])
+    rows = {(row.modality, row.strength): row for row in found.rows}
+    if rows["a", 0].result.interval[0] > 0.75:  # it is readable clean, so it can be judged
+        assert rows["a", 1].destroys
+        assert "augmentations.a" in found.warnings[0]
+    assert not rows["b", 1].destroys
+    assert str(found).startswith("augmentation audit of y")
+    with pytest.raises(CommlearnError, match="strengths is"):
+        cl.audit_augmentations(model, data, "y", strengths=[0])
+
+
+def test_label_sets_are_destroyed_down_to_what_a_guess_reaches():
+    """Saying every label of every record has an F1 of two thirds, where half of the records have each."""
+    draw = np.random.default_rng(0)
+    rows, noise = draw.normal(size=(2, 800, 3))
+    truth = rows[:, :2] > 0
+    clean, lost, half = (
+        read_labels(seen[:400], truth[:400], seen[400:], truth[400:])
+        for seen in (rows, noise, rows + 0.3 * noise)
+    )
+    assert lost.result.weighted_f1 > 0.5 * clean.result.weighted_f1
+    assert _destroys(clean, lost.result)
+    assert not _destroys(clean, half.result)
+    assert not _destroys(lost, lost.result)
+
+
+def test_a_target_that_some_rungs_cannot_show_is_told(run):
+    model, data = run
+    few = data.test.choose(np.arange(40))
+    few.targets["y"] = np.where(np.arange(40) < 0, few.targets["y"], np.nan)
+    with pytest.raises(CommlearnError, match="target 'y': no test record has it"):
+        cl.probe_ladder(model, Dataset(data.train, few, schema=data.schema), ["y", "v"])
+
+
+def test_projection_keeps_most_of_the_variance():
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(200, 5)) * [5, 3, 0.1, 0.1, 0.1] @ np.linalg.qr(draw.normal(size=(5, 5)))[0]
+    assert project(rows).var(axis=0).sum() > 0.99 * rows.var(axis=0).sum()
+    assert project(rows[:1]).shape == (1, 2)
+    with pytest.raises(CommlearnError, match="did you mean 'pca'"):
+        project(rows, "pcaa")
+
+
+def test_alignment_undoes_turns_and_mirrors():
+    draw = np.random.default_rng(0)
+    points = draw.normal(size=(30, 2))
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]]) @ np.diag([1.0, -1.0])
+    back = aligned(points @ turn + 7, points)
+    centred = points - points.mean(axis=0)
+    np.testing.assert_allclose(back, centred / np.abs(centred).max(), atol=1e-12)
+    assert np.abs(back).max() == pytest.approx(1)
+
+
+def test_a_table_in_memory_has_a_ladder_too():
+    model = cl.Embedder(SCHEMA, epochs=1, batch_size=32).fit(table(80))
+    assert set(cl.probe_ladder(model, table(80), "y")["y"]) == {"a", "b", "a+b"}
+    assert isinstance(read_table(table(4)), Table)

@@ -1,0 +1,121 @@
+"""Measures equal scikit-learn's, for plain records and for records drawn several times."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from commlearn.probes import measures
+from commlearn.probes.bootstrap import draws, measured, widening
+
+
+@st.composite
+def scored_records(draw):
+    count = draw(st.integers(4, 40))
+    scores = np.array(draw(st.lists(st.integers(0, 5), min_size=count, max_size=count))) / 5
+    positive = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    positive[:2] = True, False
+    weights = np.array(draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
+    weights[:2] = 1
+    return scores, positive, weights
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_records())
+def test_areas_equal_those_of_scikit_learn_with_ties_and_repeated_records(records):
+    scores, positive, weights = records
+    both = np.stack([weights, np.ones_like(weights)]).astype(np.float32)
+    for row, given_weights in enumerate((weights, None)):
+        expected = metrics.roc_auc_score(positive, scores, sample_weight=given_weights)
+        assert measures.auroc(scores, positive, both)[row] == pytest.approx(expected)
+        expected = metrics.average_precision_score(positive, scores, sample_weight=given_weights)
+        assert measures.auprc(scores, positive, both)[row] == pytest.approx(expected)
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(0)
+
+
+def test_recall_f1_r2_and_errors_equal_those_of_scikit_learn(generator):
+    weights = generator.integers(0, 3, size=50)
+    drawn = np.repeat(np.arange(50), weights)
+    truth, predicted = generator.integers(4, size=(2, 50))
+    both = weights[None].astype(np.float32)
+    expected = metrics.balanced_accuracy_score(truth[drawn], predicted[drawn])
+    assert measures.mean_recall(truth == predicted, truth, both)[0] == pytest.approx(expected)
+    truth, predicted = generator.random((2, 50, 6)) < 0.4
+    for weighted, average in ((True, "weighted"), (False, "macro")):
+        expected = metrics.f1_score(truth[drawn], predicted[drawn], average=average)
+        assert measures.f1(predicted, truth, both, weighted)[0] == pytest.approx(expected)
+    truth = generator.normal(size=(50, 2))
+    predicted = truth + generator.normal(size=(50, 2))
+    expected = metrics.r2_score(truth[drawn], predicted[drawn], multioutput="raw_values")
+    np.testing.assert_allclose(measures.r2(predicted, truth, both)[0], expected)
+    expected = metrics.mean_squared_error(truth[drawn], predicted[drawn], multioutput="raw_values")
+    np.testing.assert_allclose(measures.squared_error(predicted, truth, both)[0], expected)
+
+
+def test_areas_of_many_classes_are_means_of_one_against_the_rest(generator):
+    labels = generator.integers(3, size=60)
+    shares = generator.random((60, 3))
+    shares /= shares.sum(axis=1, keepdims=True)
+    positive = labels[:, None] == np.arange(3)
+    found = measures.mean_over_labels(measures.auroc, shares, positive, measures.once(60))
+    assert found[0] == pytest.approx(metrics.roc_auc_score(labels, shares, multi_class="ovr"))
+
+
+def test_draws_keep_each_groups_count_and_depend_on_the_seed_alone():
+    groups = np.array([0] * 7 + [1] * 3)
+    weights = np.concatenate(list(draws(groups, seed=1, count=50)))
+    assert weights.shape == (50, 10)
+    np.testing.assert_allclose(weights[:, :7].sum(axis=1), 7, rtol=1e-6)
+    np.testing.assert_allclose(weights[:, 7:].sum(axis=1), 3, rtol=1e-6)
+    assert weights.std(axis=0).min() > 0
+    assert np.array_equal(weights, np.concatenate(list(draws(groups, seed=1, count=50))))
+    assert not np.array_equal(weights, np.concatenate(list(draws(groups, seed=2, count=50))))
+
+
+def test_the_interval_of_a_mean_is_that_of_theory(generator):
+    values = generator.normal(size=400)
+    found, (low, high) = measured(
+        {"mean": lambda weights: weights @ values / weights.sum(axis=1)}, np.zeros(400)
+    )["mean"]
+    assert found == pytest.approx(values.mean())
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
+
+
+def test_draws_keep_the_weight_of_a_stratum_and_vary_as_much_as_its_mean_does():
+    strata = np.repeat([0, 1], [3, 40])
+    values = np.random.default_rng(0).normal(size=43)
+    weights = np.concatenate(list(draws(strata, count=20_000)))
+    for stratum in (0, 1):
+        here = strata == stratum
+        np.testing.assert_allclose(weights[:, here].sum(axis=1), here.sum(), rtol=1e-5)
+        means = weights[:, here] @ values[here] / here.sum()
+        assert means.var() == pytest.approx(values[here].var(ddof=1) / here.sum(), rel=0.05)
+
+
+def test_groups_are_drawn_whole_and_intervals_of_few_are_wide():
+    groups = np.repeat(np.arange(10), 12)
+    strata = groups % 2
+    weights = next(draws(strata, groups=groups))
+    assert all(len(np.unique(weights[:, groups == group], axis=1).T) == 1 for group in range(10))
+    assert widening(strata) < 1.02 < 1.1 < widening(strata, groups)
+    assert widening(np.zeros(12), np.zeros(12)) == np.inf
+
+
+def test_a_class_of_one_group_leaves_no_interval_but_where_there_are_many_classes():
+    """Of four groups, one of a class: without its variance 95 % intervals held in 88 % of 559 tables."""
+    groups = np.repeat(np.arange(4), 12)
+    one_of_two = np.where(groups == 0, 1, 0)
+    right = np.random.default_rng(0).random(48) < 0.5
+    score = {"accuracy": lambda weights: measures.mean_recall(right, one_of_two, weights)}
+    assert measured(score, one_of_two, groups=groups)["accuracy"][1] == (0.0, 1.0)
+    many = np.minimum(np.arange(30) // 2, 13)  # of fourteen classes, the last has four groups
+    many[:1] = 20  # two classes of one group
+    assert np.isfinite(widening(many, np.arange(30)))
+    assert np.isfinite(widening(one_of_two))  # single records: a rare class among others

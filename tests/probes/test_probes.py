@@ -1,0 +1,181 @@
+"""Probes find what a linear map can read, and nothing where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from commlearn.errors import DataError, DivergedError
+from commlearn.probes import (
+    Vectors,
+    balanced_accuracy,
+    check_targets,
+    classes,
+    linear_probe,
+    probe,
+    probe_vectors,
+)
+from commlearn.records import Dataset, Records, VectorColumn
+from commlearn.trained.embed import embed
+
+
+@pytest.fixture
+def rows():
+    return np.random.default_rng(0).normal(size=(1200, 6))
+
+
+def split(rows, labels):
+    return rows[:600], labels[:600], rows[600:], labels[600:]
+
+
+def test_a_linear_target_is_read(rows):
+    result = linear_probe(*split(rows, (rows[:, 0] + rows[:, 1] > 0).astype(int)))
+    assert result.balanced_accuracy > 0.95
+    assert result.interval[0] <= result.balanced_accuracy <= result.interval[1]
+    assert result.chance == 0.5
+
+
+def test_a_parity_is_not_linear(rows):
+    result = linear_probe(*split(rows, ((rows[:, 0] > 0) ^ (rows[:, 1] > 0)).astype(int)))
+    assert abs(result.balanced_accuracy - 0.5) < 0.06
+
+
+def test_noise_is_at_chance_and_the_interval_says_so(rows):
+    labels = np.random.default_rng(1).integers(4, size=1200)
+    result = linear_probe(*split(rows, labels))
+    assert result.interval[0] < 0.25 < result.interval[1]
+
+
+def test_a_rare_class_counts_as_much_as_a_frequent_one(rows):
+    labels = (rows[:, 0] > 1.3).astype(int)  # about 10 %
+    assert labels.mean() < 0.15
+    assert linear_probe(*split(rows, labels)).balanced_accuracy > 0.9
+
+
+def test_scale_and_shift_of_a_feature_do_not_matter(rows):
+    labels = (rows[:, 0] > 0).astype(int)
+    stretched = rows * np.array([1e4, 1, 1e-4, 1, 1, 1]) + 7
+    one, other = (linear_probe(*split(x, labels)).balanced_accuracy for x in (rows, stretched))
+    assert one == pytest.approx(other, abs=0.01)
+
+
+def test_the_strength_of_the_penalty_is_found_on_training_records_alone(rows):
+    labels = (rows[:, 0] > 0).astype(int)
+    train, train_labels, test, test_labels = split(rows, labels)
+    one = linear_probe(train, train_labels, test, test_labels)
+    other = linear_probe(train, train_labels, test[::-1] * 3, 1 - test_labels)
+    assert one.strength == other.strength
+
+
+def test_the_interval_covers_the_truth(rows):
+    """Of many test samples from one population, about 95 % of the intervals hold its accuracy."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for seed in range(60):
+        labels = generator.integers(2, size=400)
+        features = (labels[:, None] * 2 - 1) * 0.8 + generator.normal(size=(400, 1))
+        low, high = linear_probe(features[:200], labels[:200], features[200:], labels[200:], seed).interval
+        covered += low <= 0.788 <= high
+    assert covered >= 51
+
+
+@pytest.mark.parametrize("rare", [2, 3])
+def test_the_search_sees_every_class_however_rare(rows, rare, monkeypatch):
+    """Of many rows the search takes some: a class of which it took one or none was an error."""
+    monkeypatch.setattr(classes, "SEARCH_ROWS", 20)
+    labels = np.zeros(1200, dtype=int)
+    labels[:rare] = 1
+    for seed in range(20):
+        chosen, folds = classes._searched(labels, seed)
+        assert folds == rare
+        assert labels[chosen].sum() == rare
+        assert len(set(chosen)) == len(chosen) <= 20 + rare
+    far = rows + 9 * labels[:, None]
+    assert linear_probe(far, labels, far, labels).balanced_accuracy == 1
+
+
+def test_a_class_of_one_record_does_not_end_the_search(rows):
+    labels = (rows[:, 0] > 0).astype(int)
+    without = linear_probe(*split(rows, labels)).strength
+    labels[3] = 2
+    assert linear_probe(*split(rows, labels)).strength == without != 1.0
+
+
+def test_embeddings_that_are_not_finite_are_refused(rows):
+    labels = (rows[:, 0] > 0).astype(int)
+    records = Records({"v": VectorColumn(rows)}, {"y": labels})
+    data = Dataset(records, records)
+    broken = rows.copy()
+    broken[7, 2] = np.nan
+    with pytest.raises(DivergedError, match="1 of 2400 records are not finite"):
+        probe_vectors(data, Vectors(rows, records), Vectors(broken, records))
+
+
+def test_every_target_that_cannot_be_probed_is_told_by_name(rows):
+    none, tags = np.full(1200, None, dtype=object), np.empty(1200, dtype=object)
+    tags[:] = [() for _ in range(1200)]
+    targets = {"same": np.zeros(1200, int), "none": none, "tags": tags, "good": (rows[:, 0] > 0).astype(int)}
+    records = Records({"v": VectorColumn(rows)}, targets)
+    with pytest.raises(DataError, match="3 problems") as raised:
+        check_targets(Dataset(records, records), {"same": "class", "none": "class", "tags": "multilabel"})
+    for name in ("same", "none", "tags"):
+        assert f"target '{name}'" in str(raised.value)
+    check_targets(Dataset(records, records), {"good": "class"})
+
+
+def test_one_class_is_refused(rows):
+    with pytest.raises(DataError, match="at least two classes"):
+        linear_probe(*split(rows, np.zeros(1200, dtype=int)))
+
+
+def test_balanced_accuracy_is_the_mean_recall():
+    right = np.array([True, True, False, True, False, False])
+    assert balanced_accuracy(right, np.array([0, 0, 0, 1, 1, 2])) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+
+
+def test_embedding_does_not_depend_on_the_batch_size_and_leaves_the_mode_alone(trained):
+    run, data = trained
+    run.method.train()
+    one, other = embed(run, data.test, batch_size=7), embed(run, data.test, batch_size=32)
+    assert run.method.training
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_probes_name_an_unknown_target(trained):
+    run, data = trained
+    with pytest.raises(DataError, match="'labell', did you mean 'label'"):
+        probe(run, data, ["labell"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from commlearn.config.configuration import experiment_from
+    from commlearn.training.loop import train
+
+    values = np.random.default_rng(0).normal(size=(2, 32, 5)).astype("float32")
+    columns = {"left": VectorColumn(values[0]), "right": VectorColumn(values[1])}
+    records = Records(columns, {"label": (values[0][:, 0] > 0).astype(int)})
+    settings = {"epochs": 1, "batch_size": 8, "log_every": 2}
+    experiment = experiment_from(
+        {"name": "small", "data": "trifeature", "model": {"width": 16}, "training": settings}
+    )
+    data = Dataset(records, records)
+    return train(experiment, tmp_path_factory.mktemp("run") / "run", data), data
+
+
+def test_the_search_for_the_penalty_divides_no_group(rows, monkeypatch):
+    """Each fit of the search sees a group whole or not at all."""
+    groups = np.arange(len(rows)) // 10
+    labels = (np.arange(len(rows)) // 10) % 2
+    seen, fit = [], classes._fit
+
+    def watched(chosen, *others, **options):
+        seen.append(chosen[:, 0])
+        return fit(chosen, *others, **options)
+
+    monkeypatch.setattr(classes, "_fit", watched)
+    classes._search(rows, labels, 0, groups)
+    parts = {part.tobytes(): np.isin(rows[:, 0], part) for part in seen}
+    assert len(parts) == classes.FOLDS
+    for inside in parts.values():
+        assert set(np.bincount(groups[inside], minlength=groups.max() + 1).tolist()) == {0, 10}

@@ -1,0 +1,264 @@
+"""No readout scores a row whose label the model has seen, through whatever door it is asked."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import commlearn as cl
+from commlearn.config.configuration import experiment_from
+from commlearn.errors import DataError, DataWarning
+from commlearn.information.settings import Settings
+from commlearn.information.sources import gather
+from commlearn.probes.audit import audit_augmentations
+from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit
+from commlearn.probes.retrieval import retrieval
+from commlearn.records import Records, VectorColumn
+from commlearn.trained.training_rows import TrainingRows
+from commlearn.training.finetune import FineTuning, finetune
+
+QUICK = Settings(curve=False, bootstrap=0, permutations=19)
+
+
+def noise(rows=300, seed=0, per_group=1):
+    """Two vectors and a label that have nothing to do with each other; the label is one for each group."""
+    draw = np.random.default_rng(seed)
+    groups = np.arange(rows) // per_group
+    label = draw.permutation(np.arange(groups.max() + 1) % 2)[groups]
+    return pd.DataFrame(
+        {
+            "case": [f"{seed}-{row}" for row in range(rows)],
+            "who": [f"{seed}-{group}" for group in groups],
+            "part": np.where(groups % 5 == 0, "test", "train"),
+            "left": list(draw.normal(size=(rows, 4)).astype(np.float32)),
+            "right": list(draw.normal(size=(rows, 4)).astype(np.float32)),
+            "ill": label,
+        }
+    )
+
+
+def schema(**named):
+    return cl.Schema({"left": cl.Vector("left"), "right": cl.Vector("right")}, {"ill": "class"}, **named)
+
+
+def trained(table, tmp_path, method="supcon", name="run", epochs=1, **named):
+    """A run on the table as a file, as the command line makes it."""
+    path = tmp_path / f"{name}.parquet"
+    table.to_parquet(path)
+    data = {"name": "table", "table": str(path), "schema": schema(**named).to_mapping()}
+    training = {"epochs": epochs, "batch_size": 32, "learning_rate": 1e-3}
+    settings = {"name": "noise", "method": method, "data": data, "training": training}
+    return cl.train(experiment_from(settings | {"model": {"width": 16}}), tmp_path / name)
+
+
+def overlap(records, run):
+    return int(run.rows.seen(records.keys, records.groups).sum())
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("supcon")
+    return trained(noise(), folder), noise(), folder
+
+
+def test_a_run_an_artifact_and_a_pickle_remember_keys_parts_groups_and_labels(tmp_path):
+    run = trained(noise(per_group=6), tmp_path, group="who", id="case")
+    assert run.rows.labels == ("ill",)
+    assert len(run.rows.keys) == 300
+    assert len(np.unique(run.rows.groups)) == 50
+    copies = [cl.load(tmp_path / "run").rows, cl.load(cl.export(run, tmp_path / "artifact")).rows]
+    model = cl.Embedder.load(tmp_path / "artifact")
+    copies.append(pickle.loads(pickle.dumps(model)).trained.rows)
+    for rows in copies:
+        for name in ("keys", "parts", "groups", "labels"):
+            assert np.array_equal(getattr(rows, name), getattr(run.rows, name)), name
+
+
+def test_probes_of_the_own_table_and_of_a_file_score_what_was_not_trained_on(supervised):
+    run, table, _ = supervised
+    for data in (readout_rows(run), readout_rows(run, table)):
+        assert overlap(data.test, run) == 0
+        assert len(data.test) > 30
+        assert overlap(data.fit, run) == len(data.fit)
+
+
+def test_new_rows_are_parted_by_their_keys_and_known_ones_stay(supervised):
+    run, table, _ = supervised
+    both = pd.concat([noise(100, seed=9), table]).reset_index(drop=True)
+    data = readout_rows(run, both)
+    assert overlap(data.test, run) == 0
+    alone = readout_rows(run, noise(100, seed=9))
+    assert set(alone.test.keys.tolist()) <= set(data.test.keys.tolist())
+
+
+def test_interactions_of_a_method_that_saw_labels_leave_its_training_rows_out(supervised):
+    run, table, _ = supervised
+    for data in (None, table, cl.read_data(run.experiment)):
+        rows = rows_to_cross_fit(run, data)
+        assert overlap(rows.records, run) == 0
+        assert 0 < len(rows.records) < 100
+    assert "were trained on with labels (ill)" in rows_to_cross_fit(run, table).warning
+    found = gather(run, table, None, None)
+    assert len(found.about("ill").values) == len(rows_to_cross_fit(run, table).records)
+    assert len(found.about(table["ill"].to_numpy()).values) == len(found.about("ill").values)
+
+
+def test_rows_that_were_all_seen_with_labels_are_refused_through_every_door(supervised, tmp_path):
+    run, table, _ = supervised
+    seen = readout_rows(run, table).fit
+    model = cl.Embedder(schema(), method="supcon", epochs=1, batch_size=32).fit(table)
+    doors = {
+        "probe": lambda: cl.probe(model, table),
+        "ladder": lambda: cl.probe_ladder(model, table),
+        "audit": lambda: audit_augmentations(model, table, "ill"),
+        "interactions": lambda: cl.interactions(model, table, target="ill"),
+        "interactions of records": lambda: cl.interactions(run, seen, target="ill"),
+        "report": lambda: cl.report(model, _parquet(table, tmp_path), tmp_path / "report"),
+        "fine-tuning": lambda: finetune(model.trained, "ill", tmp_path / "tuned", readout_rows(model, table)),
+    }
+    for door in doors.values():
+        with pytest.raises(DataError, match="rows were trained on with labels"):
+            door()
+
+
+def _parquet(table, folder):
+    table.to_parquet(folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+def test_an_embedder_keeps_to_the_training_part_that_its_schema_names():
+    table = noise()
+    model = cl.Embedder(schema(split="part"), epochs=1, batch_size=32).fit(table)
+    parts = table["part"].to_numpy()
+    data = readout_rows(model, table)
+    assert (len(data.fit), len(data.test)) == ((parts == "train").sum(), (parts == "test").sum())
+    assert overlap(data.test, model.trained) == 0
+    supervised = cl.Embedder(schema(split="part"), method="supcon", epochs=1, batch_size=32).fit(table)
+    assert overlap(readout_rows(supervised, table).test, supervised.trained) == 0
+
+
+def test_without_a_split_rows_beside_those_of_the_fit_are_scored_and_else_it_is_said():
+    table = noise()
+    model = cl.Embedder(schema(), epochs=1, batch_size=32).fit(table)
+    assert len(model.trained.rows.keys) == len(table)
+    with pytest.warns(DataWarning, match="trained, without labels, on all 300 rows"):
+        readout_rows(model, table)
+    both = pd.concat([table, noise(100, seed=3)]).reset_index(drop=True)
+    data = readout_rows(model, both)
+    assert (len(data.fit), len(data.test)) == (300, 100)
+    fresh = readout_rows(model, noise(200, seed=4))
+    assert len(fresh.fit) + len(fresh.test) == 200
+
+
+def test_a_new_row_of_a_group_that_was_seen_with_labels_is_not_scored(tmp_path):
+    table = noise(per_group=6)
+    run = trained(table, tmp_path, group="who", id="case")
+    later = table.assign(case=[f"later {row}" for row in range(len(table))])
+    data = readout_rows(run, later)
+    assert overlap(data.test, run) == 0
+    parts = {"fit": data.fit, "test": data.test}
+    assert not np.intersect1d(*(np.unique(part.groups) for part in parts.values())).size
+
+
+def test_a_run_without_its_table_gives_what_it_gives_with_it(tmp_path):
+    run = trained(noise(per_group=6), tmp_path, method="comm", group="who")
+    alone = cl.interactions(run, target="ill", settings=QUICK)
+    given = cl.interactions(run, noise(per_group=6), target="ill", settings=QUICK)
+    assert alone.data.total.bits == given.data.total.bits
+    assert alone.records == given.records == 300
+    assert alone.data.total.bits < 0.1  # ignoring the groups it reads about 1
+
+
+def test_a_fine_tuned_run_remembers_whose_labels_it_saw(tmp_path):
+    run = trained(noise(), tmp_path, method="comm")
+    tuned = finetune(run, FineTuning("ill", epochs=1), tmp_path / "tuned")
+    again = cl.load(tmp_path / "tuned")
+    assert again.rows.labels == tuned.rows.labels == ("ill",)
+    rows = rows_to_cross_fit(again)
+    assert overlap(rows.records, again) == 0
+    assert len(rows.records) == len(readout_rows(again).test)
+
+
+def test_rows_of_both_parts_are_not_scored_and_divided_groups_are_named():
+    data = readout_rows(cl.Embedder(schema(), epochs=1, batch_size=32).fit(noise()), noise(200, seed=4))
+    model = cl.Embedder(schema(), epochs=1, batch_size=32).fit(noise(seed=5))
+    mixed = replace(data, test=data.fit.choose(np.arange(5)))
+    with pytest.raises(DataError, match="All 5 test rows are among the rows"):
+        readout_rows(model, mixed)
+    fit, test = data.fit, data.test
+    divided = replace(
+        data,
+        train=replace(fit, groups=np.zeros(len(fit), dtype=np.uint64)),
+        test=replace(test, groups=np.zeros(len(test), dtype=np.uint64)),
+    )
+    with pytest.warns(DataWarning, match="1 groups have rows both to fit on and to score"):
+        readout_rows(model, divided)
+
+
+def test_a_model_with_labels_that_does_not_say_its_rows_scores_nothing(supervised):
+    run, table, _ = supervised
+    with pytest.raises(DataError, match="nothing says from which rows"):
+        cl.probe(replace(run, rows=None), table)
+
+
+def test_a_label_free_model_of_earlier_versions_still_reads(tmp_path):
+    run = trained(noise(), tmp_path, method="comm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cl.probe(replace(run, rows=None), noise())["ill"].test_records > 30
+
+
+def test_damaged_memory_of_rows_is_refused_by_name(supervised, tmp_path):
+    run, _, folder = supervised
+    good = run.rows.to_bytes()
+    for content in (b"", good[:40], good[:-9], b"\xff" * 64):
+        with pytest.raises(ValueError):
+            TrainingRows.from_bytes(content)
+    path = folder / "run" / "rows.safetensors"
+    path.write_bytes(good[:40])
+    with pytest.raises(cl.errors.RunError, match="rows.safetensors is missing or damaged"):
+        cl.load(folder / "run")
+    path.write_bytes(good)
+    assert np.array_equal(cl.load(folder / "run").rows.keys, run.rows.keys)
+
+
+def test_joined_memories_keep_what_either_saw():
+    one = TrainingRows(np.array([1, 2], np.uint64), np.array([0, 2], np.int8), labels=("a",))
+    two = TrainingRows(np.array([2, 3], np.uint64), np.array([0, 2], np.int8), labels=("b",))
+    both = one.joined(two)
+    assert both.seen(np.array([1, 2, 3, 4], np.uint64)).tolist() == [True, True, False, False]
+    assert both.labels == ("a", "b")
+
+
+def test_a_group_that_a_split_column_divides_is_seen_as_a_whole(tmp_path):
+    """The column marks single rows; labels of the same patient were learned all the same."""
+    table = noise(per_group=6).assign(part="train")
+    table.loc[::6, "part"] = "test"
+    run = trained(table, tmp_path, group="who", split="part", id="case")
+    with pytest.raises(DataError, match="or belong to a group that was"):
+        cl.probe(run)
+    fresh = noise(60, seed=8, per_group=6).assign(part="test")
+    both = pd.concat([table, fresh]).reset_index(drop=True)
+    assert set(readout_rows(run, both).test.keys.tolist()) == set(
+        rows_to_cross_fit(run, fresh).records.keys.tolist()
+    )
+
+
+def test_intervals_of_retrieval_draw_whole_groups():
+    values = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+    other = values.copy()
+    other[:60] = other[:60][::-1]  # found for half of the groups, not for the others
+    model = cl.Embedder(schema(), epochs=1, batch_size=32).fit(noise())
+    widths = []
+    for groups in (None, np.repeat(np.arange(8), 15).astype(np.uint64)):
+        columns = {"left": VectorColumn(values[:, :4]), "right": VectorColumn(other[:, :4])}
+        low, high = retrieval(
+            model, Records(columns, groups=groups), ["left"], ["right"], top=[20]
+        ).intervals[20]
+        widths.append(high - low)
+    assert widths[0] != widths[1]

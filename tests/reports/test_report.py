@@ -1,0 +1,279 @@
+"""The report of a small run: what it holds, what it refuses, and that nothing in it came in unescaped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import commlearn as cl
+from commlearn.errors import CommlearnError
+from commlearn.information.settings import Settings
+from commlearn.probes import number_probe
+from commlearn.probes.labels import read_labels
+from commlearn.probes.ladder import Embedded
+from commlearn.reports.findings import describe
+from commlearn.reports.html import Safe, script_json, tag
+from commlearn.reports.knowledge import information_chart, information_rows, information_section, sentences
+from commlearn.reports.map import colouring, layouts
+from commlearn.reports.neighbours import nearest_records
+from commlearn.reports.pairs import pair_values
+from commlearn.reports.sections import _rungs
+from commlearn.reports.words import of_ladder
+
+HEAD = ("html", "head", "body", "main", "style", "title")
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, and whether all were closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.open, self.ids = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self.ids += [value for key, value in attrs if key == "id"]
+        if tag not in ("meta", "input", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self.ids += [value for key, value in attrs if key == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def html(trained_report):
+    return Path(trained_report.out).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def elements(html):
+    parser = Elements()
+    parser.feed(html)
+    assert parser.open == []
+    return parser
+
+
+def test_the_page_is_whole_and_small(html, elements, trained_report):
+    names = [name for name, _ in elements.found]
+    assert all(names.count(name) == 1 for name in ("html", "head", "body", "main"))
+    assert trained_report.bytes == len(html.encode()) < 3_000_000
+    assert len(elements.ids) == len(set(elements.ids))
+
+
+def test_it_loads_nothing(html, elements):
+    for name, attributes in elements.found:
+        assert name not in ("link", "iframe", "object", "embed", "base")
+        for key in ("src", "href", "xlink:href"):
+            assert not attributes.get(key) or attributes[key].startswith(("#", "data:image/"))
+    assert not re.search(r"@import|url\((?!data:|#)", html)
+
+
+def test_no_cell_no_name_and_no_label_became_an_element(html, elements):
+    scripts = [attributes for name, attributes in elements.found if name == "script"]
+    assert [s.get("type") for s in scripts] == ["application/json", None]
+    assert not [
+        attributes for _, attributes in elements.found if any(key.startswith("on") for key in attributes)
+    ]
+    assert "window.harmed" in html
+    assert "<script>window" not in html
+    assert "<b>quiet" not in html
+
+
+def test_every_part_is_there(elements, trained_report):
+    for anchor in ("short", "data", "training", "probes", "embeddings", "neighbours", "seen", "settings"):
+        assert anchor in elements.ids
+    charts = [a for name, a in elements.found if name == "svg" and a.get("role") == "img"]
+    pngs = [name for name in trained_report.files if name.endswith(".png")]
+    assert len(charts) == len(pngs) > 6
+
+
+def test_its_files_hold_what_it_shows(trained_report, trained_run):
+    folder = Path(trained_report.out).parent
+    told = json.loads((folder / "report.json").read_text())
+    ladder = cl.probe_ladder(trained_run, cl.read_data(trained_run.experiment))
+    for target, rungs in ladder.items():
+        for name, result in rungs.items():
+            assert told["probes"][target][name]["interval"] == pytest.approx(list(result.interval))
+    rows = list(csv.DictReader((folder / "probes.csv").open()))
+    assert {row["subset"] for row in rows} == set(ladder["label"])
+    points = list(csv.DictReader((folder / "map.csv").open()))
+    assert {row["record"] for row in points} == {f"r{i}" for i in range(120)} & {
+        row["record"] for row in points
+    }
+    for name in trained_report.files:
+        if name.endswith(".png"):
+            assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_chance_is_what_a_guess_reaches_and_never_the_name_of_a_measure():
+    draw = np.random.default_rng(0)
+    rows, noise = draw.normal(size=(2, 200, 3))
+    truth = np.stack([rows[:, 0] > 0, rows[:, 1] > 1], axis=1)
+    split = (rows[:100], truth[:100], rows[100:], truth[100:])
+    ladder = {
+        "tags": {"a": read_labels(*split).result},
+        "size": {"a": number_probe(rows[:100], rows[:100, 0], rows[100:], rows[100:, 0])},
+        "noise": {"a": number_probe(rows[:100], noise[:100, 0], rows[100:], noise[100:, 0])},
+    }
+    column = {}
+    for target in ladder:
+        page = str(_rungs(SimpleNamespace(ladder=ladder), target))
+        names = re.findall(r"<th[^>]*>(.*?)</th>", page)
+        cells = ["", *re.findall(r"<td[^>]*>(.*?)</td>", page)]  # the first of a row is a th
+        column[target] = cells[names.index("chance")]
+    assert column["size"] == column["noise"] == "0.000"
+    assert column["tags"] == f"{ladder['tags']['a'].chance:.3f}" != "0.000"
+
+    assert of_ladder("noise", ladder["noise"]).endswith("where a guess has 0.00 (no better than chance).")
+    assert "no better" not in of_ladder("size", ladder["size"])
+    assert f"a guess has {ladder['tags']['a'].chance:.2f}." in of_ladder("tags", ladder["tags"])
+
+
+def test_the_same_run_gives_the_same_page(trained_run, trained_report, tmp_path):
+    again = cl.report(trained_run, out=tmp_path)
+    assert Path(again.out).read_bytes() == Path(trained_report.out).read_bytes()
+
+
+def test_what_cannot_be_reported_is_told(tmp_path, trained_run):
+    with pytest.raises(CommlearnError, match="not a run folder"):
+        cl.report(tmp_path)
+    with pytest.raises(CommlearnError, match="did you mean 'label'"):
+        cl.report(trained_run, targets=["lable"], out=tmp_path)
+
+
+def test_text_is_escaped_and_safe_is_not():
+    assert tag("p", "<b>", Safe("<i>x</i>"), title='"') == '<p title="&quot;">&lt;b&gt;<i>x</i></p>'
+    hidden = script_json({"a": "</script><!--\u2028"}, "x")
+    assert hidden.count("<") == 2
+    assert json.loads(re.sub(r"<[^>]*>", "", hidden)) == {"a": "</script><!--\u2028"}
+
+
+def test_neighbours_are_those_of_the_slow_way():
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(30, 5))
+    rows = np.arange(0, 40, 2)
+    part = Embedded(("a",), np.arange(5, 35), vectors)
+    found = nearest_records({"a": part}, rows, asked=20, nearest=3)["a"]
+    for record, others in found.items():
+        own = vectors[rows[record] - 5]
+        angles = {}
+        for other, row in enumerate(rows):
+            if other != record and 5 <= row < 35:
+                there = vectors[row - 5]
+                angles[other] = own @ there / np.linalg.norm(own) / np.linalg.norm(there)
+        assert others == sorted(angles, key=lambda other: -angles[other])[:3]
+    assert set(found) == {record for record, row in enumerate(rows) if 5 <= row < 35}
+
+
+def test_the_map_hides_what_a_subset_cannot_embed_and_keeps_its_orientation():
+    draw = np.random.default_rng(1)
+    vectors = draw.normal(size=(50, 4)) * [9, 4, 1, 1]
+    turned = vectors * [-1, -1, 1, 1]
+    whole, part = (
+        Embedded(("a", "b"), np.arange(50), vectors),
+        Embedded(("a",), np.arange(0, 50, 2), turned[::2]),
+    )
+    found = layouts({"a": part, "a+b": whole}, np.arange(50), ["pca"])["pca"]
+    assert np.isnan(found["a"][1::2]).all()
+    assert np.isfinite(found["a"][::2]).all()
+    likeness = np.corrcoef(found["a"][::2].ravel(), found["a+b"][::2].ravel())[0, 1]
+    assert likeness > 0.95
+
+
+def test_targets_of_every_sort_are_described():
+    sets = np.empty(3, dtype=object)
+    sets[:] = [("a", "b"), ("b",), None]
+    assert describe(sets) == {"known": 2, "classes": {"b": 2, "a": 1}}
+    assert describe(np.array([1, 0, 1, 1])) == {"known": 4, "classes": {"1": 3, "0": 1}}
+    assert describe(np.zeros((5, 3)))["outputs"] == 3
+    assert describe(np.append(np.arange(40.5), np.nan))["quartiles"][2] == 20
+
+
+def test_colours_of_many_classes_and_of_numbers():
+    many = colouring("y", np.array([f"c{i % 40}" for i in range(400)], dtype=object), "class")
+    assert len(many.labels) == 24
+    assert many.labels[-1] == "all others"
+    assert max(many.codes) == 23
+    numbers = colouring("y", np.append(np.arange(100.0), np.nan), "number")
+    assert numbers.steps
+    assert len(numbers.labels) == 7
+    assert numbers.codes[-1] == -1
+    assert np.bincount(numbers.codes[:-1]).min() >= 14
+
+
+def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_together():
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(3, 150))
+    arrays = {
+        name: bit[:, None] + 0.1 * draw.normal(size=(150, 2)) for name, bit in zip("abc", bits, strict=True)
+    }
+    settings = Settings(curve=False, bootstrap=2, permutations=19)
+    told = []
+    values = pair_values(arrays, bits[0] ^ bits[1], "parity", None, settings, told.append)
+    synergy = {"+".join(p["first"] + p["second"]): p["synergistic"]["bits"] for p in values["pairs"]}
+    assert synergy["a+b"] > 0.9
+    assert max(synergy["a+c"], synergy["b+c"]) < 0.05
+    assert values["total"]["bits"] == pytest.approx(values["entropy"], abs=0.1)
+    assert told[:2] == ["a (1 of 7)", "b (2 of 7)"]
+    lines = sentences(values)
+    assert lines[1:3] == ["none of them knows anything alone", "no two of them share anything"]
+    assert lines[3].startswith("a and b say most that neither says alone: 1.00 bits")
+    rows = information_rows(values)
+    assert len(rows) == 3 + 3 * 5 + 1
+    json.dumps(values)
+    assert len(information_chart(0, "parity", values).png) > 1000
+
+
+def test_what_was_not_decomposed_is_said_with_the_way_to_ask():
+    values = {"b": {"problem": "class 'x' has 3 records", "of": "b"}}
+    told = information_section(values, {}, ("a", "b", "<c>"))
+    assert "b could not be decomposed: class &#x27;x&#x27; has 3 records" in told
+    assert "Not decomposed: a, &lt;c&gt;. Name those that you want: --interactions --target a" in told
+
+
+@pytest.mark.slow
+def test_a_decomposition_is_kept_and_shown_again(trained_run, tmp_path):
+    told = []
+    cl.report(trained_run, out=tmp_path / "one", targets=["label"], interactions=True, tell=told.append)
+    assert any(line.startswith("decomposing label (1 of 1): ") for line in told)
+    page = (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
+    assert "bits that certainty takes" in page
+    cl.report(trained_run, out=tmp_path / "two")
+    again = json.loads((tmp_path / "two" / "report.json").read_text())
+    assert list(again["interactions"]) == ["label"]
+    assert "Not decomposed: size." in (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
+    trained_run.folder.path.joinpath("interactions.json").unlink()
+
+
+def luminance(colour):
+    short = colour.lstrip("#")
+    whole = "".join(sign * 2 for sign in short) if len(short) == 3 else short
+    parts = [int(whole[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_can_be_seen_on_their_ground_in_light_and_dark():
+    """WCAG 2.2 AA: 4.5 for text, 3 for what is drawn."""
+    from importlib import resources
+
+    css = (resources.files("commlearn.reports") / "page.css").read_text()
+    for theme in re.findall(r":root\{([^}]*--q0:[^}]*)\}", css):
+        colours = dict(re.findall(r"--(\w+):(#[0-9a-f]+)", theme))
+        for name, colour in colours.items():
+            needed = {"ink": 4.5, "quiet": 4.5, "accent": 4.5, "line": 1, "paper": 1, "panel": 1}.get(name, 3)
+            for ground in ("paper", "panel"):
+                pair = sorted((luminance(colour), luminance(colours[ground])))
+                assert (pair[1] + 0.05) / (pair[0] + 0.05) >= needed, f"{name} {colour} on {ground}"
+    assert len(re.findall(r"--q0:", css)) == 2

@@ -1,0 +1,312 @@
+"""The schema: round trips, what it refuses by name, and a table read from one end to the other."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.kinds import KINDS
+from commlearn.kinds.arrays import presence
+from commlearn.kinds.base import Cells
+from commlearn.kinds.image import Image
+from commlearn.kinds.tabular import Tabular
+from commlearn.kinds.text import Text
+from commlearn.tables.schema import Schema
+from commlearn.tables.table import Table
+from commlearn.tables.targets import encode_target
+
+YAML = """
+modalities:
+  photo: {kind: image, column: path, size: 64}
+  notes: {kind: text, column: note}
+  labs: {kind: tabular, columns: [hb, crp]}
+targets: {ill: class, age: number}
+id: case
+group: patient
+split: part
+"""
+
+
+def table(rows=6, **columns):
+    frame = {
+        "note": ["one two", "two one", "one", "two", "one two two", "one one"][:rows],
+        "hb": [13.0, 9.5, 11.0, 12.0, 10.0, 14.0][:rows],
+        "case": [f"c{row}" for row in range(rows)],
+        "ill": ["yes", "no", None, "yes", "no", "no"][:rows],
+        "age": [30, 40, np.nan, 50, 60, 70][:rows],
+    }
+    return Table(pd.DataFrame({**frame, **columns}))
+
+
+def schema(**changes):
+    modalities = {"notes": Text("note"), "labs": Tabular(["hb"])}
+    return Schema(
+        **{"modalities": modalities, "targets": {"ill": "class", "age": "number"}, "id": "case", **changes}
+    )
+
+
+def read(rows, **changes):
+    stated = schema(**changes)
+    return stated.read(rows, stated.learn(rows), with_targets=True)
+
+
+def test_yaml_becomes_kinds():
+    read_schema = Schema.from_yaml(YAML)
+    assert read_schema == Schema(
+        {"photo": Image("path", size=64), "notes": Text("note"), "labs": Tabular(["hb", "crp"])},
+        {"ill": "class", "age": "number"},
+        "case",
+        "patient",
+        "part",
+    )
+    assert list(read_schema.modalities) == ["photo", "notes", "labs"]
+    assert read_schema.columns() == ("path", "note", "hb", "crp", "case", "patient", "part", "ill", "age")
+    assert "ill" not in read_schema.columns(with_targets=False)
+
+
+def test_a_schema_survives_yaml_and_json(tmp_path):
+    stated = Schema.from_yaml(YAML)
+    assert Schema.from_yaml(stated.to_yaml()) == stated
+    assert Schema.from_mapping(json.loads(json.dumps(stated.to_mapping()))) == stated
+    path = tmp_path / "schema.yaml"
+    path.write_text(stated.to_yaml(), encoding="utf-8")
+    assert Schema.from_yaml(path) == Schema.from_yaml(str(path)) == stated
+
+
+COLUMN = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=12)
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z0-9_]{0,6}_m", fullmatch=True),
+        st.one_of(
+            COLUMN.map(Text),
+            COLUMN.map(Image),
+            st.lists(COLUMN, min_size=1, max_size=3, unique=True).map(Tabular),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.dictionaries(COLUMN, st.sampled_from(["class", "number", "multilabel"]), max_size=2),
+    st.none() | COLUMN,
+)
+@settings(max_examples=60, deadline=None)
+def test_any_schema_survives_yaml(modalities, targets, name):
+    stated = Schema(modalities, targets, id=name)
+    again = Schema.from_yaml(stated.to_yaml())
+    assert again == stated
+    assert list(again.modalities) == list(stated.modalities)
+
+
+def test_every_problem_is_told_at_once():
+    with pytest.raises(ConfigurationError) as caught:
+        Schema.from_yaml(
+            """
+            modalities:
+              a: {kind: imgae, column: path}
+              b: {kind: image, column: path, siez: 3}
+              c: {kind: text, columns: [x, y]}
+              d: {kind: text, column: x, max_length: many}
+              e: {kind: text}
+              f.g: {kind: text, column: x}
+              h: {kind: text, column: x, max_length: 0}
+              forward: {kind: text, column: x}
+            targets: {y: klass}
+            gruop: patient
+            """
+        )
+    told = str(caught.value)
+    for part in (
+        "'imgae', did you mean 'image'",
+        "'siez', did you mean 'size'",
+        "text reads one column, got x, y",
+        "max_length is 'many'; give a whole number",
+        "modalities.e needs one of column and columns; got neither",
+        "'f.g' cannot name a modality",
+        "max_length is 0",
+        "'forward' cannot name a modality, torch's modules use it",
+        "target 'y': Unknown type 'klass', did you mean 'class'",
+        "'gruop', did you mean 'group'",
+    ):
+        assert part in told
+    assert "10 problems" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modalities: {a: {kind: text, column: x}}\nversion: 2\nnew: 1\n", "of version 2.*Update commlearn"),
+        ("modalities: {a: {kind: text, column: x}}\nversion: two\n", "of version two"),
+        ("modalities: {}\n", "modalities is empty"),
+        ("modalities: [a]\n", "should be named entries"),
+        ("- a\n- b\n", "needs modalities"),
+        ("modalities: {a: text}\n", "modalities.a needs a kind and a column"),
+        ("modalities: {a: {kind: text, column: x}\n", "cannot be read as YAML"),
+        ("modalities:\n  a: {kind: text, column: x}\n  a: {kind: text, column: y}\n", "'a' is given 2 times"),
+        ("nowhere.yaml", "There is no schema nowhere.yaml.*commlearn init"),
+    ],
+)
+def test_yaml_that_is_no_schema_is_refused(text, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Schema.from_yaml(text)
+
+
+def test_python_schemas_are_checked_too():
+    with pytest.raises(ConfigurationError, match="version 9"):
+        schema(version=9)
+    with pytest.raises(ConfigurationError, match="give a kind such as"):
+        Schema({"a": "path"})
+    with pytest.raises(ConfigurationError, match="did you mean 'number'"):
+        schema(targets={"age": "numbr"})
+
+
+def test_a_table_becomes_records():
+    records = read(table())
+    assert list(records.columns) == ["notes", "labs"]
+    assert len(records) == 6
+    assert records.targets["ill"].tolist() == ["yes", "no", None, "yes", "no", "no"]
+    np.testing.assert_array_equal(records.targets["age"], [30, 40, np.nan, 50, 60, 70])
+    view = records.view(np.array([0, 3]))
+    assert view["notes"].values.shape[0] == 2
+
+
+def test_statistics_come_from_the_training_rows_alone_and_are_json():
+    rows = table(note=["a a", "a a", "b b", "b b", "c c", "c c"])
+    state = schema().learn(rows, np.array([0, 1]))
+    assert state["notes"] == {"words": ["a"]}
+    assert json.loads(json.dumps(state, allow_nan=False)) == state
+
+
+def test_a_streamed_chunk_reads_as_the_whole_does():
+    stated, rows = schema(), table()
+    state = stated.learn(rows)
+    whole = stated.read(rows, state).view(slice(3, 6))
+    chunk = stated.read(Table(rows.frame[3:].reset_index(drop=True), rows.root, 3), state).view(slice(None))
+    for name in stated.modalities:
+        np.testing.assert_array_equal(whole[name].values, chunk[name].values)
+
+
+def test_a_table_to_embed_needs_no_targets():
+    stated, rows = schema(), table()
+    state = stated.learn(rows)
+    unlabelled = Table(rows.frame.drop(columns=["ill", "age"]))
+    assert stated.read(unlabelled, state).targets == {}
+    with pytest.raises(DataError, match="no column 'ill'"):
+        stated.read(unlabelled, state, with_targets=True)
+
+
+def test_missing_columns_are_named_with_the_nearest():
+    rows = table()
+    renamed = Table(rows.frame.rename(columns={"note": "notes", "hb": "hbb"}))
+    with pytest.raises(DataError) as caught:
+        schema().learn(renamed)
+    told = str(caught.value)
+    assert "no column 'note', which modality 'notes' reads. Did you mean 'notes'?" in told
+    assert "Did you mean 'hbb'?" in told
+
+
+def test_two_rows_of_one_id_are_refused_and_so_is_a_row_without():
+    with pytest.raises(DataError, match=r"case row 3: the id 'c0' is that of row 0 too"):
+        read(table(case=["c0", "c1", "c2", "c0", "c4", "c5"]))
+    with pytest.raises(DataError, match=r"case row 1: the record has no id"):
+        read(table(case=["c0", None, "c2", "c3", "c4", "c5"]))
+    ids = schema().ids(table())
+    assert ids.tolist() == ["c0", "c1", "c2", "c3", "c4", "c5"]
+    assert schema(id=None).ids(table()) is None
+
+
+def test_a_record_without_any_modality_is_refused_by_name():
+    rows = table(note=["one one", None, "", "two", "two", "two"], hb=[1, 2, np.nan, 3, 4, np.nan])
+    with pytest.raises(DataError, match=r"row 2: record 'c2' has none of notes, labs"):
+        read(rows)
+    stated = schema(id=None)
+    with pytest.raises(DataError, match=r"row 12: the record has none of"):
+        stated.read(Cells(rows.frame, first_row=10), stated.learn(rows))
+
+
+def test_problems_of_all_modalities_and_targets_are_told_together():
+    rows = table(note=["one one", b"\xff", "two", "two", "two", "two"], age=[1, np.inf, "old", 2, None, ""])
+    good = schema().learn(table())
+    with pytest.raises(DataError) as caught:
+        schema().read(rows, good, with_targets=True)
+    told = str(caught.value)
+    assert "modality 'notes': note row 1" in told
+    assert "age row 1: inf is not a finite number" in told
+    assert "age row 2: 'old'" in told
+    assert "row 4" not in told  # an empty cell is a missing target
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2, 1, 2, 1, 2], [1, 2, 1, 2, 1, 2]),
+        ([True, False, True, False, True, False], [True, False, True, False, True, False]),
+        (pd.array([1, None, 2, 1, 2, 1], dtype="Int64"), [1, None, 2, 1, 2, 1]),
+        (pd.Categorical(["a", "b", None, "a", "b", "a"]), ["a", "b", None, "a", "b", "a"]),
+    ],
+)
+def test_class_labels_stay_as_they_are(values, expected):
+    assert read(table(ill=values)).targets["ill"].tolist() == expected
+
+
+def test_many_labels_a_record():
+    values = [["b", "a"], "a; b", "a|c,b", None, [], float("nan")]
+    labels = read(table(tags=pd.Series(values, dtype=object)), targets={"tags": "multilabel"}).targets["tags"]
+    assert labels.tolist() == [("a", "b"), ("a", "b"), ("a", "c", "b"), None, (), None]
+    with pytest.raises(DataError, match="row 0: 3 is no set of labels"):
+        read(table(tags=pd.Series([3] * 6, dtype=object)), targets={"tags": "multilabel"})
+    with pytest.raises(DataError, match="is no class"):
+        read(table(tags=pd.Series([["a"]] * 6, dtype=object)), targets={"tags": "class"})
+
+
+def test_splits_are_positions():
+    stated = schema(split="part")
+    rows = table(part=["train", "Training", "val", "dev", "test", "train "])
+    assert {name: found.tolist() for name, found in stated.splits(rows).items()} == {
+        "train": [0, 1, 5],
+        "validation": [2, 3],
+        "test": [4],
+    }
+    assert schema().splits(rows)["train"].tolist() == list(range(6))
+    with pytest.raises(DataError, match=r"part row 2: the split is 'holdout'; give train"):
+        stated.splits(table(part=["train", "train", "holdout", "dev", "test", "train"]))
+
+
+def test_presence_of_any_column():
+    class Plain:
+        spec = None
+
+        def __len__(self):
+            return 3
+
+        def take(self, rows):
+            return schema_view(rows)
+
+    records = read(table(note=["one one", None, "two", "two", "two", "two"]))
+
+    def schema_view(rows):
+        return records.columns["notes"].take(rows)
+
+    assert presence(records.columns["notes"]).tolist() == [True, False, True, True, True, True]
+    assert presence(Plain()).tolist() == [True, False, True]
+
+
+def test_every_kind_has_a_name_of_its_own():
+    assert all(kind.name == name for name, kind in KINDS.items())
+
+
+def test_labels_may_be_lists_written_as_text():
+    values = ['["b", "a"]', "[1, 2]", "[sic]; x", None]
+    cells = Cells(pd.DataFrame({"tags": pd.Series(values, dtype=object)}))
+    assert encode_target(cells, "tags", "multilabel").tolist() == [
+        ("a", "b"),
+        ("1", "2"),
+        ("[sic]", "x"),
+        None,
+    ]

@@ -1,0 +1,135 @@
+"""Splits follow from keys and groups: nothing that happens to other rows moves a row to another part."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from commlearn.errors import DataError
+from commlearn.kinds import Tabular, Text, Vector
+from commlearn.tables.dataset import TableData, dataset_of, split_rows
+from commlearn.tables.row_keys import cell_keys, name_keys
+from commlearn.tables.schema import Schema
+from commlearn.tables.splits import parts_of_names
+from commlearn.tables.table import Table, read_table
+
+
+def frame(rows=600, seed=0):
+    draw = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "case": [f"case {seed}-{row}" for row in range(rows)],
+            "patient": [f"p{seed}-{row // 12}" for row in range(rows)],
+            "age": draw.normal(50, 10, rows).round(3),
+            "note": [f"word {word}" for word in draw.integers(0, 99, rows)],
+        }
+    )
+
+
+def schema(**columns):
+    return Schema({"labs": Tabular(["age"]), "note": Text("note")}, **columns)
+
+
+def parts(table, stated, shares=(0.1, 0.2)):
+    """The part of each row, by the row's case."""
+    rows = split_rows(Table(table.reset_index(drop=True)), stated, *shares)
+    cases = table["case"].to_numpy()
+    return {case: part for part, chosen in rows.items() for case in cases[chosen]}
+
+
+@pytest.mark.parametrize(
+    "named", [{}, {"id": "case"}, {"group": "patient"}, {"id": "case", "group": "patient"}]
+)
+@pytest.mark.parametrize("count", [1, 10, 100])
+def test_no_row_moves_when_others_are_appended_dropped_or_shuffled(named, count):
+    table, stated = frame(), schema(**named)
+    before = parts(table, stated)
+    assert set(before.values()) == {"train", "validation", "test"}
+    changed = {
+        "appended": pd.concat([table, frame(count, seed=1)]),
+        "put first": pd.concat([frame(count, seed=1), table]),
+        "dropped": table.drop(index=np.random.default_rng(0).choice(len(table), count, replace=False)),
+        "shuffled": table.sample(frac=1.0, random_state=count),
+    }
+    for what, other in changed.items():
+        after = parts(other, stated)
+        moved = [case for case in before.keys() & after.keys() if before[case] != after[case]]
+        assert not moved, f"{what}: {len(moved)} rows moved"
+
+
+def test_the_same_table_has_the_same_keys_in_every_format(tmp_path):
+    table = frame(200).assign(
+        whole=np.arange(200) % 7,
+        vector=list(np.random.default_rng(1).normal(size=(200, 4)).astype(np.float32)),
+    )
+    table.loc[3, "age"], table.loc[4, "note"] = np.nan, None
+    table.to_parquet(tmp_path / "t.parquet")
+    texts = table.assign(vector=[str(row.tolist()) for row in table["vector"]])
+    texts.to_csv(tmp_path / "t.csv", index=False)
+    columns = ["age", "note", "whole", "vector"]
+    expected = cell_keys(table, columns)
+    assert len(set(expected.tolist())) == 200
+    for name in ("t.parquet", "t.csv"):
+        assert np.array_equal(cell_keys(read_table(tmp_path / name).frame, columns), expected), name
+    ids, _ = name_keys(table["case"])
+    assert np.array_equal(name_keys(read_table(tmp_path / "t.csv").frame["case"])[0], ids)
+
+
+def test_any_changed_cell_changes_the_key():
+    table = frame(50)
+    before = cell_keys(table, ["age", "note"])
+    for column, value in (("age", 51.5), ("note", "another"), ("age", np.nan), ("note", None)):
+        other = table.copy()
+        other.loc[7, column] = value
+        after = cell_keys(other, ["age", "note"])
+        assert np.flatnonzero(before != after).tolist() == [7]
+    swapped = pd.DataFrame({"a": [1.0, 2.0], "b": [2.0, 1.0]})
+    assert len(set(cell_keys(swapped, ["a", "b"]).tolist())) == 2
+
+
+def test_copies_stay_in_one_part_and_are_told():
+    table = pd.concat([frame(100), frame(100)])
+    data = dataset_of(Table(table.reset_index(drop=True)), schema())
+    assert not set(data.train.keys.tolist()) & set(data.test.keys.tolist())
+    assert "200 rows have 100 distinct contents" in data.notes[0]
+    assert not dataset_of(Table(frame(100)), schema()).notes
+
+
+def test_a_streamed_table_is_split_as_in_memory(tmp_path):
+    table = frame(500)
+    table.to_parquet(tmp_path / "t.parquet", row_group_size=64)
+    for named in ({}, {"group": "patient"}, {"id": "case"}):
+        stated = schema(**named).to_mapping()
+        whole = TableData(str(tmp_path / "t.parquet"), stated, validation=0.1).read()
+        streamed = TableData(str(tmp_path / "t.parquet"), stated, validation=0.1, stream=128).read()
+        assert set(streamed.train.keys.tolist()) == set(whole.train.keys.tolist())
+        assert set(streamed.test.keys.tolist()) <= set(whole.test.keys.tolist())
+        if named.get("group"):
+            assert np.array_equal(np.unique(streamed.train.groups), np.unique(whole.train.groups))
+        place = {key: row for row, key in enumerate(whole.train.keys.tolist())}
+        view = streamed.train.view(np.arange(len(streamed.train)))
+        same = whole.train.view(np.array([place[key] for key in streamed.train.keys.tolist()]))
+        order = [part["labs"].values.argsort(dim=0) for part in (view, same)]
+        assert np.array_equal(*order)
+
+
+def test_few_groups_leave_no_part_empty():
+    for seed in range(40):
+        units = np.random.default_rng(seed).integers(0, 2**63, size=3).astype(np.uint64).repeat(5)
+        part = parts_of_names(units, 0.0, 0.2, seed)
+        assert set(part.tolist()) == {0, 2}
+    assert parts_of_names(np.zeros(4, dtype=np.uint64), 0.0, 0.2, 0).tolist() == [0] * 4
+
+
+def test_a_table_without_the_id_that_names_its_rows_is_refused():
+    with pytest.raises(DataError, match="lacks the column 'case'"):
+        split_rows(Table(frame().drop(columns="case")), schema(id="case"))
+
+
+def test_vectors_of_arrays_and_lists_have_one_key():
+    values = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    stated = Schema({"v": Vector("v")})
+    forms = [read_table({"v": values}), read_table({"v": list(values)}), read_table({"v": values.tolist()})]
+    rows = [split_rows(table, stated, 0.0, 0.3)["test"].tolist() for table in forms]
+    assert rows[0] == rows[1] == rows[2]

@@ -1,0 +1,267 @@
+"""Streamed records: every row once an epoch, the values of the whole table, a training that goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import commlearn as cl
+from commlearn.config.configuration import experiment_from
+from commlearn.errors import ConfigurationError, DataError
+from commlearn.methods import METHODS
+from commlearn.models.encoders.vector import linear
+from commlearn.probes.readout_rows import readout_rows
+from commlearn.tables.dataset import TableData
+from commlearn.tables.streamed import lanes_of_epoch
+from commlearn.tables.table import iterate_table, read_table
+from commlearn.trained.run import Run
+from commlearn.trained.run_folder import RunFolder
+from commlearn.trained.shards import write_shards
+from commlearn.training.loop import train
+
+ROWS, GROUP = 330, 30
+SCHEMA = {
+    "modalities": {
+        "vector": {"kind": "vector", "column": "vector"},
+        "numbers": {"kind": "tabular", "columns": ["a", "b"]},
+        "note": {"kind": "text", "column": "note"},
+    },
+    "targets": {"label": "class"},
+}
+
+
+def frame() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    notes = [" ".join(random.choice(["red", "green", "blue"], 1 + row % 4)) for row in range(ROWS)]
+    numbers = {"a": random.normal(size=ROWS), "b": random.integers(0, 9, ROWS)}
+    vectors = pd.Series(list(random.normal(size=(ROWS, 4)).astype("float32")))
+    where = {"part": random.choice(["train", "test", "val"], ROWS), "patient": random.integers(0, 40, ROWS)}
+    table = pd.DataFrame({"vector": vectors, "note": notes, **numbers, "label": np.arange(ROWS) % 3, **where})
+    table.loc[::7, "note"] = None
+    return table
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table")
+    for part, start in enumerate(range(0, ROWS, 110)):
+        rows = frame()[start : start + 110]
+        rows.to_parquet(path / f"part-{part}.parquet", row_group_size=GROUP, index=False)
+    return path
+
+
+def streamed(source, stream=120, **schema):
+    options = {"validation": 0.1, "test": 0.2, "stream": stream}
+    return TableData(str(source), SCHEMA | schema, **options).read()
+
+
+SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
+
+
+@given(sizes=SIZES, lanes=st.integers(1, 8), step=st.integers(1, 9), epoch=st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_an_epoch_visits_every_row_once_wherever_it_is_gone_back_to(sizes, lanes, step, epoch):
+    order, rows = lanes_of_epoch(3, epoch, sizes, lanes), sum(sizes)
+    visited = order.rows(np.arange(rows))
+    assert sorted(visited.tolist()) == list(range(rows))
+    parts = [order.rows(np.arange(start, min(start + step, rows))) for start in range(0, rows, step)]
+    np.testing.assert_array_equal(np.concatenate(parts), visited)
+
+
+def test_epochs_and_seeds_differ_and_ranks_read_groups_of_their_own():
+    sizes, places = [50] * 16, np.arange(800)
+    first = lanes_of_epoch(0, 0, sizes, 4).rows(places)
+    assert not np.array_equal(first, lanes_of_epoch(0, 1, sizes, 4).rows(places))
+    assert not np.array_equal(first, lanes_of_epoch(1, 0, sizes, 4).rows(places))
+    batch = first[:20] // 50
+    assert len(set(batch)) == 4  # a batch mixes all open groups
+    read = [set(first[rank::2] // 50) for rank in range(2)]
+    assert not read[0] & read[1]
+
+
+def whole(source, data) -> dict:
+    """The table read at once with what the streamed one learned, by the text of each row's numbers."""
+    schema = cl.Schema.from_mapping(data.schema)
+    records = schema.read(read_table(source), data.state)
+    return {
+        tuple(values): row for row, values in enumerate(records.columns["vector"].values.tolist())
+    }, records
+
+
+def test_streamed_rows_are_those_of_the_table_read_whole(folder):
+    data = streamed(folder)
+    places, records = whole(folder, data)
+    seen = []
+    for start in range(0, len(data.train), 48):
+        rows = data.train.visit(0, 0, slice(start, min(start + 48, len(data.train))))
+        view = data.train.view(rows)
+        at = np.array([places[tuple(values)] for values in view["vector"].values.tolist()])
+        seen += at.tolist()
+        for name, expected in records.view(at).items():
+            torch.testing.assert_close(view[name].values, expected.values, rtol=0, atol=0)
+            for mask in ("padding", "present"):
+                ours, theirs = getattr(view[name], mask), getattr(expected, mask)
+                assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+    assert len(set(seen)) == len(seen) == len(data.train)
+    names = {tuple(values) for part in ("test", "validation") for values in vectors(data.parts[part])}
+    assert len(names) + len(seen) == ROWS  # no row is in two parts, none is lost
+    assert not {places[name] for name in names} & set(seen)
+    assert len(data.train.row_groups._kept) <= 2 * data.train.row_groups.lanes
+
+
+def vectors(records) -> list:
+    return records.view(slice(None))["vector"].values.tolist()
+
+
+@pytest.mark.parametrize("column", ["part", "patient"])
+def test_the_schemas_columns_part_the_rows(folder, column):
+    data = streamed(folder, **({"split": "part"} if column == "part" else {"group": "patient"}))
+    places, _ = whole(folder, data)
+    table = frame()
+    found = {name: [places[tuple(v)] for v in vectors(records)] for name, records in data.parts.items()}
+    if column == "part":
+        assert sorted(found["test"]) == table.index[table["part"] == "test"].tolist()
+        assert len(data.train) == (table["part"] == "train").sum()
+    else:
+        patients = {name: set(table["patient"][rows]) for name, rows in found.items()}
+        assert not patients["train"] & patients["test"]
+        assert not patients["train"] & patients["validation"]
+
+
+def experiment(source, **training):
+    chosen = {"epochs": 2, "batch_size": 16, "log_every": 2, "checkpoint_every": 5, **training}
+    data = {"name": "table", "table": str(source), "schema": SCHEMA, "stream": 120}
+    return experiment_from({"name": "s", "data": data, "model": {"width": 16}, "training": chosen})
+
+
+def weights(path) -> dict:
+    return RunFolder(path).state()[0]["method"]
+
+
+def test_a_training_stopped_in_an_epoch_goes_on_to_the_same_weights(folder, tmp_path, monkeypatch):
+    assert isinstance(train(experiment(folder), tmp_path / "whole"), Run)
+    from commlearn.methods.comm import CoMM
+
+    steps, count = CoMM.steps, [0]
+
+    def interrupted(self, batch):
+        count[0] += 1
+        if count[0] > 7:  # an epoch has 15 steps
+            raise KeyboardInterrupt
+        yield from steps(self, batch)
+
+    monkeypatch.setattr(CoMM, "steps", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment(folder), tmp_path / "stopped")
+    monkeypatch.undo()
+    assert RunFolder(tmp_path / "stopped").state()[0]["step"] < 15
+    run = train(experiment(folder), tmp_path / "stopped", resume=True)
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    held_out = readout_rows(run, folder).test  # split as the training's was
+    assert sorted(map(tuple, vectors(held_out))) == sorted(
+        map(tuple, vectors(cl.read_data(run.experiment).test))
+    )
+
+
+def test_tables_are_read_from_any_file_system(folder, tmp_path):
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/bucket/table", recursive=True)
+    url = "memory://bucket/table"
+    try:
+        pd.testing.assert_frame_equal(read_table(url).frame, read_table(folder).frame)
+        assert sum(len(chunk) for chunk in iterate_table(f"{url}/part-1.parquet", 50)) == 110
+        far, near = streamed(url), streamed(folder)
+        rows = far.train.visit(0, 1, slice(3, 40, 2))
+        torch.testing.assert_close(
+            far.train.view(rows)["vector"].values, near.train.view(rows)["vector"].values
+        )
+    finally:
+        memory.rm("/bucket", recursive=True)
+    with pytest.raises(DataError, match=r"no table memory://nowhere/table"):
+        read_table("memory://nowhere/table")
+    with pytest.raises(DataError, match="cannot be opened"):
+        read_table("nosuch://bucket/table")
+
+
+def test_what_has_no_groups_is_told(folder, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a\n1\n")
+    with pytest.raises(ConfigurationError, match="cannot be read in parts.*Write it as Parquet"):
+        streamed(path)
+
+
+def shard(path, keys) -> None:
+    with tarfile.open(path, "w") as tar:
+        for key in keys:
+            numbers = io.BytesIO()
+            np.save(numbers, np.full(3, key, np.float32))
+            cells = {"npy": numbers.getvalue(), "txt": f"record {key}".encode(), "cls": str(key % 2).encode()}
+            cells["json"] = json.dumps({"size": key / 2, "place": "here"}).encode()
+            for ending, content in cells.items():
+                member = tarfile.TarInfo(f"{key:04}.{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def test_shards_of_webdataset_are_a_table_and_can_be_streamed(tmp_path):
+    for part in range(4):
+        shard(tmp_path / f"{part}.tar", range(10 * part, 10 * part + 10))
+    table = read_table(tmp_path).frame
+    assert list(table) == ["key", "npy", "txt", "cls", "json.size", "json.place"]
+    assert table["txt"].tolist() == [f"record {key}" for key in range(40)]
+    assert [len(chunk) for chunk in iterate_table(tmp_path / "1.tar", 4)] == [4, 4, 2]
+    modalities = {"v": {"kind": "vector", "column": "npy"}, "t": {"kind": "text", "column": "txt"}}
+    data = TableData(str(tmp_path), {"modalities": modalities, "targets": {"cls": "class"}}, stream=20).read()
+    assert len(data.train) + len(data.test) == 40
+    view = data.train.view(data.train.visit(0, 0, slice(0, 8)))
+    assert view["v"].values.shape == (8, 3)
+    (tmp_path / "1.tar").write_bytes((tmp_path / "0.tar").read_bytes()[:700])
+    with pytest.raises(DataError, match=r"1.tar cannot be read as tar"):
+        read_table(tmp_path)
+
+
+def test_a_broken_group_is_told_by_its_row(folder, tmp_path):
+    table = frame().drop(columns=["part", "patient"])
+    table.at[150, "vector"] = np.array([1.0, np.nan, 0.0, 0.0], dtype=np.float32)
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    pq.write_table(arrow, tmp_path / "t.parquet", row_group_size=GROUP)
+    data = streamed(tmp_path / "t.parquet", stream=3)  # a sample that misses the row
+    with pytest.raises(DataError, match="row 150: feature 1 is nan"):
+        data.train.view(slice(None))
+
+
+def test_a_streamed_table_is_trained_and_embedded_at_a_url(folder, tmp_path):
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/far/table", recursive=True)
+    try:
+        near = train(experiment(folder, epochs=1), tmp_path / "near")
+        far = train(experiment("memory://far/table", epochs=1), tmp_path / "far")
+        first, second = weights(tmp_path / "near"), weights(tmp_path / "far")
+        assert all(torch.equal(first[key], second[key]) for key in first)
+        written = write_shards(far, "memory://far/table", tmp_path / "z")
+    finally:
+        memory.rm("/far", recursive=True)
+    assert written.records == ROWS
+    found = np.stack(read_table(tmp_path / "z").frame["embedding"].tolist())
+    np.testing.assert_allclose(found, cl.embed(near, read_table(folder)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["supcon", "factorcl-sup"])
+def test_methods_that_need_labels_say_that_a_streamed_table_has_none(method, folder):
+    data = streamed(folder)
+    records = data.train
+    two = {name: linear(records.specs[name].shape, 8) for name in ("vector", "numbers")}
+    with pytest.raises(ConfigurationError, match=rf"Method {method} learns from labels.*--data.stream 0"):
+        METHODS[method].build(two, 8).check_records(records)
