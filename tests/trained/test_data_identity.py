@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_loop import data, experiment
+from small_runs import data, experiment
 from test_run_folder import OLD
 
 import commlearn as cl

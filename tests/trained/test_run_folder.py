@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_loop import data, experiment
+from small_runs import data, experiment
 
 import commlearn as cl
 from commlearn.cli import main

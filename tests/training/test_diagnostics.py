@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_loop import assert_same, data, experiment
+from small_runs import assert_same, data, experiment
 
 from commlearn.config.build import build_method
 from commlearn.methods import METHODS

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from rank_program import RECORDS, batch, build, cases, gradients
-from test_loop import data, experiment
+from small_runs import data, experiment
 
 from commlearn.augmentations import ImageAugmentation, Noise, make_batch, plan_batch
 from commlearn.batch import Modality, Spec

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from test_loop import data, experiment
+from small_runs import data, experiment
 
 import commlearn as cl
 from commlearn.methods.comm import CoMM

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_runs import assert_same, data, experiment, weights
 
 from commlearn.batch import Spec
 from commlearn.config.configuration import experiment_from
@@ -23,8 +24,7 @@ from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
 from commlearn.models.fusion_variants import ConcatFusion
-from commlearn.records import Dataset, Records, VectorColumn
-from commlearn.seeds import numpy_generator
+from commlearn.records import Dataset
 from commlearn.storage.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
 from commlearn.trained.run import load_run
 from commlearn.trained.run_folder import RunFolder
@@ -32,36 +32,6 @@ from commlearn.training.loop import train
 from commlearn.training.optimization import adamw, learning_rate_factor
 
 STEPS = 12  # 3 epochs of 4 batches
-
-
-def data(rows: int = 32) -> Dataset:
-    values = numpy_generator(0, "test").normal(size=(2, rows, 5)).astype("float32")
-    columns = {"left": VectorColumn(values[0]), "right": VectorColumn(values[1])}
-    records = Records(columns, {"half": np.arange(rows) % 2})
-    return Dataset(records, records)
-
-
-def experiment(method: str = "comm", **training):
-    settings = {"epochs": 3, "batch_size": 8, "log_every": 2, "checkpoint_every": 5, "schedule": "cosine"}
-    return experiment_from(
-        {
-            "name": "small",
-            "data": {"name": "trifeature"},
-            "method": method,
-            "model": {"width": 16},
-            "training": {**settings, "warmup_epochs": 0.5, **training},
-        }
-    )
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return RunFolder(folder).state()[0]["method"]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    first, second = weights(one), weights(other)
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
 
 
 def test_a_run_leaves_its_configuration_versions_metrics_and_checkpoints(tmp_path):

@@ -1,4 +1,4 @@
-"""Batches, records and the readers of data sets."""
+"""Data sets by name: Trifeature, published benchmarks, and stand-ins for them."""
 
 from __future__ import annotations
 
