@@ -92,7 +92,7 @@ def test_the_contracts_hold_for_what_was_added(house):
     files = [
         "kinds/test_kind_contract.py",
         "methods/test_contract.py",
-        "data/test_reader_contract.py",
+        "data_sets/test_reader_contract.py",
         "test_architecture.py",
     ]
     told = run(
