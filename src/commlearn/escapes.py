@@ -18,9 +18,7 @@ __all__ = [
     "terminal_stream",
 ]
 
-CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """All but tab and newline; marks that turn the direction of text; halves of characters."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MARKS = re.compile(r"([\\`*\[\]|~!]|(?<!\w)_|_(?!\w))")
