@@ -5,18 +5,24 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TESTS  := $(VENV)/.ready-for-tests
 OLDEST := .venv-oldest
+NEWEST := .venv-newest
+PINNED := -m pip install --quiet --constraint constraints.txt
+WORDS  := src tests benchmarks docs/api_pages.py
+PYTEST := -m pytest -n 2 --dist loadfile
+TOOLS  := build coverage pre-commit
 
-.PHONY: demo test test-slow test-oldest chaos lint bench docs clean
+.PHONY: demo test test-slow test-oldest test-newest coverage chaos lint format hooks api lock bench docs dist \
+	try-dist clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python $(PINNED) --upgrade pip
+	$(BIN)/python $(PINNED) torch
+	$(BIN)/python $(PINNED) --build-constraint constraints.txt --editable .
 	touch $(READY)
 
 $(TESTS): $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python $(PINNED) --build-constraint constraints.txt --editable ".[test]"
 	touch $(TESTS)
 
 $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
@@ -26,33 +32,84 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
 		--editable ".[h5,onnx,tensorboard,umap]" pytest pytest-xdist hypothesis
 	touch $(OLDEST)/.ready
 
+$(NEWEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(NEWEST)/bin/python -m pip install --quiet --editable ".[test]" $(TOOLS)
+	touch $(NEWEST)/.ready
+
 demo: $(READY)
 	$(BIN)/commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1 --out runs/demo
 
 test: $(TESTS) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 test-slow: $(TESTS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow
 
 # The same with the oldest versions that pyproject.toml allows, in an environment of its own; needs Python 3.11.
 test-oldest: $(OLDEST)/.ready
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python $(PYTEST)
+
+# The same with the newest versions that there are, in an environment of its own.
+test-newest: $(NEWEST)/.ready
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python $(PYTEST)
+
+# The tests of `make test`, and which lines they run; pyproject.toml holds the least share that passes.
+coverage: $(TESTS)
+	$(BIN)/python $(PINNED) coverage
+	OMP_NUM_THREADS=1 $(BIN)/coverage run $(PYTEST)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Kills, full disks and hostile input in their long form: hours on a slow machine.
 chaos: $(TESTS)
 	OMP_NUM_THREADS=1 COMMLEARN_KILLS=50 COMMLEARN_HOSTILE=20000 $(BIN)/python -m pytest -v -s tests/reliability
 
 lint: $(TESTS)
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check $(WORDS)
+	$(BIN)/ruff format --check $(WORDS)
 	$(BIN)/mypy
+
+format: $(TESTS)
+	$(BIN)/ruff check --fix $(WORDS)
+	$(BIN)/ruff format $(WORDS)
+
+# Check what is committed before it is: .pre-commit-config.yaml.
+hooks: $(TESTS)
+	$(BIN)/python $(PINNED) pre-commit
+	$(BIN)/pre-commit install
+
+# Record public names, signatures, options and settings as they are now; docs/api-policy.md says when.
+api: $(TESTS)
+	$(BIN)/python tests/public_api.py > tests/public_api.txt
+
+# Pin the newest versions; `make test-newest` says whether they work.
+lock: $(NEWEST)/.ready
+	(sed -n '1,/^[^#]/{/^#/p}' constraints.txt; $(NEWEST)/bin/python -m pip freeze --all --exclude-editable \
+		| sed 's/+.*//') > $(NEWEST)/lock.txt
+	mv $(NEWEST)/lock.txt constraints.txt
 
 bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/everything.py
 
 docs: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python $(PINNED) --build-constraint constraints.txt --editable ".[docs]"
 	$(BIN)/mkdocs build --strict --quiet
 
+# What a release consists of, in dist/: RELEASING.md.
+dist: $(READY)
+	$(BIN)/python $(PINNED) build
+	rm -rf build dist src/commlearn.egg-info
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build
+	cd dist && sha256sum * > SHA256SUMS
+
+# Install what dist/ holds, from there alone, and use it.
+try-dist: dist
+	cd dist && sha256sum --check --quiet SHA256SUMS
+	$(BIN)/python -m pip install --quiet --no-index --find-links dist --no-deps --no-compile --target build/try commlearn
+	cd build/try && PYTHONPATH=$$PWD $(abspath $(BIN))/python bin/commlearn synth tables --out table --rows 60 --size 16
+	cd build/try && PYTHONPATH=$$PWD $(abspath $(BIN))/python bin/commlearn info
+
 clean:
-	rm -rf $(VENV) $(OLDEST) build dist src/*.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) build dist src/*.egg-info
