@@ -12,7 +12,7 @@ PYTEST := -m pytest -n 2 --dist loadfile
 TOOLS  := build coverage pre-commit
 
 .PHONY: demo test test-slow test-oldest test-newest coverage chaos lint format hooks api lock bench docs dist \
-	try-dist clean
+	try-dist check-release clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -97,7 +97,11 @@ docs: $(READY)
 	$(BIN)/python $(PINNED) --build-constraint constraints.txt --editable ".[docs]"
 	$(BIN)/mkdocs build --strict --quiet
 
-# What a release consists of, in dist/: RELEASING.md.
+# Whether TAG can be released: RELEASING.md.
+check-release: $(READY)
+	$(BIN)/python tests/check_release.py $(TAG)
+
+# What a release consists of, in dist/.
 dist: $(READY)
 	$(BIN)/python $(PINNED) build
 	rm -rf build dist src/commlearn.egg-info
