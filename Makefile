@@ -112,8 +112,10 @@ dist: $(READY)
 try-dist: dist
 	cd dist && sha256sum --check --quiet SHA256SUMS
 	$(BIN)/python -m pip install --quiet --no-index --find-links dist --no-deps --no-compile --target build/try commlearn
-	cd build/try && PYTHONPATH=$$PWD $(abspath $(BIN))/python bin/commlearn synth tables --out table --rows 60 --size 16
-	cd build/try && PYTHONPATH=$$PWD $(abspath $(BIN))/python bin/commlearn info
+	cd build/try && export PYTHONPATH=$$PWD && $(abspath $(BIN))/python bin/commlearn --help > help.txt && \
+		$(abspath $(BIN))/python bin/commlearn synth tables --out table --rows 60 --size 16 && \
+		$(abspath $(BIN))/python -c "import commlearn as cl; print(cl.__version__, cl.Embedder, 'from', cl.__file__)" \
+		| grep $$PWD
 
 clean:
 	rm -rf $(VENV) $(OLDEST) $(NEWEST) build dist src/*.egg-info
