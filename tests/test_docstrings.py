@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 
-import commlearn
+import commlearn as cl
 
-SOURCE = Path(commlearn.__file__).parent
+SOURCE = Path(cl.__file__).parent
 FILES = [path for path in sorted(SOURCE.rglob("*.py")) if ">>>" in path.read_text(encoding="utf-8")]
+
+LONG = {
+    "compare",
+    "export_onnx",
+    "export_program",
+    "finetune",
+    "report",
+}  # seconds; pages of the documentation run them
+REGISTRIES = {"METHODS", "READERS", "plot"}
 
 
 def module_name(path: Path) -> str:
@@ -34,6 +43,11 @@ def test_examples_give_what_they_show(path, tmp_path, monkeypatch):
 def test_an_example_that_is_wrong_is_seen():
     test = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, None)
     assert doctest.DocTestRunner().run(test, out=lambda line: None).failed == 1
+
+
+@pytest.mark.parametrize("name", sorted({*cl.__all__} - LONG - REGISTRIES))
+def test_a_public_name_has_an_example(name):
+    assert ">>>" in getattr(cl, name).__doc__
 
 
 def test_there_are_examples():

@@ -131,7 +131,15 @@ def pretrained_of(state: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any
 
 
 def read_data(experiment: Experiment) -> Dataset:
-    """Read the data set that the experiment names; nothing is fetched that a loaded folder names."""
+    """Read the data set that the experiment names; nothing is fetched that a loaded folder names.
+
+    Example:
+        >>> from commlearn.training.configuration import read_experiment
+        >>> small = {"data.train_pairs": 60, "data.size": 24}
+        >>> data = read_data(read_experiment("trifeature-quick", small))
+        >>> len(data.train), list(data.train.specs)
+        (60, ['image1', 'image2'])
+    """
     options = dict(experiment.data)
     reader = READERS[options.pop("name")](**options)
     if not experiment.stored:

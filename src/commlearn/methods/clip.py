@@ -29,6 +29,16 @@ class CLIP(Method):
         encoders: one for each modality.
         projectors: one linear map for each modality into the space of the loss.
         embedding: what is embedded; in the paper the encoders' outputs.
+
+    Example:
+        >>> import torch
+        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = CLIP.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 16]), torch.Size([4, 8]))
     """
 
     views = Views(plain=True, augmented=0)

@@ -14,7 +14,18 @@ __all__ = ["CMC"]
 
 
 class CMC(SeparateHeads):
-    """The mean NT-Xent over all pairs of modalities. Reaches what at least two of them share."""
+    """The mean NT-Xent over all pairs of modalities. Reaches what at least two of them share.
+
+    Example:
+        >>> import torch
+        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = CMC.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 16]), torch.Size([4, 8]))
+    """
 
     views = Views(augmented=1)
     modality_count = (2, None)

@@ -43,6 +43,16 @@ class CoMM(Method):
         temperature: of the contrast; a module for one that is learned.
         weights: of the terms, by subset name; 1 where nothing is said.
         beside: what an embedding holds beside the fused vector, if anything.
+
+    Example:
+        >>> import torch
+        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = CoMM.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 8]), torch.Size([4, 8]))
     """
 
     views = Views(augmented=2)

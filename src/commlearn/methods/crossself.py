@@ -24,6 +24,16 @@ class CrossSelf(SeparateHeads):
         temperature: of every contrast.
         within: modalities that are contrasted with themselves; all if not given. Naming the images
             alone makes it SLIP with a fixed temperature.
+
+    Example:
+        >>> import torch
+        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = CrossSelf.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 16]), torch.Size([4, 8]))
     """
 
     views = Views(augmented=2)

@@ -72,6 +72,16 @@ class FactorCL(Method):
         keepers: critics of lower bounds, by term.
         removers: critics of upper bounds, by term.
         upper: the upper bound, from the scores of all pairs.
+
+    Example:
+        >>> import torch
+        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = FactorCL.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 512]), torch.Size([4, 256]))
     """
 
     views = Views(plain=True, augmented=1)

@@ -62,6 +62,16 @@ class InfMasking(CoMM):
         subsets: what is contrasted with the full fusion; each modality alone, and all.
         temperature: of the contrasts; a module for one that is learned.
         beside: what an embedding holds beside the fused vector, if anything.
+
+    Example:
+        >>> import torch
+        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = InfMasking.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 8]), torch.Size([4, 8]))
     """
 
     def __init__(

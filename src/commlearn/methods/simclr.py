@@ -14,7 +14,18 @@ __all__ = ["SimCLR"]
 
 
 class SimCLR(SeparateHeads):
-    """NT-Xent between two augmented versions of the same modality; the embeddings are concatenated."""
+    """NT-Xent between two augmented versions of the same modality; the embeddings are concatenated.
+
+    Example:
+        >>> import torch
+        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = SimCLR.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 16]), torch.Size([4, 8]))
+    """
 
     views = Views(augmented=2)
 

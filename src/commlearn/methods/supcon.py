@@ -28,6 +28,16 @@ class SupCon(Method):
         head: maps this vector to the space of the loss.
         target: whose classes are contrasted; may stay empty where the data have one target of classes.
         temperature: of the contrast.
+
+    Example:
+        >>> import torch
+        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = SupCon.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 8]), torch.Size([4, 8]))
     """
 
     views = Views(augmented=2, targets=True)

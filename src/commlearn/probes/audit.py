@@ -89,6 +89,18 @@ def audit_augmentations(
         strengths: how many times over an augmentation is applied.
         records: of each split, at most.
         seed: of the augmentation, the choice of records and the probes.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> audit = cl.audit_augmentations(model, table, "sign", strengths=[1])
+        >>> [(row.modality, row.strength) for row in audit.rows]
+        [('left', 0), ('left', 1), ('right', 0), ('right', 1)]
     """
     if any(strength < 1 for strength in strengths):
         raise ConfigurationError(f"strengths is {list(strengths)}; give whole numbers from 1.")

@@ -54,6 +54,17 @@ def probe_ladder(
         targets: which; all if not given.
         subsets: which; each modality alone, pairs (of up to three modalities), and all, if not given.
         seed: of the folds and of the bootstrap.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> list(cl.probe_ladder(model, table)["sign"])
+        ['left', 'right', 'left+right']
     """
     data = readout_rows(model, data)
     chosen = chosen_targets(data, targets)

@@ -63,6 +63,18 @@ def probe(
         modalities: embed these only; all if not given.
         seed: of the folds and of the bootstrap.
         kind: `linear` or `neighbours`.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> result = cl.probe(model, table)["sign"]
+        >>> result.train_records, result.test_records, result.balanced_accuracy > result.chance
+        (60, 30, True)
     """
     data = readout_rows(model, data)
     chosen = chosen_targets(data, targets, kind)  # before anything is embedded

@@ -54,6 +54,17 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
         folder: is made; what else lies in it stays, and is refused if it has the name of a file to write.
         rows: keep the hashes of the rows that were trained on, by which readouts tell them from others.
             Whoever can guess an id or a row can tell by them whether it was among them.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> sorted(path.name for path in cl.export(model.trained, "artifact").glob("*.safetensors"))
+        ['features.safetensors', 'model.safetensors', 'rows.safetensors']
     """
     if not isinstance(trained, Trained):
         trained = load(trained)
@@ -117,6 +128,18 @@ def load(folder: str | Path, outside: bool = False) -> Trained:
     Args:
         folder: of a training or of an export.
         outside: let an export's schema allow that paths in cells leave the folder of the table.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> artifact = cl.load(cl.export(model.trained, "artifact"))
+        >>> bool((cl.embed(artifact, table) == model.transform(table)).all())
+        True
     """
     path = Path(folder)
     if (path / RUN_CONFIG).exists():

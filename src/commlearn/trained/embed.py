@@ -129,6 +129,17 @@ def embed(
 
     Raises:
         DivergedError: an embedding is not finite; its rows are named.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> cl.embed(model, table, blocks="learned").shape
+        (90, 384)
     """
     model = carrier(model)
     fixed = features_of(model, blocks)
