@@ -30,7 +30,7 @@ def test_what_a_term_points_at_exists(place):
 
 def test_what_does_not_exist_is_seen():
     assert not exists("commlearn.methods.base.Methode")
-    assert not exists("commlearn.data.batch.Modality.mask")
+    assert not exists("commlearn.batch.Modality.mask")
 
 
 def exists(place: str) -> bool:

@@ -134,7 +134,7 @@ def read_data(experiment: Experiment) -> Dataset:
     """Read the data set that the experiment names; nothing is fetched that a loaded folder names.
 
     Example:
-        >>> from commlearn.training.configuration import read_experiment
+        >>> from commlearn.config.configuration import read_experiment
         >>> small = {"data.train_pairs": 60, "data.size": 24}
         >>> data = read_data(read_experiment("trifeature-quick", small))
         >>> len(data.train), list(data.train.specs)

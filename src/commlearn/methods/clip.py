@@ -32,7 +32,7 @@ class CLIP(Method):
 
     Example:
         >>> import torch
-        >>> from commlearn.data.batch import Modality
+        >>> from commlearn.batch import Modality
         >>> from commlearn.models.encoders import ENCODERS
         >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
         >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
