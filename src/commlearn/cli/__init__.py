@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _in_one_line(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
     """Our own warnings are for users; where in the code they arose is not."""
-    told = f"warning: {message}" if issubclass(category, DataWarning) else f"{category.__name__}: {message}"
-    print(f"commlearn: {told}", file=sys.stderr)
+    line = f"warning: {message}" if issubclass(category, DataWarning) else f"{category.__name__}: {message}"
+    print(f"commlearn: {line}", file=sys.stderr)
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -125,10 +125,10 @@ class _Help(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         prose, mark, examples = text.partition("Example:\n")
-        told = [
+        paragraphs = [
             super(_Help, self)._fill_text(part, width, indent) for part in prose.split("\n\n") if part.strip()
         ]
-        return "\n\n".join([*told, mark + examples] if mark else told)
+        return "\n\n".join([*paragraphs, mark + examples] if mark else paragraphs)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -171,13 +171,13 @@ def _parser(arguments: Sequence[str]) -> _Parser:
 
 def _add_manners(command: argparse.ArgumentParser, has_python: bool) -> None:
     """What every command can be asked for."""
-    known = {option for action in command._actions for option in action.option_strings}
-    if "--quiet" not in known:
+    taken = {option for action in command._actions for option in action.option_strings}
+    if "--quiet" not in taken:
         command.add_argument("--quiet", "-q", action="store_true", help="no progress")
     command.add_argument("--verbose", "-v", action="store_true", help="progress as lines, with --json too")
     if has_python:
-        told = "print the same as Python code, and do nothing"
-        command.add_argument("--show-python", action="store_true", help=told)
+        about = "print the same as Python code, and do nothing"
+        command.add_argument("--show-python", action="store_true", help=about)
 
 
 def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]:

@@ -21,10 +21,10 @@ def names(text: str) -> list[str]:
 
 
 def add_targets(parser: argparse.ArgumentParser, default: str = "all") -> None:
-    told = f"names with commas; default: {default}"
-    parser.add_argument("--targets", "--target", type=names, metavar="NAMES", help=told)
+    about = f"names with commas; default: {default}"
+    parser.add_argument("--targets", "--target", type=names, metavar="NAMES", help=about)
 
 
 def add_modalities(parser: argparse.ArgumentParser, done: str = "embed") -> None:
-    told = f"{done} these only; names with commas"
-    parser.add_argument("--modalities", type=names, metavar="NAMES", help=told)
+    about = f"{done} these only; names with commas"
+    parser.add_argument("--modalities", type=names, metavar="NAMES", help=about)

@@ -23,9 +23,9 @@ def call(function: str, *values: Any, keep: str = "", **named: Any) -> str:
     given = list(values)
     while given and given[-1] is None:
         given.pop()
-    told = [_shown(value) for value in given]
-    told += [f"{name}={_shown(value)}" for name, value in named.items() if value is not None]
-    return f"{keep} = {function}({', '.join(told)})" if keep else f"{function}({', '.join(told)})"
+    arguments = [_shown(value) for value in given]
+    arguments += [f"{name}={_shown(value)}" for name, value in named.items() if value is not None]
+    return f"{keep} = {function}({', '.join(arguments)})" if keep else f"{function}({', '.join(arguments)})"
 
 
 def program(*lines: str) -> str:

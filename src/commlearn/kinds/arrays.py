@@ -114,9 +114,11 @@ def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
     if inside and not outside:  # a link inside the folder may lead out of it
         inside = os.path.realpath(path).startswith(os.path.join(_real(folder), ""))
     if not outside and not inside:
-        told = f"{shown(cell)} leaves the folder of the table. Move the file inside it, or set outside: true"
+        problem = (
+            f"{shown(cell)} leaves the folder of the table. Move the file inside it, or set outside: true"
+        )
         raise DataError(
-            f"{told} for this modality (of a loaded export: commlearn.load(folder, outside=True))"
+            f"{problem} for this modality (of a loaded export: commlearn.load(folder, outside=True))"
         )
     if "\0" in path or not os.path.isfile(path):
         slashes = " (with / in place of \\)" if "\\" in str(cell) else ""
@@ -156,11 +158,11 @@ def shown(cell: Any) -> str:
     return repr(text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}")
 
 
-def _load(path: Path, told: str) -> np.ndarray:
+def _load(path: Path, name: str) -> np.ndarray:
     """The array in a .npy file, or the columns of a .csv file, with or without a line of names."""
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".csv"):
-        raise DataError(f"{told} is no array; give numbers, or the path of a .npy or .csv file")
+        raise DataError(f"{name} is no array; give numbers, or the path of a .npy or .csv file")
     try:
         if suffix == ".npy":
             return read_npy(path)
@@ -170,7 +172,7 @@ def _load(path: Path, told: str) -> np.ndarray:
         return frame.apply(pd.to_numeric).to_numpy(dtype=np.float64)
     except UNREADABLE as problem:
         raise DataError(
-            f"{told} cannot be read ({problem}). Is it cut off? Replace it, or empty the cell"
+            f"{name} cannot be read ({problem}). Is it cut off? Replace it, or empty the cell"
         ) from problem
 
 

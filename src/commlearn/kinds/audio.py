@@ -72,8 +72,8 @@ class Audio(Kind):
     outside: bool = False  # paths may leave the table's folder
 
     def __post_init__(self) -> None:
-        known = self.rate is None or (isinstance(self.rate, int) and RATES[0] <= self.rate <= RATES[1])
-        if not known:
+        valid = self.rate is None or (isinstance(self.rate, int) and RATES[0] <= self.rate <= RATES[1])
+        if not valid:
             raise ConfigurationError(f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} a second.")
         if self.max_length < 1:
             raise ConfigurationError(f"Audio max_length is {self.max_length}; give at least 1 frame.")
@@ -149,7 +149,7 @@ class Audio(Kind):
         return resample_poly(mono, RATE // divisor, rate // divisor).astype(np.float32)
 
 
-def read_wav(file: Path | io.BytesIO, told: str) -> tuple[int, np.ndarray]:
+def read_wav(file: Path | io.BytesIO, name: str) -> tuple[int, np.ndarray]:
     """Rate, and samples as (samples,) or (samples, channels) within -1 and 1."""
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -157,12 +157,12 @@ def read_wav(file: Path | io.BytesIO, told: str) -> tuple[int, np.ndarray]:
             rate, samples = wavfile.read(file)
     except DAMAGED as problem:
         raise DataError(
-            f"{told} is not a WAV file that can be read ({problem}); convert it to WAV"
+            f"{name} is not a WAV file that can be read ({problem}); convert it to WAV"
         ) from problem
     if any("EOF" in str(warning.message) for warning in caught):
-        raise DataError(f"{told} is cut off; replace it, or leave the cell empty")
+        raise DataError(f"{name} is cut off; replace it, or leave the cell empty")
     if not RATES[0] <= rate <= RATES[1]:
-        raise DataError(f"{told} states {rate} samples a second, not {RATES[0]} to {RATES[1]}; replace it")
+        raise DataError(f"{name} states {rate} samples a second, not {RATES[0]} to {RATES[1]}; replace it")
     return int(rate), _scaled(samples)
 
 

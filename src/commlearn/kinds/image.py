@@ -101,14 +101,14 @@ class Image(Kind):
         size = state["size"]
         if not 0 < size <= LARGEST:
             raise DataError(f"images of {size} pixels a side were learned; at most {LARGEST} are read")
-        kept = len(sources) * 3 * size**2 <= KEPT
+        in_memory = len(sources) * 3 * size**2 <= KEPT
         read = in_threads(
-            (lambda cell: decoder.pixels(cell, size)) if kept else (lambda cell: _header(decoder, cell)),
+            (lambda cell: decoder.pixels(cell, size)) if in_memory else (lambda cell: _header(decoder, cell)),
             sources,
         )
         raise_errors(self.column, self._problems(read, index, cells.first_row))
         column = Pictures(decoder, size, sources, index, self.column, cells.first_row)
-        if not kept:
+        if not in_memory:
             return column
         images = np.empty((max(len(sources), 1), 3, size, size), dtype=np.uint8)
         for position, pixels in enumerate(read):
@@ -128,11 +128,11 @@ class Image(Kind):
             problems.append(Problem("every row shows the same image", self.column, level="warning"))
         long = [max(w, h) / min(w, h) for _, (w, h, _) in fine if max(w, h) >= ELONGATED * min(w, h)]
         if long:
-            told = (
+            message = (
                 f"{len(long)} images are at least {ELONGATED} times as long as broad (up to {max(long):.0f} "
                 "times); only their middle square is read"
             )
-            problems.append(Problem(told, self.column, level="warning"))
+            problems.append(Problem(message, self.column, level="warning"))
         return problems
 
     def _problems(self, read: Sequence[Any], index: np.ndarray, first_row: int) -> list[Problem]:
@@ -149,14 +149,14 @@ class Image(Kind):
 
 def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
     """Different cells, and which of them each row holds (-1 = none): one file is decoded once."""
-    known: dict[Any, int] = {}
+    place_of: dict[Any, int] = {}
     sources: list[Any] = []
     index = np.full(len(cells), -1, dtype=np.int64)
     for row, cell in enumerate(cells):
         if is_empty(cell) or (isinstance(cell, dict) and not (cell.get("bytes") or cell.get("path"))):
             continue
         key = cell if isinstance(cell, str | bytes) else id(cell)
-        index[row] = known.setdefault(key, len(sources))
+        index[row] = place_of.setdefault(key, len(sources))
         if index[row] == len(sources):
             sources.append(cell)
     return sources, index

@@ -71,31 +71,31 @@ def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: n
     problems = []
     for row in np.flatnonzero(wrong | infinite).tolist():
         value = brief(values.iloc[row], str)
-        told = f"{value} is infinite or too large" if infinite[row] else f"{value!r} is not a number"
-        told += "; give a number, or leave the cell empty"
-        problems.append(Problem(told, str(values.name), cells.first_row + row))
+        message = f"{value} is infinite or too large" if infinite[row] else f"{value!r} is not a number"
+        message += "; give a number, or leave the cell empty"
+        problems.append(Problem(message, str(values.name), cells.first_row + row))
     return problems
 
 
 def learn_curve(numbers: np.ndarray) -> tuple[list[float], list[float]]:
     """Knots and scores of a monotone curve to mean 0 and deviation 1; none if there is no number."""
-    known = numbers[~np.isnan(numbers)]
-    if not len(known):
+    given = numbers[~np.isnan(numbers)]
+    if not len(given):
         return [], []
-    low, high = known.min(), known.max()
+    low, high = given.min(), given.max()
     if high - low <= max(1e-13 * max(abs(low), abs(high)), 1 / LARGEST):  # constant but for rounding
         reach = LIMIT * max(1.0, abs(low) / 100)
         return [float(low - reach), float(high + reach)], [-LIMIT, LIMIT]
-    if not _skewed(known):
-        mean, std = known.mean(), known.std()
+    if not _skewed(given):
+        mean, std = given.mean(), given.std()
         return [float(mean - LIMIT * std), float(mean + LIMIT * std)], [-LIMIT, LIMIT]
-    end = ndtri(1 - 0.5 / len(known))
+    end = ndtri(1 - 0.5 / len(given))
     scores = np.linspace(-end, end, KNOTS)  # of a Gaussian
-    quantiles = np.quantile(known, ndtr(scores))
+    quantiles = np.quantile(given, ndtr(scores))
     quantiles[0], quantiles[-1] = low, high
     knots, place = np.unique(quantiles, return_inverse=True)
     scores = np.bincount(place, weights=scores) / np.bincount(place)  # ties share the mean of their scores
-    reached = np.interp(known, knots, scores)
+    reached = np.interp(given, knots, scores)
     scores = ((scores - reached.mean()) / reached.std()).clip(-LIMIT, LIMIT)
     return knots.tolist(), scores.tolist()
 
@@ -104,8 +104,8 @@ def on_curve(numbers: np.ndarray, knots: list[float], scores: list[float]) -> np
     return np.interp(numbers, knots, scores) if knots else np.full(len(numbers), np.nan)
 
 
-def _skewed(known: np.ndarray) -> bool:
-    scaled = known / np.abs(known).max()  # no power of a huge number overflows
+def _skewed(given: np.ndarray) -> bool:
+    scaled = given / np.abs(given).max()  # no power of a huge number overflows
     centred = scaled - scaled.mean()
     deviation = np.sqrt((centred**2).mean())
     if deviation == 0:

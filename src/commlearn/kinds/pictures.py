@@ -230,8 +230,8 @@ def _damage_told(cell: Any) -> Iterator[None]:
     try:
         yield
     except DAMAGED as problem:
-        told = f"{shown(cell)} cannot be decoded ({problem}). Is it cut off? Replace it or empty the cell."
-        raise DataError(told) from problem
+        message = f"{shown(cell)} cannot be decoded ({problem}). Is it cut off? Replace it or empty the cell."
+        raise DataError(message) from problem
 
 
 def _within_limit(file: Any, cell: Any) -> PIL.Image:
@@ -249,7 +249,7 @@ def _within_limit(file: Any, cell: Any) -> PIL.Image:
             f"{shown(cell)} is {picture.format}, which is a program, and is not run. Convert it to PNG."
         )
     if picture.width * picture.height > LARGEST:
-        told = f"{shown(cell)} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read"
+        message = f"{shown(cell)} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read"
         picture.close()
-        raise DataError(f"{told}. Give a smaller image.")
+        raise DataError(f"{message}. Give a smaller image.")
     return picture

@@ -54,7 +54,7 @@ class Pretrained:
             return value
         if isinstance(value, str):
             return cls(value)
-        known = [entry.name for entry in dataclasses.fields(cls)]
+        keys = [entry.name for entry in dataclasses.fields(cls)]
         if not isinstance(value, Mapping) or "pretrained" not in value:
             raise ConfigurationError(
                 f"encoder is {value!r:.60}; give a folder, or settings such as "
@@ -62,8 +62,8 @@ class Pretrained:
             )
         problems = Problems("encoder")
         for key in value:
-            if key not in known:
-                problems.add(unknown("key", key, known))
+            if key not in keys:
+                problems.add(unknown("key", key, keys))
         problems.raise_if_any(ConfigurationError)
         return cls(**value)
 
@@ -85,14 +85,14 @@ class Pretrained:
         """The encoder's tokenizer and its description."""
         folder = locate(self.pretrained)
         described = self._described(folder, "text")
-        found = subwords(folder, described["architecture"], described["config"])
+        tokenizing = subwords(folder, described["architecture"], described["config"])
         return {
-            "tokenizer": found.tokenizer,
-            "ids": found.ids,
-            "max_length": min(max_length, found.longest),
-            "mask": found.mask,
-            "special": found.special,
-            "encoder": {**described, "padding": found.padding},
+            "tokenizer": tokenizing.tokenizer,
+            "ids": tokenizing.ids,
+            "max_length": min(max_length, tokenizing.longest),
+            "mask": tokenizing.mask,
+            "special": tokenizing.special,
+            "encoder": {**described, "padding": tokenizing.padding},
         }
 
     def _described(self, folder: Path, kind: str) -> dict[str, Any]:
@@ -124,8 +124,8 @@ def ids_of(texts: Sequence[str], tokenizer: str, max_length: int) -> list[list[i
     lists: list[list[int]] = []
     for start in range(0, len(texts), AT_ONCE):
         part = list(texts[start : start + AT_ONCE])
-        found = made.encode_batch(part, add_special_tokens=True)
-        lists += [encoding.ids if text else [] for text, encoding in zip(part, found, strict=True)]
+        encodings = made.encode_batch(part, add_special_tokens=True)
+        lists += [encoding.ids if text else [] for text, encoding in zip(part, encodings, strict=True)]
     return lists
 
 

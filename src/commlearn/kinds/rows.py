@@ -39,11 +39,11 @@ def collecting(problems: Problems, where: str) -> Iterator[None]:
 
 def first_ten(problems: Sequence[Problem]) -> list[Problem]:
     """The first ten one by one, and how many more there are."""
-    told = list(problems[:TOLD])
+    first = list(problems[:TOLD])
     if len(problems) > TOLD:
         more = f"and {len(problems) - TOLD} more rows like these"
-        told.append(replace(problems[TOLD], message=more, row=None))
-    return told
+        first.append(replace(problems[TOLD], message=more, row=None))
+    return first
 
 
 def raise_errors(column: str, problems: Sequence[Problem]) -> None:

@@ -77,19 +77,19 @@ class Series(Kind):
         there = [array for array in arrays if array is not None]
         if problems or not there:
             return problems or [Problem("no row has a series; drop the modality", label(self.columns()))]
-        told = []
+        messages = []
         channels = there[0].shape[1]
         with np.errstate(invalid="ignore"):
             low = np.fmin.reduce([np.fmin.reduce(array) for array in there])
             high = np.fmax.reduce([np.fmax.reduce(array) for array in there])
         constant = np.flatnonzero(~(low < high)).tolist()
         if constant:
-            told.append(
+            messages.append(
                 f"channels {constant} of {channels} are constant or empty in every row and tell nothing"
             )
         if channels > max(len(array) for array in there):
-            told.append(f"has {channels} channels and fewer steps; transpose to (length, channels)")
-        return [Problem(message, label(self.columns()), level="warning") for message in told]
+            messages.append(f"has {channels} channels and fewer steps; transpose to (length, channels)")
+        return [Problem(message, label(self.columns()), level="warning") for message in messages]
 
     def _arrays(
         self, cells: Cells, change: Callable[[np.ndarray], np.ndarray] = lambda array: array
@@ -116,8 +116,10 @@ class Series(Kind):
             return None
         for column, part in zip(self.columns(), parts, strict=True):
             if part is not None and (part.shape[1] > 1 or len(lengths) > 1):
-                told = ", ".join(shown(part) if part is not None else "none" for part in parts)
-                raise DataError(f"the columns hold {told} steps, {column} among them; give one channel each")
+                counts = ", ".join(shown(part) if part is not None else "none" for part in parts)
+                raise DataError(
+                    f"the columns hold {counts} steps, {column} among them; give one channel each"
+                )
         gap = np.full((lengths.pop(), 1), np.nan, dtype=np.float32)
         return np.concatenate([gap if part is None else part for part in parts], axis=1)
 
@@ -142,14 +144,14 @@ def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: 
     usual = float(np.quantile([len(array) for array in there], LONGEST))
     stride = max(1, math.ceil(usual / max_length))
     steps = np.concatenate([_average(array, stride, max_length) for array in there])
-    known = ~np.isnan(steps)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, steps, 0).sum(axis=0, dtype=np.float64) / count
-    scale = np.sqrt((np.where(known, steps - mean, 0) ** 2).sum(axis=0) / count)
+    given = ~np.isnan(steps)
+    count = np.maximum(given.sum(axis=0), 1)
+    mean = np.where(given, steps, 0).sum(axis=0, dtype=np.float64) / count
+    scale = np.sqrt((np.where(given, steps - mean, 0) ** 2).sum(axis=0) / count)
     return {
         "channels": steps.shape[1],
         "stride": stride,
-        "gaps": not known.all(),
+        "gaps": not given.all(),
         "mean": mean.tolist(),
         "scale": np.where(scale > 1e-12 * np.abs(mean), scale, 1.0).tolist(),
     }
@@ -158,9 +160,9 @@ def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: 
 def standardise(array: np.ndarray, state: dict[str, Any], max_length: int) -> np.ndarray:
     """One series, averaged, to mean 0 and deviation 1 of the training rows; 0 in gaps."""
     steps = _average(array, state["stride"], max_length)
-    known = ~np.isnan(steps)
-    values = np.where(known, (steps - np.array(state["mean"])) / np.array(state["scale"]), 0)
-    return np.concatenate([values, known] if state["gaps"] else [values], axis=1, dtype=np.float32)
+    given = ~np.isnan(steps)
+    values = np.where(given, (steps - np.array(state["mean"])) / np.array(state["scale"]), 0)
+    return np.concatenate([values, given] if state["gaps"] else [values], axis=1, dtype=np.float32)
 
 
 def _average(array: np.ndarray, stride: int, max_length: int) -> np.ndarray:
@@ -169,9 +171,9 @@ def _average(array: np.ndarray, stride: int, max_length: int) -> np.ndarray:
     if stride == 1:
         return array
     starts = np.arange(0, len(array), stride)
-    known = ~np.isnan(array)
-    total = np.add.reduceat(np.where(known, array, 0), starts, axis=0, dtype=np.float64)
-    count = np.add.reduceat(known, starts, axis=0, dtype=np.float64)
+    given = ~np.isnan(array)
+    total = np.add.reduceat(np.where(given, array, 0), starts, axis=0, dtype=np.float64)
+    count = np.add.reduceat(given, starts, axis=0, dtype=np.float64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 

@@ -75,7 +75,7 @@ class Tabular(Kind):
     def learn(self, cells: Cells) -> dict[str, Any]:
         """A curve for each numeric column, the names of each categorical one."""
         problems = [self._problems(cells, cells.frame[column]) for column in self.columns()]
-        raise_errors(", ".join(self.columns()), [problem for found in problems for problem in found])
+        raise_errors(", ".join(self.columns()), [problem for of_column in problems for problem in of_column])
         state: dict[str, Any] = {"numbers": [], "categories": []}
         for column in self.columns():
             values = cells.frame[column]
@@ -107,16 +107,18 @@ class Tabular(Kind):
                 _warn_of_others(cells, values, table[:, place] == OTHER)
         raise_errors(", ".join(self.columns()), problems)
         numbers, codes = np.split(table, [shape[0]], axis=1)
-        known = (~np.isnan(numbers)).sum(axis=1) + (codes != MISSING).sum(axis=1)  # (records,)
-        return ArrayColumn(table, Spec("tabular", shape), present_or_none(known > 0))
+        given = (~np.isnan(numbers)).sum(axis=1) + (codes != MISSING).sum(axis=1)  # (records,)
+        return ArrayColumn(table, Spec("tabular", shape), present_or_none(given > 0))
 
     def check(self, cells: Cells) -> list[Problem]:
-        told = []
+        problems_of_all = []
         for column in self.columns():
             values = cells.frame[column]
             problems = self._problems(cells, values)
-            told += first_ten(problems) if problems else self._warnings(values, self._is_category(values))
-        return told
+            problems_of_all += (
+                first_ten(problems) if problems else self._warnings(values, self._is_category(values))
+            )
+        return problems_of_all
 
     def _is_category(self, values: pd.Series) -> bool:
         return values.name in self.categorical or _sort(values) == "category"
@@ -141,34 +143,36 @@ class Tabular(Kind):
         return [Problem(sort, str(values.name))]
 
     def _warnings(self, values: pd.Series, category: bool) -> list[Problem]:
-        column, told = str(values.name), []
+        column, messages = str(values.name), []
         if category:
             names = {key for key in _keys(values)[1] if key is not None}
             distinct, full = len(names), int(values.count())
             text = types.infer_dtype(values, skipna=True) == "string"
             if distinct > 2 and text:
-                told += _numbers_as_text(sorted(names))
+                messages += _numbers_as_text(sorted(names))
             if distinct > self.max_categories:
-                told.append(f"has {distinct} categories; all but {self.max_categories} count as other")
+                messages.append(f"has {distinct} categories; all but {self.max_categories} count as other")
             if distinct > 20 and distinct > 0.9 * full:
-                told.append(f"has {distinct} categories in {full} cells, as identifiers have; leave it out")
+                messages.append(
+                    f"has {distinct} categories in {full} cells, as identifiers have; leave it out"
+                )
         else:
             numbers = numbers_of(values)[0]
             distinct = len(np.unique(numbers[~np.isnan(numbers)]))
         if distinct == 0:
-            told.append("is empty in every row; leave it out")
+            messages.append("is empty in every row; leave it out")
         if distinct == 1:
-            told.append("is constant and tells nothing; leave it out")
-        return [Problem(message, column, level="warning") for message in told]
+            messages.append("is constant and tells nothing; leave it out")
+        return [Problem(message, column, level="warning") for message in messages]
 
 
 def _numbers_as_text(names: list[str]) -> list[str]:
     """What to say of categories that are numbers, all of them or nearly."""
-    known = pd.to_numeric(pd.Series(names), errors="coerce").notna()
-    if known.all():
+    numeric = pd.to_numeric(pd.Series(names), errors="coerce").notna()
+    if numeric.all():
         return ["holds numbers as text, read as categories; turn them with pd.to_numeric"]
-    marks = [name[:20] for name, number in zip(names, known, strict=True) if not number]
-    if known.sum() <= MANY or known.mean() < MOSTLY:
+    marks = [name[:20] for name, number in zip(names, numeric, strict=True) if not number]
+    if numeric.sum() <= MANY or numeric.mean() < MOSTLY:
         return []
     shown = ", ".join(map(repr, marks[:3]))
     return [f"holds numbers, but for {shown}, and is read as categories; empty these cells to read numbers"]
@@ -232,8 +236,10 @@ def _warn_of_others(cells: Cells, values: pd.Series, others: np.ndarray) -> None
     rows = np.flatnonzero(others)
     if len(rows):
         more = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
-        told = f"{str(values.iloc[rows[0]])[:60]!r}{more}: not among the learned categories; read as another"
-        problem = Problem(told, str(values.name), cells.first_row + int(rows[0]), "warning")
+        message = (
+            f"{str(values.iloc[rows[0]])[:60]!r}{more}: not among the learned categories; read as another"
+        )
+        problem = Problem(message, str(values.name), cells.first_row + int(rows[0]), "warning")
         warnings.warn(DataWarning(str(problem)), stacklevel=2)
 
 

@@ -90,12 +90,14 @@ class Text(Kind):
         if not filled and not problems:
             return [Problem("no row has text; name another column or drop the modality", self.column)]
         if len(filled) > 1 and len(set(filled)) == 1:
-            told = f"every text is the same: '{filled[0][:60]}'"
-            problems.append(Problem(told, self.column, level="warning"))
+            message = f"every text is the same: '{filled[0][:60]}'"
+            problems.append(Problem(message, self.column, level="warning"))
         cut = sum(1 for text in filled if len(text) > self.max_length and len(split(text)) > self.max_length)
         if cut:
-            told = f"{cut} texts have more than {self.max_length} words and are cut there; raise max_length"
-            problems.append(Problem(told, self.column, level="warning"))
+            message = (
+                f"{cut} texts have more than {self.max_length} words and are cut there; raise max_length"
+            )
+            problems.append(Problem(message, self.column, level="warning"))
         return problems
 
     def _texts(self, cells: Cells) -> list[str]:
@@ -203,12 +205,12 @@ def _decode(cells: list[Any], column: str, first_row: int) -> tuple[list[str], l
             elif is_empty(cell):
                 text = ""
             else:
-                told = f"{brief(cell)} is of type {type(cell).__name__}; give text"
-                problems.append(Problem(told, column, row + first_row))
+                message = f"{brief(cell)} is of type {type(cell).__name__}; give text"
+                problems.append(Problem(message, column, row + first_row))
                 text = ""
         except (UnicodeEncodeError, UnicodeDecodeError) as problem:
-            told = f"{brief(cell)} is not UTF-8 at place {problem.start + 1}; save the text as UTF-8"
-            problems.append(Problem(told, column, row + first_row))
+            message = f"{brief(cell)} is not UTF-8 at place {problem.start + 1}; save the text as UTF-8"
+            problems.append(Problem(message, column, row + first_row))
             text = ""
         texts.append("" if is_empty(text) else text)
     return texts, problems

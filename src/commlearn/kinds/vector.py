@@ -94,8 +94,8 @@ class Vector(Kind):
         if not len(constant):
             return []
         shown_ones = ", ".join(map(str, constant[:10])) + (", ..." if len(constant) > 10 else "")
-        told = f"{len(constant)} of {values.shape[1]} features are constant and tell nothing: {shown_ones}"
-        return [Problem(told, label(self.columns()), level="warning")]
+        message = f"{len(constant)} of {values.shape[1]} features are constant and tell nothing: {shown_ones}"
+        return [Problem(message, label(self.columns()), level="warning")]
 
     def _matrix(self, cells: Cells, features: int | None) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
         """The rows as (records, features) float32 of our own, which are there, and what is wrong."""
@@ -212,8 +212,10 @@ def _from_numbers(cells: Cells, columns: list[pd.Series]) -> tuple[np.ndarray, n
     present = missing.sum(axis=1) < len(columns)
     if not problems:
         for row, place in np.argwhere(missing & present[:, None]).tolist():
-            told = "is empty, but other features of the row are not; fill it, or read the columns as Tabular"
-            problems.append(Problem(told, str(columns[place].name), cells.first_row + row))
+            message = (
+                "is empty, but other features of the row are not; fill it, or read the columns as Tabular"
+            )
+            problems.append(Problem(message, str(columns[place].name), cells.first_row + row))
         values[~present] = 0
     return values, present, problems
 
@@ -224,10 +226,10 @@ def _not_finite(values: np.ndarray, column: str, first_row: int) -> list[Problem
         part = values[start : start + CHUNK]
         for row in np.flatnonzero(~np.isfinite(part).all(axis=1)).tolist():
             place = int(np.flatnonzero(~np.isfinite(part[row]))[0])
-            told = f"feature {place} is {part[row, place]}; give finite numbers, or leave the cell empty"
+            message = f"feature {place} is {part[row, place]}; give finite numbers, or leave the cell empty"
             if np.isnan(part[row, place]):
-                told += "; where gaps are usual, read the column as a Series"
-            problems.append(Problem(told, column, first_row + start + row))
+                message += "; where gaps are usual, read the column as a Series"
+            problems.append(Problem(message, column, first_row + start + row))
     return problems
 
 

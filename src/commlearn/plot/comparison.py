@@ -50,16 +50,16 @@ def comparison_chart(table: dict[str, Any], path: Path) -> None:
 
 def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
     cells = {name: row["scores"][score] for name, row in table["methods"].items()}
-    known = {name: row["published"].get(score) for name, row in table["methods"].items()}
+    published = {name: row["published"].get(score) for name, row in table["methods"].items()}
     least = min([0.0, *(cell["mean"] for cell in cells.values() if cell["mean"] is not None)])
     for place, (name, cell) in enumerate(cells.items()):
         role = table["methods"][name]["role"]
         if cell["mean"] is not None:
             error = {"xerr": cell["std"], "ecolor": "#333333"} if cell["std"] else {}
             axes.barh(place, cell["mean"], 0.72, color=ROLES[role], **error)
-        if known[name] is not None:
-            axes.plot(known[name], place, "D", mfc="white", mec="black", ms=5, zorder=3, clip_on=False)
-        _value(axes, place, cell, known[name], "white" if role == "method" else "black")
+        if published[name] is not None:
+            axes.plot(published[name], place, "D", mfc="white", mec="black", ms=5, zorder=3, clip_on=False)
+        _value(axes, place, cell, published[name], "white" if role == "method" else "black")
     axes.set_xlim(least * 1.1, TICKS[-1] + 3)  # the same for every score, so that bars can be compared
     axes.set_xticks(TICKS)
     chance = table["chance"][score]
@@ -79,11 +79,11 @@ def _value(axes: Axes, place: int, cell: dict[str, Any], published: float | None
     if mean is None:
         axes.text(2, place, "failed", va="center", fontsize=8)
         return
-    told = f"{mean:.1f}" + (f" ± {std:.1f}" if std is not None else "")
+    text = f"{mean:.1f}" + (f" ± {std:.1f}" if std is not None else "")
     if mean >= ROOM:
-        axes.text(2, place, told, va="center", fontsize=8, color=ink)
+        axes.text(2, place, text, va="center", fontsize=8, color=ink)
         return
     end = max(mean + (std or 0.0), 0.0)
     if published is not None and end - 4 < published < end + ROOM:
         end = published
-    axes.text(end + 4, place, told, va="center", fontsize=8)
+    axes.text(end + 4, place, text, va="center", fontsize=8)

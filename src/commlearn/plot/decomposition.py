@@ -36,8 +36,8 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
             if high - low > 0.01 * widest:
                 axes.plot([left + low, left + high], [place - 0.4] * 2, "|-", color=INK, lw=1, ms=4)
             if bits > 0.06 * max(total, 1e-9):
-                told = f"{bits:.2f}"
-                axes.text(left + bits / 2, place, told, ha="center", va="center", fontsize=8, color="white")
+                text = f"{bits:.2f}"
+                axes.text(left + bits / 2, place, text, ha="center", va="center", fontsize=8, color="white")
             left += bits
     axes.set_yticks(range(len(bars)), [legible(name, TICK) for name in reversed(bars)])
     axes.set_ylim(-0.6, len(bars) - 0.4)

@@ -49,12 +49,12 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
 
 
 @styled
-def audit(found: Audit, axes: Axes | None = None) -> Axes:
+def audit(result: Audit, axes: Axes | None = None) -> Axes:
     """What a probe still reads of a target when inputs are augmented, by modality."""
-    modalities = list(dict.fromkeys(row.modality for row in found.rows))
+    modalities = list(dict.fromkeys(row.modality for row in result.rows))
     axes = axes or new_axes(height=0.9 + 0.5 * len(modalities))
-    strengths = sorted({row.strength for row in found.rows})
-    for row in found.rows:
+    strengths = sorted({row.strength for row in result.rows})
+    for row in result.rows:
         place = len(modalities) - 1 - modalities.index(row.modality)
         height = place + 0.22 - 0.22 * strengths.index(row.strength)
         colour = COLOURS[strengths.index(row.strength) % len(COLOURS)]
@@ -66,10 +66,10 @@ def audit(found: Audit, axes: Axes | None = None) -> Axes:
         )
     axes.set_yticks(range(len(modalities)), [legible(name, TICK) for name in modalities[::-1]])
     axes.set_ylim(-0.6, len(modalities) - 0.4)
-    if any(row.destroys for row in found.rows):
+    if any(row.destroys for row in result.rows):
         axes.plot([], [], "X", color=INK, label="destroyed")
-    axes.set_xlabel(MEASURES[found.rows[0].result.measure])
-    axes.set_title(legible(found.target))
+    axes.set_xlabel(MEASURES[result.rows[0].result.measure])
+    axes.set_title(legible(result.target))
     below = (0.5, -0.5 / (0.2 + 0.5 * len(modalities)))  # half an inch, in heights of the axes
     axes.legend(ncols=3, loc="upper center", bbox_to_anchor=below)
     return axes

@@ -46,16 +46,16 @@ class Audit:
     @property
     def warnings(self) -> list[str]:
         """One sentence for each modality whose augmentation destroys the target."""
-        told = []
+        sentences = []
         for row in self.rows:
             if row.destroys and row.strength == 1:
                 clean = next(r for r in self.rows if r.modality == row.modality and not r.strength)
-                told.append(
+                sentences.append(
                     f"the augmentation of {row.modality} destroys {self.target}: a probe reads "
                     f"{clean.result} off clean inputs, {row.result} off augmented ones. "
                     f"Weaken it: augmentations.{row.modality}"
                 )
-        return told
+        return sentences
 
     def to_dict(self) -> dict[str, Any]:
         return {"target": self.target, "rows": [asdict(row) for row in self.rows], "warnings": self.warnings}
@@ -118,9 +118,9 @@ def audit_augmentations(
             embedded = [_embedded(trained, part, name, augmentation, strength, seed) for part in chosen]
             labels = [_plain(part.targets[target]) for part in chosen]
             groups = (chosen[0].groups, chosen[1].groups)
-            found = measure(embedded[0], labels[0], embedded[1], labels[1], seed=seed, groups=groups)
-            clean = found if clean is None else clean
-            rows.append(AuditRow(name, strength, found.result, _destroys(clean, found.result)))
+            measured = measure(embedded[0], labels[0], embedded[1], labels[1], seed=seed, groups=groups)
+            clean = measured if clean is None else clean
+            rows.append(AuditRow(name, strength, measured.result, _destroys(clean, measured.result)))
     return Audit(target, tuple(rows))
 
 

@@ -88,8 +88,11 @@ def scored(
     groups: np.ndarray | None = None,
 ) -> Outcome:
     """What the shares of the classes, (records, classes), are worth against the labels."""
-    known = np.unique(np.concatenate([classes, labels]))
-    truth, predicted = np.searchsorted(known, labels), np.searchsorted(known, classes[shares.argmax(axis=1)])
+    every_class = np.unique(np.concatenate([classes, labels]))
+    truth, predicted = (
+        np.searchsorted(every_class, labels),
+        np.searchsorted(every_class, classes[shares.argmax(axis=1)]),
+    )
     right = truth == predicted
     asked = slice(1, None) if len(classes) == 2 else slice(None)
     positive = labels[:, None] == classes[None, asked]  # (records, 1 or classes)
@@ -103,19 +106,19 @@ def scored(
             measures.auprc, shares[:, asked], positive, weights
         ),
     }
-    found = measured(parts, truth, seed, groups)
+    results = measured(parts, truth, seed, groups)
     result = ProbeResult(
-        balanced_accuracy=found["balanced_accuracy"][0],
-        interval=found["balanced_accuracy"][1],
-        accuracy=found["accuracy"][0],
+        balanced_accuracy=results["balanced_accuracy"][0],
+        interval=results["balanced_accuracy"][1],
+        accuracy=results["accuracy"][0],
         chance=1 / len(classes),
         classes=len(classes),
         strength=strength,
         train_records=train_records,
         test_records=len(labels),
-        auroc=found["auroc"][0],
-        auprc=found["auprc"][0],
-        intervals={name: found[name][1] for name in ("accuracy", "auroc", "auprc")},
+        auroc=results["auroc"][0],
+        auprc=results["auprc"][0],
+        intervals={name: results[name][1] for name in ("accuracy", "auroc", "auprc")},
     )
     return Outcome(result, truth, predicted, groups)
 

@@ -59,10 +59,10 @@ def read_labels(
             shares[0] >= thresholds, held_truth, measures.once(len(held_truth)), weighted=True
         )
         tried.append((float(reached[0]), -strength, thresholds, shares[1]))
-    _, strength, thresholds, found = max(tried, key=lambda entry: entry[:2])
+    _, strength, thresholds, best_shares = max(tried, key=lambda entry: entry[:2])
     sizes = (len(train), len(held_rows))
     return scored(
-        found, label_matrix(test_labels, names), names, thresholds, -strength, sizes, seed, groups[1]
+        best_shares, label_matrix(test_labels, names), names, thresholds, -strength, sizes, seed, groups[1]
     )
 
 
@@ -84,13 +84,13 @@ def scored(
         "auroc": lambda weights: measures.mean_over_labels(measures.auroc, shares, truth, weights),
         "auprc": lambda weights: measures.mean_over_labels(measures.auprc, shares, truth, weights),
     }
-    found = measured(parts, np.zeros(len(truth), dtype=np.int64), seed, groups)
+    results = measured(parts, np.zeros(len(truth), dtype=np.int64), seed, groups)
     result = LabelsResult(
-        weighted_f1=found["weighted_f1"][0],
-        interval=found["weighted_f1"][1],
-        macro_f1=found["macro_f1"][0],
-        auroc=found["auroc"][0],
-        auprc=found["auprc"][0],
+        weighted_f1=results["weighted_f1"][0],
+        interval=results["weighted_f1"][1],
+        macro_f1=results["macro_f1"][0],
+        auroc=results["auroc"][0],
+        auprc=results["auprc"][0],
         chance=float(measures.f1(np.ones_like(truth), truth, measures.once(len(truth)), weighted=True)[0]),
         labels=names,
         thresholds=tuple(float(value) for value in thresholds),
@@ -98,7 +98,7 @@ def scored(
         train_records=sizes[0],
         validation_records=sizes[1],
         test_records=len(truth),
-        intervals={name: found[name][1] for name in ("macro_f1", "auroc", "auprc")},
+        intervals={name: results[name][1] for name in ("macro_f1", "auroc", "auprc")},
     )
     return Outcome(result, truth.astype(np.int8), predicted.astype(np.int8), groups)
 
@@ -153,17 +153,17 @@ def _shares(
     train: np.ndarray, truth: np.ndarray, others: list[np.ndarray], strength: float
 ) -> list[np.ndarray]:
     """Each label's probability for other records; a label that all or no record has keeps its share."""
-    found = [np.empty((len(rows), truth.shape[1])) for rows in others]
+    shares = [np.empty((len(rows), truth.shape[1])) for rows in others]
     for label in range(truth.shape[1]):
         share = truth[:, label].mean()
         if share in (0.0, 1.0):
-            for rows in found:
+            for rows in shares:
                 rows[:, label] = share
             continue
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=400, tol=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(train, truth[:, label])
-        for rows, values in zip(found, others, strict=True):
+        for rows, values in zip(shares, others, strict=True):
             rows[:, label] = model.predict_proba(values)[:, 1]
-    return found
+    return shares

@@ -73,12 +73,12 @@ def probe_ladder(
     names = tuple(getattr(carried, "specs", None) or carried.modalities)
     wanted = [tuple(subset) for subset in subsets] if subsets else subsets_of(names)
     fit, test = (embed_subsets(model, records, wanted) for records in (data.fit, data.test))
-    found, problems = ladder_of(fit, test, data, list(chosen), seed)
-    if problems and not any(found.values()):
+    ladder, problems = ladder_of(fit, test, data, list(chosen), seed)
+    if problems and not any(ladder.values()):
         raise DataError("; ".join(problems.values()))
     for problem in problems.values():
         warnings.warn(problem, DataWarning, stacklevel=2)
-    return found
+    return ladder
 
 
 def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> list[Subset]:
@@ -112,14 +112,14 @@ def embed_subsets(
     there = {
         name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
     }
-    found = {}
+    embedded = {}
     for subset in subsets:
         if tell is not None:
             tell(f"embedding {len(records)} records by {subset_name(subset)}")
         rows = np.flatnonzero(np.any([there[name] for name in subset], axis=0)) if there else np.zeros(0, int)
         chosen = records if len(rows) == len(records) else records.choose(rows)
-        found[subset_name(subset)] = Embedded(subset, rows, embed(model, chosen, subset))
-    return found
+        embedded[subset_name(subset)] = Embedded(subset, rows, embed(model, chosen, subset))
+    return embedded
 
 
 def ladder_of(
@@ -131,18 +131,18 @@ def ladder_of(
     tell: Callable[[str], None] | None = None,
 ) -> tuple[Ladder, dict[str, str]]:
     """The rungs from embeddings that are there already; and why a target could not be probed."""
-    found: Ladder = {}
+    ladder: Ladder = {}
     problems: dict[str, str] = {}
     for target in targets:
-        found[target] = {}
+        ladder[target] = {}
         for name in test:
             if tell is not None:
                 tell(f"probing {target} by {name}")
             try:
-                found[target][name] = _rung(fit[name], test[name], data, target, seed)
+                ladder[target][name] = _rung(fit[name], test[name], data, target, seed)
             except DataError as problem:
                 problems[target] = f"{target} by {name}: {problem}"
-    return found, problems
+    return ladder, problems
 
 
 def _rung(fit: Embedded, test: Embedded, data: Dataset, target: str, seed: int) -> Any:

@@ -49,9 +49,9 @@ def auprc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
     """Average precision: the precision at each distinct score, weighted by the recall it adds."""
     hits, misses = _by_score(scores, positive, weights)
     above = np.cumsum(hits, axis=1)
-    found = hits.any(axis=0)  # at other scores no recall is added
-    precision = above[:, found] / np.maximum(np.cumsum(hits + misses, axis=1)[:, found], 1e-12)
-    return np.einsum("ij,ij->i", hits[:, found], precision, dtype=np.float64) / _total(hits)
+    has_hits = hits.any(axis=0)  # at other scores no recall is added
+    precision = above[:, has_hits] / np.maximum(np.cumsum(hits + misses, axis=1)[:, has_hits], 1e-12)
+    return np.einsum("ij,ij->i", hits[:, has_hits], precision, dtype=np.float64) / _total(hits)
 
 
 def mean_over_labels(
@@ -65,12 +65,12 @@ def mean_over_labels(
         positive: (records, labels) bool.
         weights: (draws, records).
     """
-    told = [
+    of_labels = [
         measure(scores[:, label], positive[:, label], weights)  # type: ignore[operator]
         for label in range(positive.shape[1])
         if 0 < positive[:, label].sum() < len(positive)
     ]
-    return np.nanmean(told, axis=0) if told else np.full(len(weights), np.nan)
+    return np.nanmean(of_labels, axis=0) if of_labels else np.full(len(weights), np.nan)
 
 
 def f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray, weighted: bool) -> np.ndarray:
@@ -83,9 +83,9 @@ def f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray, weighted: 
         weighted: by the number of records that have the label.
     """
     hits = weights @ (predicted & truth).astype(np.float32)  # (draws, labels)
-    said = weights @ predicted.astype(np.float32)
+    predicted_count = weights @ predicted.astype(np.float32)
     there = weights @ truth.astype(np.float32)
-    scores = 2 * hits / np.maximum(said + there, 1e-12)
+    scores = 2 * hits / np.maximum(predicted_count + there, 1e-12)
     if not weighted:
         return scores.mean(axis=1)
     return (scores * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1e-12)

@@ -29,17 +29,17 @@ def neighbour_classes(
     groups: Groups = (None, None),
 ) -> Outcome:
     """The votes of the most similar training records; how many vote is found on training records alone."""
-    known = classes.classes_of(train_labels)
-    votes = (train_labels[:, None] == known).astype(np.float64)  # (records, classes)
+    classes_there = classes.classes_of(train_labels)
+    votes = (train_labels[:, None] == classes_there).astype(np.float64)  # (records, classes)
     train, test = _rows(train, test)
 
     def loss(shares: np.ndarray, rows: np.ndarray) -> float:
         labels = train_labels[rows]
-        return -classes.balanced_accuracy(known[shares.argmax(axis=1)] == labels, labels)
+        return -classes.balanced_accuracy(classes_there[shares.argmax(axis=1)] == labels, labels)
 
     count = _search(train, votes, seed, loss, groups[0])
     shares = votes[neighbours(test, train, count)].mean(axis=1)
-    return classes.scored(shares, known, test_labels, float(count), len(train), seed, groups[1])
+    return classes.scored(shares, classes_there, test_labels, float(count), len(train), seed, groups[1])
 
 
 def neighbour_numbers(
@@ -75,13 +75,13 @@ def neighbours(rows: np.ndarray, among: np.ndarray, count: int, apart: Apart | N
         count = min(count, len(among))
     else:
         count = min(count, len(among) - int(np.unique(apart[1], return_counts=True)[1].max()))
-    found = []
+    nearest = []
     for start in range(0, len(rows), BLOCK):
         similar = rows[start : start + BLOCK] @ among.T
         if apart is not None:
             similar[apart[0][start : start + BLOCK, None] == apart[1]] = -np.inf
-        found.append(np.argsort(-similar, axis=1, kind="stable")[:, :count])
-    return np.concatenate(found)
+        nearest.append(np.argsort(-similar, axis=1, kind="stable")[:, :count])
+    return np.concatenate(nearest)
 
 
 def _search(
@@ -94,11 +94,11 @@ def _search(
     """How many neighbours serve training records best, none of its own group; the fewest among equals."""
     rows = numpy_generator(seed, "probe rows").permutation(len(train))[:SEARCH_ROWS]
     units = np.arange(len(train)) if groups is None else groups
-    found = neighbours(train[rows], train, max(COUNTS), apart=(units[rows], units))
-    counts = [count for count in COUNTS if count <= found.shape[1]] or [1]
-    if not found.shape[1]:
+    nearest = neighbours(train[rows], train, max(COUNTS), apart=(units[rows], units))
+    counts = [count for count in COUNTS if count <= nearest.shape[1]] or [1]
+    if not nearest.shape[1]:
         return 1
-    return min(counts, key=lambda count: loss(values[found[:, :count]].mean(axis=1), rows))
+    return min(counts, key=lambda count: loss(values[nearest[:, :count]].mean(axis=1), rows))
 
 
 def _rows(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

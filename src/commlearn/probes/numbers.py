@@ -68,7 +68,7 @@ def scored(
         "r2": lambda weights: measures.r2(predicted, values, weights).mean(axis=1),
         "mse": lambda weights: measures.squared_error(predicted, values, weights).mean(axis=1),
     }
-    found = measured(parts, np.zeros(len(values), dtype=np.int64), seed, groups)
+    results = measured(parts, np.zeros(len(values), dtype=np.int64), seed, groups)
     plain = measures.once(len(values))
     explained, errors = (
         measures.r2(predicted, values, plain),
@@ -76,13 +76,13 @@ def scored(
     )
     each = [{"r2": float(r2), "mse": float(mse)} for r2, mse in zip(explained[0], errors[0], strict=True)]
     result = NumberResult(
-        r2=found["r2"][0],
-        interval=found["r2"][1],
+        r2=results["r2"][0],
+        interval=results["r2"][1],
         strength=strength,
         train_records=train_records,
         test_records=len(values),
-        mse=found["mse"][0],
-        intervals={"mse": found["mse"][1]},
+        mse=results["mse"][0],
+        intervals={"mse": results["mse"][1]},
         outputs=tuple(each) if values.shape[1] > 1 else (),
     )
     return Outcome(result, values, predicted, groups)

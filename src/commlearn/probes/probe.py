@@ -130,19 +130,19 @@ def chosen_targets(
     if kind not in PROBES:
         raise ConfigurationError(unknown("probe", kind, PROBES))
     stated = (data.schema or {}).get("targets") or {}
-    known = {name: stated.get(name) or sort_of(values) for name, values in data.fit.targets.items()}
-    readable = [name for name, sort in known.items() if sort in PROBES[kind]]
+    sorts = {name: stated.get(name) or sort_of(values) for name, values in data.fit.targets.items()}
+    readable = [name for name, sort in sorts.items() if sort in PROBES[kind]]
     chosen = [targets] if isinstance(targets, str) else list(readable if targets is None else targets)
     for name in chosen:
-        if name not in known:
-            raise DataError(unknown("target", name, known))
+        if name not in sorts:
+            raise DataError(unknown("target", name, sorts))
         if name not in readable:
             raise DataError(
-                f"target '{name}' is {known[name]}, which the probe '{kind}' does not read; take another."
+                f"target '{name}' is {sorts[name]}, which the probe '{kind}' does not read; take another."
             )
     if not chosen:
         raise DataError("There is no target to probe. Name one under `targets:` in the schema.")
-    return {name: known[name] for name in chosen}
+    return {name: sorts[name] for name in chosen}
 
 
 def check_targets(data: Dataset, chosen: Mapping[str, str]) -> None:
@@ -182,8 +182,8 @@ def sort_of(values: np.ndarray) -> str:
         return "multilabel" if isinstance(first, tuple) else "class"
     if values.dtype.kind != "f":
         return "multilabel" if values.ndim == 2 else "class"
-    known = values[~np.isnan(values)]
-    return "number" if values.ndim == 2 or (known != np.round(known)).any() else "class"
+    given = values[~np.isnan(values)]
+    return "number" if values.ndim == 2 or (given != np.round(given)).any() else "class"
 
 
 def known_labels(labels: np.ndarray) -> np.ndarray:

@@ -38,8 +38,8 @@ class RetrievalResult:
     records: int
 
     def __str__(self) -> str:
-        told = ", ".join(f"recall@{k} {100 * share:.1f} %" for k, share in self.recall.items())
-        return f"{told}, median rank {self.median_rank:.0f} of {self.records}"
+        recalls = ", ".join(f"recall@{k} {100 * share:.1f} %" for k, share in self.recall.items())
+        return f"{recalls}, median rank {self.median_rank:.0f} of {self.records}"
 
 
 def retrieval(
@@ -67,14 +67,14 @@ def retrieval(
     rows = np.flatnonzero(complete)
     if len(rows) < 2:
         raise DataError(f"Retrieval needs at least 2 records with {', '.join(names)}; there are {len(rows)}.")
-    found = ranks(_vectors(method, records, rows, query), _vectors(method, records, rows, gallery))
-    parts = {str(k): _within(found, k) for k in top if k <= len(rows)}
+    rank_of_each = ranks(_vectors(method, records, rows, query), _vectors(method, records, rows, gallery))
+    parts = {str(k): _within(rank_of_each, k) for k in top if k <= len(rows)}
     groups = None if records.groups is None else records.groups[rows]
-    told = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups, SHARE)
+    recalls = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups, SHARE)
     return RetrievalResult(
-        recall={int(k): value for k, (value, _) in told.items()},
-        intervals={int(k): interval for k, (_, interval) in told.items()},
-        median_rank=float(np.median(found)),
+        recall={int(k): value for k, (value, _) in recalls.items()},
+        intervals={int(k): interval for k, (_, interval) in recalls.items()},
+        median_rank=float(np.median(rank_of_each)),
         records=len(rows),
     )
 
@@ -85,9 +85,9 @@ def _checked(
     """The modalities of both sides, which must differ: a record would find itself by what it is found by."""
     names = (*query, *gallery)
     for name in names:
-        known = [modality for modality in method.modalities if modality in records.columns]
-        if name not in known:
-            raise ConfigurationError(unknown("modality", name, known))
+        there = [modality for modality in method.modalities if modality in records.columns]
+        if name not in there:
+            raise ConfigurationError(unknown("modality", name, there))
         if names.count(name) > 1:
             raise ConfigurationError(f"Modality '{name}' is named twice; name each on one side, and once.")
     return names
@@ -105,17 +105,17 @@ def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
             rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
             for rows in (queries, gallery)
         )
-        found = []
+        parts = []
         for start in range(0, len(queries), BLOCK):
             similar = queries[start : start + BLOCK] @ gallery.T  # (block, records)
             own = similar[np.arange(len(similar)), np.arange(start, start + len(similar))][:, None]
-            found.append(1 + (similar > own).sum(axis=1) + ((similar == own).sum(axis=1) - 1) / 2)
-    return np.concatenate(found)
+            parts.append(1 + (similar > own).sum(axis=1) + ((similar == own).sum(axis=1) - 1) / 2)
+    return np.concatenate(parts)
 
 
-def _within(found: np.ndarray, k: int) -> Measure:
+def _within(rank_of_each: np.ndarray, k: int) -> Measure:
     """The share of the records whose rank is at most k."""
-    return lambda weights: accuracy(found <= k, weights)
+    return lambda weights: accuracy(rank_of_each <= k, weights)
 
 
 @singledispatch

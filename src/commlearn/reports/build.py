@@ -69,14 +69,14 @@ def report(
     if out is None and read.root is None:
         raise RunError("The model is not in a folder; say where the report goes: out=...")
     folder = Path(out) if out is not None else _inside(read)
-    known = _made(read, bool(targets), seed, tell) if interactions else _kept(read)
-    found = find(read, known, seed, tell)
+    decompositions = _made(read, bool(targets), seed, tell) if interactions else _kept(read)
+    findings = find(read, decompositions, seed, tell)
     tell("drawing")
-    drawn = draw(found)
-    html = page(found, drawn, command_of(read)).encode()
+    drawn = draw(findings)
+    html = page(findings, drawn, command_of(read)).encode()
     files = {f"{part.name}.png": part.png for part in drawn.all()}
-    files["report.json"] = (json.dumps(found.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
-    files |= {name: text.encode() for name, text in tables(found).items()}
+    files["report.json"] = (json.dumps(findings.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+    files |= {name: text.encode() for name, text in tables(findings).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -100,11 +100,11 @@ def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
         write_atomically(folder / name, content)
 
 
-def page(found: Findings, drawn: Pictures, command: str) -> Safe:
+def page(findings: Findings, drawn: Pictures, command: str) -> Safe:
     """The whole document."""
-    parts = sections(found, drawn, command)
-    name = found.source.trained.experiment.name
-    css = _own("page.css") + "".join(s.css(number) for number, s in enumerate(found.cards.sprites))
+    parts = sections(findings, drawn, command)
+    name = findings.source.trained.experiment.name
+    css = _own("page.css") + "".join(s.css(number) for number, s in enumerate(findings.cards.sprites))
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -117,8 +117,8 @@ def page(found: Findings, drawn: Pictures, command: str) -> Safe:
     top = tag(
         "header",
         tag("h1", name),
-        tag("p", _about(found), class_="lead"),
-        _facts(found),
+        tag("p", _about(findings), class_="lead"),
+        _facts(findings),
         tag("nav", *links, aria_label="sections"),
     )
     body = [
@@ -142,23 +142,24 @@ def page(found: Findings, drawn: Pictures, command: str) -> Safe:
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def tables(found: Findings) -> dict[str, str]:
+def tables(findings: Findings) -> dict[str, str]:
     """What the page's tables hold, as CSV."""
     probes: list[Sequence[Any]] = [("target", "subset", "measure", "score", "low", "high", "test_records")]
-    for target, rungs in found.ladder.items():
+    for target, rungs in findings.ladder.items():
         for name, result in rungs.items():
             score = getattr(result, result.measure)
             probes.append((target, name, result.measure, score, *result.interval, result.test_records))
     points: list[Sequence[Any]] = [("record", "projection", "subset", "x", "y")]
-    for how, named in found.maps.items():
+    for how, named in findings.maps.items():
         for subset, layout in named.items():
             points += [
-                (name, how, subset, *xy) for name, xy in zip(found.cards.names, layout.tolist(), strict=True)
+                (name, how, subset, *xy)
+                for name, xy in zip(findings.cards.names, layout.tolist(), strict=True)
             ]
-    known: list[Sequence[Any]] = [("target", "where", "part", "bits", "low", "high", "p")]
-    for name, values in found.interactions.items():
-        known += [(name, *row) for row in information_rows(values)] if "problem" not in values else []
-    more = {"information.csv": _csv(known)} if len(known) > 1 else {}
+    bits: list[Sequence[Any]] = [("target", "where", "part", "bits", "low", "high", "p")]
+    for name, values in findings.interactions.items():
+        bits += [(name, *row) for row in information_rows(values)] if "problem" not in values else []
+    more = {"information.csv": _csv(bits)} if len(bits) > 1 else {}
     return {"probes.csv": _csv(probes), "map.csv": _csv(points), **more}
 
 
@@ -169,21 +170,21 @@ def command_of(read: Source) -> str:
     return f"commlearn train {config} --out again --seed {experiment.seed}\ncommlearn report again"
 
 
-def _about(found: Findings) -> str:
-    experiment = found.source.trained.experiment
-    run = found.source.run
-    started = found.source.versions().get("started", "")
+def _about(findings: Findings) -> str:
+    experiment = findings.source.trained.experiment
+    run = findings.source.run
+    started = findings.source.versions().get("started", "")
     parts = [f"method {experiment.method['name']}", experiment.variant, f"seed {experiment.seed}"]
     parts += [f"{run.step} steps" if run else "exported", f"begun {started[:10]}" if started else ""]
     return ", ".join(part for part in parts if part)
 
 
-def _facts(found: Findings) -> Safe:
+def _facts(findings: Findings) -> Safe:
     facts = {
-        "training records": f"{found.counts['train']:,}",
-        "test records": f"{found.counts['test']:,}",
-        "modalities": str(len(found.present)),
-        "parameters": f"{sum(p.numel() for p in found.source.trained.method.parameters()):,}",
+        "training records": f"{findings.counts['train']:,}",
+        "test records": f"{findings.counts['test']:,}",
+        "modalities": str(len(findings.present)),
+        "parameters": f"{sum(p.numel() for p in findings.source.trained.method.parameters()):,}",
     }
     return tag(
         "ul", *(tag("li", tag("b", value), tag("span", key)) for key, value in facts.items()), class_="facts"
@@ -206,8 +207,8 @@ def _kept(read: Source) -> dict[str, dict[str, Any]]:
     if path is None or not path.exists():
         return {}
     try:
-        kept = values_of_file(path)
-        return {name: values for name, values in kept.items() if values["of"] in read.targets}
+        stored = values_of_file(path)
+        return {name: values for name, values in stored.items() if values["of"] in read.targets}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
 

@@ -65,15 +65,17 @@ def themed(svg: str, name: str, says: str) -> Safe:
     size = re.search(r'viewBox="[^"]*"', body)
     inner = body[body.index(">") + 1 :]
     inner = STYLE.sub(_in_theme, inner)
-    for found in sorted(set(re.findall(r' id="([^"]+)"', inner)), key=len, reverse=True):
-        fresh = f"{name}-{found}"
-        inner = inner.replace(f'id="{found}"', f'id="{fresh}"')
-        inner = inner.replace(f'"#{found}"', f'"#{fresh}"').replace(f"url(#{found})", f"url(#{fresh})")
+    for identifier in sorted(set(re.findall(r' id="([^"]+)"', inner)), key=len, reverse=True):
+        fresh = f"{name}-{identifier}"
+        inner = inner.replace(f'id="{identifier}"', f'id="{fresh}"')
+        inner = inner.replace(f'"#{identifier}"', f'"#{fresh}"').replace(
+            f"url(#{identifier})", f"url(#{fresh})"
+        )
     label = tag("title", says)
     opening = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {size.group(0) if size else ""} role="img">'
     return Safe(opening + label + inner)
 
 
 def _in_theme(style: re.Match[str]) -> str:
-    text = HEX.sub(lambda found: THEME.get(found.group(0), found.group(0)), style.group(0))
+    text = HEX.sub(lambda match: THEME.get(match.group(0), match.group(0)), style.group(0))
     return re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", text)

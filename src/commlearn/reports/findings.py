@@ -117,17 +117,17 @@ def find(
 
 def describe(values: np.ndarray) -> dict[str, Any]:
     """How a target's values are distributed over the test records."""
-    known = known_labels(values)
+    labelled = known_labels(values)
     if values.ndim == 2:
-        return {"known": int(known.sum()), "outputs": values.shape[1]}
-    if values.dtype.kind == "f" and len(np.unique(values[known])) > 20:
-        quartiles = np.quantile(values[known], [0, 0.25, 0.5, 0.75, 1]).tolist()
-        return {"known": int(known.sum()), "quartiles": quartiles}
-    given = values[known].tolist()
+        return {"known": int(labelled.sum()), "outputs": values.shape[1]}
+    if values.dtype.kind == "f" and len(np.unique(values[labelled])) > 20:
+        quartiles = np.quantile(values[labelled], [0, 0.25, 0.5, 0.75, 1]).tolist()
+        return {"known": int(labelled.sum()), "quartiles": quartiles}
+    given = values[labelled].tolist()
     sets = bool(given) and isinstance(given[0], tuple)  # several labels a record: each counts
     counts = Counter(str(label) for one in given for label in (one if sets else (one,)))
     often = sorted(counts, key=lambda label: (-counts[label], label))
-    return {"known": int(known.sum()), "classes": {label: counts[label] for label in often}}
+    return {"known": int(labelled.sum()), "classes": {label: counts[label] for label in often}}
 
 
 def comparison_of(root: Path | None) -> dict[str, Any] | None:
@@ -136,10 +136,10 @@ def comparison_of(root: Path | None) -> dict[str, Any] | None:
         path = folder / "table.json"
         if path.exists():
             try:
-                found = values_of_file(path)
+                comparison = values_of_file(path)
             except RunError:
                 return None
-            return found if isinstance(found, dict) and "methods" in found else None
+            return comparison if isinstance(comparison, dict) and "methods" in comparison else None
     return None
 
 

@@ -30,15 +30,15 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Safe:
         >>> tag("p", "a < b", class_="note")
         '<p class="note">a &lt; b</p>'
     """
-    told = ""
+    attributes_text = ""
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         shown = key.rstrip("_").replace("_", "-")
-        told += f" {shown}" if value is True else f' {shown}="{html.escape(str(value))}"'
+        attributes_text += f" {shown}" if value is True else f' {shown}="{html.escape(str(value))}"'
     if name in VOID:
-        return Safe(f"<{name}{told}>")
-    return Safe(f"<{name}{told}>{join(children)}</{name}>")
+        return Safe(f"<{name}{attributes_text}>")
+    return Safe(f"<{name}{attributes_text}>{join(children)}</{name}>")
 
 
 def join(parts: Iterable[Any]) -> Safe:
@@ -62,8 +62,8 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str = "")
         )
         for row in rows
     ]
-    told = [tag("caption", caption)] if caption else []
-    inner = tag("table", *told, tag("thead", top), tag("tbody", *body))
+    captions = [tag("caption", caption)] if caption else []
+    inner = tag("table", *captions, tag("thead", top), tag("tbody", *body))
     return tag("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption or "table")
 
 

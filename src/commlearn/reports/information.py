@@ -60,16 +60,16 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
     questions = [question for target in wanted for question in _questions(looked.records, target)]
     settings = Settings(curve=False, bootstrap=5, permutations=39, seed=seed)
     answer = _answers(read, looked, settings)
-    found = {}
+    results = {}
     for number, (target, name, values) in enumerate(questions, 1):
         head = f"decomposing {name} ({number} of {len(questions)})"
         try:
-            told = answer(name, values, lambda what, head=head: tell(f"{head}: {what}"))
-            told["notes"] = [*looked.notes, *told["notes"]]
+            result = answer(name, values, lambda what, head=head: tell(f"{head}: {what}"))
+            result["notes"] = [*looked.notes, *result["notes"]]
         except DataError as problem:
-            told = {"problem": str(problem)}
-        found[name] = {**told, "of": target}
-    return found
+            result = {"problem": str(problem)}
+        results[name] = {**result, "of": target}
+    return results
 
 
 def looked_at(read: Source, seed: int) -> Looked:
@@ -115,10 +115,10 @@ def _answers(read: Source, looked: Looked, settings: Settings) -> Callable[..., 
     """What answers one question; the records are embedded once for all of them."""
     names = list(read.trained.specs)
     if len(names) <= WHOLE:
-        found = gather(read.trained, looked.records, None, looked.groups)
-        return lambda name, values, told: ask(
-            found, pd.Series(values, name=name), settings=settings, told=told
+        sources = gather(read.trained, looked.records, None, looked.groups)
+        return lambda name, values, tell: ask(
+            sources, pd.Series(values, name=name), settings=settings, told=tell
         ).to_dict()
     vectors = {name: embed(read.trained, looked.records, [name], blocks="learned") for name in names}
     arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in vectors.items()}
-    return lambda name, values, told: pair_values(arrays, values, name, looked.groups, settings, told)
+    return lambda name, values, tell: pair_values(arrays, values, name, looked.groups, settings, tell)

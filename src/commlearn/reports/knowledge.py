@@ -19,56 +19,60 @@ PARTS = ("redundant", "unique1", "unique2", "synergistic")
 def information_chart(place: int, name: str, values: Mapping[str, Any]) -> Chart:
     """A bar for each view, or for each pair of many modalities."""
     bars = {label: parts_of(view) for label, view in _views(values).items()}
-    said = "; ".join(
+    summary = "; ".join(
         f"{label}: " + ", ".join(f"{part} {bits:.2f}" for part, (bits, *_) in parts.items())
         for label, parts in bars.items()
     )
     title = f"What is known of {name}, in bits"
     return chart(
-        f"information-{place}", title, f"{title}. {said}", plot.information, {"views": _views(values)}
+        f"information-{place}", title, f"{title}. {summary}", plot.information, {"views": _views(values)}
     )
 
 
 def information_section(
-    found: Mapping[str, Mapping[str, Any]], drawn: Mapping[str, Chart], targets: tuple[str, ...]
+    decompositions: Mapping[str, Mapping[str, Any]], drawn: Mapping[str, Chart], targets: tuple[str, ...]
 ) -> Safe:
     """Every decomposition, then what was not decomposed and how to ask for it."""
-    if not found:
+    if not decompositions:
         return Safe("")
-    parts = [_one(values, drawn[name]) for name, values in found.items() if name in drawn]
-    notes = [f"{name} could not be decomposed: {v['problem']}" for name, v in found.items() if "problem" in v]
-    asked = {values["of"] for values in found.values()}
+    parts = [_one(values, drawn[name]) for name, values in decompositions.items() if name in drawn]
+    notes = [
+        f"{name} could not be decomposed: {v['problem']}"
+        for name, v in decompositions.items()
+        if "problem" in v
+    ]
+    asked = {values["of"] for values in decompositions.values()}
     others = [target for target in targets if target not in asked]
     if others:
         names = ", ".join(others)
         notes.append(
             f"Not decomposed: {names}. Name those that you want: --interactions --target {others[0]}"
         )
-    return join([_about(found), *parts, *(tag("p", note, class_="small") for note in notes)])
+    return join([_about(decompositions), *parts, *(tag("p", note, class_="small") for note in notes)])
 
 
-def _about(found: Mapping[str, Mapping[str, Any]]) -> Safe:
+def _about(decompositions: Mapping[str, Mapping[str, Any]]) -> Safe:
     parts = (
         "Shared: each of them says it. Only: one says it and the others do not. Synergy: they say it "
         "together and none of them alone. Thin lines are 90 % intervals. All are lower bounds, found with "
         "experts that did not see the record that they judge. "
     )
     command = tag("code", "commlearn interactions RUN --target NAME")
-    if any("alone" in values for values in found.values()):
-        told = [
+    if any("alone" in values for values in decompositions.values()):
+        paragraphs = [
             "Of more than three modalities each pair is taken apart here; ",
             command,
             " reads every subset.",
         ]
     else:
-        told = [
+        paragraphs = [
             "Data: what the best experts find in the embeddings of single modalities. Linear: what a linear "
             "probe of them side by side can use. Representation: what a linear probe reads off the model's "
             "own embedding of each subset. ",
             command,
             " adds a learning curve.",
         ]
-    return tag("p", parts, *told, class_="small")
+    return tag("p", parts, *paragraphs, class_="small")
 
 
 def _one(values: Mapping[str, Any], drawn: Chart) -> Safe:
@@ -77,8 +81,8 @@ def _one(values: Mapping[str, Any], drawn: Chart) -> Safe:
     notes = [tag("p", f"{note}.", class_="small") for note in values["notes"]]
     more = [fold("Values", _table(values))]
     more += [fold("In words", tag("pre", values["words"], class_="words"))] if "words" in values else []
-    told = tag("div", lines, *warnings, *more, *notes)
-    return tag("div", drawn.figure(), told, class_="charts")
+    beside = tag("div", lines, *warnings, *more, *notes)
+    return tag("div", drawn.figure(), beside, class_="charts")
 
 
 def sentences(values: Mapping[str, Any]) -> list[str]:
@@ -184,5 +188,5 @@ def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _row(where: str, part: str, told: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (where, part, told["bits"], told["low"], told["high"], told["p"])
+def _row(where: str, part: str, quantity: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (where, part, quantity["bits"], quantity["low"], quantity["high"], quantity["p"])

@@ -37,9 +37,9 @@ def layouts(
     embedded: Mapping[str, Embedded], rows: np.ndarray, hows: Sequence[str], seed: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
     """By projection and subset: two numbers a shown record, NaN for one that the subset cannot embed."""
-    found: dict[str, dict[str, np.ndarray]] = {}
+    points_by_layout: dict[str, dict[str, np.ndarray]] = {}
     for how in hows:
-        found[how] = {}
+        points_by_layout[how] = {}
         last = None
         for name, part in list(embedded.items())[::-1]:  # all modalities first: the others are turned to them
             points = np.full((len(rows), 2), np.nan)
@@ -52,42 +52,42 @@ def layouts(
                 reference = fresh if last is None or both.sum() < there.sum() else last[there]
                 points[there] = aligned(fresh, reference)
             last = points if last is None else last
-            found[how][name] = points
-        found[how] = {name: found[how][name] for name in embedded}
-    return found
+            points_by_layout[how][name] = points
+        points_by_layout[how] = {name: points_by_layout[how][name] for name in embedded}
+    return points_by_layout
 
 
 def colouring(target: str, labels: np.ndarray, sort: str) -> Colouring:
     """Classes by how often they occur; numbers in seven steps of equally many records."""
-    known = known_labels(labels)
-    if sort == "number" and len(np.unique(labels[known])) > SCALE:
-        edges = np.unique(np.quantile(labels[known], np.linspace(0, 1, SCALE + 1)[1:-1]))
-        steps = np.where(known, np.searchsorted(edges, np.where(known, labels, 0), side="right"), -1)
-        ends = [float(labels[known].min()), *edges.tolist(), float(labels[known].max())]
-        told = [f"{number(low)} to {number(high)}" for low, high in pairwise(ends)]
-        return Colouring(target, told, steps.tolist(), steps=True)
+    labelled = known_labels(labels)
+    if sort == "number" and len(np.unique(labels[labelled])) > SCALE:
+        edges = np.unique(np.quantile(labels[labelled], np.linspace(0, 1, SCALE + 1)[1:-1]))
+        steps = np.where(labelled, np.searchsorted(edges, np.where(labelled, labels, 0), side="right"), -1)
+        ends = [float(labels[labelled].min()), *edges.tolist(), float(labels[labelled].max())]
+        ranges = [f"{number(low)} to {number(high)}" for low, high in pairwise(ends)]
+        return Colouring(target, ranges, steps.tolist(), steps=True)
     texts = np.array(
-        [number(label) if there else "" for label, there in zip(labels.tolist(), known, strict=True)]
+        [number(label) if there else "" for label, there in zip(labels.tolist(), labelled, strict=True)]
     )
-    names, counts = np.unique(texts[known], return_counts=True)
+    names, counts = np.unique(texts[labelled], return_counts=True)
     most = COLOURS * SHAPES
     if len(names) > most:
         names = np.sort(names[np.argsort(-counts, kind="stable")[: most - 1]])
     code = {name: place for place, name in enumerate(names.tolist())}
     other = len(code)
     codes = [
-        code.get(text, other) if there else -1 for text, there in zip(texts.tolist(), known, strict=True)
+        code.get(text, other) if there else -1 for text, there in zip(texts.tolist(), labelled, strict=True)
     ]
     more = ["all others"] if other in codes else []
     return Colouring(target, [clipped(name, 40) for name in code] + more, codes)
 
 
 def map_section(
-    found: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
+    layouts_by_name: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
 ) -> Safe:
     """Controls, dots, legend and the panel that tells of the record under the pointer."""
-    hows = list(found)
-    subsets = list(found[hows[0]])
+    hows = list(layouts_by_name)
+    subsets = list(layouts_by_name[hows[0]])
     panel = tag(
         "div", tag("p", "Point at a dot, tap it, or use the arrow keys."), id="panel", aria_live="polite"
     )
@@ -99,19 +99,19 @@ def map_section(
         options = [tag("option", c.target, value=place) for place, c in enumerate(colourings)]
         controls.append(tag("label", "Coloured by ", tag("select", *options, id="colour")))
     legend = tag("ul", *_legend(colourings), id="legend", class_="legend", aria_label="colours")
-    told = tag(
+    help_text = tag(
         "p",
         "Dots near each other have embeddings that are alike. Records that a subset cannot embed are hidden.",
         id="map-help",
         class_="small",
     )
-    drawn = _dots(found[hows[0]][subsets[-1]], subsets[-1], colourings)
+    drawn = _dots(layouts_by_name[hows[0]][subsets[-1]], subsets[-1], colourings)
     return join(
         [
             tag("form", *controls, class_="controls"),
             tag("div", tag("div", drawn, legend), panel, class_="mapgrid"),
-            told,
-            script_json(_map_data(found, colourings, shown), "map-data"),
+            help_text,
+            script_json(_map_data(layouts_by_name, colourings, shown), "map-data"),
         ]
     )
 
@@ -142,12 +142,13 @@ def _dots(points: np.ndarray, subset: str, colourings: Sequence[Colouring]) -> S
 
 
 def _map_data(
-    found: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
+    layouts_by_name: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
 ) -> dict[str, Any]:
     """What the page's script needs to move and colour the dots and to tell of a record."""
     return {
         "layouts": {
-            how: {name: _plain(points) for name, points in named.items()} for how, named in found.items()
+            how: {name: _plain(points) for name, points in named.items()}
+            for how, named in layouts_by_name.items()
         },
         "colourings": [
             {"target": c.target, "labels": c.labels, "codes": c.codes, "steps": c.steps} for c in colourings

@@ -25,27 +25,27 @@ def nearest_records(
     Records that a subset cannot embed have no neighbours there and are none.
     """
     chosen = list(spread(len(rows), asked))[:asked]
-    found: dict[str, dict[int, list[int]]] = {}
+    neighbours_by_subset: dict[str, dict[int, list[int]]] = {}
     for name, part in embedded.items():
         place = {row: position for position, row in enumerate(part.rows.tolist())}
         there = np.array([record for record, row in enumerate(rows.tolist()) if row in place], dtype=np.int64)
         vectors = part.vectors[[place[row] for row in rows[there].tolist()]]
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        found[name] = {}
+        neighbours_by_subset[name] = {}
         for record in chosen:
             if record not in there:
                 continue
             likeness = unit @ unit[int(np.flatnonzero(there == record)[0])]
             order = [int(other) for other in there[np.argsort(-likeness, kind="stable")] if other != record]
-            found[name][record] = order[:nearest]
-    return found
+            neighbours_by_subset[name][record] = order[:nearest]
+    return neighbours_by_subset
 
 
 def neighbours_section(
-    found: Mapping[str, Mapping[int, list[int]]], shown: Cards, target: str | None
+    neighbours_by_subset: Mapping[str, Mapping[int, list[int]]], shown: Cards, target: str | None
 ) -> Safe:
     """One row a record and subset; all modalities open, the others closed."""
-    names = list(found)[::-1]
+    names = list(neighbours_by_subset)[::-1]
     parts: list[Any] = []
     for name in names:
         rows = [
@@ -55,7 +55,7 @@ def neighbours_section(
                 *(_card(shown, o, target) for o in others),
                 class_="row",
             )
-            for record, others in found[name].items()
+            for record, others in neighbours_by_subset[name].items()
         ]
         body = join(rows) if rows else tag("p", "None of these records has these modalities.")
         parts.append(_under(f"By {called(name)}", body, name == names[0]))
@@ -69,13 +69,13 @@ def _under(title: str, body: Any, opened: bool) -> Safe:
 def _card(shown: Cards, record: int, target: str | None, asked: bool = False) -> Safe:
     pictures = [shown.picture(number, record) for number in range(len(shown.sprites))]
     values = dict(shown.values[record])
-    said = [f"{target}: {values[target]}"] if target in values else []
+    captions = [f"{target}: {values[target]}"] if target in values else []
     if not pictures:
-        said += [value for key, value in shown.values[record] if key != target][:2]
+        captions += [value for key, value in shown.values[record] if key != target][:2]
     return tag(
         "div",
         *pictures,
         tag("b", shown.names[record]),
-        *(tag("span", line) for line in said),
+        *(tag("span", line) for line in captions),
         class_="card asked" if asked else "card",
     )

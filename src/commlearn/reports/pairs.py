@@ -90,12 +90,12 @@ def _posteriors(
 
 def _pair(pair: Pair) -> dict[str, Any]:
     parts = ("redundant", "unique1", "unique2", "synergistic", "total")
-    told = {part: asdict(getattr(pair, part)) for part in parts}
-    return {"first": list(pair.first), "second": list(pair.second), **told}
+    quantities = {part: asdict(getattr(pair, part)) for part in parts}
+    return {"first": list(pair.first), "second": list(pair.second), **quantities}
 
 
 def _said(log: Array, labels: np.ndarray) -> Quantity:
     """I(all; Y): what the records' held-out posteriors say beyond the classes' shares."""
     share = np.bincount(labels) / len(labels)
-    said = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / np.log(2)
-    return Quantity(float(said.mean()), said)
+    bits = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / np.log(2)
+    return Quantity(float(bits.mean()), bits)

@@ -49,19 +49,19 @@ class Pictures:
         ]
 
 
-def draw(found: Findings) -> Pictures:
+def draw(findings: Findings) -> Pictures:
     """Every chart that the findings allow."""
     audit = None
-    if found.audit is not None and found.audit.rows:
+    if findings.audit is not None and findings.audit.rows:
         audit = chart(
             "audit",
-            f"What a probe reads of {found.audit.target} off clean and off augmented inputs",
-            str(found.audit),
+            f"What a probe reads of {findings.audit.target} off clean and off augmented inputs",
+            str(findings.audit),
             plot.audit,
-            found.audit,
+            findings.audit,
         )
     return Pictures(
-        training=_training(found.metrics),
+        training=_training(findings.metrics),
         ladder={
             target: chart(
                 f"probe-{place}",
@@ -71,14 +71,14 @@ def draw(found: Findings) -> Pictures:
                 rungs,
                 title=target,
             )
-            for place, (target, rungs) in enumerate(found.ladder.items())
+            for place, (target, rungs) in enumerate(findings.ladder.items())
         },
         interactions={
             name: information_chart(place, name, values)
-            for place, (name, values) in enumerate(found.interactions.items())
+            for place, (name, values) in enumerate(findings.interactions.items())
             if "problem" not in values
         },
-        seen=_seen(found),
+        seen=_seen(findings),
         audit=audit,
     )
 
@@ -87,8 +87,8 @@ def _training(metrics: list[dict[str, Any]]) -> list[Chart]:
     if not metrics:
         return []
     last = metrics[-1]
-    told = ", ".join(f"{name} {value:.3f}" for name, value in last.get("terms", {}).items())
-    charts = [chart("losses", "Loss terms", f"Loss terms over steps. Last: {told}", plot.losses, metrics)]
+    terms = ", ".join(f"{name} {value:.3f}" for name, value in last.get("terms", {}).items())
+    charts = [chart("losses", "Loss terms", f"Loss terms over steps. Last: {terms}", plot.losses, metrics)]
     named = {"accuracy": "in-batch retrieval accuracy", "gradient_norm": "gradient norm"}
     named |= {key: CALLED.get(key, key.replace("_", " ")) for key in _measured(metrics)}
     for key, label in named.items():
@@ -120,8 +120,8 @@ def _is_figure(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _seen(found: Findings) -> dict[str, Chart]:
-    trained, data = found.source.trained, found.source.data
+def _seen(findings: Findings) -> dict[str, Chart]:
+    trained, data = findings.source.trained, findings.source.data
     return {
         name: chart(
             f"seen-{place}",

@@ -61,8 +61,8 @@ class Cards:
             return tag("span", "none", class_="nopic", style=f"--side:{side}px")
         x, y = sprite.place(record)
         style = f"--x:{x};--y:{y};--side:{side}px"
-        said = f"{sprite.modality} of {self.names[record]}"
-        return tag("span", class_=f"pic s{number}", style=style, role="img", aria_label=said)
+        description = f"{sprite.modality} of {self.names[record]}"
+        return tag("span", class_=f"pic s{number}", style=style, role="img", aria_label=description)
 
 
 def shown_rows(records: int, most: int = MOST, seed: int = 0) -> np.ndarray:
@@ -87,9 +87,10 @@ def _values(source: Source, rows: np.ndarray) -> list[list[tuple[str, str]]]:
     columns: list[tuple[str, list[str]]] = []
     for name in source.data.test.targets:
         labels = source.data.test.targets[name][rows]
-        known = known_labels(labels)
+        labelled = known_labels(labels)
         shown = [
-            number(label) if there else "unknown" for label, there in zip(labels.tolist(), known, strict=True)
+            number(label) if there else "unknown"
+            for label, there in zip(labels.tolist(), labelled, strict=True)
         ]
         columns.append((name, shown))
     if source.cells is not None:

@@ -24,72 +24,77 @@ __all__ = ["sections"]
 ASK = " How much is shared, unique and synergistic, in bits: commlearn report RUN --interactions."
 
 
-def sections(found: Findings, drawn: Pictures, command: str) -> dict[str, tuple[str, Safe]]:
+def sections(findings: Findings, drawn: Pictures, command: str) -> dict[str, tuple[str, Safe]]:
     """By anchor: title and content; what there is nothing to say about is left out."""
     parts = {
-        "short": ("In short", _short(found)),
-        "data": ("Data", _data(found)),
-        "training": ("Training", _training(found, drawn)),
-        "probes": ("What a probe reads", _probes(found, drawn)),
+        "short": ("In short", _short(findings)),
+        "data": ("Data", _data(findings)),
+        "training": ("Training", _training(findings, drawn)),
+        "probes": ("What a probe reads", _probes(findings, drawn)),
         "interactions": (
             "What the modalities know together",
-            information_section(found.interactions, drawn.interactions, found.source.targets),
+            information_section(findings.interactions, drawn.interactions, findings.source.targets),
         ),
-        "embeddings": ("Map of the embeddings", map_section(found.maps, found.colourings, found.cards)),
-        "neighbours": ("Nearest neighbours", _neighbours(found)),
-        "seen": ("What the network sees", _seen(drawn, found)),
-        "comparison": ("Comparison", _comparison(found)),
-        "settings": ("Settings and how to reproduce", _settings(found, command)),
+        "embeddings": (
+            "Map of the embeddings",
+            map_section(findings.maps, findings.colourings, findings.cards),
+        ),
+        "neighbours": ("Nearest neighbours", _neighbours(findings)),
+        "seen": ("What the network sees", _seen(drawn, findings)),
+        "comparison": ("Comparison", _comparison(findings)),
+        "settings": ("Settings and how to reproduce", _settings(findings, command)),
     }
     return {key: part for key, part in parts.items() if part[1]}
 
 
-def _short(found: Findings) -> Safe:
-    warnings = [*found.source.trained.warnings, *(found.audit.warnings if found.audit else [])]
-    warnings += [str(told) for entry in found.metrics for told in entry.get("warnings", ())]
-    told = [tag("div", text, class_="warn") for text in dict.fromkeys(warnings)]
-    return join([tag("ul", *(tag("li", line) for line in in_short(found)), class_="short"), *told])
+def _short(findings: Findings) -> Safe:
+    warnings = [*findings.source.trained.warnings, *(findings.audit.warnings if findings.audit else [])]
+    warnings += [str(warning) for entry in findings.metrics for warning in entry.get("warnings", ())]
+    boxes = [tag("div", text, class_="warn") for text in dict.fromkeys(warnings)]
+    return join([tag("ul", *(tag("li", line) for line in in_short(findings)), class_="short"), *boxes])
 
 
-def _data(found: Findings) -> Safe:
-    trained = found.source.trained
+def _data(findings: Findings) -> Safe:
+    trained = findings.source.trained
     rows = [
         (
             name,
             spec.kind,
             " x ".join(map(str, spec.shape)),
-            f"{100 * found.present[name]:.0f} %",
-            ", ".join(clipped(column, 30) for column in found.source.columns(name)) or "-",
+            f"{100 * findings.present[name]:.0f} %",
+            ", ".join(clipped(column, 30) for column in findings.source.columns(name)) or "-",
         )
         for name, spec in trained.specs.items()
     ]
     modalities = table(
         ("modality", "kind", "shape", "present", "columns"), rows, "Modalities of the test records"
     )
-    targets = [(name, _classes(told), told["known"]) for name, told in found.classes.items()]
+    targets = [(name, _classes(labels), labels["known"]) for name, labels in findings.classes.items()]
     parts: list[Any] = [modalities]
     if targets:
         parts.append(table(("target", "values", "known"), targets, "Targets of the test records"))
-    counts = ", ".join(f"{count:,} {name}" for name, count in found.counts.items() if name != "probe")
+    counts = ", ".join(f"{count:,} {name}" for name, count in findings.counts.items() if name != "probe")
     return join([tag("p", f"Records: {counts}."), tag("div", *parts, class_="charts")])
 
 
-def _classes(told: dict[str, Any]) -> str:
-    if "outputs" in told:
-        return f"{told['outputs']} outputs"
-    if "quartiles" in told:
-        return "quartiles " + ", ".join(f"{value:.4g}" for value in told["quartiles"])
-    classes = list(told["classes"].items())
+def _classes(labels: dict[str, Any]) -> str:
+    if "outputs" in labels:
+        return f"{labels['outputs']} outputs"
+    if "quartiles" in labels:
+        return "quartiles " + ", ".join(f"{value:.4g}" for value in labels["quartiles"])
+    classes = list(labels["classes"].items())
     more = f" and {len(classes) - 8} more" if len(classes) > 8 else ""
     return ", ".join(f"{clipped(name, 30)} ({count})" for name, count in classes[:8]) + more
 
 
-def _training(found: Findings, drawn: Pictures) -> Safe:
-    ranks = [(called(name), f"{rank:.1f}", found.dims[name]) for name, rank in found.ranks.items()]
-    told = table(("embedded by", "effective rank", "dimensions"), ranks, "Directions that the embeddings use")
+def _training(findings: Findings, drawn: Pictures) -> Safe:
+    ranks = [(called(name), f"{rank:.1f}", findings.dims[name]) for name, rank in findings.ranks.items()]
+    ranks_table = table(
+        ("embedded by", "effective rank", "dimensions"), ranks, "Directions that the embeddings use"
+    )
     if not drawn.training:
-        return join([tag("p", "No metrics are kept with this model."), told])
-    last = found.metrics[-1]
+        return join([tag("p", "No metrics are kept with this model."), ranks_table])
+    last = findings.metrics[-1]
     right = last.get("accuracy", {})
     values = [
         (called(name), f"{value:.4f}", f"{100 * right[name]:.0f} %" if name in right else "-")
@@ -101,29 +106,29 @@ def _training(found: Findings, drawn: Pictures) -> Safe:
         else part.figure()
         for place, part in enumerate(drawn.training)
     ]
-    return tag("div", *figures, told, class_="charts")
+    return tag("div", *figures, ranks_table, class_="charts")
 
 
-def _probes(found: Findings, drawn: Pictures) -> Safe:
+def _probes(findings: Findings, drawn: Pictures) -> Safe:
     if not drawn.ladder:
-        told = [tag("p", note) for note in found.notes]
-        return join(told) if told else Safe("")
+        paragraphs = [tag("p", note) for note in findings.notes]
+        return join(paragraphs) if paragraphs else Safe("")
     about = tag(
         "p",
         "A linear probe (for numbers a ridge, else a logistic regression) on frozen embeddings of clean "
         "records, fitted on training records and scored on test records. Where modalities are missing, a "
         "subset is scored on the records that have one of its modalities: rows may rest on other records."
-        + ("" if found.interactions or len(found.present) < 2 else ASK),
+        + ("" if findings.interactions or len(findings.present) < 2 else ASK),
         class_="small",
     )
-    figures = [part.figure(_rungs(found, target)) for target, part in drawn.ladder.items()]
-    notes = [tag("p", note, class_="small") for note in found.notes]
+    figures = [part.figure(_rungs(findings, target)) for target, part in drawn.ladder.items()]
+    notes = [tag("p", note, class_="small") for note in findings.notes]
     return join([about, tag("div", *figures, class_="charts"), *notes])
 
 
-def _rungs(found: Findings, target: str) -> Safe:
+def _rungs(findings: Findings, target: str) -> Safe:
     rows = []
-    for name, result in found.ladder[target].items():
+    for name, result in findings.ladder[target].items():
         low, high = result.interval
         rows.append(
             (
@@ -137,18 +142,18 @@ def _rungs(found: Findings, target: str) -> Safe:
     return table(("embedded by", "score", "95 % interval", "chance", "test records"), rows, target)
 
 
-def _neighbours(found: Findings) -> Safe:
+def _neighbours(findings: Findings) -> Safe:
     about = tag(
         "p",
         "The framed record, then those whose embeddings lie at the smallest angles to its own, among the "
         "records of the map.",
         class_="small",
     )
-    target = found.source.targets[0] if found.source.targets else None
-    return join([about, neighbours_section(found.neighbours, found.cards, target)])
+    target = findings.source.targets[0] if findings.source.targets else None
+    return join([about, neighbours_section(findings.neighbours, findings.cards, target)])
 
 
-def _seen(drawn: Pictures, found: Findings) -> Safe:
+def _seen(drawn: Pictures, findings: Findings) -> Safe:
     about = tag(
         "p",
         "Could you still tell the target from the augmented versions? If not, the network cannot learn it. "
@@ -160,21 +165,21 @@ def _seen(drawn: Pictures, found: Findings) -> Safe:
     return join([about, tag("div", *figures, class_="charts")])
 
 
-def _comparison(found: Findings) -> Safe:
-    if found.comparison is None:
+def _comparison(findings: Findings) -> Safe:
+    if findings.comparison is None:
         return Safe("")
-    scores = list(found.comparison["scores"])
+    scores = list(findings.comparison["scores"])
     rows = [
         (method, row.get("width") or "–", *(_cell(row["scores"].get(score, {})) for score in scores))
-        for method, row in found.comparison["methods"].items()
+        for method, row in findings.comparison["methods"].items()
     ]
     about = ", ".join(
-        f"{score} = {' and '.join(targets)}" for score, targets in found.comparison["scores"].items()
+        f"{score} = {' and '.join(targets)}" for score, targets in findings.comparison["scores"].items()
     )
     return join(
         [
             tag("p", about, class_="small"),
-            table(("method", "width", *scores), rows, str(found.comparison["metric"])),
+            table(("method", "width", *scores), rows, str(findings.comparison["metric"])),
         ]
     )
 
@@ -186,10 +191,10 @@ def _cell(score: dict[str, Any]) -> str:
     return f"{score['mean']:.1f}{spread}"
 
 
-def _settings(found: Findings, command: str) -> Safe:
-    mapping = settings_without_places(to_mapping(found.source.trained.experiment))
+def _settings(findings: Findings, command: str) -> Safe:
+    mapping = settings_without_places(to_mapping(findings.source.trained.experiment))
     text = yaml.safe_dump(_lists(mapping), sort_keys=False, allow_unicode=True)
-    versions = found.source.versions()
+    versions = findings.source.versions()
     parts = [
         tag("p", "The same settings, seed and versions give the same weights on the same machine."),
         tag("pre", command),

@@ -77,8 +77,8 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
         schema, state = trained.reader()
         rows = read_table(table, schema.columns(), schema.reading(state))
         cells = _cells_of(rows, schema, data.test)
-    known = chosen_targets(data, targets) if data.test.targets or targets else []
-    return Source(trained, data, tuple(known), rows, cells, root)
+    readable = chosen_targets(data, targets) if data.test.targets or targets else []
+    return Source(trained, data, tuple(readable), rows, cells, root)
 
 
 def _cells_of(table: Table, schema: Schema, records: Records) -> pd.DataFrame | None:

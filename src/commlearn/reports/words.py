@@ -12,38 +12,38 @@ from commlearn.reports.findings import Findings
 __all__ = ["in_short", "of_ladder"]
 
 
-def in_short(found: Findings) -> list[str]:
+def in_short(findings: Findings) -> list[str]:
     """A few sentences for those who read no further."""
-    trained = found.source.trained
+    trained = findings.source.trained
     method, labels = trained.experiment.method["name"], trained.saw_labels
-    told = [
+    sentences = [
         f"The method {method} learned one embedding of {_listed(list(trained.specs))} from "
-        f"{found.counts['train']:,} records, {'with' if labels else 'without'} labels."
+        f"{findings.counts['train']:,} records, {'with' if labels else 'without'} labels."
     ]
-    told += [of_ladder(target, rungs) for target, rungs in found.ladder.items()]
-    for name, rank in list(found.ranks.items())[-1:]:
-        used = f"{rank:.0f} of {found.dims[name]} directions (effective rank)"
-        told.append(f"The embeddings by {called(name)} use {used}.")
-    return told
+    sentences += [of_ladder(target, rungs) for target, rungs in findings.ladder.items()]
+    for name, rank in list(findings.ranks.items())[-1:]:
+        used = f"{rank:.0f} of {findings.dims[name]} directions (effective rank)"
+        sentences.append(f"The embeddings by {called(name)} use {used}.")
+    return sentences
 
 
 def of_ladder(target: str, rungs: Mapping[str, Any]) -> str:
     """What all modalities say of a target, and what they add to the best one alone."""
     names = list(rungs)
     whole = rungs[names[-1]]
-    told = f"{target}: {_score(whole)} by {called(names[-1])}{_chance(whole)}"
+    sentence = f"{target}: {_score(whole)} by {called(names[-1])}{_chance(whole)}"
     alone = {name: rungs[name] for name in names if "+" not in name}
     if len(names) == 1 or not alone or all(_at_chance(result) for result in rungs.values()):
-        return told + "."
+        return sentence + "."
     best = max(alone, key=lambda name: score_of(alone[name]))
     gain = score_of(whole) - score_of(alone[best])
     if whole.interval[0] > alone[best].interval[1]:
-        said = f"together they add {_points(gain, whole)}"
+        comparison = f"together they add {_points(gain, whole)}"
     elif whole.interval[1] < alone[best].interval[0]:
-        said = f"together they read {_points(-gain, whole)} less: the others disturb it"
+        comparison = f"together they read {_points(-gain, whole)} less: the others disturb it"
     else:
-        said = "what together they add is within the intervals"
-    return f"{told}. Best alone is {best} with {_score(alone[best])}; {said}."
+        comparison = "what together they add is within the intervals"
+    return f"{sentence}. Best alone is {best} with {_score(alone[best])}; {comparison}."
 
 
 def _score(result: Any) -> str:

@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    found = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(found.choices)
+    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(subparsers.choices)
 
 
 def _words(command: argparse.ArgumentParser) -> list[str]:
@@ -67,7 +67,7 @@ def _fish(commands: dict[str, argparse.ArgumentParser]) -> list[str]:
         for action in command._actions:
             for word in action.option_strings:
                 if word.startswith("--"):
-                    told = shlex.quote((action.help or "").replace("%%", "%"))
+                    explained = shlex.quote((action.help or "").replace("%%", "%"))
                     seen = f"'__fish_seen_subcommand_from {name}'"
-                    lines.append(f"complete -c commlearn -n {seen} -l {word[2:]} -d {told}")
+                    lines.append(f"complete -c commlearn -n {seen} -l {word[2:]} -d {explained}")
     return lines

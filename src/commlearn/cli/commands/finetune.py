@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--target", required=True, help="whose labels are learned")
     parser.add_argument("--out", help="run folder; default: RUN-TARGET")
-    for name, (default, told) in SETTINGS.items():
+    for name, (default, about) in SETTINGS.items():
         word = f"--{name.replace('_', '-')}"
-        parser.add_argument(word, type=type(default), default=default, help=f"{told}; default: {default}")
+        parser.add_argument(word, type=type(default), default=default, help=f"{about}; default: {default}")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
@@ -83,18 +83,18 @@ def run(options: argparse.Namespace) -> int:
         options.run_folder, settings, out, options.table, options.resume, options.overwrite, progress
     )
     read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
-    found = {name: values_of_file(path) for name, path in read.items() if path.exists()}
+    results = {name: values_of_file(path) for name, path in read.items() if path.exists()}
     if options.json:
-        print_json({"run": str(out), "result": found[RESULT], "probes": found.get("probes.json")})
+        print_json({"run": str(out), "result": results[RESULT], "probes": results.get("probes.json")})
         return 0
-    result = found[RESULT]
+    result = results[RESULT]
     for warning in tuned.warnings:
         print(f"warning: {warning}")
     print(
         f"{result['objective']} on {result['train_records']} records: best after epoch "
         f"{result['best_epoch']} of {result['epochs']}, validation loss {result['validation_loss']:.4f}"
     )
-    for target, probed in found.get("probes.json", {}).items():
+    for target, probed in results.get("probes.json", {}).items():
         measure = next(name for name in MEASURES if name in probed)
         low, high = probed["interval"]
         print(f"probe of {target}: {measure} {probed[measure]:.3f} [{low:.3f}, {high:.3f}]")

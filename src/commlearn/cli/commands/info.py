@@ -29,11 +29,11 @@ def python(options: argparse.Namespace) -> str:
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json
 
-    told = _run(options.run_folder) if options.run_folder else _library()
+    facts = _run(options.run_folder) if options.run_folder else _library()
     if options.json:
-        print_json(told)
+        print_json(facts)
         return 0
-    for key, value in told.items():
+    for key, value in facts.items():
         text = ", ".join(value) if isinstance(value, list) else str(value)
         lines = textwrap.wrap(text, 66, break_on_hyphens=False)
         print(f"{key:14}" + f"\n{'':14}".join(lines))

@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> int:
     reports = {}
     with telling(options) as tell:
         tell("reading and embedding")
-        found = gather(_source(options), options.table, options.modalities, options.groups)
-        targets = _targets(options, found)
+        sources = gather(_source(options), options.table, options.modalities, options.groups)
+        targets = _targets(options, sources)
         for target in targets:
-            reports[target] = ask(found, target, settings=_settings(options), told=tell)
+            reports[target] = ask(sources, target, settings=_settings(options), told=tell)
             if options.plot:
                 reports[target].plot(_plot_path(options, target, len(targets)))
     if options.json:
@@ -93,10 +93,10 @@ def _is_schema(source: str) -> bool:
     return Path(source).suffix in (".yaml", ".yml")
 
 
-def _targets(options: argparse.Namespace, found: Any) -> list[str]:
+def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
     from commlearn.errors import ConfigurationError
 
-    chosen = options.targets or list(found.targets)
+    chosen = options.targets or list(sources.targets)
     if not chosen:
         raise ConfigurationError("There is no target to ask about. Name a column: --target COLUMN.")
     return chosen

@@ -90,12 +90,12 @@ def _retrieve(loaded: Any, data: Any, options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"--retrieve {options.retrieve}: give two sides with a colon between, such as text:image."
         )
-    found = {
+    results = {
         f"{'+'.join(query)} -> {'+'.join(gallery)}": retrieval(loaded, data.test, query, gallery)
         for query, gallery in (sides, sides[::-1])
     }
     if options.json:
-        print_json(found)
+        print_json(results)
     else:
-        print("\n".join(f"{name}: {result}" for name, result in found.items()))
+        print("\n".join(f"{name}: {result}" for name, result in results.items()))
     return 0

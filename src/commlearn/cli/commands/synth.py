@@ -74,9 +74,9 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json
     from commlearn.errors import ConfigurationError, unknown
 
-    known = ("trifeature", "tables", *PUBLISHED)
-    if options.what not in known:
-        raise ConfigurationError(unknown("data set", options.what, known))
+    choices = ("trifeature", "tables", *PUBLISHED)
+    if options.what not in choices:
+        raise ConfigurationError(unknown("data set", options.what, choices))
     if options.what in PUBLISHED:
         written = _published(options)
         print_json(written) if options.json else print(f"wrote {written['out']}")
