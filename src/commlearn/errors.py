@@ -52,25 +52,25 @@ class DivergedError(TrainingError):
     """A loss or an embedding that is not finite."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name that looks most like `name`, or None if none is close.
 
     Example:
         >>> nearest("modalitys", ["modalities", "targets"])
         'modalities'
     """
-    matches = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 
-def unknown(what: str, name: object, known: Iterable[str]) -> str:
+def unknown(what: str, name: object, valid: Iterable[str]) -> str:
     """One sentence that names an unknown thing, the nearest known one and all that would do.
 
     Example:
         >>> unknown("method", "com", ["comm", "clip"])
         "Unknown method 'com', did you mean 'comm'? Known: clip, comm."
     """
-    names = sorted(known)
+    names = sorted(valid)
     guess = nearest(str(name), names)
     hint = f", did you mean '{guess}'?" if guess else "."
     return f"Unknown {what} '{name}'{hint} Known: {', '.join(names)}."

@@ -152,8 +152,8 @@ class Records:
         named = {"keys": self.keys, "groups": self.groups}
         lengths |= {name: len(values) for name, values in named.items() if values is not None}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise DataError(f"Columns of one table need the same number of rows; got {told}.")
+            sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise DataError(f"Columns of one table need the same number of rows; got {sizes}.")
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -254,18 +254,18 @@ def class_codes(values: np.ndarray) -> np.ndarray | None:
     if values.ndim != 1:
         return None
     if values.dtype.kind == "f":
-        known = np.isfinite(values)
-        if not np.array_equal(values[known], np.round(values[known])):
+        labelled = np.isfinite(values)
+        if not np.array_equal(values[labelled], np.round(values[labelled])):
             return None
     elif values.dtype.kind == "O":
-        known = np.array([value is not None for value in values], dtype=bool)
-        if any(isinstance(value, tuple | list | np.ndarray) for value in values[known]):
+        labelled = np.array([value is not None for value in values], dtype=bool)
+        if any(isinstance(value, tuple | list | np.ndarray) for value in values[labelled]):
             return None
         values = np.array([str(value) for value in values], dtype=object)
     else:
-        known = np.ones(len(values), dtype=bool)
+        labelled = np.ones(len(values), dtype=bool)
     codes = np.full(len(values), -1, dtype=np.int64)
-    codes[known] = np.unique(values[known], return_inverse=True)[1]
+    codes[labelled] = np.unique(values[labelled], return_inverse=True)[1]
     return codes
 
 
@@ -319,11 +319,11 @@ class Sequences:
         return cls(kind, steps, np.cumsum([0, *lengths]))
 
     @classmethod
-    def cut(cls, kind: str, values: np.ndarray, kept: np.ndarray) -> Sequences:
+    def cut(cls, kind: str, values: np.ndarray, steps_to_keep: np.ndarray) -> Sequences:
         """From (records, length, channels): the steps that `kept`, (records, length), marks."""
         end = np.zeros((1, values.shape[2]), dtype=np.float32)
-        steps = np.concatenate([values[kept], end], dtype=np.float32)
-        return cls(kind, steps, np.cumsum([0, *kept.sum(axis=1)]))
+        steps = np.concatenate([values[steps_to_keep], end], dtype=np.float32)
+        return cls(kind, steps, np.cumsum([0, *steps_to_keep.sum(axis=1)]))
 
     @property
     def spec(self) -> Spec:

@@ -30,8 +30,8 @@ class TabularAugmentation:
         count = cells.shape[1] if spec is None else spec.shape[0]
         noise = torch.randn(len(cells), count, generator=generator).to(cells)
         numbers, codes = cells[:, :count] + self.std * noise, cells[:, count:]
-        known = torch.cat([~numbers.isnan(), codes != MISSING], dim=1)
-        stays = draw.masked_fill(~known, -1.0).argmax(dim=1, keepdim=True)  # (batch, 1)
+        given = torch.cat([~numbers.isnan(), codes != MISSING], dim=1)
+        stays = draw.masked_fill(~given, -1.0).argmax(dim=1, keepdim=True)  # (batch, 1)
         masked = (draw < self.mask).scatter(1, stays, False)
         numbers = numbers.masked_fill(masked[:, :count], torch.nan)
         codes = codes.masked_fill(masked[:, count:], MISSING)

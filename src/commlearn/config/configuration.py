@@ -173,12 +173,12 @@ def read_experiment(
 
 def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What each variant sets. What does not fit is left out here, and told when the whole is checked."""
-    found = mapping.get("variants")
+    stated = mapping.get("variants")
     sets: dict[str, dict[str, Any]] = {}
-    for name, variant in found.items() if isinstance(found, Mapping) else ():
-        its = variant.get("set") if isinstance(variant, Mapping) else None
-        its = its if isinstance(its, Mapping) else {}
-        sets[name] = {key: value for key, value in its.items() if isinstance(key, str)}
+    for name, variant in stated.items() if isinstance(stated, Mapping) else ():
+        settings = variant.get("set") if isinstance(variant, Mapping) else None
+        settings = settings if isinstance(settings, Mapping) else {}
+        sets[name] = {key: value for key, value in settings.items() if isinstance(key, str)}
     return sets
 
 
@@ -220,13 +220,13 @@ def _with_base(mapping: dict[str, Any], depth: int = 0) -> dict[str, Any]:
 
 
 def _locate(recipe: str | Path) -> Path:
-    known = recipes()
-    if str(recipe) in known:
-        return known[str(recipe)]
+    named = recipes()
+    if str(recipe) in named:
+        return named[str(recipe)]
     path = Path(str(recipe))
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return path
-    raise ConfigurationError(unknown("recipe", str(recipe), known) + " A path to a .yaml file works too.")
+    raise ConfigurationError(unknown("recipe", str(recipe), named) + " A path to a .yaml file works too.")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -275,8 +275,8 @@ def _check_parts(experiment: Experiment, problems: Problems) -> None:
         where = f"model.encoders.{key}"
         check_part("encoder", part, ENCODERS, where, problems, given=("shape", "width"))
     for key, part in experiment.augmentations.items():
-        known = {"none": dict, **AUGMENTATIONS}
-        check_part("augmentation", part, known, f"augmentations.{key}", problems)
+        choices = {"none": dict, **AUGMENTATIONS}
+        check_part("augmentation", part, choices, f"augmentations.{key}", problems)
     for key, score in experiment.scores.items():
         if score.variant and score.variant not in experiment.variants:
             problems.add(f"scores.{key}: " + unknown("variant", score.variant, experiment.variants))

@@ -91,16 +91,18 @@ def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
 
 
 def _flat(settings: Mapping[str, Any], where: str = "") -> list[str]:
-    told: list[str] = []
+    parts: list[str] = []
     for key, value in settings.items():
         if isinstance(value, Mapping) and "name" not in value:
-            told += _flat(value, f"{where}{key}.")
+            parts += _flat(value, f"{where}{key}.")
         elif isinstance(value, Mapping):  # a part: its name and options
-            options = " ".join(f"{option}={_short(its)}" for option, its in value.items() if option != "name")
-            told.append(f"{where}{key} {value['name']}{f' ({options})' if options else ''}")
+            options = " ".join(
+                f"{option}={_short(setting)}" for option, setting in value.items() if option != "name"
+            )
+            parts.append(f"{where}{key} {value['name']}{f' ({options})' if options else ''}")
         else:
-            told.append(f"{where}{key} {_short(value)}")
-    return told
+            parts.append(f"{where}{key} {_short(value)}")
+    return parts
 
 
 def _short(value: Any) -> str:

@@ -34,8 +34,8 @@ def named_only(settings: Mapping[str, Any]) -> dict[str, Any]:
     for place in PLACES:
         parts = _at(result, place)
         if _nameless(parts):
-            kept = {key: part for key, part in parts.items() if key not in _nameless(parts)}
-            result = _with(result, place, kept)
+            named = {key: part for key, part in parts.items() if key not in _nameless(parts)}
+            result = _with(result, place, named)
     return result
 
 

@@ -40,13 +40,13 @@ def data_without_places(data: Any) -> Any:
         return data  # refused where it is read
     reader = READERS[data["name"]]
     stated, hints = inspect.signature(reader).parameters, get_type_hints(reader.__init__)
-    kept = {}
+    without = {}
     for key, value in data.items():
         if key == "name" or isinstance(value, int | float) or get_origin(hints.get(key)) is Literal:
-            kept[key] = value
+            without[key] = value
         elif key in stated and stated[key].default is inspect.Parameter.empty:
-            kept[key] = type(value)()
-    return kept
+            without[key] = type(value)()
+    return without
 
 
 def without_places(value: Any) -> Any:

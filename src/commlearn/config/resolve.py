@@ -75,11 +75,11 @@ def _defaults(build: Callable[..., Any]) -> dict[str, Any]:
     if build is dict:
         return {}
     made = {field.name: field.default_factory for field in fields(build)} if is_dataclass(build) else {}
-    found = {}
+    defaults = {}
     for option in inspect.signature(build).parameters.values():
         make = made.get(option.name, MISSING)
         if make is not MISSING:
-            found[option.name] = make()
+            defaults[option.name] = make()
         elif option.default is not inspect.Parameter.empty:
-            found[option.name] = option.default
-    return found
+            defaults[option.name] = option.default
+    return defaults

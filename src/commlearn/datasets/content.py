@@ -60,8 +60,8 @@ class Content:
     def same(self, sizes: Mapping[str, int], what: str) -> None:
         """Arrays that describe the same things have one length."""
         if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{key} {size}" for key, size in sizes.items())
-            self.problems.add(f"{told}: the number of {what} has to be the same.")
+            counts = ", ".join(f"{key} {size}" for key, size in sizes.items())
+            self.problems.add(f"{counts}: the number of {what} has to be the same.")
 
     def raise_if_any(self) -> None:
         self.problems.raise_if_any(DataError)
@@ -75,14 +75,14 @@ def open_content(path: str | Path, name: str, file: str) -> Content:
         name: of the data set, for messages.
         file: how the published file is called.
     """
-    found = existing(path, name, file)
-    if found.is_dir() and not is_converted(found):
-        files = ", ".join(sorted(entry.name for entry in found.iterdir())[:8]) or "nothing"
+    source = existing(path, name, file)
+    if source.is_dir() and not is_converted(source):
+        files = ", ".join(sorted(entry.name for entry in source.iterdir())[:8]) or "nothing"
         raise DataError(
-            f"{found} is a folder with {files}; {name} needs the file {file}, or what `commlearn convert` "
+            f"{source} is a folder with {files}; {name} needs the file {file}, or what `commlearn convert` "
             "made of it."
         )
-    return Content(read_converted(found) if found.is_dir() else read_pickle(found), str(found))
+    return Content(read_converted(source) if source.is_dir() else read_pickle(source), str(source))
 
 
 def existing(path: str | Path, name: str, file: str) -> Path:
@@ -92,13 +92,13 @@ def existing(path: str | Path, name: str, file: str) -> Path:
             f"{name} needs its data: give --data PATH of {file}, or make a stand-in of the same format with "
             f"`commlearn synth {name} --out PATH`."
         )
-    found = Path(path)
-    if not found.exists():
-        siblings = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
-        guess = nearest(found.name, siblings)
-        hint = f"Did you mean {found.with_name(guess)}?" if guess else "Check the path."
-        raise DataError(f"There is no {found} ({name} is published as {file}). {hint}")
-    return found
+    place = Path(path)
+    if not place.exists():
+        siblings = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
+        guess = nearest(place.name, siblings)
+        hint = f"Did you mean {place.with_name(guess)}?" if guess else "Check the path."
+        raise DataError(f"There is no {place} ({name} is published as {file}). {hint}")
+    return place
 
 
 def _leaves(tree: Mapping[Any, Any], above: str = "", deep: int = 0) -> Iterator[tuple[str, Any]]:

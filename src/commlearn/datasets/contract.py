@@ -58,8 +58,8 @@ def _check_part(part: str, records: Records, data: Dataset, problems: Problems) 
         if column.spec != data.train.columns[name].spec:
             problems.add(f"{where} is {tuple(column.spec)}, in train {tuple(data.train.columns[name].spec)}")
         taken = column.take(rows)
-        for told in _wrong_values(taken, column.spec.kind, column.spec.shape, len(rows)):
-            problems.add(f"{where}: {told}")
+        for problem in _wrong_values(taken, column.spec.kind, column.spec.shape, len(rows)):
+            problems.add(f"{where}: {problem}")
         if not _equal(taken, column.take(rows)):
             problems.add(f"{where}: two looks at the same records differ")
         if not _equal(taken.apply(lambda values: values.flip(0)), column.take(rows[::-1].copy())):
@@ -67,28 +67,28 @@ def _check_part(part: str, records: Records, data: Dataset, problems: Problems) 
 
 
 def _wrong_values(taken: Modality, kind: str, shape: tuple[int, ...], count: int) -> list[str]:
-    values, told = taken.values, []
+    values, wrong = taken.values, []
     if len(values) != count:
         return [f"{len(values)} records were given for {count}"]
     expected = {"image": 3, "text": 1, "tabular": 1, "vector": 1, "series": 2, "audio": 2}.get(kind)
     if expected is not None and values.ndim != expected + 1:
-        told.append(f"a {kind} has {expected} axes, got values of shape {tuple(values.shape[1:])}")
+        wrong.append(f"a {kind} has {expected} axes, got values of shape {tuple(values.shape[1:])}")
     if kind in ("image", "vector") and tuple(values.shape[1:]) != shape:
-        told.append(f"values have shape {tuple(values.shape[1:])}, the spec says {shape}")
+        wrong.append(f"values have shape {tuple(values.shape[1:])}, the spec says {shape}")
     if kind in ("series", "audio") and values.shape[-1] != shape[0]:
-        told.append(f"values have {values.shape[-1]} channels, the spec says {shape[0]}")
+        wrong.append(f"values have {values.shape[-1]} channels, the spec says {shape[0]}")
     if values.is_floating_point() and kind != "tabular" and not values.isfinite().all():
-        told.append("values are not finite")
+        wrong.append("values are not finite")
     if taken.padding is not None:
         if taken.padding.shape != values.shape[:2] or taken.padding.dtype != torch.bool:
-            told.append(f"padding has shape {tuple(taken.padding.shape)} and type {taken.padding.dtype}")
+            wrong.append(f"padding has shape {tuple(taken.padding.shape)} and type {taken.padding.dtype}")
         elif (taken.padding[:, :-1] & ~taken.padding[:, 1:]).any():
-            told.append("padding lies before a step; it has to come at the end")
+            wrong.append("padding lies before a step; it has to come at the end")
         elif taken.present is None and taken.padding.all(dim=1).any():
-            told.append("a record is all padding, but not marked absent")
+            wrong.append("a record is all padding, but not marked absent")
     if taken.present is not None and taken.present.shape != (count,):
-        told.append(f"present has shape {tuple(taken.present.shape)}")
-    return told
+        wrong.append(f"present has shape {tuple(taken.present.shape)}")
+    return wrong
 
 
 def _check_disjoint(data: Dataset, problems: Problems) -> None:

@@ -74,8 +74,8 @@ def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
     for part, columns in texts.items():
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise DataError(f"{part}: texts of one part need one length to become a table; got {told}.")
+            counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise DataError(f"{part}: texts of one part need one length to become a table; got {counts}.")
     with _whole(folder) as fresh:
         write_arrays(fresh / ARRAYS, numbers)
         for part, columns in texts.items():

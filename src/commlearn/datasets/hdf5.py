@@ -28,7 +28,7 @@ def read_hdf5(path: str | Path, names: Sequence[str] | None = None) -> dict[str,
         import h5py
     except ImportError as problem:
         raise ConfigurationError(f"{path}: {MISSING}") from problem
-    found = {}
+    arrays = {}
     try:
         with h5py.File(plain_file(path), "r") as file:
             for name in file if names is None else names:
@@ -37,10 +37,10 @@ def read_hdf5(path: str | Path, names: Sequence[str] | None = None) -> dict[str,
                 entry = file[name]
                 if isinstance(entry, h5py.Dataset) and entry.dtype.kind in "biuf":
                     _check(f"{path}, {name}", entry)
-                    found[name] = entry[()]
+                    arrays[name] = entry[()]
     except UNREADABLE as problem:
         raise DataError(f"{path} cannot be read as HDF5: {problem}. Is it cut off?") from problem
-    return found
+    return arrays
 
 
 def _check(what: str, entry: Any) -> None:

@@ -90,16 +90,16 @@ def read_films(path: str | Path) -> ImageText:
     for part, key in PARTS.items():
         for film in map(str, split[key]):
             try:
-                found = _film(root, film)
+                content = _film(root, film)
             except DataError as problem:
                 bad.append(str(problem))
                 continue
-            if not found["plots"]:
+            if not content["plots"]:
                 none += 1
                 continue
-            shared = {"id": film, "image": found["image"], "target": found["genres"], "part": part}
+            shared = {"id": film, "image": content["image"], "target": content["genres"], "part": part}
             record = len(rows)  # its first row; a number of its own
-            rows += [{**shared, "text": plot, "record": record} for plot in found["plots"]]
+            rows += [{**shared, "text": plot, "record": record} for plot in content["plots"]]
     _tell(bad, problems)
     problems.raise_if_any(DataError)
     notes = [f"{none} films have no plot and are left out"] if none else []
@@ -142,11 +142,11 @@ def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
     for row in test:
         row["part"] = "test"
     seen = {row["image"] for row in test}
-    kept = [row for row in train if row["image"] not in seen]
-    notes = [f"train.jsonl: {len(train) - len(kept)} lines show an image of dev.jsonl and are left out"]
-    frame = pd.DataFrame([*kept, *test])
+    unseen = [row for row in train if row["image"] not in seen]
+    notes = [f"train.jsonl: {len(train) - len(unseen)} lines show an image of dev.jsonl and are left out"]
+    frame = pd.DataFrame([*unseen, *test])
     frame["record"] = np.arange(len(frame))
-    return ImageText(frame, root, notes if len(kept) < len(train) else [])
+    return ImageText(frame, root, notes if len(unseen) < len(train) else [])
 
 
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:
@@ -158,15 +158,15 @@ def _lines(root: Path, name: str) -> list[dict[str, Any]]:
             continue
         try:
             line = parse_json(text)
-            image, said, label = line["img"], line["text"], line["label"]
-            if not isinstance(said, str) or label not in LABELS or not isinstance(image, str):
+            image, sentence, label = line["img"], line["text"], line["label"]
+            if not isinstance(sentence, str) or label not in LABELS or not isinstance(image, str):
                 raise DataError(f"img and text have to be text and label 0 or 1; got {label!r:.40}")
             if not (root / _inside(image, name)).is_file():
                 raise DataError(f"{image} is missing")
-            rows.append({"id": image, "image": image, "text": said, "target": int(label)})
+            rows.append({"id": image, "image": image, "text": sentence, "target": int(label)})
         except (ValueError, KeyError, TypeError, DataError) as problem:
-            told = f"no key {problem}" if isinstance(problem, KeyError) else problem
-            bad.append(f"{name}, line {number}: {told}; {{img, text, label}} was expected.")
+            reason = f"no key {problem}" if isinstance(problem, KeyError) else problem
+            bad.append(f"{name}, line {number}: {reason}; {{img, text, label}} was expected.")
     _tell(bad, problems)
     if not rows and not bad:
         problems.add(f"{name} has no lines.")
@@ -210,8 +210,8 @@ def _texts(values: Any) -> bool:
 
 
 def _tell(bad: Sequence[str], problems: Problems) -> None:
-    for told in bad[:TOLD]:
-        problems.add(told)
+    for line in bad[:TOLD]:
+        problems.add(line)
     if len(bad) > TOLD:
         problems.add(f"and {len(bad) - TOLD} more")
 
@@ -249,12 +249,12 @@ class HatefulMemes:
         """Reads both files; dev.jsonl, whose labels are public, is the test part."""
         if not 0 <= self.validation < 1:
             raise ConfigurationError(f"data.validation is {self.validation}; give 0 to less than 1.")
-        found = read_memes(self.path, self.validation, self.seed)
-        return _dataset(found, self.image, self.text, ("hateful", "class"))
+        memes = read_memes(self.path, self.validation, self.seed)
+        return _dataset(memes, self.image, self.text, ("hateful", "class"))
 
 
 def _dataset(
-    found: ImageText, image: Mapping[str, Any], text: Mapping[str, Any], target: tuple[str, str]
+    content: ImageText, image: Mapping[str, Any], text: Mapping[str, Any], target: tuple[str, str]
 ) -> Dataset:
     """Records of all parts. Rows are texts; a record with several has a row for each."""
     name, sort = target
@@ -269,13 +269,13 @@ def _dataset(
         },
         "data",
     )
-    table = Table(found.frame.rename(columns={"target": name}), found.root)
-    train = np.flatnonzero((found.frame["part"] == "train").to_numpy())
+    table = Table(content.frame.rename(columns={"target": name}), content.root)
+    train = np.flatnonzero((content.frame["part"] == "train").to_numpy())
     state = plain(schema.learn(table, train))
     records = schema.read(table, state, with_targets=True)
     parts: dict[str, Records] = {}
     for part in ("train", "validation", "test"):
-        first, count = found.rows_of(part)
+        first, count = content.rows_of(part)
         if len(first):
             parts[part] = _drawn(records, first, count) if (count > 1).any() else records.choose(first)
     return Dataset(
@@ -284,7 +284,7 @@ def _dataset(
         parts.get("validation"),
         schema=schema.to_mapping(),
         state=state,
-        notes=tuple(found.notes),
+        notes=tuple(content.notes),
     )
 
 

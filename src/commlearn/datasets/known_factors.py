@@ -33,9 +33,9 @@ def draw_factors(rows: int, modalities: Sequence[str], seed: int) -> dict[str, n
 
 def labels_of(factors: dict[str, np.ndarray], label: str) -> np.ndarray:
     """The factor that is a data set's label."""
-    known = [name for name in factors if not name.startswith("bit_")]
-    if label not in known:
-        raise ConfigurationError(unknown("label", label, known))
+    predictable = [name for name in factors if not name.startswith("bit_")]
+    if label not in predictable:
+        raise ConfigurationError(unknown("label", label, predictable))
     return factors[label]
 
 

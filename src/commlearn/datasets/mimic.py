@@ -60,7 +60,7 @@ class Mimic:
         parts = published_split(len(series))
         steps = Standard.of(series[parts["train"]].reshape(-1, series.shape[2]))
         columns = Standard.of(facts[parts["train"]])
-        told = {"ep_tdata": gaps, "adm_features_all": holes}
+        not_finite = {"ep_tdata": gaps, "adm_features_all": holes}
         records = {
             part: Records(
                 {
@@ -74,7 +74,9 @@ class Mimic:
             for part, rows in parts.items()
         }
         notes = [
-            f"{count} values of {key} are not finite and count as 0" for key, count in told.items() if count
+            f"{count} values of {key} are not finite and count as 0"
+            for key, count in not_finite.items()
+            if count
         ]
         return Dataset(records["train"], records["test"], records["validation"], notes=tuple(notes))
 

@@ -165,11 +165,11 @@ def _scenes(
 
 def _texts(row: int, factors: dict[str, np.ndarray], words: int, draw: np.random.Generator) -> str:
     """Words of a topic by `shared`, of a mood by `unique_text`, day or night by `bit_text`."""
-    said = [str(word) for word in draw.choice(FILLERS, size=words)]
-    said += [str(word) for word in draw.choice(TOPICS[factors["shared"][row]], size=3)]
-    said += [str(word) for word in draw.choice(MOODS[factors["unique_text"][row]], size=3)]
-    said += 2 * [("day", "night")[factors["bit_text"][row]]]
-    return " ".join(said[place] for place in draw.permutation(len(said)))
+    words_of_row = [str(word) for word in draw.choice(FILLERS, size=words)]
+    words_of_row += [str(word) for word in draw.choice(TOPICS[factors["shared"][row]], size=3)]
+    words_of_row += [str(word) for word in draw.choice(MOODS[factors["unique_text"][row]], size=3)]
+    words_of_row += 2 * [("day", "night")[factors["bit_text"][row]]]
+    return " ".join(words_of_row[place] for place in draw.permutation(len(words_of_row)))
 
 
 def _mm_imdb(name: str, out: Path, rows: int, seed: int, label: str) -> None:

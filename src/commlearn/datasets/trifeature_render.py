@@ -245,9 +245,9 @@ def _indices(what: str, values: ArrayLike, names: tuple[str, ...], problems: lis
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         problems.append(f"{what} must be a list of whole numbers, got {array.dtype} of shape {array.shape}")
         return array
-    known = f"0 ({names[0]}) to {len(names) - 1} ({names[-1]})"
+    valid = f"0 ({names[0]}) to {len(names) - 1} ({names[-1]})"
     for place in np.flatnonzero((array < 0) | (array >= len(names)))[:1]:
-        problems.append(f"{what}[{place}] is {array[place]}; use {known}")
+        problems.append(f"{what}[{place}] is {array[place]}; use {valid}")
     return array.astype(np.int64)
 
 

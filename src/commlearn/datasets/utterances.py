@@ -90,11 +90,11 @@ class Utterances:
 
     def _widths(self, train: Part) -> list[str]:
         """A width that the published file does not have may be another file's."""
-        found = {name: values.shape[2] for name, values in train.values.items()}
+        widths = {name: values.shape[2] for name, values in train.values.items()}
         return [
             f"{name} has {width} features; the published {self.file} has "
             f"{' or '.join(map(str, self.features[name]))}"
-            for name, width in found.items()
+            for name, width in widths.items()
             if width not in self.features[name]
         ]
 
@@ -102,10 +102,10 @@ class Utterances:
 def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
     """One part of the file; what does not fit goes to the content's problems."""
     axes = "samples, steps, features"
-    found = {name: content.numbers(f"{part}/{name}", axes) for name in dict.fromkeys((*names, "text"))}
+    arrays = {name: content.numbers(f"{part}/{name}", axes) for name in dict.fromkeys((*names, "text"))}
     labels = _labels(content, f"{part}/labels")
     sizes = {
-        f"{part}/{name}": values.shape for name, values in found.items() if values.ndim == 3 and values.size
+        f"{part}/{name}": values.shape for name, values in arrays.items() if values.ndim == 3 and values.size
     }
     content.same(
         {**{key: shape[0] for key, shape in sizes.items()}, f"{part}/labels": len(labels)}, "samples"
@@ -116,18 +116,18 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
         return Part({name: np.zeros((0, 0, 0), dtype=np.float32) for name in names}, nothing, labels[:0], [])
     notes = []
     values = {}
-    for name, raw in found.items():
+    for name, raw in arrays.items():
         values[name], wrong = finite(raw)
         if wrong:
             notes.append(f"{part}: {wrong} values of {name} are not finite and count as 0")
     spoken = values["text"].any(axis=2)  # (samples, steps)
-    kept = np.logical_or.accumulate(spoken, axis=1)
-    there = kept[:, -1] if kept.shape[1] else np.zeros(len(kept), dtype=bool)
+    from_first_word = np.logical_or.accumulate(spoken, axis=1)
+    there = from_first_word[:, -1] if from_first_word.shape[1] else np.zeros(len(from_first_word), dtype=bool)
     if not there.all():
         notes.append(f"{part}: {int((~there).sum())} of {len(there)} samples have no text and are left out")
-        kept, labels = kept[there], labels[there]
+        from_first_word, labels = from_first_word[there], labels[there]
         values = {name: array[there] for name, array in values.items()}
-    return Part({name: values[name] for name in names}, kept, labels, notes)
+    return Part({name: values[name] for name in names}, from_first_word, labels, notes)
 
 
 def _labels(content: Content, key: str) -> np.ndarray:

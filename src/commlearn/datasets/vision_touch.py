@@ -77,13 +77,13 @@ def episode_files(path: str | Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; Vision&Touch needs the folder of all its .h5 files.")
     for suffix in FILES:
-        found = {entry.stem: entry for entry in sorted(folder.glob(f"*{suffix}"), key=lambda file: file.name)}
-        if found:
-            if len(found) < 5:
+        files = {entry.stem: entry for entry in sorted(folder.glob(f"*{suffix}"), key=lambda file: file.name)}
+        if files:
+            if len(files) < 5:
                 raise DataError(
-                    f"{folder} holds {len(found)} episodes; at least 5 are needed for a test part."
+                    f"{folder} holds {len(files)} episodes; at least 5 are needed for a test part."
                 )
-            return found
+            return files
     raise DataError(f"{folder} holds no file that ends in {', '.join(FILES)}.")
 
 
@@ -96,8 +96,8 @@ def split_episodes(names: Sequence[str], validation: float) -> dict[str, list[st
     np.random.default_rng(SEED).shuffle(order)
     test = int(0.2 * len(order))
     rest, held = order[: len(order) - test], order[len(order) - test :]
-    kept = len(rest) - (max(1, round(validation * len(rest))) if validation else 0)
-    return {"train": rest[:kept], "validation": rest[kept:], "test": held}
+    to_train = len(rest) - (max(1, round(validation * len(rest))) if validation else 0)
+    return {"train": rest[:to_train], "validation": rest[to_train:], "test": held}
 
 
 def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -107,13 +107,13 @@ def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     contact = content.numbers("contact", "steps, readings")
     if proprio.shape[1] < SENSES and proprio.size:
         content.problems.add(f"proprio has {proprio.shape[1]} senses; at least {SENSES} were expected.")
-    found: dict[str, np.ndarray] = {"proprio": proprio, "contact": contact}
+    sensors: dict[str, np.ndarray] = {"proprio": proprio, "contact": contact}
     if "image" in names:
-        found["image"] = _pictures(content)
+        sensors["image"] = _pictures(content)
     if "force" in names:
-        found["ee_forces_continuous"] = _forces(content)
+        sensors["ee_forces_continuous"] = _forces(content)
     content.raise_if_any()
-    content.same({key: len(array) for key, array in found.items()}, "steps")
+    content.same({key: len(array) for key, array in sensors.items()}, "steps")
     if len(proprio) < 2:
         content.problems.add(f"proprio has {len(proprio)} steps; {STEPS} were expected.")
     content.raise_if_any()
@@ -125,7 +125,7 @@ def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     }
     for name, key in (("image", "image"), ("force", "ee_forces_continuous")):
         if name in names:
-            records[name] = found[key][: len(sensed) - 1]
+            records[name] = sensors[key][: len(sensed) - 1]
     if "proprio" in names:
         records["proprio"] = sensed[:-1]
     return records

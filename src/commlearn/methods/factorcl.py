@@ -115,8 +115,8 @@ class FactorCL(Method):
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
         theirs = list(self.removers.parameters())
-        known = {id(parameter) for parameter in theirs}
-        return {"main": [p for p in self.parameters() if id(p) not in known], "critics": theirs}
+        critics = {id(parameter) for parameter in theirs}
+        return {"main": [p for p in self.parameters() if id(p) not in critics], "critics": theirs}
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         seen = self.see(batch)
@@ -221,11 +221,11 @@ class SupervisedFactorCL(FactorCL):
     def check_records(self, records: Records) -> None:
         self.target = class_target("factorcl-sup", self.target, records)
         codes = class_codes(records.targets[self.target])
-        found = 0 if codes is None else int(codes.max()) + 1
-        if found > self.classes.num_embeddings:
+        count = 0 if codes is None else int(codes.max()) + 1
+        if count > self.classes.num_embeddings:
             raise ConfigurationError(
-                f"Target '{self.target}' has {found} classes; there is room for "
-                f"{self.classes.num_embeddings}. Set --method.most_classes {found}."
+                f"Target '{self.target}' has {count} classes; there is room for "
+                f"{self.classes.num_embeddings}. Set --method.most_classes {count}."
             )
 
     def see(self, batch: Batch) -> Seen | None:

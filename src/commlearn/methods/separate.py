@@ -53,13 +53,13 @@ class SeparateHeads(Method):
         terms, accuracy = {}, {}
         for subset, pairs in self.contrasts(self.project(rows)).items():
             having = rows.having(subset)
-            kept = pairs if having is None else [(a[having], b[having]) for a, b in pairs]
-            if having is not None and len(kept[0][0]) < 2:  # too few records of this batch have it
+            complete = pairs if having is None else [(a[having], b[having]) for a, b in pairs]
+            if having is not None and len(complete[0][0]) < 2:  # too few records of this batch have it
                 continue
             groups = rows.groups_of(having)
-            losses = [info_nce(one, other, self.temperature, groups) for one, other in kept]
+            losses = [info_nce(one, other, self.temperature, groups) for one, other in complete]
             terms[subset_name(subset)] = torch.stack(losses).mean()
-            accuracy[subset_name(subset)] = retrieval_accuracy(*kept[0])
+            accuracy[subset_name(subset)] = retrieval_accuracy(*complete[0])
         return Step(self.combine(terms), terms, accuracy=accuracy)
 
     def project(self, rows: Rows) -> list[dict[str, Tensor]]:

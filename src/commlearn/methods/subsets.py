@@ -32,15 +32,15 @@ def choose_subsets(choice: str, modalities: Subset) -> tuple[Subset, ...]:
     """
     if match := UP_TO.fullmatch(choice):
         return _up_to(int(match[1]), modalities)
-    known = {
+    choices = {
         "each_and_all": single_and_all(modalities),
         "each": tuple((name,) for name in modalities),
         "all": (modalities,),
         "every": _up_to(len(modalities), modalities),
     }
-    if choice not in known:
-        raise ConfigurationError(f"method.subsets: {unknown('choice', choice, [*known, 'up_to_2'])}")
-    return known[choice]
+    if choice not in choices:
+        raise ConfigurationError(f"method.subsets: {unknown('choice', choice, [*choices, 'up_to_2'])}")
+    return choices[choice]
 
 
 def single_and_all(modalities: Subset) -> tuple[Subset, ...]:

@@ -126,7 +126,7 @@ def _features(features: FeatureBlocks | None, name: str) -> FixedFeatures:
 
 def _check_options(part: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Every builder takes two things that it is given; the rest are its options."""
-    known = list(inspect.signature(build).parameters)[2:]
+    accepted = list(inspect.signature(build).parameters)[2:]
     for option in options:
-        if option not in known:
-            raise ConfigurationError(unknown(f"option of {part}", option, known))
+        if option not in accepted:
+            raise ConfigurationError(unknown(f"option of {part}", option, accepted))

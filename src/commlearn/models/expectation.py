@@ -34,21 +34,21 @@ class Expectation(nn.Module):
     products: Tensor  # (known + 1, wanted): theirs with the wanted ones
     weights: Tensor  # (known + 1, wanted): what these moments make of a guess
 
-    def __init__(self, known: int, wanted: int) -> None:
+    def __init__(self, given: int, wanted: int) -> None:
         super().__init__()
         self.track_running_stats = True
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
-        self.register_buffer("squares", torch.zeros(known + 1, known + 1))
-        self.register_buffer("products", torch.zeros(known + 1, wanted))
-        self.register_buffer("weights", torch.zeros(known + 1, wanted))
+        self.register_buffer("squares", torch.zeros(given + 1, given + 1))
+        self.register_buffer("products", torch.zeros(given + 1, wanted))
+        self.register_buffer("weights", torch.zeros(given + 1, wanted))
 
     @torch.no_grad()
-    def observe(self, known: Tensor, wanted: Tensor) -> None:
+    def observe(self, given: Tensor, wanted: Tensor) -> None:
         """Take a batch into the moments, (rows, known) and (rows, wanted)."""
         if not self.track_running_stats:
             return
-        with torch.autocast(known.device.type, enabled=False):
-            rows = torch.cat([known.float(), torch.ones_like(known[:, :1]).float()], dim=1)
+        with torch.autocast(given.device.type, enabled=False):
+            rows = torch.cat([given.float(), torch.ones_like(given[:, :1]).float()], dim=1)
             self.batches += 1
             pace = (1 / self.batches).clamp(min=PACE).float()
             self.squares.lerp_(rows.T @ rows / len(rows), pace)
@@ -58,7 +58,7 @@ class Expectation(nn.Module):
             factor, _ = torch.linalg.cholesky_ex(self.squares + ridge.clamp(min=1e-6).diag())
             self.weights.copy_(torch.cholesky_solve(self.products, factor))
 
-    def forward(self, known: Tensor) -> Tensor:
+    def forward(self, given: Tensor) -> Tensor:
         """The guess, (rows, wanted)."""
         slope, start = self.weights[:-1], self.weights[-1]
-        return known @ slope.to(known.dtype) + start.to(known.dtype)
+        return given @ slope.to(given.dtype) + start.to(given.dtype)

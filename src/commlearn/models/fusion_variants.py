@@ -128,8 +128,8 @@ class CrossAttentionFusion(nn.Module):
         """The learned token and the others' tokens as one sequence."""
         batch = own.values.shape[0]
         values = torch.cat([self.none.expand(batch, 1, -1), *(part.values for part in others)], dim=1)
-        kept = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
-        return Tokens(values, torch.cat([kept, *(_padding(part) for part in others)], dim=1))
+        start = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
+        return Tokens(values, torch.cat([start, *(_padding(part) for part in others)], dim=1))
 
 
 class CrossLayer(AttentionLayer):

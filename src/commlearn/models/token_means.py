@@ -49,13 +49,13 @@ class TokenMeans(nn.Module):
             if there[name].sum() < 2:
                 continue
             norm(means[there[name]])
-            standard, known, wanted = self._standard(name, means), [], []
+            standard, given, wanted = self._standard(name, means), [], []
             for subset in (subset for subset in fused if name not in subset):
                 rows = there[name] & torch.stack([there[other] for other in subset]).any(dim=0)
-                known.append(fused[subset][rows])
+                given.append(fused[subset][rows])
                 wanted.append(standard[rows])
-            if sum(map(len, known)) > 1:
-                self._guess(name).observe(torch.cat(known), torch.cat(wanted))
+            if sum(map(len, given)) > 1:
+                self._guess(name).observe(torch.cat(given), torch.cat(wanted))
 
     def forward(self, tokens: Mapping[str, Tokens], fused: Tensor) -> Tensor:
         """Side by side for all modalities, (batch, modalities * width)."""
@@ -66,8 +66,8 @@ class TokenMeans(nn.Module):
                 continue
             means = self._standard(name, pool(tokens[name]))
             absent = tokens[name].padding is not None
-            known = _there(tokens[name])[:, None]
-            parts.append(torch.where(known, means, self._guess(name)(fused)) if absent else means)
+            present = _there(tokens[name])[:, None]
+            parts.append(torch.where(present, means, self._guess(name)(fused)) if absent else means)
         return torch.cat(parts, dim=1)
 
     def _standard(self, name: str, means: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ def retrieval_accuracy(first: Tensor, second: Tensor, present: Tensor | None = N
     if present is not None:
         first, second = first[present], second[present]
     targets = F.normalize(second, dim=1).T  # (dim, N); the length of a row of `first` changes no order
-    found = torch.cat([(first[some] @ targets).argmax(dim=1) for some in blocks(first)])
-    return (found == torch.arange(len(first), device=first.device)).float().mean()
+    most_similar = torch.cat([(first[some] @ targets).argmax(dim=1) for some in blocks(first)])
+    return (most_similar == torch.arange(len(first), device=first.device)).float().mean()
 
 
 def check_pair(first: Tensor, second: Tensor, groups: Tensor | None = None) -> None:

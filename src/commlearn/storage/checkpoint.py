@@ -113,9 +113,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         _check_archive(payload)
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except UNREADABLE as problem:
-        told = str(problem).partition("\n")[0][:200]
+        reason = str(problem).partition("\n")[0][:200]
         raise CheckpointError(
-            f"{path} was not loaded: it is no archive of tensors and plain values alone ({told})."
+            f"{path} was not loaded: it is no archive of tensors and plain values alone ({reason})."
         ) from problem
     if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
         raise CheckpointError(f"{path} is not what training wrote: it holds no state with a step.")
@@ -141,8 +141,8 @@ def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
             return read_checkpoint(path), warnings
         except CheckpointError as problem:
             warnings.append(f"{problem} It was passed over.")
-    told = " ".join(warnings) or "The folder has none: the run was stopped before its first."
-    raise CheckpointError(f"No usable checkpoint in {folder}. {told}")
+    reasons = " ".join(warnings) or "The folder has none: the run was stopped before its first."
+    raise CheckpointError(f"No usable checkpoint in {folder}. {reasons}")
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -77,16 +77,16 @@ class Machine:
             code = self.content.read(1)
             if not code:
                 raise DataError(f"{self.where} ends after {place} bytes, in the middle. Is it cut off?")
-            known = CODES.get(code.decode("latin-1"))
-            if known is None:
+            opcode = CODES.get(code.decode("latin-1"))
+            if opcode is None:
                 raise DataError(f"{self.where}, byte {place}: {code!r} is no instruction of a pickle.")
             try:
-                argument = known.arg.reader(self.content) if known.arg is not None else None
-                if known.name == "STOP":
+                argument = opcode.arg.reader(self.content) if opcode.arg is not None else None
+                if opcode.name == "STOP":
                     return self.stack.pop()
-                step = STEPS.get(known.name)
+                step = STEPS.get(opcode.name)
                 if step is None:
-                    raise Refused(_instruction(known.name, argument))
+                    raise Refused(_instruction(opcode.name, argument))
                 step(self, argument)
             except Refused as refused:
                 raise DataError(
@@ -94,8 +94,10 @@ class Machine:
                     "dicts, lists, tuples, text and numbers; a pickle with anything else may run programs."
                 ) from None
             except DAMAGED as problem:
-                told = str(problem) or type(problem).__name__
-                raise DataError(f"{self.where}, byte {place}: damaged ({known.name}: {told}).") from problem
+                reason = str(problem) or type(problem).__name__
+                raise DataError(
+                    f"{self.where}, byte {place}: damaged ({opcode.name}: {reason})."
+                ) from problem
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -116,14 +118,14 @@ def _instruction(name: str, argument: Any) -> str:
     """What an instruction that is not admitted wants."""
     if name == "INST":
         return f"'{str(argument).replace(' ', '.')}'"
-    told = {
+    effects = {
         "PERSID": f"an object outside the file ('{argument}')",
         "BINPERSID": "an object outside the file",
         "OBJ": "a call (instruction OBJ)",
         "NEWOBJ_EX": "a call (instruction NEWOBJ_EX)",
         "NEXT_BUFFER": "a buffer outside the file",
     }
-    return told.get(name) or f"the instruction {name}"
+    return effects.get(name) or f"the instruction {name}"
 
 
 def _mark(machine: Machine, _: Any) -> None:

@@ -80,13 +80,13 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
         refuse_remote(source)
     filesystem, path = _opened(str(source)) if is_remote(source) else (fs.LocalFileSystem(), str(source))
     try:
-        found = filesystem.get_file_info(path)
-        if found.type == fs.FileType.NotFound:
+        information = filesystem.get_file_info(path)
+        if information.type == fs.FileType.NotFound:
             raise DataError(f"There is no table {source}. Check the path.")
-        if found.type == fs.FileType.Unknown:
-            told = f"{source} is no table: it is a pipe, a socket or a device"
-            raise DataError(f"{told}. Give a file or a folder.")
-        if found.type == fs.FileType.File:
+        if information.type == fs.FileType.Unknown:
+            message = f"{source} is no table: it is a pipe, a socket or a device"
+            raise DataError(f"{message}. Give a file or a folder.")
+        if information.type == fs.FileType.File:
             return Files(str(source), filesystem, (path,), Path() if is_remote(source) else Path(path).parent)
         listed = filesystem.get_file_info(fs.FileSelector(path))
     except OSError as problem:

@@ -47,21 +47,21 @@ class _OneOfEach(yaml.SafeLoader):
         names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for name, count in names.items():
             if count > 1:
-                told = f"'{name}' is given {count} times; give it once"
-                raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+                problem = f"'{name}' is given {count} times; give it once"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-def _size(node: yaml.Node, known: dict[int, int], depth: int) -> int:
+def _size(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
     """How many values a node stands for."""
     if depth > DEEPEST:
-        told = f"it is nested deeper than {DEEPEST} levels, or refers to itself"
-        raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+        problem = f"it is nested deeper than {DEEPEST} levels, or refers to itself"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
     if isinstance(node, yaml.ScalarNode):
         return 1
-    if id(node) not in known:
+    if id(node) not in sizes:
         parts = node.value
         if isinstance(node, yaml.MappingNode):
             parts = [part for pair in node.value for part in pair]
-        known[id(node)] = 1 + sum(_size(part, known, depth + 1) for part in parts)
-    return known[id(node)]
+        sizes[id(node)] = 1 + sum(_size(part, sizes, depth + 1) for part in parts)
+    return sizes[id(node)]

@@ -45,8 +45,8 @@ class Report:
         return tuple(problem for problem in self.problems if problem.level == "warning")
 
     def to_json(self) -> dict[str, Any]:
-        told = [asdict(problem) for problem in (*self.errors, *self.warnings)]
-        return {"errors": len(self.errors), "warnings": len(self.warnings), "problems": told, **self.facts}
+        entries = [asdict(problem) for problem in (*self.errors, *self.warnings)]
+        return {"errors": len(self.errors), "warnings": len(self.warnings), "problems": entries, **self.facts}
 
 
 def check(table: Table, schema: Schema) -> Report:
@@ -58,13 +58,13 @@ def check(table: Table, schema: Schema) -> Report:
     """
     cells = Cells(table.frame, table.root, table.first_row)
     missing = schema.missing_columns(table.frame)
-    problems = [Problem(told, column) for column, told in missing.items()]
+    problems = [Problem(message, column) for column, message in missing.items()]
     facts: dict[str, Any] = {"rows": len(cells), "modalities": {}, "targets": {}}
     if schema.id is not None and schema.id not in missing:
         problems += first_ten(id_problems(cells, schema.id))
     problems += missing_words(cells, [column for column in schema.columns() if column not in missing])
-    splits, told = _splits(cells, schema, missing)
-    problems += told
+    splits, more = _splits(cells, schema, missing)
+    problems += more
     facts["splits"] = {name: len(rows) for name, rows in splits.items()}
     if schema.group is not None and schema.group not in missing:
         problems += group_leaks(cells, schema.group, splits)
@@ -72,17 +72,17 @@ def check(table: Table, schema: Schema) -> Report:
             facts["groups"] = int(cells.frame[schema.group].nunique())
     for name, sort in schema.targets.items():
         if name not in missing:
-            facts["targets"][name], told = _target(cells, schema, name, sort)
-            problems += told
+            facts["targets"][name], more = _target(cells, schema, name, sort)
+            problems += more
     kinds = {
         name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
     }
-    columns, states, told = _read(cells, kinds, splits.get("train", np.arange(len(cells))))
-    problems += told
+    columns, states, more = _read(cells, kinds, splits.get("train", np.arange(len(cells))))
+    problems += more
     if columns:
         surveys = {name: survey(column) for name, column in columns.items()}
         problems += _nothing_there(cells, schema, columns)
-        problems += copies({name: found.prints for name, found in surveys.items()}, splits, cells, schema)
+        problems += copies({name: survey.prints for name, survey in surveys.items()}, splits, cells, schema)
         problems += shuffled(columns)
         facts["modalities"] = _modalities(kinds, columns, surveys, splits)
         facts["expected"] = _expected(columns, states, surveys, len(splits.get("train", ())))
@@ -105,8 +105,8 @@ def _splits(
             Problem(f"there are {train} training rows; give at least {FEWEST}", schema.split or "")
         )
     elif train < FEW:
-        told = f"there are only {train} training rows; expect little of fewer than {FEW}"
-        problems.append(Problem(told, schema.split or "", level="warning"))
+        message = f"there are only {train} training rows; expect little of fewer than {FEW}"
+        problems.append(Problem(message, schema.split or "", level="warning"))
     return splits, problems
 
 
@@ -118,9 +118,9 @@ def _read(
     states: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, kind in kinds.items():
-        found = kind.check(cells)
-        problems += found
-        if any(problem.level == "error" for problem in found):
+        problems_of_kind = kind.check(cells)
+        problems += problems_of_kind
+        if any(problem.level == "error" for problem in problems_of_kind):
             continue
         try:
             states[name] = kind.learn(cells.take(train) if len(train) < len(cells) else cells)
@@ -136,35 +136,35 @@ def _nothing_there(cells: Cells, schema: Schema, columns: Mapping[str, Column]) 
     if len(columns) < len(schema.modalities):
         return []
     empty = np.flatnonzero(~np.any([presence(column) for column in columns.values()], axis=0))
-    told = f"the record has none of {', '.join(columns)}; fill one of them or leave the row out"
-    return first_ten([Problem(told, row=cells.first_row + int(row)) for row in empty])
+    message = f"the record has none of {', '.join(columns)}; fill one of them or leave the row out"
+    return first_ten([Problem(message, row=cells.first_row + int(row)) for row in empty])
 
 
 def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[str, Any], list[Problem]]:
     """How a target is distributed, and what is wrong with it."""
     values, problems = read_target(cells, name, sort)
     problems = first_ten(problems)
-    told = []
+    messages = []
     readers = [modality for modality, kind in schema.modalities.items() if name in kind.columns()]
     if readers:
-        told.append(f"is also read by modality {', '.join(readers)}: a probe of it would prove nothing")
+        messages.append(f"is also read by modality {', '.join(readers)}: a probe of it would prove nothing")
     facts: dict[str, Any] = {"type": sort}
     if sort == "number":
-        known = values[np.isfinite(values)]
-        if len(known):
-            facts |= {"min": float(known.min()), "mean": float(known.mean()), "max": float(known.max())}
-        if len(np.unique(known)) < 2:
-            told.append("has no two different numbers: there is nothing to predict")
-        count = len(known)
+        given = values[np.isfinite(values)]
+        if len(given):
+            facts |= {"min": float(given.min()), "mean": float(given.mean()), "max": float(given.max())}
+        if len(np.unique(given)) < 2:
+            messages.append("has no two different numbers: there is nothing to predict")
+        count = len(given)
     else:
         labels = [value for value in values.tolist() if value is not None and value == value]
         count = len(labels)
         counts = Counter(part for label in labels for part in (label if sort == "multilabel" else (label,)))
         facts |= {"classes": {str(label): times for label, times in counts.most_common(20)}}
         facts["number_of_classes"] = len(counts)
-        told += _class_warnings(counts, count)
+        messages += _class_warnings(counts, count)
     facts["missing"] = len(values) - count
-    return facts, problems + [Problem(message, name, level="warning") for message in told]
+    return facts, problems + [Problem(message, name, level="warning") for message in messages]
 
 
 def _class_warnings(counts: Counter[Any], labelled: int) -> list[str]:
@@ -185,7 +185,7 @@ def _modalities(
     splits: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Of each modality: how many records have it, how long it is, what test rows share with training."""
-    shared = seen_in_training({name: found.prints for name, found in surveys.items()}, splits)
+    shared = seen_in_training({name: survey.prints for name, survey in surveys.items()}, splits)
     facts: dict[str, Any] = {}
     for name, column in columns.items():
         there = presence(column)

@@ -79,8 +79,8 @@ def dataset_of(
         seed: of the split.
     """
     problems = Problems("The table does not fit the schema")
-    for told in schema.missing_columns(table.frame).values():
-        problems.add(told)
+    for message in schema.missing_columns(table.frame).values():
+        problems.add(message)
     problems.raise_if_any(DataError)
     problems = Problems("The table cannot be trained on")
     rows: dict[str, np.ndarray] = {}
@@ -91,8 +91,8 @@ def dataset_of(
     learning = Problems("learning")
     with collecting(learning, "learning"):
         state = plain(schema.learn(table, rows.get("train")))
-    for told in learning.found and (_unreadable(table, schema) or learning.found):
-        problems.add(told)
+    for message in learning.found and (_unreadable(table, schema) or learning.found):
+        problems.add(message)
     if problems.found:  # tell what reading would have told, too
         _collect_the_rest(problems, table, schema)
     problems.raise_if_any(DataError)
@@ -130,8 +130,8 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
 def _unreadable(table: Table, schema: Schema) -> list[str]:
     """What is wrong with the cells of every modality, those too that could be learned from."""
     cells = Cells(table.frame, table.root, table.first_row)
-    found = [problem for kind in schema.modalities.values() for problem in kind.check(cells)]
-    return [str(problem) for problem in found if problem.level == "error"]
+    every_problem = [problem for kind in schema.modalities.values() for problem in kind.check(cells)]
+    return [str(problem) for problem in every_problem if problem.level == "error"]
 
 
 def _collect_the_rest(problems: Problems, table: Table, schema: Schema) -> None:

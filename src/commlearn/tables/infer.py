@@ -95,7 +95,7 @@ def _whole(column: pd.Series) -> bool:
     return bool((numbers == np.round(numbers)).all())
 
 
-def role_of(name: str, column: pd.Series, seen: Look, known: Mapping[str, str]) -> Guess | None:
+def role_of(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) -> Guess | None:
     """Its role, if it has one. There is one id, one group and one split.
 
     Args:
@@ -105,10 +105,10 @@ def role_of(name: str, column: pd.Series, seen: Look, known: Mapping[str, str]) 
         known: the columns that have these roles already; a second group is read, a second id or split is not.
     """
     guess = _by_name(name, column, seen)
-    if guess is not None and guess.role == "group" and "group" in known:
+    if guess is not None and guess.role == "group" and "group" in taken:
         guess = _identifier(name, _words(name), column, seen)
-    if guess is not None and guess.role in ("id", "split") and guess.role in known:
-        return Guess("unused", name, f"{guess.reason}; but the {guess.role} is {known[guess.role]}")
+    if guess is not None and guess.role in ("id", "split") and guess.role in taken:
+        return Guess("unused", name, f"{guess.reason}; but the {guess.role} is {taken[guess.role]}")
     return guess
 
 
@@ -142,10 +142,10 @@ def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
         values = {str(value).strip().lower() for value in column.dropna().unique()}
         if values <= SPLITS.keys():
             return Guess("split", name, f"its name, and its values {', '.join(sorted(values))}")
-        told = f"its name says split, but not all of its values do: {', '.join(sorted(values)[:5])}. Write "
+        reason = f"its name says split, but not all of its values do: {', '.join(sorted(values)[:5])}. Write "
         numbered = words <= {"fold"} and seen.sort == "number" and seen.distinct <= MANY
         if numbered or not values.isdisjoint(SPLITS):
-            return Guess("unused", name, told + "train, validation or test, and state it as split")
+            return Guess("unused", name, reason + "train, validation or test, and state it as split")
     if words & GROUP and words <= GROUP | IDENTIFIER and repeated:
         return Guess("group", name, f"its name; {seen.distinct} groups of {seen.filled} rows")
     if words & TARGET:
@@ -166,12 +166,14 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
     if seen.distinct < len(column):
         if words == {"id"} and seen.distinct >= NEARLY * len(column):
             repeated = len(column) - seen.distinct
-            told = f"its name; but {repeated} of {len(column)} rows repeat an id or have none"
-            return Guess("id", name, told)
+            reason = f"its name; but {repeated} of {len(column)} rows repeat an id or have none"
+            return Guess("id", name, reason)
         if not (words & NAMES_THINGS and seen.sort == "number" and _whole(column)):
             return None
-        told = f"{seen.distinct} whole numbers that name something, by its name; `categorical` reads them so"
-        return Guess("unused", name, told)
+        reason = (
+            f"{seen.distinct} whole numbers that name something, by its name; `categorical` reads them so"
+        )
+        return Guess("unused", name, reason)
     if seen.sort == "number":
         with np.errstate(invalid="ignore"):  # of two infinite ones there is no difference
             counter = len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _whole(column)
@@ -238,37 +240,37 @@ def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
     guesses: dict[str, Guess] = {name: stated_target(name, frame[name], looks[name]) for name in targets}
     for name in frame.columns:
         if name not in guesses:
-            known = {guess.role: guess.name for guess in guesses.values()}
-            guess = role_of(name, frame[name], looks[name], known)
+            taken = {guess.role: guess.name for guess in guesses.values()}
+            guess = role_of(name, frame[name], looks[name], taken)
             if guess is not None:
                 guesses[name] = guess
     left = {name: seen for name, seen in looks.items() if name not in guesses}
-    found = [*_modalities(left, frame), *guesses.values()]
-    modalities = {guess.name: guess.value for guess in found if guess.role == "modality"}
+    all_guesses = [*_modalities(left, frame), *guesses.values()]
+    modalities = {guess.name: guess.value for guess in all_guesses if guess.role == "modality"}
     if not modalities:
-        told = "; ".join(f"{guess.name}: {guess.reason}" for guess in found[:20])
-        raise DataError(f"No column looks like a modality ({told}). Write the schema by hand.")
-    chosen = {guess.role: guess.name for guess in found}
-    stated = {guess.name: guess.value for guess in found if guess.role == "target"}
+        reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in all_guesses[:20])
+        raise DataError(f"No column looks like a modality ({reasons}). Write the schema by hand.")
+    chosen = {guess.role: guess.name for guess in all_guesses}
+    stated = {guess.name: guess.value for guess in all_guesses if guess.role == "target"}
     schema = Schema(modalities, stated, chosen.get("id"), chosen.get("group"), chosen.get("split"))
-    return Inferred(schema, tuple(found))
+    return Inferred(schema, tuple(all_guesses))
 
 
 def _modalities(looks: dict[str, Look], frame: pd.DataFrame) -> list[Guess]:
     """Numbered columns as vectors, other numbers and categories as one table, each other column alone."""
-    found: list[Guess] = []
+    modalities: list[Guess] = []
     taken: set[str] = set()
     for prefix, columns in _runs([name for name, seen in looks.items() if seen.sort == "number"]):
         missing = frame[columns].isna()
         if (missing.any(axis=1) != missing.all(axis=1)).any():
             continue  # a vector has no gaps, a table may
         reason = f"{len(columns)} numbered columns of numbers, {columns[0]} to {columns[-1]}"
-        found.append(_modality(prefix.strip("_-. ") or "vector", "vector", columns, reason, found))
+        modalities.append(_modality(prefix.strip("_-. ") or "vector", "vector", columns, reason, modalities))
         taken.update(columns)
     flat = [name for name, seen in looks.items() if seen.sort in ("number", "category") and name not in taken]
     for name, seen in looks.items():
         if seen.sort in KINDS:
-            found.append(_modality(name, seen.sort, [name], seen.reason, found))
+            modalities.append(_modality(name, seen.sort, [name], seen.reason, modalities))
         elif flat and name == flat[0]:
             numbers = sum(looks[column].sort == "number" for column in flat)
             reason = f"columns of numbers: {numbers}, of few values: {len(flat) - numbers}"
@@ -278,10 +280,10 @@ def _modalities(looks: dict[str, Look], frame: pd.DataFrame) -> list[Guess]:
             codes = [
                 column for column in flat if looks[column].sort == "category" and _is_number(frame[column])
             ]
-            found.append(_modality("table", "tabular", flat, reason, found, codes))
+            modalities.append(_modality("table", "tabular", flat, reason, modalities, codes))
         elif seen.sort in ("nothing", "labels"):
-            found.append(Guess("unused", name, seen.reason))
-    return found
+            modalities.append(Guess("unused", name, seen.reason))
+    return modalities
 
 
 def _is_number(column: pd.Series) -> bool:
@@ -307,12 +309,12 @@ def _modality(
     kind: str,
     columns: Sequence[str],
     reason: str,
-    found: Sequence[Guess],
+    before: Sequence[Guess],
     categorical: Sequence[str] = (),
 ) -> Guess:
     """A modality under a name that a schema allows and that is still free."""
     clean = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or kind
-    taken = {guess.name for guess in found if guess.role == "modality"}
+    taken = {guess.name for guess in before if guess.role == "modality"}
     names = [clean, f"{clean}_{kind}", *(f"{clean}_{count}" for count in range(2, len(taken) + 3))]
     free = next(option for option in names if option not in taken and not hasattr(nn.ModuleDict(), option))
     options = {"categorical": tuple(categorical)} if categorical else {}

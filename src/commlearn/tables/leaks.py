@@ -44,18 +44,20 @@ def copies(
     problems = []
     for row, look, split in zip(leaked["row"], leaked["look"], leaked["split"], strict=True):
         same = "is" if _equal(cells, columns, row, train[look]) else "looks like"
-        told = f"this record of {split} {same} row {cells.first_row + train[look]} of train in every modality"
-        problems.append(Problem(told, row=cells.first_row + int(row), level="warning"))
+        message = (
+            f"this record of {split} {same} row {cells.first_row + train[look]} of train in every modality"
+        )
+        problems.append(Problem(message, row=cells.first_row + int(row), level="warning"))
     problems = first_ten(problems)
     again = frame[frame.duplicated(["look", "split"])]
     if len(again):
         rows = ", ".join(str(cells.first_row + row) for row in again["row"][:TOLD])
-        told = (
+        message = (
             f"{len(again)} records look like an earlier one in every modality (rows {rows}"
             f"{', ...' if len(again) > TOLD else ''}); in a contrast they are negatives of themselves"
             + ("" if len(splits) > 1 else ", and a random split would put copies on both sides")
         )
-        problems.append(Problem(told, level="warning"))
+        problems.append(Problem(message, level="warning"))
     return problems
 
 
@@ -80,8 +82,8 @@ def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> 
     problems = []
     missing = int(groups.isna().sum())
     if missing:
-        told = f"{missing} rows belong to no group and count as groups of their own"
-        problems.append(Problem(told, column, level="warning"))
+        message = f"{missing} rows belong to no group and count as groups of their own"
+        problems.append(Problem(message, column, level="warning"))
     where: dict[object, dict[str, int]] = {}
     for name, rows in splits.items():
         part = groups.iloc[rows].dropna()

@@ -71,9 +71,9 @@ def unread(cells: Sequence[str], distinct: int) -> str:
     if sum(DATE.fullmatch(cell.strip()) is not None for cell in cells) >= most:
         return DATES
     endings = Counter(map(ending_of, cells))
-    for way_out, known in WAYS_OUT.items():
-        if sum(endings[ending] for ending in known) >= most:
-            return f"paths that end in {max(known, key=lambda ending: endings[ending])}; {way_out}"
+    for way_out, suffixes in WAYS_OUT.items():
+        if sum(endings[ending] for ending in suffixes) >= most:
+            return f"paths that end in {max(suffixes, key=lambda ending: endings[ending])}; {way_out}"
     if distinct <= MANY:
         return ""
     if sum(ADDRESS.fullmatch(cell.strip()) is not None for cell in cells) >= most:
@@ -142,9 +142,9 @@ def look(column: pd.Series, root: Path) -> Look:
     if all(isinstance(cell, str | Path) for cell in cells):
         return _text(filled, [str(cell) for cell in cells], root)
     if all(isinstance(cell, NUMBERS) for cell in cells):
-        found = _number(filled)
-        category = isinstance(column.dtype, pd.CategoricalDtype) and found.sort == "number"
-        return Look("category", "categories", found.filled, found.distinct) if category else found
+        seen = _number(filled)
+        category = isinstance(column.dtype, pd.CategoricalDtype) and seen.sort == "number"
+        return Look("category", "categories", seen.filled, seen.distinct) if category else seen
     return _objects(cells, len(filled), root)
 
 
@@ -175,8 +175,8 @@ def _arrow(filled: pd.Series, root: Path) -> Look:
 
 def _gaps(arrays: Iterable[np.ndarray]) -> bool:
     """Whether several of them hold NaN."""
-    found = [bool(pd.isna(array).any()) for array in arrays]
-    return sum(found) > GAPS * len(found)
+    gaps = [bool(pd.isna(array).any()) for array in arrays]
+    return sum(gaps) > GAPS * len(gaps)
 
 
 def _lists(lengths: Sequence[int], filled: int, gaps: bool) -> Look:
@@ -216,14 +216,14 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
         return Look("nothing", reason, len(filled))
     words = sum(len(cell.split()) for cell in cells) / len(cells)
     characters = sum(map(len, cells)) / len(cells)
-    told = f"{distinct} different values of {words:.1f} words on average"
+    description = f"{distinct} different values of {words:.1f} words on average"
     few = distinct <= FEW and distinct <= max(2, len(filled) / 2)
     if (words >= WORDS or characters >= CHARACTERS) and distinct > 20:
-        return Look("text", told, len(filled), distinct)
+        return Look("text", description, len(filled), distinct)
     if few:
         return Look("category", f"{distinct} different values", len(filled), distinct)
     if words >= 2:
-        return Look("text", told, len(filled), distinct)
+        return Look("text", description, len(filled), distinct)
     return Look(
         "nothing", f"{distinct} different short values, as names or codes have", len(filled), distinct
     )
@@ -243,9 +243,9 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
     first = cells[0]
     texts = [cell for cell in cells if isinstance(cell, str)]
     if len(texts) == len(cells) and not texts[0].lstrip().startswith("["):
-        found = _text(pd.Series(texts), texts, root)
-        if found.sort in ("image", "audio"):
-            return Look(found.sort, found.reason, filled)
+        as_text = _text(pd.Series(texts), texts, root)
+        if as_text.sort in ("image", "audio"):
+            return Look(as_text.sort, as_text.reason, filled)
         return Look("nothing", f"paths inside of cells, such as {texts[0][:40]!r}, are no images or sound")
     if isinstance(first, PIL.Image):
         return Look("image", "PIL images", filled)
@@ -256,13 +256,13 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
     if any(_holds_text(cell) for cell in cells):
         return Look("labels", "lists of labels", filled)
     if texts and any(isinstance(cell, NUMBERS) for cell in cells):
-        told = f"mixes numbers with text such as {texts[0][:40]!r}; mend these cells"
-        return Look("nothing", told, filled)
+        reason = f"mixes numbers with text such as {texts[0][:40]!r}; mend these cells"
+        return Look("nothing", reason, filled)
     if isinstance(first, date | time | timedelta):
         return Look("nothing", DATES, filled)
     if not hasattr(first, "__len__") or isinstance(first, dict | set | frozenset):
-        told = f"cells of type {type(first).__name__}, such as {brief(first, str)}, are not read"
-        return Look("nothing", told, filled)
+        reason = f"cells of type {type(first).__name__}, such as {brief(first, str)}, are not read"
+        return Look("nothing", reason, filled)
     return _arrays(cells, filled, root, "arrays")
 
 
@@ -302,14 +302,14 @@ def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
         if array.ndim == 2 and array.dtype == np.uint8:
             return Look("image", f"{what} of {array.shape[0]} x {array.shape[1]} bytes", filled)
         if array.ndim > 2:
-            told = f"{what} of {sizes} are not read; an image has its channels last, a series two axes"
-            return Look("nothing", told, filled)
+            reason = f"{what} of {sizes} are not read; an image has its channels last, a series two axes"
+            return Look("nothing", reason, filled)
     if not arrays:
-        told = f"none of {len(cells)} cells could be read as numbers: {str(cells[0])[:40]!r}"
-        return Look("nothing", f"{told}. A list is written as JSON: [0.1, 0.2, null]", filled)
+        reason = f"none of {len(cells)} cells could be read as numbers: {str(cells[0])[:40]!r}"
+        return Look("nothing", f"{reason}. A list is written as JSON: [0.1, 0.2, null]", filled)
     if {array.ndim for array in arrays} == {1}:
         lengths = sorted({len(array) for array in arrays if len(array)})
-        found = _lists(lengths, filled, _gaps(arrays))
-        return Look(found.sort, found.reason.replace("lists", what), filled)
+        as_lists = _lists(lengths, filled, _gaps(arrays))
+        return Look(as_lists.sort, as_lists.reason.replace("lists", what), filled)
     channels = Counter(array.shape[-1] for array in arrays).most_common(1)[0][0]
     return Look("series", f"{what} of several steps by {channels} channels", filled)

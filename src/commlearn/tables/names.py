@@ -65,8 +65,10 @@ def id_problems(table: Table | Cells, column: str) -> list[Problem]:
     again = np.flatnonzero(values.duplicated(keep=False) & ~nameless)
     for row, value in zip(again.tolist(), values.iloc[again].tolist(), strict=True):
         if value in first:
-            told = f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
-            problems.append(Problem(told, column, table.first_row + row))
+            message = (
+                f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
+            )
+            problems.append(Problem(message, column, table.first_row + row))
         first.setdefault(value, row)
     return problems
 
@@ -81,9 +83,11 @@ def missing_words(table: Table | Cells, columns: Sequence[str]) -> list[Problem]
         words = values[values.isin(MISSING_NUMBERS)]
         if len(words):
             distinct = ", ".join(words.unique())
-            told = f"{len(words)} cells are {distinct}, read as words like others. If these stand for empty "
-            told += f"cells, state in the schema: missing: [{distinct}]"
-            problems.append(Problem(told, column, level="warning"))
+            message = (
+                f"{len(words)} cells are {distinct}, read as words like others. If these stand for empty "
+            )
+            message += f"cells, state in the schema: missing: [{distinct}]"
+            problems.append(Problem(message, column, level="warning"))
     return problems
 
 

@@ -132,8 +132,8 @@ class Schema:
                 raise ConfigurationError(unknown("modality", name, self.modalities))
         if not modalities:
             raise ConfigurationError(f"Name at least one modality of {', '.join(self.modalities)}.")
-        kept = {name: kind for name, kind in self.modalities.items() if name in modalities}
-        return replace(self, modalities=kept)
+        chosen = {name: kind for name, kind in self.modalities.items() if name in modalities}
+        return replace(self, modalities=chosen)
 
     def missing_columns(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
         """The columns that it needs and the table lacks, each with a sentence that says so."""
@@ -211,12 +211,12 @@ class Schema:
         raise_errors(self.split, split_problems(table, self.split))
         named = split_names(table.frame[self.split])
         rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
-        return {name: found for name, found in rows.items() if len(found)}
+        return {name: positions for name, positions in rows.items() if len(positions)}
 
     def _cells(self, table: Table | Cells, with_targets: bool) -> Cells:
         problems = Problems("the table does not fit the schema")
-        for told in self.missing_columns(table.frame, with_targets).values():
-            problems.add(told)
+        for message in self.missing_columns(table.frame, with_targets).values():
+            problems.add(message)
         problems.raise_if_any(DataError)
         return table if isinstance(table, Cells) else Cells(table.frame, table.root, table.first_row)
 
@@ -266,8 +266,8 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
 def _missing(column: str, owner: str, frame: pd.DataFrame) -> str:
     guess = nearest(column, frame.columns)
     hint = f" Did you mean '{guess}'?" if guess else ""
-    known = [str(name) for name in frame.columns[:TOLD]]
+    there = [str(name) for name in frame.columns[:TOLD]]
     more = f" and {len(frame.columns) - TOLD} more" if len(frame.columns) > TOLD else ""
     return (
-        f"There is no column '{column}', which {owner} reads.{hint} The table has {', '.join(known)}{more}."
+        f"There is no column '{column}', which {owner} reads.{hint} The table has {', '.join(there)}{more}."
     )

@@ -48,8 +48,8 @@ def load(source: str | Path) -> tuple[Any, str]:
     try:
         text = plain_file(source).read_text(encoding="utf-8") if is_file else str(source)
     except FileNotFoundError as problem:
-        told = f"There is no schema {source}. Write one with: commlearn init TABLE -o {source}"
-        raise ConfigurationError(told) from problem
+        message = f"There is no schema {source}. Write one with: commlearn init TABLE -o {source}"
+        raise ConfigurationError(message) from problem
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigurationError(f"{where} cannot be read as YAML: {problem}") from problem
     return read_yaml(text, where), where
@@ -120,12 +120,12 @@ def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
         return None
     cls = KINDS[part["kind"]]
     first, *others = dataclasses.fields(cls)
-    hints, known = get_type_hints(cls), ("kind", "column", "columns", *(other.name for other in others))
+    hints, keys = get_type_hints(cls), ("kind", "column", "columns", *(other.name for other in others))
     before = len(problems.found)
     values = {first.name: _columns_of(part, hints[first.name], where, problems)}
     for key, value in part.items():
-        if key not in known:
-            problems.add(f"{where}: " + unknown("key", key, known))
+        if key not in keys:
+            problems.add(f"{where}: " + unknown("key", key, keys))
         elif key not in ("kind", "column", "columns"):
             values[key] = _checked(hints[key], value, f"{where}.{key}", problems)
     if len(problems.found) > before:

@@ -135,11 +135,11 @@ def shuffled(columns: dict[str, Column]) -> list[Problem]:
         if len(rows) < FEWEST:
             continue
         if not shares_signal(features(columns[first], rows), features(columns[second], rows)):
-            told = (
+            message = (
                 f"no signal shared by {first} and {second} was found in {len(rows)} rows: are their rows "
                 "shuffled against each other? If they matter only together, never mind"
             )
-            problems.append(Problem(told, level="warning"))
+            problems.append(Problem(message, level="warning"))
     return problems
 
 
@@ -178,5 +178,5 @@ def _components(rows: np.ndarray, most: int) -> np.ndarray:
     varied = scale > 1e-9
     rows = (rows[:, varied] - rows[:, varied].mean(axis=0)) / scale[varied]
     left, size, _ = np.linalg.svd(rows, full_matrices=False)
-    kept = size[:most] > 1e-6 * max(size.max(initial=0), 1e-12)
-    return left[:, :most][:, kept] * np.sqrt(len(rows))
+    strong = size[:most] > 1e-6 * max(size.max(initial=0), 1e-12)
+    return left[:, :most][:, strong] * np.sqrt(len(rows))

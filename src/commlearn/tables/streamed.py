@@ -115,8 +115,8 @@ def lanes_of_epoch(seed: int, epoch: int, sizes: Sequence[int], lanes: int) -> L
         epoch,
         first=np.cumsum(numbers) - numbers,
         sizes=numbers,
-        groups=tuple(np.array(found, dtype=np.int64) for found in groups),
-        starts=tuple(np.array(found, dtype=np.int64) for found in starts),
+        groups=tuple(np.array(lane, dtype=np.int64) for lane in groups),
+        starts=tuple(np.array(lane, dtype=np.int64) for lane in starts),
         ends=ends,
     )
 
@@ -213,8 +213,8 @@ class StreamedRecords(Records):
         streamed = self._streamed(wanted)
         read = self.row_groups.view(index, streamed, generator) if streamed and len(index) else {}
         rest = [name for name in wanted if name not in read]
-        found = read | (super().view(index, rest, generator) if rest else {})
-        return {name: found[name] for name in wanted}
+        whole = read | (super().view(index, rest, generator) if rest else {})
+        return {name: whole[name] for name in wanted}
 
     def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
         lanes = self._lanes(seed, epoch)
@@ -266,10 +266,10 @@ def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
 
 
 def _padding(part: Modality, length: int) -> Tensor:
-    known = part.padding
-    if known is None:
-        known = torch.zeros(part.values.shape[:2], dtype=torch.bool)
-    return _lengthened(known, length, True)
+    padding = part.padding
+    if padding is None:
+        padding = torch.zeros(part.values.shape[:2], dtype=torch.bool)
+    return _lengthened(padding, length, True)
 
 
 def _lengthened(values: Tensor, length: int, fill: float | bool) -> Tensor:

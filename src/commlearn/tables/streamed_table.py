@@ -82,11 +82,11 @@ def streamed_dataset(
     if "train" not in samples:
         raise DataError(f"{source} leaves no rows to train on; give more rows, or smaller shares to test.")
     problems = Problems("The table does not fit the schema")
-    for told in schema.missing_columns(samples["train"].frame).values():
-        problems.add(told)
+    for message in schema.missing_columns(samples["train"].frame).values():
+        problems.add(message)
     problems.raise_if_any(DataError)
     state = plain(schema.learn(samples["train"]))
-    known = {
+    read_samples = {
         name: replace(
             schema.read(sample, state, with_targets=True),
             keys=table.keys[positions],
@@ -97,18 +97,18 @@ def streamed_dataset(
     largest = max(table.grouped.sizes)
     lanes = 2 ** int(np.log2(np.clip(rows // (2 * largest), 1, min(LANES, len(table.grouped.sizes)))))
     groups = Groups(lambda group: table.read(group, state), table.counts["train"].tolist(), lanes)
-    columns = {name: StreamedColumn(groups, name, spec) for name, spec in known["train"].specs.items()}
+    columns = {name: StreamedColumn(groups, name, spec) for name, spec in read_samples["train"].specs.items()}
     keys, belonging = table.names_of("train")
     return Dataset(
         train=StreamedRecords(
-            dict(columns), keys=keys, groups=belonging, row_groups=groups, known=known["train"]
+            dict(columns), keys=keys, groups=belonging, row_groups=groups, known=read_samples["train"]
         ),
-        test=known.get("test") or known["train"].choose(np.zeros(0, dtype=np.int64)),
-        validation=known.get("validation"),
-        probe=known["train"],
+        test=read_samples.get("test") or read_samples["train"].choose(np.zeros(0, dtype=np.int64)),
+        validation=read_samples.get("validation"),
+        probe=read_samples["train"],
         schema=schema.to_mapping(),
         state=state,
-        notes=(_told(table, known, lanes, largest),),
+        notes=(_told(table, read_samples, lanes, largest),),
     )
 
 
@@ -184,9 +184,9 @@ class _Split:
         return np.flatnonzero(self.part[group] == PARTS.index(name))
 
 
-def _told(table: _Split, known: Mapping[str, Records], lanes: int, largest: int) -> str:
+def _told(table: _Split, samples: Mapping[str, Records], lanes: int, largest: int) -> str:
     """What is streamed, and what is looked at in its place, in one line."""
-    parts = ", ".join(f"{len(part)} of {table.count(name)} {name} rows" for name, part in known.items())
+    parts = ", ".join(f"{len(part)} of {table.count(name)} {name} rows" for name, part in samples.items())
     return (
         f"streamed: {len(table.grouped.sizes)} groups of at most {largest} rows, {lanes} open at a time and "
         f"as many read ahead; learned from, probed on and looked at: {parts}"

@@ -105,8 +105,8 @@ def _in_memory(source: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
     arrays = {str(name): _series(values) for name, values in source.items()}
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise DataError(f"The arrays of a table need one length; got {told}.")
+        sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(f"The arrays of a table need one length; got {sizes}.")
     return pd.DataFrame(arrays)
 
 

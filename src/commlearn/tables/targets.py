@@ -34,7 +34,7 @@ def encode_target(cells: Cells, column: str, sort: str) -> np.ndarray:
 def read_target(cells: Cells, column: str, sort: str) -> tuple[np.ndarray, list[Problem]]:
     """Like `encode_target`, with what cannot be read handed back instead of raised."""
     values, problems = TARGETS[sort](cells.frame[column])
-    return values, [Problem(told, column, cells.first_row + row) for row, told in problems]
+    return values, [Problem(message, column, cells.first_row + row) for row, message in problems]
 
 
 def _classes(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:

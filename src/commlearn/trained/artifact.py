@@ -245,7 +245,7 @@ def _trained(
             return None if built is None or features is None else built.from_bytes(features)
 
         method, blocks = stored_method(experiment, specs, state, values.values(), where, stored_features)
-        values |= {name: values[kept] for name, kept in config["aliases"].items()}
+        values |= {name: values[original] for name, original in config["aliases"].items()}
         values = adopt_frozen(method, values, where)
         for name, tensor in values.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -254,8 +254,8 @@ def _trained(
     except DAMAGED as problem:
         raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem
     except (RuntimeError, SafetensorError, MemoryError) as problem:
-        told = (str(problem).splitlines() or [type(problem).__name__])[-1].strip()
-        raise RunError(f"{where}: {TENSORS} does not fit the configuration: {told}") from problem
+        reason = (str(problem).splitlines() or [type(problem).__name__])[-1].strip()
+        raise RunError(f"{where}: {TENSORS} does not fit the configuration: {reason}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(
         experiment=experiment,
@@ -278,14 +278,14 @@ def _check_names(names: Iterable[str]) -> None:
 
 def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Every tensor once, and which names stand for one of another name: the format holds no shared memory."""
-    kept: dict[Any, str] = {}
+    first_name: dict[Any, str] = {}
     tensors, aliases = {}, {}
     for name, tensor in state.items():
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-        if tensor.numel() and key in kept:
-            aliases[name] = kept[key]
+        if tensor.numel() and key in first_name:
+            aliases[name] = first_name[key]
             continue
-        kept[key] = name
+        first_name[key] = name
         tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tensors, aliases
 

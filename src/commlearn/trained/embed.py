@@ -156,7 +156,7 @@ def embed(
     batch_size = batch_size or _at_once(records.view(slice(0, 1)))
     method.eval()
     try:
-        found: np.ndarray | None = None
+        embeddings: np.ndarray | None = None
         computed = _feature_columns(method, fixed, records, names, blocks)
         learned = [] if blocks == "features" else names
         each = {name: _learned_column(method, name, records, computed, batch_size) for name in learned}
@@ -171,15 +171,15 @@ def embed(
             if fixed is not None:
                 parts.append(fixed(to_device(beside, device), names))
             vectors = torch.cat(parts, dim=1)
-            if found is None:
-                found = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
-            torch.from_numpy(found[rows[0] : rows[-1] + 1]).copy_(vectors)
+            if embeddings is None:
+                embeddings = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
+            torch.from_numpy(embeddings[rows[0] : rows[-1] + 1]).copy_(vectors)
     finally:
         method.train(training)
-    if found is None:
+    if embeddings is None:
         return np.zeros((0, 0), dtype=np.float32)
-    refuse_not_finite(found)
-    return found
+    refuse_not_finite(embeddings)
+    return embeddings
 
 
 def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
@@ -316,5 +316,5 @@ def _refuse_empty(view: View, start: int) -> None:
         return
     empty = (~torch.stack(given).any(dim=0)).nonzero().flatten().tolist()
     if empty:
-        told = ", ".join(str(start + row) for row in empty[:10]) + (", ..." if len(empty) > 10 else "")
-        raise DataError(f"Records {told} have none of {', '.join(view)}; leave them out, or fill one.")
+        positions = ", ".join(str(start + row) for row in empty[:10]) + (", ..." if len(empty) > 10 else "")
+        raise DataError(f"Records {positions} have none of {', '.join(view)}; leave them out, or fill one.")

@@ -68,8 +68,8 @@ def _modality(trained: Trained, name: str) -> str:
     columns = "" if trained.schema is None else _columns(trained.schema.modalities[name].columns())
     state = (trained.state or {}).get(name) or {}
     shape = spec.shape[:1] if spec.kind == "text" else spec.shape
-    told = f"- **{markdown(name)}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_learned(state)}"
-    return told + (_pretrained(state["encoder"]) if "encoder" in state else "")
+    line = f"- **{markdown(name)}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_learned(state)}"
+    return line + (_pretrained(state["encoder"]) if "encoder" in state else "")
 
 
 def _pretrained(encoder: Mapping[str, Any]) -> str:
@@ -90,15 +90,15 @@ def _columns(names: Any) -> str:
 
 def _learned(state: Mapping[str, Any]) -> str:
     """The statistics of the training rows in a few words."""
-    told = []
+    facts = []
     for key, value in state.items():
         if isinstance(value, list) and key in ("words", "numbers", "categories"):
-            told.append(f"{len(value)} {key}")
+            facts.append(f"{len(value)} {key}")
         elif isinstance(value, list) and value and all(isinstance(part, int | float) for part in value):
-            told.append(f"{key} {min(value):.4g} to {max(value):.4g}")
+            facts.append(f"{key} {min(value):.4g} to {max(value):.4g}")
         elif isinstance(value, int | float):
-            told.append(f"{key} {value}")
-    return f" ({', '.join(told)})" if told else ""
+            facts.append(f"{key} {value}")
+    return f" ({', '.join(facts)})" if facts else ""
 
 
 def _measured(probes: Mapping[str, Any]) -> str:
@@ -108,13 +108,13 @@ def _measured(probes: Mapping[str, Any]) -> str:
         "| target | measure | score | 95 % interval | chance | test records |",
         "|---|---|---|---|---|---|",
     ]
-    for target, found in probes.items():
-        key = next(name for name in MEASURES if name in found)
-        measure, score = MEASURES[key], found[key]
-        low, high = found["interval"]
+    for target, result in probes.items():
+        key = next(name for name in MEASURES if name in result)
+        measure, score = MEASURES[key], result[key]
+        low, high = result["interval"]
         lines.append(
             f"| {markdown(target)} | {measure} | {score:.3f} | {low:.3f} to {high:.3f} "
-            f"| {found.get('chance', 0):.3f} | {found['test_records']} |"
+            f"| {result.get('chance', 0):.3f} | {result['test_records']} |"
         )
     return "\n".join(lines)
 

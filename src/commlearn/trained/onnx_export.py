@@ -118,8 +118,8 @@ def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
 def _described(folder: Path) -> dict[str, Any]:
     """What is said of graphs that are there already."""
     path = folder / INPUTS
-    told = values_of_file(path) if path.exists() else {}
-    return {name: inputs for name, inputs in told.items() if (folder / name).exists()}
+    inputs_of_file = values_of_file(path) if path.exists() else {}
+    return {name: inputs for name, inputs in inputs_of_file.items() if (folder / name).exists()}
 
 
 def input_names(subset: Subset, specs: Mapping[str, Spec]) -> list[str]:

@@ -37,10 +37,10 @@ def open_folder(
     folder.lock()
     _same(folder, experiment)
     try:
-        found = folder.state()
-        if found[1]:
+        state = folder.state()
+        if state[1]:
             folder.set_aside()
-        return found
+        return state
     except CheckpointError:
         if list(folder.checkpoints.glob("*.ckpt")):
             raise
@@ -137,8 +137,8 @@ def _check_moments(optimizer: Any) -> None:
             for name, moment in moments.items()
         }
         if shapes != {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}:
-            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            raise ValueError(f"the optimizer's moments of a parameter {tuple(parameter.shape)} are {told}")
+            stored = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"the optimizer's moments of a parameter {tuple(parameter.shape)} are {stored}")
 
 
 @contextmanager

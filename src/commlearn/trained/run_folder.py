@@ -63,8 +63,8 @@ def damage_named(path: Path) -> Iterator[None]:
         RecursionError,
         ConfigurationError,
     ) as problem:
-        told = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
-        raise RunError(f"{path} is missing or damaged: {told}. Restore it, or train again.") from problem
+        reason = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
+        raise RunError(f"{path} is missing or damaged: {reason}. Restore it, or train again.") from problem
 
 
 def json_lines(path: Path) -> Iterable[dict[str, Any]]:
@@ -202,18 +202,18 @@ class RunFolder:
 
     def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
         """The schema of the table that was trained on, and what was learned; None where there is none."""
-        found: dict[str, Any] = {SCHEMA: None, STATE: None}
+        parsed: dict[str, Any] = {SCHEMA: None, STATE: None}
         for name in (SCHEMA, STATE):
-            needed = name == STATE and found[SCHEMA] is not None
+            needed = name == STATE and parsed[SCHEMA] is not None
             if not needed and not (self.path / name).exists():
                 continue
             with damage_named(self.path / name):
-                found[name] = parse_json(self._text(name))
+                parsed[name] = parse_json(self._text(name))
         with damage_named(self.path / STATE):
-            check_learned(found[STATE])
-        stated = found[SCHEMA]
+            check_learned(parsed[STATE])
+        stated = parsed[SCHEMA]
         schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
-        return schema, found[STATE]
+        return schema, parsed[STATE]
 
     def check_data(self, data: Dataset) -> None:
         """Refuse to train on with records that are not those of before."""
@@ -347,8 +347,8 @@ class RunFolder:
     def truncate_metrics(self, step: int) -> None:
         """Forget what was measured after `step`: a resumed run measures it again."""
         for name in (METRICS, SPEED, *([VALIDATION] if (self.path / VALIDATION).exists() else ())):
-            kept = [entry for entry in json_lines(self.path / name) if entry["step"] <= step]
-            self.write(name, "".join(json.dumps(entry) + "\n" for entry in kept))
+            entries = [entry for entry in json_lines(self.path / name) if entry["step"] <= step]
+            self.write(name, "".join(json.dumps(entry) + "\n" for entry in entries))
 
     def write_metrics_table(self) -> None:
         """The same metrics as CSV, one column a value."""

@@ -201,8 +201,8 @@ def neighbours(
     """
     labelled = classes >= 0
     rows, classes = F.normalize(embedding[labelled].double(), dim=1), classes[labelled]
-    found, classes = classes.unique(return_inverse=True)
-    if not 2 <= len(found) <= len(classes) / 2:
+    labels, classes = classes.unique(return_inverse=True)
+    if not 2 <= len(labels) <= len(classes) / 2:
         return None
     units = torch.arange(len(rows)) if groups is None else groups[labelled]
     own = units[:, None] == units  # (N, N)
@@ -210,27 +210,27 @@ def neighbours(
     nearest = similarity.topk(min(count, int((~own).sum(dim=1).min())), dim=1).indices  # (N, count)
     if not nearest.shape[1]:
         return None
-    votes = F.one_hot(classes[nearest], len(found)).sum(dim=1)  # (N, classes)
+    votes = F.one_hot(classes[nearest], len(labels)).sum(dim=1)  # (N, classes)
     right = (votes.argmax(dim=1) == classes).double()
-    recalls = [right[classes == label].mean() for label in range(len(found))]
+    recalls = [right[classes == label].mean() for label in range(len(labels))]
     return float(torch.stack(recalls).mean())
 
 
 def warnings_for(values: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """What a user should know, in plain words."""
-    found = []
+    warnings = []
     rank, uniform = values["rank"]["fused"], values["spread"]["uniformity"]
     if rank < COLLAPSED_RANK or uniform > COLLAPSED_UNIFORMITY:
-        found.append(
+        warnings.append(
             f"the embedding is collapsing: its effective rank is {rank:.1f}, its uniformity {uniform:.2f} "
             "(0 = all records in one place). Lower training.learning_rate, or strengthen the augmentations."
         )
     heard = values["sensitivity"]
     for name, value in heard.items() if len(heard) > 1 else ():
         if value < IGNORED:
-            found.append(
+            warnings.append(
                 f"modality '{name}' is being ignored: taking it from another record moves the embedding by "
                 f"{100 * value:.1f} % of the distance between records. Look at its values, its encoder and "
                 "its augmentation: what an augmentation destroys is not learned."
             )
-    return tuple(found)
+    return tuple(warnings)

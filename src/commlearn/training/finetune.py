@@ -119,11 +119,11 @@ def finetune(
             warnings += other_threads(state, tuner.fabric.device)
         for warning in warnings:
             folder.log(f"warning: {warning}")
-        told = tuner.run(state, progress or Silent())
+        outcome = tuner.run(state, progress or Silent())
         run = replace(load_run(folder.path), warnings=tuple(warnings))
         if len(labelled.data.test):
             folder.write("probes.json", to_json(probe(run, labelled.data, settings.target)))
-        folder.write(RESULT, json.dumps({**objective.about, **told}, indent=2) + "\n")
+        folder.write(RESULT, json.dumps({**objective.about, **outcome}, indent=2) + "\n")
         return run
     finally:
         folder.unlock()

@@ -224,8 +224,8 @@ def with_kept_tokens(
             f"{choice['precision']}, are read from {cache_folder()}"
         )
         tell(f"{place}; a view is {_view(before, augmentations.get(name), views)}")
-    kept = _with_columns(data.validation, validation) if data.validation is not None else None
-    return replace(data, train=_with_columns(data.train, train), validation=kept), augmentations
+    with_tokens = _with_columns(data.validation, validation) if data.validation is not None else None
+    return replace(data, train=_with_columns(data.train, train), validation=with_tokens), augmentations
 
 
 def _with_columns(records: Records, columns: Mapping[str, Column]) -> Records:
@@ -248,8 +248,8 @@ class Keeper:
         if not isinstance(column, Drawn):
             return self.all(column, fabric)
         rows = [np.arange(first, first + n) for first, n in zip(column.first, column.count, strict=True)]
-        kept = self.all(Chosen(column.column, np.concatenate(rows)), fabric)
-        return Drawn(kept, column.count.cumsum() - column.count, column.count)
+        tokens = self.all(Chosen(column.column, np.concatenate(rows)), fabric)
+        return Drawn(tokens, column.count.cumsum() - column.count, column.count)
 
     def all(self, column: Column, fabric: Fabric) -> TokenColumn:
         """The token states of every row; each process computes its share of the files."""
@@ -309,17 +309,18 @@ class Keeper:
         seen = [modality]
         if self.augmentation is not None:
             seen += [self.augmentation(modality, generator, column.spec) for _ in range(self.views)]
-        found = [self.encoder(*_inputs(version, device)) for version in seen]
-        values = torch.stack([states for states, _ in found], dim=1).cpu().numpy()
+        encoded = [self.encoder(*_inputs(version, device)) for version in seen]
+        values = torch.stack([states for states, _ in encoded], dim=1).cpu().numpy()
         with np.errstate(over="ignore"):
-            kept = values.astype(self.precision)
-        if all(padding is None for _, padding in found):
-            return kept, None
+            stored = values.astype(self.precision)
+        if all(padding is None for _, padding in encoded):
+            return stored, None
         shape = values[:, 0, :, 0].shape
         full = [
-            torch.zeros(shape, dtype=torch.bool) if padding is None else padding.cpu() for _, padding in found
+            torch.zeros(shape, dtype=torch.bool) if padding is None else padding.cpu()
+            for _, padding in encoded
         ]
-        return kept, torch.stack(full, dim=1).numpy()
+        return stored, torch.stack(full, dim=1).numpy()
 
 
 def cache_folder() -> Path:

@@ -90,17 +90,17 @@ def _opened(
     fabric: Fabric, folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """What the first rank found in the folder; what it cannot open, no rank waits for."""
-    found: tuple[dict[str, Any] | None, list[str]] | CommlearnError = (None, [])
+    opened: tuple[dict[str, Any] | None, list[str]] | CommlearnError = (None, [])
     if fabric.is_global_zero:
         try:
-            found = open_folder(folder, experiment, resume, overwrite)
+            opened = open_folder(folder, experiment, resume, overwrite)
         except CommlearnError as problem:
-            found = problem
+            opened = problem
     if fabric.world_size > 1:
-        found = fabric.broadcast(found)
-    if isinstance(found, CommlearnError):
-        raise found
-    return found
+        opened = fabric.broadcast(opened)
+    if isinstance(opened, CommlearnError):
+        raise opened
+    return opened
 
 
 @dataclass(frozen=True)
@@ -151,17 +151,21 @@ def _train(
     tell = _teller(folder, progress, fabric.is_global_zero)
     with whole(placed.player):
         quick = with_features(data, method, fabric.device, tell)
-        kept, augmentations = with_kept_tokens(quick, method, experiment, data.state, fabric, tell)
+        with_tokens, augmentations = with_kept_tokens(quick, method, experiment, data.state, fabric, tell)
     diagnostics = None
     if training.diagnose:
-        diagnostics = Diagnostics(experiment, kept, method, augmentations, partial(whole, placed.player))
+        diagnostics = Diagnostics(
+            experiment, with_tokens, method, augmentations, partial(whole, placed.player)
+        )
     watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics)
     stop, stopped = Interrupt(), False
     progress.start(experiment, step, total, steps_per_epoch)
     with stop:
         while step < total and not stopped:
             rate = training.learning_rate * learning_rate_factor(training, (step + 1) / steps_per_epoch)
-            batch = draw_batch(kept.train, experiment, augmentations, method, step, steps_per_epoch, fabric)
+            batch = draw_batch(
+                with_tokens.train, experiment, augmentations, method, step, steps_per_epoch, fabric
+            )
             for descent in descents(fabric, placed.player, method, experiment, batch, step):
                 norm = _descend(placed, descent, rate, training.clip_norm)
                 watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)

@@ -93,8 +93,8 @@ class Terminal:
     def step(
         self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
     ) -> None:
-        told = f"{figures(terms, accuracy)}  {samples_per_second:.0f} samples/s"
-        self.bar.update(self.task, completed=step, figures=told)
+        line = f"{figures(terms, accuracy)}  {samples_per_second:.0f} samples/s"
+        self.bar.update(self.task, completed=step, figures=line)
 
     def stop(self) -> None:
         self.bar.stop()
@@ -119,8 +119,8 @@ def title(experiment: Experiment) -> str:
 
 def figures(terms: dict[str, float], accuracy: dict[str, float]) -> str:
     """Every term by name, with its in-batch retrieval accuracy in percent."""
-    told = []
+    parts = []
     for name, term in terms.items():
         right = f" ({100 * accuracy[name]:.0f}%)" if name in accuracy else ""
-        told.append(f"{name} {term:.3f}{right}")
-    return "  ".join(told)
+        parts.append(f"{name} {term:.3f}{right}")
+    return "  ".join(parts)

@@ -40,8 +40,12 @@ def cross_entropy(labels: np.ndarray) -> TargetObjective:
     classes, codes = _classes(labels)
 
     def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
-        known = codes != NONE
-        return F.cross_entropy(outputs[0][known], codes[known]) if known.any() else 0.0 * outputs[0].sum()
+        labelled = codes != NONE
+        return (
+            F.cross_entropy(outputs[0][labelled], codes[labelled])
+            if labelled.any()
+            else 0.0 * outputs[0].sum()
+        )
 
     return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": _told(classes)})
 

@@ -82,7 +82,7 @@ class Watch:
         """What the embedding looks like; a warning is told when it first holds."""
         seen = diagnostics.look(epoch)
         for warning in seen.warnings if self.writes else ():
-            if warning.split(":")[0] not in {told.split(":")[0] for told in self.warnings}:
+            if warning.split(":")[0] not in {before.split(":")[0] for before in self.warnings}:
                 self.folder.log(f"warning after epoch {epoch}: {warning}")
         self.warnings = seen.warnings
         return {f"diagnostics.{part}": entries for part, entries in seen.values.items() if entries}

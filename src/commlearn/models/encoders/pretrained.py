@@ -47,11 +47,11 @@ class Description:
         """The model from its folder, which must be the one that was described."""
         with nothing_fetched():  # learning from the training rows fetched it, if the user named one of a hub
             folder = locate(self.pretrained)
-        found = fingerprint(folder)
-        if found != self.sha256:
+        sha = fingerprint(folder)
+        if sha != self.sha256:
             raise ConfigurationError(
                 f"The pretrained encoder in {folder} is not the one of this model: its SHA-256 is "
-                f"{found[:12]}..., it was {self.sha256[:12]}.... Put the former weights back, or train again."
+                f"{sha[:12]}..., it was {self.sha256[:12]}.... Put the former weights back, or train again."
             )
         return load(folder, self.architecture, self.config)
 

@@ -122,10 +122,10 @@ def _transformer(path: Path) -> Path:
 def _refuse_pickles(folder: Path) -> None:
     if any(folder.glob("*.safetensors")):
         return
-    found = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-    if found:
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    if pickles:
         raise ConfigurationError(
-            f"{folder} has its weights in {', '.join(found)} alone, and opening such a file can run code. "
+            f"{folder} has its weights in {', '.join(pickles)} alone, and opening such a file can run code. "
             "Give a folder with model.safetensors: on the hub another revision may have it "
             "(owner/model@revision); or load and save the model once where you trust it."
         )
@@ -156,8 +156,8 @@ def _from_hub(name: str) -> Path:
                 f"fetched. Fetch it yourself: hf download {repository}"
                 + (f" --revision {revision}" if revision else "")
             ) from problem
-        told = " ".join(str(problem).split())[:200]
+        reason = " ".join(str(problem).split())[:200]
         raise ConfigurationError(
-            f"There is no folder {name}, and no model of this name could be had from the hub: {told} Check "
+            f"There is no folder {name}, and no model of this name could be had from the hub: {reason} Check "
             "the name and the connection, or give the path of a folder."
         ) from problem

@@ -49,10 +49,10 @@ def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
         )
     except (OSError, ValueError, KeyError, TypeError) as problem:
         sort = stated.get("model_type") if isinstance(stated, Mapping) else None
-        told = str(problem).splitlines()[0][:200]
+        reason = str(problem).splitlines()[0][:200]
         raise ConfigurationError(
             f"{folder} is of model type {sort!r}, which the installed transformers "
-            f"{transformers.__version__} does not read without running the folder's own code: {told}"
+            f"{transformers.__version__} does not read without running the folder's own code: {reason}"
         ) from problem
     tower = getattr(config, TOWERS[kind], config)
     if kind == "image" and not hasattr(tower, "image_size"):
@@ -88,7 +88,7 @@ def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Modul
     cls = getattr(transformers, architecture)
     try:
         with _quiet(transformers):
-            model, found = cls.from_pretrained(
+            model, loading = cls.from_pretrained(
                 folder,
                 config=_config(architecture, config),
                 local_files_only=True,
@@ -99,13 +99,13 @@ def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Modul
                 **_without_pooling(cls),
             )
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as problem:
-        told = " ".join(str(problem).split())[:300]
+        reason = " ".join(str(problem).split())[:300]
         raise ConfigurationError(
-            f"The weights in {folder} are damaged or do not fit its {CONFIG}: {told} Copy or download the "
+            f"The weights in {folder} are damaged or do not fit its {CONFIG}: {reason} Copy or download the "
             "folder again."
         ) from problem
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])
         raise ConfigurationError(
             f"The weights in {folder} lack {len(missing)} tensors of {architecture}, such as {missing[0]}. "
             "Give a folder of this very model."
@@ -120,26 +120,26 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
         read_json(folder / "tokenizer.json")  # told by name if it is cut off
     try:
         with _quiet(transformers):
-            found = transformers.AutoTokenizer.from_pretrained(
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_fast=True
             )
-        plain = found.backend_tokenizer.to_str()
+        plain = tokenizer.backend_tokenizer.to_str()
     except (OSError, ValueError, KeyError, AttributeError, ImportError) as problem:
-        told = " ".join(str(problem).split())[:200]
-        raise ConfigurationError(f"{folder} has no tokenizer that can be read: {told}") from problem
+        reason = " ".join(str(problem).split())[:200]
+        raise ConfigurationError(f"{folder} has no tokenizer that can be read: {reason}") from problem
     stated = _config(architecture, config)  # knows the names that other models have for the same
     places = getattr(stated, "max_position_embeddings", None) or SENSIBLE
     if "roberta" in stated.model_type:  # counts its places from the padding's id on
         places -= (stated.pad_token_id or 0) + 1
-    limits = [places, longest_text(folder), found.model_max_length]
-    padding = found.pad_token_id if found.pad_token_id is not None else stated.pad_token_id
+    limits = [places, longest_text(folder), tokenizer.model_max_length]
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stated.pad_token_id
     return Subwords(
         tokenizer=plain,
         ids=int(stated.vocab_size),
         longest=int(min(limit for limit in limits if limit)),
         padding=int(padding or 0),
-        mask=-1 if found.mask_token_id is None else int(found.mask_token_id),
-        special=sorted({int(token) for token in found.all_special_ids}),
+        mask=-1 if tokenizer.mask_token_id is None else int(tokenizer.mask_token_id),
+        special=sorted({int(token) for token in tokenizer.all_special_ids}),
     )
 
 
@@ -148,31 +148,33 @@ def image_preparation(folder: Path) -> dict[str, Any]:
     transformers = _transformers()
     try:
         with _quiet(transformers):
-            found = transformers.AutoImageProcessor.from_pretrained(
+            processor = transformers.AutoImageProcessor.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, backend="pil"
             )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as problem:
-        told = " ".join(str(problem).split())[:200]
+        reason = " ".join(str(problem).split())[:200]
         raise ConfigurationError(
-            f"{folder} does not say how images are prepared (preprocessor_config.json): {told}"
+            f"{folder} does not say how images are prepared (preprocessor_config.json): {reason}"
         ) from problem
-    size, crop = dict(found.size or {}), dict(getattr(found, "crop_size", None) or {})
+    size, crop = dict(processor.size or {}), dict(getattr(processor, "crop_size", None) or {})
     resize = size.get("shortest_edge") or [size.get("height"), size.get("width")]
-    cut = [crop.get("height"), crop.get("width")] if getattr(found, "do_center_crop", False) else resize
-    if not found.do_resize or cut in ([None, None], None) or size.get("longest_edge"):
+    cut = [crop.get("height"), crop.get("width")] if getattr(processor, "do_center_crop", False) else resize
+    if not processor.do_resize or cut in ([None, None], None) or size.get("longest_edge"):
         raise ConfigurationError(f"{folder}: images are not resized to one size ({size}), as is needed here.")
     if not isinstance(cut, list) or cut[0] != cut[1]:
         raise ConfigurationError(
             f"{folder}: images are not cut to squares ({size}, {crop}), as is needed here."
         )
-    scale = 255 * float(found.rescale_factor) if found.do_rescale else 255.0
-    mean, std = (found.image_mean, found.image_std) if found.do_normalize else ([0.0] * 3, [1.0] * 3)
+    scale = 255 * float(processor.rescale_factor) if processor.do_rescale else 255.0
+    mean, std = (
+        (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
+    )
     if not math.isfinite(scale) or len(mean) != 3 or len(std) != 3:
         raise ConfigurationError(f"{folder}: images are normalised by {mean} and {std}; 3 values are needed.")
     return {
         "size": int(cut[0]),
         "resize": resize,
-        "resample": int(found.resample),
+        "resample": int(processor.resample),
         "mean": [float(value) / scale for value in mean],
         "std": [float(value) / scale for value in std],
     }

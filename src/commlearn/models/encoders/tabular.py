@@ -60,8 +60,8 @@ class TableTokenizer(nn.Module):
 
     def _numbers(self, numbers: Tensor) -> Tensor:
         missing = numbers.isnan()
-        known = numbers.masked_fill(missing, 0.0)  # before any product: 0 times NaN is NaN
-        return torch.where(missing[..., None], self.missing, self.numbers(known))
+        filled = numbers.masked_fill(missing, 0.0)  # before any product: 0 times NaN is NaN
+        return torch.where(missing[..., None], self.missing, self.numbers(filled))
 
     def _categories(self, codes: Tensor) -> Tensor:
         rows = self.first + codes.nan_to_num(MISSING).round().long().clamp(min=MISSING)

@@ -91,8 +91,8 @@ def read_csv(
     except UnicodeDecodeError as problem:
         raise not_utf8(path) from problem
     except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
-        told = f"{path} cannot be read as a table: {str(problem).strip()}"
-        raise DataError(f"{told}. Is a cell that holds the separator not in quotes?") from problem
+        problem_text = f"{path} cannot be read as a table: {str(problem).strip()}"
+        raise DataError(f"{problem_text}. Is a cell that holds the separator not in quotes?") from problem
 
 
 def _header(path: Path) -> _Header | None:
@@ -193,7 +193,7 @@ def _say_emptied(path: Path, words: Mapping[str, Counter[str]], chosen: Sequence
 
 def _joined(before: str | None, now: str) -> str:
     """The type that holds both; what is no number, or mixes truth values with anything, is text."""
-    known = {"int64", "uint64", "float64", "bool"}
+    numeric = {"int64", "uint64", "float64", "bool"}
     if before is None or before == now:
-        return now if now in known else "str"
+        return now if now in numeric else "str"
     return "float64" if {before, now} <= {"int64", "float64"} else "str"

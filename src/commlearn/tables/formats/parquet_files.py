@@ -78,8 +78,8 @@ class ParquetTable:
         return self._to_pandas(_cast(table.select(names), wanted))
 
     def _wanted(self, columns: Sequence[str] | None) -> tuple[list[str], pa.Schema]:
-        kept = [name for name in self.schema.names if not name.startswith("__index_level_")]  # pandas' index
-        names = chosen_columns(kept, columns, self.files.where)
+        own = [name for name in self.schema.names if not name.startswith("__index_level_")]  # pandas' index
+        names = chosen_columns(own, columns, self.files.where)
         return names, pa.schema([self._as_read(self.schema.field(name)) for name in names])
 
     def _as_read(self, column: pa.Field) -> pa.Field:
