@@ -90,14 +90,14 @@ class Problems:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.found: list[str] = []
+        self.messages: list[str] = []
 
     def add(self, problem: str) -> None:
-        self.found.append(problem)
+        self.messages.append(problem)
 
     def raise_if_any(self, error: type[CommlearnError]) -> None:
-        if len(self.found) == 1:
-            raise error(f"{self.where}: {self.found[0]}")
-        if self.found:
-            lines = "\n".join(f"  - {problem}" for problem in self.found)
-            raise error(f"{self.where}: {len(self.found)} problems\n{lines}")
+        if len(self.messages) == 1:
+            raise error(f"{self.where}: {self.messages[0]}")
+        if self.messages:
+            lines = "\n".join(f"  - {problem}" for problem in self.messages)
+            raise error(f"{self.where}: {len(self.messages)} problems\n{lines}")

@@ -26,7 +26,7 @@ class Part(NamedTuple):
     """One of the published parts, with samples that have text alone."""
 
     values: dict[str, np.ndarray]  # (samples, steps, features) float32
-    kept: np.ndarray  # (samples, steps): from the first step that has text
+    from_first_word: np.ndarray  # (samples, steps): from the first step that has text
     labels: np.ndarray  # (samples,)
     notes: list[str]
 
@@ -77,9 +77,9 @@ class Utterances:
         columns: dict[str, dict[str, Column]] = {part: {} for part in parts}
         for name in names:
             train = parts["train"]
-            standard = Standard.of(train.values[name][train.kept]) if self.standardise else None
+            standard = Standard.of(train.values[name][train.from_first_word]) if self.standardise else None
             for part, read in parts.items():
-                column = Sequences.cut("series", read.values[name], read.kept)
+                column = Sequences.cut("series", read.values[name], read.from_first_word)
                 if standard is not None:
                     column.steps[:-1] = standard(column.steps[:-1])
                 columns[part][name] = column
@@ -111,7 +111,7 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
         {**{key: shape[0] for key, shape in sizes.items()}, f"{part}/labels": len(labels)}, "samples"
     )
     content.same({key: shape[1] for key, shape in sizes.items()}, "steps")
-    if content.problems.found:
+    if content.problems.messages:
         nothing = np.zeros((0, 0), dtype=bool)
         return Part({name: np.zeros((0, 0, 0), dtype=np.float32) for name in names}, nothing, labels[:0], [])
     notes = []

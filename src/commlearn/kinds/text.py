@@ -121,16 +121,16 @@ class Tokenizer:
     """
 
     def __init__(self, words: Sequence[str]) -> None:
-        self.known = {word: [RESERVED + position] for position, word in enumerate(words)}
-        self.first_hashed = RESERVED + len(self.known)
+        self.tokens_of = {word: [RESERVED + position] for position, word in enumerate(words)}
+        self.first_hashed = RESERVED + len(self.tokens_of)
         self.ids = self.first_hashed + HASHED
 
     def __call__(self, text: str) -> list[int]:
         tokens: list[int] = []
         for word in split(text):
-            if word not in self.known:
-                self.known[word] = self.letters(word)
-            tokens += self.known[word]
+            if word not in self.tokens_of:
+                self.tokens_of[word] = self.letters(word)
+            tokens += self.tokens_of[word]
         return tokens or [UNKNOWN]
 
     def letters(self, word: str) -> list[int]:

@@ -153,8 +153,8 @@ class FactorCL(Method):
 
     def advance(self, seen: Seen) -> Step:
         """Encoders, factors and the critics of the lower bounds, against upper bounds that stand still."""
-        scores = {name: self.keepers[name](left, right) for name, (left, right, _) in kept(seen).items()}
-        lower = {name: nce_bound(scores[name], among) for name, (_, _, among) in kept(seen).items()}
+        scores = {name: self.keepers[name](left, right) for name, (left, right, _) in raised(seen).items()}
+        lower = {name: nce_bound(scores[name], among) for name, (_, _, among) in raised(seen).items()}
         upper = {
             name: self.upper(still(self.removers[name], left, right), among)
             for name, (left, right, among) in removed(seen).items()
@@ -262,7 +262,7 @@ Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]
 """By term: both sides that a critic scores, and what counts as a draw given the condition."""
 
 
-def kept(seen: Seen) -> Scored:
+def raised(seen: Seen) -> Scored:
     """The information that lower bounds raise."""
     one, other = seen.unique
     return {

@@ -91,9 +91,9 @@ def dataset_of(
     learning = Problems("learning")
     with collecting(learning, "learning"):
         state = plain(schema.learn(table, rows.get("train")))
-    for message in learning.found and (_unreadable(table, schema) or learning.found):
+    for message in learning.messages and (_unreadable(table, schema) or learning.messages):
         problems.add(message)
-    if problems.found:  # tell what reading would have told, too
+    if problems.messages:  # report what reading would have found, too
         _collect_the_rest(problems, table, schema)
     problems.raise_if_any(DataError)
     records = named_records(schema.read(table, state, with_targets=True), names)

@@ -121,14 +121,14 @@ def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
     cls = KINDS[part["kind"]]
     first, *others = dataclasses.fields(cls)
     hints, keys = get_type_hints(cls), ("kind", "column", "columns", *(other.name for other in others))
-    before = len(problems.found)
+    before = len(problems.messages)
     values = {first.name: _columns_of(part, hints[first.name], where, problems)}
     for key, value in part.items():
         if key not in keys:
             problems.add(f"{where}: " + unknown("key", key, keys))
         elif key not in ("kind", "column", "columns"):
             values[key] = _checked(hints[key], value, f"{where}.{key}", problems)
-    if len(problems.found) > before:
+    if len(problems.messages) > before:
         return None
     try:
         return cls(**values)

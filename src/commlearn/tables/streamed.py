@@ -201,7 +201,7 @@ class StreamedRecords(Records):
     """Records of groups that are read on the way, and a sample of them in memory."""
 
     row_groups: Groups = field(kw_only=True)
-    known: Records = field(kw_only=True)  # some of them, for those who look at a few
+    sampled: Records = field(kw_only=True)  # some of them, for readers of a few
 
     def view(
         self,
@@ -226,7 +226,7 @@ class StreamedRecords(Records):
         return lanes.rows(now)
 
     def sample(self, count: int, generator: np.random.Generator) -> Records:
-        return self.known.sample(min(count, len(self.known)), generator)
+        return self.sampled.sample(min(count, len(self.sampled)), generator)
 
     def _streamed(self, names: Sequence[str]) -> list[str]:
         """Those that were not put in another place, such as a frozen encoder's token states."""

@@ -101,7 +101,7 @@ def streamed_dataset(
     keys, belonging = table.names_of("train")
     return Dataset(
         train=StreamedRecords(
-            dict(columns), keys=keys, groups=belonging, row_groups=groups, known=read_samples["train"]
+            dict(columns), keys=keys, groups=belonging, row_groups=groups, sampled=read_samples["train"]
         ),
         test=read_samples.get("test") or read_samples["train"].choose(np.zeros(0, dtype=np.int64)),
         validation=read_samples.get("validation"),

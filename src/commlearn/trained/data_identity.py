@@ -29,7 +29,7 @@ def data_identity(data: Dataset) -> dict[str, Any]:
         data: its files, if it was read from a table; the number and keys of its records; and of some
             training records the targets, and the mean and deviation of each modality.
     """
-    train: Records = data.train.known if isinstance(data.train, StreamedRecords) else data.train
+    train: Records = data.train.sampled if isinstance(data.train, StreamedRecords) else data.train
     rows = np.unique(np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64))
     keys = hashlib.sha256()
     for part in data.parts.values():

@@ -53,7 +53,7 @@ class Lines(Silent):
 
     def __init__(self, seconds_between: float = 10.0) -> None:
         self.seconds_between = seconds_between
-        self.told = 0.0
+        self.shown_at = 0.0
 
     def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
         self.total = total
@@ -65,9 +65,9 @@ class Lines(Silent):
     def step(
         self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
     ) -> None:
-        if time.monotonic() - self.told < self.seconds_between and step < self.total:
+        if time.monotonic() - self.shown_at < self.seconds_between and step < self.total:
             return
-        self.told = time.monotonic()
+        self.shown_at = time.monotonic()
         speed = f"{samples_per_second:.0f} samples/s"
         self.note(f"  step {step}/{self.total}  {figures(terms, accuracy)}  {speed}")
 
