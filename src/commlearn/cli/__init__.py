@@ -96,7 +96,7 @@ def _lacks_memory(problem: BaseException) -> bool:
 
 
 def _sentence(problem: OSError) -> str:
-    """What the system says, of the file that it names if it names one."""
+    """The system's reason, with the file that it names if it names one."""
     reason = " ".join(str(problem.strerror or problem).split()) or type(problem).__name__
     file = "" if problem.filename is None else f"{str(problem.filename)[:200]}: "
     return f"{file}{reason.removesuffix('.')}."

@@ -13,7 +13,7 @@ from commlearn.escapes import one_line, printable, terminal_stream
 
 __all__ = ["print_comparison"]
 
-MOST_COLUMNS = 4  # of scores, beside which the published ones still fit into 80 characters
+MOST_COLUMNS = 4  # of scores, with which the published ones still fit into 80 characters
 
 
 def print_comparison(comparison: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def telling(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
-    """What long work says of itself: a changing line on a terminal, plain lines elsewhere or if verbose."""
+    """Progress of long work: a changing line on a terminal, plain lines elsewhere or if verbose."""
     terminal, verbose = sys.stderr.isatty(), getattr(options, "verbose", False)
     if getattr(options, "quiet", False):
         yield lambda line: None

@@ -1,6 +1,6 @@
 """What a run is made from: frozen dataclasses, filled from YAML and `--section.key value` overrides.
 
-Everything wrong with a recipe is collected and told at once. Parts (a reader, a method, an encoder,
+All problems of a recipe are collected and reported at once. Parts (a reader, a method, an encoder,
 an augmentation) are chosen by name from the library's registries, never by import path, so that
 reading a recipe runs no code.
 """
@@ -172,7 +172,7 @@ def read_experiment(
 
 
 def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What each variant sets. What does not fit is left out here, and told when the whole is checked."""
+    """What each variant sets. What does not fit is left out here, and reported when the whole is checked."""
     stated = mapping.get("variants")
     sets: dict[str, dict[str, Any]] = {}
     for name, variant in stated.items() if isinstance(stated, Mapping) else ():
@@ -183,7 +183,7 @@ def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None) -> Experiment:
-    """Check a whole mapping and make an experiment of it; every problem is told at once."""
+    """Check a whole mapping and make an experiment of it; all problems are reported at once."""
     problems = problems or Problems("Configuration")
     mapping = _with_named_parts(mapping)
     experiment = fill(Experiment, mapping, "", problems)

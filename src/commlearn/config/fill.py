@@ -1,4 +1,4 @@
-"""From plain YAML values to typed dataclasses: unknown keys and wrong types are told with the way out."""
+"""From plain YAML values to typed dataclasses: unknown keys and wrong types are reported with the way out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from commlearn.errors import ConfigurationError, Problems, unknown
 __all__ = ["check_part", "fill", "set_dotted"]
 
 
-_INVALID = object()  # stands for a value whose problem was told; its field keeps the default
+_INVALID = object()  # stands for a value whose problem was reported; its field keeps the default
 
 
 class _Wrong(Exception):

@@ -16,7 +16,7 @@ from commlearn.models.encoders import default_encoder
 
 __all__ = ["by_modality", "check_keys", "completed", "named_only"]
 
-# where parts are stated by modality or by kind, and which one a modality gets if nothing is said
+# where parts are stated by modality or by kind, and which one a modality gets if nothing is stated
 PLACES: dict[tuple[str, ...], Callable[[Spec], str]] = {
     ("augmentations",): lambda spec: DEFAULT_AUGMENTATION[spec.kind],
     ("model", "encoders"): default_encoder,

@@ -18,7 +18,7 @@ LOOKED_AT = 64  # records of each part
 
 
 def check_reader(reader: Any) -> Dataset:
-    """Reads a data set and checks it; everything wrong is told at once.
+    """Reads a data set and checks it; all problems are reported at once.
 
     Args:
         reader: a reader, which has a `read()`, or a Dataset.

@@ -49,7 +49,7 @@ GENRES = (
     "film-noir",
 )
 PARTS = {"train": "train", "validation": "dev", "test": "test"}  # as split.json names them
-TOLD = 10  # problems of one kind that are listed
+LISTED = 10  # problems of one kind that are listed
 LABELS = (0, 1)
 
 
@@ -210,10 +210,10 @@ def _texts(values: Any) -> bool:
 
 
 def _tell(bad: Sequence[str], problems: Problems) -> None:
-    for line in bad[:TOLD]:
+    for line in bad[:LISTED]:
         problems.add(line)
-    if len(bad) > TOLD:
-        problems.add(f"and {len(bad) - TOLD} more")
+    if len(bad) > LISTED:
+        problems.add(f"and {len(bad) - LISTED} more")
 
 
 SIZE = 224  # pixels a side, unless the image's options say otherwise

@@ -28,7 +28,7 @@ class Problem:
     message: str  # names the thing, shows the value, says what to do
     column: str = ""
     row: int | str | None = None  # position in the table, or the record's id
-    level: Literal["error", "warning"] = "error"  # an error stops, a warning is told
+    level: Literal["error", "warning"] = "error"  # an error stops, a warning is shown
 
     def __str__(self) -> str:
         row = "" if self.row is None else f"row {self.row}"

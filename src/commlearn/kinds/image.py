@@ -92,8 +92,8 @@ class Image(Kind):
     def read(self, cells: Cells, state: dict[str, Any]) -> Pictures:
         """The images as a column.
 
-        Where all fit in memory they are decoded here, and every bad one is told. Where they do not,
-        only paths and headers are looked at here; the rest is decoded, and told, as it is taken.
+        Where all fit in memory they are decoded here, and every bad one is reported. Where they do not,
+        only paths and headers are looked at here; the rest is decoded, and reported, when it is read.
         """
         fitting = Fitting(state["resize"], state["resample"]) if "resize" in state else None
         decoder = Decoder(cells.root, self.outside, state["white"], fitting)
@@ -176,7 +176,7 @@ def _look(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
 def _largest(picture: PIL.Image) -> int:
     try:
         return int(np.asarray(picture).max())
-    except (OSError, SyntaxError, ValueError):  # cut off: told where its pixels are needed
+    except (OSError, SyntaxError, ValueError):  # cut off: reported where its pixels are needed
         return 0
 
 

@@ -84,7 +84,7 @@ class Decoder:
 
     def pixels(self, cell: Any, size: int) -> np.ndarray:
         """(3, size, size) uint8: scaled so that the shorter side fits, the rest cut off evenly."""
-        with _damage_told(cell), self.open(cell) as picture:
+        with _damage_named(cell), self.open(cell) as picture:
             if self.fitting is None:
                 picture.draft("RGB", (size, size))  # JPEG: decodes at a fraction of the size
             upright = self.rgb(ImageOps.exif_transpose(picture))
@@ -98,7 +98,7 @@ class Decoder:
         """The picture with its header read: its size and mode are known, its pixels are not."""
         if isinstance(cell, dict):  # as the `datasets` library stores images
             cell = cell.get("bytes") or cell.get("path")
-        with _damage_told(cell):
+        with _damage_named(cell):
             if isinstance(cell, PIL.Image):
                 return cell.copy()  # so that closing or drafting it changes nothing of the caller's
             if isinstance(cell, np.ndarray | list):
@@ -225,7 +225,7 @@ def shown(cell: Any) -> str:
 
 
 @contextmanager
-def _damage_told(cell: Any) -> Iterator[None]:
+def _damage_named(cell: Any) -> Iterator[None]:
     """Whatever PIL makes of a damaged file becomes one error that names the cell."""
     try:
         yield

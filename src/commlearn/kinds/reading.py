@@ -1,4 +1,4 @@
-"""What is said of cells before they are read: which are names, and which words stand for an empty cell."""
+"""What is stated about cells before they are read: which are names, and which words mean an empty cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kinds share in reading cells row by row: which are empty, and how bad ones are told."""
+"""What kinds share in reading cells row by row: which are empty, and how bad ones are reported."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ import pandas as pd
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Problem
 
-__all__ = ["TOLD", "collecting", "first_ten", "is_empty", "label", "named_columns", "raise_errors", "spread"]
+__all__ = [
+    "LISTED",
+    "collecting",
+    "first_ten",
+    "is_empty",
+    "label",
+    "named_columns",
+    "raise_errors",
+    "spread",
+]
 
 
-TOLD = 10  # problems of one sort that are told one by one
+LISTED = 10  # problems of one sort that are listed one by one
 
 
 def is_empty(cell: Any) -> bool:
@@ -30,7 +39,7 @@ def is_empty(cell: Any) -> bool:
 
 @contextmanager
 def collecting(problems: Problems, where: str) -> Iterator[None]:
-    """Go on after an error, and tell it with the others."""
+    """Continue after an error, and report it with the others."""
     try:
         yield
     except DataError as problem:
@@ -39,10 +48,10 @@ def collecting(problems: Problems, where: str) -> Iterator[None]:
 
 def first_ten(problems: Sequence[Problem]) -> list[Problem]:
     """The first ten one by one, and how many more there are."""
-    first = list(problems[:TOLD])
-    if len(problems) > TOLD:
-        more = f"and {len(problems) - TOLD} more rows like these"
-        first.append(replace(problems[TOLD], message=more, row=None))
+    first = list(problems[:LISTED])
+    if len(problems) > LISTED:
+        more = f"and {len(problems) - LISTED} more rows like these"
+        first.append(replace(problems[LISTED], message=more, row=None))
     return first
 
 

@@ -39,7 +39,7 @@ COMPOUND = (list, tuple, np.ndarray, dict, set)  # cells that are neither number
 
 @dataclass(frozen=True)
 class Tabular(Kind):
-    """Columns of a table: numbers and categories, told apart by their type.
+    """Columns of a table: numbers and categories, distinguished by their type.
 
     Example:
         >>> import pandas as pd

@@ -151,7 +151,7 @@ class Vector(Kind):
         for cell in sample:
             try:
                 lengths[array_of(cell, cells.root, self.outside).size] += 1
-            except DataError:  # told when all rows are read
+            except DataError:  # reported when all rows are read
                 continue
         return lengths.most_common(1)[0][0] if lengths else 1
 
@@ -176,7 +176,7 @@ def _stack(chunk: list[Any], features: int) -> np.ndarray | None:
             elif sorts <= {list, tuple} and set(map(len, chunk)) == {features}:
                 stacked = np.array(chunk)
                 return stacked if stacked.ndim == 2 and stacked.dtype.kind in "biuf" else None
-    except (TypeError, ValueError, OverflowError):  # told cell by cell
+    except (TypeError, ValueError, OverflowError):  # reported cell by cell
         pass
     return None
 

@@ -130,7 +130,7 @@ def _ranks() -> int:
 
 
 class _Gather(Function):
-    """Every rank computes the same of all rows, so it knows the gradient at its own without being told.
+    """Every rank computes the same of all rows, so it knows the gradient of its own rows without an exchange.
 
     The engine takes the mean of the ranks' gradients of the weights, where each has its own rows' part alone:
     so a row counts once for every rank.

@@ -1,4 +1,4 @@
-"""What each modality says before fusion, to stand beside the fused vector."""
+"""What each modality says before fusion, to be appended to the fused vector."""
 
 from __future__ import annotations
 

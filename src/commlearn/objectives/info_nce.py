@@ -100,7 +100,7 @@ def check_pair(first: Tensor, second: Tensor, groups: Tensor | None = None) -> N
         )
     if len(first) < 2:
         raise ValueError(
-            f"A contrast needs at least 2 samples, got {len(first)}: a sample is told apart from the "
+            f"A contrast needs at least 2 samples, got {len(first)}: a sample is distinguished from the "
             "others of its batch. Give a larger batch, or drop the last incomplete one."
         )
     if groups is not None and groups.shape != first.shape[:1]:

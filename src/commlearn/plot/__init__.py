@@ -1,7 +1,7 @@
 """Pictures from Python: every function returns the matplotlib Axes that it drew on.
 
 Nothing is shown or saved: `axes.figure.savefig("losses.png")` or a notebook does that. Colours can be
-told apart by the colour-blind; names from data are shown as they are, never read as formulas.
+distinguishable for the colour-blind; names from data are shown as they are, never read as formulas.
 """
 
 from __future__ import annotations

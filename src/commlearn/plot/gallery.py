@@ -140,10 +140,10 @@ def _seen(modality: Modality, row: int, kind: str, words: Any) -> Seen:
     if modality.padding is not None:
         values = values[~modality.padding[row]]
     array = values.detach().cpu().numpy()
-    return Seen(kind, array, _told(array, words) if kind == "text" else ())
+    return Seen(kind, array, _words_of(array, words) if kind == "text" else ())
 
 
-def _told(ids: np.ndarray, words: Any) -> tuple[str, ...]:
+def _words_of(ids: np.ndarray, words: Any) -> tuple[str, ...]:
     """Words that training named, a block for what is masked, a dot for parts of other words."""
     first = RESERVED
     return tuple(

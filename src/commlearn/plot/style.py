@@ -23,7 +23,7 @@ COLOURS = (
     "#F0E442",
     "#555555",
 )  # Okabe-Ito
-TICK = 22  # characters of a name beside an axis
+TICK = 22  # characters of a name at an axis
 INK, LINE, QUIET = "#1c2430", "#d5dae1", "#7a8594"
 STYLE: Any = {
     "axes.prop_cycle": cycler(color=COLOURS),

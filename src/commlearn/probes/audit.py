@@ -1,4 +1,4 @@
-"""Does the label survive the augmentation? Probes of augmented inputs beside probes of clean ones."""
+"""Does the label survive the augmentation? Probes of augmented inputs compared with probes of clean ones."""
 
 from __future__ import annotations
 

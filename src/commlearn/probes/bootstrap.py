@@ -60,7 +60,7 @@ def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
     """By how much an interval of Student's t is wider than a normal one, for as many units.
 
     The strata's variances are taken as alike, so that those with few units count most (Welch and
-    Satterthwaite). Infinite where nothing can be said: of one unit alone, or where more than a fifth of the
+    Satterthwaite). Infinite where there is no estimate: of one unit alone, or where more than a fifth of the
     classes have a single group, of which nobody knows how it would differ from others.
 
     Example:

@@ -37,7 +37,7 @@ class Written:
     """What a report consists of."""
 
     out: str  # the page
-    files: tuple[str, ...]  # beside it
+    files: tuple[str, ...]  # in the same folder
     bytes: int  # of the page
     seconds: float
 
@@ -51,7 +51,7 @@ def report(
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Written:
-    """Write one page that shows what a training found, and the same as PNG, CSV and JSON beside it.
+    """Write one page that shows what a training found, and the same as PNG, CSV and JSON next to it.
 
     Args:
         model: a run, an artifact or an Embedder, or a folder of one.

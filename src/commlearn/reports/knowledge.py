@@ -1,4 +1,4 @@
-"""What the modalities know together, as the page tells it: a chart, sentences, all values on request."""
+"""What the modalities know together, as the page shows it: a chart, sentences, all values on request."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def _one(values: Mapping[str, Any], drawn: Chart) -> Safe:
     notes = [tag("p", f"{note}.", class_="small") for note in values["notes"]]
     more = [fold("Values", _table(values))]
     more += [fold("In words", tag("pre", values["words"], class_="words"))] if "words" in values else []
-    beside = tag("div", lines, *warnings, *more, *notes)
-    return tag("div", drawn.figure(), beside, class_="charts")
+    words = tag("div", lines, *warnings, *more, *notes)
+    return tag("div", drawn.figure(), words, class_="charts")
 
 
 def sentences(values: Mapping[str, Any]) -> list[str]:
@@ -99,7 +99,7 @@ def sentences(values: Mapping[str, Any]) -> list[str]:
             _part(f"{first} and {second} share {{}}", pair["redundant"]),
             _part(f"{first} adds {{}} to {second}", pair["unique1"]),
             _part(f"{second} adds {{}} to {first}", pair["unique2"]),
-            _part("{} is said only by both together", pair["synergistic"]),
+            _part("{} is known only from both together", pair["synergistic"]),
         ]
     lines.append(_part("{} can be read off more than one of them", view["non_exclusive"]))
     lines += [_part(f"{{}} can be read off {name} alone", part) for name, part in view["unique"].items()]

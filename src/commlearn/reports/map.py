@@ -85,7 +85,7 @@ def colouring(target: str, labels: np.ndarray, sort: str) -> Colouring:
 def map_section(
     layouts_by_name: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
 ) -> Safe:
-    """Controls, dots, legend and the panel that tells of the record under the pointer."""
+    """Controls, dots, legend and the panel that describes the record under the pointer."""
     hows = list(layouts_by_name)
     subsets = list(layouts_by_name[hows[0]])
     panel = tag(
@@ -144,7 +144,7 @@ def _dots(points: np.ndarray, subset: str, colourings: Sequence[Colouring]) -> S
 def _map_data(
     layouts_by_name: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
 ) -> dict[str, Any]:
-    """What the page's script needs to move and colour the dots and to tell of a record."""
+    """What the page's script needs to move and colour the dots and to describe a record."""
     return {
         "layouts": {
             how: {name: _plain(points) for name, points in named.items()}

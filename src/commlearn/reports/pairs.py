@@ -53,7 +53,7 @@ def pair_values(
         alone |= {one: view.ladder[(one,)] for one in both}
         pairs.append(_pair(view.pairs[0]))
         totals.append(view.measured.total)
-    most = _said(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
+    most = _bits_of(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
     total = known(most, settings.level, None, evidence.groups)
     share = np.bincount(labels) / len(labels)
     return {
@@ -94,7 +94,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
     return {"first": list(pair.first), "second": list(pair.second), **quantities}
 
 
-def _said(log: Array, labels: np.ndarray) -> Quantity:
+def _bits_of(log: Array, labels: np.ndarray) -> Quantity:
     """I(all; Y): what the records' held-out posteriors say beyond the classes' shares."""
     share = np.bincount(labels) / len(labels)
     bits = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / np.log(2)

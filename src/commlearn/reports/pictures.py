@@ -19,7 +19,7 @@ CALLED = {  # what the training measures after each epoch
     "diagnostics.sensitivity": "how far the embedding moves if one modality is another record's",
     "diagnostics.neighbours": "share of nearest others of the same class",
 }
-SHORT = {  # beside the axis
+SHORT = {  # next to the axis
     "accuracy": "share retrieved",
     "diagnostics.neighbours": "same class",
     "diagnostics.sensitivity": "moved",

@@ -112,7 +112,7 @@ def _parts_beside(path: Path) -> list[Path]:
     name = PART.fullmatch(path.name)
     try:
         others = [other for other in os.listdir(path.parent) if other != path.name] if name else []
-    except OSError:  # it is told when the file is opened
+    except OSError:  # opening the file reports it
         return []
     return [
         path.with_name(other) for other in others if name and (m := PART.fullmatch(other)) and m[1] == name[1]

@@ -63,7 +63,7 @@ def _locked(file: TextIO, shared: bool, patience: float) -> bool:
 
 
 def without_locks() -> bool:
-    """Whether the user has said that folders are not to be locked."""
+    """Whether the user has turned locks off."""
     return os.environ.get(SWITCH, "").lower() in ("off", "0", "no", "false")
 
 

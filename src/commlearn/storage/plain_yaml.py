@@ -16,7 +16,7 @@ DEEPEST = 50  # levels
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """The values of YAML text; what cannot be read is told with its place.
+    """The values of YAML text; errors name the place that cannot be read.
 
     Args:
         text: of the file.

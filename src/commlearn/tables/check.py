@@ -1,4 +1,4 @@
-"""Everything that can be said of a table before any training: one report, every problem with its place."""
+"""Everything that can be checked of a table before training: one report, every problem with its place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from commlearn.tables.targets import read_target
 
 __all__ = ["Report", "check"]
 
-FEWEST, FEW = 8, 50  # training rows: fewer than the first stop, than the second are told
+FEWEST, FEW = 8, 50  # training rows: fewer than the first are an error, than the second a warning
 GLANCE = 32  # pixels a side of the images that are compared
 FLOPS = 5e10  # a second: one core of a CPU
 

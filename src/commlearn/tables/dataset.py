@@ -24,7 +24,7 @@ NO_PLACE = (
     "Nothing says where the table of the training is: it was in memory, or the model is an export, which "
     "names no data. Pass a table: it is an argument of every command and function that reads rows."
 )
-COPIES = 0.01  # share of rows that are copies of others from which it is said
+COPIES = 0.01  # share of rows that are copies of others from which a note says so
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class TableData:
 def dataset_of(
     table: Table, schema: Schema, validation: float = 0.0, test: float = 0.2, seed: int = 0
 ) -> Dataset:
-    """The table's records, split; what is wrong with any of them is told at once.
+    """The table's records, split; all problems are reported at once.
 
     Args:
         table: rows and where they lie.
@@ -115,7 +115,7 @@ def named_records(records: Records, names: RowNames | None) -> Records:
 
 
 def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
-    """A note where rows cannot be told apart by their cells."""
+    """A note where cells do not distinguish rows."""
     if schema.id is not None or records.keys is None:
         return ()
     distinct = len(np.unique(records.keys))

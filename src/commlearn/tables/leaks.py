@@ -11,7 +11,7 @@ import pandas as pd
 from commlearn.errors import DataWarning
 from commlearn.kinds.base import Cells, Problem
 from commlearn.kinds.numbers import as_numbers
-from commlearn.kinds.rows import TOLD, first_ten
+from commlearn.kinds.rows import LISTED, first_ten
 from commlearn.kinds.tabular import Tabular
 from commlearn.tables.names import odd_names
 from commlearn.tables.schema import Schema
@@ -51,10 +51,10 @@ def copies(
     problems = first_ten(problems)
     again = frame[frame.duplicated(["look", "split"])]
     if len(again):
-        rows = ", ".join(str(cells.first_row + row) for row in again["row"][:TOLD])
+        rows = ", ".join(str(cells.first_row + row) for row in again["row"][:LISTED])
         message = (
             f"{len(again)} records look like an earlier one in every modality (rows {rows}"
-            f"{', ...' if len(again) > TOLD else ''}); in a contrast they are negatives of themselves"
+            f"{', ...' if len(again) > LISTED else ''}); in a contrast they are negatives of themselves"
             + ("" if len(splits) > 1 else ", and a random split would put copies on both sides")
         )
         problems.append(Problem(message, level="warning"))
@@ -128,8 +128,8 @@ def warn_of_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) ->
 
 def named(columns: Sequence[str]) -> str:
     """The first ten names, and how many more there are."""
-    more = f" and {len(columns) - TOLD} more" if len(columns) > TOLD else ""
-    return ", ".join(columns[:TOLD]) + more
+    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    return ", ".join(columns[:LISTED]) + more
 
 
 def _yes_or_no(values: pd.Series) -> bool:

@@ -98,7 +98,7 @@ def _numbers(cells: Sequence[str], distinct: int) -> str:
     units = Counter(match.groups("") if (match := UNIT.fullmatch(cell.strip())) else None for cell in cells)
     unit, count = units.most_common(1)[0]
     if unit is not None and count >= MOST * len(cells):
-        return f"numbers with '{''.join(unit)}' beside them; write the numbers alone"
+        return f"numbers with '{''.join(unit)}' attached; write the numbers alone"
     return ""
 
 

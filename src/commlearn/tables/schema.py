@@ -26,7 +26,7 @@ from commlearn.errors import ConfigurationError, DataError, Problems, nearest, u
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.reading import Reading
-from commlearn.kinds.rows import TOLD, collecting, raise_errors
+from commlearn.kinds.rows import LISTED, collecting, raise_errors
 from commlearn.records import Column, Records
 from commlearn.tables import schema_yaml
 from commlearn.tables.names import id_problems, split_names, split_problems
@@ -80,7 +80,7 @@ class Schema:
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Schema:
-        """Read a schema from a file, or from YAML text. All that is wrong with it is told at once."""
+        """Read a schema from a file, or from YAML text. All problems are reported at once."""
         return cls.from_mapping(*schema_yaml.load(source))
 
     @classmethod
@@ -118,7 +118,7 @@ class Schema:
         names = {column for column in (self.id, self.group, self.split) if column is not None}
         for name, kind in self.modalities.items():
             names |= set(kind.names())
-            with suppress(LookupError, TypeError):  # what is wrong with a state is said where it is used
+            with suppress(LookupError, TypeError):  # a wrong state is reported where it is used
                 if state is not None and kind.name == "tabular":
                     names |= {part["column"] for part in state[name]["categories"]}
         return Reading(frozenset(names), tuple(self.missing))
@@ -240,7 +240,7 @@ class Schema:
 
 
 def _learned(kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
-    """What a kind learns from some rows; what is wrong is told by its row in the whole table."""
+    """What a kind learns from some rows; problems name the row in the whole table."""
     if rows is None or len(rows) == len(cells):
         return kind.learn(cells)
     try:
@@ -266,8 +266,8 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
 def _missing(column: str, owner: str, frame: pd.DataFrame) -> str:
     guess = nearest(column, frame.columns)
     hint = f" Did you mean '{guess}'?" if guess else ""
-    there = [str(name) for name in frame.columns[:TOLD]]
-    more = f" and {len(frame.columns) - TOLD} more" if len(frame.columns) > TOLD else ""
+    there = [str(name) for name in frame.columns[:LISTED]]
+    more = f" and {len(frame.columns) - LISTED} more" if len(frame.columns) > LISTED else ""
     return (
         f"There is no column '{column}', which {owner} reads.{hint} The table has {', '.join(there)}{more}."
     )

@@ -1,4 +1,4 @@
-"""A schema as plain values and as YAML: every unknown key is told with the nearest known one."""
+"""A schema as plain values and as YAML: every unknown key is reported with the nearest known one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTINGS = (
     *("table", "name", "seed", "validation", "test", "stream"),
     *("method", "model", "training", "augmentations"),
 )
-"""What may stand beside a schema in its file: where the table is, and how it is trained on."""
+"""What a schema's file may hold in addition: where the table is, and how it is trained on."""
 WRITTEN_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*")
 TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 

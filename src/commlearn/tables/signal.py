@@ -117,7 +117,7 @@ def _moments(values: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor
 
 
 ROWS = 2_000  # of the table, at most
-FEWEST = 60  # rows with both modalities, at least: of fewer nothing is said
+FEWEST = 60  # rows with both modalities, at least: fewer say nothing
 INPUTS, OUTPUTS = 32, 8  # principal components
 SHUFFLES = 100  # a pair is cleared by beating all of them
 
@@ -158,7 +158,7 @@ def _predicts(inputs: np.ndarray, outputs: np.ndarray) -> bool:
     """Held-out R2 of a ridge regression between principal components, against shuffled rows."""
     x, y = _components(inputs, INPUTS), _components(outputs, OUTPUTS)
     if not x.shape[1] or not y.shape[1]:
-        return True  # constant: told elsewhere, and nothing to compare
+        return True  # constant: reported elsewhere, and nothing to compare
     generator = numpy_generator(0, "shared signal")
     order = generator.permutation(len(x))
     fit, held = order[: len(x) // 2], order[len(x) // 2 :]

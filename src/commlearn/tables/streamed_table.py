@@ -108,7 +108,7 @@ def streamed_dataset(
         probe=read_samples["train"],
         schema=schema.to_mapping(),
         state=state,
-        notes=(_told(table, read_samples, lanes, largest),),
+        notes=(_note(table, read_samples, lanes, largest),),
     )
 
 
@@ -184,7 +184,7 @@ class _Split:
         return np.flatnonzero(self.part[group] == PARTS.index(name))
 
 
-def _told(table: _Split, samples: Mapping[str, Records], lanes: int, largest: int) -> str:
+def _note(table: _Split, samples: Mapping[str, Records], lanes: int, largest: int) -> str:
     """What is streamed, and what is looked at in its place, in one line."""
     parts = ", ".join(f"{len(part)} of {table.count(name)} {name} rows" for name, part in samples.items())
     return (

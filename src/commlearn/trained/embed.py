@@ -84,7 +84,7 @@ def naming_rows(table: Table, id_column: str | None) -> Iterator[None]:
 
 
 Blocks = Literal["all", "learned", "features"]
-"""Which parts of an embedding: what the method embeds, the fixed features, or one beside the other."""
+"""Which parts of an embedding: what the method embeds, the fixed features, or both in this order."""
 CACHED = 1_600_000  # bytes of values that are embedded at once
 KEPT = 500_000_000  # bytes of tokens that are kept of images which many records show
 
@@ -124,7 +124,7 @@ def embed(
         batch_size: records at a time, chosen from their size if not given; it does not change the result
             beyond rounding.
         blocks: `learned` is what the method embeds, `features` the fixed features of each modality (of one
-            that is absent or not used, what the others let expect), `all` one beside the other. A model
+            that is absent or not used, what the others let expect), `all` both in this order. A model
             without features has the learned part alone.
 
     Raises:

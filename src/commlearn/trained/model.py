@@ -36,7 +36,7 @@ class Trained:
     warnings: tuple[str, ...] = field(default=())
     fine_tuned: bool = False  # whatever the method, its weights have then seen labels
     rows: TrainingRows | None = None  # that it was trained on; None if nothing says which
-    features: FeatureBlocks | None = None  # fixed ones, beside what the method embeds
+    features: FeatureBlocks | None = None  # fixed ones, in addition to what the method embeds
 
     @property
     def saw_labels(self) -> bool:
@@ -76,7 +76,7 @@ class Trained:
         """Positions of the rows of train, validation and test.
 
         A row that the training had stays in its part. A new one goes where the schema's split column or its
-        key says; where the training kept no rows for testing, new ones beside its own are for testing.
+        key says; where the training kept no rows for testing, new ones are for testing.
 
         Args:
             table: the rows.

@@ -52,12 +52,12 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
 
 
 def _features(trained: Trained) -> list[str]:
-    """What stands in an embedding beside the learned part, if anything does."""
+    """What an embedding holds in addition to the learned part, if anything."""
     if trained.features is None:
         return []
     dims = ", ".join(f"{dim} of {name}" for name, dim in trained.features.dims.items())
     return [
-        "## What an embedding holds\n\nThe learned part, and beside it fixed features of each modality, "
+        "## What an embedding holds\n\nThe learned part, then fixed features of each modality, "
         f"which were not trained ({dims}); `blocks` chooses (`all`, `learned`, `features`). ONNX graphs hold "
         "the learned part alone."
     ]

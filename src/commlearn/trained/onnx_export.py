@@ -116,7 +116,7 @@ def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    """What is said of graphs that are there already."""
+    """What is recorded of existing graphs."""
     path = folder / INPUTS
     inputs_of_file = values_of_file(path) if path.exists() else {}
     return {name: inputs for name, inputs in inputs_of_file.items() if (folder / name).exists()}

@@ -148,7 +148,7 @@ def write_shards(
         modalities: which of them to use; all that were trained if not given.
         rank: of this process; it writes every `ranks`-th file.
         ranks: processes that share the work. They need not see each other.
-        tell: is told what was written.
+        tell: called with a line about each file that was written.
         blocks: which parts of the embedding.
     """
     fixed = features_of(model, blocks)

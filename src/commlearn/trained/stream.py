@@ -201,7 +201,7 @@ def write(
                 count, dim = _add_all(writer, parts)
                 writer.close()
             finally:
-                with suppress(OSError):  # a full disk fails once more, and was told
+                with suppress(OSError):  # a full disk fails once more, and was reported
                     writer.close()
             if seal is not None:
                 seal(path.name, fresh)
@@ -335,7 +335,7 @@ def check_ids(source: Source, column: str, reading: Reading) -> None:
             for table in iterate_table(source, columns=[column], reading=reading)
         ]
     except DataError:
-        return  # no such column, which a table to embed need not have; all else is told by reading it
+        return  # no such column, which a table to embed need not have; reading it reports all else
     looks = np.concatenate(hashes)
     order = np.argsort(looks, kind="stable")
     same = np.flatnonzero(looks[order][1:] == looks[order][:-1])

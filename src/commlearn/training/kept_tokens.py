@@ -239,7 +239,7 @@ class Keeper:
     modality: str  # for messages
     encoder: Frozen
     precision: str
-    augmentation: Augmentation | None  # of the versions beside the record as it is
+    augmentation: Augmentation | None  # of the versions in addition to the record as it is
     views: int  # how many of them
     tell: Callable[[str], None]
 

@@ -30,7 +30,7 @@ __all__ = ["gathered", "in_parts", "no_exchange", "stay_whole", "strategy_of", "
 
 
 def strategy_of(training: Training) -> str | Strategy:
-    """What Fabric is told: FSDP2 over all devices, DDP without what no step needs, or a name it knows."""
+    """What Fabric gets: FSDP2 over all devices, DDP without what no step needs, or a name it knows."""
     if training.strategy == SHARDED:
         return ModelParallelStrategy(_shard, training.devices * training.nodes, tensor_parallel_size=1)
     if training.strategy == "ddp":

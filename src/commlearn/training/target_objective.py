@@ -47,7 +47,7 @@ def cross_entropy(labels: np.ndarray) -> TargetObjective:
             else 0.0 * outputs[0].sum()
         )
 
-    return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": _told(classes)})
+    return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": _class_names(classes)})
 
 
 def supervised_contrast(labels: np.ndarray) -> TargetObjective:
@@ -57,7 +57,7 @@ def supervised_contrast(labels: np.ndarray) -> TargetObjective:
     def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
         return supcon(outputs[0], outputs[1], codes)
 
-    return TargetObjective("supcon", 2, 0, codes, loss, {"classes": _told(classes)})
+    return TargetObjective("supcon", 2, 0, codes, loss, {"classes": _class_names(classes)})
 
 
 def binary_cross_entropy(labels: np.ndarray) -> TargetObjective:
@@ -132,5 +132,5 @@ def _plain(labels: np.ndarray) -> np.ndarray:
     return labels.astype(str) if labels.dtype == object else labels
 
 
-def _told(classes: np.ndarray) -> list[Any]:
+def _class_names(classes: np.ndarray) -> list[Any]:
     return [value.item() if hasattr(value, "item") else str(value) for value in classes]

@@ -140,7 +140,7 @@ class Tuner:
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
 
     def run(self, state: dict[str, Any] | None, progress: Progress) -> dict[str, Any]:
-        """Train until validation says enough; returns what can be told of it."""
+        """Train until validation stops improving; returns a summary."""
         training = self.experiment.training
         trained = [parameter for parameter in self.tuned.parameters() if parameter.requires_grad]
         optimizer = adamw(self.tuned, trained, training)
@@ -196,7 +196,7 @@ class Tuner:
 
     @torch.no_grad()
     def _look(self, player: Any, step: int) -> bool:
-        """Whether to end: the validation loss has not fallen for as many epochs as we are patient."""
+        """Whether to stop: validation has not improved for `patience` epochs."""
         player.eval()
         records, size = self.validation, max(self.experiment.training.batch_size, 256)
         losses = []

@@ -79,7 +79,7 @@ class Watch:
         self.progress.step(step, values["terms"], values["accuracy"], rate_of_samples)
 
     def _diagnose(self, diagnostics: Diagnostics, epoch: int) -> dict[str, dict[str, float]]:
-        """What the embedding looks like; a warning is told when it first holds."""
+        """What the embedding looks like; a warning is shown once, when it first applies."""
         seen = diagnostics.look(epoch)
         for warning in seen.warnings if self.writes else ():
             if warning.split(":")[0] not in {before.split(":")[0] for before in self.warnings}:

@@ -11,7 +11,7 @@ from commlearn.cli.python_code import Code, call, program
 HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
 EXAMPLE = """\
 Any setting can be given as --section.key value. What neither a schema's file nor the command line
-states is chosen from the data, and told.
+states is chosen from the data and logged.
 
 Example:
   commlearn train films.yaml --out runs/films

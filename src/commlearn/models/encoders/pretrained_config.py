@@ -35,7 +35,7 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
     Args:
         model: class of the model.
         base: class of all configurations, whose own options do not count.
-        stated: what is said of it; options that are none of the model's do not count.
+        stated: what the configuration says of it; options that are none of the model's do not count.
 
     Raises:
         ConfigurationError: an option names something else than a number or a function of the library, or the

@@ -117,7 +117,7 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
     """The tokenizer of the folder of this model."""
     transformers = _transformers()
     if (folder / "tokenizer.json").is_file():
-        read_json(folder / "tokenizer.json")  # told by name if it is cut off
+        read_json(folder / "tokenizer.json")  # names the file if it is cut off
     try:
         with _quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(

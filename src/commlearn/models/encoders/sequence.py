@@ -72,7 +72,7 @@ class SequenceTransformer(nn.Module):
         features: of the stem's result.
         layers: how many.
         heads: of each layer; they divide the features.
-        positions: whether steps are told their place by a fixed sin-cos code.
+        positions: whether a fixed sin-cos code of its place is added to each step.
     """
 
     def __init__(self, stem: nn.Module, features: int, layers: int, heads: int, positions: bool) -> None:

@@ -26,7 +26,7 @@ __all__ = ["read_csv"]
 WHOLE = 1 << 62  # rows: more than any file has
 BEYOND = "cells beyond the header"  # a column that pandas is given for them, as it may drop them otherwise
 SEPARATORS = (",", ";", "\t", "|")
-HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line by which Excel is told the separator
+HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line that states the separator to Excel
 QUOTED = re.compile(r'"[^"]*"')
 COUNT = "0|-?[1-9][0-9]{0,17}"
 LONGEST = 64  # characters of a code, at most
@@ -55,7 +55,7 @@ def read_csv(
         options = {"sep": header.separator, "low_memory": False, "index_col": False}
         options |= {"keep_default_na": False, "na_values": ["", *reading.missing]}
         options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
-        # a comma that separates nothing may stand in numbers: how, is told from all columns
+        # a comma that separates nothing may stand in numbers: all columns show how
         looked_at = header.names if chosen is None or header.separator != "," else chosen
         names = [name for name in looked_at if name in reading.names]
         types: dict[str, str] = {}

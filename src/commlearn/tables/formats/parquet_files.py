@@ -205,7 +205,7 @@ def _unreadable(path: str, problem: Exception) -> DataError:
 
 
 def _check_zone(column: pa.ChunkedArray) -> None:
-    """Fail where a time cannot be told in its zone, as Python's calendar ends with the year 9999."""
+    """Fail where a time cannot be expressed in its zone, as Python's calendar ends with the year 9999."""
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         pc.min_max(column).as_py()
 

@@ -1,4 +1,4 @@
-"""Files of text, also as .gz: opened as UTF-8, and what is not UTF-8 told by its place."""
+"""Files of text, also as .gz: opened as UTF-8; errors name the place that is not UTF-8."""
 
 from __future__ import annotations
 
