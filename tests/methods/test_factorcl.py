@@ -11,7 +11,7 @@ from commlearn.augmentations import make_batch
 from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
-from commlearn.methods.factorcl import kept, removed
+from commlearn.methods.factorcl import raised, removed
 from commlearn.models.build import build_encoders
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound
 from commlearn.records import Records, VectorColumn
@@ -48,7 +48,7 @@ def test_losses_are_the_bounds_of_the_papers_sum(name):
     first, second = method.catch_up(seen), method.advance(seen)
     lower = {
         key: nce_bound(method.keepers[key](left, right), among)
-        for key, (left, right, among) in kept(seen).items()
+        for key, (left, right, among) in raised(seen).items()
     }
     upper = {
         key: club_bound(method.removers[key](left, right), among)
