@@ -240,7 +240,7 @@ def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
         ([f"{value:.2f}" for value in NUMBERS], "to_numeric"),
         ([f"{value:.2f}".replace(".", ",") for value in NUMBERS], "decimal=','"),
         ([*(f"{value:.2f}" for value in NUMBERS[1:]), "n.a."], "'n.a.'; empty these"),
-        ([f"{value:.2f} mg" for value in NUMBERS], "'mg' beside them"),
+        ([f"{value:.2f} mg" for value in NUMBERS], "'mg' attached"),
         ([f"sounds/{row}.mp3" for row in range(N)], "convert them"),
         ([f"https://example.org/{row}.jpg?w=9" for row in range(N)], "an image"),
         ([f"https://example.org/{row}" for row in range(N)], "nothing is fetched"),
