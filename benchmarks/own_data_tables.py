@@ -154,8 +154,8 @@ def icu_a(folder: Path) -> OwnTable:
     """What was measured in an intensive care unit, and five facts of the patient; who died."""
     frame = pd.read_parquet(folder / "icu_a.parquet").reset_index(drop=True)
     static = ["Age", "Gender", "Height", "ICUType", "Weight"]
-    series = _series(np.array(list(map(list, stay)), dtype=np.float32) for stay in frame["series"])
-    rows = {**{name: frame[name].to_numpy() for name in static}, "series": column_of(series)}
+    stays = [None if stay is None else np.array(list(map(list, stay)), np.float32) for stay in frame["series"]]
+    rows = {**{name: frame[name].to_numpy() for name in static}, "series": column_of(_series(stays))}
     schema = cl.Schema({"static": cl.Tabular(static), "series": cl.Series("series")})
     labels = frame["mortality"].to_numpy()
     train, test = train_test_split(np.arange(len(frame)), train_size=3000, random_state=0, stratify=labels)
@@ -194,9 +194,12 @@ def column_of(cells: Iterable[Any]) -> np.ndarray:
     return column
 
 
-def _series(values: Iterable[np.ndarray]) -> list[np.ndarray | None]:
+def _series(values: Iterable[np.ndarray | None]) -> list[np.ndarray | None]:
     """Arrays of float32; nothing in place of those in which nothing was observed."""
-    return [None if np.isnan(value).all() else np.asarray(value, dtype=np.float32) for value in values]
+    return [
+        None if value is None or np.isnan(value).all() else np.asarray(value, dtype=np.float32)
+        for value in values
+    ]
 
 
 def _blocks(images: np.ndarray, block: tuple[int, int]) -> np.ndarray:

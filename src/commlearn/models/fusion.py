@@ -9,12 +9,13 @@ cheap, for any number of subsets:
    attention-weighted mean of h through the value matrix, instead of every token through both.
 3. With one layer, what a modality contributes (its score maximum, its sum of weights, its weighted
    mean) does not depend on the subset: it is computed once and subsets only add contributions up.
+   Where tokens are few, each goes through the value matrix once, and all subsets through the rest at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -27,7 +28,8 @@ from commlearn.models.tokens import Tokens
 
 __all__ = ["AttentionLayer", "Fusion", "FusionLayer", "check_sizes"]
 
-FEW = 8  # tokens of a record
+FEW = 16  # tokens of a record
+CLS = ""  # no modality has this name
 SLOPE = 1.702  # of the quick-GELU
 
 
@@ -62,10 +64,9 @@ class Fusion(nn.Module):
         subsets = list(subsets)
         if len(self.layers) > 1:
             return {subset: self._deep([tokens[name] for name in subset]) for subset in subsets}
-        if len(subsets) == 1 and torch.is_inference_mode_enabled():
-            parts = [tokens[name] for name in subsets[0]]
-            if sum(part.values.shape[1] for part in parts) <= FEW:
-                return {subsets[0]: self._few(parts)}
+        read = {name: tokens[name] for name in dict.fromkeys(name for subset in subsets for name in subset)}
+        if sum(part.values.shape[1] for part in read.values()) <= FEW:
+            return self._few(read, subsets)
         return {subset: self.norm(row) for subset, row in self.first_layer(tokens, subsets).items()}
 
     def first_layer(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
@@ -81,10 +82,13 @@ class Fusion(nn.Module):
             for subset in subsets
         }
 
-    def _few(self, tokens: list[Tokens]) -> Tensor:
-        """One layer that reads few tokens, without gradient."""
+    def _few(self, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> dict[Subset, Tensor]:
+        """One layer that reads few tokens: all subsets go through its matrices side by side."""
+        if not subsets:
+            return {}
         layer = cast(FusionLayer, self.layers[0])
-        return self.norm(layer.conclude_few(self.cls[None], joined(tokens)))
+        rows = self.norm(layer.conclude_few(self.cls[None], tokens, subsets))  # (subsets * batch, width)
+        return dict(zip(subsets, rows.chunk(len(subsets)), strict=True))
 
     def _deep(self, tokens: list[Tokens]) -> Tensor:
         """Several layers: all but the last in full, then the [CLS] row of the last."""
@@ -134,8 +138,10 @@ class AttentionLayer(nn.Module):
         return self.feed(own + self.out(rearrange(context, "b h l e -> b l (h e)")))
 
     def feed(self, rows: Tensor) -> Tensor:
-        hidden = self.expand(self.mlp_norm(rows))
-        return rows + self.contract(hidden * torch.sigmoid(SLOPE * hidden))  # quick-GELU
+        """Add the MLP with its quick-GELU: x sigmoid(a x) = silu(a x) / a, which is one kernel."""
+        scaled = F.linear(self.mlp_norm(rows), SLOPE * self.expand.weight, SLOPE * self.expand.bias)
+        hidden = F.silu(scaled, inplace=not torch.is_grad_enabled())
+        return rows + F.linear(hidden, self.contract.weight / SLOPE, self.contract.bias)
 
 
 class FusionLayer(AttentionLayer):
@@ -176,26 +182,32 @@ class FusionLayer(AttentionLayer):
         context = torch.einsum("bhw,hew->bhe", content, value).flatten(1) + self.value.bias
         return self.feed(cls + self.out(context))
 
-    def conclude_few(self, cls: Tensor, tokens: Tokens) -> Tensor:  # (1, width), (batch, length, width)
-        """The same row where nothing asks for a gradient: every token through the value matrix."""
-        reader = self.reader(cls)[0]  # (heads, width)
-        rows, itself = self.norm(tokens.values), self.norm(cls)
-        scores = rows @ reader.T  # (batch, length, heads)
+    def conclude_few(self, cls: Tensor, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> Tensor:
+        """The same rows of several subsets, (subsets * batch, width): each token is projected once for all."""
+        reader = self.reader(cls)[0].T  # (width, heads)
+        read = {name: self._score(reader, part) for name, part in {CLS: Tokens(cls[None]), **tokens}.items()}
+        own, own_value = read[CLS]  # (1, 1, heads), (1, 1, heads, features)
+        contexts = []
+        for subset in subsets:
+            scores = torch.cat([read[name][0] for name in subset], dim=1)  # (batch, length, heads)
+            together = torch.cat([own.expand(len(scores), -1, -1), scores], dim=1)
+            shares = together.softmax(dim=1)[..., None]  # (batch, 1 + length, heads, 1)
+            context, start = shares[:, 0] * own_value[:, 0], 1
+            for name in subset:
+                value = read[name][1]  # (batch, length, heads, features)
+                part = shares[:, start : start + value.shape[1]]
+                context = context + (part * value).sum(dim=1)
+                start += value.shape[1]
+            contexts.append(context.flatten(1))
+        return self.feed(cls + self.out(torch.cat(contexts)))
+
+    def _score(self, reader: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Of each token its score in each head, and its values, (batch, length, heads, features)."""
+        rows = self.norm(tokens.values)  # (batch, length, width)
+        scores = rows @ reader
         if tokens.padding is not None:
             scores = scores.masked_fill(tokens.padding[..., None], float("-inf"))
-        own = (itself @ reader.T).expand(len(rows), 1, -1)
-        shares = torch.cat([own, scores], dim=1).softmax(dim=1).unsqueeze(-1)  # (batch, 1 + length, heads, 1)
-        values = self.value(rows).unflatten(-1, (self.heads, -1))  # (batch, length, heads, features)
-        context = values.mul_(shares[:, 1:]).sum(dim=1)
-        context += shares[:, 0] * self.value(itself).unflatten(-1, (self.heads, -1))
-        return self.feed_only(self.out(context.flatten(1)).add_(cls))
-
-    def feed_only(self, rows: Tensor) -> Tensor:
-        """`feed` in place: x sigmoid(a x) = silu(a x) / a."""
-        bias = SLOPE * self.expand.bias
-        hidden = torch.addmm(bias, self.mlp_norm(rows), self.expand.weight.T, alpha=SLOPE)
-        change = F.silu(hidden, inplace=True) @ self.contract.weight.T
-        return rows.add_(self.contract.bias).add_(change, alpha=1 / SLOPE)
+        return scores, self.value(rows).unflatten(-1, (self.heads, -1))
 
 
 def prepend(cls: Tensor, tokens: list[Tokens]) -> Tokens:
