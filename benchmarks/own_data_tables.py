@@ -154,7 +154,9 @@ def icu_a(folder: Path) -> OwnTable:
     """What was measured in an intensive care unit, and five facts of the patient; who died."""
     frame = pd.read_parquet(folder / "icu_a.parquet").reset_index(drop=True)
     static = ["Age", "Gender", "Height", "ICUType", "Weight"]
-    stays = [None if stay is None else np.array(list(map(list, stay)), np.float32) for stay in frame["series"]]
+    stays = [
+        None if stay is None else np.array(list(map(list, stay)), np.float32) for stay in frame["series"]
+    ]
     rows = {**{name: frame[name].to_numpy() for name in static}, "series": column_of(_series(stays))}
     schema = cl.Schema({"static": cl.Tabular(static), "series": cl.Series("series")})
     labels = frame["mortality"].to_numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -53,8 +53,19 @@ def plan_batch(
     plain: bool,
     augmented: int,
     specs: Mapping[str, Spec] | None = None,
+    sources: Sequence[View] = (),
 ) -> Callable[[slice], Batch]:
     """A batch whose parts are made when they are asked for: all random numbers are drawn now.
+
+    Args:
+        view: the records as they are.
+        targets: of the records.
+        augmentations: by modality.
+        generator: of all random numbers.
+        plain: whether the batch holds the records as they are.
+        augmented: how many augmented versions of them it holds.
+        specs: kind and shape of each modality.
+        sources: what each augmented version is made from; the records themselves if not given.
 
     Returns:
         What makes the batch of some of the records; its parts together are the batch of `make_batch`,
@@ -63,9 +74,9 @@ def plan_batch(
     versions = [
         {
             name: _plan(augmentations.get(name), modality, generator, (specs or {}).get(name))
-            for name, modality in view.items()
+            for name, modality in source.items()
         }
-        for _ in range(augmented)
+        for source in (sources or [view] * augmented)
     ]
 
     def part(rows: slice) -> Batch:

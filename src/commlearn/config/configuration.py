@@ -68,6 +68,7 @@ class Training:
     schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
     warmup_epochs: float = 0.0  # linear rise from 0 to the peak
     final_learning_rate: float = 0.0  # where a cosine ends
+    stand_ins: bool = False  # half of the versions of a record are made from one that modalities call alike
     clip_norm: float = 0.0  # largest norm of the gradient; 0 = not clipped
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # of Lightning Fabric
     accelerator: str = "auto"  # cpu, cuda, ...

@@ -12,13 +12,17 @@ from commlearn.tables.streamed import StreamedRecords
 __all__ = ["left_open", "merged", "said", "suggest"]
 
 BATCH = (16, 256)  # the smallest and the largest
+BATCH_ON_FEATURES = 128  # the largest where encoders read fixed features
 STEPS = (300, 2_000)  # the fewest and the most
 PASSES = 12  # epochs between these two
+PASSES_ON_FEATURES = 8
 LARGE = 20_000  # records from which a wider model pays, and learned features carry
 SMALL = 5_000  # records up to which one layer reads a text
 
 
-def suggest(records: Records, epochs: int | None = None, batch: int | None = None) -> dict[str, Any]:
+def suggest(
+    records: Records, epochs: int | None = None, batch: int | None = None, features: str = "auto"
+) -> dict[str, Any]:
     """Batch, epochs, width, rate, encoders and features for these training records.
 
     A batch is a power of two near a sixteenth of the records: a contrast needs company, and an epoch
@@ -28,6 +32,7 @@ def suggest(records: Records, epochs: int | None = None, batch: int | None = Non
         records: to train on.
         epochs: if they are stated, the warm-up follows them.
         batch: if it is stated, the epochs follow it.
+        features: what encoders read; "auto" leaves it to the number of records.
 
     Example:
         >>> import numpy as np
@@ -37,17 +42,19 @@ def suggest(records: Records, epochs: int | None = None, batch: int | None = Non
         (64, 20, 128)
     """
     count = len(records)
+    if features == "auto":
+        features = "fixed" if count <= LARGE and not isinstance(records, StreamedRecords) else "learned"
+    most, passes = (BATCH_ON_FEATURES, PASSES_ON_FEATURES) if features == "fixed" else (BATCH[1], PASSES)
     if not batch or batch < 1:
         near = 2 ** round(math.log2(max(count / 16, 1)))
-        batch = min(max(near, BATCH[0]), BATCH[1], max(count, 2))
+        batch = min(max(near, BATCH[0]), most, max(count, 2))
     steps = max(count // batch, 1)  # an epoch
-    epochs = epochs or max(1, round(min(max(PASSES * steps, STEPS[0]), STEPS[1]) / steps))
-    plain = count <= LARGE and not isinstance(records, StreamedRecords)
+    epochs = epochs or max(1, round(min(max(passes * steps, STEPS[0]), STEPS[1]) / steps))
     return {
         "model": {
             "width": 256 if count > LARGE else 128,
             "encoders": _encoders(records),
-            "features": "fixed" if plain else "learned",
+            "features": features,
         },
         "training": {
             "epochs": epochs,

@@ -85,7 +85,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     model, training = settings.get("model") or {}, settings.get("training") or {}
     if model.get("features") == "auto":
         settings["model"] = {key: value for key, value in model.items() if key != "features"}
-    chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"))
+    chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"), stated.model.features)
     chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
     on_features = _read_by_features(settings, data, chosen["model"]["features"])
     chosen["model"]["encoders"] |= {name: {"name": FIXED} for name in on_features}
@@ -94,6 +94,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
         if on_features:
             chosen["method"] |= ON_FEATURES
     if METHODS[stated.method["name"]].views.augmented:
+        chosen["training"]["stand_ins"] = len(on_features) == len(specs) > 1
         chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations, on_features)
     open_ones = left_open(chosen, {**settings, "method": stated.method}) | _sizes_of_images(settings, data)
     settings = {**completed(settings, chosen, specs), "method": stated.method}
@@ -115,7 +116,7 @@ def _read_by_features(settings: Mapping[str, Any], data: Dataset, suggested: str
         part = augmentations.get(name, augmentations.get(spec.kind, {"name": "none"}))
         augmented = part if isinstance(part, str) else part.get("name", DEFAULT_AUGMENTATION[spec.kind])
         free = name not in pretrained_of(data.state) and not {name, spec.kind} & {*encoders}
-        if free and augmented in ("none", "noise", "vector"):
+        if free and augmented in ("none", "noise", "scarf", "vector"):
             chosen.append(name)
     return chosen
 

@@ -26,6 +26,8 @@ __all__ = ["LADDERS", "chosen_augmentations", "recognised"]
 SAMPLE = 256  # records that are compared
 ENOUGH = 0.5  # share of them that must be recognised
 
+OF_FEATURES = {"name": "scarf", "share": 0.3}
+
 # strongest first; the last is taken if none will do
 LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
     "image": (
@@ -64,9 +66,7 @@ def chosen_augmentations(
     Args:
         records: to train on.
         stated: augmentations by modality or by kind, which stay as they are.
-        on_features: modalities of which fixed features are augmented. Features of tables and vectors are
-            about as redundant as their values, and change as much; those of other kinds are many and
-            redundant.
+        on_features: modalities of which fixed features are augmented.
     """
     chosen = {}
     for name, column in records.columns.items():
@@ -74,8 +74,7 @@ def chosen_augmentations(
         if name in stated or kind in stated:
             continue
         if name in on_features:
-            rung = _strongest(column) if kind in ("tabular", "vector") else 0
-            chosen[name] = dict(LADDERS["vector"][rung])
+            chosen[name] = dict(OF_FEATURES)
         elif kind in LADDERS:
             chosen[name] = dict(LADDERS[kind][_strongest(column)])
     return chosen

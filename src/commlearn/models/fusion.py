@@ -183,9 +183,10 @@ class FusionLayer(AttentionLayer):
         return self.feed(cls + self.out(context))
 
     def conclude_few(self, cls: Tensor, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> Tensor:
-        """The same rows of several subsets, (subsets * batch, width): each token is projected once for all."""
+        """The same rows of several subsets, (subsets * batch, width); each token is projected once."""
         reader = self.reader(cls)[0].T  # (width, heads)
-        read = {name: self._score(reader, part) for name, part in {CLS: Tokens(cls[None]), **tokens}.items()}
+        every = {CLS: Tokens(cls[None]), **tokens}
+        read = {name: self._score(reader, part) for name, part in every.items()}
         own, own_value = read[CLS]  # (1, 1, heads), (1, 1, heads, features)
         contexts = []
         for subset in subsets:

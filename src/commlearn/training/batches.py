@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from commlearn.augmentations import Augmentation, plan_batch
-from commlearn.batch import Batch, to_device
+from commlearn.batch import Batch, View, to_device
 from commlearn.config.configuration import Experiment
 from commlearn.methods.base import Method
+from commlearn.models.features import StandIns
 from commlearn.own_draws import OwnDraws
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
@@ -33,8 +34,19 @@ def draw_batch(
     step: int,
     steps_per_epoch: int,
     fabric: Fabric,
+    alike: StandIns | None = None,
 ) -> tuple[Callable[[slice], Batch], int]:
     """The batch of one step: this rank's share of the records, moved, to be augmented on the device.
+
+    Args:
+        records: to draw from.
+        experiment: says how large a batch is, and the seed of all that is drawn.
+        augmentations: by modality.
+        method: declares the views that it needs.
+        step: of the training.
+        steps_per_epoch: of them make an epoch.
+        fabric: knows this rank and its device.
+        alike: records that augmented versions of others may be made from.
 
     Returns:
         What makes any part of the batch, and the number of its records.
@@ -49,7 +61,13 @@ def draw_batch(
     targets = {name: values.to(fabric.device) for name, values in labels.items()}
     generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)
     needed = method.views
-    plan = plan_batch(view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs)
+    sources: list[View] = []
+    if alike is not None:
+        drawn = numpy_generator(experiment.seed, "stand-ins", step, fabric.global_rank)
+        sources = [to_device(alike.view(rows, drawn), fabric.device) for _ in range(needed.augmented)]
+    plan = plan_batch(
+        view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs, sources
+    )
     progress = step / (experiment.training.epochs * steps_per_epoch)
     groups = records.group_numbers(rows)
     groups = None if groups is None else groups.to(fabric.device)

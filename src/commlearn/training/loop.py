@@ -15,8 +15,8 @@ from commlearn.config.configuration import Experiment, Training, read_experiment
 from commlearn.config.resolve import resolved
 from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.methods.base import Method
-from commlearn.models.features import FeatureBlocks
-from commlearn.records import Dataset
+from commlearn.models.features import FeatureBlocks, FeatureColumn, StandIns, stand_ins
+from commlearn.records import Dataset, Records
 from commlearn.tables.schema import Schema
 from commlearn.trained.feature_columns import with_features
 from commlearn.trained.resume import open_folder, other_threads, restore, restore_optimizers
@@ -152,6 +152,7 @@ def _train(
     with whole(placed.player):
         quick = with_features(data, method, fabric.device, tell)
         with_tokens, augmentations = with_kept_tokens(quick, method, experiment, data.state, fabric, tell)
+    alike = _stand_ins(with_tokens.train, tell) if training.stand_ins else None
     diagnostics = None
     if training.diagnose:
         diagnostics = Diagnostics(
@@ -164,7 +165,7 @@ def _train(
         while step < total and not stopped:
             rate = training.learning_rate * learning_rate_factor(training, (step + 1) / steps_per_epoch)
             batch = draw_batch(
-                with_tokens.train, experiment, augmentations, method, step, steps_per_epoch, fabric
+                with_tokens.train, experiment, augmentations, method, step, steps_per_epoch, fabric, alike
             )
             for descent in descents(fabric, placed.player, method, experiment, batch, step):
                 norm = _descend(placed, descent, rate, training.clip_norm)
@@ -210,6 +211,15 @@ def _features(
     if resumed and folder.has_features:
         return folder.features(build_features(experiment, data.train.specs, data.state))
     return learned_features(experiment, data)
+
+
+def _stand_ins(records: Records, tell: Callable[[str], None]) -> StandIns | None:
+    """The records that may stand in for others, if every modality has fixed features to compare."""
+    columns = {name: column for name, column in records.columns.items() if isinstance(column, FeatureColumn)}
+    alike = stand_ins(columns) if len(columns) == len(records.columns) else None
+    share = 0.0 if alike is None else float((alike.count > 0).mean())
+    tell(f"{share:.0%} of the training records have others that most modalities call their neighbours")
+    return alike
 
 
 def _labels_seen(method: Method, data: Dataset) -> list[str]:

@@ -11,6 +11,7 @@ from commlearn.models.features.blocks import FeatureBlocks
 from commlearn.models.features.column import FeatureColumn, feature_column
 from commlearn.models.features.fixed import FixedFeatures
 from commlearn.models.features.series import MiniRocket, share_above
+from commlearn.models.features.stand_ins import StandIns, stand_ins
 
 __all__ = [
     "DIMENSIONS",
@@ -19,6 +20,8 @@ __all__ = [
     "FeatureValues",
     "FixedFeatures",
     "MiniRocket",
+    "StandIns",
     "feature_column",
     "share_above",
+    "stand_ins",
 ]

@@ -30,6 +30,12 @@ class FeatureColumn:
     def __len__(self) -> int:
         return len(self.index)
 
+    def there(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these records have the modality, (rows,) bool."""
+        if self.present is None:
+            return np.ones(len(rows), dtype=bool)
+        return self.present[self.index[rows]]
+
     def take(self, rows: np.ndarray) -> FeatureValues:
         places = self.index[rows]
         present = None if self.present is None else torch.from_numpy(self.present[places])
