@@ -97,7 +97,7 @@ def test_the_choice_is_said_and_what_is_stated_stays():
     experiment, note = experiment_for(settings(), data)
     warm = {"temperature": 0.3, "head": [256, 128]}
     assert experiment.method == {"name": "comm", "embedding": "fused+tokens", **warm}
-    assert "augmentations.a vector (std=0.3 drop=0.2)" in note
+    assert "augmentations.a vector (std=0 drop=0 swap=0.3)" in note
     assert "method.embedding fused+tokens" in note
     for key in ("t", "vector"):
         stated = {key: {"name": "vector", "std": 0.7}}
@@ -134,7 +134,7 @@ def test_options_without_a_name_go_to_the_part_that_is_chosen():
     chosen = experiment_for(settings(), data)[0].augmentations
     experiment, note = experiment_for(settings(augmentations={"a": {"std": 0.7}}), data)
     assert experiment.augmentations == {**chosen, "a": {**chosen["a"], "std": 0.7}}
-    assert "augmentations.a vector (drop=0.2)" in note
+    assert "augmentations.a vector (drop=0 swap=0.3)" in note
     of_kind = settings(augmentations={"vector": {"std": 0.7}, "t": {"name": "none"}})
     experiment, _ = experiment_for(of_kind, data)
     assert experiment.augmentations == {"a": {**chosen["a"], "std": 0.7}, "t": {"name": "none"}}

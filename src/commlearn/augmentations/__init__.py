@@ -7,14 +7,13 @@ from commlearn.augmentations.sequence import SequenceAugmentation
 from commlearn.augmentations.tabular import TabularAugmentation, VectorAugmentation
 from commlearn.augmentations.text import TextAugmentation
 from commlearn.augmentations.tokens import TokenDropout, TokenVersion
-from commlearn.augmentations.vector import Corruption, Noise
+from commlearn.augmentations.vector import Noise
 from commlearn.augmentations.views import Augmentation, make_batch, plan_batch
 
 __all__ = [
     "AUGMENTATIONS",
     "DEFAULT_AUGMENTATION",
     "Augmentation",
-    "Corruption",
     "ImageAugmentation",
     "Noise",
     "SequenceAugmentation",
@@ -29,7 +28,6 @@ __all__ = [
 
 AUGMENTATIONS: dict[str, type] = {
     "noise": Noise,
-    "scarf": Corruption,
     "sequence": SequenceAugmentation,
     "simclr": ImageAugmentation,
     "tabular": TabularAugmentation,

@@ -40,20 +40,39 @@ class TabularAugmentation:
 
 @dataclass(frozen=True)
 class VectorAugmentation:
-    """Noise, and some features set to zero, which is their mean; at least one of a record stays."""
+    """Noise, and some features set to zero, which is their mean, or to what another record has there (SCARF).
+
+    At least one feature of a record stays.
+    """
 
     std: float = 0.1  # of the noise, in units of the values, which are standardised
-    drop: float = 0.2  # probability of a feature
+    drop: float = 0.2  # probability of a feature to be set to zero
+    swap: float = 0.0  # probability of a feature to be taken from another record of the batch
 
     def __post_init__(self) -> None:
         _check_share("drop", self.drop)
+        _check_share("swap", self.swap)
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         values = modality.values  # (batch, features)
         draw = torch.rand(values.shape, generator=generator).to(values.device)
         noise = torch.randn(values.shape, generator=generator).to(values)
-        dropped = (draw < self.drop).scatter(1, draw.argmax(dim=1, keepdim=True), False)
-        return modality.with_values((values + self.std * noise).masked_fill(dropped, 0.0))
+        stays = draw.argmax(dim=1, keepdim=True)
+        changed = values
+        if self.swap:
+            swapped = torch.rand(values.shape, generator=generator).to(values.device) < self.swap
+            others = _others(modality, generator)  # (batch, features)
+            changed = torch.where(swapped.scatter(1, stays, False), values.gather(0, others), values)
+        dropped = (draw < self.drop).scatter(1, stays, False)
+        return modality.with_values((changed + self.std * noise).masked_fill(dropped, 0.0))
+
+
+def _others(modality: Modality, generator: torch.Generator) -> torch.Tensor:
+    """For each cell a record of the batch that has the modality, at random."""
+    draw = torch.rand(modality.values.shape, generator=generator).to(modality.values.device)
+    present = modality.present
+    there = torch.arange(len(draw), device=draw.device) if present is None else present.nonzero()[:, 0]
+    return there[(draw * len(there)).long()] if len(there) else torch.zeros_like(draw, dtype=torch.long)
 
 
 def _check_share(name: str, share: float) -> None:

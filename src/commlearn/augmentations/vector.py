@@ -1,4 +1,4 @@
-"""Augmentations of vectors that ask nothing of their meaning."""
+"""Augmentation of vectors and of tables of numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from commlearn.batch import Modality, Spec
-from commlearn.errors import ConfigurationError
 
-__all__ = ["Corruption", "Noise"]
+__all__ = ["Noise"]
 
 
 @dataclass(frozen=True)
@@ -21,24 +20,3 @@ class Noise:
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         noise = torch.randn(modality.values.shape, generator=generator).to(modality.values)
         return modality.with_values(modality.values + self.std * noise)
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """SCARF: some numbers of a record are replaced by those of other records of the batch."""
-
-    share: float = 0.3  # probability of a number to be replaced
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ConfigurationError(f"scarf: share is {self.share}; give a probability from 0 to 1.")
-
-    def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
-        values = modality.values  # (batch, features)
-        replaced = torch.rand(values.shape, generator=generator) < self.share
-        draw = torch.rand(values.shape, generator=generator)
-        there = torch.arange(len(values))
-        if modality.present is not None and modality.present.any():  # absent records have no numbers to give
-            there = modality.present.cpu().nonzero()[:, 0]
-        givers = there[(draw * len(there)).long()].to(values.device)  # (batch, features)
-        return modality.with_values(torch.where(replaced.to(values.device), values.gather(0, givers), values))

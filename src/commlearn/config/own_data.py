@@ -116,7 +116,7 @@ def _read_by_features(settings: Mapping[str, Any], data: Dataset, suggested: str
         part = augmentations.get(name, augmentations.get(spec.kind, {"name": "none"}))
         augmented = part if isinstance(part, str) else part.get("name", DEFAULT_AUGMENTATION[spec.kind])
         free = name not in pretrained_of(data.state) and not {name, spec.kind} & {*encoders}
-        if free and augmented in ("none", "noise", "scarf", "vector"):
+        if free and augmented in ("none", "noise", "vector"):
             chosen.append(name)
     return chosen
 

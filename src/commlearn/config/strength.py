@@ -26,7 +26,7 @@ __all__ = ["LADDERS", "chosen_augmentations", "recognised"]
 SAMPLE = 256  # records that are compared
 ENOUGH = 0.5  # share of them that must be recognised
 
-OF_FEATURES = {"name": "scarf", "share": 0.3}
+OF_FEATURES = {"name": "vector", "std": 0.0, "drop": 0.0, "swap": 0.3}
 
 # strongest first; the last is taken if none will do
 LADDERS: dict[str, tuple[dict[str, Any], ...]] = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import binom
 
 from commlearn.batch import View
 from commlearn.models.features.column import FeatureColumn
@@ -16,6 +17,7 @@ __all__ = ["StandIns", "stand_ins"]
 
 SHARE = 0.5  # of the augmented versions that are made from a stand-in, where a record has one
 NEAREST = (3, 15)  # neighbours of a record in each modality: half the root of the records, within these
+ABOVE_CHANCE = 2.0  # times as many as modalities that share nothing would agree on
 BLOCK = 512  # records compared with all others at a time
 
 
@@ -47,7 +49,7 @@ class StandIns:
 
 
 def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
-    """The stand-ins of each record; None with one modality, or if no record has any.
+    """The stand-ins of each record; None with one modality, or if modalities hardly agree on any.
 
     Args:
         columns: the features of every modality of the same records.
@@ -60,11 +62,14 @@ def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
         >>> 40 in alike.places[0]
         True
     """
-    if len(columns) < 2 or len(next(iter(columns.values()))) < 2:
+    records = len(next(iter(columns.values())))
+    if len(columns) < 2 or records < 2:
         return None
-    agreed = list(_agreed(columns))
+    nearest = min(int(np.clip(0.5 * records**0.5, *NEAREST)), records - 1)
+    agreed = list(_agreed(columns, nearest))
     count = np.array([len(places) for places in agreed])
-    if not count.any():
+    by_chance = records * binom.sf(len(columns) // 2, len(columns), nearest / records)
+    if count.mean() < ABOVE_CHANCE * by_chance:
         return None
     table = np.full((len(agreed), count.max()), -1, dtype=np.int64)
     for row, places in enumerate(agreed):
@@ -72,10 +77,9 @@ def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
     return StandIns(table, count, columns)
 
 
-def _agreed(columns: Mapping[str, FeatureColumn]) -> Iterator[np.ndarray]:
+def _agreed(columns: Mapping[str, FeatureColumn], nearest: int) -> Iterator[np.ndarray]:
     """For each record, the records that more than half of the modalities have among the nearest."""
     records = len(next(iter(columns.values())))
-    nearest = min(int(np.clip(0.5 * records**0.5, *NEAREST)), records - 1)
     needed = len(columns) // 2 + 1
     directions = [
         (F.normalize(torch.from_numpy(column.values), dim=1)[torch.from_numpy(column.index)], there)
