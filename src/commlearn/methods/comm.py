@@ -100,7 +100,7 @@ class CoMM(Method):
     @torch.no_grad()
     def look_beside(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
         """What stands beside the fused vector follows the training records, whole and less a modality."""
-        if self.beside is not None and self.training:
+        if self.beside is not None and self.beside.due():
             rests = [subset for subset in all_but_one(self.modalities) if subset not in fused]
             self.beside.observe(tokens, {**fused, **self.fusion(tokens, rests)})
 

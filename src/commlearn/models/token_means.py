@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from commlearn.models.expectation import Expectation
 from commlearn.models.tokens import Tokens, pool
 
 __all__ = ["TokenMeans"]
+
+EACH = 16  # steps at the beginning, each of which is observed
+EVERY = 4  # of the later ones, one is
 
 
 class TokenMeans(nn.Module):
@@ -33,10 +36,21 @@ class TokenMeans(nn.Module):
         torch.Size([2, 8])
     """
 
+    steps: Tensor
+
     def __init__(self, modalities: Sequence[str], width: int) -> None:
         super().__init__()
+        self.track_running_stats = True
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # of training, looked at or not
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in modalities})
         self.guesses = nn.ModuleDict({name: Expectation(width, width) for name in modalities})
+
+    def due(self) -> bool:
+        """Whether this step of training is to be observed: each of the first, then every fourth."""
+        if not (self.training and self.track_running_stats):
+            return False
+        self.steps += 1
+        return bool(self.steps <= EACH or self.steps % EVERY == 0)
 
     @torch.no_grad()
     def observe(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
@@ -69,6 +83,12 @@ class TokenMeans(nn.Module):
             present = _there(tokens[name])[:, None]
             parts.append(torch.where(present, means, self._guess(name)(fused)) if absent else means)
         return torch.cat(parts, dim=1)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        state_dict.setdefault(f"{prefix}steps", torch.zeros((), dtype=torch.long))  # of older runs
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _standard(self, name: str, means: Tensor) -> Tensor:
         norm = cast(nn.BatchNorm1d, self.norms[name])
