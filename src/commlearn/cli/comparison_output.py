@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from commlearn.comparison.result import Comparison
 from commlearn.escapes import one_line, printable, terminal_stream
 
-__all__ = ["print_comparison"]
+__all__ = ["print_comparison", "print_verdict"]
 
 MOST_COLUMNS = 4  # of scores, with which the published ones still fit into 80 characters
 
@@ -32,6 +34,14 @@ def print_comparison(comparison: dict[str, Any]) -> None:
             console.print(printable(f"{method} failed ({job}): {error}"), markup=False)
     for method, reason in comparison.get("refused", {}).items():
         console.print(printable(f"{method} was left out: {reason}"), markup=False)
+
+
+def print_verdict(comparison: Comparison) -> None:
+    """What the readouts say, target by target."""
+    print("\nVerdict (95 % of each question; points are percent):")
+    for line in str(comparison).split("\n"):
+        for part in wrap(printable(line), 100, initial_indent="  ", subsequent_indent="      "):
+            print(part)
 
 
 def _scores(comparison: dict[str, Any]) -> Table:

@@ -11,12 +11,16 @@ from typing import Any
 
 import torch
 
+from commlearn.comparison.answers import Questions
 from commlearn.comparison.plan import Job, members_of, plan, scores_of
+from commlearn.comparison.result import Comparison
 from commlearn.comparison.source import ComparisonSource, identity
 from commlearn.comparison.table import table_from
 from commlearn.comparison.workers import work_on
+from commlearn.config.own_data import is_schema
 from commlearn.cores import cores
 from commlearn.errors import ConfigurationError, Problems, RunError
+from commlearn.probes import chosen_targets
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.folder_lock import hold
 from commlearn.storage.plain_json import values_of_file
@@ -25,10 +29,12 @@ from commlearn.trained.resume import by_dotted_key
 
 __all__ = ["compare"]
 
+USUAL = ("clip", "crossself", "comm")  # methods on a recipe
+
 
 def compare(
     recipe: str | Path,
-    methods: Sequence[str],
+    methods: Sequence[str] | None = None,
     seeds: int | Sequence[int] = 1,
     out: str | Path = "runs/compare",
     overrides: Mapping[str, Any] | None = None,
@@ -36,8 +42,10 @@ def compare(
     tell: Callable[[str], None] = print,
     targets: Sequence[str] | None = None,
     table: str | Path | None = None,
-) -> dict[str, Any]:
-    """Train what is missing, skip what is done, and write one table.
+    rivals: Sequence[str] | None = None,
+    budgets: Sequence[str | int] | None = None,
+) -> Comparison:
+    """Train what is missing, skip what is done, and write one table and one verdict.
 
     Methods differ in nothing but what they learn: data, splits, encoders, steps and probe are the same.
     One that cannot take the data is refused before anything is trained; one that fails on the way is told
@@ -46,6 +54,7 @@ def compare(
     Args:
         recipe: name of a recipe, or path of a YAML file: a recipe or a schema.
         methods: names of methods and baselines; `single` is each modality alone, `all` is all that there are.
+            `comm` on a table and `clip`, `crossself` and `comm` on a recipe if not given.
         seeds: how many (0, 1, ...), or which.
         out: folder of the comparison; running again in it goes on where it stopped.
         overrides: dotted key to value, for every method.
@@ -53,10 +62,15 @@ def compare(
         tell: receives a line for each training that starts and ends.
         targets: what is probed; the recipe's scores, or all targets, if not given.
         table: takes the place of a schema's.
+        rivals: what the embeddings are read beside, for the verdict: names in `RIVALS`. All on a table,
+            none on a recipe if not given; an empty list asks for no verdict.
+        budgets: of labels: shares such as `5%`, numbers a class such as 20, or `all`; 1, 5, 10, 50 and
+            100 % if not given.
 
     Returns:
-        The table, as it is written to `table.json`.
+        The table, as it is written to `table.json`, with the verdict beside it.
     """
+    methods = (["comm"] if is_schema(recipe) else USUAL) if methods is None else methods
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
     _check(methods, numbers, jobs, overrides or {})
     source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
@@ -64,13 +78,22 @@ def compare(
     scores = scores_of(experiment, data, targets)
     members, refused = members_of(methods, source, experiment, data, scores)
     planned = plan(members, scores, numbers, Path(out))
+    asked = is_schema(recipe) if rivals is None else bool(rivals)
+    names = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
+    sorts = chosen_targets(data, names, "linear")
+    questions = Questions.of(data, sorts, rivals, budgets) if asked else None
     with closing(hold(Path(out), "comparing")):
         _remember(Path(out), {**asdict(source), **identity(experiment, data)})
         errors = _trained(source, planned, jobs, tell, refused, data.files)
         made = table_from(experiment, data, members, scores, planned, errors)
         made["refused"] = refused
         write_atomically(Path(out) / "table.json", (json.dumps(made, indent=2) + "\n").encode())
-    return made
+        verdict = None
+        if questions is not None and any(member.role == "method" for member in members):
+            some = [job for job in planned if job.variant == planned[0].variant]
+            words = (source, experiment, data, members, some, Path(out), jobs or _default_jobs(), tell)
+            verdict = questions.answer(*words)
+    return Comparison(made, verdict)
 
 
 def _trained(

@@ -21,7 +21,9 @@ import numpy as np
 import torch
 
 from commlearn.comparison.baselines import Given, find_baseline
+from commlearn.comparison.memory import peak_memory
 from commlearn.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC
+from commlearn.comparison.readouts import READOUTS, read_share
 from commlearn.comparison.source import ComparisonSource, with_method
 from commlearn.config.configuration import Experiment
 from commlearn.errors import CommlearnError, DivergedError
@@ -36,7 +38,7 @@ from commlearn.trained.run_folder import RunFolder
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
 
-__all__ = ["end_with", "peak_memory", "with_its_method", "work"]
+__all__ = ["end_with", "with_its_method", "work"]
 
 PATIENCE = 60.0  # seconds that the same job of a comparison that was killed has for its last checkpoint
 
@@ -44,6 +46,9 @@ PATIENCE = 60.0  # seconds that the same job of a comparison that was killed has
 def work(folder: Path) -> None:
     """Do what `job.json` says."""
     spec = values_of_file(folder / SPEC)
+    if spec["method"] == READOUTS:
+        read_share(Path(spec["options"]["out"]), spec["options"])
+        return
     source = ComparisonSource(**spec["source"])
     more = {"seed": spec["seed"], "training.threads": spec["threads"]}
     experiment, data = source.read(spec["variant"], more)
@@ -94,24 +99,6 @@ def _vectors(
         return baseline.make(Given(experiment, data, spec["targets"], folder, Lines()), parts)
     run = train(experiment, folder, data=data, resume=True, progress=Lines())
     return [embed(run, records, blocks="learned") for records in parts]
-
-
-def peak_memory() -> int | None:
-    """The most memory that this process held at once, in MB; on a GPU, of the GPU. None: no way to know."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 1e6)
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the parent held before it started us
-        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
-        held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-        if held:
-            return round(held[0] * 1024 / 1e6)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 def _arrays(outcomes: dict[str, Outcome]) -> bytes:

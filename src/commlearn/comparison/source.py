@@ -34,9 +34,6 @@ class ComparisonSource:
         """The recipe's variant, or the schema, with further overrides, and its records."""
         overrides = self._of_all({**self.overrides, **(more or {})})
         if is_schema(self.recipe):  # what it leaves open is chosen once, for all methods, as CoMM needs it
-            stated = self._stated().get("model") or {}
-            if stated.get("features", "auto") == "auto":  # what is compared is what is learned
-                overrides = {"model.features": "learned", **overrides}
             method = None if self.stated_method().get("name") == "comm" else "comm"
             experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
             return experiment, data

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +16,11 @@ from commlearn.comparison.paired import (
     widening_of,
 )
 from commlearn.comparison.plan import COST, PREDICTIONS, Job, Member
+from commlearn.comparison.stored_arrays import arrays_of
 from commlearn.config.configuration import Experiment, Score
-from commlearn.errors import RunError
 from commlearn.methods import METHODS
 from commlearn.probes import chosen_targets
 from commlearn.records import Dataset
-from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.storage.plain_json import values_of_file
 
 __all__ = ["table_from"]
@@ -144,24 +140,12 @@ def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
     for job in jobs:
         if job.seed != seed or job.variant != score.variant or job.probes() is None:
             continue
-        arrays = _arrays(job.folder / PREDICTIONS)
+        arrays = arrays_of(job.folder / PREDICTIONS)
         for target in score.targets:
             if target in job.targets:
                 names = [f"{target}/{part}" for part in ("truth", "predicted", "groups")]
                 found[target] = Prediction(*(arrays[name] for name in names if name in arrays))
     return found
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(plain_file(path)) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            check_unpacked(str(path), size, path.stat().st_size)
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
-        told = f"{path} is damaged: {problem}. Delete the job's folder, and compare again"
-        raise RunError(f"{told} to train it anew.") from problem
 
 
 def _cost(jobs: Sequence[Job]) -> dict[str, Any]:

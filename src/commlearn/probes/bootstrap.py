@@ -107,20 +107,22 @@ def interval_of(
     centre: float = 0.0,
     factor: float = 1.0,
     limits: tuple[float, float] = (-np.inf, np.inf),
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """The middle 95 % of draws, spread about the centre by a factor.
+    """The middle of the draws, spread about the centre by a factor.
 
     Args:
         values: one a draw; those that are NaN are left out.
         centre: the value of the records as they are.
         factor: what `widening` gives.
         limits: which the interval does not pass.
+        level: share of the draws that lie in it.
     """
     if np.isnan(values).all() or np.isnan(centre):
         return float("nan"), float("nan")
     if not np.isfinite(factor):
         return limits
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     low, high = centre + factor * (low - centre), centre + factor * (high - centre)
     return float(max(low, limits[0])), float(min(high, limits[1]))
 

@@ -7,14 +7,22 @@ import argparse
 from commlearn.cli.names import add_targets, names
 from commlearn.cli.python_code import call, program
 
-HELP = "Train several methods with the same budget on a recipe or a table, and compare their probes."
+HELP = "Does an embedding add anything over what you would do otherwise? Methods, rivals, and a verdict."
 EXAMPLE = """\
-Beside methods, baselines take part: raw (features of all modalities), single (each modality
-alone), pca, cca, random (an untrained network: the floor), supervised (trained on labels: a
-ceiling); all = everything that can take the data. Trains what is missing, skips what is done;
-stop it at any time and run it again to go on. Any setting can be given as --section.key value.
+On a table each method is trained, and its embedding, with the fixed features beside it, is
+read beside its rivals: each modality alone (single), features side by side, late fusion,
+boosting, a network, pca, the untrained network, tabicl and tabpfn where installed; with 1, 5,
+10, 50 and 100 % of the labels, and without each modality. The verdict says in words what adds
+something. --rivals none leaves it out; on a recipe it is left out unless rivals are named.
+
+The table of probes may hold baselines as well: raw (features of all modalities), single, pca,
+cca, random (an untrained network: the floor), supervised (trained on labels: a ceiling); all =
+everything that can take the data. Trains what is missing, skips what is done; stop it at any
+time and run it again to go on. Any setting can be given as --section.key value.
 
 Example:
+  commlearn compare films.yaml
+  commlearn compare films.yaml --methods comm,clip --labels 5,20,all --rivals single,features
   commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 3
   commlearn compare films.yaml --methods comm,clip,raw --target genre --seeds 3
 """
@@ -28,7 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", help="what a schema is compared on; default: as its file says")
     parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
     parser.add_argument(
-        "--methods", type=names, default="clip,crossself,comm", help="names with commas, or all"
+        "--methods",
+        type=names,
+        help="names with commas, or all; default: comm on a table, clip,crossself,comm on a recipe",
+    )
+    parser.add_argument(
+        "--rivals", type=names, help="names with commas, all or none; default: all on a table"
+    )
+    parser.add_argument(
+        "--labels",
+        type=names,
+        metavar="BUDGETS",
+        help="shares (5%%), numbers a class (20) or all, with commas; default: 1%%,5%%,10%%,50%%,all",
     )
     add_targets(parser, "the recipe's scores, or all")
     parser.add_argument("--seeds", type=int, default=1, help="how many: 0, 1, ...")
@@ -52,16 +71,23 @@ def python(options: argparse.Namespace) -> str:
             jobs=options.jobs or None,
             targets=options.targets,
             table=options.table,
-            keep="table",
+            rivals=_rivals(options),
+            budgets=options.labels,
+            keep="comparison",
         )
     )
+
+
+def _rivals(options: argparse.Namespace) -> list[str] | None:
+    """None leaves the choice open, an empty list asks for no verdict."""
+    return [] if options.rivals == ["none"] else options.rivals
 
 
 def run(options: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from commlearn.cli.comparison_output import print_comparison
+    from commlearn.cli.comparison_output import print_comparison, print_verdict
     from commlearn.cli.output import print_json
     from commlearn.comparison.compare import compare
     from commlearn.errors import ConfigurationError
@@ -72,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     if options.data:
         options.overrides["data.path"] = str(Path(options.data).resolve())
     out = Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
-    table = compare(
+    comparison = compare(
         options.recipe,
         options.methods,
         options.seeds,
@@ -82,11 +108,17 @@ def run(options: argparse.Namespace) -> int:
         tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True),
         targets=options.targets,
         table=options.table,
+        rivals=_rivals(options),
+        budgets=options.labels,
     )
-    comparison_chart(table, out / "table.png")
+    comparison_chart(comparison, out / "table.png")
     if options.json:
-        print_json(table)
+        verdict = {} if comparison.verdict is None else {"verdict": comparison.verdict}
+        print_json({**comparison, **verdict})
     else:
-        print_comparison(table)
+        print_comparison(comparison)
         print(f"Table: {out / 'table.json'}   Chart: {out / 'table.png'}")
-    return 1 if any(row["errors"] for row in table["methods"].values()) else 0
+        if comparison.verdict is not None:
+            print_verdict(comparison)
+            print(f"Verdict: {out / 'verdict.json'}")
+    return 1 if any(row["errors"] for row in comparison["methods"].values()) else 0

@@ -1,0 +1,137 @@
+"""The part of a comparison that answers: readouts of what was trained beside its rivals, and the verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from commlearn.comparison.plan import Job, Member
+from commlearn.comparison.readouts import (
+    READOUTS,
+    ReadoutJob,
+    clear_material,
+    missing_readers,
+    units_of,
+    write_material,
+)
+from commlearn.comparison.rivals import chosen_rivals
+from commlearn.comparison.source import ComparisonSource, with_method
+from commlearn.comparison.task import Task, checked_budgets, task_of
+from commlearn.comparison.vectors import vectors_of
+from commlearn.comparison.verdict import run_name, verdict_of
+from commlearn.comparison.workers import work_on
+from commlearn.config.configuration import Experiment
+from commlearn.errors import RunError
+from commlearn.records import Dataset
+from commlearn.storage.checkpoint import write_atomically
+
+__all__ = ["VERDICT", "Questions"]
+
+VERDICT = "verdict.json"
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of a comparison.
+
+    Attributes:
+        tasks: the targets.
+        budgets: of labels.
+        readers: the rivals.
+        pretrained: those of them that were trained on other tables.
+        not_tried: who does not take part, and why.
+    """
+
+    tasks: tuple[Task, ...]
+    budgets: tuple[str, ...]
+    readers: tuple[str, ...]
+    pretrained: tuple[str, ...]
+    not_tried: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        data: Dataset,
+        sorts: Mapping[str, str],
+        rivals: Sequence[str] | None,
+        budgets: Sequence[str | int] | None,
+    ) -> Questions:
+        """Checked before anything is trained.
+
+        Args:
+            data: rows to fit on and rows to score.
+            sorts: of the targets, by name.
+            rivals: who takes part; all if not given.
+            budgets: of labels; 1, 5, 10, 50 and 100 % if not given.
+        """
+        readers, pretrained, left_out = chosen_rivals(rivals, list(data.train.specs), len(data.fit))
+        tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
+        return cls(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
+
+    def answer(
+        self,
+        source: ComparisonSource,
+        experiment: Experiment,
+        data: Dataset,
+        members: Sequence[Member],
+        jobs: Sequence[Job],
+        out: Path,
+        at_a_time: int,
+        tell: Callable[[str], None],
+    ) -> dict[str, Any]:
+        """Read what is missing, and write the verdict.
+
+        Args:
+            source: of the experiment.
+            experiment: with any method.
+            data: its records.
+            members: who was trained or fitted.
+            jobs: their trainings.
+            out: folder of the comparison.
+            at_a_time: processes.
+            tell: receives a line for each process that starts and ends.
+        """
+        not_tried = dict(self.not_tried)
+        runs: dict[str, Path] = {}
+        for job in jobs:
+            member = next(one for one in members if one.name == job.method)
+            if member.baseline is None and member.labels:
+                not_tried[member.name] = "it learns from the labels of all training rows"
+            elif member.baseline is None and job.probes() is not None:
+                runs[run_name(job.method, job.seed)] = job.folder
+        modalities = list(data.train.specs)
+        missing = [
+            task
+            for task in self.tasks
+            if any(
+                missing_readers(readout.path(out), readers)
+                for readout, readers in units_of(task, self.budgets, modalities, self.readers, list(runs))
+            )
+        ]
+        if missing:
+            tell(f"reading {', '.join(task.name for task in missing)} from {len(runs)} trainings and rivals")
+            network = with_method(experiment, source.method_options("comm", experiment))
+            write_material(out, vectors_of(network, data, runs, "untrained" in self.readers), missing)
+            shares = [self._share(out, part, at_a_time) for part in range(at_a_time)]
+            errors = work_on(source, shares, at_a_time, tell, data.files)
+            for share, reason in errors.items():
+                raise RunError(f"{share} failed: {reason}. Its words are in {share.folder / 'output.txt'}.")
+            clear_material(out)
+        verdict = verdict_of(out, self.tasks, self.budgets, modalities, self.readers, list(runs), not_tried)
+        write_atomically(out / VERDICT, (json.dumps(verdict, indent=2) + "\n").encode())
+        return verdict
+
+    def _share(self, out: Path, part: int, of: int) -> ReadoutJob:
+        options = {
+            "out": str(out),
+            "part": part,
+            "of": of,
+            "readers": self.readers,
+            "budgets": self.budgets,
+            "pretrained": self.pretrained,
+        }
+        names = tuple(task.name for task in self.tasks)
+        return ReadoutJob(READOUTS, part, "", names, out / READOUTS / f"process{part}", options)

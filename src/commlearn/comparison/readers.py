@@ -1,0 +1,273 @@
+"""Readers: from blocks of features of some labelled rows to predictions of all other rows.
+
+Every reader is fitted on the labelled rows alone; what it chooses, it chooses in their folds. Labelled rows
+are predicted by what was fitted on the other folds, so that predictions of training rows may be scored.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+from commlearn.comparison.task import Labelled
+
+__all__ = ["Block", "Reading", "boosted", "components", "in_context", "linear", "network", "stacked"]
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C, the inverse of the squared L2 penalty
+FACTORS = (1 / 3, 3.0)  # by which the scale of each block is tried to change
+LEADING = 64  # principal components that stand for a wider block where distances or cuts are looked for
+HIDDEN = 128
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""From rows (rows, features) to predictions (rows, outputs)."""
+Fit = Callable[[np.ndarray, np.ndarray], Predict]
+"""From labelled rows and their truth."""
+
+
+class Block(NamedTuple):
+    """Features of one sort: of the rows to fit on, and of the rows to predict."""
+
+    train: np.ndarray  # (rows, dim)
+    test: np.ndarray
+
+
+class Reading(NamedTuple):
+    """Predictions, (rows, outputs): of training rows by what had not seen them, NaN where there is none."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+def linear(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
+    """Logistic or ridge regression; the penalty and the scale of each block are chosen in the folds."""
+    sort, task = labelled.task.sort, labelled.task
+    parts = [_standardised(block) for block in blocks.values()]
+    widths = np.array([part.train.shape[1] for part in parts])
+
+    def tried(scales: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
+        rows = _side_by_side([part.train[labelled.rows] for part in parts], scales)
+        held = _held_out(_fit_linear(sort, strength), rows, labelled)
+        return float(task.losses(labelled.truth, held).mean()), held
+
+    even = np.sqrt(widths.mean() / widths)
+    starts = [np.ones(len(parts))] if np.allclose(even, 1) else [np.ones(len(parts)), even]
+    found = [(*tried(scales, strength), scales, strength) for scales in starts for strength in STRENGTHS]
+    best = min(found, key=lambda entry: entry[0])
+    for place in range(len(parts) if len(parts) > 1 else 0):
+        for factor in FACTORS:
+            scales = best[2].copy()
+            scales[place] *= factor
+            entry = (*tried(scales, best[3]), scales, best[3])
+            best = min(best, entry, key=lambda entry: entry[0])
+    _, held, scales, strength = best
+    train, test = (_side_by_side([part[side] for part in parts], scales) for side in (0, 1))
+    return _reading(_fit_linear(sort, strength), train, test, labelled, held)
+
+
+def boosted(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
+    """Gradient boosting of shallow trees; wide blocks by their leading components."""
+    return _read(_fit_boosted(labelled.task.sort), blocks, labelled)
+
+
+def network(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
+    """A network of one hidden layer, trained on the labels and stopped early where there are enough."""
+    joined = _joined([_standardised(block) for block in blocks.values()])
+    return _reading(_fit_network(labelled.task.sort), *joined, labelled)
+
+
+def in_context(classifier: Any, regressor: Any) -> Callable[[Mapping[str, Block], Labelled], Reading]:
+    """A reader by a model that was trained on other tables and takes the labelled rows as its context.
+
+    Args:
+        classifier: makes an estimator with `fit` and `predict_proba`.
+        regressor: makes one with `fit` and `predict`; None if there is none.
+    """
+
+    def read(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
+        return _read(_by_estimators(labelled.task.sort, classifier, regressor), blocks, labelled)
+
+    return read
+
+
+def stacked(readings: Sequence[Reading], labelled: Labelled) -> Reading:
+    """Late fusion: a linear reader of what was predicted from each modality alone, out of fold."""
+    log_odds = [Block(*(_log_odds(labelled.task.sort, side) for side in reading)) for reading in readings]
+    return linear({str(place): block for place, block in enumerate(log_odds)}, labelled)
+
+
+def components(blocks: Mapping[str, Block], most: int = LEADING) -> Block:
+    """The leading principal components of all blocks side by side, from training rows without labels."""
+    train, test = _joined([_standardised(block) for block in blocks.values()])
+    return _leading(Block(train, test), most)
+
+
+def _read(fit: Fit, blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
+    return _reading(fit, *_joined([_leading(block) for block in blocks.values()]), labelled)
+
+
+def _reading(
+    fit: Fit, train: np.ndarray, test: np.ndarray, labelled: Labelled, held: np.ndarray | None = None
+) -> Reading:
+    """Predictions of labelled rows out of fold, of others by what is fitted on all that are labelled."""
+    rows = train[labelled.rows]
+    predict = fit(rows, labelled.truth)
+    seen = np.full((len(train), labelled.truth.shape[1]), np.nan)
+    seen[labelled.rows] = _held_out(fit, rows, labelled) if held is None else held
+    if len(labelled.rest):
+        seen[labelled.rest] = predict(train[labelled.rest])
+    return Reading(seen, predict(test))
+
+
+def _held_out(fit: Fit, rows: np.ndarray, labelled: Labelled) -> np.ndarray:
+    """Predictions of each labelled row by what was fitted on the other folds."""
+    held_out = np.empty((len(rows), labelled.truth.shape[1]))
+    for chosen, held in labelled.parts():
+        held_out[held] = fit(rows[chosen], labelled.truth[chosen])(rows[held])
+    return held_out
+
+
+def _fit_linear(sort: str, strength: float) -> Fit:
+    def logistic() -> LogisticRegression:
+        return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+
+    return _by_estimators(sort, logistic, lambda: Ridge(alpha=1 / strength), several=True)
+
+
+def _fit_boosted(sort: str) -> Fit:
+    def fit(rows: np.ndarray, truth: np.ndarray) -> Predict:
+        options = {
+            "max_iter": 60,
+            "max_leaf_nodes": 8,
+            "max_features": 0.3,
+            "max_bins": 63,
+            "min_samples_leaf": int(np.clip(len(rows) // 10, 2, 20)),
+            "early_stopping": False,
+            "random_state": 0,
+        }
+        made = _by_estimators(
+            sort,
+            lambda: HistGradientBoostingClassifier(**options),
+            lambda: HistGradientBoostingRegressor(**options),
+        )
+        return made(rows, truth)
+
+    return fit
+
+
+def _fit_network(sort: str) -> Fit:
+    def fit(rows: np.ndarray, truth: np.ndarray) -> Predict:
+        counts = truth.sum(axis=0)
+        enough = len(rows) > 200 and (sort != "class" or counts[counts > 0].min() >= 10)
+        options = {
+            "hidden_layer_sizes": (HIDDEN,),
+            "alpha": 0.01,
+            "batch_size": min(64, len(rows)),
+            "max_iter": int(np.clip(50_000 / len(rows), 60, 300)),
+            "early_stopping": enough and sort != "multilabel",
+            "n_iter_no_change": 10,
+            "random_state": 0,
+        }
+        made = _by_estimators(
+            sort, lambda: MLPClassifier(**options), lambda: MLPRegressor(**options), several=True
+        )
+        return made(rows, truth)
+
+    return fit
+
+
+def _by_estimators(sort: str, classifier: Any, regressor: Any, several: bool = False) -> Fit:
+    """From scikit-learn's face of a model: classes, labels one by one, numbers one by one or together.
+
+    Args:
+        sort: of the target.
+        classifier: makes a fresh one.
+        regressor: likewise.
+        several: whether a regressor takes several numbers at once.
+    """
+
+    def fit_codes(rows: np.ndarray, codes: np.ndarray, outputs: int) -> Predict:
+        there = np.unique(codes)
+        if len(there) < 2:
+            constant = np.eye(outputs)[there]
+            return lambda others: np.repeat(constant, len(others), axis=0)
+        model = _fitted(classifier(), rows, np.searchsorted(there, codes))
+
+        def predict(others: np.ndarray) -> np.ndarray:
+            shares = np.zeros((len(others), outputs))
+            if len(others):
+                shares[:, there] = model.predict_proba(others)
+            return shares
+
+        return predict
+
+    def fit(rows: np.ndarray, truth: np.ndarray) -> Predict:
+        if sort == "class":
+            return fit_codes(rows, truth.argmax(axis=1), truth.shape[1])
+        if sort == "multilabel":
+            each = [fit_codes(rows, column.astype(np.int64), 2) for column in truth.T]
+            return lambda others: np.stack([predict(others)[:, 1] for predict in each], axis=1)
+        if several:
+            model = _fitted(regressor(), rows, truth[:, 0] if truth.shape[1] == 1 else truth)
+            return lambda others: np.asarray(model.predict(others)).reshape(len(others), -1)
+        models = [_fitted(regressor(), rows, column) for column in truth.T]
+        return lambda others: np.stack([one.predict(others) for one in models], axis=1)
+
+    return lambda rows, truth: _never_empty(fit(rows, truth), truth.shape[1])
+
+
+def _never_empty(predict: Predict, outputs: int) -> Predict:
+    """Estimators refuse to predict no rows."""
+    return lambda rows: predict(rows) if len(rows) else np.zeros((0, outputs))
+
+
+def _fitted(model: Any, rows: np.ndarray, truth: np.ndarray) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the steps that there are rank settings well
+        return model.fit(rows, truth)
+
+
+def _standardised(block: Block) -> Block:
+    """Each column by its mean and deviation over training rows; rows that are NaN are no rows."""
+    train = block.train[~np.isnan(block.train).any(axis=1)]
+    centre, scale = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    scale = np.where(scale > 1e-9, scale, np.inf)
+    return Block(*(((side - centre) / scale).astype(np.float32) for side in block))
+
+
+def _side_by_side(parts: Sequence[np.ndarray], scales: np.ndarray) -> np.ndarray:
+    return np.concatenate(
+        [part * np.float32(scale) for part, scale in zip(parts, scales, strict=True)], axis=1
+    )
+
+
+def _joined(blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray]:
+    return (
+        np.concatenate([block.train for block in blocks], axis=1),
+        np.concatenate([block.test for block in blocks], axis=1),
+    )
+
+
+def _leading(block: Block, most: int = LEADING) -> Block:
+    """A block as it is, or its leading principal components."""
+    if block.train.shape[1] <= most:
+        return block
+    centre = block.train.mean(axis=0)
+    centred = (block.train - centre).astype(np.float64)
+    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :most]
+    return Block(*(((side - centre) @ axes).astype(np.float32) for side in block))
+
+
+def _log_odds(sort: str, predicted: np.ndarray) -> np.ndarray:
+    if sort == "number":
+        return predicted
+    logs = np.log(np.clip(predicted, 1e-4, 1))
+    if sort == "class":
+        return logs - logs.mean(axis=1, keepdims=True)
+    return logs - np.log(np.clip(1 - predicted, 1e-4, 1))

@@ -1,0 +1,225 @@
+"""Readouts of a comparison: every reader on every draw of labelled rows, in processes, kept one by one.
+
+The comparison writes the vectors and the targets once; each process takes its share of the units, and leaves
+one whole file for each. What is there is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from commlearn.comparison.memory import forget_peak, peak_memory
+from commlearn.comparison.plan import Job
+from commlearn.comparison.readers import Block
+from commlearn.comparison.rivals import REFIT, Key, Material, Unit, alone, estimators
+from commlearn.comparison.stored_arrays import arrays_of
+from commlearn.comparison.task import ALL, DRAWS, Task, budgets_of, labelled_rows
+from commlearn.storage.checkpoint import write_atomically
+from commlearn.storage.plain_json import values_of_file
+
+__all__ = [
+    "READOUTS",
+    "Found",
+    "Readout",
+    "ReadoutJob",
+    "clear_material",
+    "found",
+    "missing_readers",
+    "read_share",
+    "units_of",
+    "write_material",
+]
+
+READOUTS = FOLDER = "readouts"
+VECTORS = "vectors"  # written for the processes, and removed when they are done
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Readout:
+    """One draw of labelled rows of one target, at one budget; of records that lack a modality, or of all."""
+
+    target: str
+    budget: str
+    draw: int = 0
+    without: str = ""
+
+    def path(self, out: Path) -> Path:
+        """The file of its results."""
+        absent = f"-without-{_short(self.without)}" if self.without else ""
+        name = f"{self.budget.replace('%', 'pc')}-{self.draw}{absent}.npz"
+        return out / FOLDER / _short(self.target) / name
+
+    def __str__(self) -> str:
+        absent = f" without {self.without}" if self.without else ""
+        return f"{self.target}, {self.budget} of the labels, draw {self.draw}{absent}"
+
+
+@dataclass(frozen=True)
+class ReadoutJob(Job):
+    """A process's share of the readouts."""
+
+    def __str__(self) -> str:
+        return f"readouts, part {self.options['part'] + 1} of {self.options['of']}"
+
+
+class Found(NamedTuple):
+    """What one reader reached."""
+
+    selection: float  # the measure on training rows, none of which it had seen
+    loss: float  # log loss on test rows; of numbers the squared error
+    seconds: float
+    megabytes: float  # at its peak, with everything that the process held
+    scores: np.ndarray  # (1 + draws,): on the test rows, and on bootstrap samples of them
+
+
+def units_of(
+    task: Task, budgets: Sequence[str], modalities: Sequence[str], readers: Sequence[str], runs: Sequence[str]
+) -> Iterator[tuple[Readout, list[str]]]:
+    """Everything that is read of a target, the costly first, each with its readers."""
+    several = list(modalities) if len(modalities) > 1 else []
+    yield Readout(task.name, ALL), [*readers, *runs]
+    for absent in several:
+        left = [modality for modality in modalities if modality != absent]
+        asked = [alone(modality) for modality in left if alone(modality) in readers]
+        asked += [name for name in REFIT if name in readers and (name != "late fusion" or len(left) > 1)]
+        yield Readout(task.name, ALL, 0, absent), [*asked, *runs]
+    for budget in reversed(budgets_of(task, budgets)):
+        for draw in range(DRAWS if budget != ALL else 0):
+            yield Readout(task.name, budget, draw), [*readers, *runs]
+
+
+def found(path: Path) -> dict[tuple[str, str], Found]:
+    """By reader and segment (the modality that the test rows lack, or nothing); empty if not yet read."""
+    if not path.exists():
+        return {}
+    arrays = arrays_of(path)
+    keys = zip(arrays["readers"].tolist(), arrays["segments"].tolist(), strict=True)
+    return {
+        key: Found(*map(float, facts), scores)
+        for key, facts, scores in zip(keys, arrays["facts"], arrays["scores"], strict=True)
+    }
+
+
+def missing_readers(path: Path, readers: Sequence[str]) -> list[str]:
+    """Those whose results a file lacks."""
+    there = {name for name, _ in found(path)}
+    return [name for name in readers if name not in there]
+
+
+def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task]) -> Path:
+    """Vectors and targets as plain arrays, which all processes read from the same pages of memory."""
+    folder = out / FOLDER / VECTORS
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, block in enumerate(vectors.values()):
+        for side, values in zip(("train", "test"), block, strict=True):
+            np.save(folder / f"{place}-{side}.npy", np.ascontiguousarray(values, dtype=np.float32))
+    for place, task in enumerate(tasks):
+        each = {part.name: getattr(task, part.name) for part in fields(Task)}
+        arrays = {name: value for name, value in each.items() if isinstance(value, np.ndarray)}
+        np.savez(folder / f"task{place}.npz", **arrays)
+    stated = [
+        {"name": task.name, "sort": task.sort, "measure": task.measure, "labels": task.labels}
+        for task in tasks
+    ]
+    index = {"vectors": [list(key) for key in vectors], "tasks": stated}
+    write_atomically(folder / INDEX, json.dumps(index).encode())
+    return folder
+
+
+def clear_material(out: Path) -> None:
+    """Remove what was written for the processes."""
+    folder = out / FOLDER / VECTORS
+    for path in folder.glob("*") if folder.exists() else ():
+        path.unlink()
+    if folder.exists():
+        folder.rmdir()
+
+
+def read_share(out: Path, options: Mapping[str, Any]) -> None:
+    """Every unit whose number is a process's own, of those that are missing.
+
+    Args:
+        out: folder of the comparison.
+        options: the readers, the budgets, this process's number and how many there are.
+    """
+    vectors, tasks = _read_material(out / FOLDER / VECTORS)
+    modalities = [key.name for key in vectors if key.sort == "alone"]
+    runs = [key.name for key in vectors if key.sort == "learned" and not key.without]
+    pretrained = {name: estimators(name) for name in options["pretrained"]}
+    number = 0
+    with threadpool_limits(limits=1):  # small products: threads only wait for each other
+        for task in tasks:
+            material: Material | None = None
+            for readout, readers in units_of(task, options["budgets"], modalities, options["readers"], runs):
+                missing = missing_readers(readout.path(out), readers)
+                number += 1
+                if not missing or number % options["of"] != options["part"]:
+                    continue
+                material = material or Material.of(vectors, task)
+                print(f"reading {readout}", flush=True)
+                whole = readout.budget == ALL and not readout.without
+                labelled = labelled_rows(task, readout.budget, readout.draw)
+                unit = Unit(material, labelled, readout.without, whole, pretrained)
+                _keep(readout.path(out), {**found(readout.path(out)), **_results(unit, missing)})
+
+
+def _results(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str], Found]:
+    results, task = {}, unit.labelled.task
+    for name in readers:
+        began = time.process_time()
+        forget_peak()
+        reading = unit.reading(name)
+        seconds, megabytes = time.process_time() - began, float(peak_memory() or 0)
+        seen = ~np.isnan(reading.train).any(axis=1)
+        prior = unit.labelled.prior
+        selection = float(task.scores(task.train[seen], reading.train[seen], prior)[0])
+        segments = unit.segments(name)
+        for segment, predicted in zip(segments, np.split(reading.test, len(segments)), strict=True):
+            loss = float(task.losses(task.test, predicted).mean())
+            scores = task.scores(task.test, predicted, prior, task.weights)
+            results[name, segment] = Found(selection, loss, seconds, megabytes, scores)
+    return results
+
+
+def _keep(path: Path, results: Mapping[tuple[str, str], Found]) -> None:
+    content = io.BytesIO()
+    np.savez(
+        content,
+        readers=np.array([name for name, _ in results]),
+        segments=np.array([segment for _, segment in results]),
+        facts=np.array([each[:4] for each in results.values()], dtype=np.float64),
+        scores=np.stack([each.scores for each in results.values()]).astype(np.float32),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.getvalue())
+
+
+def _read_material(folder: Path) -> tuple[dict[Key, Block], list[Task]]:
+    index = values_of_file(folder / INDEX)
+    vectors = {
+        Key(*key): Block(
+            *(np.load(folder / f"{place}-{side}.npy", mmap_mode="r") for side in ("train", "test"))
+        )
+        for place, key in enumerate(index["vectors"])
+    }
+    tasks = [
+        Task(**{**stated, "labels": tuple(stated["labels"])}, **arrays_of(folder / f"task{place}.npz"))
+        for place, stated in enumerate(index["tasks"])
+    ]
+    return vectors, tasks
+
+
+def _short(name: str) -> str:
+    """A name as a folder's name of one length, whatever it holds."""
+    return hashlib.sha256(name.encode()).hexdigest()[:12]

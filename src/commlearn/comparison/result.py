@@ -1,0 +1,101 @@
+"""What a comparison gives back: the table of scores, and the verdict with its frame, pictures and page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from commlearn.errors import ConfigurationError, unknown
+
+__all__ = ["Comparison"]
+
+
+class Comparison(dict[str, Any]):
+    """The table, as it is written to `table.json`; and what was found out beside its rivals.
+
+    Attributes:
+        verdict: what `verdict.json` holds; None where no rivals were asked for.
+    """
+
+    def __init__(self, table: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> None:
+        super().__init__(table)
+        self.verdict = None if verdict is None else dict(verdict)
+
+    def __str__(self) -> str:
+        """The verdict in sentences, target by target."""
+        return "\n".join(sentence_lines(self.verdict)) if self.verdict else dict.__repr__(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each target, budget of labels and reader."""
+        rows = []
+        for target, values in self._targets().items():
+            for budget, part in values["budgets"].items():
+                for reader, one in part["readers"].items():
+                    gap = part["differences"].get(reader)
+                    rows.append(
+                        {
+                            "target": target,
+                            "measure": values["measure"],
+                            "labels": budget,
+                            "labelled_rows": part["labelled_rows"],
+                            "reader": reader,
+                            "rival": reader not in part["differences"],
+                            "score": one["score"],
+                            "low": one["interval"][0],
+                            "high": one["interval"][1],
+                            "loss": one["loss"],
+                            "best_rival": part["rival"],
+                            "difference": gap and gap["points"],
+                            "difference_low": gap and gap["interval"][0],
+                            "difference_high": gap and gap["interval"][1],
+                            "claim": gap and gap["claim"],
+                            "seconds": one["seconds"],
+                            "megabytes": one["megabytes"],
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+    def plot(self, target: str | None = None) -> Any:
+        """Budget curves, differences to the best rival and absent modalities of one target, as a figure."""
+        from commlearn.plot.verdict import verdict_figure
+
+        return verdict_figure(self.verdict or {"targets": self._targets()}, self._one(target))
+
+    def _repr_html_(self) -> str:
+        if self.verdict is None:
+            return f"<pre>{escape(dict.__repr__(self))}</pre>"
+        parts = []
+        for target, values in self._targets().items():
+            sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in values["words"])
+            parts.append(f"<h4>{escape(target)}</h4><ul>{sentences}</ul>")
+        frame = self.to_frame()
+        whole = frame[frame["labels"] == "all"]
+        columns = ["target", "reader", "score", "low", "high", "loss", "seconds", "megabytes"]
+        table = whole[columns].to_html(index=False, float_format="{:.2f}".format, escape=True)
+        return "".join([*parts, table])
+
+    def _targets(self) -> dict[str, Any]:
+        if self.verdict is None:
+            raise ConfigurationError(
+                "This comparison has no verdict: nothing was read beside rivals. Compare with rivals=[...]."
+            )
+        return dict(self.verdict["targets"])
+
+    def _one(self, target: str | None) -> str:
+        targets = self._targets()
+        if target is not None and target not in targets:
+            raise ConfigurationError(unknown("target", target, targets))
+        return target or next(iter(targets))
+
+
+def sentence_lines(verdict: Mapping[str, Any]) -> list[str]:
+    """The verdict as lines: each target, its sentences, and what was not tried."""
+    lines = []
+    for target, values in verdict["targets"].items():
+        lines += [f"{target}:", *(f"  {sentence}" for sentence in values["words"])]
+    for name, reason in verdict["not_tried"].items():
+        lines.append(f"Not tried: {name} ({reason}).")
+    return lines

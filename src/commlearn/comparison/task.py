@@ -1,0 +1,251 @@
+"""What is read and how it is scored: one target, its labelled rows at every budget, its measure."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+from commlearn.errors import ConfigurationError
+from commlearn.probes import known_labels, measures
+from commlearn.probes.bootstrap import draws, widening
+from commlearn.probes.labels import label_matrix, label_names
+from commlearn.records import Dataset, Records
+from commlearn.seeds import numpy_generator
+
+__all__ = ["ALL", "BUDGETS", "Labelled", "Task", "labelled_rows", "task_of"]
+
+ALL = "all"
+BUDGETS = ("1%", "5%", "10%", "50%", ALL)
+APART = 1.5  # times as many labelled rows has each budget as the one before
+DRAWS = 5  # of the labelled rows at each budget
+FEWEST = 2  # labelled rows a class
+FEWEST_ROWS = 10  # where there are no classes
+RARE = 0.8  # share of the most frequent class from which on the area under the ROC curve is the score
+FOLDS, MANY = (5, 3), 1000  # up to so many labelled rows five folds, else three
+SMOOTH = 1e-4  # probability that is lent to every class before its logarithm is taken
+
+
+@dataclass(frozen=True)
+class Task:
+    """One target of the rows to fit on and of the rows to score."""
+
+    name: str
+    sort: str  # class, number or multilabel
+    measure: str  # balanced_accuracy, auroc or r2
+    labels: tuple[str, ...]  # of the outputs
+    train_rows: np.ndarray  # positions, among the rows to fit on, of those that have the target
+    test_rows: np.ndarray
+    train: np.ndarray  # (rows, outputs): one-hot classes, 0/1 labels or standardised numbers
+    test: np.ndarray
+    groups: np.ndarray | None = None
+    test_groups: np.ndarray | None = None
+
+    @property
+    def chance(self) -> float:
+        """What a guess scores."""
+        return {"balanced_accuracy": 1 / max(len(self.labels), 1), "auroc": 0.5, "r2": 0.0}[self.measure]
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Every test row once, and then the bootstrap samples of them, (1 + draws, rows)."""
+        return np.concatenate([measures.once(len(self.test)), *draws(self.strata, groups=self.test_groups)])
+
+    @property
+    def strata(self) -> np.ndarray:
+        """Of the bootstrap: classes stay as frequent as they are."""
+        return self.test.argmax(axis=1) if self.sort == "class" else np.zeros(len(self.test), dtype=np.int64)
+
+    @property
+    def widening(self) -> float:
+        """By how much bootstrap samples of few rows or groups spread too little."""
+        return widening(self.strata, self.test_groups)
+
+    def scores(
+        self, truth: np.ndarray, predicted: np.ndarray, prior: np.ndarray, weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The measure under each row of weights, (draws,).
+
+        Args:
+            truth: (rows, outputs).
+            predicted: probabilities or numbers, (rows, outputs).
+            prior: of the classes among the labelled rows: the guess is the class whose probability
+                exceeds it most, which is best for the mean of the recalls.
+            weights: (draws, rows); every row once if not given.
+        """
+        weights = measures.once(len(truth)) if weights is None else weights
+        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a mean over draws without any row of a class
+            if self.measure == "r2":
+                return measures.r2(predicted, truth, weights).mean(axis=1)
+            if self.measure == "balanced_accuracy":
+                guess = np.where(prior > 0, predicted / np.maximum(prior, 1e-9), -1.0).argmax(axis=1)
+                codes = truth.argmax(axis=1)
+                return measures.mean_recall(guess == codes, codes, weights)
+            asked = slice(1, None) if self.sort == "class" and len(self.labels) == 2 else slice(None)
+            positive = truth[:, asked] > 0
+            return measures.mean_over_labels(measures.auroc, predicted[:, asked], positive, weights)
+
+    def losses(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Of each row: log loss in nats; of numbers the squared error, in variances."""
+        if self.sort == "number":
+            return ((predicted - truth) ** 2).mean(axis=1)
+        if self.sort == "class":
+            smooth = (predicted + SMOOTH) / (predicted.sum(axis=1, keepdims=True) + SMOOTH * truth.shape[1])
+            return -np.log(smooth[np.arange(len(truth)), truth.argmax(axis=1)])
+        smooth = (predicted + SMOOTH) / (1 + 2 * SMOOTH)
+        return -np.where(truth > 0, np.log(smooth), np.log(1 - smooth)).mean(axis=1)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The rows whose labels a readout may use, and the folds that its settings are chosen in."""
+
+    task: Task
+    rows: np.ndarray  # positions among the task's training rows
+    folds: np.ndarray  # (rows,): number of each one's fold
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        return self.task.train[self.rows]
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Share of each class among the labelled rows."""
+        return self.truth.mean(axis=0)
+
+    @cached_property
+    def rest(self) -> np.ndarray:
+        """Training rows that are not labelled and share no group with those that are."""
+        left = np.ones(len(self.task.train), dtype=bool)
+        left[self.rows] = False
+        if self.task.groups is not None:
+            left &= ~np.isin(self.task.groups, self.task.groups[self.rows])
+        return np.flatnonzero(left)
+
+    def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Positions among the labelled rows: to fit on and held out, fold by fold."""
+        for fold in np.unique(self.folds):
+            yield np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
+
+
+def labelled_rows(task: Task, budget: str, draw: int = 0) -> Labelled:
+    """Some labelled training rows.
+
+    Args:
+        task: the target.
+        budget: `5%` of the labels, `20` a class (rows, where there are no classes), or `all`.
+        draw: which of the draws.
+    """
+    generator = numpy_generator(draw, "labelled rows")
+    if budget == ALL:
+        rows = np.arange(len(task.train))
+    elif task.sort == "class":
+        codes = task.train.argmax(axis=1)
+        each = [generator.permutation(np.flatnonzero(codes == code)) for code in np.unique(codes)]
+        rows = np.sort(np.concatenate([members[: _count(budget, len(members), FEWEST)] for members in each]))
+    else:
+        order = generator.permutation(len(task.train))
+        rows = np.sort(order[: _count(budget, len(order), FEWEST_ROWS)])
+    return Labelled(task, rows, _folds(task, rows))
+
+
+def budgets_of(task: Task, budgets: Sequence[str]) -> list[str]:
+    """The budgets that differ on this target, and all labels at the end."""
+    sizes = {budget: len(labelled_rows(task, budget).rows) for budget in budgets if budget != ALL}
+    chosen, least = [], 1.0
+    for budget in sorted(sizes, key=lambda budget: sizes[budget]):
+        if least <= sizes[budget] <= len(task.train) / APART:
+            chosen.append(budget)
+            least = APART * sizes[budget]
+    return [*chosen, ALL]
+
+
+def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
+    """As text, or an error that says what a budget looks like.
+
+    Example:
+        >>> checked_budgets([20, "5%", "all"])
+        ('20', '5%', 'all')
+    """
+    checked = tuple(str(budget).strip() for budget in (BUDGETS if budgets is None else budgets))
+    for budget in checked:
+        number = budget.removesuffix("%")
+        whole = number.isdecimal() and int(number) > 0
+        share = budget.endswith("%") and number.replace(".", "", 1).isdecimal() and 0 < float(number) < 100
+        if budget != ALL and not whole and not share:
+            raise ConfigurationError(
+                f"Budget of labels '{budget}': give a share of the labels such as 5%, a number of labels a "
+                "class such as 20, or all."
+            )
+    return checked
+
+
+def task_of(data: Dataset, name: str, sort: str) -> Task:
+    """The target as numbers.
+
+    Args:
+        data: rows to fit on and rows to score.
+        name: of the target.
+        sort: class, number or multilabel.
+    """
+    parts = [_known(records, name) for records in (data.fit, data.test)]
+    (train_rows, first, groups), (test_rows, second, test_groups) = parts
+    labels: tuple[str, ...]
+    if sort == "class":
+        both = np.concatenate([first, second])
+        classes, codes = np.unique(both.astype(str) if both.dtype == object else both, return_inverse=True)
+        labels, hot = tuple(map(str, classes)), np.eye(len(classes), dtype=np.float32)[codes]
+        train, test = hot[: len(first)], hot[len(first) :]
+        rare = train.mean(axis=0).max() > RARE
+        measure = "auroc" if rare else "balanced_accuracy"
+    elif sort == "multilabel":
+        labels, measure = label_names(first), "auroc"
+        train, test = (label_matrix(each, labels).astype(np.float32) for each in (first, second))
+    else:
+        train, test = (np.asarray(each, dtype=np.float64).reshape(len(each), -1) for each in (first, second))
+        centre, scale = train.mean(axis=0), np.maximum(train.std(axis=0), 1e-12)
+        train, test = (train - centre) / scale, (test - centre) / scale
+        labels, measure = tuple(map(str, range(train.shape[1]))), "r2"
+    return Task(name, sort, measure, labels, train_rows, test_rows, train, test, groups, test_groups)
+
+
+def _known(records: Records, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    rows = np.flatnonzero(known_labels(records.targets[name]))
+    return rows, records.targets[name][rows], None if records.groups is None else records.groups[rows]
+
+
+def _count(budget: str, members: int, fewest: int) -> int:
+    if budget.endswith("%"):
+        return max(fewest, round(float(budget[:-1]) / 100 * members))
+    return int(budget)
+
+
+def _folds(task: Task, rows: np.ndarray) -> np.ndarray:
+    """Of each labelled row: groups together, classes alike, as far as their numbers allow."""
+    truth, groups = task.train[rows], None if task.groups is None else task.groups[rows]
+    count = min(FOLDS[len(rows) > MANY], len(rows) if groups is None else len(np.unique(groups)))
+    if count < 2:  # of a single group: its rows are parted after all
+        groups, count = None, FOLDS[0]
+    codes = truth.argmax(axis=1) if task.sort == "class" else None
+    if codes is not None and np.bincount(codes)[np.unique(codes)].min() < 2:
+        codes = None
+    if codes is not None:
+        count = max(2, min(count, np.bincount(codes)[np.unique(codes)].min()))
+    if groups is None:
+        seeded = {"shuffle": True, "random_state": 0}
+        splitter = KFold(count, **seeded) if codes is None else StratifiedKFold(count, **seeded)
+    else:
+        splitter = (
+            GroupKFold(count) if codes is None else StratifiedGroupKFold(count, shuffle=True, random_state=0)
+        )
+    folds = np.zeros(len(rows), dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds
+        for number, (_, held) in enumerate(splitter.split(rows, codes, groups)):
+            folds[held] = number
+    return folds

@@ -1,0 +1,127 @@
+"""The vectors that readers compare: fixed features of each modality, and what each training learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from commlearn.comparison.baselines.raw import raw_parts
+from commlearn.comparison.readers import Block
+from commlearn.comparison.rivals import Key
+from commlearn.config.build import build_method, learned_features, pretrained_of
+from commlearn.config.configuration import Experiment
+from commlearn.kinds.arrays import presence
+from commlearn.models.features import FeatureBlocks, feature_column
+from commlearn.records import Column, Dataset, Records
+from commlearn.tables.streamed import StreamedRecords
+from commlearn.trained.artifact import load
+from commlearn.trained.embed import embed
+
+__all__ = ["vectors_of"]
+
+AT_A_TIME = 4096  # records
+
+
+def vectors_of(
+    experiment: Experiment,
+    data: Dataset,
+    runs: Mapping[str, Path],
+    untrained: bool = True,
+) -> dict[Key, Block]:
+    """Vectors of the rows to fit on and to score, of all modalities and without each of them.
+
+    Features are learned from training rows, without labels. A modality that was read for a pretrained
+    encoder has the means of its states in their place.
+
+    Args:
+        experiment: CoMM, with the settings that all methods share.
+        data: its records.
+        runs: by name, the folder of a training.
+        untrained: whether the network before its training takes part.
+    """
+    parts = (data.fit, data.test)
+    modalities = list(data.train.specs)
+    subsets = {"": modalities}
+    if len(modalities) > 1:
+        subsets |= {absent: [name for name in modalities if name != absent] for absent in modalities}
+    features = _Features(experiment, data, parts)
+    vectors = {
+        Key("alone", name): Block(*(features.alone(name, side) for side in range(2))) for name in modalities
+    }
+    for absent, names in subsets.items():
+        sides = [features.beside(names, side) for side in range(2)]
+        for name in modalities:  # of one that is absent: what the others let expect
+            vectors[Key("beside", name, absent)] = Block(sides[0][name], sides[1][name])
+    for run, folder in runs.items():
+        model = load(folder)
+        for absent, names in subsets.items():
+            vectors[Key("learned", run, absent)] = Block(*(_embedded(model, part, names) for part in parts))
+    if untrained:
+        own = learned_features(experiment, data)
+        fresh = build_method(experiment, data.train.specs, data.state, features=own).eval()
+        vectors[Key("untrained")] = Block(*(embed(fresh, part, blocks="learned") for part in parts))
+    return vectors
+
+
+class _Features:
+    """Fixed features of each part, each modality computed once."""
+
+    def __init__(self, experiment: Experiment, data: Dataset, parts: Sequence[Records]) -> None:
+        train = data.fit if isinstance(data.train, StreamedRecords) else data.train
+        pretrained = pretrained_of(data.state)
+        plain = {name: spec for name, spec in data.train.specs.items() if name not in pretrained}
+        self.parts = parts
+        self.blocks = FeatureBlocks(plain).learn(train, experiment.seed) if plain else None
+        self.columns: dict[str, list[Column]] = {
+            name: [feature_column(block, records.columns[name]) for records in parts]
+            for name, block in (self.blocks.each if self.blocks else {}).items()
+        }
+        self.states = raw_parts(parts, [name for name in data.train.specs if name not in plain])
+
+    def alone(self, name: str, side: int) -> np.ndarray:
+        """One modality's features, zeros where a record lacks it, and whether it does if any record does."""
+        if name in self.states:
+            return self.states[name][side]
+        there = [presence(records.columns[name]) for records in self.parts]
+        values = self.columns[name][side].take(np.arange(len(self.parts[side]))).values.numpy()
+        if all(one.all() for one in there):
+            return values
+        return np.concatenate([values * there[side][:, None], ~there[side][:, None]], axis=1).astype(
+            np.float32
+        )
+
+    def beside(self, names: Sequence[str], side: int) -> dict[str, np.ndarray]:
+        """The features of every modality, as they stand in an embedding of these modalities."""
+        found = {
+            name: values[side] if name in names else np.zeros_like(values[side])
+            for name, values in self.states.items()
+        }
+        if self.blocks is None:
+            return found
+        used = [name for name in names if name in self.columns] or list(self.columns)[:1]
+        rows = [
+            np.arange(start, min(start + AT_A_TIME, len(self.parts[side])))
+            for start in range(0, len(self.parts[side]), AT_A_TIME)
+        ]
+        some = [
+            self.blocks(
+                {name: self.columns[name][side].take(part) for name in used},
+                [name for name in used if name in names],
+            )
+            for part in rows
+        ]
+        values, ends = torch.cat(some).numpy(), np.cumsum(list(self.blocks.dims.values()))[:-1]
+        return found | dict(zip(self.blocks.dims, np.split(values, ends, axis=1), strict=True))
+
+
+def _embedded(model: Any, records: Records, names: Sequence[str]) -> np.ndarray:
+    """What a method embeds of these modalities; zeros for records that have none of them."""
+    there = np.any([presence(records.columns[name]) for name in names], axis=0)
+    values = embed(model, records.choose(np.flatnonzero(there)), names, blocks="learned")
+    whole = np.zeros((len(records), values.shape[1]), dtype=np.float32)
+    whole[there] = values
+    return whole

@@ -1,0 +1,242 @@
+"""From what readers reached to statements: what adds something, what is needed, what only combining says.
+
+A statement is made where its interval excludes 0 and the difference is at least one point. The intervals of
+one question are wide enough to hold all together with 95 % (Bonferroni); they are over test rows or groups,
+draws of labelled rows and seeds. Whoever is compared with was chosen on training rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from commlearn.comparison.readouts import Found, Readout, found, units_of
+from commlearn.comparison.rivals import ALONE
+from commlearn.comparison.task import ALL, Task, labelled_rows
+from commlearn.comparison.verdict_words import words_of
+from commlearn.probes.bootstrap import interval_of
+from commlearn.seeds import numpy_generator
+
+__all__ = ["LEAST", "verdict_of"]
+
+LEAST = 1.0  # points: a difference that is worth a sentence
+COMBINED = 2.0  # points: that reading modalities together has to add to late fusion
+LEVEL = 0.95
+SEED = "#"  # between the name of a method and its seed
+
+Results = dict[Readout, dict[tuple[str, str], Found]]
+
+
+def run_name(method: str, seed: int) -> str:
+    """What a training is called among the readers.
+
+    Example:
+        >>> run_name("comm", 0)
+        'comm#0'
+    """
+    return f"{method}{SEED}{seed}"
+
+
+def verdict_of(
+    out: Path,
+    tasks: Sequence[Task],
+    budgets: Sequence[str],
+    modalities: Sequence[str],
+    readers: Sequence[str],
+    runs: Sequence[str],
+    not_tried: Mapping[str, str],
+) -> dict[str, Any]:
+    """The verdict as plain values, as it is written to `verdict.json`.
+
+    Args:
+        out: folder of the comparison, with all readouts.
+        tasks: the targets.
+        budgets: of labels.
+        modalities: of the records.
+        readers: the rivals.
+        runs: the trained methods, one for each seed.
+        not_tried: who did not take part, and why.
+    """
+    targets = {}
+    for task in tasks:
+        units = [readout for readout, _ in units_of(task, budgets, modalities, readers, runs)]
+        results = {readout: found(readout.path(out)) for readout in units}
+        targets[task.name] = _Target(task, results, modalities, readers, runs).values()
+    for values in targets.values():
+        values["words"] = words_of(values)
+    return {
+        "version": 1,
+        "rules": {
+            "least_points": LEAST,
+            "least_points_combined": COMBINED,
+            "level_of_each_question": LEVEL,
+            "rival": "the best on training rows that it had not seen; never chosen on test rows",
+        },
+        "targets": targets,
+        "not_tried": dict(not_tried),
+    }
+
+
+class _Target:
+    """The results of one target, and the questions that are put to them."""
+
+    def __init__(
+        self,
+        task: Task,
+        results: Results,
+        modalities: Sequence[str],
+        readers: Sequence[str],
+        runs: Sequence[str],
+    ) -> None:
+        self.task, self.modalities, self.rivals = task, list(modalities), list(readers)
+        self.methods: dict[str, list[str]] = defaultdict(list)
+        for run in runs:
+            self.methods[run.rpartition(SEED)[0]].append(run)
+        self.units: dict[tuple[str, str], list[dict[tuple[str, str], Found]]] = defaultdict(list)
+        for readout, one in results.items():
+            self.units[readout.budget, readout.without].append(one)
+        self.budgets = [budget for budget, without in reversed(self.units) if not without]
+
+    def values(self) -> dict[str, Any]:
+        """All that is said of the target, in percent."""
+        task, many = self.task, max(len(self.budgets) * len(self.methods), 1)
+        whole = self._best((ALL, ""), self._everyone())
+        level = self._level(2)  # is anything read, and does combining matter
+        readable = self._claim(self._gaps((ALL, ""), whole, None), level)
+        return {
+            "sort": task.sort,
+            "measure": task.measure,
+            "chance": 100 * task.chance,
+            "rows": {"train": len(task.train), "test": len(task.test)},
+            "groups": None if task.test_groups is None else len(np.unique(task.test_groups)),
+            "budgets": {budget: self._budget(budget, self._level(many)) for budget in self.budgets},
+            "best": {"reader": whole, **readable},
+            "combination": self._combination(level),
+            "modalities": {name: self._absent(name, whole) for name in self.modalities}
+            if len(self.modalities) > 1
+            else {},
+        }
+
+    def _budget(self, budget: str, level: float) -> dict[str, Any]:
+        key = (budget, "")
+        rival = self._best(key, self.rivals)
+        differences = {method: self._claim(self._gaps(key, method, rival), level) for method in self.methods}
+        return {
+            "labelled_rows": len(labelled_rows(self.task, budget).rows),
+            "draws": len(self.units[key]),
+            "rival": rival,
+            "differences": differences,
+            "readers": {name: self._reader(key, name) for name in self._everyone()},
+        }
+
+    def _reader(self, key: tuple[str, str], name: str, segment: str = "") -> dict[str, Any]:
+        each = [one for unit in self._of(key, name, segment) for one in unit]
+        scores = np.stack([one.scores for one in each])
+        low, high = self._interval(scores, LEVEL, (-np.inf, 1.0))
+        seconds = [one.seconds for one in each]
+        return {
+            "score": 100 * float(scores[:, 0].mean()),
+            "interval": _finite(100 * low, 100 * high),
+            "loss": float(np.mean([one.loss for one in each])),
+            "on_training_rows": 100 * self._selection(key, name),
+            "seconds": round(float(np.mean(seconds)), 2),
+            "megabytes": max(one.megabytes for one in each),
+        }
+
+    def _combination(self, level: float) -> dict[str, Any] | None:
+        """What reading modalities together adds to reading each alone and joining what was read."""
+        apart = [name for name in self.rivals if name.endswith(ALONE) or name == "late fusion"]
+        joint = [name for name in self._everyone() if name not in apart]
+        if not apart or not joint or len(self.modalities) < 2:
+            return None
+        first, second = self._best((ALL, ""), joint), self._best((ALL, ""), apart)
+        claim = self._claim(self._gaps((ALL, ""), first, second), level, COMBINED)
+        return {"joint": first, "apart": second, **claim}
+
+    def _absent(self, modality: str, whole: str) -> dict[str, Any]:
+        """What a record without the modality costs: where readers are fitted without it, and where not."""
+        key, level = (ALL, modality), self._level(len(self.modalities))
+        there = {name for unit in self.units[key] for name, _ in unit}
+        known = [name for name in self._everyone() if self._names(name)[0] in there]
+        refit = self._best(key, known)
+        gaps = self._across(self._of(key, refit), self._of((ALL, ""), whole))
+        values: dict[str, Any] = {"reader": refit, "refit": self._claim(gaps, level)}
+        values["refit"]["score"] = self._reader(key, refit)["score"]
+        for name in ["features", *self.methods]:
+            if name in known and self._of((ALL, ""), name, modality)[0]:
+                filled = self._across(self._of((ALL, ""), name, modality), self._of((ALL, ""), name))
+                again = self._across(self._of(key, name), self._of((ALL, ""), name))
+                way = "filled_with_mean" if name == "features" else "left_out"
+                values[name] = {way: self._claim(filled, level), "refit": self._claim(again, level)}
+        return values
+
+    def _everyone(self) -> list[str]:
+        return [*self.rivals, *self.methods]
+
+    def _names(self, name: str) -> list[str]:
+        """A rival, or all trainings of a method."""
+        return self.methods.get(name) or [name]
+
+    def _of(self, key: tuple[str, str], name: str, segment: str = "") -> list[list[Found]]:
+        """By draw of labelled rows: what was reached, by one reader or by each seed of a method."""
+        return [
+            [unit[one, segment] for one in self._names(name) if (one, segment) in unit]
+            for unit in self.units[key]
+        ]
+
+    def _selection(self, key: tuple[str, str], name: str) -> float:
+        return float(np.mean([one.selection for unit in self._of(key, name) for one in unit]))
+
+    def _best(self, key: tuple[str, str], names: Sequence[str]) -> str:
+        """The best on training rows; of equals the simplest, which comes first."""
+        return max(names, key=lambda name: round(self._selection(key, name), 4))
+
+    def _gaps(self, key: tuple[str, str], own: str, other: str | None) -> np.ndarray:
+        """Score minus that of another reader, or minus chance: (draws of labels x seeds, 1 + draws)."""
+        if other is None:
+            return np.stack([one.scores for unit in self._of(key, own) for one in unit]) - self.task.chance
+        return self._across(self._of(key, own), self._of(key, other))
+
+    def _across(self, own: list[list[Found]], other: list[list[Found]]) -> np.ndarray:
+        return np.stack(
+            [
+                one.scores - two.scores
+                for first, second in zip(own, other, strict=True)
+                for one in first
+                for two in second
+            ]
+        )
+
+    def _claim(self, gaps: np.ndarray, level: float, least: float = LEAST) -> dict[str, Any]:
+        mean = 100 * float(gaps[:, 0].mean())
+        low, high = (100 * limit for limit in self._interval(gaps, level))
+        claim = "none"
+        if low > 0 and mean >= least:
+            claim = "more"
+        elif high < 0 and mean <= -least:
+            claim = "less"
+        return {"points": mean, "interval": _finite(low, high), "claim": claim}
+
+    def _interval(
+        self, scores: np.ndarray, level: float, limits: tuple[float, float] = (-np.inf, np.inf)
+    ) -> tuple[float, float]:
+        """Over test rows and over draws of labels and seeds, of which one fewer are drawn than there are."""
+        count = len(scores)
+        drawn, centre = scores[:, 1:].mean(axis=0), float(scores[:, 0].mean())
+        if count > 1:
+            generator = numpy_generator(0, "comparison draws")
+            chosen = generator.integers(count, size=(drawn.size, count - 1))
+            drawn = scores[chosen, 1 + np.arange(drawn.size)[:, None]].mean(axis=1)
+        return interval_of(drawn, centre, self.task.widening, limits, level)
+
+    def _level(self, questions: int) -> float:
+        return 1 - (1 - LEVEL) / max(questions, 1)
+
+
+def _finite(low: float, high: float) -> list[float | None]:
+    """Limits as JSON has them: null where too few rows or groups say anything."""
+    return [float(limit) if np.isfinite(limit) else None for limit in (low, high)]

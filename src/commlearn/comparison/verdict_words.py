@@ -1,0 +1,137 @@
+"""The verdict of one target in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["words_of"]
+
+MEASURES = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "r2": "R2"}
+NO_LOSS = 3.0  # points: an interval that reaches no further says that nothing is lost
+
+
+def words_of(values: Mapping[str, Any]) -> list[str]:
+    """Sentences: does learning add anything, with how many labels, which modalities are needed.
+
+    Args:
+        values: of a target, as in `verdict.json`.
+    """
+    measure, best = MEASURES[values["measure"]], values["best"]
+    if best["claim"] != "more":
+        return [
+            f"Nothing here reads it: the best reader, {best['reader']}, is {_points(best)} points from "
+            f"chance ({measure})."
+        ]
+    sentences = [sentence for method in _methods(values) for sentence in _adds(values, method)]
+    if not sentences:
+        sentences.append(f"The best rival is {_whole(values)['rival']}: {_score(values)} {measure}.")
+    if values["combination"]:
+        sentences += _combination(values["combination"])
+    return [*sentences, *_modalities(values["modalities"])]
+
+
+def _adds(values: Mapping[str, Any], method: str) -> list[str]:
+    whole, rival = _whole(values), _whole(values)["rival"]
+    last = whole["differences"][method]
+    more = {
+        budget: part["differences"][method]
+        for budget, part in values["budgets"].items()
+        if part["differences"][method]["claim"] == "more"
+    }
+    fewer = [budget for budget in more if budget != "all"]
+    sentences = []
+    if last["claim"] == "more":
+        sentences.append(
+            f"The embedding ({method}) adds {_points(last)} points to the best rival, {rival}, with all "
+            "labels."
+        )
+    elif not fewer:
+        enough = _enough(rival)
+        lost = " The embedding is worse." if last["claim"] == "less" else ""
+        sentences.append(
+            f"{enough}: {method} {_points(last)} points to the best rival, {rival} ({_score(values)} "
+            f"{MEASURES[values['measure']]}).{lost}"
+        )
+    if fewer:
+        largest = max(fewer, key=lambda budget: more[budget]["points"])
+        part = values["budgets"][largest]
+        rest = "" if "all" in more else f"; with all of them nothing ({_points(last)})"
+        sentences.append(
+            f"With {_budget(largest)} ({part['labelled_rows']} rows) the embedding ({method}) adds "
+            f"{_points(more[largest])} points to the best rival, {part['rival']}{rest}."
+        )
+    worse = [
+        budget
+        for budget, part in values["budgets"].items()
+        if part["differences"][method]["claim"] == "less" and budget != "all"
+    ]
+    if worse:
+        part = values["budgets"][worse[0]]
+        sentences.append(
+            f"With {_budget(worse[0])} {part['rival']} is better than the embedding ({method}): "
+            f"{_points(part['differences'][method])}."
+        )
+    return sentences
+
+
+def _combination(claim: Mapping[str, Any]) -> list[str]:
+    if claim["claim"] == "more":
+        return [
+            f"The combination matters: {claim['joint']}, which reads all modalities together, is "
+            f"{_points(claim)} points from {claim['apart']}, which reads each on its own."
+        ]
+    if claim["claim"] == "less":
+        return [f"{claim['apart']} is better than reading together ({claim['joint']}: {_points(claim)})."]
+    return []
+
+
+def _modalities(each: Mapping[str, Any]) -> list[str]:
+    needed, spare, open_ones = [], [], []
+    for name, values in each.items():
+        claim = values["refit"]
+        if claim["claim"] == "less":
+            needed.append(f"Keep {name}: without it {_points(claim)} points.")
+        elif claim["interval"][0] is not None and claim["interval"][0] > -NO_LOSS:
+            spare.append(f"{name} ({_points(claim)})")
+        else:
+            open_ones.append(f"{name} ({_points(claim)})")
+    sentences = needed
+    if spare:
+        sentences.append(f"Each of these can be left out at little loss: {', '.join(spare)}.")
+    if open_ones:
+        sentences.append(f"Too few rows say whether these are needed: {', '.join(open_ones)}.")
+    return sentences
+
+
+def _enough(rival: str) -> str:
+    if rival == "features":
+        return "Plain features are enough"
+    if rival.endswith(" alone"):
+        return f"{rival} is enough"
+    return f"{rival} is enough"
+
+
+def _budget(budget: str) -> str:
+    return (
+        f"{budget.replace('%', ' %')} of the labels" if budget.endswith("%") else f"{budget} labels a class"
+    )
+
+
+def _points(claim: Mapping[str, Any]) -> str:
+    low, high = claim["interval"]
+    limits = "no interval: too few groups" if low is None or high is None else f"{low:+.1f}, {high:+.1f}"
+    return f"{claim['points']:+.1f} [{limits}]"
+
+
+def _score(values: Mapping[str, Any]) -> str:
+    whole = _whole(values)
+    return f"{whole['readers'][whole['rival']]['score']:.1f} %"
+
+
+def _whole(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return values["budgets"]["all"]
+
+
+def _methods(values: Mapping[str, Any]) -> list[str]:
+    return list(_whole(values)["differences"])

@@ -1,0 +1,348 @@
+"""The verdict: whom it compares with, what it dares to say, and that known answers come out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.metrics import log_loss
+
+from commlearn.comparison import rivals, verdict
+from commlearn.comparison.compare import compare
+from commlearn.comparison.readers import Block, boosted, linear, network, stacked
+from commlearn.comparison.readouts import Found, Readout
+from commlearn.comparison.rivals import Key, Material, Unit, chosen_rivals
+from commlearn.comparison.task import Task, budgets_of, checked_budgets, labelled_rows
+from commlearn.errors import ConfigurationError
+
+SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.threads": 1}
+LITTLE = {"rivals": ["single", "features", "late fusion"], "budgets": ["20", "all"]}
+
+
+def task_with(labels, test_labels, sort="class", measure="balanced_accuracy", **more):
+    codes = len(np.unique(labels))
+    train, test = (np.eye(codes, dtype=np.float32)[each] for each in (labels, test_labels))
+    rows, test_rows = np.arange(len(train)), np.arange(len(test))
+    return Task("y", sort, measure, tuple(map(str, range(codes))), rows, test_rows, train, test, **more)
+
+
+def quiet(line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory):
+    """The class is in one modality; the second is noise."""
+    folder = tmp_path_factory.mktemp("verdict")
+    rows = np.random.default_rng(0).normal(size=(220, 4)).round(3)
+    lines = ["a0,a1,b0,b1,y,size,split"]
+    for number, row in enumerate(rows):
+        part = "train" if number < 120 else "test"
+        lines.append(f"{','.join(map(str, row))},{'yes' if row[0] > 0 else 'no'},{row[1]},{part}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    modalities = {name: {"kind": "tabular", "columns": [f"{name}0", f"{name}1"]} for name in ("a", "b")}
+    stated = {
+        "table": "table.csv",
+        "modalities": modalities,
+        "targets": {"y": "class", "size": "number"},
+        "split": "split",
+    }
+    (folder / "schema.yaml").write_text(yaml.safe_dump(stated))
+    return folder / "schema.yaml"
+
+
+@pytest.fixture(scope="module")
+def compared(schema, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compared")
+    return out, compare(schema, ["comm"], 1, out, SMALL, 1, quiet, **LITTLE)
+
+
+def test_a_table_gets_a_verdict_in_words_and_figures(compared):
+    out, comparison = compared
+    assert json.loads((out / "verdict.json").read_text()) == comparison.verdict
+    assert json.loads((out / "table.json").read_text()) == comparison
+    target = comparison.verdict["targets"]["y"]
+    assert list(target["budgets"]) == ["20", "all"]
+    assert target["budgets"]["20"]["labelled_rows"] == 40
+    assert target["budgets"]["all"]["rival"] in ("a alone", "features", "late fusion")
+    assert target["modalities"]["a"]["refit"]["claim"] == "less"
+    assert target["modalities"]["b"]["refit"]["claim"] == "none"
+    assert target["modalities"]["a"]["comm"]["left_out"]["claim"] == "less"
+    assert any(sentence.startswith("Keep a") for sentence in target["words"])
+    assert "Keep a" in str(comparison)
+    assert comparison.verdict["targets"]["size"]["budgets"]["all"]["readers"]["a alone"]["score"] > 95
+    frame = comparison.to_frame()
+    assert len(frame) == 2 * 2 * 5  # targets, budgets, readers
+    assert set(frame["reader"]) == {"a alone", "b alone", "features", "late fusion", "comm"}
+    assert frame.loc[frame["rival"], "difference"].isna().all()
+    assert frame["seconds"].ge(0).all()
+    page = comparison._repr_html_()
+    assert "Keep a" in page
+    assert not (out / "readouts" / "vectors").exists()
+
+
+def test_what_was_read_is_not_read_again_and_a_new_rival_is_read_alone(compared, schema, tmp_path):
+    out, comparison = compared
+    before = {path: path.read_bytes() for path in out.glob("readouts/*/*.npz")}
+    assert len(before) == 2 * (5 + 1 + 2)  # draws, all labels, without each modality
+    lines = []
+    again = compare(schema, ["comm"], 1, out, SMALL, 1, lines.append, **LITTLE)
+    assert again.verdict == comparison.verdict
+    assert all(line.startswith("done before") for line in lines)
+    more = compare(
+        schema, ["comm"], 1, out, SMALL, 1, quiet, rivals=[*LITTLE["rivals"], "pca"], budgets=["20", "all"]
+    )
+    old, new = (each.verdict["targets"]["y"]["budgets"]["all"]["readers"] for each in (comparison, more))
+    assert new.pop("pca")["score"] > 60
+    assert {name: one["score"] for name, one in new.items()} == {
+        name: one["score"] for name, one in old.items()
+    }
+
+
+def test_units_that_were_done_before_a_kill_stay(compared, schema, monkeypatch):
+    out, comparison = compared
+    lost = sorted(out.glob("readouts/*/*.npz"))[:3]
+    before = {path: path.stat().st_mtime_ns for path in out.glob("readouts/*/*.npz") if path not in lost}
+    for path in lost:
+        path.unlink()
+    again = compare(schema, ["comm"], 1, out, SMALL, 1, quiet, **LITTLE)
+    figures = [
+        {
+            name: one["score"]
+            for name, one in each.verdict["targets"][target]["budgets"]["20"]["readers"].items()
+        }
+        for target in ("y", "size")
+        for each in (comparison, again)
+    ]
+    assert figures[0] == figures[1]
+    assert figures[2] == figures[3]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_without_rivals_there_is_no_verdict(schema, tmp_path, jobs_in_this_process):
+    comparison = compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet)
+    assert comparison.verdict is None
+    with pytest.raises(ConfigurationError, match="no verdict"):
+        comparison.to_frame()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"rivals": ["boost"]}, "did you mean 'boosting'"),
+        ({"budgets": ["5 per cent"]}, "share of the labels"),
+    ],
+)
+def test_unknown_rivals_and_budgets_are_refused_before_anything_is_trained(given, expected, schema, tmp_path):
+    with pytest.raises(ConfigurationError, match=expected):
+        compare(schema, ["comm"], 1, tmp_path / "new", SMALL, 1, quiet, **given)
+    assert not (tmp_path / "new").exists()
+
+
+def results_of(scores, selection, count=400, noise=0.02, seed=0):
+    """What readers reached on one budget: their scores on test rows, and on training rows."""
+    generator = np.random.default_rng(seed)
+    shared = generator.normal(0, noise, 1000)
+    return {
+        (name, ""): Found(selection[name], 0.5, 1.0, 100.0, np.append(score, score + shared + extra))
+        for name, score in scores.items()
+        for extra in [generator.normal(0, noise / 4, 1000)]
+    }
+
+
+def target_of(scores, selection, **more):
+    labels = np.arange(400) % 2
+    task = task_with(labels, labels)
+    results = {Readout("y", "all"): results_of(scores, selection, **more)}
+    names = [name for name in scores if name != "comm#0"]
+    return verdict._Target(task, results, ["a"], names, ["comm#0"]).values()
+
+
+def test_the_rival_is_chosen_on_training_rows_and_never_on_test_rows():
+    scores = {"features": 0.80, "boosting": 0.70, "comm#0": 0.75}
+    chosen = target_of(scores, {"features": 0.6, "boosting": 0.9, "comm#0": 0.5})["budgets"]["all"]
+    assert chosen["rival"] == "boosting"
+    assert chosen["differences"]["comm"]["points"] == pytest.approx(5)
+    other = target_of(scores, {"features": 0.9, "boosting": 0.6, "comm#0": 0.5})["budgets"]["all"]
+    assert other["rival"] == "features"
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "claim"),
+    [(0.05, 0.02, "more"), (0.005, 0.0001, "none"), (0.03, 0.2, "none"), (-0.05, 0.02, "less")],
+)
+def test_a_claim_needs_an_interval_off_zero_and_a_point(gain, noise, claim):
+    selection = {"features": 0.8, "comm#0": 0.8}
+    found = target_of({"features": 0.8, "comm#0": 0.8 + gain}, selection, noise=noise)
+    difference = found["budgets"]["all"]["differences"]["comm"]
+    assert difference["claim"] == claim
+    low, high = difference["interval"]
+    assert low <= difference["points"] <= high
+
+
+def test_draws_of_labels_widen_the_interval():
+    labels = np.arange(400) % 2
+    scores = [np.full(1001, 0.5 + 0.05 * draw) for draw in range(5)]
+    target = verdict._Target(task_with(labels, labels), {}, [], [], [])
+    low, high = target._interval(np.stack(scores), 0.95)
+    assert low < 0.55
+    assert high > 0.65
+    again = target._interval(np.stack(scores[:1] * 5), 0.95)
+    assert again == pytest.approx((0.5, 0.5))
+
+
+def test_noise_is_no_addition():
+    """Readers that guess, on the same draws: of 60 targets hardly one is said to gain anything."""
+    claims = []
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        task = task_with(generator.integers(2, size=50), generator.integers(2, size=150))
+        results = {}
+        for budget, draws in (("5%", 5), ("50%", 5), ("all", 1)):
+            for draw in range(draws):
+                one = {}
+                for name in ("features", "boosting", "comm#0"):
+                    shares = np.eye(2)[generator.integers(2, size=150)]
+                    scores = task.scores(task.test, shares, np.full(2, 0.5), task.weights)
+                    one[name, ""] = Found(generator.normal(0.5, 0.02), 0.7, 1.0, 1.0, scores)
+                results[Readout("y", budget, draw)] = one
+        found = verdict._Target(task, results, ["a"], ["features", "boosting"], ["comm#0"]).values()
+        claims.append(
+            any(part["differences"]["comm"]["claim"] == "more" for part in found["budgets"].values())
+        )
+    assert np.mean(claims) <= 0.05
+
+
+def test_nobody_of_a_group_is_predicted_by_what_saw_the_group():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 5)
+    labels = generator.integers(2, size=200)
+    task = task_with(labels, labels, groups=groups, test_groups=groups + 100)
+    labelled = labelled_rows(task, "10%", 1)
+    assert not set(groups[labelled.rest]) & set(groups[labelled.rows])
+    for chosen, held in labelled_rows(task, "all").parts():
+        assert not set(groups[chosen]) & set(groups[held])
+    own = np.eye(40)[groups] * 5  # features that only recognise a group
+    reading = linear({"x": Block(own, own)}, labelled_rows(task, "all"))
+    right = reading.train.argmax(axis=1) == labels
+    assert right.mean() < 0.65
+
+
+def test_labelled_rows_are_predicted_out_of_fold():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(2, size=120)
+    wide = generator.normal(size=(120, 300)).astype(np.float32)  # anything can be learned by heart
+    for read in (linear, boosted, network):
+        labelled = labelled_rows(task_with(labels, labels), "50%")
+        reading = read({"x": Block(wide, wide)}, labelled)
+        assert np.isfinite(reading.train).all()
+        assert (reading.train.argmax(axis=1) == labels).mean() < 0.65
+
+
+def test_the_scale_of_a_block_is_chosen():
+    """Three features that say it beside three hundred that say nothing."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(2, size=500)
+    told = labels[:, None] + generator.normal(0, 0.7, (500, 3))
+    noise = generator.normal(size=(500, 300))
+    task = task_with(labels[:150], labels[150:])
+    blocks = {name: Block(rows[:150], rows[150:]) for name, rows in (("told", told), ("noise", noise))}
+    together, joined = (
+        linear(blocks, labelled_rows(task, "all")),
+        linear(
+            {"x": Block(*(np.concatenate([a, b], axis=1) for a, b in zip(*blocks.values(), strict=True)))},
+            labelled_rows(task, "all"),
+        ),
+    )
+    scores = [
+        float(task.scores(task.test, reading.test, np.full(2, 0.5))[0]) for reading in (together, joined)
+    ]
+    assert scores[0] > scores[1] + 0.05
+
+
+@pytest.mark.parametrize("sort", ["class", "number", "multilabel"])
+def test_every_reader_reads_every_sort_of_target(sort):
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(300, 2)).astype(np.float32)
+    truth = {"class": np.eye(2)[(rows[:, 0] > 0).astype(int)], "multilabel": rows > 0, "number": rows}[sort]
+    measure = {"class": "balanced_accuracy", "multilabel": "auroc", "number": "r2"}[sort]
+    places = np.arange(150)
+    values = truth.astype(np.float64)
+    task = Task("y", sort, measure, ("0", "1"), places, places, values[:150], values[150:])
+    labelled, block = labelled_rows(task, "all"), Block(rows[:150], rows[150:])
+    readings = [read({"x": block}, labelled) for read in (linear, boosted, network)]
+    readings.append(stacked(readings[:2], labelled))
+    for reading in readings:
+        assert reading.test.shape == task.test.shape
+        assert float(task.scores(task.test, reading.test, labelled.prior)[0]) > 0.8
+        assert float(task.scores(task.train, reading.train, labelled.prior)[0]) > 0.8
+
+
+def test_log_loss_is_that_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    shares = generator.dirichlet(np.ones(3), size=50)
+    labels = generator.integers(3, size=50)
+    task = task_with(np.arange(6) % 3, labels)
+    assert task.losses(task.test, shares).mean() == pytest.approx(log_loss(labels, shares), rel=1e-2)
+
+
+def test_a_combination_is_read_by_what_reads_together():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(2, 800, 1)).astype(np.float32)
+    labels = ((first > 0) ^ (second > 0))[:, 0].astype(int)
+    task = task_with(labels[:500], labels[500:])
+    blocks = {}
+    for name, rows in (("a", first), ("b", second)):
+        blocks[Key("alone", name)] = blocks[Key("beside", name)] = Block(rows[:500], rows[500:])
+    unit = Unit(Material(blocks), labelled_rows(task, "all"))
+    scores = {
+        name: float(task.scores(task.test, unit.reading(name).test, np.full(2, 0.5))[0])
+        for name in ("boosting", "late fusion")
+    }
+    assert scores["boosting"] > 0.9
+    assert scores["late fusion"] < 0.65
+
+
+def test_budgets_that_say_the_same_are_one():
+    labels = np.arange(30) % 3
+    task = task_with(labels, labels)
+    assert budgets_of(task, ["1%", "5%", "10%", "50%", "all"]) == ["1%", "50%", "all"]
+    assert checked_budgets(["20", "all"]) == ("20", "all")
+    assert len(labelled_rows(task, "1%").rows) == 6
+    drawn = [tuple(labelled_rows(task, "50%", draw).rows) for draw in range(5)]
+    assert len(set(drawn)) == 5
+
+
+def test_a_pretrained_rival_that_is_not_there_is_skipped_with_a_word(monkeypatch):
+    chosen, _, left_out = chosen_rivals(["features", "tabicl"], ["a", "b"], 100)
+    if "tabicl" in left_out:
+        assert chosen == ["features"]
+        assert "commlearn[tabular]" in left_out["tabicl"]
+
+    class Broken:
+        def fit(self, rows, labels):
+            raise RuntimeError("no weights here")
+
+    monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(rivals, "estimators", lambda name: (Broken, Broken))
+    _, _, left_out = chosen_rivals(["tabicl"], ["a", "b"], 100)
+    assert "no weights here" in left_out["tabicl"]
+
+
+def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+    monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(rivals, "estimators", lambda name: (KNeighborsClassifier, KNeighborsRegressor))
+    chosen, pretrained, _ = chosen_rivals(["tabpfn"], ["a"], 100)
+    assert chosen == ["tabpfn"]
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(200, 2)).astype(np.float32)
+    labels = (rows[:, 0] > 0).astype(int)
+    task = task_with(labels[:100], labels[100:])
+    block = Block(rows[:100], rows[100:])
+    material = Material({Key("alone", "a"): block, Key("beside", "a"): block})
+    unit = Unit(material, labelled_rows(task, "all"), pretrained=pretrained)
+    assert float(task.scores(task.test, unit.reading("tabpfn").test, np.full(2, 0.5))[0]) > 0.8
