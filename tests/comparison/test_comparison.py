@@ -17,7 +17,7 @@ from commlearn.comparison.compare import compare
 from commlearn.comparison.paired import Prediction, difference, seed_pairs, values_of_draws
 from commlearn.comparison.plan import Job, members_of, plan
 from commlearn.comparison.source import ComparisonSource, with_method
-from commlearn.config.build import build_method
+from commlearn.config.build import build_method, learned_features
 from commlearn.config.configuration import Score, read_experiment
 from commlearn.errors import ConfigurationError, DataError, RunError
 from commlearn.plot import comparison as chart
@@ -194,7 +194,8 @@ def test_on_a_table_rivals_embed_as_wide_as_comm(stated, schema, tmp_path):
     widths = {}
     for name in ("comm", "infmasking"):
         options = source.method_options(name, experiment)
-        method = build_method(with_method(experiment, options), data.train.specs).eval()
+        features = learned_features(experiment, data)
+        method = build_method(with_method(experiment, options), data.train.specs, features=features).eval()
         widths[name] = method.embed(data.train.view(slice(0, 2))).shape[1]
     fused_alone = isinstance(stated, dict)
     assert widths == dict.fromkeys(widths, 16 if fused_alone else 3 * 16)

@@ -24,6 +24,7 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C, the inverse of the squared
 FACTORS = (1 / 3, 3.0)  # by which the scale of each block is tried to change
 LEADING = 64  # principal components that stand for a wider block where distances or cuts are looked for
 HIDDEN = 128
+CUTS = 20  # features that each cut of a tree may choose from, at least
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """From rows (rows, features) to predictions (rows, outputs)."""
@@ -145,7 +146,7 @@ def _fit_boosted(sort: str) -> Fit:
         options = {
             "max_iter": 60,
             "max_leaf_nodes": 8,
-            "max_features": 0.3,
+            "max_features": float(np.clip(CUTS / rows.shape[1], 0.3, 1.0)),
             "max_bins": 63,
             "min_samples_leaf": int(np.clip(len(rows) // 10, 2, 20)),
             "early_stopping": False,

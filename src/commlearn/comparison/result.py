@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import pandas as pd
 
-from commlearn.errors import ConfigurationError, unknown
+from commlearn.errors import ConfigurationError
 
 __all__ = ["Comparison"]
 
@@ -59,10 +61,10 @@ class Comparison(dict[str, Any]):
         return pd.DataFrame(rows)
 
     def plot(self, target: str | None = None) -> Any:
-        """Budget curves, differences to the best rival and absent modalities of one target, as a figure."""
-        from commlearn.plot.verdict import verdict_figure
+        """Budget curves, differences to the best rival and absent modalities of one target: three Axes."""
+        from commlearn.plot.verdict import verdict
 
-        return verdict_figure(self.verdict or {"targets": self._targets()}, self._one(target))
+        return verdict(self, target)
 
     def _repr_html_(self) -> str:
         if self.verdict is None:
@@ -70,12 +72,18 @@ class Comparison(dict[str, Any]):
         parts = []
         for target, values in self._targets().items():
             sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in values["words"])
-            parts.append(f"<h4>{escape(target)}</h4><ul>{sentences}</ul>")
+            parts.append(f"<h4>{escape(target)}</h4><ul>{sentences}</ul>{self._picture(target)}")
         frame = self.to_frame()
         whole = frame[frame["labels"] == "all"]
         columns = ["target", "reader", "score", "low", "high", "loss", "seconds", "megabytes"]
         table = whole[columns].to_html(index=False, float_format="{:.2f}".format, escape=True)
         return "".join([*parts, table])
+
+    def _picture(self, target: str) -> str:
+        content = io.BytesIO()
+        self.plot(target)[0].figure.savefig(content, format="png", dpi=90)
+        coded = base64.b64encode(content.getvalue()).decode()
+        return f'<img alt="verdict of {escape(target)}" src="data:image/png;base64,{coded}">'
 
     def _targets(self) -> dict[str, Any]:
         if self.verdict is None:
@@ -83,12 +91,6 @@ class Comparison(dict[str, Any]):
                 "This comparison has no verdict: nothing was read beside rivals. Compare with rivals=[...]."
             )
         return dict(self.verdict["targets"])
-
-    def _one(self, target: str | None) -> str:
-        targets = self._targets()
-        if target is not None and target not in targets:
-            raise ConfigurationError(unknown("target", target, targets))
-        return target or next(iter(targets))
 
 
 def sentence_lines(verdict: Mapping[str, Any]) -> list[str]:

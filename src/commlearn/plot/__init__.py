@@ -11,5 +11,18 @@ from commlearn.plot.gallery import gallery
 from commlearn.plot.probes import audit, ladder
 from commlearn.plot.records import embedding_map
 from commlearn.plot.training import losses, metric
+from commlearn.plot.verdict import absences, budgets, differences, verdict
 
-__all__ = ["audit", "embedding_map", "gallery", "information", "ladder", "losses", "metric"]
+__all__ = [
+    "absences",
+    "audit",
+    "budgets",
+    "differences",
+    "embedding_map",
+    "gallery",
+    "information",
+    "ladder",
+    "losses",
+    "metric",
+    "verdict",
+]

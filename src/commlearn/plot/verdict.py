@@ -1,0 +1,162 @@
+"""The verdict in pictures: budgets of labels, differences to the best rival, absent modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from commlearn.errors import ConfigurationError, unknown
+from commlearn.plot.style import COLOURS, INK, QUIET, TICK, legible, new_axes, styled
+
+__all__ = ["absences", "budgets", "differences", "verdict"]
+
+MEASURES = {"balanced_accuracy": "balanced accuracy, %", "auroc": "AUROC, %", "r2": "R2, %"}
+CLAIMS = {"more": COLOURS[2], "less": COLOURS[5], "none": QUIET}
+WAYS = {"refit": "fitted without it", "left_out": "left out", "filled_with_mean": "filled with the mean"}
+FLOOR = -10.0  # percent: what is far below, as R2 of few rows can be, is not drawn to scale
+
+
+@styled
+def verdict(comparison: Any, target: str | None = None) -> np.ndarray:
+    """Budget curves, differences to the best rival and absent modalities of one target, side by side.
+
+    Args:
+        comparison: what `cl.compare` returned, or the values in `verdict.json`.
+        target: which; the first if not given.
+    """
+    values = _target(comparison, target)
+    lines = max(len(_gaps(values)), sum(len(one) for one in _losses(values).values()), 6)
+    figure = Figure(figsize=(12.5, 1.6 + 0.24 * lines), layout="constrained")
+    panels = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
+    for draw, axes in zip((budgets, differences, absences), panels, strict=True):
+        draw(comparison, target, axes)
+    return panels
+
+
+@styled
+def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None) -> Axes:
+    """The score of every reader over the number of labelled rows: embeddings in colour, rivals behind them.
+
+    Args:
+        comparison: what `cl.compare` returned, or the values in `verdict.json`.
+        target: which; the first if not given.
+        axes: where to draw.
+    """
+    values, axes = _target(comparison, target), axes or new_axes(6.4, 3.6)
+    parts = list(values["budgets"].values())
+    places = [part["labelled_rows"] for part in parts]
+    methods = list(parts[-1]["differences"])
+    best = {part["rival"] for part in parts}
+    coloured = 0
+    for name in [*(one for one in parts[-1]["readers"] if one not in methods), *methods]:
+        each = [part["readers"][name] for part in parts]
+        scores = [max(one["score"], FLOOR) for one in each]
+        if name not in methods and name not in best:
+            axes.plot(places, scores, color="#c3c9d1", lw=0.9, zorder=1)
+            continue
+        colour, label = COLOURS[coloured % len(COLOURS)], legible(name)
+        coloured += 1
+        style = "-" if name in methods else "--"
+        axes.plot(places, scores, style, marker="o", ms=3.5, color=colour, label=label, zorder=3)
+        limits = [one["interval"] for one in each]
+        if name in methods and all(low is not None for low, _ in limits):
+            low, high = (np.maximum([limit[side] for limit in limits], FLOOR) for side in (0, 1))
+            axes.fill_between(places, low, high, color=colour, alpha=0.15, lw=0)
+    axes.axhline(values["chance"], color=INK, lw=0.8, ls=":", zorder=0)
+    axes.plot([], [], color="#c3c9d1", lw=0.9, label="other rivals")
+    axes.plot([], [], color=INK, lw=0.8, ls=":", label="chance")
+    axes.set_xscale("log")
+    axes.set_xticks(places, [f"{place}" for place in places], fontsize=8)
+    axes.minorticks_off()
+    axes.set_xlabel("labelled rows")
+    axes.set_ylabel(MEASURES[values["measure"]])
+    axes.legend(loc="best")
+    return axes
+
+
+@styled
+def differences(comparison: Any, target: str | None = None, axes: Axes | None = None) -> Axes:
+    """Each embedding minus the best rival of its budget, with intervals: a forest plot.
+
+    Args:
+        comparison: what `cl.compare` returned, or the values in `verdict.json`.
+        target: which; the first if not given.
+        axes: where to draw.
+    """
+    gaps = _gaps(_target(comparison, target))
+    axes = axes or new_axes(5.2, 1.0 + 0.28 * len(gaps))
+    for place, claim in enumerate(gaps.values()):
+        _whisker(axes, place, claim)
+    _as_list(axes, list(gaps), "points above the best rival")
+    return axes
+
+
+@styled
+def absences(comparison: Any, target: str | None = None, axes: Axes | None = None) -> Axes:
+    """What it costs that test records lack a modality, for features and for embeddings, with intervals.
+
+    Args:
+        comparison: what `cl.compare` returned, or the values in `verdict.json`.
+        target: which; the first if not given.
+        axes: where to draw.
+    """
+    losses = _losses(_target(comparison, target))
+    axes = axes or new_axes(5.6, 1.2 + 0.26 * sum(len(one) + 1 for one in losses.values()))
+    labels: list[str] = []
+    for modality, each in losses.items():
+        for name, claim in each.items():
+            _whisker(axes, len(labels), claim)
+            labels.append(f"{legible(modality, TICK)}: {name}")
+    _as_list(axes, labels, "points without the modality")
+    if not labels:
+        axes.text(0.5, 0.5, "one modality alone", ha="center", transform=axes.transAxes)
+    return axes
+
+
+def _whisker(axes: Axes, place: int, claim: Mapping[str, Any]) -> None:
+    colour, (low, high) = CLAIMS[claim["claim"]], claim["interval"]
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], "-", color=colour, lw=1.6, solid_capstyle="butt")
+    axes.plot(claim["points"], place, "o", color=colour, ms=4.5)
+
+
+def _as_list(axes: Axes, labels: list[str], told: str) -> None:
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(told)
+
+
+def _gaps(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    gaps = {}
+    for budget, part in values["budgets"].items():
+        labels = budget if budget.endswith("%") or budget == "all" else f"{budget} a class"
+        for method, claim in part["differences"].items():
+            gaps[f"{legible(method, TICK)}, {labels} (to {legible(part['rival'], TICK)})"] = claim
+    return gaps
+
+
+def _losses(values: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """By modality: the best reader fitted without it, then features and embeddings."""
+    each = {}
+    for modality, one in values["modalities"].items():
+        each[modality] = {"best reader, fitted without it": one["refit"]}
+        for name, ways in one.items():
+            if name not in ("reader", "refit"):
+                each[modality] |= {f"{name}, {WAYS[way]}": claim for way, claim in ways.items()}
+    return each
+
+
+def _target(comparison: Any, target: str | None) -> Mapping[str, Any]:
+    values = getattr(comparison, "verdict", comparison)
+    if not values:
+        raise ConfigurationError("This comparison has no verdict: compare with rivals=[...], or on a table.")
+    targets: Mapping[str, Any] = values["targets"]
+    if target is not None and target not in targets:
+        raise ConfigurationError(unknown("target", target, targets))
+    return targets[target if target is not None else next(iter(targets))]
