@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 
 import numpy as np
 import pytest
 import yaml
 from sklearn.metrics import log_loss
 
+from commlearn import plot
 from commlearn.comparison import rivals, verdict
 from commlearn.comparison.compare import compare
 from commlearn.comparison.readers import Block, boosted, linear, network, stacked
 from commlearn.comparison.readouts import Found, Readout
 from commlearn.comparison.rivals import Key, Material, Unit, chosen_rivals
 from commlearn.comparison.task import Task, budgets_of, checked_budgets, labelled_rows
+from commlearn.comparison.verdict_words import words_of
 from commlearn.errors import ConfigurationError
+from commlearn.reports import report
 
 SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.threads": 1}
 LITTLE = {"rivals": ["single", "features", "late fusion"], "budgets": ["20", "all"]}
@@ -346,3 +351,78 @@ def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
     material = Material({Key("alone", "a"): block, Key("beside", "a"): block})
     unit = Unit(material, labelled_rows(task, "all"), pretrained=pretrained)
     assert float(task.scores(task.test, unit.reading("tabpfn").test, np.full(2, 0.5))[0]) > 0.8
+
+
+def test_the_verdict_is_drawn(compared):
+    _, comparison = compared
+    curves, gaps, absent = comparison.plot("y")
+    assert {"comm", "chance"} <= {text.get_text() for text in curves.get_legend().get_texts()}
+    labels = [label.get_text() for label in gaps.get_yticklabels()]
+    assert len(labels) == 2
+    assert labels[0].startswith("comm, 20 a class (to ")
+    labels = [label.get_text() for label in absent.get_yticklabels()]
+    for wanted in (
+        "a: comm, left out",
+        "b: features, filled with the mean",
+        "a: features, fitted without it",
+    ):
+        assert wanted in labels
+    assert plot.differences(comparison.verdict, "size").get_xlabel() == "points above the best rival"
+    with pytest.raises(ConfigurationError, match="did you mean 'size'"):
+        comparison.plot("sise")
+
+
+def test_the_report_of_a_run_opens_with_the_verdict_of_its_comparison(compared, tmp_path):
+    out, comparison = compared
+    written = report(out / "comm" / "seed0" / "run", out=tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.index("Does it add anything?") < page.index("In short")
+    assert comparison.verdict["targets"]["y"]["words"][0] in html.unescape(page)
+    assert "verdict-0.png" in written.files
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({"5%": "none", "all": "none"}, r"Plain features are enough: 80.0 % .* adds nothing: \+0.0"),
+        ({"5%": "none", "all": "less"}, r"\(comm\) loses: -5.0"),
+        (
+            {"5%": "more", "all": "none"},
+            r"With 5 % of the labels \(20 rows\) .* \+5.0 .*with all of them nothing",
+        ),
+        ({"5%": "none", "all": "more"}, r"adds \+5.0 \[\+4.0, \+6.0\] points to the best rival, features"),
+        ({"5%": "less", "all": "none"}, r"With 5 % of the labels features is better than the embedding"),
+    ],
+)
+def test_the_words_say_what_the_claims_are(claims, expected):
+    points = {"more": 5.0, "less": -5.0, "none": 0.0}
+
+    def claim(sort):
+        value = points[sort]
+        return {"points": value, "interval": [value - 1, value + 1], "claim": sort}
+
+    parts = {
+        budget: {
+            "labelled_rows": 20,
+            "rival": "features",
+            "differences": {"comm": claim(sort)},
+            "readers": {"features": {"score": 80.0}},
+        }
+        for budget, sort in claims.items()
+    }
+    values = {
+        "measure": "auroc",
+        "best": {"reader": "features", **claim("more")},
+        "budgets": parts,
+        "combination": {"joint": "boosting", "apart": "late fusion", **claim("more")},
+        "modalities": {"ecg": {"refit": claim("less")}, "notes": {"refit": claim("none")}},
+    }
+    sentences = words_of(values)
+    assert re.search(expected, " ".join(sentences))
+    assert "The combination matters: boosting" in " ".join(sentences)
+    assert "Keep ecg: without it -5.0 [-6.0, -4.0] points." in sentences
+    assert sentences[-1] == "Each of these can be left out at little loss: notes (+0.0 [-1.0, +1.0])."
+    nothing = words_of({**values, "best": {"reader": "features", **claim("none")}})
+    assert nothing == [
+        "Nothing here reads it: the best reader, features, is +0.0 [-1.0, +1.0] points from chance (AUROC)."
+    ]

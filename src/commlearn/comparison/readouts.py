@@ -36,6 +36,7 @@ __all__ = [
     "found",
     "missing_readers",
     "read_share",
+    "results_of_unit",
     "units_of",
     "write_material",
 ]
@@ -171,10 +172,11 @@ def read_share(out: Path, options: Mapping[str, Any]) -> None:
                 whole = readout.budget == ALL and not readout.without
                 labelled = labelled_rows(task, readout.budget, readout.draw)
                 unit = Unit(material, labelled, readout.without, whole, pretrained)
-                _keep(readout.path(out), {**found(readout.path(out)), **_results(unit, missing)})
+                _keep(readout.path(out), {**found(readout.path(out)), **results_of_unit(unit, missing)})
 
 
-def _results(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str], Found]:
+def results_of_unit(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str], Found]:
+    """What each reader reaches, by reader and segment."""
     results, task = {}, unit.labelled.task
     for name in readers:
         began = time.process_time()

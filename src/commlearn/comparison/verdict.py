@@ -21,7 +21,7 @@ from commlearn.comparison.verdict_words import words_of
 from commlearn.probes.bootstrap import interval_of
 from commlearn.seeds import numpy_generator
 
-__all__ = ["LEAST", "verdict_of"]
+__all__ = ["LEAST", "run_name", "target_values", "verdict_of"]
 
 LEAST = 1.0  # points: a difference that is worth a sentence
 COMBINED = 2.0  # points: that reading modalities together has to add to late fusion
@@ -65,7 +65,7 @@ def verdict_of(
     for task in tasks:
         units = [readout for readout, _ in units_of(task, budgets, modalities, readers, runs)]
         results = {readout: found(readout.path(out)) for readout in units}
-        targets[task.name] = _Target(task, results, modalities, readers, runs).values()
+        targets[task.name] = target_values(task, results, modalities, readers, runs)
     for values in targets.values():
         values["words"] = words_of(values)
     return {
@@ -79,6 +79,21 @@ def verdict_of(
         "targets": targets,
         "not_tried": dict(not_tried),
     }
+
+
+def target_values(
+    task: Task, results: Results, modalities: Sequence[str], readers: Sequence[str], runs: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that is said of one target but the words.
+
+    Args:
+        task: the target.
+        results: of every readout.
+        modalities: of the records.
+        readers: the rivals.
+        runs: the trained methods, one for each seed.
+    """
+    return _Target(task, results, modalities, readers, runs).values()
 
 
 class _Target:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["words_of"]
+__all__ = ["NO_LOSS", "modality_words", "points_words", "words_of"]
 
 MEASURES = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "r2": "R2"}
+READ_BY = {
+    "pca": "their principal components",
+    "untrained": "a linear reader beside the untrained network",
+    "network": "a network",
+    "tabicl": "TabICL",
+    "tabpfn": "TabPFN",
+}
 NO_LOSS = 3.0  # points: an interval that reaches no further says that nothing is lost
 
 
@@ -20,7 +27,7 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
     measure, best = MEASURES[values["measure"]], values["best"]
     if best["claim"] != "more":
         return [
-            f"Nothing here reads it: the best reader, {best['reader']}, is {_points(best)} points from "
+            f"Nothing here reads it: the best reader, {best['reader']}, is {points_words(best)} points from "
             f"chance ({measure})."
         ]
     sentences = [sentence for method in _methods(values) for sentence in _adds(values, method)]
@@ -28,7 +35,7 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
         sentences.append(f"The best rival is {_whole(values)['rival']}: {_score(values)} {measure}.")
     if values["combination"]:
         sentences += _combination(values["combination"])
-    return [*sentences, *_modalities(values["modalities"])]
+    return [*sentences, *modality_words(values["modalities"])]
 
 
 def _adds(values: Mapping[str, Any], method: str) -> list[str]:
@@ -43,23 +50,22 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
     sentences = []
     if last["claim"] == "more":
         sentences.append(
-            f"The embedding ({method}) adds {_points(last)} points to the best rival, {rival}, with all "
+            f"The embedding ({method}) adds {points_words(last)} points to the best rival, {rival}, with all "
             "labels."
         )
     elif not fewer:
-        enough = _enough(rival)
-        lost = " The embedding is worse." if last["claim"] == "less" else ""
+        adds = "loses" if last["claim"] == "less" else "adds nothing"
         sentences.append(
-            f"{enough}: {method} {_points(last)} points to the best rival, {rival} ({_score(values)} "
-            f"{MEASURES[values['measure']]}).{lost}"
+            f"{_enough(rival)}: {_score(values)} {MEASURES[values['measure']]}. The embedding ({method}) "
+            f"{adds}: {points_words(last)}."
         )
     if fewer:
         largest = max(fewer, key=lambda budget: more[budget]["points"])
         part = values["budgets"][largest]
-        rest = "" if "all" in more else f"; with all of them nothing ({_points(last)})"
+        rest = "" if "all" in more else f"; with all of them nothing ({points_words(last)})"
         sentences.append(
             f"With {_budget(largest)} ({part['labelled_rows']} rows) the embedding ({method}) adds "
-            f"{_points(more[largest])} points to the best rival, {part['rival']}{rest}."
+            f"{points_words(more[largest])} points to the best rival, {part['rival']}{rest}."
         )
     worse = [
         budget
@@ -70,7 +76,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
         part = values["budgets"][worse[0]]
         sentences.append(
             f"With {_budget(worse[0])} {part['rival']} is better than the embedding ({method}): "
-            f"{_points(part['differences'][method])}."
+            f"{points_words(part['differences'][method])}."
         )
     return sentences
 
@@ -79,23 +85,26 @@ def _combination(claim: Mapping[str, Any]) -> list[str]:
     if claim["claim"] == "more":
         return [
             f"The combination matters: {claim['joint']}, which reads all modalities together, is "
-            f"{_points(claim)} points from {claim['apart']}, which reads each on its own."
+            f"{points_words(claim)} points from {claim['apart']}, which reads each on its own."
         ]
     if claim["claim"] == "less":
-        return [f"{claim['apart']} is better than reading together ({claim['joint']}: {_points(claim)})."]
+        return [
+            f"{claim['apart']} is better than reading together ({claim['joint']}: {points_words(claim)})."
+        ]
     return []
 
 
-def _modalities(each: Mapping[str, Any]) -> list[str]:
+def modality_words(each: Mapping[str, Any]) -> list[str]:
+    """Which modalities are needed, which can be left out, and of which nothing is certain."""
     needed, spare, open_ones = [], [], []
     for name, values in each.items():
         claim = values["refit"]
         if claim["claim"] == "less":
-            needed.append(f"Keep {name}: without it {_points(claim)} points.")
+            needed.append(f"Keep {name}: without it {points_words(claim)} points.")
         elif claim["interval"][0] is not None and claim["interval"][0] > -NO_LOSS:
-            spare.append(f"{name} ({_points(claim)})")
+            spare.append(f"{name} ({points_words(claim)})")
         else:
-            open_ones.append(f"{name} ({_points(claim)})")
+            open_ones.append(f"{name} ({points_words(claim)})")
     sentences = needed
     if spare:
         sentences.append(f"Each of these can be left out at little loss: {', '.join(spare)}.")
@@ -105,11 +114,11 @@ def _modalities(each: Mapping[str, Any]) -> list[str]:
 
 
 def _enough(rival: str) -> str:
-    if rival == "features":
-        return "Plain features are enough"
     if rival.endswith(" alone"):
         return f"{rival} is enough"
-    return f"{rival} is enough"
+    if rival == "features":
+        return "Plain features are enough"
+    return f"Plain features are enough, read by {READ_BY.get(rival, rival)}"
 
 
 def _budget(budget: str) -> str:
@@ -118,7 +127,8 @@ def _budget(budget: str) -> str:
     )
 
 
-def _points(claim: Mapping[str, Any]) -> str:
+def points_words(claim: Mapping[str, Any]) -> str:
+    """A difference with its interval, in points."""
     low, high = claim["interval"]
     limits = "no interval: too few groups" if low is None or high is None else f"{low:+.1f}, {high:+.1f}"
     return f"{claim['points']:+.1f} [{limits}]"

@@ -49,6 +49,7 @@ class Findings:
     interactions: dict[str, dict[str, Any]] = field(default_factory=dict)  # by target
     audit: Audit | None = None
     comparison: dict[str, Any] | None = None
+    verdict: dict[str, Any] | None = None  # of that comparison
     notes: list[str] = field(default_factory=list)  # what could not be measured, and why
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class Findings:
                 for name, rows in self.neighbours.items()
             },
             "comparison": self.comparison,
+            "verdict": self.verdict,
             "warnings": [*self.source.trained.warnings, *(self.audit.warnings if self.audit else [])],
             "notes": self.notes,
         }
@@ -110,7 +112,8 @@ def find(
         neighbours=nearest_records(test, rows),
         interactions=interactions,
         audit=_audit(source, seed, tell),
-        comparison=comparison_of(source.root if source.run else None),
+        comparison=_beside_run(source.root if source.run else None, "table.json", "methods"),
+        verdict=_beside_run(source.root if source.run else None, "verdict.json", "targets"),
         notes=list(problems.values()),
     )
 
@@ -130,16 +133,16 @@ def describe(values: np.ndarray) -> dict[str, Any]:
     return {"known": int(labelled.sum()), "classes": {label: counts[label] for label in often}}
 
 
-def comparison_of(root: Path | None) -> dict[str, Any] | None:
-    """The table of the comparison that a run is part of."""
+def _beside_run(root: Path | None, name: str, part: str) -> dict[str, Any] | None:
+    """A file of the comparison that a run is part of, if it has the part that names its sort."""
     for folder in [root, *root.parents[:3]] if root is not None else []:
-        path = folder / "table.json"
+        path = folder / name
         if path.exists():
             try:
                 comparison = values_of_file(path)
             except RunError:
                 return None
-            return comparison if isinstance(comparison, dict) and "methods" in comparison else None
+            return comparison if part in comparison else None
     return None
 
 

@@ -37,10 +37,12 @@ class Pictures:
     interactions: dict[str, Chart]  # by target
     seen: dict[str, Chart]  # by modality
     audit: Chart | None
+    verdict: dict[str, Chart]  # by target
 
     def all(self) -> list[Chart]:
         audit = [self.audit] if self.audit else []
         return [
+            *self.verdict.values(),
             *self.training,
             *self.ladder.values(),
             *self.interactions.values(),
@@ -80,6 +82,17 @@ def draw(findings: Findings) -> Pictures:
         },
         seen=_seen(findings),
         audit=audit,
+        verdict={
+            name: chart(
+                f"verdict-{place}",
+                f"{name}: budgets of labels, differences to the best rival, absent modalities",
+                " ".join(values["words"]),
+                plot.verdict,
+                findings.verdict,
+                name,
+            )
+            for place, (name, values) in enumerate((findings.verdict or {"targets": {}})["targets"].items())
+        },
     )
 
 

@@ -27,6 +27,7 @@ ASK = " How much is shared, unique and synergistic, in bits: commlearn report RU
 def sections(findings: Findings, drawn: Pictures, command: str) -> dict[str, tuple[str, Safe]]:
     """By anchor: title and content; what there is nothing to say about is left out."""
     parts = {
+        "verdict": ("Does it add anything?", _verdict(findings, drawn)),
         "short": ("In short", _short(findings)),
         "data": ("Data", _data(findings)),
         "training": ("Training", _training(findings, drawn)),
@@ -163,6 +164,20 @@ def _seen(drawn: Pictures, findings: Findings) -> Safe:
     if drawn.audit is not None:
         figures.append(drawn.audit.figure())
     return join([about, tag("div", *figures, class_="charts")])
+
+
+def _verdict(findings: Findings, drawn: Pictures) -> Safe:
+    """What the comparison that the run belongs to says of each target."""
+    if findings.verdict is None:
+        return Safe("")
+    parts = []
+    for name, values in findings.verdict["targets"].items():
+        parts += [tag("h3", name), tag("ul", *(tag("li", line) for line in values["words"]), class_="short")]
+        parts.append(tag("div", drawn.verdict[name].figure(), class_="charts"))
+    left_out = [f"{name} ({reason})" for name, reason in findings.verdict["not_tried"].items()]
+    if left_out:
+        parts.append(tag("p", f"Not tried: {', '.join(left_out)}.", class_="small"))
+    return join(parts)
 
 
 def _comparison(findings: Findings) -> Safe:

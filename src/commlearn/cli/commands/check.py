@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from commlearn.cli.names import add_targets
 from commlearn.cli.python_code import call, program
 from commlearn.escapes import one_line
 
@@ -13,12 +14,14 @@ EXAMPLE = """\
 Example:
   commlearn check films.csv --schema films.yaml
   commlearn check films.parquet --json
+  commlearn check films.csv --schema films.yaml --target genre    # with a forecast: is training worth it?
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", help="Parquet, tar, CSV, TSV or JSON lines")
     parser.add_argument("--schema", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
+    add_targets(parser, "none; named ones get a forecast from features alone, in minutes")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -30,7 +33,16 @@ def python(options: argparse.Namespace) -> str:
         call("cl.Schema.from_yaml", options.schema, keep="schema"),
         f"report = check(read_table({options.table!r}, reading=schema.reading()), schema)",
         "print(report.errors, report.warnings)",
+        *(_forecast_code(options) if options.targets else ()),
     )
+
+
+def _forecast_code(options: argparse.Namespace) -> list[str]:
+    words = (options.schema, options.table, options.targets)
+    return [
+        "from commlearn.comparison.forecast import forecast",
+        f"print({call('forecast', *words)})",
+    ]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,10 +59,23 @@ def run(options: argparse.Namespace) -> int:
         table = read_table(options.table, reading=schema.reading())
         tell(f"checking {len(table)} rows")
         report = check(table, schema)
-    print_json(report.to_json()) if options.json else print(
-        "\n".join(map(one_line, _lines(options.table, report)))
-    )
+        forecasts = {}
+        if options.targets and not report.errors:
+            from commlearn.comparison.forecast import forecast
+
+            forecasts = forecast(options.schema, options.table, options.targets, tell)
+    if options.json:
+        print_json({**report.to_json(), **({"forecast": forecasts} if forecasts else {})})
+    else:
+        print("\n".join(map(one_line, [*_lines(options.table, report), *_forecast_lines(forecasts)])))
     return 2 if report.errors else 0
+
+
+def _forecast_lines(forecasts: dict[str, Any]) -> list[str]:
+    lines = []
+    for target, values in forecasts.items():
+        lines += [f"forecast of {target}, from features alone:", *(f"  {line}" for line in values["words"])]
+    return lines
 
 
 def _lines(table: str, report: Any) -> list[str]:

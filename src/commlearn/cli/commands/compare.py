@@ -92,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.comparison.compare import compare
     from commlearn.errors import ConfigurationError
     from commlearn.plot.comparison import comparison_chart
+    from commlearn.plot.verdict import verdict as verdict_pictures
 
     if options.seeds < 1:
         raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")
@@ -112,6 +113,10 @@ def run(options: argparse.Namespace) -> int:
         budgets=options.labels,
     )
     comparison_chart(comparison, out / "table.png")
+    pictures = []
+    for place, target in enumerate((comparison.verdict or {"targets": {}})["targets"], 1):
+        pictures.append(str(out / f"verdict-{place}.png"))
+        verdict_pictures(comparison, target)[0].figure.savefig(pictures[-1], dpi=150)
     if options.json:
         verdict = {} if comparison.verdict is None else {"verdict": comparison.verdict}
         print_json({**comparison, **verdict})
@@ -120,5 +125,5 @@ def run(options: argparse.Namespace) -> int:
         print(f"Table: {out / 'table.json'}   Chart: {out / 'table.png'}")
         if comparison.verdict is not None:
             print_verdict(comparison)
-            print(f"Verdict: {out / 'verdict.json'}")
+            print(f"Verdict: {out / 'verdict.json'}   Pictures: {', '.join(pictures)}")
     return 1 if any(row["errors"] for row in comparison["methods"].values()) else 0

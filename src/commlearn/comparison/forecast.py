@@ -1,0 +1,113 @@
+"""Before anything is trained: which modalities know a target, whether they share or combine, and advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from commlearn.comparison.readouts import results_of_unit, units_of
+from commlearn.comparison.rivals import ALONE, Material, Unit, alone, chosen_rivals
+from commlearn.comparison.task import ALL, labelled_rows, task_of
+from commlearn.comparison.vectors import vectors_of
+from commlearn.comparison.verdict import target_values
+from commlearn.comparison.verdict_words import NO_LOSS, modality_words, points_words
+from commlearn.config.own_data import read_own
+from commlearn.probes import check_targets, chosen_targets
+from commlearn.records import Records
+from commlearn.seeds import numpy_generator
+
+__all__ = ["ADVICE", "forecast"]
+
+ROWS = 2000  # of each part that are looked at, at most
+READERS = ("single", "features", "late fusion", "boosting", "network")
+ADVICE = {
+    "nothing": "Nothing reads it from these features: look for other features or more rows before training.",
+    "combine": "Train CoMM (method comm): what only the combination says is lost by aligning modalities.",
+    "one": "One modality is enough: {best}.",
+    "align": "Every modality shows it: aligning them (method clip) keeps it.",
+    "features": "Plain features side by side read it; an embedding has little to add with all labels.",
+}
+
+
+def forecast(
+    schema: str | Path,
+    table: str | Path | None = None,
+    targets: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """What readers of fixed features say of each target, on a sample of the rows; nothing is trained.
+
+    Args:
+        schema: path of a YAML file.
+        table: takes the place of the schema's.
+        targets: which; all if not given.
+        tell: receives a line for each target.
+
+    Returns:
+        By target: `advice` (a name in `ADVICE`), `words`, and the values that a verdict has.
+    """
+    experiment, data, _ = read_own(schema, table, {"model.features": "fixed"}, "comm")
+    sorts = chosen_targets(data, targets, "linear")
+    check_targets(data, sorts)
+    data = replace(data, train=_some(data.fit), test=_some(data.test), probe=None)
+    modalities = list(data.train.specs)
+    vectors = vectors_of(experiment, data, {}, untrained=False)
+    readers, _, _ = chosen_rivals(READERS, modalities, len(data.fit))
+    forecasts = {}
+    for name, sort in sorts.items():
+        tell(f"reading {name} from the features of {len(data.fit)} rows")
+        task = task_of(data, name, sort)
+        material, results = Material.of(vectors, task), {}
+        with threadpool_limits(limits=1):
+            for readout, asked in units_of(task, [ALL], modalities, readers, []):
+                unit = Unit(material, labelled_rows(task, ALL), readout.without)
+                results[readout] = results_of_unit(unit, asked)
+        values = target_values(task, results, modalities, readers, [])
+        advice = _advice(values, modalities)
+        forecasts[name] = {**values, "advice": advice, "words": _words(values, advice, modalities)}
+    return forecasts
+
+
+def _some(records: Records) -> Records:
+    if len(records) <= ROWS:
+        return records
+    chosen = numpy_generator(0, "forecast").choice(len(records), ROWS, replace=False)
+    return records.choose(np.sort(chosen))
+
+
+def _advice(values: Mapping[str, Any], modalities: Sequence[str]) -> str:
+    if values["best"]["claim"] != "more":
+        return "nothing"
+    if values["combination"] and values["combination"]["claim"] == "more":
+        return "combine"
+    needed = [name for name, one in values["modalities"].items() if one["refit"]["claim"] == "less"]
+    readers = values["budgets"][ALL]["readers"]
+    best = readers[values["best"]["reader"]]["score"]
+    enough = [name for name in modalities if readers[alone(name)]["score"] > best - NO_LOSS]
+    if len(modalities) > 1 and len(enough) == len(modalities):
+        return "align"
+    if enough and len(needed) <= 1:
+        return "one"
+    return "features"
+
+
+def _words(values: Mapping[str, Any], advice: str, modalities: Sequence[str]) -> list[str]:
+    readers = values["budgets"][ALL]["readers"]
+    each = sorted(modalities, key=lambda name: -readers[alone(name)]["score"])
+    scores = ", ".join(f"{name} {readers[alone(name)]['score']:.1f} %" for name in each)
+    chance = f"chance {values['chance']:.0f} %"
+    sentences = [f"Alone: {scores} ({values['measure'].replace('_', ' ')}, {chance})."]
+    if advice != "nothing":
+        reader = values["best"]["reader"]
+        if not reader.endswith(ALONE):
+            sentences.append(f"Together: {readers[reader]['score']:.1f} % by {reader}.")
+        if advice == "combine":
+            more = points_words(values["combination"])
+            sentences.append(f"The combination says {more} points that no modality says alone.")
+        sentences += modality_words(values["modalities"])
+    return [*sentences, f"Advice: {ADVICE[advice].format(best=each[0])}"]
