@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from PIL import Image as PIL
 from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -60,6 +61,22 @@ class OwnTable:
                 model = SentenceTransformer(str(folder), device="cpu")
                 raw[name] = model.encode(list(self.rows[kind.column]), show_progress_bar=False)
         return replace(self, schema=replace(self.schema, modalities=modalities), raw=raw)
+
+    def write(self, folder: Path) -> Path:
+        """The training and test rows as a Parquet table beside its schema; returns the schema's path."""
+        rows = np.concatenate([self.train, self.test])
+        frame = pd.DataFrame({name: list(map(_cell, values[rows])) for name, values in self.rows.items()})
+        frame["label"] = [f"class {label}" for label in self.labels[rows]]
+        frame["split"] = np.repeat(["train", "test"], [len(self.train), len(self.test)])
+        stated = {"targets": {"label": "class"}, "split": "split"}
+        if self.groups is not None:
+            frame["group"] = self.groups[rows].astype(str)
+            stated["group"] = "group"
+        folder.mkdir(parents=True, exist_ok=True)
+        frame.to_parquet(folder / "table.parquet")
+        values = {"table": "table.parquet", **self.schema.to_mapping(), **stated}
+        (folder / "schema.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        return folder / "schema.yaml"
 
     def part(self, positions: np.ndarray) -> dict[str, Any]:
         return {name: values[positions] for name, values in self.rows.items()}
@@ -212,6 +229,13 @@ def _blocks(images: np.ndarray, block: tuple[int, int]) -> np.ndarray:
 def _thumbnail(image: np.ndarray) -> np.ndarray:
     small = PIL.fromarray(image).resize((THUMBNAIL, THUMBNAIL), PIL.Resampling.BOX)
     return np.asarray(small, dtype=np.float32).reshape(-1) / 255
+
+
+def _cell(value: Any) -> Any:
+    """A cell as Parquet holds it: pictures as PNG, arrays as lists, absent values as nothing."""
+    if isinstance(value, np.ndarray):
+        return _png(value) if value.dtype == np.uint8 else value.tolist()
+    return value
 
 
 def _png(image: np.ndarray) -> bytes:
