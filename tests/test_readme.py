@@ -81,12 +81,14 @@ def in_small(words: list[str]) -> list[str]:
         small = {"training.epochs": 1, "training.threads": 1, "model.width": 16}
         small |= SMALL_TRIFEATURE if words[1].startswith("trifeature") else {}
         words = [*words, *(word for key, value in small.items() for word in (f"--{key}", str(value)))]
+    if command == "compare" and words[1].endswith(".yaml"):
+        words = [*words, "--rivals", "single,features", "--labels", "all"]
     more = {"finetune": ["--epochs", "1"], "interactions": ["--quick"], "calibrate": ["--repeats", "1"]}
     return [*words, *more.get(command, [])]
 
 
 SLOW_SHELL = {"README.md", "docs/interactions.md"}  # of these the Python blocks alone run by default
-SLOW = {"docs/own-data.md"}
+SLOW = {"docs/own-data.md", "docs/compare.md"}
 LANGUAGES = ("python", "sh")
 RUN = [
     *(

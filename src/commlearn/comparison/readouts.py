@@ -107,7 +107,7 @@ def found(path: Path) -> dict[tuple[str, str], Found]:
     arrays = arrays_of(path)
     keys = zip(arrays["readers"].tolist(), arrays["segments"].tolist(), strict=True)
     return {
-        key: Found(*map(float, facts), scores)
+        key: Found(*facts.tolist(), scores=scores)
         for key, facts, scores in zip(keys, arrays["facts"], arrays["scores"], strict=True)
     }
 
@@ -128,7 +128,7 @@ def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task
     for place, task in enumerate(tasks):
         each = {part.name: getattr(task, part.name) for part in fields(Task)}
         arrays = {name: value for name, value in each.items() if isinstance(value, np.ndarray)}
-        np.savez(folder / f"task{place}.npz", **arrays)
+        np.savez(folder / f"task{place}.npz", **arrays)  # type: ignore[arg-type]
     stated = [
         {"name": task.name, "sort": task.sort, "measure": task.measure, "labels": task.labels}
         for task in tasks
@@ -215,10 +215,10 @@ def _read_material(folder: Path) -> tuple[dict[Key, Block], list[Task]]:
         )
         for place, key in enumerate(index["vectors"])
     }
-    tasks = [
-        Task(**{**stated, "labels": tuple(stated["labels"])}, **arrays_of(folder / f"task{place}.npz"))
-        for place, stated in enumerate(index["tasks"])
-    ]
+    tasks = []
+    for place, stated in enumerate(index["tasks"]):
+        arrays: dict[str, Any] = arrays_of(folder / f"task{place}.npz")
+        tasks.append(Task(**{**stated, "labels": tuple(stated["labels"]), **arrays}))
     return vectors, tasks
 
 

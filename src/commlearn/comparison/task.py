@@ -196,6 +196,8 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
     parts = [_known(records, name) for records in (data.fit, data.test)]
     (train_rows, first, groups), (test_rows, second, test_groups) = parts
     labels: tuple[str, ...]
+    train: np.ndarray
+    test: np.ndarray
     if sort == "class":
         both = np.concatenate([first, second])
         classes, codes = np.unique(both.astype(str) if both.dtype == object else both, return_inverse=True)
@@ -207,9 +209,9 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
         labels, measure = label_names(first), "auroc"
         train, test = (label_matrix(each, labels).astype(np.float32) for each in (first, second))
     else:
-        train, test = (np.asarray(each, dtype=np.float64).reshape(len(each), -1) for each in (first, second))
-        centre, scale = train.mean(axis=0), np.maximum(train.std(axis=0), 1e-12)
-        train, test = (train - centre) / scale, (test - centre) / scale
+        one, two = (np.asarray(each, dtype=np.float64).reshape(len(each), -1) for each in (first, second))
+        centre, scale = one.mean(axis=0), np.maximum(one.std(axis=0), 1e-12)
+        train, test = (one - centre) / scale, (two - centre) / scale
         labels, measure = tuple(map(str, range(train.shape[1]))), "r2"
     return Task(name, sort, measure, labels, train_rows, test_rows, train, test, groups, test_groups)
 
