@@ -12,13 +12,13 @@ import yaml
 from sklearn.metrics import log_loss
 
 from commlearn import plot
-from commlearn.comparison import rivals, verdict
+from commlearn.comparison.answers import rivals, verdict
+from commlearn.comparison.answers.readers import Block, boosted, linear, network, stacked
+from commlearn.comparison.answers.readouts import Found, Readout
+from commlearn.comparison.answers.rivals import Key, Material, Unit, chosen_rivals
+from commlearn.comparison.answers.task import Task, budgets_of, checked_budgets, labelled_rows
+from commlearn.comparison.answers.words import words_of
 from commlearn.comparison.compare import compare
-from commlearn.comparison.readers import Block, boosted, linear, network, stacked
-from commlearn.comparison.readouts import Found, Readout
-from commlearn.comparison.rivals import Key, Material, Unit, chosen_rivals
-from commlearn.comparison.task import Task, budgets_of, checked_budgets, labelled_rows
-from commlearn.comparison.verdict_words import words_of
 from commlearn.errors import ConfigurationError
 from commlearn.reports import report
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from commlearn.comparison.answers import Questions
+from commlearn.comparison.answers.questions import Questions
 from commlearn.comparison.plan import Job, members_of, plan, scores_of
 from commlearn.comparison.result import Comparison
 from commlearn.comparison.source import ComparisonSource, identity

@@ -40,7 +40,7 @@ def python(options: argparse.Namespace) -> str:
 def _forecast_code(options: argparse.Namespace) -> list[str]:
     words = (options.schema, options.table, options.targets)
     return [
-        "from commlearn.comparison.forecast import forecast",
+        "from commlearn.comparison.answers.forecast import forecast",
         f"print({call('forecast', *words)})",
     ]
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         report = check(table, schema)
         forecasts = {}
         if options.targets and not report.errors:
-            from commlearn.comparison.forecast import forecast
+            from commlearn.comparison.answers.forecast import forecast
 
             forecasts = forecast(options.schema, options.table, options.targets, tell)
     if options.json:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from commlearn.cli import main
-from commlearn.comparison.forecast import ADVICE, forecast
+from commlearn.comparison.answers.forecast import ADVICE, forecast
 
 
 @pytest.fixture(scope="module")

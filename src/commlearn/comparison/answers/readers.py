@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from commlearn.comparison.task import Labelled
+from commlearn.comparison.answers.task import Labelled
 
 __all__ = ["Block", "Reading", "boosted", "components", "in_context", "linear", "network", "stacked"]
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from commlearn.comparison.answers.readers import Block
+from commlearn.comparison.answers.rivals import REFIT, Key, Material, Unit, alone, estimators
+from commlearn.comparison.answers.task import ALL, DRAWS, Task, budgets_of, labelled_rows
 from commlearn.comparison.memory import forget_peak, peak_memory
 from commlearn.comparison.plan import Job
-from commlearn.comparison.readers import Block
-from commlearn.comparison.rivals import REFIT, Key, Material, Unit, alone, estimators
 from commlearn.comparison.stored_arrays import arrays_of
-from commlearn.comparison.task import ALL, DRAWS, Task, budgets_of, labelled_rows
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import values_of_file
 

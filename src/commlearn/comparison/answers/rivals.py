@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from commlearn.comparison import readers
-from commlearn.comparison.readers import Block, Reading
-from commlearn.comparison.task import Labelled, Task
+from commlearn.comparison.answers import readers
+from commlearn.comparison.answers.readers import Block, Reading
+from commlearn.comparison.answers.task import Labelled, Task
 from commlearn.errors import ConfigurationError, unknown
 
 __all__ = ["ALONE", "RIVALS", "Key", "Material", "Unit", "alone", "chosen_rivals"]

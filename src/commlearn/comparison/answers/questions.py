@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from commlearn.comparison.plan import Job, Member
-from commlearn.comparison.readouts import (
+from commlearn.comparison.answers.readouts import (
     READOUTS,
     ReadoutJob,
     clear_material,
@@ -17,11 +16,12 @@ from commlearn.comparison.readouts import (
     units_of,
     write_material,
 )
-from commlearn.comparison.rivals import chosen_rivals
+from commlearn.comparison.answers.rivals import chosen_rivals
+from commlearn.comparison.answers.task import Task, checked_budgets, task_of
+from commlearn.comparison.answers.vectors import vectors_of
+from commlearn.comparison.answers.verdict import run_name, verdict_of
+from commlearn.comparison.plan import Job, Member
 from commlearn.comparison.source import ComparisonSource, with_method
-from commlearn.comparison.task import Task, checked_budgets, task_of
-from commlearn.comparison.vectors import vectors_of
-from commlearn.comparison.verdict import run_name, verdict_of
 from commlearn.comparison.workers import work_on
 from commlearn.config.configuration import Experiment
 from commlearn.errors import RunError

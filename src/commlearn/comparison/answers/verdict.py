@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.comparison.readouts import Found, Readout, found, units_of
-from commlearn.comparison.rivals import ALONE
-from commlearn.comparison.task import ALL, Task, labelled_rows
-from commlearn.comparison.verdict_words import words_of
+from commlearn.comparison.answers.readouts import Found, Readout, found, units_of
+from commlearn.comparison.answers.rivals import ALONE
+from commlearn.comparison.answers.task import ALL, Task, labelled_rows
+from commlearn.comparison.answers.words import words_of
 from commlearn.probes.bootstrap import interval_of
 from commlearn.seeds import numpy_generator
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from commlearn.comparison.answers.readers import Block
+from commlearn.comparison.answers.rivals import Key
 from commlearn.comparison.baselines.raw import raw_parts
-from commlearn.comparison.readers import Block
-from commlearn.comparison.rivals import Key
 from commlearn.config.build import build_method, learned_features, pretrained_of
 from commlearn.config.configuration import Experiment
 from commlearn.kinds.arrays import presence
