@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss
 
 from commlearn import plot
 from commlearn.comparison.answers import rivals, verdict
+from commlearn.comparison.answers import task as answers_task
 from commlearn.comparison.answers.readers import Block, boosted, linear, network, stacked
 from commlearn.comparison.answers.readouts import Found, Readout
 from commlearn.comparison.answers.rivals import Key, Material, Unit, chosen_rivals
@@ -20,6 +21,7 @@ from commlearn.comparison.answers.task import Task, budgets_of, checked_budgets,
 from commlearn.comparison.answers.words import words_of
 from commlearn.comparison.compare import compare
 from commlearn.errors import ConfigurationError
+from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.reports import report
 
 SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.threads": 1}
@@ -426,3 +428,24 @@ def test_the_words_say_what_the_claims_are(claims, expected):
     assert nothing == [
         "Nothing here reads it: the best reader, features, is +0.0 [-1.0, +1.0] points from chance (AUROC)."
     ]
+
+
+def test_a_measure_of_many_rows_is_taken_in_parts(monkeypatch):
+    generator = np.random.default_rng(0)
+    task = task_with(np.arange(10) % 2, generator.integers(2, size=40), measure="auroc")
+    shares = generator.dirichlet(np.ones(2), size=40)
+    whole = task.scores(task.test, shares, np.full(2, 0.5), task.weights)
+    monkeypatch.setattr(answers_task, "AT_A_TIME", 1000)
+    np.testing.assert_allclose(task.scores(task.test, shares, np.full(2, 0.5), task.weights), whole)
+
+
+def test_rare_classes_are_scored_by_their_rank():
+    rows = np.arange(100)
+    data = Dataset(
+        Records(
+            {"a": VectorColumn(np.zeros((100, 2), np.float32))}, {"ill": rows % 10 == 0, "old": rows % 2}
+        ),
+        Records({"a": VectorColumn(np.zeros((100, 2), np.float32))}, {"ill": rows % 9 == 0, "old": rows % 2}),
+    )
+    assert answers_task.task_of(data, "ill", "class").measure == "auroc"
+    assert answers_task.task_of(data, "old", "class").measure == "balanced_accuracy"

@@ -27,6 +27,7 @@ FEWEST = 2  # labelled rows a class
 FEWEST_ROWS = 10  # where there are no classes
 RARE = 0.8  # share of the most frequent class from which on the area under the ROC curve is the score
 FOLDS, MANY = (5, 3), 1000  # up to so many labelled rows five folds, else three
+AT_A_TIME = 4_000_000  # weights under which a measure is taken at once
 SMOOTH = 1e-4  # probability that is lent to every class before its logarithm is taken
 
 
@@ -78,6 +79,9 @@ class Task:
             weights: (draws, rows); every row once if not given.
         """
         weights = measures.once(len(truth)) if weights is None else weights
+        if weights.size > AT_A_TIME and len(weights) > 1:
+            parts = np.array_split(weights, min(len(weights), -(-weights.size // AT_A_TIME)))
+            return np.concatenate([self.scores(truth, predicted, prior, part) for part in parts])
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a mean over draws without any row of a class
             if self.measure == "r2":
@@ -199,11 +203,13 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
     train: np.ndarray
     test: np.ndarray
     if sort == "class":
-        both = np.concatenate([first, second])
-        classes, codes = np.unique(both.astype(str) if both.dtype == object else both, return_inverse=True)
+        every = np.concatenate([first, second])
+        every = every.astype(str) if every.dtype == object else every
+        classes, codes = np.unique(every, return_inverse=True)
         labels, hot = tuple(map(str, classes)), np.eye(len(classes), dtype=np.float32)[codes]
         train, test = hot[: len(first)], hot[len(first) :]
-        rare = train.mean(axis=0).max() > RARE
+        both = np.count_nonzero(test.sum(axis=0)) > 1
+        rare = both and train.mean(axis=0).max() > RARE
         measure = "auroc" if rare else "balanced_accuracy"
     elif sort == "multilabel":
         labels, measure = label_names(first), "auroc"

@@ -208,7 +208,7 @@ class _Target:
 
     def _best(self, key: tuple[str, str], names: Sequence[str]) -> str:
         """The best on training rows; of equals the simplest, which comes first."""
-        return max(names, key=lambda name: round(self._selection(key, name), 4))
+        return max(names, key=lambda name: round(np.nan_to_num(self._selection(key, name), nan=-1e9), 4))
 
     def _gaps(self, key: tuple[str, str], own: str, other: str | None) -> np.ndarray:
         """Score minus that of another reader, or minus chance: (draws of labels x seeds, 1 + draws)."""
