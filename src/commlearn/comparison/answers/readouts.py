@@ -107,7 +107,7 @@ def found(path: Path) -> dict[tuple[str, str], Found]:
     arrays = arrays_of(path)
     keys = zip(arrays["readers"].tolist(), arrays["segments"].tolist(), strict=True)
     return {
-        key: Found(*facts.tolist(), scores=scores)
+        key: Found(*map(float, facts[:4]), scores)  # type: ignore[call-arg, arg-type]
         for key, facts, scores in zip(keys, arrays["facts"], arrays["scores"], strict=True)
     }
 
