@@ -167,7 +167,7 @@ def test_records_that_show_one_image_share_its_features_and_versions_stay_versio
         assert torch.isclose(drawn, versions, atol=1e-5).all(dim=1).any()
 
 
-def test_a_head_of_no_features_is_refused():
+def test_a_head_of_no_features_is_refused(tmp_path):
     experiment, _, data = chosen(method={"name": "comm", "head": [0, 8]})
     with pytest.raises(ConfigurationError, match="head is"):
-        train(experiment, "unused", data)
+        train(experiment, tmp_path / "run", data)
