@@ -178,7 +178,7 @@ def schema_file(tmp_path):
     return path
 
 
-def test_own_tables_have_features_where_nothing_else_is_stated_and_comparisons_have_none(schema_file):
+def test_own_tables_and_comparisons_have_features_where_nothing_else_is_stated(schema_file):
     experiment, _, note = read_own(schema_file)
     assert experiment.model.features == "fixed"
     assert "model.features fixed" in note
@@ -186,18 +186,16 @@ def test_own_tables_have_features_where_nothing_else_is_stated_and_comparisons_h
     assert experiment.model.features == "learned"
     assert "features" not in note
     compared = ComparisonSource(str(schema_file))
-    assert compared.read()[0].model.features == "learned"
+    assert compared.read()[0].model.features == "fixed"
     text = schema_file.read_text(encoding="utf-8")
     for open_one in ("model:\n", "model: {features: auto}\n"):
         schema_file.write_text(text + open_one, encoding="utf-8")
-        assert compared.read()[0].model.features == "learned"
+        assert compared.read()[0].model.features == "fixed"
     schema_file.write_text(text, encoding="utf-8")
-    stated = ComparisonSource(str(schema_file), overrides={"model.features": "fixed"})
-    assert stated.read()[0].model.features == "fixed"
-    schema_file.write_text(
-        schema_file.read_text(encoding="utf-8") + "model: {features: fixed}\n", encoding="utf-8"
-    )
-    assert compared.read()[0].model.features == "fixed"
+    stated = ComparisonSource(str(schema_file), overrides={"model.features": "learned"})
+    assert stated.read()[0].model.features == "learned"
+    schema_file.write_text(text + "model: {features: learned}\n", encoding="utf-8")
+    assert compared.read()[0].model.features == "learned"
 
 
 def test_many_or_streamed_records_get_none(schema_file):

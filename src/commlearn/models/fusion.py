@@ -65,7 +65,8 @@ class Fusion(nn.Module):
         if len(self.layers) > 1:
             return {subset: self._deep([tokens[name] for name in subset]) for subset in subsets}
         read = {name: tokens[name] for name in dict.fromkeys(name for subset in subsets for name in subset)}
-        if sum(part.values.shape[1] for part in read.values()) <= FEW:
+        few = not torch.compiler.is_compiling()  # a graph is for any number of tokens
+        if few and sum(part.values.shape[1] for part in read.values()) <= FEW:
             return self._few(read, subsets)
         return {subset: self.norm(row) for subset, row in self.first_layer(tokens, subsets).items()}
 
@@ -191,7 +192,7 @@ class FusionLayer(AttentionLayer):
         contexts = []
         for subset in subsets:
             scores = torch.cat([read[name][0] for name in subset], dim=1)  # (batch, length, heads)
-            together = torch.cat([own.expand(len(scores), -1, -1), scores], dim=1)
+            together = torch.cat([own.expand(scores.shape[0], -1, -1), scores], dim=1)
             shares = together.softmax(dim=1)[..., None]  # (batch, 1 + length, heads, 1)
             context, start = shares[:, 0] * own_value[:, 0], 1
             for name in subset:

@@ -25,6 +25,8 @@ from commlearn.trained.feature_columns import as_encoders_read
 
 __all__ = ["gallery"]
 
+OTHERS = 32  # records of the same batch, from which an augmentation may take values
+
 WORDS = 16  # of a text that fit on a small picture
 
 
@@ -124,6 +126,8 @@ def versions_of(
         data = trained.records(data)
     there = np.flatnonzero(presence(data.columns[modality]))
     rows = there[np.asarray(list(spread(len(there), records)), dtype=np.int64)]
+    others = np.setdiff1d(there, rows)[:OTHERS]
+    rows, shown = np.concatenate([rows, others]), len(rows)
     some = as_encoders_read(Records({modality: data.columns[modality]}).choose(rows), trained.method)
     clean, spec = some.view(slice(None))[modality], some.specs[modality]
     augmentation = build_augmentations(trained.experiment, trained.specs).get(modality)
@@ -132,7 +136,7 @@ def versions_of(
     for _ in range(versions):
         seen.append(clean if augmentation is None else augmentation(clean, generator, spec))
     words = (trained.state or {}).get(modality, {}).get("words", ())
-    return [[_seen(version, row, spec.kind, words) for version in seen] for row in range(len(rows))]
+    return [[_seen(version, row, spec.kind, words) for version in seen] for row in range(shown)]
 
 
 def _seen(modality: Modality, row: int, kind: str, words: Any) -> Seen:

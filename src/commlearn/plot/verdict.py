@@ -124,12 +124,12 @@ def _whisker(axes: Axes, place: int, claim: Mapping[str, Any]) -> None:
     axes.plot(claim["points"], place, "o", color=colour, ms=4.5)
 
 
-def _as_list(axes: Axes, labels: list[str], told: str) -> None:
+def _as_list(axes: Axes, labels: list[str], title: str) -> None:
     axes.axvline(0, color=INK, lw=0.8)
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(told)
+    axes.set_xlabel(title)
 
 
 def _gaps(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

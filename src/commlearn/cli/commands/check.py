@@ -14,7 +14,7 @@ EXAMPLE = """\
 Example:
   commlearn check films.csv --schema films.yaml
   commlearn check films.parquet --json
-  commlearn check films.csv --schema films.yaml --target genre    # with a forecast: is training worth it?
+  commlearn check films.csv --target genre    # with a forecast: is it worth it?
 """
 
 

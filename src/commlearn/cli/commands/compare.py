@@ -22,7 +22,7 @@ time and run it again to go on. Any setting can be given as --section.key value.
 
 Example:
   commlearn compare films.yaml
-  commlearn compare films.yaml --methods comm,clip --labels 5,20,all --rivals single,features
+  commlearn compare films.yaml --labels 5,20,all --rivals single,features
   commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 3
   commlearn compare films.yaml --methods comm,clip,raw --target genre --seeds 3
 """
