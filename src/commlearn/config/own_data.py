@@ -83,8 +83,10 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     check_keys(settings, specs)
     settings = by_modality(settings, specs)
     model, training = settings.get("model") or {}, settings.get("training") or {}
-    if model.get("features") == "auto":
-        settings["model"] = {key: value for key, value in model.items() if key != "features"}
+    if "model" in settings:  # an empty one, or features that are left open, state nothing
+        settings["model"] = {
+            key: value for key, value in model.items() if (key, value) != ("features", "auto")
+        }
     chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"), stated.model.features)
     chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
     on_features = _read_by_features(settings, data, chosen["model"]["features"])
