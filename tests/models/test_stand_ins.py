@@ -12,6 +12,8 @@ import torch
 import commlearn as cl
 from commlearn.augmentations import VectorAugmentation, plan_batch
 from commlearn.batch import Modality
+from commlearn.config.configuration import read_experiment
+from commlearn.errors import ConfigurationError
 from commlearn.models.features import FeatureColumn, stand_ins
 
 
@@ -131,3 +133,9 @@ def test_the_log_says_how_many_records_have_stand_ins(tmp_path):
     assert "of the training records have others that most modalities call their neighbours" in log
     alone = cl.Embedder(cl.Schema({"a": cl.Vector("a")}), epochs=1).fit({"a": table["a"]})
     assert not alone.trained.experiment.training.stand_ins
+
+
+def test_stand_ins_without_features_to_compare_are_refused(tmp_path):
+    small = {"training.epochs": 1, "data.size": 32, "data.train_pairs": 64, "training.stand_ins": True}
+    with pytest.raises(ConfigurationError, match="training.stand_ins compares the fixed features"):
+        cl.train(read_experiment("trifeature-quick", small), tmp_path / "run")

@@ -8,6 +8,7 @@ import torch
 from commlearn.batch import Batch, Modality, Spec
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
+from commlearn.models.present import moments_at_rest
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 
@@ -118,3 +119,21 @@ def test_the_loss_is_the_same_whatever_stands_beside(embedding):
     loss = next(method.steps(Batch(augmented=(view(), view())))).loss
     reference = next(build("fused").steps(Batch(augmented=(view(), view())))).loss
     assert torch.equal(loss, reference)
+
+
+def test_each_of_the_first_steps_is_observed_and_later_every_fourth():
+    means = TokenMeans(["a", "b"], 4)
+    due = [means.due() for _ in range(24)]
+    assert due == [True] * 16 + [False, False, False, True] * 2
+    with moments_at_rest(means):
+        assert not means.due()
+    assert not means.eval().due()
+    assert means.steps == 24
+
+
+def test_states_of_older_runs_do_not_count_steps():
+    means, state = TokenMeans(["a"], 4), TokenMeans(["a"], 4).state_dict()
+    del state["steps"]
+    means.due()
+    means.load_state_dict(state)
+    assert means.steps == 0

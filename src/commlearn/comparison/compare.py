@@ -48,7 +48,7 @@ def compare(
     """Train what is missing, skip what is done, and write one table and one verdict.
 
     Methods differ in nothing but what they learn: data, splits, encoders, steps and probe are the same.
-    One that cannot take the data is refused before anything is trained; one that fails on the way is told
+    One that cannot take the data is refused before anything is trained; one that fails on the way is reported
     in the table, and neither takes the others down nor is averaged in.
 
     Args:
@@ -135,8 +135,8 @@ def _remember(out: Path, what: Mapping[str, Any]) -> None:
     path, now = out / "compare.json", json.loads(json.dumps(what, sort_keys=True, default=str))
     before = values_of_file(path, "Give another --out.") if path.exists() else now
     data = before.pop("data", {}) if before is not now else now["data"]
-    known = [{key: part for key, part in each.items() if key in before} for each in (before, now)]
-    old, new = (by_dotted_key(part) for part in known)
+    common = [{key: part for key, part in each.items() if key in before} for each in (before, now)]
+    old, new = (by_dotted_key(part) for part in common)
     changed = [
         f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())

@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"diverged: {problem}")
         return DIVERGED
     except CommlearnError as problem:
-        print(" ".join(str(problem).split()))  # the last line is what is told
+        print(" ".join(str(problem).split()))  # the last line is what is reported
         return FAILED
     return 0
 

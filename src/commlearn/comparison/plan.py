@@ -44,8 +44,8 @@ class Job:
         path = self.folder / PROBES
         if not path.exists() or not (self.folder / PREDICTIONS).exists():
             return None
-        found = values_of_file(path)
-        return found if set(self.targets) <= set(found) else None
+        values = values_of_file(path)
+        return values if set(self.targets) <= set(values) else None
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def plan(
     """Every training that the scores need, the costly ones first."""
     variants: dict[str, list[str]] = {}
     for score in scores.values():
-        known = variants.setdefault(score.variant, [])
-        known.extend(target for target in score.targets if target not in known)
+        targets = variants.setdefault(score.variant, [])
+        targets.extend(target for target in score.targets if target not in targets)
     jobs = []
     for member in members:
         drawn = member.baseline is None or member.baseline.drawn
@@ -157,8 +157,8 @@ def _member(
             _built(arm, source.method_options("comm", arm), data)
         return Member(name, baseline)
     if name not in METHODS:
-        known = [*METHODS, *BASELINES, *single_names(modalities), "single", "all"]
-        raise ConfigurationError(unknown("method", name, known))
+        every = [*METHODS, *BASELINES, *single_names(modalities), "single", "all"]
+        raise ConfigurationError(unknown("method", name, every))
     for arm in arms:
         arm.training.batches_in_epoch(len(data.train))
         options = source.method_options(name, arm)

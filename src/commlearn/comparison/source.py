@@ -81,13 +81,13 @@ class ComparisonSource:
 
 def identity(experiment: Experiment, data: Dataset) -> dict[str, Any]:
     """What all trainings share: the settings, the data, and a digest of splits, targets and preprocessing."""
-    known = hashlib.sha256(json.dumps(data.state, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(data.state, sort_keys=True, default=str).encode())
     for part, records in data.parts.items():
-        known.update(f"{part} {len(records)}".encode())
+        digest.update(f"{part} {len(records)}".encode())
         for name, values in records.targets.items():
-            known.update(f"{name} {values.tolist()}".encode())
+            digest.update(f"{name} {values.tolist()}".encode())
     settings = {key: value for key, value in to_mapping(experiment).items() if key not in SHOWN_ONLY}
-    return {"experiment": settings, "records": known.hexdigest()[:16], "data": data_identity(data)}
+    return {"experiment": settings, "records": digest.hexdigest()[:16], "data": data_identity(data)}
 
 
 def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experiment:

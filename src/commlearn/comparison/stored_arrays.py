@@ -23,5 +23,5 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
-        told = f"{path} is damaged: {problem}. Delete the job's folder, and compare again"
-        raise RunError(f"{told} to train it anew.") from problem
+        way_out = "Delete the job's folder, and compare again to train it anew."
+        raise RunError(f"{path} is damaged: {problem}. {way_out}") from problem

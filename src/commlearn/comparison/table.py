@@ -49,10 +49,10 @@ def table_from(
     factors = dict.fromkeys(scores, 1.0)
     for member in members:
         own = [job for job in jobs if job.method == member.name]
-        found = {name: _by_seed(own, score, sorts) for name, score in scores.items()}
+        by_seed = {name: _by_seed(own, score, sorts) for name, score in scores.items()}
         predictions = {
             name: {seed: _predictions(own, scores[name], seed) for seed in values}
-            for name, values in found.items()
+            for name, values in by_seed.items()
         }
         draws[member.name] = {
             name: {seed: values_of_draws(each, sorts) for seed, each in by_seed.items()}
@@ -62,7 +62,7 @@ def table_from(
             factors[name] = max([factors[name], *(widening_of(each, sorts) for each in by_seed.values())])
         rows[member.name] = {
             "role": member.role,
-            "scores": {name: _cell(values) for name, values in found.items()},
+            "scores": {name: _cell(values) for name, values in by_seed.items()},
             "published": dict(experiment.published.get(member.name, {})),
             "probes": {f"seed{job.seed}/{job.folder.name}": job.probes() for job in own},
             "updates": _updates(member, steps),
@@ -91,24 +91,24 @@ def table_from(
 
 def _by_seed(jobs: Sequence[Job], score: Score, sorts: Mapping[str, str]) -> dict[int, float]:
     """The score of each seed for which all of its targets were measured."""
-    found: dict[int, dict[str, float]] = {}
+    by_seed: dict[int, dict[str, float]] = {}
     for job in jobs:
         probes = job.probes() if job.variant == score.variant else None
         for target in score.targets if probes else ():
             if probes is not None and target in job.targets:
-                found.setdefault(job.seed, {})[target] = probes[target][MEASURES[sorts[target]][0]]
+                by_seed.setdefault(job.seed, {})[target] = probes[target][MEASURES[sorts[target]][0]]
     return {
         seed: 100 * float(np.mean([values[target] for target in score.targets]))
-        for seed, values in found.items()
+        for seed, values in by_seed.items()
         if set(score.targets) <= set(values)
     }
 
 
 def _cell(values: Mapping[int, float]) -> dict[str, Any]:
-    told = list(values.values())
+    numbers = list(values.values())
     return {
-        "mean": float(np.mean(told)) if told else None,
-        "std": float(np.std(told, ddof=1)) if len(told) > 1 else None,
+        "mean": float(np.mean(numbers)) if numbers else None,
+        "std": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
         "values": {str(seed): value for seed, value in values.items()},
     }
 
@@ -126,8 +126,8 @@ def _compare(
             continue
         best = max(others, key=lambda other: means[other])
         pairs = seed_pairs(draws[name], draws[best])
-        own, its = (rows[one]["scores"][score]["values"] for one in (name, best))
-        mean = float(np.mean([own[str(one)] - its[str(two)] for one, two in pairs]))
+        own, of_best = (rows[one]["scores"][score]["values"] for one in (name, best))
+        mean = float(np.mean([own[str(one)] - of_best[str(two)] for one, two in pairs]))
         rows[name]["scores"][score]["difference"] = {
             "to": best,
             "mean": mean,
@@ -136,7 +136,7 @@ def _compare(
 
 
 def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
-    found: Predictions = {}
+    predictions: Predictions = {}
     for job in jobs:
         if job.seed != seed or job.variant != score.variant or job.probes() is None:
             continue
@@ -144,24 +144,24 @@ def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
         for target in score.targets:
             if target in job.targets:
                 names = [f"{target}/{part}" for part in ("truth", "predicted", "groups")]
-                found[target] = Prediction(*(arrays[name] for name in names if name in arrays))
-    return found
+                predictions[target] = Prediction(*(arrays[name] for name in names if name in arrays))
+    return predictions
 
 
 def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
     """Of one seed on average: seconds for all of its trainings; the most memory that one of them held."""
-    told = [values_of_file(job.folder / COST) for job in jobs if (job.folder / COST).exists()]
+    costs = [values_of_file(job.folder / COST) for job in jobs if (job.folder / COST).exists()]
     seeds = len({job.seed for job in jobs}) or 1
     return {
-        "seconds": round(sum(cost["seconds"] for cost in told) / seeds, 1) if told else None,
-        "peak_memory_mb": max(filter(None, (cost["peak_memory_mb"] for cost in told)), default=None),
+        "seconds": round(sum(cost["seconds"] for cost in costs) / seeds, 1) if costs else None,
+        "peak_memory_mb": max(filter(None, (cost["peak_memory_mb"] for cost in costs)), default=None),
     }
 
 
 def _width(jobs: Sequence[Job]) -> int | None:
     """Numbers in an embedding: what a probe may choose from."""
-    told = [values_of_file(job.folder / COST).get("width") for job in jobs if (job.folder / COST).exists()]
-    return max((width for width in told if width is not None), default=None)
+    widths = [values_of_file(job.folder / COST).get("width") for job in jobs if (job.folder / COST).exists()]
+    return max((width for width in widths if width is not None), default=None)
 
 
 def _updates(member: Member, steps: int) -> int:
@@ -175,7 +175,7 @@ def _chance(score: str, rows: Mapping[str, Any], scores: Mapping[str, Score]) ->
     """What guessing reaches, in percent; None for numbers, of which it explains nothing."""
     for row in rows.values():
         for probes in row["probes"].values():
-            told = [(probes or {}).get(target, {}).get("chance") for target in scores[score].targets]
-            if told and all(value is not None for value in told):
-                return 100 * float(np.mean(told))
+            chances = [(probes or {}).get(target, {}).get("chance") for target in scores[score].targets]
+            if chances and all(value is not None for value in chances):
+                return 100 * float(np.mean(chances))
     return None

@@ -46,7 +46,7 @@ def work_on(
     waiting, errors = list(jobs), {}
     running: dict[Job, subprocess.Popen[bytes]] = {}
     started: dict[Job, float] = {}
-    told = time.monotonic()
+    last_line_at = time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < at_a_time:
@@ -55,8 +55,8 @@ def work_on(
                 started[job] = time.monotonic()
                 tell(f"started: {job}")
             time.sleep(0.2)
-            if time.monotonic() - told > SECONDS_BETWEEN:
-                told = time.monotonic()
+            if time.monotonic() - last_line_at > SECONDS_BETWEEN:
+                last_line_at = time.monotonic()
                 for job in running:
                     tell(f"  {job}: {_last_words(job) or 'starting'}")
             for job in [job for job, process in running.items() if process.poll() is not None]:
@@ -121,14 +121,14 @@ def _let_go(process: subprocess.Popen[bytes]) -> None:
 
 def _reason(job: Job, code: int) -> str:
     """Why a process ended, in one line."""
-    said = _last_words(job)
+    last_words = _last_words(job)
     if code < 0:
         name = signal.Signals(-code).name
         hint = "; was the memory used up? Try --jobs 1" if -code == signal.SIGKILL else ""
         return f"ended by {name}{hint}"
     if code == DIVERGED:
-        return said
-    return said or f"ended with code {code} and without a word"
+        return last_words
+    return last_words or f"ended with code {code} and without a word"
 
 
 def _last_words(job: Job) -> str:
@@ -136,5 +136,5 @@ def _last_words(job: Job) -> str:
     if not path.exists():
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else ""
+    last_words = [line.strip() for line in lines if line.strip()]
+    return last_words[-1] if last_words else ""

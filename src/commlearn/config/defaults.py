@@ -9,7 +9,7 @@ from typing import Any
 from commlearn.records import Records
 from commlearn.tables.streamed import StreamedRecords
 
-__all__ = ["left_open", "merged", "said", "suggest"]
+__all__ = ["choice_line", "left_open", "merged", "suggest"]
 
 BATCH = (16, 256)  # the smallest and the largest
 BATCH_ON_FEATURES = 128  # the largest where encoders read fixed features
@@ -66,14 +66,15 @@ def suggest(
     }
 
 
-def said(settings: Mapping[str, Any], records: Records) -> str:
+def choice_line(settings: Mapping[str, Any], records: Records) -> str:
     """The choice in one line.
 
     Example:
         >>> import numpy as np
         >>> from commlearn.records import VectorColumn
         >>> records = Records({"v": VectorColumn(np.zeros((9, 4), np.float32))})
-        >>> said({"training": {"epochs": 5}, "augmentations": {"v": {"name": "vector", "std": 0.1}}}, records)
+        >>> settings = {"training": {"epochs": 5}, "augmentations": {"v": {"name": "vector", "std": 0.1}}}
+        >>> choice_line(settings, records)
         'chosen for 9 training records: training.epochs 5, augmentations.v vector (std=0.1)'
     """
     return f"chosen for {len(records)} training records: {', '.join(_flat(settings))}"

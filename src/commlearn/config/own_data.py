@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 from commlearn.augmentations import DEFAULT_AUGMENTATION
 from commlearn.config.build import pretrained_of, read_data
 from commlearn.config.configuration import Experiment, experiment_from
-from commlearn.config.defaults import left_open, merged, said, suggest
+from commlearn.config.defaults import choice_line, left_open, merged, suggest
 from commlearn.config.fill import set_dotted
 from commlearn.config.parts_left_open import by_modality, check_keys, completed, named_only
 from commlearn.config.strength import chosen_augmentations
@@ -101,7 +101,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     open_ones = left_open(chosen, {**settings, "method": stated.method}) | _sizes_of_images(settings, data)
     settings = {**completed(settings, chosen, specs), "method": stated.method}
     experiment = experiment_from(merged(chosen, settings))
-    return experiment, said(open_ones, data.train) if open_ones else ""
+    return experiment, choice_line(open_ones, data.train) if open_ones else ""
 
 
 def _read_by_features(settings: Mapping[str, Any], data: Dataset, suggested: str) -> list[str]:

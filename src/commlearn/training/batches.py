@@ -55,8 +55,6 @@ def draw_batch(
     size = experiment.training.batch_size
     share = slice(place * size + fabric.global_rank, (place + 1) * size, fabric.world_size)
     rows = records.visit(experiment.seed, epoch, share)
-    drawn = numpy_generator(experiment.seed, "versions", step, fabric.global_rank)
-    view = to_device(records.view(rows, generator=drawn), fabric.device)
     labels = records.labels(rows) if method.views.targets else {}
     targets = {name: values.to(fabric.device) for name, values in labels.items()}
     generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)
@@ -65,6 +63,11 @@ def draw_batch(
     if alike is not None:
         drawn = numpy_generator(experiment.seed, "stand-ins", step, fabric.global_rank)
         sources = [to_device(alike.view(rows, drawn), fabric.device) for _ in range(needed.augmented)]
+    if sources and not needed.plain:
+        view = sources[0]
+    else:
+        drawn = numpy_generator(experiment.seed, "versions", step, fabric.global_rank)
+        view = to_device(records.view(rows, generator=drawn), fabric.device)
     plan = plan_batch(
         view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs, sources
     )

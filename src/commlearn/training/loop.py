@@ -214,9 +214,15 @@ def _features(
 
 
 def _stand_ins(records: Records, tell: Callable[[str], None]) -> StandIns | None:
-    """The records that may stand in for others, if every modality has fixed features to compare."""
+    """The records that may stand in for others: every modality needs fixed features to compare."""
     columns = {name: column for name, column in records.columns.items() if isinstance(column, FeatureColumn)}
-    alike = stand_ins(columns) if len(columns) == len(records.columns) else None
+    without = [name for name in records.columns if name not in columns]
+    if without:
+        raise ConfigurationError(
+            f"training.stand_ins compares the fixed features of every modality, and the encoder of "
+            f"{', '.join(without)} reads none. Leave it out, or leave the encoders to model.features=fixed."
+        )
+    alike = stand_ins(columns)
     share = 0.0 if alike is None else float((alike.count > 0).mean())
     tell(f"{share:.0%} of the training records have others that most modalities call their neighbours")
     return alike

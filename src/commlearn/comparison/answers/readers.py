@@ -59,8 +59,8 @@ def linear(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
 
     even = np.sqrt(widths.mean() / widths)
     starts = [np.ones(len(parts))] if np.allclose(even, 1) else [np.ones(len(parts)), even]
-    found = [(*tried(scales, strength), scales, strength) for scales in starts for strength in STRENGTHS]
-    best = min(found, key=lambda entry: entry[0])
+    entries = [(*tried(scales, strength), scales, strength) for scales in starts for strength in STRENGTHS]
+    best = min(entries, key=lambda entry: entry[0])
     for place in range(len(parts) if len(parts) > 1 else 0):
         for factor in FACTORS:
             scales = best[2].copy()

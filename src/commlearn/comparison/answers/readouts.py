@@ -11,6 +11,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,13 +30,13 @@ from commlearn.storage.plain_json import values_of_file
 
 __all__ = [
     "READOUTS",
-    "Found",
     "Readout",
     "ReadoutJob",
+    "Result",
     "clear_material",
-    "found",
     "missing_readers",
     "read_share",
+    "results_in",
     "results_of_unit",
     "units_of",
     "write_material",
@@ -74,7 +75,7 @@ class ReadoutJob(Job):
         return f"readouts, part {self.options['part'] + 1} of {self.options['of']}"
 
 
-class Found(NamedTuple):
+class Result(NamedTuple):
     """What one reader reached."""
 
     selection: float  # the measure on training rows, none of which it had seen
@@ -100,21 +101,21 @@ def units_of(
             yield Readout(task.name, budget, draw), [*readers, *runs]
 
 
-def found(path: Path) -> dict[tuple[str, str], Found]:
+def results_in(path: Path) -> dict[tuple[str, str], Result]:
     """By reader and segment (the modality that the test rows lack, or nothing); empty if not yet read."""
     if not path.exists():
         return {}
     arrays = arrays_of(path)
     keys = zip(arrays["readers"].tolist(), arrays["segments"].tolist(), strict=True)
     return {
-        key: Found(*map(float, facts[:4]), scores)  # type: ignore[call-arg, arg-type]
+        key: Result(*map(float, facts[:4]), scores)  # type: ignore[call-arg, arg-type]
         for key, facts, scores in zip(keys, arrays["facts"], arrays["scores"], strict=True)
     }
 
 
 def missing_readers(path: Path, readers: Sequence[str]) -> list[str]:
     """Those whose results a file lacks."""
-    there = {name for name, _ in found(path)}
+    there = {name for name, _ in results_in(path)}
     return [name for name in readers if name not in there]
 
 
@@ -139,11 +140,12 @@ def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task
 
 
 def clear_material(out: Path) -> None:
-    """Remove what was written for the processes."""
+    """Remove what was written for the processes, and nothing else."""
     folder = out / FOLDER / VECTORS
-    for path in folder.glob("*") if folder.exists() else ():
-        path.unlink()
-    if folder.exists():
+    for pattern in (INDEX, "*-train.npy", "*-test.npy", "task*.npz"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    with suppress(OSError):  # something else lies there
         folder.rmdir()
 
 
@@ -172,10 +174,10 @@ def read_share(out: Path, options: Mapping[str, Any]) -> None:
                 whole = readout.budget == ALL and not readout.without
                 labelled = labelled_rows(task, readout.budget, readout.draw)
                 unit = Unit(material, labelled, readout.without, whole, pretrained)
-                _keep(readout.path(out), {**found(readout.path(out)), **results_of_unit(unit, missing)})
+                _keep(readout.path(out), {**results_in(readout.path(out)), **results_of_unit(unit, missing)})
 
 
-def results_of_unit(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str], Found]:
+def results_of_unit(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str], Result]:
     """What each reader reaches, by reader and segment."""
     results, task = {}, unit.labelled.task
     for name in readers:
@@ -190,11 +192,11 @@ def results_of_unit(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str],
         for segment, predicted in zip(segments, np.split(reading.test, len(segments)), strict=True):
             loss = float(task.losses(task.test, predicted).mean())
             scores = task.scores(task.test, predicted, prior, task.weights)
-            results[name, segment] = Found(selection, loss, seconds, megabytes, scores)
+            results[name, segment] = Result(selection, loss, seconds, megabytes, scores)
     return results
 
 
-def _keep(path: Path, results: Mapping[tuple[str, str], Found]) -> None:
+def _keep(path: Path, results: Mapping[tuple[str, str], Result]) -> None:
     content = io.BytesIO()
     np.savez(
         content,

@@ -12,7 +12,7 @@ import torch
 from commlearn.comparison.answers.readers import Block
 from commlearn.comparison.answers.rivals import Key
 from commlearn.comparison.baselines.raw import raw_parts
-from commlearn.config.build import build_method, learned_features, pretrained_of
+from commlearn.config.build import build_features, build_method, pretrained_of
 from commlearn.config.configuration import Experiment
 from commlearn.kinds.arrays import presence
 from commlearn.models.features import FeatureBlocks, feature_column
@@ -61,7 +61,8 @@ def vectors_of(
         for absent, names in subsets.items():
             vectors[Key("learned", run, absent)] = Block(*(_embedded(model, part, names) for part in parts))
     if untrained:
-        own = learned_features(experiment, data)
+        asked = build_features(experiment, data.train.specs, data.state) is not None
+        own = features.blocks if asked else None
         fresh = build_method(experiment, data.train.specs, data.state, features=own).eval()
         vectors[Key("untrained")] = Block(*(embed(fresh, part, blocks="learned") for part in parts))
     return vectors
@@ -96,12 +97,12 @@ class _Features:
 
     def beside(self, names: Sequence[str], side: int) -> dict[str, np.ndarray]:
         """The features of every modality, as they stand in an embedding of these modalities."""
-        found = {
+        features = {
             name: values[side] if name in names else np.zeros_like(values[side])
             for name, values in self.states.items()
         }
         if self.blocks is None:
-            return found
+            return features
         used = [name for name in names if name in self.columns] or list(self.columns)[:1]
         rows = [
             np.arange(start, min(start + AT_A_TIME, len(self.parts[side])))
@@ -115,7 +116,7 @@ class _Features:
             for part in rows
         ]
         values, ends = torch.cat(some).numpy(), np.cumsum(list(self.blocks.dims.values()))[:-1]
-        return found | dict(zip(self.blocks.dims, np.split(values, ends, axis=1), strict=True))
+        return features | dict(zip(self.blocks.dims, np.split(values, ends, axis=1), strict=True))
 
 
 def _embedded(model: Any, records: Records, names: Sequence[str]) -> np.ndarray:

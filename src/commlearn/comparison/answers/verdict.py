@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.comparison.answers.readouts import Found, Readout, found, units_of
+from commlearn.comparison.answers.readouts import Readout, Result, results_in, units_of
 from commlearn.comparison.answers.rivals import ALONE
 from commlearn.comparison.answers.task import ALL, Task, labelled_rows
 from commlearn.comparison.answers.words import words_of
@@ -28,7 +28,7 @@ COMBINED = 2.0  # points: that reading modalities together has to add to late fu
 LEVEL = 0.95
 SEED = "#"  # between the name of a method and its seed
 
-Results = dict[Readout, dict[tuple[str, str], Found]]
+Results = dict[Readout, dict[tuple[str, str], Result]]
 
 
 def run_name(method: str, seed: int) -> str:
@@ -64,7 +64,7 @@ def verdict_of(
     targets = {}
     for task in tasks:
         units = [readout for readout, _ in units_of(task, budgets, modalities, readers, runs)]
-        results = {readout: found(readout.path(out)) for readout in units}
+        results = {readout: results_in(readout.path(out)) for readout in units}
         targets[task.name] = target_values(task, results, modalities, readers, runs)
     for values in targets.values():
         values["words"] = words_of(values)
@@ -111,7 +111,7 @@ class _Target:
         self.methods: dict[str, list[str]] = defaultdict(list)
         for run in runs:
             self.methods[run.rpartition(SEED)[0]].append(run)
-        self.units: dict[tuple[str, str], list[dict[tuple[str, str], Found]]] = defaultdict(list)
+        self.units: dict[tuple[str, str], list[dict[tuple[str, str], Result]]] = defaultdict(list)
         for readout, one in results.items():
             self.units[readout.budget, readout.without].append(one)
         self.budgets = [budget for budget, without in reversed(self.units) if not without]
@@ -176,13 +176,13 @@ class _Target:
         """What a record without the modality costs: where readers are fitted without it, and where not."""
         key, level = (ALL, modality), self._level(len(self.modalities))
         there = {name for unit in self.units[key] for name, _ in unit}
-        known = [name for name in self._everyone() if self._names(name)[0] in there]
-        refit = self._best(key, known)
+        tried = [name for name in self._everyone() if self._names(name)[0] in there]
+        refit = self._best(key, tried)
         gaps = self._across(self._of(key, refit), self._of((ALL, ""), whole))
         values: dict[str, Any] = {"reader": refit, "refit": self._claim(gaps, level)}
         values["refit"]["score"] = self._reader(key, refit)["score"]
         for name in ["features", *self.methods]:
-            if name in known and self._of((ALL, ""), name, modality)[0]:
+            if name in tried and self._of((ALL, ""), name, modality)[0]:
                 filled = self._across(self._of((ALL, ""), name, modality), self._of((ALL, ""), name))
                 again = self._across(self._of(key, name), self._of((ALL, ""), name))
                 way = "filled_with_mean" if name == "features" else "left_out"
@@ -196,7 +196,7 @@ class _Target:
         """A rival, or all trainings of a method."""
         return self.methods.get(name) or [name]
 
-    def _of(self, key: tuple[str, str], name: str, segment: str = "") -> list[list[Found]]:
+    def _of(self, key: tuple[str, str], name: str, segment: str = "") -> list[list[Result]]:
         """By draw of labelled rows: what was reached, by one reader or by each seed of a method."""
         return [
             [unit[one, segment] for one in self._names(name) if (one, segment) in unit]
@@ -216,7 +216,7 @@ class _Target:
             return np.stack([one.scores for unit in self._of(key, own) for one in unit]) - self.task.chance
         return self._across(self._of(key, own), self._of(key, other))
 
-    def _across(self, own: list[list[Found]], other: list[list[Found]]) -> np.ndarray:
+    def _across(self, own: list[list[Result]], other: list[list[Result]]) -> np.ndarray:
         return np.stack(
             [
                 one.scores - two.scores

@@ -72,8 +72,8 @@ def common_directions(
     shrunk, solved = [], []
     for rows in modalities:
         left, scale, right = np.linalg.svd(rows, full_matrices=False)
-        kept = scale > 1e-7 * max(scale.max(initial=0), 1e-12)
-        left, scale, right = left[:, kept], scale[kept], right[kept]
+        strong = scale > 1e-7 * max(scale.max(initial=0), 1e-12)
+        left, scale, right = left[:, strong], scale[strong], right[strong]
         penalised = scale**2 + records * ridge
         shrunk.append(left * (scale / np.sqrt(penalised)))  # P_i = shrunk_i shrunk_i'
         solved.append((right.T * (scale / penalised), left))

@@ -33,7 +33,7 @@ def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[
     and audio by five statistics of each channel, text by the weighted counts of its words. A record without
     the modality has zeros; where some have none, one more feature says so.
     """
-    found = {}
+    features_of = {}
     for name in names:
         spec = parts[0].specs[name]
         rows = [_read(records, name, _FLAT.get(spec.kind, _any), spec) for records in parts]
@@ -45,8 +45,8 @@ def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[
                 np.concatenate([values * there[:, None], ~there[:, None]], axis=1, dtype=np.float32)
                 for values, (_, there) in zip(features, rows, strict=True)
             ]
-        found[name] = features
-    return found
+        features_of[name] = features
+    return features_of
 
 
 def _read(
@@ -82,26 +82,26 @@ def _steps(modality: Modality, spec: Spec) -> Tensor:
     """Mean, deviation, least, most and mean change of each channel, over steps that are not padding."""
     values = modality.values.float().nan_to_num().flatten(2)  # (batch, steps, channels)
     padding = modality.padding
-    kept = torch.ones(values.shape[:2], dtype=torch.bool) if padding is None else ~padding
-    weight = kept[..., None].float()
+    real = torch.ones(values.shape[:2], dtype=torch.bool) if padding is None else ~padding
+    weight = real[..., None].float()
     count = weight.sum(dim=1).clamp(min=1)  # (batch, 1)
     mean = (values * weight).sum(dim=1) / count
     deviation = (((values - mean[:, None]) ** 2 * weight).sum(dim=1) / count).sqrt()
-    least = values.masked_fill(~kept[..., None], torch.inf).amin(dim=1)
-    most = values.masked_fill(~kept[..., None], -torch.inf).amax(dim=1)
+    least = values.masked_fill(~real[..., None], torch.inf).amin(dim=1)
+    most = values.masked_fill(~real[..., None], -torch.inf).amax(dim=1)
     both = weight[:, 1:] * weight[:, :-1]
     change = ((values[:, 1:] - values[:, :-1]).abs() * both).sum(dim=1) / both.sum(dim=1).clamp(min=1)
-    told = torch.cat([mean, deviation, least, most, change], dim=1)
-    return told.nan_to_num(posinf=0.0, neginf=0.0)  # a record without a step
+    statistics = torch.cat([mean, deviation, least, most, change], dim=1)
+    return statistics.nan_to_num(posinf=0.0, neginf=0.0)  # a record without a step
 
 
 def _words(modality: Modality, spec: Spec) -> Tensor:
     """How often each id occurs, (batch, ids)."""
     counts = torch.zeros(len(modality), spec.shape[0])
-    kept = torch.ones_like(modality.values, dtype=torch.float32)
+    real = torch.ones_like(modality.values, dtype=torch.float32)
     if modality.padding is not None:
-        kept = (~modality.padding).float()
-    return counts.scatter_add_(1, modality.values, kept)
+        real = (~modality.padding).float()
+    return counts.scatter_add_(1, modality.values, real)
 
 
 def _weighted(parts: list[np.ndarray]) -> list[np.ndarray]:

@@ -133,8 +133,8 @@ class FeatureBlocks(nn.Module):
             blank = {name: Modality(blank_values(block.spec)) for name, block in self.each.items()}
             whole = bool(self(blank).isfinite().all())
         except DAMAGED as problem:
-            told = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
-            raise ValueError(f"it holds no features of these modalities ({told})") from problem
+            reason = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
+            raise ValueError(f"it holds no features of these modalities ({reason})") from problem
         if not whole:
             raise ValueError("its features are not finite")
         return self

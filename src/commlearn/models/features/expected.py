@@ -90,8 +90,8 @@ class ExpectedFeatures(Learned):
             records = which == number
             for name, here in zip(self.dims, pattern, strict=True):
                 if not here and given:
-                    known = torch.cat([parts[other][records] for other in given], dim=1)
-                    filled[name][records] = known @ self._weights(name, given).to(known)
+                    given_values = torch.cat([parts[other][records] for other in given], dim=1)
+                    filled[name][records] = given_values @ self._weights(name, given).to(given_values)
         return filled
 
     def _weights(self, name: str, given: tuple[str, ...]) -> Tensor:
@@ -108,11 +108,11 @@ class ExpectedFeatures(Learned):
     ) -> list[Tensor]:
         """The weights at each penalty."""
         places = self._places()
-        known = torch.cat([places[other] for other in given])
-        products = second[known][:, places[name]]  # (given, dim)
-        spread, axes = torch.linalg.eigh(second[known][:, known])
+        columns = torch.cat([places[other] for other in given])
+        products = second[columns][:, places[name]]  # (given, dim)
+        spread, axes = torch.linalg.eigh(second[columns][:, columns])
         turned = axes.T @ products
-        scale = spread.clamp(min=0).mean() * len(known) / rows
+        scale = spread.clamp(min=0).mean() * len(columns) / rows
         return [
             torch.zeros_like(products)
             if ridge == torch.inf
@@ -125,10 +125,10 @@ class ExpectedFeatures(Learned):
         places, given = self._places(), [other for other in self.dims if other != name]
         if not given:
             return torch.inf
-        known = tried[:, torch.cat([places[other] for other in given])]
+        given_values = tried[:, torch.cat([places[other] for other in given])]
         wanted = tried[:, places[name]]
         errors = [
-            (known @ weights - wanted).square().mean()
+            (given_values @ weights - wanted).square().mean()
             for weights in self._solved(name, given, second, rows, RIDGES)
         ]
         return RIDGES[int(torch.stack(errors).argmin())]

@@ -54,10 +54,10 @@ class Steps(Raw):
         self.rocket.learn(self._filled(self._scaled(few)), not_padded(few).sum(dim=1), usual, seed)
 
     def forward(self, modality: Modality) -> list[Tensor]:
-        scaled, kept = self._scaled(modality), not_padded(modality)
-        filled = self._filled(scaled) * kept[..., None]  # (batch, steps, channels)
-        rocket = self.rocket(filled.transpose(1, 2), kept.sum(dim=1))
-        return [rocket, self._statistics(scaled, filled, kept)]
+        scaled, real = self._scaled(modality), not_padded(modality)
+        filled = self._filled(scaled) * real[..., None]  # (batch, steps, channels)
+        rocket = self.rocket(filled.transpose(1, 2), real.sum(dim=1))
+        return [rocket, self._statistics(scaled, filled, real)]
 
     def _observed(self, modality: Modality) -> Tensor:
         """(batch, steps, channels) with NaN in gaps and in padding."""
@@ -77,9 +77,9 @@ class Steps(Raw):
         last = torch.where(scaled.isnan(), 0, place).cummax(dim=1).values
         return scaled.gather(1, last).nan_to_num()
 
-    def _statistics(self, scaled: Tensor, filled: Tensor, kept: Tensor) -> Tensor:
+    def _statistics(self, scaled: Tensor, filled: Tensor, real: Tensor) -> Tensor:
         """Mean, deviation, least, most, first, last, slope, change and share observed of each channel."""
-        seen, steps = ~scaled.isnan(), kept.sum(dim=1)  # (batch, steps, channels), (batch,)
+        seen, steps = ~scaled.isnan(), real.sum(dim=1)  # (batch, steps, channels), (batch,)
         values, count = scaled.nan_to_num(), seen.sum(dim=1).clamp(min=1)
         mean = values.sum(dim=1) / count
         gap = (values - mean[:, None]) * seen
@@ -94,7 +94,7 @@ class Steps(Raw):
         time = (2 * place / (steps.view(-1, 1, 1) - 1).clamp(min=1) - 1) * seen  # from -1 to 1
         time = (time - (time.sum(dim=1) / count)[:, None]) * seen
         slope = (time * gap).sum(dim=1) / time.square().sum(dim=1).clamp(min=1e-3)
-        both = (kept[:, 1:] & kept[:, :-1])[..., None]
+        both = (real[:, 1:] & real[:, :-1])[..., None]
         change = ((filled[:, 1:] - filled[:, :-1]).abs() * both).sum(dim=1) / both.sum(dim=1).clamp(min=1)
         share = seen.sum(dim=1) / steps.clamp(min=1)[:, None]
         length = (steps.float() / self.longest).log1p()[:, None]
@@ -278,12 +278,12 @@ def _tells_gaps(modality: Modality) -> bool:
 
 def _quantiles(steps: np.ndarray) -> list[np.ndarray]:
     """The 5 %, 50 % and 95 % quantiles of each channel, NaN left out; 0 where nothing was observed."""
-    found = np.zeros((3, steps.shape[1]), dtype=np.float32)
+    quantiles = np.zeros((3, steps.shape[1]), dtype=np.float32)
     for channel, values in enumerate(steps.T):
         seen = values[np.isfinite(values)]
         if len(seen):
-            found[:, channel] = np.quantile(seen[:: max(len(seen) // 100_000, 1)], [0.05, 0.5, 0.95])
-            if not found[0, channel] < found[2, channel]:  # mostly one value
+            quantiles[:, channel] = np.quantile(seen[:: max(len(seen) // 100_000, 1)], [0.05, 0.5, 0.95])
+            if not quantiles[0, channel] < quantiles[2, channel]:  # mostly one value
                 spread = 1.65 * min(float(seen.std(dtype=np.float64)), 1e30)
-                found[:, channel] += np.array([-spread, 0, spread], dtype=np.float32)
-    return list(found)
+                quantiles[:, channel] += np.array([-spread, 0, spread], dtype=np.float32)
+    return list(quantiles)

@@ -55,8 +55,8 @@ class Words(Raw):
     def _counts(self, modality: Modality) -> Tensor:
         """How often each id occurs, (batch, ids)."""
         values = modality.values.long()
-        kept = torch.ones_like(values, dtype=torch.float32)
+        real = torch.ones_like(values, dtype=torch.float32)
         if modality.padding is not None:
-            kept = kept.masked_fill(modality.padding, 0)
+            real = real.masked_fill(modality.padding, 0)
         counts = torch.zeros(len(values), self.spec.shape[0], device=values.device)
-        return counts.scatter_add_(1, values.clamp(0, self.spec.shape[0] - 1), kept)
+        return counts.scatter_add_(1, values.clamp(0, self.spec.shape[0] - 1), real)
