@@ -49,10 +49,10 @@ def table_from(
     factors = dict.fromkeys(scores, 1.0)
     for member in members:
         own = [job for job in jobs if job.method == member.name]
-        by_seed = {name: _by_seed(own, score, sorts) for name, score in scores.items()}
+        scored = {name: _by_seed(own, score, sorts) for name, score in scores.items()}
         predictions = {
             name: {seed: _predictions(own, scores[name], seed) for seed in values}
-            for name, values in by_seed.items()
+            for name, values in scored.items()
         }
         draws[member.name] = {
             name: {seed: values_of_draws(each, sorts) for seed, each in by_seed.items()}
@@ -62,7 +62,7 @@ def table_from(
             factors[name] = max([factors[name], *(widening_of(each, sorts) for each in by_seed.values())])
         rows[member.name] = {
             "role": member.role,
-            "scores": {name: _cell(values) for name, values in by_seed.items()},
+            "scores": {name: _cell(values) for name, values in scored.items()},
             "published": dict(experiment.published.get(member.name, {})),
             "probes": {f"seed{job.seed}/{job.folder.name}": job.probes() for job in own},
             "updates": _updates(member, steps),
