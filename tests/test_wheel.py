@@ -19,6 +19,7 @@ EXTRAS = {  # what each brings, by the name it is imported by
     "hf": ["transformers", "tokenizers", "huggingface_hub"],
     "onnx": ["onnx", "onnxruntime", "onnxscript"],
     "st": ["transformers"],
+    "tabular": ["tabicl"],
     "tensorboard": ["tensorboard"],
     "umap": ["umap"],
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from commlearn import plot
 from commlearn.comparison.answers import rivals, verdict
 from commlearn.comparison.answers import task as answers_task
 from commlearn.comparison.answers.readers import Block, boosted, linear, network, stacked
-from commlearn.comparison.answers.readouts import Found, Readout
+from commlearn.comparison.answers.readouts import Readout, Result
 from commlearn.comparison.answers.rivals import Key, Material, Unit, chosen_rivals
 from commlearn.comparison.answers.task import Task, budgets_of, checked_budgets, labelled_rows
 from commlearn.comparison.answers.words import words_of
@@ -153,7 +154,7 @@ def results_of(scores, selection, count=400, noise=0.02, seed=0):
     generator = np.random.default_rng(seed)
     shared = generator.normal(0, noise, 1000)
     return {
-        (name, ""): Found(selection[name], 0.5, 1.0, 100.0, np.append(score, score + shared + extra))
+        (name, ""): Result(selection[name], 0.5, 1.0, 100.0, np.append(score, score + shared + extra))
         for name, score in scores.items()
         for extra in [generator.normal(0, noise / 4, 1000)]
     }
@@ -213,7 +214,7 @@ def test_noise_is_no_addition():
                 for name in ("features", "boosting", "comm#0"):
                     shares = np.eye(2)[generator.integers(2, size=150)]
                     scores = task.scores(task.test, shares, np.full(2, 0.5), task.weights)
-                    one[name, ""] = Found(generator.normal(0.5, 0.02), 0.7, 1.0, 1.0, scores)
+                    one[name, ""] = Result(generator.normal(0.5, 0.02), 0.7, 1.0, 1.0, scores)
                 results[Readout("y", budget, draw)] = one
         found = verdict._Target(task, results, ["a"], ["features", "boosting"], ["comm#0"]).values()
         claims.append(
@@ -323,10 +324,10 @@ def test_budgets_that_say_the_same_are_one():
 
 
 def test_a_pretrained_rival_that_is_not_there_is_skipped_with_a_word(monkeypatch):
+    monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: None)
     chosen, _, left_out = chosen_rivals(["features", "tabicl"], ["a", "b"], 100)
-    if "tabicl" in left_out:
-        assert chosen == ["features"]
-        assert "commlearn[tabular]" in left_out["tabicl"]
+    assert chosen == ["features"]
+    assert "commlearn[tabular]" in left_out["tabicl"]
 
     class Broken:
         def fit(self, rows, labels):
@@ -343,8 +344,8 @@ def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
 
     monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(rivals, "estimators", lambda name: (KNeighborsClassifier, KNeighborsRegressor))
-    chosen, pretrained, _ = chosen_rivals(["tabpfn"], ["a"], 100)
-    assert chosen == ["tabpfn"]
+    chosen, pretrained, _ = chosen_rivals(["tabicl"], ["a"], 100)
+    assert chosen == ["tabicl"]
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(200, 2)).astype(np.float32)
     labels = (rows[:, 0] > 0).astype(int)
@@ -352,7 +353,16 @@ def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
     block = Block(rows[:100], rows[100:])
     material = Material({Key("alone", "a"): block, Key("beside", "a"): block})
     unit = Unit(material, labelled_rows(task, "all"), pretrained=pretrained)
-    assert float(task.scores(task.test, unit.reading("tabpfn").test, np.full(2, 0.5))[0]) > 0.8
+    assert float(task.scores(task.test, unit.reading("tabicl").test, np.full(2, 0.5))[0]) > 0.8
+
+
+def test_a_pretrained_rival_never_downloads_its_weights(monkeypatch):
+    asked = []
+    module = SimpleNamespace(TabICLClassifier=lambda **options: asked.append(options), TabICLRegressor=dict)
+    monkeypatch.setattr(rivals.importlib, "import_module", lambda name: module)
+    classifier, regressor = rivals.estimators("tabicl")
+    classifier()
+    assert asked == [regressor()] == [{"allow_auto_download": False}]
 
 
 def test_the_verdict_is_drawn(compared):

@@ -11,7 +11,7 @@ HELP = "Does an embedding add anything over what you would do otherwise? Methods
 EXAMPLE = """\
 On a table each method is trained, and its embedding, with the fixed features beside it, is
 read beside its rivals: each modality alone (single), features side by side, late fusion,
-boosting, a network, pca, the untrained network, tabicl and tabpfn where installed; with 1, 5,
+boosting, a network, pca, the untrained network, tabicl where installed; with 1, 5,
 10, 50 and 100 % of the labels, and without each modality. The verdict says in words what adds
 something. --rivals none leaves it out; on a recipe it is left out unless rivals are named.
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +29,8 @@ RIVALS = {
     "pca": "principal components of the features side by side, by a linear reader",
     "untrained": "the features and the same network's embedding before training, by a linear reader",
     "tabicl": "TabICL on the features side by side",
-    "tabpfn": "TabPFN on the features side by side",
 }
-PRETRAINED = {
-    "tabicl": ("TabICLClassifier", "TabICLRegressor"),
-    "tabpfn": ("TabPFNClassifier", "TabPFNRegressor"),
-}
+PRETRAINED = {"tabicl": ("TabICLClassifier", "TabICLRegressor")}
 ROWS_IN_CONTEXT = 10_000  # that a pretrained reader takes, at most
 REFIT = ("features", "late fusion", "boosting", "network")  # rivals that are asked what an absence costs
 
@@ -196,10 +193,11 @@ def chosen_rivals(
 
 
 def estimators(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Classifier and regressor of a pretrained reader."""
+    """Classifier and regressor of a pretrained reader, with weights that are on this machine already."""
     module = importlib.import_module(name)
-    classifier, regressor = PRETRAINED[name]
-    return getattr(module, classifier), getattr(module, regressor)
+    classifier, regressor = (getattr(module, part) for part in PRETRAINED[name])
+    local = {"allow_auto_download": False}
+    return partial(classifier, **local), partial(regressor, **local)
 
 
 def _unusable(name: str, rows: int) -> str:

@@ -13,7 +13,6 @@ READ_BY = {
     "untrained": "a linear reader beside the untrained network",
     "network": "a network",
     "tabicl": "TabICL",
-    "tabpfn": "TabPFN",
 }
 NO_LOSS = 3.0  # points: an interval that reaches no further says that nothing is lost
 
