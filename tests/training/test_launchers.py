@@ -119,9 +119,13 @@ def test_two_processes_train_a_streamed_table_and_go_on_whole_or_parted(tmp_path
         assert cl.embed(cl.load(folder.path), table).shape[0] == 400
     for key, values in found["ddp"]["method"].items():
         # batch norm takes the bias before it away: its gradient is rounding, which AdamW makes steps of, and
-        # which others follow by some 2e-4; weights move by 6e-3
-        if key != "fusion.norm.bias" and not key.endswith("running_mean"):
-            torch.testing.assert_close(found["fsdp"]["method"][key], values, rtol=1e-2, atol=1e-3)
+        # which others follow by some 7e-4; weights move by 6e-3. Moments of single features follow further,
+        # but those of ranks that do not share theirs would differ by a tenth.
+        others = found["fsdp"]["method"][key]
+        if key.endswith(("running_mean", "running_var")):
+            assert (others - values).abs().mean() < 0.01 * values.abs().mean()
+        elif key != "fusion.norm.bias":
+            torch.testing.assert_close(others, values, rtol=1e-2, atol=1e-3)
 
 
 def torchrun(folder, strategy: str) -> list[str]:
