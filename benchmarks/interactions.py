@@ -1,19 +1,23 @@
 """How far off the interaction report is, on data whose answer is known.
 
 Run `python benchmarks/interactions.py`; all of it takes an hour or two of two cores. Name single
-parts (`twins invariance coverage nulls digits three gaussians speed`) and `--scale 0.1` for fewer
+parts (`twins invariance coverage nulls digits three gaussians speed fresh`) and `--scale 0.1` for fewer
 repetitions. Every part prints a line a case, and the bar beside its figure; the table last measured is in
-docs/interactions.md.
+docs/interactions.md. `fresh` goes through the kinds of `interaction_truths.py` that no setting was chosen on
+(`--kinds tuning` for the others; `--records 500,1000 --repeats 4`; `--rows FILE` keeps a line a number).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from interaction_truths import held_out_kinds, tuning_kinds
 from scipy.ndimage import rotate, shift
 from scipy.stats import norm
 from sklearn.datasets import load_digits
@@ -28,7 +32,8 @@ from commlearn.information.estimate import Measured, atoms_of_two, measure
 from commlearn.information.evidence import best_logs, gather_evidence
 from commlearn.information.material import from_arrays, prepare_target
 from commlearn.information.pid import broja
-from commlearn.information.views import Pair, make_view
+from commlearn.information.uncertainty import Known
+from commlearn.information.views import Pair, View, make_view
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 POINT = Settings(curve=False, bootstrap=0, permutations=19)  # estimates only
@@ -60,12 +65,15 @@ def data_view(
 
 def with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: Settings) -> Pair:
     """The parts of the DATA view with their intervals, without the rest of the report."""
+    return view_with_intervals(arrays, target, settings).pairs[0]
+
+
+def view_with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: Settings) -> View:
     material, labels = from_arrays(arrays, None), prepare_target(target, "y", None, settings.folds)
     records = gather_evidence(material, labels, None, settings)
     logs, _ = best_logs(records, settings)
     curve = learning_curve(records, logs, measure(logs, records.labels, records.names), settings)
-    view = make_view(logs, records.labels, records.names, records.folds, settings, curve.bias())
-    return view.pairs[0]
+    return make_view(logs, records.labels, records.names, records.folds, settings, curve.bias())
 
 
 def atoms(report: InteractionReport) -> np.ndarray:
@@ -153,6 +161,79 @@ def coverage(scale: float) -> None:
                     f"{ATOMS[place]} {100 * np.mean(held, axis=0)[place]:.0f} %" for place in shown
                 )
                 told(f"coverage: {twin.name}, n = 500, {len(held)} repetitions", share, "80-97 %")
+
+
+def parts_of(view: View) -> dict[str, Known]:
+    """Parts with their intervals under the names of `Kind.parts`."""
+    if len(view.names) == 2:
+        return {name: getattr(view.pairs[0], name) for name in ATOMS}
+    parts = {f"spectrum {order}": part for order, part in enumerate(view.spectrum, 1)}
+    return parts | {f"unique {name}": part for name, part in view.unique.items()}
+
+
+def fresh(options: argparse.Namespace) -> None:
+    """Error, bias and coverage by n on kinds with exact parts, with everything that makes an interval."""
+    settings = Settings(permutations=19, bootstrap=10)
+    chosen = tuning_kinds() if options.kinds == "tuning" else held_out_kinds()
+    rows: list[dict[str, object]] = []
+    for records in options.records:
+        for kind in chosen:
+            truth = kind.parts()
+            worst = []
+            for seed in range(options.first, options.first + options.repeats):
+                start = time.process_time()
+                found = parts_of(view_with_intervals(*kind.sample(records, seed), settings))
+                seconds = time.process_time() - start
+                errors = {name: part.bits - truth[name] for name, part in found.items()}
+                worst.append(max(map(abs, errors.values())))
+                shown = "  ".join(
+                    f"{truth[name]:.2f}: {part} {'' if part.low <= truth[name] <= part.high else 'MISSED'}"
+                    for name, part in found.items()
+                )
+                told(f"  {kind.name}, n = {records}, {seconds:.0f} s", shown, "")
+                for name, part in found.items():
+                    row = {"kind": kind.name, "records": records, "seed": seed, "part": name}
+                    row |= {"truth": truth[name], "bits": part.bits, "low": part.low, "high": part.high}
+                    rows.append(row | {"open": getattr(part, "growing", False), "worst": worst[-1]})
+            told(f"{kind.name}, n = {records}, mean largest error", f"{np.mean(worst):.3f} bits", "")
+        if options.rows:
+            Path(options.rows).write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+        summary([row for row in rows if row["records"] == records], records)
+
+
+BARS = {500: 0.12, 1000: 0.08, 4000: 0.04}
+LETTERS = {"redundant": "R", "unique1": "U", "unique2": "U", "synergistic": "S"}
+
+
+def summary(rows: list[dict], records: int) -> None:  # type: ignore[type-arg]
+    """Of one number of records: error, then bias and coverage of R, U and S."""
+    worst = {(row["kind"], row["seed"]): row["worst"] for row in rows}
+    bar = f"<= {BARS[records]}" if records in BARS else ""
+    told(f"all kinds, n = {records}, mean largest error", f"{np.mean(list(worst.values())):.3f} bits", bar)
+    for letter in "RUS":
+        mine = [row for row in rows if letter == letter_of(row["part"])]
+        for what, bar in (("two-sided", "85-96 %"), ("at least", ">= 93 %")):
+            some = [row for row in mine if row["open"] == (what == "at least")]
+            there = [row for row in some if row["truth"] > 0.02]
+            if not some:
+                continue
+            held = [row["low"] <= row["truth"] <= row["high"] for row in some]
+            true = [row["low"] <= row["truth"] <= row["high"] for row in there] or [True]
+            bias = np.mean([row["bits"] - row["truth"] for row in some])
+            told(
+                f"{letter}, {what}, n = {records}: bias of {len(some)}; hold all, and {len(there)} not zero",
+                f"{bias:+.3f}; {100 * np.mean(held):.0f} %, {100 * np.mean(true):.0f} %",
+                bar,
+            )
+    narrow = sum(row["high"] - row["low"] < 1e-9 for row in rows)
+    told(f"intervals of no width, n = {records}", f"{narrow} of {len(rows)}", "0")
+
+
+def letter_of(part: str) -> str:
+    """What of three modalities corresponds to R, U and S of two."""
+    if part in LETTERS:
+        return LETTERS[part]
+    return "U" if part.startswith("unique") else "R" if part == "spectrum 1" else "S"
 
 
 def nulls(scale: float) -> None:
@@ -362,11 +443,19 @@ PARTS: dict[str, Callable[[float], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}, fresh; default: all")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the repetitions")
+    parser.add_argument("--kinds", choices=("tuning", "held-out"), default="held-out", help="of fresh")
+    parser.add_argument("--records", type=lambda text: [int(n) for n in text.split(",")], default=[500, 1000])
+    parser.add_argument("--repeats", type=int, default=4, help="samples of each kind, of fresh")
+    parser.add_argument("--first", type=int, default=1, help="seed of the first sample, of fresh")
+    parser.add_argument("--rows", help="file for a line of JSON a number, of fresh")
     options = parser.parse_args()
-    for name in options.parts or PARTS:
-        PARTS[name](options.scale)
+    for name in options.parts or [*PARTS, "fresh"]:
+        if name == "fresh":
+            fresh(options)
+        else:
+            PARTS[name](options.scale)
 
 
 if __name__ == "__main__":
