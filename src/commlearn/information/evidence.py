@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.information.experts.features import components
+from commlearn.information.experts.features import all_columns, components, with_codes
 from commlearn.information.experts.folds import Folds, make_folds
 from commlearn.information.experts.linear import Linear
 from commlearn.information.experts.posteriors import (
@@ -46,7 +46,8 @@ class Evidence:
     """Records ready to be judged.
 
     Attributes:
-        blocks: features of each modality.
+        blocks: components of each modality.
+        columns: all of each modality, standardised.
         fused: features of a model's own embedding of subsets.
         labels: 0, ..., classes - 1.
         groups: of the records, 0, 1, ..., if there are any.
@@ -54,6 +55,7 @@ class Evidence:
     """
 
     blocks: dict[str, Array]
+    columns: dict[str, Array]
     fused: dict[Subset, Array]
     labels: np.ndarray
     groups: np.ndarray | None
@@ -69,6 +71,7 @@ class Evidence:
         groups = None if self.groups is None else np.unique(self.groups[rows], return_inverse=True)[1]
         return Evidence(
             {name: block[rows] for name, block in self.blocks.items()},
+            {name: columns[rows] for name, columns in self.columns.items()},
             {subset: block[rows] for subset, block in self.fused.items()},
             labels,
             groups,
@@ -82,8 +85,10 @@ def gather_evidence(
     """Features and folds of the records that have a target."""
     material = material.choose(target.kept)
     codes = None if groups is None else group_codes(groups[target.kept], settings.folds)
+    arrays = {name: with_codes(array) for name, array in material.arrays.items()}
     return Evidence(
-        {name: components(array, settings.components) for name, array in material.arrays.items()},
+        {name: components(array, settings.components) for name, array in arrays.items()},
+        {name: all_columns(array) for name, array in arrays.items()},
         {subset: components(array, settings.components) for subset, array in material.fused.items()},
         target.labels,
         codes,
@@ -135,7 +140,14 @@ def best_logs(
     """
     subsets = all_subsets(evidence.names)
     posteriors = fit_posteriors(
-        evidence.blocks, subsets, evidence.labels, evidence.folds, rich_family, settings.seed, told
+        evidence.blocks,
+        subsets,
+        evidence.labels,
+        evidence.folds,
+        rich_family,
+        settings.seed,
+        told,
+        evidence.columns,
     )
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
     if len(evidence.names) <= MOST_FUSED:
@@ -194,9 +206,10 @@ def raw_logs(material: Material, target: Target, evidence: Evidence, settings: S
     """The best experts on the raw columns behind a model's embeddings, if there are any."""
     if not material.raw:
         return None
-    columns = {name: array[target.kept] for name, array in material.raw.items()}
-    blocks = {name: components(array, settings.components) for name, array in columns.items()}
-    return best_logs(replace(evidence, blocks=blocks, fused={}), settings)[0]
+    arrays = {name: with_codes(array[target.kept]) for name, array in material.raw.items()}
+    blocks = {name: components(array, settings.components) for name, array in arrays.items()}
+    columns = {name: all_columns(array) for name, array in arrays.items()}
+    return best_logs(replace(evidence, blocks=blocks, columns=columns, fused={}), settings)[0]
 
 
 def model_logs(predictions: Mapping[Subset, Array] | None, target: Target, evidence: Evidence) -> Logs | None:

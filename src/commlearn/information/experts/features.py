@@ -7,9 +7,12 @@ from sklearn.utils.extmath import randomized_svd
 
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["components"]
+__all__ = ["all_columns", "components", "with_codes"]
 
 _EXACT = 1000  # columns up to which the covariance is decomposed whole
+_MOST_CODES = 64  # values of a column up to which they may be names
+_LEAST_OFTEN = 4  # records a value, on average, of a column of names
+_MOST_COLUMNS = 8  # columns of names in one modality
 
 
 def components(values: Array, most: int, seed: int = 0) -> Array:
@@ -32,3 +35,26 @@ def components(values: Array, most: int, seed: int = 0) -> Array:
     some = variance > 1e-6 * variance[0]
     found = rows @ directions[:, some] / variance[some] ** 0.25
     return found / np.sqrt((found**2).mean())
+
+
+def all_columns(values: Array) -> Array:
+    """Every column that varies, standardised."""
+    scale = values.std(axis=0)
+    some = scale > 1e-9 * max(float(np.abs(values).max()), 1e-300)
+    if not some.any():
+        return np.zeros((len(values), 1))
+    return (values[:, some] - values[:, some].mean(axis=0)) / scale[some]
+
+
+def with_codes(values: Array) -> Array:
+    """The columns, and a mark for each value of those whose few values may be names instead of amounts."""
+    marks = []
+    for column in values.T:
+        names = np.unique(column[: 50 * _MOST_CODES])
+        if 3 <= len(names) <= _MOST_CODES:
+            names = np.unique(column)
+            if 3 <= len(names) <= min(_MOST_CODES, len(column) // _LEAST_OFTEN):
+                marks.append((column[:, None] == names).astype(float))
+    if not 1 <= len(marks) <= _MOST_COLUMNS:
+        return values
+    return np.concatenate([values, *marks], axis=1)

@@ -2,12 +2,15 @@
 
     log p(y | x) = w2 [ relu(x w1 + b1) ] + b2                        of the modalities side by side
     log p(y | x) = w2 [ prod_m relu(x_m w1_m + b1_m) ] + b2           with a factor for each modality
+    log p(y | x) = w2 [ prod_m tanh(x_m w1_m + b1_m) ] + b2           which starts from given directions
 
-The second one is made for combinations: a product of two features is what a parity or a comparison needs.
+The latter ones are made for combinations: a product of two features is what a parity or a comparison needs, and a
+product of two steps is what an XOR of half-spaces is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +44,7 @@ class Recipe:
     drop: float = 0.2  # of hidden units
     held_in: float = 0.12  # of the training rows, for stopping
     copies: int = 2  # networks a fold
+    steps: bool = False  # tanh instead of relu
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Networks:
     blocks: tuple[Array, ...]
     folds: Folds
     weights: Weights
-    copies: int
+    recipe: Recipe
     product: bool
 
     def logits(self, rows: Rows) -> Array:
@@ -58,9 +62,9 @@ class Networks:
         factors = _factors(self.blocks, rows, self.product)
         found = np.empty((len(rows[0]), self.weights[-1].shape[-1]))
         for fold, members in self.folds.members(rows):
-            mine = slice(fold * self.copies, (fold + 1) * self.copies)
-            weights = [part[mine] for part in self.weights]
-            hidden = _product(_hidden(weights, [factor[members] for factor in factors]))
+            copies = self.recipe.copies
+            weights = [part[fold * copies : (fold + 1) * copies] for part in self.weights]
+            hidden = _product(_hidden(weights, [factor[members] for factor in factors], self.recipe.steps))
             found[members] = _log_softmax(hidden @ weights[-2] + weights[-1]).mean(axis=0)
         return found
 
@@ -72,6 +76,7 @@ def fit_networks(
     seed: int,
     product: bool = False,
     recipe: Recipe | None = None,
+    directions: Callable[[list[Array], np.ndarray], tuple[Array, ...]] | None = None,
 ) -> Networks:
     """Train `copies` networks a fold on the other folds, each stopped by training rows (groups) of its own.
 
@@ -82,15 +87,23 @@ def fit_networks(
         seed: of weights, order and dropout.
         product: a factor for each modality, instead of all side by side.
         recipe: how.
+        directions: of each modality, found from a network's training rows and labels; hidden units start as
+            random mixtures of them.
     """
     recipe = recipe or Recipe()
     draw = numpy_generator(seed, "interactions networks", len(blocks))
     factors = _factors(blocks, folds.own_rows(len(blocks)), product)
     train, held = _split(folds, recipe, draw)
     widths = [factor.shape[1] for factor in factors]
-    weights = _start(len(train), widths, recipe.hidden, int(labels.max()) + 1, draw)
+    weights = _start(len(train), widths, recipe, int(labels.max()) + 1, draw)
+    if directions is not None:
+        for place, rows in enumerate(train):
+            chosen = directions([block[rows] for block in blocks], labels[rows])
+            for w1, start in zip(weights[0:-2:2], chosen, strict=True):
+                mix = draw.normal(size=(start.shape[1], recipe.hidden)) / start.shape[1] ** 0.5
+                w1[place] = 1.5 * start @ mix
     best = _train(weights, factors, labels, train, held, recipe, draw)
-    return Networks(blocks, folds, best, recipe.copies, product)
+    return Networks(blocks, folds, best, recipe, product)
 
 
 def _factors(blocks: tuple[Array, ...], rows: Rows, product: bool) -> list[Single]:
@@ -122,12 +135,15 @@ def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.
     return np.stack([rows[:least] for rows in fit]), np.stack(held)
 
 
-def _start(networks: int, widths: list[int], hidden: int, classes: int, draw: np.random.Generator) -> Weights:
-    """Random weights; factors of a product start around one, where it is nearly a sum."""
-    weights = []
+def _start(
+    networks: int, widths: list[int], recipe: Recipe, classes: int, draw: np.random.Generator
+) -> Weights:
+    """Random weights; factors of a product of relus start around one, where it is nearly a sum."""
+    weights, hidden = [], recipe.hidden
+    around, wide = (0.0, 0.5) if recipe.steps else (float(len(widths) > 1), 0.1)
     for width in widths:
         weights.append((2 / width) ** 0.5 * draw.normal(size=(networks, width, hidden)))
-        weights.append((len(widths) > 1) + 0.1 * draw.normal(size=(networks, 1, hidden)))
+        weights.append(around + wide * draw.normal(size=(networks, 1, hidden)))
     weights.append((1 / hidden) ** 0.5 * draw.normal(size=(networks, hidden, classes)))
     weights.append(np.zeros((networks, 1, classes)))
     return [part.astype(np.float32) for part in weights]
@@ -158,13 +174,13 @@ def _train(
             seen = [factor[rows] for factor in factors]
             _adam(
                 weights,
-                _gradient(weights, seen, labels[rows], recipe.drop, draw),
+                _gradient(weights, seen, labels[rows], recipe, draw),
                 first,
                 second,
                 step,
                 recipe,
             )
-        loss = _loss(weights, held_rows, held_labels)
+        loss = _loss(weights, held_rows, held_labels, recipe.steps)
         better = loss < lowest - 1e-4
         since = np.where(better, 0, since + 1)
         lowest = np.where(better, loss, lowest)
@@ -189,10 +205,10 @@ def _adam(
         weights[place] -= rate * first[place] / (np.sqrt(second[place]) + 1e-8)
 
 
-def _hidden(weights: Weights, rows: list[Single]) -> list[Single]:
+def _hidden(weights: Weights, rows: list[Single], steps: bool) -> list[Single]:
     """Every factor of the hidden layer, (networks, rows, hidden)."""
-    pairs = zip(rows, weights[0:-2:2], weights[1:-2:2], strict=True)
-    return [np.maximum(part @ w + b, 0) for part, w, b in pairs]
+    sums = [part @ w + b for part, w, b in zip(rows, weights[0:-2:2], weights[1:-2:2], strict=True)]
+    return [np.tanh(part) if steps else np.maximum(part, 0) for part in sums]
 
 
 def _product(factors: list[Single]) -> Single:
@@ -203,13 +219,13 @@ def _product(factors: list[Single]) -> Single:
 
 
 def _gradient(
-    weights: Weights, rows: list[Single], labels: np.ndarray, drop: float, draw: np.random.Generator
+    weights: Weights, rows: list[Single], labels: np.ndarray, recipe: Recipe, draw: np.random.Generator
 ) -> Weights:
     """Gradients of the mean cross-entropy; rows (networks, batch, features), labels (networks, batch)."""
     w2, b2 = weights[-2:]
-    factors = _hidden(weights, rows)
-    hidden = _product(factors)
-    mask = (draw.random(hidden.shape, dtype=np.float32) >= drop).astype(np.float32) / np.float32(1 - drop)
+    factors = _hidden(weights, rows, recipe.steps)
+    hidden, kept = _product(factors), np.float32(1 - recipe.drop)
+    mask = (draw.random(hidden.shape, dtype=np.float32) < kept).astype(np.float32) / kept
     hidden = hidden * mask
     error = np.exp(_log_softmax(hidden @ w2 + b2))
     np.put_along_axis(error, labels[..., None], np.take_along_axis(error, labels[..., None], 2) - 1, 2)
@@ -218,13 +234,13 @@ def _gradient(
     slopes = []
     for place, (part, factor) in enumerate(zip(rows, factors, strict=True)):
         others = [other for number, other in enumerate(factors) if number != place]
-        mine = _product([back * (factor > 0), *others])
+        mine = _product([back * (1 - factor * factor if recipe.steps else factor > 0), *others])
         slopes += [part.swapaxes(-1, -2) @ mine, mine.sum(axis=1, keepdims=True)]
     return [*slopes, hidden.swapaxes(1, 2) @ error, error.sum(axis=1, keepdims=True)]
 
 
-def _loss(weights: Weights, rows: list[Single], labels: np.ndarray) -> Array:
-    logits = _log_softmax(_product(_hidden(weights, rows)) @ weights[-2] + weights[-1])
+def _loss(weights: Weights, rows: list[Single], labels: np.ndarray, steps: bool) -> Array:
+    logits = _log_softmax(_product(_hidden(weights, rows, steps)) @ weights[-2] + weights[-1])
     return -np.take_along_axis(logits, labels[..., None], 2).mean(axis=(1, 2)).astype(np.float64)
 
 

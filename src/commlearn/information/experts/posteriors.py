@@ -14,7 +14,15 @@ import numpy as np
 from commlearn.information.experts.cluster_tables import fit_table, memberships
 from commlearn.information.experts.folds import Folds, Rows
 from commlearn.information.experts.linear import fit_linear
-from commlearn.information.experts.networks import fit_networks
+from commlearn.information.experts.networks import Recipe, fit_networks
+from commlearn.information.experts.reduced import (
+    boosting,
+    fit_reduced,
+    logistic,
+    pair_directions,
+    pair_starts,
+    screened_columns,
+)
 from commlearn.information.experts.stacking import Stack, fit_stack, log_softmax
 from commlearn.information.experts.workers import unsaid_convergence, workers
 from commlearn.information.pid.marginals import Array
@@ -48,15 +56,20 @@ Family = Callable[["Features", Subset, np.ndarray, Folds], list[Fit]]
 
 @dataclass(frozen=True)
 class Features:
-    """What experts read of each modality: its components, and soft clusters, which are found once."""
+    """What experts read of each modality: components, all columns, and soft clusters, which are found once."""
 
     blocks: Mapping[str, Array]
+    columns: Mapping[str, Array]
     seed: int
     _known: dict[tuple[str, int], Array] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def of(self, subset: Subset) -> tuple[Array, ...]:
         return tuple(self.blocks[name] for name in subset)
+
+    def columns_of(self, subset: Subset) -> tuple[Array, ...]:
+        """Columns where there are any, else components."""
+        return tuple(self.columns.get(name, self.blocks[name]) for name in subset)
 
     def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
         """Memberships of each modality, (records, count)."""
@@ -113,6 +126,7 @@ def fit_posteriors(
     family: Family,
     seed: int = 0,
     told: Callable[[str], None] = lambda what: None,
+    columns: Mapping[str, Array] | None = None,
 ) -> dict[Subset, Posterior]:
     """Posteriors of all subsets, smaller ones first: a larger one builds on those inside it.
 
@@ -124,9 +138,10 @@ def fit_posteriors(
         family: how to fit the experts of one subset; all are fitted side by side, on all cores.
         seed: of all that is random.
         told: hears which subset is being fitted.
+        columns: all of each modality, where components may have lost some.
     """
     found: dict[Subset, Posterior] = {}
-    features = Features(blocks, seed)
+    features = Features(blocks, columns or {}, seed)
     with unsaid_convergence(), workers() as pool:
         fits = {
             subset: [pool.submit(fit) for fit in family(features, subset, labels, folds)]
@@ -170,7 +185,9 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
     def table(clusters: int) -> Expert:
         return fit_table(features.clusters(subset, clusters), labels, folds)
 
-    fits: list[Fit] = []
+    fits: list[Fit] = _on_columns(features, subset, labels, folds)
+    if len(subset) == 2:
+        fits += _on_pairs(features, subset, labels, folds)
     if len(subset) == 1:
         fits.append(partial(fit_networks, chosen, labels, folds, seed))
     else:
@@ -179,6 +196,31 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
         fits.append(partial(fit_networks, few, labels, folds, seed))
     tables = [partial(table, clusters) for clusters in _cluster_counts(len(subset), len(labels))]
     return [*linear_family(features, subset, labels, folds), *fits, *tables]
+
+
+def _on_columns(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
+    """Boosting on the columns that say most, and where components lost some a linear probe of them."""
+    columns = features.columns_of(subset)
+    wide = any(
+        part.shape[1] > block.shape[1] for part, block in zip(columns, features.of(subset), strict=True)
+    )
+    models = [boosting, logistic] if wide else [boosting]
+    return [partial(fit_reduced, columns, labels, folds, screened_columns, model) for model in models]
+
+
+def _on_pairs(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
+    """Products of directions: by a linear probe, by boosting, and as the start of networks of steps."""
+    blocks, seed = features.of(subset), features.seed
+
+    recipe = Recipe(hidden=32, steps=True, copies=3)
+    fits: list[Fit] = []
+    for rank in (1, 2, 4):
+        fits.append(
+            partial(fit_networks, blocks, labels, folds, seed, True, recipe, partial(pair_starts, rank=rank))
+        )
+    for rank, model in ((2, logistic), (6, logistic), (4, boosting)):
+        fits.append(partial(fit_reduced, blocks, labels, folds, partial(pair_directions, rank=rank), model))
+    return fits
 
 
 def _cluster_counts(modalities: int, records: int) -> list[int]:

@@ -1,0 +1,176 @@
+"""Experts on a few directions of each modality that labels choose: screened columns, and pairs of directions.
+
+Principal components do not look at labels: of hundreds of columns of which three matter they lose the signal, and
+of two modalities whose product matters they show directions by their spread alone. Here every fold chooses from
+its own training rows
+
+    columns      by their F statistic, then by a linear machine with the universal L1 penalty
+    pairs        singular vectors of the cross-moments  E[(1{y = c} - p_c) x_1 x_2^T]: what XOR, products and
+                 "do these belong together" leave of a combination, whatever a modality says alone
+
+and a model of the chosen directions and of the products of pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_selection import f_classif
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.pid.marginals import Array
+
+__all__ = [
+    "Reduced",
+    "boosting",
+    "fit_reduced",
+    "logistic",
+    "pair_directions",
+    "pair_starts",
+    "screened_columns",
+]
+
+Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
+
+_SCREENED = 100  # columns that the L1 penalty chooses from
+_SELECTION_ROWS = 2000  # records that are enough to choose by
+_TREES = 240  # of one boosting, over all classes
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What a model reads: directions of each modality, the first `products` of which are multiplied.
+
+    Attributes:
+        weights: of each modality, (columns, directions).
+        products: leading directions of the first two modalities whose products and squares are read too.
+    """
+
+    weights: tuple[Array, ...]
+    products: int = 0
+
+    def read(self, parts: Sequence[Array]) -> Array:
+        """Features of records, given the columns of each modality."""
+        seen = [part @ weight for part, weight in zip(parts, self.weights, strict=True)]
+        if self.products:
+            first, second = (part[:, : self.products] for part in seen[:2])
+            seen += [first**2, second**2, (first[:, :, None] * second[:, None]).reshape(len(first), -1)]
+        return np.concatenate(seen, axis=1)
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A model of chosen directions for every fold, which reads any pairing of modalities."""
+
+    columns: tuple[Array, ...]
+    folds: Folds
+    directions: list[Directions]
+    models: list[Any]
+    classes: int
+
+    def logits(self, rows: Rows) -> Array:
+        found = np.empty((len(rows[0]), self.classes))
+        for fold, members in self.folds.members(rows):
+            parts = [part[row[members]] for part, row in zip(self.columns, rows, strict=True)]
+            chances = self.models[fold].predict_proba(self.directions[fold].read(parts))
+            found[members] = np.log(np.maximum(chances, 1e-6))
+        return found
+
+
+def fit_reduced(
+    columns: tuple[Array, ...],
+    labels: np.ndarray,
+    folds: Folds,
+    choice: Choice,
+    model: Callable[[int], Any],
+) -> Reduced:
+    """Choose directions and fit on all folds but one, for each one left out.
+
+    Args:
+        columns: of each modality.
+        labels: 0, ..., classes - 1.
+        folds: who is held out when.
+        choice: of directions.
+        model: of the directions, given the number of classes.
+    """
+    classes = int(labels.max()) + 1
+    directions, models = [], []
+    for fold in range(folds.count):
+        train = np.flatnonzero(folds.of != fold)
+        parts = [part[train] for part in columns]
+        chosen = choice(parts, labels[train])
+        directions.append(chosen)
+        models.append(model(classes).fit(chosen.read(parts), labels[train]))
+    return Reduced(columns, folds, directions, models, classes)
+
+
+def logistic(classes: int) -> Any:
+    return LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
+
+
+def boosting(classes: int) -> Any:
+    rounds = int(np.clip(_TREES // (1 if classes == 2 else classes), 12, 80))
+    return HistGradientBoostingClassifier(
+        learning_rate=0.1 if rounds > 40 else 0.25,
+        max_iter=rounds,
+        max_leaf_nodes=8,
+        min_samples_leaf=10,
+        early_stopping=False,
+        random_state=0,
+    )
+
+
+def screened_columns(parts: Sequence[Array], labels: np.ndarray, most: int = 16) -> Directions:
+    """The columns of each modality that say most about the target."""
+    return Directions(tuple(_screened(part, labels, most) for part in parts))
+
+
+def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
+    count = part.shape[1]
+    if count <= most:
+        return np.eye(count)
+    part, labels = part[:_SELECTION_ROWS], labels[:_SELECTION_ROWS]  # rows are in no order of their own
+    order = np.argsort(-np.nan_to_num(f_classif(part, labels)[0]), kind="stable")[:_SCREENED]
+    penalty = 2 * np.sqrt(2 * len(part) * np.log(count))  # the largest slope that chance alone gives
+    present = np.unique(labels)
+    fits = [
+        LinearSVC(penalty="l1", dual=False, C=1 / penalty, max_iter=200, tol=1e-2)
+        .fit(part[:, order], labels == label)
+        .coef_[0]
+        for label in (present[:1] if len(present) == 2 else present)
+    ]
+    strength = np.abs(fits).max(axis=0)
+    chosen = order[np.argsort(-strength, kind="stable")][: np.clip((strength > 0).sum(), 2, most)]
+    return np.eye(count)[:, chosen]
+
+
+def pair_directions(parts: Sequence[Array], labels: np.ndarray, rank: int) -> Directions:
+    """Directions of two modalities whose products differ most between the classes, scaled to unit deviation."""
+    first, second = parts
+    marks = np.eye(int(labels.max()) + 1)[labels]
+    marks -= marks.mean(axis=0)
+    moments = np.stack(
+        [(first * mark[:, None]).T @ second for mark in marks.T]
+    )  # (classes, columns, columns)
+    sides = [
+        np.linalg.svd(np.moveaxis(moments, place, 0).reshape(moments.shape[place], -1), full_matrices=False)[
+            0
+        ]
+        for place in (1, 2)
+    ]
+    weights = tuple(
+        side[:, :rank] / ((part @ side[:, :rank]).std(axis=0) + 1e-9)
+        for part, side in zip(parts, sides, strict=True)
+    )
+    return Directions(weights, rank)
+
+
+def pair_starts(parts: Sequence[Array], labels: np.ndarray, rank: int) -> tuple[Array, ...]:
+    """The same as what networks start from."""
+    return pair_directions(parts, labels, rank).weights
