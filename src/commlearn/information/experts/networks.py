@@ -29,6 +29,7 @@ Weights = list[
 
 
 _MUCH = 0.2  # of the training rows, in one group
+_PLENTY = 2000  # training rows
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Recipe:
 
     hidden: int = 64
     epochs: int = 60
+    visits: int = 80_000  # of training rows by one network, at most: many records need fewer epochs
     patience: int = 10  # epochs without a better held-in loss
-    batch: int = 128
+    batch: int = 128  # twice as many where there are plenty of records
     rate: float = 5e-3  # Adam's
     decay: float = 1e-2  # decoupled weight decay, times the rate
     drop: float = 0.2  # of hidden units
@@ -165,8 +167,8 @@ def _train(
     since = np.zeros(len(train), dtype=int)
     held_rows, held_labels = [factor[held] for factor in factors], labels[held]
     step = 0
-    batch = min(recipe.batch, train.shape[1])
-    for _ in range(recipe.epochs):
+    batch = min(recipe.batch * (2 if train.shape[1] > _PLENTY else 1), train.shape[1])
+    for _ in range(max(1, min(recipe.epochs, recipe.visits // train.shape[1]))):
         order = draw.permuted(train, axis=1)
         for start in range(0, train.shape[1] - batch + 1, batch):
             rows = order[:, start : start + batch]

@@ -41,6 +41,7 @@ Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # fro
 _SCREENED = 100  # columns that the L1 penalty chooses from
 _SELECTION_ROWS = 2000  # records that are enough to choose by
 _TREES = 240  # of one boosting, over all classes
+_VISITS = 1_000_000  # of records by its trees, at most
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def fit_reduced(
     labels: np.ndarray,
     folds: Folds,
     choice: Choice,
-    model: Callable[[int], Any],
+    model: Callable[[int, int], Any],
 ) -> Reduced:
     """Choose directions and fit on all folds but one, for each one left out.
 
@@ -97,7 +98,7 @@ def fit_reduced(
         labels: 0, ..., classes - 1.
         folds: who is held out when.
         choice: of directions.
-        model: of the directions, given the number of classes.
+        model: of the directions, given the numbers of records and of classes.
     """
     classes = int(labels.max()) + 1
     directions, models = [], []
@@ -106,16 +107,17 @@ def fit_reduced(
         parts = [part[train] for part in columns]
         chosen = choice(parts, labels[train])
         directions.append(chosen)
-        models.append(model(classes).fit(chosen.read(parts), labels[train]))
+        models.append(model(len(train), classes).fit(chosen.read(parts), labels[train]))
     return Reduced(columns, folds, directions, models, classes)
 
 
-def logistic(classes: int) -> Any:
+def logistic(records: int, classes: int) -> Any:
     return LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
 
 
-def boosting(classes: int) -> Any:
-    rounds = int(np.clip(_TREES // (1 if classes == 2 else classes), 12, 80))
+def boosting(records: int, classes: int) -> Any:
+    trees = min(_TREES, _VISITS // records) // (1 if classes == 2 else classes)
+    rounds = int(np.clip(trees, 8, 80))
     return HistGradientBoostingClassifier(
         learning_rate=0.1 if rounds > 40 else 0.25,
         max_iter=rounds,
