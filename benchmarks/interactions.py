@@ -25,15 +25,15 @@ from sklearn.kernel_ridge import KernelRidge
 
 import commlearn as cl
 from commlearn.information import InteractionReport, Settings
+from commlearn.information.ask import judge
 from commlearn.information.calibrate import Twin, gate, known_twins
-from commlearn.information.curve import learning_curve
 from commlearn.information.diagnose import gaussian_parts
 from commlearn.information.estimate import Measured, atoms_of_two, measure
 from commlearn.information.evidence import best_logs, gather_evidence
 from commlearn.information.material import from_arrays, prepare_target
 from commlearn.information.pid import broja
 from commlearn.information.uncertainty import Known
-from commlearn.information.views import Pair, View, make_view
+from commlearn.information.views import Pair, View
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 POINT = Settings(curve=False, bootstrap=0, permutations=19)  # estimates only
@@ -71,9 +71,8 @@ def with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: 
 def view_with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: Settings) -> View:
     material, labels = from_arrays(arrays, None), prepare_target(target, "y", None, settings.folds)
     records = gather_evidence(material, labels, None, settings)
-    logs, _ = best_logs(records, settings)
-    curve = learning_curve(records, logs, measure(logs, records.labels, records.names), settings)
-    return make_view(logs, records.labels, records.names, records.folds, settings, curve.bias())
+    settings = replace(settings, repeats=settings.repeats_of(len(records.labels)))
+    return judge(records, best_logs(records, settings)[0], settings)[0]
 
 
 def atoms(report: InteractionReport) -> np.ndarray:

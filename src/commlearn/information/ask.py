@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
-from commlearn.information.curve import learning_curve
+from commlearn.information.curve import Curve, learning_curve
 from commlearn.information.diagnose import diagnose, gaussian_note, leak_warnings
-from commlearn.information.estimate import QuantityKey, measure
+from commlearn.information.estimate import measure
 from commlearn.information.evidence import (
     MOST_FUSED,
     Evidence,
@@ -23,15 +24,19 @@ from commlearn.information.evidence import (
     model_logs,
     raw_logs,
 )
+from commlearn.information.experts.learnability import learnable_share
 from commlearn.information.experts.workers import workers
 from commlearn.information.material import label_columns, prepare_target
 from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.report import InteractionReport, LabelReports
 from commlearn.information.settings import Settings
 from commlearn.information.sources import Asked, Found, gather
+from commlearn.information.uncertainty import Limits
 from commlearn.information.views import View, make_view
 
-__all__ = ["ask", "interactions"]
+__all__ = ["ask", "interactions", "judge"]
+
+_DIRECTIONS = 8  # of a modality, at most, whose learning costs are what cannot be told from nothing
 
 _FUSED_NOTE = (
     f"of more than {MOST_FUSED} modalities all subsets are read from the single embeddings side by side; the "
@@ -121,10 +126,8 @@ def _report(
     target = prepare_target(asked.values, asked.name, settings.bins, settings.folds)
     evidence = gather_evidence(asked.material, target, asked.groups, settings)
     said = model_logs(predictions, target, evidence)
+    settings = replace(settings, repeats=settings.repeats_of(len(evidence.labels)))
     logs, posteriors = best_logs(evidence, settings, told)
-    told("learning curve")
-    curve = learning_curve(evidence, logs, measure(logs, evidence.labels, evidence.names), settings)
-    told("intervals")
     with workers() as pool:
         shuffled = pool.submit(
             combination_test,
@@ -134,7 +137,7 @@ def _report(
             settings.permutations,
             settings.seed,
         )
-        data = _view(logs, evidence, settings, curve.bias())
+        data, curve, limits = judge(evidence, logs, settings, told)
         told("linear probes")
         linear = _view(linear_logs(evidence, posteriors), evidence, settings)
         told("shuffled modalities")
@@ -170,7 +173,25 @@ def _report(
     )
 
 
-def _view(
-    logs: Logs, evidence: Evidence, settings: Settings, bias: Mapping[QuantityKey, float] | None = None
-) -> View:
-    return make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, bias)
+def judge(
+    evidence: Evidence, logs: Logs, settings: Settings, told: Callable[[str], None] = lambda what: None
+) -> tuple[View, Curve, Limits]:
+    """Posteriors of the best experts with intervals that say what more records, or none, would show."""
+    told("learning curve")
+    curve = learning_curve(evidence, logs, measure(logs, evidence.labels, evidence.names), settings)
+    told("a planted synergy")
+    records, classes = len(evidence.labels), int(evidence.labels.max()) + 1
+    share = np.bincount(evidence.labels) / records
+    directions = min(_DIRECTIONS, *(block.shape[1] for block in evidence.blocks.values()))
+    limits = Limits(
+        most=-float(share @ np.log2(share)),
+        resolution=(classes - 1) * directions / (2 * records * float(np.log(2))),
+        learnable=learnable_share(evidence, settings),
+    )
+    told("intervals")
+    view = make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, curve.growth, limits)
+    return view, curve, limits
+
+
+def _view(logs: Logs, evidence: Evidence, settings: Settings) -> View:
+    return make_view(logs, evidence.labels, evidence.names, evidence.folds, settings)

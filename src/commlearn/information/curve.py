@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,10 +13,24 @@ from commlearn.information.experts.standard_errors import half_width, standard_e
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Curve", "Gain", "learning_curve"]
+__all__ = ["Curve", "Gain", "Growth", "learning_curve"]
 
 _LEAST = 200  # records of a part
 _QUARTERS = 2000  # records from which quarters are looked at too
+_ONE_HALF = 4000  # records from which one half says enough
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What the last doubling of the records changed of a number, on the same records.
+
+    Attributes:
+        bits: with all records less with half of them.
+        error: standard error.
+    """
+
+    bits: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -46,26 +59,20 @@ class Curve:
     Attributes:
         numbers: quantity to {records: bits}.
         worth: modality to its gain at each number of records.
+        growth: of each number, what the last doubling of the records changed; empty without halves. Where an
+            error falls as 1 / records, as much is still missing.
     """
 
     numbers: dict[QuantityKey, dict[int, float]]
     worth: dict[str, list[Gain]]
-
-    def bias(self) -> dict[QuantityKey, float]:
-        """Of each number, what the last doubling of the records changed.
-
-        Where an error falls as 1 / records, as much is still missing.
-        """
-        found = {}
-        for name, points in self.numbers.items():
-            sizes = sorted(points)
-            found[name] = points[sizes[-1]] - points[sizes[-2]] if len(sizes) > 1 else 0.0
-        return found
+    growth: dict[QuantityKey, Growth] = field(default_factory=dict)
 
     def extrapolated(self) -> dict[QuantityKey, float]:
-        """2 est(n) - est(n / 2): a second opinion, noisier than the headline."""
-        bias = self.bias()
-        return {name: points[max(points)] + bias[name] for name, points in self.numbers.items()}
+        """2 est(n) - est(n / 2): a second opinion, noisier than the headline; empty without halves."""
+        return {
+            key: self.numbers[key][max(self.numbers[key])] + change.bits
+            for key, change in self.growth.items()
+        }
 
 
 def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> Curve:
@@ -77,45 +84,70 @@ def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings:
         measured: their decomposition.
         settings: of the report; without `curve` only all records are looked at.
     """
-    points = [(len(evidence.labels), measured, _gains(evidence, logs, measured, settings))]
-    if settings.curve:
-        points += [_point(evidence, rows, settings) for rows in _parts(evidence, settings.seed)]
-    sizes = sorted({_rounded(size, len(evidence.labels)) for size, _, _ in points})
+    whole = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
+    parts = _parts(evidence, settings.seed) if settings.curve else []
+    points = [whole, *(_point(evidence, rows, settings) for rows in parts)]
+    records = len(evidence.labels)
+    sizes = sorted({_rounded(len(point.rows), records) for point in points})
     grouped = {
-        size: [point for point in points if _rounded(point[0], len(evidence.labels)) == size]
-        for size in sizes
+        size: [point for point in points if _rounded(len(point.rows), records) == size] for size in sizes
     }
-    return Curve(_numbers(grouped), _worth(grouped, evidence.names))
+    halves = grouped[sizes[-2]] if len(sizes) > 1 and sizes[-2] == _rounded(records / 2, records) else []
+    return Curve(
+        _numbers(grouped), _worth(grouped, evidence.names), _growth(measured, halves, evidence.groups)
+    )
 
 
-def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> tuple[int, Measured, dict[str, Gain]]:
+@dataclass(frozen=True)
+class _Point:
     """Everything anew on some records."""
+
+    rows: np.ndarray
+    measured: Measured
+    gains: dict[str, Gain]
+
+
+def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> _Point:
     part = evidence.choose(rows, settings)
     seen, _ = best_logs(part, settings)
     again = measure(seen, part.labels, part.names)
-    return len(rows), again, _gains(part, seen, again, settings)
+    return _Point(rows, again, _gains(part, seen, again, settings))
 
 
-def _rounded(size: int, whole: int) -> int:
+def _growth(measured: Measured, halves: list[_Point], groups: np.ndarray | None) -> dict[QuantityKey, Growth]:
+    """Record by record, the share of each number with all records less that with half of them."""
+    if not halves:
+        return {}
+    rows = np.concatenate([half.rows for half in halves])
+    before = [quantities(half.measured) for half in halves]
+    units = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
+    growth = {}
+    for key, number in quantities(measured).items():
+        change = number.shares[rows] - np.concatenate([one[key].shares for one in before])
+        growth[key] = Growth(float(change.mean()), standard_error(change, units))
+    return growth
+
+
+def _rounded(size: float, whole: int) -> int:
     """Halves differ by a record or a group: they count as one size."""
     return whole // max(1, round(whole / size))
 
 
-def _numbers(grouped: Mapping[int, list[Any]]) -> dict[QuantityKey, dict[int, float]]:
+def _numbers(grouped: Mapping[int, list[_Point]]) -> dict[QuantityKey, dict[int, float]]:
     found: dict[QuantityKey, dict[int, float]] = {}
     for size, points in grouped.items():
-        rows = [{key: value.bits for key, value in quantities(one).items()} for _, one, _ in points]
+        rows = [{key: value.bits for key, value in quantities(point.measured).items()} for point in points]
         for key in rows[0]:
             found.setdefault(key, {})[size] = float(np.mean([row[key] for row in rows]))
     return found
 
 
-def _worth(grouped: Mapping[int, list[Any]], names: tuple[str, ...]) -> dict[str, list[Gain]]:
+def _worth(grouped: Mapping[int, list[_Point]], names: tuple[str, ...]) -> dict[str, list[Gain]]:
     """Gains, averaged over the parts of one size; the interval stays that of one part."""
     found: dict[str, list[Gain]] = {}
     for size, points in grouped.items():
         for name in names:
-            gains = [gains[name] for _, _, gains in points]
+            gains = [point.gains[name] for point in points]
             found.setdefault(name, []).append(
                 Gain(
                     size,
@@ -134,7 +166,7 @@ def _mean_interval(intervals: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _parts(evidence: Evidence, seed: int) -> list[np.ndarray]:
-    """Two halves, and a quarter of many records; whole groups, every class in each."""
+    """Two halves, of many records one and a quarter; whole groups, every class in each."""
     draw = numpy_generator(seed, "interactions learning curve")
     units = np.arange(len(evidence.labels)) if evidence.groups is None else evidence.groups
     if len(evidence.labels) < 2 * _LEAST:
@@ -146,7 +178,8 @@ def _parts(evidence: Evidence, seed: int) -> list[np.ndarray]:
         share[order] = np.arange(len(units)) % 4
     else:
         share = (draw.permutation(units.max() + 1) % 4)[units]
-    parts = [np.flatnonzero(share < 2), np.flatnonzero(share >= 2)]
+    parts = [np.flatnonzero(share < 2)]
+    parts += [np.flatnonzero(share >= 2)] if len(units) < _ONE_HALF else []
     parts += [np.flatnonzero(share == 0)] if len(units) >= _QUARTERS else []
     return [rows for rows in parts if _can_be_judged(evidence, rows)]
 

@@ -7,7 +7,7 @@ which gives standard errors and what each record contributes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from math import comb
 from typing import NamedTuple
@@ -39,26 +39,31 @@ _BITS = float(np.log(2))
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of bits, and each record's share of it: they average to it, but for cuts at zero."""
+    """A number of bits, and each record's share of it: they average to it, but for cuts at zero.
+
+    A number that a bound replaces takes the bound's bits and shares. How far it may be off is still what its own
+    shares, before the cut, say: two numbers cut to the same bound would otherwise differ by exactly nothing.
+    """
 
     bits: float
     shares: Array  # (records,)
+    uncut: Array  # (records,)
 
     def __add__(self, other: Quantity) -> Quantity:
-        return Quantity(self.bits + other.bits, self.shares + other.shares)
+        return Quantity(self.bits + other.bits, self.shares + other.shares, self.uncut + other.uncut)
 
     def __sub__(self, other: Quantity) -> Quantity:
-        return Quantity(self.bits - other.bits, self.shares - other.shares)
+        return Quantity(self.bits - other.bits, self.shares - other.shares, self.uncut - other.uncut)
 
     def __mul__(self, factor: float) -> Quantity:
-        return Quantity(self.bits * factor, self.shares * factor)
+        return Quantity(self.bits * factor, self.shares * factor, self.uncut * factor)
 
     def at_least(self, *others: Quantity) -> Quantity:
         """The largest of them."""
-        return max((self, *others), key=lambda quantity: quantity.bits)
+        return replace(max((self, *others), key=lambda quantity: quantity.bits), uncut=self.uncut)
 
     def at_most(self, *others: Quantity) -> Quantity:
-        return min((self, *others), key=lambda quantity: quantity.bits)
+        return replace(min((self, *others), key=lambda quantity: quantity.bits), uncut=self.uncut)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class Measured:
     @property
     def shapley(self) -> dict[str, Quantity]:
         """The mean gain from a modality over all orders of joining."""
-        nothing = Quantity(0.0, np.zeros_like(self.total.shares))
+        nothing = Quantity(0.0, *[np.zeros_like(self.total.shares)] * 2)
         found = {}
         for name in self.names:
             others = [other for other in self.names if other != name]
@@ -192,7 +197,7 @@ def _pairs(names: Subset) -> list[tuple[Subset, Subset]]:
 
 def _ladder(world: _World, names: Subset) -> dict[Subset, Quantity]:
     ladder: dict[Subset, Quantity] = {}
-    nothing = Quantity(0.0, np.zeros(len(world.labels)))
+    nothing = Quantity(0.0, *[np.zeros(len(world.labels))] * 2)
     for size in range(1, len(names) + 1):
         for subset in combinations(names, size):
             parts = [ladder[part] for part in combinations(subset, size - 1) if part]
@@ -273,7 +278,7 @@ class _World:
         return self.solved[asked]
 
     def _quantity(self, shares: Array) -> Quantity:
-        return Quantity(float(shares @ self.weights / len(shares)), shares)
+        return Quantity(float(shares @ self.weights / len(shares)), shares, shares)
 
     def _cells(self, subset: Subset) -> Array:
         if subset not in self.cells:

@@ -20,7 +20,7 @@ from commlearn.information.experts.posteriors import (
     linear_family,
     rich_family,
 )
-from commlearn.information.experts.stacking import fit_stack
+from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.material import Material, Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
@@ -136,8 +136,30 @@ def best_logs(
     """The best experts on everything: single embeddings side by side, and a model's own of every subset.
 
     Returns:
-        Held-out posteriors, and those of them that can read any pairing of modalities.
+        Held-out posteriors, averaged over divisions into folds, and those of the first one that can read any
+        pairing of modalities.
     """
+    logs, posteriors = _logs_of_folds(evidence, settings, told)
+    several = [logs]
+    for repeat in range(1, settings.repeats_of(len(evidence.labels))):
+        folds = make_folds(evidence.labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
+        if _all_learned(evidence.labels, folds):
+            several.append(_logs_of_folds(replace(evidence, folds=folds), settings, told)[0])
+    if len(several) == 1:
+        return logs, posteriors
+    mean = {subset: log_softmax(np.mean([one[subset] for one in several], axis=0)) for subset in logs}
+    return mean, posteriors
+
+
+def _all_learned(labels: np.ndarray, folds: Folds) -> bool:
+    """Whether every class is among those that each fold is judged by."""
+    return all(len(np.unique(labels[folds.of != fold])) == labels.max() + 1 for fold in range(folds.count))
+
+
+def _logs_of_folds(
+    evidence: Evidence, settings: Settings, told: Callable[[str], None]
+) -> tuple[Logs, dict[Subset, Posterior]]:
+    """The same of one division into folds."""
     subsets = all_subsets(evidence.names)
     posteriors = fit_posteriors(
         evidence.blocks,

@@ -317,7 +317,7 @@ def _ladder(report: InteractionReport) -> list[str]:
     for subset, value in report.data.ladder.items():
         lines.append(
             f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {value.high:.2f}]   "
-            f"{more[information_of(subset)]:4.2f}   "
+            f"{more.get(information_of(subset), value.bits):4.2f}   "
             f"{100 * report.data.accuracy[subset]:5.1f} %   "
             f"{100 * report.data.balanced_accuracy[subset]:5.1f} %"
         )

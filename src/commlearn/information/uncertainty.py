@@ -8,53 +8,105 @@ from typing import TypeVar
 
 import numpy as np
 
+from commlearn.information.curve import Growth
 from commlearn.information.estimate import Measured, Quantity
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
 from commlearn.information.experts.workers import workers
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Known", "bootstrap", "known", "resampled_weights"]
+__all__ = ["Known", "Limits", "bootstrap", "known", "resampled_weights"]
+
+REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
+GROWS, GROWS_SHARE = 0.03, 0.05  # bits, and share of the number, from which growth counts
+DOUBT = 0.0  # half-widths of the growth that it must exceed that by
+LEARNABLE = 0.6  # of a planted synergy
 
 Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Known:
-    """A number of bits and how well it is known."""
+    """A number of bits and how well it is known.
+
+    Attributes:
+        bits: the estimate.
+        low: lower end of the interval.
+        high: upper end; as far as certainty where the number is still growing.
+        error: standard error.
+        p: of "it is zero", where tested.
+        growing: experts have not learned all of it: the number is a lower bound.
+    """
 
     bits: float
     low: float
     high: float
-    error: float  # standard error
-    p: float | None = None  # of "it is zero", where tested
+    error: float
+    p: float | None = None
+    growing: bool = False
 
     def __str__(self) -> str:
+        if self.growing:
+            return f"at least {self.low:.2f} bits ({self.bits:.2f} found)"
         return f"{self.bits:.2f} bits [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What no number of a report can leave, and what it cannot tell from nothing.
+
+    Attributes:
+        most: H(Y).
+        resolution: bits below which a probe of so many directions learns nothing from so many records.
+        learnable: the share of a planted synergy that was found.
+    """
+
+    most: float
+    resolution: float = 0.0
+    learnable: float = 1.0
 
 
 def known(
     quantity: Quantity,
     level: float,
+    limits: Limits,
     draws: Array | None = None,
     groups: np.ndarray | None = None,
-    bias: float = 0.0,
+    growth: Growth | None = None,
+    combined: bool = False,
 ) -> Known:
     """A quantity with its interval.
+
+    The upper end reaches as far as the number would grow if its error fell as a power of the records between
+    1 / 2 and 1, with the uncertainty of that. Where the growth is plain, or experts would not have seen a
+    synergy, the upper end is open.
 
     Args:
         quantity: the number and the records' shares.
         level: of the interval.
+        limits: of all numbers.
         draws: the same number in bootstrap resamplings.
         groups: of the records, 0, 1, ...
-        bias: how much more data would add, as the learning curve says; the interval reaches towards it.
+        growth: what the last doubling of the records changed.
+        combined: whether it is of a combination, which may be hard to learn.
     """
-    error = standard_error(quantity.shares, groups)
+    growth = growth or Growth(0.0, 0.0)
+    error = max(standard_error(shares, groups) for shares in (quantity.shares, quantity.uncut))
     if draws is not None and len(draws) > 1:
         error = max(error, correction(groups) ** 0.5 * float(np.std(draws, ddof=1)))
-    wide = half_width(error, level, groups)
-    low, high = quantity.bits - wide + min(bias, 0.0), quantity.bits + wide + max(bias, 0.0)
-    return Known(quantity.bits, max(low, 0.0), max(high, 0.0), error)
+    wide, wide_growth = (half_width(one, level, groups) for one in (error, growth.error))
+    above = REACH * max(growth.bits, 0.0) + float(np.hypot(wide, REACH * wide_growth))
+    below = REACH * min(growth.bits, 0.0) - wide
+    material = max(GROWS, GROWS_SHARE * quantity.bits)
+    growing = growth.bits > material + DOUBT * wide_growth or (combined and limits.learnable < LEARNABLE)
+    high = quantity.bits + max(above, limits.resolution)
+    return Known(
+        quantity.bits,
+        low=min(max(quantity.bits + below, 0.0), limits.most),
+        high=limits.most if growing else min(high, limits.most),
+        error=error,
+        growing=growing,
+    )
 
 
 def bootstrap(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from commlearn.information.curve import Growth
 from commlearn.information.estimate import ATOMS, Measured, QuantityKey, information_of, measure, quantities
 from commlearn.information.experts.folds import Folds
 from commlearn.information.experts.posteriors import Subset
@@ -14,7 +15,7 @@ from commlearn.information.experts.standard_errors import tail
 from commlearn.information.nulls import label_tests
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import Known, bootstrap, known, resampled_weights
+from commlearn.information.uncertainty import Known, Limits, bootstrap, known, resampled_weights
 
 _ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
 
@@ -110,7 +111,8 @@ def make_view(
     names: Sequence[str],
     folds: Folds,
     settings: Settings,
-    bias: Mapping[QuantityKey, float] | None = None,
+    growth: Mapping[QuantityKey, Growth] | None = None,
+    limits: Limits | None = None,
 ) -> View:
     """Decompose and say how sure.
 
@@ -120,11 +122,13 @@ def make_view(
         names: of the modalities, in order.
         folds: within which labels are exchanged, and the groups, which are drawn together.
         settings: of intervals and tests.
-        bias: how much more data would add to each number.
+        growth: what the last doubling of the records changed of each number.
+        limits: of all numbers.
     """
-    bias = bias or {}
+    growth = growth or {}
     cells: dict[Subset, Array] = {}
     measured = measure(logs, labels, names, cells=cells)
+    limits = limits or Limits(measured.entropy)
     draws = bootstrap(
         lambda weight: measure(logs, labels, names, weight, _ROUGH, cells),
         lambda again: {key: value.bits for key, value in quantities(again).items()},
@@ -135,9 +139,12 @@ def make_view(
     says = label_tests(logs, labels, folds, settings.permutations, settings.seed)
     numbers = {}
     for key, value in quantities(measured).items():
-        missing = bias.get(key, 0.0)
-        number = known(value, settings.level, draws.get(key), folds.groups, missing)
-        numbers[key] = replace(number, p=_p_value(key, number, says, measured.names, folds.groups, missing))
+        change = growth.get(key)
+        number = known(
+            value, settings.level, limits, draws.get(key), folds.groups, change, combined=_combined(key)
+        )
+        bias = 0.0 if change is None else change.bits
+        numbers[key] = replace(number, p=_p_value(key, number, says, measured.names, folds.groups, bias))
     right = {subset: log.argmax(axis=1) == labels for subset, log in logs.items()}
     return View(
         numbers,
@@ -185,6 +192,13 @@ def _p_value(
     if key.part == "information":
         return tests[0]
     return max(tail(number.bits + min(bias, 0.0), number.error, groups), *tests)
+
+
+def _combined(key: QuantityKey) -> bool:
+    """Whether a number is of a combination of modalities."""
+    if key.part == "information":
+        return len(key.subsets[0]) > 1
+    return key.part == "synergistic" or (key.part.startswith("spectrum") and key.part != "spectrum 1")
 
 
 def _sources(key: QuantityKey, names: Subset) -> list[Subset]:
