@@ -71,7 +71,6 @@ def with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: 
 def view_with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: Settings) -> View:
     material, labels = from_arrays(arrays, None), prepare_target(target, "y", None, settings.folds)
     records = gather_evidence(material, labels, None, settings)
-    settings = replace(settings, repeats=settings.repeats_of(len(records.labels)))
     return judge(records, best_logs(records, settings)[0], settings)[0]
 
 

@@ -124,7 +124,8 @@ def test_modalities_of_groups_are_exchanged_as_groups():
             stack = fit_stack([np.zeros((600, 2))], labels, one)
             posteriors = {s: OfGroups({name: values[name] for name in s}, stack) for s in ("a", "b", "ab")}
             posteriors = {tuple(name): posterior for name, posterior in posteriors.items()}
-            p_values.append(combination_test(posteriors, ("a", "b"), labels, 39, 1).p)
+            single = {name: posterior.log for name, posterior in posteriors.items()}
+            p_values.append(combination_test(single, posteriors, ("a", "b"), labels, folds, 39, 1).p)
     assert share_below(by_group) <= 0.07
     assert share_below(by_record) > 0.15
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from commlearn.errors import ConfigurationError
 from commlearn.information.curve import Curve, learning_curve
-from commlearn.information.diagnose import diagnose, gaussian_note, leak_warnings
+from commlearn.information.diagnose import diagnose, gaussian_note, leak_signs
 from commlearn.information.estimate import measure
 from commlearn.information.evidence import (
     MOST_FUSED,
@@ -25,7 +26,6 @@ from commlearn.information.evidence import (
     raw_logs,
 )
 from commlearn.information.experts.learnability import learnable_share
-from commlearn.information.experts.workers import workers
 from commlearn.information.material import label_columns, prepare_target
 from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.report import InteractionReport, LabelReports
@@ -53,6 +53,7 @@ def interactions(
     predictions: Mapping[Any, Any] | None = None,
     settings: Settings | None = None,
     told: Callable[[str], None] | None = None,
+    posteriors: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | LabelReports:
     """What modalities know about a target: how much is shared, unique and synergistic, in bits.
 
@@ -70,6 +71,9 @@ def interactions(
         predictions: of a supervised model for every subset, (records, classes) probabilities: the MODEL view.
         settings: how thoroughly; see `Settings`.
         told: hears what is being done.
+        posteriors: probabilities of every subset, (records, classes), in place of this library's experts; each
+            record's must be from experts that have not seen it. Combinations are not tested then, and there
+            is no learning curve.
 
     Returns:
         The report: print it, plot it, or take `to_dict` and `to_frame`. One a label for several labels.
@@ -91,7 +95,8 @@ def interactions(
     if target is None and isinstance(model_or_embeddings, Mapping):
         target, data = data, None
     with threadpool_limits(1):  # small matrices: threads only wait for each other
-        return ask(gather(model_or_embeddings, data, modalities, groups), target, predictions, settings, told)
+        found = gather(model_or_embeddings, data, modalities, groups)
+        return ask(found, target, predictions, settings, told, posteriors)
 
 
 def ask(
@@ -100,6 +105,7 @@ def ask(
     predictions: Mapping[Any, Any] | None = None,
     settings: Settings | None = None,
     told: Callable[[str], None] | None = None,
+    posteriors: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | LabelReports:
     """The report on one target of what `gather` found; embeddings are made once for all targets."""
     settings, told = settings or Settings(), told or (lambda what: None)
@@ -107,7 +113,9 @@ def ask(
         asked = found.about(target)
         labels = label_columns(asked.values)
         if labels is None:
-            return _report(asked, predictions, settings, told)
+            return _report(asked, predictions, settings, told, posteriors)
+        if posteriors is not None:
+            raise ConfigurationError("posteriors= are of one target, and this one has several labels.")
         reports = {}
         for label, values in labels.items():
             told(f"label {label}")
@@ -121,35 +129,42 @@ def _report(
     predictions: Mapping[Any, Any] | None,
     settings: Settings,
     told: Callable[[str], None],
+    own: Mapping[Any, Any] | None = None,
 ) -> InteractionReport:
     start = time.perf_counter()
     target = prepare_target(asked.values, asked.name, settings.bins, settings.folds)
     evidence = gather_evidence(asked.material, target, asked.groups, settings)
     said = model_logs(predictions, target, evidence)
-    settings = replace(settings, repeats=settings.repeats_of(len(evidence.labels)))
-    logs, posteriors = best_logs(evidence, settings, told)
-    with workers() as pool:
-        shuffled = pool.submit(
-            combination_test,
-            posteriors,
-            evidence.names,
-            evidence.labels,
-            settings.permutations,
-            settings.seed,
-        )
-        data, curve, limits = judge(evidence, logs, settings, told)
-        told("linear probes")
-        linear = _view(linear_logs(evidence, posteriors), evidence, settings)
-        told("shuffled modalities")
-        combination = shuffled.result()
+    given = model_logs(own, target, evidence)
+    if given is None:
+        logs, posteriors = best_logs(evidence, settings, told)
+    else:
+        settings = replace(settings, curve=False)
+        logs, posteriors = given, {}
+    data, curve, limits = judge(evidence, logs, settings, told, planted=given is None)
+    told("linear probes")
+    linear = _view(linear_logs(evidence, posteriors), evidence, settings)
+    told("shuffled modalities")
+    combination = combination_test(
+        logs,
+        posteriors,
+        evidence.names,
+        evidence.labels,
+        evidence.folds,
+        settings.permutations,
+        settings.seed,
+    )
     seen, raw = fused_logs(evidence, settings), raw_logs(asked.material, target, evidence, settings)
     notes = [*asked.material.notes, *target.notes]
     if target.numbers is not None and len(evidence.names) == 2:
         notes.append(gaussian_note(evidence, target.numbers))
     if evidence.fused and len(evidence.names) > MOST_FUSED:
         notes.append(_FUSED_NOTE)
-    leaks = leak_warnings(asked.material.choose(target.kept).arrays, evidence, settings)
-    diagnostics, doubts = diagnose(logs, data, evidence, time.perf_counter() - start)
+    told("leaks")
+    signs = leak_signs(asked.material.choose(target.kept).arrays, target, evidence, settings)
+    severe = [*signs.severe, *asked.warnings]
+    seconds = time.perf_counter() - start
+    diagnostics, doubts = diagnose(logs, data, curve, limits, evidence, severe, seconds)
     return InteractionReport(
         target=target,
         where=asked.material.where,
@@ -165,8 +180,7 @@ def _report(
         warnings=(
             *doubts,
             *missing_tests(evidence.labels, evidence.folds),
-            *leaks,
-            *asked.warnings,
+            *signs.others,
             *target.warnings,
         ),
         notes=tuple(notes),
@@ -174,7 +188,11 @@ def _report(
 
 
 def judge(
-    evidence: Evidence, logs: Logs, settings: Settings, told: Callable[[str], None] = lambda what: None
+    evidence: Evidence,
+    logs: Logs,
+    settings: Settings,
+    told: Callable[[str], None] = lambda what: None,
+    planted: bool = True,
 ) -> tuple[View, Curve, Limits]:
     """Posteriors of the best experts with intervals that say what more records, or none, would show."""
     told("learning curve")
@@ -186,7 +204,7 @@ def judge(
     limits = Limits(
         most=-float(share @ np.log2(share)),
         resolution=(classes - 1) * directions / (2 * records * float(np.log(2))),
-        learnable=learnable_share(evidence, settings),
+        learnable=learnable_share(evidence, settings) if planted else 1.0,
     )
     told("intervals")
     view = make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, curve.growth, limits)

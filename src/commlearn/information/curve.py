@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -108,6 +108,7 @@ class _Point:
 
 
 def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> _Point:
+    settings = replace(settings, repeats=1)
     part = evidence.choose(rows, settings)
     seen, _ = best_logs(part, settings)
     again = measure(seen, part.labels, part.names)

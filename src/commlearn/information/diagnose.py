@@ -12,28 +12,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
+from sklearn.neighbors import NearestNeighbors
 
-from commlearn.information.estimate import subset_name
+from commlearn.information.curve import Curve
+from commlearn.information.estimate import information_of, subset_name
 from commlearn.information.evidence import Evidence, Logs
 from commlearn.information.experts.folds import Folds, make_folds
 from commlearn.information.experts.linear import fit_linear
 from commlearn.information.experts.stacking import log_softmax
 from commlearn.information.experts.workers import unsaid_convergence
+from commlearn.information.material import Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.quantise import cell_count
 from commlearn.information.settings import Settings
+from commlearn.information.uncertainty import LEARNABLE, Limits
 from commlearn.information.views import View
 from commlearn.seeds import numpy_generator
 
 __all__ = [
     "Diagnostics",
+    "Signs",
     "answers_read",
     "calibration_error",
     "diagnose",
     "gaussian_note",
     "gaussian_parts",
-    "leak_warnings",
+    "leak_signs",
 ]
 
 
@@ -83,6 +89,10 @@ _COPIES = 0.01  # share of records that are copies from which it is told
 _LEAST_COLUMNS = 3  # values of fewer columns repeat without being copies
 _LEAST_DISTINCT = 50  # records of fewer kinds are no copies but alike
 _BITS = 0.02  # of leak from which it is told
+_SAME_ORDER = 0.999  # rank correlation from which a column is the number itself
+_LEAST_GROUPS, _IMPURE = 20, 0.1  # values of a column; share of chance's impurity that they may have
+_NEIGHBOURS, _JUMP, _NEAR = 16, 6.0, 0.25  # asked of each record; factor between two; share of records
+_ASKED = 500  # records whose neighbours are looked at
 
 
 def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -100,25 +110,125 @@ def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str
     )
 
 
-def leak_warnings(arrays: Mapping[str, Array], evidence: Evidence, settings: Settings) -> list[str]:
-    """Copies of records without groups; with groups, what ignoring them would have claimed.
+@dataclass(frozen=True)
+class Signs:
+    """What makes the numbers claim too much.
+
+    Attributes:
+        severe: for these the numbers cannot be trusted.
+        others: to be read beside the numbers.
+    """
+
+    severe: list[str]
+    others: list[str]
+
+
+def leak_signs(arrays: Mapping[str, Array], target: Target, evidence: Evidence, settings: Settings) -> Signs:
+    """Columns that hold the target; copies and near-copies; groups that show, or that matter.
 
     Args:
-        arrays: of each modality, before anything is done to them.
+        arrays: of each modality, before anything is done to them, of the records that have a target.
+        target: its classes, and the numbers behind them.
         evidence: the same records, with groups and folds.
         settings: of the report.
     """
+    severe = [told for name, values in arrays.items() for told in _columns_that_answer(name, values, target)]
+    severe += _near_copies(evidence)
     if evidence.groups is None:
-        return _copies(arrays) or _whole_copies(arrays, settings.seed)
+        copies, alike = _copies(arrays)
+        severe += copies or _whole_copies(arrays, settings.seed)
+        severe += [told for name, values in arrays.items() for told in _numbered_groups(name, values, target)]
+        return Signs(severe, alike)
     blocks = tuple(evidence.blocks.values())
     apart = _information(blocks, evidence, evidence.folds)
     random = _information(blocks, evidence, make_folds(evidence.labels, None, settings.folds, settings.seed))
     if random - apart < _BITS:
-        return []
-    return [
+        return Signs(severe, [])
+    more = (
         f"groups matter: a linear probe claims {random - apart:.2f} bits more if groups may be on both sides "
         "of a fold; if they are finer than what records really share, this report still claims too much"
-    ]
+    )
+    return Signs(severe, [more])
+
+
+def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
+    """A column from which the class, or the number, follows without a single error."""
+    classes = len(target.classes)
+    for place in range(values.shape[1]):
+        column = values[:, place]
+        if target.numbers is not None:
+            follows = abs(float(np.nan_to_num(_rank_correlation(column, target.numbers)))) > _SAME_ORDER
+        else:
+            order = np.lexsort((target.labels, column))
+            column, labels = column[order], target.labels[order]
+            changes = np.diff(labels) != 0
+            mixed = bool((changes & (np.diff(column) == 0)).any())
+            distinct = 1 + np.count_nonzero(np.diff(column))
+            follows = not mixed and (changes.sum() < classes or distinct <= 2 * classes)
+        if follows:
+            return [
+                f"column {place} of '{name}' tells '{target.name}' without a single error: if it is the "
+                "target, or made from it, all of its information is given away; leave it out"
+            ]
+    return []
+
+
+def _rank_correlation(first: Array, second: Array) -> float:
+    return float(spearmanr(first, second).statistic) if np.ptp(first) > 0 else 0.0
+
+
+def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
+    """A column that numbers groups of records which all have one class."""
+    records = len(values)
+    for place in range(values.shape[1]):
+        _, whose, counts = np.unique(values[:, place], return_inverse=True, return_counts=True)
+        if not (_LEAST_GROUPS <= len(counts) <= records / 2 and counts.max() <= records / 10):
+            continue
+        table = np.zeros((len(counts), len(target.classes)))
+        np.add.at(table, (whose, target.labels), 1)
+        several = counts > 1
+        pure = float(table[several].max(axis=1).sum() / counts[several].sum())
+        share = np.bincount(target.labels).max() / records
+        if pure > 1 - _IMPURE * (1 - share):
+            return [
+                f"column {place} of '{name}' has {len(counts)} values, and records of one value have the "
+                f"same '{target.name}': if it numbers patients, films or the like, pass it as groups="
+            ]
+    return []
+
+
+def _near_copies(evidence: Evidence) -> list[str]:
+    """Records with few neighbours very near and all others far away, in one modality or in all of them.
+
+    In a smooth cloud the distance to the next neighbour grows little by little; a jump by a factor says that
+    the nearer ones are the same thing again, with a jitter. Neighbours of the own group are no surprise.
+    """
+    joined = {**evidence.columns, "all modalities": np.concatenate(list(evidence.columns.values()), axis=1)}
+    records = len(evidence.labels)
+    asked = numpy_generator(0, "interactions near copies").permutation(records)[:_ASKED]
+    warned = []
+    for name, columns in joined.items():
+        if columns.shape[1] < _LEAST_COLUMNS or records < 10 * _NEIGHBOURS:
+            continue
+        distances, rows = (
+            NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(columns).kneighbors(columns[asked])
+        )
+        distances, rows = distances[:, 1:], rows[:, 1:]
+        steps = distances[:, 1:] / np.maximum(distances[:, :-1], 1e-12)
+        steps[distances[:, :-1] < 1e-9] = 0.0  # exact copies are counted elsewhere
+        jump = steps.argmax(axis=1)
+        near = steps.max(axis=1) > _JUMP
+        if evidence.groups is not None:
+            others = evidence.groups[rows] != evidence.groups[asked][:, None]
+            near &= np.array([other[: place + 1].any() for other, place in zip(others, jump, strict=True)])
+        share = float(near.mean())
+        if share > _NEAR:
+            warned.append(
+                f"{100 * share:.0f} % of the records have near-copies of themselves in {name}: on both sides "
+                "of a fold they are recognised instead of understood, and the numbers claim too much; pass "
+                "groups= that hold near-copies together, or leave them out"
+            )
+    return warned[:1]
 
 
 def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) -> float:
@@ -131,20 +241,23 @@ def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) ->
     return float((log[rows, labels].mean() - share @ np.log(share)) / np.log(2))
 
 
-def _copies(arrays: Mapping[str, Array]) -> list[str]:
-    found = []
+def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
+    """Records that repeat in a modality: copies where columns vary continuously, else perhaps only alike."""
+    copies, alike = [], []
     for name, values in arrays.items():
         if values.shape[1] < _LEAST_COLUMNS:
             continue
-        distinct = len(np.unique(values.round(9), axis=0))
-        repeated = len(values) - distinct
-        if repeated > _COPIES * len(values) and distinct > _LEAST_DISTINCT:
-            found.append(
-                f"'{name}' has {distinct} distinct values in {len(values)} records: copies on both sides of "
-                "a fold can be recognised instead of understood, and the numbers claim too much; pass "
-                f"groups= that hold copies of '{name}' together"
-            )
-    return found
+        values = values.round(9)
+        distinct = len(np.unique(values, axis=0))
+        if len(values) - distinct <= _COPIES * len(values) or distinct <= _LEAST_DISTINCT:
+            continue
+        continuous = max(len(np.unique(column)) for column in values.T) > distinct / 2
+        (copies if continuous else alike).append(
+            f"'{name}' has {distinct} distinct values in {len(values)} records: copies on both sides of "
+            "a fold can be recognised instead of understood, and the numbers claim too much; pass "
+            f"groups= that hold copies of '{name}' together"
+        )
+    return copies, alike
 
 
 def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
@@ -173,6 +286,7 @@ def _repeated(parts: list[Array]) -> int:
 
 
 TRUSTED_RECORDS, TRUSTED_PER_CELL, TRUSTED_GROUPS = 500, 10.0, 20
+_GROWN, _GROWN_SHARE = 0.12, 0.15  # bits, and share of certainty, by which half as many records may know less
 _MISCALIBRATED = 0.05  # share by which confidence may miss the hits
 
 
@@ -181,29 +295,46 @@ class Diagnostics:
     """Signs of trust and of doubt.
 
     Attributes:
+        verdict: in one sentence, whether the numbers can be trusted and what is only a lower bound.
         gap: the largest certificate of the programs, in bits.
         calibration: by how much the confidence of each subset's posterior misses its hits, a share.
         cells: of each single modality's posterior.
         per_cell: records a class and cell, on average.
-        trusted: enough records for what is claimed.
+        learnable: share of a planted synergy that experts found.
+        trusted: the numbers hold as they are, or as lower bounds.
         seconds: what the report took.
     """
 
+    verdict: str
     gap: float
     calibration: dict[str, float]
     cells: dict[str, int]
     per_cell: float
+    learnable: float
     trusted: bool
     seconds: float
 
 
-def diagnose(logs: Logs, view: View, evidence: Evidence, seconds: float) -> tuple[Diagnostics, list[str]]:
+def diagnose(
+    logs: Logs,
+    view: View,
+    curve: Curve,
+    limits: Limits,
+    evidence: Evidence,
+    severe: Sequence[str],
+    seconds: float,
+) -> tuple[Diagnostics, list[str]]:
     """The diagnostics, and a sentence with a number for each doubt.
+
+    Whether there are enough records the learning curve says. Without one, counts have to.
 
     Args:
         logs: held-out posteriors of all subsets.
         view: their decomposition.
+        curve: the same on fewer records.
+        limits: what a planted synergy showed.
         evidence: the records.
+        severe: other reasons not to trust the numbers.
         seconds: taken so far.
     """
     labels = evidence.labels
@@ -212,15 +343,25 @@ def diagnose(logs: Logs, view: View, evidence: Evidence, seconds: float) -> tupl
     cells = dict(zip(names, view.measured.unions[0].cells, strict=True))
     per_cell = len(labels) / (classes * cell_count(len(labels), classes))
     expected = f"expect each part to be off by up to {_expected(view):.2f} bits"
-    doubts = []
-    if len(labels) < TRUSTED_RECORDS:
-        doubts.append(f"{len(labels)} records are fewer than {TRUSTED_RECORDS}; {expected}")
-    if per_cell < TRUSTED_PER_CELL:
-        told = f"{per_cell:.1f} records a class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
-        doubts.append(f"{told}; {expected}")
+    doubts = list(severe)
+    if curve.growth:
+        grown = curve.growth[information_of(names)].bits
+        if grown > max(_GROWN, _GROWN_SHARE * view.measured.entropy):
+            half = len(labels) // 2
+            doubts.append(
+                f"the total grew by {grown:.2f} bits from {half} to {len(labels)} records and has not "
+                f"settled; {expected}"
+            )
+    else:
+        if len(labels) < TRUSTED_RECORDS:
+            doubts.append(f"{len(labels)} records are fewer than {TRUSTED_RECORDS}; {expected}")
+        if per_cell < TRUSTED_PER_CELL:
+            told = f"{per_cell:.1f} records a class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
+            doubts.append(f"{told}; {expected}")
     if evidence.groups is not None and (count := len(np.unique(evidence.groups))) < TRUSTED_GROUPS:
         doubts.append(f"{count} groups are fewer than {TRUSTED_GROUPS}; {expected}")
     trusted = not doubts
+    verdict = f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(view, limits)
     errors = {subset_name(subset): calibration_error(log, labels) for subset, log in logs.items()}
     chance = 1 / np.sqrt(len(labels))  # what sampling alone leaves
     doubts += [
@@ -229,7 +370,26 @@ def diagnose(logs: Logs, view: View, evidence: Evidence, seconds: float) -> tupl
         for name, error in errors.items()
         if error > _MISCALIBRATED + chance
     ]
-    return Diagnostics(view.measured.gap, errors, cells, per_cell, trusted, seconds), doubts
+    found = Diagnostics(
+        verdict, view.measured.gap, errors, cells, per_cell, limits.learnable, trusted, seconds
+    )
+    return found, doubts
+
+
+def _verdict(view: View, limits: Limits) -> str:
+    parts = {"synergy": view.spectrum[1:], "the total": [view.total]}
+    if len(view.names) == 2:
+        pair = view.pairs[0]
+        parts |= {"what is shared": [pair.redundant], "what is unique": [pair.unique1, pair.unique2]}
+    growing = [name for name, numbers in parts.items() if any(number.growing for number in numbers)]
+    if not growing:
+        return "Can be trusted within its intervals: more records would change little."
+    why = (
+        f"of a planted synergy the experts found {100 * limits.learnable:.0f} % at this size"
+        if limits.learnable < LEARNABLE
+        else "it still grows with the records"
+    )
+    return f"AT LEAST: {' and '.join(growing)} can only be bounded from below ({why})."
 
 
 def _expected(view: View) -> float:

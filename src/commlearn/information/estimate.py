@@ -41,8 +41,8 @@ _BITS = float(np.log(2))
 class Quantity:
     """A number of bits, and each record's share of it: they average to it, but for cuts at zero.
 
-    A number that a bound replaces takes the bound's bits and shares. How far it may be off is still what its own
-    shares, before the cut, say: two numbers cut to the same bound would otherwise differ by exactly nothing.
+    A number that a bound replaces takes the bound's bits and shares. How far it may be off is still what its
+    own shares, before the cut, say: two numbers cut to one bound would otherwise differ by exactly nothing.
     """
 
     bits: float

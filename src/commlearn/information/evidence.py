@@ -10,7 +10,7 @@ import numpy as np
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.information.experts.features import all_columns, components, with_codes
 from commlearn.information.experts.folds import Folds, make_folds
-from commlearn.information.experts.linear import Linear
+from commlearn.information.experts.linear import LINEAR, Linear, fit_linear
 from commlearn.information.experts.posteriors import (
     Posterior,
     Subset,
@@ -204,9 +204,15 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
     """
     found: dict[Subset, Posterior] = {}
     for subset in all_subsets(evidence.names):
-        linear = [expert for expert in posteriors[subset].experts if isinstance(expert, Linear)]
+        fitted = posteriors[subset].experts if subset in posteriors else []
+        linear = [expert for expert in fitted if isinstance(expert, Linear)] or _linear(evidence, subset)
         found[subset] = combined(subset, linear, found, evidence.labels, evidence.folds)
     return {subset: posterior.log for subset, posterior in found.items()}
+
+
+def _linear(evidence: Evidence, subset: Subset) -> list[Linear]:
+    blocks = tuple(evidence.blocks[name] for name in subset)
+    return [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
 
 
 def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:

@@ -123,34 +123,42 @@ def label_tests(
 
 
 def combination_test(
-    posteriors: Mapping[Subset, Posterior], names: Subset, labels: np.ndarray, permutations: int, seed: int
+    logs: Mapping[Subset, Array],
+    posteriors: Mapping[Subset, Posterior],
+    names: Subset,
+    labels: np.ndarray,
+    folds: Folds,
+    permutations: int,
+    seed: int,
 ) -> Combination:
     """Exchange all modalities but the first within class and fold: all marginals stay, the combination goes.
 
     Args:
-        posteriors: of the single modalities and of all of them together.
+        logs: held-out natural log p(y | A) of the single modalities.
+        posteriors: of all of them together, which reads any pairing; nothing is tested without one.
         names: of the modalities.
         labels: 0, ..., classes - 1.
+        folds: who is held out when, and the groups.
         permutations: how many; costly experts are asked once for each.
         seed: of the exchanges.
     """
-    joint = posteriors[names]
-    folds = joint.stack.folds
+    joint = posteriors.get(names)
     draw = numpy_generator(seed, "interactions modalities shuffled")
     rows = np.sort(draw.permutation(len(labels))[:_MOST])
     target = np.log(np.bincount(labels) / len(labels))
     within, labels = (folds.of * (labels.max() + 1) + labels)[rows], labels[rows]
     exchange = Exchange(within, None if folds.groups is None else folds.groups[rows])
-    tested = exchange.suffices(rows)
+    tested = joint is not None and exchange.suffices(rows)
     exchange = exchange if tested else Exchange(within)  # enough for the mean
-    seen, said = float(joint.log[rows, labels].mean()), np.arange(len(rows))
+    said = np.arange(len(rows))
+    seen = float(joint.log[rows, labels].mean()) if joint is not None else 0.0
     chance: list[float] = []
     apart = []
     for _ in range(permutations):
         paired = {name: rows[exchange.draw(draw)] if place else rows for place, name in enumerate(names)}
-        product = sum(posteriors[(name,)].log[paired[name]] for name in names)
+        product = sum(logs[(name,)][paired[name]] for name in names)
         apart.append(log_softmax(product - (len(names) - 1) * target)[said, labels].mean())
-        if tested:
+        if joint is not None and tested:
             chance.append(float(joint.paired(paired)[said, labels].mean()))
             if np.count_nonzero(np.array(chance) >= seen - 1e-12) == _ENOUGH:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,7 @@ def draw(report: InteractionReport, path: str | Path | None = None) -> Figure:
     left, right = figure.subplots(1, 2)
     _draw_parts(left, report.views)
     left.set_title(f"'{report.target.name}', {report.records} records", loc="left")
+    figure.suptitle(fill(report.verdict, 120), x=0.01, ha="left", fontsize=9)
     _draw_ladder(right, report)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -74,19 +76,27 @@ def _draw_parts(axes: Axes, views: dict[str, View]) -> None:
         axes.bar(places, bits, wide * 0.9, yerr=[below, above], color=_COLOURS[name], label=name.upper())
         axes.set_xticks(np.arange(len(parts)), list(parts))
     axes.set_ylabel("bits")
-    axes.legend(frameon=False, fontsize=8)
+    if len(views) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.08), ncols=len(views))
 
 
 def _draw_ladder(axes: Axes, report: InteractionReport) -> None:
     ladder = report.data.ladder
     places = np.arange(len(ladder))[::-1]
     bits = [value.bits for value in ladder.values()]
-    axes.barh(places, bits, color=_COLOURS["data"])
+    ends = [[max(value.bits - value.low, 0) for value in ladder.values()]]
+    ends += [[max(value.high - value.bits, 0) for value in ladder.values()]]
+    axes.barh(places, bits, xerr=ends, color=_COLOURS["data"], ecolor="0.6")
     axes.axvline(report.entropy, color="black", linestyle=":", label="certainty, H(Y)")
     for place, (subset, value) in zip(places, ladder.items(), strict=True):
         axes.text(
-            value.bits, place, f" {100 * report.data.accuracy[subset]:.0f} % right", va="center", fontsize=8
+            0,
+            place,
+            f" {100 * report.data.accuracy[subset]:.0f} % right",
+            va="center",
+            fontsize=8,
+            color="white" if value.bits > 0.3 * report.entropy else "black",
         )
     axes.set_yticks(places, [subset_name(subset) for subset in ladder])
     axes.set_xlabel("bits, and share of records that are right")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0))

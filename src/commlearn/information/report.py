@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from commlearn.information.curve import Curve
+from commlearn.errors import DataError
+from commlearn.information.curve import Curve, Gain, Growth
 from commlearn.information.diagnose import Diagnostics
-from commlearn.information.estimate import ATOMS, atoms_of_two, information_of, subset_name
+from commlearn.information.estimate import (
+    ATOMS,
+    Measured,
+    Quantity,
+    QuantityKey,
+    Union,
+    atoms_of_two,
+    information_of,
+    subset_name,
+)
 from commlearn.information.material import Target
 from commlearn.information.nulls import Combination
 from commlearn.information.plot import draw
@@ -21,7 +32,7 @@ from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import Known
 from commlearn.information.views import Pair, View
 
-__all__ = ["InteractionReport", "LabelReports", "in_words", "report_rows", "report_values"]
+__all__ = ["InteractionReport", "LabelReports", "in_words", "report_fields", "report_rows", "report_values"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,11 @@ class InteractionReport:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def verdict(self) -> str:
+        """Whether the numbers can be trusted, and which are only lower bounds."""
+        return self.diagnostics.verdict
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """Names, in order."""
         return self.data.measured.names
@@ -94,8 +110,13 @@ class InteractionReport:
 
         The records with the largest `synergistic` are those whose label only the combination explains.
         Of more than two modalities the parts are those of the first pair.
+
+        Raises:
+            DataError: the report was read back, and records' shares are not written.
         """
         measured = self.data.measured
+        if not len(measured.total.shares):
+            raise DataError("A report that was read back has no records' shares. Make it anew for them.")
         first, second = next(iter(measured.pairs))
         columns = {f"I({subset_name(s)})": known.shares for s, known in measured.ladder.items()}
         parts = atoms_of_two(measured, first, second)
@@ -104,8 +125,13 @@ class InteractionReport:
         return pd.DataFrame({"record": self.target.kept, "label": label} | columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the records' shares, as JSON knows it."""
+        """Everything but the records' shares, as JSON knows it, with settings, seed and version."""
         return report_values(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> InteractionReport:
+        """The report that gave these values: it prints and plots as before, without records' shares."""
+        return cls(**report_fields(values))
 
     def to_frame(self) -> pd.DataFrame:
         """One row a number: view, quantity, of, bits, low, high, error, p."""
@@ -158,6 +184,7 @@ def report_values(report: InteractionReport) -> dict[str, Any]:
     """The report as dictionaries and lists; the keys are those of `InteractionReport`."""
     labels, worth = report.target.labels, report.curve.worth
     return {
+        "verdict": report.verdict,
         "target": report.target.name,
         "records": report.records,
         "classes": {name: int((labels == label).sum()) for label, name in enumerate(report.target.classes)},
@@ -165,6 +192,9 @@ def report_values(report: InteractionReport) -> dict[str, Any]:
         "where": report.where,
         "entropy": report.entropy,
         "level": report.settings.level,
+        "version": version("commlearn"),
+        "seed": report.settings.seed,
+        "settings": asdict(report.settings),
         "views": {name: _view(view) for name, view in report.views.items()},
         "combination": asdict(report.combination),
         "curve": {
@@ -172,6 +202,11 @@ def report_values(report: InteractionReport) -> dict[str, Any]:
             for key, points in report.curve.numbers.items()
         },
         "extrapolated": {str(key): bits for key, bits in report.curve.extrapolated().items()},
+        "growth": [{**_key(key), **asdict(change)} for key, change in report.curve.growth.items()],
+        "points": [
+            {**_key(key), "bits": {str(n): bits for n, bits in points.items()}}
+            for key, points in report.curve.numbers.items()
+        ],
         "worth": {name: [asdict(gain) for gain in gains] for name, gains in worth.items()},
         "diagnostics": asdict(report.diagnostics),
         "warnings": list(report.warnings),
@@ -182,6 +217,9 @@ def report_values(report: InteractionReport) -> dict[str, Any]:
 
 def _view(view: View) -> dict[str, Any]:
     return {
+        "numbers": [{**_key(key), **_known(value)} for key, value in view.numbers.items()],
+        "gap": view.measured.gap,
+        "cells": [list(union.cells) for union in view.measured.unions],
         "ladder": [
             {
                 "modalities": list(subset),
@@ -210,8 +248,80 @@ def _pair(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _known(value: Known) -> dict[str, float | None]:
-    return {"bits": value.bits, "low": value.low, "high": value.high, "error": value.error, "p": value.p}
+def _known(value: Known) -> dict[str, float | bool | None]:
+    return asdict(value)
+
+
+def _key(key: QuantityKey) -> dict[str, Any]:
+    return {"part": key.part, "subsets": [list(subset) for subset in key.subsets]}
+
+
+def report_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report is made of, from the dictionaries of `report_values`."""
+    counts = values["classes"]
+    labels = np.repeat(np.arange(len(counts)), list(counts.values()))
+    target = Target(values["target"], labels, tuple(counts), np.arange(len(labels)), len(labels))
+    names, entropy = tuple(values["modalities"]), values["entropy"]
+    views = {name: _read_view(view, names, entropy) for name, view in values["views"].items()}
+    curve = Curve(
+        {_read_key(row): {int(n): bits for n, bits in row["bits"].items()} for row in values["points"]},
+        {name: [_read_gain(gain) for gain in gains] for name, gains in values["worth"].items()},
+        {_read_key(row): Growth(row["bits"], row["error"]) for row in values["growth"]},
+    )
+    return {
+        "target": target,
+        "where": values["where"],
+        **{name: views.get(name) for name in ("data", "linear", "representation", "raw", "model")},
+        "combination": Combination(**values["combination"]),
+        "curve": curve,
+        "diagnostics": Diagnostics(**values["diagnostics"]),
+        "settings": Settings(**values["settings"]),
+        "warnings": tuple(values["warnings"]),
+        "notes": tuple(values["notes"]),
+    }
+
+
+def _read_key(row: Mapping[str, Any]) -> QuantityKey:
+    return QuantityKey(row["part"], tuple(tuple(subset) for subset in row["subsets"]))
+
+
+def _read_gain(gain: Mapping[str, Any]) -> Gain:
+    intervals = {name: tuple(gain[name]) for name in ("bits_interval", "accuracy_interval")}
+    return Gain(**{**gain, **intervals})
+
+
+def _read_view(view: Mapping[str, Any], names: tuple[str, ...], entropy: float) -> View:
+    fields = ("bits", "low", "high", "error", "p", "growing")
+    numbers = {_read_key(row): Known(**{name: row[name] for name in fields}) for row in view["numbers"]}
+    ladder = {
+        key.subsets[0]: _bare(number.bits) for key, number in numbers.items() if key.part == "information"
+    }
+    known = np.cumsum([number.bits for key, number in numbers.items() if key.part.startswith("spectrum")])
+    unions = [
+        Union(_bare(bits), view["gap"], tuple(cells))
+        for bits, cells in zip(known, view["cells"], strict=True)
+    ]
+    without = {
+        key.subsets[0][0]: Union(_bare(known[0] - number.bits), 0.0, ())
+        for key, number in numbers.items()
+        if key.part == "unique"
+    }
+    pairs = {
+        key.subsets: Union(_bare(sum(ladder[one].bits for one in key.subsets) - number.bits), 0.0, ())
+        for key, number in numbers.items()
+        if key.part == "redundant"
+    }
+    subsets = [tuple(row["modalities"]) for row in view["ladder"]]
+    accuracy, balanced = (
+        {subset: row[name] for subset, row in zip(subsets, view["ladder"], strict=True)}
+        for name in ("accuracy", "balanced_accuracy")
+    )
+    return View(numbers, accuracy, balanced, Measured(names, entropy, ladder, unions, without, pairs))
+
+
+def _bare(bits: float) -> Quantity:
+    """A number without records' shares."""
+    return Quantity(float(bits), np.zeros(0), np.zeros(0))
 
 
 def report_rows(report: InteractionReport) -> Iterator[dict[str, Any]]:
@@ -222,11 +332,17 @@ def report_rows(report: InteractionReport) -> Iterator[dict[str, Any]]:
 
 
 PRESENT = 0.05  # level at which a part is called present
+_LOWER = "  What combinations say is what these experts learned of it: what is harder to learn comes on top."
 
 
 def in_words(report: InteractionReport) -> str:
-    """The report, one finding a line."""
-    lines = [_opening(report), *_warned(report), ""]
+    """The report, one finding a line; the first line says whether to believe it."""
+    lines = [
+        report.verdict,
+        *_opening(report),
+        *(f"Warning: {text}" for text in _further_warnings(report)),
+        "",
+    ]
     lines += _two(report) if len(report.modalities) == 2 else _many(report)
     lines += [
         "",
@@ -240,35 +356,32 @@ def in_words(report: InteractionReport) -> str:
     return "\n".join([*lines, "", *_assumptions(report)])
 
 
-def _opening(report: InteractionReport) -> str:
+def _opening(report: InteractionReport) -> list[str]:
     total = report.data.total
     share = 100 * total.bits / report.entropy
-    return (
+    return [
         f"What {_listed(report.modalities)} know about '{report.target.name}' ({report.records} records, "
-        f"{len(report.target.classes)} classes; {report.where}):\n"
-        f"together {_bits(total)} of the {report.entropy:.2f} bits that certainty would take ({share:.0f} %)."
-    )
-
-
-def _warned(report: InteractionReport) -> list[str]:
-    lines = [
-        f"CANNOT BE TRUSTED: {warning}"
-        if not report.diagnostics.trusted and place == 0
-        else f"Warning: {warning}"
-        for place, warning in enumerate(report.warnings)
+        f"{len(report.target.classes)} classes; {report.where}), in bits: one bit is the answer to one yes-or-"
+        f"no question of even odds, and certainty about '{report.target.name}' takes {report.entropy:.2f}.",
+        f"Together they say {total}: {share:.0f} % of certainty.",
     ]
-    return lines
+
+
+def _further_warnings(report: InteractionReport) -> list[str]:
+    """All that the verdict does not say already."""
+    return [text for text in report.warnings if not report.verdict.endswith(text)]
 
 
 def _two(report: InteractionReport) -> list[str]:
     first, second = report.modalities
     pair = report.atoms
     return [
-        f"- shared: {first} and {second} both hold {_bits(pair.redundant)}{_tested(pair.redundant)}",
-        f"- unique: {first} alone adds {_bits(pair.unique1)}{_tested(pair.unique1)}",
-        f"- unique: {second} alone adds {_bits(pair.unique2)}{_tested(pair.unique2)}",
-        f"- synergy: together they say {_bits(pair.synergistic)} that neither says alone"
+        f"- shared: {first} and {second} both hold {pair.redundant}{_tested(pair.redundant)}",
+        f"- unique: only {first} holds {pair.unique1}{_tested(pair.unique1)}",
+        f"- unique: only {second} holds {pair.unique2}{_tested(pair.unique2)}",
+        f"- synergy: together they say {pair.synergistic} that neither says on its own"
         f"{_tested(pair.synergistic)}",
+        _LOWER,
         _chance(report),
         f"  Without any assumption, what is shared lies between {pair.least_redundant:.2f} and "
         f"{pair.most_redundant:.2f} bits.",
@@ -279,14 +392,13 @@ def _many(report: InteractionReport) -> list[str]:
     view = report.data
     whose = {1: "single modalities know", 2: "pairs add"}
     lines = [
-        f"- {whose.get(order, f'{order} together add')}: {_bits(part)}{_tested(part)}"
+        f"- {whose.get(order, f'{order} together add')}: {part}{_tested(part)}"
+        f"{_which_pair(view) if order == 2 and part.bits > 0.005 else ''}"
         for order, part in enumerate(view.spectrum, 1)
     ]
-    lines += [
-        f"- unique: {name} alone adds {_bits(part)}{_tested(part)}" for name, part in view.unique.items()
-    ]
-    lines.append(f"- carried by more than one single modality: {_bits(view.non_exclusive)}")
-    lines.append(_chance(report))
+    lines += [f"- unique: only {name} holds {part}{_tested(part)}" for name, part in view.unique.items()]
+    lines.append(f"- carried by more than one single modality: {view.non_exclusive}")
+    lines += [_LOWER, _chance(report)]
     for pair in view.pairs:
         lines.append(
             f"  {subset_name(pair.first)} against {subset_name(pair.second)}: "
@@ -296,6 +408,13 @@ def _many(report: InteractionReport) -> list[str]:
     return lines
 
 
+def _which_pair(view: View) -> str:
+    """The two modalities with the largest synergy."""
+    single = [pair for pair in view.pairs if len(pair.first) == len(pair.second) == 1]
+    most = max(single, key=lambda pair: pair.synergistic.bits)
+    return f", most of all {most.first[0]} with {most.second[0]} ({most.synergistic.bits:.2f})"
+
+
 def _chance(report: InteractionReport) -> str:
     """What conditional independence would leave of the synergy."""
     total, test = report.data.total, report.combination
@@ -303,7 +422,7 @@ def _chance(report: InteractionReport) -> str:
     left = max(0.0, min(test.independent, total.bits) - union)
     if test.p is None:
         told = "whether the combination itself matters could not be tested"
-    elif test.p < PRESENT:
+    elif test.p <= PRESENT:
         told = f"the combination itself matters (p {_p(test.p)})"
     else:
         told = f"no evidence that the combination itself matters (p {_p(test.p)})"
@@ -311,17 +430,19 @@ def _chance(report: InteractionReport) -> str:
 
 
 def _ladder(report: InteractionReport) -> list[str]:
-    width = max(len(subset_name(subset)) for subset in report.data.ladder)
-    lines = [f"{'modalities':<{width}}  bits  interval       2n*     right    balanced"]
+    width = max(len("on their own"), *(len(subset_name(subset)) for subset in report.data.ladder))
     more = report.curve.extrapolated()
+    star = "  2n*" if more else ""
+    lines = [f"{'on their own':<{width}}  bits  interval      {star:<6}  right    balanced"]
     for subset, value in report.data.ladder.items():
+        high = "open" if value.growing else f"{value.high:.2f}"
+        expected = f"  {more[information_of(subset)]:4.2f}" if more else ""
         lines.append(
-            f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {value.high:.2f}]   "
-            f"{more.get(information_of(subset), value.bits):4.2f}   "
-            f"{100 * report.data.accuracy[subset]:5.1f} %   "
+            f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {high}]  {expected:<6}  "
+            f"{100 * report.data.accuracy[subset]:5.1f} %  "
             f"{100 * report.data.balanced_accuracy[subset]:5.1f} %"
         )
-    if report.settings.curve:
+    if more:
         lines.append("* 2 est(n) - est(n / 2): what the learning curve expects of many more records.")
     return lines
 
@@ -344,13 +465,14 @@ def _linear(report: InteractionReport) -> list[str]:
     mlp, linear = _synergy(report.data), _synergy(report.linear)
     if mlp.bits < 0.02 or (mlp.p or 0) > PRESENT:
         return []
+    part = min(linear.bits, mlp.bits)
     if linear.bits < 0.1 * mlp.bits:
         told = "A linear probe of the modalities side by side sees none of the synergy; non-linear experts do"
     elif linear.bits < 0.7 * mlp.bits:
         told = "A linear probe of the modalities side by side sees part of the synergy"
     else:
         told = "The synergy can be read linearly"
-    return [f"{told} ({linear.bits:.2f} of {mlp.bits:.2f} bits)."]
+    return [f"{told} ({part:.2f} of {mlp.bits:.2f} bits)."]
 
 
 def _synergy(view: View) -> Known:
@@ -379,7 +501,10 @@ def _views(report: InteractionReport) -> list[str]:
                 )
             else:
                 told = ", ".join(f"S({k}) {part.bits:.2f}" for k, part in enumerate(view.spectrum, 1))
-            lines.append(f"{name}: {told} of {report.data.total.bits:.2f} bits in the data.")
+            lines.append(
+                f"{name}: {told}; in all {view.total.bits:.2f} bits, "
+                f"of the DATA view {report.data.total.bits:.2f}."
+            )
     return lines
 
 
@@ -390,7 +515,7 @@ def _more_data(report: InteractionReport) -> list[str]:
     for name, gains in report.curve.worth.items():
         low, high = gains[-1].bits_interval
         lines.append(
-            f"{name} given the rest adds {gains[-1].bits:.2f} bits [{low:.2f}, {high:.2f}] and "
+            f"{name}, given the others, adds {gains[-1].bits:.2f} bits [{low:.2f}, {high:.2f}] and "
             f"{100 * gains[-1].accuracy:.1f} points of balanced accuracy"
             + "".join(f"; {gain.bits:.2f} at {gain.records} records" for gain in gains[-2::-1])
             + "."
@@ -412,13 +537,10 @@ def _assumptions(report: InteractionReport) -> list[str]:
         *lines,
         "Assumed and not tested: unique (hence shared) information depends only on what each modality says "
         "of the target by itself; records are drawn independently, or in the groups given.",
-        f"Intervals: {100 * report.settings.level:.0f} %. The numbers are about these arrays as these "
-        "experts read them: lower bounds on what the raw data hold.",
+        f"Intervals: {100 * report.settings.level:.0f} %; 'at least' gives the lower end, where the upper one "
+        "is open. The numbers are about these arrays as these experts read them: lower bounds on what the raw "
+        "data hold.",
     ]
-
-
-def _bits(value: Known) -> str:
-    return f"{value.bits:.2f} bits [{value.low:.2f}, {value.high:.2f}]"
 
 
 def _tested(value: Known) -> str:

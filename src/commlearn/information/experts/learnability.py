@@ -1,9 +1,9 @@
 """Could the experts have seen a combination, had there been one? A planted one tells.
 
-Labels are made that nothing but the combination of two modalities says: the XOR of a random half-space of each,
-one bit of synergy and nothing else. Of the records at hand the experts find a share of it. Where that is little,
-a combination of the same sort in the true labels would be missed too, however flat the learning curve: it is flat
-at zero as well.
+Labels are made that nothing but the combination of two modalities says: the XOR of a random half-space of
+each, one bit of synergy and nothing else. From the records at hand the experts find a share of it. Where that
+is little, a combination of the same sort in the true labels would be missed too, however flat the learning
+curve is: it is flat at zero as well.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     log p(y | x) = w2 [ prod_m relu(x_m w1_m + b1_m) ] + b2           with a factor for each modality
     log p(y | x) = w2 [ prod_m tanh(x_m w1_m + b1_m) ] + b2           which starts from given directions
 
-The latter ones are made for combinations: a product of two features is what a parity or a comparison needs, and a
-product of two steps is what an XOR of half-spaces is.
+The latter ones are made for combinations: a product of two features is what a parity or a comparison needs,
+and a product of two steps is what an XOR of half-spaces is.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 
 from commlearn.information.experts.cluster_tables import fit_table, memberships
 from commlearn.information.experts.folds import Folds, Rows
-from commlearn.information.experts.linear import fit_linear
+from commlearn.information.experts.linear import LINEAR, fit_linear
 from commlearn.information.experts.networks import Recipe, fit_networks
 from commlearn.information.experts.reduced import (
     boosting,
@@ -56,7 +56,7 @@ Family = Callable[["Features", Subset, np.ndarray, Folds], list[Fit]]
 
 @dataclass(frozen=True)
 class Features:
-    """What experts read of each modality: components, all columns, and soft clusters, which are found once."""
+    """What experts read of a modality: components, all columns, and soft clusters, which are found once."""
 
     blocks: Mapping[str, Array]
     columns: Mapping[str, Array]
@@ -171,7 +171,7 @@ def combined(
 def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
     """What a linear probe can use: two strengths of penalty."""
     chosen = features.of(subset)
-    return [partial(fit_linear, chosen, labels, folds, strength) for strength in (0.01, 1.0)]
+    return [partial(fit_linear, chosen, labels, folds, strength) for strength in LINEAR]
 
 
 def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
