@@ -19,7 +19,7 @@ from commlearn.information.nulls import Exchange, combination_test, label_tests,
 from commlearn.reports.knowledge import sentences
 from commlearn.reports.pairs import pair_values
 
-QUICK = Settings(curve=False, bootstrap=3, permutations=39)
+QUICK = Settings(repeats=1, curve=False, bootstrap=3, permutations=39)
 
 
 def patients(seed: int, effect: float, count: int = 50, rows: int = 12):

@@ -20,7 +20,7 @@ from commlearn.information.experts.posteriors import all_subsets, linear_family
 from commlearn.information.material import Material
 from commlearn.information.sources import Found, gather
 
-QUICK = Settings(bootstrap=3, permutations=39, curve=False)
+QUICK = Settings(repeats=1, bootstrap=3, permutations=39, curve=False)
 FAR = {"a": 2.0, "b": 1.0}  # how far two classes are apart in each modality, in standard deviations
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 

@@ -22,7 +22,7 @@ from commlearn.records import Records, VectorColumn
 from commlearn.trained.training_rows import TrainingRows
 from commlearn.training.finetune import FineTuning, finetune
 
-QUICK = Settings(curve=False, bootstrap=0, permutations=19)
+QUICK = Settings(repeats=1, curve=False, bootstrap=0, permutations=19)
 
 
 def noise(rows=300, seed=0, per_group=1):

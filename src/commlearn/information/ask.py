@@ -71,8 +71,8 @@ def interactions(
         predictions: of a supervised model for every subset, (records, classes) probabilities: the MODEL view.
         settings: how thoroughly; see `Settings`.
         told: hears what is being done.
-        posteriors: probabilities of every subset, (records, classes), in place of this library's experts; each
-            record's must be from experts that have not seen it. Combinations are not tested then, and there
+        posteriors: probabilities of every subset, (records, classes), in place of own experts; each record's
+            must be from experts that have not seen it. Combinations are not tested then, and there
             is no learning curve.
 
     Returns:

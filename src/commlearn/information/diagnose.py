@@ -286,7 +286,7 @@ def _repeated(parts: list[Array]) -> int:
 
 
 TRUSTED_RECORDS, TRUSTED_PER_CELL, TRUSTED_GROUPS = 500, 10.0, 20
-_GROWN, _GROWN_SHARE = 0.12, 0.15  # bits, and share of certainty, by which half as many records may know less
+_GROWN, _GROWN_SHARE = 0.25, 0.3  # bits, and share of certainty, by which half as many records may know less
 _MISCALIBRATED = 0.05  # share by which confidence may miss the hits
 
 

@@ -361,8 +361,8 @@ def _opening(report: InteractionReport) -> list[str]:
     share = 100 * total.bits / report.entropy
     return [
         f"What {_listed(report.modalities)} know about '{report.target.name}' ({report.records} records, "
-        f"{len(report.target.classes)} classes; {report.where}), in bits: one bit is the answer to one yes-or-"
-        f"no question of even odds, and certainty about '{report.target.name}' takes {report.entropy:.2f}.",
+        f"{len(report.target.classes)} classes; {report.where}), in bits: one bit answers one yes-or-no "
+        f"question of even odds, and certainty about '{report.target.name}' takes {report.entropy:.2f}.",
         f"Together they say {total}: {share:.0f} % of certainty.",
     ]
 
@@ -537,9 +537,9 @@ def _assumptions(report: InteractionReport) -> list[str]:
         *lines,
         "Assumed and not tested: unique (hence shared) information depends only on what each modality says "
         "of the target by itself; records are drawn independently, or in the groups given.",
-        f"Intervals: {100 * report.settings.level:.0f} %; 'at least' gives the lower end, where the upper one "
-        "is open. The numbers are about these arrays as these experts read them: lower bounds on what the raw "
-        "data hold.",
+        f"Intervals: {100 * report.settings.level:.0f} %; 'at least' gives the lower end where the upper one "
+        "is open. The numbers are about these arrays as these experts read them: lower bounds on what the "
+        "raw data hold.",
     ]
 
 

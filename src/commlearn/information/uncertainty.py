@@ -19,8 +19,8 @@ __all__ = ["Known", "Limits", "bootstrap", "known", "resampled_weights"]
 
 REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
 GROWS, GROWS_SHARE = 0.03, 0.05  # bits, and share of the number, from which growth counts
-DOUBT = 0.0  # half-widths of the growth that it must exceed that by
 LEARNABLE = 0.6  # of a planted synergy
+WIDER = 1.2  # times the errors of records, as experts of several folds have learned from each other
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -94,11 +94,11 @@ def known(
     error = max(standard_error(shares, groups) for shares in (quantity.shares, quantity.uncut))
     if draws is not None and len(draws) > 1:
         error = max(error, correction(groups) ** 0.5 * float(np.std(draws, ddof=1)))
-    wide, wide_growth = (half_width(one, level, groups) for one in (error, growth.error))
+    wide, wide_growth = (WIDER * half_width(one, level, groups) for one in (error, growth.error))
     above = REACH * max(growth.bits, 0.0) + float(np.hypot(wide, REACH * wide_growth))
     below = REACH * min(growth.bits, 0.0) - wide
-    material = max(GROWS, GROWS_SHARE * quantity.bits)
-    growing = growth.bits > material + DOUBT * wide_growth or (combined and limits.learnable < LEARNABLE)
+    grows = growth.bits > max(GROWS, GROWS_SHARE * quantity.bits)
+    growing = grows or (combined and limits.learnable < LEARNABLE)
     high = quantity.bits + max(above, limits.resolution)
     return Known(
         quantity.bits,

@@ -212,7 +212,7 @@ def _on_pairs(features: Features, subset: Subset, labels: np.ndarray, folds: Fol
     """Products of directions: by a linear probe, by boosting, and as the start of networks of steps."""
     blocks, seed = features.of(subset), features.seed
 
-    recipe = Recipe(hidden=32, steps=True, copies=int(np.clip(4000 // len(labels), 1, 3)))
+    recipe = Recipe(hidden=32, steps=True, copies=int(np.clip(4000 // len(labels), 1, 2)))
     fits: list[Fit] = []
     for rank in (1, 2, 4):
         fits.append(

@@ -1,8 +1,8 @@
 """Experts on a few directions of each modality that labels choose: screened columns, and pairs of directions.
 
 Principal components do not look at labels: of hundreds of columns of which three matter they lose the signal,
-and of two modalities whose product matters they show directions by their spread alone. Here every fold chooses
-from its own training rows
+and of two modalities whose product matters they show directions by their spread alone. Here every fold
+chooses from its own training rows
 
     columns      by their F statistic, then by a linear machine with the universal L1 penalty
     pairs        singular vectors of the cross-moments  E[(1{y = c} - p_c) x_1 x_2^T]: what XOR, products and
@@ -40,7 +40,7 @@ Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # fro
 
 _SCREENED = 100  # columns that the L1 penalty chooses from
 _SELECTION_ROWS = 2000  # records that are enough to choose by
-_TREES = 100  # of one boosting, over all classes
+_TREES = 80  # of one boosting, over all classes
 _VISITS = 1_000_000  # of records by its trees, at most
 
 
@@ -117,9 +117,9 @@ def logistic(records: int, classes: int) -> Any:
 
 def boosting(records: int, classes: int) -> Any:
     trees = min(_TREES, _VISITS // records) // (1 if classes == 2 else classes)
-    rounds = int(np.clip(trees, 8, 60))
+    rounds = int(np.clip(trees, 8, 40))
     return HistGradientBoostingClassifier(
-        learning_rate=0.1 if rounds > 40 else 0.25,
+        learning_rate=0.15 if classes == 2 else 0.25,
         max_iter=rounds,
         max_leaf_nodes=8,
         min_samples_leaf=10,

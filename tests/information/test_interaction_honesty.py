@@ -1,0 +1,169 @@
+"""What the report cannot see, and that it says so: wide modalities, hard synergies, copies, leaks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import commlearn as cl
+from commlearn.errors import CommlearnError
+from commlearn.information import InteractionReport, Settings
+
+QUICK = Settings(bootstrap=2, permutations=19, curve=False, repeats=1)
+CURVE = Settings(bootstrap=2, permutations=19, repeats=1)
+ATOMS = ("redundant", "unique1", "unique2", "synergistic")
+
+
+def half_spaces(records: int, columns: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """XOR of the sides of two random planes: one bit of synergy and nothing else."""
+    draw = np.random.default_rng(seed)
+    arrays = {name: draw.normal(size=(records, columns)) for name in "ab"}
+    sides = [array @ draw.normal(size=columns) > 0 for array in arrays.values()]
+    return arrays, (sides[0] ^ sides[1]).astype(int)
+
+
+@pytest.fixture(scope="module")
+def open_ended() -> InteractionReport:
+    arrays, target = half_spaces(600, 8)
+    return cl.interactions(arrays, target=target, settings=CURVE)
+
+
+# ------------------------------------------------------------------------------------------ better experts
+def test_three_of_five_hundred_columns_are_found():
+    draw = np.random.default_rng(0)
+    arrays = {"a": draw.normal(size=(800, 512)), "b": draw.normal(size=(800, 6))}
+    sure = 2.5 * (arrays["a"][:, [5, 100, 400]].sum(axis=1) / 3**0.5 + arrays["b"][:, 0])
+    target = (draw.random(800) < 1 / (1 + np.exp(-sure))).astype(int)
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    assert report.data.ladder[("a",)].bits > 0.12  # 0.21 in truth; components of the columns show 0.03
+    assert report.data.total.bits > 0.4  # 0.54 in truth
+
+
+def test_an_xor_of_half_spaces_is_found_and_its_upper_end_is_open(open_ended):
+    synergy = open_ended.atoms.synergistic
+    assert synergy.bits > 0.55  # networks without directions to start from: 0.35
+    assert synergy.growing
+    assert synergy.low < synergy.bits
+    assert synergy.high == pytest.approx(open_ended.entropy)
+    assert open_ended.verdict.startswith("AT LEAST: synergy")
+    assert str(open_ended).startswith(open_ended.verdict)
+    assert "together they say at least" in str(open_ended)
+
+
+def test_names_in_a_column_of_numbers_are_read_as_names():
+    draw = np.random.default_rng(1)
+    codes = draw.integers(0, 12, size=(2, 900))
+    answers = draw.permutation(12) % 2
+    target = answers[codes[0]] ^ (codes[1] % 2)
+    arrays = {name: code[:, None].astype(float) for name, code in zip("ab", codes, strict=True)}
+    assert cl.interactions(arrays, target=target, settings=QUICK).atoms.synergistic.bits > 0.9
+
+
+# ----------------------------------------------------------------------------------------------- intervals
+def test_no_interval_is_without_width_or_beyond_certainty(open_ended):
+    for number in open_ended.data.numbers.values():
+        assert number.high > number.low
+        assert number.high <= open_ended.entropy + 1e-9
+
+
+def test_a_synergy_that_could_not_have_been_learned_is_left_open():
+    draw = np.random.default_rng(2)
+    arrays = {name: draw.normal(size=(400, 60)) for name in "ab"}
+    report = cl.interactions(arrays, target=draw.integers(0, 2, 400), settings=QUICK)
+    assert report.diagnostics.learnable < 0.3
+    assert report.atoms.synergistic.growing
+    easy = {name: draw.normal(size=(1500, 1)) for name in "ab"}
+    report = cl.interactions(easy, target=draw.integers(0, 2, 1500), settings=QUICK)
+    assert report.diagnostics.learnable > 0.8
+    assert not report.atoms.synergistic.growing
+
+
+# ------------------------------------------------------------------------------------ when not to trust it
+def noise(records: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    draw = np.random.default_rng(seed)
+    arrays = {name: draw.normal(size=(records, 6)) for name in "ab"}
+    return arrays, draw.integers(0, 2, records)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.01])
+def test_copies_and_near_copies_cannot_be_trusted(jitter):
+    arrays, target = noise(80, 0)
+    draw = np.random.default_rng(9)
+    several = {
+        name: np.tile(array, (4, 1)) + jitter * draw.normal(size=(320, 6)) for name, array in arrays.items()
+    }
+    report = cl.interactions(several, target=np.tile(target, 4), settings=QUICK)
+    assert not report.diagnostics.trusted
+    assert str(report).startswith("CANNOT BE TRUSTED")
+    assert "copies" in report.verdict
+    group = np.tile(np.arange(80), 4)
+    together = cl.interactions(several, target=np.tile(target, 4), groups=group, settings=QUICK)
+    assert "copies" not in together.verdict
+    assert together.data.total.bits < 0.05
+
+
+def test_records_that_are_not_copies_are_not_called_so():
+    draw = np.random.default_rng(3)
+    line = draw.normal(size=(600, 1))
+    arrays = {"a": np.concatenate([line, line**2, np.sin(line)], axis=1), "b": draw.normal(size=(600, 3))}
+    arrays["b"][:, 0] = draw.integers(0, 5, 600)
+    report = cl.interactions(arrays, target=(line[:, 0] + draw.normal(size=600) > 0), settings=QUICK)
+    assert report.diagnostics.trusted, report.verdict
+
+
+@pytest.mark.parametrize("change", ["as it is", "other codes", "as a number"])
+def test_a_column_that_holds_the_target_cannot_be_trusted(change):
+    arrays, _ = noise(600, 4)
+    draw = np.random.default_rng(5)
+    target = draw.normal(size=600) if change == "as a number" else draw.integers(0, 4, 600)
+    column = np.array([30, 10, 40, 20])[target] if change == "other codes" else target
+    arrays["a"][:, 3] = column
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    assert report.verdict.startswith("CANNOT BE TRUSTED: column 3 of 'a' tells 'target'")
+
+
+def test_a_column_that_numbers_groups_is_named():
+    draw = np.random.default_rng(6)
+    patient = np.repeat(np.arange(120), 5)
+    arrays = {"a": np.column_stack([draw.normal(size=(600, 2)), patient]), "b": draw.normal(size=(600, 3))}
+    report = cl.interactions(arrays, target=draw.integers(0, 2, 120)[patient], settings=QUICK)
+    assert "column 2 of 'a' has 120 values" in report.verdict
+    assert "pass it as groups=" in report.verdict
+
+
+# ------------------------------------------------------------------------------------ kept and handed over
+def test_a_report_is_read_back(open_ended):
+    values = json.loads(json.dumps(open_ended.to_dict()))
+    assert next(iter(values)) == "verdict"
+    assert values["settings"]["seed"] == values["seed"] == 0
+    assert values["version"]
+    again = InteractionReport.from_dict(values)
+    assert str(again) == str(open_ended)
+    assert json.loads(json.dumps(again.to_dict())) == values
+    with pytest.raises(CommlearnError, match="no records' shares"):
+        again.contributions()
+
+
+def test_own_posteriors_take_the_place_of_the_experts():
+    arrays, target = noise(600, 7)
+    nothing, sure = np.full((600, 2), 0.5), 0.96 * np.eye(2)[target] + 0.02
+    own = {"a": nothing, "b": nothing, ("a", "b"): sure}
+    report = cl.interactions(arrays, target=target, posteriors=own, settings=QUICK)
+    assert report.atoms.synergistic.bits > 0.95
+    assert report.combination.p is None
+    assert report.linear.total.bits < 0.1
+    with pytest.raises(CommlearnError, match=r"\('a', 'b'\) is missing"):
+        cl.interactions(arrays, target=target, posteriors={"a": nothing, "b": nothing}, settings=QUICK)
+
+
+def test_more_is_not_claimed_of_a_linear_probe_than_there_is():
+    draw = np.random.default_rng(8)
+    arrays = {name: draw.normal(size=(400, 2)) for name in "ab"}
+    target = (arrays["a"][:, 0] + arrays["b"][:, 0] + 0.3 * draw.normal(size=400) > 0).astype(int)
+    text = str(cl.interactions(arrays, target=target, settings=QUICK))
+    part, whole = map(float, text.split("read linearly (")[1].split(" bits")[0].split(" of "))
+    assert part <= whole
+    assert "2n*" not in text  # no learning curve was run
+    assert "one bit answers one yes-or-no question" in text
