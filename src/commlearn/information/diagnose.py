@@ -164,7 +164,7 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
             changes = np.diff(labels) != 0
             mixed = bool((changes & (np.diff(column) == 0)).any())
             distinct = 1 + np.count_nonzero(np.diff(column))
-            follows = not mixed and (changes.sum() < classes or distinct <= 2 * classes)
+            follows = not mixed and bool(changes.sum() < classes or distinct <= 2 * classes)
         if follows:
             return [
                 f"column {place} of '{name}' tells '{target.name}' without a single error: if it is the "
@@ -243,7 +243,8 @@ def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) ->
 
 def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
     """Records that repeat in a modality: copies where columns vary continuously, else perhaps only alike."""
-    copies, alike = [], []
+    copies: list[str] = []
+    alike: list[str] = []
     for name, values in arrays.items():
         if values.shape[1] < _LEAST_COLUMNS:
             continue

@@ -307,7 +307,9 @@ def _read_view(view: Mapping[str, Any], names: tuple[str, ...], entropy: float) 
         if key.part == "unique"
     }
     pairs = {
-        key.subsets: Union(_bare(sum(ladder[one].bits for one in key.subsets) - number.bits), 0.0, ())
+        (key.subsets[0], key.subsets[1]): Union(
+            _bare(sum(ladder[one].bits for one in key.subsets) - number.bits), 0.0, ()
+        )
         for key, number in numbers.items()
         if key.part == "redundant"
     }

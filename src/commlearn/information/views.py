@@ -17,6 +17,7 @@ from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import Known, Limits, bootstrap, known, resampled_weights
 
+_MANY_CLASSES, _FEW = 20, 5  # classes from which, and to how many, resamplings are limited
 _ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
 
 __all__ = ["Pair", "View", "make_view"]
@@ -129,12 +130,11 @@ def make_view(
     cells: dict[Subset, Array] = {}
     measured = measure(logs, labels, names, cells=cells)
     limits = limits or Limits(measured.entropy)
+    resamplings = min(settings.bootstrap, _FEW if labels.max() >= _MANY_CLASSES else settings.bootstrap)
     draws = bootstrap(
         lambda weight: measure(logs, labels, names, weight, _ROUGH, cells),
         lambda again: {key: value.bits for key, value in quantities(again).items()},
-        _with_all_classes(
-            resampled_weights(len(labels), settings.bootstrap, settings.seed, folds.groups), labels
-        ),
+        _with_all_classes(resampled_weights(len(labels), resamplings, settings.seed, folds.groups), labels),
     )
     says = label_tests(logs, labels, folds, settings.permutations, settings.seed)
     numbers = {}

@@ -91,7 +91,7 @@ def sentences(values: Mapping[str, Any]) -> list[str]:
     if "alone" in values:
         return [_share(names, values["total"], entropy), *_of_pairs(values)]
     view = values["views"]["data"]
-    lines = [_share(names, view["total"], entropy)]
+    lines = [values["verdict"], _share(names, view["total"], entropy)]
     if len(names) == 2:
         pair, (first, second) = view["pairs"][0], names
         return [
@@ -149,6 +149,8 @@ def _is_nothing(part: Mapping[str, Any]) -> bool:
 
 
 def _bits(part: Mapping[str, Any]) -> str:
+    if part["growing"]:
+        return f"at least {part['low']:.2f} bits ({part['bits']:.2f} found)"
     return f"{part['bits']:.2f} bits [{part['low']:.2f}, {part['high']:.2f}]"
 
 

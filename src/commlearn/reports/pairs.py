@@ -16,7 +16,7 @@ from commlearn.information.material import Material, prepare_target
 from commlearn.information.nulls import missing_tests
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import Known, known
+from commlearn.information.uncertainty import Known, Limits, known
 from commlearn.information.views import Pair, make_view
 
 __all__ = ["pair_values"]
@@ -54,13 +54,14 @@ def pair_values(
         pairs.append(_pair(view.pairs[0]))
         totals.append(view.measured.total)
     most = _bits_of(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
-    total = known(most, settings.level, None, evidence.groups)
     share = np.bincount(labels) / len(labels)
+    entropy = -float(share @ np.log2(share))
+    total = known(most, settings.level, Limits(entropy), groups=evidence.groups)
     return {
         "target": name,
         "records": len(labels),
         "modalities": list(whole),
-        "entropy": float(-(share * np.log2(share)).sum()),
+        "entropy": entropy,
         "level": settings.level,
         "alone": {one: asdict(value) for one, value in alone.items()},
         "pairs": pairs,
@@ -85,6 +86,7 @@ def _posteriors(
         rich_family,
         settings.seed,
         lambda what: tell(f"{what} ({next(place)} of {len(subsets)})"),
+        evidence.columns,
     )
 
 
@@ -98,4 +100,4 @@ def _bits_of(log: Array, labels: np.ndarray) -> Quantity:
     """I(all; Y): what the records' held-out posteriors say beyond the classes' shares."""
     share = np.bincount(labels) / len(labels)
     bits = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / np.log(2)
-    return Quantity(float(bits.mean()), bits)
+    return Quantity(float(bits.mean()), bits, bits)

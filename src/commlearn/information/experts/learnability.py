@@ -15,6 +15,7 @@ import numpy as np
 from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, fit_networks
+from commlearn.information.experts.posteriors import Expert
 from commlearn.information.experts.reduced import fit_reduced, logistic, pair_directions, pair_starts
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.workers import unsaid_convergence
@@ -39,7 +40,7 @@ def learnable_share(evidence: Evidence, settings: Settings) -> float:
     start = partial(pair_starts, rank=_RANK)
     choice = partial(pair_directions, rank=_RANK)
     with unsaid_convergence():
-        experts = [
+        experts: list[Expert] = [
             fit_networks(blocks, labels, folds, settings.seed, True, recipe, start),
             fit_reduced(blocks, labels, folds, choice, logistic),
         ]

@@ -236,7 +236,8 @@ def _gradient(
     slopes = []
     for place, (part, factor) in enumerate(zip(rows, factors, strict=True)):
         others = [other for number, other in enumerate(factors) if number != place]
-        mine = _product([back * (1 - factor * factor if recipe.steps else factor > 0), *others])
+        slope = 1 - factor * factor if recipe.steps else (factor > 0).astype(np.float32)
+        mine = _product([back * slope, *others])
         slopes += [part.swapaxes(-1, -2) @ mine, mine.sum(axis=1, keepdims=True)]
     return [*slopes, hidden.swapaxes(1, 2) @ error, error.sum(axis=1, keepdims=True)]
 
