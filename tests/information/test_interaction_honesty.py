@@ -10,6 +10,7 @@ import pytest
 import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.information import InteractionReport, Settings
+from commlearn.information.material import prepare_target
 
 QUICK = Settings(bootstrap=2, permutations=19, curve=False, repeats=1)
 CURVE = Settings(bootstrap=2, permutations=19, repeats=1)
@@ -131,6 +132,13 @@ def test_a_column_that_numbers_groups_is_named():
     report = cl.interactions(arrays, target=draw.integers(0, 2, 120)[patient], settings=QUICK)
     assert "column 2 of 'a' has 120 values" in report.verdict
     assert "pass it as groups=" in report.verdict
+
+
+def test_codes_of_many_classes_are_not_taken_for_a_number_in_silence():
+    codes = np.arange(600) % 40
+    assert "has 40 whole values and was read as a number" in prepare_target(codes, "site", None, 5).severe[0]
+    assert prepare_target(codes, "site", 8, 5).severe == ()
+    assert len(prepare_target(codes.astype(str), "site", None, 5).classes) == 40
 
 
 # ------------------------------------------------------------------------------------ kept and handed over

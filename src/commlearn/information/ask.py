@@ -162,7 +162,7 @@ def _report(
         notes.append(_FUSED_NOTE)
     told("leaks")
     signs = leak_signs(asked.material.choose(target.kept).arrays, target, evidence, settings)
-    severe = [*signs.severe, *asked.warnings]
+    severe = [*target.severe, *signs.severe, *asked.warnings]
     seconds = time.perf_counter() - start
     diagnostics, doubts = diagnose(logs, data, curve, limits, evidence, severe, seconds)
     return InteractionReport(

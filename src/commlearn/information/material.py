@@ -27,6 +27,7 @@ __all__ = [
 FEW = 20  # records of a class below which its part of the result is guesswork
 _MOST_CLASSES = 20  # distinct numbers above which a target counts as continuous
 _BINS = 8
+_MOST_CODES, _FEW_EACH = 200, 5  # values of a column of codes; records of each, on average
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Target:
         numbers: the values behind the classes, if the target was continuous.
         notes: what was done to it.
         warnings: what makes the result less certain.
+        severe: why the result cannot be trusted.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Target:
     numbers: np.ndarray | None = None
     notes: tuple[str, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
+    severe: tuple[str, ...] = field(default=())
 
 
 def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Target:
@@ -80,6 +83,7 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Targ
             f"{len(series) - len(kept)} of {len(series)} records have no '{name}' and were left out"
         )
     numbers, notes = None, []
+    severe = [] if bins is not None else _perhaps_names(given, name)
     if bins is not None or _is_continuous(given):
         numbers = _numbers(given, name)
         codes, classes = _quantile_classes(numbers, bins or _BINS)
@@ -92,7 +96,15 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Targ
         classes = [_text(value) for value in found]
     warnings += _check_classes(codes, classes, name, folds)
     return Target(
-        name, codes.astype(np.intp), tuple(classes), kept, len(series), numbers, tuple(notes), tuple(warnings)
+        name,
+        codes.astype(np.intp),
+        tuple(classes),
+        kept,
+        len(series),
+        numbers,
+        tuple(notes),
+        tuple(warnings),
+        tuple(severe),
     )
 
 
@@ -127,6 +139,18 @@ def _is_continuous(values: pd.Series) -> bool:
     if values.dtype.kind == "f" and not (values == values.round()).all():
         return bool(distinct > 2)
     return bool(distinct > _MOST_CLASSES)
+
+
+def _perhaps_names(values: pd.Series, name: str) -> list[str]:
+    """A doubt whether whole numbers of few values are amounts or codes of classes."""
+    distinct = values.nunique()
+    whole = values.dtype.kind in "iuf" and bool((values == values.round()).all())
+    if not (whole and _MOST_CLASSES < distinct <= _MOST_CODES and distinct * _FEW_EACH <= len(values)):
+        return []
+    return [
+        f"'{name}' has {distinct} whole values and was read as a number: if they are codes of classes, what is "
+        "said is about groups of neighbouring codes; give codes as text, or say that it is a number with bins="
+    ]
 
 
 def _numbers(values: pd.Series, name: str) -> np.ndarray:

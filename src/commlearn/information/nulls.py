@@ -28,7 +28,7 @@ from commlearn.seeds import numpy_generator
 __all__ = ["Combination", "Exchange", "combination_test", "label_tests", "missing_tests"]
 
 _BITS = float(np.log(2))
-_MOST = 4000  # records that are exchanged, of more a random part: each exchange asks all experts anew
+_MOST = 2000  # records that are exchanged, of more a random part: each exchange asks all experts anew
 _ENOUGH = 15  # exchanges as good as what was seen after which none more are tried
 _LEAST = 20  # arrangements: of fewer, the best one has a share above 0.05
 _TRIED = 200  # exchanges in which that many different arrangements should come up
