@@ -1,7 +1,7 @@
 """How far off the interaction report is, on data whose answer is known.
 
 Run `python benchmarks/interactions.py`; all of it takes an hour or two of two cores. Name single
-parts (`twins invariance coverage nulls digits three gaussians speed fresh`) and `--scale 0.1` for fewer
+parts (`twins invariance coverage nulls trust digits three gaussians speed fresh`) and `--scale 0.1` for fewer
 repetitions. Every part prints a line a case, and the bar beside its figure; the table last measured is in
 docs/interactions.md. `fresh` goes through the kinds of `interaction_truths.py` that no setting was chosen on
 (`--kinds tuning` for the others; `--records 500,1000 --repeats 4`; `--rows FILE` keeps a line a number).
@@ -27,7 +27,7 @@ import commlearn as cl
 from commlearn.information import InteractionReport, Settings
 from commlearn.information.ask import judge
 from commlearn.information.calibrate import Twin, gate, known_twins
-from commlearn.information.diagnose import gaussian_parts
+from commlearn.information.diagnose import gaussian_parts, leak_signs
 from commlearn.information.estimate import Measured, atoms_of_two, measure
 from commlearn.information.evidence import best_logs, gather_evidence
 from commlearn.information.material import from_arrays, prepare_target
@@ -261,6 +261,34 @@ def nulls(scale: float) -> None:
     told("pure noise, n = 138, trusted", str(report.diagnostics.trusted), "False")
 
 
+def trust(scale: float) -> None:
+    """Copies, near-copies and columns that hold the target cannot be trusted; smooth data is not accused."""
+    repeats = max(2, round(20 * scale))
+    caught: dict[str, list[bool]] = {}
+    for seed in range(500, 500 + repeats):
+        draw = np.random.default_rng(seed)
+        arrays, target = {name: draw.normal(size=(150, 6)) for name in "ab"}, draw.integers(0, 2, 150)
+        big, labels = {name: draw.normal(size=(600, 6)) for name in "ab"}, draw.integers(0, 4, 600)
+        leaking = {**big, "a": np.column_stack([big["a"], draw.permutation(4)[labels]])}
+        cases = {"nothing wrong": (big, labels), "a column holds the target": (leaking, labels)}
+        for jitter in (0.0, 0.01):
+            several = {
+                name: np.tile(rows, (4, 1)) + jitter * draw.normal(size=(600, 6))
+                for name, rows in arrays.items()
+            }
+            cases[f"150 records four times, jitter {jitter}"] = (several, np.tile(target, 4))
+        kind = tuning_kinds()[seed % len(tuning_kinds())]
+        cases["kinds of the tuning set"] = kind.sample(600, seed)
+        for name, (given, answer) in cases.items():
+            prepared = prepare_target(answer, "y", None, POINT.folds)
+            records = gather_evidence(from_arrays(given, None), prepared, None, POINT)
+            signs = leak_signs(dict(given), prepared, records, POINT)
+            caught.setdefault(name, []).append(bool(signs.severe))
+    for name, found in caught.items():
+        bar = "0" if name in ("nothing wrong", "kinds of the tuning set") else "all"
+        told(f"cannot be trusted: {name}", f"{sum(found)} of {len(found)}", bar)
+
+
 def moved(images: np.ndarray) -> np.ndarray:
     """Each image as it is, by half a pixel to each side, and turned by ten degrees to either."""
     plain = images.reshape(-1, 8, 8)
@@ -437,6 +465,7 @@ PARTS: dict[str, Callable[[float], None]] = {
     "invariance": invariance,
     "coverage": coverage,
     "nulls": nulls,
+    "trust": trust,
     "digits": digits,
     "three": three,
     "gaussians": gaussians,

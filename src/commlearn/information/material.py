@@ -148,8 +148,8 @@ def _perhaps_names(values: pd.Series, name: str) -> list[str]:
     if not (whole and _MOST_CLASSES < distinct <= _MOST_CODES and distinct * _FEW_EACH <= len(values)):
         return []
     return [
-        f"'{name}' has {distinct} whole values and was read as a number: if they are codes of classes, what is "
-        "said is about groups of neighbouring codes; give codes as text, or say that it is a number with bins="
+        f"'{name}' has {distinct} whole values and was read as a number: if they are codes of classes, what "
+        "is said is about groups of neighbouring codes; give codes as text, or state bins= if it is a number"
     ]
 
 
