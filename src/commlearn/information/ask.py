@@ -201,10 +201,11 @@ def judge(
     records, classes = len(evidence.labels), int(evidence.labels.max()) + 1
     share = np.bincount(evidence.labels) / records
     directions = min(_DIRECTIONS, *(block.shape[1] for block in evidence.blocks.values()))
+    first, second, *_ = evidence.blocks.values()
     limits = Limits(
         most=-float(share @ np.log2(share)),
         resolution=(classes - 1) * directions / (2 * records * float(np.log(2))),
-        learnable=learnable_share(evidence, settings) if planted else 1.0,
+        learnable=learnable_share((first, second), settings.folds, settings.seed) if planted else 1.0,
     )
     told("intervals")
     view = make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, curve.growth, limits)

@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 
-from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, fit_networks
 from commlearn.information.experts.posteriors import Expert
@@ -20,7 +19,6 @@ from commlearn.information.experts.reduced import fit_reduced, logistic, pair_di
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.workers import unsaid_convergence
 from commlearn.information.pid.marginals import Array
-from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
 __all__ = ["learnable_share"]
@@ -28,20 +26,25 @@ __all__ = ["learnable_share"]
 _RANK = 2  # pairs of directions that experts look for
 
 
-def learnable_share(evidence: Evidence, settings: Settings) -> float:
-    """The share of a planted bit of synergy of the first two modalities that is found, from 0 to 1."""
-    draw = numpy_generator(settings.seed, "interactions planted")
-    blocks = tuple(evidence.blocks[name] for name in evidence.names[:2])
+def learnable_share(blocks: tuple[Array, Array], count: int, seed: int) -> float:
+    """The share of a planted bit of synergy that is found, from 0 to 1.
+
+    Args:
+        blocks: components of two modalities.
+        count: of folds.
+        seed: of the planted labels, folds and experts.
+    """
+    draw = numpy_generator(seed, "interactions planted")
     labels = _half_space(blocks[0], draw) ^ _half_space(blocks[1], draw)
-    if np.bincount(labels, minlength=2).min() < 2 * settings.folds:
+    if np.bincount(labels, minlength=2).min() < 2 * count:
         return 0.0
-    folds = make_folds(labels, None, settings.folds, settings.seed)
+    folds = make_folds(labels, None, count, seed)
     recipe = Recipe(hidden=32, steps=True, copies=2)
     start = partial(pair_starts, rank=_RANK)
     choice = partial(pair_directions, rank=_RANK)
     with unsaid_convergence():
         experts: list[Expert] = [
-            fit_networks(blocks, labels, folds, settings.seed, True, recipe, start),
+            fit_networks(blocks, labels, folds, seed, True, recipe, start),
             fit_reduced(blocks, labels, folds, choice, logistic),
         ]
     own = folds.own_rows(2)
