@@ -12,7 +12,7 @@ from commlearn.information.diagnose import _copies, _whole_copies
 from commlearn.information.estimate import Quantity, QuantityKey, atoms_of_two, measure
 from commlearn.information.experts.features import components
 from commlearn.information.experts.folds import make_folds
-from commlearn.information.experts.networks import _gradient, _loss, _start
+from commlearn.information.experts.networks import Recipe, _gradient, _loss, _start
 from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import standard_error
@@ -21,7 +21,7 @@ from commlearn.information.nulls import Exchange, label_tests
 from commlearn.information.pid import broja
 from commlearn.information.quantise import cell_table, soft_cells
 from commlearn.information.sources import trifeature_blocks
-from commlearn.information.uncertainty import known, resampled_weights
+from commlearn.information.uncertainty import Limits, known, resampled_weights
 from commlearn.information.views import _p_value
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
@@ -64,7 +64,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     for seed in range(120):
         parts = atoms_of_two(measure(*exact_logs(table, 400, seed), ("a", "b")), ("a",), ("b",))
         for name in ("redundant", "unique1", "synergistic"):
-            sure, true = known(parts[name], 0.9), getattr(truth, name)
+            sure, true = known(parts[name], 0.9, Limits(most=1.0)), getattr(truth, name)
             held.append(sure.low <= true <= sure.high)
             shorter.append(abs(true - sure.bits) <= 0.5 * (sure.high - sure.bits))
     assert 0.84 <= np.mean(held) <= 0.97
@@ -79,19 +79,21 @@ def test_components_forget_rotation_scale_and_copies():
         assert np.abs(components(moved, 6)) == pytest.approx(np.abs(same), abs=1e-5)
 
 
+@pytest.mark.parametrize("steps", [False, True])
 @pytest.mark.parametrize("widths", [[3], [3, 2], [2, 3, 2]])
-def test_gradients_of_the_networks_are_those_of_differences(widths):
+def test_gradients_of_the_networks_are_those_of_differences(widths, steps):
     draw = np.random.default_rng(0)
-    weights = [part.astype(np.float64) for part in _start(2, widths, 4, 3, draw)]
+    recipe = Recipe(hidden=4, drop=0.0, steps=steps)
+    weights = [part.astype(np.float64) for part in _start(2, widths, recipe, 3, draw)]
     rows = [draw.normal(size=(2, 5, width)) for width in widths]
     labels = draw.integers(0, 3, size=(2, 5))
-    slopes = _gradient(weights, rows, labels, 0.0, draw)
+    slopes = _gradient(weights, rows, labels, recipe, draw)
     for part, slope in zip(weights, slopes, strict=True):
         place = tuple(0 for _ in part.shape)
         values = []
         for step in (1e-5, -1e-5):
             part[place] += step
-            values.append(_loss(weights, rows, labels)[0])
+            values.append(_loss(weights, rows, labels, steps)[0])
             part[place] -= step
         assert slope[place] == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-5)
 
@@ -164,9 +166,10 @@ def test_label_test_is_level_under_the_null():
 
 def test_a_part_that_shrinks_with_more_records_is_not_called_present():
     shares = np.random.default_rng(0).normal(0.05, 0.5, size=1000)
-    part = Quantity(0.05, shares - shares.mean() + 0.05)
+    shares = shares - shares.mean() + 0.05
+    part = Quantity(0.05, shares, shares)
     key = QuantityKey("unique1", (("a",), ("b",)))
-    given = (key, known(part, 0.9), {("a",): 0.01}, ("a", "b"))
+    given = (key, known(part, 0.9, Limits(most=1.0)), {("a",): 0.01}, ("a", "b"))
     assert _p_value(*given) <= 0.01
     assert _p_value(*given, bias=0.05) == _p_value(*given)
     assert _p_value(*given, bias=-0.05) == pytest.approx(0.5)
@@ -217,8 +220,14 @@ def test_labels_of_several_kinds():
 
 def test_copies_on_both_sides_of_a_fold_are_told():
     values = np.random.default_rng(0).normal(size=(100, 4))
-    assert _copies({"a": values}) == []
-    assert "100 distinct values in 300 records" in _copies({"a": np.repeat(values, 3, axis=0)})[0]
+    assert _copies({"a": values}) == ([], [])
+    copies, alike = _copies({"a": np.repeat(values, 3, axis=0)})
+    assert "100 distinct values in 300 records" in copies[0]
+    assert not alike
+    coarse = np.repeat(np.random.default_rng(0).integers(0, 9, (100, 4)).astype(float), 3, axis=0)
+    copies, alike = _copies({"a": coarse})  # answers of a form repeat without being copies
+    assert not copies
+    assert "distinct values in 300 records" in alike[0]
 
 
 def test_copies_of_records_of_few_columns_are_told_and_common_values_are_not():

@@ -138,7 +138,11 @@ def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
     if count <= most:
         return np.eye(count)
     part, labels = part[:_SELECTION_ROWS], labels[:_SELECTION_ROWS]  # rows are in no order of their own
-    order = np.argsort(-np.nan_to_num(f_classif(part, labels)[0]), kind="stable")[:_SCREENED]
+    varied = np.flatnonzero(np.ptp(part, axis=0) > 0)  # in this fold
+    if len(varied) <= most:
+        return np.eye(count)[:, varied if len(varied) else [0]]
+    strength = np.nan_to_num(f_classif(part[:, varied], labels)[0])
+    order = varied[np.argsort(-strength, kind="stable")[:_SCREENED]]
     penalty = 2 * np.sqrt(2 * len(part) * np.log(count))  # the largest slope that chance alone gives
     present = np.unique(labels)
     fits = [
