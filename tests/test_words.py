@@ -14,7 +14,6 @@ EMPTY = {"told", "found", "its", "known", "kept", "said"}
 STILL_TO_RENAME = (
     "information",
     "models/features/fixed.py",  # a buffer, which files of features name
-    "reports/pairs.py",
 )
 
 

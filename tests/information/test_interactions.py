@@ -339,3 +339,32 @@ def test_a_run_without_a_table_is_asked_about_its_own_images(tmp_path, monkeypat
     assert "no image in two folds" in report.where
     assert report.records == 500
     assert len(report.target.classes) == 10
+
+
+def test_of_more_than_five_modalities_each_pair_is_read(tmp_path):
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 2, size=(6, 600))
+    arrays = {
+        name: bit[:, None] + 0.2 * draw.normal(size=(600, 2))
+        for name, bit in zip("abcdef", bits, strict=True)
+    }
+    settings = Settings(curve=False, bootstrap=2, permutations=19)
+    report = cl.interactions(arrays, target=bits[1] ^ bits[4], settings=settings)
+    assert str(report).startswith(report.verdict)
+    assert "b + e say most that neither says alone" in str(report)
+    frame = report.to_frame().query("quantity == 'synergistic'").set_index("of")["bits"]
+    assert len(frame) == 15
+    assert frame.idxmax() == "b + e"
+    assert frame["b + e"] > 0.9 > 0.1 > frame.drop("b + e").max()
+    values = json.loads(json.dumps(report.to_dict()))
+    assert values["total"]["bits"] > 0.9
+    report.plot(tmp_path / "pairs.png")
+    assert (tmp_path / "pairs.png").stat().st_size > 1000
+
+
+def test_copies_among_many_modalities_are_refused():
+    draw = np.random.default_rng(0)
+    arrays = {name: np.tile(draw.normal(size=(150, 3)), (4, 1)) for name in "abcdef"}
+    settings = Settings(curve=False, bootstrap=2, permutations=19)
+    report = cl.interactions(arrays, target=np.tile(draw.integers(0, 2, 150), 4), settings=settings)
+    assert report.verdict.startswith("CANNOT BE TRUSTED: 'a' has 150 distinct values in 600 records")

@@ -23,7 +23,7 @@ from commlearn.reports.html import Safe, script_json, tag
 from commlearn.reports.knowledge import information_chart, information_rows, information_section, sentences
 from commlearn.reports.map import colouring, layouts
 from commlearn.reports.neighbours import nearest_records
-from commlearn.reports.pairs import pair_values
+from commlearn.information.pairs import pair_values
 from commlearn.reports.sections import _rungs
 from commlearn.reports.words import of_ladder
 
@@ -227,8 +227,8 @@ def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_togethe
     assert values["total"]["bits"] == pytest.approx(values["entropy"], abs=0.1)
     assert told[:2] == ["a (1 of 7)", "b (2 of 7)"]
     lines = sentences(values)
-    assert lines[1:3] == ["none of them knows anything alone", "no two of them share anything"]
-    assert lines[3].startswith("a and b say most that neither says alone: 1.00 bits")
+    assert lines[2:4] == ["none of them knows anything alone", "no two of them share anything"]
+    assert lines[4].startswith("a and b say most that neither says alone: 1.00 bits")
     rows = information_rows(values)
     assert len(rows) == 3 + 3 * 5 + 1
     json.dumps(values)

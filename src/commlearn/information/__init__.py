@@ -1,7 +1,8 @@
 """What modalities know about a target, together and apart, estimated from finite data."""
 
 from commlearn.information.ask import interactions
+from commlearn.information.pairs import PairReport
 from commlearn.information.report import InteractionReport, LabelReports
 from commlearn.information.settings import Settings
 
-__all__ = ["InteractionReport", "LabelReports", "Settings", "interactions"]
+__all__ = ["InteractionReport", "LabelReports", "PairReport", "Settings", "interactions"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from commlearn.errors import ConfigurationError
@@ -25,18 +24,16 @@ from commlearn.information.evidence import (
     model_logs,
     raw_logs,
 )
-from commlearn.information.experts.learnability import learnable_share
-from commlearn.information.material import label_columns, prepare_target
+from commlearn.information.material import MOST_MODALITIES, label_columns, prepare_target
 from commlearn.information.nulls import combination_test, missing_tests
+from commlearn.information.pairs import PairReport, pair_values
 from commlearn.information.report import InteractionReport, LabelReports
 from commlearn.information.settings import Settings
 from commlearn.information.sources import Asked, Found, gather
-from commlearn.information.uncertainty import Limits
+from commlearn.information.uncertainty import Limits, find_limits
 from commlearn.information.views import View, make_view
 
 __all__ = ["ask", "interactions", "judge"]
-
-_DIRECTIONS = 8  # of a modality, at most, whose learning costs are what cannot be told from nothing
 
 _FUSED_NOTE = (
     f"of more than {MOST_FUSED} modalities all subsets are read from the single embeddings side by side; the "
@@ -54,7 +51,7 @@ def interactions(
     settings: Settings | None = None,
     told: Callable[[str], None] | None = None,
     posteriors: Mapping[Any, Any] | None = None,
-) -> InteractionReport | LabelReports:
+) -> InteractionReport | PairReport | LabelReports:
     """What modalities know about a target: how much is shared, unique and synergistic, in bits.
 
     Args:
@@ -76,15 +73,15 @@ def interactions(
             is no learning curve.
 
     Returns:
-        The report: print it, plot it, or take `to_dict` and `to_frame`. One a label for several labels.
+        The report: print it, plot it, or take `to_dict` and `to_frame`. One a label for several labels. Of
+        more than five modalities, whose subsets are too many, the report of their pairs.
 
     Raises:
         DataError: records that do not fit together, or a target that cannot be asked about.
         ConfigurationError: a name that is not known, or settings that do not fit.
 
     Example:
-        >>> import numpy as np
-        >>> draw = np.random.default_rng(0)
+        >>>         >>> draw = np.random.default_rng(0)
         >>> left, right = draw.integers(0, 2, size=(2, 600))
         >>> arrays = {"left": left[:, None] + 0.1 * draw.normal(size=(600, 3)),
         ...           "right": right[:, None] + 0.1 * draw.normal(size=(600, 3))}
@@ -106,7 +103,7 @@ def ask(
     settings: Settings | None = None,
     told: Callable[[str], None] | None = None,
     posteriors: Mapping[Any, Any] | None = None,
-) -> InteractionReport | LabelReports:
+) -> InteractionReport | PairReport | LabelReports:
     """The report on one target of what `gather` found; embeddings are made once for all targets."""
     settings, told = settings or Settings(), told or (lambda what: None)
     with threadpool_limits(1):
@@ -130,7 +127,9 @@ def _report(
     settings: Settings,
     told: Callable[[str], None],
     own: Mapping[Any, Any] | None = None,
-) -> InteractionReport:
+) -> InteractionReport | PairReport:
+    if len(asked.material.arrays) > MOST_MODALITIES:
+        return _pair_report(asked, settings, told)
     start = time.perf_counter()
     target = prepare_target(asked.values, asked.name, settings.bins, settings.folds)
     evidence = gather_evidence(asked.material, target, asked.groups, settings)
@@ -187,6 +186,15 @@ def _report(
     )
 
 
+def _pair_report(asked: Asked, settings: Settings, told: Callable[[str], None]) -> PairReport:
+    values = pair_values(asked.material.arrays, asked.values, asked.name, asked.groups, settings, told)
+    values["warnings"] = [*asked.warnings, *values["warnings"]]
+    if asked.warnings:
+        values["verdict"] = f"CANNOT BE TRUSTED: {asked.warnings[0]}"
+    values["notes"] = [*asked.material.notes, *values["notes"]]
+    return PairReport(values)
+
+
 def judge(
     evidence: Evidence,
     logs: Logs,
@@ -198,15 +206,7 @@ def judge(
     told("learning curve")
     curve = learning_curve(evidence, logs, measure(logs, evidence.labels, evidence.names), settings)
     told("a planted synergy")
-    records, classes = len(evidence.labels), int(evidence.labels.max()) + 1
-    share = np.bincount(evidence.labels) / records
-    directions = min(_DIRECTIONS, *(block.shape[1] for block in evidence.blocks.values()))
-    first, second, *_ = evidence.blocks.values()
-    limits = Limits(
-        most=-float(share @ np.log2(share)),
-        resolution=(classes - 1) * directions / (2 * records * float(np.log(2))),
-        learnable=learnable_share((first, second), settings.folds, settings.seed) if planted else 1.0,
-    )
+    limits = find_limits(evidence, settings, planted)
     told("intervals")
     view = make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, curve.growth, limits)
     return view, curve, limits

@@ -27,7 +27,7 @@ from commlearn.information.material import Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.quantise import cell_count
 from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import LEARNABLE, Limits
+from commlearn.information.uncertainty import LEARNABLE, Known, Limits
 from commlearn.information.views import View
 from commlearn.seeds import numpy_generator
 
@@ -36,7 +36,9 @@ __all__ = [
     "Signs",
     "answers_read",
     "calibration_error",
+    "count_doubts",
     "diagnose",
+    "expected_error",
     "gaussian_note",
     "gaussian_parts",
     "leak_signs",
@@ -339,11 +341,11 @@ def diagnose(
         seconds: taken so far.
     """
     labels = evidence.labels
-    classes = len(np.unique(labels))
     names = view.measured.names
     cells = dict(zip(names, view.measured.unions[0].cells, strict=True))
-    per_cell = len(labels) / (classes * cell_count(len(labels), classes))
-    expected = f"expect each part to be off by up to {_expected(view):.2f} bits"
+    per_cell = _per_cell(labels)
+    parts = [*view.spectrum, *view.unique.values(), *(pair.redundant for pair in view.pairs)]
+    expected = expected_error(parts, len(labels))
     doubts = list(severe)
     if curve.growth:
         grown = curve.growth[information_of(names)].bits
@@ -354,13 +356,8 @@ def diagnose(
                 f"settled; {expected}"
             )
     else:
-        if len(labels) < TRUSTED_RECORDS:
-            doubts.append(f"{len(labels)} records are fewer than {TRUSTED_RECORDS}; {expected}")
-        if per_cell < TRUSTED_PER_CELL:
-            told = f"{per_cell:.1f} records a class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
-            doubts.append(f"{told}; {expected}")
-    if evidence.groups is not None and (count := len(np.unique(evidence.groups))) < TRUSTED_GROUPS:
-        doubts.append(f"{count} groups are fewer than {TRUSTED_GROUPS}; {expected}")
+        doubts += _few_records(labels, expected)
+    doubts += _few_groups(evidence.groups, expected)
     trusted = not doubts
     verdict = f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(view, limits)
     errors = {subset_name(subset): calibration_error(log, labels) for subset, log in logs.items()}
@@ -393,11 +390,42 @@ def _verdict(view: View, limits: Limits) -> str:
     return f"AT LEAST: {' and '.join(growing)} can only be bounded from below ({why})."
 
 
-def _expected(view: View) -> float:
+def expected_error(parts: Sequence[Known], records: int) -> str:
     """Half the widest interval among the parts, and no less than what 1 000 records leave, scaled."""
-    parts = [*view.spectrum, *view.unique.values(), *(pair.redundant for pair in view.pairs)]
-    records = len(view.measured.total.shares)
-    return max(0.05 * float(np.sqrt(1000 / records)), *((part.high - part.low) / 2 for part in parts))
+    bits = max(0.05 * float(np.sqrt(1000 / records)), *((part.high - part.low) / 2 for part in parts))
+    return f"expect each part to be off by up to {bits:.2f} bits"
+
+
+def count_doubts(evidence: Evidence, expected: str) -> list[str]:
+    """What speaks against trust where no learning curve says whether there are enough records.
+
+    Args:
+        evidence: the records.
+        expected: how far off each part may be, in words.
+    """
+    return _few_records(evidence.labels, expected) + _few_groups(evidence.groups, expected)
+
+
+def _few_records(labels: np.ndarray, expected: str) -> list[str]:
+    doubts = []
+    if len(labels) < TRUSTED_RECORDS:
+        doubts.append(f"{len(labels)} records are fewer than {TRUSTED_RECORDS}; {expected}")
+    if (per_cell := _per_cell(labels)) < TRUSTED_PER_CELL:
+        few = f"{per_cell:.1f} records a class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
+        doubts.append(f"{few}; {expected}")
+    return doubts
+
+
+def _few_groups(groups: np.ndarray | None, expected: str) -> list[str]:
+    if groups is None or (count := len(np.unique(groups))) >= TRUSTED_GROUPS:
+        return []
+    return [f"{count} groups are fewer than {TRUSTED_GROUPS}; {expected}"]
+
+
+def _per_cell(labels: np.ndarray) -> float:
+    """Records a class and cell, on average."""
+    classes = len(np.unique(labels))
+    return len(labels) / (classes * cell_count(len(labels), classes))
 
 
 def calibration_error(log: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from commlearn.errors import DataError
 from commlearn.information.curve import Curve, Gain, Growth
@@ -27,10 +26,14 @@ from commlearn.information.estimate import (
 )
 from commlearn.information.material import Target
 from commlearn.information.nulls import Combination
-from commlearn.information.plot import draw
 from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import Known
 from commlearn.information.views import Pair, View
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from commlearn.information.pairs import PairReport
 
 __all__ = ["InteractionReport", "LabelReports", "in_words", "report_fields", "report_rows", "report_values"]
 
@@ -142,7 +145,9 @@ class InteractionReport:
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """The figure; also written to `path` if given."""
-        return draw(self, path)
+        from commlearn.plot.interactions import interaction_figure
+
+        return interaction_figure(self.to_dict(), path)
 
 
 @dataclass(frozen=True)
@@ -155,9 +160,9 @@ class LabelReports:
     """
 
     name: str
-    reports: dict[str, InteractionReport]
+    reports: Mapping[str, InteractionReport | PairReport]
 
-    def __getitem__(self, label: str) -> InteractionReport:
+    def __getitem__(self, label: str) -> InteractionReport | PairReport:
         return self.reports[label]
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from commlearn.datasets import READERS
 from commlearn.datasets.trifeature import Objects, Trifeature, draw_pairs, pair_records
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.information.diagnose import answers_read
-from commlearn.information.material import Material, chosen_names, from_arrays
+from commlearn.information.material import MOST_MODALITIES, Material, chosen_names, from_arrays
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells
@@ -336,7 +336,9 @@ def _of_records(target: Any, rows: CrossFitRows) -> Any:
 
 
 def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:
-    """The model's own embedding of every subset of two or more."""
+    """The model's own embedding of every subset of two or more; nothing where subsets are too many."""
+    if len(names) > MOST_MODALITIES:
+        return {}
     return {
         subset: np.asarray(embed(model, records, list(subset), blocks="learned"), dtype=np.float64)
         for size in range(2, len(names) + 1)

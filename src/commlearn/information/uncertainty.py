@@ -10,16 +10,20 @@ import numpy as np
 
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import Measured, Quantity
+from commlearn.information.evidence import Evidence
+from commlearn.information.experts.learnability import learnable_share
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
 from commlearn.information.experts.workers import workers
 from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Known", "Limits", "bootstrap", "known", "resampled_weights"]
+__all__ = ["Known", "Limits", "bootstrap", "find_limits", "known", "resampled_weights"]
 
 REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
 GROWS, GROWS_SHARE = 0.03, 0.05  # bits, and share of the number, from which growth counts
 LEARNABLE = 0.6  # of a planted synergy
+_DIRECTIONS = 8  # of a modality, at most, whose learning costs are what cannot be told from nothing
 WIDER = 1.2  # times the errors of records, as experts of several folds have learned from each other
 
 Name = TypeVar("Name", bound=Hashable)
@@ -106,6 +110,25 @@ def known(
         high=limits.most if growing else min(high, limits.most),
         error=error,
         growing=growing,
+    )
+
+
+def find_limits(evidence: Evidence, settings: Settings, planted: bool = True) -> Limits:
+    """What certainty takes, and what these records let experts see.
+
+    Args:
+        evidence: the records.
+        settings: of folds and seeds.
+        planted: whether a synergy is planted in the two widest modalities, to see how much of it is found.
+    """
+    records, classes = len(evidence.labels), int(evidence.labels.max()) + 1
+    share = np.bincount(evidence.labels) / records
+    blocks = sorted(evidence.blocks.values(), key=lambda block: -block.shape[1])
+    directions = min(_DIRECTIONS, blocks[-1].shape[1])
+    return Limits(
+        most=-float(share @ np.log2(share)),
+        resolution=(classes - 1) * directions / (2 * records * float(np.log(2))),
+        learnable=learnable_share((blocks[0], blocks[1]), settings.folds, settings.seed) if planted else 1.0,
     )
 
 

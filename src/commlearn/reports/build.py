@@ -202,13 +202,14 @@ def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> 
 
 
 def _kept(read: Source) -> dict[str, dict[str, Any]]:
-    """Those that an earlier report left in the run's folder."""
+    """Those that an earlier report left in the run's folder; without a verdict they are of an older version."""
     path = None if read.run is None else read.run.folder.path / INTERACTIONS
     if path is None or not path.exists():
         return {}
     try:
         stored = values_of_file(path)
-        return {name: values for name, values in stored.items() if values["of"] in read.targets}
+        asked = {name: values for name, values in stored.items() if values["of"] in read.targets}
+        return {name: values for name, values in asked.items() if "problem" in values or "verdict" in values}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from commlearn import plot
+from commlearn.information.pairs import pairs_in_words, part_in_words, share_in_words
 from commlearn.plot.decomposition import parts_of
+from commlearn.plot.interactions import pair_views
 from commlearn.reports.charts import Chart, chart
 from commlearn.reports.html import Safe, fold, join, table, tag
 
 __all__ = ["information_chart", "information_rows", "information_section"]
 
-PRESENT = 0.05  # level at which a part counts as there
 PARTS = ("redundant", "unique1", "unique2", "synergistic")
 
 
@@ -89,82 +90,33 @@ def sentences(values: Mapping[str, Any]) -> list[str]:
     """The findings, the most telling first."""
     names, entropy = values["modalities"], values["entropy"]
     if "alone" in values:
-        return [_share(names, values["total"], entropy), *_of_pairs(values)]
+        return [
+            values["verdict"],
+            share_in_words(names, values["total"], entropy),
+            *pairs_in_words(values),
+        ]
     view = values["views"]["data"]
-    lines = [values["verdict"], _share(names, view["total"], entropy)]
+    lines = [values["verdict"], share_in_words(names, view["total"], entropy)]
     if len(names) == 2:
         pair, (first, second) = view["pairs"][0], names
         return [
             *lines,
-            _part(f"{first} and {second} share {{}}", pair["redundant"]),
-            _part(f"{first} adds {{}} to {second}", pair["unique1"]),
-            _part(f"{second} adds {{}} to {first}", pair["unique2"]),
-            _part("{} is known only from both together", pair["synergistic"]),
+            part_in_words(f"{first} and {second} share {{}}", pair["redundant"]),
+            part_in_words(f"{first} adds {{}} to {second}", pair["unique1"]),
+            part_in_words(f"{second} adds {{}} to {first}", pair["unique2"]),
+            part_in_words("{} is known only from both together", pair["synergistic"]),
         ]
-    lines.append(_part("{} can be read off more than one of them", view["non_exclusive"]))
-    lines += [_part(f"{{}} can be read off {name} alone", part) for name, part in view["unique"].items()]
+    lines.append(part_in_words("{} can be read off more than one of them", view["non_exclusive"]))
+    lines += [
+        part_in_words(f"{{}} can be read off {name} alone", part) for name, part in view["unique"].items()
+    ]
     orders = enumerate(view["spectrum"][1:], 2)
-    return lines + [_part(f"{{}} takes {order} of them together", part) for order, part in orders]
-
-
-def _of_pairs(values: Mapping[str, Any]) -> list[str]:
-    """Who knows most alone; which pair shares most; which says most that neither says."""
-    alone, pairs = values["alone"], values["pairs"]
-    best = max(alone, key=lambda name: alone[name]["bits"])
-    shares = max(pairs, key=lambda pair: pair["redundant"]["bits"])
-    joint = max(pairs, key=lambda pair: pair["synergistic"]["bits"])
-    most = (
-        (alone[best], f"{best} knows most alone: {{}}", "none of them knows anything alone"),
-        (shares["redundant"], f"{_both(shares, ' and ')} share most: {{}}", "no two of them share anything"),
-        (
-            joint["synergistic"],
-            f"{_both(joint, ' and ')} say most that neither says alone: {{}}",
-            "no two of them say anything that neither says alone",
-        ),
-    )
-    return [nothing if _is_nothing(part) else _part(what, part) for part, what, nothing in most]
-
-
-def _share(names: list[str], total: Mapping[str, Any], entropy: float) -> str:
-    whole = f"{', '.join(names[:-1])} and {names[-1]}"
-    return (
-        f"{whole} know {_bits(total)} of the {entropy:.2f} bits that certainty takes "
-        f"({100 * total['bits'] / entropy:.0f} %)"
-    )
-
-
-def _part(what: str, part: Mapping[str, Any]) -> str:
-    """The sentence with the number in its place."""
-    if _is_nothing(part):
-        return what.replace("{}", "nothing")
-    if part["p"] is None:
-        doubt = " - not tested against chance"
-    else:
-        doubt = " - or nothing: it could be chance" if part["p"] > PRESENT else ""
-    return what.replace("{}", _bits(part)) + doubt
-
-
-def _is_nothing(part: Mapping[str, Any]) -> bool:
-    return bool(part["bits"] < 0.005 and part["high"] < 0.05)
-
-
-def _bits(part: Mapping[str, Any]) -> str:
-    if part["growing"]:
-        return f"at least {part['low']:.2f} bits ({part['bits']:.2f} found)"
-    return f"{part['bits']:.2f} bits [{part['low']:.2f}, {part['high']:.2f}]"
-
-
-def _both(pair: Mapping[str, Any], between: str = " + ") -> str:
-    return between.join("+".join(pair[side]) for side in ("first", "second"))
+    return lines + [part_in_words(f"{{}} takes {order} of them together", part) for order, part in orders]
 
 
 def _views(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As `plot.information` takes them; of pairs the one that knows most first."""
-    if "alone" not in values:
-        return dict(values["views"])
-    pairs = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])
-    sides = {"first": ["the first"], "second": ["the second"]}
-    return {_both(pair): {"pairs": [{**pair, **sides}], "spectrum": [None, None]} for pair in pairs}
+    """As `plot.information` takes them."""
+    return dict(values["views"]) if "alone" not in values else pair_views(values)
 
 
 def _table(values: Mapping[str, Any]) -> Safe:
@@ -180,7 +132,7 @@ def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     if "alone" in values:
         rows = [_row("alone", name, part) for name, part in values["alone"].items()]
         rows += [
-            _row(_both(pair), part, pair[part]) for pair in values["pairs"] for part in (*PARTS, "total")
+            _row(pair["name"], part, pair[part]) for pair in values["pairs"] for part in (*PARTS, "total")
         ]
         return [*rows, _row("all", "total", values["total"])]
     rows = []

@@ -1,0 +1,246 @@
+"""Each pair of many modalities: what the two share, what each adds to the other, what only both say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.information.diagnose import count_doubts, expected_error, leak_signs
+from commlearn.information.estimate import Quantity
+from commlearn.information.evidence import Evidence, Logs, gather_evidence
+from commlearn.information.experts.posteriors import Posterior, Subset, fit_posteriors, rich_family
+from commlearn.information.material import Material, prepare_target
+from commlearn.information.nulls import missing_tests
+from commlearn.information.pid.marginals import Array
+from commlearn.information.report import PRESENT
+from commlearn.information.settings import Settings
+from commlearn.information.uncertainty import LEARNABLE, Known, Limits, find_limits, known
+from commlearn.information.views import Pair, make_view
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PairReport", "pair_values", "pairs_in_words", "part_in_words", "share_in_words"]
+
+PARTS = ("redundant", "unique1", "unique2", "synergistic", "total")
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """What each modality of many knows about a target alone, what each pair knows, and what all do.
+
+    Of more than five modalities there are too many subsets to read each of them.
+
+    Attributes:
+        values: all numbers, as JSON knows them.
+    """
+
+    values: Mapping[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """Whether the numbers can be trusted."""
+        return str(self.values["verdict"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, with their intervals."""
+        return {**self.values, "words": str(self)}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a number: quantity, of, bits, low, high, error, p."""
+        rows = [{"quantity": "information", "of": name, **one} for name, one in self.values["alone"].items()]
+        for pair in self.values["pairs"]:
+            rows += [{"quantity": part, "of": pair["name"], **pair[part]} for part in PARTS]
+        rows.append({"quantity": "total", "of": "all", **self.values["total"]})
+        return pd.DataFrame(rows)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """A bar for each pair; also written to `path` if given."""
+        from commlearn.plot.interactions import pairs_figure
+
+        return pairs_figure(self.values, path)
+
+    def __str__(self) -> str:
+        values = self.values
+        wide = max(map(len, ("modality", *values["alone"])))
+        alone = [f"{name:<{wide}}  {_bits(one)}" for name, one in values["alone"].items()]
+        both = max(len("pair"), *(len(pair["name"]) for pair in values["pairs"]))
+        pairs = [
+            f"{pair['name']:<{both}}  " + "".join(f"{pair[part]['bits']:>10.2f}" for part in PARTS)
+            for pair in values["pairs"]
+        ]
+        heads = "".join(f"{head:>10}" for head in ("shared", "1st only", "2nd only", "synergy", "in all"))
+        lines = [
+            values["verdict"],
+            f"About '{values['target']}', {values['records']} records:",
+            *(f"Warning: {text}" for text in values["warnings"] if not values["verdict"].endswith(text)),
+            "",
+            f"- {share_in_words(values['modalities'], values['total'], values['entropy'])}",
+            *(f"- {line}" for line in pairs_in_words(values)),
+            "",
+            f"{'modality':<{wide}}  bits on its own",
+            *alone,
+            "",
+            f"{'pair':<{both}}  {heads}",
+            *pairs,
+            "",
+            f"Of {len(values['modalities'])} modalities each pair is read, not every subset: choose up to "
+            "five to see what three or more say only together. All numbers are lower bounds, from experts "
+            "that have not seen the record that they judge.",
+            *(f"Note: {note}." for note in values["notes"]),
+        ]
+        return "\n".join(lines)
+
+
+def pair_values(
+    arrays: Mapping[str, Array],
+    values: np.ndarray,
+    name: str,
+    groups: np.ndarray | None,
+    settings: Settings,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Plain values: every modality alone, every pair, and all together.
+
+    Args:
+        arrays: embeddings of each modality.
+        values: of the target.
+        name: of the target.
+        groups: of the records.
+        settings: of folds and intervals.
+        tell: hears which subset is looked at.
+    """
+    target = prepare_target(values, name, settings.bins, settings.folds)
+    evidence = gather_evidence(Material(dict(arrays)), target, groups, settings)
+    whole, labels = evidence.names, evidence.labels
+    posteriors = _posteriors(evidence, settings, tell)
+    tell("a planted synergy")
+    limits = find_limits(evidence, settings)
+    tell("intervals")
+    alone: dict[str, Known] = {}
+    pairs, totals = [], []
+    for both in combinations(whole, 2):
+        logs: Logs = {subset: posteriors[subset].log for subset in ((both[0],), (both[1],), both)}
+        view = make_view(logs, labels, both, evidence.folds, settings, limits=limits)
+        alone |= {one: view.ladder[(one,)] for one in both}
+        pairs.append(_pair(view.pairs[0]))
+        totals.append(view.measured.total)
+    most = _bits_of(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
+    total = known(most, settings.level, limits, groups=evidence.groups, combined=True)
+    tell("leaks")
+    signs = leak_signs({one: rows[target.kept] for one, rows in arrays.items()}, target, evidence, settings)
+    parts = [Known(**pair[part]) for pair in pairs for part in PARTS]
+    doubts = [*target.severe, *signs.severe]
+    doubts += count_doubts(evidence, expected_error(parts, len(labels)))
+    return {
+        "verdict": f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(limits),
+        "target": name,
+        "records": len(labels),
+        "modalities": list(whole),
+        "entropy": limits.most,
+        "level": settings.level,
+        "alone": {one: asdict(value) for one, value in alone.items()},
+        "pairs": pairs,
+        "total": asdict(total),
+        "warnings": [
+            *doubts,
+            *missing_tests(labels, evidence.folds, combination=False),
+            *signs.others,
+            *target.warnings,
+        ],
+        "notes": list(target.notes),
+    }
+
+
+def _verdict(limits: Limits) -> str:
+    if limits.learnable < LEARNABLE:
+        return (
+            "AT LEAST: synergy and the totals can only be bounded from below (of a planted synergy the "
+            f"experts found {100 * limits.learnable:.0f} % at this size)."
+        )
+    return "Can be trusted within its intervals, as far as can be seen without a learning curve."
+
+
+def _posteriors(
+    evidence: Evidence, settings: Settings, tell: Callable[[str], None]
+) -> dict[Subset, Posterior]:
+    """Of each modality alone, each pair, and all together."""
+    whole = evidence.names
+    subsets: list[Subset] = [*((one,) for one in whole), *combinations(whole, 2), whole]
+    place = iter(range(1, len(subsets) + 1))
+    return fit_posteriors(
+        evidence.blocks,
+        subsets,
+        evidence.labels,
+        evidence.folds,
+        rich_family,
+        settings.seed,
+        lambda what: tell(f"{what} ({next(place)} of {len(subsets)})"),
+        evidence.columns,
+    )
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    quantities = {part: asdict(getattr(pair, part)) for part in PARTS}
+    name = " + ".join([*pair.first, *pair.second])
+    return {"name": name, "first": list(pair.first), "second": list(pair.second), **quantities}
+
+
+def _bits_of(log: Array, labels: np.ndarray) -> Quantity:
+    """I(all; Y): what the records' held-out posteriors say beyond the classes' shares."""
+    share = np.bincount(labels) / len(labels)
+    bits = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / np.log(2)
+    return Quantity(float(bits.mean()), bits, bits)
+
+
+def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
+    """Who knows most alone; which pair shares most; which says most that neither says."""
+    alone, pairs = values["alone"], values["pairs"]
+    best = max(alone, key=lambda name: alone[name]["bits"])
+    shares = max(pairs, key=lambda pair: pair["redundant"]["bits"])
+    joint = max(pairs, key=lambda pair: pair["synergistic"]["bits"])
+    most = (
+        (alone[best], f"{best} knows most alone: {{}}", "none of them knows anything alone"),
+        (shares["redundant"], f"{shares['name']} share most: {{}}", "no two of them share anything"),
+        (
+            joint["synergistic"],
+            f"{joint['name']} say most that neither says alone: {{}}",
+            "no two of them say anything that neither says alone",
+        ),
+    )
+    return [nothing if _is_nothing(part) else part_in_words(what, part) for part, what, nothing in most]
+
+
+def share_in_words(names: list[str], total: Mapping[str, Any], entropy: float) -> str:
+    whole = f"{', '.join(names[:-1])} and {names[-1]}"
+    return (
+        f"{whole} know {_bits(total)} of the {entropy:.2f} bits that certainty takes "
+        f"({100 * total['bits'] / entropy:.0f} %)"
+    )
+
+
+def part_in_words(what: str, part: Mapping[str, Any]) -> str:
+    """The sentence with the number in its place."""
+    if _is_nothing(part):
+        return what.replace("{}", "nothing")
+    if part["p"] is None:
+        doubt = " - not tested against chance"
+    else:
+        doubt = " - or nothing: it could be chance" if part["p"] > PRESENT else ""
+    return what.replace("{}", _bits(part)) + doubt
+
+
+def _is_nothing(part: Mapping[str, Any]) -> bool:
+    return bool(part["bits"] < 0.005 and part["high"] < 0.05)
+
+
+def _bits(part: Mapping[str, Any]) -> str:
+    if part["growing"]:
+        return f"at least {part['low']:.2f} bits ({part['bits']:.2f} found)"
+    return f"{part['bits']:.2f} bits [{part['low']:.2f}, {part['high']:.2f}]"
