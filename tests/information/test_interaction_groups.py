@@ -16,8 +16,8 @@ from commlearn.information.experts.networks import Recipe, _split
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import standard_error, tail
 from commlearn.information.nulls import Exchange, combination_test, label_tests, missing_tests
-from commlearn.reports.knowledge import sentences
 from commlearn.information.pairs import pair_values
+from commlearn.reports.knowledge import sentences
 
 QUICK = Settings(repeats=1, curve=False, bootstrap=3, permutations=39)
 

@@ -19,7 +19,7 @@ from commlearn.information.experts.standard_errors import standard_error
 from commlearn.information.material import label_columns, prepare_target
 from commlearn.information.nulls import Exchange, label_tests
 from commlearn.information.pid import broja
-from commlearn.information.quantise import cell_table, soft_cells
+from commlearn.information.pid.quantise import cell_table, soft_cells
 from commlearn.information.sources import trifeature_blocks
 from commlearn.information.uncertainty import Limits, known, resampled_weights
 from commlearn.information.views import _p_value

@@ -25,7 +25,7 @@ from commlearn.information.experts.stacking import log_softmax
 from commlearn.information.experts.workers import unsaid_convergence
 from commlearn.information.material import Target
 from commlearn.information.pid.marginals import Array
-from commlearn.information.quantise import cell_count
+from commlearn.information.pid.quantise import cell_count
 from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import LEARNABLE, Known, Limits
 from commlearn.information.views import View

@@ -17,7 +17,7 @@ import numpy as np
 from commlearn.information.experts.posteriors import Subset
 from commlearn.information.pid import UnionInformation, union_information
 from commlearn.information.pid.marginals import Array, log_posterior
-from commlearn.information.quantise import cell_count, cell_table, soft_cells
+from commlearn.information.pid.quantise import cell_count, cell_table, soft_cells
 
 __all__ = [
     "ATOMS",

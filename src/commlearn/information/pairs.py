@@ -207,14 +207,18 @@ def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
     joint = max(pairs, key=lambda pair: pair["synergistic"]["bits"])
     most = (
         (alone[best], f"{best} knows most alone: {{}}", "none of them knows anything alone"),
-        (shares["redundant"], f"{shares['name']} share most: {{}}", "no two of them share anything"),
+        (shares["redundant"], f"{_both(shares)} share most: {{}}", "no two of them share anything"),
         (
             joint["synergistic"],
-            f"{joint['name']} say most that neither says alone: {{}}",
+            f"{_both(joint)} say most that neither says alone: {{}}",
             "no two of them say anything that neither says alone",
         ),
     )
     return [nothing if _is_nothing(part) else part_in_words(what, part) for part, what, nothing in most]
+
+
+def _both(pair: Mapping[str, Any]) -> str:
+    return " and ".join([*pair["first"], *pair["second"]])
 
 
 def share_in_words(names: list[str], total: Mapping[str, Any], entropy: float) -> str:

@@ -202,7 +202,7 @@ def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> 
 
 
 def _kept(read: Source) -> dict[str, dict[str, Any]]:
-    """Those that an earlier report left in the run's folder; without a verdict they are of an older version."""
+    """Those that an earlier report left in the run's folder, but for those of versions without a verdict."""
     path = None if read.run is None else read.run.folder.path / INTERACTIONS
     if path is None or not path.exists():
         return {}
