@@ -240,25 +240,44 @@ def letter_of(part: str) -> str:
 
 
 def nulls(scale: float) -> None:
-    """Labels permuted: nothing is found."""
-    largest, called, tests = 0.0, 0, 0
+    """Labels permuted, and noise that patients share with their labels: nothing is found."""
+    repeats = max(2, round(50 * scale))
+    alone, patients = [], []
     settings = Settings(curve=False, bootstrap=5, permutations=59)
-    for seed in range(300, 300 + max(2, round(50 * scale))):
+    for seed in range(300, 300 + repeats):
+        draw = np.random.default_rng(seed)
         arrays, target = known_twins()[seed % 6].sample(1000, seed)
-        pair = report_on(arrays, np.random.default_rng(seed).permutation(target), settings).atoms
-        largest = max(largest, pair.synergistic.bits)
-        called += sum((getattr(pair, name).p or 0) <= 0.05 for name in ATOMS)
-        tests += len(ATOMS)
-        if tests % 40 == 0:
-            told(f"labels permuted, {tests} parts so far", f"{called} called, S {largest:.3f}", "")
-    told(f"labels permuted, n = 1000, largest S of {tests // 4}", f"{largest:.3f} bits", "<= 0.02")
-    told(f"labels permuted, parts called present of {tests}", f"{100 * called / tests:.1f} %", "<= 7 %")
+        alone.append(report_on(arrays, draw.permutation(target), settings))
+        whose = np.repeat(np.arange(50), 12)
+        arrays = {
+            name: draw.normal(size=(50, 6))[whose] + 0.3 * draw.normal(size=(600, 6)) for name in ("a", "b")
+        }
+        target = draw.permutation(np.arange(50) % 2)[whose]
+        report = cl.interactions(arrays, target=target, groups=whose, settings=settings)
+        assert isinstance(report, InteractionReport)
+        patients.append(report)
+        if len(alone) % 10 == 0 or len(alone) == repeats:
+            of_nulls("labels permuted, n = 1000", alone)
+            of_nulls("noise of 50 patients of 12 records", patients)
     small = Settings(curve=False, bootstrap=5, permutations=59)
     draw = np.random.default_rng(0)
     arrays = {name: draw.normal(size=(138, 32)) for name in "ab"}
     report = report_on(arrays, draw.integers(0, 2, 138), small)
     told("pure noise, n = 138, S", f"{report.atoms.synergistic.bits:.3f} bits", "published way: 0.55")
     told("pure noise, n = 138, trusted", str(report.diagnostics.trusted), "False")
+
+
+def of_nulls(what: str, reports: list[InteractionReport]) -> None:
+    """How often something is found where nothing is."""
+    parts = [(getattr(report.atoms, name).p or 1) <= 0.05 for report in reports for name in ATOMS]
+    synergy = [(report.atoms.synergistic.p or 1) <= 0.05 for report in reports]
+    combination = [(report.combination.p or 1) <= 0.05 for report in reports]
+    largest = max(report.atoms.synergistic.bits for report in reports)
+    what = f"{what}, {len(reports)} times"
+    told(f"{what}: largest S", f"{largest:.3f} bits", "<= 0.02")
+    told(f"{what}: parts called present", f"{100 * np.mean(parts):.1f} %", "<= 7 %")
+    told(f"{what}: synergy called present", f"{100 * np.mean(synergy):.1f} %", "<= 3 %")
+    told(f"{what}: combination, p <= 0.05", f"{100 * np.mean(combination):.1f} %", "<= 7 %")
 
 
 def trust(scale: float) -> None:
