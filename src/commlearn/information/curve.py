@@ -16,7 +16,6 @@ from commlearn.seeds import numpy_generator
 __all__ = ["Curve", "Gain", "Growth", "learning_curve"]
 
 _LEAST = 200  # records of a part
-_QUARTERS = 2000  # records from which quarters are looked at too
 _ONE_HALF = 4000  # records from which one half says enough
 
 
@@ -76,7 +75,7 @@ class Curve:
 
 
 def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> Curve:
-    """Estimate on halves, and on quarters of many records, with everything fitted anew.
+    """Estimate on halves, of many records on one of them, with everything fitted anew.
 
     Args:
         evidence: the records.
@@ -86,13 +85,9 @@ def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings:
     """
     whole = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
     parts = _parts(evidence, settings.seed) if settings.curve else []
-    points = [whole, *(_point(evidence, rows, settings) for rows in parts)]
+    halves = [_point(evidence, rows, settings) for rows in parts]
     records = len(evidence.labels)
-    sizes = sorted({_rounded(len(point.rows), records) for point in points})
-    grouped = {
-        size: [point for point in points if _rounded(len(point.rows), records) == size] for size in sizes
-    }
-    halves = grouped[sizes[-2]] if len(sizes) > 1 and sizes[-2] == _rounded(records / 2, records) else []
+    grouped = ({records // 2: halves} if halves else {}) | {records: [whole]}
     return Curve(
         _numbers(grouped), _worth(grouped, evidence.names), _growth(measured, halves, evidence.groups)
     )
@@ -129,11 +124,6 @@ def _growth(measured: Measured, halves: list[_Point], groups: np.ndarray | None)
     return growth
 
 
-def _rounded(size: float, whole: int) -> int:
-    """Halves differ by a record or a group: they count as one size."""
-    return whole // max(1, round(whole / size))
-
-
 def _numbers(grouped: Mapping[int, list[_Point]]) -> dict[QuantityKey, dict[int, float]]:
     found: dict[QuantityKey, dict[int, float]] = {}
     for size, points in grouped.items():
@@ -167,7 +157,7 @@ def _mean_interval(intervals: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _parts(evidence: Evidence, seed: int) -> list[np.ndarray]:
-    """Two halves, of many records one and a quarter; whole groups, every class in each."""
+    """Two halves, of many records one; whole groups, every class in each."""
     draw = numpy_generator(seed, "interactions learning curve")
     units = np.arange(len(evidence.labels)) if evidence.groups is None else evidence.groups
     if len(evidence.labels) < 2 * _LEAST:
@@ -176,12 +166,11 @@ def _parts(evidence: Evidence, seed: int) -> list[np.ndarray]:
         order = draw.permutation(len(units))
         order = order[np.argsort(evidence.labels[order], kind="stable")]  # classes in turn: stratified
         share = np.empty(len(units), dtype=int)
-        share[order] = np.arange(len(units)) % 4
+        share[order] = np.arange(len(units)) % 2
     else:
-        share = (draw.permutation(units.max() + 1) % 4)[units]
-    parts = [np.flatnonzero(share < 2)]
-    parts += [np.flatnonzero(share >= 2)] if len(units) < _ONE_HALF else []
-    parts += [np.flatnonzero(share == 0)] if len(units) >= _QUARTERS else []
+        share = (draw.permutation(units.max() + 1) % 2)[units]
+    parts = [np.flatnonzero(share == 0)]
+    parts += [np.flatnonzero(share == 1)] if len(units) < _ONE_HALF else []
     return [rows for rows in parts if _can_be_judged(evidence, rows)]
 
 

@@ -28,7 +28,11 @@ from commlearn.seeds import numpy_generator
 __all__ = ["Combination", "Exchange", "combination_test", "label_tests", "missing_tests"]
 
 _BITS = float(np.log(2))
-_MOST = 2000  # records that are exchanged, of more a random part: each exchange asks all experts anew
+_MOST, _MOST_CELLS = (
+    2000,
+    12_000,
+)  # records, and records times classes, that are exchanged, of more a random part
+_FEWEST = 500  # of them: each exchange asks all experts anew
 _ENOUGH = 15  # exchanges as good as what was seen after which none more are tried
 _LEAST = 20  # arrangements: of fewer, the best one has a share above 0.05
 _TRIED = 200  # exchanges in which that many different arrangements should come up
@@ -144,7 +148,8 @@ def combination_test(
     """
     joint = posteriors.get(names)
     draw = numpy_generator(seed, "interactions modalities shuffled")
-    rows = np.sort(draw.permutation(len(labels))[:_MOST])
+    most = max(_FEWEST, min(_MOST, _MOST_CELLS // (int(labels.max()) + 1)))
+    rows = np.sort(draw.permutation(len(labels))[:most])
     target = np.log(np.bincount(labels) / len(labels))
     within, labels = (folds.of * (labels.max() + 1) + labels)[rows], labels[rows]
     exchange = Exchange(within, None if folds.groups is None else folds.groups[rows])

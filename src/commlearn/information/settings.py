@@ -22,7 +22,7 @@ class Settings:
     permutations: int = 119  # of the null tests
     bins: int | None = None  # quantile classes of a continuous target; 8 if not given
     components: int = 64  # principal components of a modality, at most
-    curve: bool = True  # repeat on halves and quarters: does more data change the answer?
+    curve: bool = True  # repeat on halves: does more data change the answer?
     seed: int = 0
 
     def __post_init__(self) -> None:

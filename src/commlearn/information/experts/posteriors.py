@@ -41,6 +41,7 @@ __all__ = [
 Subset = tuple[str, ...]
 
 _FEW = 8  # leading components of each modality
+_PLENTY = 5000  # records from which one of the large networks a fold is enough
 _MARKS = (8, 32)  # clusters that networks are told of, from few records to many
 
 
@@ -180,7 +181,8 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
 
     def network_of_clusters(product: bool) -> Expert:
         marked = features.with_clusters(subset, int(np.clip(len(labels) // 60, *_MARKS)))
-        return fit_networks(marked, labels, folds, seed, product)
+        recipe = Recipe(copies=2 if len(labels) < _PLENTY else 1)
+        return fit_networks(marked, labels, folds, seed, product, recipe)
 
     def table(clusters: int) -> Expert:
         return fit_table(features.clusters(subset, clusters), labels, folds)
