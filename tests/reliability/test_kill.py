@@ -50,6 +50,12 @@ id: id
 split: split
 """
 THREE = "text: {kind: text, column: text}\n  table: {kind: tabular, columns: [height, rate, site]}\n  "
+TWO = """\
+table: table.csv
+modalities: {a: {kind: tabular, columns: [a0, a1]}, b: {kind: tabular, columns: [b0, b1]}}
+targets: {y: class}
+split: split
+"""
 SERIES, VECTOR = "series: {kind: series, column: series}", "vector: {kind: vector, column: vector}"
 SMALL = ["--training.batch_size", "16", "--training.epochs", "4", "--model.width", "16", "--quiet"]
 OFTEN = ["--training.checkpoint_every", "1", "--training.log_every", "1", "--training.threads", "1"]
@@ -375,3 +381,50 @@ def test_a_killed_comparison_is_finished_by_the_same_command(tmp_path):
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert set(table["methods"]) == {"clip", "comm"}
     assert all(path.stat().st_mtime_ns == moment for path, moment in moments.items())  # not done again
+
+
+@pytest.mark.slow
+def test_a_comparison_killed_while_it_reads_gives_the_same_verdict(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(400, 4)).round(3)
+    table = pd.DataFrame(rows, columns=["a0", "a1", "b0", "b1"])
+    table["y"] = np.where(rows[:, 0] > 0, "yes", "no")
+    table["split"] = np.where(np.arange(400) < 240, "train", "test")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    schema = tmp_path / "schema.yaml"
+    schema.write_text(TWO)
+
+    def words(out: str) -> list[str]:
+        chosen = ["--methods", "comm", "--seeds", "1", "--rivals", "single,features", "--labels", "20,all"]
+        settings = ["--training.epochs", "1", "--model.width", "16", "--jobs", "1"]
+        return command("compare", schema, *chosen, *settings, "--out", tmp_path / out)
+
+    subprocess.run(words("whole"), check=True, capture_output=True, timeout=LONGEST)
+    process = subprocess.Popen(words("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: results_of(tmp_path / "killed") or process.poll() is not None)
+    process.kill()
+    process.wait(LONGEST)
+    before = {path: path.stat().st_mtime_ns for path in results_of(tmp_path / "killed")}
+    assert 0 < len(before) < len(results_of(tmp_path / "whole"))
+    subprocess.run(words("killed"), check=True, capture_output=True, timeout=LONGEST)
+    assert all(path.stat().st_mtime_ns == moment for path, moment in before.items())  # not read again
+    one, other = (scores_of(tmp_path / name / "verdict.json") for name in ("whole", "killed"))
+    assert one == other
+
+
+def results_of(out: Path) -> list[Path]:
+    """Files of what was read, without what is read from."""
+    return [path for path in out.glob("readouts/*/*.npz") if path.parent.name != "vectors"]
+
+
+def scores_of(path: Path) -> dict[str, object]:
+    """What a verdict says, without what it took."""
+    target = json.loads(path.read_text())["targets"]["y"]
+    taken = ("seconds", "megabytes")
+    budgets = {
+        budget: {
+            name: {key: value for key, value in reader.items() if key not in taken}
+            for name, reader in values["readers"].items()
+        }
+        for budget, values in target["budgets"].items()
+    }
+    return {"words": target["words"], "budgets": budgets, "modalities": target["modalities"]}
