@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -25,6 +24,7 @@ from commlearn.kinds.reading import Reading
 from commlearn.methods import METHODS
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.dataset import dataset_of
+from commlearn.tables.formats.frames import as_pandas, is_frame
 from commlearn.tables.infer import infer
 from commlearn.tables.leaks import warn_of_answers
 from commlearn.tables.schema import Schema
@@ -97,7 +97,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         Labels are not seen, but by methods that learn from them (`supcon`, `factorcl-sup`).
 
         Args:
-            X: a DataFrame, a dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
+            X: a DataFrame of pandas or Polars, a PyArrow table, a list of dicts, a dict of arrays, the path
+                of a table, or a 2-D array, which is one vector a row.
             y: ignored.
         """
         from commlearn.training.loop import train
@@ -232,7 +233,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         """The rows, and what scikit-learn wants to know of them."""
         if isinstance(X, str | Path) or (isinstance(X, Mapping) and not issparse(X)):
             return read_table(X, reading=reading)
-        if isinstance(X, pd.DataFrame):
+        if is_frame(X):
+            X = as_pandas(X)
             if fitting:
                 _check_feature_names(self, X, reset=True)
                 self.n_features_in_ = X.shape[1]

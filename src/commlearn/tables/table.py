@@ -1,4 +1,4 @@
-"""Tables from anywhere: pandas, Parquet, CSV, JSON lines, arrays; read whole, or chunk by chunk.
+"""Tables from anywhere: frames, Parquet, CSV, JSON lines, arrays; read whole, or chunk by chunk.
 
 Reading in chunks gives the rows and types that reading whole gives: the type of a column of a text
 file is decided over the whole file, so that a chunk of whole numbers does not turn a code `01` into 1.
@@ -21,12 +21,13 @@ from commlearn.errors import DataError, nearest
 from commlearn.kinds.reading import PLAIN, Reading
 from commlearn.storage.places import is_remote
 from commlearn.storage.plain_files import plain_file
+from commlearn.tables.formats.frames import as_pandas, is_frame
 from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
 from commlearn.tables.formats.table_files import READERS
 
 __all__ = ["Source", "Table", "iterate_table", "read_table"]
 
-Source: TypeAlias = pd.DataFrame | Mapping[str, Any] | str | Path
+Source: TypeAlias = Any  # a frame, records in a list, a dict of arrays, or a path or URL
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ def read_table(source: Source, columns: Sequence[str] | None = None, reading: Re
     """Read a table whole.
 
     Args:
-        source: a DataFrame, a dict of arrays, or the path of a Parquet file (or of a folder of them), of
-            WebDataset's tar files, of a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all
-            text as UTF-8; or the URL of Parquet files, such as s3://bucket/table.
+        source: a DataFrame of pandas or Polars, a PyArrow table, a DuckDB relation, a list of dicts, a dict
+            of arrays, or the path of a Parquet file (or of a folder of them), of WebDataset's tar files, of
+            a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all text as UTF-8; or the URL of
+            Parquet files, such as s3://bucket/table.
         columns: read these only; columns that the table lacks are left for the schema to tell.
         reading: what a schema says of cells, `schema.reading()`.
 
@@ -70,7 +72,7 @@ def iterate_table(
         columns: read these only; columns that the table lacks are left for the schema to tell.
         reading: what a schema says of cells, `schema.reading()`.
     """
-    if isinstance(source, pd.DataFrame | Mapping):
+    if isinstance(source, Mapping) or is_frame(source):
         root, chunks = Path(), _slices(_in_memory(source), rows, columns)
     elif is_remote(source):
         root, chunks = Path(), ParquetTable(str(source)).chunks(rows, columns)
@@ -87,12 +89,13 @@ def iterate_table(
     except (OSError, EOFError, zlib.error) as problem:
         raise DataError(f"{source} cannot be read: {problem}. Is it cut off?") from problem
     if first == 0:
-        what = "The table" if isinstance(source, pd.DataFrame | Mapping) else str(source)
+        what = str(source) if isinstance(source, str | Path) else "The table"
         raise DataError(f"{what} has no rows. Give a table with at least one record.")
 
 
-def _in_memory(source: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
-    if isinstance(source, pd.DataFrame):
+def _in_memory(source: Any) -> pd.DataFrame:
+    if is_frame(source):
+        source = as_pandas(source)
         if source.columns.nlevels > 1:
             shown = f"{source.columns.nlevels} levels, such as {source.columns[0]!r}"
             raise DataError(
@@ -115,7 +118,7 @@ def _series(values: Any) -> pd.Series:
     if isinstance(values, pd.Series):
         return values.reset_index(drop=True)
     if hasattr(values, "shape"):
-        values = np.asarray(values)
+        values = _pictures(np.asarray(values))
     if getattr(values, "ndim", 1) == 2 and values.dtype.kind in "iuf" and values.dtype.itemsize > 1:
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
@@ -126,6 +129,18 @@ def _series(values: Any) -> pd.Series:
             column[row] = value
         return pd.Series(column)
     return pd.Series(values)
+
+
+def _pictures(values: np.ndarray) -> np.ndarray:
+    """Channels last and bytes, where values are pictures as torch holds them."""
+    if values.ndim != 4:
+        return values
+    if values.shape[1] in (1, 3) and values.shape[3] not in (1, 3, 4):
+        values = values.transpose(0, 2, 3, 1)
+    shares = values.dtype.kind == "f" and values.shape[3] in (1, 3) and values.size > 0
+    if shares and values.min() >= 0 and values.max() <= 1:
+        values = (255 * values).round().astype(np.uint8)
+    return values
 
 
 def _holds_arrays(values: Any) -> bool:

@@ -17,7 +17,7 @@ from commlearn.errors import DataError, unknown
 from commlearn.storage.checksums import check_parts
 from commlearn.storage.places import find_files
 
-__all__ = ["CHUNK", "EXACT", "ParquetTable", "chosen_columns", "one_name_each"]
+__all__ = ["CHUNK", "EXACT", "ParquetTable", "chosen_columns", "list_type", "one_name_each"]
 
 CHUNK = 65_536  # rows
 SMALL = 64 << 20  # bytes of a file whose columns are read at once
@@ -97,7 +97,7 @@ class ParquetTable:
         try:
             for column in table.schema:
                 _check_zone(table[column.name])
-            frame = table.to_pandas(types_mapper=_list_type)
+            frame = table.to_pandas(types_mapper=list_type)
         except INCONVERTIBLE:
             for name in table.column_names:
                 self._refuse(name, table[name])
@@ -110,7 +110,7 @@ class ParquetTable:
     def _refuse(self, name: str, column: pa.ChunkedArray) -> None:
         try:
             _check_zone(column)
-            column.to_pandas(types_mapper=_list_type)
+            column.to_pandas(types_mapper=list_type)
         except INCONVERTIBLE as problem:
             raise DataError(
                 f"{self.files.where}, column {name}: its cells of type {column.type} cannot be read: "
@@ -210,7 +210,7 @@ def _check_zone(column: pa.ChunkedArray) -> None:
         pc.min_max(column).as_py()
 
 
-def _list_type(kind: pa.DataType) -> pd.ArrowDtype | None:
+def list_type(kind: pa.DataType) -> pd.ArrowDtype | None:
     """Lists stay Arrow's: a column of vectors costs its numbers, not an object a row."""
     lists = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
     return pd.ArrowDtype(kind) if lists and not _holds_times(kind) else None

@@ -1,0 +1,54 @@
+"""Tables in memory, of any library that speaks Arrow (Polars, PyArrow, DuckDB, ...), and lists of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import dataset
+
+from commlearn.errors import DataError
+from commlearn.tables.formats.parquet_files import list_type
+
+__all__ = ["as_pandas", "is_frame"]
+
+
+def is_frame(source: Any) -> bool:
+    """Whether something is a table with named columns, and neither a dict of arrays nor one array.
+
+    Example:
+        >>> is_frame(pa.table({"a": [1]})), is_frame([{"a": 1}]), is_frame({"a": [1]}), is_frame([[1.0]])
+        (True, True, False, False)
+    """
+    speaks_arrow = hasattr(source, "__arrow_c_stream__") or isinstance(source, dataset.Dataset)
+    named = hasattr(type(source), "columns") or hasattr(source, "__dataframe__")
+    records = isinstance(source, list) and bool(source) and isinstance(source[0], Mapping)
+    return speaks_arrow or named or records
+
+
+def as_pandas(source: Any) -> pd.DataFrame:
+    """The same rows and columns in pandas; lists of numbers stay Arrow's.
+
+    Raises:
+        DataError: a table of a library that does not speak Arrow, or one column of a table.
+
+    Example:
+        >>> as_pandas([{"a": 1, "b": "x"}, {"a": 2}])["b"].tolist()
+        ['x', nan]
+    """
+    if isinstance(source, pd.DataFrame):
+        return source
+    if isinstance(source, list):
+        return pd.DataFrame.from_records(source)
+    if hasattr(source, "collect") and not hasattr(source, "__arrow_c_stream__"):
+        source = source.collect()  # a lazy frame
+    try:
+        read = source.to_table() if isinstance(source, dataset.Dataset) else pa.table(source)
+    except (TypeError, ValueError, AttributeError, pa.ArrowException) as problem:
+        raise DataError(
+            f"A {type(source).__name__} cannot be read as a table ({problem}). Give a DataFrame of pandas or "
+            "Polars, a PyArrow table, a list of dicts, or a dict of arrays."
+        ) from problem
+    return read.to_pandas(types_mapper=list_type)
