@@ -175,3 +175,17 @@ def test_more_is_not_claimed_of_a_linear_probe_than_there_is():
     assert part <= whole
     assert "2n*" not in text  # no learning curve was run
     assert "one bit answers one yes-or-no question" in text
+
+
+def test_components_that_hold_little_of_many_columns_are_told():
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, 600)
+    narrow, level = labels[:, None] + draw.normal(size=(600, 4)), draw.normal(size=(600, 1))
+    wide = {"noise": draw.normal(size=(600, 300)), "one thing": level + 0.3 * draw.normal(size=(600, 300))}
+    told = {}
+    for name, values in wide.items():
+        warnings = cl.interactions({"a": narrow, "b": values}, target=labels, settings=QUICK).warnings
+        told[name] = [warning for warning in warnings if "components of 'b' hold" in warning]
+    assert "64 components of 'b' hold" in told["noise"][0]
+    assert "300 columns" in told["noise"][0]
+    assert not told["one thing"]

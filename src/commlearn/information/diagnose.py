@@ -91,6 +91,7 @@ _COPIES = 0.01  # share of records that are copies from which it is told
 _LEAST_COLUMNS = 3  # values of fewer columns repeat without being copies
 _LEAST_DISTINCT = 50  # records of fewer kinds are no copies but alike
 _BITS = 0.02  # of leak from which it is told
+_EXPLAINED = 0.5  # share of the variance below which components have lost much
 _SAME_ORDER = 0.999  # rank correlation from which a column is the number itself
 _LEAST_GROUPS, _IMPURE = 20, 0.1  # values of a column; share of chance's impurity that they may have
 _NEIGHBOURS, _JUMP, _NEAR = 16, 6.0, 0.25  # asked of each record; factor between two; share of records
@@ -140,17 +141,36 @@ def leak_signs(arrays: Mapping[str, Array], target: Target, evidence: Evidence, 
         copies, alike = _copies(arrays)
         severe += copies or _whole_copies(arrays, settings.seed)
         severe += [told for name, values in arrays.items() for told in _numbered_groups(name, values, target)]
-        return Signs(severe, alike)
+        return Signs(severe, [*alike, *_lost_columns(evidence)])
     blocks = tuple(evidence.blocks.values())
     apart = _information(blocks, evidence, evidence.folds)
     random = _information(blocks, evidence, make_folds(evidence.labels, None, settings.folds, settings.seed))
     if random - apart < _BITS:
-        return Signs(severe, [])
+        return Signs(severe, _lost_columns(evidence))
     more = (
         f"groups matter: a linear probe claims {random - apart:.2f} bits more if groups may be on both sides "
         "of a fold; if they are finer than what records really share, this report still claims too much"
     )
-    return Signs(severe, [more])
+    return Signs(severe, [more, *_lost_columns(evidence)])
+
+
+def _lost_columns(evidence: Evidence) -> list[str]:
+    """Modalities of which the components that most experts read hold little."""
+    lost = []
+    for name, block in evidence.blocks.items():
+        columns = evidence.columns[name]
+        if columns.shape[1] <= block.shape[1]:
+            continue
+        ways, _ = np.linalg.qr(block - block.mean(axis=0))
+        share = float(((ways.T @ columns) ** 2).sum() / max(float((columns**2).sum()), 1e-300))
+        if share < _EXPLAINED:
+            lost.append(
+                f"{block.shape[1]} components of '{name}' hold {100 * share:.0f} % of what its "
+                f"{columns.shape[1]} columns vary. Single columns are searched all the same; a combination "
+                "that is spread over many of them may be missed: give fewer columns, or a larger "
+                "Settings(components=...)"
+            )
+    return lost
 
 
 def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
