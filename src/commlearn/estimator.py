@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -20,6 +21,7 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted, vali
 
 from commlearn.batch import Modality, blank_values
 from commlearn.config.own_data import experiment_for
+from commlearn.errors import DataWarning
 from commlearn.kinds.reading import Reading
 from commlearn.methods import METHODS
 from commlearn.storage.places import nothing_fetched
@@ -255,9 +257,13 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
 
 def _guessed_schema(table: Table) -> Schema:
-    schema = infer(table).schema
-    warn_of_answers(table.frame, schema, stacklevel=4)
-    return schema
+    inferred = infer(table)
+    warn_of_answers(table.frame, inferred.schema, stacklevel=4)
+    if unused := inferred.of("unused"):
+        reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in unused)
+        message = f"No schema was given, and these columns are not used: {reasons}. A schema may state them."
+        warnings.warn(DataWarning(message), stacklevel=4)
+    return inferred.schema
 
 
 def output_dim(trained: Trained) -> int:

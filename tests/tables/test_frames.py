@@ -10,7 +10,7 @@ import torch
 from pyarrow import dataset, parquet
 
 import commlearn as cl
-from commlearn.errors import DataError
+from commlearn.errors import DataError, DataWarning
 from commlearn.tables.infer import infer
 from commlearn.tables.table import read_table
 
@@ -113,3 +113,13 @@ def test_pictures_of_a_dict_are_read_however_they_lie(form):
     table = read_table({"photo": forms[form], "width": np.arange(12.0)})
     assert isinstance(infer(table).schema.modalities["photo"], cl.Image)
     assert (np.stack(list(table.frame["photo"])) == pictures).all()
+
+
+def test_columns_that_are_not_used_are_told_with_the_reason():
+    draw = np.random.default_rng(0)
+    table = {"width": draw.normal(size=40), "high": draw.normal(size=40)}
+    table |= {"empty": [None] * 40, "boxes": [{"x": 1}] * 40}
+    with pytest.warns(DataWarning, match="these columns are not used: .*empty: ") as told:
+        cl.Embedder(epochs=1).fit(table)
+    message = next(str(one.message) for one in told if "not used" in str(one.message))
+    assert "boxes: " in message

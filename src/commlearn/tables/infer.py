@@ -207,21 +207,22 @@ class Inferred:
         ]
         lines += [_flow("table", path)] if path is not None else []
         lines += ["modalities:"]
-        for guess in self._of("modality"):
+        for guess in self.of("modality"):
             lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
-        if self._of("target"):
+        if self.of("target"):
             lines += ["targets:  # never seen in training, only by probes"]
-        for guess in self._of("target"):
+        for guess in self.of("target"):
             lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, guess.value)}"]
         for role in ("id", "group", "split"):
-            for guess in self._of(role):
+            for guess in self.of(role):
                 lines += [f"# {_line(guess.reason)}", _flow(role, guess.name)]
-        if self._of("unused"):
+        if self.of("unused"):
             lines += ["# Not used:"]
-        lines += [f"#   {_line(guess.name)}: {_line(guess.reason)}" for guess in self._of("unused")]
+        lines += [f"#   {_line(guess.name)}: {_line(guess.reason)}" for guess in self.of("unused")]
         return "\n".join(lines) + "\n"
 
-    def _of(self, role: str) -> list[Guess]:
+    def of(self, role: str) -> list[Guess]:
+        """The guesses of one role."""
         return [guess for guess in self.guesses if guess.role == role]
 
 

@@ -132,13 +132,15 @@ def _series(values: Any) -> pd.Series:
 
 
 def _pictures(values: np.ndarray) -> np.ndarray:
-    """Channels last and bytes, where values are pictures as torch holds them."""
-    if values.ndim != 4:
+    """Channels last and bytes, where values are pictures as torch holds them, bytes or shares of one."""
+    if values.ndim != 4 or not values.size:
+        return values
+    shares = values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
+    if not (shares or values.dtype == np.uint8):
         return values
     if values.shape[1] in (1, 3) and values.shape[3] not in (1, 3, 4):
         values = values.transpose(0, 2, 3, 1)
-    shares = values.dtype.kind == "f" and values.shape[3] in (1, 3) and values.size > 0
-    if shares and values.min() >= 0 and values.max() <= 1:
+    if shares and values.shape[3] in (1, 3):
         values = (255 * values).round().astype(np.uint8)
     return values
 
