@@ -81,7 +81,8 @@ def interactions(
         ConfigurationError: a name that is not known, or settings that do not fit.
 
     Example:
-        >>>         >>> draw = np.random.default_rng(0)
+        >>> import numpy as np
+        >>> draw = np.random.default_rng(0)
         >>> left, right = draw.integers(0, 2, size=(2, 600))
         >>> arrays = {"left": left[:, None] + 0.1 * draw.normal(size=(600, 3)),
         ...           "right": right[:, None] + 0.1 * draw.normal(size=(600, 3))}
