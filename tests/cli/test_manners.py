@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -291,14 +290,3 @@ def test_a_comparison_of_many_scores_is_printed_score_by_score(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert ["comm", "R", "both", "70.0", "±", "1.0", "512", "1.0", "700"] in [line.split() for line in lines]
     assert any(line.split() == ["S", "each", "78.0", "±", "1.0", "50.0"] for line in lines)
-
-
-@pytest.mark.parametrize("stated", [None, "ACTIVE"])
-def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(stated):
-    said = "import os, sys; from commlearn.cli import main; main(['completion', 'bash']); "
-    said += "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    clean = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment = clean if stated is None else {**clean, "OMP_WAIT_POLICY": stated}
-    command = [sys.executable, "-c", said]
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert output.splitlines()[-1] == f"{stated or 'PASSIVE'} False"

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from commlearn.cores import sleep_while_waiting
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
 from commlearn.escapes import escaped_output
 
@@ -38,7 +37,6 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, or 2 for what the user can mend, or 130 after Ctrl-C."""
-    sleep_while_waiting()
     with escaped_output(), warnings.catch_warnings():
         warnings.showwarning = _in_one_line
         return _main(arguments)
