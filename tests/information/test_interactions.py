@@ -362,6 +362,7 @@ def test_of_more_than_five_modalities_each_pair_is_read(tmp_path):
     assert (tmp_path / "pairs.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_copies_among_many_modalities_are_refused():
     draw = np.random.default_rng(0)
     arrays = {name: np.tile(draw.normal(size=(150, 3)), (4, 1)) for name in "abcdef"}
