@@ -372,3 +372,11 @@ def test_copies_among_many_modalities_are_refused():
     assert any(
         "'a' has 150 distinct values in 600 records" in warning for warning in report.to_dict()["warnings"]
     )
+
+
+def test_predictions_of_many_modalities_are_refused_and_not_dropped():
+    arrays = {name: np.random.default_rng(0).normal(size=(60, 2)) for name in "abcdef"}
+    even = np.full((60, 2), 0.5)
+    for given in ("predictions", "posteriors"):
+        with pytest.raises(CommlearnError, match="of 6 modalities each pair is read; choose at most 5"):
+            cl.interactions(arrays, target=np.arange(60) % 2, **{given: {"a": even}})

@@ -129,7 +129,12 @@ def _report(
     told: Callable[[str], None],
     own: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | PairReport:
-    if len(asked.material.arrays) > MOST_MODALITIES:
+    if (count := len(asked.material.arrays)) > MOST_MODALITIES:
+        if predictions is not None or own is not None:
+            raise ConfigurationError(
+                f"predictions= and posteriors= are of every subset, and of {count} modalities each pair is "
+                f"read; choose at most {MOST_MODALITIES} with modalities=."
+            )
         return _pair_report(asked, settings, told)
     start = time.perf_counter()
     target = prepare_target(asked.values, asked.name, settings.bins, settings.folds)

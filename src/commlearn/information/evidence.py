@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
     "Evidence",
     "Logs",
     "best_logs",
+    "best_posteriors",
     "gather_evidence",
     "group_folds",
     "linear_logs",
@@ -160,8 +161,18 @@ def _logs_of_folds(
     evidence: Evidence, settings: Settings, told: Callable[[str], None]
 ) -> tuple[Logs, dict[Subset, Posterior]]:
     """The same of one division into folds."""
-    subsets = all_subsets(evidence.names)
-    posteriors = fit_posteriors(
+    posteriors = best_posteriors(evidence, all_subsets(evidence.names), settings, told)
+    logs = {subset: posterior.log for subset, posterior in posteriors.items()}
+    if len(evidence.names) <= MOST_FUSED:
+        logs |= _joined_by_fused(evidence, logs, settings, told)
+    return logs, posteriors
+
+
+def best_posteriors(
+    evidence: Evidence, subsets: Sequence[Subset], settings: Settings, told: Callable[[str], None]
+) -> dict[Subset, Posterior]:
+    """The best experts on some subsets, smaller ones first, of single modalities side by side."""
+    return fit_posteriors(
         evidence.blocks,
         subsets,
         evidence.labels,
@@ -171,10 +182,6 @@ def _logs_of_folds(
         told,
         evidence.columns,
     )
-    logs = {subset: posterior.log for subset, posterior in posteriors.items()}
-    if len(evidence.names) <= MOST_FUSED:
-        logs |= _joined_by_fused(evidence, logs, settings, told)
-    return logs, posteriors
 
 
 def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, told: Callable[[str], None]) -> Logs:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from commlearn.information.diagnose import count_doubts, expected_error, leak_signs
 from commlearn.information.estimate import Quantity
-from commlearn.information.evidence import Evidence, Logs, gather_evidence
-from commlearn.information.experts.posteriors import Posterior, Subset, fit_posteriors, rich_family
+from commlearn.information.evidence import Evidence, Logs, best_posteriors, gather_evidence
+from commlearn.information.experts.posteriors import Posterior, Subset
 from commlearn.information.material import Material, prepare_target
 from commlearn.information.nulls import missing_tests
 from commlearn.information.pid.marginals import Array
@@ -174,15 +174,8 @@ def _posteriors(
     whole = evidence.names
     subsets: list[Subset] = [*((one,) for one in whole), *combinations(whole, 2), whole]
     place = iter(range(1, len(subsets) + 1))
-    return fit_posteriors(
-        evidence.blocks,
-        subsets,
-        evidence.labels,
-        evidence.folds,
-        rich_family,
-        settings.seed,
-        lambda what: tell(f"{what} ({next(place)} of {len(subsets)})"),
-        evidence.columns,
+    return best_posteriors(
+        evidence, subsets, settings, lambda what: tell(f"{what} ({next(place)} of {len(subsets)})")
     )
 
 

@@ -132,17 +132,11 @@ def _series(values: Any) -> pd.Series:
 
 
 def _pictures(values: np.ndarray) -> np.ndarray:
-    """Channels last and bytes, where values are pictures as torch holds them, bytes or shares of one."""
-    if values.ndim != 4 or not values.size:
+    """Channels last, where values are pictures as torch holds them: bytes or fractions, channels first."""
+    if values.ndim != 4 or values.shape[1] not in (1, 3) or values.shape[3] in (1, 3, 4) or not values.size:
         return values
-    shares = values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
-    if not (shares or values.dtype == np.uint8):
-        return values
-    if values.shape[1] in (1, 3) and values.shape[3] not in (1, 3, 4):
-        values = values.transpose(0, 2, 3, 1)
-    if shares and values.shape[3] in (1, 3):
-        values = (255 * values).round().astype(np.uint8)
-    return values
+    fractions = values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
+    return values.transpose(0, 2, 3, 1) if fractions or values.dtype == np.uint8 else values
 
 
 def _holds_arrays(values: Any) -> bool:
