@@ -368,17 +368,20 @@ def test_a_pretrained_rival_never_downloads_its_weights(monkeypatch):
 def test_the_verdict_is_drawn(compared):
     _, comparison = compared
     curves, gaps, absent = comparison.plot("y")
-    assert {"comm", "chance"} <= {text.get_text() for text in curves.get_legend().get_texts()}
+    named = {text.get_text(): text.get_position()[1] for text in curves.texts}
+    assert {"comm", "chance"} <= named.keys()
+    ends = sorted(place for name, place in named.items() if name != "chance")
+    low, high = curves.get_ylim()
+    assert min(np.diff([-np.inf, *ends])) > (high - low) / 25, "names at the ends of lines cover each other"
     labels = [label.get_text() for label in gaps.get_yticklabels()]
     assert len(labels) == 2
-    assert labels[0].startswith("comm, 20 a class (to ")
+    assert labels[0].startswith("comm, 20 a class\nover ")
     labels = [label.get_text() for label in absent.get_yticklabels()]
-    for wanted in (
-        "a: comm, left out",
-        "b: features, filled with the mean",
-        "a: features, fitted without it",
-    ):
-        assert wanted in labels
+    first, second = labels[: labels.index("b")], labels[labels.index("b") :]
+    assert first[0] == "a"
+    for wanted in ("comm, left out", "features, filled with the mean", "features, fitted without it"):
+        assert wanted in first
+        assert wanted in second
     assert plot.differences(comparison.verdict, "size").get_xlabel() == "points above the best rival"
     with pytest.raises(ConfigurationError, match="did you mean 'size'"):
         comparison.plot("sise")

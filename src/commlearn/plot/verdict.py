@@ -17,6 +17,8 @@ __all__ = ["absences", "budgets", "differences", "verdict"]
 MEASURES = {"balanced_accuracy": "balanced accuracy, %", "auroc": "AUROC, %", "r2": "R2, %"}
 CLAIMS = {"more": COLOURS[2], "less": COLOURS[5], "none": QUIET}
 WAYS = {"refit": "fitted without it", "left_out": "left out", "filled_with_mean": "filled with the mean"}
+LINES = ("--", "-.", ":")
+OTHERS = "#c3c9d1"
 FLOOR = -10.0  # percent: what is far below, as R2 of few rows can be, is not drawn to scale
 
 
@@ -29,8 +31,8 @@ def verdict(comparison: Any, target: str | None = None) -> np.ndarray:
         target: which; the first if not given.
     """
     values = _target(comparison, target)
-    lines = max(len(_gaps(values)), sum(len(one) for one in _losses(values).values()), 6)
-    figure = Figure(figsize=(12.5, 1.6 + 0.24 * lines), layout="constrained")
+    lines = max(1.3 * len(_gaps(values)), sum(len(one) + 1 for one in _losses(values).values()), 8)
+    figure = Figure(figsize=(13, 1.3 + 0.27 * lines), layout="constrained")
     panels = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
     for draw, axes in zip((budgets, differences, absences), panels, strict=True):
         draw(comparison, target, axes)
@@ -51,30 +53,32 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
     places = [part["labelled_rows"] for part in parts]
     methods = list(parts[-1]["differences"])
     best = {part["rival"] for part in parts}
-    coloured = 0
+    ends = {}
     for name in [*(one for one in parts[-1]["readers"] if one not in methods), *methods]:
         each = [part["readers"][name] for part in parts]
         scores = [max(one["score"], FLOOR) for one in each]
         if name not in methods and name not in best:
-            axes.plot(places, scores, color="#c3c9d1", lw=0.9, zorder=1)
+            axes.plot(places, scores, color=OTHERS, lw=0.9, zorder=1)
             continue
-        colour, label = COLOURS[coloured % len(COLOURS)], legible(name)
-        coloured += 1
-        style = "-" if name in methods else "--"
-        axes.plot(places, scores, style, marker="o", ms=3.5, color=colour, label=label, zorder=3)
+        colour = COLOURS[2 + methods.index(name)] if name in methods else INK
+        style = "-" if name in methods else LINES[len(ends) % len(LINES)]
+        axes.plot(places, scores, style, marker="o", ms=3.5, color=colour, zorder=3)
+        ends[name] = (scores[-1], colour)
         limits = [one["interval"] for one in each]
         if name in methods and all(low is not None for low, _ in limits):
             low, high = (np.maximum([limit[side] for limit in limits], FLOOR) for side in (0, 1))
             axes.fill_between(places, low, high, color=colour, alpha=0.15, lw=0)
     axes.axhline(values["chance"], color=INK, lw=0.8, ls=":", zorder=0)
-    axes.plot([], [], color="#c3c9d1", lw=0.9, label="other rivals")
-    axes.plot([], [], color=INK, lw=0.8, ls=":", label="chance")
+    axes.annotate("chance", (places[0], values["chance"]), (0, 2), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.set_xticks(places, [f"{place}" for place in places], fontsize=8)
     axes.minorticks_off()
-    axes.set_xlabel("labelled rows")
+    axes.set_xlabel(
+        "labelled rows (grey: other rivals)" if len(parts[-1]["readers"]) > len(ends) else "labelled rows"
+    )
     axes.set_ylabel(MEASURES[values["measure"]])
-    axes.legend(loc="best")
+    axes.set_title("With how many labels")
+    _name_ends(axes, ends)
     return axes
 
 
@@ -88,10 +92,11 @@ def differences(comparison: Any, target: str | None = None, axes: Axes | None = 
         axes: where to draw.
     """
     gaps = _gaps(_target(comparison, target))
-    axes = axes or new_axes(5.2, 1.0 + 0.28 * len(gaps))
+    axes = axes or new_axes(5.2, 1.0 + 0.34 * len(gaps))
     for place, claim in enumerate(gaps.values()):
         _whisker(axes, place, claim)
     _as_list(axes, list(gaps), "points above the best rival")
+    axes.set_title("Does the embedding add anything?")
     return axes
 
 
@@ -108,13 +113,37 @@ def absences(comparison: Any, target: str | None = None, axes: Axes | None = Non
     axes = axes or new_axes(5.6, 1.2 + 0.26 * sum(len(one) + 1 for one in losses.values()))
     labels: list[str] = []
     for modality, each in losses.items():
+        labels.append(legible(modality, TICK))
         for name, claim in each.items():
             _whisker(axes, len(labels), claim)
-            labels.append(f"{legible(modality, TICK)}: {name}")
+            labels.append(name)
     _as_list(axes, labels, "points without the modality")
+    for label in axes.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text() in map(legible, losses) else "normal")
+    axes.set_title("Without one modality")
     if not labels:
         axes.text(0.5, 0.5, "one modality alone", ha="center", transform=axes.transAxes)
     return axes
+
+
+def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
+    """Each line's name at its right end; names that would cover each other are moved apart."""
+    low, high = axes.get_ylim()
+    ordered = sorted(ends.items(), key=lambda end: end[1][0])
+    scores = np.array([score for _, (score, _) in ordered])
+    steps = np.arange(len(scores)) * (high - low) / 20
+    places = steps + np.maximum.accumulate(scores - steps)
+    places += np.mean(scores - places)
+    for (name, (_, colour)), place in zip(ordered, places, strict=True):
+        axes.annotate(
+            legible(name, TICK),
+            (1.02, place),
+            xycoords=("axes fraction", "data"),
+            color=colour,
+            fontsize=8,
+            va="center",
+            annotation_clip=False,
+        )
 
 
 def _whisker(axes: Axes, place: int, claim: Mapping[str, Any]) -> None:
@@ -122,6 +151,10 @@ def _whisker(axes: Axes, place: int, claim: Mapping[str, Any]) -> None:
     if low is not None and high is not None:
         axes.plot([low, high], [place, place], "-", color=colour, lw=1.6, solid_capstyle="butt")
     axes.plot(claim["points"], place, "o", color=colour, ms=4.5)
+    points = f"{claim['points']:+.1f}"
+    axes.annotate(
+        points, (claim["points"], place), (0, 4), textcoords="offset points", ha="center", fontsize=7
+    )
 
 
 def _as_list(axes: Axes, labels: list[str], title: str) -> None:
@@ -135,9 +168,9 @@ def _as_list(axes: Axes, labels: list[str], title: str) -> None:
 def _gaps(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     gaps = {}
     for budget, part in values["budgets"].items():
-        labels = budget if budget.endswith("%") or budget == "all" else f"{budget} a class"
+        labels = budget if budget.endswith("%") else "all labels" if budget == "all" else f"{budget} a class"
         for method, claim in part["differences"].items():
-            gaps[f"{legible(method, TICK)}, {labels} (to {legible(part['rival'], TICK)})"] = claim
+            gaps[f"{legible(method, TICK)}, {labels}\nover {legible(part['rival'], TICK)}"] = claim
     return gaps
 
 
