@@ -223,6 +223,27 @@ def test_noise_is_no_addition():
     assert np.mean(claims) <= 0.05
 
 
+def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():
+    labels = np.arange(400) % 2
+    task, names = task_with(labels, labels), ["a alone", "b alone", "c alone", "boosting"]
+    near_chance = dict.fromkeys([*names, "comm#0"], 0.51)
+    results = {Readout("y", "all"): results_of(near_chance, near_chance)}
+    for missing in "abc":
+        read = {
+            name: 0.9 if (name, missing) == ("boosting", "c") else 0.51
+            for name in near_chance
+            if name != f"{missing} alone"
+        }
+        results[Readout("y", "all", 0, missing)] = results_of(read, read)
+    values = verdict._Target(task, results, list("abc"), names, ["comm#0"]).values()
+    assert values["best"]["claim"] == values["combination"]["claim"] == "more"
+    assert values["combination"]["without"] == values["best"]["without"] == "c"
+    words = " ".join(words_of(values))
+    assert "boosting, which reads all modalities but c together, is +39.0 [" in words
+    assert "Leave out c: without it +39.0 [" in words
+    assert "left out at little loss: c" not in words
+
+
 def test_nobody_of_a_group_is_predicted_by_what_saw_the_group():
     generator = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 5)

@@ -121,7 +121,8 @@ class _Target:
         task, many = self.task, max(len(self.budgets) * len(self.methods), 1)
         whole = self._best((ALL, ""), self._everyone())
         level = self._level(2)  # is anything read, and does combining matter
-        readable = self._claim(self._gaps((ALL, ""), whole, None), level)
+        without, reader = self._best_of_some(self._everyone())
+        readable = self._claim(self._gaps((ALL, without), reader, None), level)
         return {
             "sort": task.sort,
             "measure": task.measure,
@@ -129,7 +130,7 @@ class _Target:
             "rows": {"train": len(task.train), "test": len(task.test)},
             "groups": None if task.test_groups is None else len(np.unique(task.test_groups)),
             "budgets": {budget: self._budget(budget, self._level(many)) for budget in self.budgets},
-            "best": {"reader": whole, **readable},
+            "best": {"reader": reader, "without": without, **readable},
             "combination": self._combination(level),
             "modalities": {name: self._absent(name, whole) for name in self.modalities}
             if len(self.modalities) > 1
@@ -168,15 +169,36 @@ class _Target:
         joint = [name for name in self._everyone() if name not in apart]
         if not apart or not joint or len(self.modalities) < 2:
             return None
-        first, second = self._best((ALL, ""), joint), self._best((ALL, ""), apart)
-        claim = self._claim(self._gaps((ALL, ""), first, second), level, COMBINED)
-        return {"joint": first, "apart": second, **claim}
+        without, first = self._best_of_some(joint)
+        second = self._best((ALL, ""), apart)
+        gaps = self._across(self._of((ALL, without), first), self._of((ALL, ""), second))
+        return {"joint": first, "without": without, "apart": second, **self._claim(gaps, level, COMBINED)}
+
+    def _best_of_some(self, names: Sequence[str]) -> tuple[str, str]:
+        """The best on training rows among all modalities and all but one: which it lacks, and its name.
+
+        Columns that say nothing of a target can hide what other modalities say together.
+        """
+        without = [name for name in self.modalities if len(self.modalities) > 2 and (ALL, name) in self.units]
+        best = {
+            key: self._best(key, self._there(key, names))
+            for key in [(ALL, ""), *((ALL, one) for one in without)]
+        }
+        key = max(
+            best,
+            key=lambda key: (round(np.nan_to_num(self._selection(key, best[key]), nan=-1e9), 4), not key[1]),
+        )
+        return key[1], best[key]
+
+    def _there(self, key: tuple[str, str], names: Sequence[str]) -> list[str]:
+        """Those of some readers that were fitted on these modalities."""
+        fitted = {name for unit in self.units[key] for name, _ in unit}
+        return [name for name in names if self._names(name)[0] in fitted]
 
     def _absent(self, modality: str, whole: str) -> dict[str, Any]:
         """What a record without the modality costs: where readers are fitted without it, and where not."""
         key, level = (ALL, modality), self._level(len(self.modalities))
-        there = {name for unit in self.units[key] for name, _ in unit}
-        tried = [name for name in self._everyone() if self._names(name)[0] in there]
+        tried = self._there(key, self._everyone())
         refit = self._best(key, tried)
         gaps = self._across(self._of(key, refit), self._of((ALL, ""), whole))
         values: dict[str, Any] = {"reader": refit, "refit": self._claim(gaps, level)}

@@ -82,8 +82,9 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
 
 def _combination(claim: Mapping[str, Any]) -> list[str]:
     if claim["claim"] == "more":
+        read = f"all modalities but {claim['without']}" if claim.get("without") else "all modalities"
         return [
-            f"The combination matters: {claim['joint']}, which reads all modalities together, is "
+            f"The combination matters: {claim['joint']}, which reads {read} together, is "
             f"{points_words(claim)} points from {claim['apart']}, which reads each on its own."
         ]
     if claim["claim"] == "less":
@@ -94,12 +95,14 @@ def _combination(claim: Mapping[str, Any]) -> list[str]:
 
 
 def modality_words(each: Mapping[str, Any]) -> list[str]:
-    """Which modalities are needed, which can be left out, and of which nothing is certain."""
+    """Which modalities are needed, which disturb, which can be left out, and of which nothing is certain."""
     needed, spare, open_ones = [], [], []
     for name, values in each.items():
         claim = values["refit"]
         if claim["claim"] == "less":
             needed.append(f"Keep {name}: without it {points_words(claim)} points.")
+        elif claim["claim"] == "more":
+            needed.append(f"Leave out {name}: without it {points_words(claim)} points.")
         elif claim["interval"][0] is not None and claim["interval"][0] > -NO_LOSS:
             spare.append(f"{name} ({points_words(claim)})")
         else:
