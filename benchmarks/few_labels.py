@@ -18,7 +18,7 @@ import commlearn as cl
 from commlearn.comparison.result import Comparison
 
 BUDGETS = ("5", "20", "all")
-DEFAULT = "digit halves,tcga_breast,watch,mosi transcripts,mfeat,icu_a"
+DEFAULT = "digit halves,tcga_breast,watch,mosi transcripts,mfeat,icu_a,easy_vqa 6000"
 
 
 def summary(name: str, comparison: Comparison) -> str:

@@ -141,6 +141,7 @@ def easy_vqa(folder: Path) -> OwnTable:
         {"image": small[shown], "question": words.transform(questions).toarray().astype(np.float32)},
         np.arange(count),
         np.arange(count, len(questions)),
+        groups=shown,
     )
 
 
@@ -187,6 +188,7 @@ TABLES = {
     "mosi vectors": mosi_vectors,
     "mosi transcripts": mosi_transcripts,
     "easy_vqa": easy_vqa,
+    "easy_vqa 6000": lambda folder: easy_vqa(folder).first(6000),
     "digit halves": digit_halves,
     "watch": watch,
     "tcga_breast": tcga_breast,
