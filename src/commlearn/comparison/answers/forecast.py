@@ -87,8 +87,8 @@ def _advice(values: Mapping[str, Any], modalities: Sequence[str]) -> str:
         return "combine"
     needed = [name for name, one in values["modalities"].items() if one["refit"]["claim"] == "less"]
     readers = values["budgets"][ALL]["readers"]
-    best = readers[values["best"]["reader"]]["score"]
-    enough = [name for name in modalities if readers[alone(name)]["score"] > best - NO_LOSS]
+    least = values["best"]["score"] - NO_LOSS
+    enough = [name for name in modalities if readers[alone(name)]["score"] > least]
     if len(modalities) > 1 and len(enough) == len(modalities):
         return "align"
     if enough and len(needed) <= 1:
@@ -103,9 +103,10 @@ def _words(values: Mapping[str, Any], advice: str, modalities: Sequence[str]) ->
     chance = f"chance {values['chance']:.0f} %"
     sentences = [f"Alone: {scores} ({values['measure'].replace('_', ' ')}, {chance})."]
     if advice != "nothing":
-        reader = values["best"]["reader"]
-        if not reader.endswith(ALONE):
-            sentences.append(f"Together: {readers[reader]['score']:.1f} % by {reader}.")
+        best = values["best"]
+        if not best["reader"].endswith(ALONE):
+            but = f" from all but {best['without']}" if best["without"] else ""
+            sentences.append(f"Together: {best['score']:.1f} % by {best['reader']}{but}.")
         if advice == "combine":
             more = points_words(values["combination"])
             sentences.append(f"The combination says {more} points that no modality says alone.")

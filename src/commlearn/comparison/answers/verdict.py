@@ -130,7 +130,12 @@ class _Target:
             "rows": {"train": len(task.train), "test": len(task.test)},
             "groups": None if task.test_groups is None else len(np.unique(task.test_groups)),
             "budgets": {budget: self._budget(budget, self._level(many)) for budget in self.budgets},
-            "best": {"reader": reader, "without": without, **readable},
+            "best": {
+                "reader": reader,
+                "without": without,
+                "score": self._reader((ALL, without), reader)["score"],
+                **readable,
+            },
             "combination": self._combination(level),
             "modalities": {name: self._absent(name, whole) for name in self.modalities}
             if len(self.modalities) > 1
