@@ -1,10 +1,10 @@
-"""How often the forecast of `commlearn check`, made before any training, agrees with the verdict made after it.
+"""How often the forecast of `commlearn check`, before any training, agrees with the verdict after it.
 
     python benchmarks/forecasts.py --verdicts results.jsonl --tables runs/few-labels
 
 `results.jsonl` is what `benchmarks/verdicts.py` wrote: tables whose answers are known, made again here.
-`runs/few-labels` is the folder of `benchmarks/few_labels.py`: real tables with their verdicts. The advice agrees
-with a verdict if that says
+`runs/few-labels` is the folder of `benchmarks/few_labels.py`: real tables with their verdicts. The advice
+agrees with a verdict if that says
 
 - nothing: that the target is not read
 - combine: that the combination adds something
@@ -56,11 +56,9 @@ def agrees(advice: str, best: str, verdict: Mapping[str, Any]) -> bool:
 def show(name: str, values: Mapping[str, Any], verdict: Mapping[str, Any], seconds: float) -> bool:
     agreed = agrees(values["advice"], best_alone(values), verdict)
     needed = ", ".join(verdict["needed"]) or "none"
-    combines = "yes" if verdict["combination"] else "no"
-    print(
-        f"| {name} | {values['advice']} | {needed} | {combines} | {'yes' if agreed else 'NO'} | {seconds:.0f} s |",
-        flush=True,
-    )
+    combines, same = ("yes" if verdict["combination"] else "no"), ("yes" if agreed else "NO")
+    cells = [name, values["advice"], needed, combines, same, f"{seconds:.0f} s"]
+    print(f"| {' | '.join(cells)} |", flush=True)
     return agreed
 
 
