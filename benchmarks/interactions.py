@@ -32,7 +32,7 @@ from commlearn.information.estimate import Measured, atoms_of_two, measure
 from commlearn.information.evidence import best_logs, gather_evidence
 from commlearn.information.material import from_arrays, prepare_target
 from commlearn.information.pid import broja
-from commlearn.information.uncertainty import Known
+from commlearn.information.uncertainty import Estimate
 from commlearn.information.views import Pair, View
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
@@ -116,8 +116,8 @@ def twins(scale: float) -> None:
             for twin in chosen:
                 truth = truth_of(twin)
                 for seed in range(100, 100 + max(1, round(5 * scale))):
-                    found = estimated(*twin.sample(records, seed))
-                    worst.append(np.abs(found - truth).max())
+                    parts = estimated(*twin.sample(records, seed))
+                    worst.append(np.abs(parts - truth).max())
                 mine = worst[-max(1, round(5 * scale)) :]
                 print_line(f"  {twin.name}, n = {records}", f"{np.mean(mine):.3f} bits", "")
             limit = f"<= {bar}" if len(chosen) > 1 else ""
@@ -152,8 +152,8 @@ def coverage(scale: float) -> None:
         repeats = max(2, round(100 * scale))
         for seed in range(200, 200 + repeats):
             pair = with_intervals(*twin.sample(500, seed), settings)
-            found = [getattr(pair, name) for name in ATOMS]
-            held.append([part.low <= true <= part.high for part, true in zip(found, truth, strict=True)])
+            numbers = [getattr(pair, name) for name in ATOMS]
+            held.append([part.low <= true <= part.high for part, true in zip(numbers, truth, strict=True)])
             if len(held) % 10 == 0 or len(held) == repeats:
                 share = ", ".join(
                     f"{ATOMS[place]} {100 * np.mean(held, axis=0)[place]:.0f} %" for place in shown
@@ -161,7 +161,7 @@ def coverage(scale: float) -> None:
                 print_line(f"coverage: {twin.name}, n = 500, {len(held)} repetitions", share, "80-97 %")
 
 
-def parts_of(view: View) -> dict[str, Known]:
+def parts_of(view: View) -> dict[str, Estimate]:
     """Parts with their intervals under the names of `Kind.parts`."""
     if len(view.names) == 2:
         return {name: getattr(view.pairs[0], name) for name in ATOMS}
@@ -180,16 +180,16 @@ def fresh(options: argparse.Namespace) -> None:
             worst = []
             for seed in range(options.first, options.first + options.repeats):
                 start = time.process_time()
-                found = parts_of(view_with_intervals(*kind.sample(records, seed), settings))
+                estimates = parts_of(view_with_intervals(*kind.sample(records, seed), settings))
                 seconds = time.process_time() - start
-                errors = {name: part.bits - truth[name] for name, part in found.items()}
+                errors = {name: part.bits - truth[name] for name, part in estimates.items()}
                 worst.append(max(map(abs, errors.values())))
                 shown = "  ".join(
                     f"{truth[name]:.2f}: {part}{'' if holds(part, truth[name]) else ' MISSED'}"
-                    for name, part in found.items()
+                    for name, part in estimates.items()
                 )
                 print_line(f"  {kind.name}, n = {records}, {seconds:.0f} s", shown, "")
-                for name, part in found.items():
+                for name, part in estimates.items():
                     row = {"kind": kind.name, "records": records, "seed": seed, "part": name}
                     row |= {"truth": truth[name], "bits": part.bits, "low": part.low, "high": part.high}
                     row |= {"open": part.growing, "held": holds(part, truth[name]), "worst": worst[-1]}
@@ -200,7 +200,7 @@ def fresh(options: argparse.Namespace) -> None:
         summary([row for row in rows if row["records"] == records], records)
 
 
-def holds(part: Known, truth: float) -> bool:
+def holds(part: Estimate, truth: float) -> bool:
     """Whether an interval, or the lower end of an "at least", holds the truth, known to a ten-thousandth."""
     return part.low - 1e-4 <= truth and (part.growing or truth <= part.high + 1e-4)
 
@@ -305,9 +305,9 @@ def trust(scale: float) -> None:
             records = gather_evidence(from_arrays(given, None), prepared, None, POINT)
             signs = leak_signs(dict(given), prepared, records, POINT)
             caught.setdefault(name, []).append(bool(signs.severe))
-    for name, found in caught.items():
+    for name, refused in caught.items():
         bar = "0" if name in ("nothing wrong", "kinds of the tuning set") else "all"
-        print_line(f"cannot be trusted: {name}", f"{sum(found)} of {len(found)}", bar)
+        print_line(f"cannot be trusted: {name}", f"{sum(refused)} of {len(refused)}", bar)
 
 
 def moved(images: np.ndarray) -> np.ndarray:
@@ -374,15 +374,17 @@ def digits(scale: float) -> None:
         "left > right": (arrays, left > right, blocks, (0.2841, 0, 0, 0.7086), 0.1),
         "shared: one digit, seen twice": (twice, seen, their_blocks, (3.3219, 0, 0, 0), 0.02),
     }
-    for name, (given, target, groups, known, bar) in cases.items():
+    for name, (given, target, groups, truth, bar) in cases.items():
         for how, whole in (("no image in two folds", groups), ("folds of pairs", None)):
-            found = estimated(given, target.astype(int), groups=whole)
-            error = f"{np.abs(found - np.array(known)).max():.3f} bits"
-            print_line(f"digits: {name}, {how}", f"{error}, {found.round(3)}", f"<= {bar}")
+            parts = estimated(given, target.astype(int), groups=whole)
+            error = f"{np.abs(parts - np.array(truth)).max():.3f} bits"
+            print_line(f"digits: {name}, {how}", f"{error}, {parts.round(3)}", f"<= {bar}")
     report = cl.interactions(arrays, target=(left + right) % 2, groups=blocks, settings=POINT)
-    said = "sees none of the synergy" in str(report)
+    stated = "sees none of the synergy" in str(report)
     linear = report.linear.pairs[0].synergistic.bits
-    print_line("digits: parity, what a linear probe sees", f"{linear:.3f} bits, said: {said}", "none, said")
+    print_line(
+        "digits: parity, what a linear probe sees", f"{linear:.3f} bits, stated: {stated}", "none, stated"
+    )
 
 
 def three(scale: float) -> None:
@@ -399,21 +401,21 @@ def three(scale: float) -> None:
     for twin in cases:
         truth, errors = np.array(twin.spectrum().spectrum), []
         for seed in range(100, 100 + max(1, round(4 * scale))):
-            found = np.array([part.bits for part in data_view(*twin.sample(4000, seed)).spectrum])
-            errors.append(np.abs(found - truth).max())
+            spectrum = np.array([part.bits for part in data_view(*twin.sample(4000, seed)).spectrum])
+            errors.append(np.abs(spectrum - truth).max())
         each = ", ".join(f"{error:.3f}" for error in errors)
         print_line(f"three modalities: {twin.name}", f"{np.mean(errors):.3f} bits ({each})", "<= 0.05")
 
 
 def gaussians(scale: float) -> None:
     """Closed forms: fair binary y, X_i ~ N(+-d_i / 2, 1); scalar Gaussians, cut into classes."""
-    known = {
+    closed_forms = {
         (1, 1): (0.1607, 0, 0, 0.1297),
         (2, 1): (0.1607, 0.3252, 0, 0.0744),
         (2, 2): (0.4859, 0, 0, 0.2355),
         (4, 3): (0.7600, 0.1528, 0, 0.0624),
     }
-    for apart, parts in known.items():
+    for apart, parts in closed_forms.items():
         draw = np.random.default_rng(100)
         target = draw.integers(0, 2, 4000)
         sign = (target - 0.5)[:, None]

@@ -76,12 +76,12 @@ class Reduced:
     classes: int
 
     def logits(self, rows: Rows) -> Array:
-        found = np.empty((len(rows[0]), self.classes))
+        logs = np.empty((len(rows[0]), self.classes))
         for fold, members in self.folds.members(rows):
             parts = [part[row[members]] for part, row in zip(self.columns, rows, strict=True)]
             chances = self.models[fold].predict_proba(self.directions[fold].read(parts))
-            found[members] = np.log(np.maximum(chances, 1e-6))
-        return found
+            logs[members] = np.log(np.maximum(chances, 1e-6))
+        return logs
 
 
 def fit_reduced(
