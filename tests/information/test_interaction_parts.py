@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from commlearn.information.experts.features import components
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, _gradient, _loss, _start
 from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family
+from commlearn.information.experts.reduced import screened_columns
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import standard_error
 from commlearn.information.material import label_columns, prepare_target
@@ -107,6 +110,17 @@ def test_cells_keep_a_binary_posterior_and_the_class_shares():
     assert cells.sum(axis=1) == pytest.approx(np.ones(5000))
     table = cell_table(cells, log, labels, 10.0)
     assert table.sum(axis=0) == pytest.approx(np.bincount(labels) / 5000, abs=1e-9)
+
+
+def test_columns_that_depend_on_each_other_are_chosen_alike_by_every_thread():
+    """The solver of the L1 penalty visits columns in an order that it draws, with one generator a process."""
+    draw = np.random.default_rng(0)
+    own = draw.normal(size=(1000, 5))
+    columns, labels = own @ draw.uniform(size=(5, 60)), (own.sum(axis=1) > 0).astype(int)  # of rank five
+    with ThreadPoolExecutor(4) as pool:
+        fits = [pool.submit(screened_columns, [columns], labels) for _ in range(16)]
+    first, *others = (fit.result().weights[0] for fit in fits)
+    assert all(np.array_equal(first, other) for other in others)
 
 
 def test_a_stack_of_useless_experts_says_the_class_shares():
