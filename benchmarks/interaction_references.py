@@ -1,6 +1,13 @@
-"""The interaction report beside other estimators, on the held-out kinds, and its solver beside dit's.
+"""The interaction report, and its solver, beside other estimators.
 
-Run `python benchmarks/interaction_references.py` (`--records 1000`; some minutes of one core). Compared are
+Run `python benchmarks/interaction_references.py` (a quarter of an hour of one core), or name parts of it:
+
+    kinds       the report and two other estimators on the held-out kinds of two modalities (`--records 1000`)
+    dit         dit's BROJA on twelve random tables, against certified values
+    idtxl       idtxl's two solvers (Tartu, Sydney) on textbook gates and random tables
+    intershap   the report on InterSHAP's sets at 1 000 and 4 000 records, beside InterSHAP's score
+
+The estimators of `kinds` are
 
     this library        experts, posteriors in cells, the convex program (BROJA)
     k-means             16 clusters of each modality, the table of counts, BROJA of it: the published way
@@ -8,28 +15,40 @@ Run `python benchmarks/interaction_references.py` (`--records 1000`; some minute
                         2014); a class's smaller one is what is shared: I_min of Williams and Beer
 
 The last one estimates another measure of what is shared, so its error is also given against that measure's
-own exact value. Where dit is installed, its BROJA is run on twelve random tables against certified values.
+own exact value. dit and idtxl (`idtxl-uv` and `ecos` on PyPI) are not dependencies: a part that lacks its
+package says so and is skipped.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import numpy as np
 from interaction_truths import Kind, held_out_kinds
-from interactions import ATOMS, estimated, told
+from interactions import ATOMS, estimated, print_line, with_intervals
+from intershap_sets import drawn, intershap, recipes
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler
 
-from commlearn.information.pid import broja
+from commlearn.information import Settings
+from commlearn.information.pid import Pid, broja
+from commlearn.information.pid.known_decompositions import known_pairs
 from commlearn.information.pid.marginals import Array
+from commlearn.seeds import numpy_generator
 
 NEIGHBOURS = 3
 CLUSTERS = 16
+SMALL = ((2, 2, 2), (3, 2, 2), (3, 3, 2), (3, 3, 3))  # shapes of random tables
+LARGE = ((5, 5, 3), (10, 10, 5), (10, 10, 10), (20, 20, 10))
+
+
+def random_table(shape: tuple[int, ...], seed: int) -> Array:
+    return np.random.default_rng(seed).dirichlet(np.full(int(np.prod(shape)), 0.5)).reshape(shape)
 
 
 def plug_in(arrays: dict[str, Array], target: np.ndarray) -> Array:
@@ -90,7 +109,7 @@ def exact_i_min(table: Array) -> Array:
 
 def compare(kinds: list[Kind], records: int, seed: int) -> None:
     """The largest error of the four parts of every kind, by every estimator."""
-    told_row(
+    print_row(
         f"largest error in bits, n = {records}", ["this library", "k-means", "nearest", "nearest, I_min"]
     )
     errors, spent = [], np.zeros(3)
@@ -106,42 +125,129 @@ def compare(kinds: list[Kind], records: int, seed: int) -> None:
             row.append(np.abs(atoms - truth).max())
         row.append(np.abs(atoms - exact_i_min(table)).max())
         errors.append(row)
-        told_row(kind.name, [f"{error:.3f}" for error in row])
-    told_row("mean", [f"{error:.3f}" for error in np.mean(errors, axis=0)])
-    told_row("seconds of processor time", [f"{seconds:.0f}" for seconds in spent])
+        print_row(kind.name, [f"{error:.3f}" for error in row])
+    print_row("mean", [f"{error:.3f}" for error in np.mean(errors, axis=0)])
+    print_row("seconds of processor time", [f"{seconds:.0f}" for seconds in spent])
 
 
-def told_row(name: str, cells: list[str]) -> None:
-    print(f"{name:<44}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+def print_row(name: str, cells: list[str], width: int = 16) -> None:
+    print(f"{name:<44}" + "".join(f"{cell:>{width}}" for cell in cells), flush=True)
 
 
 def beside_dit() -> None:
     """dit's BROJA on random tables: how far its unique parts are above the certified least."""
     if find_spec("dit") is None:
-        told("dit is not installed", "skipped", "")
+        print_line("dit is not installed", "SKIPPED", "")
         return
     import dit
     from dit.pid import PID_BROJA
 
     for seed in range(12):
-        shape = [(2, 2, 2), (3, 2, 2), (3, 3, 2), (3, 3, 3)][seed % 4]
-        table = np.random.default_rng(seed).dirichlet(np.full(int(np.prod(shape)), 0.5)).reshape(shape)
+        shape = SMALL[seed % len(SMALL)]
+        table = random_table(shape, seed)
         cells = np.argwhere(table > 0)
         names = ["".join(map(str, cell)) for cell in cells]
         joint = dit.Distribution(names, [float(table[tuple(cell)]) for cell in cells])
         other = PID_BROJA(joint, [[0], [1]], [2])
         exact = broja(table, 1e-6)
         off = float(other.get_pi(((0,),))) - exact.unique1
-        told(f"dit, random table {seed}, {shape}", f"{off:+.4f} bits", f"certificate {exact.gap:.0e}")
+        print_line(f"dit, random table {seed}, {shape}", f"{off:+.4f} bits", f"certificate {exact.gap:.0e}")
+
+
+def as_records(table: Array, count: int = 10_000) -> np.ndarray:
+    """Records (x1, x2, y) whose shares are nearest to the table: idtxl takes no probabilities."""
+    shares = table.ravel() * count
+    whole = np.floor(shares).astype(int)
+    whole[np.argsort(whole - shares)[: count - whole.sum()]] += 1
+    return np.repeat(list(np.ndindex(*table.shape)), whole, axis=0)
+
+
+def tables() -> Iterator[tuple[str, Array]]:
+    for pair in known_pairs():
+        yield pair.name, pair.table
+    for seed in range(12):
+        shape = SMALL[seed % len(SMALL)]
+        yield f"random table {seed}, {shape}", random_table(shape, seed)
+    for seed, shape in enumerate(LARGE):
+        yield f"random table, {shape}", random_table(shape, seed)
+
+
+def beside_idtxl() -> None:
+    """The largest difference of the four parts, and processor time, where a solver can be run."""
+    missing = [name for name in ("idtxl", "ecos") if find_spec(name) is None]
+    if missing:
+        print_line(f"not installed: {', '.join(missing)}", "SKIPPED", "")
+        return
+    from idtxl.estimators_pid import SydneyPID, TartuPID
+
+    print_row(
+        "idtxl: largest difference, seconds", ["this library", "certificate", "Tartu", "", "Sydney", ""]
+    )
+    for name, table in tables():
+        records = as_records(table)
+        np.add.at(counted := np.zeros(table.shape), tuple(records.T), 1 / len(records))
+        start = time.process_time()
+        exact = broja(counted, 1e-6)
+        cells = [f"{time.process_time() - start:.3f}", f"{exact.gap:.0e}"]
+        sizes = dict(zip(("alph_s1", "alph_s2", "alph_t"), table.shape, strict=True))
+        limits = {
+            "max_unsuc_swaps_row_parm": 60,
+            "num_reps": 63,
+            "max_iters": 1000,
+        }  # as in idtxl's own tests
+        for solver in (TartuPID({}), SydneyPID({**sizes, **limits})):
+            if isinstance(solver, SydneyPID) and table.size > 64:
+                cells += ["too slow", ""]  # it loops over all cells for each of up to 63 000 swaps
+                continue
+            np.random.seed(0)  # Sydney draws its swaps from numpy's global generator
+            start = time.process_time()
+            try:
+                other = solver.estimate(*np.ascontiguousarray(records.T))
+                cells.append(f"{difference(other, exact):.0e}")
+            except (ArithmeticError, ValueError) as error:
+                cells.append(type(error).__name__)
+            cells.append(f"{time.process_time() - start:.3f}")
+        print_row(name, cells)
+
+
+def difference(other: dict[str, float], exact: Pid) -> float:
+    names = dict(zip(ATOMS, ("shd_s1_s2", "unq_s1", "unq_s2", "syn_s1_s2"), strict=True))
+    return max(abs(float(other[theirs]) - getattr(exact, ours)) for ours, theirs in names.items())
+
+
+def on_intershap_sets(seed: int) -> None:
+    """Parts with their intervals beside the truth, and InterSHAP's score of a network and its accuracy."""
+    settings = Settings(permutations=19, bootstrap=10)
+    for recipe in recipes():
+        truth = recipe.truth(numpy_generator(0, "truth"))
+        cells = [f"{name} {bits:.3f}" for name, bits in zip(ATOMS, truth, strict=True)]
+        print_row(recipe.name, [*cells, f"published {recipe.published or '-'}"], 32)
+        for records in (1000, 4000):
+            arrays, target = drawn(recipe, records, seed)
+            start = time.process_time()
+            pair = with_intervals(arrays, target, settings)
+            seconds = time.process_time() - start
+            score, accuracy = intershap(arrays, target, seed)
+            cells = [str(getattr(pair, name)) for name in ATOMS]
+            cells += [f"{score:.1f} %, {100 * accuracy:.0f} % right"]
+            print_row(f"  n = {records}, {seconds:.0f} s", cells, 32)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--records", type=int, default=1000)
+    parser.add_argument("parts", nargs="*", help="of kinds, dit, idtxl, intershap; default: all")
+    parser.add_argument("--records", type=int, default=1000, help="of kinds")
     parser.add_argument("--seed", type=int, default=100)
     options = parser.parse_args()
-    compare([kind for kind in held_out_kinds() if len(kind.shows) == 2], options.records, options.seed)
-    beside_dit()
+    kinds = [kind for kind in held_out_kinds() if len(kind.shows) == 2]
+    parts: dict[str, Callable[[], None]] = {
+        "kinds": lambda: compare(kinds, options.records, options.seed),
+        "dit": beside_dit,
+        "idtxl": beside_idtxl,
+        "intershap": lambda: on_intershap_sets(options.seed),
+    }
+    for name in options.parts or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":

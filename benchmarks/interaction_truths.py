@@ -110,11 +110,11 @@ def sparse(columns: int, count: int) -> Show:
     """Columns of noise; the sum of a few of them is the number."""
 
     def show(value: np.ndarray, draw: Draw) -> Array:
-        found = draw.normal(size=(len(value), columns))
+        shown = draw.normal(size=(len(value), columns))
         chosen = draw.permutation(columns)[:count]
-        some = found[:, chosen]
-        found[:, chosen] = some - some.mean(axis=1, keepdims=True) + (value / count**0.5)[:, None]
-        return found
+        some = shown[:, chosen]
+        shown[:, chosen] = some - some.mean(axis=1, keepdims=True) + (value / count**0.5)[:, None]
+        return shown
 
     return show
 

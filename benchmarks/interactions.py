@@ -32,7 +32,7 @@ from commlearn.information.estimate import Measured, atoms_of_two, measure
 from commlearn.information.evidence import best_logs, gather_evidence
 from commlearn.information.material import from_arrays, prepare_target
 from commlearn.information.pid import broja
-from commlearn.information.uncertainty import Known
+from commlearn.information.uncertainty import Estimate
 from commlearn.information.views import Pair, View
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
@@ -83,7 +83,7 @@ def truth_of(twin: Twin) -> np.ndarray:
     return np.array([getattr(exact, name) for name in ATOMS])
 
 
-def told(what: str, figure: str, bar: str) -> None:
+def print_line(what: str, figure: str, bar: str) -> None:
     print(f"{what:<58}{figure:>24}   {bar}", flush=True)
 
 
@@ -116,12 +116,12 @@ def twins(scale: float) -> None:
             for twin in chosen:
                 truth = truth_of(twin)
                 for seed in range(100, 100 + max(1, round(5 * scale))):
-                    found = estimated(*twin.sample(records, seed))
-                    worst.append(np.abs(found - truth).max())
+                    parts = estimated(*twin.sample(records, seed))
+                    worst.append(np.abs(parts - truth).max())
                 mine = worst[-max(1, round(5 * scale)) :]
-                told(f"  {twin.name}, n = {records}", f"{np.mean(mine):.3f} bits", "")
+                print_line(f"  {twin.name}, n = {records}", f"{np.mean(mine):.3f} bits", "")
             limit = f"<= {bar}" if len(chosen) > 1 else ""
-            told(f"{name}, n = {records}, mean largest error", f"{np.mean(worst):.3f} bits", limit)
+            print_line(f"{name}, n = {records}, mean largest error", f"{np.mean(worst):.3f} bits", limit)
 
 
 def invariance(scale: float) -> None:
@@ -140,7 +140,7 @@ def invariance(scale: float) -> None:
     }
     for name, move in moves.items():
         moved = estimated({"a": move(arrays["a"]), "b": arrays["b"]}, target)
-        told(f"invariance: {name}", f"{np.abs(moved - base).max():.3f} bits", "<= 0.02")
+        print_line(f"invariance: {name}", f"{np.abs(moved - base).max():.3f} bits", "<= 0.02")
 
 
 def coverage(scale: float) -> None:
@@ -152,16 +152,16 @@ def coverage(scale: float) -> None:
         repeats = max(2, round(100 * scale))
         for seed in range(200, 200 + repeats):
             pair = with_intervals(*twin.sample(500, seed), settings)
-            found = [getattr(pair, name) for name in ATOMS]
-            held.append([part.low <= true <= part.high for part, true in zip(found, truth, strict=True)])
+            numbers = [getattr(pair, name) for name in ATOMS]
+            held.append([part.low <= true <= part.high for part, true in zip(numbers, truth, strict=True)])
             if len(held) % 10 == 0 or len(held) == repeats:
                 share = ", ".join(
                     f"{ATOMS[place]} {100 * np.mean(held, axis=0)[place]:.0f} %" for place in shown
                 )
-                told(f"coverage: {twin.name}, n = 500, {len(held)} repetitions", share, "80-97 %")
+                print_line(f"coverage: {twin.name}, n = 500, {len(held)} repetitions", share, "80-97 %")
 
 
-def parts_of(view: View) -> dict[str, Known]:
+def parts_of(view: View) -> dict[str, Estimate]:
     """Parts with their intervals under the names of `Kind.parts`."""
     if len(view.names) == 2:
         return {name: getattr(view.pairs[0], name) for name in ATOMS}
@@ -180,27 +180,27 @@ def fresh(options: argparse.Namespace) -> None:
             worst = []
             for seed in range(options.first, options.first + options.repeats):
                 start = time.process_time()
-                found = parts_of(view_with_intervals(*kind.sample(records, seed), settings))
+                estimates = parts_of(view_with_intervals(*kind.sample(records, seed), settings))
                 seconds = time.process_time() - start
-                errors = {name: part.bits - truth[name] for name, part in found.items()}
+                errors = {name: part.bits - truth[name] for name, part in estimates.items()}
                 worst.append(max(map(abs, errors.values())))
                 shown = "  ".join(
                     f"{truth[name]:.2f}: {part}{'' if holds(part, truth[name]) else ' MISSED'}"
-                    for name, part in found.items()
+                    for name, part in estimates.items()
                 )
-                told(f"  {kind.name}, n = {records}, {seconds:.0f} s", shown, "")
-                for name, part in found.items():
+                print_line(f"  {kind.name}, n = {records}, {seconds:.0f} s", shown, "")
+                for name, part in estimates.items():
                     row = {"kind": kind.name, "records": records, "seed": seed, "part": name}
                     row |= {"truth": truth[name], "bits": part.bits, "low": part.low, "high": part.high}
                     row |= {"open": part.growing, "held": holds(part, truth[name]), "worst": worst[-1]}
                     rows.append(row)
-            told(f"{kind.name}, n = {records}, mean largest error", f"{np.mean(worst):.3f} bits", "")
+            print_line(f"{kind.name}, n = {records}, mean largest error", f"{np.mean(worst):.3f} bits", "")
         if options.rows:
             Path(options.rows).write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
         summary([row for row in rows if row["records"] == records], records)
 
 
-def holds(part: Known, truth: float) -> bool:
+def holds(part: Estimate, truth: float) -> bool:
     """Whether an interval, or the lower end of an "at least", holds the truth, known to a ten-thousandth."""
     return part.low - 1e-4 <= truth and (part.growing or truth <= part.high + 1e-4)
 
@@ -213,7 +213,9 @@ def summary(rows: list[dict], records: int) -> None:  # type: ignore[type-arg]
     """Of one number of records: error, then bias and coverage of R, U and S."""
     worst = {(row["kind"], row["seed"]): row["worst"] for row in rows}
     bar = f"<= {BARS[records]}" if records in BARS else ""
-    told(f"all kinds, n = {records}, mean largest error", f"{np.mean(list(worst.values())):.3f} bits", bar)
+    print_line(
+        f"all kinds, n = {records}, mean largest error", f"{np.mean(list(worst.values())):.3f} bits", bar
+    )
     for letter in "RUS":
         mine = [row for row in rows if letter == letter_of(row["part"])]
         for what, bar in (("two-sided", "85-96 %"), ("at least", ">= 93 %")):
@@ -223,13 +225,13 @@ def summary(rows: list[dict], records: int) -> None:  # type: ignore[type-arg]
                 continue
             held, true = ([row["held"] for row in chosen] for chosen in (some, there))
             bias = np.mean([row["bits"] - row["truth"] for row in some])
-            told(
+            print_line(
                 f"{letter}, {what}, n = {records}: bias of {len(some)}; hold all, and {len(there)} not zero",
                 f"{bias:+.3f}; {100 * np.mean(held):.0f} %, {100 * np.mean(true or [True]):.0f} %",
                 bar,
             )
     narrow = sum(row["high"] - row["low"] < 1e-9 for row in rows)
-    told(f"intervals of no width, n = {records}", f"{narrow} of {len(rows)}", "0")
+    print_line(f"intervals of no width, n = {records}", f"{narrow} of {len(rows)}", "0")
 
 
 def letter_of(part: str) -> str:
@@ -263,8 +265,8 @@ def nulls(scale: float) -> None:
     draw = np.random.default_rng(0)
     arrays = {name: draw.normal(size=(138, 32)) for name in "ab"}
     report = report_on(arrays, draw.integers(0, 2, 138), small)
-    told("pure noise, n = 138, S", f"{report.atoms.synergistic.bits:.3f} bits", "published way: 0.55")
-    told("pure noise, n = 138, trusted", str(report.diagnostics.trusted), "False")
+    print_line("pure noise, n = 138, S", f"{report.atoms.synergistic.bits:.3f} bits", "published way: 0.55")
+    print_line("pure noise, n = 138, trusted", str(report.diagnostics.trusted), "False")
 
 
 def of_nulls(what: str, reports: list[InteractionReport]) -> None:
@@ -274,10 +276,10 @@ def of_nulls(what: str, reports: list[InteractionReport]) -> None:
     combination = [(report.combination.p or 1) <= 0.05 for report in reports]
     largest = max(report.atoms.synergistic.bits for report in reports)
     what = f"{what}, {len(reports)} times"
-    told(f"{what}: largest S", f"{largest:.3f} bits", "<= 0.02")
-    told(f"{what}: parts called present", f"{100 * np.mean(parts):.1f} %", "<= 7 %")
-    told(f"{what}: synergy called present", f"{100 * np.mean(synergy):.1f} %", "<= 3 %")
-    told(f"{what}: combination, p <= 0.05", f"{100 * np.mean(combination):.1f} %", "<= 7 %")
+    print_line(f"{what}: largest S", f"{largest:.3f} bits", "<= 0.02")
+    print_line(f"{what}: parts called present", f"{100 * np.mean(parts):.1f} %", "<= 7 %")
+    print_line(f"{what}: synergy called present", f"{100 * np.mean(synergy):.1f} %", "<= 3 %")
+    print_line(f"{what}: combination, p <= 0.05", f"{100 * np.mean(combination):.1f} %", "<= 7 %")
 
 
 def trust(scale: float) -> None:
@@ -303,9 +305,9 @@ def trust(scale: float) -> None:
             records = gather_evidence(from_arrays(given, None), prepared, None, POINT)
             signs = leak_signs(dict(given), prepared, records, POINT)
             caught.setdefault(name, []).append(bool(signs.severe))
-    for name, found in caught.items():
+    for name, refused in caught.items():
         bar = "0" if name in ("nothing wrong", "kinds of the tuning set") else "all"
-        told(f"cannot be trusted: {name}", f"{sum(found)} of {len(found)}", bar)
+        print_line(f"cannot be trusted: {name}", f"{sum(refused)} of {len(refused)}", bar)
 
 
 def moved(images: np.ndarray) -> np.ndarray:
@@ -331,7 +333,7 @@ def digit_codes() -> tuple[np.ndarray, np.ndarray]:
     encoder = KernelRidge(alpha=0.01, kernel="rbf", gamma=0.4).fit(moved(images[other]), marks - 0.1)
     codes = encoder.predict(images[mine])
     right = np.mean(codes.argmax(axis=1) == labels[mine])
-    told("digits: encoder right", f"{100 * right:.2f} % of {len(mine)}", "")
+    print_line("digits: encoder right", f"{100 * right:.2f} % of {len(mine)}", "")
     return codes, labels[mine]
 
 
@@ -372,15 +374,17 @@ def digits(scale: float) -> None:
         "left > right": (arrays, left > right, blocks, (0.2841, 0, 0, 0.7086), 0.1),
         "shared: one digit, seen twice": (twice, seen, their_blocks, (3.3219, 0, 0, 0), 0.02),
     }
-    for name, (given, target, groups, known, bar) in cases.items():
+    for name, (given, target, groups, truth, bar) in cases.items():
         for how, whole in (("no image in two folds", groups), ("folds of pairs", None)):
-            found = estimated(given, target.astype(int), groups=whole)
-            error = f"{np.abs(found - np.array(known)).max():.3f} bits"
-            told(f"digits: {name}, {how}", f"{error}, {found.round(3)}", f"<= {bar}")
+            parts = estimated(given, target.astype(int), groups=whole)
+            error = f"{np.abs(parts - np.array(truth)).max():.3f} bits"
+            print_line(f"digits: {name}, {how}", f"{error}, {parts.round(3)}", f"<= {bar}")
     report = cl.interactions(arrays, target=(left + right) % 2, groups=blocks, settings=POINT)
-    said = "sees none of the synergy" in str(report)
+    stated = "sees none of the synergy" in str(report)
     linear = report.linear.pairs[0].synergistic.bits
-    told("digits: parity, what a linear probe sees", f"{linear:.3f} bits, said: {said}", "none, said")
+    print_line(
+        "digits: parity, what a linear probe sees", f"{linear:.3f} bits, stated: {stated}", "none, stated"
+    )
 
 
 def three(scale: float) -> None:
@@ -397,27 +401,27 @@ def three(scale: float) -> None:
     for twin in cases:
         truth, errors = np.array(twin.spectrum().spectrum), []
         for seed in range(100, 100 + max(1, round(4 * scale))):
-            found = np.array([part.bits for part in data_view(*twin.sample(4000, seed)).spectrum])
-            errors.append(np.abs(found - truth).max())
+            spectrum = np.array([part.bits for part in data_view(*twin.sample(4000, seed)).spectrum])
+            errors.append(np.abs(spectrum - truth).max())
         each = ", ".join(f"{error:.3f}" for error in errors)
-        told(f"three modalities: {twin.name}", f"{np.mean(errors):.3f} bits ({each})", "<= 0.05")
+        print_line(f"three modalities: {twin.name}", f"{np.mean(errors):.3f} bits ({each})", "<= 0.05")
 
 
 def gaussians(scale: float) -> None:
     """Closed forms: fair binary y, X_i ~ N(+-d_i / 2, 1); scalar Gaussians, cut into classes."""
-    known = {
+    closed_forms = {
         (1, 1): (0.1607, 0, 0, 0.1297),
         (2, 1): (0.1607, 0.3252, 0, 0.0744),
         (2, 2): (0.4859, 0, 0, 0.2355),
         (4, 3): (0.7600, 0.1528, 0, 0.0624),
     }
-    for apart, parts in known.items():
+    for apart, parts in closed_forms.items():
         draw = np.random.default_rng(100)
         target = draw.integers(0, 2, 4000)
         sign = (target - 0.5)[:, None]
         arrays = {name: d * sign + draw.normal(size=(4000, 1)) for name, d in zip("ab", apart, strict=True)}
         error = np.abs(estimated(arrays, target) - np.array(parts)).max()
-        told(f"binary y, separations {apart}, n = 4000", f"{error:.3f} bits", "")
+        print_line(f"binary y, separations {apart}, n = 4000", f"{error:.3f} bits", "")
     closed = {
         (1, 1, 0): (0.5, 0, 0, 0.2925),
         (0.5, 1, 0): (0.5, 0.661, 0, 0.1315),
@@ -429,11 +433,13 @@ def gaussians(scale: float) -> None:
         material, labels = from_arrays(arrays, None), prepare_target(y, "y", None, POINT.folds)
         checked = gaussian_parts(gather_evidence(material, labels, None, POINT), y)
         error = max(abs(checked[name] - true) for name, true in zip(ATOMS, parts, strict=True))
-        told(f"Gaussians {setting}, n = 4000, cross-check", f"{error:.3f} bits", "")
+        print_line(f"Gaussians {setting}, n = 4000, cross-check", f"{error:.3f} bits", "")
         in_classes = truth_in_classes(*setting, classes=8)
         error = np.abs(estimated(arrays, y) - in_classes).max()
         lost = np.abs(in_classes - np.array(parts)).max()
-        told(f"Gaussians {setting}, 8 classes, against their truth", f"{error:.3f} bits", f"cut: {lost:.3f}")
+        print_line(
+            f"Gaussians {setting}, 8 classes, against their truth", f"{error:.3f} bits", f"cut: {lost:.3f}"
+        )
 
 
 def gaussian_sample(
@@ -476,7 +482,7 @@ def speed(scale: float) -> None:
         report_on(arrays, digits_of.sum(axis=0) % 10, Settings())
         wall, busy = time.perf_counter() - start, time.process_time() - spent
         what = f"{records} records, {count} modalities, 10 classes"
-        told(what, f"{wall:.0f} s ({busy:.0f} s of a core)", f"<= {bar} s")
+        print_line(what, f"{wall:.0f} s ({busy:.0f} s of a core)", f"<= {bar} s")
 
 
 PARTS: dict[str, Callable[[float], None]] = {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 __all__ = [
     "CheckpointError",
@@ -16,8 +19,13 @@ __all__ = [
     "RunError",
     "TrainingError",
     "nearest",
+    "renamed_argument",
     "unknown",
 ]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class CommlearnError(Exception):
@@ -74,6 +82,29 @@ def unknown(what: str, name: object, valid: Iterable[str]) -> str:
     guess = nearest(str(name), names)
     hint = f", did you mean '{guess}'?" if guess else "."
     return f"Unknown {what} '{name}'{hint} Known: {', '.join(names)}."
+
+
+def renamed_argument(old: str, new: str, gone_in: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function that still takes a keyword argument by its old name, with a warning.
+
+    Args:
+        old: the name until now.
+        new: the name from now on.
+        gone_in: the version in which the old name goes.
+    """
+
+    def of(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def called(*args: P.args, **named: P.kwargs) -> R:
+            if old in named:
+                message = f"{function.__name__}({old}=) is now {new}=; the old name goes in {gone_in}."
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                named.setdefault(new, named.pop(old))
+            return function(*args, **named)
+
+        return called
+
+    return of
 
 
 class Problems:

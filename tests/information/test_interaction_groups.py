@@ -103,8 +103,8 @@ class OfGroups:
     stack: object
 
     def paired(self, rows):
-        said = np.prod([self.values[name][row] for name, row in rows.items()], axis=0)
-        return log_softmax(np.stack([np.zeros(len(said)), 0.3 * said], axis=1))
+        claims = np.prod([self.values[name][row] for name, row in rows.items()], axis=0)
+        return log_softmax(np.stack([np.zeros(len(claims)), 0.3 * claims], axis=1))
 
     @property
     def log(self):
@@ -168,10 +168,10 @@ def test_where_groups_leave_nothing_to_exchange_there_is_no_p_value_and_it_is_sa
     assert all(number.p is None for view in report.views.values() for number in view.numbers.values())
     assert report.combination.p is None
     assert report.combination.independent > 0.5
-    told = [
+    reasons = [
         warning for warning in report.warnings if "5 groups in 5 folds leave fewer than 20 ways" in warning
     ]
-    assert [warning.split(":")[0] for warning in told] == [
+    assert [warning.split(":")[0] for warning in reasons] == [
         "the parts have no p-values",
         "the combination has no p-value",
     ]

@@ -182,10 +182,10 @@ def test_components_that_hold_little_of_many_columns_are_told():
     labels = draw.integers(0, 2, 600)
     narrow, level = labels[:, None] + draw.normal(size=(600, 4)), draw.normal(size=(600, 1))
     wide = {"noise": draw.normal(size=(600, 300)), "one thing": level + 0.3 * draw.normal(size=(600, 300))}
-    told = {}
+    text = {}
     for name, values in wide.items():
         warnings = cl.interactions({"a": narrow, "b": values}, target=labels, settings=QUICK).warnings
-        told[name] = [warning for warning in warnings if "components of 'b' hold" in warning]
-    assert "64 components of 'b' hold" in told["noise"][0]
-    assert "300 columns" in told["noise"][0]
-    assert not told["one thing"]
+        text[name] = [warning for warning in warnings if "components of 'b' hold" in warning]
+    assert "64 components of 'b' hold" in text["noise"][0]
+    assert "300 columns" in text["noise"][0]
+    assert not text["one thing"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from commlearn.information.experts.features import components
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, _gradient, _loss, _start
 from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family
+from commlearn.information.experts.reduced import screened_columns
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import standard_error
 from commlearn.information.material import label_columns, prepare_target
@@ -21,7 +24,7 @@ from commlearn.information.nulls import Exchange, label_tests
 from commlearn.information.pid import broja
 from commlearn.information.pid.quantise import cell_table, soft_cells
 from commlearn.information.sources import trifeature_blocks
-from commlearn.information.uncertainty import Limits, known, resampled_weights
+from commlearn.information.uncertainty import Limits, resampled_weights, with_interval
 from commlearn.information.views import _p_value
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
@@ -44,9 +47,9 @@ def exact_logs(table: np.ndarray, records: int, seed: int = 0):
 def test_atoms_of_exact_posteriors_are_those_of_the_table(classes):
     table = np.random.default_rng(classes).dirichlet(np.full(9 * classes, 0.3)).reshape(3, 3, classes)
     logs, labels = exact_logs(table, 100_000)
-    found = atoms_of_two(measure(logs, labels, ("a", "b")), ("a",), ("b",))
+    parts = atoms_of_two(measure(logs, labels, ("a", "b")), ("a",), ("b",))
     for name in ATOMS:
-        assert found[name].bits == pytest.approx(getattr(broja(table), name), abs=0.02)
+        assert parts[name].bits == pytest.approx(getattr(broja(table), name), abs=0.02)
 
 
 def test_shares_average_to_their_numbers():
@@ -64,7 +67,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     for seed in range(120):
         parts = atoms_of_two(measure(*exact_logs(table, 400, seed), ("a", "b")), ("a",), ("b",))
         for name in ("redundant", "unique1", "synergistic"):
-            sure, true = known(parts[name], 0.9, Limits(most=1.0)), getattr(truth, name)
+            sure, true = with_interval(parts[name], 0.9, Limits(most=1.0)), getattr(truth, name)
             held.append(sure.low <= true <= sure.high)
             shorter.append(abs(true - sure.bits) <= 0.5 * (sure.high - sure.bits))
     assert 0.84 <= np.mean(held) <= 0.97
@@ -109,15 +112,26 @@ def test_cells_keep_a_binary_posterior_and_the_class_shares():
     assert table.sum(axis=0) == pytest.approx(np.bincount(labels) / 5000, abs=1e-9)
 
 
+def test_columns_that_depend_on_each_other_are_chosen_alike_by_every_thread():
+    """The solver of the L1 penalty visits columns in an order that it draws, with one generator a process."""
+    draw = np.random.default_rng(0)
+    own = draw.normal(size=(1000, 5))
+    columns, labels = own @ draw.uniform(size=(5, 60)), (own.sum(axis=1) > 0).astype(int)  # of rank five
+    with ThreadPoolExecutor(4) as pool:
+        fits = [pool.submit(screened_columns, [columns], labels) for _ in range(16)]
+    first, *others = (fit.result().weights[0] for fit in fits)
+    assert all(np.array_equal(first, other) for other in others)
+
+
 def test_a_stack_of_useless_experts_says_the_class_shares():
     draw = np.random.default_rng(0)
     labels = (draw.random(2000) < 0.3).astype(int)
     noise = [log_softmax(3 * draw.normal(size=(2000, 2))) for _ in range(3)]
     folds = make_folds(labels, None, 5, 0)
     stack = fit_stack(noise, labels, folds)
-    said = np.exp(stack.combine(noise, folds.own_rows(1)))
-    assert said[:, 1].mean() == pytest.approx(labels.mean(), abs=0.02)
-    assert said[:, 1].std() < 0.05
+    claims = np.exp(stack.combine(noise, folds.own_rows(1)))
+    assert claims[:, 1].mean() == pytest.approx(labels.mean(), abs=0.02)
+    assert claims[:, 1].std() < 0.05
 
 
 def test_folds_keep_groups_whole():
@@ -131,17 +145,17 @@ def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_
     labels = draw.integers(0, 2, 150)
     blocks = {name: labels[:, None] + draw.normal(size=(150, 3)) for name in "ab"}
     folds = make_folds(labels, None, 3, 0)
-    found = []
+    by_order = []
     for threads in ("1", "4"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        found.append(fit_posteriors(blocks, all_subsets("ab"), labels, folds, rich_family))
-    one, other = (posteriors["a", "b"] for posteriors in found)
+        by_order.append(fit_posteriors(blocks, all_subsets("ab"), labels, folds, rich_family))
+    one, other = (posteriors["a", "b"] for posteriors in by_order)
     assert (one.log == other.log).all()
     order = Exchange(folds.of).draw(draw)
     rows = {"a": np.arange(150), "b": order}
     again = one.parts[1]
-    said = [log_softmax(expert.logits([order])) for expert in again.experts]
-    assert again.paired(rows) == pytest.approx(again.stack.combine(said, [order]), abs=1e-5)
+    claims = [log_softmax(expert.logits([order])) for expert in again.experts]
+    assert again.paired(rows) == pytest.approx(again.stack.combine(claims, [order]), abs=1e-5)
     assert np.abs(one.paired(rows) - one.log).max() > 0.01
 
 
@@ -154,14 +168,14 @@ def test_shuffles_stay_within_their_part():
 
 def test_label_test_is_level_under_the_null():
     draw = np.random.default_rng(0)
-    found = []
+    p_values = []
     for _ in range(60):
         labels = draw.integers(0, 2, 200)
         log = log_softmax(draw.normal(size=(200, 2)))
         folds = make_folds(labels, None, 5, 0)
-        found.append(label_tests({("a",): log}, labels, folds, 39, int(draw.integers(1000)))[("a",)])
-    assert 0.3 < np.mean(found) < 0.7
-    assert np.mean(np.array(found) <= 0.05) < 0.2
+        p_values.append(label_tests({("a",): log}, labels, folds, 39, int(draw.integers(1000)))[("a",)])
+    assert 0.3 < np.mean(p_values) < 0.7
+    assert np.mean(np.array(p_values) <= 0.05) < 0.2
 
 
 def test_a_part_that_shrinks_with_more_records_is_not_called_present():
@@ -169,7 +183,7 @@ def test_a_part_that_shrinks_with_more_records_is_not_called_present():
     shares = shares - shares.mean() + 0.05
     part = Quantity(0.05, shares, shares)
     key = QuantityKey("unique1", (("a",), ("b",)))
-    given = (key, known(part, 0.9, Limits(most=1.0)), {("a",): 0.01}, ("a", "b"))
+    given = (key, with_interval(part, 0.9, Limits(most=1.0)), {("a",): 0.01}, ("a", "b"))
     assert _p_value(*given) <= 0.01
     assert _p_value(*given, bias=0.05) == _p_value(*given)
     assert _p_value(*given, bias=-0.05) == pytest.approx(0.5)
@@ -201,7 +215,7 @@ def test_numbers_are_cut_into_eight_and_it_is_said():
 
 def test_empty_targets_and_small_classes_are_warned_of_with_numbers():
     target = prepare_target(["a"] * 30 + ["b"] * 10 + [None] * 5, "kind", None, 5)
-    assert target.kept.tolist() == list(range(40))
+    assert target.rows.tolist() == list(range(40))
     assert "5 of 45 records" in target.warnings[0]
     assert "class 'b' has only 10 records" in target.warnings[1]
 
@@ -249,4 +263,4 @@ def test_no_trifeature_combination_is_in_two_blocks():
         for one, block in zip(column, blocks, strict=True):
             where.setdefault(int(one), set()).add(int(block))
     assert len(records) == 200
-    assert all(len(found) == 1 for found in where.values())
+    assert all(len(places) == 1 for places in where.values())

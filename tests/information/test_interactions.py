@@ -18,7 +18,7 @@ from commlearn.information.calibrate import Twin, calibrate_like, gate, known_tw
 from commlearn.information.estimate import QuantityKey, information_of
 from commlearn.information.experts.posteriors import all_subsets, linear_family
 from commlearn.information.material import Material
-from commlearn.information.sources import Found, gather
+from commlearn.information.sources import Gathered, gather
 
 QUICK = Settings(repeats=1, bootstrap=3, permutations=39, curve=False)
 FAR = {"a": 2.0, "b": 1.0}  # how far two classes are apart in each modality, in standard deviations
@@ -67,8 +67,8 @@ def test_a_closed_form_behind_gaussian_noise_is_found():
     target = draw.integers(0, 2, 2000)
     arrays = {name: (apart * (target - 0.5) + draw.normal(size=2000))[:, None] for name, apart in FAR.items()}
     report = cl.interactions(arrays, target=target, settings=QUICK)
-    known = {"redundant": 0.1607, "unique1": 0.3252, "unique2": 0.0, "synergistic": 0.0744}
-    for part, bits in known.items():
+    closed_form = {"redundant": 0.1607, "unique1": 0.3252, "unique2": 0.0, "synergistic": 0.0744}
+    for part, bits in closed_form.items():
         assert getattr(report.atoms, part).bits == pytest.approx(bits, abs=0.06)
 
 
@@ -125,8 +125,8 @@ def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
     arrays = {name: draw.normal(size=(240, 2)) for name in names}  # side by side they say nothing
     subsets = [subset for subset in all_subsets(names) if len(subset) > 1]
     fused = {subset: shown if {"a", "b"} <= set(subset) else 0 * shown for subset in subsets}
-    found = Found(Material(arrays, fused), lambda target: (target, "xor"), 240, np.arange(240), None)
-    report = ask(found, bits[0] ^ bits[1], settings=QUICK)
+    gathered = Gathered(Material(arrays, fused), lambda target: (target, "xor"), 240, np.arange(240), None)
+    report = ask(gathered, bits[0] ^ bits[1], settings=QUICK)
     spectrum = [part.bits for part in report.data.spectrum]
     if len(names) == 3:
         assert spectrum == pytest.approx([0, 1, 0], abs=0.05)
@@ -203,8 +203,8 @@ def test_predictions_of_a_model_are_a_view_of_their_own():
     target = draw.integers(0, 2, 400)
     arrays = {"a": draw.normal(size=(400, 3)), "b": draw.normal(size=(400, 3))}
     sure = np.eye(2)[target] * 0.98 + 0.01
-    said = {"a": np.full((400, 2), 0.5), "b": np.full((400, 2), 0.5), ("a", "b"): sure}
-    report = cl.interactions(arrays, target=target, predictions=said, settings=QUICK)
+    claims = {"a": np.full((400, 2), 0.5), "b": np.full((400, 2), 0.5), ("a", "b"): sure}
+    report = cl.interactions(arrays, target=target, predictions=claims, settings=QUICK)
     assert report.model.pairs[0].synergistic.bits > 0.9
     assert report.data.pairs[0].synergistic.bits < 0.1
 
@@ -242,9 +242,9 @@ def test_records_without_any_of_the_modalities_asked_about_are_left_out_and_coun
     schema = cl.Schema(kinds, targets={"label": "class"})
     frame["label"] = np.arange(60) % 2
     for source in (schema, cl.Embedder(schema, epochs=1).fit(frame)):
-        found = gather(source, frame, ["a", "b"], None)
-        assert found.material.records == 58
-        assert found.material.notes[0] == "2 of 60 records lack a modality and were left out"
+        gathered = gather(source, frame, ["a", "b"], None)
+        assert gathered.material.records == 58
+        assert gathered.material.notes[0] == "2 of 60 records lack a modality and were left out"
 
 
 def test_a_trained_model_is_asked_about_a_table():
@@ -259,9 +259,9 @@ def test_a_trained_model_is_asked_about_a_table():
 
 
 def test_a_target_that_a_modality_reads_is_warned_of():
-    found = gather({"labs": ["hb"], "place": "site"}, columns(), None, None)
-    assert "'hb' is itself a column that the modality 'labs' reads" in found.about("hb").warnings[0]
-    assert found.about("ill").warnings == ()
+    gathered = gather({"labs": ["hb"], "place": "site"}, columns(), None, None)
+    assert "'hb' is itself a column that the modality 'labs' reads" in gathered.about("hb").warnings[0]
+    assert gathered.about("ill").warnings == ()
 
 
 def test_calibration_like_a_table_of_one_modality_asks_for_a_schema():
@@ -290,7 +290,7 @@ PAIR = {
 
 
 @pytest.mark.parametrize(
-    ("arrays", "options", "told"),
+    ("arrays", "options", "message"),
     [
         (PAIR | {"b": np.zeros((59, 2))}, {"target": np.arange(60) % 2}, "'a' 60, 'b' 59"),
         (PAIR | {"b": np.full((60, 2), np.nan)}, {"target": np.arange(60) % 2}, "60 of 60 records"),
@@ -307,9 +307,18 @@ PAIR = {
         (7, {"target": np.arange(60) % 2}, "no model and no dict of arrays"),
     ],
 )
-def test_what_cannot_be_asked_is_named(arrays, options, told):
-    with pytest.raises(CommlearnError, match=told):
+def test_what_cannot_be_asked_is_named(arrays, options, message):
+    with pytest.raises(CommlearnError, match=message):
         cl.interactions(arrays, settings=QUICK, **options)
+
+
+def test_what_is_being_done_is_told_under_either_name_of_the_argument():
+    target, lines, old = np.arange(60) % 2, [], []
+    cl.interactions(PAIR, target=target, settings=QUICK, tell=lines.append)
+    with pytest.warns(DeprecationWarning, match="is now tell=; the old name goes in 0.3.0"):
+        cl.interactions(PAIR, target=target, settings=QUICK, told=old.append)
+    assert old == lines
+    assert "intervals" in lines
 
 
 def test_settings_are_checked_together():

@@ -62,7 +62,9 @@ def test_a_fresh_module_that_loads_the_state_computes_the_same(kind: str) -> Non
     column = drawn(kind, 60)
     learned = FixedFeatures(column.spec).learn(column, 0)
     fresh = torch.nn.ModuleDict({"inside": FixedFeatures(column.spec)})
-    fresh.load_state_dict(torch.nn.ModuleDict({"inside": learned}).state_dict())
+    state = torch.nn.ModuleDict({"inside": learned}).state_dict()
+    assert torch.equal(state["inside.kept"], learned.varying)  # what files of features call it
+    fresh.load_state_dict(state)
     assert fresh["inside"].dim == learned.dim
     assert torch.equal(fresh["inside"](column.modality), learned(column.modality))
 

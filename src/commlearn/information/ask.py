@@ -9,7 +9,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from commlearn.errors import ConfigurationError
+from commlearn.errors import ConfigurationError, renamed_argument
 from commlearn.information.curve import Curve, learning_curve
 from commlearn.information.diagnose import diagnose, gaussian_note, leak_signs
 from commlearn.information.estimate import measure
@@ -29,7 +29,7 @@ from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.pairs import PairReport, pair_values
 from commlearn.information.report import InteractionReport, LabelReports
 from commlearn.information.settings import Settings
-from commlearn.information.sources import Asked, Found, gather
+from commlearn.information.sources import Asked, Gathered, gather
 from commlearn.information.uncertainty import Limits, find_limits
 from commlearn.information.views import View, make_view
 
@@ -41,6 +41,7 @@ _FUSED_NOTE = (
 )
 
 
+@renamed_argument("told", "tell", gone_in="0.3.0")
 def interactions(
     model_or_embeddings: Any,
     data: Any = None,
@@ -49,7 +50,7 @@ def interactions(
     groups: Any = None,
     predictions: Mapping[Any, Any] | None = None,
     settings: Settings | None = None,
-    told: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] | None = None,
     posteriors: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | PairReport | LabelReports:
     """What modalities know about a target: how much is shared, unique and synergistic, in bits.
@@ -67,7 +68,7 @@ def interactions(
             name of a column.
         predictions: of a supervised model for every subset, (records, classes) probabilities: the MODEL view.
         settings: how thoroughly; see `Settings`.
-        told: hears what is being done.
+        tell: called with what is being done, in words.
         posteriors: probabilities of every subset, (records, classes), in place of own experts; each record's
             must be from experts that have not seen it. Combinations are not tested then, and there
             is no learning curve.
@@ -78,7 +79,7 @@ def interactions(
 
     Raises:
         DataError: records that do not fit together, or a target that cannot be asked about.
-        ConfigurationError: a name that is not known, or settings that do not fit.
+        ConfigurationError: a name that does not exist, or settings that do not fit.
 
     Example:
         >>> import numpy as np
@@ -93,32 +94,32 @@ def interactions(
     if target is None and isinstance(model_or_embeddings, Mapping):
         target, data = data, None
     with threadpool_limits(1):  # small matrices: threads only wait for each other
-        found = gather(model_or_embeddings, data, modalities, groups)
-        return ask(found, target, predictions, settings, told, posteriors)
+        gathered = gather(model_or_embeddings, data, modalities, groups)
+        return ask(gathered, target, predictions, settings, tell, posteriors)
 
 
 def ask(
-    found: Found,
+    gathered: Gathered,
     target: Any,
     predictions: Mapping[Any, Any] | None = None,
     settings: Settings | None = None,
-    told: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] | None = None,
     posteriors: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | PairReport | LabelReports:
-    """The report on one target of what `gather` found; embeddings are made once for all targets."""
-    settings, told = settings or Settings(), told or (lambda what: None)
+    """The report on one target of what `gather` returned; embeddings are made once for all targets."""
+    settings, tell = settings or Settings(), tell or (lambda what: None)
     with threadpool_limits(1):
-        asked = found.about(target)
+        asked = gathered.about(target)
         labels = label_columns(asked.values)
         if labels is None:
-            return _report(asked, predictions, settings, told, posteriors)
+            return _report(asked, predictions, settings, tell, posteriors)
         if posteriors is not None:
             raise ConfigurationError("posteriors= are of one target, and this one has several labels.")
         reports = {}
         for label, values in labels.items():
-            told(f"label {label}")
+            tell(f"label {label}")
             one = replace(asked, values=values, name=f"{asked.name}: {label}")
-            reports[label] = _report(one, None, settings, told)
+            reports[label] = _report(one, None, settings, tell)
         return LabelReports(asked.name, reports)
 
 
@@ -126,7 +127,7 @@ def _report(
     asked: Asked,
     predictions: Mapping[Any, Any] | None,
     settings: Settings,
-    told: Callable[[str], None],
+    tell: Callable[[str], None],
     own: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | PairReport:
     if (count := len(asked.material.arrays)) > MOST_MODALITIES:
@@ -135,21 +136,21 @@ def _report(
                 f"predictions= and posteriors= are of every subset, and of {count} modalities each pair is "
                 f"read; choose at most {MOST_MODALITIES} with modalities=."
             )
-        return _pair_report(asked, settings, told)
+        return _pair_report(asked, settings, tell)
     start = time.perf_counter()
     target = prepare_target(asked.values, asked.name, settings.bins, settings.folds)
     evidence = gather_evidence(asked.material, target, asked.groups, settings)
-    said = model_logs(predictions, target, evidence)
+    predicted = model_logs(predictions, target, evidence)
     given = model_logs(own, target, evidence)
     if given is None:
-        logs, posteriors = best_logs(evidence, settings, told)
+        logs, posteriors = best_logs(evidence, settings, tell)
     else:
         settings = replace(settings, curve=False)
         logs, posteriors = given, {}
-    data, curve, limits = judge(evidence, logs, settings, told, planted=given is None)
-    told("linear probes")
+    data, curve, limits = judge(evidence, logs, settings, tell, planted=given is None)
+    tell("linear probes")
     linear = _view(linear_logs(evidence, posteriors), evidence, settings)
-    told("shuffled modalities")
+    tell("shuffled modalities")
     combination = combination_test(
         logs,
         posteriors,
@@ -165,8 +166,8 @@ def _report(
         notes.append(gaussian_note(evidence, target.numbers))
     if evidence.fused and len(evidence.names) > MOST_FUSED:
         notes.append(_FUSED_NOTE)
-    told("leaks")
-    signs = leak_signs(asked.material.choose(target.kept).arrays, target, evidence, settings)
+    tell("leaks")
+    signs = leak_signs(asked.material.choose(target.rows).arrays, target, evidence, settings)
     severe = [*target.severe, *signs.severe, *asked.warnings]
     seconds = time.perf_counter() - start
     diagnostics, doubts = diagnose(logs, data, curve, limits, evidence, severe, seconds)
@@ -177,7 +178,7 @@ def _report(
         linear=linear,
         representation=None if seen is None else _view(seen, evidence, settings),
         raw=None if raw is None else _view(raw, evidence, settings),
-        model=None if said is None else _view(said, evidence, settings),
+        model=None if predicted is None else _view(predicted, evidence, settings),
         combination=combination,
         curve=curve,
         diagnostics=diagnostics,
@@ -192,8 +193,8 @@ def _report(
     )
 
 
-def _pair_report(asked: Asked, settings: Settings, told: Callable[[str], None]) -> PairReport:
-    values = pair_values(asked.material.arrays, asked.values, asked.name, asked.groups, settings, told)
+def _pair_report(asked: Asked, settings: Settings, tell: Callable[[str], None]) -> PairReport:
+    values = pair_values(asked.material.arrays, asked.values, asked.name, asked.groups, settings, tell)
     values["warnings"] = [*asked.warnings, *values["warnings"]]
     if asked.warnings:
         values["verdict"] = f"CANNOT BE TRUSTED: {asked.warnings[0]}"
@@ -205,15 +206,15 @@ def judge(
     evidence: Evidence,
     logs: Logs,
     settings: Settings,
-    told: Callable[[str], None] = lambda what: None,
+    tell: Callable[[str], None] = lambda what: None,
     planted: bool = True,
 ) -> tuple[View, Curve, Limits]:
     """Posteriors of the best experts with intervals that say what more records, or none, would show."""
-    told("learning curve")
+    tell("learning curve")
     curve = learning_curve(evidence, logs, measure(logs, evidence.labels, evidence.names), settings)
-    told("a planted synergy")
+    tell("a planted synergy")
     limits = find_limits(evidence, settings, planted)
-    told("intervals")
+    tell("intervals")
     view = make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, curve.growth, limits)
     return view, curve, limits
 

@@ -154,8 +154,8 @@ class Calibration:
 
     def expected(self, part: str) -> float:
         """Nine of ten errors of this part were no larger."""
-        found = np.concatenate([np.abs(parts[part]) for parts in self.errors.values()])
-        return float(np.quantile(found, 0.9))
+        errors = np.concatenate([np.abs(parts[part]) for parts in self.errors.values()])
+        return float(np.quantile(errors, 0.9))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -213,7 +213,7 @@ def calibrate(
     dimensions: tuple[int, ...],
     repeats: int = 3,
     settings: Settings | None = None,
-    told: Callable[[str], None] = lambda what: None,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Calibration:
     """Run the whole estimation on twins of one's data.
 
@@ -222,7 +222,7 @@ def calibrate(
         dimensions: of each modality, at least two.
         repeats: samples of each twin.
         settings: of the estimation; intervals and curves are left out by default, as they change no estimate.
-        told: hears what is being done.
+        tell: called with what is being done, in words.
 
     Example:
         >>> from commlearn.information.material import prepare_target
@@ -244,7 +244,7 @@ def calibrate(
         truth[twin.name] = {part: getattr(exact, part) for part in _PARTS}
         errors[twin.name] = {part: [] for part in _PARTS}
         for repeat in range(repeats):
-            told(f"{twin.name}, {repeat + 1} of {repeats}")
+            tell(f"{twin.name}, {repeat + 1} of {repeats}")
             for part, bits in _estimate(twin, records, dimensions, repeat, settings).items():
                 errors[twin.name][part].append(bits - truth[twin.name][part])
     return Calibration(records, len(shares), tuple(dimensions), truth, errors)
@@ -257,7 +257,7 @@ def calibrate_like(
     modalities: Sequence[str] | None = None,
     repeats: int = 3,
     bins: int | None = None,
-    told: Callable[[str], None] = lambda what: None,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Calibration:
     """The same for a table: its records, class balance and raw columns are the twins'.
 
@@ -268,7 +268,7 @@ def calibrate_like(
         modalities: these only.
         repeats: samples of each twin.
         bins: quantile classes of a number.
-        told: hears what is being done.
+        tell: called with what is being done, in words.
     """
     table = read_table(like, reading=PLAIN if schema is None else schema.reading())
     asked = gather(schema or _guessed(table, target), table, modalities, None).about(target)
@@ -281,7 +281,7 @@ def calibrate_like(
     settings = Settings(curve=False, bootstrap=0, permutations=19)
     classes = prepare_target(asked.values, asked.name, bins, settings.folds)
     dimensions = tuple(array.shape[1] for array in asked.material.arrays.values())
-    return calibrate(classes, dimensions, repeats, settings, told)
+    return calibrate(classes, dimensions, repeats, settings, tell)
 
 
 def _guessed(table: Table, target: str) -> Schema:

@@ -125,21 +125,21 @@ def _growth(measured: Measured, halves: list[_Point], groups: np.ndarray | None)
 
 
 def _numbers(grouped: Mapping[int, list[_Point]]) -> dict[QuantityKey, dict[int, float]]:
-    found: dict[QuantityKey, dict[int, float]] = {}
+    numbers: dict[QuantityKey, dict[int, float]] = {}
     for size, points in grouped.items():
         rows = [{key: value.bits for key, value in quantities(point.measured).items()} for point in points]
         for key in rows[0]:
-            found.setdefault(key, {})[size] = float(np.mean([row[key] for row in rows]))
-    return found
+            numbers.setdefault(key, {})[size] = float(np.mean([row[key] for row in rows]))
+    return numbers
 
 
 def _worth(grouped: Mapping[int, list[_Point]], names: tuple[str, ...]) -> dict[str, list[Gain]]:
     """Gains, averaged over the parts of one size; the interval stays that of one part."""
-    found: dict[str, list[Gain]] = {}
+    worth: dict[str, list[Gain]] = {}
     for size, points in grouped.items():
         for name in names:
             gains = [point.gains[name] for point in points]
-            found.setdefault(name, []).append(
+            worth.setdefault(name, []).append(
                 Gain(
                     size,
                     float(np.mean([gain.bits for gain in gains])),
@@ -148,7 +148,7 @@ def _worth(grouped: Mapping[int, list[_Point]], names: tuple[str, ...]) -> dict[
                     _mean_interval([gain.accuracy_interval for gain in gains]),
                 )
             )
-    return found
+    return worth
 
 
 def _mean_interval(intervals: list[tuple[float, float]]) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from commlearn.information.material import Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.quantise import cell_count
 from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import LEARNABLE, Known, Limits
+from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits
 from commlearn.information.views import View
 from commlearn.seeds import numpy_generator
 
@@ -79,18 +79,18 @@ def gaussian_note(evidence: Evidence, numbers: Array) -> str:
 
 
 def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
-    said = np.empty(len(numbers))
+    predicted = np.empty(len(numbers))
     for fold in range(evidence.folds.count):
         train = evidence.folds.of != fold
-        said[~train] = RidgeCV(_PENALTIES).fit(block[train], numbers[train]).predict(block[~train])
-    unexplained = ((said - numbers) ** 2).mean() / numbers.var()
+        predicted[~train] = RidgeCV(_PENALTIES).fit(block[train], numbers[train]).predict(block[~train])
+    unexplained = ((predicted - numbers) ** 2).mean() / numbers.var()
     return float(max(0.0, -0.5 * np.log2(np.clip(unexplained, 1e-9, 1.0))))
 
 
-_COPIES = 0.01  # share of records that are copies from which it is told
+_COPIES = 0.01  # share of records that are copies from which a report warns of them
 _LEAST_COLUMNS = 3  # values of fewer columns repeat without being copies
 _LEAST_DISTINCT = 50  # records of fewer kinds are no copies but alike
-_BITS = 0.02  # of leak from which it is told
+_BITS = 0.02  # of leak from which a report warns of it
 _EXPLAINED = 0.5  # share of the variance below which components have lost much
 _SAME_ORDER = 0.999  # rank correlation from which a column is the number itself
 _LEAST_GROUPS, _IMPURE = 20, 0.1  # values of a column; share of chance's impurity that they may have
@@ -135,12 +135,12 @@ def leak_signs(arrays: Mapping[str, Array], target: Target, evidence: Evidence, 
         evidence: the same records, with groups and folds.
         settings: of the report.
     """
-    severe = [told for name, values in arrays.items() for told in _columns_that_answer(name, values, target)]
+    severe = [sign for name, values in arrays.items() for sign in _columns_that_answer(name, values, target)]
     severe += _near_copies(evidence)
     if evidence.groups is None:
         copies, alike = _copies(arrays)
         severe += copies or _whole_copies(arrays, settings.seed)
-        severe += [told for name, values in arrays.items() for told in _numbered_groups(name, values, target)]
+        severe += [sign for name, values in arrays.items() for sign in _numbered_groups(name, values, target)]
         return Signs(severe, [*alike, *_lost_columns(evidence)])
     blocks = tuple(evidence.blocks.values())
     apart = _information(blocks, evidence, evidence.folds)
@@ -388,10 +388,10 @@ def diagnose(
         for name, error in errors.items()
         if error > _MISCALIBRATED + chance
     ]
-    found = Diagnostics(
+    diagnostics = Diagnostics(
         verdict, view.measured.gap, errors, cells, per_cell, limits.learnable, trusted, seconds
     )
-    return found, doubts
+    return diagnostics, doubts
 
 
 def _verdict(view: View, limits: Limits) -> str:
@@ -410,7 +410,7 @@ def _verdict(view: View, limits: Limits) -> str:
     return f"AT LEAST: {' and '.join(growing)} can only be bounded from below ({why})."
 
 
-def expected_error(parts: Sequence[Known], records: int) -> str:
+def expected_error(parts: Sequence[Estimate], records: int) -> str:
     """Half the widest interval among the parts, and no less than what 1 000 records leave, scaled."""
     bits = max(0.05 * float(np.sqrt(1000 / records)), *((part.high - part.low) / 2 for part in parts))
     return f"expect each part to be off by up to {bits:.2f} bits"

@@ -70,7 +70,7 @@ class Quantity:
 class Union:
     """Union information of some subsets, and the certificate of the program on cells."""
 
-    known: Quantity
+    quantity: Quantity
     gap: float
     cells: tuple[int, ...]
 
@@ -101,27 +101,27 @@ class Measured:
     @property
     def spectrum(self) -> list[Quantity]:
         """S(1), ..., S(n), which sum to the total."""
-        known = [union.known for union in self.unions]
-        return [known[0], *(after - before for before, after in pairwise(known))]
+        amounts = [union.quantity for union in self.unions]
+        return [amounts[0], *(after - before for before, after in pairwise(amounts))]
 
     @property
     def unique(self) -> dict[str, Quantity]:
         """What the single modalities would know less without each."""
-        return {name: self.unions[0].known - union.known for name, union in self.without.items()}
+        return {name: self.unions[0].quantity - union.quantity for name, union in self.without.items()}
 
     @property
     def non_exclusive(self) -> Quantity:
         """What single modalities know and more than one of them carries."""
-        known = self.unions[0].known
+        shared = self.unions[0].quantity
         for part in self.unique.values():
-            known = known - part
-        return known
+            shared = shared - part
+        return shared
 
     @property
     def shapley(self) -> dict[str, Quantity]:
         """The mean gain from a modality over all orders of joining."""
         nothing = Quantity(0.0, *[np.zeros_like(self.total.shares)] * 2)
-        found = {}
+        values = {}
         for name in self.names:
             others = [other for other in self.names if other != name]
             share = nothing
@@ -130,8 +130,8 @@ class Measured:
                 for subset in combinations(others, size):
                     joined = tuple(other for other in self.names if other in {*subset, name})
                     share = share + (self.ladder[joined] - self.ladder.get(subset, nothing)) * weight
-            found[name] = share
-        return found
+            values[name] = share
+        return values
 
     @property
     def gap(self) -> float:
@@ -141,7 +141,7 @@ class Measured:
 
 def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str, Quantity]:
     """Redundant, unique and synergistic information of two modalities, or sets of modalities."""
-    union = measured.pairs[first, second].known
+    union = measured.pairs[first, second].quantity
     both = tuple(name for name in measured.names if name in {*first, *second})
     alone1, alone2, total = (measured.ladder[subset] for subset in (first, second, both))
     return {
@@ -179,7 +179,7 @@ def measure(
     for name in whole:
         rest = [single for single in singles if single != (name,)]
         without[name] = world.union(rest, ladder, whole)
-    unions = _by_order(world, ladder, whole, [part.known for part in without.values()])
+    unions = _by_order(world, ladder, whole, [part.quantity for part in without.values()])
     pairs = {}
     for first, second in _pairs(whole):
         both = tuple(name for name in whole if name in {*first, *second})
@@ -189,10 +189,10 @@ def measure(
 
 def _pairs(names: Subset) -> list[tuple[Subset, Subset]]:
     """Each pair, and for more than two each one against the rest."""
-    found: list[tuple[Subset, Subset]] = [((a,), (b,)) for a, b in combinations(names, 2)]
+    pairs: list[tuple[Subset, Subset]] = [((a,), (b,)) for a, b in combinations(names, 2)]
     if len(names) > 2:
-        found += [((name,), tuple(other for other in names if other != name)) for name in names]
-    return found
+        pairs += [((name,), tuple(other for other in names if other != name)) for name in names]
+    return pairs
 
 
 def _ladder(world: _World, names: Subset) -> dict[Subset, Quantity]:
@@ -212,9 +212,9 @@ def _by_order(
     unions: list[Union] = []
     least = without
     for size in range(1, len(names)):
-        found = world.union(list(combinations(names, size)), ladder, names)
-        raised = found.known.at_least(*least).at_most(ladder[names])
-        unions.append(Union(raised, found.gap, found.cells))
+        union = world.union(list(combinations(names, size)), ladder, names)
+        raised = union.quantity.at_least(*least).at_most(ladder[names])
+        unions.append(Union(raised, union.gap, union.cells))
         least = [raised]
     return [*unions, Union(ladder[names], 0.0, ())]
 
@@ -243,31 +243,33 @@ class _World:
 
     def information(self, subset: Subset) -> Quantity:
         """H(Y) less the held-out cross-entropy."""
-        said = self.logs[subset][self.rows, self.labels] / _BITS
-        return self._quantity(said - self.log_target[self.labels])
+        score = self.logs[subset][self.rows, self.labels] / _BITS
+        return self._quantity(score - self.log_target[self.labels])
 
     def union(self, subsets: list[Subset], ladder: Mapping[Subset, Quantity], whole: Subset) -> Union:
         """Union information on cells, given back what the cells lost of each subset."""
         if len(subsets) == 1:
             return Union(ladder[subsets[0]], 0.0, ())
         tables = [self._table(subset) for subset in subsets]
-        found = self._solved(subsets)
+        solution = self._solved(subsets)
         shares = -self.log_target[self.labels]
-        for subset, influence in zip(subsets, found.influence, strict=True):
+        for subset, influence in zip(subsets, solution.influence, strict=True):
             shares = shares + (self._cells(subset) @ influence)[self.rows, self.labels]
-        known = self._quantity(shares)
+        quantity = self._quantity(shares)
         most = sum(ladder[subset].bits for subset in subsets)
         for subset, table in zip(subsets, tables, strict=True):
             seen = (self._cells(subset) @ (log_posterior(np.maximum(table, 1e-12)) / _BITS))[
                 self.rows, self.labels
             ]
             lost = ladder[subset] - self._quantity(seen - self.log_target[self.labels])
-            known = known + lost * (ladder[subset].bits / max(most, 1e-12))
-        known = known.at_least(*(ladder[subset] for subset in subsets))
+            quantity = quantity + lost * (ladder[subset].bits / max(most, 1e-12))
+        quantity = quantity.at_least(*(ladder[subset] for subset in subsets))
         together = ladder[subsets[0]]
         for subset in subsets[1:]:
             together = together + ladder[subset]
-        return Union(known.at_most(together, ladder[whole]), found.gap, tuple(len(table) for table in tables))
+        return Union(
+            quantity.at_most(together, ladder[whole]), solution.gap, tuple(len(table) for table in tables)
+        )
 
     def _solved(self, subsets: list[Subset]) -> UnionInformation:
         """The program, once for each list of subsets: "all but one" of three is also a pair."""

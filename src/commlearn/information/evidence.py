@@ -12,6 +12,7 @@ from commlearn.information.experts.features import all_columns, components, with
 from commlearn.information.experts.folds import Folds, make_folds
 from commlearn.information.experts.linear import LINEAR, Linear, fit_linear
 from commlearn.information.experts.posteriors import (
+    Family,
     Posterior,
     Subset,
     all_subsets,
@@ -84,8 +85,8 @@ def gather_evidence(
     material: Material, target: Target, groups: np.ndarray | None, settings: Settings
 ) -> Evidence:
     """Features and folds of the records that have a target."""
-    material = material.choose(target.kept)
-    codes = None if groups is None else group_codes(groups[target.kept], settings.folds)
+    material = material.choose(target.rows)
+    codes = None if groups is None else group_codes(groups[target.rows], settings.folds)
     arrays = {name: with_codes(array) for name, array in material.arrays.items()}
     return Evidence(
         {name: components(array, settings.components) for name, array in arrays.items()},
@@ -132,7 +133,7 @@ def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) ->
 
 
 def best_logs(
-    evidence: Evidence, settings: Settings, told: Callable[[str], None] = lambda what: None
+    evidence: Evidence, settings: Settings, tell: Callable[[str], None] = lambda what: None
 ) -> tuple[Logs, dict[Subset, Posterior]]:
     """The best experts on everything: single embeddings side by side, and a model's own of every subset.
 
@@ -140,12 +141,12 @@ def best_logs(
         Held-out posteriors, averaged over divisions into folds, and those of the first one that can read any
         pairing of modalities.
     """
-    logs, posteriors = _logs_of_folds(evidence, settings, told)
+    logs, posteriors = _logs_of_folds(evidence, settings, tell)
     several = [logs]
     for repeat in range(1, settings.repeats_of(len(evidence.labels))):
         folds = make_folds(evidence.labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
         if _all_learned(evidence.labels, folds):
-            several.append(_logs_of_folds(replace(evidence, folds=folds), settings, told)[0])
+            several.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
     if len(several) == 1:
         return logs, posteriors
     mean = {subset: log_softmax(np.mean([one[subset] for one in several], axis=0)) for subset in logs}
@@ -158,18 +159,18 @@ def _all_learned(labels: np.ndarray, folds: Folds) -> bool:
 
 
 def _logs_of_folds(
-    evidence: Evidence, settings: Settings, told: Callable[[str], None]
+    evidence: Evidence, settings: Settings, tell: Callable[[str], None]
 ) -> tuple[Logs, dict[Subset, Posterior]]:
     """The same of one division into folds."""
-    posteriors = best_posteriors(evidence, all_subsets(evidence.names), settings, told)
+    posteriors = best_posteriors(evidence, all_subsets(evidence.names), settings, tell)
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
     if len(evidence.names) <= MOST_FUSED:
-        logs |= _joined_by_fused(evidence, logs, settings, told)
+        logs |= _joined_by_fused(evidence, logs, settings, tell)
     return logs, posteriors
 
 
 def best_posteriors(
-    evidence: Evidence, subsets: Sequence[Subset], settings: Settings, told: Callable[[str], None]
+    evidence: Evidence, subsets: Sequence[Subset], settings: Settings, tell: Callable[[str], None]
 ) -> dict[Subset, Posterior]:
     """The best experts on some subsets, smaller ones first, of single modalities side by side."""
     return fit_posteriors(
@@ -179,24 +180,22 @@ def best_posteriors(
         evidence.folds,
         rich_family,
         settings.seed,
-        told,
+        tell,
         evidence.columns,
     )
 
 
-def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, told: Callable[[str], None]) -> Logs:
+def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, tell: Callable[[str], None]) -> Logs:
     """Posteriors of subsets, joined by what their fused embeddings say and by the subsets inside them.
 
     Every subset has an embedding of its own, or none has: else a larger one would be credited with what the
     fusion of a smaller one shows.
     """
     joined: Logs = {}
-    for subset in evidence.fused:
-        told(" + ".join(subset) + ", fused")
-        own = ("fused",)
-        block = {"fused": evidence.fused[subset]}
-        seen = fit_posteriors(block, [own], evidence.labels, evidence.folds, rich_family, settings.seed)[own]
-        parts = [logs[subset], seen.log, *(log for part, log in joined.items() if set(part) < set(subset))]
+    for subset, block in evidence.fused.items():
+        tell(" + ".join(subset) + ", fused")
+        own = _log_of_block(block, evidence, rich_family, settings)
+        parts = [logs[subset], own, *(log for part, log in joined.items() if set(part) < set(subset))]
         stack = fit_stack(parts, evidence.labels, evidence.folds)
         joined[subset] = stack.combine(parts, evidence.folds.own_rows(1))
     return joined
@@ -209,12 +208,12 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
         evidence: the records.
         posteriors: of the best experts, whose linear ones are not fitted again.
     """
-    found: dict[Subset, Posterior] = {}
+    probes: dict[Subset, Posterior] = {}
     for subset in all_subsets(evidence.names):
         fitted = posteriors[subset].experts if subset in posteriors else []
         linear = [expert for expert in fitted if isinstance(expert, Linear)] or _linear(evidence, subset)
-        found[subset] = combined(subset, linear, found, evidence.labels, evidence.folds)
-    return {subset: posterior.log for subset, posterior in found.items()}
+        probes[subset] = combined(subset, linear, probes, evidence.labels, evidence.folds)
+    return {subset: posterior.log for subset, posterior in probes.items()}
 
 
 def _linear(evidence: Evidence, subset: Subset) -> list[Linear]:
@@ -226,22 +225,25 @@ def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
     """What a linear probe reads off the model's own embedding of each subset, if there is a model."""
     if evidence.names not in evidence.fused:
         return None
-    logs = {}
-    for subset in all_subsets(evidence.names):
-        block = evidence.blocks[subset[0]] if len(subset) == 1 else evidence.fused[subset]
-        own = ("fused",)
-        found = fit_posteriors(
-            {"fused": block}, [own], evidence.labels, evidence.folds, linear_family, settings.seed
-        )
-        logs[subset] = found[own].log
-    return logs
+    blocks = {(name,): block for name, block in evidence.blocks.items()} | evidence.fused
+    return {
+        subset: _log_of_block(blocks[subset], evidence, linear_family, settings)
+        for subset in all_subsets(evidence.names)
+    }
+
+
+def _log_of_block(block: Array, evidence: Evidence, family: Family, settings: Settings) -> Array:
+    """The posterior of one family of experts on one array."""
+    name = ("fused",)
+    fitted = fit_posteriors({name[0]: block}, [name], evidence.labels, evidence.folds, family, settings.seed)
+    return fitted[name].log
 
 
 def raw_logs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Logs | None:
     """The best experts on the raw columns behind a model's embeddings, if there are any."""
     if not material.raw:
         return None
-    arrays = {name: with_codes(array[target.kept]) for name, array in material.raw.items()}
+    arrays = {name: with_codes(array[target.rows]) for name, array in material.raw.items()}
     blocks = {name: components(array, settings.components) for name, array in arrays.items()}
     columns = {name: all_columns(array) for name, array in arrays.items()}
     return best_logs(replace(evidence, blocks=blocks, columns=columns, fused={}), settings)[0]
@@ -263,7 +265,7 @@ def model_logs(predictions: Mapping[Subset, Array] | None, target: Target, evide
         if values.shape != want:
             problems.add(f"{subset} has shape {values.shape}; it must be {want}: classes in sorted order.")
             continue
-        log = np.log(np.maximum(values[target.kept], 1e-12))
+        log = np.log(np.maximum(values[target.rows], 1e-12))
         stack = fit_stack([log], evidence.labels, evidence.folds)
         logs[subset] = stack.combine([log], evidence.folds.own_rows(1))
     problems.raise_if_any(ConfigurationError)

@@ -36,9 +36,9 @@ class Target:
 
     Attributes:
         name: what the target is called.
-        labels: of the kept records.
+        labels: of the records that have one.
         classes: what each label stands for.
-        kept: positions of the records that have a target.
+        rows: positions of these records.
         records: how many there were.
         numbers: the values behind the classes, if the target was continuous.
         notes: what was done to it.
@@ -49,7 +49,7 @@ class Target:
     name: str
     labels: np.ndarray
     classes: tuple[str, ...]
-    kept: np.ndarray
+    rows: np.ndarray
     records: int
     numbers: np.ndarray | None = None
     notes: tuple[str, ...] = field(default=())
@@ -73,14 +73,14 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Targ
     there = series.notna().to_numpy()
     if series.dtype == object:
         there &= np.array([str(value).strip() != "" for value in series])
-    kept = np.flatnonzero(there)
-    if not len(kept):
+    rows = np.flatnonzero(there)
+    if not len(rows):
         raise DataError(f"target '{name}': none of its {len(series)} values is given; all are empty or NaN.")
-    given = series.iloc[kept].reset_index(drop=True)
+    given = series.iloc[rows].reset_index(drop=True)
     warnings = []
-    if len(kept) < len(series):
+    if len(rows) < len(series):
         warnings.append(
-            f"{len(series) - len(kept)} of {len(series)} records have no '{name}' and were left out"
+            f"{len(series) - len(rows)} of {len(series)} records have no '{name}' and were left out"
         )
     numbers, notes = None, []
     severe = [] if bins is not None else _perhaps_names(given, name)
@@ -92,14 +92,14 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Targ
             f"classes of about equal size{'' if bins else ' (the default; choose with bins=)'}"
         )
     else:
-        codes, found = pd.factorize(given, sort=True)
-        classes = [_text(value) for value in found]
+        codes, distinct = pd.factorize(given, sort=True)
+        classes = [_text(value) for value in distinct]
     warnings += _check_classes(codes, classes, name, folds)
     return Target(
         name,
         codes.astype(np.intp),
         tuple(classes),
-        kept,
+        rows,
         len(series),
         numbers,
         tuple(notes),
@@ -259,17 +259,19 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
         chosen[name] = values
     lengths = {name: len(values) for name, values in chosen.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
-        problems.add(f"modalities have different numbers of records: {told}; give the same records in each.")
+        counts = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
+        problems.add(
+            f"modalities have different numbers of records: {counts}; give the same records in each."
+        )
     problems.raise_if_any(DataError)
     return Material(chosen)
 
 
-def chosen_names(known: Collection[str], modalities: Sequence[str] | None) -> list[str]:
-    names = list(known if modalities is None else modalities)
+def chosen_names(available: Collection[str], modalities: Sequence[str] | None) -> list[str]:
+    names = list(available if modalities is None else modalities)
     for name in names:
-        if name not in known:
-            raise ConfigurationError(unknown("modality", name, known))
+        if name not in available:
+            raise ConfigurationError(unknown("modality", name, available))
     if len(set(names)) < 2:
         raise ConfigurationError(
             f"A report needs at least two modalities to compare; got {', '.join(names) or 'none'}."

@@ -155,16 +155,16 @@ def combination_test(
     exchange = Exchange(within, None if folds.groups is None else folds.groups[rows])
     tested = joint is not None and exchange.suffices(rows)
     exchange = exchange if tested else Exchange(within)  # enough for the mean
-    said = np.arange(len(rows))
+    places = np.arange(len(rows))
     seen = float(joint.log[rows, labels].mean()) if joint is not None else 0.0
     chance: list[float] = []
     apart = []
     for _ in range(permutations):
         paired = {name: rows[exchange.draw(draw)] if place else rows for place, name in enumerate(names)}
         product = sum(logs[(name,)][paired[name]] for name in names)
-        apart.append(log_softmax(product - (len(names) - 1) * target)[said, labels].mean())
+        apart.append(log_softmax(product - (len(names) - 1) * target)[places, labels].mean())
         if joint is not None and tested:
-            chance.append(float(joint.paired(paired)[said, labels].mean()))
+            chance.append(float(joint.paired(paired)[places, labels].mean()))
             if np.count_nonzero(np.array(chance) >= seen - 1e-12) == _ENOUGH:
                 break
     entropy = -float(np.exp(target) @ target)

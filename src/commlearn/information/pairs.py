@@ -20,7 +20,7 @@ from commlearn.information.nulls import missing_tests
 from commlearn.information.pid.marginals import Array
 from commlearn.information.report import PRESENT
 from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import LEARNABLE, Known, Limits, find_limits, known
+from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits, find_limits, with_interval
 from commlearn.information.views import Pair, make_view
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def pair_values(
         name: of the target.
         groups: of the records.
         settings: of folds and intervals.
-        tell: hears which subset is looked at.
+        tell: called with what is done next, in words.
     """
     target = prepare_target(values, name, settings.bins, settings.folds)
     evidence = gather_evidence(Material(dict(arrays)), target, groups, settings)
@@ -123,7 +123,7 @@ def pair_values(
     tell("a planted synergy")
     limits = find_limits(evidence, settings)
     tell("intervals")
-    alone: dict[str, Known] = {}
+    alone: dict[str, Estimate] = {}
     pairs, totals = [], []
     for both in combinations(whole, 2):
         logs: Logs = {subset: posteriors[subset].log for subset in ((both[0],), (both[1],), both)}
@@ -132,10 +132,10 @@ def pair_values(
         pairs.append(_pair(view.pairs[0]))
         totals.append(view.measured.total)
     most = _bits_of(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
-    total = known(most, settings.level, limits, groups=evidence.groups, combined=True)
+    total = with_interval(most, settings.level, limits, groups=evidence.groups, combined=True)
     tell("leaks")
-    signs = leak_signs({one: rows[target.kept] for one, rows in arrays.items()}, target, evidence, settings)
-    parts = [Known(**pair[part]) for pair in pairs for part in PARTS]
+    signs = leak_signs({one: rows[target.rows] for one, rows in arrays.items()}, target, evidence, settings)
+    parts = [Estimate(**pair[part]) for pair in pairs for part in PARTS]
     doubts = [*target.severe, *signs.severe]
     doubts += count_doubts(evidence, expected_error(parts, len(labels)))
     return {

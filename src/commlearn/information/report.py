@@ -27,7 +27,7 @@ from commlearn.information.estimate import (
 from commlearn.information.material import Target
 from commlearn.information.nulls import Combination
 from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import Known
+from commlearn.information.uncertainty import Estimate
 from commlearn.information.views import Pair, View
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ class InteractionReport:
         if not len(measured.total.shares):
             raise DataError("A report that was read back has no records' shares. Make it anew for them.")
         first, second = next(iter(measured.pairs))
-        columns = {f"I({subset_name(s)})": known.shares for s, known in measured.ladder.items()}
+        columns = {f"I({subset_name(s)})": quantity.shares for s, quantity in measured.ladder.items()}
         parts = atoms_of_two(measured, first, second)
         columns |= {name: part.shares for name, part in parts.items()}
         label = np.array(self.target.classes, dtype=object)[self.target.labels]
-        return pd.DataFrame({"record": self.target.kept, "label": label} | columns)
+        return pd.DataFrame({"record": self.target.rows, "label": label} | columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the records' shares, as JSON knows it, with settings, seed and version."""
@@ -222,24 +222,24 @@ def report_values(report: InteractionReport) -> dict[str, Any]:
 
 def _view(view: View) -> dict[str, Any]:
     return {
-        "numbers": [{**_key(key), **_known(value)} for key, value in view.numbers.items()],
+        "numbers": [{**_key(key), **asdict(value)} for key, value in view.numbers.items()],
         "gap": view.measured.gap,
         "cells": [list(union.cells) for union in view.measured.unions],
         "ladder": [
             {
                 "modalities": list(subset),
-                **_known(value),
+                **asdict(value),
                 "accuracy": view.accuracy[subset],
                 "balanced_accuracy": view.balanced_accuracy[subset],
             }
             for subset, value in view.ladder.items()
         ],
         "pairs": [_pair(pair) for pair in view.pairs],
-        "spectrum": [_known(value) for value in view.spectrum],
-        "unique": {name: _known(value) for name, value in view.unique.items()},
-        "non_exclusive": _known(view.non_exclusive),
-        "shapley": {name: _known(value) for name, value in view.shapley.items()},
-        "total": _known(view.total),
+        "spectrum": [asdict(value) for value in view.spectrum],
+        "unique": {name: asdict(value) for name, value in view.unique.items()},
+        "non_exclusive": asdict(view.non_exclusive),
+        "shapley": {name: asdict(value) for name, value in view.shapley.items()},
+        "total": asdict(view.total),
     }
 
 
@@ -247,14 +247,10 @@ def _pair(pair: Pair) -> dict[str, Any]:
     return {
         "first": list(pair.first),
         "second": list(pair.second),
-        **{name: _known(getattr(pair, name)) for name in ATOMS},
-        "total": _known(pair.total),
+        **{name: asdict(getattr(pair, name)) for name in ATOMS},
+        "total": asdict(pair.total),
         "bounds_of_redundant": [pair.least_redundant, pair.most_redundant],
     }
-
-
-def _known(value: Known) -> dict[str, float | bool | None]:
-    return asdict(value)
 
 
 def _key(key: QuantityKey) -> dict[str, Any]:
@@ -297,17 +293,16 @@ def _read_gain(gain: Mapping[str, Any]) -> Gain:
 
 def _read_view(view: Mapping[str, Any], names: tuple[str, ...], entropy: float) -> View:
     fields = ("bits", "low", "high", "error", "p", "growing")
-    numbers = {_read_key(row): Known(**{name: row[name] for name in fields}) for row in view["numbers"]}
+    numbers = {_read_key(row): Estimate(**{name: row[name] for name in fields}) for row in view["numbers"]}
     ladder = {
         key.subsets[0]: _bare(number.bits) for key, number in numbers.items() if key.part == "information"
     }
-    known = np.cumsum([number.bits for key, number in numbers.items() if key.part.startswith("spectrum")])
+    sums = np.cumsum([number.bits for key, number in numbers.items() if key.part.startswith("spectrum")])
     unions = [
-        Union(_bare(bits), view["gap"], tuple(cells))
-        for bits, cells in zip(known, view["cells"], strict=True)
+        Union(_bare(bits), view["gap"], tuple(cells)) for bits, cells in zip(sums, view["cells"], strict=True)
     ]
     without = {
-        key.subsets[0][0]: Union(_bare(known[0] - number.bits), 0.0, ())
+        key.subsets[0][0]: Union(_bare(sums[0] - number.bits), 0.0, ())
         for key, number in numbers.items()
         if key.part == "unique"
     }
@@ -335,7 +330,7 @@ def report_rows(report: InteractionReport) -> Iterator[dict[str, Any]]:
     """One row a number."""
     for name, view in report.views.items():
         for key, value in view.numbers.items():
-            yield {"view": name, "quantity": key.part, "of": key.of, **_known(value)}
+            yield {"view": name, "quantity": key.part, "of": key.of, **asdict(value)}
 
 
 PRESENT = 0.05  # level at which a part is called present
@@ -425,15 +420,15 @@ def _which_pair(view: View) -> str:
 def _chance(report: InteractionReport) -> str:
     """What conditional independence would leave of the synergy."""
     total, test = report.data.total, report.combination
-    union = report.data.measured.unions[0].known.bits
+    union = report.data.measured.unions[0].quantity.bits
     left = max(0.0, min(test.independent, total.bits) - union)
     if test.p is None:
-        told = "whether the combination itself matters could not be tested"
+        finding = "whether the combination itself matters could not be tested"
     elif test.p <= PRESENT:
-        told = f"the combination itself matters (p {_p(test.p)})"
+        finding = f"the combination itself matters (p {_p(test.p)})"
     else:
-        told = f"no evidence that the combination itself matters (p {_p(test.p)})"
-    return f"  Modalities independent given the class would leave {left:.2f} bits of synergy; {told}."
+        finding = f"no evidence that the combination itself matters (p {_p(test.p)})"
+    return f"  Modalities independent given the class would leave {left:.2f} bits of synergy; {finding}."
 
 
 def _ladder(report: InteractionReport) -> list[str]:
@@ -474,15 +469,17 @@ def _linear(report: InteractionReport) -> list[str]:
         return []
     part = min(linear.bits, mlp.bits)
     if linear.bits < 0.1 * mlp.bits:
-        told = "A linear probe of the modalities side by side sees none of the synergy; non-linear experts do"
+        finding = (
+            "A linear probe of the modalities side by side sees none of the synergy; non-linear experts do"
+        )
     elif linear.bits < 0.7 * mlp.bits:
-        told = "A linear probe of the modalities side by side sees part of the synergy"
+        finding = "A linear probe of the modalities side by side sees part of the synergy"
     else:
-        told = "The synergy can be read linearly"
-    return [f"{told} ({part:.2f} of {mlp.bits:.2f} bits)."]
+        finding = "The synergy can be read linearly"
+    return [f"{finding} ({part:.2f} of {mlp.bits:.2f} bits)."]
 
 
-def _synergy(view: View) -> Known:
+def _synergy(view: View) -> Estimate:
     """Of two modalities their synergy, of more all that single ones do not know."""
     return (
         view.pairs[0].synergistic
@@ -502,14 +499,14 @@ def _views(report: InteractionReport) -> list[str]:
         if view is not None:
             if len(report.modalities) == 2:
                 pair = view.pairs[0]
-                told = (
+                parts = (
                     f"shared {pair.redundant.bits:.2f}, unique {pair.unique1.bits:.2f} and "
                     f"{pair.unique2.bits:.2f}, synergy {pair.synergistic.bits:.2f}"
                 )
             else:
-                told = ", ".join(f"S({k}) {part.bits:.2f}" for k, part in enumerate(view.spectrum, 1))
+                parts = ", ".join(f"S({k}) {part.bits:.2f}" for k, part in enumerate(view.spectrum, 1))
             lines.append(
-                f"{name}: {told}; in all {view.total.bits:.2f} bits, "
+                f"{name}: {parts}; in all {view.total.bits:.2f} bits, "
                 f"of the DATA view {report.data.total.bits:.2f}."
             )
     return lines
@@ -532,10 +529,10 @@ def _more_data(report: InteractionReport) -> list[str]:
     *_, before, now = sorted(points)
     gain = points[now] - points[before]
     if gain > max(0.02, report.data.total.error):
-        told = "More records would probably raise the total: it grew"
+        finding = "More records would probably raise the total: it grew"
     else:
-        told = "More records would change the total little: it moved"
-    return [*lines, f"{told} by {gain:+.2f} bits from {before} to {now} records."]
+        finding = "More records would change the total little: it moved"
+    return [*lines, f"{finding} by {gain:+.2f} bits from {before} to {now} records."]
 
 
 def _assumptions(report: InteractionReport) -> list[str]:
@@ -550,7 +547,7 @@ def _assumptions(report: InteractionReport) -> list[str]:
     ]
 
 
-def _tested(value: Known) -> str:
+def _tested(value: Estimate) -> str:
     if value.p is None:
         return " (not tested)"
     return (

@@ -35,7 +35,7 @@ from commlearn.trained.embed import carrier, embed
 
 __all__ = [
     "Asked",
-    "Found",
+    "Gathered",
     "gather",
     "own_records",
     "raw_arrays",
@@ -101,14 +101,14 @@ def _tabular(modality: Modality, spec: Spec) -> np.ndarray:
 def _series(modality: Modality, spec: Spec) -> np.ndarray:
     """Mean, deviation, ends and trend of every channel over the steps that are there."""
     values = modality.values.float().nan_to_num().reshape(len(modality.values), modality.values.shape[1], -1)
-    kept = torch.ones(values.shape[:2]) if modality.padding is None else (~modality.padding).float()
-    kept = kept[..., None]  # (batch, steps, 1)
-    count = kept.sum(dim=1).clamp(min=1)
-    mean = (values * kept).sum(dim=1) / count
-    away = (values - mean[:, None]) * kept
+    valid = torch.ones(values.shape[:2]) if modality.padding is None else (~modality.padding).float()
+    valid = valid[..., None]  # (batch, steps, 1)
+    count = valid.sum(dim=1).clamp(min=1)
+    mean = (values * valid).sum(dim=1) / count
+    away = (values - mean[:, None]) * valid
     spread = (away**2).sum(dim=1).div(count).sqrt()
-    change = ((values[:, 1:] - values[:, :-1]).abs() * kept[:, 1:]).sum(dim=1) / count
-    time = torch.arange(values.shape[1], dtype=torch.float32)[None, :, None] * kept
+    change = ((values[:, 1:] - values[:, :-1]).abs() * valid[:, 1:]).sum(dim=1) / count
+    time = torch.arange(values.shape[1], dtype=torch.float32)[None, :, None] * valid
     trend = (away * (time - time.sum(dim=1, keepdim=True) / count[:, None])).sum(dim=1) / count
     return torch.cat([mean, spread, change, trend], dim=1).numpy()
 
@@ -116,9 +116,9 @@ def _series(modality: Modality, spec: Spec) -> np.ndarray:
 def _text(modality: Modality, spec: Spec) -> np.ndarray:
     """How often each word occurs, words hashed."""
     ids = modality.values.long()
-    kept = torch.ones_like(ids) if modality.padding is None else (~modality.padding).long()
+    valid = torch.ones_like(ids) if modality.padding is None else (~modality.padding).long()
     counts = torch.zeros(len(ids), _WORDS)
-    counts.scatter_add_(1, (ids * 2654435761 % 4294967296) % _WORDS, kept.float())
+    counts.scatter_add_(1, (ids * 2654435761 % 4294967296) % _WORDS, valid.float())
     return counts.log1p().numpy()
 
 
@@ -168,22 +168,18 @@ def trifeature_blocks(reader: Trifeature, objects: Objects, pairs: int) -> tuple
 
     Pairs drawn from all images would show each image in several folds, and experts would recognise it.
     """
-    looks = np.stack([objects.shape, objects.texture, objects.colour], axis=1)
-    combination = np.unique(looks, axis=0, return_inverse=True)[1].reshape(-1)
+    looks = (objects.shape, objects.texture, objects.colour)
+    combination = np.unique(np.stack(looks, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     order = numpy_generator(reader.seed, "interaction blocks").permutation(combination.max() + 1)
     block = (order % _BLOCKS)[combination]
     drawn, blocks = [], []
     for number in range(_BLOCKS):
         members = np.flatnonzero(block == number)
-        inside = Objects(*(part[members] for part in (objects.images, *_labels(objects))))
+        inside = Objects(*(part[members] for part in (objects.images, *looks)))
         generator = numpy_generator(reader.seed, "interaction pairs", number)
         drawn.append(members[draw_pairs(inside, pairs // _BLOCKS, generator)])
         blocks.append(np.full(pairs // _BLOCKS, number))
     return pair_records(objects, np.concatenate(drawn), reader.mapping()), np.concatenate(blocks)
-
-
-def _labels(objects: Objects) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return objects.shape, objects.texture, objects.colour
 
 
 _FEW_COLUMNS = 128  # of a modality whose raw columns are looked at beside its embedding
@@ -201,15 +197,15 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Found:
+class Gathered:
     """Modalities of a source, which can be asked about any target that it has.
 
     Attributes:
-        material: modalities of the kept records.
+        material: modalities of the records that have all of them.
         read: values of all records and name of a target.
         records: how many the source has.
-        kept: positions of those that have all modalities.
-        groups: of the kept records.
+        rows: positions of these records.
+        groups: of these records.
         targets: names of the targets that the source states.
         columns: of a table, that each modality reads.
     """
@@ -217,7 +213,7 @@ class Found:
     material: Material
     read: Callable[[Any], tuple[np.ndarray, str]]
     records: int
-    kept: np.ndarray
+    rows: np.ndarray
     groups: np.ndarray | None
     targets: tuple[str, ...] = ()
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -225,11 +221,11 @@ class Found:
     def about(self, target: Any) -> Asked:
         values, name = self.read(target)
         _check_length(f"target '{name}'", values, self.records)
-        told = answers_read(name, self.columns) if isinstance(target, str) else ()
-        return Asked(self.material, values[self.kept], name, self.groups, told)
+        warnings = answers_read(name, self.columns) if isinstance(target, str) else ()
+        return Asked(self.material, values[self.rows], name, self.groups, warnings)
 
 
-def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Gathered:
     """Find modalities, targets and groups.
 
     Args:
@@ -267,36 +263,40 @@ def _names_columns(source: Mapping[str, Any], data: Any) -> bool:
     return bool(source) and named and data is not None
 
 
-def _of_arrays(arrays: Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+def _of_arrays(
+    arrays: Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any
+) -> Gathered:
     material = from_arrays(arrays, modalities)
     table = None if data is None else _table(data)
-    found = _groups(groups, table, None, material.records)
+    group_values = _groups(groups, table, None, material.records)
     every = np.arange(material.records)
-    return Found(material, lambda target: _target(None, table, None, target), material.records, every, found)
+    return Gathered(
+        material, lambda target: _target(None, table, None, target), material.records, every, group_values
+    )
 
 
 def _of_columns(
     source: Schema | Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any
-) -> Found:
+) -> Gathered:
     table = _table(data, source)
     schema = source if isinstance(source, Schema) else schema_of(source, table)
     used = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
     records = used.read(table, used.learn(table), empty=True)
-    whole, kept = _complete(records)
+    whole, complete = _complete(records)
     arrays = from_arrays(raw_arrays(whole), None)
     material = replace(arrays, where="raw columns, no model", notes=_dropped(records, whole))
-    return Found(
+    return Gathered(
         material,
         lambda target: _target(schema, table, None, target),
         len(records),
-        kept,
-        _some(_groups(groups, table, schema, len(records)), kept),
+        complete,
+        _some(_groups(groups, table, schema, len(records)), complete),
         tuple(schema.targets),
         {name: kind.columns() for name, kind in used.modalities.items()},
     )
 
 
-def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Found:
+def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Gathered:
     method = model if isinstance(model, Method) else getattr(model, "method", None)
     if not isinstance(method, Method):
         raise ConfigurationError(
@@ -307,7 +307,7 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     schema: Schema | None = getattr(model, "schema", None)
     rows = own_records(model) if data is None else rows_to_cross_fit(model, data, names)
     records, table = rows.records, rows.table
-    whole, kept = _complete(replace(records, columns={name: records.columns[name] for name in names}))
+    whole, complete = _complete(replace(records, columns={name: records.columns[name] for name in names}))
     material = Material(
         from_arrays({name: embed(model, whole, [name], blocks="learned") for name in names}, None).arrays,
         _fused(model, whole, names),
@@ -317,14 +317,14 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     )
     if groups is not None and not isinstance(groups, str):
         groups = rows.of_all(groups)
-    found = records.groups if groups is None else _groups(groups, table, schema, len(records))
+    group_values = records.groups if groups is None else _groups(groups, table, schema, len(records))
     stated = tuple(dict.fromkeys([*(schema.targets if schema and table else ()), *records.targets]))
-    return Found(
+    return Gathered(
         material,
         lambda target: _target(schema, table, records, _of_records(target, rows)),
         len(records),
-        kept,
-        _some(found, kept),
+        complete,
+        _some(group_values, complete),
         stated,
         {name: schema.modalities[name].columns() for name in names} if schema and table else {},
     )
@@ -377,11 +377,13 @@ def _target(
     schema: Schema | None, table: Table | None, records: Records | None, target: Any
 ) -> tuple[np.ndarray, str]:
     """Values and name of the target, from the records, the schema's targets or any column."""
-    known = [*(schema.targets if schema else ()), *(records.targets if records else ())]
-    if target is None and len(set(known)) == 1:
-        target = known[0]
+    stated = [*(schema.targets if schema else ()), *(records.targets if records else ())]
+    if target is None and len(set(stated)) == 1:
+        target = stated[0]
     if target is None:
-        raise ConfigurationError(f"Name a target: one of {', '.join(dict.fromkeys(known)) or 'the columns'}.")
+        raise ConfigurationError(
+            f"Name a target: one of {', '.join(dict.fromkeys(stated)) or 'the columns'}."
+        )
     if records is not None and isinstance(target, str) and target in records.targets:
         return np.asarray(records.targets[target]), target
     if schema is not None and table is not None and isinstance(target, str) and target in schema.targets:
@@ -397,12 +399,12 @@ def _objects(values: Any) -> np.ndarray:
     """An array that keeps one collection a record apart."""
     if isinstance(values, np.ndarray | pd.DataFrame):
         return np.asarray(values)
-    kept = list(values)
-    if any(isinstance(value, list | tuple | set | np.ndarray) for value in kept):
-        found = np.empty(len(kept), dtype=object)
-        for row, value in enumerate(kept):
-            found[row] = value
-        return found
+    cells = list(values)
+    if any(isinstance(value, list | tuple | set | np.ndarray) for value in cells):
+        objects = np.empty(len(cells), dtype=object)
+        for row, value in enumerate(cells):
+            objects[row] = value
+        return objects
     return np.asarray(values)
 
 
@@ -419,10 +421,10 @@ def _groups(groups: Any, table: Table | None, schema: Schema | None, records: in
 def _complete(records: Records) -> tuple[Records, np.ndarray]:
     """Records that have all of the modalities, and which they are."""
     there = np.all([presence(column) for column in records.columns.values()], axis=0)
-    kept = np.flatnonzero(there)
-    if not len(kept):
+    rows = np.flatnonzero(there)
+    if not len(rows):
         raise DataError(f"No record has all of {', '.join(records.columns)}; compare fewer of them.")
-    return (records if there.all() else records.choose(kept)), kept
+    return (records if there.all() else records.choose(rows)), rows
 
 
 def _dropped(records: Records, whole: Records) -> tuple[str, ...]:

@@ -18,20 +18,20 @@ from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Known", "Limits", "bootstrap", "find_limits", "known", "resampled_weights"]
+__all__ = ["Estimate", "Limits", "bootstrap", "find_limits", "resampled_weights", "with_interval"]
 
 REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
 GROWS, GROWS_SHARE = 0.03, 0.05  # bits, and share of the number, from which growth counts
 LEARNABLE = 0.6  # of a planted synergy
-_DIRECTIONS = 8  # of a modality, at most, whose learning costs are what cannot be told from nothing
+_DIRECTIONS = 8  # of a modality, at most: learning them costs bits that are as good as none
 WIDER = 1.2  # times the errors of records, as experts of several folds have learned from each other
 
 Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Known:
-    """A number of bits and how well it is known.
+class Estimate:
+    """A number of bits and how sure it is.
 
     Attributes:
         bits: the estimate.
@@ -57,7 +57,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Limits:
-    """What no number of a report can leave, and what it cannot tell from nothing.
+    """The range of all numbers of a report, and what it cannot distinguish from nothing.
 
     Attributes:
         most: H(Y).
@@ -70,7 +70,7 @@ class Limits:
     learnable: float = 1.0
 
 
-def known(
+def with_interval(
     quantity: Quantity,
     level: float,
     limits: Limits,
@@ -78,7 +78,7 @@ def known(
     groups: np.ndarray | None = None,
     growth: Growth | None = None,
     combined: bool = False,
-) -> Known:
+) -> Estimate:
     """A quantity with its interval.
 
     The upper end reaches as far as the number would grow if its error fell as a power of the records between
@@ -104,7 +104,7 @@ def known(
     grows = growth.bits > max(GROWS, GROWS_SHARE * quantity.bits)
     growing = grows or (combined and limits.learnable < LEARNABLE)
     high = quantity.bits + max(above, limits.resolution)
-    return Known(
+    return Estimate(
         quantity.bits,
         low=min(max(quantity.bits + below, 0.0), limits.most),
         high=limits.most if growing else min(high, limits.most),

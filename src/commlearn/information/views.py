@@ -15,7 +15,7 @@ from commlearn.information.experts.standard_errors import tail
 from commlearn.information.nulls import label_tests
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import Known, Limits, bootstrap, known, resampled_weights
+from commlearn.information.uncertainty import Estimate, Limits, bootstrap, resampled_weights, with_interval
 
 _MANY_CLASSES, _FEW = 20, 5  # classes from which, and to how many, resamplings are limited
 _ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
@@ -29,11 +29,11 @@ class Pair:
 
     first: Subset
     second: Subset
-    redundant: Known
-    unique1: Known
-    unique2: Known
-    synergistic: Known
-    total: Known
+    redundant: Estimate
+    unique1: Estimate
+    unique2: Estimate
+    synergistic: Estimate
+    total: Estimate
     least_redundant: float  # without any assumption: max(0, I1 + I2 - I12) <= redundant <= min(I1, I2)
     most_redundant: float
 
@@ -49,7 +49,7 @@ class View:
         measured: the numbers behind, with each record's share.
     """
 
-    numbers: dict[QuantityKey, Known]
+    numbers: dict[QuantityKey, Estimate]
     accuracy: dict[Subset, float]
     balanced_accuracy: dict[Subset, float]
     measured: Measured
@@ -59,11 +59,11 @@ class View:
         return self.measured.names
 
     @property
-    def total(self) -> Known:
+    def total(self) -> Estimate:
         return self.ladder[self.names]
 
     @property
-    def ladder(self) -> dict[Subset, Known]:
+    def ladder(self) -> dict[Subset, Estimate]:
         """I(A; Y) of every subset."""
         return {subset: self.numbers[information_of(subset)] for subset in self.measured.ladder}
 
@@ -73,23 +73,23 @@ class View:
         return [self._pair(first, second) for first, second in self.measured.pairs]
 
     @property
-    def spectrum(self) -> list[Known]:
+    def spectrum(self) -> list[Estimate]:
         """S(1), ..., S(n)."""
         orders = range(1, len(self.names) + 1)
         return [self.numbers[QuantityKey(f"spectrum {order}", (self.names,))] for order in orders]
 
     @property
-    def unique(self) -> dict[str, Known]:
+    def unique(self) -> dict[str, Estimate]:
         """Of each modality among all."""
         return {name: self.numbers[QuantityKey("unique", ((name,),))] for name in self.names}
 
     @property
-    def non_exclusive(self) -> Known:
+    def non_exclusive(self) -> Estimate:
         """What more than one single modality carries."""
         return self.numbers[QuantityKey("non_exclusive", (self.names,))]
 
     @property
-    def shapley(self) -> dict[str, Known]:
+    def shapley(self) -> dict[str, Estimate]:
         """Of each modality."""
         return {name: self.numbers[QuantityKey("shapley", ((name,),))] for name in self.names}
 
@@ -140,7 +140,7 @@ def make_view(
     numbers = {}
     for key, value in quantities(measured).items():
         change = growth.get(key)
-        number = known(
+        number = with_interval(
             value, settings.level, limits, draws.get(key), folds.groups, change, combined=_combined(key)
         )
         bias = 0.0 if change is None else change.bits
@@ -170,7 +170,7 @@ def _joined(names: Subset, first: Subset, second: Subset) -> Subset:
 
 def _p_value(
     key: QuantityKey,
-    number: Known,
+    number: Estimate,
     says: Mapping[Subset, float | None],
     names: Subset,
     groups: np.ndarray | None = None,

@@ -117,7 +117,7 @@ def _answers(read: Source, looked: Looked, settings: Settings) -> Callable[..., 
     if len(names) <= WHOLE:
         sources = gather(read.trained, looked.records, None, looked.groups)
         return lambda name, values, tell: ask(
-            sources, pd.Series(values, name=name), settings=settings, told=tell
+            sources, pd.Series(values, name=name), settings=settings, tell=tell
         ).to_dict()
     vectors = {name: embed(read.trained, looked.records, [name], blocks="learned") for name in names}
     arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in vectors.items()}

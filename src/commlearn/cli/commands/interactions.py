@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         sources = gather(_source(options), options.table, options.modalities, options.groups)
         targets = _targets(options, sources)
         for target in targets:
-            reports[target] = ask(sources, target, settings=_settings(options), told=tell)
+            reports[target] = ask(sources, target, settings=_settings(options), tell=tell)
             if options.plot:
                 reports[target].plot(_plot_path(options, target, len(targets)))
     if options.json:

@@ -27,10 +27,10 @@ class ClusterTable:
 
     def logits(self, rows: Rows) -> Array:
         joint = _joint([part[row] for part, row in zip(self.members, rows, strict=True)])
-        found = np.empty((len(joint), self.tables.shape[2]))
+        chances = np.empty((len(joint), self.tables.shape[2]))
         for fold, mine in self.folds.members(rows):
-            found[mine] = joint[mine] @ self.tables[fold]
-        return np.log(np.maximum(found, 1e-6))
+            chances[mine] = joint[mine] @ self.tables[fold]
+        return np.log(np.maximum(chances, 1e-6))
 
 
 def memberships(block: Array, clusters: int, seed: int) -> Array:

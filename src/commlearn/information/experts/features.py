@@ -21,11 +21,9 @@ def components(values: Array, most: int, seed: int = 0) -> Array:
     Columns are standardised, so that units do not count; components keep the root of their standard
     deviation, so that directions in which records differ most still stand out. Labels are not looked at.
     """
-    scale = values.std(axis=0)
-    kept = scale > 1e-9 * max(float(np.abs(values).max()), 1e-300)
-    if not kept.any():
-        return np.zeros((len(values), 1))
-    rows = (values[:, kept] - values[:, kept].mean(axis=0)) / scale[kept]
+    rows = all_columns(values)
+    if not rows.any():
+        return rows
     if rows.shape[1] <= _EXACT:
         variance, directions = np.linalg.eigh(rows.T @ rows / len(rows))
         variance, directions = variance[::-1][:most], directions[:, ::-1][:, :most]
@@ -33,17 +31,17 @@ def components(values: Array, most: int, seed: int = 0) -> Array:
         _, singular, turned = randomized_svd(rows, min(most, *rows.shape), random_state=seed)
         variance, directions = singular**2 / len(rows), turned.T
     some = variance > 1e-6 * variance[0]
-    found = rows @ directions[:, some] / variance[some] ** 0.25
-    return found / np.sqrt((found**2).mean())
+    scaled = rows @ directions[:, some] / variance[some] ** 0.25
+    return scaled / np.sqrt((scaled**2).mean())
 
 
 def all_columns(values: Array) -> Array:
-    """Every column that varies, standardised."""
+    """Every column that varies, standardised; one of zeros if none does."""
     scale = values.std(axis=0)
-    some = scale > 1e-9 * max(float(np.abs(values).max()), 1e-300)
-    if not some.any():
+    varying = scale > 1e-9 * max(float(np.abs(values).max()), 1e-300)
+    if not varying.any():
         return np.zeros((len(values), 1))
-    return (values[:, some] - values[:, some].mean(axis=0)) / scale[some]
+    return (values[:, varying] - values[:, varying].mean(axis=0)) / scale[varying]
 
 
 def with_codes(values: Array) -> Array:

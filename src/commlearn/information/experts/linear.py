@@ -26,10 +26,10 @@ class Linear:
 
     def logits(self, rows: Rows) -> Array:
         features = side_by_side(self.blocks, rows)
-        found = np.empty((len(features), self.offsets.shape[1]))
+        scores = np.empty((len(features), self.offsets.shape[1]))
         for fold, members in self.folds.members(rows):
-            found[members] = features[members] @ self.weights[fold] + self.offsets[fold]
-        return found
+            scores[members] = features[members] @ self.weights[fold] + self.offsets[fold]
+        return scores
 
 
 def fit_linear(blocks: tuple[Array, ...], labels: np.ndarray, folds: Folds, strength: float) -> Linear:

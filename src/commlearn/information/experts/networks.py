@@ -62,13 +62,13 @@ class Networks:
     def logits(self, rows: Rows) -> Array:
         """Mean log probability of a fold's copies."""
         factors = _factors(self.blocks, rows, self.product)
-        found = np.empty((len(rows[0]), self.weights[-1].shape[-1]))
+        logs = np.empty((len(rows[0]), self.weights[-1].shape[-1]))
         for fold, members in self.folds.members(rows):
             copies = self.recipe.copies
             weights = [part[fold * copies : (fold + 1) * copies] for part in self.weights]
             hidden = _product(_hidden(weights, [factor[members] for factor in factors], self.recipe.steps))
-            found[members] = _log_softmax(hidden @ weights[-2] + weights[-1]).mean(axis=0)
-        return found
+            logs[members] = _log_softmax(hidden @ weights[-2] + weights[-1]).mean(axis=0)
+        return logs
 
 
 def fit_networks(
@@ -186,8 +186,8 @@ def _train(
         better = loss < lowest - 1e-4
         since = np.where(better, 0, since + 1)
         lowest = np.where(better, loss, lowest)
-        for kept, part in zip(best, weights, strict=True):
-            kept[better] = part[better]
+        for best_part, part in zip(best, weights, strict=True):
+            best_part[better] = part[better]
         if (since >= recipe.patience).all():
             break
     return best
@@ -214,10 +214,10 @@ def _hidden(weights: Weights, rows: list[Single], steps: bool) -> list[Single]:
 
 
 def _product(factors: list[Single]) -> Single:
-    found = factors[0]
+    product = factors[0]
     for factor in factors[1:]:
-        found = found * factor
-    return found
+        product = product * factor
+    return product
 
 
 def _gradient(
@@ -226,8 +226,8 @@ def _gradient(
     """Gradients of the mean cross-entropy; rows (networks, batch, features), labels (networks, batch)."""
     w2, b2 = weights[-2:]
     factors = _hidden(weights, rows, recipe.steps)
-    hidden, kept = _product(factors), np.float32(1 - recipe.drop)
-    mask = (draw.random(hidden.shape, dtype=np.float32) < kept).astype(np.float32) / kept
+    hidden, share = _product(factors), np.float32(1 - recipe.drop)
+    mask = (draw.random(hidden.shape, dtype=np.float32) < share).astype(np.float32) / share
     hidden = hidden * mask
     error = np.exp(_log_softmax(hidden @ w2 + b2))
     np.put_along_axis(error, labels[..., None], np.take_along_axis(error, labels[..., None], 2) - 1, 2)

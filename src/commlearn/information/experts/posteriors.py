@@ -42,7 +42,7 @@ Subset = tuple[str, ...]
 
 _FEW = 8  # leading components of each modality
 _PLENTY = 5000  # records from which one of the large networks a fold is enough
-_MARKS = (8, 32)  # clusters that networks are told of, from few records to many
+_MARKS = (8, 32)  # clusters whose memberships networks see, from few records to many
 
 
 class Expert(Protocol):
@@ -104,9 +104,9 @@ class Posterior:
         chosen = [rows[name] for name in self.subset]
         if len(self.subset) == 1:
             return self.log[chosen[0]]
-        said = [log_softmax(expert.logits(chosen)) for expert in self.experts]
-        said += [part.paired(rows) for part in self.parts]
-        return self.stack.combine(said, chosen)
+        logs = [log_softmax(expert.logits(chosen)) for expert in self.experts]
+        logs += [part.paired(rows) for part in self.parts]
+        return self.stack.combine(logs, chosen)
 
 
 def all_subsets(names: Sequence[str]) -> list[Subset]:
@@ -126,7 +126,7 @@ def fit_posteriors(
     folds: Folds,
     family: Family,
     seed: int = 0,
-    told: Callable[[str], None] = lambda what: None,
+    tell: Callable[[str], None] = lambda what: None,
     columns: Mapping[str, Array] | None = None,
 ) -> dict[Subset, Posterior]:
     """Posteriors of all subsets, smaller ones first: a larger one builds on those inside it.
@@ -138,10 +138,10 @@ def fit_posteriors(
         folds: who is held out when.
         family: how to fit the experts of one subset; all are fitted side by side, on all cores.
         seed: of all that is random.
-        told: hears which subset is being fitted.
+        tell: called with the subset that is fitted next.
         columns: all of each modality, where components may have lost some.
     """
-    found: dict[Subset, Posterior] = {}
+    posteriors: dict[Subset, Posterior] = {}
     features = Features(blocks, columns or {}, seed)
     with unsaid_convergence(), workers() as pool:
         fits = {
@@ -149,9 +149,11 @@ def fit_posteriors(
             for subset in subsets
         }
         for subset in subsets:
-            told(" + ".join(subset))
-            found[subset] = combined(subset, [fit.result() for fit in fits[subset]], found, labels, folds)
-    return found
+            tell(" + ".join(subset))
+            posteriors[subset] = combined(
+                subset, [fit.result() for fit in fits[subset]], posteriors, labels, folds
+            )
+    return posteriors
 
 
 def combined(
@@ -164,9 +166,9 @@ def combined(
     """One posterior from fitted experts and from the posteriors of the subsets inside it."""
     parts = [smaller[part] for part in smaller if set(part) < set(subset)]
     rows = folds.own_rows(len(subset))
-    said = [log_softmax(expert.logits(rows)) for expert in experts] + [part.log for part in parts]
-    stack = fit_stack(said, labels, folds)
-    return Posterior(subset, list(experts), parts, stack, stack.combine(said, rows))
+    logs = [log_softmax(expert.logits(rows)) for expert in experts] + [part.log for part in parts]
+    stack = fit_stack(logs, labels, folds)
+    return Posterior(subset, list(experts), parts, stack, stack.combine(logs, rows))
 
 
 def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:

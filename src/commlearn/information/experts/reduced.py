@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,6 +43,7 @@ _SCREENED = 100  # columns that the L1 penalty chooses from
 _SELECTION_ROWS = 2000  # records that are enough to choose by
 _TREES = 80  # of one boosting, over all classes
 _VISITS = 1_000_000  # of records by its trees, at most
+_SOLVER = Lock()  # liblinear draws from one generator of the whole process
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,12 @@ class Reduced:
     classes: int
 
     def logits(self, rows: Rows) -> Array:
-        found = np.empty((len(rows[0]), self.classes))
+        logs = np.empty((len(rows[0]), self.classes))
         for fold, members in self.folds.members(rows):
             parts = [part[row[members]] for part, row in zip(self.columns, rows, strict=True)]
             chances = self.models[fold].predict_proba(self.directions[fold].read(parts))
-            found[members] = np.log(np.maximum(chances, 1e-6))
-        return found
+            logs[members] = np.log(np.maximum(chances, 1e-6))
+        return logs
 
 
 def fit_reduced(
@@ -145,12 +147,12 @@ def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
     order = varied[np.argsort(-strength, kind="stable")[:_SCREENED]]
     penalty = 2 * np.sqrt(2 * len(part) * np.log(count))  # the largest slope that chance alone gives
     present = np.unique(labels)
-    fits = [
-        LinearSVC(penalty="l1", dual=False, C=1 / penalty, max_iter=200, tol=1e-2)
-        .fit(part[:, order], labels == label)
-        .coef_[0]
-        for label in (present[:1] if len(present) == 2 else present)
-    ]
+    svc = LinearSVC(penalty="l1", dual=False, C=1 / penalty, max_iter=200, tol=1e-2, random_state=0)
+    with _SOLVER:
+        fits = [
+            svc.fit(part[:, order], labels == label).coef_[0]
+            for label in (present[:1] if len(present) == 2 else present)
+        ]
     strength = np.abs(fits).max(axis=0)
     chosen = order[np.argsort(-strength, kind="stable")][: np.clip((strength > 0).sum(), 2, most)]
     return np.eye(count)[:, chosen]

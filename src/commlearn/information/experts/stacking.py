@@ -24,11 +24,11 @@ class Stack:
     offsets: Array  # (folds, classes)
 
     def combine(self, experts: Sequence[Array], rows: Rows) -> Array:
-        found = np.empty_like(experts[0])
+        logs = np.empty_like(experts[0])
         for fold, mine in self.folds.members(rows):
             mixed = sum(w * expert[mine] for w, expert in zip(self.weights[fold], experts, strict=True))
-            found[mine] = mixed + self.offsets[fold]
-        return log_softmax(found)
+            logs[mine] = mixed + self.offsets[fold]
+        return log_softmax(logs)
 
 
 def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Stack:
@@ -66,8 +66,8 @@ def _shrunk(
     log_share = np.log(np.maximum(np.bincount(labels, minlength=len(offset)) / len(labels), 1e-12))
     gains = (log - log_share)[np.arange(len(labels)), labels]
     gain, error = max(float(gains.mean()), 1e-12), standard_error(gains, groups)
-    kept = max(0.0, 1 - 2 * (error / gain) ** 2)
-    return kept * weight, kept * offset + (1 - kept) * log_share
+    share = max(0.0, 1 - 2 * (error / gain) ** 2)
+    return share * weight, share * offset + (1 - share) * log_share
 
 
 def _fit(stacked: Array, labels: np.ndarray) -> Array:

@@ -90,7 +90,7 @@ def _threshold_integrals(tables: Sequence[Array], hull: Envelope) -> list[Array]
     total = hull.segments.sum(axis=1)
     with np.errstate(divide="ignore"):
         log_first, log_second = np.log(hull.segments / total[:, None]).T
-    found = []
+    influence = []
     for i, (table, order) in enumerate(zip(tables, hull.orders, strict=True)):
         called_second, called_first = np.zeros(len(table) + 1), np.zeros(len(table) + 1)
         mine = np.flatnonzero(hull.owner == i)
@@ -104,5 +104,5 @@ def _threshold_integrals(tables: Sequence[Array], hull: Envelope) -> list[Array]
         ranked[:, 1] = np.cumsum(called_first)[:-1]
         part = np.empty_like(ranked)
         part[order] = ranked
-        found.append(part)
-    return found
+        influence.append(part)
+    return influence

@@ -66,17 +66,17 @@ def solve_by_columns(
     pricing = pricing or price
     cells = _unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]))
     aim = max(tolerance / 3, 1e-2)
-    found: list[CellSolution] = []
+    best: list[CellSolution] = []
     for _ in range(rounds):
         listed = solve_on_cells(tables, cells, aim)
         priced = pricing(listed.influence, cells)
-        found = [_best([*found, _made_feasible(listed, priced.excess)])]
-        if found[0].gap <= tolerance:
+        best = [_best([*best, _made_feasible(listed, priced.excess)])]
+        if best[0].gap <= tolerance:
             break
         if priced.excess <= 2 * aim:
             aim = max(tolerance / 3, aim / 100)
         cells = _unique(np.concatenate([cells, _spread(priced)]))
-    return found[0]
+    return best[0]
 
 
 def _unique(cells: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -89,7 +89,7 @@ def _staircase_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
     Rows are ordered by their log odds for the class, so that rows that say the same lie beside each other.
     """
     target = tables[0].sum(axis=0)
-    found = []
+    cells = []
     for label, total in enumerate(target):
         orders = [_by_posterior(table, label) for table in tables]
         edges = [np.cumsum(table[order, label]) for table, order in zip(tables, orders, strict=True)]
@@ -99,8 +99,8 @@ def _staircase_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
             order[np.minimum(np.searchsorted(edge, middle), len(order) - 1)]
             for order, edge in zip(orders, edges, strict=True)
         ]
-        found.append(np.stack(rows, axis=1))
-    return np.concatenate(found)
+        cells.append(np.stack(rows, axis=1))
+    return np.concatenate(cells)
 
 
 def _by_posterior(table: Array, label: int) -> NDArray[np.intp]:
@@ -111,11 +111,11 @@ def _by_posterior(table: Array, label: int) -> NDArray[np.intp]:
 def _aligned_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
     """For every row of every modality, the rows of the others whose posteriors look most alike."""
     roots = [np.sqrt(table / table.sum(axis=1, keepdims=True)) for table in tables]
-    found = []
+    cells = []
     for root in roots:
         nearest = [np.argmax(root @ other.T, axis=1) for other in roots]
-        found.append(np.stack(nearest, axis=1))
-    return possible_cells(tables, np.concatenate(found))
+        cells.append(np.stack(nearest, axis=1))
+    return possible_cells(tables, np.concatenate(cells))
 
 
 def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CANDIDATES) -> Prices:
@@ -190,9 +190,9 @@ def _made_feasible(listed: CellSolution, excess: float) -> CellSolution:
     return replace(listed, influence=influence, value=listed.value - shift)
 
 
-def _best(found: Sequence[CellSolution]) -> CellSolution:
+def _best(solutions: Sequence[CellSolution]) -> CellSolution:
     """The best dual point beside the best primal one."""
-    dual, primal = max(found, key=lambda one: one.value), max(found, key=lambda one: one.entropy)
+    dual, primal = max(solutions, key=lambda one: one.value), max(solutions, key=lambda one: one.entropy)
     return CellSolution(dual.influence, primal.coupling, primal.entropy, dual.value)
 
 

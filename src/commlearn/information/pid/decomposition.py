@@ -82,13 +82,13 @@ def broja(p: ArrayLike, tolerance: float = 1e-6) -> Pid:
     bits = float(np.log(2))
     alone1, alone2 = information(first) / bits, information(second) / bits
     total = max(information(table.reshape(-1, table.shape[2])) / bits, alone1, alone2)
-    found = union_information([first, second], tolerance)
-    union = min(max(found.lower, alone1, alone2), alone1 + alone2, total)
+    solution = union_information([first, second], tolerance)
+    union = min(max(solution.lower, alone1, alone2), alone1 + alone2, total)
     return Pid(
         redundant=alone1 + alone2 - union,
         unique1=union - alone2,
         unique2=union - alone1,
         synergistic=total - union,
         total=total,
-        gap=max(0.0, min(found.upper, total) - union),
+        gap=max(0.0, min(solution.upper, total) - union),
     )

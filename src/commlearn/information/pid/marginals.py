@@ -118,18 +118,18 @@ class Reduced:
 def reduce_marginals(tables: Sequence[Array]) -> Reduced:
     """Merge rows with equal posteriors and drop dust, so that a solver meets only what matters."""
     merged, groups = zip(*(_merge_rows(table) for table in tables), strict=True)
-    kept = [np.where(table > LEAST_MASS, table, 0.0) for table in merged]
-    labels = np.flatnonzero(np.all([table.sum(axis=0) > 0 for table in kept], axis=0))
-    kept = [table[:, labels] for table in kept]
-    target = np.min([table.sum(axis=0) for table in kept], axis=0)
-    shrunk, found = [], []
-    for table, group in zip(kept, groups, strict=True):
+    cleaned = [np.where(table > LEAST_MASS, table, 0.0) for table in merged]
+    labels = np.flatnonzero(np.all([table.sum(axis=0) > 0 for table in cleaned], axis=0))
+    cleaned = [table[:, labels] for table in cleaned]
+    target = np.min([table.sum(axis=0) for table in cleaned], axis=0)
+    shrunk, renumbered = [], []
+    for table, group in zip(cleaned, groups, strict=True):
         rows = np.flatnonzero(table.sum(axis=1) > 0)
         number = np.full(len(table) + 1, -1)  # the last entry serves rows without mass, whose group is -1
         number[rows] = np.arange(len(rows))
-        found.append(number[group])
+        renumbered.append(number[group])
         shrunk.append(table[rows] * (target / table.sum(axis=0)))
-    return Reduced(shrunk, found, labels)
+    return Reduced(shrunk, renumbered, labels)
 
 
 def _merge_rows(table: Array) -> tuple[Array, NDArray[np.intp]]:
@@ -155,14 +155,14 @@ def spread_influence(reduced: Reduced, influence: Sequence[Array], classes: int)
         Finite a_i(x_i, y) per modality, and by how much log sum_y exp(sum_i a_i) may have risen.
     """
     lowest = _impossible_values(influence)
-    found = []
+    spread = []
     for part, low, table, group in zip(influence, lowest, reduced.tables, reduced.groups, strict=True):
         filled = np.where(np.isfinite(part), part, low)
         whole = np.full((len(filled), classes), IMPOSSIBLE / len(influence))
         whole[:, reduced.labels] = filled
         usual = int(table.sum(axis=1).argmax())  # a row that never occurs may say what another one says
-        found.append(whole[np.where(group < 0, usual, group)])
-    return found, float(np.log1p(classes * np.exp(IMPOSSIBLE)))
+        spread.append(whole[np.where(group < 0, usual, group)])
+    return spread, float(np.log1p(classes * np.exp(IMPOSSIBLE)))
 
 
 def _impossible_values(influence: Sequence[Array]) -> list[Array]:

@@ -100,8 +100,8 @@ def _ladder(table: Array) -> dict[Subset, float]:
     ladder: dict[Subset, float] = {(): 0.0}
     for size in range(1, count + 1):
         for subset in _subsets(count, size):
-            known = information(_marginal(table, subset)) / float(np.log(2))
-            ladder[subset] = max(known, *(ladder[part] for part in combinations(subset, size - 1)), 0.0)
+            bits = information(_marginal(table, subset)) / float(np.log(2))
+            ladder[subset] = max(bits, *(ladder[part] for part in combinations(subset, size - 1)), 0.0)
     return ladder
 
 
@@ -111,8 +111,8 @@ def _unions_without_one(table: Array, tolerance: float) -> tuple[list[float], li
     if count == 1:
         return [0.0], [0.0]
     singles = [_marginal(table, (i,)) for i in range(count)]
-    found = [union_information(singles[:i] + singles[i + 1 :], tolerance) for i in range(count)]
-    return [one.lower for one in found], [one.gap for one in found]
+    unions = [union_information(singles[:i] + singles[i + 1 :], tolerance) for i in range(count)]
+    return [one.lower for one in unions], [one.gap for one in unions]
 
 
 def _unions_by_order(
@@ -123,10 +123,10 @@ def _unions_by_order(
     total = ladder[tuple(range(count))]
     unions, gaps = [], []
     for size in range(1, count):
-        found = union_information([_marginal(table, subset) for subset in _subsets(count, size)], tolerance)
-        least = max(least, found.lower, *(ladder[subset] for subset in _subsets(count, size)))
+        union = union_information([_marginal(table, subset) for subset in _subsets(count, size)], tolerance)
+        least = max(least, union.lower, *(ladder[subset] for subset in _subsets(count, size)))
         unions.append(min(least, total))
-        gaps.append(max(0.0, min(found.upper, total) - unions[-1]))
+        gaps.append(max(0.0, min(union.upper, total) - unions[-1]))
     return [*unions, total], [*gaps, 0.0]
 
 

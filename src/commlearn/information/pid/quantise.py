@@ -85,10 +85,10 @@ def cell_table(
     counts = members.T @ np.eye(classes)[labels]  # (cells, classes)
     expected = members.T @ np.exp(log_posterior)
     mass = members.sum(axis=0)[:, None]
-    kept = mass[:, 0] > 0
+    occupied = mass[:, 0] > 0
     share = mass / (mass + prior) if np.isfinite(prior) else np.zeros_like(mass)
     table = np.where(mass > 0, share * counts + (1 - share) * expected, 0.0)
-    table[kept] = _with_target(table[kept], counts.sum(axis=0))
+    table[occupied] = _with_target(table[occupied], counts.sum(axis=0))
     return table
 
 

@@ -93,9 +93,9 @@ def _free_coordinates(tables: Sequence[Array]) -> NDArray[np.intp]:
     To raise a_1 by c(y) and lower a_2 by as much changes nothing.
     """
     free = [table > 0 for table in tables]
-    for table, kept in zip(tables[1:], free[1:], strict=True):
-        kept[table.argmax(axis=0), np.arange(table.shape[1])] = False
-    return np.flatnonzero(np.concatenate([kept.ravel() for kept in free]))
+    for table, mask in zip(tables[1:], free[1:], strict=True):
+        mask[table.argmax(axis=0), np.arange(table.shape[1])] = False
+    return np.flatnonzero(np.concatenate([mask.ravel() for mask in free]))
 
 
 def _independent_mass(tables: Sequence[Array], cells: NDArray[np.intp]) -> Array:

@@ -100,12 +100,12 @@ def _certify(program: UnionProgram, point: _Point, best: CellSolution | None) ->
     value = float(program.marginal[mass] @ influence[mass])
     coupling = _shrink_to_marginals(program, point.mass[:, None] * point.posterior)
     entropy = conditional_entropy(coupling)
-    found = CellSolution(program.split(influence), coupling, entropy, value)
+    solution = CellSolution(program.split(influence), coupling, entropy, value)
     if best is not None and best.value > value:
-        found = replace(found, influence=best.influence, value=best.value)
+        solution = replace(solution, influence=best.influence, value=best.value)
     if best is not None and best.entropy > entropy:
-        found = replace(found, coupling=best.coupling, entropy=best.entropy)
-    return found
+        solution = replace(solution, coupling=best.coupling, entropy=best.entropy)
+    return solution
 
 
 def _shrink_to_marginals(program: UnionProgram, coupling: Array) -> Array:

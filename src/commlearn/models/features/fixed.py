@@ -52,7 +52,6 @@ class FixedFeatures(Learned):
         (3, torch.Size([4, 3]))
     """
 
-    kept: Tensor
     centre: Tensor
     scale: Tensor
     components: Tensor
@@ -64,7 +63,7 @@ class FixedFeatures(Learned):
         self.spec = spec
         self.raw = RAW.get(spec.kind, Cells)(spec)
         self.store(
-            kept=torch.zeros(1, dtype=torch.long),  # (features,): the raw ones that vary
+            kept=torch.zeros(1, dtype=torch.long),  # (features,): `varying`, as files of features call it
             centre=torch.zeros(1),  # (features,)
             scale=torch.ones(1),  # (features,)
             components=torch.zeros(0, 0),  # (features, dim); empty = features as they are
@@ -76,6 +75,11 @@ class FixedFeatures(Learned):
     def dim(self) -> int:
         """How many dimensions there are; known once it has learned."""
         return len(self.turn)
+
+    @property
+    def varying(self) -> Tensor:
+        """Places of the raw features that vary, (features,)."""
+        return self.get_buffer("kept")
 
     @torch.no_grad()
     def learn(self, column: Column, seed: int, rows: int = 20_000) -> FixedFeatures:
@@ -106,7 +110,7 @@ class FixedFeatures(Learned):
         return values if modality.present is None else values * modality.present[:, None]
 
     def _standardised(self, raw: Tensor) -> Tensor:
-        values = raw.index_select(1, self.kept).nan_to_num(nan=0.0)
+        values = raw.index_select(1, self.varying).nan_to_num(nan=0.0)
         return ((values - self.centre) / self.scale).nan_to_num().clamp(-LIMIT, LIMIT)
 
     def _standardise(self, raw: Tensor, seed: int) -> None:
@@ -123,21 +127,23 @@ class FixedFeatures(Learned):
             part = np.clip(values[:, some].astype(np.float64), (low - reach)[some], (high + reach)[some])
             mean[some], deviation[some] = part.mean(axis=0), part.std(axis=0)
         alive = deviation > 1e-6 * np.abs(mean) + 1e-12
-        kept = np.flatnonzero(alive) if alive.any() else np.zeros(1, dtype=np.int64)
-        usual = float(np.median(deviation[kept]))
+        varying = np.flatnonzero(alive) if alive.any() else np.zeros(1, dtype=np.int64)
+        usual = float(np.median(deviation[varying]))
         if self.raw.same_unit:  # deviations are to be compared: one scale for all
-            scale = np.full(len(kept), np.sqrt((deviation[kept] ** 2).mean()))
+            scale = np.full(len(varying), np.sqrt((deviation[varying] ** 2).mean()))
         else:
-            scale = np.maximum(deviation[kept], FLOOR * usual)
+            scale = np.maximum(deviation[varying], FLOOR * usual)
         scale = np.clip(np.where(scale > 0, scale, 1.0), 1e-30, 1e30)
         self.store(
-            kept=kept.astype(np.int64), centre=mean[kept].astype(np.float32), scale=scale.astype(np.float32)
+            kept=varying.astype(np.int64),
+            centre=mean[varying].astype(np.float32),
+            scale=scale.astype(np.float32),
         )
 
     def _find_components(self, raw: Tensor, group: np.ndarray, seed: int) -> None:
         """The directions in which records differ most, where each group of features counts as much."""
         self.store(components=torch.zeros(0, 0))
-        member = group[self.kept.numpy()]  # (features,)
+        member = group[self.varying.numpy()]  # (features,)
         sizes = np.bincount(member)
         even = torch.from_numpy(np.sqrt(len(member) / (np.count_nonzero(sizes) * sizes[member]))).float()
         reduced = len(member) > DIMENSIONS
