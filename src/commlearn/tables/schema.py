@@ -34,7 +34,7 @@ from commlearn.tables.schema_yaml import VERSION, newer
 from commlearn.tables.table import Table
 from commlearn.tables.targets import TARGETS, encode_target
 
-__all__ = ["VERSION", "Schema"]
+__all__ = ["VERSION", "Schema", "modules_of_schema", "schema_with_modules"]
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -237,6 +237,19 @@ class Schema:
                 for row in empty
             ],
         )
+
+
+def modules_of_schema(schema: Schema) -> dict[str, nn.Module]:
+    """The encoders of the user's that its modalities name, such as `Image("photo", encoder=module)`."""
+    encoders = {name: getattr(kind, "encoder", None) for name, kind in schema.modalities.items()}
+    return {name: encoder for name, encoder in encoders.items() if isinstance(encoder, nn.Module)}
+
+
+def schema_with_modules(schema: Schema, modules: Mapping[str, nn.Module]) -> Schema:
+    """A schema that was read from plain values, which hold no module, with those that it had."""
+    kinds: dict[str, Any] = dict(schema.modalities)
+    kinds |= {name: replace(kinds[name], encoder=module) for name, module in modules.items()}
+    return replace(schema, modalities=kinds)
 
 
 def _learned(kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:

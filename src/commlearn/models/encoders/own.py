@@ -7,12 +7,17 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from commlearn.errors import ConfigurationError
+from commlearn.batch import Modality
+from commlearn.errors import ConfigurationError, RunError
 from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.tokens import ModalityEncoder, TokenEncoder
 
-__all__ = ["OwnEncoder", "own", "token_encoders"]
+__all__ = ["OWN", "OwnEncoder", "features_made", "modules_of", "own", "refuse_unfit", "token_encoders"]
+
+OWN = "own module"  # what configurations and schemas call it: they hold no code
+PREFIX = "encoders.{}.encoder.module."  # of its weights among those of a method
 
 
 class OwnEncoder(nn.Module):
@@ -24,10 +29,10 @@ class OwnEncoder(nn.Module):
 
     Args:
         module: the user's.
-        features: of the vector or of each token.
+        features: of the vector or of each token; 0 = any.
     """
 
-    def __init__(self, module: nn.Module, features: int) -> None:
+    def __init__(self, module: nn.Module, features: int = 0) -> None:
         super().__init__()
         self.module = module
         self.features = features
@@ -58,7 +63,7 @@ class OwnEncoder(nn.Module):
                 f"The encoder {name} made {shape} of {tuple(values.shape)}; give a vector, (batch, "
                 "features), or tokens, (batch, length, features)."
             )
-        if features.shape[-1] != self.features:
+        if self.features not in (0, features.shape[-1]):
             raise ConfigurationError(
                 f"The encoder {name} gives {features.shape[-1]} features, where {self.features} are read. "
                 f"Add nn.Linear({features.shape[-1]}, {self.features}) at its end."
@@ -91,3 +96,63 @@ def token_encoders(encoders: Mapping[str, nn.Module], width: int) -> dict[str, n
         name: encoder if isinstance(encoder, TokenEncoder) else own(encoder, width)
         for name, encoder in encoders.items()
     }
+
+
+def features_made(name: str, module: nn.Module, example: Modality) -> int:
+    """How many features a module makes of records: of a vector, or of each token.
+
+    Args:
+        name: of the modality, for messages.
+        module: is asked in evaluation mode, and left in it.
+        example: a few records.
+    """
+    encoder = OwnEncoder(module).eval()
+    try:
+        with torch.no_grad():
+            made, _ = encoder(example.values, example.padding)
+    except (RuntimeError, ValueError, TypeError, LookupError) as problem:
+        shape = ", ".join(map(str, example.values.shape))
+        raise ConfigurationError(
+            f"The encoder of '{name}', {type(module).__name__}, fails on values of ({shape}): {problem}"
+        ) from problem
+    return made.shape[-1]
+
+
+def modules_of(encoders: nn.ModuleDict) -> dict[str, nn.Module]:
+    """The modules of the user's among the encoders of a method."""
+    inner = {name: getattr(encoder, "encoder", None) for name, encoder in encoders.items()}
+    return {name: encoder.module for name, encoder in inner.items() if isinstance(encoder, OwnEncoder)}
+
+
+def refuse_unfit(encoders: nn.ModuleDict, weights: Mapping[str, Tensor], where: str) -> None:
+    """Refuse modules that are not those which weights were stored of.
+
+    Args:
+        encoders: of a method that was built of the modules.
+        weights: of the method, by name.
+        where: the file or folder that they are from.
+    """
+    for name, module in modules_of(encoders).items():
+        first = PREFIX.format(name)
+        stored = {key.removeprefix(first): part for key, part in weights.items() if key.startswith(first)}
+        given = module.state_dict()
+        before, now = (
+            {key: _shape(part) for key, part in each.items() if isinstance(part, Tensor)}
+            for each in (stored, given)
+        )
+        wrong = [
+            f"{key} is {before.get(key, 'missing')} there and {now.get(key, 'missing')} in what was passed"
+            for key in sorted({*before, *now})
+            if before.get(key) != now.get(key) and now.get(key) != "lazy"
+        ]
+        if wrong:
+            more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise RunError(
+                f"{where} does not fit the {type(module).__name__} that was passed as the encoder of "
+                f"'{name}': {wrong[0]}{more}. Pass a module that is made as the one of the training was."
+            )
+
+
+def _shape(tensor: Tensor) -> str:
+    """A shape in words; a lazy parameter takes that of the weights which it gets."""
+    return "lazy" if is_lazy(tensor) else " x ".join(map(str, tensor.shape)) or "a number"
