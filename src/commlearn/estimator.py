@@ -228,6 +228,17 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         embedder._keep(trained)
         return embedder
 
+    def _repr_html_inner(self) -> str:
+        """What a notebook shows: scikit-learn's picture of the settings, then what was trained."""
+        return str(super()._repr_html_inner()) + self._trained_html()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle = dict(super()._repr_mimebundle_(**kwargs))
+        return bundle | {key: bundle[key] + self._trained_html() for key in bundle if key == "text/html"}
+
+    def _trained_html(self) -> str:
+        return self.trained_._repr_html_() if hasattr(self, "trained_") else ""
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "trained_")
 

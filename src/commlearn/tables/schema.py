@@ -23,6 +23,7 @@ import pandas as pd
 from torch import nn
 
 from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
+from commlearn.escapes import html_table
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.reading import Reading
@@ -100,6 +101,20 @@ class Schema:
     def to_yaml(self) -> str:
         """The schema as text that `from_yaml` reads from a file."""
         return schema_yaml.dump(self.to_mapping())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        modalities, rows = self.to_mapping()["modalities"], []
+        for name, kind in self.modalities.items():
+            own = ("kind", "column", "columns")
+            settings = ", ".join(
+                f"{key} {value}" for key, value in modalities[name].items() if key not in own
+            )
+            rows.append((name, kind.name, ", ".join(map(str, kind.columns())), settings))
+        rows += [(column, f"target, {sort}", column, "") for column, sort in self.targets.items()]
+        named = {key: getattr(self, key) for key in ("id", "group", "split")}
+        rows += [(key, key, column, "") for key, column in named.items() if column is not None]
+        return html_table("Schema", ("name", "what it is", "columns", "settings"), rows)
 
     def columns(self, with_targets: bool = True) -> tuple[str, ...]:
         """Every column of the table that it needs, each once; without targets, those of modalities alone."""

@@ -30,6 +30,10 @@ class Run(Trained):
     step: int
     rank: int = 0  # of this process; others than 0 have nothing to tell
 
+    def _summary(self) -> list[tuple[str, str]]:
+        """What was trained, and where it lies."""
+        return [*super()._summary(), ("steps", f"{self.step:,}"), ("folder", str(self.folder.path))]
+
 
 def load_run(path: str | Path, modules: Mapping[str, nn.Module] | None = None) -> Run:
     """A run from its folder, with the weights of its newest whole checkpoint.
