@@ -113,8 +113,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         Labels are not seen, but by methods that learn from them (`supcon`, `factorcl-sup`).
 
         Args:
-            X: a DataFrame of pandas or Polars, a PyArrow table, a list of dicts, a dict of arrays, the path
-                of a table, or a 2-D array, which is one vector a row.
+            X: a DataFrame of pandas or Polars, a PyArrow table, a Hugging Face Dataset, a list of dicts, a
+                dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
             y: ignored.
         """
         from commlearn.training.loop import train
