@@ -232,3 +232,13 @@ def test_mistakes_are_named_before_anything_is_trained(tmp_path):
     with pytest.raises(ConfigurationError, match="encoder of 'photo' is a module of yours"):
         cl.Embedder(own, epochs=1, batch_size=16).fit(table())
     assert cl.Embedder(schema(), epochs=1, encoders={"photo": "resnet18"}, batch_size=16).fit(table())
+
+
+def test_it_is_exported_with_any_number_of_records():
+    rows = {name: np.random.default_rng(0).normal(size=(40, 3)).astype("float32") for name in ("a", "b")}
+    both = cl.Schema({name: cl.Vector(name) for name in rows})
+    model = cl.Embedder(both, epochs=1, features="learned", encoders={"a": nn.Linear(3, 8)}).fit(rows)
+    program = cl.export_program(model.trained, ["a"]).module()
+    for count in (1, 7):
+        values = torch.from_numpy(rows["a"][:count])
+        torch.testing.assert_close(program(values), model.trained.method.embed({"a": values}, ["a"]))

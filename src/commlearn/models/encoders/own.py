@@ -57,7 +57,11 @@ class OwnEncoder(nn.Module):
             )
         made = self.module(values, padding=padding) if self.takes_padding else self.module(values)
         features, padding = made if isinstance(made, tuple) else (made, padding)
-        if not isinstance(features, Tensor) or features.ndim not in (2, 3) or len(features) != len(values):
+        if (
+            not isinstance(features, Tensor)
+            or features.ndim not in (2, 3)
+            or features.shape[0] != values.shape[0]
+        ):
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ConfigurationError(
                 f"The encoder {name} made {shape} of {tuple(values.shape)}; give a vector, (batch, "
