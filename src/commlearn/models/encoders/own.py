@@ -57,12 +57,8 @@ class OwnEncoder(nn.Module):
             )
         made = self.module(values, padding=padding) if self.takes_padding else self.module(values)
         features, padding = made if isinstance(made, tuple) else (made, padding)
-        if (
-            not isinstance(features, Tensor)
-            or features.ndim not in (2, 3)
-            or features.shape[0] != values.shape[0]
-        ):
-            shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        shape = tuple(features.shape) if isinstance(features, Tensor) else (type(features).__name__,)
+        if len(shape) not in (2, 3) or shape[0] != values.shape[0]:
             raise ConfigurationError(
                 f"The encoder {name} made {shape} of {tuple(values.shape)}; give a vector, (batch, "
                 "features), or tokens, (batch, length, features)."
