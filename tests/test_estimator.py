@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -203,3 +204,39 @@ def test_a_random_state_is_what_scikit_learn_means_by_it():
     np.random.seed(3)
     assert np.array_equal(vectors(None), drawn[0])
     assert not np.array_equal(vectors(None), drawn[0])
+
+
+def test_named_targets_are_answers_and_never_inputs_and_the_schema_says_which():
+    rows = table().drop(columns="ill").assign(died=np.arange(48) % 2, cost=np.linspace(0, 9, 48))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        model = cl.Embedder(epochs=1, batch_size=16, targets=["died", "cost"]).fit(rows)
+    assert model.schema_.targets == {"died": "class", "cost": "number"}
+    assert not {"died", "cost"} & {*model.schema_.columns(with_targets=False)}
+    assert np.array_equal(model.transform(rows.drop(columns=["died", "cost"])), model.transform(rows))
+    stated = embedder(epochs=1, targets={"age": "number"}).fit(table())
+    assert stated.schema_.targets == {"ill": "class", "age": "number"}
+    assert embedder(epochs=1, targets="site").fit(table()).schema_.targets["site"] == "class"
+    assert set(cl.probe(stated, table(200))) == {"ill", "age"}
+    with pytest.raises(DataError, match="'dead', did you mean 'died'"):
+        cl.Embedder(targets=["dead"]).fit(rows)
+    with pytest.raises(ConfigurationError, match="target 'died': Unknown type 'klass'"):
+        cl.Embedder(targets={"died": "klass"}).fit(rows)
+    assert not hasattr(cl.Embedder(), "schema_")
+
+
+def test_paths_in_cells_are_relative_to_the_root_that_is_given(tmp_path):
+    draw = np.random.default_rng(0)
+    names = [f"{row}.png" for row in range(24)]
+    for name in names:
+        pixels = draw.integers(0, 255, (20, 20, 3)).astype("uint8")
+        Image.fromarray(pixels).save(tmp_path / name)
+    rows = pd.DataFrame({"photo": names, "age": draw.normal(size=24)})
+    model = cl.Embedder(epochs=1, batch_size=8, root=tmp_path).fit(rows)
+    assert isinstance(model.schema_.modalities["photo"], cl.Image)
+    vectors = model.transform(rows)
+    (tmp_path / "elsewhere").mkdir()
+    rows.to_csv(tmp_path / "elsewhere" / "rows.csv", index=False)
+    np.testing.assert_allclose(model.transform(tmp_path / "elsewhere" / "rows.csv"), vectors, atol=1e-5)
+    with pytest.raises(DataError, match=r"0\.png"):
+        model.set_params(root=None).transform(rows)

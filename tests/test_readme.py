@@ -90,6 +90,7 @@ def in_small(words: list[str]) -> list[str]:
 SLOW_SHELL = {"README.md", "docs/interactions.md"}  # of these the Python blocks alone run by default
 SLOW = {"docs/own-data.md", "docs/compare.md"}
 LANGUAGES = ("python", "sh")
+OPTIONAL = re.compile(r"^import (lightning)$", flags=re.MULTILINE)  # what a block may need in addition
 RUN = [
     *(
         pytest.param(page, LANGUAGES, marks=pytest.mark.slow if name_of(page) in SLOW | SLOW_SHELL else ())
@@ -107,10 +108,27 @@ def test_code_of_a_page_runs_from_top_to_bottom(
     page, languages, tmp_path, monkeypatch, capsys, jobs_in_this_process
 ):
     monkeypatch.chdir(tmp_path)
+    run_page(page, [block for block in blocks(page) if not OPTIONAL.search(block.code)], languages)
+    assert capsys.readouterr().out
+
+
+NEEDS_MORE = [page for page in PAGES if any(OPTIONAL.search(block.code) for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", NEEDS_MORE, ids=name_of)
+def test_code_that_needs_another_package_runs_where_it_is(page, tmp_path, monkeypatch):
+    for package in {name for block in blocks(page) for name in OPTIONAL.findall(block.code)}:
+        pytest.importorskip(package, reason=f"SKIPPED LOUDLY: pip install {package}, which {page.name} shows")
+    monkeypatch.chdir(tmp_path)
+    run_page(page, blocks(page), ("python",))
+
+
+def run_page(page: Path, chosen: list[Block], languages: tuple[str, ...]) -> None:
+    """Run some blocks of a page one after the other; what they register is forgotten afterwards."""
     kept = {registry: dict(value) for registry, value in registries().items()}
     names: dict = {"__name__": "__main__"}
     try:
-        for block in blocks(page):
+        for block in chosen:
             if block.language == "python":
                 run_python(block, page, {"__name__": "__main__"} if page.name in OWN_BLOCKS else names)
             elif block.language in languages:
@@ -119,7 +137,6 @@ def test_code_of_a_page_runs_from_top_to_bottom(
         for registry, value in registries().items():
             value.clear()
             value.update(kept[registry])
-    assert capsys.readouterr().out
 
 
 CANNOT_RUN_HERE = {  # what needs an installation, other machines or hours; what it names exists

@@ -12,6 +12,7 @@ _PUBLIC = {
     "CLIP": "commlearn.methods",
     "CMC": "commlearn.methods",
     "CoMM": "commlearn.methods",
+    "CoMMLoss": "commlearn.methods",
     "CrossSelf": "commlearn.methods",
     "Embedder": "commlearn.estimator",
     "FactorCL": "commlearn.methods",

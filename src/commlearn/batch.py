@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Modality", "Spec", "Subset", "View", "blank_values", "merge", "to_device"]
+from commlearn.errors import ConfigurationError, unknown
+
+__all__ = ["Batch", "Modality", "Spec", "Subset", "View", "blank_values", "merge", "to_device", "view_of"]
 
 
 Subset = tuple[str, ...]
@@ -85,6 +87,32 @@ class Batch:
 def merge(views: Sequence[View]) -> View:
     """Stack views of the same modalities along the batch, so that an encoder runs once for all."""
     return {name: _stacked([view[name] for view in views]) for name in views[0]}
+
+
+def view_of(
+    values: Mapping[str, Tensor | Modality],
+    padding: Mapping[str, Tensor] | None = None,
+    present: Mapping[str, Tensor] | None = None,
+) -> View:
+    """Plain tensors as the modalities of the same records; what is a `Modality` already stays as it is.
+
+    Args:
+        values: by modality, (batch, ...) each.
+        padding: of those that are padded, (batch, length) bool each, True = ignore.
+        present: of those that some records lack, (batch,) bool each, False = this record lacks it.
+
+    Example:
+        >>> view_of({"ecg": torch.ones(2, 9, 3)}, present={"ecg": torch.tensor([True, False])})["ecg"].present
+        tensor([ True, False])
+    """
+    padding, present = padding or {}, present or {}
+    for name in (*padding, *present):
+        if name not in values:
+            raise ConfigurationError(unknown("modality", name, values))
+    return {
+        name: part if isinstance(part, Modality) else Modality(part, padding.get(name), present.get(name))
+        for name, part in values.items()
+    }
 
 
 def to_device(view: View, device: torch.device | str) -> View:

@@ -1,16 +1,19 @@
-"""Text of others, such as cells, where its characters could mean something: terminals, CSV, Markdown."""
+"""Text of others, such as cells, where its characters could mean more: terminals, CSV, Markdown, HTML."""
 
 from __future__ import annotations
 
 import contextlib
+import html
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 __all__ = [
     "code_span",
     "escaped_output",
+    "html_table",
+    "html_text",
     "markdown",
     "one_line",
     "printable",
@@ -69,8 +72,8 @@ def markdown(text: object) -> str:
         >>> markdown("<b>a|b</b>")
         '&lt;b&gt;a\\\\|b&lt;/b&gt;'
     """
-    html = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return MARKS.sub(r"\\\1", html)
+    plain = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return MARKS.sub(r"\\\1", plain)
 
 
 def code_span(text: object) -> str:
@@ -84,6 +87,31 @@ def code_span(text: object) -> str:
     longest = max(map(len, re.findall("`+", line)), default=0)
     room = " " if longest else ""
     return f"{'`' * (longest + 1)}{room}{line}{room}{'`' * (longest + 1)}"
+
+
+def html_text(text: object) -> str:
+    """Text of several lines as a notebook shows it; nothing in it is markup.
+
+    Example:
+        >>> html_text("a < b")
+        '<pre>a &lt; b</pre>'
+    """
+    return f"<pre>{html.escape(printable(text))}</pre>"
+
+
+def html_table(title: str, head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A table as a notebook shows it; nothing in its cells is markup.
+
+    Example:
+        >>> html_table("Two", ["a"], [["<b>"]])
+        '<table><caption>Two</caption><tr><th>a</th></tr><tr><td>&lt;b&gt;</td></tr></table>'
+    """
+
+    def row(cells: Sequence[object], name: str) -> str:
+        return f"<tr>{''.join(f'<{name}>{html.escape(printable(cell))}</{name}>' for cell in cells)}</tr>"
+
+    lines = [row(head, "th"), *(row(cells, "td") for cells in rows)]
+    return f"<table><caption>{html.escape(printable(title))}</caption>{''.join(lines)}</table>"
 
 
 class _Escaped:

@@ -18,18 +18,21 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
+from torch import nn
 
-from commlearn.batch import Modality, blank_values
+from commlearn.batch import View
 from commlearn.config.own_data import experiment_for
 from commlearn.errors import DataWarning
 from commlearn.kinds.reading import Reading
 from commlearn.methods import METHODS
+from commlearn.models.encoders.own import OWN
+from commlearn.models.tokens import Tokens
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.formats.frames import as_pandas, is_frame
-from commlearn.tables.infer import infer
+from commlearn.tables.infer import infer, stated_targets
 from commlearn.tables.leaks import warn_of_answers
-from commlearn.tables.schema import Schema
+from commlearn.tables.schema import Schema, modules_of_schema, schema_with_modules
 from commlearn.tables.table import Table, read_table
 from commlearn.trained.artifact import export, from_parts, load, to_parts
 from commlearn.trained.embed import Blocks, dimension_names, embed
@@ -59,6 +62,11 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         verbose: show progress and the settings that were chosen.
         features: `fixed`: encoders read well-known features of each modality, which join the embedding;
             `learned`: they read its values; `auto`: fixed up to 20 000 rows.
+        targets: columns that are answers and never inputs: their names, or name to `class`, `number` or
+            `multilabel`; in addition to those of a schema.
+        encoders: by modality a torch module of yours, which is trained along but for parameters without
+            `requires_grad`; it makes a vector or tokens of values. Or the name of one of the library's.
+        root: the folder to which paths in cells are relative; that of a table's file if not given.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -82,6 +90,9 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         out: str | Path | None = None,
         verbose: bool = False,
         features: str = "auto",
+        targets: Mapping[str, str] | Sequence[str] | None = None,
+        encoders: Mapping[str, Any] | None = None,
+        root: str | Path | None = None,
     ) -> None:
         self.schema = schema
         self.method = method
@@ -92,6 +103,9 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.out = out
         self.verbose = verbose
         self.features = features
+        self.targets = targets
+        self.encoders = encoders
+        self.root = root
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
         """Learn from the rows that the schema's split column marks as train; from all if it names none.
@@ -99,15 +113,17 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         Labels are not seen, but by methods that learn from them (`supcon`, `factorcl-sup`).
 
         Args:
-            X: a DataFrame of pandas or Polars, a PyArrow table, a list of dicts, a dict of arrays, the path
-                of a table, or a 2-D array, which is one vector a row.
+            X: a DataFrame of pandas or Polars, a PyArrow table, a Hugging Face Dataset, a list of dicts, a
+                dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
             y: ignored.
         """
         from commlearn.training.loop import train
 
         stated = self._stated_schema()
         table = self._table(X, Reading() if stated is None else stated.reading(), fitting=True)
-        schema = stated or _guessed_schema(table)
+        schema = self._with_targets(stated, table)
+        encoders = {**modules_of_schema(schema), **(self.encoders or {})}
+        modules = {name: part for name, part in encoders.items() if isinstance(part, nn.Module)}
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
         read = replace(schema, targets=schema.targets if needs_targets else {})
@@ -118,7 +134,10 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             "name": "embedder",
             "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
             "method": method,
-            "model": {"features": self.features},
+            "model": {
+                "features": self.features,
+                "encoders": {name: OWN if name in modules else part for name, part in encoders.items()},
+            },
             "seed": _seed(self.random_state),
             "training": {key: value for key, value in given.items() if value is not None},
         }
@@ -128,7 +147,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         progress = progress_for() if self.verbose else Silent()
         with tempfile.TemporaryDirectory() as folder:
             out = self.out if self.out is not None else Path(folder) / "run"
-            run = train(experiment, out, data, overwrite=self.out is not None, progress=progress, note=note)
+            run = train(experiment, out, data, False, self.out is not None, progress, note, encoders=modules)
         self._keep(run)
         return self
 
@@ -144,7 +163,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
                 `all` one beside the other.
         """
         trained = self.trained
-        if isinstance(X, str | Path):
+        if isinstance(X, str | Path) and self.root is None:
             parts = embed_table(trained, X, modalities, blocks=blocks)
             vectors = np.concatenate([part for _, part in parts])
         else:
@@ -170,6 +189,11 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return np.array(dimension_names(self.trained, count, blocks), dtype=object)
 
     @property
+    def schema_(self) -> Schema:
+        """The schema by which it reads tables: the stated one, or the one that was guessed."""
+        return self.trained.reader()[0]
+
+    @property
     def trained(self) -> Trained:
         """The trained model, which `embed`, `probe` and `export` take as well."""
         check_is_fitted(self)
@@ -180,9 +204,14 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return export(self.trained, folder)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Embedder:
-        """An Embedder from a run folder or from what `save` or `export` wrote."""
-        trained = load(folder)
+    def load(cls, folder: str | Path, encoders: Mapping[str, nn.Module] | None = None) -> Embedder:
+        """An Embedder from a run folder or from what `save` or `export` wrote.
+
+        Args:
+            folder: of the run or the export.
+            encoders: the modules of yours with which it was trained, by modality.
+        """
+        trained = load(folder, encoders=encoders)
         schema, _ = trained.reader()
         training = trained.experiment.training
         embedder = cls(
@@ -193,19 +222,32 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             training.learning_rate,
             trained.experiment.seed,
             features=trained.experiment.model.features,
+            encoders=encoders,
         )
         embedder._from_folder = True
         embedder._keep(trained)
         return embedder
 
+    def _repr_html_inner(self) -> str:
+        """What a notebook shows: scikit-learn's picture of the settings, then what was trained."""
+        return str(super()._repr_html_inner()) + self._trained_html()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle = dict(super()._repr_mimebundle_(**kwargs))
+        return bundle | {key: bundle[key] + self._trained_html() for key in bundle if key == "text/html"}
+
+    def _trained_html(self) -> str:
+        return self.trained_._repr_html_() if hasattr(self, "trained_") else ""
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "trained_")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Plain values and bytes: no object of ours is pickled."""
+        """Plain values and bytes: no object of ours is pickled; modules of the user's are, as they came."""
         state = dict(super().__getstate__())
         if isinstance(self.schema, Schema):
-            state["schema"] = {PLAIN: self.schema.to_mapping()}
+            modules = modules_of_schema(self.schema)
+            state["schema"] = {PLAIN: self.schema.to_mapping()} | ({"encoders": modules} if modules else {})
         if "trained_" in state:
             trained = state["trained_"]
             config, tensors = to_parts(trained)
@@ -216,11 +258,17 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
+        modules = {}
         if isinstance(state["schema"], dict) and PLAIN in state["schema"]:
-            state["schema"] = Schema.from_mapping(state["schema"][PLAIN])
+            modules = state["schema"].get("encoders", {})
+            state["schema"] = schema_with_modules(Schema.from_mapping(state["schema"][PLAIN]), modules)
         if "trained_" in state:
-            config, tensors, *more = state["trained_"]
-            state["trained_"] = from_parts(json.loads(config), tensors, "The pickled Embedder", *more)
+            config, tensors, rows, features = (*state["trained_"], None, None)[:4]
+            passed = {**modules, **(state.get("encoders") or {})}
+            passed = {name: part for name, part in passed.items() if isinstance(part, nn.Module)}
+            state["trained_"] = from_parts(
+                json.loads(config), tensors, "The pickled Embedder", rows, features, encoders=passed
+            )
         super().__setstate__(state)
 
     def _keep(self, trained: Trained) -> None:
@@ -233,6 +281,10 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     def _table(self, X: Any, reading: Reading, fitting: bool = False) -> Table:
         """The rows, and what scikit-learn wants to know of them."""
+        table = self._rows(X, reading, fitting)
+        return table if self.root is None else replace(table, root=Path(self.root))
+
+    def _rows(self, X: Any, reading: Reading, fitting: bool) -> Table:
         if isinstance(X, str | Path) or (isinstance(X, Mapping) and not issparse(X)):
             return read_table(X, reading=reading)
         if is_frame(X):
@@ -246,6 +298,16 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         )
         return read_table({ARRAY: values})
 
+    def _with_targets(self, stated: Schema | None, table: Table) -> Schema:
+        """The stated schema, or a guess, with the targets that were named in addition."""
+        names = [self.targets] if isinstance(self.targets, str) else list(self.targets or ())
+        schema = stated or _guessed_schema(table, names)
+        if isinstance(self.targets, Mapping):
+            sorts = dict(self.targets)
+        else:
+            sorts = {name: str(guess.value) for name, guess in stated_targets(table, names).items()}
+        return replace(schema, targets={**schema.targets, **sorts})
+
     def _stated_schema(self) -> Schema | None:
         if self.schema is None or isinstance(self.schema, Schema):
             return self.schema
@@ -256,20 +318,20 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         )
 
 
-def _guessed_schema(table: Table) -> Schema:
-    inferred = infer(table)
-    warn_of_answers(table.frame, inferred.schema, stacklevel=4)
+def _guessed_schema(table: Table, targets: Sequence[str]) -> Schema:
+    inferred = infer(table, targets)
+    warn_of_answers(table.frame, inferred.schema, stacklevel=5)
     if unused := inferred.of("unused"):
         reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in unused)
         message = f"No schema was given, and these columns are not used: {reasons}. A schema may state them."
-        warnings.warn(DataWarning(message), stacklevel=4)
+        warnings.warn(DataWarning(message), stacklevel=5)
     return inferred.schema
 
 
 def output_dim(trained: Trained) -> int:
     """Numbers in an embedding of all modalities."""
-    device = next(trained.method.parameters()).device
-    view = {name: Modality(blank_values(spec).to(device)) for name, spec in trained.specs.items()}
+    blank = torch.zeros(1, 1, trained.experiment.model.width, device=next(trained.method.parameters()).device)
+    view: View = {name: Tokens(blank) for name in trained.specs}
     with torch.inference_mode():
         learned = trained.method.embed(view).shape[1]
     return learned + (0 if trained.features is None else trained.features.dim)

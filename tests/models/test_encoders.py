@@ -32,6 +32,7 @@ CASES = {
     "gru": ((3,), 9),
     "force": ((6,), 1),
     "fixed": ((7,), 1),
+    "own module": ((7,), 1),
 }
 SEQUENCES = ("text", "series", "transformer", "gru", "force")
 LENGTHS = (9, 9, 5)
@@ -44,6 +45,8 @@ def values_of(shape, batch=3):
 
 def encoder_of(name, width=32):
     shape, _ = CASES[name]
+    if name == "own module":
+        return ENCODERS[name](torch.nn.Linear(*shape, 5), width, features=5)
     if name != "fixed":
         return ENCODERS[name](shape, width)
     column = VectorColumn(np.random.default_rng(0).normal(size=(40, *shape)).astype(np.float32))

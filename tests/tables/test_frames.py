@@ -7,7 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from pyarrow import dataset, parquet
+from sklearn.base import clone
 
 import commlearn as cl
 from commlearn.errors import DataError, DataWarning
@@ -58,6 +60,13 @@ def on_disk(frame: pd.DataFrame, folder) -> dataset.Dataset:
     return dataset.dataset(folder)
 
 
+def hugging_face(frame: pd.DataFrame):
+    sets = pytest.importorskip("datasets", reason="datasets is not installed: Hugging Face's are not tried")
+    reverse = frame[::-1]
+    made = sets.Dataset.from_dict({name: reverse[name].tolist() for name in frame})
+    return made.select(range(len(frame) - 1, -1, -1))  # rows that are chosen are those that are read
+
+
 FRAMES = {
     "pyarrow table": lambda frame, folder: arrow(frame),
     "pyarrow batch": lambda frame, folder: arrow(frame).combine_chunks().to_batches()[0],
@@ -67,6 +76,7 @@ FRAMES = {
     "polars": lambda frame, folder: polars(frame),
     "polars, lazy": lambda frame, folder: polars(frame).lazy(),
     "duckdb": lambda frame, folder: duckdb(frame),
+    "hugging face": lambda frame, folder: hugging_face(frame),
 }
 
 
@@ -89,6 +99,49 @@ def test_a_frame_of_numbers_is_no_vector_that_holds_its_label(kind, frame, tmp_p
     embedder = cl.Embedder(schema, epochs=1).fit(numbers)
     assert list(embedder.feature_names_in_) == ["height", "label", "width"]
     assert embedder.trained.schema.modalities.keys() == {"height", "width"}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_output_comes_in_the_frame_that_was_asked_for_whatever_came_in(kind, frame, fitted, tmp_path):
+    """`set_output` is scikit-learn's; it takes every frame."""
+    frames = pytest.importorskip("polars", reason="polars is not installed: its frames are not tried")
+    model, wanted = clone(fitted).fit(frame), fitted.transform(frame)
+    for container, cls in (("pandas", pd.DataFrame), ("polars", frames.DataFrame)):
+        made = model.set_output(transform=container).transform(FRAMES[kind](frame, tmp_path))
+        assert isinstance(made, cls)
+        assert list(made.columns) == list(model.get_feature_names_out())
+        np.testing.assert_allclose(made.to_numpy(), wanted, atol=1e-5)
+    if kind == "polars":
+        code = np.stack(frame["code"])
+        assert model.fit_transform(FRAMES[kind](frame, tmp_path)).shape == (len(code), wanted.shape[1])
+
+
+@pytest.mark.parametrize("stored", ["bytes", "paths"])
+def test_pictures_of_hugging_face_are_decoded(stored, tmp_path):
+    sets = pytest.importorskip("datasets", reason="datasets is not installed: Hugging Face's are not tried")
+    pictures = np.random.default_rng(0).integers(0, 255, (12, 16, 20, 3)).astype("uint8")
+    widths = np.random.default_rng(1).normal(size=12)
+    names = [str(tmp_path / f"{row}.png") for row in range(12)]
+    for name, picture in zip(names, pictures, strict=True):
+        Image.fromarray(picture).save(name)
+    cells = names if stored == "paths" else [Image.fromarray(picture) for picture in pictures]
+    made = sets.Dataset.from_dict({"width": widths.tolist(), "photo": [*cells[:11], None]})
+    made = made.cast_column("photo", sets.Image())
+    other = {"width": widths, "photo": [*pictures[:11], None]}
+    embedder = cl.Embedder(epochs=1).fit(made)
+    assert isinstance(embedder.schema_.modalities["photo"], cl.Image)
+    np.testing.assert_allclose(embedder.transform(made), embedder.transform(other), atol=1e-5)
+    with pytest.raises(
+        DataError, match=r"a dict of tables \(train\).*Give one of them, such as tables\['train'\]"
+    ):
+        embedder.transform(sets.DatasetDict(train=made))
+    with pytest.raises(DataError, match="IterableDataset cannot be read as a table"):
+        embedder.transform(made.to_iterable_dataset())
+
+
+def test_a_dict_of_tables_is_no_table(frame):
+    with pytest.raises(DataError, match=r"a dict of tables \(train, test\)"):
+        read_table({"train": frame, "test": frame})
 
 
 def test_what_is_no_table_is_refused_with_the_way_out(frame):

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from commlearn.errors import ConfigurationError
+from commlearn.escapes import html_text
 
 __all__ = ["Comparison"]
 
@@ -68,7 +69,7 @@ class Comparison(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         if self.verdict is None:
-            return f"<pre>{escape(dict.__repr__(self))}</pre>"
+            return html_text(dict.__repr__(self))
         parts = []
         for target, values in self._targets().items():
             sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in values["words"])

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
 from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment, Part
 from commlearn.datasets import READERS
-from commlearn.errors import ConfigurationError
+from commlearn.errors import ConfigurationError, unknown
+from commlearn.kinds.arrays import presence
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
-from commlearn.models.build import build_encoders, build_fusion
+from commlearn.models.build import build_encoders, build_fusion, not_passed
 from commlearn.models.encoders.fixed import FIXED
+from commlearn.models.encoders.own import OWN, features_made
 from commlearn.models.features import FeatureBlocks
 from commlearn.own_draws import OwnDraws
 from commlearn.records import Dataset
@@ -33,6 +38,7 @@ __all__ = [
     "pretrained_of",
     "read_data",
     "reads_features",
+    "with_modules",
 ]
 
 
@@ -42,6 +48,7 @@ def build_method(
     state: Mapping[str, Any] | None = None,
     fresh: bool = True,
     features: FeatureBlocks | None = None,
+    modules: Mapping[str, nn.Module] | None = None,
 ) -> Method:
     """The method with fresh weights, decided by the seed alone.
 
@@ -51,12 +58,13 @@ def build_method(
         state: what each modality learned; those that were read for a pretrained encoder get it.
         fresh: the first weights matter; else a checkpoint will replace them.
         features: have learned from training records, if encoders read them.
+        modules: of the user's, by modality, which are encoders.
     """
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
     described = pretrained_of(state)
     with OwnDraws(torch_seed(experiment.seed, "init")):
-        encoders = build_encoders(specs, model.width, model.encoders, described, fresh, features)
+        encoders = build_encoders(specs, model.width, model.encoders, described, fresh, features, modules)
         if "fusion" in inspect.signature(build).parameters:
             options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)
         return build(encoders, model.width, **options)
@@ -128,6 +136,33 @@ def augmentation_part(experiment: Experiment, name: str, spec: Spec) -> Part:
 def pretrained_of(state: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
     """The pretrained encoders for which modalities were read, by modality."""
     return {name: learned["encoder"] for name, learned in (state or {}).items() if "encoder" in learned}
+
+
+def with_modules(
+    experiment: Experiment, data: Dataset, modules: Mapping[str, nn.Module]
+) -> tuple[Experiment, dict[str, nn.Module]]:
+    """The experiment with modules of the user's as encoders, and copies of them that have read records.
+
+    Args:
+        experiment: names the other parts.
+        data: its records, of which each module reads a few, so that what it makes of them is known.
+        modules: by modality; they stay as they are.
+    """
+    copies, chosen = copy.deepcopy(dict(modules)), dict(experiment.model.encoders)
+    seed = torch_seed(experiment.seed, "own modules")  # of those that are made when they first read
+    for name, part in chosen.items():
+        if part["name"] == OWN and name not in copies:
+            raise not_passed(name)
+    for name, module in copies.items():
+        if name not in data.train.specs:
+            raise ConfigurationError(f"encoders: {unknown('modality', name, data.train.specs)}")
+        if not isinstance(module, nn.Module):
+            raise ConfigurationError(f"encoders: that of '{name}' is {module!r:.60}; give a torch module.")
+        column = data.fit.columns[name]
+        example = column.take(np.flatnonzero(presence(column))[:2])
+        with OwnDraws(seed):
+            chosen[name] = {"name": OWN, "features": features_made(name, module, example)}
+    return replace(experiment, model=replace(experiment.model, encoders=chosen)), copies
 
 
 def read_data(experiment: Experiment) -> Dataset:

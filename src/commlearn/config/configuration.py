@@ -274,7 +274,7 @@ def _check_parts(experiment: Experiment, problems: Problems) -> None:
     check_part("fusion", experiment.model.fusion, FUSIONS, "model.fusion", problems, ("modalities", "width"))
     for key, part in experiment.model.encoders.items():
         where = f"model.encoders.{key}"
-        check_part("encoder", part, ENCODERS, where, problems, given=("shape", "width"))
+        check_part("encoder", part, ENCODERS, where, problems, given=("shape", "width", "module"))
     for key, part in experiment.augmentations.items():
         choices = {"none": dict, **AUGMENTATIONS}
         check_part("augmentation", part, choices, f"augmentations.{key}", problems)

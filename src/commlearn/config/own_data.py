@@ -16,6 +16,7 @@ from commlearn.config.strength import chosen_augmentations
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.models.encoders.fixed import FIXED
+from commlearn.models.encoders.own import OWN
 from commlearn.records import Dataset
 from commlearn.storage.places import is_remote
 from commlearn.tables import schema_yaml
@@ -78,6 +79,7 @@ def read_own(
 
 def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experiment, str]:
     """The settings with what they leave open chosen from the records; and the choice in one line."""
+    settings = _with_own_modules(settings)
     stated = experiment_from(named_only(settings))  # what is wrong with the settings comes before a choice
     specs = data.train.specs
     check_keys(settings, specs)
@@ -102,6 +104,15 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     settings = {**completed(settings, chosen, specs), "method": stated.method}
     experiment = experiment_from(merged(chosen, settings))
     return experiment, choice_line(open_ones, data.train) if open_ones else ""
+
+
+def _with_own_modules(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the encoders that a schema says are modules of the user's."""
+    modalities = settings["data"].get("schema", {}).get("modalities", {})
+    own = {name: {"name": OWN} for name, part in modalities.items() if part.get("encoder") == OWN}
+    model = dict(settings.get("model") or {})
+    stated = {**model, "encoders": own | (model.get("encoders") or {})}
+    return {**settings, "model": stated} if own else dict(settings)
 
 
 def _read_by_features(settings: Mapping[str, Any], data: Dataset, suggested: str) -> list[str]:

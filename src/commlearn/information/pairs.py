@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from commlearn.escapes import html_text
 from commlearn.information.diagnose import count_doubts, expected_error, leak_signs
 from commlearn.information.estimate import Quantity
 from commlearn.information.evidence import Evidence, Logs, best_posteriors, gather_evidence
@@ -65,6 +66,9 @@ class PairReport:
         from commlearn.plot.interactions import pairs_figure
 
         return pairs_figure(self.values, path)
+
+    def _repr_html_(self) -> str:
+        return html_text(self)
 
     def __str__(self) -> str:
         values = self.values

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.errors import DataError
+from commlearn.escapes import html_text
 from commlearn.information.curve import Curve, Gain, Growth
 from commlearn.information.diagnose import Diagnostics
 from commlearn.information.estimate import (
@@ -143,6 +144,9 @@ class InteractionReport:
     def __str__(self) -> str:
         return in_words(self)
 
+    def _repr_html_(self) -> str:
+        return html_text(self)
+
     def plot(self, path: str | Path | None = None) -> Figure:
         """The figure; also written to `path` if given."""
         from commlearn.plot.interactions import interaction_figure
@@ -175,6 +179,9 @@ class LabelReports:
 
     def __str__(self) -> str:
         return "\n\n".join(str(report) for report in self.reports.values())
+
+    def _repr_html_(self) -> str:
+        return html_text(self)
 
     def plot(self, path: str | Path | None = None) -> dict[str, Figure]:
         """One figure a label; the label joins the name of the file."""

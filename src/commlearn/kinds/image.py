@@ -51,11 +51,11 @@ class Image(Kind):
     column: str  # of paths relative to the table, bytes, arrays or PIL images
     size: int = 0  # pixels a side; 0 = near the median of the training images, smaller where these are few
     outside: bool = False  # paths may leave the table's folder
-    encoder: Any = None  # a pretrained one: its folder, or settings of `Pretrained`
+    encoder: Any = None  # a torch module; or a pretrained one: its folder, or settings of `Pretrained`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
-        if self.size and self.encoder is not None:
+        if self.size and isinstance(self.encoder, Pretrained):
             raise ConfigurationError(
                 f"Image size is {self.size}, but a pretrained encoder says its own. Leave size out."
             )
@@ -87,7 +87,7 @@ class Image(Kind):
             next((depth for depth in DEPTHS if brightest <= depth), DEPTHS[-1]) if brightest else DEPTHS[-1]
         )
         learned = {"size": self.size or nearest, "white": white}
-        return learned if self.encoder is None else learned | self.encoder.for_images()
+        return learned | self.encoder.for_images() if isinstance(self.encoder, Pretrained) else learned
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Pictures:
         """The images as a column.

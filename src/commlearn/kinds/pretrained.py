@@ -9,7 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from torch import nn
+
 from commlearn.errors import ConfigurationError, Problems, unknown
+from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.pretrained_folder import fingerprint, locate, missing_extra
 from commlearn.models.encoders.pretrained_model import architecture_of, image_preparation, subwords
 
@@ -48,9 +51,12 @@ class Pretrained:
         problems.raise_if_any(ConfigurationError)
 
     @classmethod
-    def of(cls, value: Any) -> Pretrained | None:
-        """The choice from how it is written: a folder's name, named settings, or nothing."""
-        if value is None or isinstance(value, cls):
+    def of(cls, value: Any) -> Pretrained | nn.Module | str | None:
+        """The choice from how it is written: a folder's name, named settings, or nothing.
+
+        A module of the user's stays as it is, and so does `own module`, as which files know it.
+        """
+        if value is None or value == OWN or isinstance(value, cls | nn.Module):
             return value
         if isinstance(value, str):
             return cls(value)
@@ -58,7 +64,7 @@ class Pretrained:
         if not isinstance(value, Mapping) or "pretrained" not in value:
             raise ConfigurationError(
                 f"encoder is {value!r:.60}; give a folder, or settings such as "
-                "{pretrained: FOLDER, frozen: true}."
+                "{pretrained: FOLDER, frozen: true}, or in Python a torch module."
             )
         problems = Problems("encoder")
         for key in value:

@@ -48,7 +48,7 @@ class Text(Kind):
     column: str
     max_length: int = 128  # tokens of a text that are read
     vocabulary: int = 8192  # words with an id of their own, at most
-    encoder: Any = None  # a pretrained one: its folder, or settings of `Pretrained`
+    encoder: Any = None  # a torch module; or a pretrained one: its folder, or settings of `Pretrained`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
@@ -65,7 +65,7 @@ class Text(Kind):
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """The words that training rows hold at least twice, the most frequent first."""
-        if self.encoder is not None:
+        if isinstance(self.encoder, Pretrained):
             return self.encoder.for_texts(self.max_length)
         counts: Counter[str] = Counter()
         for text in self._texts(cells):

@@ -6,6 +6,7 @@ from commlearn.methods.base import Method, Step, Views
 from commlearn.methods.clip import CLIP
 from commlearn.methods.cmc import CMC
 from commlearn.methods.comm import CoMM
+from commlearn.methods.comm_loss import CoMMLoss
 from commlearn.methods.crossself import CrossSelf
 from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
 from commlearn.methods.infmasking import InfMasking
@@ -17,6 +18,7 @@ __all__ = [
     "CMC",
     "METHODS",
     "CoMM",
+    "CoMMLoss",
     "CrossSelf",
     "FactorCL",
     "InfMasking",

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, Subset, View, merge
+from commlearn.batch import Batch, Modality, Subset, merge, view_of
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, subset_name
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.subsets import all_but_one, choose_subsets, single_and_all, term_weights, weighted_mean
+from commlearn.models.encoders.own import token_encoders
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import HEAD, Temperature, projection_head, temperature_of
 from commlearn.models.present import project_present
@@ -36,7 +37,8 @@ class CoMM(Method):
     """Contrastive MultiModal learning.
 
     Args:
-        encoders: one for each modality; they share the fusion's width.
+        encoders: one for each modality; they share the fusion's width. `build` also takes plain modules
+            that make a vector, (batch, width), or tokens, (batch, length, width), of a tensor.
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
         subsets: what is contrasted with the full fusion; each modality alone, and all.
@@ -46,13 +48,11 @@ class CoMM(Method):
 
     Example:
         >>> import torch
-        >>> from commlearn.batch import Modality
-        >>> from commlearn.models.encoders import ENCODERS
-        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
-        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
-        >>> method = CoMM.build(encoders, width=8)
-        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
-        (torch.Size([4, 8]), torch.Size([4, 8]))
+        >>> model = CoMM.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
+        >>> view = {"left": torch.rand(4, 3), "right": torch.rand(4, 5)}
+        >>> first, second = model(view, view)  # projections, for CoMMLoss
+        >>> model.embed(view).shape, model.embed(view, ["left"]).shape, first["left+right"].shape
+        (torch.Size([4, 8]), torch.Size([4, 8]), torch.Size([4, 256]))
     """
 
     views = Views(augmented=2)
@@ -88,8 +88,34 @@ class CoMM(Method):
         head: tuple[int, int] = HEAD,
     ) -> CoMM:
         """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too."""
+        encoders = token_encoders(encoders, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
         return cls(encoders, **parts, weights=weights)
+
+    def forward(
+        self,
+        first: Mapping[str, Tensor | Modality],
+        second: Mapping[str, Tensor | Modality],
+        padding: Mapping[str, Tensor] | None = None,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The projections of two augmented views of the same records: what `CoMMLoss` takes.
+
+        Args:
+            first: values by modality, (batch, ...) each; a `Modality` where one view has padding of its own.
+            second: the same records, augmented anew.
+            padding: of modalities that are padded, (batch, length) bool each, True = ignore.
+            present: of modalities that some records lack, (batch,) bool each, True = it is there.
+
+        Returns:
+            For each view the projections by subset, (batch, dim) each, such as `image` and `image+text`.
+        """
+        views = tuple(view_of(view, padding, present) for view in (first, second))
+        for view in views:
+            self.subset(None, view)  # every modality must be there
+        projections = self.project(self.represent(Batch(augmented=views)))
+        one, two = ({subset_name(key): rows for key, rows in view.items()} for view in projections)
+        return one, two
 
     def represent(self, batch: Batch) -> Rows:
         tokens = self.encode(merge(batch.augmented))  # each encoder runs once for both views
@@ -136,14 +162,17 @@ class CoMM(Method):
         masks = {subset: rows.having(subset) for subset in self.subsets if subset != self.modalities}
         return {subset: mask for subset, mask in masks.items() if mask is not None}
 
-    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+    def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
+        """Embeddings of records, (batch, dim), from all or some of the modalities; plain tensors will do."""
+        view = view_of(view)
         subset = self.subset(modalities, view)
         tokens = self.encode(view, subset)
         fused = self.fuse(dict(tokens), subset)
         return fused if self.beside is None else torch.cat([fused, self.beside(tokens, fused)], dim=1)
 
-    def fuse(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
+    def fuse(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
         """The fused vector alone, (batch, width): what the head was trained on."""
+        view = view_of(view)
         subset = self.subset(modalities, view)
         return self.fusion(self.encode(view, subset), [subset])[subset]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,12 +13,13 @@ from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.encoders import ENCODERS, default_encoder
 from commlearn.models.encoders.fixed import FIXED
+from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.pretrained import pretrained
 from commlearn.models.features import FeatureBlocks, FixedFeatures
 from commlearn.models.fusion import Fusion
 from commlearn.models.fusion_variants import ClassAttentionFusion, ConcatFusion, CrossAttentionFusion
 
-__all__ = ["FUSIONS", "build_encoders", "build_fusion", "encoder_part"]
+__all__ = ["FUSIONS", "build_encoders", "build_fusion", "encoder_part", "not_passed"]
 
 
 def attention(modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8) -> Fusion:
@@ -82,6 +84,7 @@ def build_encoders(
     described: Mapping[str, Mapping[str, Any]] | None = None,
     fresh: bool = True,
     features: FeatureBlocks | None = None,
+    modules: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, nn.Module]:
     """One encoder for each modality.
 
@@ -92,8 +95,10 @@ def build_encoders(
         described: pretrained encoders that modalities were read for; a choice by modality goes before.
         fresh: the first weights of those that are trained matter; else others will replace them.
         features: have learned; the encoder `fixed` reads them.
+        modules: of the user's, by modality; copies of them become its encoders.
     """
     encoders: dict[str, nn.Module] = {}
+    copies = copy.deepcopy(dict(modules or {}))  # together: what two of them share they go on sharing
     for name, spec in specs.items():
         if described and name in described and name not in chosen:
             encoders[name] = pretrained(spec.shape, width, described[name], fresh)
@@ -104,8 +109,17 @@ def build_encoders(
             raise ConfigurationError(unknown("encoder", encoder, ENCODERS))
         build = ENCODERS[encoder]
         _check_options(f"encoder {encoder}", build, part)
-        reads = _features(features, name) if encoder == FIXED else spec.shape
+        reads: Any = spec.shape
+        if encoder == FIXED:
+            reads = _features(features, name)
+        elif encoder == OWN:
+            reads = _module(copies, name)
         encoders[name] = build(reads, width, **part)
+    for name in copies:
+        raise ConfigurationError(
+            f"A module was passed as the encoder of '{name}', and the modalities with such an encoder are "
+            f"{', '.join(name for name in specs if encoder_part(chosen, name, specs[name])['name'] == OWN)}."
+        )
     return encoders
 
 
@@ -122,6 +136,21 @@ def _features(features: FeatureBlocks | None, name: str) -> FixedFeatures:
             "model.features=fixed, or name another encoder."
         )
     return features.each[name]
+
+
+def _module(modules: dict[str, nn.Module], name: str) -> nn.Module:
+    """The module of the user's that encodes a modality, taken out of those that were passed."""
+    if name not in modules:
+        raise not_passed(name)
+    return modules.pop(name)
+
+
+def not_passed(name: str) -> ConfigurationError:
+    """What is wrong where a modality's encoder is a module of the user's that nobody passed."""
+    return ConfigurationError(
+        f"The encoder of '{name}' is a module of yours, and no file holds its code. Pass it in Python: "
+        f"encoders={{'{name}': module}} is an argument of cl.load, cl.train, Embedder and Embedder.load."
+    )
 
 
 def _check_options(part: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:

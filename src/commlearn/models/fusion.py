@@ -24,7 +24,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from commlearn.batch import Subset
-from commlearn.models.tokens import Tokens
+from commlearn.models.tokens import Tokens, tokens_of
 
 __all__ = ["AttentionLayer", "Fusion", "FusionLayer", "check_sizes"]
 
@@ -49,6 +49,11 @@ class Fusion(nn.Module):
         width: of the tokens and of the embedding.
         layers: pre-norm transformer layers.
         heads: attention heads; they divide the width.
+
+    Example:
+        >>> image, text = torch.ones(2, 16, 8), torch.ones(2, 8)  # 16 tokens a record, and one
+        >>> Fusion(width=8)({"image": image, "text": text}, [("image", "text")])["image", "text"].shape
+        torch.Size([2, 8])
     """
 
     def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:
@@ -59,9 +64,17 @@ class Fusion(nn.Module):
         self.layers = nn.ModuleList(FusionLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
-        """The embedding of each subset, (batch, width)."""
-        subsets = list(subsets)
+    def forward(
+        self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
+    ) -> dict[Subset, Tensor]:
+        """The embedding of each subset, (batch, width).
+
+        Args:
+            parts: by modality: tokens, whose padding is not read, or a plain tensor of them, (batch, length,
+                width); of one token a record, (batch, width).
+            subsets: of the modalities, such as `[("image",), ("image", "text")]`.
+        """
+        tokens, subsets = tokens_of(parts), list(subsets)
         if len(self.layers) > 1:
             return {subset: self._deep([tokens[name] for name in subset]) for subset in subsets}
         read = {name: tokens[name] for name in dict.fromkeys(name for subset in subsets for name in subset)}

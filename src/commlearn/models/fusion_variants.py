@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from commlearn.batch import Subset
 from commlearn.models.fusion import AttentionLayer, Fusion, FusionLayer, check_sizes
-from commlearn.models.tokens import Tokens, pool
+from commlearn.models.tokens import Tokens, pool, tokens_of
 
 __all__ = ["ClassAttentionFusion", "ConcatFusion", "CrossAttentionFusion", "CrossLayer"]
 
@@ -28,8 +28,11 @@ class ClassAttentionFusion(Fusion):
     (Class attention, from CaiT.)
     """
 
-    def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+    def forward(
+        self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
+    ) -> dict[Subset, Tensor]:
         """The embedding of each subset, (batch, width)."""
+        tokens = tokens_of(parts)
         subsets = list(subsets)
         rows = self.first_layer(tokens, subsets)
         for layer in self.layers[1:]:
@@ -79,11 +82,14 @@ class ConcatFusion(nn.Module):
         )
         self.after = after or nn.Identity()
 
-    def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+    def forward(
+        self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
+    ) -> dict[Subset, Tensor]:
         """The embedding of each subset, (batch, width)."""
-        parts = {name: F.linear(pool(sequence), self.maps[name]) for name, sequence in tokens.items()}
+        tokens = tokens_of(parts)
+        mapped = {name: F.linear(pool(sequence), self.maps[name]) for name, sequence in tokens.items()}
         return {
-            subset: self.after(torch.stack([parts[name] for name in subset]).sum(dim=0) + self.bias)
+            subset: self.after(torch.stack([mapped[name] for name in subset]).sum(dim=0) + self.bias)
             for subset in subsets
         }
 
@@ -106,8 +112,11 @@ class CrossAttentionFusion(nn.Module):
         self.layers = nn.ModuleList(CrossLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+    def forward(
+        self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
+    ) -> dict[Subset, Tensor]:
         """The embedding of each subset, (batch, width)."""
+        tokens = tokens_of(parts)
         return {subset: self._fuse({name: tokens[name] for name in subset}) for subset in subsets}
 
     def _fuse(self, tokens: dict[str, Tokens]) -> Tensor:

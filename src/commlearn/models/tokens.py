@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from commlearn.batch import Modality
 
-__all__ = ["ModalityEncoder", "Tokens", "absent_as_padding", "pool"]
+__all__ = ["ModalityEncoder", "TokenEncoder", "Tokens", "absent_as_padding", "pool", "tokens_of"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,11 @@ class Tokens(Modality):
     """
 
 
-class ModalityEncoder(nn.Module):
+class TokenEncoder(nn.Module):
+    """Reads a `Modality` and gives `Tokens` of the fusion's width; any other module reads plain tensors."""
+
+
+class ModalityEncoder(TokenEncoder):
     """An encoder and its adapter: one modality in, tokens of the fusion's width out.
 
     Args:
@@ -40,6 +45,14 @@ class ModalityEncoder(nn.Module):
         if padding is not None:  # a weight of 0 times NaN is NaN: nothing under padding goes on
             values = values.masked_fill(padding[..., None], 0.0)
         return Tokens(values, padding, modality.present)
+
+
+def tokens_of(parts: Mapping[str, Tensor | Tokens]) -> dict[str, Tokens]:
+    """Plain tensors as tokens, (batch, length, width); of a vector, (batch, width), one token a record."""
+    return {
+        name: part if isinstance(part, Tokens) else Tokens(part if part.ndim == 3 else part[:, None])
+        for name, part in parts.items()
+    }
 
 
 def pool(tokens: Tokens) -> Tensor:

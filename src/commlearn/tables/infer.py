@@ -24,7 +24,7 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.schema_yaml import VERSION, kind_to_mapping
 from commlearn.tables.table import Table
 
-__all__ = ["Guess", "Inferred", "infer", "role_of", "seen_as", "stated_target"]
+__all__ = ["Guess", "Inferred", "infer", "role_of", "seen_as", "stated_target", "stated_targets"]
 
 
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -226,6 +226,17 @@ class Inferred:
         return [guess for guess in self.guesses if guess.role == role]
 
 
+def stated_targets(table: Table, names: Sequence[str]) -> dict[str, Guess]:
+    """The type of each column that was named as a target."""
+    for name in names:
+        if name not in table.frame.columns:
+            raise DataError(unknown("column", name, table.frame.columns))
+    columns = {name: table.frame[name] for name in names}
+    return {
+        name: stated_target(name, cells, seen_as(name, cells, table.root)) for name, cells in columns.items()
+    }
+
+
 def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
     """Guess a kind for every column of a table.
 
@@ -234,11 +245,8 @@ def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
         targets: columns that are to be predicted, whatever they look like.
     """
     frame = table.frame
-    for name in targets:
-        if name not in frame.columns:
-            raise DataError(unknown("column", name, frame.columns))
+    guesses = stated_targets(table, targets)
     looks = {name: seen_as(name, frame[name], table.root) for name in frame.columns}
-    guesses: dict[str, Guess] = {name: stated_target(name, frame[name], looks[name]) for name in targets}
     for name in frame.columns:
         if name not in guesses:
             taken = {guess.role: guess.name for guess in guesses.values()}

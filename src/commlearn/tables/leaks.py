@@ -119,9 +119,9 @@ def warn_of_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) ->
     if answers:
         message = (
             f"No schema was given, and columns of two values became inputs: {named(answers)}. If one of them "
-            "is an answer, the embedding sees it: leave the column out of the table, or give a schema that "
-            f"states it as a target, targets={{{answers[0]!r}: 'class'}} (`commlearn init TABLE --target "
-            f"{answers[0]}` writes one)."
+            "is an answer, the embedding sees it: leave the column out of the table, or name it with "
+            f"targets={{{answers[0]!r}: 'class'}} of Embedder or of a Schema (`commlearn init TABLE "
+            f"--target {answers[0]}` writes one)."
         )
         warnings.warn(DataWarning(message), stacklevel=stacklevel)
 

@@ -23,6 +23,7 @@ import pandas as pd
 from torch import nn
 
 from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
+from commlearn.escapes import html_table
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.reading import Reading
@@ -34,7 +35,7 @@ from commlearn.tables.schema_yaml import VERSION, newer
 from commlearn.tables.table import Table
 from commlearn.tables.targets import TARGETS, encode_target
 
-__all__ = ["VERSION", "Schema"]
+__all__ = ["VERSION", "Schema", "modules_of_schema", "schema_with_modules"]
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -100,6 +101,20 @@ class Schema:
     def to_yaml(self) -> str:
         """The schema as text that `from_yaml` reads from a file."""
         return schema_yaml.dump(self.to_mapping())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        modalities, rows = self.to_mapping()["modalities"], []
+        for name, kind in self.modalities.items():
+            own = ("kind", "column", "columns")
+            settings = ", ".join(
+                f"{key} {value}" for key, value in modalities[name].items() if key not in own
+            )
+            rows.append((name, kind.name, ", ".join(map(str, kind.columns())), settings))
+        rows += [(column, f"target, {sort}", column, "") for column, sort in self.targets.items()]
+        named = {key: getattr(self, key) for key in ("id", "group", "split")}
+        rows += [(key, key, column, "") for key, column in named.items() if column is not None]
+        return html_table("Schema", ("name", "what it is", "columns", "settings"), rows)
 
     def columns(self, with_targets: bool = True) -> tuple[str, ...]:
         """Every column of the table that it needs, each once; without targets, those of modalities alone."""
@@ -237,6 +252,19 @@ class Schema:
                 for row in empty
             ],
         )
+
+
+def modules_of_schema(schema: Schema) -> dict[str, nn.Module]:
+    """The encoders of the user's that its modalities name, such as `Image("photo", encoder=module)`."""
+    encoders = {name: getattr(kind, "encoder", None) for name, kind in schema.modalities.items()}
+    return {name: encoder for name, encoder in encoders.items() if isinstance(encoder, nn.Module)}
+
+
+def schema_with_modules(schema: Schema, modules: Mapping[str, nn.Module]) -> Schema:
+    """A schema that was read from plain values, which hold no module, with those that it had."""
+    kinds: dict[str, Any] = dict(schema.modalities)
+    kinds |= {name: replace(kinds[name], encoder=module) for name, module in modules.items()}
+    return replace(schema, modalities=kinds)
 
 
 def _learned(kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:

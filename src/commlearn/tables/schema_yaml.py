@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
+from torch import nn
 
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 from commlearn.kinds.pretrained import Pretrained
+from commlearn.models.encoders.own import OWN
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
 
@@ -147,6 +149,8 @@ def kind_to_mapping(kind: Kind) -> dict[str, Any]:
         if value != entry.default:
             if isinstance(value, Pretrained):
                 value = value.to_plain()
+            elif isinstance(value, nn.Module):
+                value = OWN
             plain[entry.name] = list(value) if isinstance(value, tuple) else value
     return plain
 

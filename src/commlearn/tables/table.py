@@ -46,10 +46,10 @@ def read_table(source: Source, columns: Sequence[str] | None = None, reading: Re
     """Read a table whole.
 
     Args:
-        source: a DataFrame of pandas or Polars, a PyArrow table, a DuckDB relation, a list of dicts, a dict
-            of arrays, or the path of a Parquet file (or of a folder of them), of WebDataset's tar files, of
-            a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all text as UTF-8; or the URL of
-            Parquet files, such as s3://bucket/table.
+        source: a DataFrame of pandas or Polars, a PyArrow table, a DuckDB relation, a Hugging Face Dataset, a
+            list of dicts, a dict of arrays, or the path of a Parquet file (or of a folder of them), of
+            WebDataset's tar files, of a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all
+            text as UTF-8; or the URL of Parquet files, such as s3://bucket/table.
         columns: read these only; columns that the table lacks are left for the schema to tell.
         reading: what a schema says of cells, `schema.reading()`.
 
@@ -105,6 +105,11 @@ def _in_memory(source: Any) -> pd.DataFrame:
         frame = source.rename(columns=str)
         one_name_each(list(frame.columns), "The table")
         return frame
+    if tables := [name for name, part in source.items() if not isinstance(part, list) and is_frame(part)]:
+        raise DataError(
+            f"This is a dict of tables ({', '.join(map(str, tables))}). Give one of them, such as "
+            f"tables[{tables[0]!r}], or all as one with a column that names the part: split."
+        )
     arrays = {str(name): _series(values) for name, values in source.items()}
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 import commlearn
 from commlearn.batch import Spec
@@ -22,6 +22,7 @@ from commlearn.config.places import data_without_places, file_inside, paths_insi
 from commlearn.config.resolve import resolved
 from commlearn.errors import RunError
 from commlearn.kinds.learned import check_learned
+from commlearn.models.encoders.own import refuse_unfit
 from commlearn.models.features import FeatureBlocks
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
@@ -119,7 +120,9 @@ def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
         raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
 
 
-def load(folder: str | Path, outside: bool = False) -> Trained:
+def load(
+    folder: str | Path, outside: bool = False, encoders: Mapping[str, nn.Module] | None = None
+) -> Trained:
     """A trained model from its run folder or from what `export` wrote; no code in the folder is run.
 
     What an export says of places does not count: where its data lie, that paths in cells may leave the
@@ -128,6 +131,8 @@ def load(folder: str | Path, outside: bool = False) -> Trained:
     Args:
         folder: of a training or of an export.
         outside: let an export's schema allow that paths in cells leave the folder of the table.
+        encoders: modules of yours with which it was trained, by modality, made as they were then; copies of
+            them get its weights.
 
     Example:
         >>> import numpy as np
@@ -143,7 +148,7 @@ def load(folder: str | Path, outside: bool = False) -> Trained:
     """
     path = Path(folder)
     if (path / RUN_CONFIG).exists():
-        return load_run(path)
+        return load_run(path, encoders)
     if not (path / CONFIG).exists():
         raise RunError(
             f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
@@ -176,6 +181,7 @@ def load(folder: str | Path, outside: bool = False) -> Trained:
         contents.get(ROWS),
         contents.get(FEATURES),
         outside,
+        encoders,
     )
 
 
@@ -204,6 +210,7 @@ def from_parts(
     rows: bytes | None = None,
     features: bytes | None = None,
     outside: bool = True,
+    encoders: Mapping[str, nn.Module] | None = None,
 ) -> Trained:
     """What `to_parts` took apart, the rows that were trained on, and the fixed features; places do not count.
 
@@ -214,11 +221,12 @@ def from_parts(
         rows: that were trained on.
         features: the fixed features.
         outside: whether the schema may let paths in cells leave the folder of the table.
+        encoders: modules of the user's, by modality.
     """
     _check_format(config["format"], where)
     with newer_is_named(where, config.get("commlearn")):
         check_learned(config["preprocessing"], f"{where}, preprocessing")
-        return _trained(config, tensors, where, rows, features, outside)
+        return _trained(config, tensors, where, rows, features, outside, encoders)
 
 
 def _trained(
@@ -228,6 +236,7 @@ def _trained(
     rows: bytes | None,
     features: bytes | None,
     outside: bool,
+    encoders: Mapping[str, nn.Module] | None,
 ) -> Trained:
     try:
         trained_on = None if rows is None else TrainingRows.from_bytes(rows)
@@ -244,8 +253,11 @@ def _trained(
             built = build_features(experiment, specs, state)
             return None if built is None or features is None else built.from_bytes(features)
 
-        method, blocks = stored_method(experiment, specs, state, values.values(), where, stored_features)
+        method, blocks = stored_method(
+            experiment, specs, state, values.values(), where, stored_features, encoders
+        )
         values |= {name: values[original] for name, original in config["aliases"].items()}
+        refuse_unfit(method.encoders, values, where)
         values = adopt_frozen(method, values, where)
         for name, tensor in values.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():

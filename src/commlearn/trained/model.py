@@ -11,6 +11,7 @@ import numpy as np
 from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment
 from commlearn.errors import DataError
+from commlearn.escapes import html_table
 from commlearn.methods.base import Method
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Records
@@ -42,6 +43,29 @@ class Trained:
     def saw_labels(self) -> bool:
         """Whether labels took part in the training."""
         return self.method.views.targets or self.fine_tuned
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html_table(f"{type(self).__name__} '{self.experiment.name}'", ("", ""), self._summary())
+
+    def _summary(self) -> list[tuple[str, str]]:
+        """What was trained, in a few lines: a word for each, and what it is."""
+        encoders, training = self.experiment.model.encoders, self.experiment.training
+        read_by = {name: f", read by {part['name']}" for name, part in encoders.items()}
+        parameters = sum(parameter.numel() for parameter in self.method.parameters())
+        features = {} if self.features is None else self.features.dims
+        return [
+            ("method", self.experiment.method["name"]),
+            *(
+                (name, f"{spec.kind} {' x '.join(map(str, spec.shape))}{read_by.get(name, '')}")
+                for name, spec in self.specs.items()
+            ),
+            ("fixed features", ", ".join(f"{dim} of {name}" for name, dim in features.items()) or "none"),
+            ("parameters", f"{parameters:,}"),
+            ("training", f"{training.epochs} epochs of {training.batch_size} records a step"),
+            ("labels", "seen" if self.saw_labels else "not seen"),
+            *(("warning", warning) for warning in self.warnings),
+        ]
 
     def records(
         self,

@@ -36,6 +36,7 @@ def stored_method(
     stored: Iterable[Tensor],
     where: str,
     features: Callable[[], FeatureBlocks | None] = lambda: None,
+    modules: Mapping[str, nn.Module] | None = None,
 ) -> tuple[Method, FeatureBlocks | None]:
     """The method that files describe, with weights that those stored will replace, and its fixed features.
 
@@ -46,6 +47,7 @@ def stored_method(
         stored: the weights that it will get.
         where: the file or folder that describes it.
         features: reads the fixed features, once sizes are known to be sane.
+        modules: of the user's, by modality, which are encoders.
     """
     described = to_mapping(experiment)
     shapes = [spec.shape for spec in specs.values()]
@@ -57,7 +59,8 @@ def stored_method(
             )
     blocks = features()
     with no_larger_than(stored, where):
-        return build_method(experiment, specs, state, fresh=False, features=blocks), blocks
+        method = build_method(experiment, specs, state, fresh=False, features=blocks, modules=modules)
+    return method, blocks
 
 
 def _sizes(state: Mapping[str, Any] | None) -> Any:

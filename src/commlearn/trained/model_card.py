@@ -14,6 +14,7 @@ import commlearn
 from commlearn.config.configuration import to_mapping
 from commlearn.config.places import place_free
 from commlearn.escapes import code_span, markdown
+from commlearn.models.encoders.own import modules_of
 from commlearn.trained.model import Trained
 
 __all__ = ["model_card"]
@@ -37,6 +38,7 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
         f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
         '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("this folder")\n'
         'z = commlearn.embed(model, "table.parquet")\n```',
+        *_own_modules(trained),
         *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
         "## How well a linear probe reads it\n\n" + _measured(probes),
@@ -49,6 +51,17 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
         "## Rights\n\nThe weights you train are yours. What they learned from may have terms of its own.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _own_modules(trained: Trained) -> list[str]:
+    """What must be passed to load it, if anything."""
+    modules = modules_of(trained.method.encoders)
+    if not modules:
+        return []
+    return [
+        f"The encoders of {markdown(', '.join(modules))} are torch modules of the owner's, whose weights are "
+        "here and whose code is not: pass them, by modality, as `encoders` of `load`."
+    ]
 
 
 def _features(trained: Trained) -> list[str]:

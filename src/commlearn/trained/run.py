@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from commlearn.config.build import build_features, read_data
 from commlearn.errors import RunError
+from commlearn.models.encoders.own import refuse_unfit
 from commlearn.records import Dataset
 from commlearn.trained.model import Trained
 from commlearn.trained.model_bounds import DAMAGED, adopt_frozen, stored_method
@@ -27,15 +30,24 @@ class Run(Trained):
     step: int
     rank: int = 0  # of this process; others than 0 have nothing to tell
 
+    def _summary(self) -> list[tuple[str, str]]:
+        """What was trained, and where it lies."""
+        return [*super()._summary(), ("steps", f"{self.step:,}"), ("folder", str(self.folder.path))]
 
-def load_run(path: str | Path) -> Run:
-    """A run from its folder, with the weights of its newest whole checkpoint."""
+
+def load_run(path: str | Path, modules: Mapping[str, nn.Module] | None = None) -> Run:
+    """A run from its folder, with the weights of its newest whole checkpoint.
+
+    Args:
+        path: of the folder.
+        modules: of the user's, by modality, which are its encoders.
+    """
     folder = RunFolder(path)
     with newer_is_named(str(path), version_of_run(folder.path)):
-        return _loaded(folder)
+        return _loaded(folder, modules)
 
 
-def _loaded(folder: RunFolder) -> Run:
+def _loaded(folder: RunFolder, modules: Mapping[str, nn.Module] | None) -> Run:
     experiment = folder.experiment()
     state, warnings = folder.state()
     specs = folder.specs()
@@ -48,7 +60,9 @@ def _loaded(folder: RunFolder) -> Run:
             state["method"].values(),
             str(folder.path),
             lambda: folder.features(build_features(experiment, specs, learned)),
+            modules,
         )
+        refuse_unfit(method.encoders, state["method"], str(folder.path))
     except (*DAMAGED, RuntimeError, MemoryError) as problem:
         raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
     restore(state, method, experiment)

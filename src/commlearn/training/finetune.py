@@ -13,6 +13,7 @@ from torch import contiguous_format
 from commlearn.config.configuration import Experiment, Training
 from commlearn.config.resolve import resolved
 from commlearn.errors import ConfigurationError, Problems, RunError
+from commlearn.models.encoders.own import modules_of
 from commlearn.probes import probe, to_json
 from commlearn.records import Dataset
 from commlearn.storage.places import is_remote
@@ -120,7 +121,7 @@ def finetune(
         for warning in warnings:
             folder.log(f"warning: {warning}")
         outcome = tuner.run(state, progress or Silent())
-        run = replace(load_run(folder.path), warnings=tuple(warnings))
+        run = replace(load_run(folder.path, modules_of(trained.method.encoders)), warnings=tuple(warnings))
         if len(labelled.data.test):
             folder.write("probes.json", to_json(probe(run, labelled.data, settings.target)))
         folder.write(RESULT, json.dumps({**objective.about, **outcome}, indent=2) + "\n")

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
-from commlearn.config.build import build_features, build_method, learned_features, read_data
+from commlearn.config.build import build_features, build_method, learned_features, read_data, with_modules
 from commlearn.config.configuration import Experiment, Training, read_experiment
 from commlearn.config.resolve import resolved
 from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.methods.base import Method
+from commlearn.models.encoders.own import OWN
 from commlearn.models.features import FeatureBlocks, FeatureColumn, StandIns, stand_ins
 from commlearn.records import Dataset, Records
 from commlearn.tables.schema import Schema
@@ -48,6 +50,7 @@ def train(
     overwrite: bool = False,
     progress: Progress | None = None,
     note: str = "",
+    encoders: Mapping[str, nn.Module] | None = None,
 ) -> Run:
     """Train what the experiment says and keep all of it in the folder `out`.
 
@@ -59,6 +62,8 @@ def train(
         overwrite: throw away the run that the folder holds; refused if other files lie there, too.
         progress: shows how far training is; silent if not given.
         note: a line for the run's log, such as what was chosen and why.
+        encoders: modules of yours, by modality, in place of the experiment's: copies of them are trained, but
+            for parameters without `requires_grad`. To load the run, pass them again.
 
     Example:
         >>> import tempfile
@@ -71,6 +76,10 @@ def train(
     """
     if not isinstance(experiment, Experiment):
         experiment = read_experiment(experiment)
+    modules: dict[str, nn.Module] = {}
+    if encoders or any(part["name"] == OWN for part in experiment.model.encoders.values()):
+        data = read_data(experiment) if data is None else data
+        experiment, modules = with_modules(experiment, data, encoders or {})
     folder, fabric = RunFolder(out), _fabric(experiment.training)
     writes = fabric.is_global_zero
     state, warnings = _opened(fabric, folder, experiment, resume, overwrite)
@@ -81,7 +90,7 @@ def train(
             if line and writes:
                 folder.log(line)
         shown = progress if progress is not None and writes else Silent()
-        return _train(fabric, folder, experiment, data, state, warnings, shown)
+        return _train(fabric, folder, experiment, data, state, warnings, shown, modules)
     finally:
         folder.unlock()
 
@@ -121,6 +130,7 @@ def _train(
     state: dict[str, Any] | None,
     warnings: list[str],
     progress: Progress,
+    modules: Mapping[str, nn.Module],
 ) -> Run:
     if state:
         folder.check_data(data)
@@ -129,7 +139,7 @@ def _train(
     steps_per_epoch = training.batches_in_epoch(len(data.train), fabric.world_size)
     total = training.epochs * steps_per_epoch
     features = _features(folder, experiment, data, resumed=state is not None)
-    method = _checked_method(experiment, data, features)
+    method = _checked_method(experiment, data, features, modules)
     step = restore(state, method, experiment) if state else 0
     if step > total:
         raise RunError(
@@ -236,9 +246,14 @@ def _labels_seen(method: Method, data: Dataset) -> list[str]:
     return [target] if target else list(data.train.targets)
 
 
-def _checked_method(experiment: Experiment, data: Dataset, features: FeatureBlocks | None) -> Method:
+def _checked_method(
+    experiment: Experiment,
+    data: Dataset,
+    features: FeatureBlocks | None,
+    modules: Mapping[str, nn.Module],
+) -> Method:
     """A method that can learn from these records as the experiment says."""
-    method = build_method(experiment, data.train.specs, data.state, features=features)
+    method = build_method(experiment, data.train.specs, data.state, features=features, modules=modules)
     method.check_records(data.train)
     if experiment.training.micro_batch:
         check_cacheable(method, experiment.method["name"], experiment.training.precision)

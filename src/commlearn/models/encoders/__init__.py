@@ -1,6 +1,7 @@
 """Encoders by name. Each is built from the shape of one record's values and the fusion's width.
 
-`fixed` alone is built from the fixed features of the modality and the width.
+Two are not: `fixed` is built from the fixed features of the modality, `own module` from a module of
+the user's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.models.encoders.fixed import fixed
 from commlearn.models.encoders.force import force
 from commlearn.models.encoders.image import alexnet, resnet18, resnet50, small_cnn
+from commlearn.models.encoders.own import OWN, own
 from commlearn.models.encoders.sequence import gru, series, transformer
 from commlearn.models.encoders.tabular import mlp, mlp_tokens, perceptron, tabular
 from commlearn.models.encoders.text import text
@@ -30,6 +32,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "linear": linear,
     "mlp": mlp,
     "mlp_tokens": mlp_tokens,
+    OWN: own,
     "perceptron": perceptron,
     "resnet18": resnet18,
     "resnet50": resnet50,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from commlearn.batch import Modality
 from commlearn.models.encoders.tabular import mlp
 from commlearn.models.features import FeatureValues, FixedFeatures
-from commlearn.models.tokens import ModalityEncoder, Tokens
+from commlearn.models.tokens import ModalityEncoder, TokenEncoder, Tokens
 
 __all__ = ["FIXED", "FeatureEncoder", "fixed"]
 
 FIXED = "fixed"  # the name of this encoder
 
 
-class FeatureEncoder(nn.Module):
+class FeatureEncoder(TokenEncoder):
     """Tokens of a modality by way of its fixed features.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import dataset
 
 from commlearn.errors import DataError
@@ -22,10 +23,10 @@ def is_frame(source: Any) -> bool:
         >>> is_frame(pa.table({"a": [1]})), is_frame([{"a": 1}]), is_frame({"a": [1]}), is_frame([[1.0]])
         (True, True, False, False)
     """
-    speaks_arrow = hasattr(source, "__arrow_c_stream__") or isinstance(source, dataset.Dataset)
+    arrow = hasattr(source, "__arrow_c_stream__") or isinstance(source, dataset.Dataset)
     named = hasattr(type(source), "columns") or hasattr(source, "__dataframe__")
     records = isinstance(source, list) and bool(source) and isinstance(source[0], Mapping)
-    return speaks_arrow or named or records
+    return arrow or named or records or _is_hugging_face(source)
 
 
 def as_pandas(source: Any) -> pd.DataFrame:
@@ -45,10 +46,28 @@ def as_pandas(source: Any) -> pd.DataFrame:
     if hasattr(source, "collect") and not hasattr(source, "__arrow_c_stream__"):
         source = source.collect()  # a lazy frame
     try:
-        read = source.to_table() if isinstance(source, dataset.Dataset) else pa.table(source)
+        if _is_hugging_face(source):
+            read = _hugging_face_table(source)
+        else:
+            read = source.to_table() if isinstance(source, dataset.Dataset) else pa.table(source)
     except (TypeError, ValueError, AttributeError, pa.ArrowException) as problem:
         raise DataError(
             f"A {type(source).__name__} cannot be read as a table ({problem}). Give a DataFrame of pandas or "
             "Polars, a PyArrow table, a list of dicts, or a dict of arrays."
         ) from problem
     return read.to_pandas(types_mapper=list_type)
+
+
+def _is_hugging_face(source: Any) -> bool:
+    """Whether it is a `Dataset` of the library `datasets`, or a stream of one."""
+    return hasattr(source, "with_format") and hasattr(source, "features")
+
+
+def _hugging_face_table(source: Any) -> pa.Table:
+    """The rows that were selected, in their order; pictures and sound as the bytes of their files."""
+    table = source.with_format("arrow")[:]
+    for place, (name, feature) in enumerate((source.features or {}).items()):
+        if hasattr(feature, "embed_storage"):  # a struct of bytes and path, either of which may be empty
+            files = feature.embed_storage(table[name].combine_chunks())
+            table = table.set_column(place, name, pc.struct_field(files, "bytes"))
+    return table

@@ -1,0 +1,84 @@
+"""CoMM's loss for a loop of one's own: projections in, the loss and its terms out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor, nn
+
+from commlearn.errors import ConfigurationError
+from commlearn.methods.rows import Rows, gather
+from commlearn.methods.subsets import term_weights, weighted_mean
+from commlearn.models.heads import temperature_of
+from commlearn.objectives import comm_terms
+
+__all__ = ["CoMMLoss"]
+
+
+class CoMMLoss(nn.Module):
+    """Every subset of modalities agrees with the fusion of all of them in the other augmented view.
+
+    The term of a subset s is 1/2 [NTX(first[s], second[all]) + NTX(second[s], first[all])], the loss their
+    mean. Where several processes train together, the records of all are each other's negatives.
+
+    Args:
+        temperature: of the contrast; "learned" makes it a parameter, which the optimizer must be given.
+        weights: of the terms by name, such as `{"image+text": 2.0}`; 1 where nothing is stated.
+
+    Example:
+        >>> import torch
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> first = {name: torch.randn(8, 4, generator=draw) for name in ("image", "text", "image+text")}
+        >>> second = {name: rows + 0.1 for name, rows in first.items()}
+        >>> loss, terms = CoMMLoss()(first, second)
+        >>> sorted(terms), bool(loss.isclose(sum(terms.values()) / 3))
+        (['image', 'image+text', 'text'], True)
+    """
+
+    def __init__(
+        self, temperature: float | Literal["learned"] = 0.1, weights: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature_of(temperature)
+        self.weights = dict(weights or {})
+
+    def forward(
+        self,
+        first: Mapping[str, Tensor],
+        second: Mapping[str, Tensor],
+        present: Mapping[str, Tensor] | None = None,
+        groups: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its terms by name.
+
+        Args:
+            first: projections of the first view, (batch, dim) each: by modality, and of all together, as
+                in `{"image": ..., "text": ..., "image+text": ...}`. Further subsets, such as `image+text`
+                of three, make further terms.
+            second: the same of the second view.
+            present: of modalities that some records lack, which records have them, (batch,) bool each.
+            groups: of the records, (batch,) integers; those of one group are not each other's negatives.
+        """
+        subsets = {name: tuple(name.split("+")) for name in first}
+        modalities = {part for subset in subsets.values() for part in subset}
+        full = next((subset for subset in subsets.values() if modalities == {*subset}), None)
+        if full is None or {*first} != {*second}:
+            wanted = "+".join(dict.fromkeys(part for subset in subsets.values() for part in subset))
+            raise ConfigurationError(
+                f"Projections are of {', '.join(first)} in the first view and {', '.join(second)} in the "
+                f"second; both need the same, and one of all modalities, '{wanted}'."
+            )
+        rows = Rows({}, dict(present or {}), groups=groups).apply(gather)
+        masks = {subset: rows.having(subset) for subset in subsets.values() if subset != full}
+        one, two = ({subsets[name]: gather(part) for name, part in view.items()} for view in (first, second))
+        terms = comm_terms(
+            one,
+            two,
+            full,
+            self.temperature(),
+            {subset: mask for subset, mask in masks.items() if mask is not None},
+            rows.groups,
+        )
+        loss = weighted_mean(terms, term_weights(self.weights, list(terms)))
+        return loss, {name: terms[subset] for name, subset in subsets.items()}
