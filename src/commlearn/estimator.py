@@ -59,6 +59,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         verbose: show progress and the settings that were chosen.
         features: `fixed`: encoders read well-known features of each modality, which join the embedding;
             `learned`: they read its values; `auto`: fixed up to 20 000 rows.
+        networks: fixed features of pictures and texts hold outputs of published networks, where
+            `commlearn[encoders]` is installed; False: never.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -82,6 +84,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         out: str | Path | None = None,
         verbose: bool = False,
         features: str = "auto",
+        networks: bool = True,
     ) -> None:
         self.schema = schema
         self.method = method
@@ -92,6 +95,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.out = out
         self.verbose = verbose
         self.features = features
+        self.networks = networks
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
         """Learn from the rows that the schema's split column marks as train; from all if it names none.
@@ -118,7 +122,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             "name": "embedder",
             "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
             "method": method,
-            "model": {"features": self.features},
+            "model": {"features": self.features, "networks": self.networks},
             "seed": _seed(self.random_state),
             "training": {key: value for key, value in given.items() if value is not None},
         }
@@ -193,6 +197,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             training.learning_rate,
             trained.experiment.seed,
             features=trained.experiment.model.features,
+            networks=trained.experiment.model.networks,
         )
         embedder._from_folder = True
         embedder._keep(trained)

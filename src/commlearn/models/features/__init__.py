@@ -6,7 +6,7 @@ and what is missing of them; vectors stay as they are. What a kind takes from tr
 so a model that holds `FixedFeatures` saves them with its weights.
 """
 
-from commlearn.models.features.base import DIMENSIONS, FeatureValues
+from commlearn.models.features.base import DIMENSIONS, FeatureValues, Texts
 from commlearn.models.features.blocks import FeatureBlocks
 from commlearn.models.features.column import FeatureColumn, feature_column
 from commlearn.models.features.fixed import FixedFeatures
@@ -21,6 +21,7 @@ __all__ = [
     "FixedFeatures",
     "MiniRocket",
     "StandIns",
+    "Texts",
     "feature_column",
     "share_above",
     "stand_ins",
