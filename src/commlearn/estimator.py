@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 
-from commlearn.batch import Modality, blank_values
+from commlearn.batch import Modality, View, blank_values, to_device
 from commlearn.config.own_data import experiment_for
 from commlearn.errors import DataWarning
 from commlearn.kinds.reading import Reading
@@ -274,9 +274,11 @@ def _guessed_schema(table: Table) -> Schema:
 def output_dim(trained: Trained) -> int:
     """Numbers in an embedding of all modalities."""
     device = next(trained.method.parameters()).device
-    view = {name: Modality(blank_values(spec).to(device)) for name, spec in trained.specs.items()}
+    view: View = {name: Modality(blank_values(spec)) for name, spec in trained.specs.items()}
+    if trained.features is not None:
+        view |= trained.features.blank()
     with torch.inference_mode():
-        learned = trained.method.embed(view).shape[1]
+        learned = trained.method.embed(to_device(view, device)).shape[1]
     return learned + (0 if trained.features is None else trained.features.dim)
 
 

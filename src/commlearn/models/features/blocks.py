@@ -70,6 +70,10 @@ class FeatureBlocks(nn.Module):
         """What each dimension is called."""
         return [f"{name}_feature{place}" for name, dim in self.dims.items() for place in range(dim)]
 
+    def blank(self) -> View:
+        """A record that says nothing, to try a network with."""
+        return {name: block.raw.blank() for name, block in self.each.items()}
+
     def learn(
         self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None
     ) -> Self:
@@ -134,8 +138,7 @@ class FeatureBlocks(nn.Module):
             self.expected = ExpectedFeatures(self.dims)
             self.load_state_dict(tensors)
             self._check_expected()
-            blank = {name: block.raw.blank() for name, block in self.each.items()}
-            whole = bool(self(blank).isfinite().all())
+            whole = bool(self(self.blank()).isfinite().all())
         except DAMAGED as problem:
             reason = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
             raise ValueError(f"it holds no features of these modalities ({reason})") from problem
