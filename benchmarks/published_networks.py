@@ -75,7 +75,10 @@ def table_rows(name: str, table: OwnTable) -> None:
         for way, options in ways:
             seen = [model.transform(part, **options) for part in (fit, test)]
             read = scores(seen[0], table.labels[table.train], seen[1], table.labels[table.test])
-            print(f"| {name} | {'with' if networks else 'without'} | {way} | {read} | {seconds:.0f} |", flush=True)
+            print(
+                f"| {name} | {'with' if networks else 'without'} | {way} | {read} | {seconds:.0f} |",
+                flush=True,
+            )
 
 
 def times(rows: int = 5_000) -> None:
@@ -99,7 +102,9 @@ def times(rows: int = 5_000) -> None:
 
 def _scored(fit: np.ndarray, fit_labels: np.ndarray, test: np.ndarray, labels: np.ndarray) -> list[float]:
     plain = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    folds = StratifiedKFold(min(5, np.unique(fit_labels, return_counts=True)[1].min()), shuffle=True, random_state=0)
+    folds = StratifiedKFold(
+        min(5, np.unique(fit_labels, return_counts=True)[1].min()), shuffle=True, random_state=0
+    )
     grid = {"logisticregression__C": PENALTIES}
     readers = (plain, GridSearchCV(plain, grid, scoring="balanced_accuracy", cv=folds))
     return [

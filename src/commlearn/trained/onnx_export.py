@@ -116,10 +116,11 @@ def _refuse_networks(trained: Trained, subset: Subset) -> None:
     """A graph would have to hold the weights of published networks, and their tokenizers."""
     for name in subset:
         encoder = trained.method.encoders[name]
-        if isinstance(encoder, FeatureEncoder) and encoder.features.raw.uses_network:
+        raw = encoder.features.raw if isinstance(encoder, FeatureEncoder) else None
+        if raw is not None and raw.network is not None and raw.uses_network:
             raise ConfigurationError(
-                f"The encoder of {name} reads outputs of {encoder.features.raw.network.name}, which a graph "
-                "does not hold. Train with model.networks=false to export graphs."
+                f"The encoder of {name} reads outputs of {raw.network.name}, which a graph does not hold. "
+                "Train with model.networks=false to export graphs."
             )
 
 

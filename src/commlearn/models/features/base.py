@@ -44,7 +44,7 @@ class FeatureValues(Modality):
 
 @dataclass(frozen=True)
 class Texts(Modality):
-    """Token ids of a batch of texts, and the texts themselves, for a network that has a tokenizer of its own."""
+    """Token ids of a batch of texts, and the texts themselves, for a network with a tokenizer of its own."""
 
     texts: tuple[str, ...] = ()  # "" = absent
 
@@ -141,6 +141,10 @@ class Raw(Learned):
     def forward(self, modality: Modality) -> list[Tensor]:
         """Groups of features, each (batch, features); all groups count the same, whatever their sizes."""
         raise NotImplementedError
+
+    def beside_network(self, own: Tensor, outputs: Tensor) -> list[Tensor]:
+        """Groups in which the outputs of the network count twice as much as the kind's own features."""
+        return [own, *outputs.chunk(2, dim=1)]
 
     def blank(self) -> Modality:
         """A record that says nothing."""

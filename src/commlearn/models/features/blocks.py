@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Self, cast
 
 import numpy as np
@@ -74,9 +75,7 @@ class FeatureBlocks(nn.Module):
         """A record that says nothing, to try a network with."""
         return {name: block.raw.blank() for name, block in self.each.items()}
 
-    def learn(
-        self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None
-    ) -> Self:
+    def learn(self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None) -> Self:
         """Take what is needed from training records, without labels.
 
         Args:
@@ -85,7 +84,7 @@ class FeatureBlocks(nn.Module):
             tell: takes a line on the features of each modality where they depend on what is installed.
         """
         for name, block in self.each.items():
-            block.learn(records.columns[name], seed, tell=lambda line, name=name: tell(f"{name}: {line}"))
+            block.learn(records.columns[name], seed, tell=partial(_named, tell, name))
         device = next(self.buffers()).device
         some = records.choose(some_places(len(records), EXPECTED_ROWS, numpy_generator(seed, "expected")))
         parts, present = {}, {}
@@ -152,3 +151,7 @@ class FeatureBlocks(nn.Module):
             raise ValueError("what it expects of absent modalities fits no features of these")
         if not second.isfinite().all() or not (ridge >= 0).all() or not self.expected.rows >= 1:
             raise ValueError("what it expects of absent modalities is not finite")
+
+
+def _named(tell: Callable[[str], None], name: str, line: str) -> None:
+    tell(f"{name}: {line}")

@@ -106,7 +106,7 @@ class EfficientNetLite0(nn.Module):
                 if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
             }
         )
-        return network.to(memory_format=torch.channels_last)
+        return network
 
     def forward(self, pixels: Tensor) -> Tensor:
         seen = ((pixels.float() - MIDDLE) / REACH).contiguous(memory_format=torch.channels_last)

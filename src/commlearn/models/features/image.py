@@ -19,8 +19,7 @@ SMALLEST = 16  # pixels a side from which a picture is one to the network
 class Pixels(Raw):
     """Pixels averaged over a grid, directions of edges (as HOG has them) and colours.
 
-    Where the weights of EfficientNet-lite0 are installed, its outputs for pictures in colour count as much
-    as all of these.
+    Where the weights of EfficientNet-lite0 are installed, its outputs for pictures in colour are beside them.
     """
 
     own = "pixels, directions of edges and colours"
@@ -38,7 +37,8 @@ class Pixels(Raw):
             return drawn
         pixels = modality.values.float().nan_to_num()
         pixels = F.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", antialias=True)
-        return [torch.cat(drawn, dim=1), EFFICIENTNET.outputs(list(pixels.cpu()), modality.values.device)]
+        outputs = EFFICIENTNET.outputs(list(pixels.cpu()), modality.values.device)
+        return self.beside_network(torch.cat(drawn, dim=1), outputs)
 
     def _drawn(self, modality: Modality) -> list[Tensor]:
         values = modality.values.float().nan_to_num() / 255  # (batch, channels, height, width)

@@ -1,4 +1,4 @@
-"""MiniLM (Wang et al., 2020) as a sentence encoder: 384 features of a text, by weights that a package carries."""
+"""MiniLM (Wang et al., 2020) as a sentence encoder: 384 features of a text, by weights of a package."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Layer(nn.Module):
         self.first, self.second = (nn.LayerNorm(WIDTH, eps=NORM) for _ in range(2))
 
     def forward(self, states: Tensor, real: Tensor) -> Tensor:
-        heads = (
+        query, key, value = (
             rearrange(linear(states), "b n (h d) -> b h n d", h=HEADS)
             for linear in (self.query, self.key, self.value)
         )
-        mixed = F.scaled_dot_product_attention(*heads, attn_mask=real[:, None, None, :])
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None, :])
         states = self.first(states + self.out(rearrange(mixed, "b h n d -> b n (h d)")))
         return self.second(states + self.shrink(F.gelu(self.grow(states))))
 
@@ -86,7 +86,9 @@ class MiniLM(nn.Module):
         network = cls()
         names = (_published_name(name) for name in network.state_dict())
         tensors = load_file(file)
-        network.load_state_dict(dict(zip(network.state_dict(), (tensors[name] for name in names), strict=True)))
+        network.load_state_dict(
+            dict(zip(network.state_dict(), (tensors[name] for name in names), strict=True))
+        )
         return network
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -67,8 +67,8 @@ class Published:
             raise self._missing()
         if not torch.equal(installed, sha256.cpu()):
             raise RunError(
-                f"The fixed features of this model are those of {self.name}, and the installed {self.package} "
-                f"has other weights (SHA-256 {_short(installed)}, not {_short(sha256)}). Install the former "
+                f"The fixed features of this model are those of {self.name}, and the installed package "
+                f"{self.package} has other weights (SHA-256 {_short(installed)}, not {_short(sha256)}). Install the former "
                 "version, or train again."
             )
 
@@ -111,13 +111,13 @@ class Published:
 
     def _missing(self) -> RunError:
         return RunError(
-            f"The fixed features of this model are those of {self.name}, and its package {self.package} is not "
-            f"installed. Install it ({EXTRA}), or train again with model.networks=false."
+            f"The fixed features of this model are those of {self.name}, and its package {self.package} is "
+            f"not installed. Install it ({EXTRA}), or train again with model.networks=false."
         )
 
 
 _MEMORY: OrderedDict[bytes, Tensor] = OrderedDict()
-"""Outputs of the last records, by a hash of their content: learning, training and embedding ask for the same."""
+"""Outputs of the last records, by a hash of their content: learning, training and embedding ask again."""
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""Features of texts: weighted counts of words, their leading directions, and vectors of a published network."""
+"""Features of texts: weighted counts of words, their leading directions, vectors of a published network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Words"]
 class Words(Raw):
     """tf-idf of the ids of a text, and the directions in which texts differ most (truncated SVD).
 
-    Where the weights of MiniLM are installed, its sentence vectors count as much.
+    Where the weights of MiniLM are installed, its sentence vectors are beside them.
     """
 
     own = "weighted counts of words (tf-idf) and their leading directions"
@@ -60,7 +60,7 @@ class Words(Raw):
     def forward(self, modality: Modality) -> list[Tensor]:
         weighted = self._counts(modality).index_select(1, self.chosen).log1p() * self.rarity  # (batch, ids)
         counted = F.normalize(weighted, dim=1) @ self.directions
-        return [counted, self._sentences(modality)] if self.uses_network else [counted]
+        return self.beside_network(counted, self._sentences(modality)) if self.uses_network else [counted]
 
     def blank(self) -> Modality:
         blank = super().blank()
