@@ -68,8 +68,8 @@ class Published:
         if not torch.equal(installed, sha256.cpu()):
             raise RunError(
                 f"The fixed features of this model are those of {self.name}, and the installed package "
-                f"{self.package} has other weights (SHA-256 {_short(installed)}, not {_short(sha256)}). Install the former "
-                "version, or train again."
+                f"{self.package} has other weights (SHA-256 {_short(installed)}, not {_short(sha256)}). "
+                "Install the former version, or train again."
             )
 
     def outputs(self, records: Sequence[Tensor], device: torch.device) -> Tensor:
