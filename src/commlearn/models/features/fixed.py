@@ -32,6 +32,7 @@ __all__ = ["FixedFeatures"]
 LIMIT = 6.0  # deviations to which features and components are clipped
 FLOOR = 0.05  # of the usual deviation in a block: a column that varies less is not blown up to one
 SOFTNESS = 0.5  # deviation of a component: its share to this power (1 = as it is, 0 = whitened)
+TELL_EVERY = 8  # blocks of records that a network reads, which takes seconds
 COMPONENT_ROWS = 4096  # training rows that decide the components, at most
 
 
@@ -107,7 +108,11 @@ class FixedFeatures(Learned):
             tell(f"fixed features are {self.raw.source}")
         self.raw.learn(sample, seed)
         device = self.turn.device
-        parts = [self.raw(part.apply(lambda value: value.to(device))) for part in sample]
+        parts = []
+        for part in sample:
+            parts.append(self.raw(part.apply(lambda value: value.to(device))))
+            if self.raw.uses_network and len(parts) % TELL_EVERY == 0:
+                tell(f"{len(parts) * BLOCK} of {len(sample)} records are read")
         group = np.repeat(np.arange(len(parts[0])), [values.shape[1] for values in parts[0]])
         raw = torch.cat([torch.cat(groups, dim=1).cpu() for groups in parts])
         self._standardise(raw, seed)

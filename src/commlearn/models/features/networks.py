@@ -79,9 +79,10 @@ class Published:
             records: values of each, on the CPU. Those of one shape go through the network together.
             device: where the network runs.
         """
-        keys = [hashlib.blake2b(bytes(record.numpy().data), digest_size=16).digest() for record in records]
-        keys = [self.name.encode() + key for key in keys]
-        values = {key: _MEMORY.pop(key) for key in {*keys} if key in _MEMORY}
+        name = self.name.encode()
+        keys = [hashlib.blake2b(name + record.numpy().tobytes()).digest() for record in records]
+        remembered = {key: _MEMORY.pop(key, None) for key in {*keys}}  # other threads may ask, too
+        values = {key: value for key, value in remembered.items() if value is not None}
         waiting: dict[tuple[int, ...], dict[bytes, Tensor]] = {}
         for key, record in zip(keys, records, strict=True):
             if key not in values:
