@@ -12,7 +12,7 @@ from commlearn.models.features.networks import EFFICIENTNET
 
 __all__ = ["Pixels"]
 
-SIDE = 128  # pixels a side that the network sees; 96 reads 2 % less well, in half the time
+SIDE = 128  # pixels a side that the network sees; 96 takes half the time, and is up to 2 points worse
 SMALLEST = 16  # pixels a side from which a picture is one to the network
 
 
