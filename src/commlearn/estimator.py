@@ -67,6 +67,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         encoders: by modality a torch module of yours, which is trained along but for parameters without
             `requires_grad`; it makes a vector or tokens of values. Or the name of one of the library's.
         root: the folder to which paths in cells are relative; that of a table's file if not given.
+        networks: fixed features of pictures and texts hold outputs of published networks, where
+            `commlearn[encoders]` is installed; False: never.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -93,6 +95,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         targets: Mapping[str, str] | Sequence[str] | None = None,
         encoders: Mapping[str, Any] | None = None,
         root: str | Path | None = None,
+        networks: bool = True,
     ) -> None:
         self.schema = schema
         self.method = method
@@ -106,6 +109,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.targets = targets
         self.encoders = encoders
         self.root = root
+        self.networks = networks
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
         """Learn from the rows that the schema's split column marks as train; from all if it names none.
@@ -136,6 +140,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             "method": method,
             "model": {
                 "features": self.features,
+                "networks": self.networks,
                 "encoders": {name: OWN if name in modules else part for name, part in encoders.items()},
             },
             "seed": _seed(self.random_state),
@@ -223,6 +228,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             trained.experiment.seed,
             features=trained.experiment.model.features,
             encoders=encoders,
+            networks=trained.experiment.model.networks,
         )
         embedder._from_folder = True
         embedder._keep(trained)

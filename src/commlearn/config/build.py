@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -79,16 +79,24 @@ def build_features(
     """
     pretrained = pretrained_of(state)
     plain = {name: spec for name, spec in specs.items() if name not in pretrained}
-    return FeatureBlocks(plain) if plain and experiment.model.features == "fixed" else None
+    if not plain or experiment.model.features != "fixed":
+        return None
+    return FeatureBlocks(plain, experiment.model.networks)
 
 
-def learned_features(experiment: Experiment, data: Dataset, rows: int | None = None) -> FeatureBlocks | None:
+def learned_features(
+    experiment: Experiment,
+    data: Dataset,
+    rows: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> FeatureBlocks | None:
     """Fixed features that have learned from the training records, if the experiment asks for some.
 
     Args:
         experiment: asks for them, and gives the seed.
         data: of streamed records, a sample of the training rows is in memory.
         rows: learn from so many records, at most; from all if not given.
+        tell: takes a line on the features of each modality where they depend on what is installed.
     """
     built = build_features(experiment, data.train.specs, data.state)
     if built is None:
@@ -96,7 +104,7 @@ def learned_features(experiment: Experiment, data: Dataset, rows: int | None = N
     records = data.fit if isinstance(data.train, StreamedRecords) else data.train
     if rows is not None:
         records = records.choose(np.arange(min(rows, len(records))))
-    return built.learn(records, experiment.seed)
+    return built.learn(records, experiment.seed, tell)
 
 
 def reads_features(experiment: Experiment, name: str, spec: Spec) -> bool:

@@ -54,6 +54,7 @@ class Model:
     encoders: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
     fusion: Part = field(default_factory=lambda: {"name": "attention"})  # of the methods that fuse
     features: Literal["auto", "fixed", "learned"] = "auto"  # fixed ones of each modality, or the encoders'
+    networks: bool = True  # fixed features hold outputs of published networks whose weights are installed
 
 
 @dataclass(frozen=True)

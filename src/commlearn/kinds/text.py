@@ -23,6 +23,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained, ids_of
 from commlearn.kinds.rows import brief, first_ten, is_empty, raise_errors
+from commlearn.models.features import MINILM, Texts
 
 __all__ = ["MASK", "PADDING", "UNKNOWN", "Sentences", "Text", "Tokenizer"]
 
@@ -80,8 +81,9 @@ class Text(Kind):
             lists = ids_of(self._texts(cells), state["tokenizer"], state["max_length"])
             return _end_to_end(lists, state["ids"], (state["mask"], *state["special"]))
         tokenizer = Tokenizer(state["words"])
-        lists = [tokenizer(text)[: self.max_length] if text else [] for text in self._texts(cells)]
-        return _end_to_end(lists, tokenizer.ids)
+        texts = self._texts(cells)
+        lists = [tokenizer(text)[: self.max_length] if text else [] for text in texts]
+        return _end_to_end(lists, tokenizer.ids, texts=texts if MINILM.weights() else ())
 
     def check(self, cells: Cells) -> list[Problem]:
         texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)
@@ -160,6 +162,7 @@ class Sentences:
     reserved: tuple[
         int, ...
     ] = ()  # of a pretrained tokenizer: the id that hides (-1 = none), the special ones
+    texts: tuple[str, ...] = ()  # of each record, where there are features that read them
 
     @property
     def spec(self) -> Spec:
@@ -183,13 +186,16 @@ class Sentences:
         absent = lengths == 0
         values[absent, 0], filled[absent, 0] = UNKNOWN, True  # something to attend to; it goes no further
         present = None if self.present is None else torch.from_numpy(~absent)
-        return Modality(torch.from_numpy(values), torch.from_numpy(~filled), present)
+        taken = torch.from_numpy(values), torch.from_numpy(~filled), present
+        return Texts(*taken, tuple(self.texts[row] for row in rows)) if self.texts else Modality(*taken)
 
 
-def _end_to_end(lists: list[list[int]], ids: int, reserved: tuple[int, ...] = ()) -> Sentences:
+def _end_to_end(
+    lists: list[list[int]], ids: int, reserved: tuple[int, ...] = (), texts: Sequence[str] = ()
+) -> Sentences:
     lengths = np.fromiter((len(tokens) for tokens in lists), dtype=np.int64, count=len(lists))
     flat = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(lengths.sum()))
-    return Sentences(flat, np.concatenate([[0], lengths.cumsum()]), ids, reserved)
+    return Sentences(flat, np.concatenate([[0], lengths.cumsum()]), ids, reserved, tuple(texts))
 
 
 def _decode(cells: list[Any], column: str, first_row: int) -> tuple[list[str], list[Problem]]:

@@ -53,7 +53,7 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
     places = [part["labelled_rows"] for part in parts]
     methods = list(parts[-1]["differences"])
     best = {part["rival"] for part in parts}
-    ends = {}
+    ends: dict[str, tuple[float, str]] = {}
     for name in [*(one for one in parts[-1]["readers"] if one not in methods), *methods]:
         each = [part["readers"][name] for part in parts]
         scores = [max(one["score"], FLOOR) for one in each]

@@ -68,11 +68,16 @@ def _features(trained: Trained) -> list[str]:
     """What an embedding holds in addition to the learned part, if anything."""
     if trained.features is None:
         return []
+    sources = [
+        f"\n\nFixed features of {markdown(name)} are {block.raw.source}."
+        for name, block in trained.features.each.items()
+        if block.raw.source
+    ]
     dims = ", ".join(f"{dim} of {name}" for name, dim in trained.features.dims.items())
     return [
         "## What an embedding holds\n\nThe learned part, then fixed features of each modality, "
         f"which were not trained ({dims}); `blocks` chooses (`all`, `learned`, `features`). ONNX graphs hold "
-        "the learned part alone."
+        "the learned part alone." + "".join(sources)
     ]
 
 

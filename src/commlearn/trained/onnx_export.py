@@ -24,6 +24,7 @@ from torch.fx import GraphModule
 from commlearn.batch import Modality, Spec, Subset, blank_values
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, subset_name
+from commlearn.models.encoders.fixed import FeatureEncoder
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
 from commlearn.storage.plain_json import values_of_file
@@ -96,6 +97,7 @@ def export_onnx(
 def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
     """The embedding of a subset as a `torch.export` program: it runs where torch is and commlearn is not."""
     chosen = _in_order(trained, subset)
+    _refuse_networks(trained, chosen)
     device = next(trained.method.parameters()).device
     module = Embedding(trained.method, chosen, trained.specs).eval()
     inputs = tuple(tensor.to(device) for tensor in example_inputs(chosen, trained.specs))
@@ -108,6 +110,18 @@ def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
             node.meta.pop("stack_trace", None)
     return program
+
+
+def _refuse_networks(trained: Trained, subset: Subset) -> None:
+    """A graph would have to hold the weights of published networks, and their tokenizers."""
+    for name in subset:
+        encoder = trained.method.encoders[name]
+        raw = encoder.features.raw if isinstance(encoder, FeatureEncoder) else None
+        if raw is not None and raw.network is not None and raw.uses_network:
+            raise ConfigurationError(
+                f"The encoder of {name} reads outputs of {raw.network.name}, which a graph does not hold. "
+                "Train with model.networks=false to export graphs."
+            )
 
 
 def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:

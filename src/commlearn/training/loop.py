@@ -138,7 +138,8 @@ def _train(
     training = experiment.training
     steps_per_epoch = training.batches_in_epoch(len(data.train), fabric.world_size)
     total = training.epochs * steps_per_epoch
-    features = _features(folder, experiment, data, resumed=state is not None)
+    tell = _teller(folder, progress, fabric.is_global_zero)
+    features = _features(folder, experiment, data, state is not None, tell)
     method = _checked_method(experiment, data, features, modules)
     step = restore(state, method, experiment) if state else 0
     if step > total:
@@ -158,7 +159,6 @@ def _train(
     fabric.barrier()
     placed = _placed(fabric, method, experiment, state)
 
-    tell = _teller(folder, progress, fabric.is_global_zero)
     with whole(placed.player):
         quick = with_features(data, method, fabric.device, tell)
         with_tokens, augmentations = with_kept_tokens(quick, method, experiment, data.state, fabric, tell)
@@ -212,7 +212,7 @@ def _train(
 
 
 def _features(
-    folder: RunFolder, experiment: Experiment, data: Dataset, resumed: bool
+    folder: RunFolder, experiment: Experiment, data: Dataset, resumed: bool, tell: Callable[[str], None]
 ) -> FeatureBlocks | None:
     """The fixed features: read if the run has learned them before, else learned from the training records.
 
@@ -220,7 +220,7 @@ def _features(
     """
     if resumed and folder.has_features:
         return folder.features(build_features(experiment, data.train.specs, data.state))
-    return learned_features(experiment, data)
+    return learned_features(experiment, data, tell=tell)
 
 
 def _stand_ins(records: Records, tell: Callable[[str], None]) -> StandIns | None:

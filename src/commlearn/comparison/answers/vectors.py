@@ -76,7 +76,8 @@ class _Features:
         pretrained = pretrained_of(data.state)
         plain = {name: spec for name, spec in data.train.specs.items() if name not in pretrained}
         self.parts = parts
-        self.blocks = FeatureBlocks(plain).learn(train, experiment.seed) if plain else None
+        networks = experiment.model.networks
+        self.blocks = FeatureBlocks(plain, networks).learn(train, experiment.seed) if plain else None
         self.columns: dict[str, list[Column]] = {
             name: [feature_column(block, records.columns[name]) for records in parts]
             for name, block in (self.blocks.each if self.blocks else {}).items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from commlearn.batch import Modality, Spec, blank_values
+from commlearn.models.features.networks import EXTRA, Published
 from commlearn.records import Column
 from commlearn.seeds import torch_generator
 
@@ -23,6 +24,7 @@ __all__ = [
     "Learned",
     "Raw",
     "Sample",
+    "Texts",
     "leading_directions",
     "some_places",
 ]
@@ -38,6 +40,13 @@ class FeatureValues(Modality):
 
     A view may hold them: they are not computed again.
     """
+
+
+@dataclass(frozen=True)
+class Texts(Modality):
+    """Token ids of a batch of texts, and the texts themselves, for a network with a tokenizer of its own."""
+
+    texts: tuple[str, ...] = ()  # "" = absent
 
 
 class Learned(nn.Module):
@@ -76,8 +85,7 @@ class Sample:
         if not len(self.rows):  # no record has it: something to take the sizes from
             yield Modality(blank_values(self.spec))
         for start in range(0, len(self.rows), BLOCK):
-            part = self.column.take(self.rows[start : start + BLOCK])
-            yield Modality(part.values, part.padding)
+            yield replace(self.column.take(self.rows[start : start + BLOCK]), present=None)
 
     def some(self, count: int, generator: np.random.Generator) -> Sample:
         """At most so many of the records, at random."""
@@ -85,13 +93,47 @@ class Sample:
 
 
 class Raw(Learned):
-    """Features of one kind as the literature has them: any number, in any unit."""
+    """Features of one kind as the literature has them: any number, in any unit.
+
+    Args:
+        spec: kind and shape of the modality.
+        network: its outputs are part of the features, if its weights are installed when they learn. The
+            weights are no part of the state, their SHA-256 is.
+    """
 
     same_unit = False  # whether a larger deviation means that a feature says more
+    own = ""  # what features there are without a network, in words
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, network: Published | None = None) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.network = spec, network
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether features are those of a network, too; known once they have learned."""
+        return "sha256" in dict(self.named_buffers(recurse=False))
+
+    def choose_network(self, sample: Sample) -> None:
+        """Take outputs of the network from now on, if it reads such records and its weights are installed."""
+        sha256 = None if self.network is None or not self.network_reads(sample) else self.network.sha256()
+        if sha256 is not None:
+            self.store(sha256=sha256)
+
+    def network_reads(self, sample: Sample) -> bool:
+        """Whether the network can make something of these records."""
+        return True
+
+    @property
+    def source(self) -> str:
+        """What the features are and how to get others, in words; nothing where there is no choice."""
+        if not self.own or self.network is None:
+            return ""
+        if self.uses_network:
+            return (
+                f"{self.own}, and outputs of {self.network.name} (package {self.network.package}; "
+                "model.networks=false leaves them out)"
+            )
+        return f"{self.own}; those of {self.network.name} are not among them ({EXTRA} adds them)"
 
     def learn(self, sample: Sample, seed: int) -> None:
         """Take what is needed from training rows; most kinds need nothing."""
@@ -99,6 +141,22 @@ class Raw(Learned):
     def forward(self, modality: Modality) -> list[Tensor]:
         """Groups of features, each (batch, features); all groups count the same, whatever their sizes."""
         raise NotImplementedError
+
+    def beside_network(self, own: Tensor, outputs: Tensor) -> list[Tensor]:
+        """Groups in which the outputs of the network count twice as much as the kind's own features."""
+        return [own, *outputs.chunk(2, dim=1)]
+
+    def blank(self) -> Modality:
+        """A record that says nothing."""
+        return Modality(blank_values(self.spec))
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        if self.network is not None and f"{prefix}sha256" in state_dict:
+            self.network.check(state_dict[f"{prefix}sha256"])
+            self.store(sha256=state_dict[f"{prefix}sha256"])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def some_places(count: int, most: int, generator: np.random.Generator) -> np.ndarray:

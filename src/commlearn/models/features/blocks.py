@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Self, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from commlearn.batch import Modality, Spec, View, blank_values
+from commlearn.batch import Spec, View
 from commlearn.models.features.base import FeatureValues, some_places
 from commlearn.models.features.column import feature_column
 from commlearn.models.features.expected import ExpectedFeatures
@@ -33,6 +34,7 @@ class FeatureBlocks(nn.Module):
 
     Args:
         specs: kind and shape of each modality that has features.
+        networks: outputs of published networks are among them, where their weights are installed.
 
     Example:
         >>> import numpy as np
@@ -44,9 +46,9 @@ class FeatureBlocks(nn.Module):
         (torch.Size([4, 5]), ['a_feature0', 'a_feature1', 'a_feature2', 'b_feature0', 'b_feature1'])
     """
 
-    def __init__(self, specs: Mapping[str, Spec]) -> None:
+    def __init__(self, specs: Mapping[str, Spec], networks: bool = True) -> None:
         super().__init__()
-        self.blocks = nn.ModuleDict({name: FixedFeatures(spec) for name, spec in specs.items()})
+        self.blocks = nn.ModuleDict({name: FixedFeatures(spec, networks) for name, spec in specs.items()})
         self.expected = ExpectedFeatures(self.dims)
         self.eval()
 
@@ -69,15 +71,20 @@ class FeatureBlocks(nn.Module):
         """What each dimension is called."""
         return [f"{name}_feature{place}" for name, dim in self.dims.items() for place in range(dim)]
 
-    def learn(self, records: Records, seed: int) -> Self:
+    def blank(self) -> View:
+        """A record that says nothing, to try a network with."""
+        return {name: block.raw.blank() for name, block in self.each.items()}
+
+    def learn(self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None) -> Self:
         """Take what is needed from training records, without labels.
 
         Args:
             records: with a column for each modality.
             seed: same records and same seed, same features.
+            tell: takes a line on the features of each modality where they depend on what is installed.
         """
         for name, block in self.each.items():
-            block.learn(records.columns[name], seed)
+            block.learn(records.columns[name], seed, tell=partial(_named, tell, name))
         device = next(self.buffers()).device
         some = records.choose(some_places(len(records), EXPECTED_ROWS, numpy_generator(seed, "expected")))
         parts, present = {}, {}
@@ -130,8 +137,7 @@ class FeatureBlocks(nn.Module):
             self.expected = ExpectedFeatures(self.dims)
             self.load_state_dict(tensors)
             self._check_expected()
-            blank = {name: Modality(blank_values(block.spec)) for name, block in self.each.items()}
-            whole = bool(self(blank).isfinite().all())
+            whole = bool(self(self.blank()).isfinite().all())
         except DAMAGED as problem:
             reason = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
             raise ValueError(f"it holds no features of these modalities ({reason})") from problem
@@ -145,3 +151,7 @@ class FeatureBlocks(nn.Module):
             raise ValueError("what it expects of absent modalities fits no features of these")
         if not second.isfinite().all() or not (ridge >= 0).all() or not self.expected.rows >= 1:
             raise ValueError("what it expects of absent modalities is not finite")
+
+
+def _named(tell: Callable[[str], None], name: str, line: str) -> None:
+    tell(f"{name}: {line}")

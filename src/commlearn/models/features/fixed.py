@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,7 @@ from commlearn.models.features.base import (
     some_places,
 )
 from commlearn.models.features.image import Pixels
+from commlearn.models.features.networks import EFFICIENTNET, MINILM, Published
 from commlearn.models.features.series import Steps
 from commlearn.models.features.text import Words
 from commlearn.records import Column
@@ -29,6 +32,7 @@ __all__ = ["FixedFeatures"]
 LIMIT = 6.0  # deviations to which features and components are clipped
 FLOOR = 0.05  # of the usual deviation in a block: a column that varies less is not blown up to one
 SOFTNESS = 0.5  # deviation of a component: its share to this power (1 = as it is, 0 = whitened)
+TELL_EVERY = 8  # blocks of records that a network reads, which takes seconds
 COMPONENT_ROWS = 4096  # training rows that decide the components, at most
 
 
@@ -43,6 +47,7 @@ class FixedFeatures(Learned):
 
     Args:
         spec: kind and shape of the modality.
+        networks: outputs of a published network are among them, where its weights are installed.
 
     Example:
         >>> from commlearn.records import VectorColumn
@@ -58,10 +63,10 @@ class FixedFeatures(Learned):
     deviation: Tensor
     turn: Tensor
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, networks: bool = True) -> None:
         super().__init__()
         self.spec = spec
-        self.raw = RAW.get(spec.kind, Cells)(spec)
+        self.raw = RAW.get(spec.kind, Cells)(spec, NETWORKS.get(spec.kind) if networks else None)
         self.store(
             kept=torch.zeros(1, dtype=torch.long),  # (features,): `varying`, as files of features call it
             centre=torch.zeros(1),  # (features,)
@@ -82,18 +87,32 @@ class FixedFeatures(Learned):
         return self.get_buffer("kept")
 
     @torch.no_grad()
-    def learn(self, column: Column, seed: int, rows: int = 20_000) -> FixedFeatures:
+    def learn(
+        self,
+        column: Column,
+        seed: int,
+        rows: int = 20_000,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> FixedFeatures:
         """Take what is needed from training rows, without labels; records without the modality are left out.
 
         Args:
             column: the modality of the training rows.
             seed: same rows and same seed, same features.
             rows: how many records are read, at most.
+            tell: takes a line on what the features are, where that depends on what is installed.
         """
         sample = Sample(column, some_places(len(column), rows, numpy_generator(seed, "features")))
+        self.raw.choose_network(sample)
+        if self.raw.source:
+            tell(f"fixed features are {self.raw.source}")
         self.raw.learn(sample, seed)
         device = self.turn.device
-        parts = [self.raw(part.apply(lambda value: value.to(device))) for part in sample]
+        parts = []
+        for part in sample:
+            parts.append(self.raw(part.apply(lambda value: value.to(device))))
+            if self.raw.uses_network and len(parts) % TELL_EVERY == 0:
+                tell(f"{len(parts) * BLOCK} of {len(sample)} records are read")
         group = np.repeat(np.arange(len(parts[0])), [values.shape[1] for values in parts[0]])
         raw = torch.cat([torch.cat(groups, dim=1).cpu() for groups in parts])
         self._standardise(raw, seed)
@@ -193,6 +212,7 @@ RAW: dict[str, type[Raw]] = {
     "audio": Steps,
     "text": Words,
 }
+NETWORKS: dict[str, Published] = {"image": EFFICIENTNET, "text": MINILM}
 
 
 def _rotation(size: int, seed: int) -> Tensor:

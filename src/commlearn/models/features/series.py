@@ -11,6 +11,7 @@ from torch import Tensor
 
 from commlearn.batch import Modality, Spec
 from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
+from commlearn.models.features.networks import Published
 from commlearn.seeds import numpy_generator
 
 __all__ = ["MiniRocket", "Steps", "share_above"]
@@ -30,8 +31,8 @@ class Steps(Raw):
     scale: Tensor
     longest: Tensor
 
-    def __init__(self, spec: Spec) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: Spec, network: Published | None = None) -> None:
+        super().__init__(spec, network)
         channels = int(np.prod(spec.shape))
         self.store(
             marked=torch.tensor(False),  # whether half of the channels tell what was observed

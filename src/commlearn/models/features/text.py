@@ -1,4 +1,4 @@
-"""Features of texts: weighted counts of words, and the directions in which texts differ most."""
+"""Features of texts: weighted counts of words, their leading directions, vectors of a published network."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from scipy import sparse
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec
-from commlearn.models.features.base import DIMENSIONS, Raw, Sample, leading_directions
+from commlearn.models.features.base import DIMENSIONS, Raw, Sample, Texts, leading_directions
+from commlearn.models.features.minilm import TOKENIZER, pieces
+from commlearn.models.features.networks import MINILM, Published
 
 __all__ = ["Words"]
 
 
 class Words(Raw):
-    """tf-idf of the ids of a text, and the directions in which texts differ most (truncated SVD)."""
+    """tf-idf of the ids of a text, and the directions in which texts differ most (truncated SVD).
 
+    Where the weights of MiniLM are installed, its sentence vectors are beside them.
+    """
+
+    own = "weighted counts of words (tf-idf) and their leading directions"
     same_unit = True
     most = 20_000  # ids that are counted
     chosen: Tensor
     rarity: Tensor
     directions: Tensor
 
-    def __init__(self, spec: Spec) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: Spec, network: Published | None = None) -> None:
+        super().__init__(spec, network)
         self.store(
             chosen=torch.zeros(1, dtype=torch.long),  # (ids,): the most frequent ones
             rarity=torch.zeros(1),  # (ids,)
@@ -48,9 +54,23 @@ class Words(Raw):
             directions=leading_directions(matrix, DIMENSIONS, seed),
         )
 
+    def network_reads(self, sample: Sample) -> bool:
+        return isinstance(next(iter(sample)), Texts)
+
     def forward(self, modality: Modality) -> list[Tensor]:
         weighted = self._counts(modality).index_select(1, self.chosen).log1p() * self.rarity  # (batch, ids)
-        return [F.normalize(weighted, dim=1) @ self.directions]
+        counted = F.normalize(weighted, dim=1) @ self.directions
+        return self.beside_network(counted, self._sentences(modality)) if self.uses_network else [counted]
+
+    def blank(self) -> Modality:
+        blank = super().blank()
+        return Texts(blank.values, texts=("",) * len(blank))
+
+    def _sentences(self, modality: Modality) -> Tensor:
+        """A vector of each text by the network, (batch, features)."""
+        if not isinstance(modality, Texts) or len(modality.texts) != len(modality):
+            raise TypeError(f"{MINILM.name} reads texts, and these are ids of words alone.")
+        return MINILM.outputs(pieces(modality.texts, MINILM.beside(TOKENIZER)), modality.values.device)
 
     def _counts(self, modality: Modality) -> Tensor:
         """How often each id occurs, (batch, ids)."""
