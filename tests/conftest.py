@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 
 import pytest
 import sklearn.linear_model  # noqa: F401  (loads the libraries whose threads are limited below)
 import torch
 from threadpoolctl import threadpool_limits
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start, whatever else runs
 torch.set_num_threads(1)  # small tensors: threads only wait for each other
 THREADS = threadpool_limits(limits=1)  # so do those of matrix libraries, in probes above all
 
