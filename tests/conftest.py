@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 os.environ["COMMLEARN_NETWORKS"] = "0"  # the same whatever is installed; tests of networks ask for them
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start, whatever else runs
 torch.set_num_threads(1)  # small tensors: threads only wait for each other
 THREADS = threadpool_limits(limits=1)  # so do those of matrix libraries, in probes above all
 

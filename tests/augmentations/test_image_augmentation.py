@@ -1,11 +1,13 @@
-"""The image augmentation: each of its matrices does what its name says."""
+"""The image augmentation: each of its parts does what its name says."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
-from commlearn.augmentations.image import ImageAugmentation
+from commlearn.augmentations.image import ImageAugmentation, _move_all, _move_each
 from commlearn.batch import Modality
 
 NOTHING = {
@@ -122,3 +124,65 @@ def test_each_image_has_its_own_parameters(generator):
     same = torch.rand(1, 3, 16, 16, generator=generator).expand(6, -1, -1, -1)
     augmented = ImageAugmentation()(Modality(same), generator).values
     assert len(augmented.flatten(1).unique(dim=0)) == 6
+
+
+def slow_move(image, box, mirror, sigma, size):
+    """The same written pixel by pixel: a triangle over each crop, a mirror, a bell without end."""
+    top, left, tall, wide = box
+    moved = image[:, top : top + tall, left : left + wide].double()
+    for axis, (extent, pixels) in enumerate(zip((tall, wide), size, strict=True), start=1):
+        step, matrix = extent / pixels, torch.zeros(pixels, extent, dtype=torch.float64)
+        for to in range(pixels):
+            for source in range(extent):
+                distance = abs(source + 0.5 - (to + 0.5) * step) / max(step, 1)
+                matrix[to, source] = max(0, 1 - distance)
+        bell = torch.eye(pixels, dtype=torch.float64)
+        for to in range(pixels if sigma else 0):
+            for source in range(pixels):
+                bell[to, source] = math.exp(-((to - source) ** 2) / (2 * (sigma * pixels) ** 2))
+        for weights in (matrix, bell):
+            weights /= weights.sum(dim=1, keepdim=True)
+            moved = torch.tensordot(weights, moved, dims=([1], [axis])).movedim(0, axis)
+    return moved.flip(-1).float() if mirror else moved.float()
+
+
+@pytest.mark.parametrize("move", [_move_each, _move_all])
+@pytest.mark.parametrize(("kind", "close"), [(torch.float32, 1e-4), (torch.uint8, 1 / 255)])
+@pytest.mark.parametrize("size", [(12, 17), (40, 31)])
+def test_crop_mirror_and_blur_equal_the_slow_computation(move, kind, close, size, generator):
+    images = torch.rand(4, 3, 20, 26, generator=generator)
+    boxes = torch.tensor([[0, 0, 20, 26], [3, 5, 9, 21], [19, 25, 1, 1], [4, 0, 16, 7]])
+    mirrored, sigma = torch.tensor([False, True, False, True]), torch.tensor([0.0, 0.03, 0.05, 0.0])
+    given = images if kind.is_floating_point else (images * 255).round().to(kind)
+    moved = move(given, boxes, mirrored, sigma, size)
+    expected = torch.stack(
+        [
+            slow_move(given[i] if kind.is_floating_point else given[i] / 255, *row, size)
+            for i, row in enumerate(zip(boxes.tolist(), mirrored.tolist(), sigma.tolist(), strict=True))
+        ]
+    )
+    torch.testing.assert_close(moved, expected, atol=close + 2e-4, rtol=0)  # a byte is rounded twice
+    assert (moved - expected).mean().abs() < 0.2 / 255
+
+
+def test_crops_are_spread_over_area_shape_and_place():
+    images, draw = (
+        torch.zeros(1, 3, 100, 200),
+        torch.rand(6, 20_000, generator=torch.Generator().manual_seed(0)),
+    )
+    boxes, mirrored, sigma = ImageAugmentation().geometry(images, tuple(draw))
+    top, left, tall, wide = boxes.unbind(1)
+    assert (boxes[:, :2] >= 0).all()
+    assert (top + tall <= 100).all()
+    assert (left + wide <= 200).all()
+    inside = (tall < 100) & (wide < 200)
+    area, shape = (tall * wide / 20_000)[inside], (wide / tall / 2)[inside]
+    assert area.min().item() == pytest.approx(0.08, abs=0.01)
+    assert shape.log().abs().max().item() == pytest.approx(math.log(4 / 3), abs=0.03)
+    assert shape.log().mean().item() == pytest.approx(0, abs=0.01)
+    place = (top / (100 - tall))[tall < 90]  # every place is as likely, the last as the first
+    assert place.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert {0.0, 1.0} <= set(place.tolist())
+    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert (sigma > 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    assert (sigma[sigma > 0] * 224).mean().item() == pytest.approx(1.05, abs=0.02)

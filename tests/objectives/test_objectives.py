@@ -270,6 +270,26 @@ def test_no_matrix_of_all_pairs_is_ever_made(monkeypatch):
     assert largest.most <= samples * max(dim, 16)
 
 
+@pytest.mark.parametrize(("few", "products"), [(512, 2), (39, 4)])  # one of a view with itself, one of both
+def test_products_of_few_samples_are_made_once(few, products, monkeypatch):
+    class Products(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            self.count += func is torch.ops.aten.mm.default and out.shape == (40, 40)
+            return out
+
+    monkeypatch.setattr(log_sums, "FEW", few)
+    first, second = pair(40, 3, 0)
+    with Products() as made:
+        sums = log_sums.log_sums_within(first).sum() + sum(
+            part.sum() for part in log_sums.log_sums_between(first, second)
+        )
+        sums.backward()
+    assert made.count == products
+
+
 def test_a_term_is_computed_over_the_samples_that_have_its_modalities():
     names, present = ("a", "b"), torch.tensor([True, False, True, True, False])
     views = [

@@ -19,6 +19,7 @@ from small_runs import assert_same, data, experiment, weights
 
 from commlearn.batch import Spec
 from commlearn.config.configuration import experiment_from
+from commlearn.cores import cores
 from commlearn.errors import CheckpointError, RunError, TrainingError
 from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
@@ -124,6 +125,22 @@ def test_a_run_says_its_threads_and_warns_when_it_goes_on_with_others(tmp_path):
             assert warned[0] in (folder / "log.txt").read_text()
         shutil.copy(tmp_path / "kept.ckpt", previous)
     assert not any("CPU" in w for w in train(experiment(threads=1), folder, data(), resume=True).warnings)
+
+
+@pytest.mark.usefixtures("same_threads_after")
+def test_a_run_goes_on_with_the_threads_that_it_had_unless_others_are_stated(tmp_path, monkeypatch):
+    folder, several = tmp_path / "run", cores() > 1
+    torch.set_num_threads(min(2, cores()))
+    train(experiment(), folder, data())
+    for stated, threads in (("1", 1), ("", min(2, cores()))):
+        shutil.copytree(folder, tmp_path / f"again{stated}")
+        previous = tmp_path / f"again{stated}" / "checkpoints" / "previous.ckpt"
+        previous.rename(previous.with_name("last.ckpt"))
+        monkeypatch.setenv("OMP_NUM_THREADS", stated)
+        torch.set_num_threads(1)
+        run = train(experiment(), tmp_path / f"again{stated}", data(), resume=True)
+        assert torch.get_num_threads() == threads
+        assert any("CPU threads" in warning for warning in run.warnings) == (several and threads == 1)
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path):

@@ -1,9 +1,9 @@
-"""SimCLR's image augmentation as three small matrix products per image.
+"""SimCLR's image augmentation as a resampled crop, a short blur and one matrix of colours per image.
 
-Crop, resize, flip and blur are linear and separable: one matrix for the rows and one for the
-columns of each image does all four. Brightness, contrast, saturation, hue rotation and greyscale
-are affine in colour: one 3x3 matrix and one offset. Left unclamped in between, the four jitters
-commute, so that their order does not matter. Values are clamped to 0..1 once, at the end.
+A crop is resized as it is stored, bytes as bytes, and becomes floats only then. Brightness, contrast,
+saturation, hue rotation and greyscale are affine in colour: one 3x3 matrix and one offset. Left
+unclamped in between, the four jitters commute, so that their order does not matter, nor whether the blur
+comes before them. Values are clamped to 0..1 once, at the end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec
@@ -21,6 +23,7 @@ __all__ = ["ImageAugmentation"]
 
 LUMA = (0.299, 0.587, 0.114)
 REFERENCE_SIZE = 224  # the blur's sigma is given for images of this size
+REACH = 4  # sigmas from its centre that a blur looks: what is farther weighs 6e-5
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class ImageAugmentation:
     ) -> Callable[[slice], Modality]:
         """Draws for all images now; the images are made in the parts that are asked for."""
         images = modality.values  # (batch, channels, height, width), uint8 or float in 0..1
-        draw = torch.rand(len(images), 12, generator=generator).to(images.device)
+        draw = torch.rand(len(images), 12, generator=generator)
 
         def part(rows: slice) -> Modality:
             chosen = modality.apply(lambda tensor: tensor[rows])
@@ -57,31 +60,30 @@ class ImageAugmentation:
         return part
 
     def change(self, images: Tensor, draw: tuple[Tensor, ...]) -> Tensor:
-        """The images as twelve numbers between 0 and 1 for each of them say."""
-        rows, columns = self.geometry(images, draw[:6])
-        moved = _resample(images, rows, columns)  # (batch, channels, size, size)
-        matrix, offset = self.colours(moved, draw[6:])
-        return torch.baddbmm(offset, matrix, moved.flatten(2)).clamp_(0, 1).view(moved.shape)
+        """The images as twelve numbers between 0 and 1 for each of them say, floats in 0..1."""
+        boxes, mirrored, sigma = self.geometry(images, draw[:6])
+        size = (self.size or images.shape[-2], self.size or images.shape[-1])
+        move = _move_each if images.device.type == "cpu" else _move_all
+        moved = move(images, boxes, mirrored, sigma, size)
+        matrix, offset = self.colours(moved, tuple(part.to(images.device) for part in draw[6:]))
+        return (matrix @ moved.flatten(2)).add_(offset).clamp_(0, 1).view(moved.shape)
 
-    def geometry(self, images: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Crop, resize, flip and blur as one matrix for rows and one for columns: (batch, size, pixels)."""
+    def geometry(self, images: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each crop top, left, height and width in whole pixels; whether it is mirrored; its blur's sigma.
+
+        A sigma is a share of the result's side, and 0 where nothing is blurred.
+        """
         height, width = images.shape[-2:]
         area, ratio, top, left, flip, blur = draw
-        size = (self.size or height, self.size or width)
         share = self.scale[0] + (self.scale[1] - self.scale[0]) * area
         aspect = torch.exp(math.log(self.ratio[0]) + math.log(self.ratio[1] / self.ratio[0]) * ratio)
-        tall = (share / aspect).sqrt().clamp(max=1) * height
-        wide = (share * aspect).sqrt().clamp(max=1) * width
-        rows = _crop_matrix(top * (height - tall), tall, height, size[0])
-        columns = _crop_matrix(left * (width - wide), wide, width, size[1])
-        columns = torch.where((flip < self.flip)[:, None, None], columns.flip(1), columns)
-        if self.blur > 0:
-            low, high = self.sigma
-            sigma = low + (high - low) * blur / self.blur  # `blur` below its probability means: blurred
-            sigma = torch.where(blur < self.blur, sigma, torch.zeros_like(sigma)) / REFERENCE_SIZE
-            rows = _blur_matrix(sigma * size[0], size[0]) @ rows
-            columns = _blur_matrix(sigma * size[1], size[1]) @ columns
-        return rows, columns
+        tall = ((share / aspect).sqrt() * height).round().clamp(1, height)
+        wide = ((share * aspect).sqrt() * width).round().clamp(1, width)
+        boxes = torch.stack([top * (height - tall + 1), left * (width - wide + 1), tall, wide], dim=1).int()
+        low, high = self.sigma
+        sigma = low + (high - low) * blur / max(self.blur, 1e-9)  # `blur` below its probability: blurred
+        sigma = torch.where(blur < self.blur, sigma, torch.zeros_like(sigma)) / REFERENCE_SIZE
+        return boxes, flip < self.flip, sigma
 
     def colours(self, moved: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Jitter and greyscale as a colour matrix (batch, c, c) and an offset (batch, 1, 1)."""
@@ -100,13 +102,68 @@ class ImageAugmentation:
         return matrix * (factor * spread)[:, None, None], offset[:, None, None]
 
 
+def _move_each(
+    images: Tensor, boxes: Tensor, mirrored: Tensor, sigma: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Each image cropped, resized with antialiasing, mirrored and blurred by itself, near the processor."""
+    moved = torch.empty(*images.shape[:2], *size)
+    for number, (box, mirror, blur) in enumerate(
+        zip(boxes.tolist(), mirrored.tolist(), sigma.tolist(), strict=True)
+    ):
+        top, left, tall, wide = box
+        part = images[number : number + 1, :, top : top + tall, left : left + wide]
+        resized = F.interpolate(part, size, mode="bilinear", antialias=True)[0]
+        image = moved[number].copy_(resized.flip(-1) if mirror else resized)
+        if images.dtype == torch.uint8:
+            image.div_(255)
+        if blur > 0:
+            image.copy_(_blur_along(_blur_along(image, 1, blur * size[0]), 2, blur * size[1]))
+    return moved
+
+
+def _move_all(
+    images: Tensor, boxes: Tensor, mirrored: Tensor, sigma: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """The same by two matrix products for all images, where a launch costs more than arithmetic.
+
+    Channels lie one after the other in memory: every product is then one of large matrices.
+    """
+    top, left, tall, wide = boxes.to(images.device).unbind(1)
+    mirrored, sigma = mirrored.to(images.device), sigma.to(images.device)
+    rows = _crop_matrix(top, tall, images.shape[2], size[0])
+    columns = _crop_matrix(left, wide, images.shape[3], size[1])
+    columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
+    rows = _blur_matrix(sigma * size[0], size[0]) @ rows
+    columns = _blur_matrix(sigma * size[1], size[1]) @ columns
+    if images.dtype == torch.uint8:
+        rows = rows / 255  # on the small matrix, not on every pixel
+    pixels = torch.empty(images.shape, dtype=rows.dtype, device=images.device).copy_(images)  # converts once
+    resized = pixels.flatten(1, 2) @ columns.transpose(1, 2)  # (batch, channels * height, size)
+    return rows[:, None] @ resized.unflatten(1, images.shape[1:3])
+
+
+def _blur_along(image: Tensor, axis: int, sigma: float) -> Tensor:
+    """Gaussian blur of one image along one axis; beyond its border nothing counts."""
+    pixels, weights = image.shape[axis], np.ones(image.shape[axis], dtype=np.float32)
+    blurred = image.clone()
+    for away in range(1, min(pixels - 1, int(REACH * sigma)) + 1):
+        share, rest = math.exp(-((away / sigma) ** 2) / 2), pixels - away
+        blurred.narrow(axis, away, rest).add_(image.narrow(axis, 0, rest), alpha=share)
+        blurred.narrow(axis, 0, rest).add_(image.narrow(axis, away, rest), alpha=share)
+        weights[away:] += share
+        weights[:rest] += share
+    total = torch.from_numpy(weights)
+    return blurred.div_(total[:, None] if axis == 1 else total)
+
+
 def _crop_matrix(start: Tensor, extent: Tensor, pixels: int, size: int) -> Tensor:
     """Antialiased linear resampling of [start, start + extent) to `size` pixels, (batch, size, pixels)."""
     step = (extent / size)[:, None]  # (batch, 1): source pixels per output pixel
     centre = start[:, None] + (torch.arange(size, device=start.device) + 0.5) * step  # (batch, size)
     source = torch.arange(pixels, device=start.device) + 0.5
     distance = (source - centre[..., None]).abs() / step.clamp(min=1)[..., None]
-    weights = (1 - distance).clamp(min=0)  # (batch, size, pixels)
+    inside = (source > start[:, None]) & (source < (start + extent)[:, None])  # (batch, pixels)
+    weights = (1 - distance).clamp(min=0) * inside[:, None]  # (batch, size, pixels)
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
@@ -117,18 +174,6 @@ def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
     distance = (place[:, None] - place).abs().flatten()
     weights = bell[:, distance].unflatten(1, (size, size))
     return weights / weights.sum(dim=-1, keepdim=True)
-
-
-def _resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows @ image @ columns^T for every channel, (batch, channels, size, size), floats in 0..1.
-
-    Channels lie one after the other in memory: every product is then one of large matrices.
-    """
-    if images.dtype == torch.uint8:
-        rows = rows / 255  # on the small matrix, not on every pixel
-    pixels = torch.empty(images.shape, dtype=rows.dtype, device=images.device).copy_(images)  # converts once
-    wide = pixels.flatten(1, 2) @ columns.transpose(1, 2)  # (batch, channels * height, size)
-    return rows[:, None] @ wide.unflatten(1, images.shape[1:3])
 
 
 def _saturate(factor: Tensor, luma: Tensor) -> Tensor:

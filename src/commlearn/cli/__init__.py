@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from commlearn.cores import use_free_cores
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
 from commlearn.escapes import escaped_output
 
@@ -32,6 +33,17 @@ COMMANDS = (
     "synth",
     "info",
     "completion",
+)
+WITH_TORCH = (
+    "train",
+    "probe",
+    "interactions",
+    "calibrate",
+    "embed",
+    "finetune",
+    "compare",
+    "report",
+    "export",
 )
 
 
@@ -64,6 +76,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             print(options.python(options), end="")
             return 0
         with _ended_by_sigterm():
+            _share_cores(options)
             return options.run(options) or 0
     except CommlearnError as problem:
         print(f"commlearn: {problem}", file=sys.stderr)
@@ -86,6 +99,15 @@ def _main(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("commlearn: interrupted", file=sys.stderr)
         return 130
+
+
+def _share_cores(options: argparse.Namespace) -> None:
+    """Threads for the cores that are free; a run that goes on has those of its beginning."""
+    stated = getattr(options, "resume", False) or options.overrides.get("training.threads")
+    if options.command in WITH_TORCH and "torch" not in sys.modules and not stated:
+        line = use_free_cores()
+        if line and not options.quiet:
+            print(f"commlearn: {line}", file=sys.stderr)
 
 
 def _lacks_memory(problem: BaseException) -> bool:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from commlearn.comparison.plan import DIVERGED, SPEC, Job
 from commlearn.comparison.source import ComparisonSource
-from commlearn.cores import cores
+from commlearn.cores import cores, free_cores, stated_threads
 from commlearn.trained.run_folder import RunFolder
 
 __all__ = ["work_on"]
@@ -41,7 +41,7 @@ def work_on(
         tell: receives a line for each job that starts and ends.
         files: fingerprint of the table, if there is one; a job that reads another one is refused.
     """
-    shared = max(1, cores() // min(at_a_time, max(len(jobs), 1)))
+    shared = _threads_for(min(at_a_time, max(len(jobs), 1)))
     stated = int(source.overrides.get("training.threads") or 0)
     waiting, errors = list(jobs), {}
     running: dict[Job, subprocess.Popen[bytes]] = {}
@@ -75,6 +75,14 @@ def work_on(
             process.wait()
             _let_go(process)
     return errors
+
+
+def _threads_for(processes: int) -> int:
+    """Threads of each of the processes: they share the cores that other work leaves free."""
+    most = cores() // processes
+    if most <= 1:
+        return 1
+    return min(most, stated_threads()) if stated_threads() else max(1, free_cores() // processes)
 
 
 def _start(

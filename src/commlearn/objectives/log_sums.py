@@ -2,8 +2,9 @@
 
 A contrast needs of the N x N matrix of products only log sum_k exp(x_i . y_k) for every row, and in
 its backward pass exp(x_i . y_k) over that sum. Both are computed block by block, the backward pass
-from the products anew, so that memory grows with N and not with its square. A block serves its rows
-and its columns at once, and a matrix of one view with itself is symmetric: half of it is enough.
+from the products anew unless there are few, so that memory grows with N and not with its square. A block
+serves its rows and its columns at once, and a matrix of one view with itself is symmetric: half of it is
+enough.
 Together this needs fewer operations than the whole matrix does, in spite of the second look. Pairs of one
 group are left out of the sums block by block as well.
 """
@@ -22,6 +23,8 @@ __all__ = ["BLOCK", "blocks", "log_sums_between", "log_sums_within"]
 
 BLOCK = {"cpu": 512}  # rows and columns of a block: 1 MB stays near the processor
 LARGE_BLOCK = 4096  # elsewhere, where a block must be large to be worth its launch
+
+FEW = 512  # rows whose products wait for the backward pass: 1 MB
 
 
 def log_sums_between(first: Tensor, second: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -74,17 +77,18 @@ class _Between(Function):
                 products = _products(first, second, i, k, groups)
                 _include(rows[i], products, 1)
                 _include(columns[k], products, 0)
-        ctx.save_for_backward(first, second, groups, rows, columns)
+        few = _if_few(products, len(first), len(second))
+        ctx.save_for_backward(first, second, groups, rows, columns, few)
         return rows, columns
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_rows: Tensor, of_columns: Tensor) -> tuple[Tensor, Tensor, None]:
-        first, second, groups, rows, columns = ctx.saved_tensors
+        first, second, groups, rows, columns, few = ctx.saved_tensors
         to_first, to_second = torch.zeros_like(first), torch.zeros_like(second)
         for i in blocks(first):
             for k in blocks(second):
-                products = _products(first, second, i, k, groups)
+                products = _products(first, second, i, k, groups) if few is None else few
                 weights = _shares(products, rows[i, None], of_rows[i, None])
                 weights += _shares(products, columns[k], of_columns[k])
                 to_first[i].addmm_(weights, second[k])
@@ -104,25 +108,27 @@ class _Within(Function):
                 _include(sums[i], products, 1)
                 if i != k:
                     _include(sums[k], products, 0)
-        ctx.save_for_backward(rows, groups, sums)
+        ctx.save_for_backward(rows, groups, sums, _if_few(products, len(rows), len(rows)))
         return sums
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_sums: Tensor) -> tuple[Tensor, None]:
-        rows, groups, sums = ctx.saved_tensors
+        rows, groups, sums, few = ctx.saved_tensors
         sums = sums.masked_fill(sums.isinf(), 0.0)  # of a sum of nothing every share is 0, not 0 / 0
         to_rows = torch.zeros_like(rows)
         for i in blocks(rows):
             for k in blocks(rows):
                 if k.start < i.start:
                     continue
-                products = _products_of_others(rows, i, k, groups)
+                products = _products_of_others(rows, i, k, groups) if few is None else few
                 weights = _shares(products, sums[i, None], of_sums[i, None])
+                if i == k:  # symmetric: the shares of the columns are those of the rows
+                    to_rows[i].addmm_(weights + weights.T, rows[i])
+                    continue
                 weights += _shares(products, sums[k], of_sums[k])
                 to_rows[i].addmm_(weights, rows[k])
-                if i != k:
-                    to_rows[k].addmm_(weights.T, rows[i])
+                to_rows[k].addmm_(weights.T, rows[i])
         return to_rows, None
 
 
@@ -144,6 +150,11 @@ def _products_of_others(rows: Tensor, i: slice, k: slice, groups: Tensor | None)
     """Products of two blocks of rows; a row's product with itself counts as an exponential of zero."""
     products = _products(rows, rows, i, k, groups)
     return products.fill_diagonal_(float("-inf")) if i == k else products
+
+
+def _if_few(products: Tensor, rows: int, columns: int) -> Tensor | None:
+    """The products of one block that holds all, if they are few enough to wait for the backward pass."""
+    return products if products.shape == (rows, columns) and max(rows, columns) <= FEW else None
 
 
 def _include(sums: Tensor, products: Tensor, dim: int) -> None:

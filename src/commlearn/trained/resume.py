@@ -10,13 +10,14 @@ import torch
 
 from commlearn.config.configuration import Experiment, to_mapping
 from commlearn.config.resolve import resolved
+from commlearn.cores import cores, stated_threads
 from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
 from commlearn.trained.model_bounds import DAMAGED
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.versions import newer_is_named, version_of_run
 
-__all__ = ["by_dotted_key", "fitting", "open_folder", "other_threads", "restore", "restore_optimizers"]
+__all__ = ["by_dotted_key", "fitting", "open_folder", "restore", "restore_optimizers", "threads_as_before"]
 
 
 def open_folder(
@@ -93,9 +94,12 @@ def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> in
     return int(state["step"])
 
 
-def other_threads(state: Mapping[str, Any], device: torch.device) -> list[str]:
-    """A warning if a run on the CPU goes on with another number of threads than it had."""
-    before, now = state.get("threads", torch.get_num_threads()), torch.get_num_threads()
+def threads_as_before(state: Mapping[str, Any], stated: int, device: torch.device) -> list[str]:
+    """A run goes on with the threads it had, unless others are stated; on the CPU a warning if so."""
+    before = state.get("threads", torch.get_num_threads())
+    if before <= cores() and not (stated or stated_threads()):
+        torch.set_num_threads(before)
+    now = torch.get_num_threads()
     if before == now or device.type != "cpu" or state["step"] >= state["total"]:
         return []
     return [

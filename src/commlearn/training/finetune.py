@@ -22,7 +22,7 @@ from commlearn.tables.table import Source
 from commlearn.trained.artifact import load
 from commlearn.trained.model import Trained
 from commlearn.trained.model_bounds import frozen_tensors
-from commlearn.trained.resume import open_folder, other_threads
+from commlearn.trained.resume import open_folder, threads_as_before
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, RunFolder
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
@@ -117,7 +117,7 @@ def finetune(
             folder, experiment, trained.method, labelled, objective, settings.target, settings.patience
         )
         if state is not None and not state["finished"]:
-            warnings += other_threads(state, tuner.fabric.device)
+            warnings += threads_as_before(state, experiment.training.threads, tuner.fabric.device)
         for warning in warnings:
             folder.log(f"warning: {warning}")
         outcome = tuner.run(state, progress or Silent())

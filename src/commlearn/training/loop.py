@@ -14,6 +14,7 @@ from torch import nn
 from commlearn.config.build import build_features, build_method, learned_features, read_data, with_modules
 from commlearn.config.configuration import Experiment, Training, read_experiment
 from commlearn.config.resolve import resolved
+from commlearn.cores import OtherWork
 from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import OWN
@@ -21,7 +22,7 @@ from commlearn.models.features import FeatureBlocks, FeatureColumn, StandIns, st
 from commlearn.records import Dataset, Records
 from commlearn.tables.schema import Schema
 from commlearn.trained.feature_columns import with_features
-from commlearn.trained.resume import open_folder, other_threads, restore, restore_optimizers
+from commlearn.trained.resume import open_folder, restore, restore_optimizers, threads_as_before
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.training_rows import rows_of_dataset
@@ -147,13 +148,14 @@ def _train(
             f"{folder.path} is at step {step}; with these records and settings a training has {total}. "
             "Resume with the records that it began with, or train anew with another --out."
         )
+    if state:
+        warnings = [*warnings, *threads_as_before(state, training.threads, fabric.device)]
     rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
         folder.write_rows(rows)
         folder.log(f"{'resumed' if state else 'started'} at step {step} of {total}")
         folder.write_features(features)
-        warnings = [*warnings, *(other_threads(state, fabric.device) if state else ())]
         for warning in warnings:
             folder.log(f"warning: {warning}")
     fabric.barrier()
@@ -168,7 +170,8 @@ def _train(
         diagnostics = Diagnostics(
             experiment, with_tokens, method, augmentations, partial(whole, placed.player)
         )
-    watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics)
+    other_work = OtherWork() if fabric.device.type == "cpu" else None
+    watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics, other_work)
     stop, stopped = Interrupt(), False
     progress.start(experiment, step, total, steps_per_epoch)
     with stop:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import time
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from commlearn.config.configuration import Training
+from commlearn.cores import OtherWork, cores
 from commlearn.errors import CheckpointError, DivergedError
 from commlearn.storage.file_list import EVENTS
 from commlearn.trained.run_folder import METRICS, SPEED, RunFolder
@@ -29,9 +31,10 @@ class Watch:
         progress: Progress,
         writes: bool,
         diagnostics: Diagnostics | None = None,
+        other_work: OtherWork | None = None,  # where torch's threads share its cores
     ) -> None:
         self.folder, self.training, self.progress, self.writes = folder, training, progress, writes
-        self.diagnostics = diagnostics
+        self.diagnostics, self.other_work = diagnostics, other_work
         self.warnings: tuple[str, ...] = ()  # of the last epoch
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
         self.latest: dict[str, dict[str, Tensor]] = {"terms": {}, "accuracy": {}, "gradient_norm": {}}
@@ -63,6 +66,7 @@ class Watch:
         if step % self.training.log_every and not ended:
             return
         self.check()
+        self._look_for_other_work()
         values = {key: {name: float(v) for name, v in part.items()} for key, part in self.latest.items()}
         if ended and self.diagnostics is not None:
             values |= self._diagnose(self.diagnostics, int(epoch))
@@ -77,6 +81,20 @@ class Watch:
                 for name, value in part.items():
                     self.board.add_scalar(f"{key}/{name}", value, step)
         self.progress.step(step, values["terms"], values["accuracy"], rate_of_samples)
+
+    def _look_for_other_work(self) -> None:
+        """One warning, at the first metrics, if torch has more threads than cores are free."""
+        if self.other_work is not None and self.writes:
+            free, threads = max(1, self.other_work.free()), torch.get_num_threads()
+            if threads > free:
+                line = (
+                    f"other work leaves {free} of {cores()} cores free, and torch's {threads} threads wait "
+                    "for each other: this may take several times as long. Call "
+                    "commlearn.cores.use_free_cores() before, or state OMP_NUM_THREADS or training.threads."
+                )
+                self.folder.log(f"warning: {line}")
+                warnings.warn(RuntimeWarning(line), stacklevel=2)
+        self.other_work = None
 
     def _diagnose(self, diagnostics: Diagnostics, epoch: int) -> dict[str, dict[str, float]]:
         """What the embedding looks like; a warning is shown once, when it first applies."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 
 from sklearn.exceptions import ConvergenceWarning
 
-from commlearn.cores import cores
+from commlearn.cores import cores, stated_threads
 
 __all__ = ["threads", "unsaid_convergence", "workers"]
 
@@ -19,10 +18,7 @@ _MOST = 8  # threads: what Python itself does is done by one at a time
 
 def threads() -> int:
     """As many as OMP_NUM_THREADS states, or one for each core that this process may use."""
-    stated = os.environ.get("OMP_NUM_THREADS", "")
-    if stated.isdecimal() and int(stated) > 0:
-        return min(int(stated), _MOST)
-    return min(cores(), _MOST)
+    return min(stated_threads() or cores(), _MOST)
 
 
 @contextmanager
