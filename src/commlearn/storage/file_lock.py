@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["PART", "give_name", "lock", "open_part", "remove_if_abandoned"]
+__all__ = ["PART", "lock", "open_part", "remove_if_abandoned", "whole_file"]
 
 PART = re.compile(r"\.(.+)\.\d+\.part")  # a file that is being written, or was by a process that was killed
 FAR = 1 << 30  # the byte that is locked where locks are of bytes: behind what anybody reads or writes
@@ -78,8 +78,7 @@ def _lock_byte(handle: int, mode: int) -> None:
 def open_part(path: Path) -> Iterator[BinaryIO]:
     """A new file that is locked, so that others see that somebody writes it; what is left of it is removed.
 
-    It is to be given its final name inside the block, by `give_name`. What processes that were killed left of
-    the same file is removed before.
+    What processes that were killed left of the same file is removed before.
 
     Args:
         path: of the file, such as `.x.1.part` for process 1; one that is there is emptied.
@@ -90,9 +89,10 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
         >>> with open_part(folder / ".x.1.part") as file:
         ...     _ = file.write(b"whole")
         ...     remove_if_abandoned(folder / ".x.1.part")
-        ...     give_name(file, folder / "x")
-        >>> [path.name for path in folder.iterdir()]
-        ['x']
+        ...     os.listdir(folder)
+        ['.x.1.part']
+        >>> os.listdir(folder)
+        []
     """
     for other in _parts_beside(path):
         remove_if_abandoned(other)
@@ -136,24 +136,37 @@ def _lies_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def give_name(file: BinaryIO, path: Path) -> None:
-    """Have a part on the disk, give it its final name, and have its folder know it even if the power fails.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name when the block has ended without an error, and is on the disk then.
+
+    Until then the name stands for what it stood for before; its folder knows the new file even if the power
+    fails.
 
     Args:
-        file: that `open_part` opened.
-        path: its final name, in the same folder.
+        path: of the file; what is written until the block ends lies beside it, as `file.name` says.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with whole_file(folder / "x") as file:
+        ...     _ = file.write(b"whole")
+        >>> os.listdir(folder)
+        ['x']
     """
-    file.flush()
-    os.fsync(file.fileno())
-    if os.name == "nt":  # a file that is open keeps its name there
-        file.close()
-    os.replace(file.name, path)
-    with suppress(OSError):  # some systems and disks cannot; the name is there all the same
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with open_part(path.with_name(f".{path.name}.{os.getpid()}.part")) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        if os.name == "nt":  # a file that is open keeps its name there
+            file.close()
+        os.replace(file.name, path)
+        with suppress(OSError):  # some systems and disks cannot; the name is there all the same
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def remove_if_abandoned(path: Path) -> None:

@@ -39,7 +39,7 @@ from commlearn.training.watch import Watch
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
 
-__all__ = ["train"]
+__all__ = ["fabric_of", "train"]
 
 
 def train(
@@ -80,7 +80,7 @@ def train(
     if encoders or any(part["name"] == OWN for part in experiment.model.encoders.values()):
         data = read_data(experiment) if data is None else data
         experiment, modules = with_modules(experiment, data, encoders or {})
-    folder, fabric = RunFolder(out), _fabric(experiment.training)
+    folder, fabric = RunFolder(out), fabric_of(experiment.training)
     writes = fabric.is_global_zero
     state, warnings = _opened(fabric, folder, experiment, resume, overwrite)
     try:
@@ -308,7 +308,8 @@ def _teller(folder: RunFolder, progress: Progress, writes: bool) -> Callable[[st
     return tell
 
 
-def _fabric(training: Training) -> Fabric:
+def fabric_of(training: Training) -> Fabric:
+    """The engine, as the settings place it."""
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
