@@ -56,8 +56,7 @@ def check(table: Table, schema: Schema) -> Report:
         table: rows and where they lie.
         schema: what the columns are.
     """
-    cells = Cells(table.frame, table.root, table.first_row)
-    missing = schema.missing_columns(table.frame)
+    cells, missing = table, schema.missing_columns(table.frame)
     problems = [Problem(message, column) for column, message in missing.items()]
     facts: dict[str, Any] = {"rows": len(cells), "modalities": {}, "targets": {}}
     if schema.id is not None and schema.id not in missing:

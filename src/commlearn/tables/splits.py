@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError
-from commlearn.kinds.base import Cells
 from commlearn.kinds.rows import raise_errors
 from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import parse_json
@@ -61,7 +60,7 @@ def deciding_columns(schema: Schema) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *cells]))
 
 
-def row_names(table: Table | Cells, schema: Schema) -> RowNames | None:
+def row_names(table: Table, schema: Schema) -> RowNames | None:
     """Keys and groups of the rows; None if the table lacks columns that name them.
 
     Example:
@@ -95,7 +94,7 @@ def _keys_of_cells(frame: pd.DataFrame, schema: Schema) -> np.ndarray:
 
 
 def split_rows(
-    table: Table | Cells,
+    table: Table,
     schema: Schema,
     validation: float = 0.0,
     test: float = 0.2,
