@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from commlearn.errors import CheckpointError, RunError
-from commlearn.storage.file_lock import whole_file
+from commlearn.storage.locks import whole_file
 from commlearn.storage.plain_files import plain_file
 
 __all__ = [

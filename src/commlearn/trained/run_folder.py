@@ -34,7 +34,7 @@ from commlearn.storage.checkpoint import (
     write_checkpoint,
 )
 from commlearn.storage.file_list import FileList
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.storage.plain_yaml import read_yaml, yaml_text

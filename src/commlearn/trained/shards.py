@@ -18,7 +18,7 @@ from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.checksums import EMBEDDINGS, PLAN, check_part, file_digest
 from commlearn.storage.file_list import FileList
 from commlearn.storage.fingerprint import differences, fingerprint
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.streamed_table import GroupedTable, open_groups

@@ -22,7 +22,7 @@ from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.reading import Reading
-from commlearn.storage.file_lock import whole_file
+from commlearn.storage.locks import whole_file
 from commlearn.storage.places import find_files, is_remote
 from commlearn.tables.table import Source, Table, iterate_table
 from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows

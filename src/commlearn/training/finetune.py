@@ -40,9 +40,8 @@ from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION, RunFolder
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
 from commlearn.training.interrupt import Interrupt
-from commlearn.training.loop import fabric_of
 from commlearn.training.optimization import adamw
-from commlearn.training.progress import Progress, Silent
+from commlearn.training.progress import Progress
 from commlearn.training.target_objective import TargetObjective, objective_for
 from commlearn.training.watch import Watch
 
@@ -136,7 +135,7 @@ def finetune(
             warnings += other_threads(state, tuner.fabric.device)
         for warning in warnings:
             folder.log(f"warning: {warning}")
-        outcome = tuner.run(state, progress or Silent())
+        outcome = tuner.run(state, progress or Progress())
         run = replace(load_run(folder.path, modules_of(trained.method.encoders)), warnings=tuple(warnings))
         if len(labelled.data.test):
             folder.write("probes.json", to_json(probe(run, labelled.data, settings.target)))
@@ -279,6 +278,8 @@ class Tuner:
     ) -> None:
         self.folder, self.experiment = folder, experiment
         self.objective, self.target, self.patience = objective, target, patience
+        from commlearn.training.loop import fabric_of  # brings the engine, which takes a second to import
+
         self.fabric = fabric_of(experiment.training)
         method = copy.deepcopy(method).requires_grad_(True)
         parts = with_features(labelled.parts(), method, self.fabric.device, folder.log)

@@ -33,7 +33,7 @@ from commlearn.errors import DataError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import Frozen, frozen_encoders
 from commlearn.records import Chosen, Column, Dataset, Drawn, Records
-from commlearn.storage.file_lock import remove_if_abandoned, whole_file
+from commlearn.storage.locks import remove_if_abandoned, whole_file
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 

@@ -32,7 +32,7 @@ from commlearn.training.gradient_cache import check_cacheable
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
-from commlearn.training.progress import Progress, Silent
+from commlearn.training.progress import Progress
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
 from commlearn.training.watch import Watch
 
@@ -89,7 +89,7 @@ def train(
         for line in (note, *data.notes):
             if line and writes:
                 folder.log(line)
-        shown = progress if progress is not None and writes else Silent()
+        shown = progress if progress is not None and writes else Progress()
         return _train(fabric, folder, experiment, data, state, warnings, shown, modules)
     finally:
         folder.unlock()
