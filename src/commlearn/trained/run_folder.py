@@ -23,7 +23,7 @@ from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment, stored_experiment, to_mapping
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.escapes import spreadsheet_text
-from commlearn.kinds.learned import check_learned
+from commlearn.kinds.base import check_learned
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Dataset
 from commlearn.storage.checkpoint import (

@@ -50,6 +50,6 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
 
     with telling(options) as tell:
-        result = _call(options).made(told=tell)
+        result = _call(options).made(tell=tell)
     print_json(result.to_dict()) if options.json else print(result)
     return 0
