@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from commlearn.training.progress import Silent
+from commlearn.training.progress import Progress
 
 RECIPES = {
     "mimic": "mimic",
@@ -42,7 +42,7 @@ RECIPES = {
 }
 
 
-class Stopwatch(Silent):
+class Stopwatch(Progress):
     """Seconds of clock and processor at every step."""
 
     def __init__(self) -> None:

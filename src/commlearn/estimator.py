@@ -38,7 +38,7 @@ from commlearn.trained.artifact import export, from_parts, load, to_parts
 from commlearn.trained.embed import Blocks, dimension_names, embed
 from commlearn.trained.model import Trained
 from commlearn.trained.stream import embed_table
-from commlearn.training.progress import Silent, progress_for
+from commlearn.training.progress import Progress, progress_for
 
 __all__ = ["Embedder"]
 
@@ -149,7 +149,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         experiment, note = experiment_for(settings, data)
         if self.verbose and note:
             print(note)
-        progress = progress_for() if self.verbose else Silent()
+        progress = progress_for() if self.verbose else Progress()
         with tempfile.TemporaryDirectory() as folder:
             out = self.out if self.out is not None else Path(folder) / "run"
             run = train(experiment, out, data, False, self.out is not None, progress, note, encoders=modules)

@@ -21,7 +21,7 @@ from commlearn.config.build import build_method, learned_features
 from commlearn.config.configuration import Score, read_experiment
 from commlearn.errors import ConfigurationError, DataError, RunError
 from commlearn.plot import comparison as chart
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 
 SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.log_every": 1}
 

@@ -22,7 +22,7 @@ from commlearn.storage.checkpoint import (
     write_atomically,
     write_checkpoint,
 )
-from commlearn.storage.file_lock import open_part
+from commlearn.storage.locks import open_part
 from commlearn.trained.resume import open_folder
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.stream import write

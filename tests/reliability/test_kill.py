@@ -30,7 +30,7 @@ import torch
 from commlearn.cli import main
 from commlearn.datasets.converted import read_converted
 from commlearn.datasets.synthetic_tables import SyntheticTable
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 from commlearn.tables.table import read_table
 from commlearn.trained.artifact import load
 from commlearn.trained.run_folder import RunFolder

@@ -35,7 +35,7 @@ def test_every_module_that_locks_or_measures_is_imported_without_fcntl_and_resou
     said = python(
         HIDDEN
         + """
-import commlearn.training.kept_tokens, commlearn.storage.folder_lock, commlearn.training.loop, commlearn.cli
+import commlearn.training.kept_tokens, commlearn.storage.locks, commlearn.training.loop, commlearn.cli
 from commlearn.comparison import memory
 memory.Path = lambda path: type("Nothing", (), {"exists": lambda self: False})()  # there is no /proc either
 print(memory.peak_memory())
@@ -51,7 +51,7 @@ def test_a_folder_is_locked_by_msvcrt_where_there_is_no_fcntl(tmp_path):
         + f"""
 from pathlib import Path
 from commlearn.errors import RunError
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 folder = Path({str(tmp_path)!r})
 first = hold(folder, "training")
 try:
@@ -72,7 +72,7 @@ def test_a_system_without_locks_is_named(tmp_path):
         + f"""
 from pathlib import Path
 from commlearn.errors import RunError
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 try:
     hold(Path({str(tmp_path)!r}), "training")
 except RunError as problem:

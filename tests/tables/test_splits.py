@@ -9,9 +9,8 @@ import pytest
 from commlearn.errors import DataError
 from commlearn.kinds import Tabular, Text, Vector
 from commlearn.tables.dataset import TableData, dataset_of, split_rows
-from commlearn.tables.row_keys import cell_keys, name_keys
 from commlearn.tables.schema import Schema
-from commlearn.tables.splits import parts_of_names
+from commlearn.tables.splits import cell_keys, name_keys, parts_of_names
 from commlearn.tables.table import Table, read_table
 
 

@@ -18,7 +18,7 @@ from small_runs import data, experiment
 import commlearn as cl
 from commlearn.cli import main
 from commlearn.errors import RunError
-from commlearn.storage import file_lock
+from commlearn.storage import locks
 from commlearn.storage.file_list import FileList
 from commlearn.trained.resume import open_folder
 from commlearn.trained.run_folder import RunFolder
@@ -80,7 +80,7 @@ def test_where_there_are_no_locks_the_folder_and_the_switch_are_named(tmp_path, 
     def none(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(file_lock, "FCNTL", SimpleNamespace(flock=none, LOCK_EX=2, LOCK_NB=4, LOCK_SH=1))
+    monkeypatch.setattr(locks, "FCNTL", SimpleNamespace(flock=none, LOCK_EX=2, LOCK_NB=4, LOCK_SH=1))
     with pytest.raises(RunError, match=rf"{tmp_path / 'run'}: No locks available.* COMMLEARN_LOCKS=off"):
         train(experiment(), tmp_path / "run", data())
     monkeypatch.setenv("COMMLEARN_LOCKS", "off")

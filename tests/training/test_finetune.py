@@ -14,8 +14,7 @@ from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.trained.artifact import export, load
 from commlearn.trained.embed import embed
 from commlearn.trained.model_card import model_card
-from commlearn.training import tuner as tuner_module
-from commlearn.training.finetune import FineTuning, finetune
+from commlearn.training.finetune import FineTuning, Tuner, finetune
 from commlearn.training.loop import train
 from commlearn.training.target_objective import objective_for
 
@@ -116,14 +115,14 @@ def test_a_run_killed_between_validation_and_checkpoint_states_no_epoch_twice(
     base, data, tmp_path, monkeypatch
 ):
     finetune(base, quick("parity", epochs=3), tmp_path / "whole", data)
-    save = tuner_module.Tuner._save
+    save = Tuner._save
 
     def killed(self, step, engine, finished):
         if step == 2 * self.steps_per_epoch:
             raise InterruptedError
         save(self, step, engine, finished)
 
-    monkeypatch.setattr(tuner_module.Tuner, "_save", killed)
+    monkeypatch.setattr(Tuner, "_save", killed)
     with pytest.raises(InterruptedError):
         finetune(base, quick("parity", epochs=3), tmp_path / "cut", data)
     monkeypatch.undo()
@@ -134,7 +133,7 @@ def test_a_run_killed_between_validation_and_checkpoint_states_no_epoch_twice(
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(base, data, tmp_path, monkeypatch):
     whole = finetune(base, quick("parity", epochs=4), tmp_path / "whole", data)
-    descend, calls = tuner_module.Tuner._descend, []
+    descend, calls = Tuner._descend, []
 
     def stops(self, *words):
         calls.append(1)
@@ -142,7 +141,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(base, data, tmp_path, mo
             signal_self()
         return descend(self, *words)
 
-    monkeypatch.setattr(tuner_module.Tuner, "_descend", stops)
+    monkeypatch.setattr(Tuner, "_descend", stops)
     with pytest.raises(SystemExit):
         finetune(base, quick("parity", epochs=4), tmp_path / "cut", data)
     monkeypatch.undo()
@@ -178,7 +177,7 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
 
 def test_what_diverges_is_told_and_never_kept(base, data, tmp_path, monkeypatch):
     """Neither by a validation loss that is not finite, nor in the checkpoint of an interruption."""
-    descend, calls = tuner_module.Tuner._descend, []
+    descend, calls = Tuner._descend, []
 
     def breaks(self, *words):
         loss, norm = descend(self, *words)
@@ -189,7 +188,7 @@ def test_what_diverges_is_told_and_never_kept(base, data, tmp_path, monkeypatch)
             signal_self()
         return loss, norm
 
-    monkeypatch.setattr(tuner_module.Tuner, "_descend", breaks)
+    monkeypatch.setattr(Tuner, "_descend", breaks)
     with pytest.raises(DivergedError, match="loss term 'parity' is nan at step 2"):
         finetune(base, quick("parity"), tmp_path / "cut", data)
     assert not list((tmp_path / "cut" / "checkpoints").glob("*.ckpt"))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from commlearn.cli.completion import commands_of, long_options
 from commlearn.cores import use_free_cores
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
 from commlearn.escapes import escaped_output
@@ -68,9 +69,10 @@ def _main(arguments: Sequence[str] | None) -> int:
         if not hasattr(options, "run"):
             parser.print_help()
             return 0
+        allowed = long_options(commands_of(parser)[options.command])
         if not options.takes_overrides and rest:
-            raise ConfigurationError(_unknown_option(parser, options.command, rest[0]))
-        options.overrides = _overrides(rest, _options_of(parser, options.command))
+            raise ConfigurationError(unknown("option", rest[0].partition("=")[0], allowed))
+        options.overrides = _overrides(rest, allowed)
         options.parser = parser
         if getattr(options, "show_python", False):
             print(options.python(options), end="")
@@ -172,7 +174,8 @@ def _parser(arguments: Sequence[str]) -> _Parser:
     if first is not None and first not in COMMANDS:
         raise ConfigurationError(unknown("command", first, COMMANDS))
     for name in COMMANDS:
-        module = importlib.import_module(f"commlearn.cli.commands.{name}")
+        place = "commlearn.cli" if name == "completion" else "commlearn.cli.commands"
+        module = importlib.import_module(f"{place}.{name}")
         command = commands.add_parser(
             name,
             help=module.HELP,
@@ -221,15 +224,3 @@ def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]
             raise ConfigurationError(unknown("option", f"--{key}", options))
         overrides[key] = read_yaml(value, f"--{key} {value}")
     return overrides
-
-
-def _options_of(parser: argparse.ArgumentParser, command: str) -> list[str]:
-    subparsers = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    chosen = subparsers.choices[command]
-    return [
-        option for action in chosen._actions for option in action.option_strings if option.startswith("--")
-    ]
-
-
-def _unknown_option(parser: argparse.ArgumentParser, command: str, word: str) -> str:
-    return unknown("option", word.partition("=")[0], _options_of(parser, command))

@@ -1,10 +1,12 @@
-"""What a command does, as Python code to copy."""
+"""What a command does, as one call: shown as Python code to copy, or made."""
 
 from __future__ import annotations
 
+import importlib
+from functools import reduce
 from typing import Any
 
-__all__ = ["Code", "call", "program"]
+__all__ = ["Call", "Code", "program"]
 
 
 class Code(str):
@@ -13,26 +15,66 @@ class Code(str):
     __slots__ = ()
 
 
-def call(function: str, *values: Any, keep: str = "", **named: Any) -> str:
+class Call(Code):
     """One call; what is None is left to its default.
 
+    Args:
+        function: `cl.NAME`, or `module:NAME` of what is imported by path.
+        values: in their places; one that is a call is made before.
+        assign: the name that the result gets.
+        named: by name.
+
     Example:
-        >>> call("cl.probe", Code("run"), "table.csv", targets=None, modalities=["a"], keep="found")
-        "found = cl.probe(run, 'table.csv', modalities=['a'])"
+        >>> Call("cl.probe", Code("run"), "table.csv", targets=None, modalities=["a"], assign="results")
+        "results = cl.probe(run, 'table.csv', modalities=['a'])"
+        >>> Call("commlearn.cli.names:names", "image,text").made()
+        ['image', 'text']
     """
-    given = list(values)
-    while given and given[-1] is None:
-        given.pop()
-    arguments = [_shown(value) for value in given]
-    arguments += [f"{name}={_shown(value)}" for name, value in named.items() if value is not None]
-    return f"{keep} = {function}({', '.join(arguments)})" if keep else f"{function}({', '.join(arguments)})"
+
+    module: str
+    name: str
+    values: list[Any]
+    named: dict[str, Any]
+
+    def __new__(cls, function: str, *values: Any, assign: str = "", **named: Any) -> Call:
+        given = list(values)
+        while given and given[-1] is None:
+            given.pop()
+        stated = {name: value for name, value in named.items() if value is not None}
+        module, _, name = function.rpartition(":")
+        shown = [_shown(value) for value in given]
+        shown += [f"{key}={_shown(value)}" for key, value in stated.items()]
+        call = super().__new__(cls, f"{assign} = " * bool(assign) + f"{name}({', '.join(shown)})")
+        call.module, call.name, call.values, call.named = module, name, given, stated
+        return call
+
+    def made(self, **more: Any) -> Any:
+        """What the call returns; `more` are arguments that are not shown, such as how far it is."""
+        place: Any = importlib.import_module(self.module or "commlearn")
+        function = reduce(getattr, self.name.removeprefix("cl.").split("."), place)
+        values = [_made(value) for value in self.values]
+        return function(*values, **{name: _made(value) for name, value in self.named.items()}, **more)
+
+    def imports(self) -> list[str]:
+        """The lines that must come before it."""
+        inner = [line for value in (*self.values, *self.named.values()) for line in _imports(value)]
+        return [*inner, *([f"from {self.module} import {self.name}"] if self.module else [])]
 
 
 def program(*lines: str) -> str:
     """Lines that can be run as they are."""
-    blank = [""] if not lines[0].startswith("from ") else []
-    return "\n".join(["import commlearn as cl", *blank, *lines]) + "\n"
+    imports = dict.fromkeys(line for code in lines for line in _imports(code))
+    blank = [""] if imports or not lines[0].startswith("from ") else []
+    return "\n".join(["import commlearn as cl", *imports, *blank, *lines]) + "\n"
 
 
 def _shown(value: Any) -> str:
     return str(value) if isinstance(value, Code) else repr(value)
+
+
+def _made(value: Any) -> Any:
+    return value.made() if isinstance(value, Call) else value
+
+
+def _imports(value: Any) -> list[str]:
+    return value.imports() if isinstance(value, Call) else []

@@ -22,7 +22,7 @@ from commlearn.cores import cores
 from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.probes import chosen_targets
 from commlearn.storage.checkpoint import write_atomically
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.resume import by_dotted_key

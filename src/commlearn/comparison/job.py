@@ -30,7 +30,7 @@ from commlearn.errors import CommlearnError, DivergedError
 from commlearn.methods import METHODS
 from commlearn.probes import Outcome, Vectors, probe_vectors, to_json
 from commlearn.records import Dataset, Records
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.embed import embed

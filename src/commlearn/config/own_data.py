@@ -1,20 +1,25 @@
-"""From a schema and its table to a training: settings are the user's, else chosen from the data."""
+"""From a schema and its table to a training: settings are the user's, else chosen from the data.
+
+A part is an augmentation or an encoder, stated for a modality or for all of a kind. Without a name, as in
+`augmentations: {photo: {flip: 0}}`, it is what would have been chosen anyway, with these options.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from commlearn.augmentations import DEFAULT_AUGMENTATION
+from commlearn.batch import Spec
 from commlearn.config.build import pretrained_of, read_data
 from commlearn.config.configuration import Experiment, experiment_from
 from commlearn.config.defaults import choice_line, left_open, merged, suggest
 from commlearn.config.fill import set_dotted
-from commlearn.config.parts_left_open import by_modality, check_keys, completed, named_only
 from commlearn.config.strength import chosen_augmentations
-from commlearn.errors import ConfigurationError
+from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.methods import METHODS
+from commlearn.models.encoders import default_encoder
 from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.encoders.own import OWN
 from commlearn.records import Dataset
@@ -28,6 +33,13 @@ __all__ = ["embeds_tokens", "experiment_for", "is_schema", "read_own"]
 OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
 EMBEDDING = "fused+tokens"  # of every method that can
 ON_FEATURES = {"temperature": 0.3, "head": [256, 128]}  # of the same methods, if encoders read features
+Parts = Mapping[str, Any]
+Place = tuple[str, ...]
+# where parts are stated by modality or by kind, and which one a modality gets if nothing is stated
+PLACES: dict[Place, Callable[[Spec], str]] = {
+    ("augmentations",): lambda spec: DEFAULT_AUGMENTATION[spec.kind],
+    ("model", "encoders"): default_encoder,
+}
 
 
 def is_schema(path: str | Path) -> bool:
@@ -82,7 +94,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     settings = _with_own_modules(settings)
     stated = experiment_from(named_only(settings))  # what is wrong with the settings comes before a choice
     specs = data.train.specs
-    check_keys(settings, specs)
+    _check_keys(settings, specs)
     settings = by_modality(settings, specs)
     model, training = settings.get("model") or {}, settings.get("training") or {}
     if "model" in settings:  # an empty one, or features that are left open, state nothing
@@ -90,7 +102,11 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
             key: value for key, value in model.items() if (key, value) != ("features", "auto")
         }
     chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"), stated.model.features)
-    chosen["model"]["encoders"] = _not_stated(chosen["model"]["encoders"], stated.model.encoders, data)
+    chosen["model"]["encoders"] = {
+        name: part
+        for name, part in chosen["model"]["encoders"].items()
+        if not {name, specs[name].kind} & {*stated.model.encoders}
+    }
     on_features = _read_by_features(settings, data, chosen["model"]["features"])
     chosen["model"]["encoders"] |= {name: {"name": FIXED} for name in on_features}
     if embeds_tokens(stated.method["name"]):
@@ -101,7 +117,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
         chosen["training"]["stand_ins"] = len(on_features) == len(specs) > 1
         chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations, on_features)
     open_ones = left_open(chosen, {**settings, "method": stated.method}) | _sizes_of_images(settings, data)
-    settings = {**completed(settings, chosen, specs), "method": stated.method}
+    settings = {**_completed(settings, chosen, specs), "method": stated.method}
     experiment = experiment_from(merged(chosen, settings))
     return experiment, choice_line(open_ones, data.train) if open_ones else ""
 
@@ -155,9 +171,89 @@ def _sizes_of_images(settings: Mapping[str, Any], data: Dataset) -> dict[str, An
     return {"modalities": sizes} if sizes else {}
 
 
-def _not_stated(chosen: Mapping[str, Any], stated: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
-    """Parts of modalities for which none is stated by name or by kind."""
-    specs = data.train.specs
-    return {
-        name: part for name, part in chosen.items() if name not in stated and specs[name].kind not in stated
-    }
+def named_only(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without the parts that have no name.
+
+    Example:
+        >>> named_only({"seed": 1, "augmentations": {"a": {"flip": 0}, "b": {"name": "none"}, "c": "text"}})
+        {'seed': 1, 'augmentations': {'b': {'name': 'none'}, 'c': 'text'}}
+    """
+    return _with_parts(settings, lambda place, parts, nameless: _but(parts, nameless))
+
+
+def _check_keys(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> None:
+    """Refuse parts of a modality that the data do not have."""
+    problems = Problems("Configuration")
+    for place in PLACES:
+        for key in _at(settings, place):
+            if key not in specs and key not in DEFAULT_AUGMENTATION:
+                kinds = {spec.kind for spec in specs.values()}
+                problems.add(f"{'.'.join(place)}: {unknown('modality or kind', key, {*specs, *kinds})}")
+    problems.raise_if_any(ConfigurationError)
+
+
+def by_modality(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> dict[str, Any]:
+    """The settings with options that are stated for a kind given to each modality of it.
+
+    Example:
+        >>> by_modality({"augmentations": {"image": {"flip": 0}}}, {"photo": Spec("image", (3, 8, 8))})
+        {'augmentations': {'photo': {'flip': 0}}}
+    """
+
+    def spread(place: Place, parts: Parts, nameless: Parts) -> Parts:
+        result = _but(parts, nameless)
+        for name, spec in specs.items():
+            options = {**nameless.get(spec.kind, {}), **nameless.get(name, {})}
+            if options and name not in result:
+                result[name] = options
+        return result
+
+    return _with_parts(settings, spread)
+
+
+def _completed(
+    settings: Mapping[str, Any], chosen: Mapping[str, Any], specs: Mapping[str, Spec]
+) -> dict[str, Any]:
+    """The settings with a name for every part of a modality: that of its kind, the chosen, the usual one."""
+
+    def whole(place: Place, parts: Parts, nameless: Parts) -> Parts:
+        result = dict(parts)
+        for name, options in nameless.items():
+            spec = specs[name]
+            of_kind = parts.get(spec.kind) or {"name": PLACES[place](spec)}
+            below = {"name": of_kind} if isinstance(of_kind, str) else of_kind
+            result[name] = {**(_at(chosen, place).get(name) or below), **options}
+        return result
+
+    return _with_parts(settings, whole)
+
+
+def _with_parts(
+    settings: Mapping[str, Any], change: Callable[[Place, Parts, Parts], Parts]
+) -> dict[str, Any]:
+    """The settings with other parts wherever some have no name; `change` gets all, and those without."""
+    result = dict(settings)
+    for place in PLACES:
+        parts = _at(result, place)
+        nameless = {
+            key: part for key, part in parts.items() if isinstance(part, Mapping) and "name" not in part
+        }
+        if nameless:
+            result = _with(result, place, change(place, parts, nameless))
+    return result
+
+
+def _but(parts: Parts, others: Parts) -> dict[str, Any]:
+    return {key: part for key, part in parts.items() if key not in others}
+
+
+def _at(settings: Mapping[str, Any], place: tuple[str, ...]) -> Mapping[str, Any]:
+    here: Any = settings
+    for key in place:
+        here = here.get(key) if isinstance(here, Mapping) else None
+    return here if isinstance(here, Mapping) else {}
+
+
+def _with(settings: Mapping[str, Any], place: tuple[str, ...], value: Any) -> dict[str, Any]:
+    key, *rest = place
+    return {**settings, key: _with(settings[key], tuple(rest), value) if rest else value}

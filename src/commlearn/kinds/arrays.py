@@ -18,7 +18,7 @@ import torch
 from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
 from commlearn.records import Column
-from commlearn.storage.npy_files import read_npy
+from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
 
 __all__ = ["ArrayColumn", "array_of", "file_of", "flat_lists", "presence", "present_or_none", "shown"]

@@ -9,6 +9,7 @@ cells may become vectors.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,12 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
+from commlearn.errors import ConfigurationError
 from commlearn.records import Column
 
-__all__ = ["Cells", "Kind", "Problem", "plain"]
+__all__ = ["Cells", "Kind", "Problem", "check_learned", "plain"]
+
+DIVISORS = ("scale", "std")  # keys of numbers that values are divided by
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,32 @@ class Kind:
 def plain(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state as JSON gives it back: a model that was saved reads a table as it did before."""
     return json.loads(json.dumps(state))
+
+
+def check_learned(state: Mapping[str, Any] | None, where: str = "preprocessing") -> None:
+    """Refuse numbers that would make every record infinite or NaN.
+
+    Args:
+        state: what each modality learned, as plain values.
+        where: what to call it.
+
+    Example:
+        >>> check_learned({"labs": {"mean": [0.5], "scale": [0.0]}})
+        Traceback (most recent call last):
+        commlearn.errors.ConfigurationError: preprocessing.labs.scale.0 is 0.0; it should be above 0.
+    """
+    if state is not None:
+        _check(state, where, divisor=False)
+
+
+def _check(value: Any, where: str, divisor: bool) -> None:
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            _check(entry, f"{where}.{key}", key in DIVISORS)
+    elif isinstance(value, list | tuple):
+        for place, entry in enumerate(value):
+            _check(entry, f"{where}.{place}", divisor)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigurationError(f"{where} is {value}; it should be a finite number.")
+    elif divisor and isinstance(value, int | float) and not value > 0:
+        raise ConfigurationError(f"{where} is {value}; it should be above 0.")

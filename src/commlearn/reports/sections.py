@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from commlearn.config.configuration import to_mapping
 from commlearn.config.places import settings_without_places
 from commlearn.probes import score_of
@@ -18,6 +16,7 @@ from commlearn.reports.neighbours import neighbours_section
 from commlearn.reports.pictures import Pictures
 from commlearn.reports.records import clipped
 from commlearn.reports.words import in_short
+from commlearn.storage.plain_yaml import yaml_text
 
 __all__ = ["sections"]
 
@@ -208,7 +207,7 @@ def _cell(score: dict[str, Any]) -> str:
 
 def _settings(findings: Findings, command: str) -> Safe:
     mapping = settings_without_places(to_mapping(findings.source.trained.experiment))
-    text = yaml.safe_dump(_lists(mapping), sort_keys=False, allow_unicode=True)
+    text = yaml_text(mapping, allow_unicode=True)
     versions = findings.source.versions()
     parts = [
         tag("p", "The same settings, seed and versions give the same weights on the same machine."),
@@ -217,9 +216,3 @@ def _settings(findings: Findings, command: str) -> Safe:
         fold("All settings", tag("pre", text)),
     ]
     return join(parts)
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(part) for key, part in value.items()}
-    return [_lists(part) for part in value] if isinstance(value, list | tuple) else value

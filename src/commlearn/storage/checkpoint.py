@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from commlearn.errors import CheckpointError, RunError
-from commlearn.storage.file_lock import give_name, open_part
+from commlearn.storage.locks import whole_file
 from commlearn.storage.plain_files import plain_file
 
 __all__ = [
@@ -59,13 +59,12 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
     """Write `state` as the last checkpoint; what was last becomes the previous one."""
     last = folder / LAST
     content = _packed(state, last)
-    with _cannot(last), open_part(last.with_name(f".{LAST}.{os.getpid()}.part")) as file:
+    with _cannot(last), whole_file(last) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
         if last.exists():
             os.replace(last, folder / PREVIOUS)
-        give_name(file, last)
     return last
 
 
@@ -162,9 +161,8 @@ def set_aside(folder: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """The file has its old content or the new, never a part of it."""
-    with _cannot(path), open_part(path.with_name(f".{path.name}.{os.getpid()}.part")) as file:
+    with _cannot(path), whole_file(path) as file:
         file.write(content)
-        give_name(file, path)
 
 
 @contextmanager

@@ -15,8 +15,7 @@ from typing import Any
 from commlearn.errors import RunError
 from commlearn.storage.checkpoint import CHECKPOINTS, is_checkpoint, write_atomically
 from commlearn.storage.checksums import LIST
-from commlearn.storage.file_lock import PART, remove_if_abandoned
-from commlearn.storage.folder_lock import LOCK, turn
+from commlearn.storage.locks import LOCK, PART, remove_if_abandoned, turn
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 

@@ -1,4 +1,4 @@
-"""What may be read as a file: no pipe and no device, and nothing that unpacks out of all proportion."""
+"""What may be read as a file: no pipe, no device, nothing that unpacks out of proportion or is unpickled."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import errno
 import io
 import os
 import stat
+import tokenize
+import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from commlearn.errors import DataError
 
-__all__ = ["Unpacked", "check_unpacked", "plain_file"]
+__all__ = ["Unpacked", "check_unpacked", "plain_file", "read_npy"]
 
 ALWAYS = 64 << 20  # bytes that anything packed may unpack to
 TIMES = 100  # its own size that more may have
@@ -23,6 +27,19 @@ SORTS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
+# what numpy raises on files that are no arrays: the header is parsed as Python
+UNREADABLE = (
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 
 
 def plain_file(path: str | Path) -> Path:
@@ -84,3 +101,19 @@ def _allowed() -> float:
         return float(os.environ.get(ALLOWED, "0"))
     except ValueError:
         raise DataError(f"{ALLOWED} is {os.environ[ALLOWED]!r}; give a number of GiB, such as 8.") from None
+
+
+def read_npy(source: Path | BinaryIO) -> np.ndarray:
+    """The array in a .npy file: what a file says of itself is not believed, and nothing is unpickled.
+
+    Raises:
+        ValueError: it holds something else, or less than it says.
+        OSError: it cannot be read.
+    """
+    try:
+        array = np.load(source, allow_pickle=False)
+    except UNREADABLE as problem:
+        raise ValueError(str(problem) or type(problem).__name__) from problem
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it is an archive of several arrays")
+    return array

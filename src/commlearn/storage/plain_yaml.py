@@ -9,7 +9,7 @@ import yaml
 
 from commlearn.errors import ConfigurationError
 
-__all__ = ["read_yaml"]
+__all__ = ["read_yaml", "yaml_text"]
 
 MOST = 100_000  # values, each as often as it is referred to: a few references to references make billions
 DEEPEST = 50  # levels
@@ -30,6 +30,28 @@ def read_yaml(text: str, where: str) -> Any:
         return yaml.load(text, _OneOfEach)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as problem:  # ValueError: 2020-13-45, 0x_
         raise ConfigurationError(f"{where} cannot be read as YAML: {problem}") from problem
+
+
+def yaml_text(values: Any, **options: Any) -> str:
+    """YAML of plain values in their own order; tuples are lists, and nothing refers to anything else.
+
+    Args:
+        values: to be written.
+        options: of `yaml.dump`.
+
+    Example:
+        >>> yaml_text({"scale": (0.5, 1.0), "about": "é"}, allow_unicode=True)
+        'scale:\\n- 0.5\\n- 1.0\\nabout: é\\n'
+    """
+    return yaml.dump(values, Dumper=_Plain, sort_keys=False, **options)
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Plain.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
 class _OneOfEach(yaml.SafeLoader):

@@ -56,33 +56,32 @@ def check(table: Table, schema: Schema) -> Report:
         table: rows and where they lie.
         schema: what the columns are.
     """
-    cells = Cells(table.frame, table.root, table.first_row)
     missing = schema.missing_columns(table.frame)
     problems = [Problem(message, column) for column, message in missing.items()]
-    facts: dict[str, Any] = {"rows": len(cells), "modalities": {}, "targets": {}}
+    facts: dict[str, Any] = {"rows": len(table), "modalities": {}, "targets": {}}
     if schema.id is not None and schema.id not in missing:
-        problems += first_ten(id_problems(cells, schema.id))
-    problems += missing_words(cells, [column for column in schema.columns() if column not in missing])
-    splits, more = _splits(cells, schema, missing)
+        problems += first_ten(id_problems(table, schema.id))
+    problems += missing_words(table, [column for column in schema.columns() if column not in missing])
+    splits, more = _splits(table, schema, missing)
     problems += more
     facts["splits"] = {name: len(rows) for name, rows in splits.items()}
     if schema.group is not None and schema.group not in missing:
-        problems += group_leaks(cells, schema.group, splits)
-        if not odd_names(cells, schema.group):
-            facts["groups"] = int(cells.frame[schema.group].nunique())
+        problems += group_leaks(table, schema.group, splits)
+        if not odd_names(table, schema.group):
+            facts["groups"] = int(table.frame[schema.group].nunique())
     for name, sort in schema.targets.items():
         if name not in missing:
-            facts["targets"][name], more = _target(cells, schema, name, sort)
+            facts["targets"][name], more = _target(table, schema, name, sort)
             problems += more
     kinds = {
         name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
     }
-    columns, states, more = _read(cells, kinds, splits.get("train", np.arange(len(cells))))
+    columns, states, more = _read(table, kinds, splits.get("train", np.arange(len(table))))
     problems += more
     if columns:
         surveys = {name: survey(column) for name, column in columns.items()}
-        problems += _nothing_there(cells, schema, columns)
-        problems += copies({name: survey.prints for name, survey in surveys.items()}, splits, cells, schema)
+        problems += _nothing_there(table, schema, columns)
+        problems += copies({name: survey.prints for name, survey in surveys.items()}, splits, table, schema)
         problems += shuffled(columns)
         facts["modalities"] = _modalities(kinds, columns, surveys, splits)
         facts["expected"] = _expected(columns, states, surveys, len(splits.get("train", ())))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.kinds.base import Cells, plain
+from commlearn.kinds.base import plain
 from commlearn.kinds.rows import collecting
 from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import fingerprint
@@ -129,15 +129,13 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
 
 def _unreadable(table: Table, schema: Schema) -> list[str]:
     """What is wrong with the cells of every modality, those too that could be learned from."""
-    cells = Cells(table.frame, table.root, table.first_row)
-    every_problem = [problem for kind in schema.modalities.values() for problem in kind.check(cells)]
+    every_problem = [problem for kind in schema.modalities.values() for problem in kind.check(table)]
     return [str(problem) for problem in every_problem if problem.level == "error"]
 
 
 def _collect_the_rest(problems: Problems, table: Table, schema: Schema) -> None:
-    cells = Cells(table.frame, table.root, table.first_row)
     with collecting(problems, "id"):
-        schema.ids(cells)
+        schema.ids(table)
     for name, sort in schema.targets.items():
         with collecting(problems, f"target '{name}'"):
-            encode_target(cells, name, sort)
+            encode_target(table, name, sort)

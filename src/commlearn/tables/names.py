@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from commlearn.kinds.base import Cells, Problem
+from commlearn.kinds.base import Problem
 from commlearn.kinds.reading import MISSING_NUMBERS
 from commlearn.tables.table import Table
 
@@ -28,7 +28,7 @@ SPLITS = {
 }
 
 
-def odd_names(table: Table | Cells, column: str) -> list[Problem]:
+def odd_names(table: Table, column: str) -> list[Problem]:
     """Rows whose cell is no name of anything, such as a list or bytes that are no text."""
     values = table.frame[column]
     nested = isinstance(values.dtype, pd.ArrowDtype) and pa.types.is_nested(values.dtype.pyarrow_dtype)
@@ -50,7 +50,7 @@ def _is_odd(cell: object) -> bool:
     return not isinstance(cell, Hashable) or isinstance(cell, tuple | frozenset)
 
 
-def id_problems(table: Table | Cells, column: str) -> list[Problem]:
+def id_problems(table: Table, column: str) -> list[Problem]:
     """Rows without an id, and rows whose id an earlier row has."""
     odd = odd_names(table, column)
     if odd:
@@ -73,7 +73,7 @@ def id_problems(table: Table | Cells, column: str) -> list[Problem]:
     return problems
 
 
-def missing_words(table: Table | Cells, columns: Sequence[str]) -> list[Problem]:
+def missing_words(table: Table, columns: Sequence[str]) -> list[Problem]:
     """Columns of text some of whose cells may stand for an empty one, which only the user can say."""
     problems = []
     for column in columns:
@@ -91,7 +91,7 @@ def missing_words(table: Table | Cells, columns: Sequence[str]) -> list[Problem]
     return problems
 
 
-def split_problems(table: Table | Cells, column: str) -> list[Problem]:
+def split_problems(table: Table, column: str) -> list[Problem]:
     """Rows whose split is none of train, validation and test."""
     odd = odd_names(table, column)
     if odd:

@@ -163,7 +163,7 @@ class Schema:
             if column not in frame.columns
         }
 
-    def learn(self, table: Table | Cells, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
+    def learn(self, table: Table, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
         """What each modality's kind learns from the training rows: plain values, saved with the model.
 
         Args:
@@ -181,7 +181,7 @@ class Schema:
 
     def read(
         self,
-        table: Table | Cells,
+        table: Table,
         state: Mapping[str, dict[str, Any]],
         with_targets: bool = False,
         empty: bool = False,
@@ -212,14 +212,14 @@ class Schema:
         problems.raise_if_any(DataError)
         return Records(columns, targets)
 
-    def ids(self, table: Table | Cells) -> np.ndarray | None:
+    def ids(self, table: Table) -> np.ndarray | None:
         """The name of each record, checked to be there and to be its own; None if there is no id column."""
         if self.id is None or self.id not in table.frame:
             return None
         raise_errors(self.id, id_problems(table, self.id))
         return table.frame[self.id].to_numpy()
 
-    def splits(self, table: Table | Cells) -> dict[str, np.ndarray]:
+    def splits(self, table: Table) -> dict[str, np.ndarray]:
         """Positions of the rows of train, validation and test; without a split column all are train."""
         if self.split is None:
             return {"train": np.arange(len(table))}
@@ -228,12 +228,12 @@ class Schema:
         rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
         return {name: positions for name, positions in rows.items() if len(positions)}
 
-    def _cells(self, table: Table | Cells, with_targets: bool) -> Cells:
+    def _cells(self, table: Table, with_targets: bool) -> Table:
         problems = Problems("the table does not fit the schema")
         for message in self.missing_columns(table.frame, with_targets).values():
             problems.add(message)
         problems.raise_if_any(DataError)
-        return table if isinstance(table, Cells) else Cells(table.frame, table.root, table.first_row)
+        return table
 
     def _refuse_empty(self, columns: Mapping[str, Column], cells: Cells) -> None:
         there = [presence(column) for column in columns.values()]

@@ -1,24 +1,44 @@
-"""Which part each row of a table belongs to, decided by the row's own key or group and nothing else."""
+"""Which part each row of a table belongs to, decided by the row's own key or group and nothing else.
+
+A key is a number that names a record wherever it lies, from its id or from its cells. It is the same whether
+the row comes from memory, Parquet or CSV, first or last, alone or among others. What follows from keys (which
+part a row belongs to, whether a model was trained on it) therefore does not change when other rows are added,
+dropped or sorted.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError
-from commlearn.kinds.base import Cells
 from commlearn.kinds.rows import raise_errors
 from commlearn.seeds import numpy_generator
+from commlearn.storage.plain_json import parse_json
 from commlearn.tables.names import odd_names
-from commlearn.tables.row_keys import cell_keys, name_keys, shares
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
 
-__all__ = ["PARTS", "RowNames", "deciding_columns", "parts_of_names", "row_names", "split_rows"]
+__all__ = [
+    "PARTS",
+    "RowNames",
+    "cell_keys",
+    "check_shares",
+    "deciding_columns",
+    "name_keys",
+    "parts_of_names",
+    "row_names",
+    "split_rows",
+]
 
 PARTS = ("train", "validation", "test")
+EMPTY = np.uint64(0x9AE16A3B2F90404F)  # the hash of a cell that holds nothing
+WHOLE = 2.0**53  # whole numbers up to here are exact as floats
 
 
 class RowNames(NamedTuple):
@@ -40,7 +60,7 @@ def deciding_columns(schema: Schema) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *cells]))
 
 
-def row_names(table: Table | Cells, schema: Schema) -> RowNames | None:
+def row_names(table: Table, schema: Schema) -> RowNames | None:
     """Keys and groups of the rows; None if the table lacks columns that name them.
 
     Example:
@@ -55,9 +75,9 @@ def row_names(table: Table | Cells, schema: Schema) -> RowNames | None:
         raise_errors(schema.id, odd_names(table, schema.id))
         keys, given = name_keys(frame[schema.id])
         if not given.all():
-            keys[~given] = _cells(frame[~given], schema)
+            keys[~given] = _keys_of_cells(frame[~given], schema)
     elif schema.id is None and set(schema.columns(with_targets=False)) <= set(frame.columns):
-        keys = _cells(frame, schema)
+        keys = _keys_of_cells(frame, schema)
     else:
         return None
     if schema.group is None or schema.group not in frame:
@@ -68,13 +88,13 @@ def row_names(table: Table | Cells, schema: Schema) -> RowNames | None:
     return RowNames(keys, groups)
 
 
-def _cells(frame: pd.DataFrame, schema: Schema) -> np.ndarray:
+def _keys_of_cells(frame: pd.DataFrame, schema: Schema) -> np.ndarray:
     columns = [column for column in schema.columns(with_targets=False) if column in frame]
     return cell_keys(frame, columns)
 
 
 def split_rows(
-    table: Table | Cells,
+    table: Table,
     schema: Schema,
     validation: float = 0.0,
     test: float = 0.2,
@@ -117,7 +137,7 @@ def parts_of_names(units: np.ndarray, validation: float, test: float, seed: int)
     A part that would stay empty, as happens with few groups, gets the unit that is nearest to it.
     """
     salt = int(numpy_generator(seed, "split").integers(0, 1 << 64, dtype=np.uint64, endpoint=False))
-    place = shares(units, salt)
+    place = _mixed(units ^ np.uint64(salt)) / 2.0**64  # between 0 and 1, evenly over all keys
     part = np.where(place < test, 2, np.where(place < test + validation, 1, 0))
     if test > 0 and not (part == 2).any() and len(np.unique(units)) > 1:
         part[place == place.min()] = 2
@@ -133,3 +153,140 @@ def check_shares(validation: float, test: float) -> None:
             f"validation is {validation} and test is {test}; give shares of the rows from 0 to less than 1, "
             "together less than 1."
         )
+
+
+def name_keys(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A key for each name (an id or a group), and which cells hold one. Names are compared as text.
+
+    Example:
+        >>> ids, given = name_keys(pd.Series([7.0, 8.0, None]))
+        >>> bool(ids[0] == name_keys(pd.Series(["7"]))[0][0]), given.tolist()
+        (True, [True, True, False])
+    """
+    texts = np.array([_name(value) for value in values.tolist()], dtype=object)
+    given = np.array([text is not None for text in texts], dtype=bool)
+    keys = np.zeros(len(texts), dtype=np.uint64)
+    if given.any():
+        keys[given] = pd.util.hash_array(texts[given], categorize=False)
+    return keys, given
+
+
+def cell_keys(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """A key for each row from what its cells hold, (rows,) uint64; copies of a row share one.
+
+    Numbers are compared as a model reads them, in 32 bits, so that the same table in another format has the
+    same keys.
+
+    Example:
+        >>> one = pd.DataFrame({"a": [1, 2], "v": [[0.5, 1], None]})
+        >>> other = pd.DataFrame({"v": [None, "[0.5, 1.0]"], "a": [2.0, 1.0]})
+        >>> cell_keys(one, ["a", "v"]).tolist() == cell_keys(other, ["a", "v"])[::-1].tolist()
+        True
+    """
+    keys = np.full(len(frame), EMPTY, dtype=np.uint64)
+    for column in columns:
+        keys = _mixed(keys * np.uint64(0x9E3779B97F4A7C15) + _cells(frame[column]))
+    return keys
+
+
+def _name(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value.strip() or None
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _cells(values: pd.Series) -> np.ndarray:
+    """One hash a cell."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
+        return _numbers(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    cells = values.astype(object).tolist()
+    hashes = np.full(len(cells), EMPTY, dtype=np.uint64)
+    texts: dict[int, str] = {}
+    numbers: dict[int, float] = {}
+    for row, cell in enumerate(cells):
+        plain = _plain(cell)
+        if isinstance(plain, str):
+            texts[row] = plain
+        elif isinstance(plain, float):
+            numbers[row] = plain
+        elif isinstance(plain, bytes):
+            hashes[row] = int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest(), "little")
+    if texts:
+        hashed = pd.util.hash_array(np.array(list(texts.values()), dtype=object), categorize=False)
+        hashes[list(texts)] = hashed
+    if numbers:
+        hashes[list(numbers)] = _numbers(np.array(list(numbers.values())))
+    return hashes
+
+
+def _plain(cell: Any) -> str | float | bytes | None:
+    """Text, a number, or the bytes of anything else; None where nothing is given."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        if text.startswith("["):
+            try:
+                return _plain(parse_json(text))
+            except ValueError:
+                return text
+        return _number(text) if text else None
+    if cell is None or cell is pd.NA or cell is pd.NaT:
+        return None
+    if isinstance(cell, bool | int | float | np.number | np.bool_):
+        number = float(cell) if not isinstance(cell, int) or abs(cell) < 10**300 else float("inf")
+        return None if number != number else number
+    if isinstance(cell, bytes):
+        return cell
+    return _of_array(cell)
+
+
+def _number(text: str) -> str | float:
+    """Text of a number as the number: a table of text holds the same cells as a table of numbers."""
+    if text[0] not in "+-.0123456789":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _of_array(cell: Any) -> bytes:
+    """Shape and content of an array or of nested lists; of other things what they show of themselves."""
+    try:
+        array = np.asarray(cell)
+        if array.dtype == object:
+            array = np.asarray(cell, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return _shown(cell).encode(errors="replace")
+    if array.dtype.kind not in "biuf":
+        return _shown(cell).encode(errors="replace")
+    hashes = _numbers(np.asarray(array, dtype=np.float64).reshape(-1))
+    return repr(array.shape).encode() + hashes.tobytes()
+
+
+def _shown(cell: Any) -> str:
+    try:
+        return json.dumps(cell, sort_keys=True, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return f"{type(cell).__name__}"
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """A hash of each number: exact for whole ones, as 32 bits hold it for others."""
+    whole = (np.abs(values) < WHOLE) & (values == np.round(values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        bits = values.astype(np.float32).view(np.uint32).astype(np.uint64) | np.uint64(1 << 62)
+        bits[whole] = values[whole].astype(np.int64).view(np.uint64)
+    hashes = _mixed(bits)
+    hashes[np.isnan(values)] = EMPTY
+    return hashes
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """splitmix64: every bit of the input moves every bit of the output."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from commlearn.errors import DataError, nearest
+from commlearn.kinds.base import Cells
 from commlearn.kinds.reading import PLAIN, Reading
 from commlearn.storage.places import is_remote
 from commlearn.storage.plain_files import plain_file
@@ -30,16 +30,7 @@ __all__ = ["Source", "Table", "iterate_table", "read_table"]
 Source: TypeAlias = Any  # a frame, records in a list, a dict of arrays, or a path or URL
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows, and where they lie: paths in cells are relative to `root`."""
-
-    frame: pd.DataFrame  # index 0..n-1, columns named by text
-    root: Path = field(default_factory=Path)
-    first_row: int = 0  # of a chunk, in the whole table
-
-    def __len__(self) -> int:
-        return len(self.frame)
+Table: TypeAlias = Cells  # rows, and where they lie: what kinds read are the cells of a table
 
 
 def read_table(source: Source, columns: Sequence[str] | None = None, reading: Reading = PLAIN) -> Table:

@@ -21,7 +21,7 @@ from commlearn.config.configuration import stored_experiment, to_mapping
 from commlearn.config.places import data_without_places, file_inside, paths_inside, without_places
 from commlearn.config.resolve import resolved
 from commlearn.errors import RunError
-from commlearn.kinds.learned import check_learned
+from commlearn.kinds.base import check_learned
 from commlearn.models.encoders.own import refuse_unfit
 from commlearn.models.features import FeatureBlocks
 from commlearn.storage.checkpoint import write_atomically

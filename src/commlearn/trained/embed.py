@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -17,14 +17,12 @@ from commlearn.models.encoders.fixed import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.models.tokens import Tokens
 from commlearn.records import Column, Records, image_numbers
-from commlearn.tables.schema import Schema
-from commlearn.tables.table import Source, Table, read_table
+from commlearn.tables.table import Source, Table
+from commlearn.trained.model import Trained
 
 __all__ = [
     "Blocks",
-    "HasMethod",
     "NotFiniteError",
-    "ReadsTables",
     "carrier",
     "dimension_names",
     "embed",
@@ -89,24 +87,6 @@ CACHED = 1_600_000  # bytes of values that are embedded at once
 KEPT = 500_000_000  # bytes of tokens that are kept of images which many records show
 
 
-class HasMethod(Protocol):
-    """A trained run, or anything else that carries a method."""
-
-    @property
-    def method(self) -> Method: ...
-
-
-@runtime_checkable
-class ReadsTables(HasMethod, Protocol):
-    """Something trained on a table, which reads another like it."""
-
-    def records(
-        self, table: Source | Table, with_targets: bool = False, modalities: Sequence[str] | None = None
-    ) -> Records: ...
-
-    def reader(self) -> tuple[Schema, dict[str, Any]]: ...
-
-
 @torch.inference_mode()
 def embed(
     model: Any,
@@ -144,8 +124,13 @@ def embed(
     model = carrier(model)
     fixed = features_of(model, blocks)
     if not isinstance(records, Records):
-        table, schema = _table(model, records, modalities)
-        with naming_rows(table, schema.id):
+        if not isinstance(model, Trained):
+            raise ConfigurationError(
+                f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or "
+                "the Embedder that it belongs to."
+            )
+        table = model.table(records, modalities=modalities)
+        with naming_rows(table, model.reader()[0].id):
             return embed(model, model.records(table, modalities=modalities), modalities, batch_size, blocks)
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
@@ -289,23 +274,6 @@ def _encoded_once(method: Method, name: str, records: Records, batch_size: int) 
 def carrier(model: Any) -> Any:
     """What carries the method: an Embedder's trained model, or the model itself."""
     return getattr(model, "trained", model)
-
-
-def _table(
-    model: Method | HasMethod, source: Source, modalities: Sequence[str] | None
-) -> tuple[Table, Schema]:
-    """The columns of a table that are embedded, and its ids."""
-    if not isinstance(model, ReadsTables):
-        raise ConfigurationError(
-            f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or the "
-            "Embedder that it belongs to."
-        )
-    schema, state = model.reader()
-    schema = schema.only(modalities)
-    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
-    if isinstance(source, Table):
-        return source, schema
-    return read_table(source, columns, schema.reading(state)), schema
 
 
 def _refuse_empty(view: View, start: int) -> None:

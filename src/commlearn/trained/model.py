@@ -12,6 +12,7 @@ from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment
 from commlearn.errors import DataError
 from commlearn.escapes import html_table
+from commlearn.kinds.reading import Reading
 from commlearn.methods.base import Method
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Records
@@ -82,12 +83,10 @@ class Trained:
             modalities: read these only.
             empty: let records pass that have none of them, in place of refusing the table.
         """
+        rows = self.table(table, with_targets, modalities)
         schema, state = self.reader()
-        schema = schema.only(modalities)
-        columns = [*schema.columns(with_targets), *([schema.id] if schema.id else [])]
-        rows = table if isinstance(table, Table) else read_table(table, columns, schema.reading(state))
         try:
-            records = schema.read(rows, state, with_targets, empty)
+            records = schema.only(modalities).read(rows, state, with_targets, empty)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as problem:
             raise _not_whole(repr(problem)) from problem
         for name, spec in records.specs.items():
@@ -95,6 +94,22 @@ class Trained:
             if trained.kind == spec.kind and trained.shape != spec.shape:
                 raise _not_whole(f"{name} is read as {spec.shape} and was trained as {trained.shape}")
         return records
+
+    def table(
+        self, source: Source | Table, with_targets: bool = False, modalities: Sequence[str] | None = None
+    ) -> Table:
+        """The rows of a table, with the columns that records are made of, and the ids."""
+        columns, reading = self.columns(with_targets, modalities)
+        return source if isinstance(source, Table) else read_table(source, columns, reading)
+
+    def columns(
+        self, with_targets: bool = False, modalities: Sequence[str] | None = None
+    ) -> tuple[list[str], Reading]:
+        """The columns of a table that records are made of, those of ids, and how cells are read."""
+        schema, state = self.reader()
+        schema = schema.only(modalities)
+        ids = [] if schema.id is None else [schema.id]
+        return [*schema.columns(with_targets), *ids], schema.reading(state)
 
     def split(self, table: Table, names: RowNames | None = None) -> dict[str, np.ndarray]:
         """Positions of the rows of train, validation and test.

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import yaml
 
 import commlearn
 from commlearn.config.configuration import to_mapping
 from commlearn.config.places import place_free
 from commlearn.escapes import code_span, markdown
 from commlearn.models.encoders.own import modules_of
+from commlearn.storage.plain_yaml import yaml_text
 from commlearn.trained.model import Trained
 
 __all__ = ["model_card"]
@@ -42,7 +42,7 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
         *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
         "## How well a linear probe reads it\n\n" + _measured(probes),
-        f"## Settings\n\n{_fenced(yaml.safe_dump(_lists(settings), sort_keys=False))}",
+        f"## Settings\n\n{_fenced(yaml_text(settings))}",
         f"## Versions\n\ncommlearn {commlearn.__version__}, torch {torch.__version__}, Python "
         f"{platform.python_version()}.",
         "## Limits\n\nIt knows what its training rows showed: other sources, devices or times may embed "
@@ -141,9 +141,3 @@ def _fenced(text: str) -> str:
     """YAML as a block that nothing in it ends."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}yaml\n{text}{fence}"
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(entry) for key, entry in value.items()}
-    return [_lists(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
@@ -24,7 +23,7 @@ from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment, stored_experiment, to_mapping
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.escapes import spreadsheet_text
-from commlearn.kinds.learned import check_learned
+from commlearn.kinds.base import check_learned
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Dataset
 from commlearn.storage.checkpoint import (
@@ -35,10 +34,10 @@ from commlearn.storage.checkpoint import (
     write_checkpoint,
 )
 from commlearn.storage.file_list import FileList
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
-from commlearn.storage.plain_yaml import read_yaml
+from commlearn.storage.plain_yaml import read_yaml, yaml_text
 from commlearn.tables.schema import Schema
 from commlearn.trained.data_identity import check_same_data, data_identity, identity_digest
 from commlearn.trained.training_rows import TrainingRows
@@ -156,9 +155,7 @@ class RunFolder:
         for name, values in ((SCHEMA, data.schema), (STATE, data.state)):
             if values is not None:
                 self.write(name, json.dumps(values, indent=1) + "\n")
-        self.write(
-            CONFIG, yaml.safe_dump(_plain(to_mapping(experiment)), sort_keys=False, allow_unicode=True)
-        )
+        self.write(CONFIG, yaml_text(to_mapping(experiment), allow_unicode=True))
 
     def clear(self) -> None:
         """Remove what a former run left here; refused if anything here may be somebody else's."""
@@ -366,10 +363,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -18,14 +18,14 @@ from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.checksums import EMBEDDINGS, PLAN, check_part, file_digest
 from commlearn.storage.file_list import FileList
 from commlearn.storage.fingerprint import differences, fingerprint
-from commlearn.storage.folder_lock import hold
+from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.streamed_table import GroupedTable, open_groups
 from commlearn.tables.table import Table
 from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows
+from commlearn.trained.model import Trained
 from commlearn.trained.stream import (
-    Model,
     Written,
     check_ids,
     chunk_rows,
@@ -126,7 +126,7 @@ ROWS = 65_536  # of a file, unless one group of rows has more
 
 
 def write_shards(
-    model: Model,
+    model: Trained,
     source: str | Path,
     out: str | Path,
     modalities: Sequence[str] | None = None,
@@ -142,7 +142,7 @@ def write_shards(
     choice of modalities is refused, be it another table at the same path.
 
     Args:
-        model: a run, an artifact or anything else that was trained on a table.
+        model: a run or an artifact that was trained on a table.
         source: a file or folder, or its URL.
         out: folder, which is made.
         modalities: which of them to use; all that were trained if not given.
@@ -193,16 +193,15 @@ def _shards(sizes: Sequence[int]) -> Iterator[range]:
 
 
 def _parts(
-    model: Model, table: GroupedTable, groups: range, modalities: Sequence[str] | None, blocks: Blocks
+    model: Trained, table: GroupedTable, groups: range, modalities: Sequence[str] | None, blocks: Blocks
 ) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
     """Ids and embeddings of some groups, chunk by chunk."""
-    schema, state = model.reader()
-    schema = schema.only(modalities)
-    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    columns, reading = model.columns(modalities=modalities)
+    schema = model.reader()[0].only(modalities)
     most = chunk_rows({name: model.specs[name] for name in schema.modalities})
     first = np.cumsum(table.sizes) - np.asarray(table.sizes)
     for group in groups:
-        frame = schema.reading(state).emptied(table.read(group, columns))
+        frame = reading.emptied(table.read(group, columns))
         for start in range(0, len(frame), most):
             rows = frame.iloc[start : start + most].reset_index(drop=True)
             part = Table(rows, table.root, int(first[group]) + start)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,19 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commlearn.batch import Spec
-from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.reading import Reading
-from commlearn.methods.base import Method
-from commlearn.storage.file_lock import give_name, open_part
+from commlearn.storage.locks import whole_file
 from commlearn.storage.places import find_files, is_remote
-from commlearn.tables.schema import Schema
 from commlearn.tables.table import Source, Table, iterate_table
 from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows
+from commlearn.trained.model import Trained
 
 __all__ = [
-    "Model",
     "Written",
     "check_ids",
     "chunk_rows",
@@ -89,25 +85,6 @@ CHUNK_BYTES = 1 << 27  # of one chunk's records in memory, roughly
 ROWS = (512, 32_768)  # of a chunk
 
 
-class Model(Protocol):
-    """What was trained on a table."""
-
-    @property
-    def method(self) -> Method: ...
-
-    @property
-    def experiment(self) -> Experiment: ...
-
-    @property
-    def specs(self) -> dict[str, Spec]: ...
-
-    def reader(self) -> tuple[Schema, dict[str, Any]]: ...
-
-    def records(
-        self, table: Any, with_targets: bool = ..., modalities: Sequence[str] | None = ...
-    ) -> Any: ...
-
-
 @dataclass(frozen=True)
 class Written:
     """What a file of embeddings holds."""
@@ -118,7 +95,7 @@ class Written:
 
 
 def embed_table(
-    model: Model,
+    model: Trained,
     source: Source,
     modalities: Sequence[str] | None = None,
     batch_size: int | None = None,
@@ -127,17 +104,16 @@ def embed_table(
     """The table chunk by chunk, each with its embeddings; memory stays that of one chunk.
 
     Args:
-        model: a run, an artifact or anything else that was trained on a table.
+        model: a run or an artifact that was trained on a table.
         source: rows with the columns of the modalities.
         modalities: which of them to use; all that were trained if not given.
         batch_size: records at a time, chosen from their size if not given.
         blocks: which parts of the embedding.
     """
-    schema, state = model.reader()
-    schema = schema.only(modalities)
-    columns = [*schema.columns(with_targets=False), *([schema.id] if schema.id else [])]
+    columns, reading = model.columns(modalities=modalities)
+    schema = model.reader()[0].only(modalities)
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
-    for table in iterate_table(source, rows, columns, schema.reading(state)):
+    for table in iterate_table(source, rows, columns, reading):
         records = model.records(table, modalities=modalities)
         with naming_rows(table, schema.id):
             vectors = embed(model, records, modalities, batch_size, blocks)
@@ -145,7 +121,7 @@ def embed_table(
 
 
 def write_embeddings(
-    model: Model,
+    model: Trained,
     source: Source,
     out: str | Path,
     modalities: Sequence[str] | None = None,
@@ -193,10 +169,10 @@ def write(
         raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
     if seal is None:  # else the folder's list says which file is whose
         refuse_file_of_others(path)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
-    writer: Any = WRITERS[path.suffix](fresh, names)
     try:
-        with open_part(fresh) as file:
+        with whole_file(path) as file:
+            fresh = Path(file.name)
+            writer: Any = WRITERS[path.suffix](fresh, names)
             try:
                 count, dim = _add_all(writer, parts)
                 writer.close()
@@ -205,7 +181,6 @@ def write(
                     writer.close()
             if seal is not None:
                 seal(path.name, fresh)
-            give_name(file, path)
     except OSError as problem:
         raise DataError(
             f"Cannot write {out}: {problem}. Free some space or choose another folder."

@@ -1,6 +1,6 @@
 """Which rows a model was trained on, and whose labels it saw: what every readout asks before it scores.
 
-Rows are remembered as hashes of their names (`tables/row_keys.py`), never as the names or the cells.
+Rows are remembered as hashes of their names (`tables/splits.py`), never as the names or the cells.
 """
 
 from __future__ import annotations

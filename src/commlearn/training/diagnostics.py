@@ -86,21 +86,18 @@ class Diagnostics:
     def look(self, epoch: int) -> Diagnosis:
         """Embed the records in every way that is needed, and say what it shows."""
         with self.around():
-            return self._look(epoch)
-
-    def _look(self, epoch: int) -> Diagnosis:
-        training = self.method.training
-        self.method.eval()
-        plain, names = self.records.view(slice(None)), self.method.modalities
-        view = self._encoded(plain)  # once, for all that is asked of it
-        fused = self._embed(view)
-        alone = {name: self._embed(view, [name]) for name in names}
-        shuffled = {
-            name: self._embed({**view, name: view[name].apply(lambda rows: rows.roll(1, 0))})
-            for name in names
-        }
-        first, second = (self._embed(version) for version in self._augmented(plain, epoch))
-        self.method.train(training)
+            training = self.method.training
+            self.method.eval()
+            plain, names = self.records.view(slice(None)), self.method.modalities
+            view = self._encoded(plain)  # once, for all that is asked of it
+            fused = self._embed(view)
+            alone = {name: self._embed(view, [name]) for name in names}
+            shuffled = {
+                name: self._embed({**view, name: view[name].apply(lambda rows: rows.roll(1, 0))})
+                for name in names
+            }
+            first, second = (self._embed(version) for version in self._augmented(plain, epoch))
+            self.method.train(training)
         values = {
             "rank": {"fused": effective_rank(fused)}
             | {name: effective_rank(rows) for name, rows in alone.items()},

@@ -17,7 +17,8 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from commlearn.errors import DataError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import Frozen, frozen_encoders
 from commlearn.records import Chosen, Column, Dataset, Drawn, Records
-from commlearn.storage.file_lock import give_name, open_part, remove_if_abandoned
+from commlearn.storage.locks import remove_if_abandoned, whole_file
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 
@@ -128,14 +129,12 @@ def write_shard(path: Path, shard: TokenShard) -> None:
     }
     head = MAGIC + json.dumps(stated).encode()
     head += b" " * (-(len(head) + 1) % ALIGNED) + b"\n"
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open_part(fresh) as file:
+        with whole_file(path) as file:
             file.write(head)
             for buffer in buffers:
                 file.write(buffer)
-            give_name(file, path)
     except OSError as problem:
         raise DataError(
             f"Cannot keep token states in {path.parent}: {problem.strerror}. Free some space, name another "
@@ -337,13 +336,8 @@ def _inputs(modality: Modality, device: torch.device) -> tuple[torch.Tensor, tor
 
 
 def _slices(modality: Modality, size: int) -> Iterator[Modality]:
-    parts = [range(start, min(start + size, len(modality))) for start in range(0, len(modality), size)]
-    for rows in parts:
-        yield modality.apply(partial(_between, rows))
-
-
-def _between(rows: range, tensor: torch.Tensor) -> torch.Tensor:
-    return tensor[rows.start : rows.stop]
+    for start in range(0, len(modality), size):
+        yield modality.apply(itemgetter(slice(start, start + size)))
 
 
 def _view(before: Augmentation | None, now: Any, views: int) -> str:

@@ -33,14 +33,14 @@ from commlearn.training.gradient_cache import check_cacheable
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
-from commlearn.training.progress import Progress, Silent
+from commlearn.training.progress import Progress
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
 from commlearn.training.watch import Watch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
 
-__all__ = ["train"]
+__all__ = ["fabric_of", "train"]
 
 
 def train(
@@ -81,7 +81,7 @@ def train(
     if encoders or any(part["name"] == OWN for part in experiment.model.encoders.values()):
         data = read_data(experiment) if data is None else data
         experiment, modules = with_modules(experiment, data, encoders or {})
-    folder, fabric = RunFolder(out), _fabric(experiment.training)
+    folder, fabric = RunFolder(out), fabric_of(experiment.training)
     writes = fabric.is_global_zero
     state, warnings = _opened(fabric, folder, experiment, resume, overwrite)
     try:
@@ -90,7 +90,7 @@ def train(
         for line in (note, *data.notes):
             if line and writes:
                 folder.log(line)
-        shown = progress if progress is not None and writes else Silent()
+        shown = progress if progress is not None and writes else Progress()
         return _train(fabric, folder, experiment, data, state, warnings, shown, modules)
     finally:
         folder.unlock()
@@ -311,7 +311,8 @@ def _teller(folder: RunFolder, progress: Progress, writes: bool) -> Callable[[st
     return tell
 
 
-def _fabric(training: Training) -> Fabric:
+def fabric_of(training: Training) -> Fabric:
+    """The engine, as the settings place it."""
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 

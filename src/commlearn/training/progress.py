@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -13,25 +12,11 @@ from rich.progress import Progress as Bar
 from commlearn.config.configuration import Experiment
 from commlearn.escapes import one_line, terminal_stream
 
-__all__ = ["Lines", "Progress", "Silent", "Terminal", "progress_for"]
+__all__ = ["Lines", "Progress", "Terminal", "progress_for"]
 
 
-class Progress(Protocol):
-    """What the loop tells while it runs."""
-
-    def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None: ...
-
-    def step(
-        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
-    ) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-class Silent:
-    """Shows nothing."""
+class Progress:
+    """What the loop tells while it runs; by itself it shows nothing."""
 
     def note(self, text: str) -> None:
         pass
@@ -48,7 +33,7 @@ class Silent:
         pass
 
 
-class Lines(Silent):
+class Lines(Progress):
     """A plain line now and then, for logs; on standard error, as all progress."""
 
     def __init__(self, seconds_between: float = 10.0) -> None:
@@ -72,7 +57,7 @@ class Lines(Silent):
         self.note(f"  step {step}/{self.total}  {figures(terms, accuracy)}  {speed}")
 
 
-class Terminal:
+class Terminal(Progress):
     """A bar with loss terms, retrieval accuracy, speed and time left."""
 
     def note(self, text: str) -> None:
@@ -108,7 +93,7 @@ def progress_for(quiet: bool = False, lines: bool = False) -> Progress:
         lines: plain lines, on a terminal too.
     """
     if quiet:
-        return Silent()
+        return Progress()
     return Lines() if lines or not sys.stderr.isatty() else Terminal()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commlearn.cli.names import add_modalities
-from commlearn.cli.python_code import Code, call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Measure the error to expect of `commlearn interactions` at the size of your table."
 EXAMPLE = """\
@@ -30,37 +30,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    schema = call("cl.Schema.from_yaml", options.schema) if options.schema else None
-    return program(
-        "from commlearn.information.calibrate import calibrate_like",
-        call(
-            "calibrate_like",
-            options.like,
-            options.target,
-            Code(schema) if schema else None,
-            modalities=options.modalities,
-            repeats=None if options.repeats == 3 else options.repeats,
-            bins=options.bins,
-            keep="found",
-        ),
-        "print(found)",
+    return program(_call(options), "print(calibration)")
+
+
+def _call(options: argparse.Namespace) -> Call:
+    return Call(
+        "commlearn.information.calibrate:calibrate_like",
+        options.like,
+        options.target,
+        Call("cl.Schema.from_yaml", options.schema) if options.schema else None,
+        modalities=options.modalities,
+        repeats=None if options.repeats == 3 else options.repeats,
+        bins=options.bins,
+        assign="calibration",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
-    from commlearn.information.calibrate import calibrate_like
-    from commlearn.tables.schema import Schema
 
     with telling(options) as tell:
-        result = calibrate_like(
-            options.like,
-            options.target,
-            Schema.from_yaml(options.schema) if options.schema else None,
-            options.modalities,
-            options.repeats,
-            options.bins,
-            tell,
-        )
+        result = _call(options).made(tell=tell)
     print_json(result.to_dict()) if options.json else print(result)
     return 0

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from commlearn.cli.names import add_targets
-from commlearn.cli.python_code import call, program
+from commlearn.cli.python_code import Call, program
 from commlearn.escapes import one_line
 
 HELP = "Check a table against its schema: every problem in one report. Exit code 2 if any must be mended."
@@ -30,7 +30,7 @@ def python(options: argparse.Namespace) -> str:
         "from commlearn.tables.table import read_table",
         "from commlearn.tables.check import check",
         "",
-        call("cl.Schema.from_yaml", options.schema, keep="schema"),
+        Call("cl.Schema.from_yaml", options.schema, assign="schema"),
         f"report = check(read_table({options.table!r}, reading=schema.reading()), schema)",
         "print(report.errors, report.warnings)",
         *(_forecast_code(options) if options.targets else ()),
@@ -41,7 +41,7 @@ def _forecast_code(options: argparse.Namespace) -> list[str]:
     words = (options.schema, options.table, options.targets)
     return [
         "from commlearn.comparison.answers.forecast import forecast",
-        f"print({call('forecast', *words)})",
+        f"print({Call('forecast', *words)})",
     ]
 
 

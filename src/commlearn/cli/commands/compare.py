@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from commlearn.cli.names import add_targets, names
-from commlearn.cli.python_code import call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Does an embedding add anything over what you would do otherwise? Methods, rivals, and a verdict."
 EXAMPLE = """\
@@ -59,23 +60,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    overrides = dict(options.overrides) | ({"data.path": options.data} if options.data else {})
-    return program(
-        call(
-            "cl.compare",
-            options.recipe,
-            options.methods,
-            options.seeds,
-            options.out or f"runs/compare-{options.recipe.rpartition('/')[2].removesuffix('.yaml')}",
-            overrides=overrides or None,
-            jobs=options.jobs or None,
-            targets=options.targets,
-            table=options.table,
-            rivals=_rivals(options),
-            budgets=options.labels,
-            keep="comparison",
-        )
+    return program(_call(options, str(_out(options))))
+
+
+def _call(options: argparse.Namespace, out: str) -> Call:
+    overrides = options.overrides | ({"data.path": options.data} if options.data else {})
+    return Call(
+        "cl.compare",
+        options.recipe,
+        options.methods,
+        options.seeds,
+        out,
+        overrides=overrides or None,
+        jobs=options.jobs or None,
+        targets=options.targets,
+        table=options.table,
+        rivals=_rivals(options),
+        budgets=options.labels,
+        assign="comparison",
     )
+
+
+def _out(options: argparse.Namespace) -> Path:
+    return Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
 
 
 def _rivals(options: argparse.Namespace) -> list[str] | None:
@@ -85,11 +92,9 @@ def _rivals(options: argparse.Namespace) -> list[str] | None:
 
 def run(options: argparse.Namespace) -> int:
     import sys
-    from pathlib import Path
 
     from commlearn.cli.comparison_output import print_comparison, print_verdict
     from commlearn.cli.output import print_json
-    from commlearn.comparison.compare import compare
     from commlearn.errors import ConfigurationError
     from commlearn.plot.comparison import comparison_chart
     from commlearn.plot.verdict import verdict as verdict_pictures
@@ -97,20 +102,10 @@ def run(options: argparse.Namespace) -> int:
     if options.seeds < 1:
         raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")
     if options.data:
-        options.overrides["data.path"] = str(Path(options.data).resolve())
-    out = Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
-    comparison = compare(
-        options.recipe,
-        options.methods,
-        options.seeds,
-        out,
-        options.overrides,
-        options.jobs,
-        tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True),
-        targets=options.targets,
-        table=options.table,
-        rivals=_rivals(options),
-        budgets=options.labels,
+        options.data = str(Path(options.data).resolve())
+    out = _out(options)
+    comparison = _call(options, str(out)).made(
+        tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True)
     )
     comparison_chart(comparison, out / "table.png")
     pictures = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commlearn.cli.python_code import call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Write a published pickle or HDF5 file as safetensors and Parquet, which load quickly and run nothing."
 EXAMPLE = """\
@@ -24,23 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    return program(
-        "from commlearn.datasets.converted import convert",
-        "",
-        call("convert", options.file, str(_out(options)), keep="files"),
-        "print(*files, sep='\\n')",
-    )
+    return program(_call(options), "print(*files, sep='\\n')")
+
+
+def _call(options: argparse.Namespace) -> Call:
+    return Call("commlearn.datasets.converted:convert", options.file, str(_out(options)), assign="files")
 
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json
-    from commlearn.datasets.converted import convert
     from commlearn.errors import ConfigurationError
 
     path, out = Path(options.file), _out(options)
     if out.resolve() == path.resolve() or (out.is_dir() and any(out.iterdir())):
         raise ConfigurationError(f"{out} is there already; name a new folder with --out.")
-    written = [str(file) for file in convert(path, out)]
+    written = [str(file) for file in _call(options).made()]
     if options.json:
         print_json({"out": str(out), "files": written})
         return 0

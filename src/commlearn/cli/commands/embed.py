@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from commlearn.cli.names import add_modalities
-from commlearn.cli.python_code import Code, call, program
+from commlearn.cli.python_code import Call, Code, program
 
 HELP = "Embed a table, or the records of a run's data set, with a trained model."
 EXAMPLE = """\
@@ -52,13 +52,13 @@ def python(options: argparse.Namespace) -> str:
         return program(
             f"from commlearn.trained.{module} import {name}",
             "",
-            call("cl.load", options.run_folder, keep="run"),
-            call(name, Code("run"), options.table, options.out, **chosen),
+            Call("cl.load", options.run_folder, assign="run"),
+            Call(name, Code("run"), options.table, options.out, **chosen),
         )
     return program(
-        call("cl.load", options.run_folder, keep="run"),
+        Call("cl.load", options.run_folder, assign="run"),
         f"records = cl.read_data(run.experiment).{options.split}",
-        call("cl.embed", Code("run"), Code("records"), **chosen, keep="embeddings"),
+        Call("cl.embed", Code("run"), Code("records"), **chosen, assign="embeddings"),
     )
 
 

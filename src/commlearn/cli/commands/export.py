@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commlearn.cli.names import names
-from commlearn.cli.python_code import Code, call, program
+from commlearn.cli.python_code import Call, program
 from commlearn.errors import ConfigurationError
 
 HELP = "Export a run to one folder: weights, settings, schema, preprocessing and a model card."
@@ -35,12 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
+    loaded = Call("cl.load", options.run_folder)
+    graphs = Call("cl.export_onnx", loaded, f"{options.folder}/onnx", _subsets(options))
+    return program(_call(options), *([graphs] if options.onnx else []))
+
+
+def _call(options: argparse.Namespace) -> Call:
     rows = False if options.without_rows else None
-    lines = [call("cl.export", options.run_folder, options.folder, rows=rows)]
-    if options.onnx:
-        loaded = Code(call("cl.load", options.run_folder))
-        lines.append(call("cl.export_onnx", loaded, f"{options.folder}/onnx", _subsets(options)))
-    return program(*lines)
+    return Call("cl.export", options.run_folder, options.folder, rows=rows)
 
 
 def _subsets(options: argparse.Namespace) -> list[list[str]] | None:
@@ -49,11 +51,10 @@ def _subsets(options: argparse.Namespace) -> list[list[str]] | None:
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
-    from commlearn.trained.artifact import export
 
     if options.subsets and not options.onnx:
         raise ConfigurationError("--subsets chooses ONNX graphs; add --onnx.")
-    folder = export(options.run_folder, options.folder, not options.without_rows)
+    folder = _call(options).made()
     if options.onnx:
         from commlearn.trained.artifact import load
         from commlearn.trained.onnx_export import export_onnx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from commlearn.cli.python_code import Code, call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Train all weights of a run for one target, stopped early on validation records."
 EXAMPLE = """\
@@ -47,41 +47,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
+    return program(_call(options))
+
+
+def _call(options: argparse.Namespace) -> Call:
     stated = {name: getattr(options, name) for name in SETTINGS}
     stated = {name: value for name, value in stated.items() if value != SETTINGS[name][0]}
-    target: str = options.target
-    if stated:
-        target = Code(call("FineTuning", options.target, **stated))
-    tuned = call(
+    settings = Call("commlearn.training.finetune:FineTuning", options.target, **stated)
+    return Call(
         "cl.finetune",
         options.run_folder,
-        target,
+        settings if stated else options.target,
         _out(options),
         data=options.table,
         resume=options.resume or None,
         overwrite=options.overwrite or None,
-        keep="run",
+        assign="run",
     )
-    needed = ["from commlearn.training.finetune import FineTuning", ""] if stated else []
-    return program(*needed, tuned)
 
 
 def run(options: argparse.Namespace) -> int:
-    from dataclasses import fields
-
     from commlearn.cli.output import print_json
     from commlearn.probes import MEASURES
     from commlearn.storage.plain_json import values_of_file
-    from commlearn.training.finetune import RESULT, FineTuning, finetune
+    from commlearn.training.finetune import RESULT
     from commlearn.training.progress import progress_for
 
-    settings = FineTuning(**{field.name: getattr(options, field.name) for field in fields(FineTuning)})
     out = _out(options)
     quiet = options.quiet or (options.json and not options.verbose)
-    progress = progress_for(quiet, options.verbose)
-    tuned = finetune(
-        options.run_folder, settings, out, options.table, options.resume, options.overwrite, progress
-    )
+    tuned = _call(options).made(progress=progress_for(quiet, options.verbose))
     read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
     results = {name: values_of_file(path) for name, path in read.items() if path.exists()}
     if options.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 
-from commlearn.cli.python_code import call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Show versions, recipes, methods and encoders, or what a run folder holds."
 EXAMPLE = """\
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def python(options: argparse.Namespace) -> str:
     if options.run_folder:
-        return program(call("cl.load", options.run_folder, keep="run"), "print(run.experiment, run.specs)")
+        return program(Call("cl.load", options.run_folder, assign="run"), "print(run.experiment, run.specs)")
     return program("print(cl.__version__, list(cl.METHODS), list(cl.READERS))")
 
 

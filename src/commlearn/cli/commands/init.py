@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commlearn.cli.names import names
-from commlearn.cli.python_code import call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Guess a schema for a table and write it down, with a comment for each guess."
 EXAMPLE = """\
@@ -31,7 +31,7 @@ def python(options: argparse.Namespace) -> str:
         "from commlearn.tables.table import read_table",
         "from commlearn.tables.infer import infer",
         "",
-        call("read_table", options.table, keep="table"),
+        Call("read_table", options.table, assign="table"),
         f"inferred = infer(table, {options.target!r})",
         f"Path({options.out!r}).write_text(inferred.to_yaml({options.table!r}))",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from commlearn.cli.names import add_modalities, add_targets
-from commlearn.cli.python_code import Code, call, program
+from commlearn.cli.python_code import Call, Code, program
 
 HELP = "Report how much modalities share, add alone and say only together, in bits with intervals."
 EXAMPLE = """\
@@ -38,20 +38,20 @@ def python(options: argparse.Namespace) -> str:
     targets = options.targets or [None]
     lines = ["from commlearn.information import Settings"] if _chosen(options) else []
     raw = _is_schema(options.run_folder)
-    source = call("cl.Schema.from_yaml", options.run_folder) if raw else repr(options.run_folder)
+    source = Call("cl.Schema.from_yaml", options.run_folder) if raw else repr(options.run_folder)
     for target in targets:
-        report = call(
+        report = Call(
             "cl.interactions",
             Code(source),
             options.table,
             target=target,
             modalities=options.modalities,
             groups=options.groups,
-            settings=Code(call("Settings", **_chosen(options))) if _chosen(options) else None,
-            keep="report",
+            settings=Code(Call("Settings", **_chosen(options))) if _chosen(options) else None,
+            assign="report",
         )
         lines += [report, "print(report)"]
-        lines += [call("report.plot", str(_plot_path(options, target, len(targets))))] if options.plot else []
+        lines += [Call("report.plot", str(_plot_path(options, target, len(targets))))] if options.plot else []
     return program(*lines)
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from commlearn.cli.names import add_modalities, add_targets
-from commlearn.cli.python_code import call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Fit probes on frozen embeddings and score them on test records."
 EXAMPLE = """\
@@ -44,7 +44,7 @@ def python(options: argparse.Namespace) -> str:
     table = [repr(options.table)] if options.table else []
     chosen += [] if options.kind == "linear" else [f"kind={options.kind!r}"]
     return program(
-        call("cl.load", options.run_folder, keep="run"),
+        Call("cl.load", options.run_folder, assign="run"),
         f"for target, result in cl.probe({', '.join(['run', *table, *chosen])}).items():",
         "    print(target, result)",
     )

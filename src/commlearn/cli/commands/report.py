@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commlearn.cli.names import add_targets
-from commlearn.cli.python_code import call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Write one HTML page that shows what a training found, and the same as PNG, CSV and JSON."
 EXAMPLE = """\
@@ -34,34 +34,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    return program(
-        call(
-            "cl.report",
-            options.run_folder,
-            options.table,
-            out=options.out,
-            targets=options.targets,
-            interactions=options.interactions or None,
-            seed=options.seed or None,
-            keep="written",
-        )
+    return program(_call(options))
+
+
+def _call(options: argparse.Namespace) -> Call:
+    return Call(
+        "cl.report",
+        options.run_folder,
+        options.table,
+        out=options.out,
+        targets=options.targets,
+        interactions=options.interactions or None,
+        seed=options.seed or None,
+        assign="written",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
-    from commlearn.reports import report
 
     with telling(options) as tell:
-        written = report(
-            options.run_folder,
-            options.table,
-            options.out,
-            options.targets,
-            options.interactions,
-            options.seed,
-            tell,
-        )
+        written = _call(options).made(tell=tell)
     if options.json:
         print_json(written)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from commlearn.cli.python_code import call, program
+from commlearn.cli.python_code import Call, program
 
 HELP = "Make data with known shared, unique and synergistic information."
 EXAMPLE = """\
@@ -47,27 +47,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def python(options: argparse.Namespace) -> str:
     if options.what in PUBLISHED:
-        made = call(
-            "write_stand_in",
-            options.what,
-            options.out,
-            options.rows,
-            options.seed,
-            options.label,
-            keep="path",
-        )
-        return program("from commlearn.datasets.synthetic_published import write_stand_in", "", made)
+        return program(_stand_in(options))
     if options.what == "tables":
-        table = call(
-            "SyntheticTable", options.rows, options.seed, options.missing, options.size or 32, options.format
-        )
-        return program(
-            "from commlearn.datasets.synthetic_tables import SyntheticTable",
-            "",
-            f"{table}.write({options.out!r})",
-        )
-    read = call("Trifeature", size=options.size or 224, seed=options.seed)
-    return program("from commlearn.datasets.trifeature import Trifeature", "", f"data = {read}.read()")
+        table = _synthetic_table(options)
+        return program(*table.imports(), "", f"{table}.write({options.out!r})")
+    read = _trifeature(options)
+    return program(*read.imports(), "", f"data = {read}.read()")
+
+
+def _stand_in(options: argparse.Namespace) -> Call:
+    words = (options.what, options.out, options.rows, options.seed, options.label)
+    return Call("commlearn.datasets.synthetic_published:write_stand_in", *words, assign="path")
+
+
+def _synthetic_table(options: argparse.Namespace) -> Call:
+    size = 32 if options.size is None else options.size
+    words = (options.rows, options.seed, options.missing, size, options.format)
+    return Call("commlearn.datasets.synthetic_tables:SyntheticTable", *words)
+
+
+def _trifeature(options: argparse.Namespace) -> Call:
+    size = 224 if options.size is None else options.size
+    return Call("commlearn.datasets.trifeature:Trifeature", size=size, seed=options.seed)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -100,25 +101,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _published(options: argparse.Namespace) -> dict[str, str]:
-    from commlearn.datasets.synthetic_published import write_stand_in
-    from commlearn.errors import ConfigurationError
-
-    if not options.out:
-        raise ConfigurationError("Nothing to write: give --out PATH.")
-    out = write_stand_in(options.what, options.out, options.rows, options.seed, options.label)
-    return {"out": str(out)}
+    _need_out(options, "PATH")
+    return {"out": str(_stand_in(options).made())}
 
 
 def _table(options: argparse.Namespace) -> dict[str, str]:
-    from commlearn.datasets.synthetic_tables import SyntheticTable
+    _need_out(options, "FOLDER")
+    path = _synthetic_table(options).made().write(options.out)
+    return {"table": str(path), "schema": str(path.with_name("schema.yaml"))}
+
+
+def _need_out(options: argparse.Namespace, what: str) -> None:
     from commlearn.errors import ConfigurationError
 
     if not options.out:
-        raise ConfigurationError("Nothing to write: give --out FOLDER.")
-    size = 32 if options.size is None else options.size
-    made = SyntheticTable(options.rows, options.seed, options.missing, size, options.format)
-    path = made.write(options.out)
-    return {"table": str(path), "schema": str(path.with_name("schema.yaml"))}
+        raise ConfigurationError(f"Nothing to write: give --out {what}.")
 
 
 def _gallery(options: argparse.Namespace) -> str:
@@ -142,10 +139,9 @@ def _records(options: argparse.Namespace) -> str:
 
     import numpy as np
 
-    from commlearn.datasets.trifeature import Trifeature
     from commlearn.storage.checkpoint import write_atomically
 
-    data = Trifeature(size=options.size, seed=options.seed).read()
+    data = _trifeature(options).made().read()
     arrays: dict[str, Any] = {}
     for split, records in (("train", data.fit), ("test", data.test)):
         pictures: list[Any] = list(records.columns.values())

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from commlearn.cli.names import names
-from commlearn.cli.python_code import Code, call, program
+from commlearn.cli.python_code import Call, Code, program
 
 HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
 EXAMPLE = """\
@@ -46,49 +46,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    from commlearn.config.own_data import is_schema
-
-    overrides = dict(options.overrides) | ({} if options.seed is None else {"seed": options.seed})
-    if options.data:
-        overrides["data.path"] = options.data
-
-    if is_schema(options.recipe):
-        read = [
-            "from commlearn.config.own_data import read_own",
-            "",
-            call(
-                "read_own",
-                options.recipe,
-                options.table,
-                overrides or None,
-                options.method,
-                keep="experiment, data, note",
-            ),
-        ]
-    else:
-        read = [
-            call(
-                "cl.read_experiment",
-                options.recipe,
-                overrides or None,
-                variant=options.variant,
-                method=options.method,
-                keep="experiment",
-            ),
-            "data = cl.read_data(experiment)",
-        ]
-    out = options.out or "runs/mine"
-    train = call(
+    read = _reading(options)
+    train = Call(
         "cl.train",
         Code("experiment"),
-        out,
+        options.out or "runs/mine",
         data=Code("data"),
         resume=options.resume or None,
         overwrite=options.overwrite or None,
-        keep="run",
+        assign="run",
     )
+    data = [] if read.module else ["data = cl.read_data(experiment)"]
     probed = [f"print(cl.probe(run, data{_targets(options)}))"] if options.probe else []
-    return program(*read, train, *probed)
+    return program(read, *data, train, *probed)
+
+
+def _reading(options: argparse.Namespace) -> Call:
+    """Reads a schema with its table, or a recipe."""
+    from commlearn.config.own_data import is_schema
+
+    overrides = options.overrides | ({} if options.seed is None else {"seed": options.seed})
+    overrides |= {"data.path": options.data} if options.data else {}
+    recipe, method, stated = options.recipe, options.method, overrides or None
+    if is_schema(recipe):
+        read_own, results = "commlearn.config.own_data:read_own", "experiment, data, note"
+        return Call(read_own, recipe, options.table, stated, method, assign=results)
+    variant = options.variant
+    return Call("cl.read_experiment", recipe, stated, variant=variant, method=method, assign="experiment")
 
 
 def _targets(options: argparse.Namespace) -> str:
@@ -100,9 +84,6 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.training.loop import train
     from commlearn.training.progress import progress_for
 
-    overrides = options.overrides
-    if options.seed is not None:
-        overrides["seed"] = options.seed
     experiment, data, note = _read(options)
     parts = [experiment.name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
     out = options.out or "runs/" + "-".join(part for part in parts if part)
@@ -147,21 +128,21 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
     from pathlib import Path
 
     from commlearn.config.build import read_data
-    from commlearn.config.configuration import read_experiment
-    from commlearn.config.own_data import is_schema, read_own
     from commlearn.errors import ConfigurationError
 
-    if is_schema(options.recipe):
+    read = _reading(options)
+    if read.module:
         if options.data:
             raise ConfigurationError("--data is for recipes; give a schema's table with --table.")
         if options.variant:
             raise ConfigurationError("--variant: a schema has no variants; recipes have.")
-        return read_own(options.recipe, options.table, options.overrides, options.method)
+        experiment, data, note = read.made()
+        return experiment, data, note
     if options.table:
         raise ConfigurationError(
             f"--table: {options.recipe} is a recipe, not a schema; give its data with --data."
         )
     if options.data:
-        options.overrides["data.path"] = str(Path(options.data).resolve())
-    experiment = read_experiment(options.recipe, options.overrides, options.variant, options.method)
+        options.data = str(Path(options.data).resolve())
+    experiment = _reading(options).made()
     return experiment, read_data(experiment), ""

@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from commlearn.errors import DataError
-from commlearn.storage.npy_files import read_npy
 from commlearn.storage.places import find_files
+from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.parquet_files import chosen_columns
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 
+__all__ = ["commands_of", "long_options"]
+
 HELP = "Print a script that completes commands and options in bash, zsh or fish."
 EXAMPLE = """\
 Example:
@@ -37,25 +39,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    commands = _commands(options.parser)
+    commands = commands_of(options.parser)
     if options.shell == "fish":
         print("\n".join(_fish(commands)))
         return 0
     if options.shell == "zsh":
         print("autoload -U +X compinit bashcompinit && compinit && bashcompinit")
     cases = "\n".join(
-        f'    {name}) options="{" ".join(_words(command))}" ;;' for name, command in commands.items()
+        f'    {name}) options="{" ".join(long_options(command))}" ;;' for name, command in commands.items()
     )
     print(BASH.format(commands=" ".join(commands), cases=cases), end="")
     return 0
 
 
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, by name."""
     subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return dict(subparsers.choices)
 
 
-def _words(command: argparse.ArgumentParser) -> list[str]:
+def long_options(command: argparse.ArgumentParser) -> list[str]:
+    """The options of a command that begin with two dashes."""
     return [word for action in command._actions for word in action.option_strings if word.startswith("--")]
 
 

@@ -1,4 +1,4 @@
-"""A lock on an open file, by the means that the operating system has."""
+"""Locks of files, by the means that the operating system has, and one process at a time in a folder."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import errno
 import importlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
-__all__ = ["PART", "give_name", "lock", "open_part", "remove_if_abandoned"]
+from commlearn.errors import RunError
+
+__all__ = ["LOCK", "PART", "hold", "lock", "open_part", "remove_if_abandoned", "turn", "whole_file"]
 
 PART = re.compile(r"\.(.+)\.\d+\.part")  # a file that is being written, or was by a process that was killed
 FAR = 1 << 30  # the byte that is locked where locks are of bytes: behind what anybody reads or writes
+LOCK = "lock"
+SWITCH = "COMMLEARN_LOCKS"  # an environment variable
 
 
 def _module(name: str) -> Any:
@@ -78,8 +83,7 @@ def _lock_byte(handle: int, mode: int) -> None:
 def open_part(path: Path) -> Iterator[BinaryIO]:
     """A new file that is locked, so that others see that somebody writes it; what is left of it is removed.
 
-    It is to be given its final name inside the block, by `give_name`. What processes that were killed left of
-    the same file is removed before.
+    What processes that were killed left of the same file is removed before.
 
     Args:
         path: of the file, such as `.x.1.part` for process 1; one that is there is emptied.
@@ -90,9 +94,10 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
         >>> with open_part(folder / ".x.1.part") as file:
         ...     _ = file.write(b"whole")
         ...     remove_if_abandoned(folder / ".x.1.part")
-        ...     give_name(file, folder / "x")
-        >>> [path.name for path in folder.iterdir()]
-        ['x']
+        ...     os.listdir(folder)
+        ['.x.1.part']
+        >>> os.listdir(folder)
+        []
     """
     for other in _parts_beside(path):
         remove_if_abandoned(other)
@@ -136,24 +141,37 @@ def _lies_at(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def give_name(file: BinaryIO, path: Path) -> None:
-    """Have a part on the disk, give it its final name, and have its folder know it even if the power fails.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name when the block has ended without an error, and is on the disk then.
+
+    Until then the name stands for what it stood for before; its folder knows the new file even if the power
+    fails.
 
     Args:
-        file: that `open_part` opened.
-        path: its final name, in the same folder.
+        path: of the file; what is written until the block ends lies beside it, as `file.name` says.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with whole_file(folder / "x") as file:
+        ...     _ = file.write(b"whole")
+        >>> os.listdir(folder)
+        ['x']
     """
-    file.flush()
-    os.fsync(file.fileno())
-    if os.name == "nt":  # a file that is open keeps its name there
-        file.close()
-    os.replace(file.name, path)
-    with suppress(OSError):  # some systems and disks cannot; the name is there all the same
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with open_part(path.with_name(f".{path.name}.{os.getpid()}.part")) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        if os.name == "nt":  # a file that is open keeps its name there
+            file.close()
+        os.replace(file.name, path)
+        with suppress(OSError):  # some systems and disks cannot; the name is there all the same
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def remove_if_abandoned(path: Path) -> None:
@@ -165,3 +183,65 @@ def remove_if_abandoned(path: Path) -> None:
             if os.name != "nt":
                 path.unlink()  # while nobody else can begin to write it
         path.unlink(missing_ok=True)
+
+
+def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) -> TextIO:
+    """Make the folder and keep others out until the result is closed; a dead process holds nothing.
+
+    Args:
+        folder: which is made if it is not there.
+        doing: what another process is doing if it is already in there, such as "training".
+        shared: let others in that share it, too.
+        patience: seconds to wait for that process.
+
+    Example:
+        >>> import tempfile
+        >>> held = hold(Path(tempfile.mkdtemp()), "training")
+        >>> held.close()
+    """
+    end = time.monotonic() + patience
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a")  # what stands in it stays
+    except OSError as problem:
+        raise RunError(f"Cannot write to {folder}: {problem.strerror}.") from problem
+    try:
+        while not (alone := without_locks() or lock(file.fileno(), shared=shared)):
+            if time.monotonic() > end:
+                break
+            time.sleep(0.1)
+    except OSError as problem:
+        file.close()
+        raise RunError(
+            f"Cannot lock the folder {folder}: {problem.strerror}. Its file system may have no locks. Give a "
+            f"folder on another one; or set {SWITCH}=off, and see to it that one process at a time works "
+            "there."
+        ) from problem
+    if not alone:
+        file.close()
+        raise RunError(f"Another process is {doing} in {folder}. Wait for it, or use another --out.")
+    return file
+
+
+def without_locks() -> bool:
+    """Whether the user has turned locks off."""
+    return os.environ.get(SWITCH, "").lower() in ("off", "0", "no", "false")
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for the same folder, where folders can be locked."""
+    if without_locks():  # which may wait forever where there are none
+        yield
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        yield
+        return
+    try:
+        with suppress(OSError):  # nor do some network disks lock them
+            lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
