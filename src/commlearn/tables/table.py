@@ -84,6 +84,11 @@ def iterate_table(
         raise DataError(f"{what} has no rows. Give a table with at least one record.")
 
 
+def _has_columns(part: Any) -> bool:
+    """Whether it is a whole table; one column of a library that speaks Arrow is none."""
+    return not isinstance(part, list) and any(hasattr(part, name) for name in ("columns", "column_names"))
+
+
 def _in_memory(source: Any) -> pd.DataFrame:
     if is_frame(source):
         source = as_pandas(source)
@@ -96,7 +101,7 @@ def _in_memory(source: Any) -> pd.DataFrame:
         frame = source.rename(columns=str)
         one_name_each(list(frame.columns), "The table")
         return frame
-    if tables := [name for name, part in source.items() if not isinstance(part, list) and is_frame(part)]:
+    if tables := [name for name, part in source.items() if _has_columns(part)]:
         raise DataError(
             f"This is a dict of tables ({', '.join(map(str, tables))}). Give one of them, such as "
             f"tables[{tables[0]!r}], or all as one with a column that names the part: split."
