@@ -239,6 +239,7 @@ def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():
     assert values["best"]["claim"] == values["combination"]["claim"] == "more"
     assert values["combination"]["without"] == values["best"]["without"] == "c"
     words = " ".join(words_of(values))
+    assert words.startswith("boosting reads it best, without c: 90.0 % balanced accuracy. ")
     assert "boosting, which reads all modalities but c together, is +39.0 [" in words
     assert "Leave out c: without it +39.0 [" in words
     assert "left out at little loss: c" not in words

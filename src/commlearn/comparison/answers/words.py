@@ -32,6 +32,9 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
     sentences = [sentence for method in _methods(values) for sentence in _adds(values, method)]
     if not sentences:
         sentences.append(f"The best rival is {_whole(values)['rival']}: {_score(values)} {measure}.")
+    if best.get("without"):
+        score = f"{best['score']:.1f} % {measure}"
+        sentences.insert(0, f"{best['reader']} reads it best, without {best['without']}: {score}.")
     if values["combination"]:
         sentences += _combination(values["combination"])
     return [*sentences, *modality_words(values["modalities"])]
