@@ -115,6 +115,20 @@ def test_features_hold_the_network_and_say_so(network, records):
 
 
 @BOTH
+def test_outputs_of_a_network_count_twice_as_much_as_other_features(network, records):
+    """Groups count the same: what the network makes is two of three."""
+    needed(network)
+    data = records()
+    (block,) = FeatureBlocks(data.specs).learn(data, 0).each.values()
+    (column,) = data.columns.values()
+    own, *outputs = block.raw(column.take(np.arange(len(data))))
+    assert len(outputs) == 2
+    assert sum(part.shape[1] for part in outputs) == {"EfficientNet-lite0": 1280, "MiniLM": 384}[network.name]
+    (without,) = FeatureBlocks(data.specs, networks=False).learn(data, 0).each.values()
+    torch.testing.assert_close(own, torch.cat(without.raw(column.take(np.arange(len(data)))), dim=1))
+
+
+@BOTH
 def test_without_the_package_there_are_fewer_features_and_the_line_says_how_to_get_more(
     network, records, monkeypatch
 ):

@@ -35,17 +35,7 @@ COMMANDS = (
     "info",
     "completion",
 )
-WITH_TORCH = (
-    "train",
-    "probe",
-    "interactions",
-    "calibrate",
-    "embed",
-    "finetune",
-    "compare",
-    "report",
-    "export",
-)
+WITHOUT_TORCH = {"init", "check", "convert", "synth", "info", "completion"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +96,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 def _share_cores(options: argparse.Namespace) -> None:
     """Threads for the cores that are free; a run that goes on has those of its beginning."""
     stated = getattr(options, "resume", False) or options.overrides.get("training.threads")
-    if options.command in WITH_TORCH and "torch" not in sys.modules and not stated:
+    if options.command not in WITHOUT_TORCH and "torch" not in sys.modules and not stated:
         line = use_free_cores()
         if line and not options.quiet:
             print(f"commlearn: {line}", file=sys.stderr)

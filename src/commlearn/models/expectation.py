@@ -18,21 +18,21 @@ class Expectation(nn.Module):
     batch the guess is zero. As in a batch norm, `track_running_stats` says whether the moments move.
 
     Args:
-        known: how many numbers are given.
+        given: how many numbers it guesses from.
         wanted: how many are guessed.
 
     Example:
-        >>> known = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+        >>> given = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
         >>> line = Expectation(2, 1)
-        >>> line.observe(known, known[:, :1] + 3)
+        >>> line.observe(given, given[:, :1] + 3)
         >>> line(torch.zeros(1, 2)).item() > 2.5
         True
     """
 
     batches: Tensor
-    squares: Tensor  # (known + 1, known + 1): mean products of the given numbers and 1
-    products: Tensor  # (known + 1, wanted): theirs with the wanted ones
-    weights: Tensor  # (known + 1, wanted): what these moments make of a guess
+    squares: Tensor  # (given + 1, given + 1): mean products of the given numbers and 1
+    products: Tensor  # (given + 1, wanted): theirs with the wanted ones
+    weights: Tensor  # (given + 1, wanted): what these moments make of a guess
 
     def __init__(self, given: int, wanted: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Expectation(nn.Module):
 
     @torch.no_grad()
     def observe(self, given: Tensor, wanted: Tensor) -> None:
-        """Take a batch into the moments, (rows, known) and (rows, wanted)."""
+        """Take a batch into the moments, (rows, given) and (rows, wanted)."""
         if not self.track_running_stats:
             return
         with torch.autocast(given.device.type, enabled=False):

@@ -102,7 +102,7 @@ def role_of(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) 
         name: of the column.
         column: its cells.
         seen: what they look like.
-        known: the columns that have these roles already; a second group is read, a second id or split is not.
+        taken: the columns that have these roles already; a second group is read, a second id or split is not.
     """
     guess = _by_name(name, column, seen)
     if guess is not None and guess.role == "group" and "group" in taken:
