@@ -11,7 +11,7 @@ WORDS  := src tests benchmarks docs/api_pages.py
 PYTEST := -m pytest -n 2 --dist loadfile
 TOOLS  := build coverage pre-commit
 
-.PHONY: demo test test-slow test-oldest test-newest coverage chaos lint format hooks api lock bench docs dist \
+.PHONY: demo test test-slow test-oldest test-newest coverage chaos lint format hooks api lock ratios bench docs dist \
 	try-dist check-release clean
 
 $(READY): pyproject.toml constraints.txt
@@ -89,6 +89,10 @@ lock: $(NEWEST)/.ready
 	(sed -n '1,/^[^#]/{/^#/p}' constraints.txt; $(NEWEST)/bin/python -m pip freeze --all --exclude-editable \
 		| sed 's/+.*//') > $(NEWEST)/lock.txt
 	mv $(NEWEST)/lock.txt constraints.txt
+
+# Whether pieces of the work take longer than at the commit in benchmarks/baseline.txt: ratios, in one run.
+ratios: $(TESTS)
+	$(BIN)/python benchmarks/against.py
 
 bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/everything.py

@@ -124,6 +124,9 @@ def test_the_papers_transformer_has_its_width_heads_and_layers():
     assert len(encoder.encoder.layers) == 5
     assert {layer.heads for layer in encoder.encoder.layers} == {5}
     assert encoder.adapter.project.in_features == 40
+    assert {layer.expand.out_features for layer in encoder.encoder.layers} == {160}
+    published = transformer((74,), 512, feed_forward=2048)
+    assert {layer.contract.in_features for layer in published.encoder.layers} == {2048}
 
 
 def test_a_record_that_is_all_padding_attends_to_something():
@@ -136,6 +139,8 @@ def test_settings_that_do_not_fit_are_named():
         series((3,), 8, stride=3)
     with pytest.raises(ConfigurationError, match="5 heads must divide hidden, 16"):
         transformer((3,), 8, hidden=16)
+    with pytest.raises(ConfigurationError, match="feed_forward is 0; give 1 or more"):
+        transformer((3,), 8, feed_forward=0)
     with pytest.raises(ConfigurationError, match="at least 2 layers"):
         mlp((3,), 8, layers=1)
 

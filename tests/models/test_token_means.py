@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -137,3 +139,18 @@ def test_states_of_older_runs_do_not_count_steps():
     means.due()
     means.load_state_dict(state)
     assert means.steps == 0
+
+
+def test_of_many_modalities_each_rest_is_looked_at_equally_often_and_of_few_every_time():
+    means = TokenMeans([f"m{number}" for number in range(9)], width=4)
+    rests = [(f"rest {number}",) for number in range(9)]
+    looks: Counter[tuple[str, ...]] = Counter()
+    for _ in range(16 + 4 * 20):  # 16 looks, then 20 of every fourth step
+        if means.due():
+            chosen = means.in_turn(rests)
+            assert len(set(chosen)) == 4
+            looks.update(chosen)
+    assert looks.keys() == set(rests)
+    assert looks.total() == 4 * 36
+    assert max(looks.values()) - min(looks.values()) <= 1
+    assert means.in_turn(rests[:4]) == rests[:4]

@@ -127,7 +127,8 @@ class CoMM(Method):
     def look_beside(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
         """What stands beside the fused vector follows the training records, whole and less a modality."""
         if self.beside is not None and self.beside.due():
-            rests = [subset for subset in all_but_one(self.modalities) if subset not in fused]
+            rests = self.beside.in_turn(all_but_one(self.modalities))
+            rests = [subset for subset in rests if subset not in fused]
             self.beside.observe(tokens, {**fused, **self.fusion(tokens, rests)})
 
     def compare(self, rows: Rows) -> Step:

@@ -129,10 +129,11 @@ class Reading(NamedTuple):
 
 
 class AttentionLayer(nn.Module):
-    """The weights of a pre-norm layer: attention, and a quick-GELU MLP of four times the width."""
+    """The weights of a pre-norm layer: attention, and a quick-GELU MLP, usually of four times the width."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, feed_forward: int | None = None) -> None:
         super().__init__()
+        inner = feed_forward or 4 * width
         self.heads = heads
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
@@ -140,8 +141,8 @@ class AttentionLayer(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
+        self.expand = nn.Linear(width, inner)
+        self.contract = nn.Linear(inner, width)
 
     def attend(self, own: Tensor, asking: Tensor, others: Tokens) -> Tensor:  # (batch, length, width)
         """The rows after this layer; `asking` and the values of `others` are normed."""

@@ -17,6 +17,7 @@ __all__ = ["TokenMeans"]
 
 EACH = 16  # steps at the beginning, each of which is observed
 EVERY = 4  # of the later ones, one is
+AT_A_TIME = 4  # subsets less a modality that one step looks at, so that its cost is linear in the modalities
 
 
 class TokenMeans(nn.Module):
@@ -52,6 +53,14 @@ class TokenMeans(nn.Module):
         self.steps += 1
         return bool(self.steps <= EACH or self.steps % EVERY == 0)
 
+    def in_turn(self, subsets: Sequence[Subset]) -> list[Subset]:
+        """Those of the subsets that this step looks at: all of a few, of many the next ones in turn."""
+        if len(subsets) <= AT_A_TIME:
+            return list(subsets)
+        step = int(self.steps)
+        looks = step if step <= EACH else EACH + (step - EACH) // EVERY
+        return [subsets[(AT_A_TIME * looks + place) % len(subsets)] for place in range(AT_A_TIME)]
+
     @torch.no_grad()
     def observe(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
         """Follow training records: mean and deviation, and what fused vectors of the others let expect."""
@@ -64,7 +73,9 @@ class TokenMeans(nn.Module):
                 continue
             norm(means[there[name]])
             standard, given, wanted = self._standard(name, means), [], []
-            for subset in (subset for subset in fused if name not in subset):
+            others = [subset for subset in fused if name not in subset]
+            alone = self.in_turn([subset for subset in others if len(subset) == 1])
+            for subset in [*alone, *(subset for subset in others if len(subset) > 1)]:
                 rows = there[name] & torch.stack([there[other] for other in subset]).any(dim=0)
                 given.append(fused[subset][rows])
                 wanted.append(standard[rows])
