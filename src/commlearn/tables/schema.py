@@ -52,7 +52,8 @@ class Schema:
         group: the column whose rows belong together, such as a patient: never in two splits.
         split: the column that says train, validation or test.
         version: of the schema's form.
-        missing: words that stand for an empty cell in any column, such as `["NA", "-"]`.
+        missing: words that stand for an empty cell in any column, such as `["NA", "-"]`; or words and
+            numbers by column, such as `{"age": [-999]}`, where `*` stands for every column.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -66,7 +67,7 @@ class Schema:
     group: str | None = None
     split: str | None = None
     version: int = VERSION
-    missing: Sequence[str] = ()
+    missing: Sequence[str] | Mapping[str, Sequence[Any]] = ()
 
     def __post_init__(self) -> None:
         problems = Problems("schema")
@@ -76,7 +77,7 @@ class Schema:
             if not isinstance(kind, Kind):
                 problems.add(f"modality '{name}' is {kind!r}; give a kind such as Image('path').")
         _check_names(self.modalities, self.targets, problems)
-        object.__setattr__(self, "missing", schema_yaml.missing_words(self.missing, problems))
+        object.__setattr__(self, "missing", schema_yaml.missing_cells(self.missing, problems))
         problems.raise_if_any(ConfigurationError)
 
     @classmethod
@@ -136,7 +137,11 @@ class Schema:
             with suppress(LookupError, TypeError):  # a wrong state is reported where it is used
                 if state is not None and kind.name == "tabular":
                     names |= {part["column"] for part in state[name]["categories"]}
-        return Reading(frozenset(names), tuple(self.missing))
+        if not isinstance(self.missing, Mapping):
+            return Reading(frozenset(names), tuple(self.missing))
+        by_column = {column: tuple(values) for column, values in self.missing.items()}
+        everywhere = by_column.pop(schema_yaml.EVERYWHERE, ())
+        return Reading(frozenset(names), everywhere, by_column)
 
     def only(self, modalities: Sequence[str] | None) -> Schema:
         """The same schema with some of its modalities, in its own order; all of them if none are named."""

@@ -26,7 +26,7 @@ __all__ = [
     "kind_from",
     "kind_to_mapping",
     "load",
-    "missing_words",
+    "missing_cells",
     "newer",
     "parts",
     "to_mapping",
@@ -84,7 +84,7 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
         if mapping.get(key) is not None:
             values[key] = str(mapping[key])
     if mapping.get("missing") is not None:
-        values["missing"] = missing_words(mapping["missing"], problems)
+        values["missing"] = missing_cells(mapping["missing"], problems)
     for key in ("modalities", "targets"):
         entries = mapping.get(key) or {}
         if not isinstance(entries, Mapping):
@@ -98,15 +98,37 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
     return values
 
 
-def missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
-    """The words that stand for an empty cell: text, and no numbers, which a column of numbers may hold."""
+EVERYWHERE = "*"  # in place of a column
+
+
+def missing_cells(stated: Any, problems: Problems) -> tuple[str, ...] | dict[str, tuple[Any, ...]]:
+    """What stands for an empty cell: words of every column, or words and numbers of columns by name."""
+    if not isinstance(stated, Mapping):
+        return _missing_words(stated, problems)
+    cells: dict[str, tuple[Any, ...]] = {}
+    for column, values in stated.items():
+        if column == EVERYWHERE:
+            cells[EVERYWHERE] = _missing_words(values, problems)
+            continue
+        listed = tuple(values) if isinstance(values, list | tuple) else (values,)
+        if any(isinstance(value, bool) or not isinstance(value, str | int | float) for value in listed):
+            problems.add(f"missing, {column}: {values!r:.60}; give words or numbers, such as [-999, 'n/a'].")
+        cells[str(column)] = listed
+    return cells or ()
+
+
+def _missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
+    """Words, and no numbers, which a column of numbers may hold."""
     listed = (words,) if isinstance(words, str) else words
     if not isinstance(listed, list | tuple):
         problems.add(f"missing is {words!r:.60}; give words that stand for an empty cell, such as [NA, '-'].")
         return ()
     for word in listed:
         if not isinstance(word, str) or WRITTEN_NUMBER.fullmatch(word):
-            problems.add(f"missing: {word!r:.60} is no word; empty such cells of the table instead.")
+            problems.add(
+                f"missing: {word!r:.60} is no word; say in which column it stands for an empty cell, such as "
+                f"missing: {{age: [{word!r:.60}]}}."
+            )
     return tuple(word for word in listed if isinstance(word, str))
 
 
@@ -146,7 +168,7 @@ def kind_to_mapping(kind: Kind) -> dict[str, Any]:
     plain |= {"column": columns[0]} if len(columns) == 1 else {"columns": columns}
     for entry in dataclasses.fields(kind)[1:]:
         value = getattr(kind, entry.name)
-        if value != entry.default:
+        if value != entry.default and value != {}:
             if isinstance(value, Pretrained):
                 value = value.to_plain()
             elif isinstance(value, nn.Module):
@@ -162,7 +184,14 @@ def to_mapping(schema: Any) -> dict[str, Any]:
         plain["targets"] = dict(schema.targets)
     named = {key: getattr(schema, key) for key in ("id", "group", "split")}
     plain |= {key: column for key, column in named.items() if column is not None}
-    return plain | ({"missing": list(schema.missing)} if schema.missing else {})
+    if schema.missing:
+        by_column = isinstance(schema.missing, Mapping)
+        plain["missing"] = (
+            {column: list(values) for column, values in schema.missing.items()}
+            if by_column
+            else list(schema.missing)
+        )
+    return plain
 
 
 def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Problems) -> Any:

@@ -53,7 +53,9 @@ def read_csv(
         one_name_each(header.names, str(path))
         chosen = None if columns is None else chosen_columns(header.names, columns, str(path))
         options = {"sep": header.separator, "low_memory": False, "index_col": False}
-        options |= {"keep_default_na": False, "na_values": ["", *reading.missing]}
+        empty = {name: ["", *reading.words_in(name)] for name in header.names}
+        na_values = empty if reading.missing_in else ["", *reading.missing]
+        options |= {"keep_default_na": False, "na_values": na_values}
         options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
         # a comma that separates nothing may stand in numbers: all columns show how
         looked_at = header.names if chosen is None or header.separator != "," else chosen
