@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 
 from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
-from commlearn.records import Column
+from commlearn.records import Chosen, Column
 from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
 
@@ -51,6 +51,8 @@ def present_or_none(present: np.ndarray) -> np.ndarray | None:
 
 def presence(column: Column) -> np.ndarray:
     """Which records have the modality, (records,) bool."""
+    if isinstance(column, Chosen):
+        return presence(column.column)[column.rows]
     if hasattr(column, "present"):
         return np.ones(len(column), dtype=bool) if column.present is None else np.asarray(column.present)
     there = np.ones(len(column), dtype=bool)
@@ -101,7 +103,7 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
     return array.astype(np.float32 if narrow else np.float64, copy=False)
 
 
-def _steps_of(cell: Sequence[Mapping[str, Any]]) -> Any:
+def _steps_of(cell: Any) -> Any:
     """The numbers of a list of objects such as {"t": 0, "v": 1.5}, in order of their times.
 
     Example:

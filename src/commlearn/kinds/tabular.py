@@ -56,7 +56,9 @@ class Tabular(Kind):
     fields: Sequence[str] | str  # the columns
     categorical: Sequence[str] | str = ()  # those that are categories though they hold numbers
     max_categories: int = 256  # of one column; rarer ones count as other
-    forms: Mapping[str, str] = field(default_factory=dict, hash=False)  # column to how it is written: date, amount, ...
+    forms: Mapping[str, str] = field(
+        default_factory=dict, hash=False
+    )  # column to how it is written: date, amount, ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Tabular", self.fields))

@@ -182,9 +182,10 @@ def _order(values: pd.Series) -> str:
 def _learn_dates(values: pd.Series, order: str = "") -> Learned:
     order = order or _order(values)
     moments = _given(values, lambda cell: moment_of(cell, order))
-    learned = {"order": order, "newest": max((moment.toordinal() for moment in moments), default=0)}
-    parts = _date_parts(moments, learned["newest"])
-    return learned | {"parts": [name for name, part in parts.items() if len(part) and np.ptp(part) > 0]}
+    newest = max((moment.toordinal() for moment in moments), default=0)
+    parts = _date_parts(moments, newest)
+    varied = [name for name, part in parts.items() if len(part) and np.ptp(part) > 0]
+    return {"order": order, "newest": newest, "parts": varied}
 
 
 def _date_parts(moments: list[datetime], newest: int) -> dict[str, np.ndarray]:

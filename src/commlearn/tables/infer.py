@@ -323,7 +323,7 @@ def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str,
             codes = [
                 column for column in flat if looks[column].sort == "category" and _is_number(frame[column])
             ]
-            options = {"categorical": tuple(codes)} if codes else {}
+            options: dict[str, Any] = {"categorical": tuple(codes)} if codes else {}
             options |= {"forms": {column: writing.form for column, writing in forms.items()}} if forms else {}
             modalities.append(_modality("table", "tabular", flat, reason, modalities, options))
         elif seen.sort in ("nothing", "labels"):

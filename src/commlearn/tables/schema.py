@@ -12,6 +12,7 @@ A schema is stated in Python or YAML, and reads any table that has its columns::
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,12 +23,14 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
+from commlearn.errors import ConfigurationError, DataError, DataWarning, Problems, nearest, unknown
 from commlearn.escapes import html_table
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.pictures import Pictures
 from commlearn.kinds.reading import Reading
 from commlearn.kinds.rows import LISTED, collecting, raise_errors
+from commlearn.kinds.unreadable import LIMIT, WAY_OUT, Unreadable
 from commlearn.records import Column, Records
 from commlearn.tables import schema_yaml
 from commlearn.tables.names import id_problems, split_names, split_problems
@@ -54,6 +57,9 @@ class Schema:
         version: of the schema's form.
         missing: words that stand for an empty cell in any column, such as `["NA", "-"]`; or words and
             numbers by column, such as `{"age": [-999]}`, where `*` stands for every column.
+        unreadable: `error` refuses cells that cannot be read, such as paths of dead files; `missing` takes
+            them for empty, and lists them.
+        unreadable_limit: percent of the filled cells of a modality that may be so taken.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -68,6 +74,8 @@ class Schema:
     split: str | None = None
     version: int = VERSION
     missing: Sequence[str] | Mapping[str, Sequence[Any]] = ()
+    unreadable: str = "error"
+    unreadable_limit: float = LIMIT
 
     def __post_init__(self) -> None:
         problems = Problems("schema")
@@ -78,6 +86,7 @@ class Schema:
                 problems.add(f"modality '{name}' is {kind!r}; give a kind such as Image('path').")
         _check_names(self.modalities, self.targets, problems)
         object.__setattr__(self, "missing", schema_yaml.missing_cells(self.missing, problems))
+        schema_yaml.check_unreadable(self.unreadable, self.unreadable_limit, problems)
         problems.raise_if_any(ConfigurationError)
 
     @classmethod
@@ -180,9 +189,44 @@ class Schema:
         state = {}
         for name, kind in self.modalities.items():
             with collecting(problems, f"modality '{name}'"):
-                state[name] = _learned(kind, cells, rows)
+                state[name] = self._learned(name, kind, cells, rows)
         problems.raise_if_any(DataError)
         return state
+
+    def _learned(self, name: str, kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
+        """What a kind learns from some rows; problems name the row in the whole table."""
+        some = cells if rows is None or len(rows) == len(cells) else cells.take(rows)
+        if self.unreadable == "missing":  # reading counts them
+            return Unreadable(100).without(name, kind, some, kind.learn)[0]
+        try:
+            return kind.learn(some)
+        except DataError:
+            if some is not cells:
+                raise_errors(kind.columns()[0], kind.check(cells))
+            raise
+
+    def read_modality(
+        self, name: str, cells: Cells, state: Mapping[str, Any], unreadable: Unreadable | None
+    ) -> Column:
+        """One modality as a column; cells that cannot be read are emptied and noted where there is a list.
+
+        Args:
+            name: of the modality.
+            cells: the rows.
+            state: what its kind learned.
+            unreadable: the list; None refuses such cells.
+        """
+        kind = self.modalities[name]
+        if unreadable is None:
+            return kind.read(cells, dict(state))
+
+        def read(cells: Cells) -> Column:
+            column = kind.read(cells, dict(state))
+            if isinstance(column, Pictures):
+                column.raise_unreadable()
+            return column
+
+        return unreadable.without(name, kind, cells, read)[0]
 
     def read(
         self,
@@ -190,6 +234,7 @@ class Schema:
         state: Mapping[str, dict[str, Any]],
         with_targets: bool = False,
         empty: bool = False,
+        unreadable: Unreadable | None = None,
     ) -> Records:
         """The table as records, every modality prepared with what was learned.
 
@@ -198,23 +243,33 @@ class Schema:
             state: what `learn` returned.
             with_targets: read the target columns too; a table to embed need not have them.
             empty: let records pass that have no modality at all.
+            unreadable: where the schema lets cells that cannot be read count as missing, gets a list of them,
+                and is to be judged by the caller; else this table is judged alone, and a warning counts them.
         """
+        noted = None if self.unreadable == "error" else unreadable or Unreadable(self.unreadable_limit)
         cells = self._cells(table, with_targets)
         problems = Problems("The table cannot be read")
         columns: dict[str, Column] = {}
         targets: dict[str, np.ndarray] = {}
         with collecting(problems, "id"):
             self.ids(cells)
-        for name, kind in self.modalities.items():
+        for name in self.modalities:
             with collecting(problems, f"modality '{name}'"):
-                columns[name] = kind.read(cells, state[name])
+                columns[name] = self.read_modality(name, cells, state[name], noted)
         for name, sort in self.targets.items() if with_targets else ():
             with collecting(problems, f"target '{name}'"):
                 targets[name] = encode_target(cells, name, sort)
+        if noted is None and len(columns) < len(self.modalities):
+            problems.add(WAY_OUT)
+        if noted is not None and unreadable is None:
+            with collecting(problems, "unreadable"):
+                noted.judge()
         if len(columns) == len(self.modalities) and not empty:
             with collecting(problems, "records"):
                 self._refuse_empty(columns, cells)
         problems.raise_if_any(DataError)
+        if noted is not None and unreadable is None and noted.entries:
+            warnings.warn(DataWarning("; ".join(noted.lines())), stacklevel=3)
         return Records(columns, targets)
 
     def ids(self, table: Table) -> np.ndarray | None:
@@ -232,6 +287,25 @@ class Schema:
         named = split_names(table.frame[self.split])
         rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
         return {name: positions for name, positions in rows.items() if len(positions)}
+
+    def with_absent(self, table: Table) -> tuple[Table, list[str]]:
+        """The table with empty columns for modalities of which it has none, and the names of these.
+
+        A column that may only be misspelt is left to be reported, and so are those of a table without any
+        modality.
+        """
+        frame = table.frame
+        spare = [str(name) for name in frame.columns if name not in self.columns()]
+        absent = [
+            name
+            for name, kind in self.modalities.items()
+            if not any(column in frame or nearest(column, spare) for column in kind.columns())
+        ]
+        if not absent or len(absent) == len(self.modalities):
+            return table, []
+        columns = [column for name in absent for column in self.modalities[name].columns()]
+        empty = {column: pd.Series([None] * len(frame), dtype=object) for column in columns}
+        return replace(table, frame=frame.assign(**empty)), absent
 
     def _cells(self, table: Table, with_targets: bool) -> Table:
         problems = Problems("the table does not fit the schema")
@@ -270,17 +344,6 @@ def schema_with_modules(schema: Schema, modules: Mapping[str, nn.Module]) -> Sch
     kinds: dict[str, Any] = dict(schema.modalities)
     kinds |= {name: replace(kinds[name], encoder=module) for name, module in modules.items()}
     return replace(schema, modalities=kinds)
-
-
-def _learned(kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
-    """What a kind learns from some rows; problems name the row in the whole table."""
-    if rows is None or len(rows) == len(cells):
-        return kind.learn(cells)
-    try:
-        return kind.learn(cells.take(rows))
-    except DataError:
-        raise_errors(kind.columns()[0], kind.check(cells))
-        raise
 
 
 def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], problems: Problems) -> None:

@@ -15,6 +15,7 @@ from commlearn.errors import CommlearnError, ConfigurationError, Problems, unkno
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 from commlearn.kinds.pretrained import Pretrained
+from commlearn.kinds.unreadable import LIMIT, UNREADABLE
 from commlearn.models.encoders.own import OWN
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
@@ -22,6 +23,7 @@ from commlearn.storage.plain_yaml import read_yaml
 __all__ = [
     "SETTINGS",
     "VERSION",
+    "check_unreadable",
     "dump",
     "kind_from",
     "kind_to_mapping",
@@ -33,7 +35,8 @@ __all__ = [
 ]
 
 VERSION = 1  # of the schema's form
-KEYS = ("version", "modalities", "targets", "id", "group", "split", "missing")
+OPTIONS = ("missing", "unreadable", "unreadable_limit")
+KEYS = ("version", "modalities", "targets", "id", "group", "split", *OPTIONS)
 SETTINGS = (
     *("table", "name", "seed", "validation", "test", "stream"),
     *("method", "model", "training", "augmentations"),
@@ -85,6 +88,10 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
             values[key] = str(mapping[key])
     if mapping.get("missing") is not None:
         values["missing"] = missing_cells(mapping["missing"], problems)
+    for key in ("unreadable", "unreadable_limit"):
+        if mapping.get(key) is not None:
+            values[key] = mapping[key]
+    check_unreadable(values.get("unreadable", UNREADABLE[0]), values.get("unreadable_limit", LIMIT), problems)
     for key in ("modalities", "targets"):
         entries = mapping.get(key) or {}
         if not isinstance(entries, Mapping):
@@ -96,6 +103,14 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
                 name: kind_from(part, f"modalities.{name}", problems) for name, part in entries.items()
             }
     return values
+
+
+def check_unreadable(unreadable: Any, limit: Any, problems: Problems) -> None:
+    """Refuse what cannot be done with cells that cannot be read."""
+    if unreadable not in UNREADABLE:
+        problems.add(f"unreadable is {unreadable!r:.60}; give one of {', '.join(UNREADABLE)}.")
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 100:
+        problems.add(f"unreadable_limit is {limit!r:.60}; give a percentage of cells from 0 to 100.")
 
 
 EVERYWHERE = "*"  # in place of a column
@@ -191,6 +206,8 @@ def to_mapping(schema: Any) -> dict[str, Any]:
             if by_column
             else list(schema.missing)
         )
+    plain |= {"unreadable": schema.unreadable} if schema.unreadable != UNREADABLE[0] else {}
+    plain |= {"unreadable_limit": schema.unreadable_limit} if schema.unreadable_limit != LIMIT else {}
     return plain
 
 
