@@ -25,6 +25,7 @@ class Reading:
     names: frozenset[str] = frozenset()  # columns whose cells name something: `007` is no 7
     missing: tuple[str, ...] = ()  # words that stand for an empty cell, in every column
     missing_in: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # words or numbers, by column
+    encoding: str = ""  # of files of text; UTF-8, or what can be told from their bytes, if not stated
 
     def emptied(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows without what stands for an empty cell.

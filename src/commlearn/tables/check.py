@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def _read(
     for name, kind in kinds.items():
         readable = cells
         if schema.unreadable == "missing":
-            _, readable = unreadable.without(name, kind, cells, lambda part, kind=kind: _refusing(kind, part))
+            _, readable = unreadable.without(name, kind, cells, partial(_refusing, kind))
         problems_of_kind = kind.check(readable)
         problems += problems_of_kind
         if any(problem.level == "error" for problem in problems_of_kind):

@@ -242,9 +242,9 @@ def guessed_missing(column: pd.Series) -> tuple[list[Any], str]:
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
         return _codes(column)
     cells = [cell for cell in column.astype(object) if not is_empty(cell)]
-    if not cells or not all(isinstance(cell, str) for cell in cells):
+    if not cells or not all(isinstance(cell, str | int | float | date) for cell in cells):
         return [], ""
-    rest = [cell for cell in cells if cell.strip() not in BESIDE_NUMBERS]
+    rest = [cell for cell in cells if not isinstance(cell, str) or cell.strip() not in BESIDE_NUMBERS]
     if rest and len(rest) < len(cells):
         numbers = all((amount := amount_of(cell)) is not None and not amount.unit for cell in rest)
         writing = guessed_form(pd.Series(rest, dtype=object)) if not numbers else Writing("amount", "")
@@ -253,8 +253,9 @@ def guessed_missing(column: pd.Series) -> tuple[list[Any], str]:
     return _words(cells, EMPTY_WORDS, "which are no words")
 
 
-def _words(cells: list[str], words: tuple[str, ...], why: str) -> tuple[list[Any], str]:
-    counts = Counter(cell.strip() for cell in cells if cell.strip() in words)
+def _words(cells: list[Any], words: tuple[str, ...], why: str) -> tuple[list[Any], str]:
+    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
+    counts = Counter(text for text in texts if text in words)
     if not counts or counts.total() == len(cells):
         return [], ""
     what = "1 cell is" if counts.total() == 1 else f"{counts.total()} cells are"

@@ -210,6 +210,7 @@ class Inferred:
             f"version: {VERSION}",
         ]
         lines += [_flow("table", path)] if path is not None else []
+        lines += [_flow("encoding", self.schema.encoding)] if self.schema.encoding else []
         lines += ["modalities:"]
         for guess in self.of("modality"):
             lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
@@ -245,12 +246,13 @@ def stated_targets(table: Table, names: Sequence[str]) -> dict[str, Guess]:
     }
 
 
-def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
+def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Inferred:
     """Guess a kind for every column of a table.
 
     Args:
         table: rows and where they lie.
         targets: columns that are to be predicted, whatever they look like.
+        encoding: of the table's file of text, if it was stated.
     """
     missing = _missing(table.frame)
     table = replace(table, frame=Reading(missing_in={g.name: g.value for g in missing}).emptied(table.frame))
@@ -284,6 +286,7 @@ def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
         chosen.get("group"),
         chosen.get("split"),
         missing={guess.name: guess.value for guess in missing},
+        encoding=encoding,
     )
     return Inferred(schema, tuple(all_guesses))
 

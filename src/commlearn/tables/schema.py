@@ -60,6 +60,8 @@ class Schema:
         unreadable: `error` refuses cells that cannot be read, such as paths of dead files; `missing` takes
             them for empty, and lists them.
         unreadable_limit: percent of the filled cells of a modality that may be so taken.
+        encoding: of tables that are files of text, such as "cp1252"; UTF-8, or what their bytes tell, if not
+            stated.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -76,6 +78,7 @@ class Schema:
     missing: Sequence[str] | Mapping[str, Sequence[Any]] = ()
     unreadable: str = "error"
     unreadable_limit: float = LIMIT
+    encoding: str = ""
 
     def __post_init__(self) -> None:
         problems = Problems("schema")
@@ -86,6 +89,7 @@ class Schema:
                 problems.add(f"modality '{name}' is {kind!r}; give a kind such as Image('path').")
         _check_names(self.modalities, self.targets, problems)
         object.__setattr__(self, "missing", schema_yaml.missing_cells(self.missing, problems))
+        schema_yaml.check_encoding(self.encoding, problems)
         schema_yaml.check_unreadable(self.unreadable, self.unreadable_limit, problems)
         problems.raise_if_any(ConfigurationError)
 
@@ -147,10 +151,10 @@ class Schema:
                 if state is not None and kind.name == "tabular":
                     names |= {part["column"] for part in state[name]["categories"]}
         if not isinstance(self.missing, Mapping):
-            return Reading(frozenset(names), tuple(self.missing))
+            return Reading(frozenset(names), tuple(self.missing), encoding=self.encoding)
         by_column = {column: tuple(values) for column, values in self.missing.items()}
         everywhere = by_column.pop(schema_yaml.EVERYWHERE, ())
-        return Reading(frozenset(names), everywhere, by_column)
+        return Reading(frozenset(names), everywhere, by_column, self.encoding)
 
     def only(self, modalities: Sequence[str] | None) -> Schema:
         """The same schema with some of its modalities, in its own order; all of them if none are named."""

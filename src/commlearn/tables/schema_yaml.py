@@ -23,6 +23,7 @@ from commlearn.storage.plain_yaml import read_yaml
 __all__ = [
     "SETTINGS",
     "VERSION",
+    "check_encoding",
     "check_unreadable",
     "dump",
     "kind_from",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 VERSION = 1  # of the schema's form
-OPTIONS = ("missing", "unreadable", "unreadable_limit")
+OPTIONS = ("missing", "unreadable", "unreadable_limit", "encoding")
 KEYS = ("version", "modalities", "targets", "id", "group", "split", *OPTIONS)
 SETTINGS = (
     *("table", "name", "seed", "validation", "test", "stream"),
@@ -88,10 +89,11 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
             values[key] = str(mapping[key])
     if mapping.get("missing") is not None:
         values["missing"] = missing_cells(mapping["missing"], problems)
-    for key in ("unreadable", "unreadable_limit"):
+    for key in ("unreadable", "unreadable_limit", "encoding"):
         if mapping.get(key) is not None:
             values[key] = mapping[key]
     check_unreadable(values.get("unreadable", UNREADABLE[0]), values.get("unreadable_limit", LIMIT), problems)
+    check_encoding(values.get("encoding", ""), problems)
     for key in ("modalities", "targets"):
         entries = mapping.get(key) or {}
         if not isinstance(entries, Mapping):
@@ -111,6 +113,16 @@ def check_unreadable(unreadable: Any, limit: Any, problems: Problems) -> None:
         problems.add(f"unreadable is {unreadable!r:.60}; give one of {', '.join(UNREADABLE)}.")
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 100:
         problems.add(f"unreadable_limit is {limit!r:.60}; give a percentage of cells from 0 to 100.")
+
+
+def check_encoding(encoding: Any, problems: Problems) -> None:
+    """Refuse what is no encoding of text."""
+    try:
+        "".encode(encoding or "utf-8")
+    except (LookupError, TypeError):
+        problems.add(
+            f"encoding is {encoding!r:.60}; give one that Python knows, such as utf-8, cp1252 or utf-16."
+        )
 
 
 EVERYWHERE = "*"  # in place of a column
@@ -206,6 +218,7 @@ def to_mapping(schema: Any) -> dict[str, Any]:
             if by_column
             else list(schema.missing)
         )
+    plain |= {"encoding": schema.encoding} if schema.encoding else {}
     plain |= {"unreadable": schema.unreadable} if schema.unreadable != UNREADABLE[0] else {}
     plain |= {"unreadable_limit": schema.unreadable_limit} if schema.unreadable_limit != LIMIT else {}
     return plain
