@@ -17,7 +17,7 @@ from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.rows import first_ten, label, raise_errors
 from commlearn.kinds.unreadable import WAY_OUT, Unreadable
 from commlearn.records import Column
-from commlearn.tables.leaks import copies, group_leaks, seen_in_training
+from commlearn.tables.leaks import copies, group_leaks, likely_answers, seen_in_training
 from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems
 from commlearn.tables.schema import Schema
 from commlearn.tables.signal import Survey, shuffled, survey
@@ -75,6 +75,9 @@ def check(table: Table, schema: Schema) -> Report:
         if name not in missing:
             facts["targets"][name], more = _target(table, schema, name, sort)
             problems += more
+    for column, reason in likely_answers(table.frame, schema).items():
+        message = f"{reason}: if it is an answer, leave it out of the modality, or the embedding holds it"
+        problems.append(Problem(message, column, level="warning"))
     kinds = {
         name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
     }

@@ -13,6 +13,7 @@ from commlearn.kinds.rows import collecting
 from commlearn.kinds.unreadable import WAY_OUT, Unreadable
 from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import fingerprint
+from commlearn.tables.leaks import likely_answers
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import RowNames, check_shares, row_names, split_rows
 from commlearn.tables.streamed_table import streamed_dataset
@@ -110,7 +111,7 @@ def dataset_of(
         validation=parts.get("validation"),
         schema=schema.to_mapping(),
         state=state,
-        notes=(*_copies(records, schema), *unreadable.lines()),
+        notes=(*_copies(records, schema), *unreadable.lines(), *_answers(table, schema)),
         unreadable=unreadable.entries,
     )
 
@@ -130,6 +131,14 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
     return (
         f"{len(records)} rows have {distinct} distinct contents; copies count as one record and stay in one "
         "part. If they are different records, name the column that tells them apart: id",
+    )
+
+
+def _answers(table: Table, schema: Schema) -> tuple[str, ...]:
+    """A note for each column among the inputs that is likely to be an answer."""
+    reasons = likely_answers(table.frame, schema).items()
+    return tuple(
+        f"{column} {reason}, and is among the inputs: the embedding holds it" for column, reason in reasons
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,9 +20,9 @@ from commlearn.kinds.base import Kind
 from commlearn.kinds.numbers import as_numbers
 from commlearn.kinds.reading import Reading
 from commlearn.tables.guessed_forms import Writing, guessed_form, guessed_missing
-from commlearn.tables.leaks import named, possible_answers
+from commlearn.tables.leaks import likely_answers, named, possible_answers
 from commlearn.tables.looks import Look, look
-from commlearn.tables.names import SPLITS
+from commlearn.tables.names import SPLITS, WORDS
 from commlearn.tables.schema import Schema
 from commlearn.tables.schema_yaml import VERSION, kind_to_mapping
 from commlearn.tables.table import Table
@@ -30,7 +30,6 @@ from commlearn.tables.table import Table
 __all__ = ["Guess", "Inferred", "infer", "role_of", "seen_as", "stated_target", "stated_targets"]
 
 
-WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 SPLIT = {"split", "fold", "part", "partition", "subset", "set"}
 GROUP = {"group", "patient", "subject", "user", "person", "participant", "speaker", "customer", "client"}
 GROUP |= {"session", "author", "family", "household", "student", "animal", "donor", "device"}
@@ -197,6 +196,9 @@ class Inferred:
 
     schema: Schema
     guesses: tuple[Guess, ...]
+    answers: Mapping[str, str] = field(
+        default_factory=dict
+    )  # columns among the inputs that may be answers, and why
 
     def to_yaml(self, table: str = "the table", path: str | None = None) -> str:
         """The schema with a comment for each guess.
@@ -225,6 +227,9 @@ class Inferred:
             lines += ["missing:  # cells that stand for an empty one"]
         for guess in self.of("missing"):
             lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, list(guess.value))}"]
+        if self.answers:
+            lines += ["# Answers may be among the inputs. Leave out what is one, or name it with --target:"]
+        lines += [f"#   {_line(column)} {reason}" for column, reason in self.answers.items()]
         if self.of("unused"):
             lines += ["# Not used:"]
         lines += [f"#   {_line(guess.name)}: {_line(guess.reason)}" for guess in self.of("unused")]
@@ -288,7 +293,7 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
         missing={guess.name: guess.value for guess in missing},
         encoding=encoding,
     )
-    return Inferred(schema, tuple(all_guesses))
+    return Inferred(schema, tuple(all_guesses), likely_answers(frame, schema))
 
 
 def _missing(frame: pd.DataFrame) -> list[Guess]:
