@@ -1,4 +1,4 @@
-"""A table as people have them: furniture with emoji, gaps, copies, dead pictures and mixed ways of writing."""
+"""A table as people have them: furniture with emoji, gaps, copies, dead pictures, mixed ways of writing."""
 
 from __future__ import annotations
 

@@ -38,6 +38,7 @@ DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]+\d{1,2}:\d{2}.*)?"
 )
 ADDRESS = re.compile(r"[a-z0-9]+://.*", re.IGNORECASE)
+ZEROS = re.compile(r"0\d+")
 CODE = re.compile(r"\d+|0\d.*")  # whole numbers, and such as 007
 UNIT = re.compile(r"([€$£¥]?)\s*[-+]?\d[\d.,]*\s*([%€$£¥]|[a-zµ°]\S{0,3})?")
 WAYS_OUT = {
@@ -89,6 +90,8 @@ def _numbers(cells: Sequence[str], distinct: int) -> str:
     """Why numbers are text, if they are numbers; numbers that may name something are left alone."""
     plain = {form: [bool(re.fullmatch(pattern, cell)) for cell in cells] for form, pattern in FORMS.items()}
     form = max(plain, key=lambda form: sum(plain[form]))
+    if any(ZEROS.fullmatch(cell) for cell in cells):  # codes, of which the zeros are part
+        return ""
     if all(plain[form]):
         if distinct >= len(cells) and all(CODE.fullmatch(cell) for cell in cells):
             return ""
