@@ -1,4 +1,4 @@
-"""A table as people have them becomes embeddings with one decision, and no column is dropped without a word."""
+"""A table as people have them becomes embeddings with one decision, and no column vanishes without a word."""
 
 from __future__ import annotations
 
