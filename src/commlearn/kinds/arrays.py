@@ -82,7 +82,8 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         cell = _load(file_of(cell, root, outside), shown(cell))
     if isinstance(cell, torch.Tensor):
         cell = cell.detach().cpu().numpy()
-    if isinstance(cell, list | np.ndarray) and len(cell) and isinstance(cell[0], Mapping):
+    listed = isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.ndim == 1)
+    if listed and len(cell) and isinstance(cell[0], Mapping):
         cell = _steps_of(cell)
     try:
         array = np.asarray(cell)

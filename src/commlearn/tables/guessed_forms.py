@@ -235,7 +235,7 @@ def guessed_missing(column: pd.Series) -> tuple[list[Any], str]:
         >>> guessed_missing(pd.Series([31, -999, 44, 60, -999, 27]))
         ([-999], '2 cells are -999, the others 27 to 60')
         >>> guessed_missing(pd.Series(["1,5", "n.a.", "2", "7", "3", "4"]))
-        (['n.a.'], '1 cell is n.a., the others are numbers, with or without a unit')
+        (['n.a.'], '1 cell is n.a., the others are numbers with or without a unit')
     """
     if pd.api.types.is_bool_dtype(column):
         return [], ""

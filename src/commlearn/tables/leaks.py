@@ -150,10 +150,10 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
             if column not in frame or column in targets:
                 continue
             parts = _parts(frame[column], kind)
-            told = (
+            reasons_of_parts = (
                 _told_by(part, frame[name], name, sort) for part in parts for name, sort in targets.items()
             )
-            reason = next(filter(None, told), "")
+            reason = next(filter(None, reasons_of_parts), "")
             if not reason and {word.lower() for word in WORDS.findall(column)} & ANSWERS:
                 reason = "is called like an answer"
             if reason:
@@ -193,12 +193,12 @@ def _told_by(values: pd.Series, target: pd.Series, name: str, sort: str) -> str:
     if codes.max() + 1 <= len(texts) / PER_VALUE:
         table = np.zeros((codes.max() + 1, len(counts)), dtype=np.int64)
         np.add.at(table, (codes, of_class), 1)
-        told = int(table.max(axis=1).sum())
-        if told == len(texts):
+        recognised = int(table.max(axis=1).sum())
+        if recognised == len(texts):
             one_to_one = len(table) == len(counts)
             return f"is a copy of target {name}" if one_to_one else f"tells target {name} in every row"
-        if told >= NEARLY * len(texts):
-            return f"tells target {name} in {told} of {len(texts)} rows"
+        if recognised >= NEARLY * len(texts):
+            return f"tells target {name} in {recognised} of {len(texts)} rows"
     if numeric and len(counts) == 2 and _parted(numbers, of_class == 1):
         return f"is above a number in one class of target {name}, and below it in the other"
     return ""
