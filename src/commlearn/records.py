@@ -280,6 +280,7 @@ class Dataset:
     schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
     state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
     notes: tuple[str, ...] = ()  # what was left out or mended, to be shown
+    unreadable: Sequence[Mapping[str, Any]] = ()  # cells that count as missing; of streams, so far
     files: Mapping[str, str] | None = None  # size and digest of each file of the table, if it was in files
 
     def __post_init__(self) -> None:

@@ -190,7 +190,7 @@ def test_other_mistakes_are_one_sentence_that_helps(run, folder, tmp_path, capsy
     ):
         written.write_text(yaml.safe_dump({**plain, **change}))
         assert word in said(capsys, "train", written, "--out", tmp_path / "r", code=2)
-    (tmp_path / "latin.csv").write_bytes("id,text\n1,caf\xe9\n".encode("latin-1"))
+    (tmp_path / "latin.csv").write_bytes("id,text\n1,caf\x81\n".encode("latin-1"))
     (tmp_path / "none.csv").write_text("id,text\n")
     for words, word in (
         (["embed", run, table, "-o", tmp_path / "z.txt"], "ends in .parquet, .csv, .npz"),

@@ -114,7 +114,7 @@ def test_stated_words_are_empty_cells_in_every_format(tmp_path):
     assert read_table(tmp_path / "t.csv", reading=schema.reading()).frame["b"].dtype == np.float64
 
 
-@pytest.mark.parametrize("words", [[-999], ["-999"], ["1e5"], {"a": 1}, [None]])
+@pytest.mark.parametrize("words", [[-999], ["-999"], ["1e5"], {"a": [True]}, [None]])
 def test_numbers_are_no_words_for_empty_cells(words):
     with pytest.raises(ConfigurationError, match="missing"):
         Schema.from_mapping({"modalities": {"a": {"kind": "text", "column": "a"}}, "missing": words})

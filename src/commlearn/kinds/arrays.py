@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,12 +18,13 @@ import torch
 
 from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
-from commlearn.records import Column
+from commlearn.records import Chosen, Column
 from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
 
 __all__ = ["ArrayColumn", "array_of", "file_of", "flat_lists", "presence", "present_or_none", "shown"]
 
+TIMES = ("t", "time", "timestamp", "ts", "date", "datetime", "when", "zeit")  # keys of a step's time
 UNREADABLE = (OSError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError)
 
 
@@ -49,6 +51,8 @@ def present_or_none(present: np.ndarray) -> np.ndarray | None:
 
 def presence(column: Column) -> np.ndarray:
     """Which records have the modality, (records,) bool."""
+    if isinstance(column, Chosen):
+        return presence(column.column)[column.rows]
     if hasattr(column, "present"):
         return np.ones(len(column), dtype=bool) if column.present is None else np.asarray(column.present)
     there = np.ones(len(column), dtype=bool)
@@ -64,7 +68,8 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
     """A list, an array or a file as an array of floats, at least 32 bits wide; None is NaN.
 
     Args:
-        cell: numbers, nested as deep as the array has axes, or the path of a .npy or .csv file.
+        cell: numbers, nested as deep as the array has axes; objects such as {"t": 0, "v": 1.5}, a step each;
+            or the path of a .npy or .csv file.
         root: the folder to which a path is relative.
         outside: whether the path may leave it.
     """
@@ -77,6 +82,9 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         cell = _load(file_of(cell, root, outside), shown(cell))
     if isinstance(cell, torch.Tensor):
         cell = cell.detach().cpu().numpy()
+    listed = isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.ndim == 1)
+    if listed and len(cell) and isinstance(cell[0], Mapping):
+        cell = _steps_of(cell)
     try:
         array = np.asarray(cell)
         if array.dtype == object:  # None among numbers, or arrays inside arrays
@@ -94,6 +102,26 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         raise DataError(f"{shown(cell)} is a single number; give a list or an array")
     narrow = array.dtype.itemsize < 4 or array.dtype == np.float32
     return array.astype(np.float32 if narrow else np.float64, copy=False)
+
+
+def _steps_of(cell: Any) -> Any:
+    """The numbers of a list of objects such as {"t": 0, "v": 1.5}, in order of their times.
+
+    Example:
+        >>> _steps_of([{"t": 2, "v": 0.5}, {"t": 1, "v": 1.5}])
+        [[1.5], [0.5]]
+    """
+    if not all(isinstance(step, Mapping) for step in cell):
+        raise DataError(f"{shown(cell)} mixes objects with others; give objects such as {{t: 0, v: 1.5}}")
+    names = sorted({name for step in cell for name in step})
+    when = next((name for name in names if str(name).lower() in TIMES), None)
+    try:
+        steps = cell if when is None else sorted(cell, key=lambda step: step[when])
+    except (KeyError, TypeError) as problem:
+        raise DataError(
+            f"{shown(cell)}: not every step has a time '{when}' of one sort; mend them"
+        ) from problem
+    return [[step.get(name) for name in names if name != when] for step in steps]
 
 
 def _lengths(cell: Any) -> str:

@@ -28,6 +28,7 @@ from commlearn.kinds.rows import raise_errors
 __all__ = ["LARGEST", "Decoder", "Fitting", "Pictures", "in_threads", "is_deep"]
 
 LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
+GLANCE = 32  # pixels a side to which an image is decoded to see whether it can be
 LONGEST = 32  # times as long as broad: of a longer image the middle is read
 PROGRAMS = {"EPS", "WMF", "EMF"}  # formats that are programs for another program, which PIL would start
 DAMAGED = (
@@ -181,6 +182,18 @@ class Pictures:
         absent = self.present is not None
         return Modality(torch.from_numpy(images), None, torch.from_numpy(chosen >= 0) if absent else None)
 
+    def raise_unreadable(self) -> None:
+        """Refuse images that cannot be decoded, which are otherwise met when they are asked for."""
+        if self.images is not None:
+            return
+        read = in_threads(lambda cell: _refused(self.decoder, cell), self.sources)
+        problems = [
+            Problem(str(read[source]), self.column, row + self.first_row)
+            for row, source in enumerate(self.index.tolist())
+            if source >= 0 and read[source] is not None
+        ]
+        raise_errors(self.column, problems)
+
     def _decoded(self, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         images = np.zeros((len(rows), 3, self.size, self.size), dtype=np.uint8)
         shown_rows = np.flatnonzero(chosen >= 0)
@@ -208,6 +221,10 @@ def in_threads(work: Callable[[Any], Result], cells: Iterable[Any]) -> list[Resu
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # PIL decodes outside Python's lock
         return list(pool.map(one, cells))
+
+
+def _refused(decoder: Decoder, cell: Any) -> None:
+    decoder.pixels(cell, GLANCE)
 
 
 def is_deep(picture: PIL.Image) -> bool:

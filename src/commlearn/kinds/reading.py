@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 __all__ = ["MISSING_NUMBERS", "PLAIN", "Reading"]
@@ -21,14 +24,30 @@ class Reading:
 
     names: frozenset[str] = frozenset()  # columns whose cells name something: `007` is no 7
     missing: tuple[str, ...] = ()  # words that stand for an empty cell, in every column
+    missing_in: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # words or numbers, by column
+    encoding: str = ""  # of files of text; UTF-8, or what can be told from their bytes, if not stated
 
     def emptied(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows without the words that stand for an empty cell."""
-        if not self.missing:
-            return frame
-        texts = [name for name in frame if _may_hold_text(frame[name])]
-        without = {name: frame[name].mask(_is_one_of(frame[name], self.missing), None) for name in texts}
-        return frame.assign(**without)
+        """The rows without what stands for an empty cell.
+
+        Example:
+            >>> Reading(missing_in={"age": [-999]}).emptied(pd.DataFrame({"age": [31, -999]}))["age"].tolist()
+            [31.0, nan]
+        """
+        emptied = {}
+        for name in frame if self.missing or self.missing_in else ():
+            values = (*self.missing, *self.missing_in.get(name, ()))
+            if values and _may_hold_text(frame[name]):
+                emptied[name] = frame[name].mask(_is_one_of(frame[name], values), None)
+            elif name in self.missing_in and pd.api.types.is_numeric_dtype(frame[name]):
+                numbers = [value for value in values if not isinstance(value, str)]
+                hit = frame[name].isin(numbers).to_numpy()
+                emptied[name] = frame[name].mask(hit, np.nan) if hit.any() else frame[name]
+        return frame.assign(**emptied) if emptied else frame
+
+    def words_in(self, column: str) -> list[str]:
+        """What stands for an empty cell of a column of a table of text."""
+        return [*self.missing, *map(str, self.missing_in.get(column, ()))]
 
 
 PLAIN = Reading()
@@ -38,8 +57,16 @@ def _may_hold_text(column: pd.Series) -> bool:
     return column.dtype == object or isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype)
 
 
-def _is_one_of(column: pd.Series, words: tuple[str, ...]) -> pd.Series:
+def _is_one_of(column: pd.Series, values: Sequence[Any]) -> pd.Series:
+    words = [str(value) for value in values]
     if isinstance(column.dtype, pd.StringDtype):
         return column.str.strip().isin(words)
+    numbers = [value for value in values if not isinstance(value, str)]
     cells = column.astype(object)  # some of which cannot be compared with text, such as arrays
-    return cells.map(lambda cell: isinstance(cell, str) and cell.strip() in words).astype(bool)
+    return cells.map(
+        lambda cell: (
+            cell.strip() in words
+            if isinstance(cell, str)
+            else isinstance(cell, int | float | np.number) and cell in numbers
+        )
+    ).astype(bool)

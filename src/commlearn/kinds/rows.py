@@ -15,6 +15,7 @@ from commlearn.kinds.base import Problem
 
 __all__ = [
     "LISTED",
+    "UnreadableError",
     "collecting",
     "first_ten",
     "is_empty",
@@ -26,6 +27,19 @@ __all__ = [
 
 
 LISTED = 10  # problems of one sort that are listed one by one
+
+
+class UnreadableError(DataError):
+    """Cells that cannot be read.
+
+    Args:
+        message: names them, or the first ten of them.
+        problems: one for each, those of rows with their row.
+    """
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 def is_empty(cell: Any) -> bool:
@@ -56,13 +70,13 @@ def first_ten(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def raise_errors(column: str, problems: Sequence[Problem]) -> None:
-    """One DataError for all rows that cannot be read, naming the first ten."""
+    """One error for all rows that cannot be read, naming the first ten."""
     errors = [problem for problem in problems if problem.level == "error"]
     if len(errors) == 1:
-        raise DataError(str(errors[0]))
+        raise UnreadableError(str(errors[0]), errors)
     if errors:
         lines = "\n".join(f"  - {problem}" for problem in first_ten(errors))
-        raise DataError(f"{column}: {len(errors)} rows cannot be read\n{lines}")
+        raise UnreadableError(f"{column}: {len(errors)} rows cannot be read\n{lines}", errors)
 
 
 def brief(cell: Any, show: Callable[[Any], str] = repr) -> str:

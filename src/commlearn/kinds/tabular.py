@@ -11,8 +11,8 @@ import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import learn_curve, numbers_of, on_curve, wrong_numbers
 from commlearn.kinds.reading import MISSING_NUMBERS
 from commlearn.kinds.rows import first_ten, is_empty, named_columns, raise_errors
+from commlearn.kinds.written import FORMS, Parts
 from commlearn.records import Column
 
 __all__ = ["Tabular"]
@@ -55,6 +56,9 @@ class Tabular(Kind):
     fields: Sequence[str] | str  # the columns
     categorical: Sequence[str] | str = ()  # those that are categories though they hold numbers
     max_categories: int = 256  # of one column; rarer ones count as other
+    forms: Mapping[str, str] = field(
+        default_factory=dict, hash=False
+    )  # column to how it is written: date, amount, ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Tabular", self.fields))
@@ -63,28 +67,52 @@ class Tabular(Kind):
         for column in chosen:
             if column not in self.fields:
                 raise ConfigurationError("categorical: " + unknown("column", column, self.fields))
+        object.__setattr__(self, "forms", self._checked_forms())
         if self.max_categories < 1:
             raise ConfigurationError(f"max_categories is {self.max_categories}; give at least 1.")
 
     def columns(self) -> tuple[str, ...]:
         return tuple(self.fields)
 
+    def _checked_forms(self) -> dict[str, str]:
+        if not isinstance(self.forms, Mapping):
+            raise ConfigurationError(
+                f"forms is {self.forms!r:.60}; give column: form, such as {{bought: date}}."
+            )
+        for column, form in self.forms.items():
+            if column not in self.fields:
+                raise ConfigurationError("forms: " + unknown("column", column, self.fields))
+            if form not in FORMS:
+                raise ConfigurationError(f"forms, {column}: " + unknown("form", form, FORMS))
+            if column in self.categorical:
+                raise ConfigurationError(
+                    f"{column} is named in categorical and in forms; name it in one of them."
+                )
+        return dict(self.forms)
+
     def names(self) -> Sequence[str]:
-        return self.categorical
+        return (*self.categorical, *self.forms)
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        """A curve for each numeric column, the names of each categorical one."""
+        """A curve for each column of numbers, the names of each of categories, and of the parts of forms."""
         problems = [self._problems(cells, cells.frame[column]) for column in self.columns()]
         raise_errors(", ".join(self.columns()), [problem for of_column in problems for problem in of_column])
         state: dict[str, Any] = {"numbers": [], "categories": []}
+        forms = {column: {"form": form} for column, form in self.forms.items()}
         for column in self.columns():
             values = cells.frame[column]
-            if self._is_category(values):
-                state["categories"].append({"column": column, "names": self._names(values)})
-            else:
-                knots, scores = learn_curve(numbers_of(values)[0])
-                state["numbers"].append({"column": column, "knots": knots, "scores": scores})
-        if not any(part.get("knots") or part.get("names") for parts in state.values() for part in parts):
+            if column in forms:
+                forms[column] |= FORMS[self.forms[column]].learn(values)
+            for part, numbers, categories in self._parts(values, forms.get(column)):
+                place = {"column": column} | ({} if part is None else {"part": part})
+                if categories is not None:
+                    state["categories"].append({**place, "names": self._names(categories)})
+                else:
+                    knots, scores = learn_curve(numbers)
+                    state["numbers"].append({**place, "knots": knots, "scores": scores})
+        state |= {"forms": forms} if forms else {}
+        learned = [*state["numbers"], *state["categories"]]
+        if not any(part.get("knots") or part.get("names") for part in learned):
             raise DataError(f"{', '.join(self.columns())}: none of the training rows has a value.")
         return state
 
@@ -94,13 +122,23 @@ class Tabular(Kind):
         width = shape[0] + len(state["categories"])
         table = np.empty((len(cells), width), dtype=np.float32)
         problems: list[Problem] = []
+        written: dict[str, Parts] = {}
+        for column, learned in state.get("forms", {}).items():
+            written[column] = FORMS[learned["form"]].read(cells.frame[column], learned)
+            problems += _wrong_cells(cells, column, written[column])
+            _warn_of_cells(cells, column, written[column].other)
         for place, part in enumerate(state["numbers"]):
             values = cells.frame[part["column"]]
-            numbers, wrong = numbers_of(values)
-            problems += wrong_numbers(cells, values, numbers, wrong)
+            if part["column"] in written:
+                numbers = written[part["column"]].numbers[part["part"]]
+            else:
+                numbers, wrong = numbers_of(values)
+                problems += wrong_numbers(cells, values, numbers, wrong)
             table[:, place] = on_curve(numbers, part["knots"], part["scores"])
         for place, part in enumerate(state["categories"], start=shape[0]):
             values = cells.frame[part["column"]]
+            if part["column"] in written:
+                values = written[part["column"]].categories[part["part"]].rename(part["column"])
             problems += _wrong_categories(cells, values)
             if not problems:
                 table[:, place] = _codes(values, part["names"])
@@ -115,10 +153,23 @@ class Tabular(Kind):
         for column in self.columns():
             values = cells.frame[column]
             problems = self._problems(cells, values)
-            problems_of_all += (
-                first_ten(problems) if problems else self._warnings(values, self._is_category(values))
-            )
+            category = column not in self.forms and not problems and self._is_category(values)
+            problems_of_all += first_ten(problems) if problems else self._warnings(values, category)
         return problems_of_all
+
+    def _parts(
+        self, values: pd.Series, learned: dict[str, Any] | None
+    ) -> Iterator[tuple[str | None, np.ndarray, pd.Series | None]]:
+        """The numbers or the categories of a column; of a written one, those of each of its parts by name."""
+        nothing = np.zeros(0)
+        if learned is not None:
+            parts = FORMS[learned["form"]].read(values, learned)
+            yield from ((name, numbers, None) for name, numbers in parts.numbers.items())
+            yield from ((name, nothing, categories) for name, categories in parts.categories.items())
+        elif self._is_category(values):
+            yield None, nothing, values
+        else:
+            yield None, numbers_of(values)[0], None
 
     def _is_category(self, values: pd.Series) -> bool:
         return values.name in self.categorical or _sort(values) == "category"
@@ -135,6 +186,9 @@ class Tabular(Kind):
 
     def _problems(self, cells: Cells, values: pd.Series) -> list[Problem]:
         """Why a column cannot be learned from."""
+        if values.name in self.forms:
+            form = FORMS[self.forms[values.name]]
+            return _wrong_cells(cells, str(values.name), form.read(values, form.learn(values)))
         sort = "category" if values.name in self.categorical else _sort(values)
         if sort == "category":
             return _wrong_categories(cells, values)
@@ -144,7 +198,9 @@ class Tabular(Kind):
 
     def _warnings(self, values: pd.Series, category: bool) -> list[Problem]:
         column, messages = str(values.name), []
-        if category:
+        if column in self.forms:
+            distinct = int(values.astype(str).where(values.notna()).nunique())
+        elif category:
             names = {key for key in _keys(values)[1] if key is not None}
             distinct, full = len(names), int(values.count())
             text = types.infer_dtype(values, skipna=True) == "string"
@@ -241,6 +297,19 @@ def _warn_of_others(cells: Cells, values: pd.Series, others: np.ndarray) -> None
         )
         problem = Problem(message, str(values.name), cells.first_row + int(rows[0]), "warning")
         warnings.warn(DataWarning(str(problem)), stacklevel=2)
+
+
+def _wrong_cells(cells: Cells, column: str, parts: Parts) -> list[Problem]:
+    return [Problem(message, column, cells.first_row + row) for row, message in sorted(parts.wrong.items())]
+
+
+def _warn_of_cells(cells: Cells, column: str, other: Mapping[int, str]) -> None:
+    """Cells that are right, but say what no training row said, count as empty: the user should know."""
+    if other:
+        row, what = min(other.items())
+        more = f" and {len(other) - 1} more rows" if len(other) > 1 else ""
+        message = f"{what} that training rows have not, or too seldom{more}; read as empty"
+        warnings.warn(DataWarning(str(Problem(message, column, cells.first_row + row))), stacklevel=2)
 
 
 def _wrong_categories(cells: Cells, values: pd.Series) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, unknown
+from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, Problems, unknown
 from commlearn.probes.classes import classes_of, read_classes
 from commlearn.probes.labels import label_names, read_labels
 from commlearn.probes.neighbours import neighbour_classes, neighbour_numbers
@@ -18,7 +19,7 @@ from commlearn.probes.readout_rows import readout_rows
 from commlearn.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult
 from commlearn.records import Dataset, Records
 from commlearn.tables.table import Source
-from commlearn.trained.embed import embed
+from commlearn.trained.embed import embed, rows_with_any
 
 __all__ = [
     "PROBES",
@@ -60,7 +61,8 @@ def probe(
         data: where to fit and where to score; or a table, which is split as the training's was; the
             training's own data if not given. Rows whose labels the model saw are not scored.
         targets: which; all if not given. Records without one are left out and counted.
-        modalities: embed these only; all if not given.
+        modalities: embed these only; all if not given. Records without any of them are left out, and a
+            warning counts them.
         seed: of the folds and of the bootstrap.
         kind: `linear` or `neighbours`.
 
@@ -82,9 +84,22 @@ def probe(
     parts = [data.fit, data.test]
     if data.validation is not None and "multilabel" in chosen.values():
         parts.append(data.validation)
+    parts = [_with_any(records, modalities) for records in parts]
     vectors = [Vectors(embed(model, records, modalities), records) for records in parts]
     outcomes = probe_vectors(data, *vectors, targets=list(chosen), seed=seed, kind=kind)
     return {name: outcome.result for name, outcome in outcomes.items()}
+
+
+def _with_any(records: Records, modalities: Sequence[str] | None) -> Records:
+    """The records that have any of the named modalities."""
+    names = None if modalities is None else [name for name in modalities if name in records.columns]
+    rows = rows_with_any(records, names)
+    if names is None or len(rows) in (0, len(records)):
+        return records
+    left = len(records) - len(rows)
+    message = f"{left} of {len(records)} records have none of {', '.join(names)} and are left out."
+    warnings.warn(DataWarning(message), stacklevel=3)
+    return records.choose(rows)
 
 
 def probe_vectors(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from commlearn.batch import Spec
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.rows import first_ten
+from commlearn.kinds.rows import first_ten, label, raise_errors
+from commlearn.kinds.unreadable import WAY_OUT, Unreadable
 from commlearn.records import Column
-from commlearn.tables.leaks import copies, group_leaks, seen_in_training
+from commlearn.tables.leaks import copies, group_leaks, likely_answers, seen_in_training
 from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems
 from commlearn.tables.schema import Schema
 from commlearn.tables.signal import Survey, shuffled, survey
@@ -73,11 +75,19 @@ def check(table: Table, schema: Schema) -> Report:
         if name not in missing:
             facts["targets"][name], more = _target(table, schema, name, sort)
             problems += more
+    for column, reason in likely_answers(table.frame, schema).items():
+        message = f"{reason}: if it is an answer, leave it out of the modality, or the embedding holds it"
+        problems.append(Problem(message, column, level="warning"))
     kinds = {
         name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
     }
-    columns, states, more = _read(table, kinds, splits.get("train", np.arange(len(table))))
+    unreadable = Unreadable(schema.unreadable_limit)
+    columns, states, more = _read(
+        table, schema, kinds, splits.get("train", np.arange(len(table))), unreadable
+    )
     problems += more
+    if unreadable.entries:
+        facts["unreadable"] = unreadable.entries
     if columns:
         surveys = {name: survey(column) for name, column in columns.items()}
         problems += _nothing_there(table, schema, columns)
@@ -110,24 +120,38 @@ def _splits(
 
 
 def _read(
-    cells: Cells, kinds: Mapping[str, Kind], train: np.ndarray
+    cells: Cells, schema: Schema, kinds: Mapping[str, Kind], train: np.ndarray, unreadable: Unreadable
 ) -> tuple[dict[str, Column], dict[str, Any], list[Problem]]:
     """Each modality that can be read as a column, what it learned, and all that its kind complains of."""
     columns: dict[str, Column] = {}
     states: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, kind in kinds.items():
-        problems_of_kind = kind.check(cells)
+        readable = cells
+        if schema.unreadable == "missing":
+            _, readable = unreadable.without(name, kind, cells, partial(_refusing, kind))
+        problems_of_kind = kind.check(readable)
         problems += problems_of_kind
         if any(problem.level == "error" for problem in problems_of_kind):
+            if any(isinstance(problem.row, int) for problem in problems_of_kind):
+                problems.append(Problem(WAY_OUT, label(kind.columns()), level="warning"))
             continue
         try:
-            states[name] = kind.learn(cells.take(train) if len(train) < len(cells) else cells)
+            states[name] = kind.learn(readable.take(train) if len(train) < len(cells) else readable)
             small = {**states[name], "size": GLANCE} if kind.name == "image" else states[name]
-            columns[name] = kind.read(cells, small)
+            columns[name] = kind.read(readable, small)
         except DataError as problem:
             problems.append(Problem(str(problem), kind.columns()[0]))
-    return columns, states, problems
+    try:
+        unreadable.judge()
+    except DataError as problem:
+        problems.append(Problem(str(problem)))
+    return columns, states, problems + first_ten(unreadable.problems())
+
+
+def _refusing(kind: Kind, cells: Cells) -> None:
+    """Refuse what the kind complains of by row."""
+    raise_errors(label(kind.columns()), [problem for problem in kind.check(cells) if problem.row is not None])
 
 
 def _nothing_there(cells: Cells, schema: Schema, columns: Mapping[str, Column]) -> list[Problem]:

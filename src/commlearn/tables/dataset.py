@@ -10,8 +10,10 @@ import numpy as np
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
 from commlearn.kinds.rows import collecting
+from commlearn.kinds.unreadable import WAY_OUT, Unreadable
 from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import fingerprint
+from commlearn.tables.leaks import likely_answers
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import RowNames, check_shares, row_names, split_rows
 from commlearn.tables.streamed_table import streamed_dataset
@@ -93,10 +95,14 @@ def dataset_of(
         state = plain(schema.learn(table, rows.get("train")))
     for message in learning.messages and (_unreadable(table, schema) or learning.messages):
         problems.add(message)
+    if learning.messages and schema.unreadable == "error":
+        problems.add(WAY_OUT)
     if problems.messages:  # report what reading would have found, too
         _collect_the_rest(problems, table, schema)
     problems.raise_if_any(DataError)
-    records = named_records(schema.read(table, state, with_targets=True), names)
+    unreadable = Unreadable(schema.unreadable_limit)
+    records = named_records(schema.read(table, state, with_targets=True, unreadable=unreadable), names)
+    unreadable.judge()
     parts = {name: records.choose(chosen) for name, chosen in rows.items()}
     nothing = records.choose(np.zeros(0, dtype=np.int64))
     return Dataset(
@@ -105,7 +111,8 @@ def dataset_of(
         validation=parts.get("validation"),
         schema=schema.to_mapping(),
         state=state,
-        notes=_copies(records, schema),
+        notes=(*_copies(records, schema), *unreadable.lines(), *_answers(table, schema)),
+        unreadable=unreadable.entries,
     )
 
 
@@ -124,6 +131,14 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
     return (
         f"{len(records)} rows have {distinct} distinct contents; copies count as one record and stay in one "
         "part. If they are different records, name the column that tells them apart: id",
+    )
+
+
+def _answers(table: Table, schema: Schema) -> tuple[str, ...]:
+    """A note for each column among the inputs that is likely to be an answer."""
+    reasons = likely_answers(table.frame, schema).items()
+    return tuple(
+        f"{column} {reason}, and is among the inputs: the embedding holds it" for column, reason in reasons
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from commlearn.errors import DataError, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 from commlearn.kinds.numbers import as_numbers
-from commlearn.tables.leaks import named, possible_answers
+from commlearn.kinds.reading import Reading
+from commlearn.tables.guessed_forms import Writing, guessed_form, guessed_missing
+from commlearn.tables.leaks import likely_answers, named, possible_answers
 from commlearn.tables.looks import Look, look
-from commlearn.tables.names import SPLITS
+from commlearn.tables.names import SPLITS, WORDS
 from commlearn.tables.schema import Schema
 from commlearn.tables.schema_yaml import VERSION, kind_to_mapping
 from commlearn.tables.table import Table
@@ -27,7 +30,6 @@ from commlearn.tables.table import Table
 __all__ = ["Guess", "Inferred", "infer", "role_of", "seen_as", "stated_target", "stated_targets"]
 
 
-WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 SPLIT = {"split", "fold", "part", "partition", "subset", "set"}
 GROUP = {"group", "patient", "subject", "user", "person", "participant", "speaker", "customer", "client"}
 GROUP |= {"session", "author", "family", "household", "student", "animal", "donor", "device"}
@@ -60,6 +62,7 @@ NAMES_THINGS = {
     "plz",
 }  # whole numbers that repeat
 TARGET = {"label", "labels", "target", "targets", "y", "class", "classes", "outcome", "diagnosis", "answer"}
+MAY_BE_WRITTEN = ("nothing", "category", "labels", "text")  # what columns in a form look like at first
 NEARLY = 0.95  # share of different values from which a column named id is one, with mistakes
 CLASSES = 100  # different values of a class target, at most, unless it was named
 MANY = 20  # different numbers of a target from which it is a number, and of an identifier to be a category
@@ -71,10 +74,10 @@ SEVERAL = 0.1  # share of cells of several labels from which a target has severa
 class Guess:
     """What some columns were taken for, and why."""
 
-    role: str  # modality, target, id, group, split or unused
+    role: str  # modality, target, id, group, split, missing or unused
     name: str  # of the modality, or of the column
     reason: str
-    value: Any = None  # the kind of a modality, the type of a target
+    value: Any = None  # the kind of a modality, the type of a target, what stands for an empty cell
 
 
 def seen_as(name: str, column: pd.Series, root: Path) -> Look:
@@ -193,6 +196,9 @@ class Inferred:
 
     schema: Schema
     guesses: tuple[Guess, ...]
+    answers: Mapping[str, str] = field(
+        default_factory=dict
+    )  # columns among the inputs that may be answers, and why
 
     def to_yaml(self, table: str = "the table", path: str | None = None) -> str:
         """The schema with a comment for each guess.
@@ -206,6 +212,7 @@ class Inferred:
             f"version: {VERSION}",
         ]
         lines += [_flow("table", path)] if path is not None else []
+        lines += [_flow("encoding", self.schema.encoding)] if self.schema.encoding else []
         lines += ["modalities:"]
         for guess in self.of("modality"):
             lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
@@ -216,6 +223,13 @@ class Inferred:
         for role in ("id", "group", "split"):
             for guess in self.of(role):
                 lines += [f"# {_line(guess.reason)}", _flow(role, guess.name)]
+        if self.of("missing"):
+            lines += ["missing:  # cells that stand for an empty one"]
+        for guess in self.of("missing"):
+            lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, list(guess.value))}"]
+        if self.answers:
+            lines += ["# Answers may be among the inputs. Leave out what is one, or name it with --target:"]
+        lines += [f"#   {_line(column)} {reason}" for column, reason in self.answers.items()]
         if self.of("unused"):
             lines += ["# Not used:"]
         lines += [f"#   {_line(guess.name)}: {_line(guess.reason)}" for guess in self.of("unused")]
@@ -237,35 +251,61 @@ def stated_targets(table: Table, names: Sequence[str]) -> dict[str, Guess]:
     }
 
 
-def infer(table: Table, targets: Sequence[str] = ()) -> Inferred:
+def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Inferred:
     """Guess a kind for every column of a table.
 
     Args:
         table: rows and where they lie.
         targets: columns that are to be predicted, whatever they look like.
+        encoding: of the table's file of text, if it was stated.
     """
+    missing = _missing(table.frame)
+    table = replace(table, frame=Reading(missing_in={g.name: g.value for g in missing}).emptied(table.frame))
     frame = table.frame
     guesses = stated_targets(table, targets)
     looks = {name: seen_as(name, frame[name], table.root) for name in frame.columns}
+    written = {name: guessed_form(frame[name]) for name, seen in looks.items() if seen.sort in MAY_BE_WRITTEN}
     for name in frame.columns:
         if name not in guesses:
             taken = {guess.role: guess.name for guess in guesses.values()}
             guess = role_of(name, frame[name], looks[name], taken)
-            if guess is not None:
+            if guess is not None and not (guess.role == "id" and written.get(name)):
                 guesses[name] = guess
-    left = {name: seen for name, seen in looks.items() if name not in guesses}
-    all_guesses = [*_modalities(left, frame), *guesses.values()]
+    forms = {name: writing for name, writing in written.items() if writing and name not in guesses}
+    left = {
+        name: replace(seen, sort="written") if name in forms else seen
+        for name, seen in looks.items()
+        if name not in guesses
+    }
+    all_guesses = [*_modalities(left, frame, forms), *guesses.values(), *missing]
     modalities = {guess.name: guess.value for guess in all_guesses if guess.role == "modality"}
     if not modalities:
         reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in all_guesses[:20])
         raise DataError(f"No column looks like a modality ({reasons}). Write the schema by hand.")
     chosen = {guess.role: guess.name for guess in all_guesses}
     stated = {guess.name: guess.value for guess in all_guesses if guess.role == "target"}
-    schema = Schema(modalities, stated, chosen.get("id"), chosen.get("group"), chosen.get("split"))
-    return Inferred(schema, tuple(all_guesses))
+    schema = Schema(
+        modalities,
+        stated,
+        chosen.get("id"),
+        chosen.get("group"),
+        chosen.get("split"),
+        missing={guess.name: guess.value for guess in missing},
+        encoding=encoding,
+    )
+    return Inferred(schema, tuple(all_guesses), likely_answers(frame, schema))
 
 
-def _modalities(looks: dict[str, Look], frame: pd.DataFrame) -> list[Guess]:
+def _missing(frame: pd.DataFrame) -> list[Guess]:
+    guesses = []
+    for name in frame.columns:
+        values, reason = guessed_missing(frame[name])
+        if values:
+            guesses.append(Guess("missing", name, reason, tuple(values)))
+    return guesses
+
+
+def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str, Writing]) -> list[Guess]:
     """Numbered columns as vectors, other numbers and categories as one table, each other column alone."""
     modalities: list[Guess] = []
     taken: set[str] = set()
@@ -276,20 +316,24 @@ def _modalities(looks: dict[str, Look], frame: pd.DataFrame) -> list[Guess]:
         reason = f"{len(columns)} numbered columns of numbers, {columns[0]} to {columns[-1]}"
         modalities.append(_modality(prefix.strip("_-. ") or "vector", "vector", columns, reason, modalities))
         taken.update(columns)
-    flat = [name for name, seen in looks.items() if seen.sort in ("number", "category") and name not in taken]
+    of_table = ("number", "category", "written")
+    flat = [name for name, seen in looks.items() if seen.sort in of_table and name not in taken]
     for name, seen in looks.items():
         if seen.sort in KINDS:
             modalities.append(_modality(name, seen.sort, [name], seen.reason, modalities))
         elif flat and name == flat[0]:
             numbers = sum(looks[column].sort == "number" for column in flat)
-            reason = f"columns of numbers: {numbers}, of few values: {len(flat) - numbers}"
+            reason = f"columns of numbers: {numbers}, of few values: {len(flat) - numbers - len(forms)}"
+            reason += "".join(f"; {column}: {writing.reason}" for column, writing in forms.items())
             answers = possible_answers(frame[flat])
             if answers:
                 reason += f"; of two values: {named(answers)} (name those that are answers with --target)"
             codes = [
                 column for column in flat if looks[column].sort == "category" and _is_number(frame[column])
             ]
-            modalities.append(_modality("table", "tabular", flat, reason, modalities, codes))
+            options: dict[str, Any] = {"categorical": tuple(codes)} if codes else {}
+            options |= {"forms": {column: writing.form for column, writing in forms.items()}} if forms else {}
+            modalities.append(_modality("table", "tabular", flat, reason, modalities, options))
         elif seen.sort in ("nothing", "labels"):
             modalities.append(Guess("unused", name, seen.reason))
     return modalities
@@ -319,14 +363,13 @@ def _modality(
     columns: Sequence[str],
     reason: str,
     before: Sequence[Guess],
-    categorical: Sequence[str] = (),
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Guess:
     """A modality under a name that a schema allows and that is still free."""
     clean = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or kind
     taken = {guess.name for guess in before if guess.role == "modality"}
     names = [clean, f"{clean}_{kind}", *(f"{clean}_{count}" for count in range(2, len(taken) + 3))]
     free = next(option for option in names if option not in taken and not hasattr(nn.ModuleDict(), option))
-    options = {"categorical": tuple(categorical)} if categorical else {}
     read = columns[0] if len(columns) == 1 else tuple(columns)
     made: Kind = KINDS[kind](read, **options)  # type: ignore[call-arg]
     return replace(Guess("modality", free, reason), value=made)

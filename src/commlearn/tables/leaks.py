@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 
 from commlearn.errors import DataWarning
-from commlearn.kinds.base import Cells, Problem
+from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import as_numbers
-from commlearn.kinds.rows import LISTED, first_ten
+from commlearn.kinds.rows import LISTED, first_ten, is_empty, spread
 from commlearn.kinds.tabular import Tabular
-from commlearn.tables.names import odd_names
+from commlearn.kinds.written import FORMS
+from commlearn.tables.names import WORDS, odd_names
 from commlearn.tables.schema import Schema
 
-__all__ = ["copies", "group_leaks", "named", "possible_answers", "seen_in_training", "warn_of_answers"]
+__all__ = [
+    "copies",
+    "group_leaks",
+    "likely_answers",
+    "named",
+    "possible_answers",
+    "seen_in_training",
+    "warn_of_answers",
+    "warn_of_likely_answers",
+]
 
 YES_OR_NO = ("true", "false", "yes", "no")
 
@@ -110,6 +121,115 @@ def possible_answers(frame: pd.DataFrame) -> list[str]:
         ['died']
     """
     return [str(name) for name in frame.columns if _yes_or_no(frame[name])]
+
+
+ANSWERS = {"label", "labels", "target", "targets", "outcome", "diagnosis", "answer", "prognosis"}  # in a name
+LOOKED_AT = 20_000  # rows
+SINGLE = (str, int, float, Decimal, np.number, np.bool_)  # cells that are one number or one word
+FEWEST = 20  # rows with both cells, at least: fewer may agree by chance
+STRAIGHT = 0.9999  # correlation from which one column is the other but for scale and rounding
+NEARLY = 0.99  # share of rows whose class a column of few values tells, from which it is nearly the target
+PER_VALUE, OF_A_CLASS = 5, 5  # rows of a value on average, and of the rarest class, at least
+MOST_FREQUENT = 0.9  # share of the largest class, at most
+
+
+def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
+    """The columns among the inputs that a target can be read off, or that are called like one; and why.
+
+    Example:
+        >>> age = np.arange(40.0)
+        >>> frame = pd.DataFrame({"age": age, "months": 12 * age + 3, "hb": np.cos(age)})
+        >>> likely_answers(frame, Schema({"t": Tabular(["months", "hb"])}, targets={"age": "number"}))
+        {'months': 'is target age but for scale and offset'}
+    """
+    frame = frame.iloc[list(spread(len(frame), LOOKED_AT))].reset_index(drop=True)
+    reasons: dict[str, str] = {}
+    targets = {name: sort for name, sort in schema.targets.items() if name in frame}
+    for kind in schema.modalities.values():
+        for column in kind.columns():
+            if column not in frame or column in targets:
+                continue
+            parts = _parts(frame[column], kind)
+            reasons_of_parts = (
+                _told_by(part, frame[name], name, sort) for part in parts for name, sort in targets.items()
+            )
+            reason = next(filter(None, reasons_of_parts), "")
+            if not reason and {word.lower() for word in WORDS.findall(column)} & ANSWERS:
+                reason = "is called like an answer"
+            if reason:
+                reasons[column] = reason
+    return reasons
+
+
+def _parts(values: pd.Series, kind: Kind) -> list[pd.Series]:
+    """The column, or what its form reads in it."""
+    form = FORMS.get(kind.forms.get(str(values.name), "")) if isinstance(kind, Tabular) else None
+    if form is None:
+        return [values]
+    read = form.read(values, form.learn(values))
+    return [pd.Series(numbers) for numbers in read.numbers.values()] + [*read.categories.values()]
+
+
+def _told_by(values: pd.Series, target: pd.Series, name: str, sort: str) -> str:
+    """How a column tells a target, "" if it does not."""
+    both = np.array(
+        [not (is_empty(cell) or is_empty(other)) for cell, other in zip(values, target, strict=True)]
+    )
+    if not all(isinstance(cell, SINGLE) for cells in (values, target) for cell in cells[both]):
+        return ""
+    numbers, answers = as_numbers(values)[both], as_numbers(target)[both]
+    texts, classes = values[both].astype(str).to_numpy(), target[both].astype(str).to_numpy()
+    if len(texts) < FEWEST:
+        return ""
+    numeric = not np.isnan(numbers).any()
+    if numeric and not np.isnan(answers).any() and len(np.unique(answers)) > 2:
+        return _told_by_numbers(numbers, answers, name)
+    if sort == "number":
+        return ""
+    codes, of_class = np.unique(texts, return_inverse=True)[1], np.unique(classes, return_inverse=True)[1]
+    counts = np.bincount(of_class)
+    if len(counts) < 2 or counts.min() < OF_A_CLASS or counts.max() > MOST_FREQUENT * len(texts):
+        return ""
+    if codes.max() + 1 <= len(texts) / PER_VALUE:
+        table = np.zeros((codes.max() + 1, len(counts)), dtype=np.int64)
+        np.add.at(table, (codes, of_class), 1)
+        recognised = int(table.max(axis=1).sum())
+        if recognised == len(texts):
+            one_to_one = len(table) == len(counts)
+            return f"is a copy of target {name}" if one_to_one else f"tells target {name} in every row"
+        if recognised >= NEARLY * len(texts):
+            return f"tells target {name} in {recognised} of {len(texts)} rows"
+    if numeric and len(counts) == 2 and _parted(numbers, of_class == 1):
+        return f"is above a number in one class of target {name}, and below it in the other"
+    return ""
+
+
+def _told_by_numbers(numbers: np.ndarray, answers: np.ndarray, name: str) -> str:
+    if not (np.isfinite(numbers).all() and np.isfinite(answers).all() and np.ptp(numbers) > 0):
+        return ""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if abs(np.corrcoef(numbers, answers)[0, 1]) >= STRAIGHT:
+            return f"is target {name}" + ("" if (numbers == answers).all() else " but for scale and offset")
+        ranks = np.array([np.unique(values, return_inverse=True)[1] for values in (numbers, answers)])
+        if len(np.unique(numbers)) > 2 and abs(np.corrcoef(ranks)[0, 1]) >= STRAIGHT:
+            return f"has the order of target {name}"
+    return ""
+
+
+def _parted(numbers: np.ndarray, above: np.ndarray) -> bool:
+    return bool(numbers[above].min() > numbers[~above].max() or numbers[above].max() < numbers[~above].min())
+
+
+def warn_of_likely_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:
+    """One warning that names the columns among the inputs that are likely to be answers."""
+    reasons = likely_answers(frame, schema)
+    if reasons:
+        shown = "; ".join(f"{column} {reason}" for column, reason in [*reasons.items()][:LISTED])
+        more = f"; and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
+        message = (
+            f"Answers may be among the inputs: {shown}{more}. Leave out what is one, or name it a target."
+        )
+        warnings.warn(DataWarning(message), stacklevel=stacklevel)
 
 
 def warn_of_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:

@@ -26,7 +26,11 @@ from commlearn.tables.formats.written_numbers import FORMS
 __all__ = ["DATES", "Look", "ending_of", "look", "unread"]
 
 
-DATES = "dates are not read; turn them into numbers, such as days since a date"
+DATES = (
+    "dates that could be read in two ways, as 3/4/2024 could; state in `forms` of a tabular modality whether "
+    "the day or the month comes first: date-dmy or date-mdy"
+)
+TIMES = "times without a date are not read; turn them into numbers, such as seconds"
 MOST = 0.9  # share of the cells that look alike
 NUMBER_SHARE = 0.8  # share of numbers from which the other cells are marks, such as n.a.
 MANY = 20  # different values: at most as many may be categories
@@ -34,6 +38,7 @@ DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]+\d{1,2}:\d{2}.*)?"
 )
 ADDRESS = re.compile(r"[a-z0-9]+://.*", re.IGNORECASE)
+ZEROS = re.compile(r"0\d+")
 CODE = re.compile(r"\d+|0\d.*")  # whole numbers, and such as 007
 UNIT = re.compile(r"([€$£¥]?)\s*[-+]?\d[\d.,]*\s*([%€$£¥]|[a-zµ°]\S{0,3})?")
 WAYS_OUT = {
@@ -62,8 +67,8 @@ def unread(cells: Sequence[str], distinct: int) -> str:
     """Why a column of such text is not read, and the way out; "" where it is text or categories.
 
     Example:
-        >>> unread(["2024-01-31", "2024-02-01"], 2)
-        'dates are not read; turn them into numbers, such as days since a date'
+        >>> unread(["a.mp3", "b.mp3"], 2)
+        'paths that end in .mp3; sound is read from .wav files; convert them'
         >>> unread(["red", "blue"], 2)
         ''
     """
@@ -85,6 +90,8 @@ def _numbers(cells: Sequence[str], distinct: int) -> str:
     """Why numbers are text, if they are numbers; numbers that may name something are left alone."""
     plain = {form: [bool(re.fullmatch(pattern, cell)) for cell in cells] for form, pattern in FORMS.items()}
     form = max(plain, key=lambda form: sum(plain[form]))
+    if any(ZEROS.fullmatch(cell) for cell in cells):  # codes, of which the zeros are part
+        return ""
     if all(plain[form]):
         if distinct >= len(cells) and all(CODE.fullmatch(cell) for cell in cells):
             return ""
@@ -130,8 +137,10 @@ def look(column: pd.Series, root: Path) -> Look:
         return Look("nothing", "every cell is empty")
     if isinstance(column.dtype, pd.ArrowDtype) and pa.types.is_nested(column.dtype.pyarrow_dtype):
         return _arrow(filled, root)
-    if column.dtype.kind == "M" or str(column.dtype).startswith(("date", "time")):
-        return Look("nothing", DATES)
+    if column.dtype.kind == "M":
+        return Look("nothing", "dates, of which nothing varies")
+    if str(column.dtype).startswith(("date", "time")):
+        return Look("nothing", TIMES)
     if pd.api.types.is_complex_dtype(column.dtype):
         return Look("nothing", "complex numbers; give their real and imaginary parts as two columns")
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
@@ -157,10 +166,12 @@ def _arrow(filled: pd.Series, root: Path) -> Look:
     if pa.types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}:
         return _objects(_sample(filled), len(filled), root)
     inner, depth = getattr(kind, "value_type", None), 1
+    if inner is not None and pa.types.is_struct(inner):
+        return _objects(_sample(filled), len(filled), root)
     if inner is None or pa.types.is_struct(kind) or pa.types.is_map(kind):
         return Look("nothing", f"cells of type {kind} are not read")
     if pa.types.is_string(inner) or pa.types.is_large_string(inner):
-        return Look("labels", "lists of labels", len(filled))
+        return Look("labels", "lists of labels, of which hardly any is in two cells", len(filled))
     while pa.types.is_list(inner) or pa.types.is_large_list(inner) or pa.types.is_fixed_size_list(inner):
         inner, depth = inner.value_type, depth + 1
     if depth > 2 or not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
@@ -254,12 +265,14 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
             return Look("audio", "bytes of WAV files", filled)
         return Look("image", "bytes of image files", filled) if _is_picture(first) else _bytes(filled)
     if any(_holds_text(cell) for cell in cells):
-        return Look("labels", "lists of labels", filled)
+        return Look("labels", "lists of labels, of which hardly any is in two cells", filled)
     if texts and any(isinstance(cell, NUMBERS) for cell in cells):
         reason = f"mixes numbers with text such as {texts[0][:40]!r}; mend these cells"
         return Look("nothing", reason, filled)
-    if isinstance(first, date | time | timedelta):
-        return Look("nothing", DATES, filled)
+    if isinstance(first, time | timedelta):
+        return Look("nothing", TIMES, filled)
+    if isinstance(first, date):
+        return Look("nothing", "dates, of which nothing varies", filled)
     if not hasattr(first, "__len__") or isinstance(first, dict | set | frozenset):
         reason = f"cells of type {type(first).__name__}, such as {brief(first, str)}, are not read"
         return Look("nothing", reason, filled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -13,9 +14,10 @@ from commlearn.kinds.base import Problem
 from commlearn.kinds.reading import MISSING_NUMBERS
 from commlearn.tables.table import Table
 
-__all__ = ["SPLITS", "id_problems", "missing_words", "odd_names", "split_names", "split_problems"]
+__all__ = ["SPLITS", "WORDS", "id_problems", "missing_words", "odd_names", "split_names", "split_problems"]
 
 
+WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of a column's name
 SPLITS = {
     "train": "train",
     "training": "train",

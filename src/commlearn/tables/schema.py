@@ -12,6 +12,7 @@ A schema is stated in Python or YAML, and reads any table that has its columns::
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,12 +23,14 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from commlearn.errors import ConfigurationError, DataError, Problems, nearest, unknown
+from commlearn.errors import ConfigurationError, DataError, DataWarning, Problems, nearest, unknown
 from commlearn.escapes import html_table
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.pictures import Pictures
 from commlearn.kinds.reading import Reading
 from commlearn.kinds.rows import LISTED, collecting, raise_errors
+from commlearn.kinds.unreadable import LIMIT, WAY_OUT, Unreadable
 from commlearn.records import Column, Records
 from commlearn.tables import schema_yaml
 from commlearn.tables.names import id_problems, split_names, split_problems
@@ -52,7 +55,13 @@ class Schema:
         group: the column whose rows belong together, such as a patient: never in two splits.
         split: the column that says train, validation or test.
         version: of the schema's form.
-        missing: words that stand for an empty cell in any column, such as `["NA", "-"]`.
+        missing: words that stand for an empty cell in any column, such as `["NA", "-"]`; or words and
+            numbers by column, such as `{"age": [-999]}`, where `*` stands for every column.
+        unreadable: `error` refuses cells that cannot be read, such as paths of dead files; `missing` takes
+            them for empty, and lists them.
+        unreadable_limit: percent of the filled cells of a modality that may be so taken.
+        encoding: of tables that are files of text, such as "cp1252"; UTF-8, or what their bytes tell, if not
+            stated.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -66,7 +75,10 @@ class Schema:
     group: str | None = None
     split: str | None = None
     version: int = VERSION
-    missing: Sequence[str] = ()
+    missing: Sequence[str] | Mapping[str, Sequence[Any]] = ()
+    unreadable: str = "error"
+    unreadable_limit: float = LIMIT
+    encoding: str = ""
 
     def __post_init__(self) -> None:
         problems = Problems("schema")
@@ -76,7 +88,9 @@ class Schema:
             if not isinstance(kind, Kind):
                 problems.add(f"modality '{name}' is {kind!r}; give a kind such as Image('path').")
         _check_names(self.modalities, self.targets, problems)
-        object.__setattr__(self, "missing", schema_yaml.missing_words(self.missing, problems))
+        object.__setattr__(self, "missing", schema_yaml.missing_cells(self.missing, problems))
+        schema_yaml.check_encoding(self.encoding, problems)
+        schema_yaml.check_unreadable(self.unreadable, self.unreadable_limit, problems)
         problems.raise_if_any(ConfigurationError)
 
     @classmethod
@@ -136,7 +150,11 @@ class Schema:
             with suppress(LookupError, TypeError):  # a wrong state is reported where it is used
                 if state is not None and kind.name == "tabular":
                     names |= {part["column"] for part in state[name]["categories"]}
-        return Reading(frozenset(names), tuple(self.missing))
+        if not isinstance(self.missing, Mapping):
+            return Reading(frozenset(names), tuple(self.missing), encoding=self.encoding)
+        by_column = {column: tuple(values) for column, values in self.missing.items()}
+        everywhere = by_column.pop(schema_yaml.EVERYWHERE, ())
+        return Reading(frozenset(names), everywhere, by_column, self.encoding)
 
     def only(self, modalities: Sequence[str] | None) -> Schema:
         """The same schema with some of its modalities, in its own order; all of them if none are named."""
@@ -175,9 +193,44 @@ class Schema:
         state = {}
         for name, kind in self.modalities.items():
             with collecting(problems, f"modality '{name}'"):
-                state[name] = _learned(kind, cells, rows)
+                state[name] = self._learned(name, kind, cells, rows)
         problems.raise_if_any(DataError)
         return state
+
+    def _learned(self, name: str, kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
+        """What a kind learns from some rows; problems name the row in the whole table."""
+        some = cells if rows is None or len(rows) == len(cells) else cells.take(rows)
+        if self.unreadable == "missing":  # reading counts them
+            return Unreadable(100).without(name, kind, some, kind.learn)[0]
+        try:
+            return kind.learn(some)
+        except DataError:
+            if some is not cells:
+                raise_errors(kind.columns()[0], kind.check(cells))
+            raise
+
+    def read_modality(
+        self, name: str, cells: Cells, state: Mapping[str, Any], unreadable: Unreadable | None
+    ) -> Column:
+        """One modality as a column; cells that cannot be read are emptied and noted where there is a list.
+
+        Args:
+            name: of the modality.
+            cells: the rows.
+            state: what its kind learned.
+            unreadable: the list; None refuses such cells.
+        """
+        kind = self.modalities[name]
+        if unreadable is None:
+            return kind.read(cells, dict(state))
+
+        def read(cells: Cells) -> Column:
+            column = kind.read(cells, dict(state))
+            if isinstance(column, Pictures):
+                column.raise_unreadable()
+            return column
+
+        return unreadable.without(name, kind, cells, read)[0]
 
     def read(
         self,
@@ -185,6 +238,7 @@ class Schema:
         state: Mapping[str, dict[str, Any]],
         with_targets: bool = False,
         empty: bool = False,
+        unreadable: Unreadable | None = None,
     ) -> Records:
         """The table as records, every modality prepared with what was learned.
 
@@ -193,23 +247,33 @@ class Schema:
             state: what `learn` returned.
             with_targets: read the target columns too; a table to embed need not have them.
             empty: let records pass that have no modality at all.
+            unreadable: where the schema lets cells that cannot be read count as missing, gets a list of them,
+                and is to be judged by the caller; else this table is judged alone, and a warning counts them.
         """
+        noted = None if self.unreadable == "error" else unreadable or Unreadable(self.unreadable_limit)
         cells = self._cells(table, with_targets)
         problems = Problems("The table cannot be read")
         columns: dict[str, Column] = {}
         targets: dict[str, np.ndarray] = {}
         with collecting(problems, "id"):
             self.ids(cells)
-        for name, kind in self.modalities.items():
+        for name in self.modalities:
             with collecting(problems, f"modality '{name}'"):
-                columns[name] = kind.read(cells, state[name])
+                columns[name] = self.read_modality(name, cells, state[name], noted)
         for name, sort in self.targets.items() if with_targets else ():
             with collecting(problems, f"target '{name}'"):
                 targets[name] = encode_target(cells, name, sort)
+        if noted is None and len(columns) < len(self.modalities):
+            problems.add(WAY_OUT)
+        if noted is not None and unreadable is None:
+            with collecting(problems, "unreadable"):
+                noted.judge()
         if len(columns) == len(self.modalities) and not empty:
             with collecting(problems, "records"):
                 self._refuse_empty(columns, cells)
         problems.raise_if_any(DataError)
+        if noted is not None and unreadable is None and noted.entries:
+            warnings.warn(DataWarning("; ".join(noted.lines())), stacklevel=3)
         return Records(columns, targets)
 
     def ids(self, table: Table) -> np.ndarray | None:
@@ -227,6 +291,25 @@ class Schema:
         named = split_names(table.frame[self.split])
         rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
         return {name: positions for name, positions in rows.items() if len(positions)}
+
+    def with_absent(self, table: Table) -> tuple[Table, list[str]]:
+        """The table with empty columns for modalities of which it has none, and the names of these.
+
+        A column that may only be misspelt is left to be reported, and so are those of a table without any
+        modality.
+        """
+        frame = table.frame
+        spare = [str(name) for name in frame.columns if name not in self.columns()]
+        absent = [
+            name
+            for name, kind in self.modalities.items()
+            if not any(column in frame or nearest(column, spare) for column in kind.columns())
+        ]
+        if not absent or len(absent) == len(self.modalities):
+            return table, []
+        columns = [column for name in absent for column in self.modalities[name].columns()]
+        empty = {column: pd.Series([None] * len(frame), dtype=object) for column in columns}
+        return replace(table, frame=frame.assign(**empty)), absent
 
     def _cells(self, table: Table, with_targets: bool) -> Table:
         problems = Problems("the table does not fit the schema")
@@ -265,17 +348,6 @@ def schema_with_modules(schema: Schema, modules: Mapping[str, nn.Module]) -> Sch
     kinds: dict[str, Any] = dict(schema.modalities)
     kinds |= {name: replace(kinds[name], encoder=module) for name, module in modules.items()}
     return replace(schema, modalities=kinds)
-
-
-def _learned(kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
-    """What a kind learns from some rows; problems name the row in the whole table."""
-    if rows is None or len(rows) == len(cells):
-        return kind.learn(cells)
-    try:
-        return kind.learn(cells.take(rows))
-    except DataError:
-        raise_errors(kind.columns()[0], kind.check(cells))
-        raise
 
 
 def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], problems: Problems) -> None:

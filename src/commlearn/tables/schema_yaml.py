@@ -15,6 +15,7 @@ from commlearn.errors import CommlearnError, ConfigurationError, Problems, unkno
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 from commlearn.kinds.pretrained import Pretrained
+from commlearn.kinds.unreadable import LIMIT, UNREADABLE
 from commlearn.models.encoders.own import OWN
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
@@ -22,18 +23,21 @@ from commlearn.storage.plain_yaml import read_yaml
 __all__ = [
     "SETTINGS",
     "VERSION",
+    "check_encoding",
+    "check_unreadable",
     "dump",
     "kind_from",
     "kind_to_mapping",
     "load",
-    "missing_words",
+    "missing_cells",
     "newer",
     "parts",
     "to_mapping",
 ]
 
 VERSION = 1  # of the schema's form
-KEYS = ("version", "modalities", "targets", "id", "group", "split", "missing")
+OPTIONS = ("missing", "unreadable", "unreadable_limit", "encoding")
+KEYS = ("version", "modalities", "targets", "id", "group", "split", *OPTIONS)
 SETTINGS = (
     *("table", "name", "seed", "validation", "test", "stream"),
     *("method", "model", "training", "augmentations"),
@@ -84,7 +88,12 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
         if mapping.get(key) is not None:
             values[key] = str(mapping[key])
     if mapping.get("missing") is not None:
-        values["missing"] = missing_words(mapping["missing"], problems)
+        values["missing"] = missing_cells(mapping["missing"], problems)
+    for key in ("unreadable", "unreadable_limit", "encoding"):
+        if mapping.get(key) is not None:
+            values[key] = mapping[key]
+    check_unreadable(values.get("unreadable", UNREADABLE[0]), values.get("unreadable_limit", LIMIT), problems)
+    check_encoding(values.get("encoding", ""), problems)
     for key in ("modalities", "targets"):
         entries = mapping.get(key) or {}
         if not isinstance(entries, Mapping):
@@ -98,15 +107,55 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
     return values
 
 
-def missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
-    """The words that stand for an empty cell: text, and no numbers, which a column of numbers may hold."""
+def check_unreadable(unreadable: Any, limit: Any, problems: Problems) -> None:
+    """Refuse what cannot be done with cells that cannot be read."""
+    if unreadable not in UNREADABLE:
+        problems.add(f"unreadable is {unreadable!r:.60}; give one of {', '.join(UNREADABLE)}.")
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 100:
+        problems.add(f"unreadable_limit is {limit!r:.60}; give a percentage of cells from 0 to 100.")
+
+
+def check_encoding(encoding: Any, problems: Problems) -> None:
+    """Refuse what is no encoding of text."""
+    try:
+        "".encode(encoding or "utf-8")
+    except (LookupError, TypeError):
+        problems.add(
+            f"encoding is {encoding!r:.60}; give one that Python knows, such as utf-8, cp1252 or utf-16."
+        )
+
+
+EVERYWHERE = "*"  # in place of a column
+
+
+def missing_cells(stated: Any, problems: Problems) -> tuple[str, ...] | dict[str, tuple[Any, ...]]:
+    """What stands for an empty cell: words of every column, or words and numbers of columns by name."""
+    if not isinstance(stated, Mapping):
+        return _missing_words(stated, problems)
+    cells: dict[str, tuple[Any, ...]] = {}
+    for column, values in stated.items():
+        if column == EVERYWHERE:
+            cells[EVERYWHERE] = _missing_words(values, problems)
+            continue
+        listed = tuple(values) if isinstance(values, list | tuple) else (values,)
+        if any(isinstance(value, bool) or not isinstance(value, str | int | float) for value in listed):
+            problems.add(f"missing, {column}: {values!r:.60}; give words or numbers, such as [-999, 'n/a'].")
+        cells[str(column)] = listed
+    return cells or ()
+
+
+def _missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
+    """Words, and no numbers, which a column of numbers may hold."""
     listed = (words,) if isinstance(words, str) else words
     if not isinstance(listed, list | tuple):
         problems.add(f"missing is {words!r:.60}; give words that stand for an empty cell, such as [NA, '-'].")
         return ()
     for word in listed:
         if not isinstance(word, str) or WRITTEN_NUMBER.fullmatch(word):
-            problems.add(f"missing: {word!r:.60} is no word; empty such cells of the table instead.")
+            problems.add(
+                f"missing: {word!r:.60} is no word; say in which column it stands for an empty cell, such as "
+                f"missing: {{age: [{word!r:.60}]}}."
+            )
     return tuple(word for word in listed if isinstance(word, str))
 
 
@@ -146,7 +195,7 @@ def kind_to_mapping(kind: Kind) -> dict[str, Any]:
     plain |= {"column": columns[0]} if len(columns) == 1 else {"columns": columns}
     for entry in dataclasses.fields(kind)[1:]:
         value = getattr(kind, entry.name)
-        if value != entry.default:
+        if value != entry.default and value != {}:
             if isinstance(value, Pretrained):
                 value = value.to_plain()
             elif isinstance(value, nn.Module):
@@ -162,7 +211,17 @@ def to_mapping(schema: Any) -> dict[str, Any]:
         plain["targets"] = dict(schema.targets)
     named = {key: getattr(schema, key) for key in ("id", "group", "split")}
     plain |= {key: column for key, column in named.items() if column is not None}
-    return plain | ({"missing": list(schema.missing)} if schema.missing else {})
+    if schema.missing:
+        by_column = isinstance(schema.missing, Mapping)
+        plain["missing"] = (
+            {column: list(values) for column, values in schema.missing.items()}
+            if by_column
+            else list(schema.missing)
+        )
+    plain |= {"encoding": schema.encoding} if schema.encoding else {}
+    plain |= {"unreadable": schema.unreadable} if schema.unreadable != UNREADABLE[0] else {}
+    plain |= {"unreadable_limit": schema.unreadable_limit} if schema.unreadable_limit != LIMIT else {}
+    return plain
 
 
 def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Problems) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -240,6 +241,8 @@ def _plain(cell: Any) -> str | float | bytes | None:
         return None if number != number else number
     if isinstance(cell, bytes):
         return cell
+    if isinstance(cell, date):  # as tables of text hold it
+        return str(cell).removesuffix(" 00:00:00")
     return _of_array(cell)
 
 

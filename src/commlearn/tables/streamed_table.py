@@ -16,6 +16,7 @@ import pandas as pd
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
 from commlearn.kinds.rows import spread
+from commlearn.kinds.unreadable import Unreadable
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 from commlearn.storage.places import is_remote
@@ -86,14 +87,16 @@ def streamed_dataset(
         problems.add(message)
     problems.raise_if_any(DataError)
     state = plain(schema.learn(samples["train"]))
+    of_samples = Unreadable(schema.unreadable_limit)
     read_samples = {
         name: replace(
-            schema.read(sample, state, with_targets=True),
+            schema.read(sample, state, with_targets=True, unreadable=of_samples),
             keys=table.keys[positions],
             groups=None if table.groups is None else table.groups[positions],
         )
         for name, (sample, positions) in drawn.items()
     }
+    of_samples.judge(at_end=False)
     largest = max(table.grouped.sizes)
     lanes = 2 ** int(np.log2(np.clip(rows // (2 * largest), 1, min(LANES, len(table.grouped.sizes)))))
     groups = Groups(lambda group: table.read(group, state), table.counts["train"].tolist(), lanes)
@@ -109,6 +112,7 @@ def streamed_dataset(
         schema=schema.to_mapping(),
         state=state,
         notes=(_note(table, read_samples, lanes, largest),),
+        unreadable=table.unreadable.entries,
     )
 
 
@@ -119,6 +123,7 @@ class _Split:
         self, grouped: GroupedTable, schema: Schema, validation: float, test: float, seed: int
     ) -> None:
         self.grouped, self.schema, self.seed = grouped, schema, seed
+        self.unreadable = Unreadable(schema.unreadable_limit)
         self.first = np.cumsum(grouped.sizes) - np.asarray(grouped.sizes)
         columns = deciding_columns(schema)
         keys, groups, parts = [], [], []
@@ -157,7 +162,9 @@ class _Split:
     def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
         """The training records of a group; what cannot be read in any of its rows is named."""
         table = self._table(group, with_targets=False)
-        return self.schema.read(table, state).choose(self._rows(group, "train"))
+        records = self.schema.read(table, state, unreadable=self.unreadable)
+        self.unreadable.judge(at_end=False)
+        return records.choose(self._rows(group, "train"))
 
     def sample(self, name: str, most: int) -> tuple[Table, np.ndarray]:
         """Rows of one part from groups all over the table, each with its share, and their positions."""

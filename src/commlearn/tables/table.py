@@ -24,6 +24,7 @@ from commlearn.storage.plain_files import plain_file
 from commlearn.tables.formats.frames import as_pandas, is_frame
 from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
 from commlearn.tables.formats.table_files import READERS
+from commlearn.tables.formats.zip_files import table_in_zip
 
 __all__ = ["Source", "Table", "iterate_table", "read_table"]
 
@@ -39,8 +40,8 @@ def read_table(source: Source, columns: Sequence[str] | None = None, reading: Re
     Args:
         source: a DataFrame of pandas or Polars, a PyArrow table, a DuckDB relation, a Hugging Face Dataset, a
             list of dicts, a dict of arrays, or the path of a Parquet file (or of a folder of them), of
-            WebDataset's tar files, of a CSV, TSV or JSON-lines file (CSV and the rest also as `.gz`), all
-            text as UTF-8; or the URL of Parquet files, such as s3://bucket/table.
+            WebDataset's tar files, of a Feather or .xlsx file, of CSV, TSV or JSON lines (these also as
+            `.gz`), or of a .zip of one of these; or the URL of Parquet files, such as s3://bucket/table.
         columns: read these only; columns that the table lacks are left for the schema to tell.
         reading: what a schema says of cells, `schema.reading()`.
 
@@ -69,6 +70,7 @@ def iterate_table(
         root, chunks = Path(), ParquetTable(str(source)).chunks(rows, columns)
     else:
         path = _existing(Path(source))
+        path = table_in_zip(path) if path.suffix.lower() == ".zip" else path
         root = path if path.is_dir() else path.parent
         chunks = READERS[_suffix(path)](path, rows, columns, reading)
     first = 0
@@ -172,6 +174,6 @@ def _suffix(path: Path) -> str:
     if suffix.lower() not in READERS:
         raise DataError(
             f"{path}: the ending '{path.suffix}' says nothing that can be read. Give a file that ends in "
-            f"{', '.join(READERS)}, or a folder of Parquet files."
+            f"{', '.join(READERS)} or .zip, or a folder of Parquet files."
         )
     return suffix.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 
 from commlearn.batch import Modality, Spec, View, merge, to_device
-from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
+from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
+from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
 from commlearn.models.encoders.fixed import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
@@ -29,6 +31,7 @@ __all__ = [
     "features_of",
     "naming_rows",
     "refuse_not_finite",
+    "rows_with_any",
 ]
 
 
@@ -100,7 +103,8 @@ def embed(
     Args:
         model: a method, or a run or an Embedder that holds one.
         records: what to embed; if the model was trained on a table, a table will do.
-        modalities: which of them to use; all that were trained if not given.
+        modalities: which of them to use; all that were trained if not given. Where some are named, records
+            without any of them get NaN, and a warning counts them.
         batch_size: records at a time, chosen from their size if not given; it does not change the result
             beyond rounding.
         blocks: `learned` is what the method embeds, `features` the fixed features of each modality (of one
@@ -131,12 +135,24 @@ def embed(
             )
         table = model.table(records, modalities=modalities)
         with naming_rows(table, model.reader()[0].id):
-            return embed(model, model.records(table, modalities=modalities), modalities, batch_size, blocks)
+            read = model.records(table, modalities=modalities, empty=modalities is not None)
+            return embed(model, read, modalities, batch_size, blocks)
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
     training = method.training
     names = [name for name in modalities or method.modalities if name in records.columns]
     method.subset(modalities, records.view(slice(0), names))
+    there = rows_with_any(records, None if modalities is None else names)
+    if 0 < len(there) < len(records):
+        message = (
+            f"{len(records) - len(there)} of {len(records)} records have none of {', '.join(names)}: their "
+            "embeddings are NaN."
+        )
+        warnings.warn(DataWarning(message), stacklevel=2)
+        some = embed(model, records.choose(there), modalities, batch_size, blocks)
+        filled = np.full((len(records), some.shape[1]), np.nan, dtype=np.float32)
+        filled[there] = some
+        return filled
     fixed = None if fixed is None else fixed.to(device)
     batch_size = batch_size or _at_once(records.view(slice(0, 1)))
     method.eval()
@@ -165,6 +181,13 @@ def embed(
         return np.zeros((0, 0), dtype=np.float32)
     refuse_not_finite(embeddings)
     return embeddings
+
+
+def rows_with_any(records: Records, names: Sequence[str] | None) -> np.ndarray:
+    """Positions of the records that have any of these modalities; of all records if none are named."""
+    if names is None or not len(records):
+        return np.arange(len(records))
+    return np.flatnonzero(np.any([presence(records.columns[name]) for name in names], axis=0))
 
 
 def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:

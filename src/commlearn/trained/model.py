@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 
 from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment
-from commlearn.errors import DataError
+from commlearn.errors import DataError, DataWarning
 from commlearn.escapes import html_table
 from commlearn.kinds.reading import Reading
+from commlearn.kinds.unreadable import Unreadable
 from commlearn.methods.base import Method
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Records
@@ -74,19 +76,27 @@ class Trained:
         with_targets: bool = False,
         modalities: Sequence[str] | None = None,
         empty: bool = False,
+        unreadable: Unreadable | None = None,
     ) -> Records:
         """The table as the method's records.
 
         Args:
-            table: rows with the columns of the modalities; no others are needed.
+            table: rows with the columns of the modalities; no others are needed. Modalities of which the
+                table has no column are absent from every record, and a warning names them.
             with_targets: read the schema's targets too.
             modalities: read these only.
             empty: let records pass that have none of them, in place of refusing the table.
+            unreadable: gets a list of cells that count as missing as they cannot be read; see `Schema.read`.
         """
         rows = self.table(table, with_targets, modalities)
         schema, state = self.reader()
+        if modalities is None:
+            rows, absent = schema.with_absent(rows)
+            if absent and rows.first_row == 0:  # once, however many parts the table is read in
+                message = f"The table has no column of {', '.join(absent)}: embedded by the other modalities."
+                warnings.warn(DataWarning(message), stacklevel=3)
         try:
-            records = schema.only(modalities).read(rows, state, with_targets, empty)
+            records = schema.only(modalities).read(rows, state, with_targets, empty, unreadable)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as problem:
             raise _not_whole(repr(problem)) from problem
         for name, spec in records.specs.items():

@@ -97,6 +97,7 @@ def flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
+UNREADABLE = "unreadable.json"  # cells that could not be read and counted as missing
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
 FEATURES = "features.safetensors"  # what fixed features took from the training rows
 DATA = "data.json"  # what tells the records of the training from others
@@ -105,7 +106,7 @@ FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 FROZEN_WEIGHTS = "frozen.safetensors"  # of encoders, if the run began with an artifact
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
-    *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS),
+    *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS, UNREADABLE),
     *("finetuned.json", VALIDATION, "probes.json", "interactions.json"),
 )
 
@@ -155,7 +156,14 @@ class RunFolder:
         for name, values in ((SCHEMA, data.schema), (STATE, data.state)):
             if values is not None:
                 self.write(name, json.dumps(values, indent=1) + "\n")
+        self.write_unreadable(data)
         self.write(CONFIG, yaml_text(to_mapping(experiment), allow_unicode=True))
+
+    def write_unreadable(self, data: Dataset) -> None:
+        """Write down which cells of the table counted as missing because they could not be read, if any."""
+        if data.unreadable:
+            cells = [dict(entry) for entry in data.unreadable]
+            self.write(UNREADABLE, json.dumps(cells, indent=1, ensure_ascii=False) + "\n")
 
     def clear(self) -> None:
         """Remove what a former run left here; refused if anything here may be somebody else's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, DataWarning
+from commlearn.kinds.unreadable import Unreadable
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.checksums import EMBEDDINGS, PLAN, check_part, file_digest
 from commlearn.storage.file_list import FileList
@@ -23,14 +25,14 @@ from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.streamed_table import GroupedTable, open_groups
 from commlearn.tables.table import Table
-from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows
+from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows, rows_with_any
 from commlearn.trained.model import Trained
 from commlearn.trained.stream import (
     Written,
     check_ids,
     chunk_rows,
-    ids_of,
     refuse_input_as_output,
+    without_absent,
     write,
 )
 
@@ -200,14 +202,22 @@ def _parts(
     schema = model.reader()[0].only(modalities)
     most = chunk_rows({name: model.specs[name] for name in schema.modalities})
     first = np.cumsum(table.sizes) - np.asarray(table.sizes)
+    unreadable = Unreadable(schema.unreadable_limit)
     for group in groups:
         frame = reading.emptied(table.read(group, columns))
         for start in range(0, len(frame), most):
             rows = frame.iloc[start : start + most].reset_index(drop=True)
             part = Table(rows, table.root, int(first[group]) + start)
             with naming_rows(part, schema.id):
-                vectors = embed(model, model.records(part, modalities=modalities), modalities, blocks=blocks)
-            yield ids_of(part, schema.id), vectors
+                records = model.records(part, False, modalities, modalities is not None, unreadable)
+                unreadable.judge(at_end=False)
+                if modalities is not None and not len(rows_with_any(records, modalities)):
+                    continue
+                vectors = embed(model, records, modalities, blocks=blocks)
+            yield without_absent(part, schema.id, vectors, modalities)
+    unreadable.judge()
+    if unreadable.entries:
+        warnings.warn(DataWarning("; ".join(unreadable.lines())), stacklevel=2)
 
 
 def _fingerprint(module: torch.nn.Module) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,13 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commlearn.batch import Spec
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.reading import Reading
+from commlearn.kinds.unreadable import Unreadable
 from commlearn.storage.locks import whole_file
 from commlearn.storage.places import find_files, is_remote
 from commlearn.tables.table import Source, Table, iterate_table
-from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows
+from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows, rows_with_any
 from commlearn.trained.model import Trained
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "ids_of",
     "refuse_file_of_others",
     "refuse_input_as_output",
+    "without_absent",
     "write",
     "write_embeddings",
 ]
@@ -113,11 +116,31 @@ def embed_table(
     columns, reading = model.columns(modalities=modalities)
     schema = model.reader()[0].only(modalities)
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
+    unreadable = Unreadable(schema.unreadable_limit)
+    waiting: list[Table] = []  # parts without any of the modalities, before one with some
+    dim = 0
     for table in iterate_table(source, rows, columns, reading):
-        records = model.records(table, modalities=modalities)
+        records = model.records(table, False, modalities, modalities is not None, unreadable)
+        unreadable.judge(at_end=False)
+        if modalities is not None and not len(rows_with_any(records, list(records.columns))):
+            waiting.append(table)
+            continue
         with naming_rows(table, schema.id):
             vectors = embed(model, records, modalities, batch_size, blocks)
+        dim = vectors.shape[1]
+        yield from _without_vectors(waiting, dim)
+        waiting = []
         yield table, vectors
+    if waiting and not dim:
+        raise DataError(f"No row of the table has any of {', '.join(schema.modalities)}. Name others.")
+    yield from _without_vectors(waiting, dim)
+    unreadable.judge()
+    if unreadable.entries:
+        warnings.warn(DataWarning("; ".join(unreadable.lines())), stacklevel=2)
+
+
+def _without_vectors(tables: Sequence[Table], dim: int) -> Iterator[tuple[Table, np.ndarray]]:
+    return ((table, np.full((len(table), dim), np.nan, dtype=np.float32)) for table in tables)
 
 
 def write_embeddings(
@@ -129,6 +152,9 @@ def write_embeddings(
     blocks: Blocks = "all",
 ) -> Written:
     """Embed a table into a .parquet, .csv or .npz file, with the schema's id column if the table has it.
+
+    Rows without any of the modalities that are named have no embedding and are left out: where there is no
+    id, a column `row` says which are there.
 
     The file appears when it is complete and on the disk, and not before.
     """
@@ -143,7 +169,7 @@ def write_embeddings(
         for table, vectors in embed_table(model, source, modalities, blocks=blocks):
             rows += len(vectors)
             tell(f"embedded {rows} rows")
-            yield ids_of(table, schema.id), vectors
+            yield without_absent(table, schema.id, vectors, modalities)
 
     return write(out, parts(), lambda dim: dimension_names(model, dim, blocks))
 
@@ -300,6 +326,18 @@ def chunk_rows(specs: Mapping[str, Spec]) -> int:
 def ids_of(table: Table, column: str | None) -> dict[str, np.ndarray]:
     """The id column, if the table has it."""
     return {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
+
+
+def without_absent(
+    table: Table, column: str | None, vectors: np.ndarray, modalities: Sequence[str] | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Names and embeddings of the rows that have one: where modalities are named, some may have none."""
+    names = ids_of(table, column)
+    if modalities is None:
+        return names, vectors
+    names = names or {"row": table.first_row + np.arange(len(table))}
+    there = ~np.isnan(vectors[:, 0])
+    return {name: values[there] for name, values in names.items()}, vectors[there]
 
 
 def check_ids(source: Source, column: str, reading: Reading) -> None:

@@ -197,6 +197,7 @@ def _train(
         raise stop.error()
     if fabric.is_global_zero:
         folder.write_metrics_table()
+        folder.write_unreadable(data)  # those of a streamed table are met on the way
         folder.log(f"finished after step {step}")
     stay_whole(placed.player)
     method.eval()

@@ -16,10 +16,15 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", metavar="TABLE", help="Parquet, tar, CSV, TSV or JSON lines")
+    parser.add_argument(
+        "table", metavar="TABLE", help="Parquet, tar, Feather, .xlsx, CSV, TSV, JSON lines; .zip"
+    )
     parser.add_argument("--out", "-o", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
     parser.add_argument(
         "--target", type=names, default=[], metavar="NAMES", help="columns to be predicted; names with commas"
+    )
+    parser.add_argument(
+        "--encoding", default="", metavar="NAME", help="of text, such as cp1252; default: UTF-8, or a guess"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a schema that is there")
     parser.add_argument("--json", action="store_true", help="print the guesses as JSON")
@@ -43,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
     from commlearn.cli.output import print_json
     from commlearn.errors import ConfigurationError
+    from commlearn.kinds.reading import Reading
     from commlearn.storage.checkpoint import write_atomically
     from commlearn.tables.infer import infer
     from commlearn.tables.table import iterate_table
@@ -50,8 +56,9 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out)
     if out.exists() and not options.overwrite:
         raise ConfigurationError(f"{out} is there already. Replace it with --overwrite, or give another -o.")
-    table = next(iterate_table(options.table, rows=100_000))  # enough to tell what a column is
-    inferred = infer(table, options.target)
+    reading = Reading(encoding=options.encoding)
+    table = next(iterate_table(options.table, 100_000, reading=reading))  # enough to tell what a column is
+    inferred = infer(table, options.target, options.encoding)
     out.parent.mkdir(parents=True, exist_ok=True)
     where = os.path.relpath(Path(options.table).resolve(), out.parent.resolve())
     write_atomically(out, inferred.to_yaml(Path(options.table).name, Path(where).as_posix()).encode())

@@ -18,7 +18,7 @@ import pandas as pd
 from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.reading import PLAIN, Reading
 from commlearn.tables.formats.parquet_files import chosen_columns, one_name_each
-from commlearn.tables.formats.text_files import not_utf8, open_text
+from commlearn.tables.formats.text_files import in_its_encoding, open_text
 from commlearn.tables.formats.written_numbers import CODE, as_written, judged, may_be_numbers
 
 __all__ = ["read_csv"]
@@ -40,20 +40,28 @@ class _Header:
     names: list[str]
     before: int  # lines before it that are no rows
     lines: int  # of the file, up to its end
+    encoding: str
 
 
 def read_csv(
     path: Path, rows: int, columns: Sequence[str] | None, reading: Reading = PLAIN
 ) -> Iterator[pd.DataFrame]:
     """The file in chunks of at most `rows` rows; 0 gives the whole as one."""
+    return in_its_encoding(path, reading, lambda reading: _read(path, rows, columns, reading))
+
+
+def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:
+    encoding = reading.encoding
     try:
-        header = _header(path)
+        header = _header(path, encoding)
         if header is None:
             return
         one_name_each(header.names, str(path))
         chosen = None if columns is None else chosen_columns(header.names, columns, str(path))
         options = {"sep": header.separator, "low_memory": False, "index_col": False}
-        options |= {"keep_default_na": False, "na_values": ["", *reading.missing]}
+        empty = {name: ["", *reading.words_in(name)] for name in header.names}
+        na_values = empty if reading.missing_in else ["", *reading.missing]
+        options |= {"keep_default_na": False, "na_values": na_values}
         options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
         # a comma that separates nothing may stand in numbers: all columns show how
         looked_at = header.names if chosen is None or header.separator != "," else chosen
@@ -88,16 +96,16 @@ def read_csv(
         for chunk in _chunks(path, header, {**options, "usecols": chosen, "dtype": types}):
             read = {name: as_written(chunk[name], form) for name, form in forms.items() if name in chunk}
             yield chunk.assign(**read)
-    except UnicodeDecodeError as problem:
-        raise not_utf8(path) from problem
+    except UnicodeError:
+        raise
     except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
         problem_text = f"{path} cannot be read as a table: {str(problem).strip()}"
         raise DataError(f"{problem_text}. Is a cell that holds the separator not in quotes?") from problem
 
 
-def _header(path: Path) -> _Header | None:
+def _header(path: Path, encoding: str) -> _Header | None:
     """The first line that is not blank; None in a file without any."""
-    with open_text(path) as file:
+    with open_text(path, encoding) as file:
         first = file.readline()
         hint = HINT.fullmatch(first)
         text, lines = "" if hint else first, 1
@@ -115,7 +123,7 @@ def _header(path: Path) -> _Header | None:
     separator = hint[1] if hint else separator
     names = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
     named = [name or f"Unnamed: {place}" for place, name in enumerate(names)]  # as pandas names them
-    return _Header(separator, named, 1 if hint else 0, lines)
+    return _Header(separator, named, 1 if hint else 0, lines, encoding)
 
 
 def _chunks(
@@ -125,7 +133,7 @@ def _chunks(
     beyond_too = {} if options.get("usecols") else {"converters": {BEYOND: bool}}
     first = 0
     with (
-        open_text(path) as file,
+        open_text(path, header.encoding) as file,
         pd.read_csv(_Extended(file, header, codes), **options, **beyond_too) as reader,
     ):
         while True:

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import feather
 
-from commlearn.errors import DataError
+from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.kinds.reading import Reading
+from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.csv_files import read_csv
-from commlearn.tables.formats.parquet_files import EXACT, ParquetTable, chosen_columns
+from commlearn.tables.formats.parquet_files import (
+    EXACT,
+    ParquetTable,
+    chosen_columns,
+    list_type,
+    one_name_each,
+)
 from commlearn.tables.formats.tar_files import TarTable
-from commlearn.tables.formats.text_files import not_utf8, open_text
+from commlearn.tables.formats.text_files import in_its_encoding, open_text
 
 __all__ = ["READERS"]
 
 LONG = np.int64  # stands for whole numbers that no float holds exactly
 NUMBERS = (int, LONG, float)
+DAMAGED_BOOK = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, SyntaxError, EOFError, OverflowError),
+    *(zipfile.BadZipFile, NotImplementedError, MemoryError),
+)
 
 
 def _parquet(
@@ -38,10 +54,14 @@ def _tar(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading)
 def _json_lines(
     path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
 ) -> Iterator[pd.DataFrame]:
+    return in_its_encoding(path, reading, lambda reading: _lines(path, rows, columns, reading))
+
+
+def _lines(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:
     types: dict[str, set[type]] = {}
     seen: dict[str, int] = {}
     count = 0
-    for record in _objects(path):
+    for record in _objects(path, reading.encoding):
         count += 1
         for name, value in record.items():
             types.setdefault(name, set()).add(_type(value, name in reading.names))
@@ -50,7 +70,7 @@ def _json_lines(
         if times < count:
             types[name].add(type(None))
     names = chosen_columns(list(types), columns, str(path)) if count else []
-    records = _objects(path)
+    records = _objects(path, reading.encoding)
     while part := list(itertools.islice(records, rows or count)):
         yield _frame(part, names, types)
 
@@ -92,10 +112,10 @@ def _as_float(value: float | None) -> float:
         return math.inf if value and value > 0 else -math.inf
 
 
-def _objects(path: Path) -> Iterator[dict[str, Any]]:
+def _objects(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
     line, number = "", 0
     try:
-        with open_text(path) as file:
+        with open_text(path, encoding) as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
@@ -103,10 +123,57 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
                 if not isinstance(record, dict):
                     raise DataError(f"{path}, line {number}: {line.strip()[:60]} is not an object {{...}}.")
                 yield record
-    except UnicodeDecodeError as problem:
-        raise not_utf8(path) from problem
+    except UnicodeError:
+        raise
     except ValueError as problem:
         raise DataError(f"{path}, line {number} is not JSON ({problem}): {line.strip()[:60]!r}") from problem
+
+
+def _feather(
+    path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
+) -> Iterator[pd.DataFrame]:
+    try:
+        table = feather.read_table(plain_file(path), memory_map=False)
+    except pa.ArrowException as problem:
+        raise DataError(f"{path} cannot be read: {problem}. Is it cut off?") from problem
+    one_name_each(table.column_names, str(path))
+    table = table.select(chosen_columns(table.column_names, columns, str(path)))
+    return _parts(table.to_pandas(types_mapper=list_type, ignore_metadata=True), rows)
+
+
+def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:
+    """The first sheet that holds anything; a warning names the others."""
+    if find_spec("openpyxl") is None:
+        raise ConfigurationError(f"{path} needs openpyxl: pip install 'commlearn[excel]'. Or save it as CSV.")
+    try:
+        with zipfile.ZipFile(plain_file(path)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        check_unpacked(str(path), size, path.stat().st_size)
+        with pd.ExcelFile(path, engine="openpyxl") as book:
+            options = {
+                "keep_default_na": False,
+                "na_values": [""],
+                "dtype": dict.fromkeys(reading.names, str),
+            }
+            sheets = {name: book.parse(name, **options) for name in book.sheet_names}
+    except DAMAGED_BOOK as problem:
+        raise DataError(f"{path} cannot be read as .xlsx: {problem}. Save it anew, or as CSV.") from problem
+    filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
+    if len(filled) > 1:
+        first, *others = filled
+        message = f"{path}: sheet '{first}' is read, and not {', '.join(map(repr, others))}"
+        warnings.warn(DataWarning(message), stacklevel=2)
+    frame = next(iter(filled.values()), pd.DataFrame()).rename(columns=str)
+    names = list(frame.columns)
+    one_name_each(names, str(path))
+    return _parts(frame[chosen_columns(names, columns, str(path))] if len(frame) else frame, rows)
+
+
+def _parts(frame: pd.DataFrame, rows: int) -> Iterator[pd.DataFrame]:
+    return (
+        frame.iloc[start : start + (rows or len(frame))]
+        for start in range(0, len(frame), rows or len(frame) or 1)
+    )
 
 
 READERS = {
@@ -117,4 +184,6 @@ READERS = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".tar": _tar,
+    ".feather": _feather,
+    ".xlsx": _excel,
 }

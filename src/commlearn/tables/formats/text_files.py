@@ -1,33 +1,117 @@
-"""Files of text, also as .gz: opened as UTF-8; errors name the place that is not UTF-8."""
+"""Files of text, also as .gz: UTF-8, or what else their bytes can be; errors name the first wrong byte."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from commlearn.errors import DataError
+from commlearn.errors import DataError, DataWarning
+from commlearn.kinds.reading import Reading
 from commlearn.storage.plain_files import Unpacked, plain_file
 
-__all__ = ["not_utf8", "open_text"]
+__all__ = ["in_its_encoding", "open_text"]
+
+Rows = TypeVar("Rows")
+
+UTF8 = "utf-8-sig"  # without the mark that some programs begin it with
+MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+BLOCK = 1 << 20  # bytes
+SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+PRINTED = {*b"\t\n\r\f", *range(32, 127), *range(128, 256)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # of cp1252
+ZEROS = 0.2  # share of bytes that are 0 from which text may be UTF-16
 
 
-def open_text(path: Path) -> io.TextIOWrapper:
-    """The file as text, without the mark that some programs begin it with; ends of lines stay as they are."""
-    return io.TextIOWrapper(_binary(path), encoding="utf-8-sig", newline="")
+def open_text(path: Path, encoding: str = "") -> io.TextIOWrapper:
+    """The file as text, UTF-8 if nothing is stated; ends of lines stay as they are."""
+    return io.TextIOWrapper(_binary(path), encoding=encoding or UTF8, newline="")
 
 
-def not_utf8(path: Path) -> DataError:
-    """Where the first byte is that is not UTF-8."""
+def guessed_encoding(path: Path) -> str:
+    """The encoding of a file that is not UTF-8, as far as its bytes tell; a warning says which.
+
+    Raises:
+        DataError: it is UTF-8 with wrong bytes, or no text.
+    """
+    encoding = _utf16(path) or _western(path)
+    if not encoding:
+        raise not_in_encoding(path)
+    message = f"{path} is not UTF-8, and is read as {encoding}"
+    message += "" if encoding.startswith("utf") else f" (Western European; {_first_wrong(path, 'utf-8')})"
+    warnings.warn(
+        DataWarning(f"{message}. If letters look wrong, state in the schema: encoding"), stacklevel=4
+    )
+    return encoding
+
+
+def in_its_encoding(
+    path: Path, reading: Reading, read: Callable[[Reading], Iterator[Rows]]
+) -> Iterator[Rows]:
+    """What `read` gives of a file of text, whose first rows come once all of it was decoded.
+
+    Args:
+        path: of the file.
+        reading: may state the encoding; else UTF-8 is tried first.
+        read: rows of the file in the encoding of a reading; raises UnicodeError where they are not in it.
+    """
+    try:
+        yield from read(reading)
+    except UnicodeError as problem:
+        if reading.encoding:
+            raise not_in_encoding(path, reading.encoding) from problem
+        yield from read(replace(reading, encoding=guessed_encoding(path)))
+
+
+def not_in_encoding(path: Path, encoding: str = "utf-8") -> DataError:
+    """Where the first byte is that does not fit."""
+    called = "UTF-8" if encoding == "utf-8" else encoding
+    way_out = "Save the file as UTF-8" if encoding == "utf-8" else "State another encoding in the schema"
+    return DataError(f"{path}, {_first_wrong(path, encoding)} is not {called}. {way_out}.")
+
+
+def _first_wrong(path: Path, encoding: str) -> str:
     with _binary(path) as file:
         for number, line in enumerate(file, start=1):
             try:
-                line.decode("utf-8")
+                line.decode(encoding)
             except UnicodeDecodeError as problem:
-                byte = f"byte {problem.start + 1} (0x{line[problem.start]:02x})"
-                return DataError(f"{path}, line {number}, {byte} is not UTF-8. Save the file as UTF-8.")
-    return DataError(f"{path} is not UTF-8. Save the file as UTF-8.")
+                return f"line {number}, byte {problem.start + 1} (0x{line[problem.start]:02x})"
+    return "its end"
+
+
+def _utf16(path: Path) -> str:
+    """UTF-16 by its mark, or by a zero in nearly every second byte, as Western text has."""
+    with _binary(path) as file:
+        start = file.read(BLOCK)
+    if start[:2] in MARKS:
+        return MARKS[start[:2]]
+    zeros = [start[place::2].count(0) for place in (0, 1)]
+    if sum(zeros) < ZEROS * len(start) or min(zeros) > ZEROS * max(zeros):
+        return ""
+    return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+
+
+def _western(path: Path) -> str:
+    """cp1252, of which latin-1 is a part, if all bytes are printed in it and few look like UTF-8."""
+    sequences = others = 0
+    for block in _blocks(path):
+        if not set(block) <= PRINTED:
+            return ""
+        left, count = SEQUENCE.subn(b"", block)
+        sequences += count
+        others += sum(byte > 127 for byte in left)
+    return "cp1252" if others > sequences else ""
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with _binary(path) as file:
+        while block := file.read(BLOCK):
+            yield block
 
 
 def _binary(path: Path) -> BinaryIO:

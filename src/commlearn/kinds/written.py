@@ -1,0 +1,479 @@
+"""Cells as people write them: dates, amounts with units, yes and no, ratings, several labels, JSON objects.
+
+A form turns one column of a table into several of numbers or categories. What it must know of the writing,
+such as the units and whether the day comes before the month, is learned from training rows and saved with
+the model, so that a later table is read in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from commlearn.kinds.rows import brief, is_empty
+from commlearn.storage.plain_json import parse_json
+
+__all__ = [
+    "FACTORS",
+    "FORMS",
+    "WORDS",
+    "Form",
+    "Parts",
+    "amount_of",
+    "labels_of",
+    "moment_of",
+    "object_of",
+    "separator_of",
+    "share_of",
+]
+
+FEWEST = 3  # training cells of a unit, a label or a key, at least, for a column of its own
+MOST = 64  # labels or keys that get one, at most
+HASHABLE = (str, int, float, date, np.number, np.bool_, type(None), type(pd.NA))
+Cell = Any
+Learned = dict[str, Any]
+
+
+@dataclass
+class Parts:
+    """What one column of cells holds, as columns of the same rows."""
+
+    numbers: dict[str, np.ndarray] = field(default_factory=dict)  # float64, NaN where there is none
+    categories: dict[str, pd.Series] = field(default_factory=dict)
+    wrong: dict[int, str] = field(default_factory=dict)  # row to what is wrong with its cell
+    other: dict[int, str] = field(default_factory=dict)  # row to what is right, but was not learned
+
+
+class Form(NamedTuple):
+    """One way of writing cells."""
+
+    learn: Callable[[pd.Series], Learned]
+    read: Callable[[pd.Series, Learned], Parts]
+    cells: str  # what one is called in a message
+
+
+def _distinct(values: pd.Series) -> tuple[np.ndarray, list[Cell]]:
+    """The different cells that hold anything, and the place of each row's among them (-1: empty)."""
+    plain = values.astype(object) if isinstance(values.dtype, pd.ArrowDtype) else values
+    hashable = plain.dtype != object or all(isinstance(cell, HASHABLE) for cell in plain)
+    if hashable:
+        places, cells = pd.factorize(plain)
+        cells = list(cells)
+    else:
+        cells, places = plain.tolist(), np.arange(len(plain))
+    empty = np.array([is_empty(cell) for cell in cells] + [True])
+    return np.where(empty[places], -1, places), cells
+
+
+def _each(values: pd.Series, read: Callable[[Cell], Any]) -> tuple[np.ndarray, list[Any]]:
+    """What each distinct cell is read as (None: it cannot be), and the place of each row's among them."""
+    places, cells = _distinct(values)
+    used = set(places.tolist())
+    return places, [read(cell) if place in used else None for place, cell in enumerate(cells)]
+
+
+def _wrong(values: pd.Series, places: np.ndarray, results: list[Any], what: str) -> dict[int, str]:
+    unread = np.array([result is None for result in results] + [False])
+    return {
+        row: f"{brief(values.iloc[row], str)!r} is no {what}; mend it, or leave the cell empty"
+        for row in np.flatnonzero(unread[places]).tolist()
+    }
+
+
+def _numbers(places: np.ndarray, results: Iterable[float | None]) -> np.ndarray:
+    numbers = [math.nan if result is None else float(result) for result in results]
+    return np.array([*numbers, math.nan])[places]  # an empty cell's place is -1: the last
+
+
+def _given(values: pd.Series, read: Callable[[Cell], Any]) -> list[Any]:
+    """What the filled cells of all rows are read as, without those that cannot be."""
+    places, results = _each(values, read)
+    return [results[place] for place in places[places >= 0].tolist() if results[place] is not None]
+
+
+MONTHS = {
+    **dict(zip(("jan", "feb", "mar", "apr", "may", "jun"), range(1, 7), strict=True)),
+    **dict(zip(("jul", "aug", "sep", "oct", "nov", "dec"), range(7, 13), strict=True)),
+    **{"mär": 3, "mai": 5, "okt": 10, "dez": 12},
+}
+CLOCK = (
+    r"(?:[T ,]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::\d{2}(?:\.\d+)?)?\s*(?P<half>[APap]\.?[Mm]\.?)?"
+    r"\s*(?:Z|UTC|[+-]\d{2}:?\d{2})?)?"
+)
+YEAR_FIRST = re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})" + CLOCK)
+YEAR_LAST = re.compile(r"(?P<first>\d{1,2})([-/.])(?P<second>\d{1,2})\2\s?(?P<year>\d{4}|\d{2})" + CLOCK)
+IN_WORDS = re.compile(
+    r"(?:(?P<day>\d{1,2})\.?\s*(?P<month>[A-Za-zä]{3,9})|(?P<month2>[A-Za-zä]{3,9})\.?\s*(?P<day2>\d{1,2}))"
+    r"(?:st|nd|rd|th)?[.,]?\s+(?P<year>\d{4})" + CLOCK
+)
+
+
+def moment_of(cell: Cell, order: str = "") -> datetime | None:
+    """When a cell says; None if it says no date.
+
+    Args:
+        cell: a date, or text of one.
+        order: "day first" or "month first", for text such as 3/4/2024; "" refuses what could be either.
+
+    Example:
+        >>> moment_of("2024-03-04 12:30"), moment_of("4 Mar 2024")
+        (datetime.datetime(2024, 3, 4, 12, 30), datetime.datetime(2024, 3, 4, 0, 0))
+        >>> moment_of("3/4/2024"), moment_of("3/4/2024", "month first").month, moment_of("31.4.2024")
+        (None, 3, None)
+    """
+    if isinstance(cell, datetime):
+        return cell.replace(tzinfo=None)
+    if isinstance(cell, date):
+        return datetime(cell.year, cell.month, cell.day)
+    if isinstance(cell, np.datetime64):
+        return moment_of(pd.Timestamp(cell))
+    if not isinstance(cell, str):
+        return None
+    text = cell.strip()
+    if match := YEAR_FIRST.fullmatch(text):
+        day, month = int(match["day"]), int(match["month"])
+    elif match := YEAR_LAST.fullmatch(text):
+        first, second = int(match["first"]), int(match["second"])
+        if not order and min(first, second) <= 12 and first != second:
+            order = "day first" if first > 12 else "month first" if second > 12 else ""
+        if not order and first != second:
+            return None
+        day, month = (second, first) if order == "month first" else (first, second)
+    elif match := IN_WORDS.fullmatch(text):
+        month = MONTHS.get((match["month"] or match["month2"])[:3].lower(), 0)
+        day = int(match["day"] or match["day2"])
+    else:
+        return None
+    year = int(match["year"])
+    year += (2000 if year < 70 else 1900) if year < 100 else 0
+    hour = int(match["hour"] or 0)
+    if match["half"]:
+        hour = hour % 12 + (12 if match["half"][0] in "pP" else 0)
+    try:
+        return datetime(year, month, day, hour, int(match["minute"] or 0))
+    except ValueError:
+        return None
+
+
+def _order(values: pd.Series) -> str:
+    """Whether days or months come first in dates that begin with neither a year nor a word."""
+    firsts, seconds, dots = [0], [0], False
+    for cell in _distinct(values)[1]:
+        match = YEAR_LAST.fullmatch(cell.strip()) if isinstance(cell, str) else None
+        if match:
+            firsts.append(int(match["first"]))
+            seconds.append(int(match["second"]))
+            dots |= match[2] == "."
+    if max(firsts) > 12 or max(seconds) > 12:
+        return "month first" if max(seconds) > 12 >= max(firsts) else "day first"
+    return "day first" if dots or len(firsts) == 1 else ""
+
+
+def _learn_dates(values: pd.Series, order: str = "") -> Learned:
+    order = order or _order(values)
+    moments = _given(values, lambda cell: moment_of(cell, order))
+    newest = max((moment.toordinal() for moment in moments), default=0)
+    parts = _date_parts(moments, newest)
+    varied = [name for name, part in parts.items() if len(part) and np.ptp(part) > 0]
+    return {"order": order, "newest": newest, "parts": varied}
+
+
+def _date_parts(moments: list[datetime], newest: int) -> dict[str, np.ndarray]:
+    """Age in days and year, and where in the year, the week and the day, as places on a circle."""
+    parts = {
+        "age": np.array([newest - moment.toordinal() for moment in moments], dtype=np.float64),
+        "year": np.array([moment.year for moment in moments], dtype=np.float64),
+    }
+    circles = {
+        "month": [(moment.month - 1) / 12 for moment in moments],
+        "weekday": [moment.weekday() / 7 for moment in moments],
+        "hour": [(moment.hour + moment.minute / 60) / 24 for moment in moments],
+    }
+    for name, turns in circles.items():
+        angles = 2 * np.pi * np.array(turns, dtype=np.float64)
+        parts |= {f"{name} sin": np.sin(angles), f"{name} cos": np.cos(angles)}
+    return parts
+
+
+def _read_dates(values: pd.Series, learned: Learned) -> Parts:
+    places, moments = _each(values, lambda cell: moment_of(cell, learned["order"]))
+    stand_in = datetime.fromordinal(max(learned["newest"], 1))
+    parts = _date_parts([moment or stand_in for moment in moments], learned["newest"])
+    missing = np.array([moment is None for moment in moments] + [True])[places]
+    numbers = {
+        name: np.where(missing, np.nan, np.append(parts[name], np.nan)[places]) for name in learned["parts"]
+    }
+    wrong = _wrong(values, places, moments, "date that can be read (2024-01-31 always can)")
+    return Parts(numbers, wrong=wrong)
+
+
+CURRENCIES = {
+    **{"€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "$": "USD", "us$": "USD", "usd": "USD"},
+    **{"dollar": "USD", "dollars": "USD", "£": "GBP", "gbp": "GBP", "¥": "JPY", "jpy": "JPY", "chf": "CHF"},
+    **{"sek": "SEK", "nok": "NOK", "dkk": "DKK", "zł": "PLN", "pln": "PLN", "cny": "CNY", "inr": "INR"},
+    **{"₹": "INR", "cad": "CAD", "aud": "AUD", "brl": "BRL", "czk": "CZK", "huf": "HUF", "₽": "RUB"},
+}
+SAME = (  # units that are converted into one another
+    {"mg": 1e-6, "g": 1e-3, "kg": 1.0, "t": 1e3, "lb": 0.45359237, "lbs": 0.45359237, "oz": 0.028349523125},
+    {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3, "in": 0.0254, "inch": 0.0254, "ft": 0.3048},
+    {"ml": 1e-3, "cl": 1e-2, "l": 1.0},
+    {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0},
+)
+FACTORS = {unit: (place, factor) for place, group in enumerate(SAME) for unit, factor in group.items()}
+DIGITS = r"[+-]?\d(?:[\d.,'’\u00a0\u202f]*\d)?"
+UNIT = r"[^\W\d_][^\s\d]{0,9}|[%€$£¥₹₽°′″][^\s\d]{0,4}"
+AMOUNT = re.compile(
+    rf"(?P<before>US\$|[A-Z]{{3}}|[€$£¥₹₽])?\s*(?P<number>{DIGITS})(?P<space>\s*)(?P<after>{UNIT})?"
+)
+
+
+class Amount(NamedTuple):
+    """A number as it is written, and its unit."""
+
+    written: str
+    unit: str  # "" where there is none
+
+    def number(self, comma: str) -> float:
+        """Its value; `comma` says which sign begins the fraction of numbers such as 1,299."""
+        digits = re.sub(r"['’\u00a0\u202f]", "", self.written)
+        sign = _fraction_sign(digits) or comma
+        thousands = "," if sign == "." else "."
+        try:
+            return float(digits.replace(thousands, "").replace(sign, "."))
+        except ValueError:
+            return math.nan
+
+
+def _fraction_sign(digits: str) -> str:
+    """The sign before the fraction; "" where nothing says which it is."""
+    last = max(digits.rfind("."), digits.rfind(","))
+    if last < 0:
+        return "."
+    sign, other = digits[last], "," if digits[last] == "." else "."
+    if digits.count(sign) > 1:
+        return other
+    if other in digits or len(digits) - last != 4 or digits.lstrip("+-").startswith("0"):
+        return sign
+    return ""
+
+
+def amount_of(cell: Cell) -> Amount | None:
+    """The number and the unit of a cell; None where it holds something else.
+
+    Example:
+        >>> amount_of("€ 1.299,00"), amount_of("3kg"), amount_of("3 of 4")
+        (Amount(written='1.299,00', unit='EUR'), Amount(written='3', unit='kg'), None)
+    """
+    if isinstance(cell, int | float | np.number) and not isinstance(cell, bool):
+        return Amount(repr(float(cell)), "")
+    match = AMOUNT.fullmatch(cell.strip()) if isinstance(cell, str) else None
+    if match is None or (match["before"] and match["before"].lower() not in CURRENCIES):
+        return None
+    unit = match["after"] or match["before"] or ""
+    lowered = unit.lower()
+    unit = CURRENCIES.get(lowered) or (lowered if lowered in FACTORS else unit)
+    return Amount(match["number"], unit)
+
+
+def _learn_amounts(values: pd.Series) -> Learned:
+    amounts: list[Amount] = _given(values, amount_of)
+    counts = Counter(amount.unit for amount in amounts)
+    signs: dict[str, Counter[str]] = {}
+    for amount in amounts:
+        sign = _fraction_sign(amount.written)
+        if sign and not amount.written.lstrip("+-").isdigit():
+            signs.setdefault(amount.unit, Counter())[sign] += 1
+    usual = Counter(sign for counted in signs.values() for sign in counted)
+    of_all = next(iter(usual)) if len(usual) == 1 else "."
+    units: dict[str, list[Any]] = {}
+    into: dict[int, str] = {}  # of each group of units, the one that is written most often
+    for unit, count in counts.most_common():
+        if count < min(FEWEST, counts.most_common(1)[0][1]) or len(units) == MOST:
+            continue
+        group, factor = FACTORS.get(unit, (None, 1.0))
+        target = unit if group is None else into.setdefault(group, unit)
+        sign = signs[unit].most_common(1)[0][0] if unit in signs else of_all
+        units[unit] = [target, factor / FACTORS.get(target, (None, 1.0))[1], sign]
+    return {"units": units}
+
+
+def _read_amounts(values: pd.Series, learned: Learned) -> Parts:
+    """One column of numbers for each unit: different ones are never mixed."""
+    units = learned["units"]
+    places, amounts = _each(values, amount_of)
+    parts = Parts(wrong=_wrong(values, places, amounts, "number, with or without a unit"))
+    for target in dict.fromkeys(unit[0] for unit in units.values()):
+        results = [
+            amount.number(units[amount.unit][2]) * units[amount.unit][1]
+            if amount is not None and units.get(amount.unit, [None])[0] == target
+            else None
+            for amount in amounts
+        ]
+        parts.numbers[target or "without unit"] = _numbers(places, results)
+    strange = np.array([amount is not None and amount.unit not in units for amount in amounts] + [False])
+    for row in np.flatnonzero(strange[places]).tolist():
+        parts.other[row] = f"{brief(values.iloc[row], str)!r} has a unit"
+    return parts
+
+
+YES = ("yes", "y", "true", "t", "on", "1", "ja", "j", "wahr", "oui", "sí", "si", "да", "✓", "✔", "✅")
+NO = ("no", "n", "false", "f", "off", "0", "nein", "falsch", "non", "нет", "✗", "✘", "❌")
+WORDS = dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)
+
+
+def _yes_or_no(cell: Cell) -> float | None:
+    if isinstance(cell, float) and cell == int(cell):
+        cell = int(cell)
+    return WORDS.get(str(cell).strip().lower().replace("\ufe0f", ""))
+
+
+def _read_answers(values: pd.Series, learned: Learned) -> Parts:
+    places, answers = _each(values, _yes_or_no)
+    return Parts({"": _numbers(places, answers)}, wrong=_wrong(values, places, answers, "yes or no"))
+
+
+SHARE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:/|out of|of|von|sur|de)\s*(\d+)")
+
+
+def share_of(cell: Cell) -> tuple[float, int] | None:
+    """Points and the most there are: `4/5`, `4.5 of 5`; None where it is something else.
+
+    Example:
+        >>> share_of("4,5 / 5"), share_of("7/5"), share_of("four")
+        ((4.5, 5), None, None)
+    """
+    match = SHARE.fullmatch(cell.strip().lower()) if isinstance(cell, str) else None
+    if match is None or not int(match[2]):
+        return None
+    points, most = float(match[1].replace(",", ".")), int(match[2])
+    return (points, most) if points <= most else None
+
+
+def _read_ratings(values: pd.Series, learned: Learned) -> Parts:
+    places, shares = _each(values, share_of)
+    numbers = _numbers(places, [None if share is None else share[0] / share[1] for share in shares])
+    return Parts({"": numbers}, wrong=_wrong(values, places, shares, "rating such as 4/5"))
+
+
+def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
+    """The labels that a cell lists; None where it is no list.
+
+    Example:
+        >>> labels_of("red; blue", ";"), labels_of('["red"]', ";"), labels_of(["red", None], "")
+        (('red', 'blue'), ('red',), ('red',))
+    """
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        with suppress(ValueError):  # text that only begins like a list
+            cell = parse_json(cell)
+    if isinstance(cell, str):
+        parts: list[Any] = cell.split(separator) if separator else [cell]
+    elif isinstance(cell, list | tuple | set | frozenset | np.ndarray):
+        parts = list(cell)
+    else:
+        return None
+    if any(isinstance(part, list | tuple | dict | np.ndarray) for part in parts):
+        return None
+    return tuple(dict.fromkeys(str(part).strip() for part in parts if not is_empty(part)))
+
+
+def separator_of(values: pd.Series) -> str:
+    """The sign between the labels of cells of text: the first of ; | and , that some hold."""
+    texts = [
+        cell for cell in _distinct(values)[1] if isinstance(cell, str) and not cell.lstrip().startswith("[")
+    ]
+    return next((sign for sign in (";", "|", ",") if any(sign in text for text in texts)), "")
+
+
+def _learn_labels(values: pd.Series) -> Learned:
+    separator = separator_of(values)
+    counts = Counter(
+        name for labels in _given(values, lambda cell: labels_of(cell, separator)) for name in labels
+    )
+    often = sorted((-count, name) for name, count in counts.items() if count >= min(FEWEST, len(values)))
+    return {"separator": separator, "names": sorted(name for _, name in often[:MOST])}
+
+
+def _read_labels(values: pd.Series, learned: Learned) -> Parts:
+    places, labels = _each(values, lambda cell: labels_of(cell, learned["separator"]))
+    parts = Parts(wrong=_wrong(values, places, labels, "list of labels"))
+    for name in learned["names"]:
+        parts.numbers[name] = _numbers(
+            places, [None if each is None else float(name in each) for each in labels]
+        )
+    learned_names = set(learned["names"])
+    strange = [bool(each) and learned_names.isdisjoint(each) for each in labels] + [False]
+    for row in np.flatnonzero(np.array(strange)[places]).tolist():
+        parts.other[row] = f"{brief(values.iloc[row], str)!r} has labels"
+    return parts
+
+
+def object_of(cell: Cell) -> dict[str, Any] | None:
+    """The plain values of a JSON object by their dotted names; None where it is none.
+
+    Example:
+        >>> object_of('{"size": {"w": 40, "h": 80}, "oak": true, "cuts": [1, 2]}')
+        {'size.w': 40, 'size.h': 80, 'oak': True}
+    """
+    if isinstance(cell, str):
+        try:
+            cell = parse_json(cell)
+        except ValueError:
+            return None
+    if not isinstance(cell, Mapping):
+        return None
+    plain: dict[str, Any] = {}
+    for key, value in cell.items():
+        if isinstance(value, Mapping):
+            plain |= {f"{key}.{name}": inner for name, inner in (object_of(value) or {}).items()}
+        elif isinstance(value, str | int | float | bool) and not is_empty(value):
+            plain[str(key)] = value
+    return plain
+
+
+def _learn_objects(values: pd.Series) -> Learned:
+    objects: list[dict[str, Any]] = _given(values, object_of)
+    counts = Counter(key for each in objects for key in each)
+    often = sorted((-count, key) for key, count in counts.items() if count >= min(FEWEST, len(values)))
+    keys = sorted(key for _, key in often[:MOST])
+    numeric = {key: all(not isinstance(each.get(key), str) for each in objects) for key in keys}
+    return {
+        "numbers": [key for key in keys if numeric[key]],
+        "categories": [key for key in keys if not numeric[key]],
+    }
+
+
+def _read_objects(values: pd.Series, learned: Learned) -> Parts:
+    places, objects = _each(values, object_of)
+    parts = Parts(wrong=_wrong(values, places, objects, 'JSON object such as {"width": 40}'))
+    for key in learned["numbers"]:
+        cells = [None if each is None else each.get(key) for each in objects]
+        parts.numbers[key] = _numbers(places, [None if isinstance(cell, str) else cell for cell in cells])
+        texts = np.array([isinstance(cell, str) for cell in cells] + [False])
+        for row in np.flatnonzero(texts[places]).tolist():
+            parts.wrong[row] = f"{key} is {brief(cells[places[row]])}, and was a number in training rows"
+    for key in learned["categories"]:
+        cells = [None if each is None else each.get(key) for each in objects]
+        parts.categories[key] = pd.Series(np.array([*cells, None], dtype=object)[places], dtype=object)
+    return parts
+
+
+FORMS: dict[str, Form] = {
+    "date": Form(_learn_dates, _read_dates, "dates"),
+    "date-dmy": Form(partial(_learn_dates, order="day first"), _read_dates, "dates, the day first"),
+    "date-mdy": Form(partial(_learn_dates, order="month first"), _read_dates, "dates, the month first"),
+    "amount": Form(_learn_amounts, _read_amounts, "numbers with or without a unit"),
+    "yes-no": Form(lambda values: {}, _read_answers, "yes and no"),
+    "rating": Form(lambda values: {}, _read_ratings, "ratings"),
+    "labels": Form(_learn_labels, _read_labels, "lists of labels"),
+    "json": Form(_learn_objects, _read_objects, "JSON objects"),
+}

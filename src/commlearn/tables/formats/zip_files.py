@@ -1,0 +1,66 @@
+"""A table in a .zip, alone or with the files that its cells name, unpacked until the process ends."""
+
+from __future__ import annotations
+
+import stat
+import tempfile
+import zipfile
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from commlearn.errors import DataError
+from commlearn.storage.plain_files import check_unpacked, plain_file
+from commlearn.tables.formats.table_files import READERS
+
+__all__ = ["table_in_zip"]
+
+SHOWN = 5  # tables in a message
+BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
+
+
+def table_in_zip(path: Path) -> Path:
+    """Where the only table of the archive lies now, with the files beside it; unpacked once a process."""
+    status = plain_file(path).stat()
+    folder = _unpacked(str(path), status.st_size, status.st_mtime_ns)
+    return Path(folder.name) / _only_table(path)
+
+
+@lru_cache(maxsize=16)
+def _unpacked(path: str, size: int, modified: int) -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory(prefix="commlearn-zip-")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            check_unpacked(path, sum(member.file_size for member in members), size)
+            for member in members:
+                if stat.S_ISLNK(member.external_attr >> 16) or not _stays_inside(member.filename):
+                    raise DataError(f"{path}: {member.filename!r} leads out of it. Pack it again without.")
+                archive.extract(member, folder.name)
+    except BROKEN as problem:
+        raise DataError(f"{path} cannot be unpacked: {problem}. Is it cut off?") from problem
+    return folder
+
+
+def _only_table(path: Path) -> str:
+    """The table nearest to the top: cells may name .csv files of a folder below."""
+    with zipfile.ZipFile(path) as archive:
+        names = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
+    tables = [name for name in names if _is_table(name)]
+    top = min((len(name.parts) for name in tables), default=0)
+    tables = [name for name in tables if len(name.parts) == top]
+    if len(tables) != 1:
+        shown = ", ".join(map(str, tables[:SHOWN])) + (", ..." if len(tables) > SHOWN else "")
+        what = f"{len(tables)} tables ({shown}); unpack it and name one" if tables else "no table"
+        raise DataError(f"{path} holds {what}. A table ends in {', '.join(READERS)}.")
+    return str(tables[0])
+
+
+def _is_table(name: PurePosixPath) -> bool:
+    hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
+    suffix = PurePosixPath(name.stem).suffix if name.suffix == ".gz" else name.suffix
+    return not hidden and suffix.lower() in READERS
+
+
+def _stays_inside(name: str) -> bool:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return ".." not in parts and not name.startswith(("/", "\\")) and ":" not in (parts[0] if parts else "")

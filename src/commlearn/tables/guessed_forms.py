@@ -1,0 +1,283 @@
+"""Guesses of how columns are written, and of cells that stand for an empty one, each with a reason."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import date
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from commlearn.kinds.reading import MISSING_NUMBERS
+from commlearn.kinds.rows import is_empty
+from commlearn.kinds.written import (
+    FACTORS,
+    FORMS,
+    WORDS,
+    YEAR_LAST,
+    Amount,
+    amount_of,
+    labels_of,
+    moment_of,
+    object_of,
+    separator_of,
+    share_of,
+)
+from commlearn.storage.plain_json import parse_json
+
+__all__ = ["Writing", "guessed_form", "guessed_missing"]
+
+MOST = 0.95  # share of the filled cells that are written in one form
+FEWEST = 5  # filled cells, at least
+MANY = 20  # different numbers in text from which they are numbers and not categories
+SCALES = {3, 4, 5, 6, 7, 10, 20, 100}  # points that ratings have at most
+SEVERAL = 0.1  # share of cells of several labels from which commas between them are none of a sentence
+LABELS = 100  # different labels, at most
+BETWEEN_COMMAS, REPEATED, SHORT = 40, 5, 25  # of labels between commas: at most, times each, characters
+CODE = re.compile(r"0\d+")
+ORDINALS = {"st", "nd", "rd", "th"}
+
+
+class Writing(NamedTuple):
+    """How a column is written, and why one thinks so."""
+
+    form: str
+    reason: str
+
+
+def guessed_form(column: pd.Series) -> Writing | None:
+    """The form of a column; None if it is none, or nobody can say which.
+
+    Example:
+        >>> guessed_form(pd.Series(["3 kg", "500 g", "1 kg", "2 kg", "750 g"]))
+        Writing(form='amount', reason='amounts in kg (3), g (2), converted to kg')
+        >>> guessed_form(pd.Series(["oak", "pine", "oak", "pine", "oak"])) is None
+        True
+    """
+    filled = column[[not is_empty(cell) for cell in column.astype(object)]]
+    if len(filled) < FEWEST or pd.api.types.is_numeric_dtype(column):
+        return None
+    cells = filled.astype(object).tolist()
+    guesses = (_answers, _dates, _ratings, _amounts, _objects, _labels)
+    writing = next((writing for guess in guesses if (writing := guess(cells))), None)
+    if writing is None:
+        return None
+    form = FORMS[writing.form]
+    parts = form.read(filled, form.learn(filled))
+    parted = [*parts.numbers.values(), *(pd.factorize(part)[0] for part in parts.categories.values())]
+    if not any(len(np.unique(part[~np.isnan(part)])) > 1 for part in parted):
+        return None  # nothing in it varies
+    if parts.wrong:
+        example = str(filled.iloc[min(parts.wrong)])[:30]
+        return writing._replace(
+            reason=f"{writing.reason}; {len(parts.wrong)} cells are not, such as {example!r}: "
+            "mend or empty them, or state unreadable: missing"
+        )
+    return writing
+
+
+def _share(cells: list[Any], read: Any) -> float:
+    return sum(read(cell) is not None for cell in cells) / len(cells)
+
+
+def _answers(cells: list[Any]) -> Writing | None:
+    if not all(isinstance(cell, str) for cell in cells):
+        return None
+    words = Counter(cell.strip().lower() for cell in cells)
+    if not words.keys() <= WORDS.keys() or words.keys() <= {"0", "1", "true", "false"}:
+        return None
+    if {WORDS[word] for word in words} != {0.0, 1.0}:
+        return None
+    return Writing("yes-no", f"yes and no, written {', '.join(word for word, _ in words.most_common(6))}")
+
+
+def _dates(cells: list[Any]) -> Writing | None:
+    what = "age, year, month, weekday and hour, as far as they vary, become numbers"
+    if all(isinstance(cell, date | np.datetime64) for cell in cells):
+        return Writing("date", f"dates: {what}")
+    learned = FORMS["date"].learn(pd.Series(cells, dtype=object))
+    if _share(cells, lambda cell: moment_of(cell, learned["order"])) < MOST:
+        return None
+    matches = any(YEAR_LAST.fullmatch(str(cell).strip()) for cell in cells)
+    return Writing("date", f"dates, {learned['order']}: {what}" if matches else f"dates: {what}")
+
+
+def _ratings(cells: list[Any]) -> Writing | None:
+    shares = [share for cell in cells if (share := share_of(cell))]
+    scales = Counter(most for _, most in shares)
+    if len(shares) < MOST * len(cells) or not scales.keys() <= SCALES or len(scales) > 3:
+        return None
+    return Writing("rating", f"points of {', '.join(map(str, scales))}, read as a share of them")
+
+
+def _amounts(cells: list[Any]) -> Writing | None:
+    pairs = [(cell, amount) for cell in cells if isinstance(cell, str) and (amount := amount_of(cell))]
+    if not pairs or len(pairs) < MOST * len(cells):
+        return None
+    amounts = [amount for _, amount in pairs]
+    units = Counter(amount.unit for amount in amounts)
+    bare = units.pop("", 0)
+    if not units:
+        return _bare_numbers(amounts)
+    strange = [unit for unit in units if not _is_unit(unit)]
+    spaced = all(" " in cell.strip() for cell, amount in pairs if amount.unit in strange)
+    if bare > (1 - MOST) * len(cells) and strange:
+        return None
+    if strange and (len(units) > 1 or not spaced or strange[0].lower() in ORDINALS):
+        return None
+    counted = ", ".join(f"{unit} ({count})" for unit, count in units.most_common(8))
+    counted += f", without a unit ({bare})" if bare else ""
+    targets = {unit: FACTORS[unit][0] if unit in FACTORS else unit for unit in units}
+    if len(units) == 1 and not bare:
+        return Writing("amount", f"amounts in {counted}")
+    if len(set(targets.values())) == 1 and not bare:
+        return Writing("amount", f"amounts in {counted}, converted to {units.most_common(1)[0][0]}")
+    return Writing("amount", f"amounts in {counted}: not mixed, a column of numbers for each unit")
+
+
+def _is_unit(unit: str) -> bool:
+    return (
+        unit in FACTORS
+        or unit in ("EUR", "USD")
+        or not unit[0].isalpha()
+        or (len(unit) == 3 and unit.isupper())
+    )
+
+
+def _bare_numbers(amounts: list[Amount]) -> Writing | None:
+    """Numbers in a column of text, which are no names of anything."""
+    texts = {amount.written for amount in amounts}
+    if any(CODE.fullmatch(text) for text in texts) or len(texts) <= MANY:
+        return None
+    if len(texts) == len(amounts) and all(text.isdigit() for text in texts):
+        return None
+    return Writing("amount", "numbers written as text")
+
+
+def _objects(cells: list[Any]) -> Writing | None:
+    if isinstance(cells[0], str) and not cells[0].lstrip().startswith("{"):
+        return None
+    if any(isinstance(cell, dict) and cell.keys() & {"bytes", "path"} for cell in cells):
+        return None  # files
+    if _share(cells, object_of) < MOST:
+        return None
+    learned = FORMS["json"].learn(pd.Series(cells, dtype=object))
+    keys = [*learned["numbers"], *learned["categories"]]
+    others = (
+        {str(key) for cell in cells for key in _keys(cell)}
+        - {key.partition(".")[0] for key in keys}
+        - {*keys}
+    )
+    left = f"; not read: {', '.join(sorted(others)[:10])}" if others else ""
+    return Writing("json", f"JSON objects, of which are read {', '.join(keys[:20])}{left}") if keys else None
+
+
+def _keys(cell: Any) -> Any:
+    try:
+        return parse_json(cell) if isinstance(cell, str) else cell
+    except ValueError:
+        return ()
+
+
+def _labels(cells: list[Any]) -> Writing | None:
+    separator = separator_of(pd.Series(cells, dtype=object))
+    each = [labels for cell in cells if (labels := labels_of(cell, separator)) is not None]
+    if len(each) < MOST * len(cells):
+        return None
+    counts = Counter(label for labels in each for label in labels)
+    total = counts.total()
+    lists = not any(isinstance(cell, str) and not cell.lstrip().startswith("[") for cell in cells)
+    if lists and not any(isinstance(part, str) for cell in cells[:100] for part in _listed(cell)):
+        return None
+    if not counts or len(counts) > min(LABELS, total / 2):
+        return None
+    several = sum(len(labels) > 1 for labels in each) / len(cells)
+    if not lists and several <= SEVERAL:
+        return None
+    if separator == "," and not lists:
+        short = all(len(label) <= SHORT and len(label.split()) <= 3 for label in counts)
+        words = all(any(sign.isalpha() for sign in label) for label in counts)
+        if (
+            not (short and words)
+            or len(counts) > min(BETWEEN_COMMAS, total / REPEATED)
+            or several < 2 * SEVERAL
+        ):
+            return None
+    shown = ", ".join(label for label, _ in counts.most_common(5))
+    between = "in lists" if lists else f"between {separator}"
+    return Writing(
+        "labels", f"several labels a cell, {between}: {len(counts)} different ones, such as {shown}"
+    )
+
+
+def _listed(cell: Any) -> Any:
+    labels = _keys(cell) if isinstance(cell, str) else cell
+    return labels if isinstance(labels, list | tuple | set | frozenset | np.ndarray) else ()
+
+
+EMPTY_WORDS = ("n/a", "N/A", "#N/A", "-", "--", "–", "—", "?", "NULL", "null", "NaN", "nan", "<NA>")
+"""Words that no column of words holds for their own sake."""
+BESIDE_NUMBERS = (
+    *(*EMPTY_WORDS, *MISSING_NUMBERS, "unknown", "Unknown", "unbekannt", "k.A.", "k. A.", "n.a.", "n. a."),
+    *("tbd", "TBD", "missing", "Missing", ".", "..", "...", "…", "not available", "not known"),
+)
+"""Words that stand for an empty cell where the others are numbers, dates, amounts, or yes and no."""
+CODES = (-9, -99, -999, -9999, -99999, -999999, 99, 999, 9999, 99999, 999999)
+REPEATED_CODE = 2  # rows, at least
+
+
+def guessed_missing(column: pd.Series) -> tuple[list[Any], str]:
+    """Cells that stand for an empty one, and why; nothing where that is not sure.
+
+    Example:
+        >>> guessed_missing(pd.Series([31, -999, 44, 60, -999, 27]))
+        ([-999], '2 cells are -999, the others 27 to 60')
+        >>> guessed_missing(pd.Series(["1,5", "n.a.", "2", "7", "3", "4"]))
+        (['n.a.'], '1 cell is n.a., the others are numbers with or without a unit')
+    """
+    if pd.api.types.is_bool_dtype(column):
+        return [], ""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
+        return _codes(column)
+    cells = [cell for cell in column.astype(object) if not is_empty(cell)]
+    if not cells or not all(isinstance(cell, str | int | float | date) for cell in cells):
+        return [], ""
+    rest = [cell for cell in cells if not isinstance(cell, str) or cell.strip() not in BESIDE_NUMBERS]
+    if rest and len(rest) < len(cells):
+        numbers = all((amount := amount_of(cell)) is not None and not amount.unit for cell in rest)
+        writing = guessed_form(pd.Series(rest, dtype=object)) if not numbers else Writing("amount", "")
+        if writing is not None and writing.form in ("date", "amount", "rating", "yes-no"):
+            return _words(cells, BESIDE_NUMBERS, f"the others are {FORMS[writing.form].cells}")
+    return _words(cells, EMPTY_WORDS, "which are no words")
+
+
+def _words(cells: list[Any], words: tuple[str, ...], why: str) -> tuple[list[Any], str]:
+    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
+    counts = Counter(text for text in texts if text in words)
+    if not counts or counts.total() == len(cells):
+        return [], ""
+    what = "1 cell is" if counts.total() == 1 else f"{counts.total()} cells are"
+    return sorted(counts), f"{what} {', '.join(sorted(counts))}, {why}"
+
+
+def _codes(column: pd.Series) -> tuple[list[Any], str]:
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = numbers[np.isfinite(numbers)]
+    rest = numbers[~np.isin(numbers, CODES)]
+    if len(rest) < 3:
+        return [], ""
+    low, high = rest.min(), rest.max()
+    codes = [code for code in CODES if (numbers == code).sum() >= REPEATED_CODE and _is_code(code, low, high)]
+    if not codes:
+        return [], ""
+    count = int(np.isin(numbers, codes).sum())
+    return codes, f"{count} cells are {', '.join(map(str, codes))}, the others {low:g} to {high:g}"
+
+
+def _is_code(code: int, low: float, high: float) -> bool:
+    """Whether a repeated number lies too far from all others to be one of them."""
+    if code < 0:
+        return low >= 0 and (code <= -99 or high - low < -code)
+    return code - high > 2 * (high - low) and high > low

@@ -1,0 +1,97 @@
+"""Rows without a modality that is asked for, and tables without its columns, are embedded by the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+import commlearn as cl
+from commlearn.errors import DataError, DataWarning
+from commlearn.trained import stream
+from commlearn.trained.shards import write_shards
+from commlearn.trained.stream import write_embeddings
+
+ROWS = 40
+SCHEMA = cl.Schema({"left": cl.Vector("left"), "right": cl.Vector("right")}, targets={"y": "class"})
+ABSENT = [3, 8, 20, 21, 22, 39]
+
+
+@pytest.fixture(scope="module")
+def table():
+    values = np.random.default_rng(0).normal(size=(2, ROWS, 3)).round(3)
+    frame = pd.DataFrame({"left": values[0].tolist(), "right": values[1].tolist(), "y": np.arange(ROWS) % 2})
+    frame["left"] = [None if row in ABSENT else cell for row, cell in enumerate(frame["left"])]
+    return frame
+
+
+@pytest.fixture(scope="module")
+def model(table):
+    return cl.Embedder(SCHEMA, epochs=1).fit(table)
+
+
+def test_rows_without_the_named_modalities_have_nan_and_are_counted(model, table):
+    whole = np.setdiff1d(np.arange(ROWS), ABSENT)
+    expected = model.transform(table.iloc[whole].reset_index(drop=True), modalities=["left"])
+    with pytest.warns(DataWarning, match="6 of 40 records have none of left: their embeddings are NaN"):
+        vectors = model.transform(table, modalities=["left"])
+    assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == ABSENT
+    assert np.allclose(vectors[whole], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_files_leave_them_out_and_say_which_rows_are_there(model, table, tmp_path, monkeypatch, named):
+    monkeypatch.setattr(stream, "ROWS", (2, 2))  # so that parts have none at all
+    frame = table.assign(name=[f"r{row}" for row in range(ROWS)])
+    trained = model
+    if named:
+        trained = cl.Embedder(cl.Schema(SCHEMA.modalities, id="name"), epochs=1).fit(frame)
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.warns(DataWarning, match="have none of left"):
+        written = write_embeddings(trained.trained, tmp_path / "t.parquet", tmp_path / "z.parquet", ["left"])
+    with pytest.warns(DataWarning, match="have none of left"):
+        shards = write_shards(trained.trained, tmp_path / "t.parquet", tmp_path / "z", ["left"])
+    assert written.records == shards.records == ROWS - len(ABSENT)
+    for path in (tmp_path / "z.parquet", tmp_path / "z" / "part-00000.parquet"):
+        names = pq.read_table(path).column("name" if named else "row").to_pylist()
+        assert names == [f"r{row}" if named else row for row in range(ROWS) if row not in ABSENT]
+
+
+def test_a_table_none_of_whose_rows_has_them_is_refused(model, table, tmp_path):
+    empty = table[table["left"].isna()].reset_index(drop=True)
+    with pytest.raises(DataError, match="have none of left"):
+        model.transform(empty, modalities=["left"])
+    empty.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    with pytest.raises(DataError, match="No row of the table has any of left"):
+        write_embeddings(model.trained, tmp_path / "t.jsonl", tmp_path / "z.parquet", ["left"])
+
+
+def test_probes_leave_them_out_and_count_them(model, table):
+    with pytest.warns(DataWarning, match="records have none of left and are left out"):
+        result = cl.probe(model, table, modalities=["left"])["y"]
+    assert result.train_records + result.test_records == ROWS - len(ABSENT)
+
+
+def test_a_table_without_the_columns_of_a_modality_is_embedded_by_the_others_and_says_so_once(
+    model, table, tmp_path, monkeypatch
+):
+    with pytest.warns(DataWarning, match="no column of left: embedded by the other") as warned:
+        vectors = model.transform(table[["right"]])
+    assert len(warned) == 1
+    assert np.allclose(vectors, model.transform(table.assign(left=None)), atol=1e-5)
+    monkeypatch.setattr(stream, "ROWS", (4, 4))
+    table[["right"]].to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    with pytest.warns(DataWarning, match="no column of left") as warned:
+        streamed = model.transform(tmp_path / "t.jsonl")
+    assert len(warned) == 1
+    assert np.allclose(streamed, vectors, atol=1e-5)
+
+
+def test_a_column_that_may_be_misspelt_and_a_table_without_any_are_refused(model, table):
+    with pytest.raises(DataError, match="no column 'left'.* Did you mean 'lefft'"):
+        model.transform(table.rename(columns={"left": "lefft"}))
+    with pytest.raises(DataError, match="no column 'left'"):
+        model.transform(table[["y"]])
+    with pytest.raises(DataError, match="no column 'left'"):
+        model.transform(table[["right"]], modalities=["left"])
