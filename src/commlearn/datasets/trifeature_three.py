@@ -37,9 +37,9 @@ class TrifeatureThree:
     """
 
     pairs: Literal["all", "mapped", "square"] = "all"  # training records: any, or those with one synergy
-    train_records: int = 10_000
+    train_records: int = 4_000
     test_records: int = 4_000
-    levels: int = 10  # of each factor
+    levels: int = 2  # of each factor; the synergies of more take longer to learn
     features: int = 48  # numbers in a vector
     noise: float = 0.5  # its deviation; the directions of the levels have length 4
     seed: int = 0  # of directions, maps and records: the same for every training that is compared
