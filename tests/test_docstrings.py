@@ -15,6 +15,7 @@ FILES = [path for path in sorted(SOURCE.rglob("*.py")) if ">>>" in path.read_tex
 
 LONG = {
     "compare",
+    "tune",
     "export_onnx",
     "export_program",
     "finetune",

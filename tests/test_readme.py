@@ -77,7 +77,7 @@ def in_small(words: list[str]) -> list[str]:
             place = words.index(option) + 1
             words = [*words[:place], str(min(int(words[place]), most)), *words[place + 1 :]]
     command, *_ = words
-    if command in ("train", "compare"):
+    if command in ("train", "compare", "tune"):
         small = {"training.epochs": 1, "training.threads": 1, "model.width": 16}
         small |= SMALL_TRIFEATURE if words[1].startswith("trifeature") else {}
         words = [*words, *(word for key, value in small.items() for word in (f"--{key}", str(value)))]

@@ -44,6 +44,7 @@ _PUBLIC = {
     "read_experiment": "commlearn.config.configuration",
     "report": "commlearn.reports",
     "train": "commlearn.training.loop",
+    "tune": "commlearn.comparison.tune",
 }
 
 __all__ = [*_PUBLIC, "plot"]

@@ -83,7 +83,7 @@ def commands(chance: random.Random, folder: Path) -> None:
     (folder / "table.csv").write_text(mutations.text_of(chance, "id,note,hb,crp\n1,a,1,2\n2,b,3,4\n"))
     typed = [*OPTIONS, *mutations.TOKENS, str(path), str(folder / "table.csv"), str(folder)]
     # no command that trains, and none that writes beside its arguments
-    safe = sorted(set(COMMANDS) - {"train", "compare", "calibrate", "synth", "finetune", "convert"})
+    safe = sorted(set(COMMANDS) - {"train", "compare", "tune", "calibrate", "synth", "finetune", "convert"})
     words = [chance.choice(safe), *(chance.choice(typed) for _ in range(chance.randrange(4)))]
     words = [word for word in words if word not in ("--out", "-o")]
     sink = io.StringIO()

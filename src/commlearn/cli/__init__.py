@@ -28,6 +28,7 @@ COMMANDS = (
     "embed",
     "finetune",
     "compare",
+    "tune",
     "report",
     "export",
     "convert",

@@ -13,7 +13,7 @@ from rich.table import Table
 from commlearn.comparison.result import Comparison
 from commlearn.escapes import one_line, printable, terminal_stream
 
-__all__ = ["print_comparison", "print_verdict"]
+__all__ = ["print_comparison", "print_tuning", "print_verdict"]
 
 MOST_COLUMNS = 4  # of scores, with which the published ones still fit into 80 characters
 
@@ -42,6 +42,42 @@ def print_verdict(comparison: Comparison) -> None:
     for line in str(comparison).split("\n"):
         for part in wrap(printable(line), 100, initial_indent="  ", subsequent_indent="      "):
             print(part)
+
+
+def print_tuning(tuning: dict[str, Any]) -> None:
+    """What each method was given, what was chosen, and its scores before and after, a line a score."""
+    console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
+    console.print(f"[bold]{escape(one_line(tuning['recipe']))}[/bold]: {tuning['metric']}")
+    for line in (
+        f"up to {tuning['budget']} settings for each method",
+        f"chosen on {tuning['chosen_on']}",
+        f"scored on {tuning['scored_on']}",
+    ):
+        console.print(f"  {line}", markup=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    table.add_column("tried", justify="right")
+    table.add_column("min", justify="right", style="dim")
+    table.add_column("chosen")
+    table.add_column("score")
+    for name in ("chance", "recipe's", "chosen's"):
+        table.add_column(name, justify="right", style="dim" if name == "chance" else None)
+    for method, row in tuning["methods"].items():
+        failed = sum(bool(each["errors"]) for each in row["tried"])
+        tried = f"{len(row['tried'])}" + f" ({failed} failed)" * bool(failed)
+        chosen = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in row["chosen"].items())
+        first = (method, tried, f"{row['seconds'] / 60:.1f}", escape(one_line(chosen)) or "the recipe's")
+        for score in tuning["scores"]:
+            figures = (_figure(row[part]["scores"][score], False) for part in ("default", "best"))
+            chance = tuning["chance"][score]
+            guess = "" if chance is None else f"{chance:.0f}"
+            table.add_row(*first, escape(one_line(score)), guess, *figures)
+            first = ("", "", "", "")
+    console.print(table)
+    for method, row in tuning["methods"].items():
+        for each in (*row["tried"], row["default"], row["best"]):
+            for job, error in each["errors"].items():
+                console.print(printable(f"{method} failed ({job}): {error}"), markup=False)
 
 
 def _scores(comparison: dict[str, Any]) -> Table:

@@ -27,7 +27,7 @@ from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.resume import by_dotted_key
 
-__all__ = ["compare"]
+__all__ = ["USUAL", "compare", "compared"]
 
 USUAL = ("clip", "crossself", "comm")  # methods on a recipe
 
@@ -70,15 +70,31 @@ def compare(
     Returns:
         The table, as it is written to `table.json`, with the verdict beside it.
     """
-    methods = (["comm"] if is_schema(recipe) else USUAL) if methods is None else methods
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
-    _check(methods, numbers, jobs, overrides or {})
     source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
+    return compared(source, methods, seeds, out, jobs, tell, targets, rivals, budgets)
+
+
+def compared(
+    source: ComparisonSource,
+    methods: Sequence[str] | None,
+    seeds: int | Sequence[int],
+    out: str | Path,
+    jobs: int,
+    tell: Callable[[str], None],
+    targets: Sequence[str] | None,
+    rivals: Sequence[str] | None,
+    budgets: Sequence[str | int] | None = None,
+) -> Comparison:
+    """A comparison on a source that is already named; the other arguments are those of `compare`."""
+    on_table = is_schema(source.recipe)
+    methods = (["comm"] if on_table else USUAL) if methods is None else methods
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
+    _check(methods, numbers, jobs, source.overrides)
     experiment, data = source.read()
     scores = scores_of(experiment, data, targets)
     members, refused = members_of(methods, source, experiment, data, scores)
     planned = plan(members, scores, numbers, Path(out))
-    asked = is_schema(recipe) if rivals is None else bool(rivals)
+    asked = on_table if rivals is None else bool(rivals)
     names = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
     sorts = chosen_targets(data, names, "linear")
     questions = Questions.of(data, sorts, rivals, budgets) if asked else None

@@ -50,6 +50,7 @@ READERS = Readers(
         "mustard": "commlearn.datasets.utterances:Mustard",
         "table": "commlearn.tables.dataset:TableData",
         "trifeature": "commlearn.datasets.trifeature:Trifeature",
+        "trifeature_three": "commlearn.datasets.trifeature_three:TrifeatureThree",
         "ur_funny": "commlearn.datasets.utterances:UrFunny",
         "vision_touch": "commlearn.datasets.vision_touch:VisionTouch",
     }

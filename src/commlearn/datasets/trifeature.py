@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Trifeature:
     train_pairs: int = 10_000
     views: int = 3  # how many times each training combination is drawn
     seed: int = 0  # of split, images, pairs and M: the same for every training that is compared
+    generated: ClassVar[bool] = True  # another seed is another draw of the same experiment
 
     def read(self) -> Dataset:
         """Renders all images and pairs them."""

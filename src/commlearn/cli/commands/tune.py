@@ -1,0 +1,118 @@
+"""`commlearn tune`: settings for each method, with the same budget for all."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from commlearn.cli.names import add_targets, names
+from commlearn.cli.python_code import Call, program
+
+HELP = "Choose settings for each method with the same budget, then score each method at its choice."
+EXAMPLE = """\
+The recipe's own settings are the first of the budget. Values (.05,.1,.3) make a grid, ranges
+(.05..1) are drawn at random, on a logarithmic scale where they are wide. Where data are generated,
+settings are chosen on the next data seed; of all other data the test rows stay unseen until the
+choice is made. Stop it at any time and run it again to go on. Any other setting can be given as
+--section.key value.
+
+Example:
+  commlearn tune trifeature-quick --methods comm,crossself --over method.temperature=.05,.3,1
+  commlearn tune films.yaml --methods comm,clip,pca --target genre --budget 8 \\
+      --over comm:method.temperature=.05..1 --over comm,clip:training.learning_rate=1e-4..1e-2
+"""
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
+    )
+    parser.add_argument("--table", help="what a schema is tuned on; default: as its file says")
+    parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
+    parser.add_argument("--methods", type=names, help="names with commas; default: as in compare")
+    parser.add_argument(
+        "--over",
+        action="append",
+        required=True,
+        metavar="KEY=VALUES",
+        help="a setting, and values with commas or a range; may be given several times; "
+        "METHODS:KEY=VALUES is for these methods alone",
+    )
+    parser.add_argument("--budget", type=int, help="settings tried for each method; default: the whole grid")
+    add_targets(parser, "the recipe's scores, or all")
+    parser.add_argument("--seeds", type=int, default=1, help="of the final trainings, how many: 0, 1, ...")
+    parser.add_argument("--search-seed", type=int, default=0, help="of settings that are drawn; default: 0")
+    parser.add_argument("--out", help="folder; default: runs/tune-RECIPE")
+    parser.add_argument(
+        "--jobs", type=int, default=0, help="trainings at a time; default: one a core, one on a GPU"
+    )
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    return program(_call(options))
+
+
+def _call(options: argparse.Namespace) -> Call:
+    overrides = options.overrides | ({"data.path": options.data} if options.data else {})
+    return Call(
+        "cl.tune",
+        options.recipe,
+        _over(options.over),
+        options.methods,
+        options.budget,
+        options.seeds,
+        str(_out(options)),
+        overrides=overrides or None,
+        jobs=options.jobs or None,
+        targets=options.targets,
+        table=options.table,
+        search_seed=options.search_seed or None,
+        assign="tuning",
+    )
+
+
+def _out(options: argparse.Namespace) -> Path:
+    return Path(options.out or f"runs/tune-{Path(options.recipe).stem}")
+
+
+def _over(stated: list[str]) -> dict[str, str]:
+    from commlearn.errors import ConfigurationError
+
+    over: dict[str, str] = {}
+    for word in stated:
+        key, equals, values = word.partition("=")
+        if not key or not equals:
+            raise ConfigurationError(f"--over {word}: give KEY=VALUES, such as method.temperature=.05..1.")
+        if key in over:
+            raise ConfigurationError(f"--over {key} is given twice; put all values into one.")
+        over[key] = values
+    return over
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys
+
+    from commlearn.cli.comparison_output import print_tuning
+    from commlearn.cli.output import print_json
+    from commlearn.errors import ConfigurationError
+
+    if options.seeds < 1:
+        raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")
+    if options.data:
+        options.data = str(Path(options.data).resolve())
+    tuning = _call(options).made(
+        tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True)
+    )
+    if options.json:
+        print_json(tuning)
+    else:
+        print_tuning(tuning)
+        print(f"Table: {_out(options) / 'tuning.json'}")
+        method, row = max(tuning["methods"].items(), key=lambda item: item[1]["above_chance"] or 0.0)
+        chosen = "".join(f" --{key} {value}" for key, value in row["chosen"].items())
+        if row["trained"]:
+            print(f"Next: commlearn train {options.recipe} --method {method}{chosen}")
+    failed = (row[part]["errors"] for row in tuning["methods"].values() for part in ("default", "best"))
+    return 1 if any(failed) else 0

@@ -1,0 +1,321 @@
+"""Tuning: every method gets the same number of settings to try, and is scored where none was chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from commlearn.comparison.baselines import BASELINES
+from commlearn.comparison.compare import USUAL, compared
+from commlearn.comparison.search import Setting, Values, settings_to_try, values_of
+from commlearn.comparison.source import ComparisonSource
+from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
+from commlearn.config.fill import set_dotted
+from commlearn.config.own_data import is_schema
+from commlearn.datasets import READERS
+from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
+from commlearn.methods import METHODS
+from commlearn.storage.checkpoint import write_atomically
+from commlearn.storage.locks import hold
+
+__all__ = ["tune"]
+
+LONGEST_NAME = 100  # of a setting's folder
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting to search over, and the methods that have it."""
+
+    key: str  # dotted
+    values: Values
+    methods: tuple[str, ...]
+
+
+def tune(
+    recipe: str | Path,
+    over: Mapping[str, str | Sequence[Any]],
+    methods: Sequence[str] | None = None,
+    budget: int | None = None,
+    seeds: int | Sequence[int] = 1,
+    out: str | Path = "runs/tune",
+    overrides: Mapping[str, Any] | None = None,
+    jobs: int = 0,
+    tell: Callable[[str], None] = print,
+    targets: Sequence[str] | None = None,
+    table: str | Path | None = None,
+    search_seed: int = 0,
+) -> dict[str, Any]:
+    """Choose settings for each method with one budget, then train and score each at its choice.
+
+    Data that are generated are drawn anew, with the next data seed, to choose on. Of all others the test rows
+    stay unseen until the choice is made: settings are chosen on the validation rows, or, where there are
+    none, on a quarter of the training rows. What was tried is kept: running again in the same folder goes on
+    where it stopped.
+
+    Args:
+        recipe: name of a recipe, or path of a YAML file: a recipe or a schema.
+        over: dotted key to values, `[0.1, 0.3]` or `"0.1,0.3"`, or to a range, `"0.05..1"`. `comm,clip:KEY`
+            searches over it for these methods alone.
+        methods: names of methods and baselines; as in `compare` if not given.
+        budget: settings that are tried for each method, the recipe's own among them; the whole grid if not
+            given.
+        seeds: how many (0, 1, ...), or which, for the final trainings; one for each that is tried.
+        out: folder; every setting has a comparison in it.
+        overrides: dotted key to value, for every method and setting.
+        jobs: trainings at a time; 0 = one for each CPU core, or one if there is a GPU.
+        tell: receives a line for each training that starts and ends.
+        targets: what is probed; the recipe's scores, or all targets, if not given.
+        table: takes the place of a schema's.
+        search_seed: of settings that are drawn at random.
+
+    Returns:
+        What is written to `tuning.json`: for each method what it was given, what was tried, what was chosen,
+        and the scores with the recipe's own setting and with the chosen one.
+    """
+    source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
+    names = tuple(methods or (["comm"] if is_schema(recipe) else USUAL))
+    axes = _axes(over, names, source)
+    experiment = _experiment(source)
+    tried = {name: _settings(name, axes, budget, search_seed, source, experiment) for name in names}
+    _check(tried, source, experiment)
+    before_test, words = _chosen_on(source, experiment)
+    out = Path(out)
+    run = _Runs(names, out, jobs, tell, targets)
+    with closing(hold(out, "tuning")):
+        trials = run(before_test, "tried", tried, [0])
+        best = {name: max(tried[name], key=lambda setting: _rank(trials, name, setting)) for name in names}
+        final = run(source, "scored", {name: _once([{}, best[name]]) for name in names}, seeds)
+        first = final[_folder_name({})]
+        result = {
+            "recipe": experiment.name,
+            "over": {axis.key: _shown(axis) for axis in axes},
+            "budget": budget or max(len(settings) for settings in tried.values()),
+            "search_seed": search_seed,
+            **words,
+            "metric": first["metric"],
+            "scores": first["scores"],
+            "chance": first["chance"],
+            "methods": {name: _row(name, tried[name], best[name], trials, final) for name in names},
+        }
+        write_atomically(out / "tuning.json", (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Comparisons, one a setting, of the methods that have it."""
+
+    methods: Sequence[str]
+    out: Path
+    jobs: int
+    tell: Callable[[str], None]
+    targets: Sequence[str] | None
+
+    def __call__(
+        self,
+        source: ComparisonSource,
+        part: str,
+        settings: Mapping[str, Sequence[Setting]],
+        seeds: int | Sequence[int],
+    ) -> dict[str, dict[str, Any]]:
+        """The table of each setting, by the name of its folder."""
+        tables = {}
+        for setting in _once([setting for each in settings.values() for setting in each]):
+            name = _folder_name(setting)
+            members = [method for method in self.methods if setting in settings[method]]
+            own = replace(source, overrides={**source.overrides, **setting})
+            place = self.out / part / name
+
+            def tell(line: str, name: str = f"{part}/{name}") -> None:
+                self.tell(f"{name}: {line}")
+
+            tables[name] = dict(
+                compared(own, members, seeds, place, self.jobs, tell, self.targets, rivals=[])
+            )
+        return tables
+
+
+def _axes(
+    over: Mapping[str, str | Sequence[Any]], methods: Sequence[str], source: ComparisonSource
+) -> list[Axis]:
+    """What is searched over; a setting that a method does not have is an error."""
+    problems, axes = Problems("tune"), []
+    for method in methods:
+        if method not in METHODS and method not in BASELINES:
+            problems.add(unknown("method", method, [*METHODS, *BASELINES]))
+    for stated, values in over.items():
+        scope, _, key = stated.rpartition(":")
+        named = [name.strip() for name in scope.split(",")] if scope else list(methods)
+        for method in named:
+            if method not in methods:
+                problems.add(f"--over {stated}: {unknown('method', method, methods)}")
+            elif (scope or method in {*METHODS, *BASELINES}) and not _has(method, key):
+                others = [name for name in methods if _has(name, key)]
+                way = f"Say which have it: --over {','.join(others)}:{key}=..." if others else "None has it"
+                problems.add(f"{method} has no setting {key}. {way}, or leave it out of --methods.")
+        if key in source.overrides:
+            problems.add(f"--{key} {source.overrides[key]} is stated; it cannot be searched over as well.")
+        if key in ("seed", "method", "data.seed"):
+            problems.add(f"--over {key} is no setting of a method; it is given with --seeds or --methods.")
+        axes.append(Axis(key, values_of(key, values), tuple(named)))
+    problems.raise_if_any(ConfigurationError)
+    return axes
+
+
+def _has(method: str, key: str) -> bool:
+    """Whether a setting changes anything for a method; for a baseline none does."""
+    if method not in METHODS:
+        return False
+    name = key.removeprefix("method.").partition(".")[0]
+    return not key.startswith("method.") or name in inspect.signature(METHODS[method].build).parameters
+
+
+def _experiment(source: ComparisonSource) -> Experiment:
+    """The settings as they stand, without a look at the records of a recipe."""
+    if is_schema(source.recipe):
+        return source.read()[0]
+    return read_experiment(source.recipe, source.of_all(source.overrides))
+
+
+def _settings(
+    method: str,
+    axes: Sequence[Axis],
+    budget: int | None,
+    seed: int,
+    source: ComparisonSource,
+    experiment: Experiment,
+) -> list[Setting]:
+    """What is tried for a method: the recipe as it stands, and others that differ from it."""
+    own = {axis.key: axis.values for axis in axes if method in axis.methods}
+    stated = _stated(method, source, experiment)
+    return [
+        setting
+        for setting in settings_to_try(own, budget, seed)
+        if not setting or any(stated.get(key) != value for key, value in setting.items())
+    ]
+
+
+def _stated(method: str, source: ComparisonSource, experiment: Experiment) -> dict[str, Any]:
+    """Dotted key to value for all settings as they stand, options of the method included."""
+    values = _dotted({**to_mapping(experiment), "method": {}})
+    if method in METHODS:
+        parameters = inspect.signature(METHODS[method].build).parameters
+        values |= {f"method.{name}": one.default for name, one in parameters.items()}
+        options = source.method_options(method, experiment)
+        values |= {f"method.{name}": option for name, option in options.items()}
+    return values
+
+
+def _dotted(mapping: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in mapping.items():
+        values[where + key] = value
+        if isinstance(value, Mapping):
+            values |= _dotted(value, f"{where}{key}.")
+    return values
+
+
+def _check(tried: Mapping[str, Sequence[Setting]], source: ComparisonSource, experiment: Experiment) -> None:
+    """Refuse settings that no training could have, before the first training."""
+    if is_schema(source.recipe):  # what it leaves open is chosen from the records: one look does
+        for setting in _once([settings[-1] for settings in tried.values()]):
+            replace(source, overrides={**source.overrides, **setting}).read()
+        return
+    problems = Problems("tune")
+    for method, settings in tried.items():
+        for setting in settings if method in METHODS else ():
+            mapping = to_mapping(experiment) | {"method": source.method_options(method, experiment)}
+            try:
+                for key, value in setting.items():
+                    set_dotted(mapping, key, value)
+                experiment_from(mapping)
+            except CommlearnError as problem:
+                problems.add(f"{method} with {_words(setting)}: {problem}")
+    problems.raise_if_any(ConfigurationError)
+
+
+def _chosen_on(source: ComparisonSource, experiment: Experiment) -> tuple[ComparisonSource, dict[str, str]]:
+    """Where settings are chosen, and the same in words."""
+    reader = READERS[experiment.data["name"]]
+    if getattr(reader, "generated", False):
+        seed = experiment.data.get("seed", inspect.signature(reader).parameters["seed"].default)
+        other = replace(source, overrides={**source.overrides, "data.seed": seed + 1})
+        return other, {"chosen_on": f"data seed {seed + 1}", "scored_on": f"data seed {seed}"}
+    held_out = "validation rows, where there are none a quarter of the training rows"
+    return replace(source, before_test=True), {"chosen_on": held_out, "scored_on": "test rows"}
+
+
+def _rank(trials: Mapping[str, dict[str, Any]], method: str, setting: Setting) -> float:
+    value = _mean_above_chance(trials[_folder_name(setting)], method)
+    return float("-inf") if value is None else value
+
+
+def _mean_above_chance(table: Mapping[str, Any], method: str) -> float | None:
+    """The mean over the scores of how much of the way from chance to 100 is gone, in percent."""
+    shares = []
+    for score, cell in table["methods"][method]["scores"].items():
+        if cell["mean"] is None:
+            return None
+        chance = table["chance"][score] or 0.0
+        shares.append(100 * (cell["mean"] - chance) / (100 - chance))
+    return sum(shares) / len(shares)
+
+
+def _row(
+    method: str,
+    settings: Sequence[Setting],
+    best: Setting,
+    trials: Mapping[str, dict[str, Any]],
+    final: Mapping[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """What a method was given, what was tried, and what came of it."""
+
+    def scored(tables: Mapping[str, dict[str, Any]], setting: Setting) -> dict[str, Any]:
+        row = tables[_folder_name(setting)]["methods"][method]
+        return {"scores": row["scores"], "seconds": row["cost"]["seconds"], "errors": row["errors"]}
+
+    tried = []
+    for setting in settings:
+        value = _mean_above_chance(trials[_folder_name(setting)], method)
+        tried.append({"setting": setting, "above_chance": value, **scored(trials, setting)})
+    return {
+        "tried": tried,
+        "trained": method in METHODS,
+        "chosen": best,
+        "above_chance": _mean_above_chance(final[_folder_name(best)], method),
+        "seconds": round(sum(each["seconds"] or 0.0 for each in tried), 1),
+        "default": scored(final, {}),
+        "best": scored(final, best),
+    }
+
+
+def _once(settings: Sequence[Setting]) -> list[Setting]:
+    once: list[Setting] = []
+    for setting in settings:
+        if setting not in once:
+            once.append(setting)
+    return once
+
+
+def _words(setting: Setting) -> str:
+    return " ".join(f"--{key} {value}" for key, value in setting.items()) or "the recipe's own settings"
+
+
+def _folder_name(setting: Setting) -> str:
+    """What a setting's folder is called: its values, or a digest where these are no file name."""
+    name = "_".join(f"{key}={value}" for key, value in setting.items()) or "default"
+    if len(name) <= LONGEST_NAME and all(letter.isalnum() or letter in "._=-" for letter in name):
+        return name
+    return hashlib.sha256(json.dumps(setting, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _shown(axis: Axis) -> dict[str, Any]:
+    low_to_high = None if isinstance(axis.values, list) else f"{axis.values[0]}..{axis.values[1]}"
+    return {"values": low_to_high or axis.values, "methods": list(axis.methods)}

@@ -1,0 +1,234 @@
+"""Tuning: the same budget for every method, chosen where nothing is scored, resumed where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import commlearn as cl
+from commlearn.cli import main
+from commlearn.comparison import tune as tuning
+from commlearn.comparison.search import settings_to_try, values_of
+from commlearn.comparison.source import ComparisonSource, without_test
+from commlearn.errors import ConfigurationError
+from commlearn.records import Dataset, Records, VectorColumn
+
+SMALL = {
+    "training.epochs": 1,
+    "training.batch_size": 32,
+    "model.width": 16,
+    "data.train_records": 200,
+    "data.test_records": 200,
+    "data.levels": 2,
+    "training.diagnose": 0,
+}
+RECIPE = "trifeature-three-quick"
+
+
+def quiet(line):
+    pass
+
+
+def small_tuning(out, over, methods=("comm", "simclr"), tell=quiet, **more):
+    return cl.tune(
+        RECIPE, over, methods, out=out, overrides=SMALL, jobs=1, tell=tell, targets=["shared"], **more
+    )
+
+
+def test_a_grid_is_the_same_for_every_method_and_goes_on_where_it_stopped(tmp_path, jobs_in_this_process):
+    lines = []
+    over = {"method.temperature": ".2,1", "comm:method.subsets": ["each_and_all"]}
+    result = small_tuning(tmp_path, over, tell=lines.append, seeds=2)
+    for method, own in (("comm", {"method.subsets": "each_and_all"}), ("simclr", {})):
+        row = result["methods"][method]
+        tried = [each["setting"] for each in row["tried"]]
+        assert tried == [{}, {"method.temperature": 0.2, **own}, {"method.temperature": 1, **own}]
+        values = [each["above_chance"] for each in row["tried"]]
+        assert row["chosen"] == tried[int(np.argmax(values))]
+        for part in ("default", "best"):
+            assert set(row[part]["scores"]["shared"]["values"]) == {"0", "1"}
+    assert (result["chosen_on"], result["scored_on"]) == ("data seed 1", "data seed 0")
+    spec = json.loads((tmp_path / "tried/default/comm/seed0/unbiased/job.json").read_text())
+    assert spec["source"]["overrides"]["data.seed"] == 1
+    spec = json.loads((tmp_path / "scored/default/comm/seed0/unbiased/job.json").read_text())
+    assert "data.seed" not in spec["source"]["overrides"]
+    assert json.loads((tmp_path / "tuning.json").read_text()) == result
+    again = []
+    more = small_tuning(tmp_path, {**over, "method.temperature": ".2,1,3"}, tell=again.append, seeds=2)
+    assert len(more["methods"]["simclr"]["tried"]) == 4
+    started = [line for line in again if "started: " in line and line.startswith("tried")]
+    assert len(started) == 2  # the third value, for each method
+    assert all("temperature=3" in line for line in started)
+
+
+def test_the_chosen_setting_is_the_best_of_those_tried():
+    def table(comm, clip):
+        rows = {"comm": comm, "clip": clip}
+        scores = {name: {"scores": {"R": {"mean": r}, "S": {"mean": s}}} for name, (r, s) in rows.items()}
+        return {"methods": scores, "chance": {"R": 10.0, "S": 50.0}}
+
+    trials = {
+        "default": table((100, 50), (100, 50)),
+        "a=1": table((55, 80), (60, 50)),  # half of the way and 60 % of it: more than all and nothing
+        "a=2": table((None, 90), (100, 50)),
+    }
+    settings = [{}, {"a": 1}, {"a": 2}]
+    best = {name: max(settings, key=lambda one: tuning._rank(trials, name, one)) for name in ("comm", "clip")}
+    assert best == {"comm": {"a": 1}, "clip": {}}  # what failed is not chosen; the first of equals is
+
+
+@pytest.mark.parametrize(
+    ("over", "methods", "words"),
+    [
+        ({"method.temperature": ".1,.2"}, ["comm", "pca"], "pca has no setting .*comm:method.temp"),
+        ({"method.subsets": "each_and_all"}, ["comm", "simclr"], "simclr has no setting method.subsets"),
+        ({"method.temperatur": ".1"}, ["comm"], "comm has no setting method.temperatur. None has it"),
+        ({"clip:method.temperature": ".1"}, ["comm"], "Unknown method 'clip'"),
+        ({"method.temperature": "1..1"}, ["comm"], "no range"),
+        ({"method.temperature": ".1..1"}, ["comm"], "give --budget"),
+        ({"method.temperature": "warm"}, ["comm"], "comm with --method.temperature warm: .*give"),
+        ({"training.learning_rat": "1,2"}, ["comm"], "did you mean 'training.learning_rate'"),
+        ({"training.epochs": "1,2"}, ["comm"], "--training.epochs 1 is stated"),
+        ({"data.seed": "1,2"}, ["comm"], "no setting of a method"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_tried_is_refused_before_anything_is_trained(over, methods, words, tmp_path):
+    with pytest.raises(ConfigurationError, match=words):
+        small_tuning(tmp_path / "new", over, methods)
+    assert not (tmp_path / "new").exists()
+
+
+def test_draws_are_the_same_for_every_method_and_a_larger_budget_begins_with_the_smaller():
+    over = {"a": values_of("a", ".01..1"), "b": values_of("b", "1..4"), "c": values_of("c", "x,y")}
+    small, large = (settings_to_try(over, budget, 0) for budget in (5, 40))
+    assert len(large) == 40
+    assert large[:5] == small
+    assert small != settings_to_try(over, 5, 1)
+    drawn = large[1:]
+    assert 0.05 < np.median([each["a"] for each in drawn]) < 0.2  # logarithmic: half below .1
+    assert {each["b"] for each in drawn} == {1, 2, 3, 4}
+    assert {each["c"] for each in drawn} == {"x", "y"}
+    assert len(settings_to_try({"a": [1, 2, 3, 4]}, 3, 0)) == 3
+    assert len(settings_to_try({"b": (1, 2)}, 9, 0)) == 3  # there are no more than these
+
+
+def test_what_a_recipe_has_already_is_not_tried_twice(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        tuning, "compared", lambda source, names, *rest, **more: asked.append(source) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        small_tuning(tmp_path, {"method.temperature": ".1"}, ["simclr"])
+    source = ComparisonSource(RECIPE)
+    experiment = cl.read_experiment(RECIPE)
+    axes = [tuning.Axis("method.temperature", [0.1, 0.2], ("simclr",))]
+    assert tuning._settings("simclr", axes, None, 0, source, experiment) == [{}, {"method.temperature": 0.2}]
+
+
+def test_settings_of_a_table_are_chosen_without_its_test_rows(tmp_path, jobs_in_this_process):
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(160, 4)).round(3)
+    frame = pd.DataFrame(rows, columns=["a0", "a1", "b0", "b1"])
+    frame["y"] = np.where(rows[:, 0] > 0, "yes", "no")
+    frame["split"] = ["train"] * 100 + ["test"] * 60
+    changed = frame.copy()
+    changed.loc[100:, "y"] = generator.permutation(changed.loc[100:, "y"])
+    schema = (
+        "table: table.csv\nmodalities:\n  a: {kind: tabular, columns: [a0, a1]}\n"
+        "  b: {kind: tabular, columns: [b0, b1]}\ntargets: {y: class}\nsplit: split\n"
+    )
+    settings = {key: SMALL[key] for key in ("training.epochs", "training.batch_size", "model.width")}
+    results = []
+    for name, table in (("one", frame), ("other", changed)):
+        (tmp_path / name).mkdir()
+        table.to_csv(tmp_path / name / "table.csv", index=False)
+        (tmp_path / name / "schema.yaml").write_text(schema)
+        words = (tmp_path / name / "schema.yaml", {"simclr:method.temperature": ".2,1"}, ["simclr", "pca"])
+        results.append(cl.tune(*words, out=tmp_path / name / "out", overrides=settings, jobs=1, tell=quiet))
+    one = results[0]
+    assert one["scored_on"] == "test rows"
+    assert [len(row["tried"]) for row in one["methods"].values()] == [3, 1]
+    for method in ("simclr", "pca"):
+        first, second = (
+            [each["scores"] for each in result["methods"][method]["tried"]] for result in results
+        )
+        assert first == second  # labels of test rows move nothing before the choice
+    scored = [result["methods"]["pca"]["best"]["scores"]["y"]["mean"] for result in results]
+    assert scored[0] > 80 > scored[1]
+
+
+def test_what_is_held_out_keeps_groups_together_and_takes_validation_rows_where_there_are_any():
+    count = 400
+    groups = np.arange(count, dtype=np.uint64) // 8
+
+    def records(first):
+        column = VectorColumn(np.full((count, 1), first, np.float32))
+        return Records(
+            {"a": column}, {"y": np.arange(count)}, keys=np.arange(first, first + count), groups=groups
+        )
+
+    data = without_test(Dataset(records(0), records(1000)))
+    assert not set(data.train.groups) & set(data.test.groups)
+    assert set(data.train.targets["y"]) | set(data.test.targets["y"]) == set(range(count))
+    assert 0.1 < len(data.test) / count < 0.4
+    with_validation = without_test(Dataset(records(0), records(1000), records(2000)))
+    assert with_validation.test.keys[0] == 2000
+    assert len(with_validation.train) == count
+    assert with_validation.validation is None
+
+
+def test_the_command_prints_what_each_method_was_given(tmp_path, jobs_in_this_process, capsys):
+    words = ["tune", RECIPE, "--methods", "cmc", "--over", "method.temperature=.2", "--target", "shared"]
+    words += ["--out", str(tmp_path), "--jobs", "1", "--quiet"]
+    words += [word for key, value in SMALL.items() for word in (f"--{key}", str(value))]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "up to 2 settings for each method\n  chosen on data seed 1\n  scored on data seed 0" in printed
+    assert "Next: commlearn train trifeature-three-quick --method cmc" in printed
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "tuning.json").read_text())
+    assert main([*words, "--over", "training.epochs"]) == 2
+    assert "give KEY=VALUES" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_tuning_that_was_killed_goes_on_where_it_was(tmp_path):
+    """The command itself, in processes of its own; the one that is killed had ended some of its trainings."""
+    words = [sys.executable, "-m", "commlearn", "tune", RECIPE, "--methods", "cmc,simclr"]
+    words += [
+        "--over",
+        "method.temperature=.2,1",
+        "--target",
+        "shared",
+        "--out",
+        str(tmp_path),
+        "--jobs",
+        "1",
+    ]
+    words += [word for key, value in SMALL.items() for word in (f"--{key}", str(value))]
+    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 300
+        while len(list(tmp_path.glob("tried/*/*/*/*/probes.json"))) < 2 and time.monotonic() < end:
+            time.sleep(0.1)
+        os.kill(first.pid, signal.SIGKILL)
+    finally:
+        first.kill()
+        first.communicate()
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("tried/*/*/*/*/probes.json")}
+    assert 2 <= len(done) < 6
+    assert not (tmp_path / "tuning.json").exists()
+    second = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert second.returncode == 0, second.stderr
+    assert second.stderr.count("done before: ") >= len(done)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    rows = json.loads((tmp_path / "tuning.json").read_text())["methods"]
+    assert [len(row["tried"]) for row in rows.values()] == [3, 3]
