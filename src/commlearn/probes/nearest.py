@@ -1,4 +1,4 @@
-"""The most similar rows by cosine, exactly and block by block: the one search of probes, reports and search."""
+"""The most similar rows by cosine, exactly and block by block: for probes, reports and search."""
 
 from __future__ import annotations
 
