@@ -44,10 +44,8 @@ def halves():
     images = load_digits().images.astype("float32") / 16
     table = {"left": images[:, :, :4].reshape(-1, 32), "right": images[:, :, 4:].reshape(-1, 32)}
     schema = cl.Schema({name: cl.Vector(name) for name in table})
-    first, last = (
-        {name: rows[part] for name, rows in table.items()} for part in (slice(500), slice(-300, None))
-    )
-    return cl.Embedder(schema, epochs=2).fit(first), last
+    first = {name: rows[:500] for name, rows in table.items()}
+    return cl.Embedder(schema, epochs=2).fit(first), {name: rows[-300:] for name, rows in table.items()}
 
 
 def test_fixed_features_help_to_find_the_other_half(halves):
