@@ -91,14 +91,14 @@ def modalities_of(cells: Mapping[str, Any], schema: Schema) -> list[str]:
 def records_of_cells(model: Trained, cells: Mapping[str, Any], names: Sequence[str]) -> Records:
     """A query's cells as one record; its paths are those of whoever asks, wherever they lead."""
     schema = model.reader()[0].only(names)
+    kinds: dict[str, Any] = dict(schema.modalities)
     kinds = {
         name: replace(kind, outside=True) if hasattr(kind, "outside") else kind
-        for name, kind in schema.modalities.items()
+        for name, kind in kinds.items()
     }
-    row = {}
-    for column in schema.columns(with_targets=False):
-        row[column] = pd.Series([None], dtype=object)
-        row[column].iloc[0] = cells.get(column)
+    row = {column: np.empty(1, dtype=object) for column in schema.columns(with_targets=False)}
+    for column in row.keys() & cells.keys():
+        row[column][0] = cells[column]
     reader = replace(model, schema=replace(schema, modalities=kinds))
     return reader.records(Cells(pd.DataFrame(row), Path.cwd()), modalities=names)
 

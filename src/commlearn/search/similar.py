@@ -139,9 +139,7 @@ class Searcher:
             asking = records_of(self.model, self.table, np.array([row]), self.by, ())
         if not having(asking, self.by)[0]:
             what = "The query" if row is None else f"Row {row}"
-            raise DataError(
-                f"{what} has none of {', '.join(self.by)}. Name others that it has: by=[...]."
-            )
+            raise DataError(f"{what} has none of {', '.join(self.by)}. Name others that it has: by=[...].")
         vectors = self.index.whole.asking(self.model, asking)
         count = k + (row is not None)
         if self.lists is None:

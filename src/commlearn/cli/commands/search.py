@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from commlearn.cli.names import add_modalities, names
-from commlearn.cli.python_code import Call, Code, program
+from commlearn.cli.python_code import Call, program
 from commlearn.errors import ConfigurationError
 
 HELP = "Find the records of a table that are most like a row, a text or a picture, and say why."
@@ -44,22 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    return program(
-        Call("cl.load", options.run_folder, assign="run"),
-        Call(
-            "cl.similar",
-            Code("run"),
-            options.table,
-            *_stated(options)[0],
-            assign="hits",
-            **_stated(options)[1],
-        ),
-        "print(hits)",
-    )
+    return program(_call(options), "print(hits)")
 
 
-def _stated(options: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
-    """The query, and what else was said."""
+def _call(options: argparse.Namespace) -> Call:
     given = {name: getattr(options, name) for name in ("row", "id", "text", "image")}
     given = {name: value for name, value in given.items() if value is not None}
     cells = {name: value for name, value in given.items() if name in ("text", "image")}
@@ -67,30 +55,30 @@ def _stated(options: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
         raise ConfigurationError(
             "Say what to search for: one of --row and --id, or --text, --image or both of them."
         )
-    named = {
-        "k": None if options.k == 10 else options.k,
-        "modalities": options.modalities,
-        "by": options.by,
-        "index": options.index,
-        "approximate": options.approximate or None,
-    }
-    return [cells or next(iter(given.values()))], named
+    return Call(
+        "cl.similar",
+        Call("cl.load", options.run_folder),
+        options.table,
+        cells or next(iter(given.values())),
+        k=None if options.k == 10 else options.k,
+        modalities=options.modalities,
+        by=options.by,
+        index=options.index,
+        approximate=options.approximate or None,
+        assign="hits",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     import json
 
     from commlearn.cli.output import print_json, telling
-    from commlearn.search import similar
-    from commlearn.trained.artifact import load
 
-    query, named = _stated(options)
-    named = {name: value for name, value in named.items() if value is not None}
     if options.out and Path(options.out).suffix not in (".csv", ".parquet"):
         raise ConfigurationError(f"--out is {options.out}; give a file that ends in .csv or .parquet.")
-    loaded = load(options.run_folder)
+    call = _call(options)
     with telling(options) as tell:
-        hits = similar(loaded, options.table, *query, **named, tell=tell)
+        hits = call.made(tell=tell)
     if options.out:
         _write(hits, Path(options.out))
     if options.json:
