@@ -21,6 +21,7 @@ LAYERS = [
     {"config"},
     {"trained"},
     {"probes"},
+    {"search"},
     {"training"},
     {"plot"},
     {"comparison", "information"},

@@ -43,6 +43,7 @@ _PUBLIC = {
     "read_data": "commlearn.config.build",
     "read_experiment": "commlearn.config.configuration",
     "report": "commlearn.reports",
+    "similar": "commlearn.search",
     "train": "commlearn.training.loop",
     "tune": "commlearn.comparison.tune",
 }

@@ -13,7 +13,7 @@ import yaml
 import commlearn as cl
 from commlearn.cli import main
 from commlearn.config.defaults import suggest
-from commlearn.datasets.synthetic_tables import SyntheticTable
+from commlearn.datasets.synthetic_tables import COLUMNS, SyntheticTable
 from commlearn.records import Records, VectorColumn
 from commlearn.trained.run_folder import RunFolder
 
@@ -133,6 +133,21 @@ def test_a_run_embeds_and_probes_its_own_split_and_a_table(run, folder, tmp_path
     assert found["train_records"] + found["test_records"] == 75
     assert "5 records without it were left out" in said(capsys, *words)
     assert "synergy" in said(capsys, "probe", run)
+
+
+def test_a_run_on_a_table_retrieves_on_its_own_rows_and_on_a_table_without_labels(
+    run, folder, tmp_path, capsys
+):
+    found = json.loads(said(capsys, "probe", run, "--retrieve", "text:table+series", "--json"))
+    assert set(found) == {"text -> table+series", "table+series -> text"}
+    rows = pd.read_csv(folder / "table.csv")
+    bare = folder / "bare.csv"
+    rows[["id", "split", *(name for names in COLUMNS.values() for name in names)]].to_csv(bare, index=False)
+    words = ["probe", run, bare, "--retrieve", "text:table+series"]
+    assert json.loads(said(capsys, *words, "--json")) == found
+    code = said(capsys, *words, "--show-python")
+    exec(compile(code, "shown", "exec"), {})
+    assert capsys.readouterr().out.startswith("recall@1 ")
 
 
 def test_an_export_takes_the_place_of_its_run(run, folder, tmp_path, capsys):

@@ -16,7 +16,8 @@ from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
 from commlearn.probes import Vectors, number_probe, probe_vectors, sort_of, to_json
 from commlearn.probes.labels import best_threshold, read_labels
-from commlearn.probes.neighbours import neighbour_classes, neighbour_numbers, neighbours
+from commlearn.probes.nearest import nearest
+from commlearn.probes.neighbours import neighbour_classes, neighbour_numbers
 from commlearn.probes.retrieval import ranks, retrieval
 from commlearn.records import Dataset, Records, VectorColumn
 
@@ -98,7 +99,7 @@ def test_several_outputs_are_told_one_by_one(rows):
 
 def test_neighbours_are_those_of_a_search_one_by_one(rows):
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    found = neighbours(unit[:20], unit, 3, apart=(np.arange(20), np.arange(600)))
+    found, _ = nearest(unit[:20], unit, 3, apart=(np.arange(20), np.arange(600)))
     for row in range(20):
         similar = [(-float(unit[row] @ unit[other]), other) for other in range(600) if other != row]
         assert found[row].tolist() == [other for _, other in sorted(similar)[:3]]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 import commlearn as cl
 from commlearn.config.own_data import experiment_for
-from commlearn.probes.retrieval import comparable, retrieval
+from commlearn.errors import ConfigurationError
+from commlearn.probes.retrieval import comparable, comparable_vectors, retrieval
 from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.training.loop import train
 
@@ -34,3 +36,46 @@ def test_a_run_on_a_table_retrieves_by_what_its_head_was_trained_on(method, tmp_
     fused = run.method.embed(view, ["left"])[:, : experiment.model.width]
     with torch.no_grad():
         torch.testing.assert_close(comparable(run.method, view, ("left",)), run.method.head(fused))
+
+
+@pytest.fixture(scope="module")
+def halves():
+    """A default Embedder of the halves of digits, and others to try it on."""
+    images = load_digits().images.astype("float32") / 16
+    table = {"left": images[:, :, :4].reshape(-1, 32), "right": images[:, :, 4:].reshape(-1, 32)}
+    schema = cl.Schema({name: cl.Vector(name) for name in table})
+    first = {name: rows[:500] for name, rows in table.items()}
+    return cl.Embedder(schema, epochs=2).fit(first), {name: rows[-300:] for name, rows in table.items()}
+
+
+def test_fixed_features_help_to_find_the_other_half(halves):
+    model, table = halves
+    records = model.trained.records(table)
+    recall = {
+        blocks: retrieval(model, records, ["left"], ["right"], blocks=blocks).recall[10]
+        for blocks in ("all", "learned", "features")
+    }
+    assert recall["learned"] > 0.1  # chance is 0.033
+    assert recall["all"] > recall["learned"]
+
+
+def test_of_what_was_not_brought_together_the_features_alone_compare(halves):
+    model, table = halves
+    schema = cl.Schema({name: cl.Vector(name) for name in table})
+    model = cl.Embedder(schema, method="simclr", epochs=1).fit(table)
+    records = model.trained.records(table)
+    with pytest.raises(ConfigurationError, match="SimCLR does not bring .* blocks='features'"):
+        retrieval(model, records, ["left"], ["right"])
+    assert retrieval(model, records, ["left"], ["right"], blocks="features").recall[10] > 0.2
+
+
+@pytest.mark.parametrize("method", ["clip", "cmc", "crossself"])
+def test_an_absent_modality_has_no_say(method):
+    draw = np.random.default_rng(0)
+    table = {name: list(draw.normal(size=(40, 3)).astype("float32")) for name in ("a", "b", "c")}
+    schema = cl.Schema({name: cl.Vector(name) for name in table})
+    model = cl.Embedder(schema, method=method, epochs=1, features="learned").fit(table).trained
+    records = model.records({**table, "b": [None, *table["b"][1:]]})
+    both, alone = (comparable_vectors(model, records, names) for names in (["a", "b"], ["a"]))
+    np.testing.assert_allclose(both[0], alone[0], atol=1e-6)
+    assert not np.allclose(both[1], alone[1], atol=1e-2)

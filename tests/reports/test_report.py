@@ -164,7 +164,7 @@ def test_neighbours_are_those_of_the_slow_way():
     vectors = draw.normal(size=(30, 5))
     rows = np.arange(0, 40, 2)
     part = Embedded(("a",), np.arange(5, 35), vectors)
-    found = nearest_records({"a": part}, rows, asked=20, nearest=3)["a"]
+    found = nearest_records({"a": part}, rows, asked=20, count=3)["a"]
     for record, others in found.items():
         own = vectors[rows[record] - 5]
         angles = {}

@@ -26,6 +26,7 @@ COMMANDS = (
     "interactions",
     "calibrate",
     "embed",
+    "search",
     "finetune",
     "compare",
     "tune",

@@ -8,16 +8,14 @@ import numpy as np
 from sklearn.preprocessing import StandardScaler
 
 from commlearn.probes import classes, numbers
+from commlearn.probes.nearest import nearest, unit
 from commlearn.probes.results import Groups, Outcome
 from commlearn.seeds import numpy_generator
 
-__all__ = ["neighbour_classes", "neighbour_numbers", "neighbours"]
+__all__ = ["neighbour_classes", "neighbour_numbers"]
 
 COUNTS = (1, 5, 20, 50)  # of neighbours that are tried
 SEARCH_ROWS = 2000  # of the training rows, at most, that are asked in the search
-BLOCK = 1024  # rows compared at a time
-
-Apart = tuple[np.ndarray, np.ndarray]
 
 
 def neighbour_classes(
@@ -38,7 +36,7 @@ def neighbour_classes(
         return -classes.balanced_accuracy(classes_there[shares.argmax(axis=1)] == labels, labels)
 
     count = _search(train, votes, seed, loss, groups[0])
-    shares = votes[neighbours(test, train, count)].mean(axis=1)
+    shares = votes[nearest(test, train, count)[0]].mean(axis=1)
     return classes.scored(shares, classes_there, test_labels, float(count), len(train), seed, groups[1])
 
 
@@ -58,30 +56,8 @@ def neighbour_numbers(
         return float(((means - values[rows]) ** 2).mean())
 
     count = _search(train, values, seed, loss, groups[0])
-    means = values[neighbours(test, train, count)].mean(axis=1)
+    means = values[nearest(test, train, count)[0]].mean(axis=1)
     return numbers.scored(means, test_values, float(count), len(train), seed, groups[1])
-
-
-def neighbours(rows: np.ndarray, among: np.ndarray, count: int, apart: Apart | None = None) -> np.ndarray:
-    """Positions of the most similar rows, (rows, count), the most similar first; ties by position.
-
-    Args:
-        rows: who asks; of length 1, as are those among whom it asks.
-        among: who is asked.
-        count: how many; all if there are fewer.
-        apart: units of `rows` and of `among`; a row does not find those of its own unit.
-    """
-    if apart is None:
-        count = min(count, len(among))
-    else:
-        count = min(count, len(among) - int(np.unique(apart[1], return_counts=True)[1].max()))
-    nearest = []
-    for start in range(0, len(rows), BLOCK):
-        similar = rows[start : start + BLOCK] @ among.T
-        if apart is not None:
-            similar[apart[0][start : start + BLOCK, None] == apart[1]] = -np.inf
-        nearest.append(np.argsort(-similar, axis=1, kind="stable")[:, :count])
-    return np.concatenate(nearest)
 
 
 def _search(
@@ -94,16 +70,14 @@ def _search(
     """How many neighbours serve training records best, none of its own group; the fewest among equals."""
     rows = numpy_generator(seed, "probe rows").permutation(len(train))[:SEARCH_ROWS]
     units = np.arange(len(train)) if groups is None else groups
-    nearest = neighbours(train[rows], train, max(COUNTS), apart=(units[rows], units))
-    counts = [count for count in COUNTS if count <= nearest.shape[1]] or [1]
-    if not nearest.shape[1]:
+    others, _ = nearest(train[rows], train, max(COUNTS), apart=(units[rows], units))
+    counts = [count for count in COUNTS if count <= others.shape[1]] or [1]
+    if not others.shape[1]:
         return 1
-    return min(counts, key=lambda count: loss(values[nearest[:, :count]].mean(axis=1), rows))
+    return min(counts, key=lambda count: loss(values[others[:, :count]].mean(axis=1), rows))
 
 
 def _rows(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Standardised and brought to length 1: their products are cosines."""
     scaler = StandardScaler().fit(train)
-    scaled = (scaler.transform(rows) for rows in (train, test))
-    first, second = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in scaled)
-    return first, second
+    return unit(scaler.transform(train)), unit(scaler.transform(test))

@@ -54,13 +54,14 @@ class CrossFitRows:
         return values.iloc[self.positions] if hasattr(values, "iloc") else np.asarray(values)[self.positions]
 
 
-def readout_rows(model: Any, data: Dataset | Source | None = None) -> Dataset:
+def readout_rows(model: Any, data: Dataset | Source | None = None, with_targets: bool = True) -> Dataset:
     """Rows to fit a readout on, and rows to score it on that neither it nor the model has learned from.
 
     Args:
         model: a trained run, artifact, Embedder or method.
         data: parts chosen by hand; or a table, whose rows go to the parts that they had in training, new
             rows to those that their keys say; the training's own data if not given.
+        with_targets: read the targets of a table's schema; where none is read, none need be there.
 
     Returns:
         `fit` to fit on, `validation` to choose thresholds on, `test` to score.
@@ -72,7 +73,7 @@ def readout_rows(model: Any, data: Dataset | Source | None = None) -> Dataset:
     if data is None:
         data = _own_data(trained, "A probe")
     if not isinstance(data, Dataset):
-        data = _parts_of_table(_reader(model, trained), data)
+        data = _parts_of_table(_reader(model, trained), data, with_targets)
     if not len(data.test):
         raise DataError("There are no test records to score a probe on; the split has none.")
     unseen = _unseen(trained, len(data.test), data.test.keys, data.test.groups)
@@ -192,11 +193,12 @@ def _reader(model: Any, trained: Any) -> Trained:
     return trained
 
 
-def _parts_of_table(trained: Trained, source: Source) -> Dataset:
+def _parts_of_table(trained: Trained, source: Source, with_targets: bool) -> Dataset:
     schema, state = trained.reader()
+    schema = schema if with_targets else replace(schema, targets={})
     table = read_table(source, schema.columns(), schema.reading(state))
     names = row_names(table, schema)
-    records = named_records(trained.records(table, with_targets=True), names)
+    records = named_records(trained.records(table, with_targets), names)
     rows = trained.split(table, names)
     if "test" not in rows and schema.split is None and not trained.saw_labels and records.keys is not None:
         units = records.keys if records.groups is None else records.groups

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -10,22 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import Tensor
+from torch import Tensor, nn
 
 from commlearn.batch import Subset, View, to_device
 from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.methods import CLIP, CMC, CoMM, CrossSelf, Method
-from commlearn.methods.base import pooled
+from commlearn.methods.base import absent_as_zero, pooled
 from commlearn.probes.bootstrap import SHARE, Measure, measured
 from commlearn.probes.measures import accuracy
+from commlearn.probes.nearest import unit
 from commlearn.records import Records
-from commlearn.trained.embed import carrier
+from commlearn.trained.embed import Blocks, carrier, embed, features_of
 
-__all__ = ["RetrievalResult", "comparable", "ranks", "retrieval"]
+__all__ = ["RetrievalResult", "comparable", "comparable_vectors", "ranks", "retrieval"]
 
 BLOCK = 1024  # queries at a time
 TOP = (1, 5, 10)
+FEATURES = 2.0  # length of the fixed features where the vector of the loss has 1; chosen on training rows
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def retrieval(
     gallery: Sequence[str],
     top: Sequence[int] = TOP,
     seed: int = 0,
+    blocks: Blocks = "all",
 ) -> RetrievalResult:
-    """Find each record's `gallery` modalities by its `query` modalities, in the space of the loss.
+    """Find each record's `gallery` modalities by its `query` modalities, as `similar` does.
 
     Args:
         model: a trained run, or a method.
@@ -59,15 +62,16 @@ def retrieval(
         gallery: names of modalities, such as `["image"]`.
         top: the ks.
         seed: of the bootstrap.
+        blocks: `learned` compares in the space of the loss, `features` compares the fixed features of each
+            side and what they let expect of the other, `all` both.
     """
-    model = carrier(model)
-    method = model if isinstance(model, Method) else model.method
-    names = _checked(method, records, query, gallery)
+    names = _checked(_method(model), records, query, gallery)
     complete = np.all([presence(records.columns[name]) for name in names], axis=0)
     rows = np.flatnonzero(complete)
     if len(rows) < 2:
         raise DataError(f"Retrieval needs at least 2 records with {', '.join(names)}; there are {len(rows)}.")
-    rank_of_each = ranks(_vectors(method, records, rows, query), _vectors(method, records, rows, gallery))
+    chosen = records.choose(rows)
+    rank_of_each = ranks(*(comparable_vectors(model, chosen, side, blocks) for side in (query, gallery)))
     parts = {str(k): _within(rank_of_each, k) for k in top if k <= len(rows)}
     groups = None if records.groups is None else records.groups[rows]
     recalls = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups, SHARE)
@@ -101,10 +105,7 @@ def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
         [1.0, 1.0, 1.0]
     """
     with threadpool_limits(limits=1):
-        queries, gallery = (
-            rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-            for rows in (queries, gallery)
-        )
+        queries, gallery = unit(queries), unit(gallery)
         parts = []
         for start in range(0, len(queries), BLOCK):
             similar = queries[start : start + BLOCK] @ gallery.T  # (block, records)
@@ -123,20 +124,19 @@ def comparable(method: Any, view: View, subset: Subset) -> Tensor:
     """The subset's vectors where the method compares subsets with each other, (batch, dim)."""
     raise ConfigurationError(
         f"{type(method).__name__} does not bring subsets of modalities into one space, so that one could "
-        "retrieve another. Methods that do: clip, cmc, crossself, comm, infmasking."
+        "retrieve another. Methods that do: clip, cmc, crossself, comm, infmasking. Of any method, fixed "
+        "features can be compared: blocks='features'."
     )
 
 
 @comparable.register
 def _clip(method: CLIP, view: View, subset: Subset) -> Tensor:
-    vectors = pooled(method, view, subset)
-    return torch.stack([method.projectors[name](vectors[name]) for name in subset]).mean(dim=0)
+    return _mean_of_present(method.projectors, pooled(method, view, subset), view)
 
 
 @comparable.register
 def _heads(method: CrossSelf | CMC, view: View, subset: Subset) -> Tensor:
-    vectors = pooled(method, view, subset)
-    return torch.stack([method.heads[name](vectors[name]) for name in subset]).mean(dim=0)
+    return _mean_of_present(method.heads, pooled(method, view, subset), view)
 
 
 @comparable.register
@@ -144,20 +144,50 @@ def _comm(method: CoMM, view: View, subset: Subset) -> Tensor:
     return method.head(method.fuse(view, subset))
 
 
+def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: View) -> Tensor:
+    """The mean of what the heads make of the modalities that a record has, (batch, dim)."""
+    projected = {name: heads[name](rows) for name, rows in vectors.items()}
+    there = {name: absent_as_zero(torch.ones_like(projected[name][:, :1]), view[name]) for name in projected}
+    total = torch.stack([projected[name] * there[name] for name in projected]).sum(dim=0)
+    return total / torch.stack(list(there.values())).sum(dim=0).clamp(min=1)
+
+
 @torch.inference_mode()
-def _vectors(method: Method, records: Records, rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def comparable_vectors(
+    model: Any, records: Records, names: Sequence[str], blocks: Blocks = "all"
+) -> np.ndarray:
+    """Vectors of some modalities, (records, dim), whose cosines with those of others say what is alike.
+
+    Args:
+        model: a trained run, Embedder or method.
+        records: each with one of the modalities at least.
+        names: of the modalities.
+        blocks: which parts; see `retrieval`.
+    """
+    parts = [] if blocks == "features" else [unit(_in_the_space_of_the_loss(_method(model), records, names))]
+    if features_of(model, blocks) is not None:
+        parts.append(FEATURES * unit(embed(model, records, names, blocks="features")))
+    vectors = np.concatenate(parts, axis=1)
+    if not np.isfinite(vectors).all():
+        raise DivergedError("The vectors of some records are not finite, so none can be found by them.")
+    return vectors
+
+
+def _in_the_space_of_the_loss(method: Method, records: Records, names: Sequence[str]) -> np.ndarray:
     device = next(method.parameters()).device
     training = method.training
     method.eval()
     try:
         parts = []
-        for start in range(0, len(rows), 256):
-            view = to_device(records.view(rows[start : start + 256], names), device)
-            subset = method.subset(names, view)
-            parts.append(comparable(method, view, subset).float().cpu().numpy())
+        for start in range(0, len(records), 256):
+            rows = np.arange(start, min(start + 256, len(records)))
+            view = to_device(records.view(rows, names), device)
+            parts.append(comparable(method, view, method.subset(names, view)).float().cpu().numpy())
     finally:
         method.train(training)
-    vectors = np.concatenate(parts)
-    if not np.isfinite(vectors).all():
-        raise DivergedError("The vectors of some records are not finite, so none can be found by them.")
-    return vectors
+    return np.concatenate(parts)
+
+
+def _method(model: Any) -> Method:
+    model = carrier(model)
+    return model if isinstance(model, Method) else model.method

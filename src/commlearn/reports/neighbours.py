@@ -9,6 +9,7 @@ import numpy as np
 
 from commlearn.kinds.rows import spread
 from commlearn.probes.ladder import Embedded, called
+from commlearn.probes.nearest import nearest, unit
 from commlearn.reports.html import Safe, fold, join, tag
 from commlearn.reports.records import Cards
 
@@ -18,7 +19,7 @@ ASKED, NEAREST = 4, 5  # records that are asked for, neighbours of each
 
 
 def nearest_records(
-    embedded: Mapping[str, Embedded], rows: np.ndarray, asked: int = ASKED, nearest: int = NEAREST
+    embedded: Mapping[str, Embedded], rows: np.ndarray, asked: int = ASKED, count: int = NEAREST
 ) -> dict[str, dict[int, list[int]]]:
     """By subset, then by record: the positions in `rows` whose embeddings have the smallest angle to its own.
 
@@ -30,14 +31,10 @@ def nearest_records(
         place = {row: position for position, row in enumerate(part.rows.tolist())}
         there = np.array([record for record, row in enumerate(rows.tolist()) if row in place], dtype=np.int64)
         vectors = part.vectors[[place[row] for row in rows[there].tolist()]]
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        neighbours_by_subset[name] = {}
-        for record in chosen:
-            if record not in there:
-                continue
-            likeness = unit @ unit[int(np.flatnonzero(there == record)[0])]
-            order = [int(other) for other in there[np.argsort(-likeness, kind="stable")] if other != record]
-            neighbours_by_subset[name][record] = order[:nearest]
+        asking = np.flatnonzero(np.isin(there, chosen))
+        units, each = unit(vectors), np.arange(len(there))
+        others, _ = nearest(units[asking], units, count, apart=(each[asking], each))
+        neighbours_by_subset[name] = dict(zip(there[asking].tolist(), there[others].tolist(), strict=True))
     return neighbours_by_subset
 
 

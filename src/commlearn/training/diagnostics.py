@@ -20,6 +20,7 @@ from commlearn.augmentations import Augmentation, make_batch
 from commlearn.batch import View, merge, to_device
 from commlearn.config.configuration import Experiment
 from commlearn.methods.base import Method
+from commlearn.probes.nearest import nearest, unit
 from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
 
@@ -197,17 +198,15 @@ def neighbours(
         1.0
     """
     labelled = classes >= 0
-    rows, classes = F.normalize(embedding[labelled].double(), dim=1), classes[labelled]
+    rows, classes = unit(embedding[labelled].double().cpu().numpy()), classes[labelled]
     labels, classes = classes.unique(return_inverse=True)
     if not 2 <= len(labels) <= len(classes) / 2:
         return None
-    units = torch.arange(len(rows)) if groups is None else groups[labelled]
-    own = units[:, None] == units  # (N, N)
-    similarity = (rows @ rows.T).masked_fill(own, float("-inf"))  # (N, N)
-    nearest = similarity.topk(min(count, int((~own).sum(dim=1).min())), dim=1).indices  # (N, count)
-    if not nearest.shape[1]:
+    units = np.arange(len(rows)) if groups is None else groups[labelled].cpu().numpy()
+    others, _ = nearest(rows, rows, count, apart=(units, units))  # (N, count)
+    if not others.shape[1]:
         return None
-    votes = F.one_hot(classes[nearest], len(labels)).sum(dim=1)  # (N, classes)
+    votes = F.one_hot(classes[torch.from_numpy(others)], len(labels)).sum(dim=1)  # (N, classes)
     right = (votes.argmax(dim=1) == classes).double()
     recalls = [right[classes == label].mean() for label in range(len(labels))]
     return float(torch.stack(recalls).mean())

@@ -7,6 +7,7 @@ from typing import Any
 
 from commlearn.cli.names import add_modalities, add_targets
 from commlearn.cli.python_code import Call, program
+from commlearn.errors import ConfigurationError
 
 HELP = "Fit probes on frozen embeddings and score them on test records."
 EXAMPLE = """\
@@ -36,12 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
+    table = [repr(options.table)] if options.table else []
+    if options.retrieve:
+        query, gallery = _sides(options.retrieve)
+        return program(
+            "from commlearn.probes.readout_rows import readout_rows",
+            "from commlearn.probes.retrieval import retrieval",
+            "",
+            Call("cl.load", options.run_folder, assign="run"),
+            f"data = readout_rows({', '.join(['run', *table, 'with_targets=False'])})",
+            f"print(retrieval(run, data.test, {query!r}, {gallery!r}))",
+        )
     chosen = [
         f"{name}={value!r}"
         for name, value in (("targets", options.targets), ("modalities", options.modalities))
         if value
     ]
-    table = [repr(options.table)] if options.table else []
     chosen += [] if options.kind == "linear" else [f"kind={options.kind!r}"]
     return program(
         Call("cl.load", options.run_folder, assign="run"),
@@ -64,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     targets, modalities = options.targets, options.modalities
     with telling(options) as tell:
         tell("reading records")
-        data = readout_rows(loaded, options.table)
+        data = readout_rows(loaded, options.table, with_targets=not options.retrieve)
         tell(f"embedding and reading {len(data.fit)} + {len(data.test)} records")
         if options.retrieve:
             return _retrieve(loaded, data, options)
@@ -82,14 +93,9 @@ def run(options: argparse.Namespace) -> int:
 def _retrieve(loaded: Any, data: Any, options: argparse.Namespace) -> int:
     """Both ways: by the first the second, and by the second the first."""
     from commlearn.cli.output import print_json
-    from commlearn.errors import ConfigurationError
     from commlearn.probes.retrieval import retrieval
 
-    sides = [side.split("+") for side in options.retrieve.split(":")]
-    if len(sides) != 2 or not all(name for side in sides for name in side):
-        raise ConfigurationError(
-            f"--retrieve {options.retrieve}: give two sides with a colon between, such as text:image."
-        )
+    sides = _sides(options.retrieve)
     results = {
         f"{'+'.join(query)} -> {'+'.join(gallery)}": retrieval(loaded, data.test, query, gallery)
         for query, gallery in (sides, sides[::-1])
@@ -99,3 +105,13 @@ def _retrieve(loaded: Any, data: Any, options: argparse.Namespace) -> int:
     else:
         print("\n".join(f"{name}: {result}" for name, result in results.items()))
     return 0
+
+
+def _sides(stated: str) -> list[list[str]]:
+    """The names of both sides."""
+    sides = [side.split("+") for side in stated.split(":")]
+    if len(sides) != 2 or not all(name for side in sides for name in side):
+        raise ConfigurationError(
+            f"--retrieve {stated}: give two sides with a colon between, such as text:image."
+        )
+    return sides

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from pyarrow import dataset
 from commlearn.errors import DataError
 from commlearn.tables.formats.parquet_files import list_type
 
-__all__ = ["as_pandas", "is_frame"]
+__all__ = ["as_pandas", "in_kind_of", "is_frame"]
 
 
 def is_frame(source: Any) -> bool:
@@ -56,6 +57,22 @@ def as_pandas(source: Any) -> pd.DataFrame:
             "Polars, a PyArrow table, a list of dicts, or a dict of arrays."
         ) from problem
     return read.to_pandas(types_mapper=list_type)
+
+
+def in_kind_of(source: Any, frame: pd.DataFrame) -> Any:
+    """The frame as one of the library that a table was given in; of pandas for paths, lists and dicts.
+
+    Example:
+        >>> type(in_kind_of(pa.table({"a": [1]}), pd.DataFrame({"b": [2]}))).__name__
+        'Table'
+    """
+    library = type(source).__module__.partition(".")[0]
+    if library not in ("pyarrow", "polars", "datasets"):
+        return frame
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    if library == "polars":
+        return sys.modules["polars"].from_arrow(table)
+    return sys.modules["datasets"].Dataset(table) if library == "datasets" else table
 
 
 def _is_hugging_face(source: Any) -> bool:

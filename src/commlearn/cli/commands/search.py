@@ -1,0 +1,148 @@
+"""`commlearn search`: the records of a table that are most like one, and why."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from commlearn.cli.names import add_modalities, names
+from commlearn.cli.python_code import Call, program
+from commlearn.errors import ConfigurationError
+
+HELP = "Find the records of a table that are most like a row, a text or a picture, and say why."
+EXAMPLE = """\
+Searches by all modalities that the query has, or by those of --by, among the same modalities of the
+table's records, or those of --modalities: a text finds posters. `above` is the share of random pairs of
+records that are less alike. Vectors of the table are kept in RUN/search for the next search, and made anew
+when the table or the model has changed. Without a table: that of the training.
+
+Example:
+  commlearn search runs/films films.csv --row 12
+  commlearn search runs/films films.csv --id tt0111161 --by plot -k 5
+  commlearn search runs/films films.csv --text "a boat in a storm" --modalities poster
+  commlearn search runs/films films.csv --image boat.png --out like-boat.csv
+"""
+SHOWN = 3  # modalities that get a column; `why` speaks of all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows among which is searched")
+    parser.add_argument("--row", type=int, metavar="N", help="like this row of the table; the first is 0")
+    parser.add_argument("--id", metavar="ID", help="like the row with this id")
+    parser.add_argument("--text", metavar="WORDS", help="like this text")
+    parser.add_argument("--image", metavar="FILE", help="like this picture")
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="how many records; default: 10")
+    parser.add_argument("--by", type=names, metavar="NAMES", help="modalities of the query that count")
+    add_modalities(parser, "compare with")
+    parser.add_argument("--index", metavar="FOLDER", help="where vectors are kept; default: RUN/search")
+    parser.add_argument("--approximate", action="store_true", help="through lists of faiss, an extra")
+    parser.add_argument("--out", "-o", metavar="FILE", help="write the records to a .csv or .parquet file")
+    parser.add_argument("--json", action="store_true", help="print the records as JSON")
+
+
+def python(options: argparse.Namespace) -> str:
+    return program(_call(options), "print(hits)")
+
+
+def _call(options: argparse.Namespace) -> Call:
+    given = {name: getattr(options, name) for name in ("row", "id", "text", "image")}
+    given = {name: value for name, value in given.items() if value is not None}
+    cells = {name: value for name, value in given.items() if name in ("text", "image")}
+    if not given or len(given) - len(cells) > (0 if cells else 1):
+        raise ConfigurationError(
+            "Say what to search for: one of --row and --id, or --text, --image or both of them."
+        )
+    return Call(
+        "cl.similar",
+        Call("cl.load", options.run_folder),
+        options.table,
+        cells or next(iter(given.values())),
+        k=None if options.k == 10 else options.k,
+        modalities=options.modalities,
+        by=options.by,
+        index=options.index,
+        approximate=options.approximate or None,
+        assign="hits",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    import json
+
+    from commlearn.cli.output import print_json, telling
+
+    if options.out and Path(options.out).suffix not in (".csv", ".parquet"):
+        raise ConfigurationError(f"--out is {options.out}; give a file that ends in .csv or .parquet.")
+    call = _call(options)
+    with telling(options) as tell:
+        hits = call.made(tell=tell)
+    if options.out:
+        _write(hits, Path(options.out))
+    if options.json:
+        print_json(json.loads(hits.to_json(orient="records")))
+        return 0
+    _print(hits, options)
+    return 0
+
+
+def _write(hits: Any, path: Path) -> None:
+    from commlearn.escapes import spreadsheet_text
+    from commlearn.storage.locks import whole_file
+
+    with whole_file(path) as file:
+        if path.suffix == ".parquet":
+            hits.to_parquet(file.name, index=False)
+        else:
+            hits.map(spreadsheet_text).to_csv(file.name, index=False)
+
+
+def _print(hits: Any, options: argparse.Namespace) -> None:
+    """A table for people: who, how alike, what it holds and why."""
+    import sys
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from commlearn.escapes import one_line, terminal_stream
+
+    if not len(hits):
+        print("No other record has these modalities.")
+        return
+    modalities = [name.removeprefix("above_") for name in hits if name.startswith("above_")]
+    shown = [("row", "row"), *([("id", "id")] if "id" in hits else []), *_groups(hits), ("score", "score")]
+    table = Table(box=None, pad_edge=False)
+    for title, name in [("", "rank"), *shown]:
+        table.add_column(title, justify="left" if name in ("id", "group") else "right", no_wrap=True)
+    table.add_column("above", justify="right")
+    table.add_column("record", max_width=30, no_wrap=True, overflow="ellipsis")
+    table.add_column("why")
+    for hit in hits.to_dict("records"):
+        cells = [_cell(hit[name]) for name in ("rank", *(name for _, name in shown))]
+        row = [*cells, _percent(hit["above"]), hit["record"], hit["why"]]
+        table.add_row(*(escape(one_line(str(cell))) for cell in row))
+    console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
+    console.print(table)
+    if options.out:
+        print(f"wrote {options.out}")
+    if 1 < len(modalities) <= SHOWN:
+        print(f"Each modality's own score: --json or --out, as score_{modalities[0]} and so on.")
+    where = f"{options.run_folder} {options.table}" if options.table else options.run_folder
+    print(
+        f"Next: commlearn search {where} --row {hits['row'].iloc[0]}; commlearn report {options.run_folder}"
+    )
+
+
+def _groups(hits: Any) -> Sequence[tuple[str, str]]:
+    return [("group", "group")] if "group" in hits else []
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)[:20]
+
+
+def _percent(share: float) -> str:
+    return "-" if share != share else f"{100 * share:.1f} %"

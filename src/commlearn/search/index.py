@@ -1,0 +1,196 @@
+"""The vectors of a table's records, as a file that says of which model and which table it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from commlearn.batch import Subset
+from commlearn.errors import DataError, RunError
+from commlearn.kinds.base import Cells
+from commlearn.methods.base import subset_name
+from commlearn.records import Records
+from commlearn.search.likeness import SAMPLE, Likeness, having, raw_vectors
+from commlearn.seeds import numpy_generator
+from commlearn.storage.locks import whole_file
+from commlearn.storage.plain_files import plain_file
+from commlearn.tables.schema import Schema
+from commlearn.tables.splits import cell_keys
+from commlearn.tables.table import Table
+from commlearn.trained.artifact import to_parts
+from commlearn.trained.embed import naming_rows
+from commlearn.trained.model import Trained
+from commlearn.trained.stream import chunk_rows
+
+__all__ = ["Index", "build", "file_name", "model_identity", "read", "records_of", "table_identity", "write"]
+
+FORMAT = "1"
+DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True)
+class Index:
+    """Vectors of the records that have one of some modalities, and how alike they are.
+
+    Args:
+        rows: their numbers in the table, (records,).
+        vectors: of length 1, (records, dim) float32.
+        whole: likeness by all of the modalities together, the one of the vectors.
+        each: by each modality of a record that is asked.
+    """
+
+    rows: np.ndarray
+    vectors: np.ndarray
+    whole: Likeness
+    each: dict[str, Likeness]
+
+
+def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Callable[[str], None]) -> Index:
+    """Embed a table's rows, chunk by chunk."""
+    rows, parts = [], []
+    chunk = chunk_rows({name: model.specs[name] for name in modalities})
+    for start in range(0, len(table), chunk):
+        places = np.arange(start, min(start + chunk, len(table)))
+        records = records_of(model, table, places, (), modalities)
+        there = np.flatnonzero(having(records, modalities))
+        if len(there):
+            cells = Cells(table.frame.iloc[places[there]].reset_index(drop=True), table.root, start)
+            with naming_rows(cells, model.reader()[0].id):
+                parts.append(raw_vectors(model, records.choose(there), modalities, by == modalities))
+            rows.append(places[there])
+        tell(f"embedded {places[-1] + 1} of {len(table)} rows")
+    if not rows:
+        raise DataError(
+            f"No row of the table has {' or '.join(modalities)}, so none can be like another by it. Name "
+            "other modalities."
+        )
+    tell("looking at random pairs")
+    drawn = numpy_generator(0, "search").permutation(len(table))[:SAMPLE]
+    sample = records_of(model, table, drawn, by, modalities)
+    whole = Likeness.learn(model, sample, by, modalities)
+    each = {name: Likeness.learn(model, sample, *_sides(by, name)) for name in modalities}
+    return Index(np.concatenate(rows), np.concatenate([whole.laid_out(part) for part in parts]), whole, each)
+
+
+def _sides(by: Subset, name: str) -> tuple[Subset, Subset]:
+    """A modality is compared with itself where the record that asks has it, else with all that it has."""
+    return ((name,), (name,)) if name in by else (by, (name,))
+
+
+def records_of(
+    model: Trained, table: Table, rows: np.ndarray, by: Sequence[str], modalities: Sequence[str]
+) -> Records:
+    """Some rows of a table as records with these modalities, those that have none of them too."""
+    names = [name for name in model.specs if name in by or name in modalities]
+    cells = Cells(table.frame.iloc[rows].reset_index(drop=True), table.root, int(rows[0]) if len(rows) else 0)
+    return model.records(cells, modalities=names, empty=True)
+
+
+def model_identity(model: Trained) -> str:
+    """A digest of all that turns a table into vectors."""
+    config, tensors = to_parts(model)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + tensors)
+    if model.features is not None:
+        digest.update(model.features.to_bytes())
+    return digest.hexdigest()
+
+
+def table_identity(schema: Schema, table: Table, names: Sequence[str]) -> str:
+    """A digest of the cells of some modalities, and of the size and date of files that they name."""
+    schema = schema.only(names)
+    digest = hashlib.sha256(cell_keys(table.frame, schema.columns(with_targets=False)).tobytes())
+    for kind in schema.modalities.values():
+        for column in kind.columns() if hasattr(kind, "outside") else ():  # its cells may name files
+            for cell in table.frame[column].tolist():
+                if isinstance(cell, str | Path) and (state := _state(table.root, cell)):
+                    digest.update(state)
+    return digest.hexdigest()
+
+
+def _state(root: Path, cell: str | Path) -> bytes:
+    try:
+        state = os.stat(os.path.join(root, cell))
+    except (OSError, ValueError):
+        return b""
+    return f"{state.st_size} {state.st_mtime_ns};".encode()
+
+
+def file_name(where: str, by: Subset, modalities: Subset) -> str:
+    """One name for each table and each pair of sides."""
+    words = json.dumps([where, by, modalities])
+    return f"{hashlib.sha256(words.encode()).hexdigest()[:16]}.safetensors"
+
+
+def write(path: Path, index: Index, identity: Mapping[str, str]) -> None:
+    """Into one file of tensors and words, from which nothing can be run.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    tensors = {"rows": index.rows, "vectors": index.vectors}
+    for likeness in (index.whole, *index.each.values()):
+        for part in ("center", "scale", "typical"):
+            tensors[f"{likeness.name}/{part}"] = np.ascontiguousarray(getattr(likeness, part))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(save(tensors, {"format": FORMAT, **identity}))
+    except (OSError, SafetensorError) as problem:
+        raise RunError(f"Cannot write the index {path}: {problem}.") from problem
+
+
+def read(
+    path: Path, identity: Mapping[str, str], by: Subset, modalities: Subset, records: int
+) -> tuple[Index | None, str]:
+    """The index in a file; else None, and in words why it cannot serve.
+
+    Args:
+        path: of the file.
+        identity: of the model and of the table that it must be of.
+        by: modalities of a record that asks.
+        modalities: of those that are asked.
+        records: of the table.
+    """
+    if not path.exists():
+        return None, ""
+    try:
+        with safe_open(plain_file(path), framework="np") as file:
+            before = dict(file.metadata() or {})
+            if changed := [name for name, value in identity.items() if before.get(name) != value]:
+                return None, f"the {' and the '.join(changed)} changed since the index was made"
+            if before.get("format") != FORMAT:
+                return None, "another version made the index"
+
+            def likeness(one: Subset, other: Subset) -> Likeness:
+                name = f"{subset_name(one)}:{subset_name(other)}"
+                return Likeness(
+                    one,
+                    other,
+                    *(file.get_tensor(f"{name}/{part}") for part in ("center", "scale", "typical")),
+                )
+
+            index = Index(
+                file.get_tensor("rows"),
+                file.get_tensor("vectors"),
+                likeness(by, modalities),
+                {name: likeness(*_sides(by, name)) for name in modalities},
+            )
+    except DAMAGED as problem:
+        return None, f"the index is damaged ({str(problem).partition(chr(10))[0]:.80})"
+    return (index, "") if _fits(index, records) else (None, "the index is damaged")
+
+
+def _fits(index: Index, records: int) -> bool:
+    """Whether its parts belong together, and to a table of so many records."""
+    rows, vectors, center = index.rows, index.vectors, index.whole.center
+    if rows.dtype != np.int64 or vectors.ndim != 2 or rows.shape != vectors.shape[:1] or not len(rows):
+        return False
+    return bool(rows.min() >= 0 and rows.max() < records) and center.shape in ((0,), vectors.shape[1:])

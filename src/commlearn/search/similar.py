@@ -1,0 +1,267 @@
+"""The records of a table that are most like one: by a row, a text, a picture, by some modalities, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.batch import Subset
+from commlearn.errors import ConfigurationError, DataError, RunError, unknown
+from commlearn.kinds.rows import is_empty
+from commlearn.probes.nearest import nearest
+from commlearn.probes.readout_rows import own_table
+from commlearn.records import Records
+from commlearn.search.approximate import Lists
+from commlearn.search.index import (
+    Index,
+    build,
+    file_name,
+    model_identity,
+    read,
+    records_of,
+    table_identity,
+    write,
+)
+from commlearn.search.likeness import SAME, having, in_words
+from commlearn.search.query import Query, cells_of, modalities_of, records_of_cells, row_of
+from commlearn.tables.formats.frames import in_kind_of
+from commlearn.tables.table import Source, read_table
+from commlearn.trained.embed import carrier
+from commlearn.trained.model import Trained
+from commlearn.trained.run import Run
+
+__all__ = ["Searcher", "similar"]
+
+FOLDER = "search"  # of a run
+SHOWN = 120  # characters of what a record holds
+
+
+def similar(
+    model: Any,
+    table: Source | None,
+    query: Query,
+    k: int = 10,
+    modalities: Sequence[str] | str | None = None,
+    by: Sequence[str] | str | None = None,
+    index: str | Path | None = None,
+    approximate: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Any:
+    """The records of a table that are most like a query, the most similar first.
+
+    Args:
+        model: a run, an export or an Embedder that was trained on a table.
+        table: rows among which is searched; the training's own if None.
+        query: the number of a row, from 0; the id of one, as text; or the cells of a record, such as
+            `{"plot": "a boat in a storm"}` or `{"poster": "boat.png"}`, by modality, column or kind.
+        k: how many records.
+        modalities: of the table's records that count; those of `by` if not given.
+        by: modalities of the query that count; all that it has if not given. Where they differ from
+            `modalities`, one is searched by the other.
+        index: the folder in which vectors of the table are kept for the next search; that of a run is
+            `search` inside it, and others keep none.
+        approximate: search through lists of faiss, for many queries among millions (`Searcher`).
+        tell: takes lines of progress.
+
+    Returns:
+        A frame of the table's kind, a row for each hit: `rank`, `row`, `id`, `group` (where the schema names
+        such columns), `score` (a cosine), and `above`, the share of random pairs of records that are less
+        alike. The same of each modality: `score_NAME`, `above_NAME`. `why` says in words which modalities say
+        so (those above 95 % of random pairs) and which do not (those below half of them); `copy` is true
+        where the model sees no difference; `record` is the start of what the record holds. The row that
+        was asked for is not among them.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:]}
+        >>> model = cl.Embedder(cl.Schema({name: cl.Vector(name) for name in table}), epochs=1).fit(table)
+        >>> list(similar(model, table, 3, k=2))[:4]
+        ['rank', 'row', 'score', 'above']
+    """
+    searcher = Searcher(model, table, query, modalities, by, index, approximate, tell)
+    return searcher.similar(query, k)
+
+
+class Searcher:
+    """A table that is searched several times: read, embedded and laid out once.
+
+    Args:
+        model: as for `similar`, as are the others.
+        table: rows among which is searched.
+        query: the first, or one like all others: its cells say what `by` and `modalities` are.
+        modalities: of the table's records.
+        by: modalities of a query.
+        index: the folder of the index.
+        approximate: search through lists of faiss.
+        tell: takes lines of progress.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        table: Source | None,
+        query: Query = 0,
+        modalities: Sequence[str] | str | None = None,
+        by: Sequence[str] | str | None = None,
+        index: str | Path | None = None,
+        approximate: bool = False,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.model = _trained(model)
+        self.schema, state = self.model.reader()
+        self.by, self.modalities = _sides(self.model, self.schema, query, modalities, by)
+        source = own_table(self.model) if table is None else table
+        if source is None:
+            raise ConfigurationError("The training had no table that could be searched. Give one.")
+        self.source = source
+        named = [name for name in (self.schema.id, self.schema.group) if name is not None]
+        tell("reading the table")
+        wanted = [*self.schema.columns(with_targets=False), *named]
+        self.table = read_table(source, wanted, self.schema.reading(state))
+        self.index = self._index(index, tell)
+        self.lists = Lists(self.index.vectors) if approximate else None
+
+    def similar(self, query: Query, k: int = 10) -> Any:
+        """What the function `similar` gives, for another query."""
+        if k < 1:
+            raise ConfigurationError(f"k is {k}; give how many records are to be shown, 1 or more.")
+        if isinstance(query, Mapping):
+            row = None
+            asking = records_of_cells(self.model, cells_of(query, self.schema), self.by)
+        else:
+            row = row_of(query, self.table, self.schema)
+            asking = records_of(self.model, self.table, np.array([row]), self.by, ())
+        if not having(asking, self.by)[0]:
+            what = "The query" if row is None else f"Row {row}"
+            raise DataError(f"{what} has none of {', '.join(self.by)}. Name others that it has: by=[...].")
+        vectors = self.index.whole.asking(self.model, asking)
+        count = k + (row is not None)
+        if self.lists is None:
+            positions, cosines = nearest(vectors, self.index.vectors, count)
+        else:
+            positions, cosines = self.lists.nearest(vectors, min(count, len(self.index.vectors)))
+        there = (positions[0] >= 0) & (self.index.rows[positions[0]] != (-1 if row is None else row))
+        rows, cosines = self.index.rows[positions[0][there]][:k], cosines[0][there][:k].astype(float)
+        return in_kind_of(self.source, self._hits(asking, rows, cosines))
+
+    def _hits(self, asking: Records, rows: np.ndarray, cosines: np.ndarray) -> pd.DataFrame:
+        """The frame of what was found."""
+        cells = self.table.frame.iloc[rows]
+        columns: dict[str, Any] = {"rank": np.arange(1, len(rows) + 1), "row": rows}
+        for name, column in (("id", self.schema.id), ("group", self.schema.group)):
+            if column is not None and column in cells:
+                columns[name] = cells[column].to_numpy()
+        columns |= {"score": cosines, "above": self.index.whole.above(cosines)}
+        records = records_of(self.model, self.table, rows, (), self.modalities)
+        scores, copies = self._scores(asking, records)
+        above = {name: self.index.each[name].above(scores[name]) for name in self.modalities}
+        for name in self.modalities if len(self.modalities) > 1 else ():
+            columns |= {f"score_{name}": scores[name], f"above_{name}": above[name]}
+        columns["why"] = [
+            "a copy: the model sees no difference"
+            if copy
+            else in_words({name: above[name][hit] for name in above})
+            for hit, copy in enumerate(copies.tolist())
+        ]
+        columns |= {"copy": copies, "record": [self._shown(row) for row in rows.tolist()]}
+        return pd.DataFrame(columns)
+
+    def _scores(self, asking: Records, records: Records) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """By modality each hit's cosine, NaN where one side lacks it; and which hits are the query again."""
+        scores, copies = {}, np.full(len(records), self.by == self.modalities)
+        for name, likeness in self.index.each.items():
+            asks, has = bool(having(asking, likeness.by)[0]), having(records, [name])
+            scores[name] = np.full(len(records), np.nan)
+            hits = np.flatnonzero(has) if asks else np.zeros(0, dtype=np.int64)
+            if len(hits):
+                vector = likeness.asking(self.model, asking)
+                others = likeness.asked(self.model, records.choose(hits))
+                scores[name][hits] = (others @ vector[0]).astype(float)
+                copies[hits] &= np.linalg.norm(others - vector, axis=1) < SAME
+            copies &= has == asks
+        return scores, copies
+
+    def _shown(self, row: int) -> str:
+        """The start of a record's texts, else of its other cells."""
+        cells = self.table.frame.iloc[row]
+        kinds = sorted(self.schema.modalities.values(), key=lambda kind: kind.name != "text")
+        names = [column for kind in kinds for column in kind.columns() if column in cells]
+        plain = [cells[name] for name in names if isinstance(cells[name], str | int | float | np.number)]
+        words = [" ".join(str(cell).split()) for cell in plain if not is_empty(cell)]
+        text = "; ".join(words[:1] if any(kind.name == "text" for kind in kinds) else words)
+        return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+    def _index(self, folder: str | Path | None, tell: Callable[[str], None]) -> Index:
+        """From its file, if that is of this model and table; else made, and kept if there is a folder."""
+        run = self.model.folder if isinstance(self.model, Run) and folder is None else None
+        place = Path(folder) if folder is not None else run and run.path / FOLDER
+        if not place:
+            return build(self.model, self.table, self.by, self.modalities, tell)
+        where = str(Path(self.source).resolve()) if isinstance(self.source, str | Path) else ""
+        name = file_name(where, self.by, self.modalities)
+        names = [part for part in self.schema.modalities if part in self.by or part in self.modalities]
+        identity = {
+            "model": model_identity(self.model),
+            "table": table_identity(self.schema, self.table, names),
+        }
+        index, reason = read(place / name, identity, self.by, self.modalities, len(self.table))
+        if index is not None:
+            return index
+        if reason:
+            tell(f"{reason}: it is made anew")
+        index = build(self.model, self.table, self.by, self.modalities, tell)
+        try:
+            if run is not None:
+                run.writes(f"{FOLDER}/{name}")
+            write(place / name, index, identity)
+        except RunError as problem:
+            tell(f"note: {problem} The next search embeds the table again.")
+        return index
+
+
+def _trained(model: Any) -> Trained:
+    trained = carrier(model)
+    if not isinstance(trained, Trained):
+        raise ConfigurationError(
+            f"A {type(model).__name__} does not know how to read a table. Give the run or the Embedder that "
+            "it belongs to."
+        )
+    return trained
+
+
+def _sides(
+    model: Trained,
+    schema: Any,
+    query: Query,
+    modalities: Sequence[str] | str | None,
+    by: Sequence[str] | str | None,
+) -> tuple[Subset, Subset]:
+    """Modalities of the query and of the table's records, in the schema's order."""
+    given = modalities_of(cells_of(query, schema), schema) if isinstance(query, Mapping) else None
+    if given == []:
+        raise DataError("The query has no cell with anything in it. Give one, such as a text or a picture.")
+    asking = _names(model, by) or given or _names(model, modalities) or list(model.specs)
+    if given is not None and (absent := [name for name in asking if name not in given]):
+        raise ConfigurationError(
+            f"by names {', '.join(absent)}, of which the query has no cell; it has {', '.join(given)}."
+        )
+    asked = _names(model, modalities) or asking
+    return tuple(_ordered(model, asking)), tuple(_ordered(model, asked))
+
+
+def _names(model: Trained, names: Sequence[str] | str | None) -> list[str]:
+    chosen = [names] if isinstance(names, str) else list(names or ())
+    for name in chosen:
+        if name not in model.specs:
+            raise ConfigurationError(unknown("modality", name, model.specs))
+    return chosen
+
+
+def _ordered(model: Trained, names: Sequence[str]) -> list[str]:
+    return [name for name in model.specs if name in names]
