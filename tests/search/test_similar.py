@@ -164,6 +164,7 @@ def test_cells_of_every_kind_make_a_query(run, folder):
     for column in ("height", "weight", "rate"):
         rows[column] = rows[column].astype(float)
     cells = rows.loc[row, ["height", "weight", "rate", "site", "series"]].to_dict()
+    cells["series"] = str(folder / cells["series"])  # paths are those of whoever asks
     cells["vector"] = json.loads(rows.loc[row, "vector"])
     hits = cl.similar(cl.load(run), folder / "table.csv", cells, k=2)
     assert hits["row"][0] == row
