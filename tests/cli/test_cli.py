@@ -50,7 +50,7 @@ def in_a_process(*words, code=0):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     told = in_a_process("train", "trifeature-quick", "--out", folder, *SETTINGS).stdout
-    assert told.strip().endswith(f"Trained to step 4: {folder}")
+    assert f"Trained to step 4: {folder}\nNext: commlearn report {folder}" in told
     return folder
 
 

@@ -9,9 +9,13 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import commlearn
 from commlearn.cli.completion import commands_of, long_options
+from commlearn.cli.shell_words import in_shell_words, one_word_too_many
 from commlearn.cores import use_free_cores
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
 from commlearn.escapes import escaped_output
@@ -37,34 +41,38 @@ COMMANDS = (
     "info",
     "completion",
 )
+PACKAGE = Path(commlearn.__file__).parent
 WITHOUT_TORCH = {"init", "check", "convert", "synth", "info", "completion"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, or 2 for what the user can mend, or 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     with escaped_output(), warnings.catch_warnings():
-        warnings.showwarning = _in_one_line
+        warnings.showwarning = partial(_warn, bool({"--verbose", "-v"} & set(arguments)))
         return _main(arguments)
 
 
-def _in_one_line(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
-    """Our own warnings are for users; where in the code they arose is not."""
-    line = f"warning: {message}" if issubclass(category, DataWarning) else f"{category.__name__}: {message}"
-    print(f"commlearn: {line}", file=sys.stderr)
+def _warn(
+    verbose: bool, message: Warning | str, category: type[Warning], file: str, *place: Any, **options: Any
+) -> None:
+    """Our own warnings are for users, without the place in the code; those of other libraries if asked."""
+    own = issubclass(category, DataWarning) or PACKAGE in Path(file).parents
+    if own or verbose:
+        whose = "" if own else f" (of a library, {category.__name__})"
+        print(f"commlearn: warning{whose}: {in_shell_words(str(message))}", file=sys.stderr)
 
 
-def _main(arguments: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def _main(arguments: Sequence[str]) -> int:
+    command = None
     try:
         parser = _parser(arguments)
         options, rest = parser.parse_known_args(arguments)
         if not hasattr(options, "run"):
             parser.print_help()
             return 0
-        allowed = long_options(commands_of(parser)[options.command])
-        if not options.takes_overrides and rest:
-            raise ConfigurationError(unknown("option", rest[0].partition("=")[0], allowed))
-        options.overrides = _overrides(rest, allowed)
+        command = commands_of(parser)[options.command]
+        options.overrides = _overrides(rest, options, command)
         options.parser = parser
         if getattr(options, "show_python", False):
             print(options.python(options), end="")
@@ -73,7 +81,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             _share_cores(options)
             return options.run(options) or 0
     except CommlearnError as problem:
-        print(f"commlearn: {problem}", file=sys.stderr)
+        print(f"commlearn: {in_shell_words(str(problem), command)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
@@ -162,8 +170,11 @@ def _parser(arguments: Sequence[str]) -> _Parser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
-    first = next((word for word in arguments if not word.startswith("-")), None)
-    if first is not None and first not in COMMANDS:
+    parser.add_argument("--version", action="version", version=f"commlearn {commlearn.__version__}")
+    first = next(iter(arguments), "-")
+    if first.startswith("-") and first not in ("-h", "--help", "--version", "-"):
+        raise ConfigurationError(f"{first} comes before a command. Name one: commlearn COMMAND {first} ...")
+    if not first.startswith("-") and first not in COMMANDS:
         raise ConfigurationError(unknown("command", first, COMMANDS))
     for name in COMMANDS:
         place = "commlearn.cli" if name == "completion" else "commlearn.cli.commands"
@@ -197,22 +208,45 @@ def _add_manners(command: argparse.ArgumentParser, has_python: bool) -> None:
         command.add_argument("--show-python", action="store_true", help=about)
 
 
-def _overrides(rest: Sequence[str], options: Sequence[str]) -> dict[str, object]:
+def _overrides(
+    rest: Sequence[str], options: argparse.Namespace, command: argparse.ArgumentParser
+) -> dict[str, object]:
     """`--training.epochs 20` and `--training.epochs=20` as {"training.epochs": 20}."""
-    from commlearn.storage.plain_yaml import read_yaml
-
     words, overrides = list(rest), {}
     while words:
         word = words.pop(0)
-        if not word.startswith("--"):
-            raise ConfigurationError(f"'{word}' stands alone; settings are given as --section.key value.")
-        key, _, value = word[2:].partition("=")
+        if not word.startswith("-"):
+            raise ConfigurationError(one_word_too_many(word, options.command, command))
+        key, _, value = word.removeprefix("--").partition("=")
+        _refuse_other_options(word.partition("=")[0], key, options, command)
         if "=" not in word:
             if not words:
                 raise ConfigurationError(f"--{key} needs a value.")
             value = words.pop(0)
-        guess = nearest(f"--{key}", options) if "." not in key else None
-        if guess and key not in {"seed", "data", "method"}:
-            raise ConfigurationError(unknown("option", f"--{key}", options))
-        overrides[key] = read_yaml(value, f"--{key} {value}")
+        overrides[key] = _value(value, key)
     return overrides
+
+
+def _refuse_other_options(
+    word: str, key: str, options: argparse.Namespace, command: argparse.ArgumentParser
+) -> None:
+    """An error for what is neither an option of the command nor, where it takes some, a setting."""
+    if options.takes_overrides and word.startswith("--"):
+        if "." in key:
+            return
+        from commlearn.config.setting_names import LONE_SETTINGS, setting_like
+
+        if key in LONE_SETTINGS:
+            return
+        if setting := setting_like(key):
+            raise ConfigurationError(f"Unknown option '{word}': as a setting it is --{setting} VALUE.")
+    names = {option.removeprefix("--"): option for option in long_options(command) if option != "--help"}
+    guess = nearest(key.rpartition(".")[2], names)
+    hint = f", did you mean '{names[guess]}'?" if guess else "."
+    raise ConfigurationError(f"Unknown option '{word}'{hint} Known: {', '.join(sorted(names.values()))}.")
+
+
+def _value(text: str, key: str) -> object:
+    from commlearn.storage.plain_yaml import read_yaml
+
+    return read_yaml(text, f"--{key} {text}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from commlearn.escapes import one_line, printable, terminal_stream
 
-__all__ = ["print_json", "print_probes", "telling"]
+__all__ = ["print_json", "print_next", "print_probes", "telling"]
 
 
 def print_json(value: Any) -> None:
@@ -61,6 +62,18 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def print_next(options: argparse.Namespace, *commands: Sequence[object]) -> None:
+    """Commands that lead on, for people alone.
+
+    Args:
+        options: of the command, which may ask for JSON or for quiet.
+        commands: words of each, the first of them after `commlearn`.
+    """
+    if not (options.json or options.quiet):
+        lines = ["commlearn " + " ".join(shlex.quote(str(word)) for word in words) for words in commands]
+        print(f"Next: {'; '.join(lines)}")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from commlearn.errors import ConfigurationError, Problems, TrainingError, unknow
 from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS
 from commlearn.models.encoders import ENCODERS
+from commlearn.storage.misplaced import misplaced
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
 
@@ -228,6 +229,9 @@ def _locate(recipe: str | Path) -> Path:
     path = Path(str(recipe))
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return path
+    if path.exists() or path.suffix in {".yaml", ".yml"}:
+        hint = misplaced(path, "recipe") or " Check the path."
+        raise ConfigurationError(f"{path} is no file of a recipe or a schema.{hint}")
     raise ConfigurationError(unknown("recipe", str(recipe), named) + " A path to a .yaml file works too.")
 
 

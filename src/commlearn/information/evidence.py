@@ -170,7 +170,11 @@ def _logs_of_folds(
 
 
 def best_posteriors(
-    evidence: Evidence, subsets: Sequence[Subset], settings: Settings, tell: Callable[[str], None]
+    evidence: Evidence,
+    subsets: Sequence[Subset],
+    settings: Settings,
+    tell: Callable[[str], None],
+    smaller: Mapping[Subset, Posterior] | None = None,
 ) -> dict[Subset, Posterior]:
     """The best experts on some subsets, smaller ones first, of single modalities side by side."""
     return fit_posteriors(
@@ -182,6 +186,7 @@ def best_posteriors(
         settings.seed,
         tell,
         evidence.columns,
+        smaller,
     )
 
 

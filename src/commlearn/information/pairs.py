@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PairReport", "pair_values", "pairs_in_words", "part_in_words", "share_in_words"]
 
+MOST_PAIRED = 6  # modalities of which every pair is read
 PARTS = ("redundant", "unique1", "unique2", "synergistic", "total")
 
 
@@ -94,7 +95,7 @@ class PairReport:
             f"{'pair':<{both}}  {heads}",
             *pairs,
             "",
-            f"Of {len(values['modalities'])} modalities each pair is read, not every subset: choose up to "
+            f"Of {len(values['modalities'])} modalities pairs are read, not every subset: choose up to "
             "five to see what three or more say only together. All numbers are lower bounds, from experts "
             "that have not seen the record that they judge.",
             *(f"Note: {note}." for note in values["notes"]),
@@ -110,7 +111,7 @@ def pair_values(
     settings: Settings,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Plain values: every modality alone, every pair, and all together.
+    """Plain values: every modality alone, all together, and pairs: of many, those that know most alone.
 
     Args:
         arrays: embeddings of each modality.
@@ -123,18 +124,22 @@ def pair_values(
     target = prepare_target(values, name, settings.bins, settings.folds)
     evidence = gather_evidence(Material(dict(arrays)), target, groups, settings)
     whole, labels = evidence.names, evidence.labels
-    posteriors = _posteriors(evidence, settings, tell)
+    posteriors, read = _posteriors(evidence, settings, tell)
     tell("a planted synergy")
     limits = find_limits(evidence, settings)
     tell("intervals")
     alone: dict[str, Estimate] = {}
     pairs, totals = [], []
-    for both in combinations(whole, 2):
+    for both in read:
         logs: Logs = {subset: posteriors[subset].log for subset in ((both[0],), (both[1],), both)}
         view = make_view(logs, labels, both, evidence.folds, settings, limits=limits)
         alone |= {one: view.ladder[(one,)] for one in both}
         pairs.append(_pair(view.pairs[0]))
         totals.append(view.measured.total)
+    for one in whole:
+        if one not in alone:  # of no pair that was read
+            bits = _bits_of(posteriors[(one,)].log, labels)
+            alone[one] = with_interval(bits, settings.level, limits, groups=evidence.groups)
     most = _bits_of(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
     total = with_interval(most, settings.level, limits, groups=evidence.groups, combined=True)
     tell("leaks")
@@ -149,7 +154,7 @@ def pair_values(
         "modalities": list(whole),
         "entropy": limits.most,
         "level": settings.level,
-        "alone": {one: asdict(value) for one, value in alone.items()},
+        "alone": {one: asdict(alone[one]) for one in whole},
         "pairs": pairs,
         "total": asdict(total),
         "warnings": [
@@ -158,7 +163,7 @@ def pair_values(
             *signs.others,
             *target.warnings,
         ],
-        "notes": list(target.notes),
+        "notes": [*_left_out(whole, read), *target.notes],
     }
 
 
@@ -173,14 +178,37 @@ def _verdict(limits: Limits) -> str:
 
 def _posteriors(
     evidence: Evidence, settings: Settings, tell: Callable[[str], None]
-) -> dict[Subset, Posterior]:
-    """Of each modality alone, each pair, and all together."""
+) -> tuple[dict[Subset, Posterior], list[Subset]]:
+    """Of each modality alone, of pairs, and of all together; and which pairs were read."""
     whole = evidence.names
-    subsets: list[Subset] = [*((one,) for one in whole), *combinations(whole, 2), whole]
-    place = iter(range(1, len(subsets) + 1))
-    return best_posteriors(
-        evidence, subsets, settings, lambda what: tell(f"{what} ({next(place)} of {len(subsets)})")
-    )
+    single: list[Subset] = [(one,) for one in whole]
+    pairs = min(len(whole), MOST_PAIRED)
+    count = len(single) + pairs * (pairs - 1) // 2 + 1
+    place = iter(range(1, count + 1))
+
+    def tell_place(what: str) -> None:
+        tell(f"{what} ({next(place)} of {count})")
+
+    alone = best_posteriors(evidence, single, settings, tell_place)
+    bits = {subset: _bits_of(posterior.log, evidence.labels).bits for subset, posterior in alone.items()}
+    best = sorted(sorted(single, key=lambda subset: -bits[subset])[:MOST_PAIRED], key=single.index)
+    read: list[Subset] = [(*one, *other) for one, other in combinations(best, 2)]
+    joint = best_posteriors(evidence, [*read, whole], settings, tell_place, alone)
+    return joint, read
+
+
+def _left_out(names: Sequence[str], read: Sequence[Subset]) -> list[str]:
+    """A note on the pairs that were not read, and on how to ask for them."""
+    paired = {name for both in read for name in both}
+    others = [name for name in names if name not in paired]
+    if not others:
+        return []
+    count = len(names) * (len(names) - 1) // 2
+    return [
+        f"{len(read)} of {count} pairs were read, those of the {len(paired)} modalities that know most alone; "
+        f"pairs with {', '.join(others)} were not, and a synergy of two that know nothing alone may be among "
+        f"them. Choose up to {MOST_PAIRED} modalities by name to read all of their pairs"
+    ]
 
 
 def _pair(pair: Pair) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from commlearn.errors import DataError
+from commlearn.storage.misplaced import misplaced
 
 __all__ = ["Files", "find_files", "is_remote", "may_fetch", "nothing_fetched", "refuse_remote"]
 
@@ -98,7 +99,7 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
     if not chosen:
         raise DataError(
             f"The folder {source} holds no {endings[0]} file. Give a file, or a folder of "
-            f"{' or '.join(endings)} files."
+            f"{' or '.join(endings)} files." + misplaced(source, "table")
         )
     return Files(str(source), filesystem, chosen, Path() if is_remote(source) else Path(path))
 

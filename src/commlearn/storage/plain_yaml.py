@@ -29,7 +29,8 @@ def read_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _OneOfEach)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as problem:  # ValueError: 2020-13-45, 0x_
-        raise ConfigurationError(f"{where} cannot be read as YAML: {problem}") from problem
+        reason = str(problem).replace('in "<unicode string>", ', "")
+        raise ConfigurationError(f"{where} cannot be read as YAML: {reason}") from problem
 
 
 def yaml_text(values: Any, **options: Any) -> str:

@@ -18,7 +18,7 @@ from commlearn.kinds.rows import first_ten, label, raise_errors
 from commlearn.kinds.unreadable import WAY_OUT, Unreadable
 from commlearn.records import Column
 from commlearn.tables.leaks import copies, group_leaks, likely_answers, seen_in_training
-from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems
+from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems, with_ids
 from commlearn.tables.schema import Schema
 from commlearn.tables.signal import Survey, shuffled, survey
 from commlearn.tables.table import Table
@@ -95,7 +95,7 @@ def check(table: Table, schema: Schema) -> Report:
         problems += shuffled(columns)
         facts["modalities"] = _modalities(kinds, columns, surveys, splits)
         facts["expected"] = _expected(columns, states, surveys, len(splits.get("train", ())))
-    return Report(tuple(problems), facts)
+    return Report(with_ids(problems, table, schema.id), facts)
 
 
 def _splits(

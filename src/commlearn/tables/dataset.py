@@ -14,6 +14,7 @@ from commlearn.kinds.unreadable import WAY_OUT, Unreadable
 from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import fingerprint
 from commlearn.tables.leaks import likely_answers
+from commlearn.tables.names import with_ids
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import RowNames, check_shares, row_names, split_rows
 from commlearn.tables.streamed_table import streamed_dataset
@@ -145,7 +146,8 @@ def _answers(table: Table, schema: Schema) -> tuple[str, ...]:
 def _unreadable(table: Table, schema: Schema) -> list[str]:
     """What is wrong with the cells of every modality, those too that could be learned from."""
     every_problem = [problem for kind in schema.modalities.values() for problem in kind.check(table)]
-    return [str(problem) for problem in every_problem if problem.level == "error"]
+    errors = [problem for problem in every_problem if problem.level == "error"]
+    return [str(problem) for problem in with_ids(errors, table, schema.id)]
 
 
 def _collect_the_rest(problems: Problems, table: Table, schema: Schema) -> None:

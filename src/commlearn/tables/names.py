@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,16 @@ from commlearn.kinds.base import Problem
 from commlearn.kinds.reading import MISSING_NUMBERS
 from commlearn.tables.table import Table
 
-__all__ = ["SPLITS", "WORDS", "id_problems", "missing_words", "odd_names", "split_names", "split_problems"]
+__all__ = [
+    "SPLITS",
+    "WORDS",
+    "id_problems",
+    "missing_words",
+    "odd_names",
+    "split_names",
+    "split_problems",
+    "with_ids",
+]
 
 
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of a column's name
@@ -105,6 +115,27 @@ def split_problems(table: Table, column: str) -> list[Problem]:
         )
         for row in np.flatnonzero(split_names(values).isna()).tolist()
     ]
+
+
+def with_ids(problems: Sequence[Problem], table: Table, column: str | None) -> tuple[Problem, ...]:
+    """The same problems; each that is of a row names its id, too, where the table has one.
+
+    Args:
+        problems: of the table.
+        table: whose rows they count.
+        column: of the ids.
+    """
+    if column is None or column not in table.frame:
+        return tuple(problems)
+    ids = table.frame[column]
+
+    def named(problem: Problem) -> Problem:
+        place = -1 if not isinstance(problem.row, int) else problem.row - table.first_row
+        if not 0 <= place < len(ids) or problem.column == column:
+            return problem
+        return replace(problem, row=f"{problem.row} (id {ids.iloc[place]!s:.40})")
+
+    return tuple(map(named, problems))
 
 
 def split_names(values: pd.Series) -> pd.Series:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from commlearn.errors import DataError, nearest
 from commlearn.kinds.base import Cells
 from commlearn.kinds.reading import PLAIN, Reading
+from commlearn.storage.misplaced import misplaced
 from commlearn.storage.places import is_remote
 from commlearn.storage.plain_files import plain_file
 from commlearn.tables.formats.frames import as_pandas, is_frame
@@ -174,6 +175,6 @@ def _suffix(path: Path) -> str:
     if suffix.lower() not in READERS:
         raise DataError(
             f"{path}: the ending '{path.suffix}' says nothing that can be read. Give a file that ends in "
-            f"{', '.join(READERS)} or .zip, or a folder of Parquet files."
+            f"{', '.join(READERS)} or .zip, or a folder of Parquet files." + misplaced(path, "table")
         )
     return suffix.lower()

@@ -26,6 +26,7 @@ from commlearn.models.encoders.own import refuse_unfit
 from commlearn.models.features import FeatureBlocks
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
+from commlearn.storage.misplaced import misplaced
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.schema import Schema
@@ -152,6 +153,7 @@ def load(
     if not (path / CONFIG).exists():
         raise RunError(
             f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
+            + misplaced(path, "run")
         )
     config = _values(path / CONFIG, _read(file_inside(path, CONFIG)))
     if not isinstance(config, dict) or "format" not in config:

@@ -320,6 +320,8 @@ def fabric_of(training: Training) -> Fabric:
 
     if training.threads:
         torch.set_num_threads(training.threads)
+    if training.accelerator == "cpu" or (training.accelerator == "auto" and not torch.cuda.is_available()):
+        _check_processes(training)
     try:
         fabric = Fabric(
             accelerator=training.accelerator,
@@ -341,6 +343,15 @@ def fabric_of(training: Training) -> Fabric:
         )
     fabric.launch()
     return fabric
+
+
+def _check_processes(training: Training) -> None:
+    """Refuse many more processes than there are cores: each of them holds a model and its libraries."""
+    if training.devices > (most := max(8, os.cpu_count() or 1)):
+        raise ConfigurationError(
+            f"training.devices is {training.devices}, but on a CPU each is a process. "
+            f"Give at most {most}."
+        )
 
 
 def _clip(placed: _Placed, optimizer: Any, largest: float) -> Any:

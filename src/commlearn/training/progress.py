@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
+from rich.text import Text
 
 from commlearn.config.configuration import Experiment
 from commlearn.escapes import one_line, terminal_stream
@@ -57,28 +60,38 @@ class Lines(Progress):
         self.note(f"  step {step}/{self.total}  {figures(terms, accuracy)}  {speed}")
 
 
+class TwoLines(Bar):
+    """Bar, step, time left and title; below, figures: what does not fit is cut at the end of its line."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["figures"], no_wrap=True, overflow="ellipsis")
+
+
 class Terminal(Progress):
-    """A bar with loss terms, retrieval accuracy, speed and time left."""
+    """A bar with the step, the time left and, below, loss terms, retrieval accuracy and speed."""
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
+        console = Console(file=terminal_stream(sys.stderr))
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            BarColumn(bar_width=min(20, console.width // 4)),
+            TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", markup=False, table_column=rest),
         )
-        self.bar = Bar(*columns, console=Console(file=terminal_stream(sys.stderr)))
+        self.bar = TwoLines(*columns, console=console, expand=True)
         self.task = self.bar.add_task(title(experiment), total=total, completed=step, figures="")
         self.bar.start()
 
     def step(
         self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
     ) -> None:
-        line = f"{figures(terms, accuracy)}  {samples_per_second:.0f} samples/s"
+        line = f"{samples_per_second:.0f} samples/s  {figures(terms, accuracy)}"
         self.bar.update(self.task, completed=step, figures=line)
 
     def stop(self) -> None:

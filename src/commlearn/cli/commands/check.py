@@ -48,7 +48,8 @@ def _forecast_code(options: argparse.Namespace) -> list[str]:
 def run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from commlearn.cli.output import print_json, telling
+    from commlearn.cli.output import print_json, print_next, telling
+    from commlearn.cli.shell_words import in_shell_words
     from commlearn.tables.check import check
     from commlearn.tables.schema import Schema
     from commlearn.tables.table import read_table
@@ -67,7 +68,10 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({**report.to_json(), **({"forecast": forecasts} if forecasts else {})})
     else:
-        print("\n".join(map(one_line, [*_lines(options.table, report), *_forecast_lines(forecasts)])))
+        lines = [*_lines(options.table, report), *_forecast_lines(forecasts)]
+        print(in_shell_words("\n".join(map(one_line, lines))))
+    if not report.errors:
+        print_next(options, ("train", options.schema, "--table", options.table))
     return 2 if report.errors else 0
 
 

@@ -32,7 +32,7 @@ def _call(options: argparse.Namespace) -> Call:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, print_next
     from commlearn.errors import ConfigurationError
 
     path, out = Path(options.file), _out(options)
@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"wrote {file}")
     if len(written) > 10:
         print(f"and {len(written) - 10} more in {out}")
+    print_next(options, ("train", "RECIPE", "--data", out))
     return 0
 
 

@@ -50,7 +50,7 @@ def _subsets(options: argparse.Namespace) -> list[list[str]] | None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, telling
+    from commlearn.cli.output import print_json, print_next, telling
 
     if options.subsets and not options.onnx:
         raise ConfigurationError("--subsets chooses ONNX graphs; add --onnx.")
@@ -67,4 +67,5 @@ def run(options: argparse.Namespace) -> int:
         print_json({"out": str(folder), "files": files})
     else:
         print(f"wrote {folder}: {', '.join(files)}")
+    print_next(options, ("info", folder), ("embed", folder, "TABLE", "-o", "z.parquet"))
     return 0

@@ -67,7 +67,7 @@ def _call(options: argparse.Namespace) -> Call:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, print_next
     from commlearn.probes import MEASURES
     from commlearn.storage.plain_json import values_of_file
     from commlearn.training.finetune import RESULT
@@ -93,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
         low, high = probed["interval"]
         print(f"probe of {target}: {measure} {probed[measure]:.3f} [{low:.3f}, {high:.3f}]")
     print(f"Fine-tuned: {out}")
+    print_next(options, ("report", out), ("export", out, f"{out}-model"))
     return 0
 
 

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     import os
     from pathlib import Path
 
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, print_next
     from commlearn.errors import ConfigurationError
     from commlearn.kinds.reading import Reading
     from commlearn.storage.checkpoint import write_atomically
@@ -67,5 +67,6 @@ def run(options: argparse.Namespace) -> int:
         print_json({"out": str(out), "schema": inferred.schema.to_mapping(), "guesses": guesses})
         return 0
     print(out.read_text(encoding="utf-8"), end="")
-    print(f"\nwrote {out}. Next: commlearn check {options.table} --schema {out}; commlearn train {out}")
+    print(f"\nwrote {out}")
+    print_next(options, ("check", options.table, "--schema", out), ("train", out))
     return 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from commlearn.cli.names import add_modalities, add_targets
 from commlearn.cli.python_code import Call, Code, program
 
+MOST_TARGETS = 3  # that are asked about where none is named and modalities are many
 HELP = "Report how much modalities share, add alone and say only together, in bits with intervals."
 EXAMPLE = """\
 RUN is the folder of a training or of an export; or a schema (.yaml), to ask the raw columns of the table
@@ -95,8 +97,13 @@ def _is_schema(source: str) -> bool:
 
 def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
     from commlearn.errors import ConfigurationError
+    from commlearn.information.material import MOST_MODALITIES
 
     chosen = options.targets or list(sources.targets)
+    if not options.targets and len(sources.material.arrays) > MOST_MODALITIES and len(chosen) > MOST_TARGETS:
+        left = ", ".join(chosen[MOST_TARGETS:])
+        print(f"commlearn: not asked about: {left}. Name those that you want: --target NAMES", file=sys.stderr)
+        chosen = chosen[:MOST_TARGETS]
     if not chosen:
         raise ConfigurationError("There is no target to ask about. Name a column: --target COLUMN.")
     return chosen

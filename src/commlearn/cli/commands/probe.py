@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     import json
     import sys
 
-    from commlearn.cli.output import print_json, print_probes, telling
+    from commlearn.cli.output import print_json, print_next, print_probes, telling
     from commlearn.probes import probe, to_json
     from commlearn.probes.readout_rows import readout_rows
     from commlearn.trained.artifact import load
@@ -85,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
     if whole and isinstance(loaded, Run) and not options.table:
         note = loaded.folder.write_if_possible("probes.json", to_json(results))
     print_json(json.loads(to_json(results))) if options.json else print_probes(results)
+    if isinstance(loaded, Run) and not options.table:
+        print_next(options, ("interactions", options.run_folder), ("report", options.run_folder))
     if note:
         print(f"commlearn: note: {note}", file=sys.stderr)
     return 0

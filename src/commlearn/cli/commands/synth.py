@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--missing", type=float, default=0.0, help="share of a table's modalities left empty")
     parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of a table")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn; default: 0")
+    parser.add_argument("--overwrite", action="store_true", help="write over what is there")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
@@ -72,22 +73,43 @@ def _trifeature(options: argparse.Namespace) -> Call:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, print_next
     from commlearn.errors import ConfigurationError, unknown
 
     choices = ("trifeature", "tables", *PUBLISHED)
     if options.what not in choices:
         raise ConfigurationError(unknown("data set", options.what, choices))
-    if options.what in PUBLISHED:
-        written = _published(options)
-        print_json(written) if options.json else print(f"wrote {written['out']}")
-        return 0
+    _spare(options)
+    written = _write(options)
+    print_json(written) if options.json else print("\n".join(f"wrote {path}" for path in written.values()))
     if options.what == "tables":
-        written = _table(options)
-        print_json(written) if options.json else print(
-            "\n".join(f"wrote {path}" for path in written.values())
-        )
-        return 0
+        print_next(options, ("check", written["table"], "--schema", written["schema"]))
+    elif options.what in PUBLISHED:
+        print_next(options, ("train", options.what, "--data", written["out"]))
+    return 0
+
+
+def _spare(options: argparse.Namespace) -> None:
+    """An error for what is there and would be written over."""
+    from pathlib import Path
+
+    from commlearn.errors import ConfigurationError
+
+    for name in filter(None, (options.out, options.gallery)):
+        path = Path(name)
+        there = any(path.iterdir()) if path.is_dir() else path.exists()
+        if there and not options.overwrite:
+            raise ConfigurationError(f"{path} is there already. Name another, or add --overwrite.")
+
+
+def _write(options: argparse.Namespace) -> dict[str, str]:
+    """What was written, by what it is."""
+    from commlearn.errors import ConfigurationError
+
+    if options.what in PUBLISHED:
+        return _published(options)
+    if options.what == "tables":
+        return _table(options)
     options.size = 224 if options.size is None else options.size
     if not (options.gallery or options.out):
         raise ConfigurationError("Nothing to write: give --gallery FILE.png, --out FILE.npz or both.")
@@ -96,8 +118,7 @@ def run(options: argparse.Namespace) -> int:
         written["gallery"] = _gallery(options)
     if options.out:
         written["out"] = _records(options)
-    print_json(written) if options.json else print("\n".join(f"wrote {path}" for path in written.values()))
-    return 0
+    return written
 
 
 def _published(options: argparse.Namespace) -> dict[str, str]:

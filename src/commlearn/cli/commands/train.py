@@ -80,7 +80,7 @@ def _targets(options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, print_probes
+    from commlearn.cli.output import print_json, print_next, print_probes
     from commlearn.training.loop import train
     from commlearn.training.progress import progress_for
 
@@ -120,6 +120,8 @@ def run(options: argparse.Namespace) -> int:
     if probes is not None:
         print_probes(probes)
     print(f"Trained to step {result.step}: {out}")
+    leads = ("report", "probe") if data.train.targets else ("report",)
+    print_next(options, *((command, out) for command in leads))
     return 0
 
 

@@ -179,8 +179,8 @@ def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
     checked = tuple(str(budget).strip() for budget in (BUDGETS if budgets is None else budgets))
     for budget in checked:
         number = budget.removesuffix("%")
-        whole = number.isdecimal() and int(number) > 0
-        share = budget.endswith("%") and number.replace(".", "", 1).isdecimal() and 0 < float(number) < 100
+        whole = budget.isdecimal() and int(budget) > 0
+        share = budget.endswith("%") and number.replace(".", "", 1).isdecimal() and 0 < float(number) <= 100
         if budget != ALL and not whole and not share:
             raise ConfigurationError(
                 f"Budget of labels '{budget}': give a share of the labels such as 5%, a number of labels a "

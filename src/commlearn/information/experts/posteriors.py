@@ -128,6 +128,7 @@ def fit_posteriors(
     seed: int = 0,
     tell: Callable[[str], None] = lambda what: None,
     columns: Mapping[str, Array] | None = None,
+    smaller: Mapping[Subset, Posterior] | None = None,
 ) -> dict[Subset, Posterior]:
     """Posteriors of all subsets, smaller ones first: a larger one builds on those inside it.
 
@@ -140,8 +141,9 @@ def fit_posteriors(
         seed: of all that is random.
         tell: called with the subset that is fitted next.
         columns: all of each modality, where components may have lost some.
+        smaller: posteriors that were fitted before, on which these build, too.
     """
-    posteriors: dict[Subset, Posterior] = {}
+    posteriors: dict[Subset, Posterior] = dict(smaller or {})
     features = Features(blocks, columns or {}, seed)
     with unsaid_convergence(), workers() as pool:
         fits = {

@@ -1,0 +1,65 @@
+"""Messages of the library in the words of a shell: options for arguments, how rows are counted."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+__all__ = ["in_shell_words", "one_word_too_many"]
+
+ERRNO = re.compile(r"\[Errno -?\d+\] ")
+ROW = re.compile(r"\brow (\d+)\b(?! has more cells)")
+TYPES = {"invalid int value:": "give a whole number, not", "invalid float value:": "give a number, not"}
+
+
+def in_shell_words(message: str, command: argparse.ArgumentParser | None = None) -> str:
+    """An error or a warning as the command line says it.
+
+    Args:
+        message: of the library, which names arguments of Python.
+        command: whose options those arguments are.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> action = parser.add_argument("--modalities")
+        >>> in_shell_words("choose at most 5 with modalities=.", parser)
+        'choose at most 5 with --modalities.'
+        >>> print(in_shell_words("hb row 7: 'x' is not a number"))
+        hb row 7: 'x' is not a number
+        Rows count from 0 below the header: row 7 is line 9 of a text file without line breaks in cells.
+    """
+    for python, plain in TYPES.items():
+        message = message.replace(python, plain)
+    message = ERRNO.sub("", message)
+    for name, option in _options(command).items():
+        message = re.sub(rf"(?<![\w.\-]){name}=(?![\w'\"=])", option, message)
+        if "_" in name:
+            message = re.sub(rf"(?<![\w.\-]){name}(?![\w=.])", option, message)
+    counted = ROW.search(message)
+    return f"{message}\n{_how_rows_count(int(counted[1]))}" if counted else message
+
+
+def one_word_too_many(word: str, name: str, command: argparse.ArgumentParser) -> str:
+    """What to do about a word that a command does not take."""
+    options = _options(command)
+    endings = {"schema": (".yaml", ".yml"), "table": (".csv", ".parquet", ".tsv", ".jsonl", ".tar")}
+    meant = [options[key] for key, ends in endings.items() if key in options and word.endswith(ends)]
+    hint = f" Do you mean {meant[0]} {word}?" if meant else ""
+    return f"'{word}' is one word too many for {name}.{hint} See: commlearn {name} --help"
+
+
+def _how_rows_count(row: int) -> str:
+    return (
+        f"Rows count from 0 below the header: row {row} is line {row + 2} of a text file without line breaks "
+        "in cells."
+    )
+
+
+def _options(command: argparse.ArgumentParser | None) -> dict[str, str]:
+    """The option of each argument, by the argument's name."""
+    actions = [] if command is None else command._actions
+    return {
+        action.dest: next(word for word in action.option_strings if word.startswith("--"))
+        for action in actions
+        if any(word.startswith("--") for word in action.option_strings)
+    }

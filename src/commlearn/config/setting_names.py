@@ -1,0 +1,46 @@
+"""Settings by the last part of their name: `epochs` is `training.epochs`."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+
+from commlearn.config.configuration import Experiment, Model, Training
+from commlearn.errors import nearest
+from commlearn.methods import METHODS
+
+__all__ = ["LONE_SETTINGS", "setting_like"]
+
+LONE_SETTINGS = {*(field.name for field in fields(Experiment)), "base", "stream", "validation", "test"}
+"""Settings that stand in no section."""
+CALLED = {
+    "lr": "training.learning_rate",
+    "wd": "training.weight_decay",
+    "bs": "training.batch_size",
+    "gpus": "training.devices",
+    "tau": "method.temperature",
+    "dim": "model.width",
+}
+"""What other programs call some of them."""
+BUILT = {"encoders", "width", "fusion"}  # arguments of a method that are no settings
+
+
+def setting_like(word: str) -> str | None:
+    """The setting that a word without a section means, by its own name or by one that is nearly it.
+
+    Args:
+        word: as it was written.
+
+    Example:
+        >>> setting_like("batch-size"), setting_like("temprature"), setting_like("colour")
+        ('training.batch_size', 'method.temperature', None)
+    """
+    names = {field.name: f"training.{field.name}" for field in fields(Training)}
+    names |= {field.name: f"model.{field.name}" for field in fields(Model)}
+    for method in METHODS.values():
+        options = inspect.signature(method.build).parameters.keys() - BUILT
+        names |= {name: f"method.{name}" for name in options - names.keys()}
+    name = word.replace("-", "_")
+    close = nearest(name, names)
+    near = close if close and (name in close or close in name or close[:3] == name[:3]) else None
+    return CALLED.get(name) or names.get(name) or (names[near] if near else None)

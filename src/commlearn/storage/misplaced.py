@@ -1,0 +1,64 @@
+"""What lies at a path where something else belongs, and the command that leads on from there."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from commlearn.errors import nearest
+
+__all__ = ["misplaced"]
+
+Wanted = Literal["run", "table", "recipe"]
+TABLES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".tar", ".xlsx", ".feather")
+RUNS = ("config.yaml", "config.json")  # of a training, of an export
+SHOWN = 3  # runs of a folder that are named
+
+
+def misplaced(path: str | Path, wanted: Wanted) -> str:
+    """A sentence on what lies there, to be added to an error; empty where there is nothing to say.
+
+    Args:
+        path: that was given.
+        wanted: what belongs in its place.
+
+    Example:
+        >>> misplaced("films.csv", "run")
+        ''
+        >>> import pathlib
+        >>> written = pathlib.Path("films.csv").write_text("a,b")
+        >>> misplaced("films.csv", "recipe")
+        ' It is a table. Guess a schema for it first: commlearn init films.csv -o films.yaml'
+    """
+    path = Path(path)
+    return f" {sentence}" if (sentence := _sentence(path, wanted)) else ""
+
+
+def _sentence(path: Path, wanted: Wanted) -> str:
+    word, stem = shlex.quote(str(path)), shlex.quote(f"{path.name.partition('.')[0]}.yaml")
+    if not os.path.exists(path):
+        near = nearest(path.name, os.listdir(path.parent)) if os.path.isdir(path.parent) else None
+        return f"There is nothing there; did you mean {path.with_name(near)}?" if near else ""
+    if os.path.isdir(path):
+        if _is_run(path):
+            return "" if wanted == "run" else f"It is the folder of a run, and a {wanted} belongs here."
+        inside = sorted(str(folder) for folder in path.iterdir() if _is_run(folder))
+        return f"Runs in it: {', '.join(inside[:SHOWN])}." if inside and wanted == "run" else ""
+    if _is_run(path.parent) and path.name in RUNS:
+        return f"It is a file of a run, whose folder is {path.parent}."
+    if path.suffix in (".yaml", ".yml") and wanted != "recipe":
+        leads = f" Train on it first: commlearn train {word}" if wanted == "run" else ""
+        return f"It is a schema or a recipe, and a {wanted} belongs here.{leads}"
+    if path.with_suffix("").suffix in TABLES or path.suffix in TABLES:
+        first = {
+            "run": f"Train on it first: commlearn init {word} -o {stem}; commlearn train {stem}",
+            "recipe": f"Guess a schema for it first: commlearn init {word} -o {stem}",
+        }
+        return f"It is a table. {first[wanted]}" if wanted in first else ""
+    return ""
+
+
+def _is_run(folder: Path) -> bool:
+    return any(os.path.exists(folder / name) for name in RUNS)
