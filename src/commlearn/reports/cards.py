@@ -143,8 +143,8 @@ def warnings_of(findings: Findings) -> list[Warned]:
             warned.append(
                 Warned(
                     f"Nothing reads {target} better than a guess.",
-                    "Check labels and inputs with commlearn check; if they are right, train for longer, or accept "
-                    "that these modalities do not say it.",
+                    "Check labels and inputs with commlearn check; if they are right, train for longer, or "
+                    "accept that these modalities do not say it.",
                 )
             )
     warned += [
