@@ -90,9 +90,9 @@ def _card(findings: Findings, target: str) -> Card:
     if values is not None:
         budget = list(values["budgets"].values())[-1]
         method = max(budget["differences"], key=lambda name: budget["readers"][name]["score"])
-        whole, rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
+        read, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
         measure = MEASURES.get(values["measure"], values["measure"])
-        return Card(target, measure, whole, rival, values["words"][0], True, bar, bar_of)
+        return Card(target, measure, read, best_rival, values["words"][0], True, bar, bar_of)
     names = list(rungs)
     alone = {name: rungs[name] for name in names if "+" not in name}
     best = max(alone, key=lambda name: score_of(alone[name]))

@@ -75,8 +75,8 @@ def mistakes(
     values = labels[rows].astype(str) if labels.dtype == object else labels[rows]
     trained = source.data.fit.targets[target][fit_rows]
     trained = trained[known_labels(trained)]
-    names = np.unique(np.concatenate([trained.astype(str) if trained.dtype == object else trained, values]))
-    names = [number(name) for name in names.tolist()]
+    classes = np.unique(np.concatenate([trained.astype(str) if trained.dtype == object else trained, values]))
+    names = [number(name) for name in classes.tolist()]
     code = {int(row): int(one) for row, one in zip(rows, truth, strict=True)}
     wrong = np.flatnonzero(truth != answers).tolist()
     hard = []
