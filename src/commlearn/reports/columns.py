@@ -39,11 +39,11 @@ class Look:
 
 def looks(source: Source) -> list[Look]:
     """Targets first, then what each modality reads."""
-    found = []
+    shown_looks = []
     for name, values in source.data.test.targets.items():
         labelled = known_labels(values)
         cells = list(values[labelled]) if values.ndim == 1 else []
-        found.append(
+        shown_looks.append(
             look(name, "target", float(1 - labelled.mean()), cells, source.sorts.get(name) == "number")
         )
     for modality, spec in source.trained.specs.items():
@@ -56,14 +56,14 @@ def looks(source: Source) -> list[Look]:
             cells = source.cells[column].tolist()  # type: ignore[index]
             given = [cell for cell in cells if not is_empty(cell)]
             shown = given if spec.kind in ("text", "tabular") else []
-            found.append(
+            shown_looks.append(
                 look(column, modality, 1 - len(given) / max(len(cells), 1), shown, None, spec.kind == "text")
             )
         if not columns:
-            found.append(
+            shown_looks.append(
                 Look(modality, modality, float(1 - presence(source.data.test.columns[modality]).mean()))
             )
-    return found
+    return shown_looks
 
 
 def look(

@@ -103,9 +103,9 @@ def _texts(source: Source, values: list[list[tuple[str, str]]]) -> list[str]:
     )
     lines = []
     for each in values:
-        said = [value for key, value in each if key in texts and value != "-"]
+        sentences = [value for key, value in each if key in texts and value != "-"]
         named = [f"{key} {value}" for key, value in each if key in cells and value != "-"]
-        lines.append(clipped(" · ".join(said or named[:4])))
+        lines.append(clipped(" · ".join(sentences or named[:4])))
     return lines
 
 
