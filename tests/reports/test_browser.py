@@ -112,6 +112,72 @@ def test_the_keyboard_walks_over_the_map(browser, page):
     assert panel.text not in ("", first)
 
 
+def test_zoom_search_and_neighbours_of_the_map(browser, page):
+    from selenium.webdriver import ActionChains
+
+    browser.get(page)
+    chart, panel = browser.find_element("id", "map"), browser.find_element("id", "panel")
+    browser.find_element("css selector", "[data-zoom='1.6']").click()
+    assert float(chart.get_dom_attribute("viewBox").split()[2]) == pytest.approx(480 / 1.6)
+    browser.find_element("css selector", "[data-zoom='0']").click()
+    search = browser.find_element("id", "search")
+    search.send_keys("storm")
+    faded = len(browser.find_elements("css selector", "#map path.off"))
+    every = len(browser.find_elements("css selector", "#map path"))
+    assert 0 < faded < every
+    assert browser.find_element("id", "hits").text == f"{every - faded} of {every} records"
+    search.clear()
+    search.send_keys(" ")
+    dot = next(dot for dot in browser.find_elements("css selector", "#map path") if dot.is_displayed())
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    ActionChains(browser).move_to_element(dot).click().perform()
+    buttons = panel.find_elements("css selector", ".near button")
+    assert len(buttons) == 5
+    title, name = panel.find_element("tag name", "h3").text, buttons[0].find_element("tag name", "b").text
+    browser.execute_script("arguments[0].click()", buttons[0])
+    assert panel.find_element("tag name", "h3").text == name != title
+
+
+AXE = next(
+    (place for place in map(Path, os.environ.get("COMMLEARN_AXE", "").split(os.pathsep)) if place.is_file()),
+    None,
+)
+
+
+@pytest.mark.skipif(AXE is None, reason="SKIPPED LOUDLY: COMMLEARN_AXE is not the path of an axe.min.js")
+@pytest.mark.parametrize("width", [1280, 800, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_that_keeps_people_out(browser, page, width, theme):
+    wide(browser, width)
+    scheme = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    browser.get(page)
+    browser.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    browser.execute_script(AXE.read_text(encoding="utf-8"))
+    run = "const tell = arguments[0]; axe.run().then(found => tell(found.violations.map(one => one.id)))"
+    browser.set_script_timeout(120)
+    assert browser.execute_async_script(run) == []
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    wide(browser, 1200)
+
+
+def test_it_is_ready_soon_and_nothing_moves_while_it_loads(browser, page):
+    watch = (
+        "window.moved = 0; const add = list => list.getEntries().forEach(one => { moved += one.value; });"
+        "new PerformanceObserver(add).observe({type: 'layout-shift', buffered: true})"
+    )
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": watch})
+    for width in (1200, 390):
+        wide(browser, width)
+        browser.get(page)
+        browser.execute_async_script("setTimeout(arguments[0], 300)")
+        assert browser.execute_script("return moved") == 0
+        ready = browser.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd")
+        assert 0 < ready <= 1500
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    wide(browser, 1200)
+
+
 def test_a_phone_needs_no_sideways_scrolling(browser, page):
     wide(browser, 390, 844)
     browser.get(page)

@@ -19,13 +19,15 @@ from commlearn.information.settings import Settings
 from commlearn.probes import number_probe
 from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded
+from commlearn.reports.cards import of_ladder, rung, warnings_of
+from commlearn.reports.curves import curves
 from commlearn.reports.findings import describe
-from commlearn.reports.html import Safe, script_json, tag
-from commlearn.reports.knowledge import information_chart, information_rows, information_section, sentences
+from commlearn.reports.knowledge import bars_of, information_rows, sentences
 from commlearn.reports.map import colouring, layouts
+from commlearn.reports.mistakes import alike, mistakes
 from commlearn.reports.neighbours import nearest_records
-from commlearn.reports.sections import _rungs
-from commlearn.reports.words import of_ladder
+from commlearn.reports.page import environment
+from commlearn.reports.pieces import _words, line_path
 
 HEAD = ("html", "head", "body", "main", "style", "title")
 
@@ -91,11 +93,18 @@ def test_no_cell_no_name_and_no_label_became_an_element(html, elements):
 
 
 def test_every_part_is_there(elements, trained_report):
-    for anchor in ("short", "data", "training", "probes", "embeddings", "neighbours", "seen", "settings"):
+    for anchor in (
+        "targets",
+        "data",
+        "probes",
+        "embeddings",
+        "neighbours",
+        "mistakes",
+        "training",
+        "settings",
+    ):
         assert anchor in elements.ids
-    charts = [a for name, a in elements.found if name == "svg" and a.get("role") == "img"]
-    pngs = [name for name in trained_report.files if name.endswith(".png")]
-    assert len(charts) == len(pngs) > 6
+    assert len([name for name in trained_report.files if name.endswith(".png")]) > 6
 
 
 def test_its_files_hold_what_it_shows(trained_report, trained_run):
@@ -126,14 +135,9 @@ def test_chance_is_what_a_guess_reaches_and_never_the_name_of_a_measure():
         "size": {"a": number_probe(rows[:100], rows[:100, 0], rows[100:], rows[100:, 0])},
         "noise": {"a": number_probe(rows[:100], noise[:100, 0], rows[100:], noise[100:, 0])},
     }
-    column = {}
-    for target in ladder:
-        page = str(_rungs(SimpleNamespace(ladder=ladder), target))
-        names = re.findall(r"<th[^>]*>(.*?)</th>", page)
-        cells = ["", *re.findall(r"<td[^>]*>(.*?)</td>", page)]  # the first of a row is a th
-        column[target] = cells[names.index("chance")]
-    assert column["size"] == column["noise"] == "0.000"
-    assert column["tags"] == f"{ladder['tags']['a'].chance:.3f}" != "0.000"
+    chance = {target: rung("a", rungs["a"]).chance for target, rungs in ladder.items()}
+    assert chance["size"] == chance["noise"] == 0
+    assert chance["tags"] == ladder["tags"]["a"].chance != 0
 
     assert of_ladder("noise", ladder["noise"]).endswith("where a guess has 0.00 (no better than chance).")
     assert "no better" not in of_ladder("size", ladder["size"])
@@ -152,11 +156,13 @@ def test_what_cannot_be_reported_is_told(tmp_path, trained_run):
         cl.report(trained_run, targets=["lable"], out=tmp_path)
 
 
-def test_text_is_escaped_and_safe_is_not():
-    assert tag("p", "<b>", Safe("<i>x</i>"), title='"') == '<p title="&quot;">&lt;b&gt;<i>x</i></p>'
-    hidden = script_json({"a": "</script><!--\u2028"}, "x")
-    assert hidden.count("<") == 2
-    assert json.loads(re.sub(r"<[^>]*>", "", hidden)) == {"a": "</script><!--\u2028"}
+def test_text_is_escaped_and_nothing_ends_the_script():
+    made = environment()
+    shown = made.from_string("<p title='{{ text }}'>{{ text }}</p>{{ values|tojson }}")
+    evil = "</script><b>'\""
+    html = shown.render(text=evil, values={"a": evil})
+    assert html.count("<") == 2
+    assert html.startswith("<p title='&lt;/script&gt;&lt;b&gt;&#39;&#34;'>")
 
 
 def test_neighbours_are_those_of_the_slow_way():
@@ -232,14 +238,83 @@ def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_togethe
     rows = information_rows(values)
     assert len(rows) == 3 + 3 * 5 + 1
     json.dumps(values)
-    assert len(information_chart(0, "parity", values).png) > 1000
+    best = next(iter(bars_of(values).values()))
+    assert {part.label for part in best if part.modality} == {"only a", "only b"}
 
 
 def test_what_was_not_decomposed_is_said_with_the_way_to_ask():
     values = {"b": {"problem": "class 'x' has 3 records", "of": "b"}}
-    told = information_section(values, {}, ("a", "b", "<c>"))
-    assert "b could not be decomposed: class &#x27;x&#x27; has 3 records" in told
-    assert "Not decomposed: a, &lt;c&gt;. Name those that you want: --interactions --target a" in told
+    findings = SimpleNamespace(interactions=values, source=SimpleNamespace(targets=("a", "b", "<c>")))
+    made = environment().get_template("page.html").environment
+    text = "{% import 'parts.html' as parts with context %}{% include 'interactions.html' %}"
+    shown = made.from_string(text).render(f=findings, colour={}, cards=[])
+    assert "b could not be decomposed: class &#39;x&#39; has 3 records" in shown
+    assert "Not decomposed: a, &lt;c&gt;. Name those that you want: --interactions --target a" in shown
+
+
+def test_masked_words_are_struck_and_others_are_not():
+    assert _words(("a", "b"), ("a", "\u25ae")) == (("a", False), ("b", True))
+    assert _words(("a", "b", "c"), ("a", "\u25ae")) == (("a", False), ("\u25ae", True))  # one was left out
+
+
+def test_gaps_of_a_line_stay_gaps():
+    assert line_path(np.array([0.0, np.nan, 1.0, 1.0]), 0, 1, 30, 10) == "M0 9M20 1L30 1"
+
+
+def test_names_of_lines_do_not_cover_each_other():
+    entries = [{"step": step, "terms": {name: 1.0 for name in "abcdefghij"}} for step in (1, 2)]
+    (chart,) = curves(entries)
+    heights = sorted(line.height for line in chart.lines)
+    assert min(np.diff(heights)) >= 14.9
+    assert 0 < heights[0] < heights[-1] < chart.tall
+    assert curves(entries[:1]) == []  # one step is no line
+
+
+def test_mistakes_and_near_duplicates_are_those_of_the_slow_way():
+    labels = np.array(["x", "y", "z", "x", None], dtype=object)
+    fitted = SimpleNamespace(targets={"t": np.array(["x", "y", "z", None], dtype=object)})
+    source = SimpleNamespace(
+        data=SimpleNamespace(test=SimpleNamespace(targets={"t": labels}), fit=fitted),
+        sorts={"t": "class"},
+        cells=None,
+    )
+    shown = SimpleNamespace(rows=np.arange(5), names=list("abcde"))
+    vectors = np.array([[1.0, 0], [0, 1], [-1, 0], [1, 1e-3], [0, -1]])
+    whole = Embedded(("m",), np.arange(5), vectors)
+    outcome = SimpleNamespace(truth=np.array([0, 1, 2, 0]), predicted=np.array([0, 2, 2, 1]))
+    near = {1: [0, 3], 3: [0, 1]}
+    one = mistakes(source, "t", outcome, np.arange(4), whole, shown, near)
+    assert (one.wrong, one.records) == (2, 4)
+    assert [entry[:3] for entry in one.hardest] == [
+        (1, "y", "z"),
+        (3, "x", "y"),
+    ]  # no neighbour, one neighbour
+    assert one.matrix == ((1, 1, 0), (0, 0, 1), (0, 0, 1))
+    pairs = alike(source, whole, shown)
+    assert [pair[:2] for pair in pairs.pairs] == [(0, 3)]
+    assert pairs.count == 1
+
+
+def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, trained_report):
+    before = html[: html.index('id="data"')]
+    assert 1 <= before.split("more warning")[0].count('class="warn"') <= 5
+    texts = [f"thing {place} is wrong" for place in range(8)]
+    findings = SimpleNamespace(
+        ranks={"a": 1.0},
+        dims={"a": 8},
+        ladder={},
+        audit=None,
+        metrics=[{"warnings": texts}],
+        source=SimpleNamespace(trained=SimpleNamespace(warnings=())),
+        interactions={},
+        counts={"test": 100},
+        alike=None,
+        present={"a": 0.3},
+    )
+    warned = warnings_of(findings)
+    assert len(warned) == 10
+    assert all(one.way and one.text for one in warned)
+    assert "almost in one place" in warned[0].text
 
 
 @pytest.mark.slow
@@ -272,8 +347,16 @@ def test_colours_can_be_seen_on_their_ground_in_light_and_dark():
     for theme in re.findall(r":root\{([^}]*--q0:[^}]*)\}", css):
         colours = dict(re.findall(r"--(\w+):(#[0-9a-f]+)", theme))
         for name, colour in colours.items():
-            needed = {"ink": 4.5, "quiet": 4.5, "accent": 4.5, "line": 1, "paper": 1, "panel": 1}.get(name, 3)
-            for ground in ("paper", "panel"):
+            needed = {
+                "ink": 4.5,
+                "quiet": 4.5,
+                "accent": 4.5,
+                "line": 1,
+                "paper": 1,
+                "panel": 1,
+                "onheat": 4.5,
+            }.get(name, 3)
+            for ground in ("heat",) if name == "onheat" else ("paper", "panel"):
                 pair = sorted((luminance(colour), luminance(colours[ground])))
                 assert (pair[1] + 0.05) / (pair[0] + 0.05) >= needed, f"{name} {colour} on {ground}"
     assert len(re.findall(r"--q0:", css)) == 2

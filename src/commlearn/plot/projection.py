@@ -1,4 +1,4 @@
-"""Embeddings in two dimensions, for the eye: PCA, or UMAP where it is installed."""
+"""Embeddings in two dimensions, for the eye: PCA, t-SNE, or UMAP where it is installed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     return centred @ (two * signs[:, None]).T
 
 
+def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Neighbourhoods kept rather than distances, (records, 2); of fewer than five records their PCA."""
+    if len(vectors) < 5:
+        return pca(vectors, seed)
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    model = TSNE(2, perplexity=perplexity, init="random", max_iter=500, random_state=seed)
+    return np.asarray(model.fit_transform(np.asarray(vectors, dtype=np.float32)))
+
+
 def umap(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """Neighbourhoods kept rather than distances, (records, 2)."""
     if importlib.util.find_spec("umap") is None:
@@ -32,12 +43,12 @@ def umap(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.asarray(UMAP(n_components=2, n_neighbors=neighbours, random_state=seed).fit_transform(vectors))
 
 
-PROJECTIONS = {"pca": pca, "umap": umap}
+PROJECTIONS = {"pca": pca, "tsne": tsne, "umap": umap}
 
 
 def projections() -> list[str]:
     """Those that can be used here."""
-    return ["pca", "umap"] if importlib.util.find_spec("umap") is not None else ["pca"]
+    return [name for name in PROJECTIONS if name != "umap" or importlib.util.find_spec("umap") is not None]
 
 
 def project(vectors: np.ndarray, how: str = "pca", seed: int = 0) -> np.ndarray:
@@ -45,8 +56,8 @@ def project(vectors: np.ndarray, how: str = "pca", seed: int = 0) -> np.ndarray:
 
     Args:
         vectors: (records, dim).
-        how: pca, or umap where it is installed.
-        seed: of umap.
+        how: pca, tsne, or umap where it is installed.
+        seed: of tsne and umap.
 
     Example:
         >>> project(np.eye(4)).shape

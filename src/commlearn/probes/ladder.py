@@ -14,12 +14,21 @@ from commlearn.batch import Subset
 from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import subset_name
-from commlearn.probes import Vectors, check_targets, chosen_targets, probe_vectors
+from commlearn.probes import Outcome, Vectors, check_targets, chosen_targets, probe_vectors
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.records import Dataset, Records
 from commlearn.trained.embed import carrier, embed
 
-__all__ = ["Embedded", "Ladder", "called", "embed_subsets", "ladder_of", "probe_ladder", "subsets_of"]
+__all__ = [
+    "Embedded",
+    "Ladder",
+    "called",
+    "embed_subsets",
+    "ladder_of",
+    "outcomes_of",
+    "probe_ladder",
+    "subsets_of",
+]
 
 PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
 
@@ -131,23 +140,39 @@ def ladder_of(
     tell: Callable[[str], None] | None = None,
 ) -> tuple[Ladder, dict[str, str]]:
     """The rungs from embeddings that are there already; and why a target could not be probed."""
-    ladder: Ladder = {}
+    outcomes, problems = outcomes_of(fit, test, data, targets, seed, tell)
+    return {
+        target: {name: one.result for name, one in each.items()} for target, each in outcomes.items()
+    }, problems
+
+
+def outcomes_of(
+    fit: Mapping[str, Embedded],
+    test: Mapping[str, Embedded],
+    data: Dataset,
+    targets: Sequence[str],
+    seed: int = 0,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
+    """The rungs with the predictions behind each."""
+    outcomes: dict[str, dict[str, Outcome]] = {}
     problems: dict[str, str] = {}
     for target in targets:
-        ladder[target] = {}
+        outcomes[target] = {}
         for name in test:
             if tell is not None:
                 tell(f"probing {target} by {name}")
             try:
-                ladder[target][name] = _rung(fit[name], test[name], data, target, seed)
+                outcomes[target][name] = _rung(fit[name], test[name], data, target, seed)
             except DataError as problem:
                 problems[target] = f"{target} by {name}: {problem}"
-    return ladder, problems
+    return outcomes, problems
 
 
-def _rung(fit: Embedded, test: Embedded, data: Dataset, target: str, seed: int) -> Any:
+def _rung(fit: Embedded, test: Embedded, data: Dataset, target: str, seed: int) -> Outcome:
     fitted = Vectors(fit.vectors, data.fit.choose(fit.rows))
     scored = Vectors(test.vectors, data.test.choose(test.rows))
-    result = probe_vectors(data, fitted, scored, targets=target, seed=seed)[target].result
+    outcome = probe_vectors(data, fitted, scored, targets=target, seed=seed)[target]
     without = len(data.fit) + len(data.test) - len(fit.rows) - len(test.rows)
-    return replace(result, dropped=result.dropped + without)
+    result = outcome.result
+    return replace(outcome, result=replace(result, dropped=result.dropped + without))

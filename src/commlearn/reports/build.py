@@ -8,20 +8,17 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import commlearn
 from commlearn.config.places import file_inside
 from commlearn.errors import RunError
 from commlearn.escapes import spreadsheet_text
+from commlearn.reports.charts import draw
 from commlearn.reports.findings import Findings, find
-from commlearn.reports.html import Safe, tag
 from commlearn.reports.information import information
 from commlearn.reports.knowledge import information_rows
-from commlearn.reports.pictures import Pictures, draw
-from commlearn.reports.sections import sections
+from commlearn.reports.page import page
 from commlearn.reports.source import Source, source
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import values_of_file
@@ -73,8 +70,8 @@ def report(
     findings = find(read, decompositions, seed, tell)
     tell("drawing")
     drawn = draw(findings)
-    html = page(findings, drawn, command_of(read)).encode()
-    files = {f"{part.name}.png": part.png for part in drawn.all()}
+    html = page(findings, drawn).encode()
+    files = {f"{part.name}.png": part.png for part in drawn}
     files["report.json"] = (json.dumps(findings.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
     files |= {name: text.encode() for name, text in tables(findings).items()}
     try:
@@ -100,48 +97,6 @@ def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
         write_atomically(folder / name, content)
 
 
-def page(findings: Findings, drawn: Pictures, command: str) -> Safe:
-    """The whole document."""
-    parts = sections(findings, drawn, command)
-    name = findings.source.trained.experiment.name
-    css = _own("page.css") + "".join(s.css(number) for number, s in enumerate(findings.cards.sprites))
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("title", f"{name} - commlearn"),
-        tag("style", Safe(css)),
-    )
-    links = [tag("a", title, href=f"#{key}") for key, (title, _) in parts.items()]
-    top = tag(
-        "header",
-        tag("h1", name),
-        tag("p", _about(findings), class_="lead"),
-        _facts(findings),
-        tag("nav", *links, aria_label="sections"),
-    )
-    body = [
-        tag("section", tag("h2", title), content, id=key, aria_label=title)
-        for key, (title, content) in parts.items()
-    ]
-    foot = tag(
-        "footer", f"Written by commlearn {commlearn.__version__}. This page loads nothing from elsewhere."
-    )
-    whole = tag(
-        "body",
-        tag("a", "To the content", href="#content", class_="skip"),
-        top,
-        tag("main", *body, id="content"),
-        foot,
-        tag("script", Safe(_own("page.js"))),
-    )
-    return Safe("<!doctype html>" + tag("html", head, whole, lang="en"))
-
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-
-
 def tables(findings: Findings) -> dict[str, str]:
     """What the page's tables hold, as CSV."""
     probes: list[Sequence[Any]] = [("target", "subset", "measure", "score", "low", "high", "test_records")]
@@ -161,34 +116,6 @@ def tables(findings: Findings) -> dict[str, str]:
         bits += [(name, *row) for row in information_rows(values)] if "problem" not in values else []
     more = {"information.csv": _csv(bits)} if len(bits) > 1 else {}
     return {"probes.csv": _csv(probes), "map.csv": _csv(points), **more}
-
-
-def command_of(read: Source) -> str:
-    """How to make the model again."""
-    experiment = read.trained.experiment
-    config = "config.yaml" if read.run else "the settings below, saved as config.yaml"
-    return f"commlearn train {config} --out again --seed {experiment.seed}\ncommlearn report again"
-
-
-def _about(findings: Findings) -> str:
-    experiment = findings.source.trained.experiment
-    run = findings.source.run
-    started = findings.source.versions().get("started", "")
-    parts = [f"method {experiment.method['name']}", experiment.variant, f"seed {experiment.seed}"]
-    parts += [f"{run.step} steps" if run else "exported", f"begun {started[:10]}" if started else ""]
-    return ", ".join(part for part in parts if part)
-
-
-def _facts(findings: Findings) -> Safe:
-    facts = {
-        "training records": f"{findings.counts['train']:,}",
-        "test records": f"{findings.counts['test']:,}",
-        "modalities": str(len(findings.present)),
-        "parameters": f"{sum(p.numel() for p in findings.source.trained.method.parameters()):,}",
-    }
-    return tag(
-        "ul", *(tag("li", tag("b", value), tag("span", key)) for key, value in facts.items()), class_="facts"
-    )
 
 
 def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
@@ -212,10 +139,6 @@ def _kept(read: Source) -> dict[str, dict[str, Any]]:
         return {name: values for name, values in asked.items() if "problem" in values or "verdict" in values}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
-
-
-def _own(name: str) -> str:
-    return (resources.files("commlearn.reports") / name).read_text(encoding="utf-8")
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:

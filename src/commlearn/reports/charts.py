@@ -1,4 +1,4 @@
-"""Charts of `commlearn.plot` as inline SVG in the page's colours, and as PNG."""
+"""The charts of `commlearn.plot` as PNG, for slides; that of a verdict is in the page too."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from commlearn import plot
 from commlearn.plot.style import COLOURS, INK, LINE, QUIET
-from commlearn.reports.html import Safe, fold, tag
+from commlearn.reports.curves import measured, titled
+from commlearn.reports.findings import Findings
+from commlearn.reports.knowledge import views_of
 
-__all__ = ["Chart", "chart"]
+__all__ = ["Chart", "chart", "draw"]
 
 THEME = {colour.lower(): f"var(--c{place})" for place, colour in enumerate(COLOURS)}
 THEME |= {INK: "var(--ink)", LINE: "var(--line)", QUIET: "var(--quiet)", "#ffffff": "var(--paper)"}
 STYLE = re.compile(r'style="[^"]*"')
 HEX = re.compile(r"#[0-9a-f]{6}\b")
+AXES = {"terms": "loss", "accuracy": "share retrieved", "diagnostics.neighbours": "same class"}
 
 
 @dataclass(frozen=True)
@@ -28,52 +33,71 @@ class Chart:
     """One picture and what it says."""
 
     name: str  # of the PNG
-    title: str
-    says: str  # for those who cannot see it
-    svg: Safe
     png: bytes
-
-    def figure(self, *below: Any) -> Safe:
-        """The picture under its caption; `below`, such as its values, is closed until asked for."""
-        values = [fold("Values", *below)] if below else []
-        return tag("figure", tag("figcaption", self.title), self.svg, *values)
+    svg: Markup | None = None
 
 
-def chart(name: str, title: str, says: str, draw: Callable[..., Any], /, *values: Any, **named: Any) -> Chart:
-    """Draw with a function of `commlearn.plot`, once, and keep both forms."""
-    axes = draw(*values, **named)
-    figure = np.ravel(axes)[0].figure
+def draw(findings: Findings) -> list[Chart]:
+    """Every chart that the findings allow."""
+    charts = [
+        chart(f"verdict-{place}", plot.verdict, findings.verdict, name, says=" ".join(values["words"]))
+        for place, (name, values) in enumerate((findings.verdict or {"targets": {}})["targets"].items())
+    ]
+    charts += [
+        chart(
+            "losses" if key == "terms" else f"metric-{key}",
+            plot.metric,
+            findings.metrics,
+            key,
+            AXES.get(key, titled(key).lower() if len(titled(key)) < 30 else "moved"),
+        )
+        for key in measured(findings.metrics)
+    ]
+    charts += [
+        chart(f"probe-{place}", plot.ladder, rungs, title=target)
+        for place, (target, rungs) in enumerate(findings.ladder.items())
+    ]
+    charts += [
+        chart(f"information-{place}", plot.information, {"views": views_of(values)})
+        for place, values in enumerate(findings.interactions.values())
+        if "problem" not in values
+    ]
+    return charts + (
+        [chart("audit", plot.audit, findings.audit)] if findings.audit and findings.audit.rows else []
+    )
+
+
+def chart(name: str, draws: Callable[..., Any], /, *values: Any, says: str = "", **named: Any) -> Chart:
+    """Draw with a function of `commlearn.plot`; what `says` something in words is made a part of the page."""
+    figure = np.ravel(draws(*values, **named))[0].figure
     picture = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # both forms are laid out alike: once is enough
     figure.savefig(picture, format="png", dpi=150, facecolor="white")
-    if len(figure.axes) == 1:
-        figure.axes[0].set_title("", loc="left")  # the page has it in the caption
+    if not says:
+        return Chart(name, picture.getvalue())
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.image_inline": True}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Chart(name, title, says, themed(text.getvalue(), name, says), picture.getvalue())
+    return Chart(name, picture.getvalue(), themed(text.getvalue(), name, says))
 
 
-def themed(svg: str, name: str, says: str) -> Safe:
+def themed(svg: str, name: str, says: str) -> Markup:
     """An SVG of matplotlib as part of the page: its colours follow light and dark."""
     body = svg[svg.index("<svg") :]
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*">', "<g>", body)
     size = re.search(r'viewBox="[^"]*"', body)
-    inner = body[body.index(">") + 1 :]
-    inner = STYLE.sub(_in_theme, inner)
+    inner = STYLE.sub(_in_theme, body[body.index(">") + 1 :])
     for identifier in sorted(set(re.findall(r' id="([^"]+)"', inner)), key=len, reverse=True):
         fresh = f"{name}-{identifier}"
-        inner = inner.replace(f'id="{identifier}"', f'id="{fresh}"')
-        inner = inner.replace(f'"#{identifier}"', f'"#{fresh}"').replace(
-            f"url(#{identifier})", f"url(#{fresh})"
+        inner = inner.replace(f'id="{identifier}"', f'id="{fresh}"').replace(
+            f'"#{identifier}"', f'"#{fresh}"'
         )
-    label = tag("title", says)
+        inner = inner.replace(f"url(#{identifier})", f"url(#{fresh})")
     opening = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {size.group(0) if size else ""} role="img">'
-    return Safe(opening + label + inner)
+    return Markup(f"{opening}<title>{escape(says)}</title>{inner}")
 
 
 def _in_theme(style: re.Match[str]) -> str:

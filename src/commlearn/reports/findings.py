@@ -17,9 +17,12 @@ from commlearn.kinds.arrays import presence
 from commlearn.plot.projection import projections
 from commlearn.probes import known_labels, to_json
 from commlearn.probes.audit import Audit, audit_augmentations
-from commlearn.probes.ladder import Ladder, embed_subsets, ladder_of, subsets_of
+from commlearn.probes.ladder import Ladder, embed_subsets, outcomes_of, subsets_of
+from commlearn.reports.columns import Look, looks
 from commlearn.reports.map import Colouring, colouring, layouts
+from commlearn.reports.mistakes import Alike, Mistakes, alike, mistakes
 from commlearn.reports.neighbours import nearest_records
+from commlearn.reports.pieces import Piece, examples, versions_seen
 from commlearn.reports.records import Cards, cards, shown_rows
 from commlearn.reports.source import Source
 from commlearn.storage.plain_json import values_of_file
@@ -46,6 +49,12 @@ class Findings:
     colourings: list[Colouring]
     cards: Cards
     neighbours: dict[str, dict[int, list[int]]]
+    near: dict[int, list[int]]  # of every shown record, by all modalities
+    columns: list[Look]
+    examples: list[tuple[int, list[Piece]]]
+    seen: dict[str, list[list[Piece]]]  # by modality: records, each clean and as the network saw it
+    mistakes: dict[str, Mistakes]  # by target
+    alike: Alike | None
     interactions: dict[str, dict[str, Any]] = field(default_factory=dict)  # by target
     audit: Audit | None = None
     comparison: dict[str, Any] | None = None
@@ -71,6 +80,17 @@ class Findings:
                 }
                 for name, rows in self.neighbours.items()
             },
+            "missing": {f"{one.of}: {one.name}": one.missing for one in self.columns},
+            "mistakes": {target: one.to_dict(self.cards.names) for target, one in self.mistakes.items()},
+            "near_duplicates": None
+            if self.alike is None
+            else {
+                "pairs": [
+                    [self.cards.names[a], self.cards.names[b], cosine] for a, b, cosine, _ in self.alike.pairs
+                ],
+                "count": self.alike.count,
+                "share": self.alike.share,
+            },
             "comparison": self.comparison,
             "verdict": self.verdict,
             "warnings": [*self.source.trained.warnings, *(self.audit.warnings if self.audit else [])],
@@ -89,10 +109,17 @@ def find(
     subsets = subsets_of(names)
     test = embed_subsets(source.trained, data.test, subsets, tell)
     fit = embed_subsets(source.trained, data.fit, subsets, tell) if source.targets else {}
-    ladder, problems = ladder_of(fit, test, data, source.targets, seed, tell)
+    outcomes, problems = outcomes_of(fit, test, data, source.targets, seed, tell)
     rows = shown_rows(len(data.test), seed=seed)
     tell("laying out the map")
     shown = cards(source, rows)
+    whole = list(test)[-1]
+    near = nearest_records({whole: test[whole]}, rows, asked=len(rows))[whole]
+    wrong = {
+        target: mistakes(source, target, rungs[whole], fit[whole].rows, test[whole], shown, near)
+        for target, rungs in outcomes.items()
+        if whole in rungs
+    }
     return Findings(
         source=source,
         counts={"train": len(data.train), "probe": len(data.fit), "test": len(data.test)},
@@ -105,11 +132,21 @@ def find(
             if len(part.rows) > 2
         },
         dims={name: part.vectors.shape[1] for name, part in test.items()},
-        ladder={target: rungs for target, rungs in ladder.items() if rungs},
+        ladder={
+            target: {name: one.result for name, one in rungs.items()}
+            for target, rungs in outcomes.items()
+            if rungs
+        },
         maps=layouts(test, rows, projections(), seed),
         colourings=_colourings(source, rows),
         cards=shown,
         neighbours=nearest_records(test, rows),
+        near=near,
+        columns=looks(source),
+        examples=examples(source, shown),
+        seen=versions_seen(source),
+        mistakes={target: one for target, one in wrong.items() if one is not None},
+        alike=alike(source, test[whole], shown),
         interactions=interactions,
         audit=_audit(source, seed, tell),
         comparison=_beside_run(source.root if source.run else None, "table.json", "methods"),

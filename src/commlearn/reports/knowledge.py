@@ -1,89 +1,45 @@
-"""What the modalities know together, as the page shows it: a chart, sentences, all values on request."""
+"""What the modalities know together, as the page shows it: bars, sentences, all values on request."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from commlearn import plot
 from commlearn.information.pairs import pairs_in_words, part_in_words, share_in_words
 from commlearn.plot.decomposition import parts_of
 from commlearn.plot.interactions import pair_views
-from commlearn.reports.charts import Chart, chart
-from commlearn.reports.html import Safe, fold, join, table, tag
 
-__all__ = ["information_chart", "information_rows", "information_section"]
+__all__ = ["Part", "bars_of", "information_rows", "sentences", "views_of"]
 
 PARTS = ("redundant", "unique1", "unique2", "synergistic")
 
 
-def information_chart(place: int, name: str, values: Mapping[str, Any]) -> Chart:
-    """A bar for each view, or for each pair of many modalities."""
-    bars = {label: parts_of(view) for label, view in _views(values).items()}
-    summary = "; ".join(
-        f"{label}: " + ", ".join(f"{part} {bits:.2f}" for part, (bits, *_) in parts.items())
-        for label, parts in bars.items()
-    )
-    title = f"What is known of {name}, in bits"
-    return chart(
-        f"information-{place}", title, f"{title}. {summary}", plot.information, {"views": _views(values)}
-    )
+@dataclass(frozen=True)
+class Part:
+    """One piece of a bar."""
+
+    label: str
+    modality: str | None  # that alone says it; None of what is shared or takes several together
+    bits: float
+    low: float
+    high: float
 
 
-def information_section(
-    decompositions: Mapping[str, Mapping[str, Any]], drawn: Mapping[str, Chart], targets: tuple[str, ...]
-) -> Safe:
-    """Every decomposition, then what was not decomposed and how to ask for it."""
-    if not decompositions:
-        return Safe("")
-    parts = [_one(values, drawn[name]) for name, values in decompositions.items() if name in drawn]
-    notes = [
-        f"{name} could not be decomposed: {v['problem']}"
-        for name, v in decompositions.items()
-        if "problem" in v
-    ]
-    asked = {values["of"] for values in decompositions.values()}
-    others = [target for target in targets if target not in asked]
-    if others:
-        names = ", ".join(others)
-        notes.append(
-            f"Not decomposed: {names}. Name those that you want: --interactions --target {others[0]}"
-        )
-    return join([_about(decompositions), *parts, *(tag("p", note, class_="small") for note in notes)])
-
-
-def _about(decompositions: Mapping[str, Mapping[str, Any]]) -> Safe:
-    parts = (
-        "Shared: each of them says it. Only: one says it and the others do not. Synergy: they say it "
-        "together and none of them alone. Thin lines are 90 % intervals. All are lower bounds, found with "
-        "experts that did not see the record that they judge. "
-    )
-    command = tag("code", "commlearn interactions RUN --target NAME")
-    if any("alone" in values for values in decompositions.values()):
-        paragraphs = [
-            "Of more than three modalities each pair is taken apart here; ",
-            command,
-            " reads every subset.",
-        ]
+def bars_of(values: Mapping[str, Any]) -> dict[str, list[Part]]:
+    """A bar for each view, or for each pair of many modalities, the one that knows most first."""
+    if "alone" in values:
+        pairs = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])
+        views = {pair["name"]: {"pairs": [pair], "spectrum": [None, None]} for pair in pairs}
     else:
-        paragraphs = [
-            "Data: what the best experts find in the embeddings of single modalities. Linear: what a linear "
-            "probe of them side by side can use. Representation: what a linear probe reads off the model's "
-            "own embedding of each subset. ",
-            command,
-            " adds a learning curve.",
+        views = dict(values["views"])
+    return {
+        name: [
+            Part(label, label.removeprefix("only ") if label.startswith("only ") else None, *three)
+            for label, three in parts_of(view).items()
         ]
-    return tag("p", parts, *paragraphs, class_="small")
-
-
-def _one(values: Mapping[str, Any], drawn: Chart) -> Safe:
-    warnings = [tag("div", f"{values['target']}: {text}.", class_="warn") for text in values["warnings"]]
-    lines = tag("ul", *(tag("li", line) for line in sentences(values)), class_="short")
-    notes = [tag("p", f"{note}.", class_="small") for note in values["notes"]]
-    more = [fold("Values", _table(values))]
-    more += [fold("In words", tag("pre", values["words"], class_="words"))] if "words" in values else []
-    words = tag("div", lines, *warnings, *more, *notes)
-    return tag("div", drawn.figure(), words, class_="charts")
+        for name, view in views.items()
+    }
 
 
 def sentences(values: Mapping[str, Any]) -> list[str]:
@@ -114,17 +70,9 @@ def sentences(values: Mapping[str, Any]) -> list[str]:
     return lines + [part_in_words(f"{{}} takes {order} of them together", part) for order, part in orders]
 
 
-def _views(values: Mapping[str, Any]) -> dict[str, Any]:
+def views_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """As `plot.information` takes them."""
     return dict(values["views"]) if "alone" not in values else pair_views(values)
-
-
-def _table(values: Mapping[str, Any]) -> Safe:
-    rows = [
-        (f"{view}: {part}", f"{bits:.3f}", f"{low:.3f} to {high:.3f}", "-" if p is None else f"{p:.3f}")
-        for view, part, bits, low, high, p in information_rows(values)
-    ]
-    return table(("part", "bits", "interval", "p"), rows, str(values["target"]))
 
 
 def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:

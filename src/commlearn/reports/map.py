@@ -11,11 +11,10 @@ import numpy as np
 
 from commlearn.plot.projection import aligned, project
 from commlearn.probes import known_labels
-from commlearn.probes.ladder import Embedded, called
-from commlearn.reports.html import Safe, join, script_json, tag
+from commlearn.probes.ladder import Embedded
 from commlearn.reports.records import Cards, clipped, number
 
-__all__ = ["Colouring", "colouring", "layouts", "map_section"]
+__all__ = ["Colouring", "colouring", "dots", "layouts", "map_data"]
 
 WIDE, HIGH, EDGE = 480, 400, 14
 COLOURS, SHAPES = 8, 3  # of classes; beyond 24 they share a grey
@@ -36,12 +35,16 @@ class Colouring:
 def layouts(
     embedded: Mapping[str, Embedded], rows: np.ndarray, hows: Sequence[str], seed: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
-    """By projection and subset: two numbers a shown record, NaN for one that the subset cannot embed."""
+    """By projection and subset: two numbers a shown record, NaN for one that the subset cannot embed.
+
+    Projections other than PCA are of all modalities together.
+    """
     points_by_layout: dict[str, dict[str, np.ndarray]] = {}
     for how in hows:
         points_by_layout[how] = {}
         last = None
-        for name, part in list(embedded.items())[::-1]:  # all modalities first: the others are turned to them
+        subsets = list(embedded.items())[::-1]  # all modalities first: the others are turned to them
+        for name, part in subsets if how == "pca" else subsets[:1]:  # the others take seconds each
             points = np.full((len(rows), 2), np.nan)
             place = {row: position for position, row in enumerate(part.rows.tolist())}
             there = np.array([row in place for row in rows.tolist()], dtype=bool)
@@ -53,7 +56,9 @@ def layouts(
                 points[there] = aligned(fresh, reference)
             last = points if last is None else last
             points_by_layout[how][name] = points
-        points_by_layout[how] = {name: points_by_layout[how][name] for name in embedded}
+        points_by_layout[how] = {
+            name: points_by_layout[how][name] for name in embedded if name in points_by_layout[how]
+        }
     return points_by_layout
 
 
@@ -82,67 +87,20 @@ def colouring(target: str, labels: np.ndarray, sort: str) -> Colouring:
     return Colouring(target, [clipped(name, 40) for name in code] + more, codes)
 
 
-def map_section(
-    layouts_by_name: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
-) -> Safe:
-    """Controls, dots, legend and the panel that describes the record under the pointer."""
-    hows = list(layouts_by_name)
-    subsets = list(layouts_by_name[hows[0]])
-    panel = tag(
-        "div", tag("p", "Point at a dot, tap it, or use the arrow keys."), id="panel", aria_live="polite"
-    )
-    controls = [
-        _choices("by", "Embedded by", subsets, subsets[-1]),
-        _choices("how", "Projection", hows, hows[0]),
-    ]
-    if colourings:
-        options = [tag("option", c.target, value=place) for place, c in enumerate(colourings)]
-        controls.append(tag("label", "Coloured by ", tag("select", *options, id="colour")))
-    legend = tag("ul", *_legend(colourings), id="legend", class_="legend", aria_label="colours")
-    help_text = tag(
-        "p",
-        "Dots near each other have embeddings that are alike. Records that a subset cannot embed are hidden.",
-        id="map-help",
-        class_="small",
-    )
-    drawn = _dots(layouts_by_name[hows[0]][subsets[-1]], subsets[-1], colourings)
-    return join(
-        [
-            tag("form", *controls, class_="controls"),
-            tag("div", tag("div", drawn, legend), panel, class_="mapgrid"),
-            help_text,
-            script_json(_map_data(layouts_by_name, colourings, shown), "map-data"),
-        ]
-    )
-
-
-def _dots(points: np.ndarray, subset: str, colourings: Sequence[Colouring]) -> Safe:
-    """A dot for each record, which the script moves and paints."""
-    dots = [
-        tag(
-            "path",
-            d=_dot(colourings, record),
-            class_=_class(colourings, record),
-            style=_where(xy),
-            data_i=record,
-        )
+def dots(points: np.ndarray, colourings: Sequence[Colouring]) -> list[dict[str, str]]:
+    """Shape, class and place of each record's dot, which the script moves and paints."""
+    first = colourings[0] if colourings else None
+    return [
+        {"d": shape_of(first, record), "class": _class(first, record), "style": _where(xy)}
         for record, xy in enumerate(points)
     ]
-    return tag(
-        "svg",
-        tag("title", f"Map of {len(points)} records by {called(subset)}"),
-        *dots,
-        viewBox=f"0 0 {WIDE} {HIGH}",
-        id="map",
-        tabindex="0",
-        role="application",
-        aria_label="Embedding map. Arrow keys go from record to record; what each holds is read out.",
-        aria_describedby="map-help",
-    )
 
 
-def _map_data(
-    layouts_by_name: Mapping[str, Mapping[str, np.ndarray]], colourings: Sequence[Colouring], shown: Cards
+def map_data(
+    layouts_by_name: Mapping[str, Mapping[str, np.ndarray]],
+    colourings: Sequence[Colouring],
+    shown: Cards,
+    near: Mapping[int, Sequence[int]],
 ) -> dict[str, Any]:
     """What the page's script needs to move and colour the dots and to describe a record."""
     return {
@@ -156,6 +114,8 @@ def _map_data(
         "names": shown.names,
         "keys": [key for key, _ in shown.values[0]] if shown.values else [],
         "values": [[value for _, value in values] for values in shown.values],
+        "texts": shown.texts,
+        "near": [list(near.get(record, ())) for record in range(len(shown.names))],
         "sprites": [
             {"modality": s.modality, "across": s.across, "there": s.there.astype(int).tolist()}
             for s in shown.sprites
@@ -163,18 +123,6 @@ def _map_data(
         "dots": DOTS,
         "sizes": [COLOURS, SHAPES],
     }
-
-
-def _choices(name: str, legend: str, values: Sequence[str], start: str) -> Safe:
-    if len(values) < 2:
-        return Safe("")
-    radios = [
-        tag(
-            "label", tag("input", type="radio", name=name, value=value, checked=value == start), called(value)
-        )
-        for value in values
-    ]
-    return tag("fieldset", tag("legend", legend), *radios)
 
 
 def _plain(points: np.ndarray) -> list[Any]:
@@ -189,11 +137,12 @@ def _where(xy: np.ndarray) -> str:
     return f"transform:translate({x:.1f}px,{y:.1f}px)"
 
 
-def _class(colourings: Sequence[Colouring], record: int) -> str:
-    return code_class(colourings[0], colourings[0].codes[record]) if colourings else "k0"
+def _class(colours: Colouring | None, record: int) -> str:
+    return "k0" if colours is None else code_class(colours, colours.codes[record])
 
 
 def code_class(colours: Colouring, code: int) -> str:
+    """The class of a dot: colour and, of classes, shape go round at different lengths, 24 in all."""
     if code < 0 or (
         not colours.steps and code >= COLOURS * SHAPES - 1 and colours.labels[-1] == "all others"
     ):
@@ -201,23 +150,8 @@ def code_class(colours: Colouring, code: int) -> str:
     return f"q{code}" if colours.steps else f"k{code % COLOURS}"
 
 
-def _dot(colourings: Sequence[Colouring], record: int) -> str:
-    if not colourings or colourings[0].steps:
+def shape_of(colours: Colouring | None, record: int) -> str:
+    """The outline of a dot."""
+    if colours is None or colours.steps or colours.codes[record] < 0:
         return DOTS[0]
-    return DOTS[max(colourings[0].codes[record], 0) // COLOURS % SHAPES]
-
-
-def _legend(colourings: Sequence[Colouring]) -> list[Safe]:
-    if not colourings:
-        return []
-    first = colourings[0]
-    return [
-        tag(
-            "li", _key(DOTS[0 if first.steps else place // COLOURS % SHAPES], code_class(first, place)), label
-        )
-        for place, label in enumerate(first.labels)
-    ]
-
-
-def _key(dot: str, class_: str) -> Safe:
-    return tag("svg", tag("path", d=dot, class_=class_), viewBox="-5 -5 10 10", aria_hidden="true")
+    return DOTS[colours.codes[record] % SHAPES]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from commlearn.kinds.rows import spread
-from commlearn.probes.ladder import Embedded, called
+from commlearn.probes.ladder import Embedded
 from commlearn.probes.nearest import nearest, unit
-from commlearn.reports.html import Safe, fold, join, tag
-from commlearn.reports.records import Cards
 
-__all__ = ["nearest_records", "neighbours_section"]
+__all__ = ["nearest_records"]
 
 ASKED, NEAREST = 4, 5  # records that are asked for, neighbours of each
 
@@ -36,43 +33,3 @@ def nearest_records(
         others, _ = nearest(units[asking], units, count, apart=(each[asking], each))
         neighbours_by_subset[name] = dict(zip(there[asking].tolist(), there[others].tolist(), strict=True))
     return neighbours_by_subset
-
-
-def neighbours_section(
-    neighbours_by_subset: Mapping[str, Mapping[int, list[int]]], shown: Cards, target: str | None
-) -> Safe:
-    """One row a record and subset; all modalities open, the others closed."""
-    names = list(neighbours_by_subset)[::-1]
-    parts: list[Any] = []
-    for name in names:
-        rows = [
-            tag(
-                "div",
-                _card(shown, record, target, asked=True),
-                *(_card(shown, o, target) for o in others),
-                class_="row",
-            )
-            for record, others in neighbours_by_subset[name].items()
-        ]
-        body = join(rows) if rows else tag("p", "None of these records has these modalities.")
-        parts.append(_under(f"By {called(name)}", body, name == names[0]))
-    return join(parts)
-
-
-def _under(title: str, body: Any, opened: bool) -> Safe:
-    return join([tag("h3", title), body]) if opened else fold(title, body)
-
-
-def _card(shown: Cards, record: int, target: str | None, asked: bool = False) -> Safe:
-    pictures = [shown.picture(number, record) for number in range(len(shown.sprites))]
-    values = dict(shown.values[record])
-    captions = [f"{target}: {values[target]}"] if target in values else []
-    if not pictures:
-        captions += [value for key, value in shown.values[record] if key != target][:2]
-    return tag(
-        "div",
-        *pictures,
-        tag("b", shown.names[record]),
-        *(tag("span", line) for line in captions),
-        class_="card asked" if asked else "card",
-    )

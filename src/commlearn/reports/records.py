@@ -13,7 +13,6 @@ from PIL import Image as PIL
 
 from commlearn.kinds.rows import is_empty
 from commlearn.probes import known_labels
-from commlearn.reports.html import Safe, tag
 from commlearn.reports.source import Source
 from commlearn.seeds import numpy_generator
 
@@ -52,17 +51,8 @@ class Cards:
     rows: np.ndarray  # (records,): which test records
     names: list[str]
     values: list[list[tuple[str, str]]]  # of each record: what and its value
+    texts: list[str]  # what each says, in a line
     sprites: list[Sprite]
-
-    def picture(self, number: int, record: int, side: int = 56) -> Safe:
-        """The small picture of a record as an element."""
-        sprite = self.sprites[number]
-        if not sprite.there[record]:
-            return tag("span", "none", class_="nopic", style=f"--side:{side}px")
-        x, y = sprite.place(record)
-        style = f"--x:{x};--y:{y};--side:{side}px"
-        description = f"{sprite.modality} of {self.names[record]}"
-        return tag("span", class_=f"pic s{number}", style=style, role="img", aria_label=description)
 
 
 def shown_rows(records: int, most: int = MOST, seed: int = 0) -> np.ndarray:
@@ -73,7 +63,8 @@ def shown_rows(records: int, most: int = MOST, seed: int = 0) -> np.ndarray:
 
 def cards(source: Source, rows: np.ndarray) -> Cards:
     """What to show of these test records."""
-    return Cards(rows, _names(source, rows), _values(source, rows), _sprites(source, rows))
+    values = _values(source, rows)
+    return Cards(rows, _names(source, rows), values, _texts(source, values), _sprites(source, rows))
 
 
 def _names(source: Source, rows: np.ndarray) -> list[str]:
@@ -101,6 +92,21 @@ def _values(source: Source, rows: np.ndarray) -> list[list[tuple[str, str]]]:
                     cells = source.cells[column].iloc[rows].tolist()
                     columns.append((column, [number(cell) for cell in cells]))
     return [[(clipped(name, 40), values[place]) for name, values in columns] for place in range(len(rows))]
+
+
+def _texts(source: Source, values: list[list[tuple[str, str]]]) -> list[str]:
+    """The texts of each record; of a table without texts its first cells, each with its name."""
+    specs = source.trained.specs
+    texts, cells = (
+        {clipped(column, 40) for name in specs if specs[name].kind == kind for column in source.columns(name)}
+        for kind in SHOWN_KINDS
+    )
+    lines = []
+    for each in values:
+        sentences = [value for key, value in each if key in texts and value != "-"]
+        named = [f"{key} {value}" for key, value in each if key in cells and value != "-"]
+        lines.append(clipped(" · ".join(sentences or named[:4])))
+    return lines
 
 
 def number(value: Any) -> str:

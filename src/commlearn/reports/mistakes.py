@@ -1,0 +1,161 @@
+"""Where a probe of all modalities is wrong, and which records the embedding does not tell apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from commlearn.probes import Outcome, known_labels
+from commlearn.probes.ladder import Embedded
+from commlearn.reports.records import Cards, clipped, number
+from commlearn.reports.source import Source
+
+__all__ = ["Alike", "Mistakes", "alike", "mistakes"]
+
+HARDEST, PAIRS, MATRIX = 6, 6, 12  # records, pairs, classes of which every confusion is shown
+SAME = 0.995  # cosine of two records that are listed as near-duplicates
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Of one target."""
+
+    wrong: int  # records; of a number none is wrong or right
+    records: int
+    hardest: tuple[tuple[int, str, str, str], ...]  # place among those shown; truth, answer, how hard
+    classes: tuple[str, ...] = ()  # of the matrix
+    matrix: tuple[tuple[int, ...], ...] = ()  # rows are the truth
+    confusions: tuple[tuple[str, str, int], ...] = ()  # truth, answer, records
+
+    def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        hardest = [
+            {"record": names[place], "truth": truth, "answer": answer}
+            for place, truth, answer, _ in self.hardest
+        ]
+        return {**asdict(self), "hardest": hardest}
+
+
+def mistakes(
+    source: Source,
+    target: str,
+    outcome: Outcome,
+    fit_rows: np.ndarray,
+    whole: Embedded,
+    shown: Cards,
+    nearest: Mapping[int, Sequence[int]],
+) -> Mistakes | None:
+    """What the probe of all modalities got wrong; None of targets of several labels or numbers.
+
+    Of classes those records are the hardest whose neighbours are of other classes too; of numbers those
+    that are furthest from their prediction.
+    """
+    labels = source.data.test.targets[target]
+    rows = whole.rows[known_labels(labels[whole.rows])]  # the records that were scored, in their order
+    if outcome.predicted.ndim == 2 and outcome.predicted.shape[1] > 1:
+        return None
+    place = {row: position for position, row in enumerate(shown.rows.tolist())}
+    truth, answers = outcome.truth.ravel(), outcome.predicted.ravel()
+    if source.sorts[target] == "number":
+        errors = np.abs(truth - answers)
+        order = [at for at in np.argsort(-errors, kind="stable").tolist() if int(rows[at]) in place][:HARDEST]
+        hardest = tuple(
+            (
+                place[int(rows[at])],
+                number(float(truth[at])),
+                number(float(answers[at])),
+                f"{number(float(errors[at]))} off",
+            )
+            for at in order
+        )
+        return Mistakes(0, len(rows), hardest)
+    values = labels[rows].astype(str) if labels.dtype == object else labels[rows]
+    trained = source.data.fit.targets[target][fit_rows]
+    trained = trained[known_labels(trained)]
+    classes = np.unique(np.concatenate([trained.astype(str) if trained.dtype == object else trained, values]))
+    names = [number(name) for name in classes.tolist()]
+    code = {int(row): int(one) for row, one in zip(rows, truth, strict=True)}
+    wrong = np.flatnonzero(truth != answers).tolist()
+    hard = []
+    for at in wrong:
+        position = place.get(int(rows[at]))
+        if position is None:
+            continue
+        others = [code.get(int(shown.rows[other])) for other in nearest.get(position, ())]
+        alike_neighbours = sum(other == truth[at] for other in others)
+        hard.append((alike_neighbours, position, at, len(others)))
+    hardest = tuple(
+        (
+            position,
+            names[truth[at]],
+            names[answers[at]],
+            f"{same} of its {others} nearest records share its class",
+        )
+        for same, position, at, others in sorted(hard)[:HARDEST]
+    )
+    counts = Counter((names[truth[at]], names[answers[at]]) for at in wrong)
+    confusions = tuple(
+        (*pair, count) for pair, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:8]
+    )
+    matrix = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(matrix, (truth, answers), 1)
+    small = 1 < len(names) <= MATRIX
+    return Mistakes(
+        len(wrong),
+        len(rows),
+        hardest,
+        tuple(clipped(name, 24) for name in names) if small else (),
+        tuple(map(tuple, matrix.tolist())) if small else (),
+        confusions,
+    )
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Pairs of shown records that lie at almost the same place."""
+
+    pairs: tuple[
+        tuple[int, int, float, bool], ...
+    ]  # the closest: places, cosine, whether all cells are equal
+    count: int  # of all such pairs
+    share: float  # of all pairs of records
+    closest: float  # cosine of the closest pair
+
+
+def alike(source: Source, whole: Embedded, shown: Cards) -> Alike | None:
+    """The closest pairs of records by the embedding of all modalities; None of fewer than two records."""
+    place = {row: position for position, row in enumerate(whole.rows.tolist())}
+    there = np.array([at for at, row in enumerate(shown.rows.tolist()) if row in place], dtype=np.int64)
+    if len(there) < 2:
+        return None
+    vectors = whole.vectors[[place[row] for row in shown.rows[there].tolist()]].astype(np.float32)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    first, second = np.triu_indices(len(there), 1)
+    cosines = (unit @ unit.T)[first, second]
+    order = np.argsort(-cosines, kind="stable")[:PAIRS]
+    count = int((cosines >= SAME).sum())
+    pairs = tuple(
+        (
+            int(there[first[at]]),
+            int(there[second[at]]),
+            float(cosines[at]),
+            _equal(source, shown, int(there[first[at]]), int(there[second[at]])),
+        )
+        for at in order.tolist()
+        if cosines[at] >= SAME
+    )
+    return Alike(pairs, count, count / len(cosines), float(cosines.max()))
+
+
+def _equal(source: Source, shown: Cards, first: int, second: int) -> bool:
+    """Whether all cells that the modalities read are the same."""
+    if source.cells is None:
+        return False
+    columns = [
+        column for name in source.trained.specs for column in source.columns(name) if column in source.cells
+    ]
+    one, two = (source.cells[columns].iloc[int(shown.rows[place])].astype(str) for place in (first, second))
+    return bool((one == two).all())

@@ -1,0 +1,119 @@
+"""The whole document, from the templates beside this file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import commlearn
+from commlearn.config.configuration import to_mapping
+from commlearn.config.places import settings_without_places
+from commlearn.probes import MEASURES
+from commlearn.probes.ladder import called
+from commlearn.reports.cards import MOST, cards_of, rungs_of, warnings_of
+from commlearn.reports.charts import Chart
+from commlearn.reports.curves import curves
+from commlearn.reports.findings import Findings
+from commlearn.reports.knowledge import bars_of, information_rows, sentences
+from commlearn.reports.map import DOTS, SHAPES, code_class, dots, map_data
+from commlearn.reports.records import clipped
+from commlearn.reports.source import Source
+from commlearn.storage.plain_yaml import yaml_text
+
+__all__ = ["command_of", "environment", "page", "title_of"]
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+PLAIN = {"schema", "table", "data", "config"}  # names of files that say nothing of what is in them
+
+
+def page(findings: Findings, drawn: list[Chart]) -> str:
+    """The whole document."""
+    trained = findings.source.trained
+    hows = list(findings.maps)
+    whole = list(findings.maps[hows[0]])[-1]
+    settings = yaml_text(settings_without_places(to_mapping(trained.experiment)), allow_unicode=True)
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            f=findings,
+            title=title_of(findings.source),
+            policy=POLICY,
+            css=Markup(
+                _own("page.css") + "".join(s.css(number) for number, s in enumerate(findings.cards.sprites))
+            ),
+            js=Markup(_own("page.js")),
+            about=_about(findings),
+            parameters=sum(parameter.numel() for parameter in trained.method.parameters()),
+            colour={name: place % len(COLOURS) for place, name in enumerate(trained.specs)},
+            cards=cards_of(findings),
+            warnings=warnings_of(findings),
+            most=MOST,
+            rungs={target: rungs_of(findings, target) for target in findings.ladder},
+            dots=dots(findings.maps[hows[0]][whole], findings.colourings),
+            map_data=map_data(findings.maps, findings.colourings, findings.cards, findings.near),
+            curves=curves(findings.metrics),
+            verdicts={part.name: part.svg for part in drawn if part.svg},
+            settings=settings,
+            command=command_of(findings.source),
+            version=commlearn.__version__,
+        )
+    )
+
+
+COLOURS = range(8)  # of modalities, --c0 to --c7 of the style
+
+
+def environment() -> Environment:
+    """Templates escape whatever is not marked as HTML, and refuse names that do not exist."""
+    made = Environment(
+        loader=PackageLoader("commlearn.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"called": called, "clipped": clipped}
+    made.globals |= {
+        "bars_of": bars_of,
+        "code_class": code_class,
+        "information_rows": information_rows,
+        "measures": MEASURES,
+        "outlines": DOTS,
+        "sentences": sentences,
+        "shapes": SHAPES,
+    }
+    return made
+
+
+def title_of(source: Source) -> str:
+    """The name of the training, else of its table, whichever says something."""
+    name = source.trained.experiment.name
+    table = source.trained.experiment.data.get("table")
+    if name.lower() not in PLAIN or table is None:
+        return name
+    path = Path(str(table)).resolve()
+    return next((part for part in (path.stem, path.parent.name) if part.lower() not in PLAIN | {""}), name)
+
+
+def command_of(read: Source) -> str:
+    """How to make the model again."""
+    experiment = read.trained.experiment
+    config = "config.yaml" if read.run else "the settings below, saved as config.yaml"
+    return f"commlearn train {config} --out again --seed {experiment.seed}\ncommlearn report again"
+
+
+def _about(findings: Findings) -> str:
+    experiment, run = findings.source.trained.experiment, findings.source.run
+    started = findings.source.versions().get("started", "")
+    parts: list[Any] = [f"method {experiment.method['name']}", experiment.variant, f"seed {experiment.seed}"]
+    parts += [f"{run.step} steps" if run else "exported", f"begun {started[:10]}" if started else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _own(name: str) -> str:
+    return (resources.files("commlearn.reports") / name).read_text(encoding="utf-8")

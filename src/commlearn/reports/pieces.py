@@ -1,0 +1,159 @@
+"""One record's modality as the page shows it: a picture, words, named cells, or a line."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image as PIL
+
+from commlearn.kinds.rows import is_empty
+from commlearn.plot.gallery import versions_of
+from commlearn.reports.records import CLIPPED, COLUMNS, Cards, clipped, number
+from commlearn.reports.source import Source
+
+__all__ = ["Piece", "examples", "line_path", "versions_seen"]
+
+EXAMPLES, SIDE, WIDE, HIGH = 6, 160, 120, 34  # records; pixels of a picture; of a line
+CHANNELS, POINTS, WORDS = 3, 96, 40  # that are drawn of a series or a text
+HIDDEN = "▮"  # how a gallery writes a masked word
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What to show of one modality of one record: the field that fits its kind is filled, or none."""
+
+    modality: str
+    picture: str = ""  # a data URI
+    words: tuple[tuple[str, bool], ...] = ()  # each word, and whether it was masked
+    cells: tuple[tuple[str, str | None], ...] = ()  # column and value, None where it is masked or missing
+    lines: tuple[str, ...] = ()  # paths, one a channel
+
+
+def examples(source: Source, shown: Cards, most: int = EXAMPLES) -> list[tuple[int, list[Piece]]]:
+    """Records evenly spread over those that the page shows, each with all of its modalities."""
+    places = (
+        np.unique(np.linspace(0, len(shown.rows) - 1, min(most, len(shown.rows))).round())
+        .astype(int)
+        .tolist()
+    )
+    return [
+        (place, [_example(source, name, int(shown.rows[place])) for name in source.trained.specs])
+        for place in places
+    ]
+
+
+def _example(source: Source, name: str, row: int) -> Piece:
+    column, spec = source.data.test.columns[name], source.trained.specs[name]
+    part = column.take(np.array([row]))
+    if part.present is not None and not part.present[0]:
+        return Piece(name)
+    if spec.kind in ("text", "tabular") and source.cells is not None:
+        cells = source.cells.iloc[row]
+        named = {key: cells[key] for key in source.columns(name)[:COLUMNS] if key in cells}
+        if spec.kind == "text":
+            joined = " ".join(str(cell) for cell in named.values() if not is_empty(cell))
+            return Piece(name, words=((clipped(joined, 2 * CLIPPED), False),))
+        shown = tuple(
+            (clipped(key, 30), None if is_empty(cell) else number(cell)) for key, cell in named.items()
+        )
+        return Piece(name, cells=shown)
+    if spec.kind == "text":
+        return Piece(name, words=((f"{part.values.shape[1]} tokens", False),))
+    values = part.values[0]
+    if part.padding is not None:
+        values = values[~part.padding[0]]
+    return drawn(name, spec.kind, values.numpy())
+
+
+def drawn(name: str, kind: str, values: np.ndarray, span: tuple[float, float] | None = None) -> Piece:
+    """An image as a picture, all else as lines between the limits of `span`, else of its own values."""
+    if kind == "image":
+        return Piece(name, picture=_picture(values))
+    channels = values.T[:CHANNELS] if values.ndim == 2 else values.reshape(1, -1)
+    low, high = span or limits([values])
+    return Piece(name, lines=tuple(line_path(channel, low, high) for channel in channels))
+
+
+def limits(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The least and the largest value of all of them."""
+    finite = np.concatenate([array[np.isfinite(array)].ravel() for array in arrays])
+    return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+
+
+def line_path(values: np.ndarray, low: float, high: float, wide: int = WIDE, tall: int = HIGH) -> str:
+    """A line as the `d` of an SVG path; long ones are averaged, gaps stay gaps.
+
+    Example:
+        >>> line_path(np.array([0.0, 1.0]), 0, 1, 10, 10)
+        'M0 9L10 1'
+    """
+    if len(values) > POINTS:
+        values = np.array([part.mean() for part in np.array_split(values.astype(float), POINTS)])
+    across = wide / max(len(values) - 1, 1)
+    path, pen = "", "M"
+    for place, value in enumerate(values.tolist()):
+        if not np.isfinite(value):
+            pen = "M"
+            continue
+        height = 1 + (tall - 2) * (1 - (value - low) / ((high - low) or 1))
+        path, pen = f"{path}{pen}{place * across:.4g} {height:.3g}", "L"
+    return path
+
+
+def _picture(pixels: np.ndarray) -> str:
+    if pixels.dtype != np.uint8:
+        pixels = (255 * pixels.clip(0, 1)).astype(np.uint8)
+    image = PIL.fromarray(np.moveaxis(pixels, 0, -1).squeeze()).convert("RGB")
+    image = image.resize((SIDE, SIDE), PIL.Resampling.NEAREST if image.width < SIDE // 2 else None)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def versions_seen(source: Source, records: int = 2, versions: int = 3) -> dict[str, list[list[Piece]]]:
+    """By modality: for some records the clean version, then what the network saw of it in training."""
+    return {
+        name: [
+            _versions(source, name, each)
+            for each in versions_of(source.trained, source.data, name, records, versions, 0)
+        ]
+        for name in source.trained.specs
+    }
+
+
+def _versions(source: Source, name: str, seen: Sequence[Any]) -> list[Piece]:
+    clean = seen[0]
+    if clean.kind == "text":
+        return [Piece(name, words=_words(clean.words, one.words)) for one in seen]
+    state = (source.trained.state or {}).get(name, {})
+    if clean.kind == "tabular" and "numbers" in state:
+        return [Piece(name, cells=_cells(one.values, state)) for one in seen]
+    span = None if clean.kind == "image" else limits([one.values for one in seen])
+    return [drawn(name, clean.kind, one.values, span) for one in seen]
+
+
+def _words(clean: Sequence[str], words: Sequence[str]) -> tuple[tuple[str, bool], ...]:
+    """Each masked word with what stood there, where no word was left out."""
+    same = len(clean) == len(words)
+    pairs = [(clean[place] if same else word, word == HIDDEN) for place, word in enumerate(words[:WORDS])]
+    return (*pairs, *([("…", False)] if len(words) > WORDS else []))
+
+
+def _cells(values: np.ndarray, state: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
+    """Cells in the units of the table, from standardised numbers and codes of categories."""
+    cells: list[tuple[str, str | None]] = []
+    for value, part in zip(values.tolist(), [*state["numbers"], *state["categories"]], strict=True):
+        if "names" in part:
+            names = [None, "another", *part["names"]]
+            shown = names[int(value)] if int(value) < len(names) else None
+        elif np.isnan(value) or not part["scores"]:
+            shown = None
+        else:
+            shown = number(float(np.interp(value, part["scores"], part["knots"])))
+        cells.append((clipped(part["column"], 30), None if shown is None else clipped(shown, 40)))
+    return tuple(cells[: 2 * COLUMNS])
