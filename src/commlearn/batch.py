@@ -11,11 +11,32 @@ from torch import Tensor
 
 from commlearn.errors import ConfigurationError, unknown
 
-__all__ = ["Batch", "Modality", "Spec", "Subset", "View", "blank_values", "merge", "to_device", "view_of"]
+__all__ = [
+    "Batch",
+    "Modality",
+    "Spec",
+    "Subset",
+    "View",
+    "blank_values",
+    "merge",
+    "subset_name",
+    "to_device",
+    "view_of",
+]
 
 
 Subset = tuple[str, ...]
 """Names of modalities, in schema order."""
+
+
+def subset_name(subset: Subset) -> str:
+    """How a subset is called in logs and tables.
+
+    Example:
+        >>> subset_name(("image", "text"))
+        'image+text'
+    """
+    return "+".join(subset)
 
 
 def blank_values(spec: Spec, records: int = 1, steps: int = 1) -> torch.Tensor:

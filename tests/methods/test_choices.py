@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from test_contract import batch_for, specs
@@ -10,10 +13,11 @@ from commlearn.config.build import build_method
 from commlearn.config.configuration import read_experiment
 from commlearn.errors import ConfigurationError
 from commlearn.methods.comm import CoMM
+from commlearn.methods.infmasking import MASKED
 from commlearn.methods.subsets import choose_subsets
 from commlearn.models.build import build_encoders
 from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
-from commlearn.objectives import comm_terms
+from commlearn.objectives import comm_terms, masked_contrast
 
 NAMES = ("a", "b", "c")
 
@@ -72,6 +76,39 @@ def test_a_learned_temperature_starts_as_the_fixed_one_and_moves():
     assert method.temperature().item() == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize(
+    ("temperature", "expected"),
+    [
+        ({"full": 0.5, "single": 0.2}, [0.2, 0.2, 0.5]),
+        ({"full": 0.5, "image": 0.2}, [0.2, 0.1, 0.5]),
+        ({"image+vector": 0.7, "full": 0.5, "single": "learned"}, [0.1, 0.1, 0.7]),
+        ({"start": 0.5, "end": 0.1}, [0.2, 0.2, 0.2]),
+        ({"single": {"start": 0.1, "end": 0.5}, "full": 0.3}, [0.4, 0.4, 0.3]),
+    ],
+)
+@pytest.mark.parametrize("name", ["comm", "infmasking"])
+def test_a_temperature_by_term_and_one_that_moves(name, temperature, expected):
+    options = {"name": name, "temperature": temperature}
+    experiment = read_experiment("trifeature-quick", {"method": options, "model.width": 16})
+    method = build_method(experiment, specs(2))
+    progress = math.acos(-0.5) / math.pi  # three quarters of the way from the start to the end
+    batch = replace(batch_for(method, 2), progress=progress)
+    torch.manual_seed(0)  # masks are drawn
+    rows = method.represent(batch)
+    first, second = method.project(rows)
+    step = method.compare(rows)
+    for subset, degree in zip(method.subsets, expected, strict=True):
+        term = comm_terms(first, second, method.modalities, degree)[subset]
+        torch.testing.assert_close(step.terms["+".join(subset)], term)
+    if name == "infmasking":
+        masked = method.head(rows.stacked(MASKED)).unflatten(0, (method.versions, 2, -1))
+        halves = [
+            masked_contrast(whole[method.modalities], masked[:, other], expected[-1])
+            for whole, other in ((first, 1), (second, 0))
+        ]
+        torch.testing.assert_close(step.terms["masked"], sum(halves) / 2)
+
+
 def test_every_choice_is_reachable_from_a_configuration():
     settings = {"method.subsets": "each", "method.temperature": "learned", "model.width": 16}
     for fusion, expected in (("concat_linear", ConcatFusion), ("cross_attention", CrossAttentionFusion)):
@@ -98,6 +135,16 @@ def test_every_choice_is_reachable_from_a_configuration():
         ({"method.weights": {"image": 0, "vector": 0, "image+vector": 0}}, "are all 0"),
         ({"method.weights": 3}, "give named settings"),
         ({"method.temperature": "lerned"}, "give a number, or one of learned"),
+        ({"method.temperature": 0}, "method.temperature is 0.0; give a number above 0"),
+        ({"method.temperature": {"start": 0.5}}, "method.temperature has start; give start and end, and not"),
+        (
+            {"method.temperature": {"start": 0.5, "end": -1}},
+            "method.temperature.end is -1.0; give a number ab",
+        ),
+        ({"method.temperature": {"ful": 0.5}}, "Unknown term 'ful', did you mean 'full'"),
+        ({"method.temperature": {"full": {"start": 1}}}, "method.temperature.full has start; give start and"),
+        ({"method.temperature": {"full": {"image": 1}}}, "method.temperature.full: Unknown term 'image'"),
+        ({"method.temperature": {"full": {"full": 1}}}, "method.temperature.full: Unknown term 'full'"),
         ({"model.fusion": "atention"}, "Unknown fusion 'atention', did you mean 'attention'"),
         ({"model.fusion.layer": 2}, "did you mean 'model.fusion.layers'"),
         ({"model.fusion.layers": 0}, "model.fusion: A fusion needs at least one layer"),

@@ -84,6 +84,20 @@ def test_a_subset_of_its_own_makes_a_term_and_a_learned_temperature_a_parameter(
     assert criterion.temperature.log.grad != 0
 
 
+def test_a_temperature_moves_with_the_progress_and_differs_between_terms():
+    projections = model()(values(1), values(2))
+    warm, cold = (cl.CoMMLoss(temperature)(*projections)[1] for temperature in (0.5, 0.1))
+    moving = cl.CoMMLoss({"start": 0.5, "end": 0.1})
+    for progress, expected in ((0.0, warm), (1.0, cold)):
+        _, terms = moving(*projections, progress=progress)
+        assert all(torch.isclose(terms[name], expected[name]) for name in terms)
+    _, terms = cl.CoMMLoss({"full": 0.5})(*projections)
+    assert torch.isclose(terms["photo+ecg+labs"], warm["photo+ecg+labs"])
+    assert torch.isclose(terms["labs"], cold["labs"])
+    with pytest.raises(ConfigurationError, match="temperature: Unknown term 'fulll'"):
+        cl.CoMMLoss({"fulll": 0.5})
+
+
 def test_embeddings_of_plain_tensors_do_not_depend_on_what_lies_under_padding():
     built, (padding, present) = model(embedding="fused+tokens").eval(), masks()
     clean, junk = values(1), values(1)

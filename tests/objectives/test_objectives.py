@@ -98,6 +98,27 @@ def test_views_of_different_shape_are_refused():
 
 
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
+def test_each_term_of_comm_has_its_temperature(names):
+    subsets = [*((name,) for name in names), names]
+    views = [{subset: pair(5, 3, seed)[view] for seed, subset in enumerate(subsets)} for view in (0, 1)]
+    by_term = {subset: 0.2 if len(subset) == 1 else 0.7 for subset in subsets}
+    by_term["a",] = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(5) != 2
+    terms = comm_terms(*views, names, by_term, {("b",): mask})
+    for subset, term in terms.items():
+        rows = mask if subset == ("b",) else slice(None)
+        halves = [
+            slow_info_nce(one[subset][rows], two[names][rows], by_term[subset])
+            for one, two in (views, views[::-1])
+        ]
+        torch.testing.assert_close(term, sum(halves) / 2)
+        if subset == ("a",):
+            leaves = [by_term[subset], views[0][names]]
+            for fast, slow in zip(gradients(term, leaves), gradients(sum(halves) / 2, leaves), strict=True):
+                torch.testing.assert_close(fast, slow, atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
 def test_comm_terms_equal_the_loop(names, block):
     subsets = [*((name,) for name in names), names]
     first = {subset: pair(5, 3, seed)[0] for seed, subset in enumerate(subsets)}

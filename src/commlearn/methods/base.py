@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from commlearn.batch import Batch, Modality, Subset, View
+from commlearn.batch import Batch, Modality, Subset, View, subset_name
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.rows import Rows, gather
 from commlearn.models.present import encode_present
@@ -132,16 +132,6 @@ class Method(nn.Module):
         if not wanted:
             raise ConfigurationError(f"Name at least one modality of {', '.join(self.modalities)}.")
         return tuple(name for name in self.modalities if name in wanted)
-
-
-def subset_name(subset: Subset) -> str:
-    """How a subset is called in logs and tables.
-
-    Example:
-        >>> subset_name(("image", "text"))
-        'image+text'
-    """
-    return "+".join(subset)
 
 
 def present_rows(view: View, subset: Subset) -> Tensor | None:

@@ -21,7 +21,15 @@ from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.subsets import all_but_one, choose_subsets, single_and_all, term_weights, weighted_mean
 from commlearn.models.encoders.own import token_encoders
 from commlearn.models.fusion import Fusion
-from commlearn.models.heads import HEAD, Temperature, projection_head, temperature_of
+from commlearn.models.heads import (
+    HEAD,
+    TERMS,
+    Temperature,
+    TemperatureChoice,
+    projection_head,
+    temperature_of,
+    term_temperatures,
+)
 from commlearn.models.present import project_present
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
@@ -42,7 +50,7 @@ class CoMM(Method):
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
         subsets: what is contrasted with the full fusion; each modality alone, and all.
-        temperature: of the contrast; a module for one that is learned.
+        temperature: of the contrast; a module for one that is learned, moves, or differs between terms.
         weights: of the terms, by subset name; 1 where nothing is said.
         beside: what an embedding holds beside the fused vector, if anything.
 
@@ -82,7 +90,7 @@ class CoMM(Method):
         width: int,
         fusion: nn.Module | None = None,
         subsets: str = "each_and_all",
-        temperature: float | Literal["learned"] = 0.1,
+        temperature: TemperatureChoice = 0.1,
         weights: dict[str, float] | None = None,
         embedding: Held = "fused",
         head: tuple[int, int] = HEAD,
@@ -137,7 +145,8 @@ class CoMM(Method):
     def contrast(self, first: Mapping[Subset, Tensor], second: Mapping[Subset, Tensor], rows: Rows) -> Step:
         """The loss from the projections of both views."""
         full, present = self.modalities, self.present(rows)
-        all_terms = comm_terms(first, second, full, self.temperature(), present, rows.groups)
+        temperatures = term_temperatures(self.temperature, first, full, rows.progress)
+        all_terms = comm_terms(first, second, full, temperatures, present, rows.groups)
         terms = {subset: all_terms[subset] for subset in self.subsets}
         accuracy = {
             subset_name(subset): retrieval_accuracy(first[subset], second[full], present.get(subset))
@@ -183,17 +192,18 @@ def fused_parts(
     width: int,
     fusion: nn.Module | None,
     subsets: str,
-    temperature: float | Literal["learned"],
+    temperature: TemperatureChoice,
     embedding: Held,
     head: tuple[int, int] = HEAD,
 ) -> dict[str, Any]:
     """What CoMM and its kin have beside their encoders: the published fusion and head, if none is given."""
     if min(head) < 1:
         raise ConfigurationError(f"head is {list(head)}; give two numbers of features above 0.")
+    chosen = choose_subsets(subsets, tuple(encoders))
     return {
         "fusion": fusion or Fusion(width),
         "head": projection_head(width, *head),
-        "subsets": choose_subsets(subsets, tuple(encoders)),
-        "temperature": temperature_of(temperature),
+        "subsets": chosen,
+        "temperature": temperature_of(temperature, (*TERMS, *map(subset_name, chosen))),
         "beside": TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
     }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
 from commlearn.methods.rows import Rows, gather
 from commlearn.methods.subsets import term_weights, weighted_mean
-from commlearn.models.heads import temperature_of
+from commlearn.models.heads import TemperatureChoice, temperature_of, term_temperatures
 from commlearn.objectives import comm_terms
 
 __all__ = ["CoMMLoss"]
@@ -23,7 +22,9 @@ class CoMMLoss(nn.Module):
     mean. Where several processes train together, the records of all are each other's negatives.
 
     Args:
-        temperature: of the contrast; "learned" makes it a parameter, which the optimizer must be given.
+        temperature: of the contrast; "learned" makes it a parameter, which the optimizer must be given;
+            `{"start": 0.5, "end": 0.1}` moves it with the training's progress; `{"full": 0.5, "single": 0.1}`
+            is one for the term of all modalities, and one for those of each alone.
         weights: of the terms by name, such as `{"image+text": 2.0}`; 1 where nothing is stated.
 
     Example:
@@ -37,10 +38,12 @@ class CoMMLoss(nn.Module):
     """
 
     def __init__(
-        self, temperature: float | Literal["learned"] = 0.1, weights: Mapping[str, float] | None = None
+        self,
+        temperature: TemperatureChoice = 0.1,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.temperature = temperature_of(temperature)
+        self.temperature = temperature_of(temperature, where="temperature")
         self.weights = dict(weights or {})
 
     def forward(
@@ -49,6 +52,7 @@ class CoMMLoss(nn.Module):
         second: Mapping[str, Tensor],
         present: Mapping[str, Tensor] | None = None,
         groups: Tensor | None = None,
+        progress: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms by name.
 
@@ -59,6 +63,7 @@ class CoMMLoss(nn.Module):
             second: the same of the second view.
             present: of modalities that some records lack, which records have them, (batch,) bool each.
             groups: of the records, (batch,) integers; those of one group are not each other's negatives.
+            progress: share of the training that is done, 0 to 1: where a temperature moves, it follows this.
         """
         subsets = {name: tuple(name.split("+")) for name in first}
         modalities = {part for subset in subsets.values() for part in subset}
@@ -76,7 +81,7 @@ class CoMMLoss(nn.Module):
             one,
             two,
             full,
-            self.temperature(),
+            term_temperatures(self.temperature, one, full, progress),
             {subset: mask for subset, mask in masks.items() if mask is not None},
             rows.groups,
         )

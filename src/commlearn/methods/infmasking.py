@@ -6,10 +6,8 @@ are left: the network has to combine what is scattered. (NeurIPS 2025)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
@@ -19,7 +17,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
 from commlearn.methods.comm import CoMM, Held, fused_parts
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.models.heads import HEAD
+from commlearn.models.heads import HEAD, TemperatureChoice, half_cosine, term_temperatures
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import masked_contrast
@@ -47,8 +45,7 @@ class Masking:
 
     def weight_at(self, progress: float) -> float:
         """The weight after this share of the training, half a cosine from its start to its end."""
-        start, end = self.weight
-        return start + (end - start) * (1 - math.cos(math.pi * progress)) / 2
+        return half_cosine(*self.weight, progress)
 
 
 class InfMasking(CoMM):
@@ -60,7 +57,7 @@ class InfMasking(CoMM):
         head: maps this vector to the space of the loss.
         masking: how tokens are masked, and what that weighs.
         subsets: what is contrasted with the full fusion; each modality alone, and all.
-        temperature: of the contrasts; a module for one that is learned.
+        temperature: of the contrasts; a module for one that is learned, moves, or differs between terms.
         beside: what an embedding holds beside the fused vector, if anything.
 
     Example:
@@ -94,7 +91,7 @@ class InfMasking(CoMM):
         width: int,
         fusion: nn.Module | None = None,
         subsets: str = "each_and_all",
-        temperature: float | Literal["learned"] = 0.1,
+        temperature: TemperatureChoice = 0.1,
         versions: int = Masking.versions,
         share: tuple[float, float] = Masking.share,
         weight: tuple[float, float] = Masking.weight,
@@ -118,7 +115,8 @@ class InfMasking(CoMM):
         step = self.contrast(first, second, rows)
         projected = self.head(rows.stacked(MASKED)).unflatten(0, (self.versions, 2, -1))
         of_first, of_second = projected.unbind(dim=1)  # (versions, records, dim)
-        full, temperature = self.modalities, self.temperature()
+        full = self.modalities
+        temperature = term_temperatures(self.temperature, [full], full, rows.progress)[full]
         halves = (
             masked_contrast(first[full], of_second, temperature, rows.groups),
             masked_contrast(second[full], of_first, temperature, rows.groups),

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HEAD", "LearnedTemperature", "PairCritic", "Temperature", "projection_head", "temperature_of"]
+from commlearn.batch import Subset, subset_name
+from commlearn.errors import ConfigurationError, unknown
+
+__all__ = [
+    "HEAD",
+    "TERMS",
+    "LearnedTemperature",
+    "PairCritic",
+    "Temperature",
+    "TemperatureChoice",
+    "TermTemperatures",
+    "half_cosine",
+    "projection_head",
+    "temperature_of",
+    "term_temperatures",
+]
+
+TemperatureChoice = float | Literal["learned"] | dict[str, float | Literal["learned"] | dict[str, float]]
+"""A number, `learned`, `{start: .., end: ..}` over the training, or any of these by term."""
 
 
 HEAD = (512, 256)  # hidden and output features of the published head
+TERMS = ("full", "single")  # names for the term of all modalities, and for those of each one alone
 
 
 def projection_head(width: int, hidden: int = HEAD[0], out: int = HEAD[1]) -> nn.Sequential:
@@ -28,14 +48,25 @@ def projection_head(width: int, hidden: int = HEAD[0], out: int = HEAD[1]) -> nn
 
 
 class Temperature(nn.Module):
-    """A temperature that stays as it is."""
+    """A temperature that stays as it is, or moves over the training by half a cosine.
 
-    def __init__(self, value: float) -> None:
+    Args:
+        start: at the beginning.
+        end: at the end; as at the beginning if not given.
+
+    Example:
+        >>> cooling = Temperature(0.5, 0.1)
+        >>> [round(cooling(progress), 3) for progress in (0.0, 0.5, 1.0)]
+        [0.5, 0.3, 0.1]
+    """
+
+    def __init__(self, start: float, end: float | None = None) -> None:
         super().__init__()
-        self.value = value
+        self.start = start
+        self.end = start if end is None else end
 
-    def forward(self) -> float:
-        return self.value
+    def forward(self, progress: float = 0.0) -> float:
+        return half_cosine(self.start, self.end, progress)
 
 
 class LearnedTemperature(nn.Module):
@@ -51,13 +82,80 @@ class LearnedTemperature(nn.Module):
         super().__init__()
         self.log = nn.Parameter(torch.tensor(math.log(start)))
 
-    def forward(self) -> Tensor:
+    def forward(self, progress: float = 0.0) -> Tensor:
         return self.log.exp().clamp(min=self.lowest)
 
 
-def temperature_of(choice: float | Literal["learned"]) -> nn.Module:
-    """The temperature that a configuration names."""
-    return LearnedTemperature() if choice == "learned" else Temperature(float(choice))
+class TermTemperatures(nn.Module):
+    """A temperature for each term of a loss: by its name, else as `full` or `single`, else 0.1.
+
+    Args:
+        by_term: `full` is the term of all modalities, `single` that of each one alone.
+
+    Example:
+        >>> parts, both = TermTemperatures({"full": Temperature(0.5), "a": Temperature(0.2)}), ("a", "b")
+        >>> parts([both, ("a",), ("b",)], full=both)
+        {('a', 'b'): 0.5, ('a',): 0.2, ('b',): 0.1}
+    """
+
+    def __init__(self, by_term: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.by_term = nn.ModuleDict(by_term)
+
+    def forward(
+        self, subsets: Iterable[Subset], full: Subset, progress: float = 0.0
+    ) -> dict[Subset, float | Tensor]:
+        values = {key: part(progress) for key, part in self.by_term.items()}
+        kinds = {subset: "full" if subset == full else "single" * (len(subset) == 1) for subset in subsets}
+        return {
+            subset: values.get(subset_name(subset), values.get(kind, 0.1)) for subset, kind in kinds.items()
+        }
+
+
+def term_temperatures(
+    temperature: nn.Module, subsets: Iterable[Subset], full: Subset, progress: float = 0.0
+) -> dict[Subset, float | Tensor]:
+    """The temperature of each subset's term, at this share of the training."""
+    if isinstance(temperature, TermTemperatures):
+        return temperature(subsets, full, progress)
+    return dict.fromkeys(subsets, temperature(progress))
+
+
+def half_cosine(start: float, end: float, progress: float) -> float:
+    """The value after this share of the training, on half a cosine from its start to its end."""
+    return start + (end - start) * (1 - math.cos(math.pi * progress)) / 2
+
+
+def temperature_of(
+    choice: float | str | Mapping[str, Any], terms: Sequence[str] = TERMS, where: str = "method.temperature"
+) -> nn.Module:
+    """The temperature that a configuration names.
+
+    Args:
+        choice: a number, "learned", `{start, end}`, or any of them by term.
+        terms: which may have their own.
+        where: what the setting is called in messages.
+    """
+    if choice == "learned":
+        return LearnedTemperature()
+    if not isinstance(choice, Mapping):
+        return Temperature(_positive(choice, where))
+    if {*choice} & {"start", "end"}:
+        if {*choice} != {"start", "end"}:
+            raise ConfigurationError(
+                f"{where} has {', '.join(choice)}; give start and end, and nothing else."
+            )
+        return Temperature(*(_positive(choice[key], f"{where}.{key}") for key in ("start", "end")))
+    for key in choice:
+        if key not in terms:
+            raise ConfigurationError(f"{where}: {unknown('term', key, [*terms, 'start', 'end'])}")
+    return TermTemperatures({key: temperature_of(part, (), f"{where}.{key}") for key, part in choice.items()})
+
+
+def _positive(value: Any, where: str) -> float:
+    if not isinstance(value, int | float) or not value > 0:
+        raise ConfigurationError(f"{where} is {value!r}; give a number above 0.")
+    return float(value)
 
 
 class PairCritic(nn.Module):

@@ -17,7 +17,7 @@ def comm_terms(
     first: Mapping[Subset, Tensor],
     second: Mapping[Subset, Tensor],
     full: Subset,
-    temperature: float | Tensor = 0.1,
+    temperature: float | Tensor | Mapping[Subset, float | Tensor] = 0.1,
     present: Mapping[Subset, Tensor] | None = None,
     groups: Tensor | None = None,
 ) -> dict[Subset, Tensor]:
@@ -32,7 +32,7 @@ def comm_terms(
         first: projection of each subset from the first augmented view, each (N, dim).
         second: the same from the second view.
         full: the subset of all modalities; a key of both.
-        temperature: of the contrast.
+        temperature: of the contrast; by subset if terms differ.
         present: for a subset, which samples have all of its modalities, (N,) bool; a subset that is
             not named is complete. A term is computed over its samples; one with fewer than two is 0.
         groups: of the samples, (N,) integers; samples of one group are not each other's negatives.
@@ -50,13 +50,19 @@ def comm_terms(
     for subset in first:
         check_pair(first[subset], second[full], groups)
         check_pair(second[subset], first[full], groups)
-    views = [{key: unit_rows(rows, temperature) for key, rows in view.items()} for view in (first, second)]
-    sums = [log_sums_within(view[full], groups) for view in views]  # shared by all complete subsets
-    alone = sums[0], sums[1]
+    by_term = temperature if isinstance(temperature, Mapping) else dict.fromkeys(first, temperature)
+    wholes: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what complete terms that have it share
     terms = {}
     for subset in first:
-        one, two = (view[subset] for view in views)
-        all_one, all_two = (view[full] for view in views)
+        degree = by_term[subset]
+        if degree not in wholes:
+            whole = [unit_rows(view[full], degree) for view in (first, second)]
+            wholes[degree] = [*whole, *(log_sums_within(rows, groups) for rows in whole)]
+        all_one, all_two, *sums = wholes[degree]
+        one, two = all_one, all_two
+        if subset != full:
+            one, two = unit_rows(first[subset], degree), unit_rows(second[subset], degree)
+        alone = sums[0], sums[1]
         rows = (present or {}).get(subset)
         if rows is None:
             terms[subset] = _term(one, two, all_one, all_two, alone, groups)
