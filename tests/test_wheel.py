@@ -104,6 +104,7 @@ def test_a_wheel_installs_and_trains(tmp_path):
         "recipes/trifeature-quick.yaml",
         "reports/page.css",
         "reports/page.js",
+        "reports/templates/page.html",
     ):
         assert f"commlearn/{needed}" in names
     own = tmp_path / "site"
