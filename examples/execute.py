@@ -1,7 +1,7 @@
 """Run the notebooks of this folder without Jupyter and store what they show.
 
-    python examples/execute.py            # all of them
-    python examples/execute.py digits     # one
+python examples/execute.py            # all of them
+python examples/execute.py digits     # one
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def notebooks() -> list[Path]:
 
 
 def executed(notebook: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The notebook with the outputs of a run from top to bottom, in a folder that holds a copy of the data."""
+    """The notebook with the outputs of a whole run, in a folder that gets a copy of the data."""
     shutil.copytree(HERE / "data", folder / "data")
     names: dict[str, Any] = {"__name__": "__main__"}
     cells, count = [], 0
