@@ -1,4 +1,4 @@
-"""The demos: as stored they hold a run that ends in a verdict; executed anew they do so within their limit."""
+"""The demos: as stored they hold a run that ends in a verdict; executed anew they keep to their limit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NEEDS = {"watch": "seglearn"}  # packages that only hold data
 DEMOS = ["cancer", "digits", "emoji", "shop", "watch"]
-    "cancer": None,
-    "digits": None,
-    "emoji": None,
-    "shop": None,
-    "watch": "seglearn",
-}  # a package it needs
 LIMIT = 180  # seconds of processor time
 LARGEST = 100_000  # bytes of a picture, coded
 VERDICT = re.compile(r"^\w+:\n  .*\b(embedding|features|reads|Keep|plain)\b", re.MULTILINE)
