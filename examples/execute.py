@@ -19,6 +19,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 os.environ.setdefault("MPLBACKEND", "agg")
 
 HERE = Path(__file__).resolve().parent
@@ -67,11 +69,18 @@ def _shown(value: Any) -> dict[str, Any]:
     if hasattr(value, "savefig"):
         content = io.BytesIO()
         value.savefig(content, format="png", dpi=DPI)
-        return {"image/png": base64.b64encode(content.getvalue()).decode(), "text/plain": [repr(value)]}
+        return {"image/png": small_picture(content.getvalue()), "text/plain": [repr(value)]}
     shown = {"text/plain": repr(value).splitlines(keepends=True)}
     if hasattr(value, "_repr_html_"):
         shown["text/html"] = value._repr_html_().splitlines(keepends=True)
     return shown
+
+
+def small_picture(content: bytes) -> str:
+    """A PNG file in a palette of 128 colours, as base64."""
+    small = io.BytesIO()
+    Image.open(io.BytesIO(content)).convert("RGB").quantize(128).save(small, format="PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def main(chosen: list[str]) -> None:
