@@ -335,12 +335,6 @@ def fabric_of(training: Training) -> Fabric:
             f"training.accelerator '{training.accelerator}', devices {training.devices}, strategy "
             f"'{training.strategy}' and precision '{training.precision}' do not fit this machine: {problem}"
         ) from problem
-    cores = os.cpu_count() or 1
-    if fabric.device.type == "cpu" and training.devices > 4 * cores:
-        raise ConfigurationError(
-            f"training.devices is {training.devices}: as many processes on {cores} cores would only wait for "
-            f"each other. Give {cores} or fewer; --jobs of a comparison trains several methods at a time."
-        )
     fabric.launch()
     return fabric
 
