@@ -349,8 +349,7 @@ def _check_processes(training: Training) -> None:
     """Refuse many more processes than there are cores: each of them holds a model and its libraries."""
     if training.devices > (most := max(8, os.cpu_count() or 1)):
         raise ConfigurationError(
-            f"training.devices is {training.devices}, but on a CPU each is a process. "
-            f"Give at most {most}."
+            f"training.devices is {training.devices}, but on a CPU each is a process. Give at most {most}."
         )
 
 
