@@ -296,10 +296,11 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             return read_table(X, reading=reading)
         if is_frame(X):
             X = as_pandas(X)
+            table = read_table(X, reading=reading)
             if fitting:
                 _check_feature_names(self, X, reset=True)
                 self.n_features_in_ = X.shape[1]
-            return read_table(X, reading=reading)
+            return table
         values = validate_data(
             self, X, dtype=np.float32, ensure_min_samples=2 if fitting else 1, reset=fitting
         )

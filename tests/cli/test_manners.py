@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import sys
 import time
+import warnings
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from commlearn.cli import COMMANDS, main
 from commlearn.cli.comparison_output import print_comparison
+from commlearn.training import progress
 
 SAME = {
     "init": ["t/table.csv", "-o", "new.yaml", "--target", "shared"],
@@ -307,3 +312,49 @@ def test_a_comparison_of_many_scores_is_printed_score_by_score(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert ["comm", "R", "both", "70.0", "±", "1.0", "512", "1.0", "700"] in [line.split() for line in lines]
     assert any(line.split() == ["S", "each", "78.0", "±", "1.0", "50.0"] for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_bar_step_and_time_left_are_never_lost(width, monkeypatch):
+    monkeypatch.setattr(
+        progress, "Console", lambda file: Console(file=io.StringIO(), width=width, force_terminal=True)
+    )
+    terms = {f"modality{place}": 4.123 for place in range(9)}
+    shown = progress.Terminal()
+    long = SimpleNamespace(name="a-very-long-name [x]" * 3, method={"name": "comm"}, variant="", seed=3)
+    shown.start(long, 0, 345600, 3)
+    shown.step(12345, terms, {}, 1234.0)
+    drawn = shown.bar.get_renderable()
+    shown.stop()
+    console = Console(file=io.StringIO(), width=width)
+    console.print(drawn)
+    first, second = console.file.getvalue().splitlines()
+    assert " 12345/345600 -:--:-- a-" in first
+    assert first.index("12345") >= 10
+    assert second.startswith("1234 samples/s  modality0 4.123")
+    assert max(len(first), len(second)) <= width
+
+
+def test_the_version_is_shown(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("commlearn 0.")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_warnings_of_other_libraries_are_shown_on_request(verbose, monkeypatch, capsys):
+    def warns(options):
+        warnings.warn_explicit("lbfgs failed to converge", RuntimeWarning, "/lib/sklearn/linear.py", 1)
+
+    monkeypatch.setattr("commlearn.cli.commands.info.run", warns)
+    main(["info", *(["--verbose"] if verbose else [])])
+    assert ("lbfgs" in capsys.readouterr().err) == verbose
+
+
+def test_commands_say_what_leads_on(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    assert main(["check", "t/table.csv", "--schema", "t/schema.yaml", "--quiet"]) == 0
+    assert "Next:" not in capsys.readouterr().out
+    assert main(["check", "t/table.csv", "--schema", "t/schema.yaml"]) == 0
+    assert "Next: commlearn train t/schema.yaml --table t/table.csv" in capsys.readouterr().out

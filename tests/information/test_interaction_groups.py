@@ -196,6 +196,21 @@ def test_pairs_of_many_modalities_say_it_too():
     assert values["alone"]["a"]["p"] is None
 
 
+def test_of_many_modalities_the_pairs_of_those_that_know_most_are_read(monkeypatch):
+    monkeypatch.setattr("commlearn.information.pairs.MOST_PAIRED", 2)
+    draw = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    arrays = {name: draw.normal(size=(120, 2)) for name in "abcd"}
+    arrays["b"][:, 0] += labels
+    arrays["d"][:, 0] += 2 * labels
+    steps = []
+    values = pair_values(arrays, labels, "y", None, QUICK, steps.append)
+    assert [pair["name"] for pair in values["pairs"]] == ["b + d"]
+    assert list(values["alone"]) == list("abcd")
+    assert any(note.startswith("1 of 6 pairs were read") and "a, c" in note for note in values["notes"])
+    assert any("(6 of 6)" in step for step in steps)  # 4 alone, a pair, all
+
+
 def test_enough_groups_are_not_warned_of():
     _, labels, group = patients(0, 1.0)
     assert missing_tests(labels, make_folds(labels, group, 5, 0)) == []

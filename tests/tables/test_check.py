@@ -92,11 +92,11 @@ def test_faults_of_every_sort_are_told_in_one_report():
     found = report(table)
     text = told(found)
     for part in (
-        "error: note row 3: ",
-        "error: hb row 5: ",
-        "error: case row 9: the id 'c8' is that of row 8 too",
-        "error: age row 11: ",
-        "error: patient row 199: group 'p0' is in train and test",
+        "error: note row 3 (id c3): ",
+        "error: hb row 5 (id c5): ",
+        "error: case row 9 (id c9): the id 'c8' is that of row 8 too",
+        "error: age row 11 (id c11): ",
+        "error: patient row 199 (id c199): group 'p0' is in train and test",
         "error: emb: There is no column 'emb'",
         "error: ill: There is no column 'ill', which the schema reads. Did you mean 'il'?",
     ):
@@ -128,7 +128,7 @@ def test_few_rows_are_told(rows, level):
 
 
 def test_unknown_splits_and_no_training_rows_are_errors():
-    assert "row 3: the split is 'x'" in told(report(frame().assign(part=["train"] * 3 + ["x"] * (N - 3))))
+    assert "row 3 (id c3): the split is 'x'" in told(report(frame().assign(part=["train"] * 3 + ["x"] * (N - 3))))
     assert "there are 0 training rows" in told(report(frame().assign(part="test")))
 
 

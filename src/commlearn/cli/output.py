@@ -71,7 +71,7 @@ def print_next(options: argparse.Namespace, *commands: Sequence[object]) -> None
         options: of the command, which may ask for JSON or for quiet.
         commands: words of each, the first of them after `commlearn`.
     """
-    if not (options.json or options.quiet):
+    if not (options.json or getattr(options, "quiet", False)):
         lines = ["commlearn " + " ".join(shlex.quote(str(word)) for word in words) for words in commands]
         print(f"Next: {'; '.join(lines)}")
 

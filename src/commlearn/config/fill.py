@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from commlearn.errors import ConfigurationError, Problems, unknown
+from commlearn.storage.plain_yaml import yaml_text
 
 __all__ = ["check_part", "fill", "set_dotted"]
 
@@ -122,8 +123,13 @@ def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
     try:
         return _convert(hint, value)
     except _Wrong as wrong:
-        problems.add(f"{where} is {value!r}; give {wrong}.")
+        problems.add(f"{where} is {_shown(value)}; give {wrong}.")
         return _INVALID
+
+
+def _shown(value: Any) -> str:
+    """The value as YAML writes it where Python has a word of its own."""
+    return yaml_text(value).split()[0] if value is None or isinstance(value, bool) else repr(value)
 
 
 def _convert(hint: Any, value: Any) -> Any:

@@ -185,10 +185,7 @@ def _posteriors(
     pairs = min(len(whole), MOST_PAIRED)
     count = len(single) + pairs * (pairs - 1) // 2 + 1
     place = iter(range(1, count + 1))
-
-    def tell_place(what: str) -> None:
-        tell(f"{what} ({next(place)} of {count})")
-
+    tell_place: Callable[[str], None] = lambda what: tell(f"{what} ({next(place)} of {count})")  # noqa: E731
     alone = best_posteriors(evidence, single, settings, tell_place)
     bits = {subset: _bits_of(posterior.log, evidence.labels).bits for subset, posterior in alone.items()}
     best = sorted(sorted(single, key=lambda subset: -bits[subset])[:MOST_PAIRED], key=single.index)

@@ -33,9 +33,10 @@ class Problem:
     column: str = ""
     row: int | str | None = None  # position in the table, or the record's id
     level: Literal["error", "warning"] = "error"  # an error stops, a warning is shown
+    id: str = ""  # of the record in this row, where the table has ids
 
     def __str__(self) -> str:
-        row = "" if self.row is None else f"row {self.row}"
+        row = "" if self.row is None else f"row {self.row}" + (f" (id {self.id})" if self.id else "")
         where = " ".join(part for part in (self.column, row) if part)
         return f"{where}: {self.message}" if where else self.message
 

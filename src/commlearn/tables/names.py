@@ -133,7 +133,7 @@ def with_ids(problems: Sequence[Problem], table: Table, column: str | None) -> t
         place = -1 if not isinstance(problem.row, int) else problem.row - table.first_row
         if not 0 <= place < len(ids) or problem.column == column:
             return problem
-        return replace(problem, row=f"{problem.row} (id {ids.iloc[place]!s:.40})")
+        return replace(problem, id=f"{ids.iloc[place]!s:.40}")
 
     return tuple(map(named, problems))
 

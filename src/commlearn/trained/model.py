@@ -11,7 +11,7 @@ import numpy as np
 
 from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment
-from commlearn.errors import DataError, DataWarning
+from commlearn.errors import DataError, DataWarning, RunError
 from commlearn.escapes import html_table
 from commlearn.kinds.reading import Reading
 from commlearn.kinds.unreadable import Unreadable
@@ -154,6 +154,11 @@ class Trained:
     def reader(self) -> tuple[Schema, dict[str, Any]]:
         """The schema, and what was learned; a training that read no table has neither."""
         if self.schema is None or self.state is None:
+            if self.experiment.data["name"] == "table":
+                raise RunError(
+                    f"'{self.experiment.name}' was trained on a table, but schema.json or preprocessing.json "
+                    "is missing in its folder. Copy the folder again, or train anew."
+                )
             raise DataError(
                 f"'{self.experiment.name}' was trained on the data set '{self.experiment.data['name']}', "
                 "so it cannot read a table. Train from a schema: commlearn train schema.yaml"
