@@ -128,7 +128,9 @@ def test_few_rows_are_told(rows, level):
 
 
 def test_unknown_splits_and_no_training_rows_are_errors():
-    assert "row 3 (id c3): the split is 'x'" in told(report(frame().assign(part=["train"] * 3 + ["x"] * (N - 3))))
+    assert "row 3 (id c3): the split is 'x'" in told(
+        report(frame().assign(part=["train"] * 3 + ["x"] * (N - 3)))
+    )
     assert "there are 0 training rows" in told(report(frame().assign(part="test")))
 
 
