@@ -20,9 +20,11 @@ EXTRAS = {  # what each brings, by the name it is imported by
     "h5": ["h5py"],
     "hf": ["transformers", "tokenizers", "huggingface_hub"],
     "onnx": ["onnx", "onnxruntime", "onnxscript"],
+    "search": ["faiss"],
     "st": ["transformers"],
     "tabular": ["tabicl"],
     "tensorboard": ["tensorboard"],
+    "trackers": ["mlflow", "wandb", "trackio"],
     "umap": ["umap"],
 }
 
