@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ from rich.console import Console
 from commlearn.cli import COMMANDS, main
 from commlearn.cli.comparison_output import print_comparison
 from commlearn.training import progress
+from commlearn.training.callbacks import Start
 
 SAME = {
     "init": ["t/table.csv", "-o", "new.yaml", "--target", "shared"],
@@ -323,10 +325,10 @@ def test_bar_step_and_time_left_are_never_lost(width, monkeypatch):
     terms = {f"modality{place}": 4.123 for place in range(9)}
     shown = progress.Terminal()
     long = SimpleNamespace(name="a-very-long-name [x]" * 3, method={"name": "comm"}, variant="", seed=3)
-    shown.start(long, 0, 345600, 3)
-    shown.step(12345, terms, {}, 1234.0)
+    shown.start(Start(long, Path(), 0, 345600, 3))
+    shown.step(12345, {"terms": terms, "accuracy": {}, "samples_per_second": 1234.0})
     drawn = shown.bar.get_renderable()
-    shown.stop()
+    shown.end(None)
     console = Console(file=io.StringIO(), width=width)
     console.print(drawn)
     first, second = console.file.getvalue().splitlines()

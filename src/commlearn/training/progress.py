@@ -96,9 +96,9 @@ def title(experiment: Experiment) -> str:
 
 
 def figures(metrics: Metrics) -> str:
-    """Every term by name, with its in-batch retrieval accuracy in percent; and the speed."""
-    parts, accuracy = [], metrics["accuracy"]
+    """The speed, and every term by name, with its in-batch retrieval accuracy in percent."""
+    parts, accuracy = [f"{metrics['samples_per_second']:.0f} samples/s"], metrics["accuracy"]
     for name, term in metrics["terms"].items():
         right = f" ({100 * accuracy[name]:.0f}%)" if name in accuracy else ""
         parts.append(f"{name} {term:.3f}{right}")
-    return "  ".join([*parts, f"{metrics['samples_per_second']:.0f} samples/s"])
+    return "  ".join(parts)
