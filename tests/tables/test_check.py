@@ -94,7 +94,7 @@ def test_faults_of_every_sort_are_told_in_one_report():
     for part in (
         "error: note row 3 (id c3): ",
         "error: hb row 5 (id c5): ",
-        "error: case row 9 (id c9): the id 'c8' is that of row 8 too",
+        "error: case row 9: the id 'c8' is that of row 8 too",
         "error: age row 11 (id c11): ",
         "error: patient row 199 (id c199): group 'p0' is in train and test",
         "error: emb: There is no column 'emb'",
@@ -128,7 +128,9 @@ def test_few_rows_are_told(rows, level):
 
 
 def test_unknown_splits_and_no_training_rows_are_errors():
-    assert "row 3 (id c3): the split is 'x'" in told(report(frame().assign(part=["train"] * 3 + ["x"] * (N - 3))))
+    assert "row 3 (id c3): the split is 'x'" in told(
+        report(frame().assign(part=["train"] * 3 + ["x"] * (N - 3)))
+    )
     assert "there are 0 training rows" in told(report(frame().assign(part="test")))
 
 
@@ -276,7 +278,7 @@ def test_the_command_prints_one_report_and_its_exit_code_says_if_any_is_fatal(tm
     frame().assign(hb=np.inf, ill="yes").to_parquet(table)
     assert run(table, "--schema", path) == 2
     out = capsys.readouterr().out
-    assert "error    hb row 0: " in out
+    assert "error    hb row 0 (id c0): " in out
     assert "and 190 more" in out
     assert "warning  ill: has one class" in out
     assert run(table, "--schema", path, "--json") == 2

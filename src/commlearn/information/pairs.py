@@ -202,7 +202,7 @@ def _left_out(names: Sequence[str], read: Sequence[Subset]) -> list[str]:
         return []
     count = len(names) * (len(names) - 1) // 2
     return [
-        f"{len(read)} of {count} pairs were read, those of the {len(paired)} modalities that know most alone; "
+        f"{len(read)} of {count} pairs were read, of the {len(paired)} modalities that know most alone; "
         f"pairs with {', '.join(others)} were not, and a synergy of two that know nothing alone may be among "
         f"them. Choose up to {MOST_PAIRED} modalities by name to read all of their pairs"
     ]
