@@ -7,12 +7,12 @@ TESTS  := $(VENV)/.ready-for-tests
 OLDEST := .venv-oldest
 NEWEST := .venv-newest
 PINNED := -m pip install --quiet --constraint constraints.txt
-WORDS  := src tests benchmarks docs/api_pages.py
+WORDS  := src tests benchmarks examples/execute.py docs/api_pages.py
 PYTEST := -m pytest -n 2 --dist loadfile
 TOOLS  := build coverage pre-commit
 
-.PHONY: demo test test-slow test-oldest test-newest coverage chaos lint format hooks api lock ratios bench docs dist \
-	try-dist check-release clean
+.PHONY: demo examples test test-slow test-oldest test-newest coverage chaos lint format hooks api lock ratios bench docs \
+	dist try-dist check-release clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,10 +41,16 @@ $(NEWEST)/.ready: pyproject.toml
 demo: $(READY)
 	$(BIN)/commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1 --out runs/demo
 
+# Run the notebooks of examples/ and store their outputs; the watch demo needs the data of seglearn.
+examples: $(TESTS)
+	$(BIN)/python -m pip install --quiet --no-deps seglearn
+	OMP_NUM_THREADS=1 $(BIN)/python examples/execute.py
+
 test: $(TESTS) lint
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 test-slow: $(TESTS)
+	$(BIN)/python -m pip install --quiet --no-deps seglearn
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow
 
 # The same with the oldest versions that pyproject.toml allows, in an environment of its own; needs Python 3.11.

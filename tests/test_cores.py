@@ -12,7 +12,7 @@ import torch
 
 from commlearn import cores
 from commlearn.comparison import workers
-from commlearn.training.progress import Progress
+from commlearn.training.callbacks import Callbacks
 from commlearn.training.watch import Watch
 
 
@@ -142,7 +142,7 @@ def test_a_training_with_more_threads_than_free_cores_warns_once(busy, threads, 
     logged = []
     folder = types.SimpleNamespace(log=logged.append, append=lambda *entry: None)
     training = types.SimpleNamespace(log_every=1, batch_size=8)
-    watch = Watch(folder, training, Progress(), False, None, cores.OtherWork())
+    watch = Watch(folder, training, Callbacks(()), False, None, cores.OtherWork())
     watch.writes = True
     for step in (1, 2):
         machine.turn(1.0, own=0.5)

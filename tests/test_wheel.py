@@ -20,9 +20,11 @@ EXTRAS = {  # what each brings, by the name it is imported by
     "h5": ["h5py"],
     "hf": ["transformers", "tokenizers", "huggingface_hub"],
     "onnx": ["onnx", "onnxruntime", "onnxscript"],
+    "search": ["faiss"],
     "st": ["transformers"],
     "tabular": ["tabicl"],
     "tensorboard": ["tensorboard"],
+    "trackers": ["mlflow", "wandb", "trackio"],
     "umap": ["umap"],
 }
 
@@ -104,6 +106,7 @@ def test_a_wheel_installs_and_trains(tmp_path):
         "recipes/trifeature-quick.yaml",
         "reports/page.css",
         "reports/page.js",
+        "reports/templates/page.html",
     ):
         assert f"commlearn/{needed}" in names
     own = tmp_path / "site"

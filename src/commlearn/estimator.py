@@ -21,8 +21,9 @@ from sklearn.utils.validation import _check_feature_names, check_is_fitted, vali
 from torch import nn
 
 from commlearn.batch import View
+from commlearn.config.fill import set_dotted
 from commlearn.config.own_data import experiment_for
-from commlearn.errors import DataWarning
+from commlearn.errors import ConfigurationError, DataWarning
 from commlearn.kinds.reading import Reading
 from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
@@ -37,8 +38,10 @@ from commlearn.tables.table import Table, read_table
 from commlearn.trained.artifact import export, from_parts, load, to_parts
 from commlearn.trained.embed import Blocks, dimension_names, embed
 from commlearn.trained.model import Trained
+from commlearn.trained.resume import by_dotted_key
 from commlearn.trained.stream import embed_table
-from commlearn.training.progress import Progress, progress_for
+from commlearn.training.callbacks import Callback
+from commlearn.training.progress import progress_for
 
 __all__ = ["Embedder"]
 
@@ -69,6 +72,11 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         root: the folder to which paths in cells are relative; that of a table's file if not given.
         networks: fixed features of pictures and texts hold outputs of published networks, where
             `commlearn[encoders]` is installed; False: never.
+        settings: any others, by dotted name ({"training.weight_decay": 1e-3}) or nested; they win over the
+            arguments above.
+        callbacks: follow the training, and may stop it: instances of `Callback`, or names of trackers.
+
+    `fit` leaves the columns that it does not use in `unused_`, each with the reason.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -96,6 +104,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         encoders: Mapping[str, Any] | None = None,
         root: str | Path | None = None,
         networks: bool = True,
+        settings: Mapping[str, Any] | None = None,
+        callbacks: Sequence[Callback | str] = (),
     ) -> None:
         self.schema = schema
         self.method = method
@@ -110,6 +120,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.encoders = encoders
         self.root = root
         self.networks = networks
+        self.settings = settings
+        self.callbacks = callbacks
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
         """Learn from the rows that the schema's split column marks as train; from all if it names none.
@@ -125,7 +137,9 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
         stated = self._stated_schema()
         table = self._table(X, Reading() if stated is None else stated.reading(), fitting=True)
-        schema = self._with_targets(stated, table)
+        schema, reasons = self._with_targets(stated, table)
+        unused = [name for name in table.frame.columns if name not in schema.columns()]
+        self.unused_ = {name: reasons.get(name, "the schema does not name it") for name in unused}
         warn_of_likely_answers(table.frame, schema, stacklevel=3)
         encoders = {**modules_of_schema(schema), **(self.encoders or {})}
         modules = {name: part for name, part in encoders.items() if isinstance(part, nn.Module)}
@@ -135,7 +149,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         with nothing_fetched() if self._from_folder else nullcontext():
             data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping())
         given = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        settings = {
+        settings: dict[str, Any] = {
             "name": "embedder",
             "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
             "method": method,
@@ -147,13 +161,21 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             "seed": _seed(self.random_state),
             "training": {key: value for key, value in given.items() if value is not None},
         }
+        for key, value in by_dotted_key(dict(self.settings or {})).items():
+            if key.partition(".")[0] == "data":
+                raise ConfigurationError(
+                    f"settings state {key}; what an Embedder reads is what it is fitted on."
+                )
+            set_dotted(settings, key, value)
         experiment, note = experiment_for(settings, data)
         if self.verbose and note:
             print(note)
-        progress = progress_for() if self.verbose else Progress()
+        progress = progress_for() if self.verbose else None
         with tempfile.TemporaryDirectory() as folder:
             out = self.out if self.out is not None else Path(folder) / "run"
-            run = train(experiment, out, data, False, self.out is not None, progress, note, encoders=modules)
+            run = train(
+                experiment, out, data, False, self.out is not None, progress, note, modules, self.callbacks
+            )
         self._keep(run)
         return self
 
@@ -306,15 +328,15 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         )
         return read_table({ARRAY: values})
 
-    def _with_targets(self, stated: Schema | None, table: Table) -> Schema:
-        """The stated schema, or a guess, with the targets that were named in addition."""
+    def _with_targets(self, stated: Schema | None, table: Table) -> tuple[Schema, dict[str, str]]:
+        """The stated schema, or a guess, with the targets that were named; why a guess leaves columns out."""
         names = [self.targets] if isinstance(self.targets, str) else list(self.targets or ())
-        schema = stated or _guessed_schema(table, names)
+        schema, reasons = (stated, {}) if stated else _guessed_schema(table, names)
         if isinstance(self.targets, Mapping):
             sorts = dict(self.targets)
         else:
             sorts = {name: str(guess.value) for name, guess in stated_targets(table, names).items()}
-        return replace(schema, targets={**schema.targets, **sorts})
+        return replace(schema, targets={**schema.targets, **sorts}), reasons
 
     def _stated_schema(self) -> Schema | None:
         if self.schema is None or isinstance(self.schema, Schema):
@@ -326,14 +348,15 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         )
 
 
-def _guessed_schema(table: Table, targets: Sequence[str]) -> Schema:
+def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[str, str]]:
     inferred = infer(table, targets)
     warn_of_answers(table.frame, inferred.schema, stacklevel=5)
-    if unused := inferred.of("unused"):
-        reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in unused)
-        message = f"No schema was given, and these columns are not used: {reasons}. A schema may state them."
+    reasons = {guess.name: guess.reason for guess in inferred.of("unused")}
+    if reasons:
+        each = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        message = f"No schema was given, and these columns are not used: {each}. A schema may state them."
         warnings.warn(DataWarning(message), stacklevel=5)
-    return inferred.schema
+    return inferred.schema, reasons
 
 
 def output_dim(trained: Trained) -> int:

@@ -33,6 +33,7 @@ SAME = {
         "3",
     ],
     "probe": ["runs/a", "t/table.csv", "--target", "shared", "--modalities", "vector"],
+    "search": ["runs/a", "t/table.csv", "--row", "3", "-k", "4"],
     "embed": ["runs/a", "t/table.csv", "-o", "z.npz", "--modalities", "vector"],
     "report": ["runs/a", "--target", "shared", "-o", "page"],
     "finetune": ["runs/a", "--target", "shared", "--epochs", "1", "--out", "runs/tuned"],

@@ -19,7 +19,7 @@ from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import read_table
-from commlearn.training.progress import Progress
+from commlearn.training.callbacks import Callback
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def given(data, folder, seed=0, targets=("shared",)):
     experiment = experiment_from(
         {"name": "e", "data": "trifeature", "seed": seed, "model": {"width": 16}, "training": settings}
     )
-    return Given(experiment, data, targets, folder, Progress())
+    return Given(experiment, data, targets, folder, Callback())
 
 
 @pytest.mark.parametrize("name", [*BASELINES, "single"])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PIL
 
-from commlearn.cli.commands import check as command
+from commlearn.cli.data import check as command
 from commlearn.kinds.base import Cells
 from commlearn.kinds.image import Image
 from commlearn.kinds.series import Series

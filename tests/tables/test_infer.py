@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PIL
 
-from commlearn.cli.commands import init
+from commlearn.cli.data import init
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.audio import Audio
 from commlearn.kinds.image import Image

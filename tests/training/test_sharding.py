@@ -10,7 +10,6 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
 from commlearn.training.descent import Player
-from commlearn.training.loop import fabric_of
 from commlearn.training.sharding import strategy_of
 
 
@@ -28,8 +27,3 @@ def test_a_learned_temperature_cannot_be_parted():
     shard = strategy_of(Training(strategy="fsdp"))._parallelize_fn
     with pytest.raises(ConfigurationError, match="temperature.log is a single number.*strategy ddp"):
         shard(player, None)
-
-
-def test_more_processes_than_a_processor_can_run_are_refused_before_any_starts():
-    with pytest.raises(ConfigurationError, match="training.devices is 4096: .* cores would only wait"):
-        fabric_of(Training(accelerator="cpu", devices=4096))

@@ -42,6 +42,7 @@ COMMANDS = (
     "completion",
 )
 PACKAGE = Path(commlearn.__file__).parent
+FOLDERS = {"completion": "", **dict.fromkeys(("init", "check", "convert", "synth"), "data.")}
 WITHOUT_TORCH = {"init", "check", "convert", "synth", "info", "completion"}
 
 
@@ -177,8 +178,7 @@ def _parser(arguments: Sequence[str]) -> _Parser:
     if not first.startswith("-") and first not in COMMANDS:
         raise ConfigurationError(unknown("command", first, COMMANDS))
     for name in COMMANDS:
-        place = "commlearn.cli" if name == "completion" else "commlearn.cli.commands"
-        module = importlib.import_module(f"{place}.{name}")
+        module = importlib.import_module(f"commlearn.cli.{FOLDERS.get(name, 'commands.')}{name}")
         command = commands.add_parser(
             name,
             help=module.HELP,

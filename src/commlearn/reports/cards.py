@@ -13,7 +13,7 @@ from commlearn.reports.knowledge import Part, bars_of
 
 __all__ = ["Card", "Rung", "Warned", "cards_of", "gain_words", "of_ladder", "rungs_of", "warnings_of"]
 
-GUESS = "Nothing reads it better than a guess."
+GUESS = "No probe reads it better than a guess."
 MOST, FEW, GAPS, COLLAPSED = 5, 50, 0.5, 2.0  # warnings; test records; share missing; directions
 
 
@@ -142,7 +142,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
         if all(result.interval[0] <= result.chance for result in rungs.values()):
             warned.append(
                 Warned(
-                    f"Nothing reads {target} better than a guess.",
+                    f"No probe reads {target} better than a guess.",
                     "Check labels and inputs with commlearn check; if they are right, train for longer, or "
                     "accept that these modalities do not say it.",
                 )

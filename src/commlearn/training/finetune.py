@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -39,10 +39,11 @@ from commlearn.trained.resume import fitting, open_folder, restore, restore_opti
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION, RunFolder
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
+from commlearn.training.callbacks import Callback, Callbacks, Start
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.optimization import adamw
-from commlearn.training.progress import Progress
 from commlearn.training.target_objective import TargetObjective, objective_for
+from commlearn.training.trackers import usual
 from commlearn.training.watch import Watch
 
 __all__ = ["FineTuning", "finetune"]
@@ -85,7 +86,8 @@ def finetune(
     data: Dataset | Source | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Callback | None = None,
+    callbacks: Sequence[Callback | str] = (),
 ) -> Run:
     """Train all weights of a model for one target, and keep those of the best epoch.
 
@@ -101,6 +103,7 @@ def finetune(
         resume: go on from the folder's last checkpoint.
         overwrite: throw away the run that the folder holds.
         progress: shows how far it is.
+        callbacks: as those of `train`; one that asks to stop ends the fine-tuning after the epoch.
     """
     trained = trained if isinstance(trained, Trained) else load(trained)
     settings = target if isinstance(target, FineTuning) else FineTuning(target)
@@ -111,7 +114,7 @@ def finetune(
     if isinstance(data, str | Path):
         experiment = replace(experiment, data={**experiment.data, **_of_table(trained, data)})
     experiment = resolved(experiment, trained.specs, trained.state)
-    folder = RunFolder(out)
+    folder, following = RunFolder(out), Callbacks([*callbacks, *usual(progress)])
     state, warnings = open_folder(folder, experiment, resume, overwrite)
     try:
         if state is None:
@@ -135,7 +138,7 @@ def finetune(
             warnings += threads_as_before(state, experiment.training.threads, tuner.fabric.device)
         for warning in warnings:
             folder.log(f"warning: {warning}")
-        outcome = tuner.run(state, progress or Progress())
+        outcome = tuner.run(state, following)
         run = replace(load_run(folder.path, modules_of(trained.method.encoders)), warnings=tuple(warnings))
         if len(labelled.data.test):
             folder.write("probes.json", to_json(probe(run, labelled.data, settings.target)))
@@ -290,18 +293,18 @@ class Tuner:
             self.tuned = Tuned(method, objective.head(_dim(method, self.train)))
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
 
-    def run(self, state: dict[str, Any] | None, progress: Progress) -> dict[str, Any]:
+    def run(self, state: dict[str, Any] | None, callbacks: Callbacks) -> dict[str, Any]:
         """Train until validation stops improving; returns a summary."""
         training = self.experiment.training
         trained = [parameter for parameter in self.tuned.parameters() if parameter.requires_grad]
         optimizer = adamw(self.tuned, trained, training)
         step, finished = self._restore(state, optimizer) if state is not None else (0, False)
         player, engine = self.fabric.setup(self.tuned, optimizer)
-        watch = Watch(self.folder, training, progress, writes=True)
+        watch = Watch(self.folder, training, callbacks, writes=True)
         total = training.epochs * self.steps_per_epoch
         self.folder.log(f"{'started' if state is None else 'resumed'} at step {step} of at most {total}")
-        progress.start(self.experiment, step, total, self.steps_per_epoch)
-        with Interrupt() as stop:
+        start = Start(self.experiment, self.folder.path, step, total, self.steps_per_epoch)
+        with callbacks.following(start), Interrupt() as stop:
             while not (finished or stop.asked):
                 loss, norm = self._descend(player, engine, step)
                 step += 1
@@ -310,12 +313,11 @@ class Tuner:
                 ended = step % self.steps_per_epoch == 0
                 if ended or stop.asked:
                     watch.check()
-                    finished = ended and self._look(player, step)
+                    finished = ended and (self._look(player, step) or watch.enough)
                     self._save(step, engine, finished)
-        progress.stop()
-        if not finished:
-            self.folder.log(f"interrupted after step {step}; a checkpoint was written")
-            raise stop.error()
+            if not finished:
+                self.folder.log(f"interrupted after step {step}; a checkpoint was written")
+                raise stop.error()
         self.folder.write_metrics_table()
         epochs = step // self.steps_per_epoch
         self.folder.log(f"finished after epoch {epochs}; the best was {self.best['epoch']}")

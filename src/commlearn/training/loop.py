@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,14 +28,15 @@ from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.training_rows import rows_of_dataset
 from commlearn.training.batches import descents, draw_batch
+from commlearn.training.callbacks import Callback, Callbacks, Start
 from commlearn.training.descent import Descent, Player
 from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.gradient_cache import check_cacheable
 from commlearn.training.interrupt import Interrupt
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.optimization import adamw, learning_rate_factor
-from commlearn.training.progress import Progress
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
+from commlearn.training.trackers import usual
 from commlearn.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ def train(
     data: Dataset | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Callback | None = None,
     note: str = "",
     encoders: Mapping[str, nn.Module] | None = None,
+    callbacks: Sequence[Callback | str] = (),
 ) -> Run:
     """Train what the experiment says and keep all of it in the folder `out`.
 
@@ -66,6 +68,8 @@ def train(
         note: a line for the run's log, such as what was chosen and why.
         encoders: modules of yours, by modality, in place of the experiment's: copies of them are trained, but
             for parameters without `requires_grad`. To load the run, pass them again.
+        callbacks: follow the training, and may stop it: instances of `Callback`, or names of trackers
+            (`mlflow`, `trackio`, `wandb`).
 
     Example:
         >>> import tempfile
@@ -84,6 +88,7 @@ def train(
         experiment, modules = with_modules(experiment, data, encoders or {})
     folder, fabric = RunFolder(out), fabric_of(experiment.training)
     writes = fabric.is_global_zero
+    following = Callbacks([*callbacks, *usual(progress)] if writes else ())
     state, warnings = _opened(fabric, folder, experiment, resume, overwrite)
     try:
         if data is None:
@@ -91,8 +96,7 @@ def train(
         for line in (note, *data.notes):
             if line and writes:
                 folder.log(line)
-        shown = progress if progress is not None and writes else Progress()
-        return _train(fabric, folder, experiment, data, state, warnings, shown, modules)
+        return _train(fabric, folder, experiment, data, state, warnings, following, modules)
     finally:
         folder.unlock()
 
@@ -131,7 +135,7 @@ def _train(
     data: Dataset,
     state: dict[str, Any] | None,
     warnings: list[str],
-    progress: Progress,
+    callbacks: Callbacks,
     modules: Mapping[str, nn.Module],
 ) -> Run:
     if state:
@@ -140,7 +144,7 @@ def _train(
     training = experiment.training
     steps_per_epoch = training.batches_in_epoch(len(data.train), fabric.world_size)
     total = training.epochs * steps_per_epoch
-    tell = _teller(folder, progress, fabric.is_global_zero)
+    tell = _teller(folder, callbacks, fabric.is_global_zero)
     features = _features(folder, experiment, data, state is not None, tell)
     method = _checked_method(experiment, data, features, modules)
     step = restore(state, method, experiment) if state else 0
@@ -172,10 +176,9 @@ def _train(
             experiment, with_tokens, method, augmentations, partial(whole, placed.player)
         )
     other_work = OtherWork() if fabric.device.type == "cpu" else None
-    watch = Watch(folder, training, progress, fabric.is_global_zero, diagnostics, other_work)
+    watch = Watch(folder, training, callbacks, fabric.is_global_zero, diagnostics, other_work)
     stop, stopped = Interrupt(), False
-    progress.start(experiment, step, total, steps_per_epoch)
-    with stop:
+    with callbacks.following(Start(experiment, folder.path, step, total, steps_per_epoch)), stop:
         while step < total and not stopped:
             rate = training.learning_rate * learning_rate_factor(training, (step + 1) / steps_per_epoch)
             batch = draw_batch(
@@ -185,20 +188,19 @@ def _train(
                 norm = _descend(placed, descent, rate, training.clip_norm)
                 watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)
             step += 1
-            stopped = stop.agreed(fabric, due=step % training.log_every == 0)
-            watch.step(step, step / steps_per_epoch, rate)
+            due = watch.step(step, step / steps_per_epoch, rate)
+            stopped = stop.agreed(fabric, due, watch.enough)
             if step % training.checkpoint_every == 0 or step == total or stopped:
                 watch.check()
                 _save(placed, folder, step, total)
-    progress.stop()
-    if fabric.is_global_zero and stop.asked:
-        folder.log(f"interrupted after step {step}; a checkpoint was written")
-    if stop.asked:
-        raise stop.error()
+        if fabric.is_global_zero and stop.signalled:
+            folder.log(f"interrupted after step {step}; a checkpoint was written")
+        if stop.signalled:
+            raise stop.error()
     if fabric.is_global_zero:
         folder.write_metrics_table()
         folder.write_unreadable(data)  # those of a streamed table are met on the way
-        folder.log(f"finished after step {step}")
+        folder.log(f"{'finished' if step == total else 'stopped by a callback'} after step {step}")
     stay_whole(placed.player)
     method.eval()
     return Run(
@@ -302,13 +304,13 @@ def _save(placed: _Placed, folder: RunFolder, step: int, total: int) -> None:
     placed.fabric.barrier()
 
 
-def _teller(folder: RunFolder, progress: Progress, writes: bool) -> Callable[[str], None]:
+def _teller(folder: RunFolder, callbacks: Callbacks, writes: bool) -> Callable[[str], None]:
     """Tells a line to the log and to whoever watches."""
 
     def tell(line: str) -> None:
         if writes:
             folder.log(line)
-            progress.note(line)
+            callbacks.note(line)
 
     return tell
 
@@ -335,12 +337,6 @@ def fabric_of(training: Training) -> Fabric:
             f"training.accelerator '{training.accelerator}', devices {training.devices}, strategy "
             f"'{training.strategy}' and precision '{training.precision}' do not fit this machine: {problem}"
         ) from problem
-    cores = os.cpu_count() or 1
-    if fabric.device.type == "cpu" and training.devices > 4 * cores:
-        raise ConfigurationError(
-            f"training.devices is {training.devices}: as many processes on {cores} cores would only wait for "
-            f"each other. Give {cores} or fewer; --jobs of a comparison trains several methods at a time."
-        )
     fabric.launch()
     return fabric
 

@@ -14,50 +14,31 @@ from rich.text import Text
 
 from commlearn.config.configuration import Experiment
 from commlearn.escapes import one_line, terminal_stream
+from commlearn.training.callbacks import Callback, Metrics, Start
 
-__all__ = ["Lines", "Progress", "Terminal", "progress_for"]
-
-
-class Progress:
-    """What the loop tells while it runs; by itself it shows nothing."""
-
-    def note(self, text: str) -> None:
-        pass
-
-    def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
-        pass
-
-    def step(
-        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
-    ) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
+__all__ = ["Lines", "Terminal", "progress_for", "title"]
 
 
-class Lines(Progress):
+class Lines(Callback):
     """A plain line now and then, for logs; on standard error, as all progress."""
 
     def __init__(self, seconds_between: float = 10.0) -> None:
         self.seconds_between = seconds_between
         self.shown_at = 0.0
 
-    def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
-        self.total = total
-        self.note(f"{title(experiment)}: step {step} of {total}, {steps_per_epoch} steps an epoch")
+    def start(self, start: Start) -> None:
+        self.total = start.total
+        place = f"step {start.step} of {start.total}, {start.steps_per_epoch} steps an epoch"
+        self.note(f"{title(start.experiment)}: {place}")
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def step(
-        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
-    ) -> None:
+    def step(self, step: int, metrics: Metrics) -> None:
         if time.monotonic() - self.shown_at < self.seconds_between and step < self.total:
             return
         self.shown_at = time.monotonic()
-        speed = f"{samples_per_second:.0f} samples/s"
-        self.note(f"  step {step}/{self.total}  {figures(terms, accuracy)}  {speed}")
+        self.note(f"  step {step}/{self.total}  {figures(metrics)}")
 
 
 class TwoLines(Bar):
@@ -69,13 +50,13 @@ class TwoLines(Bar):
             yield Text(task.fields["figures"], no_wrap=True, overflow="ellipsis")
 
 
-class Terminal(Progress):
-    """A bar with the step, the time left and, below, loss terms, retrieval accuracy and speed."""
+class Terminal(Callback):
+    """A bar with the step, the time left and, below, speed, loss terms and retrieval accuracy."""
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def start(self, experiment: Experiment, step: int, total: int, steps_per_epoch: int) -> None:
+    def start(self, start: Start) -> None:
         console = Console(file=terminal_stream(sys.stderr))
         rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
@@ -85,20 +66,19 @@ class Terminal(Progress):
             TextColumn("{task.description}", markup=False, table_column=rest),
         )
         self.bar = TwoLines(*columns, console=console, expand=True)
-        self.task = self.bar.add_task(title(experiment), total=total, completed=step, figures="")
+        self.task = self.bar.add_task(
+            title(start.experiment), total=start.total, completed=start.step, figures=""
+        )
         self.bar.start()
 
-    def step(
-        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
-    ) -> None:
-        line = f"{samples_per_second:.0f} samples/s  {figures(terms, accuracy)}"
-        self.bar.update(self.task, completed=step, figures=line)
+    def step(self, step: int, metrics: Metrics) -> None:
+        self.bar.update(self.task, completed=step, figures=figures(metrics))
 
-    def stop(self) -> None:
+    def end(self, error: BaseException | None) -> None:
         self.bar.stop()
 
 
-def progress_for(quiet: bool = False, lines: bool = False) -> Progress:
+def progress_for(quiet: bool = False, lines: bool = False) -> Callback:
     """The kind of progress that fits where the output goes.
 
     Args:
@@ -106,7 +86,7 @@ def progress_for(quiet: bool = False, lines: bool = False) -> Progress:
         lines: plain lines, on a terminal too.
     """
     if quiet:
-        return Progress()
+        return Callback()
     return Lines() if lines or not sys.stderr.isatty() else Terminal()
 
 
@@ -115,10 +95,10 @@ def title(experiment: Experiment) -> str:
     return one_line(" ".join(part for part in parts if part))
 
 
-def figures(terms: dict[str, float], accuracy: dict[str, float]) -> str:
-    """Every term by name, with its in-batch retrieval accuracy in percent."""
-    parts = []
-    for name, term in terms.items():
+def figures(metrics: Metrics) -> str:
+    """Every term by name, with its in-batch retrieval accuracy in percent; and the speed."""
+    parts, accuracy = [], metrics["accuracy"]
+    for name, term in metrics["terms"].items():
         right = f" ({100 * accuracy[name]:.0f}%)" if name in accuracy else ""
         parts.append(f"{name} {term:.3f}{right}")
-    return "  ".join(parts)
+    return "  ".join([*parts, f"{metrics['samples_per_second']:.0f} samples/s"])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +11,9 @@ from torch import Tensor
 from commlearn.config.configuration import Training
 from commlearn.cores import OtherWork, cores
 from commlearn.errors import CheckpointError, DivergedError
-from commlearn.storage.file_list import EVENTS
 from commlearn.trained.run_folder import METRICS, SPEED, RunFolder
+from commlearn.training.callbacks import Callbacks
 from commlearn.training.diagnostics import Diagnostics
-from commlearn.training.progress import Progress
 
 __all__ = ["Watch"]
 
@@ -28,17 +25,17 @@ class Watch:
         self,
         folder: RunFolder,
         training: Training,
-        progress: Progress,
+        callbacks: Callbacks,
         writes: bool,
         diagnostics: Diagnostics | None = None,
         other_work: OtherWork | None = None,  # where torch's threads share its cores
     ) -> None:
-        self.folder, self.training, self.progress, self.writes = folder, training, progress, writes
+        self.folder, self.training, self.callbacks, self.writes = folder, training, callbacks, writes
         self.diagnostics, self.other_work = diagnostics, other_work
         self.warnings: tuple[str, ...] = ()  # of the last epoch
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
         self.latest: dict[str, dict[str, Tensor]] = {"terms": {}, "accuracy": {}, "gradient_norm": {}}
-        self.board: Any = _tensorboard(folder) if writes else None
+        self.enough = False  # a callback asks to stop
         self.since = time.perf_counter()
         self.since_step: int | None = None
 
@@ -58,13 +55,16 @@ class Watch:
         self.latest["accuracy"] |= {prefix + name: value for name, value in accuracy.items()}
         self.latest["gradient_norm"] |= {group: norm}
 
-    def step(self, step: int, epoch: float, rate: float) -> None:
-        """End of a step: at some, and after an epoch, check the losses since the last and write metrics."""
+    def step(self, step: int, epoch: float, rate: float) -> bool:
+        """End of a step: at some, and after an epoch, check the losses since the last and write metrics.
+
+        Returns whether it was one of those, on all ranks alike.
+        """
         if self.since_step is None:
             self.since_step = step - 1
         ended = float(epoch).is_integer()
         if step % self.training.log_every and not ended:
-            return
+            return False
         self.check()
         self._look_for_other_work()
         values = {key: {name: float(v) for name, v in part.items()} for key, part in self.latest.items()}
@@ -73,14 +73,15 @@ class Watch:
         now = time.perf_counter()
         rate_of_samples = (step - self.since_step) * self.training.batch_size / (now - self.since)
         self.since, self.since_step = now, step
+        entry = {"step": step, "epoch": round(epoch, 6), "learning_rate": rate, **values}
+        speed = {"samples_per_second": round(rate_of_samples, 2)}
         if self.writes:
-            entry = {"step": step, "epoch": round(epoch, 6), "learning_rate": rate, **values}
             self.folder.append(METRICS, entry)
-            self.folder.append(SPEED, {"step": step, "samples_per_second": round(rate_of_samples, 2)})
-            for key, part in values.items() if self.board else ():
-                for name, value in part.items():
-                    self.board.add_scalar(f"{key}/{name}", value, step)
-        self.progress.step(step, values["terms"], values["accuracy"], rate_of_samples)
+            self.folder.append(SPEED, {"step": step, **speed})
+        self.enough |= self.callbacks.step(step, entry | speed)
+        if ended:
+            self.enough |= self.callbacks.epoch(int(epoch), entry | speed)
+        return True
 
     def _look_for_other_work(self) -> None:
         """One warning, at the first metrics, if torch has more threads than cores are free."""
@@ -123,14 +124,3 @@ class Watch:
         except CheckpointError:
             return "There is no checkpoint from before it."
         return f"The last good checkpoint is of step {state['step']} in {self.folder.checkpoints}."
-
-
-def _tensorboard(folder: RunFolder) -> Any:
-    """A TensorBoard writer in the run folder, if TensorBoard is installed."""
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    folder.writes(EVENTS)
-    place = folder.path / EVENTS
-    return SummaryWriter(str(place.parent), filename_suffix=place.suffix)

@@ -102,9 +102,7 @@ def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
     chosen = options.targets or list(sources.targets)
     if not options.targets and len(sources.material.arrays) > MOST_MODALITIES and len(chosen) > MOST_TARGETS:
         left = ", ".join(chosen[MOST_TARGETS:])
-        print(
-            f"commlearn: not asked about: {left}. Name those that you want: --target NAMES", file=sys.stderr
-        )
+        print(f"commlearn: not asked about: {left}. Name those you want: --target NAMES", file=sys.stderr)
         chosen = chosen[:MOST_TARGETS]
     if not chosen:
         raise ConfigurationError("There is no target to ask about. Name a column: --target COLUMN.")

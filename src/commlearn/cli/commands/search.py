@@ -21,7 +21,7 @@ when the table or the model has changed. Without a table: that of the training.
 Example:
   commlearn search runs/films films.csv --row 12
   commlearn search runs/films films.csv --id tt0111161 --by plot -k 5
-  commlearn search runs/films films.csv --text "a boat in a storm" --modalities poster
+  commlearn search runs/films films.csv --text "a boat" --modalities poster
   commlearn search runs/films films.csv --image boat.png --out like-boat.csv
 """
 SHOWN = 3  # modalities that get a column; `why` speaks of all

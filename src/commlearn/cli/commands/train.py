@@ -19,6 +19,7 @@ Example:
   commlearn train mosi --data mosi_raw.pkl --out runs/mosi
   commlearn train trifeature-quick --out runs/comm --training.epochs 4
   commlearn train trifeature-quick --out runs/comm --training.epochs 4 --resume
+  commlearn train films.yaml --tracker mlflow
 """
 TAKES_OVERRIDES = True
 
@@ -42,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TARGETS",
         help="probe afterwards: all, or names with commas",
     )
+    parser.add_argument(
+        "--tracker",
+        type=names,
+        metavar="NAMES",
+        help="send metrics to mlflow, trackio or wandb; several with commas",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -54,6 +61,7 @@ def python(options: argparse.Namespace) -> str:
         data=Code("data"),
         resume=options.resume or None,
         overwrite=options.overwrite or None,
+        callbacks=options.tracker,
         assign="run",
     )
     data = [] if read.module else ["data = cl.read_data(experiment)"]
@@ -102,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         progress=progress_for(quiet, options.verbose),
         note=note,
+        callbacks=options.tracker or (),
     )
     if result.rank:
         return 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from commlearn.config.configuration import Experiment
 from commlearn.records import Dataset, Records
-from commlearn.training.progress import Progress
+from commlearn.training.callbacks import Callback
 
 __all__ = ["Baseline", "Given"]
 
@@ -23,7 +23,7 @@ class Given:
     data: Dataset
     targets: Sequence[str]  # only a baseline that learns from labels looks at them
     folder: Path  # of its own, for what it keeps
-    progress: Progress
+    progress: Callback
 
 
 @dataclass(frozen=True)

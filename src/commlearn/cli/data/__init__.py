@@ -1,0 +1,1 @@
+"""Commands that are about data alone: no model is trained or read."""

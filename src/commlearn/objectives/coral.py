@@ -1,0 +1,37 @@
+"""COrAL's regulariser: vectors that should hold different things point in different directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["orthogonality"]
+
+
+def orthogonality(vectors: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
+    """The sum over pairs of vectors of the mean squared cosine between them.
+
+        loss = sum_{a < b} mean_i cos(v_a_i, v_b_i)^2
+
+    Args:
+        vectors: of the same samples, (N, dim) each: the fused one, and each modality's unique one.
+        present: for each which samples have it, (N,) bool, or None if all do; a mean is over those with both.
+
+    Example:
+        >>> one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
+        >>> orthogonality([one, other]).item(), orthogonality([one, one]).item()
+        (0.0, 1.0)
+    """
+    everyone = vectors[0].new_ones(len(vectors[0]), dtype=torch.bool)
+    masks = [everyone if mask is None else mask for mask in present or [None] * len(vectors)]
+    unit = [F.normalize(part, dim=1) for part in vectors]
+    terms = [
+        ((unit[a] * unit[b]).sum(dim=1).square() * both).sum() / both.sum().clamp(min=1)
+        for a, b in combinations(range(len(unit)), 2)
+        for both in [masks[a] & masks[b]]
+    ]
+    return torch.stack(terms).sum()

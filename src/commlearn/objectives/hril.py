@@ -1,0 +1,88 @@
+"""HRIL's regularisers: unimodal vectors agree as wholes, and what they do together has many directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["alignment", "concentration", "spread_below"]
+
+
+def alignment(
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    present: Sequence[Tensor | None] | None = None,
+    least: float = 0.5,
+) -> Tensor:
+    """How far two views of all modalities side by side are from agreeing, and from filling their space.
+
+    With c the unit vectors of all modalities, side by side and of length 1,
+
+        loss = mean_i (1 - c1_i . c2_i)^2 + mean_d max(0, least - deviation_d((c1 + c2) / 2)).
+
+    Args:
+        first: vectors of each modality from one view, (N, dim) each; zeros where a sample lacks it.
+        second: the same from the other view.
+        present: for each modality which samples have it, (N,) bool, or None if all do: deviations are theirs.
+        least: the deviation below which a dimension counts.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> round(alignment([z, z], [z, z], least=0.0).item(), 4)
+        0.0
+    """
+    one, two = (_side_by_side(view) for view in (first, second))
+    apart = (1 - (one * two).sum(dim=1)).square().mean()
+    masks = present or [None] * len(first)
+    blocks = ((one + two) / 2).split([part.shape[1] for part in first], dim=1)
+    rows = [block if mask is None else block[mask] for block, mask in zip(blocks, masks, strict=True)]
+    flat = [spread_below(part, least) for part in rows if len(part) > 1]  # one row has no deviation
+    return apart + torch.cat(flat).mean() if flat else apart
+
+
+def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
+    """How much of the modalities' joint second moment lies in one direction, above a limit.
+
+    With T the mean over samples of the outer product of their vectors, and G its core, T with every mode
+    turned to its singular directions (Tucker decomposition, higher-order SVD),
+
+        loss = max(0, max G^2 / |G|^2 - limit).
+
+    The directions are taken as given: no gradient goes through the decomposition. Of two modalities it is
+    exact nonetheless. The tensor has dim^n entries.
+
+    Args:
+        vectors: of each modality, (N, dim) each.
+        limit: a share of the core that one entry may have.
+
+    Example:
+        >>> concentration([torch.ones(4, 2), torch.ones(4, 2)]).item()  # one direction has all
+        0.5
+        >>> concentration([torch.eye(4), torch.eye(4)]).item()  # four have the same
+        0.0
+    """
+    vectors = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in vectors]
+    with torch.autocast(vectors[0].device.type, enabled=False):
+        joint = vectors[0]  # (N, dim), then one dim more for each modality
+        for part in vectors[1:]:
+            joint = joint[..., None] * part.reshape(len(part), *[1] * (joint.ndim - 1), -1)
+        core = joint.mean(dim=0)  # (dim, ..., dim)
+        for mode in range(len(vectors)):
+            core = core.movedim(mode, 0)
+            unfolded = core.flatten(1)  # (dim, the rest)
+            turn = torch.linalg.svd(unfolded.detach(), full_matrices=False).U
+            core = (turn.T @ unfolded).reshape(-1, *core.shape[1:]).movedim(0, mode)
+        squares = core.square()
+        return F.relu(squares.max() / squares.sum().clamp(min=1e-12) - limit)
+
+
+def spread_below(rows: Tensor, least: float) -> Tensor:
+    """By how much the deviation of each dimension lies below the least one wanted, (dim,)."""
+    return F.relu(least - (rows.var(dim=0) + 1e-4).sqrt())
+
+
+def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    return F.normalize(torch.cat([F.normalize(part, dim=1) for part in parts], dim=1), dim=1)
