@@ -289,4 +289,5 @@ def test_the_command_prints_one_report_and_its_exit_code_says_if_any_is_fatal(tm
         "column": "hb",
         "row": 0,
         "level": "error",
+        "id": "c0",
     }
