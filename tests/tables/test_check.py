@@ -94,7 +94,7 @@ def test_faults_of_every_sort_are_told_in_one_report():
     for part in (
         "error: note row 3 (id c3): ",
         "error: hb row 5 (id c5): ",
-        "error: case row 9 (id c8): the id 'c8' is that of row 8 too",
+        "error: case row 9: the id 'c8' is that of row 8 too",
         "error: age row 11 (id c11): ",
         "error: patient row 199 (id c199): group 'p0' is in train and test",
         "error: emb: There is no column 'emb'",
@@ -289,4 +289,5 @@ def test_the_command_prints_one_report_and_its_exit_code_says_if_any_is_fatal(tm
         "column": "hb",
         "row": 0,
         "level": "error",
+        "id": "c0",
     }
