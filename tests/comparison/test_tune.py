@@ -15,6 +15,7 @@ import pytest
 
 import commlearn as cl
 from commlearn.cli import main
+from commlearn.cli.commands.tune import EXAMPLE
 from commlearn.comparison import tune as tuning
 from commlearn.comparison.search import settings_to_try, values_of
 from commlearn.comparison.source import ComparisonSource, without_test
@@ -197,6 +198,16 @@ def test_the_command_prints_what_each_method_was_given(tmp_path, jobs_in_this_pr
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "tuning.json").read_text())
     assert main([*words, "--over", "training.epochs"]) == 2
     assert "give KEY=VALUES" in capsys.readouterr().err
+
+
+def test_the_examples_of_the_help_search_over_settings_that_their_methods_have():
+    examples = EXAMPLE.partition("Example:\n")[2].replace("\\\n", " ").splitlines()
+    assert len(examples) == 2
+    for words in map(str.split, examples):
+        given = [words[place + 1] for place, word in enumerate(words) if word == "--over"]
+        methods = words[words.index("--methods") + 1].split(",") if "--methods" in words else tuning.USUAL
+        over = dict(word.split("=", 1) for word in given)
+        assert len(tuning._axes(over, methods, ComparisonSource(words[2]))) == len(given)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ choice is made. Stop it at any time and run it again to go on. Any other setting
 --section.key value.
 
 Example:
-  commlearn tune trifeature-quick --over method.temperature=.05,.3
+  commlearn tune trifeature-quick --methods comm --over method.temperature=.3,1
   commlearn tune films.yaml --methods comm,clip,pca --target genre --budget 8 \\
       --over comm:method.temperature=.05..1 \\
       --over comm,clip:training.learning_rate=1e-4..1e-2
