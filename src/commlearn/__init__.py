@@ -18,6 +18,7 @@ _PUBLIC = {
     "Embedder": "commlearn.estimator",
     "FactorCL": "commlearn.methods",
     "Image": "commlearn.kinds",
+    "HRIL": "commlearn.methods",
     "InfMasking": "commlearn.methods",
     "METHODS": "commlearn.methods",
     "READERS": "commlearn.datasets",

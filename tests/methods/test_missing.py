@@ -18,7 +18,7 @@ RECORDS = 20
 FIFTH = torch.arange(RECORDS) % 5 == 2
 NOBODY = torch.zeros(RECORDS, dtype=torch.bool)
 ONE = torch.arange(RECORDS) == 7
-WITH_HEADS = ("comm", "infmasking", "crossself", "simclr")
+WITH_HEADS = ("comm", "hril", "infmasking", "crossself", "simclr")
 
 learners = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].views.targets])
 
@@ -61,12 +61,12 @@ def taken(method, given: Batch):
 def test_the_head_s_statistics_are_those_of_the_present_rows_alone(name):
     method = build(name)
     rows = method.represent(batch(name, FIFTH))
-    head = method.head if name in ("comm", "infmasking") else method.heads["image"]
+    head = method.head if name in ("comm", "hril", "infmasking") else method.heads["image"]
     alone = copy.deepcopy(head)
     method.project(rows)
     stacked = rows.stacked(("image",))[FIFTH.repeat(2)]
-    if name in ("comm", "infmasking"):  # one head, which sees the subsets one after the other
-        for subset in method.subsets:
+    if name in ("comm", "hril", "infmasking"):  # one head, which sees the subsets one after the other
+        for subset in dict.fromkeys((*method.subsets, method.modalities)):
             alone(stacked if subset == ("image",) else rows.stacked(subset))
     else:
         alone(stacked)

@@ -9,6 +9,7 @@ from commlearn.methods.comm import CoMM
 from commlearn.methods.comm_loss import CoMMLoss
 from commlearn.methods.crossself import CrossSelf
 from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
+from commlearn.methods.hril import HRIL
 from commlearn.methods.infmasking import InfMasking
 from commlearn.methods.simclr import SimCLR
 from commlearn.methods.supcon import SupCon
@@ -16,6 +17,7 @@ from commlearn.methods.supcon import SupCon
 __all__ = [
     "CLIP",
     "CMC",
+    "HRIL",
     "METHODS",
     "CoMM",
     "CoMMLoss",
@@ -37,6 +39,7 @@ METHODS: dict[str, type[Method]] = {
     "crossself": CrossSelf,
     "factorcl": FactorCL,
     "factorcl-sup": SupervisedFactorCL,
+    "hril": HRIL,
     "infmasking": InfMasking,
     "simclr": SimCLR,
     "supcon": SupCon,

@@ -1,0 +1,116 @@
+"""HRIL: each modality agrees with the fusion of all, and two regularisers keep what they share and combine.
+
+The published loss has no term of all modalities alone: what only their combination says is to come from a
+term that asks the modalities' joint second moment for many directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from commlearn.batch import Subset
+from commlearn.errors import ConfigurationError
+from commlearn.methods.base import Step
+from commlearn.methods.comm import CoMM, Held, fused_parts
+from commlearn.methods.rows import Rows
+from commlearn.models.encoders.own import token_encoders
+from commlearn.models.heads import HEAD, TemperatureChoice
+from commlearn.models.token_means import TokenMeans
+from commlearn.objectives import alignment, concentration
+
+__all__ = ["HRIL"]
+
+DIRECTIONS = 24  # of each modality's projection that the joint second moment is taken of
+ENTRIES = DIRECTIONS**3  # the most that this moment has: of more than three modalities fewer directions
+
+
+class HRIL(CoMM):
+    """The terms of CoMM of single modalities, and HRIL's alignment and synergy.
+
+        L = sum_m InfoNCE(Z_m, Z_all) + align * L_align + synergy * L_syn
+
+    The published weights are not known; both are 1 by default.
+
+    Args:
+        encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of the loss.
+        turn: orthonormal columns, (features of the head, directions), to which projections are reduced.
+        regularisers: the weights of alignment and synergy.
+        subsets: what is contrasted with the full fusion; each modality alone.
+        temperature: of the contrasts; a module for one that is learned.
+        beside: what an embedding holds beside the fused vector, if anything.
+
+    Example:
+        >>> from commlearn.batch import Modality
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> HRIL.build(encoders, width=8).embed({name: Modality(torch.ones(4, 3)) for name in encoders}).shape
+        torch.Size([4, 8])
+    """
+
+    modality_count = (2, None)
+    turn: Tensor
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        turn: Tensor,
+        regularisers: tuple[float, float] = (1.0, 1.0),
+        subsets: Sequence[Subset] | None = None,
+        temperature: float | nn.Module = 0.1,
+        beside: TokenMeans | None = None,
+    ) -> None:
+        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside)
+        self.register_buffer("turn", turn)
+        self.regularisers = regularisers
+
+    @classmethod
+    def build(  # type: ignore[override]
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        fusion: nn.Module | None = None,
+        temperature: TemperatureChoice = 0.1,
+        align: float = 1.0,
+        synergy: float = 1.0,
+        embedding: Held = "fused",
+        head: tuple[int, int] = HEAD,
+    ) -> HRIL:
+        """HRIL with CoMM's fusion and head."""
+        if min(align, synergy) < 0:
+            raise ConfigurationError(
+                f"method.align is {align} and method.synergy {synergy}; give weights of at least 0."
+            )
+        encoders = token_encoders(encoders, width)
+        parts = fused_parts(encoders, width, fusion, "each", temperature, embedding, head)
+        directions = min(DIRECTIONS, int(ENTRIES ** (1 / len(encoders)) + 1e-9), head[1])
+        turn = torch.linalg.qr(torch.randn(head[1], directions)).Q
+        return cls(encoders, **parts, turn=turn, regularisers=(align, synergy))
+
+    def compare(self, rows: Rows) -> Step:
+        views = self.project(rows)
+        step = self.contrast(*views, rows)
+        single = [(name,) for name in self.modalities]
+        first, second = ([view[subset] for subset in single] for view in views)
+        align = alignment(first, second, [rows.having(subset) for subset in single])
+        synergy = torch.stack(
+            [self.concentrated(view, rows.having(self.modalities)) for view in (first, second)]
+        )
+        regularisers = {"align": align, "synergy": synergy.mean()}
+        weights = dict(zip(regularisers, self.regularisers, strict=True))
+        loss = len(single) * step.loss + sum(weights[name] * part for name, part in regularisers.items())
+        return Step(loss, {**step.terms, **regularisers}, accuracy=step.accuracy)
+
+    def concentrated(self, projections: Sequence[Tensor], complete: Tensor | None) -> Tensor:
+        """How much of what complete records say together lies in one direction."""
+        chosen = [part if complete is None else part[complete] for part in projections]
+        if not len(chosen[0]):
+            return projections[0].sum() * 0.0
+        return concentration([F.normalize(part, dim=1) @ self.turn.to(part.dtype) for part in chosen])
