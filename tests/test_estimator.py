@@ -240,3 +240,44 @@ def test_paths_in_cells_are_relative_to_the_root_that_is_given(tmp_path):
     np.testing.assert_allclose(model.transform(tmp_path / "elsewhere" / "rows.csv"), vectors, atol=1e-5)
     with pytest.raises(DataError, match=r"0\.png"):
         model.set_params(root=None).transform(rows)
+
+
+def test_any_setting_may_be_given_dotted_or_nested_and_wins():
+    settings = {"training.weight_decay": 0.5, "training": {"epochs": 1}, "method.temperature": 0.7}
+    experiment = embedder(epochs=2, settings=settings).fit(table()).trained.experiment
+    assert (experiment.training.weight_decay, experiment.training.epochs) == (0.5, 1)
+    assert experiment.method["temperature"] == 0.7
+    assert experiment.training.batch_size == 16  # of an argument, which no setting names
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"training.epoch": 1}, r"'training\.epoch', did you mean 'training\.epochs'"),
+        ({"training": {"weight_decai": 1}}, r"did you mean 'training\.weight_decay'"),
+        ({"data.test": 0.5}, r"settings state data\.test"),
+    ],
+)
+def test_a_setting_that_says_nothing_is_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        embedder(settings=settings).fit(table())
+
+
+def test_columns_that_are_not_used_are_named_with_the_reason():
+    rows = table().assign(remark="the same in all rows")
+    assert embedder(epochs=1).fit(rows).unused_ == {"remark": "the schema does not name it"}
+    with pytest.warns(DataWarning, match="not used") as warned:
+        unused = cl.Embedder(epochs=1, targets="ill").fit(rows).unused_
+    assert unused.keys() == {"remark"}
+    assert any(unused["remark"] in str(one.message) for one in warned)
+
+
+def test_callbacks_follow_and_stop_a_fit():
+    class Once(cl.Callback):
+        def epoch(self, epoch, metrics):
+            epochs.append(epoch)
+            return True
+
+    epochs = []
+    embedder(epochs=3, callbacks=[Once()]).fit(table())
+    assert epochs == [1]
