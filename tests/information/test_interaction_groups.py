@@ -11,6 +11,7 @@ from scipy.stats import t
 
 import commlearn as cl
 from commlearn.information import Settings
+from commlearn.information.experts import posteriors
 from commlearn.information.experts.folds import Folds, make_folds
 from commlearn.information.experts.networks import Recipe, _split
 from commlearn.information.experts.stacking import fit_stack, log_softmax
@@ -209,6 +210,11 @@ def test_of_many_modalities_the_pairs_of_those_that_know_most_are_read(monkeypat
     assert list(values["alone"]) == list("abcd")
     assert any(note.startswith("1 of 6 pairs were read") and "a, c" in note for note in values["notes"])
     assert any("(6 of 6)" in step for step in steps)  # 4 alone, a pair, all
+
+
+@pytest.mark.parametrize("modalities", range(2, 21))
+def test_tables_of_many_modalities_fit_into_memory(modalities):
+    assert all(count**modalities <= 32**3 for count in posteriors._cluster_counts(modalities, 100_000))
 
 
 def test_enough_groups_are_not_warned_of():

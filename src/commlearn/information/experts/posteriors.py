@@ -40,6 +40,7 @@ __all__ = [
 
 Subset = tuple[str, ...]
 
+_MOST_CELLS = 32**3  # of a table: more hold no records, and no memory holds them
 _FEW = 8  # leading components of each modality
 _PLENTY = 5000  # records from which one of the large networks a fold is enough
 _MARKS = (8, 32)  # clusters whose memberships networks see, from few records to many
@@ -230,7 +231,13 @@ def _on_pairs(features: Features, subset: Subset, labels: np.ndarray, folds: Fol
 
 
 def _cluster_counts(modalities: int, records: int) -> list[int]:
-    """Sizes of the tables: coarse ones, a fine one of about five records a joint cell, one between."""
+    """Sizes of the tables: coarse ones, a fine one of about five records a joint cell, one between.
+
+    Example:
+        >>> _cluster_counts(2, 2000), _cluster_counts(12, 2000)  # 3 clusters of 12 are 531 441 cells
+        ([2, 3, 4, 9, 20], [2])
+    """
     fine = int(np.clip((records / 5) ** (1 / modalities), 4, 32)) if modalities > 1 else 32
     coarse = {2, 3, 4} if modalities > 1 else {4}
-    return sorted({*coarse, round((4 * fine) ** 0.5), fine})
+    counts = sorted({*coarse, round((4 * fine) ** 0.5), fine})
+    return [count for count in counts if count**modalities <= _MOST_CELLS]
