@@ -146,7 +146,9 @@ CANNOT_RUN_HERE = {  # what needs an installation, other machines or hours; what
     "python": lambda words: (ROOT / words[1]).is_file(),
     "torchrun": lambda words: "commlearn" in words,
     "srun": lambda words: "commlearn" in words,
-    "commlearn": lambda words: {"--training.devices", "--onnx", "--tracker", "completion"} & set(words),
+    "commlearn": lambda words: (
+        {"--training.devices", "--onnx", "--tracker", "--approximate", "completion"} & set(words)
+    ),
     "source": lambda words: words[1:3] == ["<(commlearn", "completion"],
 }
 

@@ -17,7 +17,7 @@ from torch import nn
 
 import commlearn as cl
 from commlearn.config.own_data import experiment_for
-from commlearn.errors import CommlearnError, DataError, RunError
+from commlearn.errors import CommlearnError, DataWarning, RunError
 from commlearn.methods import METHODS
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.tables.dataset import dataset_of
@@ -133,8 +133,11 @@ def test_training_with_missing_modalities_embeds_any_subset(method, tmp_path):
         columns = [column for name in names for column in SCHEMA.modalities[name].columns()]
         some = rows[rows[columns].notna().any(axis=1)]
         assert np.isfinite(cl.embed(trained, some[columns], names)).all()
-    with pytest.raises(DataError, match=r"row 1: record 1 has none of note"):
-        cl.embed(trained, rows, ["note"])
+    with pytest.warns(DataWarning, match="note"):
+        part = cl.embed(trained, rows, ["note"])
+    absent = rows[SCHEMA.modalities["note"].columns()].isna().all(axis=1)
+    assert absent.any()
+    assert np.array_equal(np.isnan(part), np.repeat(absent.to_numpy()[:, None], part.shape[1], axis=1))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "schema.json", "preprocessing.json", "config.json"])
