@@ -33,6 +33,7 @@ LAYERS = [
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 VAGUE = {"utils", "misc", "helpers", "common"}
 MOST_FILES, MOST_LINES = 15, 4000  # of a folder, besides its __init__.py
+ROOM_TO_GROW = 2
 
 
 def room_of(path: Path) -> str:
