@@ -33,7 +33,6 @@ LAYERS = [
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 VAGUE = {"utils", "misc", "helpers", "common"}
 MOST_FILES, MOST_LINES = 15, 4000  # of a folder, besides its __init__.py
-ROOM_TO_GROW = 2
 
 
 def room_of(path: Path) -> str:
@@ -96,7 +95,5 @@ def test_no_folder_is_too_full():
         own = folders.setdefault(str(path.parent.relative_to(SOURCE)), [0, 0])
         own[0] += path.name != "__init__.py"
         own[1] += lines
-    for name in ("methods", "kinds", "datasets"):  # a file for each member: room for those to come
-        folders[name][0] -= ROOM_TO_GROW
     full = {name: own for name, own in folders.items() if own[0] > MOST_FILES or own[1] > MOST_LINES}
     assert not full
