@@ -14,8 +14,7 @@ from commlearn.batch import Spec
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.rows import first_ten, label, raise_errors
-from commlearn.kinds.unreadable import WAY_OUT, Unreadable
+from commlearn.kinds.rows import WAY_OUT, Unreadable, first_ten, label, raise_errors
 from commlearn.records import Column
 from commlearn.tables.leaks import copies, group_leaks, likely_answers, seen_in_training
 from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems, with_ids

@@ -9,8 +9,7 @@ import numpy as np
 
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
-from commlearn.kinds.rows import collecting
-from commlearn.kinds.unreadable import WAY_OUT, Unreadable
+from commlearn.kinds.rows import WAY_OUT, Unreadable, collecting
 from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import fingerprint
 from commlearn.tables.leaks import likely_answers

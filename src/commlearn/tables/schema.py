@@ -29,8 +29,7 @@ from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pictures import Pictures
 from commlearn.kinds.reading import Reading
-from commlearn.kinds.rows import LISTED, collecting, raise_errors
-from commlearn.kinds.unreadable import LIMIT, WAY_OUT, Unreadable
+from commlearn.kinds.rows import LIMIT, LISTED, WAY_OUT, Unreadable, collecting, raise_errors
 from commlearn.records import Column, Records
 from commlearn.tables import schema_yaml
 from commlearn.tables.names import id_problems, split_names, split_problems

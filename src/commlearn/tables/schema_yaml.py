@@ -15,7 +15,7 @@ from commlearn.errors import CommlearnError, ConfigurationError, Problems, unkno
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 from commlearn.kinds.pretrained import Pretrained
-from commlearn.kinds.unreadable import LIMIT, UNREADABLE
+from commlearn.kinds.rows import LIMIT, UNREADABLE
 from commlearn.models.encoders.own import OWN
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml

@@ -15,8 +15,7 @@ import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
-from commlearn.kinds.rows import spread
-from commlearn.kinds.unreadable import Unreadable
+from commlearn.kinds.rows import Unreadable, spread
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 from commlearn.storage.places import is_remote

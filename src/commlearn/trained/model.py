@@ -14,7 +14,7 @@ from commlearn.config.configuration import Experiment
 from commlearn.errors import DataError, DataWarning, RunError
 from commlearn.escapes import html_table
 from commlearn.kinds.reading import Reading
-from commlearn.kinds.unreadable import Unreadable
+from commlearn.kinds.rows import Unreadable
 from commlearn.methods.base import Method
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Records

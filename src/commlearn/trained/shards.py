@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from commlearn.errors import ConfigurationError, DataError, DataWarning
-from commlearn.kinds.unreadable import Unreadable
+from commlearn.kinds.rows import Unreadable
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.checksums import EMBEDDINGS, PLAN, check_part, file_digest
 from commlearn.storage.file_list import FileList

@@ -23,7 +23,7 @@ from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.reading import Reading
-from commlearn.kinds.unreadable import Unreadable
+from commlearn.kinds.rows import Unreadable
 from commlearn.storage.locks import whole_file
 from commlearn.storage.places import find_files, is_remote
 from commlearn.tables.table import Source, Table, iterate_table
