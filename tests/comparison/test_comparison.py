@@ -178,7 +178,7 @@ def test_every_arm_of_a_recipe_has_the_options_that_it_states():
         arm = source.arm(base, variant)
         for name in ("comm", "random", "supervised"):  # a baseline takes CoMM's network as the arm has it
             spec = {"method": name, "options": {}}
-            found = job.with_its_method(spec, source, arm, ["image1", "image2"]).method
+            found = job.experiment_of_job(spec, source, arm, ["image1", "image2"]).method
             assert found == {"name": "comm", "temperature": 0.3, **stated}
 
 

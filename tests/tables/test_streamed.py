@@ -117,7 +117,7 @@ def test_streamed_rows_are_those_of_the_table_read_whole(folder):
     names = {tuple(values) for part in ("test", "validation") for values in vectors(data.parts[part])}
     assert len(names) + len(seen) == ROWS  # no row is in two parts, none is lost
     assert not {places[name] for name in names} & set(seen)
-    assert len(data.train.row_groups._kept) <= 2 * data.train.row_groups.lanes
+    assert len(data.train.row_groups._groups) <= 2 * data.train.row_groups.lanes
 
 
 def vectors(records) -> list:

@@ -38,7 +38,7 @@ from commlearn.trained.run_folder import RunFolder
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
 
-__all__ = ["end_with", "with_its_method", "work"]
+__all__ = ["end_with", "experiment_of_job", "work"]
 
 PATIENCE = 60.0  # seconds that the same job of a comparison that was killed has for its last checkpoint
 
@@ -59,7 +59,7 @@ def work(folder: Path) -> None:
     parts = [data.fit, data.test]
     if data.validation is not None and len(data.validation):
         parts.append(data.validation)
-    experiment = with_its_method(spec, source, experiment, list(data.train.specs))
+    experiment = experiment_of_job(spec, source, experiment, list(data.train.specs))
     files, before, started = RunFolder(folder), _cost(folder), time.monotonic()
     try:
         rows = _vectors(spec, experiment, data, parts, folder)
@@ -77,7 +77,7 @@ def work(folder: Path) -> None:
     files.write(PROBES, to_json(results))
 
 
-def with_its_method(
+def experiment_of_job(
     spec: dict[str, Any], source: ComparisonSource, experiment: Experiment, modalities: Sequence[str]
 ) -> Experiment:
     """The method with the options of this variant; CoMM's, where a baseline takes its network."""

@@ -69,10 +69,13 @@ def comm_terms(
         elif rows.sum() < 2:
             terms[subset] = 0.0 * first[subset].sum()
         else:
-            kept_one, kept_two = all_one[rows], all_two[rows]
-            kept_groups = None if groups is None else groups[rows]
-            kept_alone = log_sums_within(kept_one, kept_groups), log_sums_within(kept_two, kept_groups)
-            terms[subset] = _term(one[rows], two[rows], kept_one, kept_two, kept_alone, kept_groups)
+            one_all, two_all = all_one[rows], all_two[rows]
+            own = None if groups is None else groups[rows]
+            sums_of_rows = (
+                log_sums_within(one_all, own),
+                log_sums_within(two_all, own),
+            )
+            terms[subset] = _term(one[rows], two[rows], one_all, two_all, sums_of_rows, own)
     return terms
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from commlearn.plot.style import COLOURS, columns, legible, new_axes, styled
-from commlearn.probes import known_labels
+from commlearn.probes import has_label
 
 __all__ = ["embedding_map"]
 
@@ -37,7 +37,7 @@ def embedding_map(
         axes.scatter(points[shown, 0], points[shown, 1], s=9, color=COLOURS[0], linewidths=0)
     else:
         values = np.asarray(labels)
-        if values.dtype.kind == "f" and len(np.unique(values[known_labels(values)])) > 12:
+        if values.dtype.kind == "f" and len(np.unique(values[has_label(values)])) > 12:
             cloud = axes.scatter(
                 points[shown, 0], points[shown, 1], s=9, c=values[shown], cmap="cividis", linewidths=0
             )

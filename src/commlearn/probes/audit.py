@@ -14,7 +14,7 @@ from commlearn.batch import to_device
 from commlearn.config.build import build_augmentations
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.arrays import presence
-from commlearn.probes import PROBES, Outcome, chosen_targets, known_labels
+from commlearn.probes import PROBES, Outcome, chosen_targets, has_label
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator, torch_generator
@@ -126,7 +126,7 @@ def audit_augmentations(
 
 def _chosen(records: Records, name: str, target: str, most: int, seed: int) -> Records:
     """At most so many records that have the modality and the target."""
-    there = np.flatnonzero(presence(records.columns[name]) & known_labels(records.targets[target]))
+    there = np.flatnonzero(presence(records.columns[name]) & has_label(records.targets[target]))
     order = numpy_generator(seed, "audit").permutation(len(there))[:most]
     return records.choose(there[np.sort(order)])
 

@@ -26,7 +26,7 @@ __all__ = [
     "Vectors",
     "check_targets",
     "chosen_targets",
-    "known_labels",
+    "has_label",
     "probe",
     "probe_vectors",
     "sort_of",
@@ -201,11 +201,11 @@ def sort_of(values: np.ndarray) -> str:
     return "number" if values.ndim == 2 or (given != np.round(given)).any() else "class"
 
 
-def known_labels(labels: np.ndarray) -> np.ndarray:
+def has_label(labels: np.ndarray) -> np.ndarray:
     """Which records have a label: None and NaN are none.
 
     Example:
-        >>> known_labels(np.array(["a", None], dtype=object)).tolist()
+        >>> has_label(np.array(["a", None], dtype=object)).tolist()
         [True, False]
     """
     if labels.dtype == object:
@@ -225,7 +225,7 @@ def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarr
 def _labels(records: Records, name: str, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Which records have the target, and their labels."""
     labels = records.targets[name]
-    there = known_labels(labels)
+    there = has_label(labels)
     if not there.any():
         raise DataError(f"no {what} record has it; fill it, or split otherwise.")
     values = labels[there]

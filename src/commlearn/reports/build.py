@@ -66,7 +66,7 @@ def report(
     if out is None and read.root is None:
         raise RunError("The model is not in a folder; say where the report goes: out=...")
     folder = Path(out) if out is not None else _inside(read)
-    decompositions = _made(read, bool(targets), seed, tell) if interactions else _kept(read)
+    decompositions = _made(read, bool(targets), seed, tell) if interactions else _stored(read)
     findings = find(read, decompositions, seed, tell)
     tell("drawing")
     drawn = draw(findings)
@@ -128,7 +128,7 @@ def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> 
     return made
 
 
-def _kept(read: Source) -> dict[str, dict[str, Any]]:
+def _stored(read: Source) -> dict[str, dict[str, Any]]:
     """Those that an earlier report left in the run's folder, but for those of versions without a verdict."""
     path = None if read.run is None else read.run.folder.path / INTERACTIONS
     if path is None or not path.exists():

@@ -11,7 +11,7 @@ import pandas as pd
 
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.rows import is_empty
-from commlearn.probes import known_labels
+from commlearn.probes import has_label
 from commlearn.reports.records import clipped, number
 from commlearn.reports.source import Source
 
@@ -41,7 +41,7 @@ def looks(source: Source) -> list[Look]:
     """Targets first, then what each modality reads."""
     shown_looks = []
     for name, values in source.data.test.targets.items():
-        labelled = known_labels(values)
+        labelled = has_label(values)
         cells = list(values[labelled]) if values.ndim == 1 else []
         shown_looks.append(
             look(name, "target", float(1 - labelled.mean()), cells, source.sorts.get(name) == "number")

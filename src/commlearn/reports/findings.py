@@ -15,7 +15,7 @@ import torch
 from commlearn.errors import CommlearnError, RunError
 from commlearn.kinds.arrays import presence
 from commlearn.plot.projection import projections
-from commlearn.probes import known_labels, to_json
+from commlearn.probes import has_label, to_json
 from commlearn.probes.audit import Audit, audit_augmentations
 from commlearn.probes.ladder import Ladder, embed_subsets, outcomes_of, subsets_of
 from commlearn.reports.columns import Look, looks
@@ -157,7 +157,7 @@ def find(
 
 def describe(values: np.ndarray) -> dict[str, Any]:
     """How a target's values are distributed over the test records."""
-    labelled = known_labels(values)
+    labelled = has_label(values)
     if values.ndim == 2:
         return {"known": int(labelled.sum()), "outputs": values.shape[1]}
     if values.dtype.kind == "f" and len(np.unique(values[labelled])) > 20:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from commlearn.plot.projection import aligned, project
-from commlearn.probes import known_labels
+from commlearn.probes import has_label
 from commlearn.probes.ladder import Embedded
 from commlearn.reports.records import Cards, clipped, number
 
@@ -64,7 +64,7 @@ def layouts(
 
 def colouring(target: str, labels: np.ndarray, sort: str) -> Colouring:
     """Classes by how often they occur; numbers in seven steps of equally many records."""
-    labelled = known_labels(labels)
+    labelled = has_label(labels)
     if sort == "number" and len(np.unique(labels[labelled])) > SCALE:
         edges = np.unique(np.quantile(labels[labelled], np.linspace(0, 1, SCALE + 1)[1:-1]))
         steps = np.where(labelled, np.searchsorted(edges, np.where(labelled, labels, 0), side="right"), -1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.probes import Outcome, known_labels
+from commlearn.probes import Outcome, has_label
 from commlearn.probes.ladder import Embedded
 from commlearn.reports.records import Cards, clipped, number
 from commlearn.reports.source import Source
@@ -54,7 +54,7 @@ def mistakes(
     that are furthest from their prediction.
     """
     labels = source.data.test.targets[target]
-    rows = whole.rows[known_labels(labels[whole.rows])]  # the records that were scored, in their order
+    rows = whole.rows[has_label(labels[whole.rows])]  # the records that were scored, in their order
     if outcome.predicted.ndim == 2 and outcome.predicted.shape[1] > 1:
         return None
     place = {row: position for position, row in enumerate(shown.rows.tolist())}
@@ -74,7 +74,7 @@ def mistakes(
         return Mistakes(0, len(rows), hardest)
     values = labels[rows].astype(str) if labels.dtype == object else labels[rows]
     trained = source.data.fit.targets[target][fit_rows]
-    trained = trained[known_labels(trained)]
+    trained = trained[has_label(trained)]
     classes = np.unique(np.concatenate([trained.astype(str) if trained.dtype == object else trained, values]))
     names = [number(name) for name in classes.tolist()]
     code = {int(row): int(one) for row, one in zip(rows, truth, strict=True)}

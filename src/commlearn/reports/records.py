@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as PIL
 
 from commlearn.kinds.rows import is_empty
-from commlearn.probes import known_labels
+from commlearn.probes import has_label
 from commlearn.reports.source import Source
 from commlearn.seeds import numpy_generator
 
@@ -78,17 +78,17 @@ def _values(source: Source, rows: np.ndarray) -> list[list[tuple[str, str]]]:
     columns: list[tuple[str, list[str]]] = []
     for name in source.data.test.targets:
         labels = source.data.test.targets[name][rows]
-        labelled = known_labels(labels)
+        labelled = has_label(labels)
         shown = [
             number(label) if there else "unknown"
             for label, there in zip(labels.tolist(), labelled, strict=True)
         ]
         columns.append((name, shown))
     if source.cells is not None:
-        known_columns = {name for name, _ in columns}
+        shown_columns = {name for name, _ in columns}
         for modality, spec in source.trained.specs.items():
             for column in source.columns(modality)[:COLUMNS] if spec.kind in SHOWN_KINDS else ():
-                if column not in known_columns and column in source.cells:
+                if column not in shown_columns and column in source.cells:
                     cells = source.cells[column].iloc[rows].tolist()
                     columns.append((column, [number(cell) for cell in cells]))
     return [[(clipped(name, 40), values[place]) for name, values in columns] for place in range(len(rows))]

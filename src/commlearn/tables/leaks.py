@@ -151,7 +151,7 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
                 continue
             parts = _parts(frame[column], kind)
             reasons_of_parts = (
-                _told_by(part, frame[name], name, sort) for part in parts for name, sort in targets.items()
+                _gives_away(part, frame[name], name, sort) for part in parts for name, sort in targets.items()
             )
             reason = next(filter(None, reasons_of_parts), "")
             if not reason and {word.lower() for word in WORDS.findall(column)} & ANSWERS:
@@ -170,7 +170,7 @@ def _parts(values: pd.Series, kind: Kind) -> list[pd.Series]:
     return [pd.Series(numbers) for numbers in read.numbers.values()] + [*read.categories.values()]
 
 
-def _told_by(values: pd.Series, target: pd.Series, name: str, sort: str) -> str:
+def _gives_away(values: pd.Series, target: pd.Series, name: str, sort: str) -> str:
     """How a column tells a target, "" if it does not."""
     both = np.array(
         [not (is_empty(cell) or is_empty(other)) for cell, other in zip(values, target, strict=True)]
@@ -183,7 +183,7 @@ def _told_by(values: pd.Series, target: pd.Series, name: str, sort: str) -> str:
         return ""
     numeric = not np.isnan(numbers).any()
     if numeric and not np.isnan(answers).any() and len(np.unique(answers)) > 2:
-        return _told_by_numbers(numbers, answers, name)
+        return _computed_from(numbers, answers, name)
     if sort == "number":
         return ""
     codes, of_class = np.unique(texts, return_inverse=True)[1], np.unique(classes, return_inverse=True)[1]
@@ -204,7 +204,7 @@ def _told_by(values: pd.Series, target: pd.Series, name: str, sort: str) -> str:
     return ""
 
 
-def _told_by_numbers(numbers: np.ndarray, answers: np.ndarray, name: str) -> str:
+def _computed_from(numbers: np.ndarray, answers: np.ndarray, name: str) -> str:
     if not (np.isfinite(numbers).all() and np.isfinite(answers).all() and np.ptp(numbers) > 0):
         return ""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -142,7 +142,7 @@ class Groups:
         self.read, self.lanes = read, lanes
         self.sizes = np.asarray(sizes, dtype=np.int64)
         self.ends = self.sizes.cumsum()
-        self._kept: OrderedDict[int, Future[Records]] = OrderedDict()
+        self._groups: OrderedDict[int, Future[Records]] = OrderedDict()
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="commlearn-reads")
 
     def __len__(self) -> int:
@@ -162,7 +162,7 @@ class Groups:
         chosen = [(number, np.flatnonzero(group == number)) for number in np.unique(group).tolist()]
         for number, _ in chosen:
             self._begin(number)
-        parts = [self._kept[number].result().view(place[here], names, generator) for number, here in chosen]
+        parts = [self._groups[number].result().view(place[here], names, generator) for number, here in chosen]
         self._forget(len(chosen))
         order = torch.from_numpy(np.argsort(np.concatenate([here for _, here in chosen])))
         return {name: joined([part[name] for part in parts], order) for name in names}
@@ -171,14 +171,14 @@ class Groups:
         return np.searchsorted(self.ends, rows, side="right")
 
     def _begin(self, group: int) -> None:
-        if group not in self._kept:
-            self._kept[group] = self._readers.submit(self.read, group)
-        self._kept.move_to_end(group)
+        if group not in self._groups:
+            self._groups[group] = self._readers.submit(self.read, group)
+        self._groups.move_to_end(group)
 
     def _forget(self, needed: int) -> None:
         """The groups that were needed last stay."""
-        while len(self._kept) > max(2 * self.lanes, needed):
-            self._kept.popitem(last=False)
+        while len(self._groups) > max(2 * self.lanes, needed):
+            self._groups.popitem(last=False)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from commlearn.errors import ConfigurationError, DataError, DivergedError, Probl
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import modules_of
 from commlearn.own_draws import OwnDraws
-from commlearn.probes import chosen_targets, known_labels, probe, to_json
+from commlearn.probes import chosen_targets, has_label, probe, to_json
 from commlearn.probes.readout_rows import held_out, readout_rows
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
@@ -225,7 +225,7 @@ def labelled_records(
         generator = numpy_generator(seed, "fine-tuning validation")
         held = held_out(len(train), train.groups, share, generator)
         train, validation = train.choose(np.flatnonzero(~held)), train.choose(np.flatnonzero(held))
-    return Labelled(data, sort, *(_known(part, target) for part in (train, validation)))
+    return Labelled(data, sort, *(_with_target(part, target) for part in (train, validation)))
 
 
 def _read(trained: Trained, source: Source | None) -> Dataset:
@@ -237,8 +237,8 @@ def _read(trained: Trained, source: Source | None) -> Dataset:
     return replace(data, files=fingerprint(str(table)))
 
 
-def _known(records: Records, target: str) -> Records:
-    rows = np.flatnonzero(known_labels(records.targets[target]))
+def _with_target(records: Records, target: str) -> Records:
+    rows = np.flatnonzero(has_label(records.targets[target]))
     if not len(rows):
         raise DataError(f"target '{target}': no record of a part has it; fill it, or split otherwise.")
     return records.choose(rows)

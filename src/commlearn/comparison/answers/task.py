@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from commlearn.errors import ConfigurationError
-from commlearn.probes import known_labels, measures
+from commlearn.probes import has_label, measures
 from commlearn.probes.bootstrap import draws, widening
 from commlearn.probes.labels import label_matrix, label_names
 from commlearn.records import Dataset, Records
@@ -197,7 +197,7 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
         name: of the target.
         sort: class, number or multilabel.
     """
-    parts = [_known(records, name) for records in (data.fit, data.test)]
+    parts = [_labelled(records, name) for records in (data.fit, data.test)]
     (train_rows, first, groups), (test_rows, second, test_groups) = parts
     labels: tuple[str, ...]
     train: np.ndarray
@@ -222,8 +222,8 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
     return Task(name, sort, measure, labels, train_rows, test_rows, train, test, groups, test_groups)
 
 
-def _known(records: Records, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    rows = np.flatnonzero(known_labels(records.targets[name]))
+def _labelled(records: Records, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    rows = np.flatnonzero(has_label(records.targets[name]))
     return rows, records.targets[name][rows], None if records.groups is None else records.groups[rows]
 
 

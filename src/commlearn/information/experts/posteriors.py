@@ -63,7 +63,7 @@ class Features:
     blocks: Mapping[str, Array]
     columns: Mapping[str, Array]
     seed: int
-    _known: dict[tuple[str, int], Array] = field(default_factory=dict)
+    _memberships: dict[tuple[str, int], Array] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def of(self, subset: Subset) -> tuple[Array, ...]:
@@ -77,9 +77,9 @@ class Features:
         """Memberships of each modality, (records, count)."""
         with self._lock:
             for name in subset:
-                if (name, count) not in self._known:
-                    self._known[name, count] = memberships(self.blocks[name], count, self.seed)
-        return tuple(self._known[name, count] for name in subset)
+                if (name, count) not in self._memberships:
+                    self._memberships[name, count] = memberships(self.blocks[name], count, self.seed)
+        return tuple(self._memberships[name, count] for name in subset)
 
     def with_clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
         """Components and the clusters a record is in: what holds for pairs of groups is easier learned."""

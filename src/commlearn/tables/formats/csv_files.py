@@ -18,7 +18,7 @@ import pandas as pd
 from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.reading import PLAIN, Reading
 from commlearn.tables.formats.parquet_files import chosen_columns, one_name_each
-from commlearn.tables.formats.text_files import in_its_encoding, open_text
+from commlearn.tables.formats.text_files import open_text, read_decoded
 from commlearn.tables.formats.written_numbers import CODE, as_written, judged, may_be_numbers
 
 __all__ = ["read_csv"]
@@ -47,7 +47,7 @@ def read_csv(
     path: Path, rows: int, columns: Sequence[str] | None, reading: Reading = PLAIN
 ) -> Iterator[pd.DataFrame]:
     """The file in chunks of at most `rows` rows; 0 gives the whole as one."""
-    return in_its_encoding(path, reading, lambda reading: _read(path, rows, columns, reading))
+    return read_decoded(path, reading, lambda reading: _read(path, rows, columns, reading))
 
 
 def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:

@@ -29,7 +29,7 @@ from commlearn.tables.formats.parquet_files import (
     one_name_each,
 )
 from commlearn.tables.formats.tar_files import TarTable
-from commlearn.tables.formats.text_files import in_its_encoding, open_text
+from commlearn.tables.formats.text_files import open_text, read_decoded
 
 __all__ = ["READERS"]
 
@@ -54,7 +54,7 @@ def _tar(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading)
 def _json_lines(
     path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
 ) -> Iterator[pd.DataFrame]:
-    return in_its_encoding(path, reading, lambda reading: _lines(path, rows, columns, reading))
+    return read_decoded(path, reading, lambda reading: _lines(path, rows, columns, reading))
 
 
 def _lines(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:

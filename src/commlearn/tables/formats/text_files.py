@@ -15,7 +15,7 @@ from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.reading import Reading
 from commlearn.storage.plain_files import Unpacked, plain_file
 
-__all__ = ["in_its_encoding", "open_text"]
+__all__ = ["open_text", "read_decoded"]
 
 Rows = TypeVar("Rows")
 
@@ -49,9 +49,7 @@ def guessed_encoding(path: Path) -> str:
     return encoding
 
 
-def in_its_encoding(
-    path: Path, reading: Reading, read: Callable[[Reading], Iterator[Rows]]
-) -> Iterator[Rows]:
+def read_decoded(path: Path, reading: Reading, read: Callable[[Reading], Iterator[Rows]]) -> Iterator[Rows]:
     """What `read` gives of a file of text, whose first rows come once all of it was decoded.
 
     Args:
