@@ -31,6 +31,7 @@ from commlearn.config.build import build_augmentations, build_method
 from commlearn.config.configuration import Experiment, experiment_from
 from commlearn.kinds.text import Sentences
 from commlearn.records import Dataset, ImageColumn, Records
+from commlearn.training.descent import adamw
 from commlearn.training.kept_tokens import (
     SHARD,
     TokenColumn,
@@ -39,7 +40,6 @@ from commlearn.training.kept_tokens import (
     with_kept_tokens,
     write_shard,
 )
-from commlearn.training.optimization import adamw
 
 BATCH, LENGTH, IDS = 64, 77, 30_522
 

@@ -21,11 +21,10 @@ from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded
 from commlearn.reports.cards import of_ladder, rung, warnings_of
 from commlearn.reports.curves import curves
-from commlearn.reports.findings import describe
+from commlearn.reports.findings import describe, nearest_records
 from commlearn.reports.knowledge import bars_of, information_rows, sentences
 from commlearn.reports.map import colouring, layouts
 from commlearn.reports.mistakes import alike, mistakes
-from commlearn.reports.neighbours import nearest_records
 from commlearn.reports.page import environment
 from commlearn.reports.pieces import _words, line_path
 

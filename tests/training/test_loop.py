@@ -29,8 +29,8 @@ from commlearn.records import Dataset
 from commlearn.storage.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
 from commlearn.trained.run import load_run
 from commlearn.trained.run_folder import RunFolder
+from commlearn.training.descent import adamw, learning_rate_factor
 from commlearn.training.loop import train
-from commlearn.training.optimization import adamw, learning_rate_factor
 
 STEPS = 12  # 3 epochs of 4 batches
 

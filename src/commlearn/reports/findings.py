@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,24 @@ import torch
 
 from commlearn.errors import CommlearnError, RunError
 from commlearn.kinds.arrays import presence
+from commlearn.kinds.rows import spread
 from commlearn.plot.projection import projections
 from commlearn.probes import has_label, to_json
 from commlearn.probes.audit import Audit, audit_augmentations
-from commlearn.probes.ladder import Ladder, embed_subsets, outcomes_of, subsets_of
+from commlearn.probes.ladder import Embedded, Ladder, embed_subsets, outcomes_of, subsets_of
+from commlearn.probes.nearest import nearest, unit
 from commlearn.reports.columns import Look, looks
 from commlearn.reports.map import Colouring, colouring, layouts
 from commlearn.reports.mistakes import Alike, Mistakes, alike, mistakes
-from commlearn.reports.neighbours import nearest_records
 from commlearn.reports.pieces import Piece, examples, versions_seen
 from commlearn.reports.records import Cards, cards, shown_rows
 from commlearn.reports.source import Source
 from commlearn.storage.plain_json import values_of_file
 from commlearn.training.diagnostics import effective_rank
 
-__all__ = ["Findings", "find"]
+__all__ = ["Findings", "find", "nearest_records"]
+
+ASKED, NEAREST = 4, 5  # records that are asked for, neighbours of each
 
 AUDITED = 1000  # records of a split that the audit looks at
 
@@ -197,3 +200,23 @@ def _audit(source: Source, seed: int, tell: Callable[[str], None]) -> Audit | No
         return audit_augmentations(source.trained, source.data, source.targets[0], (1,), AUDITED, seed)
     except CommlearnError:
         return None
+
+
+def nearest_records(
+    embedded: Mapping[str, Embedded], rows: np.ndarray, asked: int = ASKED, count: int = NEAREST
+) -> dict[str, dict[int, list[int]]]:
+    """By subset, then by record: the positions in `rows` whose embeddings have the smallest angle to its own.
+
+    Records that a subset cannot embed have no neighbours there and are none.
+    """
+    chosen = list(spread(len(rows), asked))[:asked]
+    neighbours_by_subset: dict[str, dict[int, list[int]]] = {}
+    for name, part in embedded.items():
+        place = {row: position for position, row in enumerate(part.rows.tolist())}
+        there = np.array([record for record, row in enumerate(rows.tolist()) if row in place], dtype=np.int64)
+        vectors = part.vectors[[place[row] for row in rows[there].tolist()]]
+        asking = np.flatnonzero(np.isin(there, chosen))
+        units, each = unit(vectors), np.arange(len(there))
+        others, _ = nearest(units[asking], units, count, apart=(each[asking], each))
+        neighbours_by_subset[name] = dict(zip(there[asking].tolist(), there[others].tolist(), strict=True))
+    return neighbours_by_subset

@@ -1,22 +1,25 @@
-"""A method's losses under the engine: computed inside its wrapper, ready to be descended."""
+"""How a loss is descended: losses under the engine, the optimizer and its schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Parameter
 
 from commlearn.batch import Batch
+from commlearn.config.configuration import Training
 from commlearn.methods.base import Method, Step
 from commlearn.own_draws import OwnDraws
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Descent", "Player", "losses", "touched"]
+__all__ = ["Descent", "Player", "adamw", "learning_rate_factor", "losses", "touched"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,43 @@ def touched(loss: Tensor, method: nn.Module) -> Tensor:
     Ranks wait for the gradient of every parameter, and another player's have none.
     """
     return loss + 0.0 * torch.stack([p.sum() for p in method.parameters() if p.requires_grad]).sum()
+
+
+def adamw(module: nn.Module, parameters: Iterable[Parameter], training: Training) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels, not biases, norms and other 1-D parameters.
+
+    Args:
+        module: whose parameters they are; a bias of it may have any shape.
+        parameters: those that are trained.
+        training: rate and decay.
+    """
+    parts = [part for part in module.modules() if not isinstance(part, nn.ParameterDict)]  # has names of data
+    free = {id(bias) for part in parts if (bias := getattr(part, "bias", None)) is not None}
+    decayed: list[Parameter] = []
+    others: list[Parameter] = []
+    for parameter in parameters:
+        (others if parameter.ndim <= 1 or id(parameter) in free else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=training.learning_rate, fused=True
+    )
+
+
+def learning_rate_factor(training: Training, epoch: float) -> float:
+    """What the peak learning rate is multiplied by, `epoch` passes into training.
+
+    Example:
+        >>> learning_rate_factor(Training(epochs=10, schedule="cosine"), 5.0)
+        0.5
+    """
+    if epoch < training.warmup_epochs:
+        return epoch / training.warmup_epochs
+    if training.schedule == "constant":
+        return 1.0
+    final = training.final_learning_rate / training.learning_rate
+    rest = max(training.epochs - training.warmup_epochs, 1e-9)
+    progress = min((epoch - training.warmup_epochs) / rest, 1.0)
+    return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2

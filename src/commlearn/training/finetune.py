@@ -40,8 +40,8 @@ from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION, RunFolder
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
 from commlearn.training.callbacks import Callback, Callbacks, Start
+from commlearn.training.descent import adamw
 from commlearn.training.interrupt import Interrupt
-from commlearn.training.optimization import adamw
 from commlearn.training.target_objective import TargetObjective, objective_for
 from commlearn.training.trackers import usual
 from commlearn.training.watch import Watch
