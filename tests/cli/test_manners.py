@@ -361,3 +361,12 @@ def test_commands_say_what_leads_on(place, monkeypatch, capsys):
     assert "Next:" not in capsys.readouterr().out
     assert main(["check", "t/table.csv", "--schema", "t/schema.yaml"]) == 0
     assert "Next: commlearn train t/schema.yaml --table t/table.csv" in capsys.readouterr().out
+
+
+def test_what_leads_on_from_a_search_is_quoted_and_left_out_where_quiet(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    shutil.copytree("runs/a", "runs/of two words")
+    assert main(["search", "runs/of two words", "t/table.csv", "--row", "3", "-k", "2"]) == 0
+    assert "Next: commlearn search 'runs/of two words' t/table.csv --row" in capsys.readouterr().out
+    assert main(["search", "runs/a", "t/table.csv", "--row", "3", "-k", "2", "--quiet"]) == 0
+    assert "Next:" not in capsys.readouterr().out

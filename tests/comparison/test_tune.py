@@ -188,7 +188,7 @@ def test_what_is_held_out_keeps_groups_together_and_takes_validation_rows_where_
 
 def test_the_command_prints_what_each_method_was_given(tmp_path, jobs_in_this_process, capsys):
     words = ["tune", RECIPE, "--methods", "cmc", "--over", "method.temperature=.2", "--target", "shared"]
-    words += ["--out", str(tmp_path), "--jobs", "1", "--quiet"]
+    words += ["--out", str(tmp_path), "--jobs", "1"]
     words += [word for key, value in SMALL.items() for word in (f"--{key}", str(value))]
     assert main(words) == 0
     printed = capsys.readouterr().out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,21 +106,22 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from commlearn.cli.output import print_next
     from commlearn.escapes import one_line, terminal_stream
 
     if not len(hits):
         print("No other record has these modalities.")
         return
     modalities = [name.removeprefix("above_") for name in hits if name.startswith("above_")]
-    shown = [("row", "row"), *([("id", "id")] if "id" in hits else []), *_groups(hits), ("score", "score")]
+    shown = ["row", *(name for name in ("id", "group") if name in hits), "score"]
     table = Table(box=None, pad_edge=False)
-    for title, name in [("", "rank"), *shown]:
+    for title, name in [("", "rank"), *zip(shown, shown, strict=True)]:
         table.add_column(title, justify="left" if name in ("id", "group") else "right", no_wrap=True)
     table.add_column("above", justify="right")
     table.add_column("record", max_width=30, no_wrap=True, overflow="ellipsis")
     table.add_column("why")
     for hit in hits.to_dict("records"):
-        cells = [_cell(hit[name]) for name in ("rank", *(name for _, name in shown))]
+        cells = [_cell(hit[name]) for name in ("rank", *shown)]
         row = [*cells, _percent(hit["above"]), hit["record"], hit["why"]]
         table.add_row(*(escape(one_line(str(cell))) for cell in row))
     console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
@@ -130,14 +130,8 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
         print(f"wrote {options.out}")
     if 1 < len(modalities) <= SHOWN:
         print(f"Each modality's own score: --json or --out, as score_{modalities[0]} and so on.")
-    where = f"{options.run_folder} {options.table}" if options.table else options.run_folder
-    print(
-        f"Next: commlearn search {where} --row {hits['row'].iloc[0]}; commlearn report {options.run_folder}"
-    )
-
-
-def _groups(hits: Any) -> Sequence[tuple[str, str]]:
-    return [("group", "group")] if "group" in hits else []
+    searched = [options.run_folder, options.table] if options.table else [options.run_folder]
+    print_next(options, ("search", *searched, "--row", hits["row"].iloc[0]), ("report", options.run_folder))
 
 
 def _cell(value: Any) -> str:

@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from commlearn.cli.comparison_output import print_tuning
-    from commlearn.cli.output import print_json
+    from commlearn.cli.output import print_json, print_next
     from commlearn.errors import ConfigurationError
 
     if options.seeds < 1:
@@ -112,8 +112,8 @@ def run(options: argparse.Namespace) -> int:
         print_tuning(tuning)
         print(f"Table: {_out(options) / 'tuning.json'}")
         method, row = max(tuning["methods"].items(), key=lambda item: item[1]["above_chance"] or 0.0)
-        chosen = "".join(f" --{key} {value}" for key, value in row["chosen"].items())
+        chosen = [word for key, value in row["chosen"].items() for word in (f"--{key}", value)]
         if row["trained"]:
-            print(f"Next: commlearn train {options.recipe} --method {method}{chosen}")
+            print_next(options, ("train", options.recipe, "--method", method, *chosen))
     failed = (row[part]["errors"] for row in tuning["methods"].values() for part in ("default", "best"))
     return 1 if any(failed) else 0
