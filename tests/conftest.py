@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import tempfile
 
 import pytest
 import sklearn.linear_model  # noqa: F401  (loads the libraries whose threads are limited below)
@@ -15,6 +16,16 @@ os.environ["COMMLEARN_NETWORKS"] = "0"  # the same whatever is installed; tests 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start, whatever else runs
 torch.set_num_threads(1)  # small tensors: threads only wait for each other
 THREADS = threadpool_limits(limits=1)  # so do those of matrix libraries, in probes above all
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    """What tests, and processes that they start, write beside their own folders goes when they end."""
+    tmp_path_factory.getbasetemp()  # outside: pytest keeps the folders of tests that failed
+    with tempfile.TemporaryDirectory(prefix="commlearn-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture
