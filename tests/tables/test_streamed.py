@@ -23,6 +23,7 @@ from commlearn.methods import METHODS
 from commlearn.models.encoders.vector import linear
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.tables.dataset import TableData
+from commlearn.tables.formats.parquet_files import ParquetTable
 from commlearn.tables.streamed import lanes_of_epoch
 from commlearn.tables.table import iterate_table, read_table
 from commlearn.trained.run import Run
@@ -193,6 +194,21 @@ def test_tables_are_read_from_any_file_system(folder, tmp_path):
         read_table("memory://nowhere/table")
     with pytest.raises(DataError, match="cannot be opened"):
         read_table("nosuch://bucket/table")
+
+
+def test_groups_are_read_by_the_footer_that_was_read_at_first(folder, monkeypatch):
+    """A footer names every group and column of its file: reading it again for each group would be quadratic."""
+    table = ParquetTable(folder)
+    footers, whole = [], pq.ParquetFile
+
+    def opened(path, *, metadata=None, **options):
+        footers.append(metadata)
+        return whole(path, metadata=metadata, **options)
+
+    monkeypatch.setattr(pq, "ParquetFile", opened)
+    read = [table.read(number, None) for number in range(len(table.groups))]
+    assert len(footers) == len(read) > 1 and None not in footers
+    assert [len(rows) for rows in read] == table.sizes
 
 
 def test_what_has_no_groups_is_told(folder, tmp_path):

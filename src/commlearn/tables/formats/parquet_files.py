@@ -32,6 +32,7 @@ class RowGroup(NamedTuple):
     path: str
     number: int  # in its file
     rows: int
+    footer: pq.FileMetaData  # of its file; reading it again for every group would take most of the time
 
 
 class ParquetTable:
@@ -67,10 +68,10 @@ class ParquetTable:
 
     def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
         """The rows of one group."""
-        path, number, _ = self.groups[group]
+        path, number, _, footer = self.groups[group]
         names, wanted = self._wanted(columns)
         try:
-            with pq.ParquetFile(path, filesystem=self.files.filesystem) as file:
+            with pq.ParquetFile(path, metadata=footer, filesystem=self.files.filesystem) as file:
                 table = file.read_row_group(number, columns=names, use_threads=False)
                 table.validate(full=True)
         except (pa.ArrowException, OSError) as problem:
@@ -151,7 +152,7 @@ class ParquetTable:
             schemas.append(schema)
             for number in range(metadata.num_row_groups):
                 group = metadata.row_group(number)
-                self.groups.append(RowGroup(path, number, group.num_rows))
+                self.groups.append(RowGroup(path, number, group.num_rows, metadata))
                 holed |= _columns_with_holes(group)
                 long |= _long_columns(group)
         try:
