@@ -197,7 +197,7 @@ def test_tables_are_read_from_any_file_system(folder, tmp_path):
 
 
 def test_groups_are_read_by_the_footer_that_was_read_at_first(folder, monkeypatch):
-    """A footer names every group and column of its file: reading it again for each group would be quadratic."""
+    """A footer names every group and column: to read it again for each group would be quadratic."""
     table = ParquetTable(folder)
     footers, whole = [], pq.ParquetFile
 
@@ -207,7 +207,8 @@ def test_groups_are_read_by_the_footer_that_was_read_at_first(folder, monkeypatc
 
     monkeypatch.setattr(pq, "ParquetFile", opened)
     read = [table.read(number, None) for number in range(len(table.groups))]
-    assert len(footers) == len(read) > 1 and None not in footers
+    assert len(footers) == len(read) > 1
+    assert None not in footers
     assert [len(rows) for rows in read] == table.sizes
 
 
