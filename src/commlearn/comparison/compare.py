@@ -27,8 +27,6 @@ from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.resume import by_dotted_key
 
-__all__ = ["USUAL", "compare", "compared"]
-
 USUAL = ("clip", "crossself", "comm")  # methods on a recipe
 
 

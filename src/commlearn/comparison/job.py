@@ -38,8 +38,6 @@ from commlearn.trained.run_folder import RunFolder
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
 
-__all__ = ["end_with", "experiment_of_job", "work"]
-
 PATIENCE = 60.0  # seconds that the same job of a comparison that was killed has for its last checkpoint
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["forget_peak", "peak_memory"]
-
 
 def peak_memory() -> int | None:
     """The most memory that this process held at once, in MB; on a GPU, of the GPU. None: no way to know."""

@@ -11,8 +11,6 @@ from commlearn.probes import measures
 from commlearn.probes.bootstrap import DRAWS, draws, interval_of, widening
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Prediction", "Predictions", "difference", "seed_pairs", "values_of_draws", "widening_of"]
-
 
 class Prediction(NamedTuple):
     """Truth and prediction of every test record, and which records belong together."""

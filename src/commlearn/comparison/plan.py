@@ -18,8 +18,6 @@ from commlearn.probes import check_targets, chosen_targets
 from commlearn.records import Dataset
 from commlearn.storage.plain_json import values_of_file
 
-__all__ = ["Job", "Member", "members_of", "plan", "scores_of"]
-
 SPEC, PROBES, PREDICTIONS, COST = "job.json", "probes.json", "predictions.npz", "cost.json"
 FAILED, DIVERGED = 2, 3  # how the process of a job exits, if not whole
 

@@ -13,8 +13,6 @@ from commlearn.errors import ConfigurationError
 from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_yaml import read_yaml
 
-__all__ = ["Setting", "settings_to_try", "values_of"]
-
 Setting = dict[str, Any]
 """Dotted key to value; an empty one is the recipe as it stands."""
 LOGARITHMIC = 4  # a range of positive numbers whose end is so many times its beginning is drawn on this scale

@@ -11,8 +11,6 @@ import numpy as np
 from commlearn.errors import RunError
 from commlearn.storage.plain_files import check_unpacked, plain_file
 
-__all__ = ["arrays_of"]
-
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """The named arrays of a file, or an error that names it and the way out."""

@@ -23,8 +23,6 @@ from commlearn.probes import chosen_targets
 from commlearn.records import Dataset
 from commlearn.storage.plain_json import values_of_file
 
-__all__ = ["table_from"]
-
 MEASURES = {
     "class": ("balanced_accuracy", "balanced accuracy"),
     "number": ("r2", "R2"),

@@ -24,8 +24,6 @@ from commlearn.methods import METHODS
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.locks import hold
 
-__all__ = ["tune"]
-
 LONGEST_NAME = 100  # of a setting's folder
 
 

@@ -18,8 +18,6 @@ from commlearn.comparison.source import ComparisonSource
 from commlearn.cores import cores, free_cores, stated_threads
 from commlearn.trained.run_folder import RunFolder
 
-__all__ = ["work_on"]
-
 SECONDS_BETWEEN = 30.0  # two lines about a training that runs
 OUTPUT = "output.txt"
 COMMAND = (sys.executable, "-m", "commlearn.comparison.job")

@@ -33,8 +33,6 @@ from commlearn.information.sources import Asked, Gathered, gather
 from commlearn.information.uncertainty import Limits, find_limits
 from commlearn.information.views import View, make_view
 
-__all__ = ["ask", "interactions", "judge"]
-
 _FUSED_NOTE = (
     f"of more than {MOST_FUSED} modalities all subsets are read from the single embeddings side by side; the "
     "model's own embeddings of them are in the REPRESENTATION view only"

@@ -28,8 +28,6 @@ from commlearn.tables.infer import infer
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Source, Table, read_table
 
-__all__ = ["Calibration", "Twin", "calibrate", "calibrate_like", "gate", "known_twins", "twins_like"]
-
 
 @dataclass(frozen=True)
 class Twin:

@@ -13,8 +13,6 @@ from commlearn.information.experts.standard_errors import half_width, standard_e
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Curve", "Gain", "Growth", "learning_curve"]
-
 _LEAST = 200  # records of a part
 _ONE_HALF = 4000  # records from which one half says enough
 

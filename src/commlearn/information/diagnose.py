@@ -31,20 +31,6 @@ from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits
 from commlearn.information.views import View
 from commlearn.seeds import numpy_generator
 
-__all__ = [
-    "Diagnostics",
-    "Signs",
-    "answers_read",
-    "calibration_error",
-    "count_doubts",
-    "diagnose",
-    "expected_error",
-    "gaussian_note",
-    "gaussian_parts",
-    "leak_signs",
-]
-
-
 _PENALTIES = np.logspace(-2, 4, 7)
 
 

@@ -19,20 +19,6 @@ from commlearn.information.pid import UnionInformation, union_information
 from commlearn.information.pid.marginals import Array, log_posterior
 from commlearn.information.pid.quantise import cell_count, cell_table, soft_cells
 
-__all__ = [
-    "ATOMS",
-    "Measured",
-    "Quantity",
-    "QuantityKey",
-    "Union",
-    "atoms_of_two",
-    "information_of",
-    "measure",
-    "quantities",
-    "subset_name",
-]
-
-
 PRIOR = 10.0  # records by which a cell's mean posterior steadies its counts
 _BITS = float(np.log(2))
 

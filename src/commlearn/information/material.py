@@ -12,18 +12,6 @@ import pandas as pd
 from commlearn.errors import ConfigurationError, DataError, Problems, unknown
 from commlearn.information.pid.marginals import Array
 
-__all__ = [
-    "FEW",
-    "MOST_MODALITIES",
-    "Material",
-    "Target",
-    "chosen_names",
-    "from_arrays",
-    "label_columns",
-    "prepare_target",
-]
-
-
 FEW = 20  # records of a class below which its part of the result is guesswork
 _MOST_CLASSES = 20  # distinct numbers above which a target counts as continuous
 _BINS = 8

@@ -25,8 +25,6 @@ from commlearn.information.experts.stacking import log_softmax
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Combination", "Exchange", "combination_test", "label_tests", "missing_tests"]
-
 _BITS = float(np.log(2))
 _MOST, _MOST_CELLS = (
     2000,

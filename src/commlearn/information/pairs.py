@@ -27,8 +27,6 @@ from commlearn.information.views import Pair, make_view
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PairReport", "pair_values", "pairs_in_words", "part_in_words", "share_in_words"]
-
 MOST_PAIRED = 6  # modalities of which every pair is read
 PARTS = ("redundant", "unique1", "unique2", "synergistic", "total")
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from commlearn.information.pairs import PairReport
 
-__all__ = ["InteractionReport", "LabelReports", "in_words", "report_fields", "report_rows", "report_values"]
-
 
 @dataclass(frozen=True)
 class InteractionReport:

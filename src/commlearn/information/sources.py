@@ -33,18 +33,6 @@ from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target
 from commlearn.trained.embed import carrier, embed
 
-__all__ = [
-    "Asked",
-    "Gathered",
-    "gather",
-    "own_records",
-    "raw_arrays",
-    "schema_of",
-    "trifeature_blocks",
-    "trifeature_of",
-]
-
-
 _CHUNK = 1024  # records
 _SIDE = 16  # pixels that an image is averaged to
 _WORDS = 256  # counts that words are hashed to

@@ -20,8 +20,6 @@ from commlearn.information.uncertainty import Estimate, Limits, bootstrap, resam
 _MANY_CLASSES, _FEW = 20, 5  # classes from which, and to how many, resamplings are limited
 _ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
 
-__all__ = ["Pair", "View", "make_view"]
-
 
 @dataclass(frozen=True)
 class Pair:

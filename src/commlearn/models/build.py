@@ -19,8 +19,6 @@ from commlearn.models.features import FeatureBlocks, FixedFeatures
 from commlearn.models.fusion import Fusion
 from commlearn.models.fusion_variants import ClassAttentionFusion, ConcatFusion, CrossAttentionFusion
 
-__all__ = ["FUSIONS", "build_encoders", "build_fusion", "encoder_part", "not_passed"]
-
 
 def attention(modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8) -> Fusion:
     """CoMM's: a learned token reads the tokens of all modalities of the subset."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Expectation"]
-
 PACE = 0.02  # weight of the newest batch in the running moments
 RIDGE = 0.1  # added to the variances, in units of their mean
 

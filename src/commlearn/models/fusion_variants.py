@@ -17,8 +17,6 @@ from commlearn.batch import Subset
 from commlearn.models.fusion import AttentionLayer, Fusion, FusionLayer, check_sizes
 from commlearn.models.tokens import Tokens, pool, tokens_of
 
-__all__ = ["ClassAttentionFusion", "ConcatFusion", "CrossAttentionFusion", "CrossLayer"]
-
 
 class ClassAttentionFusion(Fusion):
     """The learned token reads the tokens again in every layer; they stay as the encoders made them.

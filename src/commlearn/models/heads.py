@@ -12,20 +12,6 @@ from torch import Tensor, nn
 from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, unknown
 
-__all__ = [
-    "HEAD",
-    "TERMS",
-    "LearnedTemperature",
-    "PairCritic",
-    "Temperature",
-    "TemperatureChoice",
-    "TermTemperatures",
-    "half_cosine",
-    "projection_head",
-    "temperature_of",
-    "term_temperatures",
-]
-
 TemperatureChoice = float | Literal["learned"] | dict[str, float | Literal["learned"] | dict[str, float]]
 """A number, `learned`, `{start: .., end: ..}` over the training, or any of these by term."""
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from commlearn.batch import Modality
 from commlearn.models.tokens import Tokens, absent_as_padding
 
-__all__ = ["PresentRows", "encode_present", "moments_at_rest", "project_present"]
-
 
 class PresentRows:
     """Picks the rows that are present for a module, and puts what it makes of them back in their places.

@@ -13,8 +13,6 @@ from commlearn.batch import Subset
 from commlearn.models.expectation import Expectation
 from commlearn.models.tokens import Tokens, pool
 
-__all__ = ["TokenMeans"]
-
 EACH = 16  # steps at the beginning, each of which is observed
 EVERY = 4  # of the later ones, one is
 AT_A_TIME = 4  # subsets less a modality that one step looks at, so that its cost is linear in the modalities

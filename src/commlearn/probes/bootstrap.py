@@ -14,8 +14,6 @@ from scipy.stats import norm, t
 
 from commlearn.seeds import numpy_generator
 
-__all__ = ["SHARE", "Measure", "draws", "interval_of", "measured", "widening"]
-
 Measure = Callable[[np.ndarray], np.ndarray]
 """From weights (draws, records) to values (draws,)."""
 

@@ -16,8 +16,6 @@ from commlearn.probes.bootstrap import Measure, measured
 from commlearn.probes.results import Groups, Outcome, ProbeResult
 from commlearn.seeds import numpy_generator
 
-__all__ = ["balanced_accuracy", "classes_of", "linear_probe", "read_classes", "scored"]
-
 STRENGTHS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-5, 2.1, 0.5))
 """C, the inverse of the squared L2 penalty: from 1e-5 to 100, two a decade."""
 FOLDS = 5

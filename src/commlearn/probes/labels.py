@@ -16,8 +16,6 @@ from commlearn.probes.readout_rows import held_out
 from commlearn.probes.results import Groups, LabelsResult, Outcome
 from commlearn.seeds import numpy_generator
 
-__all__ = ["best_threshold", "label_matrix", "label_names", "read_labels", "scored"]
-
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))  # C, the inverse of the squared L2 penalty
 HELD = 0.2  # of the training records, where there are no validation records
 

@@ -19,17 +19,6 @@ from commlearn.probes.readout_rows import readout_rows
 from commlearn.records import Dataset, Records
 from commlearn.trained.embed import carrier, embed
 
-__all__ = [
-    "Embedded",
-    "Ladder",
-    "called",
-    "embed_subsets",
-    "ladder_of",
-    "outcomes_of",
-    "probe_ladder",
-    "subsets_of",
-]
-
 PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
 
 Ladder = dict[str, dict[str, Any]]

@@ -8,18 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = [
-    "accuracy",
-    "auprc",
-    "auroc",
-    "f1",
-    "mean_over_labels",
-    "mean_recall",
-    "once",
-    "r2",
-    "squared_error",
-]
-
 
 def once(records: int) -> np.ndarray:
     """Every record one time, (1, records)."""

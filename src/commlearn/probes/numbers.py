@@ -11,8 +11,6 @@ from commlearn.probes import measures
 from commlearn.probes.bootstrap import Measure, measured
 from commlearn.probes.results import Groups, NumberResult, Outcome
 
-__all__ = ["number_probe", "read_numbers", "scored"]
-
 STRENGTHS = np.logspace(-2, 4, 13)  # of the squared L2 penalty
 FOLDS = 5  # where groups are held out together
 

@@ -21,17 +21,6 @@ from commlearn.records import Dataset, Records
 from commlearn.tables.table import Source
 from commlearn.trained.embed import embed, rows_with_any
 
-__all__ = [
-    "PROBES",
-    "Vectors",
-    "check_targets",
-    "chosen_targets",
-    "has_label",
-    "probe",
-    "probe_vectors",
-    "sort_of",
-]
-
 PROBES: dict[str, dict[str, Callable[..., Outcome]]] = {
     "linear": {"class": read_classes, "number": read_numbers, "multilabel": read_labels},
     "neighbours": {"class": neighbour_classes, "number": neighbour_numbers},

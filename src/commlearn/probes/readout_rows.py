@@ -26,8 +26,6 @@ from commlearn.trained.embed import carrier
 from commlearn.trained.model import TEST_SHARE, Trained
 from commlearn.trained.run import read_own_data
 
-__all__ = ["CrossFitRows", "held_out", "own_table", "readout_rows", "rows_to_cross_fit", "unseen_positions"]
-
 
 @dataclass(frozen=True)
 class CrossFitRows:

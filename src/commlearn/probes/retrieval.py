@@ -23,8 +23,6 @@ from commlearn.probes.nearest import unit
 from commlearn.records import Records
 from commlearn.trained.embed import Blocks, carrier, embed, features_of
 
-__all__ = ["RetrievalResult", "comparable", "comparable_vectors", "ranks", "retrieval"]
-
 BLOCK = 1024  # queries at a time
 TOP = (1, 5, 10)
 FEATURES = 2.0  # length of the fixed features where the vector of the loss has 1; chosen on training rows

@@ -23,8 +23,6 @@ from commlearn.training.gradient_cache import cached_loss, split
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["descents", "draw_batch"]
-
 
 def draw_batch(
     records: Records,

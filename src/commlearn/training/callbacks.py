@@ -11,8 +11,6 @@ from typing import Any, TypeAlias
 from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError
 
-__all__ = ["Callback", "Callbacks", "Metrics", "Start"]
-
 Metrics: TypeAlias = dict[str, Any]
 """An entry of `metrics.jsonl` (step, epoch, learning_rate, terms, accuracy, ...), and samples_per_second."""
 

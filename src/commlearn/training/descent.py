@@ -19,8 +19,6 @@ from commlearn.own_draws import OwnDraws
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Descent", "Player", "adamw", "learning_rate_factor", "losses", "touched"]
-
 
 @dataclass(frozen=True)
 class Descent:

@@ -24,16 +24,6 @@ from commlearn.probes.nearest import nearest, unit
 from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
 
-__all__ = [
-    "Diagnosis",
-    "Diagnostics",
-    "alignment",
-    "effective_rank",
-    "neighbours",
-    "sensitivity",
-    "uniformity",
-]
-
 FEWEST = 32  # records that say anything
 SHARE = 32  # of the training records one in so many: an epoch is hardly longer for it
 IGNORED = 0.02  # a modality below this sensitivity

@@ -46,8 +46,6 @@ from commlearn.training.target_objective import TargetObjective, objective_for
 from commlearn.training.trackers import usual
 from commlearn.training.watch import Watch
 
-__all__ = ["FineTuning", "finetune"]
-
 RESULT = "finetuned.json"
 
 

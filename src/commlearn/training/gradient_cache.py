@@ -33,8 +33,6 @@ from commlearn.training.sharding import no_exchange
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["cached_loss", "check_cacheable", "split"]
-
 Part = Callable[[], Batch]
 Vectors = dict[Subset, Tensor]
 

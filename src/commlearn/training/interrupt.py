@@ -10,8 +10,6 @@ import torch
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Interrupt"]
-
 CALLBACK = 1  # who asked: a number below those of the signals that are handled here
 
 

@@ -40,18 +40,6 @@ from commlearn.storage.plain_json import parse_json
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = [
-    "Keeper",
-    "TokenColumn",
-    "TokenShard",
-    "cache_folder",
-    "clear_leftovers",
-    "open_shard",
-    "with_kept_tokens",
-    "write_shard",
-]
-
-
 MAGIC = b"commlearn tokens 1\n"
 ALIGNED = 64  # bytes
 

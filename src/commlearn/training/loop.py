@@ -41,8 +41,6 @@ from commlearn.training.watch import Watch
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
 
-__all__ = ["fabric_of", "train"]
-
 
 def train(
     experiment: Experiment | str | Path,

@@ -16,8 +16,6 @@ from commlearn.config.configuration import Experiment
 from commlearn.escapes import one_line, terminal_stream
 from commlearn.training.callbacks import Callback, Metrics, Start
 
-__all__ = ["Lines", "Terminal", "progress_for", "title"]
-
 
 class Lines(Callback):
     """A plain line now and then, for logs; on standard error, as all progress."""

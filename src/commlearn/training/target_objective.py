@@ -15,8 +15,6 @@ from commlearn.errors import DataError
 from commlearn.models.heads import projection_head
 from commlearn.objectives import supcon
 
-__all__ = ["OBJECTIVES", "TargetObjective", "objective_for"]
-
 NONE = -1  # the code of a class that no training record has
 
 

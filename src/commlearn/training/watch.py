@@ -15,8 +15,6 @@ from commlearn.trained.run_folder import METRICS, SPEED, RunFolder
 from commlearn.training.callbacks import Callbacks
 from commlearn.training.diagnostics import Diagnostics
 
-__all__ = ["Watch"]
-
 
 class Watch:
     """Checks that losses are finite and writes metrics, without a synchronisation at every step."""

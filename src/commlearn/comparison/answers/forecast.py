@@ -21,8 +21,6 @@ from commlearn.probes import check_targets, chosen_targets
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 
-__all__ = ["ADVICE", "forecast"]
-
 ROWS = 2000  # of each part that are looked at, at most
 READERS = ("single", "features", "late fusion", "boosting", "network")
 ADVICE = {

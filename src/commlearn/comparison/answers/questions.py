@@ -28,8 +28,6 @@ from commlearn.errors import RunError
 from commlearn.records import Dataset
 from commlearn.storage.checkpoint import write_atomically
 
-__all__ = ["VERDICT", "Questions"]
-
 VERDICT = "verdict.json"
 
 

@@ -18,8 +18,6 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from commlearn.comparison.answers.task import Labelled
 
-__all__ = ["Block", "Reading", "boosted", "components", "in_context", "linear", "network", "stacked"]
-
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C, the inverse of the squared L2 penalty
 FACTORS = (1 / 3, 3.0)  # by which the scale of each block is tried to change
 LEADING = 64  # principal components that stand for a wider block where distances or cuts are looked for

@@ -28,20 +28,6 @@ from commlearn.comparison.stored_arrays import arrays_of
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import values_of_file
 
-__all__ = [
-    "READOUTS",
-    "Readout",
-    "ReadoutJob",
-    "Result",
-    "clear_material",
-    "missing_readers",
-    "read_share",
-    "results_in",
-    "results_of_unit",
-    "units_of",
-    "write_material",
-]
-
 READOUTS = FOLDER = "readouts"
 VECTORS = "vectors"  # written for the processes, and removed when they are done
 INDEX = "index.json"

@@ -16,8 +16,6 @@ from commlearn.comparison.answers.readers import Block, Reading
 from commlearn.comparison.answers.task import Labelled, Task
 from commlearn.errors import ConfigurationError, unknown
 
-__all__ = ["ALONE", "RIVALS", "Key", "Material", "Unit", "alone", "chosen_rivals"]
-
 ALONE = " alone"
 
 RIVALS = {

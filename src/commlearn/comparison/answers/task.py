@@ -17,8 +17,6 @@ from commlearn.probes.labels import label_matrix, label_names
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 
-__all__ = ["ALL", "BUDGETS", "Labelled", "Task", "labelled_rows", "task_of"]
-
 ALL = "all"
 BUDGETS = ("1%", "5%", "10%", "50%", ALL)
 APART = 1.5  # times as many labelled rows has each budget as the one before

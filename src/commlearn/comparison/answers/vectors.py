@@ -21,8 +21,6 @@ from commlearn.tables.streamed import StreamedRecords
 from commlearn.trained.artifact import load
 from commlearn.trained.embed import embed
 
-__all__ = ["vectors_of"]
-
 AT_A_TIME = 4096  # records
 
 

@@ -21,8 +21,6 @@ from commlearn.comparison.answers.words import words_of
 from commlearn.probes.bootstrap import interval_of
 from commlearn.seeds import numpy_generator
 
-__all__ = ["LEAST", "run_name", "target_values", "verdict_of"]
-
 LEAST = 1.0  # points: a difference that is worth a sentence
 COMBINED = 2.0  # points: that reading modalities together has to add to late fusion
 LEVEL = 0.95

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["NO_LOSS", "modality_words", "points_words", "words_of"]
-
 MEASURES = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "r2": "R2"}
 READ_BY = {
     "pca": "their principal components",

@@ -12,8 +12,6 @@ from commlearn.config.configuration import Experiment
 from commlearn.records import Dataset, Records
 from commlearn.training.callbacks import Callback
 
-__all__ = ["Baseline", "Given"]
-
 
 @dataclass(frozen=True)
 class Given:

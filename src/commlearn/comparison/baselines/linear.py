@@ -14,8 +14,6 @@ from commlearn.comparison.baselines.raw import raw, raw_parts
 from commlearn.errors import ConfigurationError
 from commlearn.records import Records
 
-__all__ = ["cca", "common_directions", "pca"]
-
 RIDGE = 0.1  # added to the variance of every direction of a modality, which is 1 a feature
 COMMON = 64  # directions a modality, at most
 

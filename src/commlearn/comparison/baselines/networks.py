@@ -16,8 +16,6 @@ from commlearn.trained.embed import embed
 from commlearn.trained.model import Trained
 from commlearn.training.finetune import FineTuning, finetune
 
-__all__ = ["random_network", "supervised"]
-
 
 def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     """Embeddings by the weights that the seed starts with."""

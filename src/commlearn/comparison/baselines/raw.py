@@ -13,8 +13,6 @@ from commlearn.batch import Modality, Spec
 from commlearn.comparison.baselines.base import Given
 from commlearn.records import Records
 
-__all__ = ["raw", "raw_parts"]
-
 PIXELS = 16  # a side, to which an image is averaged
 WORDS = 2000  # the most frequent of the first part
 BLOCK = 512  # records at a time

@@ -11,8 +11,6 @@ from scipy.special import logsumexp
 from commlearn.information.experts.folds import Folds, Rows
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["ClusterTable", "fit_table", "memberships"]
-
 _COMPONENTS = 16  # leading ones that clusters are sought in
 _ROUNDS = 15  # of the mixture
 

@@ -11,8 +11,6 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["Folds", "Rows", "make_folds", "side_by_side"]
-
 Rows: TypeAlias = Sequence[np.ndarray]  # for each modality, whose values a record shows
 
 

@@ -10,8 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from commlearn.information.experts.folds import Folds, Rows, side_by_side
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["LINEAR", "Linear", "fit_linear"]
-
 LINEAR = (0.01, 1.0)  # inverse penalties of the linear family
 
 

@@ -20,8 +20,6 @@ from commlearn.information.experts.folds import Folds, Rows
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Networks", "Recipe", "fit_networks"]
-
 Single = NDArray[np.float32]
 Weights = list[
     Single

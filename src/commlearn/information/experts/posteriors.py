@@ -27,17 +27,6 @@ from commlearn.information.experts.stacking import Stack, fit_stack, log_softmax
 from commlearn.information.experts.workers import unsaid_convergence, workers
 from commlearn.information.pid.marginals import Array
 
-__all__ = [
-    "Features",
-    "Posterior",
-    "Subset",
-    "all_subsets",
-    "combined",
-    "fit_posteriors",
-    "linear_family",
-    "rich_family",
-]
-
 Subset = tuple[str, ...]
 
 _MOST_CELLS = 32**3  # of a table: more hold no records, and no memory holds them

@@ -27,16 +27,6 @@ from sklearn.svm import LinearSVC
 from commlearn.information.experts.folds import Folds, Rows
 from commlearn.information.pid.marginals import Array
 
-__all__ = [
-    "Reduced",
-    "boosting",
-    "fit_reduced",
-    "logistic",
-    "pair_directions",
-    "pair_starts",
-    "screened_columns",
-]
-
 Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
 
 _SCREENED = 100  # columns that the L1 penalty chooses from

@@ -12,8 +12,6 @@ from commlearn.information.experts.folds import Folds, Rows
 from commlearn.information.experts.standard_errors import standard_error
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["Stack", "fit_stack", "log_softmax"]
-
 
 @dataclass(frozen=True)
 class Stack:

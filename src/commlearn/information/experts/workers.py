@@ -11,8 +11,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from commlearn.cores import cores, stated_threads
 
-__all__ = ["threads", "unsaid_convergence", "workers"]
-
 _MOST = 8  # threads: what Python itself does is done by one at a time
 
 

@@ -7,8 +7,6 @@ from commlearn.models.encoders.tabular import mlp
 from commlearn.models.features import FeatureValues, FixedFeatures
 from commlearn.models.tokens import ModalityEncoder, TokenEncoder, Tokens
 
-__all__ = ["FIXED", "FeatureEncoder", "fixed"]
-
 FIXED = "fixed"  # the name of this encoder
 
 

@@ -13,8 +13,6 @@ from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.encoders.sequence import blank
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["force"]
-
 LEAK = 0.1  # slope of the leaky ReLU below zero
 
 

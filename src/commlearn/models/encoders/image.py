@@ -12,8 +12,6 @@ from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import MapAdapter
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["alexnet", "resnet18", "resnet50", "small_cnn"]
-
 
 class ImageEncoder(nn.Module):
     """Runs a convolutional stack on images given as uint8 in 0..255 or floats in 0..1.

@@ -14,8 +14,6 @@ from commlearn.errors import ConfigurationError, RunError
 from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.tokens import ModalityEncoder, TokenEncoder
 
-__all__ = ["OWN", "OwnEncoder", "features_made", "modules_of", "own", "refuse_unfit", "token_encoders"]
-
 OWN = "own module"  # what configurations and schemas call it: they hold no code
 PREFIX = "encoders.{}.encoder.module."  # of its weights among those of a method
 

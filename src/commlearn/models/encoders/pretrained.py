@@ -22,8 +22,6 @@ from commlearn.models.encoders.pretrained_model import build, feed, load
 from commlearn.models.tokens import ModalityEncoder
 from commlearn.storage.places import nothing_fetched
 
-__all__ = ["Description", "FineTuned", "Frozen", "PretrainedEncoder", "frozen_encoders", "pretrained"]
-
 
 @dataclass(frozen=True)
 class Description:

@@ -14,8 +14,6 @@ from typing import Any
 
 from commlearn.errors import ConfigurationError
 
-__all__ = ["admitted", "safe_config"]
-
 WORDS = frozenset(
     {
         *("hidden_act", "hidden_activation", "activation", "activation_function", "pooler_act"),

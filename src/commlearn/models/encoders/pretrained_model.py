@@ -22,8 +22,6 @@ from commlearn.models.encoders.pretrained_config import admitted, safe_config
 from commlearn.models.encoders.pretrained_folder import CONFIG, longest_text, missing_extra, read_json
 from commlearn.own_draws import OwnDraws
 
-__all__ = ["Subwords", "architecture_of", "build", "feed", "image_preparation", "load", "subwords"]
-
 TOWERS = {"image": "vision_config", "text": "text_config"}  # the part of a two-tower model
 SENSIBLE = 100_000  # tokens; tokenizers without a limit state an absurd one
 

@@ -15,8 +15,6 @@ from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.fusion import FusionLayer
 from commlearn.models.tokens import ModalityEncoder, Tokens
 
-__all__ = ["gru", "series", "transformer"]
-
 KERNEL = 5  # steps that a convolution of the stem sees
 
 

@@ -13,8 +13,6 @@ from commlearn.models.adapters import FeatureTokenizer, VectorAdapter
 from commlearn.models.encoders.vector import AsItIs
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["mlp", "mlp_tokens", "perceptron", "tabular"]
-
 MISSING, OTHER = 0, 1  # codes of a cell without category, and of a category that training did not name
 
 

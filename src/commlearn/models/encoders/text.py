@@ -8,8 +8,6 @@ from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.encoders.sequence import SequenceTransformer
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["text"]
-
 
 class TokenStem(nn.Module):
     """Token ids to learned vectors; whatever lies under padding reads as id 0, a vector of zeros."""

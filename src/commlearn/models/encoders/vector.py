@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from commlearn.models.adapters import FeatureTokenizer, VectorAdapter
 from commlearn.models.tokens import ModalityEncoder
 
-__all__ = ["features", "linear"]
-
 
 class AsItIs(nn.Module):
     """Values go to the adapter unchanged."""

@@ -16,19 +16,6 @@ from commlearn.models.features.networks import EXTRA, Published
 from commlearn.records import Column
 from commlearn.seeds import torch_generator
 
-__all__ = [
-    "BLOCK",
-    "DIMENSIONS",
-    "QUANTILE_ROWS",
-    "FeatureValues",
-    "Learned",
-    "Raw",
-    "Sample",
-    "Texts",
-    "leading_directions",
-    "some_places",
-]
-
 DIMENSIONS = 256  # of a block of features, at most
 BLOCK = 256  # records read at a time
 QUANTILE_ROWS = 2048  # training rows that decide what is an outlier, at most

@@ -20,8 +20,6 @@ from commlearn.models.features.fixed import FixedFeatures
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 
-__all__ = ["FeatureBlocks"]
-
 EXPECTED_ROWS = 2048  # training rows that say what to expect of an absent modality, at most
 DAMAGED = (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 

@@ -12,8 +12,6 @@ from commlearn.models.features.base import BLOCK, FeatureValues
 from commlearn.models.features.fixed import FixedFeatures
 from commlearn.records import Chosen, Column, Drawn, image_numbers
 
-__all__ = ["FeatureColumn", "feature_column"]
-
 
 @dataclass(frozen=True)
 class FeatureColumn:

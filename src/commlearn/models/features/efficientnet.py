@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["EfficientNetLite0"]
-
 MIDDLE, REACH = 127.0, 128.0  # of a byte: what the weights were trained on is (byte - MIDDLE) / REACH
 STAGES = (  # blocks, kernel, stride, expansion, channels before and after
     (1, 3, 1, 1, 32, 16),

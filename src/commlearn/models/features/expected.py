@@ -12,8 +12,6 @@ from torch import Tensor
 from commlearn.models.features.base import Learned
 from commlearn.seeds import numpy_generator
 
-__all__ = ["ExpectedFeatures"]
-
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, float("inf"))  # times dimensions / rows; the last expects nothing
 HELD_OUT = 3  # one row of so many decides between them
 

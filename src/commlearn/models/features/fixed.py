@@ -27,8 +27,6 @@ from commlearn.models.features.text import Words
 from commlearn.records import Column
 from commlearn.seeds import numpy_generator, torch_generator
 
-__all__ = ["FixedFeatures"]
-
 LIMIT = 6.0  # deviations to which features and components are clipped
 FLOOR = 0.05  # of the usual deviation in a block: a column that varies less is not blown up to one
 SOFTNESS = 0.5  # deviation of a component: its share to this power (1 = as it is, 0 = whitened)

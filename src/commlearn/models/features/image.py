@@ -10,8 +10,6 @@ from commlearn.batch import Modality
 from commlearn.models.features.base import Raw, Sample
 from commlearn.models.features.networks import EFFICIENTNET
 
-__all__ = ["Pixels"]
-
 SIDE = 128  # pixels a side that the network sees; 96 takes half the time, and is up to 2 points worse
 SMALLEST = 16  # pixels a side from which a picture is one to the network
 

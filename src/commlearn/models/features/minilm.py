@@ -13,8 +13,6 @@ from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["TOKENIZER", "MiniLM", "pieces"]
-
 TOKENIZER = "tokenizer.json"  # beside the weights
 LONGEST = 128  # pieces of a text that are read, as when the weights were trained
 STEP = 16  # lengths are multiples of it: those of one length go through the network together

