@@ -12,7 +12,7 @@ from commlearn.errors import CommlearnError
 from commlearn.information.calibrate import known_twins
 from commlearn.information.diagnose import _copies, _whole_copies
 from commlearn.information.estimate import Quantity, QuantityKey, atoms_of_two, measure
-from commlearn.information.experts.features import components
+from commlearn.information.evidence import components
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, _gradient, _loss, _start
 from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family

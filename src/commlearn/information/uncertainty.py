@@ -1,9 +1,10 @@
-"""How far off a number may be: standard errors from influence functions and, near zero, from a bootstrap."""
+"""How far off a number may be: standard errors, near zero a bootstrap, and a planted synergy to be found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,14 +12,16 @@ import numpy as np
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import Measured, Quantity
 from commlearn.information.evidence import Evidence
-from commlearn.information.experts.learnability import learnable_share
+from commlearn.information.experts.folds import make_folds
+from commlearn.information.experts.networks import Recipe, fit_networks
+from commlearn.information.experts.posteriors import Expert
+from commlearn.information.experts.reduced import fit_reduced, logistic, pair_directions, pair_starts
+from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
-from commlearn.information.experts.workers import workers
+from commlearn.information.experts.workers import unsaid_convergence, workers
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
-
-__all__ = ["Estimate", "Limits", "bootstrap", "find_limits", "resampled_weights", "with_interval"]
 
 REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
 GROWS, GROWS_SHARE = 0.03, 0.05  # bits, and share of the number, from which growth counts
@@ -155,3 +158,45 @@ def resampled_weights(records: int, count: int, seed: int, groups: np.ndarray | 
     units = records if groups is None else int(groups.max()) + 1
     drawn = draw.multinomial(units, np.full(units, 1 / units), size=count).astype(np.float64)
     return drawn if groups is None else drawn[:, groups]
+
+
+_RANK = 2  # pairs of directions that experts look for
+
+
+def learnable_share(blocks: tuple[Array, Array], count: int, seed: int) -> float:
+    """The share of a planted bit of synergy that is found, from 0 to 1.
+
+    Labels are made that nothing but the combination of two modalities says: the XOR of a random half-space of
+    each. Where experts find little of it, a combination of the same sort in the true labels would be missed
+    too, however flat the learning curve is: it is flat at zero as well.
+
+    Args:
+        blocks: components of two modalities.
+        count: of folds.
+        seed: of the planted labels, folds and experts.
+    """
+    draw = numpy_generator(seed, "interactions planted")
+    labels = _half_space(blocks[0], draw) ^ _half_space(blocks[1], draw)
+    if np.bincount(labels, minlength=2).min() < 2 * count:
+        return 0.0
+    folds = make_folds(labels, None, count, seed)
+    recipe = Recipe(hidden=32, steps=True, copies=2)
+    start = partial(pair_starts, rank=_RANK)
+    choice = partial(pair_directions, rank=_RANK)
+    with unsaid_convergence():
+        experts: list[Expert] = [
+            fit_networks(blocks, labels, folds, seed, True, recipe, start),
+            fit_reduced(blocks, labels, folds, choice, logistic),
+        ]
+    own = folds.own_rows(2)
+    logs = [log_softmax(expert.logits(own)) for expert in experts]
+    log = fit_stack(logs, labels, folds).combine(logs, own)
+    entropy = -float(np.log(np.bincount(labels) / len(labels)) @ (np.bincount(labels) / len(labels)))
+    return float(np.clip(1 + log[np.arange(len(labels)), labels].mean() / entropy, 0.0, 1.0))
+
+
+def _half_space(block: Array, draw: np.random.Generator) -> np.ndarray:
+    """On which side of a random plane through the median, all directions counting alike."""
+    scale = block.std(axis=0)
+    side = block @ (draw.normal(size=block.shape[1]) / np.maximum(scale, 1e-9))
+    return (side > np.median(side)).astype(np.intp)

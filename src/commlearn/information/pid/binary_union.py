@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.information.pid.union_program import Array
+from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.union_solver import CellSolution, conditional_entropy
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.information.pid.union_program import Array
+from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.union_solver import CellSolution, solve_on_cells
 
 _CHUNK = 4_000_000  # cells priced at a time

@@ -7,9 +7,6 @@ from scipy.cluster.vq import kmeans2
 
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["cell_count", "cell_table", "soft_cells"]
-
-
 _MOST_VALUES = 800  # cells times classes: the program's equations grow with their square
 
 
