@@ -22,9 +22,9 @@ import torch
 
 from commlearn.comparison.answers.readouts import READOUTS, read_share
 from commlearn.comparison.baselines import Given, find_baseline
-from commlearn.comparison.memory import peak_memory
 from commlearn.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC
 from commlearn.comparison.source import ComparisonSource, with_method
+from commlearn.comparison.workers import peak_memory
 from commlearn.config.configuration import Experiment
 from commlearn.errors import CommlearnError, DivergedError
 from commlearn.methods import METHODS

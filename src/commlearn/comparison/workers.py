@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import BinaryIO
+
+import torch
 
 from commlearn.comparison.plan import DIVERGED, SPEC, Job
 from commlearn.comparison.source import ComparisonSource
@@ -144,3 +147,27 @@ def _last_words(job: Job) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     last_words = [line.strip() for line in lines if line.strip()]
     return last_words[-1] if last_words else ""
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process held at once, in MB; on a GPU, of the GPU. None: no way to know."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the parent held before it started us
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+        held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+        if held:
+            return round(held[0] * 1024 / 1e6)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def forget_peak() -> None:
+    """Let the peak begin anew, where the system can do that."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

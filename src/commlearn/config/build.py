@@ -20,8 +20,8 @@ from commlearn.kinds.arrays import presence
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders, build_fusion, not_passed
-from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.encoders.own import OWN, features_made
+from commlearn.models.encoders.tabular import FIXED
 from commlearn.models.features import FeatureBlocks
 from commlearn.own_draws import OwnDraws
 from commlearn.records import Dataset

@@ -20,8 +20,8 @@ from commlearn.config.strength import chosen_augmentations
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.methods import METHODS
 from commlearn.models.encoders import default_encoder
-from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.encoders.own import OWN
+from commlearn.models.encoders.tabular import FIXED
 from commlearn.records import Dataset
 from commlearn.storage.places import is_remote
 from commlearn.tables import schema_yaml

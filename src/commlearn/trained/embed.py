@@ -15,7 +15,7 @@ from commlearn.batch import Modality, Spec, View, merge, to_device
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
-from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.models.tokens import Tokens
 from commlearn.records import Column, Records, image_numbers

@@ -9,7 +9,7 @@ import torch
 
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
-from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import feature_column
 from commlearn.records import Dataset, Records
 from commlearn.tables.streamed import StreamedRecords

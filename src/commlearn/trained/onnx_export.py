@@ -24,7 +24,7 @@ from torch.fx import GraphModule
 from commlearn.batch import Modality, Spec, Subset, blank_values
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, subset_name
-from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
 from commlearn.storage.plain_json import values_of_file

@@ -22,9 +22,8 @@ from threadpoolctl import threadpool_limits
 from commlearn.comparison.answers.readers import Block
 from commlearn.comparison.answers.rivals import REFIT, Key, Material, Unit, alone, estimators
 from commlearn.comparison.answers.task import ALL, DRAWS, Task, budgets_of, labelled_rows
-from commlearn.comparison.memory import forget_peak, peak_memory
-from commlearn.comparison.plan import Job
-from commlearn.comparison.stored_arrays import arrays_of
+from commlearn.comparison.plan import Job, arrays_of
+from commlearn.comparison.workers import forget_peak, peak_memory
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import values_of_file
 

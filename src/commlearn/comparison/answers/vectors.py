@@ -11,7 +11,7 @@ import torch
 
 from commlearn.comparison.answers.readers import Block
 from commlearn.comparison.answers.rivals import Key
-from commlearn.comparison.baselines.raw import raw_parts
+from commlearn.comparison.baselines import raw_parts
 from commlearn.config.build import build_features, build_method, pretrained_of
 from commlearn.config.configuration import Experiment
 from commlearn.kinds.arrays import presence

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.stats import binom
 
 from commlearn.batch import View
-from commlearn.models.features.column import FeatureColumn
+from commlearn.models.features.fixed import FeatureColumn
 
 SHARE = 0.5  # of the augmented versions that are made from a stand-in, where a record has one
 NEAREST = (3, 15)  # neighbours of a record in each modality: half the root of the records, within these
