@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from known_decompositions import known_twins
 
 from commlearn.datasets.trifeature import Trifeature
 from commlearn.errors import CommlearnError
-from commlearn.information.calibrate import known_twins
 from commlearn.information.diagnose import _copies, _whole_copies
 from commlearn.information.estimate import Quantity, QuantityKey, atoms_of_two, measure
 from commlearn.information.evidence import components

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy.stats import norm
 from commlearn.errors import ConfigurationError
 from commlearn.information.ask import interactions
 from commlearn.information.material import Target, label_columns, prepare_target
-from commlearn.information.pid import OrderSpectrum, Pid, broja, order_spectrum
+from commlearn.information.pid import Pid, broja
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.information.sources import gather
@@ -62,9 +61,6 @@ class Twin:
         """The exact decomposition of two modalities, by fine binning."""
         return broja(self.binned(bins))
 
-    def spectrum(self, bins: int = 30) -> OrderSpectrum:
-        return order_spectrum(self.binned(bins))
-
     def binned(self, bins: int) -> Array:
         """p[t_1, ..., t_n, y] of the noisy scalars."""
         table = self.latents
@@ -92,40 +88,6 @@ def _spread(scalar: Array, dimensions: int, draw: np.random.Generator) -> Array:
     noise = draw.normal(size=(len(scalar), dimensions - copies.shape[1]))
     rotation, _ = np.linalg.qr(draw.normal(size=(dimensions, dimensions)))
     return np.concatenate([copies, noise], axis=1) @ rotation
-
-
-def gate(
-    name: str, target: object, separations: Sequence[float], flip: float = 0.0, dimensions: int = 32
-) -> Twin:
-    """Uniform bits and a two-class function of them, wrong with probability `flip`.
-
-    Example:
-        >>> gate("XOR", lambda a, b: a ^ b, (4, 3)).truth().synergistic > 0.5
-        True
-    """
-    latents = np.zeros((2,) * (len(separations) + 1))
-    for bits in product((0, 1), repeat=len(separations)):
-        label = int(target(*bits))  # type: ignore[operator]
-        latents[(*bits, label)] += 1 - flip
-        latents[(*bits, 1 - label)] += flip
-    return Twin(name, latents / latents.sum(), tuple(separations), dimensions)
-
-
-def known_twins() -> list[Twin]:
-    """The six of two modalities that every estimator is compared on."""
-    apart = (4.0, 3.0)
-    shared = np.zeros((2, 2, 2))
-    shared[0, 0, 0] = shared[1, 1, 1] = 0.5
-    first, second = (np.array([[1 - rate, rate], [rate, 1 - rate]]) for rate in (0.1, 0.25))
-    noisy = np.einsum("ya,yb->aby", first, second) / 2
-    return [
-        Twin("RDN", shared, apart),
-        gate("UNQ1", lambda a, b: a, apart),
-        gate("XOR", lambda a, b: a ^ b, apart),
-        gate("AND", lambda a, b: a & b, apart),
-        gate("AND, flipped 10 %", lambda a, b: a & b, apart, flip=0.1),
-        Twin("BSC(.1), BSC(.25)", noisy, apart),
-    ]
 
 
 _APART = (4.0, 3.0)
