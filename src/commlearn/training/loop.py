@@ -27,16 +27,14 @@ from commlearn.trained.resume import open_folder, restore, restore_optimizers, t
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.training_rows import rows_of_dataset
-from commlearn.training.batches import descents, draw_batch
+from commlearn.training.batches import check_cacheable, descents, draw_batch
 from commlearn.training.callbacks import Callback, Callbacks, Start
 from commlearn.training.descent import Descent, Player, adamw, learning_rate_factor
 from commlearn.training.diagnostics import Diagnostics
-from commlearn.training.gradient_cache import check_cacheable
-from commlearn.training.interrupt import Interrupt
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
 from commlearn.training.trackers import usual
-from commlearn.training.watch import Watch
+from commlearn.training.watch import Interrupt, Watch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
