@@ -29,19 +29,13 @@ from commlearn.tables.table import Source, Table, read_table
 
 @dataclass(frozen=True)
 class Twin:
-    """A distribution of latents, and how modalities show them.
+    """A distribution of latents, and how modalities show them."""
 
-    Attributes:
-        name: what it is called.
-        latents: joint probabilities p[x_1, ..., x_n, y] of values 0, ..., k - 1.
-        separations: per modality, between neighbouring values, in standard deviations of the noise.
-        dimensions: of each modality, at least 4; one number for all, or one each.
-    """
-
-    name: str
-    latents: Array
+    name: str  # what it is called
+    latents: Array  # joint probabilities p[x_1, ..., x_n, y] of values 0, ..., k - 1
+    # Per modality, between neighbouring values, in standard deviations of the noise.
     separations: tuple[float, ...]
-    dimensions: int | tuple[int, ...] = 32
+    dimensions: int | tuple[int, ...] = 32  # of each modality, at least 4; one number for all, or one each
 
     def sample(self, records: int, seed: int) -> tuple[dict[str, Array], np.ndarray]:
         """Modalities a, b, ... and the target."""
@@ -95,20 +89,13 @@ _PARTS = ("redundant", "unique1", "unique2", "synergistic")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Errors of the report on twins of one's own data, in bits.
+    """Errors of the report on twins of one's own data, in bits."""
 
-    Attributes:
-        records: of each twin.
-        classes: how many.
-        dimensions: of each modality.
-        errors: twin to part to its error in each repetition, estimate less truth.
-        truth: twin to part to bits.
-    """
-
-    records: int
-    classes: int
-    dimensions: tuple[int, ...]
-    truth: dict[str, dict[str, float]]
+    records: int  # of each twin
+    classes: int  # how many
+    dimensions: tuple[int, ...]  # of each modality
+    truth: dict[str, dict[str, float]]  # twin to part to bits
+    # Twin to part to its error in each repetition, estimate less truth.
     errors: dict[str, dict[str, list[float]]]
 
     def expected(self, part: str) -> float:

@@ -19,49 +19,31 @@ _ONE_HALF = 4000  # records from which one half says enough
 
 @dataclass(frozen=True)
 class Growth:
-    """What the last doubling of the records changed of a number, on the same records.
+    """What the last doubling of the records changed of a number, on the same records."""
 
-    Attributes:
-        bits: with all records less with half of them.
-        error: standard error.
-    """
-
-    bits: float
-    error: float
+    bits: float  # with all records less with half of them
+    error: float  # standard error
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What one modality adds to all others, at one number of records.
+    """What one modality adds to all others, at one number of records."""
 
-    Attributes:
-        records: how many.
-        bits: I(all; Y) - I(all others; Y).
-        accuracy: balanced accuracy of all less that of all others, a share.
-        bits_interval: of the bits.
-        accuracy_interval: of the accuracy.
-    """
-
-    records: int
-    bits: float
-    bits_interval: tuple[float, float]
-    accuracy: float
-    accuracy_interval: tuple[float, float]
+    records: int  # how many
+    bits: float  # I(all; Y) - I(all others; Y)
+    bits_interval: tuple[float, float]  # of the bits
+    accuracy: float  # balanced accuracy of all less that of all others, a share
+    accuracy_interval: tuple[float, float]  # of the accuracy
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The numbers at each number of records, and the worth of each modality.
+    """The numbers at each number of records, and the worth of each modality."""
 
-    Attributes:
-        numbers: quantity to {records: bits}.
-        worth: modality to its gain at each number of records.
-        growth: of each number, what the last doubling of the records changed; empty without halves. Where an
-            error falls as 1 / records, as much is still missing.
-    """
-
-    numbers: dict[QuantityKey, dict[int, float]]
-    worth: dict[str, list[Gain]]
+    numbers: dict[QuantityKey, dict[int, float]]  # quantity to {records: bits}
+    worth: dict[str, list[Gain]]  # modality to its gain at each number of records
+    # Of each number, what the last doubling of the records changed; empty without halves. Where an error
+    # falls as 1 / records, as much is still missing.
     growth: dict[QuantityKey, Growth] = field(default_factory=dict)
 
     def extrapolated(self) -> dict[QuantityKey, float]:

@@ -100,15 +100,10 @@ def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str
 
 @dataclass(frozen=True)
 class Signs:
-    """What makes the numbers claim too much.
+    """What makes the numbers claim too much."""
 
-    Attributes:
-        severe: for these the numbers cannot be trusted.
-        others: to be read beside the numbers.
-    """
-
-    severe: list[str]
-    others: list[str]
+    severe: list[str]  # for these the numbers cannot be trusted
+    others: list[str]  # to be read beside the numbers
 
 
 def leak_signs(arrays: Mapping[str, Array], target: Target, evidence: Evidence, settings: Settings) -> Signs:
@@ -300,27 +295,17 @@ _MISCALIBRATED = 0.05  # share by which confidence may miss the hits
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Signs of trust and of doubt.
+    """Signs of trust and of doubt."""
 
-    Attributes:
-        verdict: in one sentence, whether the numbers can be trusted and what is only a lower bound.
-        gap: the largest certificate of the programs, in bits.
-        calibration: by how much the confidence of each subset's posterior misses its hits, a share.
-        cells: of each single modality's posterior.
-        per_cell: records a class and cell, on average.
-        learnable: share of a planted synergy that experts found.
-        trusted: the numbers hold as they are, or as lower bounds.
-        seconds: what the report took.
-    """
-
-    verdict: str
-    gap: float
+    verdict: str  # in one sentence, whether the numbers can be trusted and what is only a lower bound
+    gap: float  # the largest certificate of the programs, in bits
+    # By how much the confidence of each subset's posterior misses its hits, a share.
     calibration: dict[str, float]
-    cells: dict[str, int]
-    per_cell: float
-    learnable: float
-    trusted: bool
-    seconds: float
+    cells: dict[str, int]  # of each single modality's posterior
+    per_cell: float  # records a class and cell, on average
+    learnable: float  # share of a planted synergy that experts found
+    trusted: bool  # the numbers hold as they are, or as lower bounds
+    seconds: float  # what the report took
 
 
 def diagnose(

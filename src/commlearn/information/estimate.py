@@ -63,21 +63,14 @@ class Union:
 
 @dataclass(frozen=True)
 class Measured:
-    """The decomposition of one set of posteriors.
-
-    Attributes:
-        entropy: H(Y): certainty.
-        ladder: I(A; Y) of every subset, never less than that of a part.
-        unions: by order k, the union information of all subsets of k modalities.
-        without: union information of all single modalities but one.
-        pairs: union information of two (sets of) modalities, for each pair and each against the rest.
-    """
+    """The decomposition of one set of posteriors."""
 
     names: tuple[str, ...]
-    entropy: float
-    ladder: dict[Subset, Quantity]
-    unions: list[Union]
-    without: dict[str, Union]
+    entropy: float  # H(Y): certainty
+    ladder: dict[Subset, Quantity]  # I(A; Y) of every subset, never less than that of a part
+    unions: list[Union]  # by order k, the union information of all subsets of k modalities
+    without: dict[str, Union]  # union information of all single modalities but one
+    # Union information of two (sets of) modalities, for each pair and each against the rest.
     pairs: dict[tuple[Subset, Subset], Union]
 
     @property
@@ -285,15 +278,10 @@ ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
 
 class QuantityKey(NamedTuple):
-    """What a number is, and of which modalities.
+    """What a number is, and of which modalities."""
 
-    Attributes:
-        part: "information", an atom of two, "spectrum 1", ..., "unique", "non_exclusive" or "shapley".
-        subsets: one subset of the modalities, or the two that an atom compares.
-    """
-
-    part: str
-    subsets: tuple[Subset, ...]
+    part: str  # "information", an atom of two, "spectrum 1", ..., "unique", "non_exclusive" or "shapley"
+    subsets: tuple[Subset, ...]  # one subset of the modalities, or the two that an atom compares
 
     @property
     def of(self) -> str:

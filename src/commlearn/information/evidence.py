@@ -31,23 +31,14 @@ MOST_FUSED = 3  # modalities of which every subset has an expert of its fused em
 
 @dataclass(frozen=True)
 class Evidence:
-    """Records ready to be judged.
+    """Records ready to be judged."""
 
-    Attributes:
-        blocks: components of each modality.
-        columns: all of each modality, standardised.
-        fused: features of a model's own embedding of subsets.
-        labels: 0, ..., classes - 1.
-        groups: of the records, 0, 1, ..., if there are any.
-        folds: who is held out when.
-    """
-
-    blocks: dict[str, Array]
-    columns: dict[str, Array]
-    fused: dict[Subset, Array]
-    labels: np.ndarray
-    groups: np.ndarray | None
-    folds: Folds
+    blocks: dict[str, Array]  # components of each modality
+    columns: dict[str, Array]  # all of each modality, standardised
+    fused: dict[Subset, Array]  # features of a model's own embedding of subsets
+    labels: np.ndarray  # 0, ..., classes - 1
+    groups: np.ndarray | None  # of the records, 0, 1, ..., if there are any
+    folds: Folds  # who is held out when
 
     @property
     def names(self) -> Subset:

@@ -39,16 +39,12 @@ _SPREAD = 2**0.5  # of a mean over folds, in that of folds apart
 
 @dataclass(frozen=True)
 class Combination:
-    """Does the combination matter beyond what independent modalities would say together?
+    """Does the combination matter beyond what independent modalities would say together?"""
 
-    Attributes:
-        p: how often modalities exchanged within classes suit the joint experts as well; None where there is
-            too little to exchange.
-        independent: I(all; Y), in bits, if modalities were independent given the class.
-    """
-
+    # How often modalities exchanged within classes suit the joint experts as well; None where there is too
+    # little to exchange.
     p: float | None
-    independent: float
+    independent: float  # I(all; Y), in bits, if modalities were independent given the class
 
 
 class Exchange:

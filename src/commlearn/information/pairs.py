@@ -35,12 +35,9 @@ class PairReport:
     """What each modality of many knows about a target alone, what each pair knows, and what all do.
 
     Of more than five modalities there are too many subsets to read each of them.
-
-    Attributes:
-        values: all numbers, as JSON knows them.
     """
 
-    values: Mapping[str, Any]
+    values: Mapping[str, Any]  # all numbers, as JSON knows them
 
     @property
     def verdict(self) -> str:

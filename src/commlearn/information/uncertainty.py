@@ -34,23 +34,14 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of bits and how sure it is.
+    """A number of bits and how sure it is."""
 
-    Attributes:
-        bits: the estimate.
-        low: lower end of the interval.
-        high: upper end; as far as certainty where the number is still growing.
-        error: standard error.
-        p: of "it is zero", where tested.
-        growing: experts have not learned all of it: the number is a lower bound.
-    """
-
-    bits: float
-    low: float
-    high: float
-    error: float
-    p: float | None = None
-    growing: bool = False
+    bits: float  # the estimate
+    low: float  # lower end of the interval
+    high: float  # upper end; as far as certainty where the number is still growing
+    error: float  # standard error
+    p: float | None = None  # of "it is zero", where tested
+    growing: bool = False  # experts have not learned all of it: the number is a lower bound
 
     def __str__(self) -> str:
         if self.growing:
@@ -60,17 +51,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Limits:
-    """The range of all numbers of a report, and what it cannot distinguish from nothing.
+    """The range of all numbers of a report, and what it cannot distinguish from nothing."""
 
-    Attributes:
-        most: H(Y).
-        resolution: bits below which a probe of so many directions learns nothing from so many records.
-        learnable: the share of a planted synergy that was found.
-    """
-
-    most: float
+    most: float  # H(Y)
+    # Bits below which a probe of so many directions learns nothing from so many records.
     resolution: float = 0.0
-    learnable: float = 1.0
+    learnable: float = 1.0  # the share of a planted synergy that was found
 
 
 def with_interval(

@@ -38,19 +38,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class View:
-    """What one family of experts sees.
+    """What one family of experts sees."""
 
-    Attributes:
-        numbers: every quantity of the decomposition.
-        accuracy: share of records that the posterior of each subset gets right.
-        balanced_accuracy: mean of the classes' shares.
-        measured: the numbers behind, with each record's share.
-    """
-
-    numbers: dict[QuantityKey, Estimate]
-    accuracy: dict[Subset, float]
-    balanced_accuracy: dict[Subset, float]
-    measured: Measured
+    numbers: dict[QuantityKey, Estimate]  # every quantity of the decomposition
+    accuracy: dict[Subset, float]  # share of records that the posterior of each subset gets right
+    balanced_accuracy: dict[Subset, float]  # mean of the classes' shares
+    measured: Measured  # the numbers behind, with each record's share
 
     @property
     def names(self) -> Subset:

@@ -33,21 +33,13 @@ VERDICT = "verdict.json"
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked of a comparison.
+    """What is asked of a comparison."""
 
-    Attributes:
-        tasks: the targets.
-        budgets: of labels.
-        readers: the rivals.
-        pretrained: those of them that were trained on other tables.
-        not_tried: who does not take part, and why.
-    """
-
-    tasks: tuple[Task, ...]
-    budgets: tuple[str, ...]
-    readers: tuple[str, ...]
-    pretrained: tuple[str, ...]
-    not_tried: dict[str, str]
+    tasks: tuple[Task, ...]  # the targets
+    budgets: tuple[str, ...]  # of labels
+    readers: tuple[str, ...]  # the rivals
+    pretrained: tuple[str, ...]  # those of them that were trained on other tables
+    not_tried: dict[str, str]  # who does not take part, and why
 
     @classmethod
     def of(

@@ -38,14 +38,10 @@ _SOLVER = Lock()  # liblinear draws from one generator of the whole process
 
 @dataclass(frozen=True)
 class Directions:
-    """What a model reads: directions of each modality, the first `products` of which are multiplied.
+    """What a model reads: directions of each modality, the first `products` of which are multiplied."""
 
-    Attributes:
-        weights: of each modality, (columns, directions).
-        products: leading directions of the first two modalities whose products and squares are read too.
-    """
-
-    weights: tuple[Array, ...]
+    weights: tuple[Array, ...]  # of each modality, (columns, directions)
+    # Leading directions of the first two modalities whose products and squares are read too.
     products: int = 0
 
     def read(self, parts: Sequence[Array]) -> Array:

@@ -22,19 +22,14 @@ from commlearn.information.pid.union_solver import CellSolution, conditional_ent
 
 @dataclass(frozen=True)
 class Envelope:
-    """The concave envelope of several ROC curves, in masses instead of rates.
+    """The concave envelope of several ROC curves, in masses instead of rates."""
 
-    Attributes:
-        segments: (segments, 2) masses of first and second class, steepest first: the outcomes of the union.
-        owner: the modality whose curve holds the vertex after each segment but the last.
-        taken: how many of that modality's rows, the most likely second class first, lie before the vertex.
-        orders: per modality, its rows in that order.
-    """
-
+    # (segments, 2) masses of first and second class, steepest first: the outcomes of the union.
     segments: Array
-    owner: NDArray[np.intp]
+    owner: NDArray[np.intp]  # the modality whose curve holds the vertex after each segment but the last
+    # How many of that modality's rows, the most likely second class first, lie before the vertex.
     taken: NDArray[np.intp]
-    orders: list[NDArray[np.intp]]
+    orders: list[NDArray[np.intp]]  # per modality, its rows in that order
 
 
 def solve_two_classes(tables: Sequence[Array]) -> CellSolution:

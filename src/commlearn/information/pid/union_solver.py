@@ -127,20 +127,15 @@ _CENTRALITY = 1e-3  # least share of its target that a cell's complementarity ma
 
 @dataclass(frozen=True)
 class CellSolution:
-    """A feasible dual and a (nearly) feasible primal point on a list of cells, in nats.
+    """A feasible dual and a (nearly) feasible primal point on a list of cells, in nats."""
 
-    Attributes:
-        influence: a_i(x_i, y) per modality; -inf where p(x_i, y) is zero. Scaled so that the constraint holds
-            on every cell of the list.
-        coupling: q(x, y), one row a cell; its marginals are at most p(x_i, y), with a minute mass missing.
-        entropy: sum of -q(x, y) log q(y | x): a lower bound on H(Y | X) of the completed coupling.
-        value: sum_i E[a_i], the dual objective.
-    """
-
+    # The a_i(x_i, y) per modality; -inf where p(x_i, y) is zero. Scaled so that the constraint holds on every
+    # cell of the list.
     influence: list[Array]
+    # The q(x, y), one row a cell; its marginals are at most p(x_i, y), with a minute mass missing.
     coupling: Array
-    entropy: float
-    value: float
+    entropy: float  # sum of -q(x, y) log q(y | x): a lower bound on H(Y | X) of the completed coupling
+    value: float  # sum_i E[a_i], the dual objective
 
     @property
     def gap(self) -> float:
