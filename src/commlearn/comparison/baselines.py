@@ -204,11 +204,6 @@ def common_directions(
         G = leading eigenvectors of sum_i P_i,   P_i = X_i (X_i'X_i + n ridge I)^-1 X_i',
         map_i = (X_i'X_i + n ridge I)^-1 X_i' G sqrt(n).
 
-    Args:
-        modalities: standardised features of the same records, each (records, features).
-        most: directions, at most; no more than the smallest modality has features.
-        ridge: added to each variance.
-
     Returns:
         A map for each modality, (features, directions); and how well each direction is reached by the
         modalities on average, from 0 to 1.

@@ -118,8 +118,7 @@ def _cost(folder: Path) -> dict[str, Any]:
 def end_with(parent: int) -> None:
     """Treat the death of the comparison as SIGTERM: a training writes a checkpoint and ends.
 
-    Args:
-        parent: descriptor of a pipe of which the comparison holds the other end; it ends when that does.
+    `parent` is the descriptor of a pipe of which the comparison holds the other end.
     """
 
     def watch() -> None:

@@ -86,15 +86,7 @@ def members_of(
     data: Dataset,
     scores: Mapping[str, Score],
 ) -> tuple[list[Member], dict[str, str]]:
-    """Who takes part, and who cannot and why; only `all` may name those that cannot.
-
-    Args:
-        names: of methods and baselines; `single` = each modality alone, `all` = all that there are.
-        source: of the experiment.
-        experiment: with any method.
-        data: its records.
-        scores: what is measured.
-    """
+    """Who takes part, and who cannot and why; only `all` may name those that cannot."""
     modalities = list(data.train.specs)
     wanted, optional = _expand(names, modalities)
     problems, refused, members = Problems("compare"), {}, []

@@ -62,12 +62,7 @@ def difference(
 ) -> tuple[float, float]:
     """95 % interval of own minus other, over draws of test records and of pairs of seeds.
 
-    Args:
-        own: by seed, the score of each draw.
-        other: likewise.
-        pairs: the seeds that are set against each other.
-        centre: the difference on the records as they are.
-        factor: by which the draws are spread about it.
+    The draws are spread by `factor` about `centre`, the difference on the records as they are.
     """
     gaps = np.stack([own[one] - other[two] for one, two in pairs])  # (pairs, draws)
     chosen = numpy_generator(0, "comparison seeds").integers(len(pairs), size=(DRAWS, len(pairs)))

@@ -61,11 +61,7 @@ def settings_to_try(
 ) -> list[Setting]:
     """The recipe as it stands, and further settings: all of a grid if the budget allows, else draws of it.
 
-    Args:
-        over: by dotted key; with any range, settings are drawn at random.
-        budget: how many settings, the recipe's own one included; all of a grid if not given.
-        seed: of the draws; a larger budget begins with the draws of a smaller one.
-        default: begin with the recipe as it stands.
+    With any range, settings are drawn at random; a larger budget begins with the draws of a smaller one.
 
     Example:
         >>> settings_to_try({"method.temperature": [0.1, 0.3]}, None, 0)

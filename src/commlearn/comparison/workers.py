@@ -35,12 +35,7 @@ def work_on(
 ) -> dict[Job, str]:
     """Run each job in a process of its own; the reasons of those that failed.
 
-    Args:
-        source: of the experiment.
-        jobs: what is to be done.
-        at_a_time: processes.
-        tell: receives a line for each job that starts and ends.
-        files: fingerprint of the table, if there is one; a job that reads another one is refused.
+    A job that reads a table with another fingerprint than `files` is refused.
     """
     shared = _threads_for(min(at_a_time, max(len(jobs), 1)))
     stated = int(source.overrides.get("training.threads") or 0)

@@ -132,12 +132,7 @@ class Calibration:
 
 
 def twins_like(shares: Array, dimensions: tuple[int, ...]) -> list[Twin]:
-    """Twins of two modalities with these class shares: shared, unique, synergistic; further ones are idle.
-
-    Args:
-        shares: of the classes, summing to 1.
-        dimensions: of each modality.
-    """
+    """Twins of two modalities with these class shares: shared, unique, synergistic; further ones are idle."""
     classes = len(shares)
     diagonal = np.zeros((classes,) * 3)
     first = np.zeros_like(diagonal)

@@ -57,11 +57,7 @@ class Curve:
 def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> Curve:
     """Estimate on halves, of many records on one of them, with everything fitted anew.
 
-    Args:
-        evidence: the records.
-        logs: held-out posteriors of all of them.
-        measured: their decomposition.
-        settings: of the report; without `curve` only all records are looked at.
+    Without `settings.curve` only all records are looked at.
     """
     whole = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
     parts = _parts(evidence, settings.seed) if settings.curve else []

@@ -34,12 +34,7 @@ _PENALTIES = np.logspace(-2, 4, 7)
 
 
 def gaussian_parts(evidence: Evidence, numbers: Array) -> dict[str, float]:
-    """Shared, unique and synergistic bits of two modalities about a number, regressions held out by fold.
-
-    Args:
-        evidence: records of two modalities, with folds.
-        numbers: the target's values.
-    """
+    """Shared, unique and synergistic bits of two modalities about a number, regressions held out by fold."""
     first, second = evidence.blocks.values()
     alone1, alone2 = (_bits(block, numbers, evidence) for block in (first, second))
     total = max(_bits(np.concatenate([first, second], axis=1), numbers, evidence), alone1, alone2)
@@ -109,11 +104,7 @@ class Signs:
 def leak_signs(arrays: Mapping[str, Array], target: Target, evidence: Evidence, settings: Settings) -> Signs:
     """Columns that hold the target; copies and near-copies; groups that show, or that matter.
 
-    Args:
-        arrays: of each modality, before anything is done to them, of the records that have a target.
-        target: its classes, and the numbers behind them.
-        evidence: the same records, with groups and folds.
-        settings: of the report.
+    `arrays` are of the records that have a target, before anything is done to them.
     """
     severe = [sign for name, values in arrays.items() for sign in _columns_that_answer(name, values, target)]
     severe += _near_copies(evidence)
@@ -320,15 +311,6 @@ def diagnose(
     """The diagnostics, and a sentence with a number for each doubt.
 
     Whether there are enough records the learning curve says. Without one, counts have to.
-
-    Args:
-        logs: held-out posteriors of all subsets.
-        view: their decomposition.
-        curve: the same on fewer records.
-        limits: what a planted synergy showed.
-        evidence: the records.
-        severe: other reasons not to trust the numbers.
-        seconds: taken so far.
     """
     labels = evidence.labels
     names = view.measured.names
@@ -387,12 +369,7 @@ def expected_error(parts: Sequence[Estimate], records: int) -> str:
 
 
 def count_doubts(evidence: Evidence, expected: str) -> list[str]:
-    """What speaks against trust where no learning curve says whether there are enough records.
-
-    Args:
-        evidence: the records.
-        expected: how far off each part may be, in words.
-    """
+    """What speaks against trust where no learning curve says whether there are enough records."""
     return _few_records(evidence.labels, expected) + _few_groups(evidence.groups, expected)
 
 

@@ -141,13 +141,8 @@ def measure(
 ) -> Measured:
     """Ladder, unions and atoms of held-out posteriors.
 
-    Args:
-        logs: natural log p(y | A) of every subset, (records, classes).
-        labels: 0, ..., classes - 1.
-        names: of the modalities, in order.
-        weights: of the records, as a bootstrap gives them; 1 each if not given.
-        tolerance: wanted certificate of the programs, in bits.
-        cells: the records' weights on cells by subset; made where missing and left here, for resamplings.
+    `logs` are natural, log p(y | A) of every subset, (records, classes); `tolerance` is the wanted
+    certificate of the programs, in bits; `cells` are made where missing and left there, for resamplings.
     """
     weights = np.ones(len(labels)) if weights is None else weights
     world = _World(logs, labels, weights, tolerance, {} if cells is None else cells)

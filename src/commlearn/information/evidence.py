@@ -186,9 +186,7 @@ def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, tell: C
 def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
     """What a linear probe of the modalities side by side can use.
 
-    Args:
-        evidence: the records.
-        posteriors: of the best experts, whose linear ones are not fitted again.
+    Linear experts among the posteriors are not fitted again.
     """
     probes: dict[Subset, Posterior] = {}
     for subset in all_subsets(evidence.names):

@@ -71,11 +71,7 @@ class Target:
 def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Target:
     """Labels from classes, or from numbers by quantiles.
 
-    Args:
-        values: one class or number a record; None and NaN are left out and counted.
-        name: for messages.
-        bins: quantile classes of a number; if not given, numbers of more than 20 values get 8.
-        folds: each class must have a record in every one.
+    None and NaN are left out and counted. Without `bins`, numbers of more than 20 values get 8 classes.
 
     Raises:
         DataError: fewer than two classes, or a class with fewer records than folds.

@@ -105,16 +105,7 @@ def pair_values(
     settings: Settings,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Plain values: every modality alone, all together, and pairs: of many, those that know most alone.
-
-    Args:
-        arrays: embeddings of each modality.
-        values: of the target.
-        name: of the target.
-        groups: of the records.
-        settings: of folds and intervals.
-        tell: called with what is done next, in words.
-    """
+    """Plain values: every modality alone, all together, and pairs: of many, those that know most alone."""
     target = prepare_target(values, name, settings.bins, settings.folds)
     evidence = gather_evidence(Material(dict(arrays)), target, groups, settings)
     whole, labels = evidence.names, evidence.labels

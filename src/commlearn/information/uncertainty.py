@@ -72,16 +72,7 @@ def with_interval(
 
     The upper end reaches as far as the number would grow if its error fell as a power of the records between
     1 / 2 and 1, with the uncertainty of that. Where the growth is plain, or experts would not have seen a
-    synergy, the upper end is open.
-
-    Args:
-        quantity: the number and the records' shares.
-        level: of the interval.
-        limits: of all numbers.
-        draws: the same number in bootstrap resamplings.
-        groups: of the records, 0, 1, ...
-        growth: what the last doubling of the records changed.
-        combined: whether it is of a combination, which may be hard to learn.
+    synergy, the upper end is open. `combined` says that it is of a combination, which may be hard to learn.
     """
     growth = growth or Growth(0.0, 0.0)
     error = max(standard_error(shares, groups) for shares in (quantity.shares, quantity.uncut))
@@ -105,10 +96,7 @@ def with_interval(
 def find_limits(evidence: Evidence, settings: Settings, planted: bool = True) -> Limits:
     """What certainty takes, and what these records let experts see.
 
-    Args:
-        evidence: the records.
-        settings: of folds and seeds.
-        planted: whether a synergy is planted in the two widest modalities, to see how much of it is found.
+    `planted` says whether a synergy is planted in the two widest modalities, to see how much is found.
     """
     records, classes = len(evidence.labels), int(evidence.labels.max()) + 1
     share = np.bincount(evidence.labels) / records
@@ -126,13 +114,7 @@ def bootstrap(
     read: Callable[[Measured], Mapping[Name, float]],
     weights: Array,
 ) -> dict[Name, Array]:
-    """Every number in every resampling; the experts stay as they are.
-
-    Args:
-        again: measures with weights of the records.
-        read: the numbers of one measurement.
-        weights: of each resampling, (resamplings, records).
-    """
+    """Every number in every resampling; the experts stay as they are."""
     with workers() as pool:
         rows = list(pool.map(lambda weight: read(again(weight)), weights))
     return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
@@ -155,11 +137,6 @@ def learnable_share(blocks: tuple[Array, Array], count: int, seed: int) -> float
     Labels are made that nothing but the combination of two modalities says: the XOR of a random half-space of
     each. Where experts find little of it, a combination of the same sort in the true labels would be missed
     too, however flat the learning curve is: it is flat at zero as well.
-
-    Args:
-        blocks: components of two modalities.
-        count: of folds.
-        seed: of the planted labels, folds and experts.
     """
     draw = numpy_generator(seed, "interactions planted")
     labels = _half_space(blocks[0], draw) ^ _half_space(blocks[1], draw)

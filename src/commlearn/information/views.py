@@ -106,17 +106,7 @@ def make_view(
     growth: Mapping[QuantityKey, Growth] | None = None,
     limits: Limits | None = None,
 ) -> View:
-    """Decompose and say how sure.
-
-    Args:
-        logs: held-out natural log p(y | A) of every subset.
-        labels: 0, ..., classes - 1.
-        names: of the modalities, in order.
-        folds: within which labels are exchanged, and the groups, which are drawn together.
-        settings: of intervals and tests.
-        growth: what the last doubling of the records changed of each number.
-        limits: of all numbers.
-    """
+    """Decompose and say how sure."""
     growth = growth or {}
     cells: dict[Subset, Array] = {}
     measured = measure(logs, labels, names, cells=cells)

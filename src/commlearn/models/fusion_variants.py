@@ -59,11 +59,6 @@ class ConcatFusion(nn.Module):
 
     The first linear map of concatenated vectors is a sum of one map a modality: it is computed once
     for all subsets.
-
-    Args:
-        modalities: all that may come.
-        width: of the tokens and of the embedding.
-        after: what follows the first linear map; nothing makes it concat + linear.
     """
 
     def __init__(self, modalities: Sequence[str], width: int, after: nn.Module | None = None) -> None:
@@ -96,11 +91,6 @@ class CrossAttentionFusion(nn.Module):
     """The tokens of each modality read those of the others in the subset; the embedding is their mean.
 
     A learned token stands among what is read, so that a modality alone has something to read too.
-
-    Args:
-        width: of the tokens and of the embedding.
-        layers: of cross-attention, each modality reading the others' tokens of the layer below.
-        heads: attention heads; they divide the width.
     """
 
     def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:

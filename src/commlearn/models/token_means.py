@@ -22,10 +22,6 @@ class Expectation(nn.Module):
     Moments run along with training, as those of a batch norm do; no gradient is needed. Before the first
     batch the guess is zero. As in a batch norm, `track_running_stats` says whether the moments move.
 
-    Args:
-        given: how many numbers it guesses from.
-        wanted: how many are guessed.
-
     Example:
         >>> given = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
         >>> line = Expectation(2, 1)
@@ -80,10 +76,6 @@ class TokenMeans(nn.Module):
     A contrast makes the fused vector forget what augmentation changes; the tokens below it still hold
     it. A modality that is absent is guessed from the fused vector of those that are there, which points
     to the same record: what modalities share is filled in, the rest is zero, the average record.
-
-    Args:
-        modalities: in schema order.
-        width: of the tokens and of the fused vector.
 
     Example:
         >>> means = TokenMeans(["image", "text"], width=4)

@@ -31,12 +31,8 @@ def draws(
 ) -> Iterator[np.ndarray]:
     """What each record weighs in each draw, in blocks of (draws, records).
 
-    Args:
-        strata: a code for each record; all strata keep their weight, so that a rare class is never missing.
-            Groups with records of several strata are one stratum.
-        seed: of the draws.
-        count: of bootstrap samples.
-        groups: of the records; whole groups are drawn.
+    All strata keep their weight, so that a rare class is never missing; groups with records of several strata
+    are one stratum.
     """
     generator = numpy_generator(seed, "probe bootstrap")
     units, stratum = _units(strata, groups)
@@ -109,12 +105,7 @@ def interval_of(
 ) -> tuple[float, float]:
     """The middle of the draws, spread about the centre by a factor.
 
-    Args:
-        values: one a draw; those that are NaN are left out.
-        centre: the value of the records as they are.
-        factor: what `widening` gives.
-        limits: which the interval does not pass.
-        level: share of the draws that lie in it.
+    Draws that are NaN are left out; `factor` is what `widening` gives.
     """
     if np.isnan(values).all() or np.isnan(centre):
         return float("nan"), float("nan")

@@ -31,14 +31,7 @@ def read_labels(
 ) -> Outcome:
     """One against the rest on standardised features; C and thresholds chosen on validation records.
 
-    Args:
-        train: embeddings, (records, dim).
-        train_labels: tuples of labels, or a matrix of 0 and 1, (records, labels).
-        test: embeddings.
-        test_labels: like `train_labels`.
-        seed: of the records held out, and of the bootstrap.
-        groups: of training and of test records, which are held out and drawn together.
-        validation: embeddings and labels; a fifth of the training records if not given.
+    Without validation records a fifth of the training records is held out.
     """
     names = label_names(train_labels)
     truth = label_matrix(train_labels, names)

@@ -45,14 +45,7 @@ def auprc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
 def mean_over_labels(
     measure: object, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """The mean of `auroc` or `auprc` over labels; one that all or no test record has is left out.
-
-    Args:
-        measure: of one label.
-        scores: (records, labels).
-        positive: (records, labels) bool.
-        weights: (draws, records).
-    """
+    """The mean of `auroc` or `auprc` over labels; one that all or no test record has is left out."""
     of_labels = [
         measure(scores[:, label], positive[:, label], weights)  # type: ignore[operator]
         for label in range(positive.shape[1])
@@ -62,14 +55,7 @@ def mean_over_labels(
 
 
 def f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray, weighted: bool) -> np.ndarray:
-    """F1 of each label, averaged over labels: equally, or weighted by how many records have the label.
-
-    Args:
-        predicted: (records, labels) bool.
-        truth: (records, labels) bool.
-        weights: (draws, records).
-        weighted: by the number of records that have the label.
-    """
+    """F1 of each label, averaged over labels: equally, or weighted by how many records have the label."""
     hits = weights @ (predicted & truth).astype(np.float32)  # (draws, labels)
     predicted_count = weights @ predicted.astype(np.float32)
     there = weights @ truth.astype(np.float32)

@@ -154,14 +154,7 @@ def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: 
 def comparable_vectors(
     model: Any, records: Records, names: Sequence[str], blocks: Blocks = "all"
 ) -> np.ndarray:
-    """Vectors of some modalities, (records, dim), whose cosines with those of others say what is alike.
-
-    Args:
-        model: a trained run, Embedder or method.
-        records: each with one of the modalities at least.
-        names: of the modalities.
-        blocks: which parts; see `retrieval`.
-    """
+    """Vectors of some modalities, (records, dim), whose cosines with those of others say what is alike."""
     parts = [] if blocks == "features" else [unit(_in_the_space_of_the_loss(_method(model), records, names))]
     if features_of(model, blocks) is not None:
         parts.append(FEATURES * unit(embed(model, records, names, blocks="features")))

@@ -61,15 +61,7 @@ def cached_loss(
     batches: Sequence[Part],
     seeds: Callable[[int], int],
 ) -> Descent:
-    """The loss of a batch that is given in parts.
-
-    Args:
-        fabric: the engine.
-        player: the method inside the engine's wrapper.
-        method: the method itself.
-        batches: each makes one part of the batch, the same whenever it is called.
-        seeds: the seed of each part's dropout, by its number.
-    """
+    """The loss of a batch that is given in parts."""
 
     def represent(number: int) -> Rows:
         with OwnDraws(seeds(number)):
@@ -137,15 +129,7 @@ def draw_batch(
 ) -> tuple[Callable[[slice], Batch], int]:
     """The batch of one step: this rank's share of the records, moved, to be augmented on the device.
 
-    Args:
-        records: to draw from.
-        experiment: says how large a batch is, and the seed of all that is drawn.
-        augmentations: by modality.
-        method: declares the views that it needs.
-        step: of the training.
-        steps_per_epoch: of them make an epoch.
-        fabric: knows this rank and its device.
-        alike: records that augmented versions of others may be made from.
+    Augmented versions may be made from records that are `alike`.
 
     Returns:
         What makes any part of the batch, and the number of its records.

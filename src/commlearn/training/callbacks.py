@@ -55,11 +55,7 @@ class Callback:
 
 
 class Callbacks:
-    """Several callbacks, called in their order.
-
-    Args:
-        each: callbacks, or names of trackers.
-    """
+    """Several callbacks, called in their order."""
 
     def __init__(self, each: Sequence[Callback | str]) -> None:
         self.each = [_callback(part) for part in each]

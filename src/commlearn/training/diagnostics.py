@@ -42,12 +42,7 @@ class Diagnosis:
 class Diagnostics:
     """Looks at a method through the same few records, again and again.
 
-    Args:
-        experiment: whose seed chooses the records, and whose settings say how many.
-        data: validation records if there are any, else training records are looked at.
-        method: that is being trained.
-        augmentations: by modality, for the distance between two versions of a record.
-        around: what holds while the method is called, such as that its parameters are whole.
+    Validation records are looked at if there are any, else training records.
     """
 
     def __init__(
@@ -161,11 +156,8 @@ def uniformity(embedding: Tensor) -> float:
 def sensitivity(embedding: Tensor, shuffled: Tensor) -> float:
     """How far embeddings move if one modality comes from the next record, by how far records are apart.
 
-    0: the modality changes nothing; 1: as much as if the whole record were the next one.
-
-    Args:
-        embedding: of the records, (N, dim).
-        shuffled: of the same with one modality of each taken from the record before it, (N, dim).
+    0: the modality changes nothing; 1: as much as if the whole record were the next one. `shuffled` has one
+    modality of each record from the record before it.
     """
     apart = (embedding - embedding.roll(1, 0)).square().sum()
     return float((embedding - shuffled).square().sum() / apart.clamp(min=torch.finfo(apart.dtype).tiny))
@@ -176,11 +168,7 @@ def neighbours(
 ) -> float | None:
     """Balanced accuracy of a vote of the nearest others by cosine; None if there is nothing to tell.
 
-    Args:
-        embedding: (N, dim).
-        classes: (N,) integers; records below 0 have none and are left out.
-        count: of neighbours that vote.
-        groups: (N,) integers; a record is not voted on by others of its group.
+    Records whose class is below 0 are left out; none is voted on by others of its group.
 
     Example:
         >>> near = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])

@@ -327,15 +327,7 @@ class Labelled(NamedTuple):
 def labelled_records(
     trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None = None
 ) -> Labelled:
-    """The records on which probes are fitted, without those that have no label.
-
-    Args:
-        trained: what was trained.
-        target: whose labels are learned.
-        share: of the training records that are held out, where the data have no validation part.
-        seed: of the records held out.
-        data: its parts, or a table; the training's own data, in the parts that it had them in, if not given.
-    """
+    """The records on which probes are fitted, without those that have no label."""
     data = data if isinstance(data, Dataset) else _read(trained, data)
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
@@ -375,17 +367,7 @@ class Tuned(nn.Module):
 
 
 class Tuner:
-    """Descends one target's loss; keeps the weights of the epoch with the lowest validation loss.
-
-    Args:
-        folder: of the run, locked.
-        experiment: data, model and training settings.
-        method: where it starts; it stays as it is.
-        labelled: training and validation records.
-        objective: head and loss.
-        target: its name.
-        patience: epochs without a better validation loss after which it ends.
-    """
+    """Descends one target's loss; keeps the weights of the epoch with the lowest validation loss."""
 
     def __init__(
         self,

@@ -175,16 +175,7 @@ def with_kept_tokens(
     fabric: Fabric,
     tell: Callable[[str], None],
 ) -> tuple[Dataset, dict[str, Augmentation]]:
-    """Records whose frozen encoders need not run again, and the augmentations that fit them.
-
-    Args:
-        data: its training and validation records are looked at.
-        method: holds the encoders.
-        experiment: names the augmentations.
-        state: what each modality learned, with the choice of its encoder.
-        fabric: knows the device, and shares the work among processes.
-        tell: takes a line for the log.
-    """
+    """Records whose frozen encoders need not run again, and the augmentations that fit them."""
     augmentations = build_augmentations(experiment, data.train.specs)
     train: dict[str, Column] = {}
     validation: dict[str, Column] = {}

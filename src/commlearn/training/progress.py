@@ -77,12 +77,7 @@ class Terminal(Callback):
 
 
 def progress_for(quiet: bool = False, lines: bool = False) -> Callback:
-    """The kind of progress that fits where the output goes.
-
-    Args:
-        quiet: none.
-        lines: plain lines, on a terminal too.
-    """
+    """The kind of progress that fits where the output goes."""
     if quiet:
         return Callback()
     return Lines() if lines or not sys.stderr.isatty() else Terminal()

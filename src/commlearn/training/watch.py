@@ -48,10 +48,7 @@ class Interrupt:
     def agreed(self, fabric: Fabric, due: bool, enough: bool = False) -> bool:
         """Whether to stop: what any rank was asked, all do.
 
-        Args:
-            fabric: the engine.
-            due: whether ranks talk about it now, the same on all of them; a single one needs no talk.
-            enough: a callback of this rank asks to stop.
+        Several ranks talk about it when it is `due`, the same on all of them; a single one needs no talk.
         """
         if enough:
             self.asked = self.asked or CALLBACK

@@ -49,14 +49,7 @@ class Questions:
         rivals: Sequence[str] | None,
         budgets: Sequence[str | int] | None,
     ) -> Questions:
-        """Checked before anything is trained.
-
-        Args:
-            data: rows to fit on and rows to score.
-            sorts: of the targets, by name.
-            rivals: who takes part; all if not given.
-            budgets: of labels; 1, 5, 10, 50 and 100 % if not given.
-        """
+        """Checked before anything is trained."""
         readers, pretrained, left_out = chosen_rivals(rivals, list(data.train.specs), len(data.fit))
         tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
         return cls(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
@@ -72,18 +65,7 @@ class Questions:
         at_a_time: int,
         tell: Callable[[str], None],
     ) -> dict[str, Any]:
-        """Read what is missing, and write the verdict.
-
-        Args:
-            source: of the experiment.
-            experiment: with any method.
-            data: its records.
-            members: who was trained or fitted.
-            jobs: their trainings.
-            out: folder of the comparison.
-            at_a_time: processes.
-            tell: receives a line for each process that starts and ends.
-        """
+        """Read what is missing, and write the verdict."""
         not_tried = dict(self.not_tried)
         runs: dict[str, Path] = {}
         for job in jobs:

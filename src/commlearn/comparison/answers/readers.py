@@ -82,12 +82,7 @@ def network(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
 
 
 def in_context(classifier: Any, regressor: Any) -> Callable[[Mapping[str, Block], Labelled], Reading]:
-    """A reader by a model that was trained on other tables and takes the labelled rows as its context.
-
-    Args:
-        classifier: makes an estimator with `fit` and `predict_proba`.
-        regressor: makes one with `fit` and `predict`; None if there is none.
-    """
+    """A reader by a model that was trained on other tables and takes the labelled rows as its context."""
 
     def read(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
         return _read(_by_estimators(labelled.task.sort, classifier, regressor), blocks, labelled)
@@ -182,14 +177,7 @@ def _fit_network(sort: str) -> Fit:
 
 
 def _by_estimators(sort: str, classifier: Any, regressor: Any, several: bool = False) -> Fit:
-    """From scikit-learn's face of a model: classes, labels one by one, numbers one by one or together.
-
-    Args:
-        sort: of the target.
-        classifier: makes a fresh one.
-        regressor: likewise.
-        several: whether a regressor takes several numbers at once.
-    """
+    """From scikit-learn's face of a model: classes, labels one by one, numbers one by one or together."""
 
     def fit_codes(rows: np.ndarray, codes: np.ndarray, outputs: int) -> Predict:
         there = np.unique(codes)

@@ -135,12 +135,7 @@ def clear_material(out: Path) -> None:
 
 
 def read_share(out: Path, options: Mapping[str, Any]) -> None:
-    """Every unit whose number is a process's own, of those that are missing.
-
-    Args:
-        out: folder of the comparison.
-        options: the readers, the budgets, this process's number and how many there are.
-    """
+    """Every unit whose number is a process's own, of those that are missing."""
     vectors, tasks = _read_material(out / FOLDER / VECTORS)
     modalities = [key.name for key in vectors if key.sort == "alone"]
     runs = [key.name for key in vectors if key.sort == "learned" and not key.without]

@@ -34,12 +34,6 @@ def vectors_of(
 
     Features are learned from training rows, without labels. A modality that was read for a pretrained
     encoder has the means of its states in their place.
-
-    Args:
-        experiment: CoMM, with the settings that all methods share.
-        data: its records.
-        runs: by name, the folder of a training.
-        untrained: whether the network before its training takes part.
     """
     parts = (data.fit, data.test)
     modalities = list(data.train.specs)

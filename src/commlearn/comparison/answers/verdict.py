@@ -48,17 +48,7 @@ def verdict_of(
     runs: Sequence[str],
     not_tried: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The verdict as plain values, as it is written to `verdict.json`.
-
-    Args:
-        out: folder of the comparison, with all readouts.
-        tasks: the targets.
-        budgets: of labels.
-        modalities: of the records.
-        readers: the rivals.
-        runs: the trained methods, one for each seed.
-        not_tried: who did not take part, and why.
-    """
+    """The verdict as plain values, as it is written to `verdict.json`."""
     targets = {}
     for task in tasks:
         units = [readout for readout, _ in units_of(task, budgets, modalities, readers, runs)]
@@ -82,15 +72,7 @@ def verdict_of(
 def target_values(
     task: Task, results: Results, modalities: Sequence[str], readers: Sequence[str], runs: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that is said of one target but the words.
-
-    Args:
-        task: the target.
-        results: of every readout.
-        modalities: of the records.
-        readers: the rivals.
-        runs: the trained methods, one for each seed.
-    """
+    """Everything that is said of one target but the words."""
     return _Target(task, results, modalities, readers, runs).values()
 
 

@@ -16,11 +16,7 @@ NO_LOSS = 3.0  # points: an interval that reaches no further says that nothing i
 
 
 def words_of(values: Mapping[str, Any]) -> list[str]:
-    """Sentences: does learning add anything, with how many labels, which modalities are needed.
-
-    Args:
-        values: of a target, as in `verdict.json`.
-    """
+    """Sentences: does learning add anything, with how many labels, which modalities are needed."""
     measure, best = MEASURES[values["measure"]], values["best"]
     if best["claim"] != "more":
         return [

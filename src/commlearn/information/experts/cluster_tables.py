@@ -64,12 +64,6 @@ def fit_table(
     """Count labels in joint cells, with back-off to what the modalities say apart.
 
     A cell starts from `prior` times its expected labels if modalities were independent given the class.
-
-    Args:
-        members: soft assignments of each modality.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        prior: weight of the back-off, in records.
     """
     marked = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
     joint = _joint(members)

@@ -31,14 +31,7 @@ class Linear:
 
 
 def fit_linear(blocks: tuple[Array, ...], labels: np.ndarray, folds: Folds, strength: float) -> Linear:
-    """Fit on all folds but one, for each one left out.
-
-    Args:
-        blocks: features of each modality.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        strength: C, the inverse of the squared L2 penalty.
-    """
+    """Fit on all folds but one, for each one left out."""
     features = np.concatenate(blocks, axis=1)
     classes = int(labels.max()) + 1
     weights = np.zeros((folds.count, features.shape[1], classes))

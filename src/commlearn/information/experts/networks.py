@@ -80,15 +80,8 @@ def fit_networks(
 ) -> Networks:
     """Train `copies` networks a fold on the other folds, each stopped by training rows (groups) of its own.
 
-    Args:
-        blocks: features of each modality.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        seed: of weights, order and dropout.
-        product: a factor for each modality, instead of all side by side.
-        recipe: how.
-        directions: of each modality, found from a network's training rows and labels; hidden units start as
-            random mixtures of them.
+    With `product` each modality has a factor of its own. `directions` are found from a network's training
+    rows and labels; hidden units start as random mixtures of them.
     """
     recipe = recipe or Recipe()
     draw = numpy_generator(seed, "interactions networks", len(blocks))

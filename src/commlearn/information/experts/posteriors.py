@@ -122,16 +122,7 @@ def fit_posteriors(
 ) -> dict[Subset, Posterior]:
     """Posteriors of all subsets, smaller ones first: a larger one builds on those inside it.
 
-    Args:
-        blocks: features of each modality.
-        subsets: in the order in which they are fitted.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        family: how to fit the experts of one subset; all are fitted side by side, on all cores.
-        seed: of all that is random.
-        tell: called with the subset that is fitted next.
-        columns: all of each modality, where components may have lost some.
-        smaller: posteriors that were fitted before, on which these build, too.
+    All experts of a family are fitted side by side, on all cores. `smaller` were fitted before.
     """
     posteriors: dict[Subset, Posterior] = dict(smaller or {})
     features = Features(blocks, columns or {}, seed)

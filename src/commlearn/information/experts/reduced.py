@@ -79,15 +79,7 @@ def fit_reduced(
     choice: Choice,
     model: Callable[[int, int], Any],
 ) -> Reduced:
-    """Choose directions and fit on all folds but one, for each one left out.
-
-    Args:
-        columns: of each modality.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        choice: of directions.
-        model: of the directions, given the numbers of records and of classes.
-    """
+    """Choose directions and fit on all folds but one, for each one left out."""
     classes = int(labels.max()) + 1
     directions, models = [], []
     for fold in range(folds.count):

@@ -159,11 +159,8 @@ def solve_on_cells(
 ) -> CellSolution:
     """Solve the program whose coupling lives on ``cells`` until the certificate is below ``tolerance`` nats.
 
-    Args:
-        tables: p(x_i, y) per modality, (rows, classes), with one p(y); every row and class has some mass.
-        cells: joint cells, one row index per modality; they must be able to carry a coupling.
-        tolerance: the wanted gap between primal and dual, in nats.
-        iterations: the most Newton steps; what was reached by then is returned.
+    Every row and class of the tables p(x_i, y) has some mass, all have one p(y), and the cells can carry a
+    coupling. After the last of the Newton steps what was reached is returned.
     """
     program = build_program(tables, cells)
     point = _start(program)

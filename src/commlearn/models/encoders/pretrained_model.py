@@ -41,10 +41,7 @@ KERNELS = ("get_kernel", "is_kernels_available", "lazy_load_kernel")  # in modul
 def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
     """The configuration of a model of transformers, with attention that torch computes.
 
-    Args:
-        model: class of the model.
-        base: class of all configurations, whose own options do not count.
-        stated: what the configuration says of it; options that are none of the model's do not count.
+    `base` is the class of all configurations, whose own options do not count.
 
     Raises:
         ConfigurationError: an option names something else than a number or a function of the library, or the

@@ -26,11 +26,6 @@ class StridedStem(nn.Module):
 
     Padding is zero before every convolution, and so is what lies beyond the end: a step sees the same
     wherever the batch ends.
-
-    Args:
-        channels: of the values.
-        features: of the result.
-        stride: 1, 2, 4 or 8.
     """
 
     def __init__(self, channels: int, features: int, stride: int) -> None:
@@ -68,13 +63,8 @@ class StepwiseStem(nn.Module):
 class SequenceTransformer(nn.Module):
     """A stem, then pre-norm transformer layers over its steps.
 
-    Args:
-        stem: maps (values, padding) to (batch, length, features) and its padding.
-        features: of the stem's result.
-        layers: how many.
-        heads: of each layer; they divide the features.
-        positions: whether a fixed sin-cos code of its place is added to each step.
-        feed_forward: inner width of each layer's MLP; four times the features where nothing is given.
+    `positions` adds a fixed sin-cos code of its place to each step; `feed_forward` is four times the features
+    where nothing is given.
     """
 
     def __init__(
@@ -204,9 +194,6 @@ class CausalConvolutions(nn.Module):
 
     The pairs are counted from the first step on, so that 32 readings become one result that has seen
     them all. A step without a partner meets zero.
-
-    Args:
-        sizes: channels of the values, then of each result.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:

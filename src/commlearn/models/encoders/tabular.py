@@ -38,14 +38,10 @@ MISSING, OTHER = 0, 1  # codes of a cell without category, and of a category tha
 class TableTokenizer(nn.Module):
     """One token a column.
 
-    A number is its value times a learned direction plus a learned bias; a missing one a learned vector.
-    A category is a learned vector. That of unnamed categories is a learned step away from that of a
-    missing one: a table without any in training, which never learns the step, reads them as missing.
-
-    Args:
-        numbers: how many columns are numbers; they come first.
-        categories: how many codes each further column has.
-        width: of the tokens.
+    A number is its value times a learned direction plus a learned bias; a missing one a learned vector. A
+    category is a learned vector. That of unnamed categories is a learned step away from that of a missing
+    one: a table without any in training, which never learns the step, reads them as missing. Columns of
+    numbers come first.
     """
 
     first: Tensor  # (categories,): the row of each column's code 0
@@ -166,9 +162,7 @@ FIXED = "fixed"  # the name of this encoder
 class FeatureEncoder(TokenEncoder):
     """Tokens of a modality by way of its fixed features.
 
-    Args:
-        features: have learned from training records; they are not trained, and the model saves them once.
-        encoder: reads the vector of features.
+    The features are not trained, and the model saves them once.
     """
 
     def __init__(self, features: FixedFeatures, encoder: ModalityEncoder) -> None:

@@ -82,10 +82,8 @@ class Sample:
 class Raw(Learned):
     """Features of one kind as the literature has them: any number, in any unit.
 
-    Args:
-        spec: kind and shape of the modality.
-        network: its outputs are part of the features, if its weights are installed when they learn. The
-            weights are no part of the state, their SHA-256 is.
+    Outputs of a network are among them if its weights are installed when they learn. The weights are no part
+    of the state, their SHA-256 is.
     """
 
     same_unit = False  # whether a larger deviation means that a feature says more

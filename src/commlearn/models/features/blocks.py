@@ -28,9 +28,6 @@ class ExpectedFeatures(Learned):
     Its penalty is chosen on training rows held out, for each modality given all the others. Where nothing
     better is found the guess is zero, the average record.
 
-    Args:
-        dims: dimensions of each modality's features.
-
     Example:
         >>> rows = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
         >>> parts = {"a": rows, "b": rows.sum(dim=1, keepdim=True) / 2**0.5}
@@ -56,13 +53,7 @@ class ExpectedFeatures(Learned):
 
     @torch.no_grad()
     def learn(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor], seed: int) -> Self:
-        """Follow training rows.
-
-        Args:
-            parts: features of each modality, (rows, dim), zeros where it is absent.
-            present: (rows,) bool, of the modalities that some rows lack.
-            seed: of the rows held out.
-        """
+        """Follow training rows."""
         values = torch.cat([parts[name] for name in self.dims], dim=1).cpu().double()  # (rows, dim)
         there = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1).cpu()
         held = torch.from_numpy(numpy_generator(seed, "held out").permutation(len(values)) % HELD_OUT == 0)
@@ -80,12 +71,7 @@ class ExpectedFeatures(Learned):
         return self
 
     def forward(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The features with guesses in place of those that are absent.
-
-        Args:
-            parts: of each modality, (batch, dim).
-            present: (batch,) bool, of the modalities that some records lack.
-        """
+        """The features with guesses in place of those that are absent."""
         there = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1)  # (batch, modalities)
         filled = {name: parts[name].clone() for name in self.dims}
         patterns, which = torch.unique(there, dim=0, return_inverse=True)
@@ -177,11 +163,8 @@ class FeatureBlocks(nn.Module):
     """Features of all modalities in schema order, (batch, dim): the width never depends on what is there.
 
     Those of a modality that a record lacks, or that is not asked for, are what its other modalities let
-    expect; the mean if they say nothing of it.
-
-    Args:
-        specs: kind and shape of each modality that has features.
-        networks: outputs of published networks are among them, where their weights are installed.
+    expect; the mean if they say nothing of it. With `networks`, outputs of published networks are among them,
+    where their weights are installed.
 
     Example:
         >>> import numpy as np
@@ -223,13 +206,7 @@ class FeatureBlocks(nn.Module):
         return {name: block.raw.blank() for name, block in self.each.items()}
 
     def learn(self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None) -> Self:
-        """Take what is needed from training records, without labels.
-
-        Args:
-            records: with a column for each modality.
-            seed: same records and same seed, same features.
-            tell: takes a line on the features of each modality where they depend on what is installed.
-        """
+        """Take what is needed from training records, without labels."""
         for name, block in self.each.items():
             block.learn(records.columns[name], seed, tell=partial(_named, tell, name))
         device = next(self.buffers()).device
@@ -245,12 +222,7 @@ class FeatureBlocks(nn.Module):
 
     @torch.no_grad()
     def forward(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        """The features of a batch of records.
-
-        Args:
-            view: modalities of the same records, or the features of one; those that have none are left alone.
-            modalities: which of them to use; all that are there if not given.
-        """
+        """The features of a batch of records."""
         example = next(iter(view.values())).values
         parts, present = {}, {}
         for name, block in self.each.items():

@@ -34,15 +34,12 @@ COMPONENT_ROWS = 4096  # training rows that decide the components, at most
 class FixedFeatures(Learned):
     """One modality's fixed features: (batch, dim) float32, always finite, zeros where it is absent.
 
-    Features of the kind are standardised and clipped. Where they are more than 256, their leading
-    principal components take their place, each with the square root of its deviation: neither whitened,
-    which would blow up noise, nor left to the first few. They are then turned by a random rotation, so that
-    every dimension has about the same variance and a reader that standardises each does not whiten them
-    after all. All dimensions together have the variance `dim`.
-
-    Args:
-        spec: kind and shape of the modality.
-        networks: outputs of a published network are among them, where its weights are installed.
+    Features of the kind are standardised and clipped. Where they are more than 256, their leading principal
+    components take their place, each with the square root of its deviation: neither whitened, which would
+    blow up noise, nor left to the first few. They are then turned by a random rotation, so that every
+    dimension has about the same variance and a reader that standardises each does not whiten them after all.
+    All dimensions together have the variance `dim`. With `networks`, outputs of a published network are among
+    them, where its weights are installed.
 
     Example:
         >>> from commlearn.records import VectorColumn
@@ -89,14 +86,7 @@ class FixedFeatures(Learned):
         rows: int = 20_000,
         tell: Callable[[str], None] = lambda line: None,
     ) -> FixedFeatures:
-        """Take what is needed from training rows, without labels; records without the modality are left out.
-
-        Args:
-            column: the modality of the training rows.
-            seed: same rows and same seed, same features.
-            rows: how many records are read, at most.
-            tell: takes a line on what the features are, where that depends on what is installed.
-        """
+        """Take what is needed from training rows, without labels; records without it are left out."""
         sample = Sample(column, some_places(len(column), rows, numpy_generator(seed, "features")))
         self.raw.choose_network(sample)
         if self.raw.source:
@@ -215,11 +205,6 @@ class FeatureColumn:
 
 def feature_column(features: FixedFeatures, column: Column, device: torch.device | None = None) -> Column:
     """The column's features; of records with several versions, those of every version.
-
-    Args:
-        features: of the modality, after they have learned.
-        column: values of the modality.
-        device: where they are computed; where the features are if not given.
 
     Example:
         >>> from commlearn.records import VectorColumn

@@ -139,12 +139,7 @@ NORM = 1e-12
 
 
 def pieces(texts: Sequence[str], tokenizer: Path) -> list[Tensor]:
-    """Ids of the word pieces of each text, 0 up to the next multiple of 16; of an empty text 0 alone.
-
-    Args:
-        texts: in English; other languages fall apart into letters.
-        tokenizer: the file of the network's own.
-    """
+    """Ids of the word pieces of each text, 0 up to the next multiple of 16; of an empty text 0 alone."""
     encodings = _tokenizer(tokenizer).encode_batch(list(texts))
     ids = [torch.tensor(one.ids if text else [0]) for text, one in zip(texts, encodings, strict=True)]
     return [F.pad(one, (0, -len(one) % STEP)) for one in ids]
@@ -295,9 +290,7 @@ class Published:
     def outputs(self, records: Sequence[Tensor], device: torch.device) -> Tensor:
         """What the network makes of each record, (records, features); each of the last ones only once.
 
-        Args:
-            records: values of each, on the CPU. Those of one shape go through the network together.
-            device: where the network runs.
+        Those of one shape go through the network together.
         """
         name = self.name.encode()
         keys = [hashlib.blake2b(name + record.numpy().tobytes()).digest() for record in records]

@@ -107,9 +107,6 @@ class MiniRocket(Learned):
     A kernel has nine weights, three of them 2 and six -1, and reads a random set of channels. Its output
     is compared with biases that are quantiles of its output on a training series.
 
-    Args:
-        features: how many, at most; 84 x a whole number.
-
     Example:
         >>> series = torch.randn(10, 50, 3, generator=torch.Generator().manual_seed(0))
         >>> rocket = MiniRocket(500).learn(series, torch.full((10,), 50), 50, 0)

@@ -49,9 +49,6 @@ class StandIns:
 def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
     """The stand-ins of each record; None with one modality, or if modalities hardly agree on any.
 
-    Args:
-        columns: the features of every modality of the same records.
-
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
         >>> rows = np.concatenate([rows, rows + 0.01])  # every record twice
