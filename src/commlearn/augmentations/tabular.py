@@ -9,8 +9,6 @@ import torch
 from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 
-__all__ = ["TabularAugmentation", "VectorAugmentation"]
-
 MISSING = 0.0  # the code of a cell without category
 
 

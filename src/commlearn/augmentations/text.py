@@ -8,8 +8,6 @@ import torch
 
 from commlearn.batch import Modality, Spec
 
-__all__ = ["TextAugmentation"]
-
 MASK = 1  # the id that stands for a hidden token
 
 

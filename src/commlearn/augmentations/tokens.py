@@ -9,8 +9,6 @@ import torch
 from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 
-__all__ = ["TokenDropout", "TokenVersion"]
-
 
 @dataclass(frozen=True)
 class TokenDropout:

@@ -8,8 +8,6 @@ import torch
 
 from commlearn.batch import Modality, Spec
 
-__all__ = ["Noise"]
-
 
 @dataclass(frozen=True)
 class Noise:

@@ -29,18 +29,6 @@ from commlearn.seeds import torch_seed
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.streamed import StreamedRecords
 
-__all__ = [
-    "augmentation_part",
-    "build_augmentations",
-    "build_features",
-    "build_method",
-    "learned_features",
-    "pretrained_of",
-    "read_data",
-    "reads_features",
-    "with_modules",
-]
-
 
 def build_method(
     experiment: Experiment,

@@ -28,8 +28,6 @@ from commlearn.tables import schema_yaml
 from commlearn.tables.schema import Schema
 from commlearn.tables.streamed import StreamedRecords
 
-__all__ = ["embeds_tokens", "experiment_for", "is_schema", "read_own"]
-
 OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
 EMBEDDING = "fused+tokens"  # of every method that can
 ON_FEATURES = {"temperature": 0.3, "head": [256, 128]}  # of the same methods, if encoders read features

@@ -16,8 +16,6 @@ from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS, encoder_part
 from commlearn.models.encoders import ENCODERS
 
-__all__ = ["resolved"]
-
 
 def resolved(
     experiment: Experiment, specs: Mapping[str, Spec], learned: Mapping[str, Any] | None = None

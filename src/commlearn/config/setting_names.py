@@ -9,8 +9,6 @@ from commlearn.config.configuration import Experiment, Model, Training
 from commlearn.errors import nearest
 from commlearn.methods import METHODS
 
-__all__ = ["LONE_SETTINGS", "setting_like"]
-
 LONE_SETTINGS = {*(field.name for field in fields(Experiment)), "base", "stream", "validation", "test"}
 """Settings that stand in no section."""
 CALLED = {

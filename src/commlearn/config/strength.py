@@ -21,8 +21,6 @@ from commlearn.kinds.rows import spread
 from commlearn.records import Column, Records
 from commlearn.tables.signal import CODES, glance
 
-__all__ = ["LADDERS", "chosen_augmentations", "recognised"]
-
 SAMPLE = 256  # records that are compared
 ENOUGH = 0.5  # share of them that must be recognised
 

@@ -12,8 +12,6 @@ from commlearn.datasets.converted import is_converted, read_converted
 from commlearn.errors import DataError, Problems, nearest, unknown
 from commlearn.storage.pickles import read_pickle
 
-__all__ = ["Content", "Standard", "existing", "finite", "open_content"]
-
 
 class Content:
     """Nested named arrays of one file.

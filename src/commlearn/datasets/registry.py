@@ -6,8 +6,6 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["READERS", "Readers"]
-
 
 class Readers(Mapping[str, type[Any]]):
     """Names of data sets and the classes that read them, imported when they are first asked for.

@@ -38,8 +38,6 @@ from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
 from commlearn.trained.training_rows import TrainingRows
 from commlearn.trained.versions import newer_is_named
 
-__all__ = ["FORMAT", "export", "from_parts", "load", "to_parts"]
-
 FORMAT = 1
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"

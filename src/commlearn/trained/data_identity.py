@@ -15,8 +15,6 @@ from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import differences
 from commlearn.tables.streamed import StreamedRecords
 
-__all__ = ["check_same_data", "data_identity", "identity_digest"]
-
 LOOKED_AT = 64  # records whose values are looked at
 SHORT = 16  # digits of a digest in a message
 CLOSE = 1e-3  # of their deviation: what numbers may differ by on another machine

@@ -22,19 +22,6 @@ from commlearn.records import Column, Records, image_numbers
 from commlearn.tables.table import Source, Table
 from commlearn.trained.model import Trained
 
-__all__ = [
-    "Blocks",
-    "NotFiniteError",
-    "carrier",
-    "dimension_names",
-    "embed",
-    "features_of",
-    "naming_rows",
-    "refuse_not_finite",
-    "rows_with_any",
-]
-
-
 SHOWN = 10  # rows in a message
 
 

@@ -14,8 +14,6 @@ from commlearn.models.features import feature_column
 from commlearn.records import Dataset, Records
 from commlearn.tables.streamed import StreamedRecords
 
-__all__ = ["as_encoders_read", "with_features"]
-
 
 def with_features(
     data: Dataset, method: Method, device: torch.device, tell: Callable[[str], None]

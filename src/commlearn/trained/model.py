@@ -23,8 +23,6 @@ from commlearn.tables.splits import PARTS, RowNames, parts_of_names, row_names
 from commlearn.tables.table import Source, Table, read_table
 from commlearn.trained.training_rows import TrainingRows
 
-__all__ = ["TEST_SHARE", "Trained"]
-
 TEST_SHARE = 0.2  # of the rows that a training's settings do not part
 
 

@@ -19,9 +19,6 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.models.features import FeatureBlocks
 
-__all__ = ["DAMAGED", "adopt_frozen", "frozen_tensors", "no_larger_than", "stored_method"]
-
-
 DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What building raises of a configuration that describes no model."""
 TIMES, SPARE = 2, 1_000_000  # numbers that may be built of each that is stored, and beyond

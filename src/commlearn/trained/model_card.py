@@ -17,8 +17,6 @@ from commlearn.models.encoders.own import modules_of
 from commlearn.storage.plain_yaml import yaml_text
 from commlearn.trained.model import Trained
 
-__all__ = ["model_card"]
-
 MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
 
 

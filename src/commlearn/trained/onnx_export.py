@@ -30,8 +30,6 @@ from commlearn.storage.file_list import FileList
 from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.model import Trained
 
-__all__ = ["Embedding", "example_inputs", "export_onnx", "export_program"]
-
 SEQUENCES = ("text", "series", "audio")  # kinds whose records have a length
 INPUTS = "inputs.json"  # what each graph takes
 OUTPUT = "embedding_of_records"  # not "embedding", which is what a text encoder's own table is called

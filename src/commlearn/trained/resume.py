@@ -17,8 +17,6 @@ from commlearn.trained.model_bounds import DAMAGED
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.versions import newer_is_named, version_of_run
 
-__all__ = ["by_dotted_key", "fitting", "open_folder", "restore", "restore_optimizers", "threads_as_before"]
-
 
 def open_folder(
     folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool

@@ -19,8 +19,6 @@ from commlearn.trained.resume import restore
 from commlearn.trained.run_folder import FROZEN_WEIGHTS, RunFolder
 from commlearn.trained.versions import newer_is_named, version_of_run
 
-__all__ = ["Run", "load_run", "read_own_data"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Trained):

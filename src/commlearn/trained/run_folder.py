@@ -43,8 +43,6 @@ from commlearn.trained.data_identity import check_same_data, data_identity, iden
 from commlearn.trained.training_rows import TrainingRows
 from commlearn.trained.versions import ENVIRONMENT
 
-__all__ = ["FINE_TUNING", "FROZEN_WEIGHTS", "VALIDATION", "RunFolder", "damage_named", "flat", "json_lines"]
-
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:

@@ -36,9 +36,6 @@ from commlearn.trained.stream import (
     write,
 )
 
-__all__ = ["EmbeddingFolder", "write_shards"]
-
-
 FORMAT = 2
 
 

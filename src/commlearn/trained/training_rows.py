@@ -17,8 +17,6 @@ from safetensors.torch import load, save
 from commlearn.records import Dataset
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["TrainingRows", "rows_of_dataset"]
-
 DAMAGED = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 TRAIN, VALIDATION, UNKNOWN = 0, 1, -1
 
