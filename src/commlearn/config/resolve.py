@@ -24,11 +24,6 @@ def resolved(
 
     What is stated stays; resolving twice changes nothing more.
 
-    Args:
-        experiment: names its parts and some of their options.
-        specs: kind and shape of each modality.
-        learned: what each modality learned; those that were read for a pretrained encoder need no other.
-
     Example:
         >>> from commlearn.config.configuration import read_experiment
         >>> whole = resolved(read_experiment("trifeature-quick"), {"image1": Spec("image", (3, 64, 64))})

@@ -26,9 +26,6 @@ BUILT = {"encoders", "width", "fusion"}  # arguments of a method that are no set
 def setting_like(word: str) -> str | None:
     """The setting that a word without a section means, by its own name or by one that is nearly it.
 
-    Args:
-        word: as it was written.
-
     Example:
         >>> setting_like("batch-size"), setting_like("temprature"), setting_like("colour")
         ('training.batch_size', 'method.temperature', None)

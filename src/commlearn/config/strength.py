@@ -59,13 +59,7 @@ LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
 def chosen_augmentations(
     records: Records, stated: Mapping[str, Any], on_features: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """An augmentation for each modality that has a ladder and for which none is stated.
-
-    Args:
-        records: to train on.
-        stated: augmentations by modality or by kind, which stay as they are.
-        on_features: modalities of which fixed features are augmented.
-    """
+    """An augmentation for each modality that has a ladder and for which none is stated."""
     chosen = {}
     for name, column in records.columns.items():
         kind = column.spec.kind

@@ -12,9 +12,6 @@ class Readers(Mapping[str, type[Any]]):
 
     Readers that need a kind of modality, such as text, stand in a layer above this one: a name here is
     all that this layer knows of them.
-
-    Args:
-        places: `module:class` by name.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:

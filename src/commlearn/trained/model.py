@@ -124,10 +124,6 @@ class Trained:
 
         A row that the training had stays in its part. A new one goes where the schema's split column or its
         key says; where the training kept no rows for testing, new ones are for testing.
-
-        Args:
-            table: the rows.
-            names: their keys and groups, if they were made already.
         """
         schema, _ = self.reader()
         if schema.split is not None:

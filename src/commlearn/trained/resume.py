@@ -115,11 +115,7 @@ def restore_optimizers(
 ) -> None:
     """Give optimizers the checkpoint's moments, after the engine has placed the weights.
 
-    Args:
-        state: the checkpoint's.
-        optimizers: by group of parameters.
-        experiment: what is trained, for an error's sake.
-        placed: what of an optimizer's whole state this process keeps.
+    `placed` says what of an optimizer's whole state this process keeps.
     """
     with fitting(experiment):
         for name, optimizer in optimizers.items():

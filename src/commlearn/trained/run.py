@@ -34,12 +34,7 @@ class Run(Trained):
 
 
 def load_run(path: str | Path, modules: Mapping[str, nn.Module] | None = None) -> Run:
-    """A run from its folder, with the weights of its newest whole checkpoint.
-
-    Args:
-        path: of the folder.
-        modules: of the user's, by modality, which are its encoders.
-    """
+    """A run from its folder, with the weights of its newest whole checkpoint."""
     folder = RunFolder(path)
     with newer_is_named(str(path), version_of_run(folder.path)):
         return _loaded(folder, modules)

@@ -300,12 +300,7 @@ class RunFolder:
         return ""
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file whole; one that is there already is replaced only if a run wrote it.
-
-        Args:
-            name: below the folder, such as "report/report.html".
-            content: of the file.
-        """
+        """Write a file whole; one that is there already is replaced only if a run wrote it."""
         self.writes(name)
         write_atomically(self.path / name, content)
 

@@ -98,10 +98,6 @@ class TrainingRows:
 def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows | None:
     """What a training on this data set has to remember.
 
-    Args:
-        data: with keys of its records.
-        labels: targets whose labels are learned from.
-
     Example:
         >>> from commlearn.datasets.trifeature import Trifeature
         >>> data = Trifeature(size=24, train_pairs=20).read()
