@@ -64,7 +64,7 @@ def data_view(
     """The DATA view without the rest of the report: the same numbers in half the time."""
     material, labels = from_arrays(arrays, None), prepare_target(target, "y", None, POINT.folds)
     records = gather_evidence(material, labels, groups, POINT)
-    return measure(best_logs(records, POINT)[0], records.labels, records.names)
+    return measure(best_logs(records, POINT)[0], records.labels)
 
 
 def with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: Settings) -> Pair:

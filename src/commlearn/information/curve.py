@@ -82,7 +82,7 @@ def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> _Point:
     settings = replace(settings, repeats=1)
     part = evidence.choose(rows, settings)
     seen, _ = best_logs(part, settings)
-    again = measure(seen, part.labels, part.names)
+    again = measure(seen, part.labels)
     return _Point(rows, again, _gains(part, seen, again, settings))
 
 

@@ -6,16 +6,16 @@ which gives standard errors and what each record contributes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
 
 from commlearn.information.experts.posteriors import Subset
 from commlearn.information.pid import UnionInformation, union_information
+from commlearn.information.pid.decomposition import shapley
 from commlearn.information.pid.marginals import Array, log_posterior
 from commlearn.information.pid.quantise import cell_count, cell_table, soft_cells
 
@@ -99,18 +99,7 @@ class Measured:
     @property
     def shapley(self) -> dict[str, Quantity]:
         """The mean gain from a modality over all orders of joining."""
-        nothing = Quantity(0.0, *[np.zeros_like(self.total.shares)] * 2)
-        values = {}
-        for name in self.names:
-            others = [other for other in self.names if other != name]
-            share = nothing
-            for size in range(len(self.names)):
-                weight = 1.0 / (len(self.names) * comb(len(others), size))
-                for subset in combinations(others, size):
-                    joined = tuple(other for other in self.names if other in {*subset, name})
-                    share = share + (self.ladder[joined] - self.ladder.get(subset, nothing)) * weight
-            values[name] = share
-        return values
+        return shapley(self.ladder, self.names, Quantity(0.0, *[np.zeros_like(self.total.shares)] * 2))
 
     @property
     def gap(self) -> float:
@@ -134,7 +123,6 @@ def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str,
 def measure(
     logs: Mapping[Subset, Array],
     labels: np.ndarray,
-    names: Sequence[str],
     weights: Array | None = None,
     tolerance: float = 1e-5,
     cells: dict[Subset, Array] | None = None,
@@ -146,7 +134,7 @@ def measure(
     """
     weights = np.ones(len(labels)) if weights is None else weights
     world = _World(logs, labels, weights, tolerance, {} if cells is None else cells)
-    whole = tuple(names)
+    whole = max(logs, key=len)
     ladder = _ladder(world, whole)
     singles: list[Subset] = [(name,) for name in whole]
     without = {}

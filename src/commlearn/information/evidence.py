@@ -37,8 +37,12 @@ class Evidence:
     columns: dict[str, Array]  # all of each modality, standardised
     fused: dict[Subset, Array]  # features of a model's own embedding of subsets
     labels: np.ndarray  # 0, ..., classes - 1
-    groups: np.ndarray | None  # of the records, 0, 1, ..., if there are any
-    folds: Folds  # who is held out when
+    folds: Folds  # who is held out when, and the groups
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Of the records, 0, 1, ..., if there are any."""
+        return self.folds.groups
 
     @property
     def names(self) -> Subset:
@@ -53,7 +57,6 @@ class Evidence:
             {name: columns[rows] for name, columns in self.columns.items()},
             {subset: block[rows] for subset, block in self.fused.items()},
             labels,
-            groups,
             make_folds(labels, groups, settings.folds, settings.seed),
         )
 
@@ -70,7 +73,6 @@ def gather_evidence(
         {name: all_columns(array) for name, array in arrays.items()},
         {subset: components(array, settings.components) for subset, array in material.fused.items()},
         target.labels,
-        codes,
         group_folds(target, codes, settings),
     )
 

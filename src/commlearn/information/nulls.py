@@ -113,7 +113,6 @@ def label_tests(
 def combination_test(
     logs: Mapping[Subset, Array],
     posteriors: Mapping[Subset, Posterior],
-    names: Subset,
     labels: np.ndarray,
     folds: Folds,
     permutations: int,
@@ -123,6 +122,7 @@ def combination_test(
 
     Nothing is tested without a posterior of all of them together, which reads any pairing.
     """
+    names = max(logs, key=len)
     joint = posteriors.get(names)
     draw = numpy_generator(seed, "interactions modalities shuffled")
     most = max(_FEWEST, min(_MOST, _MOST_CELLS // (int(labels.max()) + 1)))

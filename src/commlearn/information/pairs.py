@@ -117,7 +117,7 @@ def pair_values(
     pairs, totals = [], []
     for both in read:
         logs: Logs = {subset: posteriors[subset].log for subset in ((both[0],), (both[1],), both)}
-        view = make_view(logs, labels, both, evidence.folds, settings, limits=limits)
+        view = make_view(logs, evidence, settings, limits=limits)
         alone |= {one: view.ladder[(one,)] for one in both}
         pairs.append(_pair(view.pairs[0]))
         totals.append(view.measured.total)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import ATOMS, Measured, QuantityKey, information_of, measure, quantities
-from commlearn.information.experts.folds import Folds
+from commlearn.information.evidence import Evidence
 from commlearn.information.experts.posteriors import Subset
 from commlearn.information.experts.standard_errors import tail
 from commlearn.information.material import Settings
@@ -99,21 +99,19 @@ class View:
 
 def make_view(
     logs: Mapping[Subset, Array],
-    labels: np.ndarray,
-    names: Sequence[str],
-    folds: Folds,
+    evidence: Evidence,
     settings: Settings,
     growth: Mapping[QuantityKey, Growth] | None = None,
     limits: Limits | None = None,
 ) -> View:
     """Decompose and say how sure."""
-    growth = growth or {}
+    growth, labels, folds = growth or {}, evidence.labels, evidence.folds
     cells: dict[Subset, Array] = {}
-    measured = measure(logs, labels, names, cells=cells)
+    measured = measure(logs, labels, cells=cells)
     limits = limits or Limits(measured.entropy)
     resamplings = min(settings.bootstrap, _FEW if labels.max() >= _MANY_CLASSES else settings.bootstrap)
     draws = bootstrap(
-        lambda weight: measure(logs, labels, names, weight, _ROUGH, cells),
+        lambda weight: measure(logs, labels, weight, _ROUGH, cells),
         lambda again: {key: value.bits for key, value in quantities(again).items()},
         _with_all_classes(resampled_weights(len(labels), resamplings, settings.seed, folds.groups), labels),
     )

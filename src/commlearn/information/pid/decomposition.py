@@ -7,9 +7,11 @@ Tables are joint probabilities with the target on the last axis; information is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -158,7 +160,7 @@ def order_spectrum(p: ArrayLike, tolerance: float = 1e-6) -> OrderSpectrum:
         spectrum=tuple(float(step) for step in steps),
         unique=unique,
         non_exclusive=unions[0] - sum(unique),
-        shapley=_shapley(ladder, count),
+        shapley=tuple(shapley(ladder, range(count)).values()),
         ladder=ladder,
         total=total,
         gap=max([*gaps, *gaps_without]),
@@ -211,15 +213,16 @@ def _unions_by_order(
     return [*unions, total], [*gaps, 0.0]
 
 
-def _shapley(ladder: dict[Subset, float], count: int) -> tuple[float, ...]:
-    """The mean gain from a modality over all orders of joining."""
-    shares = []
-    for i in range(count):
-        others = [j for j in range(count) if j != i]
-        share = 0.0
-        for size in range(count):
-            weight = 1.0 / (count * comb(count - 1, size))
+def shapley(ladder: Mapping[Any, Any], names: Sequence[Any], nothing: Any = 0.0) -> dict[Any, Any]:
+    """The mean gain from each modality over all orders of joining."""
+    shares = {}
+    for name in names:
+        others = [other for other in names if other != name]
+        shares[name] = nothing
+        for size in range(len(names)):
+            weight = 1.0 / (len(names) * comb(len(others), size))
             for subset in combinations(others, size):
-                share += weight * (ladder[tuple(sorted((*subset, i)))] - ladder[subset])
-        shares.append(share)
-    return tuple(shares)
+                joined = tuple(other for other in names if other in {*subset, name})
+                gain = ladder[joined] - ladder.get(subset, nothing)
+                shares[name] = shares[name] + gain * weight
+    return shares
