@@ -150,7 +150,8 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
     for place in range(values.shape[1]):
         column = values[:, place]
         if target.numbers is not None:
-            follows = abs(float(np.nan_to_num(_rank_correlation(column, target.numbers)))) > _SAME_ORDER
+            varies = np.ptp(column) > 0
+            follows = varies and abs(spearmanr(column, target.numbers).statistic) > _SAME_ORDER
         else:
             order = np.lexsort((target.labels, column))
             column, labels = column[order], target.labels[order]
@@ -164,10 +165,6 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
                 "target, or made from it, all of its information is given away; leave it out"
             ]
     return []
-
-
-def _rank_correlation(first: Array, second: Array) -> float:
-    return float(spearmanr(first, second).statistic) if np.ptp(first) > 0 else 0.0
 
 
 def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:

@@ -120,21 +120,17 @@ def best_logs(
         Held-out posteriors, averaged over divisions into folds, and those of the first one that can read any
         pairing of modalities.
     """
+    labels = evidence.labels
     logs, posteriors = _logs_of_folds(evidence, settings, tell)
     several = [logs]
-    for repeat in range(1, settings.repeats_of(len(evidence.labels))):
-        folds = make_folds(evidence.labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
-        if _all_learned(evidence.labels, folds):
+    for repeat in range(1, settings.repeats_of(len(labels))):
+        folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
+        if all(len(np.unique(labels[folds.of != fold])) == labels.max() + 1 for fold in range(folds.count)):
             several.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
     if len(several) == 1:
         return logs, posteriors
     mean = {subset: log_softmax(np.mean([one[subset] for one in several], axis=0)) for subset in logs}
     return mean, posteriors
-
-
-def _all_learned(labels: np.ndarray, folds: Folds) -> bool:
-    """Whether every class is among those that each fold is judged by."""
-    return all(len(np.unique(labels[folds.of != fold])) == labels.max() + 1 for fold in range(folds.count))
 
 
 def _logs_of_folds(

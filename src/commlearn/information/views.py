@@ -110,10 +110,11 @@ def make_view(
     measured = measure(logs, labels, cells=cells)
     limits = limits or Limits(measured.entropy)
     resamplings = min(settings.bootstrap, _FEW if labels.max() >= _MANY_CLASSES else settings.bootstrap)
-    draws = bootstrap(
+    weights = resampled_weights(len(labels), resamplings, settings.seed, folds.groups)
+    draws = bootstrap(  # without resamplings that miss a class, as those of few groups may
         lambda weight: measure(logs, labels, weight, _ROUGH, cells),
         lambda again: {key: value.bits for key, value in quantities(again).items()},
-        _with_all_classes(resampled_weights(len(labels), resamplings, settings.seed, folds.groups), labels),
+        weights[[np.bincount(labels, weights=weight).all() for weight in weights]],
     )
     says = label_tests(logs, labels, folds, settings.permutations, settings.seed)
     numbers = {}
@@ -134,13 +135,6 @@ def make_view(
         },
         measured=measured,
     )
-
-
-def _with_all_classes(weights: Array, labels: np.ndarray) -> Array:
-    """The resamplings in which no class is missing, as one may be of few groups."""
-    classes = int(labels.max()) + 1
-    there = [np.bincount(labels, weights=weight, minlength=classes).all() for weight in weights]
-    return weights[np.array(there, dtype=bool)]
 
 
 def _joined(names: Subset, first: Subset, second: Subset) -> Subset:

@@ -117,7 +117,8 @@ class CrossAttentionFusion(nn.Module):
                 for name, own in tokens.items()
             }
         means = torch.stack([pool(sequence) for sequence in tokens.values()])  # (modalities, batch, width)
-        there = torch.stack([_any_token(sequence) for sequence in tokens.values()])  # (modalities, batch)
+        present = [(~_padding(sequence)).any(dim=1) for sequence in tokens.values()]
+        there = torch.stack(present).to(means.dtype)  # (modalities, batch)
         count = there.sum(dim=0).clamp(min=1)[:, None]
         return self.norm((means * there[..., None]).sum(dim=0) / count)
 
@@ -141,8 +142,3 @@ def _padding(tokens: Tokens) -> Tensor:
     if tokens.padding is not None:
         return tokens.padding
     return torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)
-
-
-def _any_token(tokens: Tokens) -> Tensor:
-    """1 for records that have a token which is not padding, (batch,)."""
-    return (~_padding(tokens)).any(dim=1).to(tokens.values.dtype)

@@ -75,14 +75,18 @@ class Diagnostics:
             training = self.method.training
             self.method.eval()
             plain, names = self.records.view(slice(None)), self.method.modalities
-            view = self._encoded(plain)  # once, for all that is asked of it
+            view = merge(
+                [dict(self.method.encode(part)) for part in self._parts(plain)]
+            )  # once, for all that is asked of it
             fused = self._embed(view)
             alone = {name: self._embed(view, [name]) for name in names}
             shuffled = {
                 name: self._embed({**view, name: view[name].apply(lambda rows: rows.roll(1, 0))})
                 for name in names
             }
-            first, second = (self._embed(version) for version in self._augmented(plain, epoch))
+            generator = torch_generator(self.seed, "diagnose", epoch)
+            batch = make_batch(plain, {}, self.augmentations, generator, False, 2, self.records.specs)
+            first, second = (self._embed(version) for version in batch.augmented)
             self.method.train(training)
         values = {
             "rank": {"fused": effective_rank(fused)}
@@ -100,14 +104,6 @@ class Diagnostics:
             for part, entries in values.items()
         }
         return Diagnosis(rounded, warnings_for(rounded))
-
-    def _augmented(self, view: View, epoch: int) -> Sequence[View]:
-        generator = torch_generator(self.seed, "diagnose", epoch)
-        specs = self.records.specs
-        return make_batch(view, {}, self.augmentations, generator, False, 2, specs).augmented
-
-    def _encoded(self, view: View) -> View:
-        return merge([dict(self.method.encode(part)) for part in self._parts(view)])
 
     def _embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         return torch.cat([self.method.embed(part, modalities) for part in self._parts(view)]).float().cpu()

@@ -103,7 +103,7 @@ def _solve(tables: Sequence[Array], tolerance: float) -> CellSolution:
     influence = [np.zeros_like(table) for table in tables]
     for i, part in zip(telling or [0], solved.influence, strict=True):
         influence[i] = part
-    best = _best_single(tables)
+    best = _single(tables, int(np.argmax([information(table) for table in tables])))  # at least that
     if best.value > solved.value:
         return CellSolution(best.influence, solved.coupling, solved.entropy, best.value)
     return CellSolution(influence, solved.coupling, solved.entropy, solved.value)
@@ -129,11 +129,6 @@ def _single(tables: Sequence[Array], i: int) -> CellSolution:
     influence[i] = log_posterior(tables[i])
     unsure = entropy(tables[i].ravel()) - entropy(tables[i].sum(axis=1))
     return CellSolution(influence, tables[i], unsure, -unsure)
-
-
-def _best_single(tables: Sequence[Array]) -> CellSolution:
-    """Union information is at least the largest I(X_i; Y)."""
-    return _single(tables, int(np.argmax([information(table) for table in tables])))
 
 
 def _check_size(sizes: Sequence[int], classes: int) -> None:

@@ -208,7 +208,8 @@ class FeatureBlocks(nn.Module):
     def learn(self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None) -> Self:
         """Take what is needed from training records, without labels."""
         for name, block in self.each.items():
-            block.learn(records.columns[name], seed, tell=partial(_named, tell, name))
+            own = partial(lambda name, line: tell(f"{name}: {line}"), name)
+            block.learn(records.columns[name], seed, tell=own)
         device = next(self.buffers()).device
         some = records.choose(some_places(len(records), EXPECTED_ROWS, numpy_generator(seed, "expected")))
         parts, present = {}, {}
@@ -270,7 +271,3 @@ class FeatureBlocks(nn.Module):
             raise ValueError("what it expects of absent modalities fits no features of these")
         if not second.isfinite().all() or not (ridge >= 0).all() or not self.expected.rows >= 1:
             raise ValueError("what it expects of absent modalities is not finite")
-
-
-def _named(tell: Callable[[str], None], name: str, line: str) -> None:
-    tell(f"{name}: {line}")
