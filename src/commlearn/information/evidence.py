@@ -10,7 +10,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.information.experts.folds import Folds, make_folds
-from commlearn.information.experts.linear import LINEAR, Linear, fit_linear
+from commlearn.information.experts.linear import LINEAR, fit_linear
 from commlearn.information.experts.posteriors import (
     Family,
     Posterior,
@@ -188,15 +188,14 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
     """
     probes: dict[Subset, Posterior] = {}
     for subset in all_subsets(evidence.names):
-        fitted = posteriors[subset].experts if subset in posteriors else []
-        linear = [expert for expert in fitted if isinstance(expert, Linear)] or _linear(evidence, subset)
+        blocks = tuple(evidence.blocks[name] for name in subset)
+        linear = (
+            posteriors[subset].experts[: len(LINEAR)]  # which a rich family begins with
+            if subset in posteriors
+            else [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
+        )
         probes[subset] = combined(subset, linear, probes, evidence.labels, evidence.folds)
     return {subset: posterior.log for subset, posterior in probes.items()}
-
-
-def _linear(evidence: Evidence, subset: Subset) -> list[Linear]:
-    blocks = tuple(evidence.blocks[name] for name in subset)
-    return [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
 
 
 def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:

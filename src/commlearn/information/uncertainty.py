@@ -14,7 +14,6 @@ from commlearn.information.estimate import Measured, Quantity
 from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, fit_networks
-from commlearn.information.experts.posteriors import Expert
 from commlearn.information.experts.reduced import fit_reduced, logistic, pair_directions, pair_starts
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
@@ -147,7 +146,7 @@ def learnable_share(blocks: tuple[Array, Array], count: int, seed: int) -> float
     start = partial(pair_starts, rank=_RANK)
     choice = partial(pair_directions, rank=_RANK)
     with unsaid_convergence():
-        experts: list[Expert] = [
+        experts = [
             fit_networks(blocks, labels, folds, seed, True, recipe, start),
             fit_reduced(blocks, labels, folds, choice, logistic),
         ]

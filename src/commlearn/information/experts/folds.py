@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,6 +28,10 @@ class Folds:
         for fold in range(self.count):
             yield fold, np.flatnonzero(of == fold)
 
+    def training(self) -> list[np.ndarray]:
+        """Which records each fold's experts learn from, (records,) bool each."""
+        return [self.of != fold for fold in range(self.count)]
+
     def own_rows(self, modalities: int) -> Rows:
         """Every record with its own values."""
         return [np.arange(len(self.of))] * modalities
@@ -46,6 +50,22 @@ def make_folds(labels: np.ndarray, groups: np.ndarray | None, count: int, seed: 
     return Folds(of, count, groups)
 
 
-def side_by_side(blocks: Sequence[Array], rows: Rows) -> Array:
-    """Features of each modality, taken from its rows, joined."""
-    return np.concatenate([block[row] for block, row in zip(blocks, rows, strict=True)], axis=1)
+@dataclass(frozen=True)
+class Expert:
+    """Fitted on all folds but one, for each one left out; reads any pairing of modalities."""
+
+    blocks: Sequence[Array]  # features of each modality
+    folds: Folds
+    fitted: Sequence[Callable[[list[Array]], Array]]  # by fold: features of each modality to logits
+
+    def logits(self, rows: Rows) -> Array:
+        """Of each record by what was fitted without its fold, (records, classes)."""
+        members = list(self.folds.members(rows))
+        parts = [
+            self.fitted[fold]([block[row[mine]] for block, row in zip(self.blocks, rows, strict=True)])
+            for fold, mine in members
+        ]
+        logits = np.empty((len(rows[0]), parts[0].shape[1]))
+        for (_, mine), part in zip(members, parts, strict=True):
+            logits[mine] = part
+        return logits

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
 
 from commlearn.information.experts.cluster_tables import fit_table, memberships
-from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.experts.folds import Expert, Folds
 from commlearn.information.experts.linear import LINEAR, fit_linear
 from commlearn.information.experts.networks import Recipe, fit_networks
 from commlearn.information.experts.reduced import (
@@ -33,12 +32,6 @@ _MOST_CELLS = 32**3  # of a table: more hold no records, and no memory holds the
 _FEW = 8  # leading components of each modality
 _PLENTY = 5000  # records from which one of the large networks a fold is enough
 _MARKS = (8, 32)  # clusters whose memberships networks see, from few records to many
-
-
-class Expert(Protocol):
-    """Fitted on all folds but one, for each one left out; reads any pairing of modalities."""
-
-    def logits(self, rows: Rows) -> Array: ...
 
 
 Fit = Callable[[], Expert]

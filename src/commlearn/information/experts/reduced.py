@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ from sklearn.feature_selection import f_classif
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.experts.folds import Expert, Folds
 from commlearn.information.pid.marginals import Array
 
 Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
@@ -53,42 +54,25 @@ class Directions:
         return np.concatenate(seen, axis=1)
 
 
-@dataclass(frozen=True)
-class Reduced:
-    """A model of chosen directions for every fold, which reads any pairing of modalities."""
-
-    columns: tuple[Array, ...]
-    folds: Folds
-    directions: list[Directions]
-    models: list[Any]
-    classes: int
-
-    def logits(self, rows: Rows) -> Array:
-        logs = np.empty((len(rows[0]), self.classes))
-        for fold, members in self.folds.members(rows):
-            parts = [part[row[members]] for part, row in zip(self.columns, rows, strict=True)]
-            chances = self.models[fold].predict_proba(self.directions[fold].read(parts))
-            logs[members] = np.log(np.maximum(chances, 1e-6))
-        return logs
-
-
 def fit_reduced(
     columns: tuple[Array, ...],
     labels: np.ndarray,
     folds: Folds,
     choice: Choice,
     model: Callable[[int, int], Any],
-) -> Reduced:
+) -> Expert:
     """Choose directions and fit on all folds but one, for each one left out."""
-    classes = int(labels.max()) + 1
-    directions, models = [], []
-    for fold in range(folds.count):
-        train = np.flatnonzero(folds.of != fold)
+    fitted = []
+    for train in map(np.flatnonzero, folds.training()):
         parts = [part[train] for part in columns]
         chosen = choice(parts, labels[train])
-        directions.append(chosen)
-        models.append(model(len(train), classes).fit(chosen.read(parts), labels[train]))
-    return Reduced(columns, folds, directions, models, classes)
+        made = model(len(train), int(labels.max()) + 1).fit(chosen.read(parts), labels[train])
+        fitted.append(partial(_chances, chosen, made))
+    return Expert(columns, folds, fitted)
+
+
+def _chances(directions: Directions, model: Any, parts: Sequence[Array]) -> Array:
+    return np.log(np.maximum(model.predict_proba(directions.read(parts)), 1e-6))
 
 
 def logistic(records: int, classes: int) -> Any:
