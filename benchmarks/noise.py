@@ -23,8 +23,8 @@ import pandas as pd
 import commlearn as cl
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import DataError
-from commlearn.information.material import Settings
 from commlearn.information.report import InteractionReport
+from commlearn.information.settings import Settings
 from commlearn.probes import ProbeResult, probe
 from commlearn.trained.run import Run
 

@@ -13,7 +13,7 @@ import pytest
 import commlearn as cl
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import DataError, DataWarning
-from commlearn.information.material import Settings
+from commlearn.information.settings import Settings
 from commlearn.information.sources import gather
 from commlearn.probes.audit import audit_augmentations
 from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit

@@ -14,8 +14,8 @@ import pytest
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
-from commlearn.information.material import Settings
 from commlearn.information.pairs import pair_values
+from commlearn.information.settings import Settings
 from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded
 from commlearn.probes.numbers import read_numbers

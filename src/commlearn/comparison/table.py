@@ -11,7 +11,7 @@ from commlearn.comparison.plan import COST, PREDICTIONS, Job, Member, arrays_of
 from commlearn.config.configuration import Experiment, Score
 from commlearn.methods import METHODS
 from commlearn.probes import chosen_targets, measures
-from commlearn.probes.bootstrap import DRAWS, draws, interval_of, widening
+from commlearn.probes.measures import DRAWS, draws, interval_of, widening
 from commlearn.records import Dataset
 from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import values_of_file

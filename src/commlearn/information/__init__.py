@@ -1,8 +1,8 @@
 """What modalities know about a target, together and apart, estimated from finite data."""
 
 from commlearn.information.ask import interactions
-from commlearn.information.material import Settings
 from commlearn.information.pairs import PairReport
 from commlearn.information.report import InteractionReport, LabelReports
+from commlearn.information.settings import Settings
 
 __all__ = ["InteractionReport", "LabelReports", "PairReport", "Settings", "interactions"]

@@ -24,10 +24,11 @@ from commlearn.information.evidence import (
     model_logs,
     raw_logs,
 )
-from commlearn.information.material import MOST_MODALITIES, Settings, label_columns, prepare_target
+from commlearn.information.material import MOST_MODALITIES, label_columns, prepare_target
 from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.pairs import PairReport, pair_values
 from commlearn.information.report import InteractionReport, LabelReports
+from commlearn.information.settings import Settings
 from commlearn.information.sources import Asked, Gathered, gather
 from commlearn.information.uncertainty import Limits, find_limits
 from commlearn.information.views import View, make_view

@@ -16,9 +16,10 @@ from scipy.stats import norm
 
 from commlearn.errors import ConfigurationError
 from commlearn.information.ask import interactions
-from commlearn.information.material import Settings, Target, label_columns, prepare_target
+from commlearn.information.material import Target, label_columns, prepare_target
 from commlearn.information.pid import Pid, broja
 from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
 from commlearn.information.sources import gather
 from commlearn.kinds.reading import PLAIN
 from commlearn.seeds import numpy_generator

@@ -10,7 +10,7 @@ import numpy as np
 from commlearn.information.estimate import Measured, QuantityKey, measure, quantities
 from commlearn.information.evidence import Evidence, Logs, best_logs
 from commlearn.information.experts.standard_errors import half_width, standard_error
-from commlearn.information.material import Settings
+from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
 _LEAST = 200  # records of a part

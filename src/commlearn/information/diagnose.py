@@ -23,9 +23,10 @@ from commlearn.information.experts.folds import Folds, make_folds
 from commlearn.information.experts.linear import fit_linear
 from commlearn.information.experts.stacking import log_softmax
 from commlearn.information.experts.workers import unsaid_convergence
-from commlearn.information.material import Settings, Target
+from commlearn.information.material import Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.quantise import cell_count
+from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits
 from commlearn.information.views import View
 from commlearn.seeds import numpy_generator

@@ -22,8 +22,9 @@ from commlearn.information.experts.posteriors import (
     rich_family,
 )
 from commlearn.information.experts.stacking import fit_stack, log_softmax
-from commlearn.information.material import Material, Settings, Target
+from commlearn.information.material import Material, Target
 from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
 MOST_FUSED = 3  # modalities of which every subset has an expert of its fused embedding

@@ -16,10 +16,11 @@ from commlearn.information.diagnose import count_doubts, expected_error, leak_si
 from commlearn.information.estimate import Quantity
 from commlearn.information.evidence import Evidence, Logs, best_posteriors, gather_evidence
 from commlearn.information.experts.posteriors import Posterior, Subset
-from commlearn.information.material import Material, Settings, prepare_target
+from commlearn.information.material import Material, prepare_target
 from commlearn.information.nulls import missing_tests
 from commlearn.information.pid.marginals import Array
 from commlearn.information.report import PRESENT
+from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits, find_limits, with_interval
 from commlearn.information.views import Pair, make_view
 

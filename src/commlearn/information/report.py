@@ -25,8 +25,9 @@ from commlearn.information.estimate import (
     information_of,
     subset_name,
 )
-from commlearn.information.material import Settings, Target
+from commlearn.information.material import Target
 from commlearn.information.nulls import Combination
+from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import Estimate
 from commlearn.information.views import Pair, View
 

@@ -18,8 +18,8 @@ from commlearn.information.experts.reduced import fit_reduced, logistic, pair_di
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
 from commlearn.information.experts.workers import unsaid_convergence, workers
-from commlearn.information.material import Settings
 from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
 REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records

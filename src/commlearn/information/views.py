@@ -12,9 +12,9 @@ from commlearn.information.estimate import ATOMS, Measured, QuantityKey, informa
 from commlearn.information.evidence import Evidence
 from commlearn.information.experts.posteriors import Subset
 from commlearn.information.experts.standard_errors import tail
-from commlearn.information.material import Settings
 from commlearn.information.nulls import label_tests
 from commlearn.information.pid.marginals import Array
+from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import Estimate, Limits, bootstrap, resampled_weights, with_interval
 
 _MANY_CLASSES, _FEW = 20, 5  # classes from which, and to how many, resamplings are limited

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from commlearn.errors import DataError
 from commlearn.probes import measures
-from commlearn.probes.bootstrap import Measure, measured
+from commlearn.probes.measures import Measure, measured
 from commlearn.probes.results import Groups, Outcome, ProbeResult
 from commlearn.seeds import numpy_generator
 

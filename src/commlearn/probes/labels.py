@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from commlearn.errors import DataError
 from commlearn.probes import measures
-from commlearn.probes.bootstrap import Measure, measured
+from commlearn.probes.measures import Measure, measured
 from commlearn.probes.readout_rows import held_out
 from commlearn.probes.results import Groups, LabelsResult, Outcome
 from commlearn.seeds import numpy_generator

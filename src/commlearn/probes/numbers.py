@@ -8,7 +8,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from commlearn.probes import measures
-from commlearn.probes.bootstrap import Measure, measured
+from commlearn.probes.measures import Measure, measured
 from commlearn.probes.results import Groups, NumberResult, Outcome
 
 STRENGTHS = np.logspace(-2, 4, 13)  # of the squared L2 penalty

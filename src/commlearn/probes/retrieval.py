@@ -17,8 +17,7 @@ from commlearn.errors import ConfigurationError, DataError, DivergedError, unkno
 from commlearn.kinds.arrays import presence
 from commlearn.methods import CLIP, CMC, CoMM, CrossSelf, Method
 from commlearn.methods.base import absent_as_zero, pooled
-from commlearn.probes.bootstrap import SHARE, Measure, measured
-from commlearn.probes.measures import accuracy
+from commlearn.probes.measures import SHARE, Measure, accuracy, measured
 from commlearn.probes.nearest import unit
 from commlearn.records import Records
 from commlearn.trained.embed import Blocks, carrier, embed, features_of

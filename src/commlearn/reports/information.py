@@ -15,8 +15,9 @@ import pandas as pd
 
 from commlearn.errors import DataError
 from commlearn.information.ask import ask
-from commlearn.information.material import Settings, label_columns
+from commlearn.information.material import label_columns
 from commlearn.information.pairs import pair_values
+from commlearn.information.settings import Settings
 from commlearn.information.sources import gather, own_records
 from commlearn.kinds.arrays import presence
 from commlearn.probes.readout_rows import rows_to_cross_fit, unseen_positions

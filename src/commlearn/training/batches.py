@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from commlearn.augmentations import Augmentation, plan_batch
@@ -37,9 +37,6 @@ from commlearn.records import Records
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
 from commlearn.training.descent import Descent, losses, parts, touched
 from commlearn.training.sharding import no_exchange
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 Part = Callable[[], Batch]
 Vectors = dict[Subset, Tensor]

@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from commlearn.augmentations import Augmentation, TokenDropout, TokenVersion
 from commlearn.batch import Modality, Spec, to_device
@@ -36,9 +37,6 @@ from commlearn.records import Chosen, Column, Dataset, Drawn, Records
 from commlearn.storage.locks import remove_if_abandoned, whole_file
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 MAGIC = b"commlearn tokens 1\n"
 ALIGNED = 64  # bytes

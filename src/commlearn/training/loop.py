@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from commlearn.config.build import build_features, build_method, learned_features, read_data, with_modules
@@ -35,9 +37,6 @@ from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
 from commlearn.training.trackers import usual
 from commlearn.training.watch import Interrupt, Watch
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
 
 
 def train(
@@ -312,9 +311,6 @@ def _teller(folder: RunFolder, callbacks: Callbacks, writes: bool) -> Callable[[
 
 def fabric_of(training: Training) -> Fabric:
     """The engine, as the settings place it."""
-    from lightning_fabric import Fabric
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
     if training.threads:
         torch.set_num_threads(training.threads)
     if training.accelerator == "cpu" or (training.accelerator == "auto" and not torch.cuda.is_available()):

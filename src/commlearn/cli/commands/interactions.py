@@ -110,7 +110,7 @@ def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
 
 
 def _settings(options: argparse.Namespace) -> Any:
-    from commlearn.information.material import Settings
+    from commlearn.information.settings import Settings
 
     return Settings(**_chosen(options))
 

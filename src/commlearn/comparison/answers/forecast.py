@@ -14,8 +14,7 @@ from commlearn.comparison.answers.readouts import results_of_unit, units_of
 from commlearn.comparison.answers.rivals import ALONE, Material, Unit, alone, chosen_rivals
 from commlearn.comparison.answers.task import ALL, labelled_rows, task_of
 from commlearn.comparison.answers.vectors import vectors_of
-from commlearn.comparison.answers.verdict import target_values
-from commlearn.comparison.answers.words import NO_LOSS, modality_words, points_words
+from commlearn.comparison.answers.verdict import NO_LOSS, modality_words, points_words, target_values
 from commlearn.config.own_data import read_own
 from commlearn.probes import check_targets, chosen_targets
 from commlearn.records import Records

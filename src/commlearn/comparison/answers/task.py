@@ -12,8 +12,8 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from commlearn.errors import ConfigurationError
 from commlearn.probes import has_label, measures
-from commlearn.probes.bootstrap import draws, widening
 from commlearn.probes.labels import label_matrix, label_names
+from commlearn.probes.measures import draws, widening
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 
