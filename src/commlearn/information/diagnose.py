@@ -19,10 +19,9 @@ from sklearn.neighbors import NearestNeighbors
 from commlearn.information.curve import Curve
 from commlearn.information.estimate import information_of, subset_name
 from commlearn.information.evidence import Evidence, Logs
-from commlearn.information.experts.folds import Folds, make_folds
-from commlearn.information.experts.linear import fit_linear
+from commlearn.information.experts.folds import Folds, fit_linear, make_folds
+from commlearn.information.experts.posteriors import unsaid_convergence
 from commlearn.information.experts.stacking import log_softmax
-from commlearn.information.experts.workers import unsaid_convergence
 from commlearn.information.material import Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.quantise import cell_count

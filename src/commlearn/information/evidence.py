@@ -9,8 +9,7 @@ import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.information.experts.folds import Folds, make_folds
-from commlearn.information.experts.linear import LINEAR, fit_linear
+from commlearn.information.experts.folds import LINEAR, Folds, fit_linear, make_folds
 from commlearn.information.experts.posteriors import (
     Family,
     Posterior,

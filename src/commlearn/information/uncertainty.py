@@ -14,10 +14,10 @@ from commlearn.information.estimate import Measured, Quantity
 from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, fit_networks
+from commlearn.information.experts.posteriors import unsaid_convergence, workers
 from commlearn.information.experts.reduced import fit_reduced, logistic, pair_directions, pair_starts
 from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
-from commlearn.information.experts.workers import unsaid_convergence, workers
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator

@@ -1,4 +1,4 @@
-"""Who is held out when: folds with every class in each, and no group in two."""
+"""Who is held out when, and what an expert is: fitted without each fold, in the simplest case linearly."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from commlearn.information.pid.marginals import Array
@@ -69,3 +70,21 @@ class Expert:
         for (_, mine), part in zip(members, parts, strict=True):
             logits[mine] = part
         return logits
+
+
+LINEAR = (0.01, 1.0)  # inverse penalties of the linear family
+
+
+def fit_linear(blocks: Sequence[Array], labels: np.ndarray, folds: Folds, strength: float) -> Expert:
+    """Fit on all folds but one, for each one left out."""
+    features = np.concatenate(blocks, axis=1)
+    return Expert(blocks, folds, [_fit(features[t], labels[t], strength) for t in folds.training()])
+
+
+def _fit(features: Array, labels: np.ndarray, strength: float) -> Callable[[list[Array]], Array]:
+    model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(features, labels)
+    weights, offsets = model.coef_.T, model.intercept_
+    if len(offsets) == 1:  # of two classes the log odds of the second
+        weights, offsets = np.hstack([np.zeros_like(weights), weights]), np.append(0.0, offsets)
+    weights = np.ascontiguousarray(weights)
+    return lambda parts: np.concatenate(parts, axis=1) @ weights + offsets

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from threading import Lock
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
+from commlearn.cores import cores, stated_threads
 from commlearn.information.experts.cluster_tables import fit_table, memberships
-from commlearn.information.experts.folds import Expert, Folds
-from commlearn.information.experts.linear import LINEAR, fit_linear
+from commlearn.information.experts.folds import LINEAR, Expert, Folds, fit_linear
 from commlearn.information.experts.networks import Recipe, fit_networks
 from commlearn.information.experts.reduced import (
     boosting,
@@ -23,8 +27,36 @@ from commlearn.information.experts.reduced import (
     screened_columns,
 )
 from commlearn.information.experts.stacking import Stack, fit_stack, log_softmax
-from commlearn.information.experts.workers import unsaid_convergence, workers
 from commlearn.information.pid.marginals import Array
+
+_MOST = 8  # threads: what Python itself does is done by one at a time
+
+
+def threads() -> int:
+    """As many as OMP_NUM_THREADS states, or one for each core that this process may use."""
+    return min(stated_threads() or cores(), _MOST)
+
+
+@contextmanager
+def workers() -> Iterator[ThreadPoolExecutor]:
+    """A pool that forgets what has not begun when something goes wrong or the user interrupts."""
+    pool = ThreadPoolExecutor(threads())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever needs a result has waited for it
+
+
+@contextmanager
+def unsaid_convergence() -> Iterator[None]:
+    """Probes may stop before they converged: 200 steps are as good a probe.
+
+    Filters of warnings belong to all threads, so this is said once around them and not in each.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
 
 Subset = tuple[str, ...]
 
