@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from commlearn.comparison.baselines import BASELINES
-from commlearn.comparison.compare import USUAL, compared
+from commlearn.comparison.compare import USUAL, compare
 from commlearn.comparison.source import ComparisonSource
 from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
 from commlearn.config.fill import set_dotted
@@ -230,9 +230,8 @@ class _Runs:
             def tell(line: str, name: str = f"{part}/{name}") -> None:
                 self.tell(f"{name}: {line}")
 
-            tables[name] = dict(
-                compared(own, members, seeds, place, self.jobs, tell, self.targets, rivals=[])
-            )
+            options: dict[str, Any] = {"jobs": self.jobs, "tell": tell, "targets": self.targets}
+            tables[name] = dict(compare(own, members, seeds, place, rivals=[], **options))
         return tables
 
 
