@@ -52,7 +52,7 @@ def verdict_of(
     for task in tasks:
         units = [readout for readout, _ in units_of(task, budgets, modalities, readers, runs)]
         results = {readout: results_in(readout.path(out)) for readout in units}
-        targets[task.name] = target_values(task, results, modalities, readers, runs)
+        targets[task.name] = TargetVerdict(task, results, modalities, readers, runs).values()
     for values in targets.values():
         values["words"] = words_of(values)
     return {
@@ -68,14 +68,7 @@ def verdict_of(
     }
 
 
-def target_values(
-    task: Task, results: Results, modalities: Sequence[str], readers: Sequence[str], runs: Sequence[str]
-) -> dict[str, Any]:
-    """Everything that is said of one target but the words."""
-    return _Target(task, results, modalities, readers, runs).values()
-
-
-class _Target:
+class TargetVerdict:
     """The results of one target, and the questions that are put to them."""
 
     def __init__(
@@ -96,7 +89,7 @@ class _Target:
         self.budgets = [budget for budget, without in reversed(self.units) if not without]
 
     def values(self) -> dict[str, Any]:
-        """All that is said of the target, in percent."""
+        """All that is said of the target but the words, in percent."""
         task, many = self.task, max(len(self.budgets) * len(self.methods), 1)
         whole = self._best((ALL, ""), self._everyone())
         level = self._level(2)  # is anything read, and does combining matter
