@@ -1,4 +1,4 @@
-"""Augmentation of text, and of token states that were computed before: masked, left out, or one of several."""
+"""Augmentation of text and of token states that were computed before: some are masked, some left out."""
 
 from __future__ import annotations
 
