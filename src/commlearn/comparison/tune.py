@@ -181,11 +181,13 @@ def tune(
     _check(tried, source, experiment)
     before_test, words = _chosen_on(source, experiment)
     out = Path(out)
-    run = _Runs(names, out, jobs, tell, targets)
+    options: dict[str, Any] = {"tell": tell, "jobs": jobs, "targets": targets}
     with closing(hold(out, "tuning")):
-        trials = run(before_test, "tried", tried, [0])
+        trials = _tables(before_test, out / "tried", tried, [0], **options)
         best = {name: max(tried[name], key=lambda setting: _rank(trials, name, setting)) for name in names}
-        final = run(source, "scored", {name: _once([{}, best[name]]) for name in names}, seeds)
+        final = _tables(
+            source, out / "scored", {name: _once([{}, best[name]]) for name in names}, seeds, **options
+        )
         first = final[_folder_name({})]
         result = {
             "recipe": experiment.name,
@@ -202,37 +204,26 @@ def tune(
     return result
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Comparisons, one a setting, of the methods that have it."""
+def _tables(
+    source: ComparisonSource,
+    place: Path,
+    settings: Mapping[str, Sequence[Setting]],
+    seeds: int | Sequence[int],
+    tell: Callable[[str], None],
+    **options: Any,
+) -> dict[str, dict[str, Any]]:
+    """By the name of its folder, each setting's table: a comparison of the methods that have it."""
+    tables = {}
+    for setting in _once([setting for each in settings.values() for setting in each]):
+        name = _folder_name(setting)
+        members = [method for method, each in settings.items() if setting in each]
+        own = replace(source, overrides={**source.overrides, **setting})
 
-    methods: Sequence[str]
-    out: Path
-    jobs: int
-    tell: Callable[[str], None]
-    targets: Sequence[str] | None
+        def tell_named(line: str, name: str = f"{place.name}/{name}") -> None:
+            tell(f"{name}: {line}")
 
-    def __call__(
-        self,
-        source: ComparisonSource,
-        part: str,
-        settings: Mapping[str, Sequence[Setting]],
-        seeds: int | Sequence[int],
-    ) -> dict[str, dict[str, Any]]:
-        """The table of each setting, by the name of its folder."""
-        tables = {}
-        for setting in _once([setting for each in settings.values() for setting in each]):
-            name = _folder_name(setting)
-            members = [method for method in self.methods if setting in settings[method]]
-            own = replace(source, overrides={**source.overrides, **setting})
-            place = self.out / part / name
-
-            def tell(line: str, name: str = f"{part}/{name}") -> None:
-                self.tell(f"{name}: {line}")
-
-            options: dict[str, Any] = {"jobs": self.jobs, "tell": tell, "targets": self.targets}
-            tables[name] = dict(compare(own, members, seeds, place, rivals=[], **options))
-        return tables
+        tables[name] = dict(compare(own, members, seeds, place / name, rivals=[], tell=tell_named, **options))
+    return tables
 
 
 def _axes(
