@@ -22,9 +22,11 @@ package says so and is skipped.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from interaction_truths import Kind, held_out_kinds
@@ -37,9 +39,11 @@ from sklearn.preprocessing import StandardScaler
 
 from commlearn.information import Settings
 from commlearn.information.pid import Pid, broja
-from commlearn.information.pid.known_decompositions import known_pairs
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from known_decompositions import known_pairs
 
 NEIGHBOURS = 3
 CLUSTERS = 16

@@ -22,8 +22,8 @@ from training_step import QUICK, build
 from commlearn.augmentations import ImageAugmentation, plan_batch
 from commlearn.batch import Modality
 from commlearn.own_draws import OwnDraws
+from commlearn.training.batches import cached_loss, split
 from commlearn.training.descent import Player, losses
-from commlearn.training.gradient_cache import cached_loss, split
 
 SIZES = (0, 256, 64, 16)
 

@@ -12,13 +12,17 @@ modalities of 100 000 cells and two classes in 0.8 s.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from commlearn.information.pid import broja, order_spectrum, union_information
-from commlearn.information.pid.known_decompositions import known_pairs, known_triples
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from known_decompositions import known_pairs, known_triples
 
 PAIR_PARTS = ("redundant", "unique1", "unique2", "synergistic", "total")
 

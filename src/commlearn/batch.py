@@ -11,20 +11,6 @@ from torch import Tensor
 
 from commlearn.errors import ConfigurationError, unknown
 
-__all__ = [
-    "Batch",
-    "Modality",
-    "Spec",
-    "Subset",
-    "View",
-    "blank_values",
-    "merge",
-    "subset_name",
-    "to_device",
-    "view_of",
-]
-
-
 Subset = tuple[str, ...]
 """Names of modalities, in schema order."""
 

@@ -8,8 +8,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["OtherWork", "cores", "free_cores", "stated_threads", "use_free_cores"]
-
 STATISTICS = Path("/proc/stat")  # of Linux: what each core has done since the start, in ticks
 WORKING = (0, 1, 2, 5, 6, 7)  # user, nice, system, interrupts, soft interrupts, taken by the machine's host
 SAMPLE = 0.2  # seconds: 20 ticks of a core

@@ -8,22 +8,6 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-__all__ = [
-    "CheckpointError",
-    "CommlearnError",
-    "ConfigurationError",
-    "DataError",
-    "DataWarning",
-    "DivergedError",
-    "Problems",
-    "RunError",
-    "TrainingError",
-    "nearest",
-    "renamed_argument",
-    "unknown",
-]
-
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

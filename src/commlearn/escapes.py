@@ -9,18 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
-__all__ = [
-    "code_span",
-    "escaped_output",
-    "html_table",
-    "html_text",
-    "markdown",
-    "one_line",
-    "printable",
-    "spreadsheet_text",
-    "terminal_stream",
-]
-
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """All but tab and newline; marks that turn the direction of text; halves of characters."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

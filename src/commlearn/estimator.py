@@ -43,8 +43,6 @@ from commlearn.trained.stream import embed_table
 from commlearn.training.callbacks import Callback
 from commlearn.training.progress import progress_for
 
-__all__ = ["Embedder"]
-
 ARRAY = "x"  # the column that a 2-D array becomes
 PLAIN = "commlearn schema"  # marks plain values that were a Schema
 

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["OwnDraws"]
-
 TAKE_A_GENERATOR = frozenset(
     [
         *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),

@@ -16,21 +16,6 @@ from commlearn.batch import Modality, Spec, View
 from commlearn.errors import DataError
 from commlearn.seeds import numpy_generator
 
-__all__ = [
-    "Chosen",
-    "Column",
-    "Dataset",
-    "Drawn",
-    "ImageColumn",
-    "Records",
-    "Sequences",
-    "VectorColumn",
-    "class_codes",
-    "image_numbers",
-    "place_keys",
-    "positions",
-]
-
 
 class Column(Protocol):
     """One modality of many records."""

@@ -11,8 +11,6 @@ import zlib
 import numpy as np
 import torch
 
-__all__ = ["numpy_generator", "torch_generator", "torch_seed"]
-
 
 def numpy_generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
     """A numpy generator of its own for one purpose.

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from sklearn.cross_decomposition import CCA
 
-from commlearn.comparison.baselines import BASELINES, Given, find_baseline, single_names
-from commlearn.comparison.baselines.linear import common_directions
-from commlearn.comparison.baselines.raw import raw_parts
+from commlearn.comparison.baselines import (
+    BASELINES,
+    Given,
+    common_directions,
+    find_baseline,
+    raw_parts,
+    single_names,
+)
 from commlearn.config.configuration import experiment_from
 from commlearn.datasets.synthetic_tables import SyntheticTable
 from commlearn.errors import ConfigurationError

@@ -19,7 +19,7 @@ from commlearn.comparison.answers.readers import Block, boosted, linear, network
 from commlearn.comparison.answers.readouts import Readout, Result
 from commlearn.comparison.answers.rivals import Key, Material, Unit, chosen_rivals
 from commlearn.comparison.answers.task import Task, budgets_of, checked_budgets, labelled_rows
-from commlearn.comparison.answers.words import words_of
+from commlearn.comparison.answers.verdict import words_of
 from commlearn.comparison.compare import compare
 from commlearn.errors import ConfigurationError
 from commlearn.records import Dataset, Records, VectorColumn

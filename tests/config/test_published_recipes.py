@@ -9,7 +9,7 @@ import commlearn as cl
 from commlearn.config.configuration import read_experiment, recipes
 from commlearn.datasets.synthetic_published import write_stand_in
 from commlearn.methods import METHODS
-from commlearn.probes import linear_probe
+from commlearn.probes import read_classes
 from commlearn.trained.embed import embed
 
 RECIPES = {
@@ -100,7 +100,8 @@ def test_probes_read_what_is_there_and_not_what_is_not(stand_in, tmp_path):
     def read(label, modalities=None):
         data = cl.read_data(read_experiment("mosi", tiny("mosi", stand_in("mosi", label, rows=600))))
         fit, test = (embed(run, part, modalities) for part in (data.train, data.test))
-        return linear_probe(fit, data.train.targets["sentiment"], test, data.test.targets["sentiment"])
+        labels = (part.targets["sentiment"] for part in (data.train, data.test))
+        return read_classes(fit, next(labels), test, next(labels)).result
 
     for label in ("shared", "unique_vision", "unique_text"):
         assert read(label).interval[0] > 0.55

@@ -126,7 +126,7 @@ def test_modalities_of_groups_are_exchanged_as_groups():
             posteriors = {s: OfGroups({name: values[name] for name in s}, stack) for s in ("a", "b", "ab")}
             posteriors = {tuple(name): posterior for name, posterior in posteriors.items()}
             single = {name: posterior.log for name, posterior in posteriors.items()}
-            p_values.append(combination_test(single, posteriors, ("a", "b"), labels, one, 39, 1).p)
+            p_values.append(combination_test(single, posteriors, labels, one, 39, 1).p)
     assert share_below(by_group) <= 0.07
     assert share_below(by_record) > 0.15
 

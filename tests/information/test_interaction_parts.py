@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from known_decompositions import known_twins
 
 from commlearn.datasets.trifeature import Trifeature
 from commlearn.errors import CommlearnError
-from commlearn.information.calibrate import known_twins
 from commlearn.information.diagnose import _copies, _whole_copies
 from commlearn.information.estimate import Quantity, QuantityKey, atoms_of_two, measure
-from commlearn.information.experts.features import components
+from commlearn.information.evidence import components
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, _gradient, _loss, _start
 from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family
@@ -47,14 +47,14 @@ def exact_logs(table: np.ndarray, records: int, seed: int = 0):
 def test_atoms_of_exact_posteriors_are_those_of_the_table(classes):
     table = np.random.default_rng(classes).dirichlet(np.full(9 * classes, 0.3)).reshape(3, 3, classes)
     logs, labels = exact_logs(table, 100_000)
-    parts = atoms_of_two(measure(logs, labels, ("a", "b")), ("a",), ("b",))
+    parts = atoms_of_two(measure(logs, labels), ("a",), ("b",))
     for name in ATOMS:
         assert parts[name].bits == pytest.approx(getattr(broja(table), name), abs=0.02)
 
 
 def test_shares_average_to_their_numbers():
     table = np.random.default_rng(1).dirichlet(np.full(18, 0.3)).reshape(3, 3, 2)
-    measured = measure(*exact_logs(table, 2000), ("a", "b"))
+    measured = measure(*exact_logs(table, 2000))
     for part in atoms_of_two(measured, ("a",), ("b",)).values():
         assert part.shares.mean() == pytest.approx(part.bits, abs=1e-6)
 
@@ -65,7 +65,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     truth = broja(table)
     held, shorter = [], []
     for seed in range(120):
-        parts = atoms_of_two(measure(*exact_logs(table, 400, seed), ("a", "b")), ("a",), ("b",))
+        parts = atoms_of_two(measure(*exact_logs(table, 400, seed)), ("a",), ("b",))
         for name in ("redundant", "unique1", "synergistic"):
             sure, true = with_interval(parts[name], 0.9, Limits(most=1.0)), getattr(truth, name)
             held.append(sure.low <= true <= sure.high)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_decompositions import KnownPair, KnownTriple, known_pairs, known_triples
 
 from commlearn.errors import DataError
 from commlearn.information.pid import Pid, broja, order_spectrum, union_information
@@ -19,7 +20,6 @@ from commlearn.information.pid.column_generation import (
     price_nearby,
     solve_by_columns,
 )
-from commlearn.information.pid.known_decompositions import KnownPair, KnownTriple, known_pairs, known_triples
 from commlearn.information.pid.marginals import checked_marginals, entropy, reduce_marginals
 from commlearn.information.pid.union_solver import solve_on_cells
 

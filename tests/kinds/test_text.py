@@ -16,7 +16,7 @@ from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells
 from commlearn.kinds.text import HASHED, MASK, UNKNOWN, Text, Tokenizer, split
-from commlearn.models.encoders.text import text as text_encoder
+from commlearn.models.encoders.sequence import text as text_encoder
 from commlearn.models.tokens import pool
 
 TEXTS = ["The cat sat.", "the dog sat!", "a cat", None]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from commlearn.models.features import FeatureBlocks
-from commlearn.models.features.expected import ExpectedFeatures
+from commlearn.models.features.blocks import ExpectedFeatures
 from commlearn.records import Records, VectorColumn
 
 DIMS = {"a": 3, "b": 2, "c": 2}

@@ -14,8 +14,7 @@ import commlearn as cl
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.kinds.base import Cells
 from commlearn.models.features import FeatureBlocks, networks
-from commlearn.models.features.efficientnet import EfficientNetLite0
-from commlearn.models.features.networks import EFFICIENTNET, MINILM, Published
+from commlearn.models.features.networks import EFFICIENTNET, MINILM, EfficientNetLite0, Published
 from commlearn.records import ImageColumn, Records
 from commlearn.trained.model_card import model_card
 from commlearn.trained.onnx_export import export_program

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from commlearn.probes import measures
-from commlearn.probes.bootstrap import draws, measured, widening
+from commlearn.probes.measures import draws, measured, widening
 
 
 @st.composite

@@ -14,10 +14,11 @@ from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError, DivergedError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
-from commlearn.probes import Vectors, number_probe, probe_vectors, sort_of, to_json
+from commlearn.probes import Vectors, probe_vectors, sort_of, to_json
 from commlearn.probes.labels import best_threshold, read_labels
 from commlearn.probes.nearest import nearest
 from commlearn.probes.neighbours import neighbour_classes, neighbour_numbers
+from commlearn.probes.numbers import read_numbers
 from commlearn.probes.retrieval import ranks, retrieval
 from commlearn.records import Dataset, Records, VectorColumn
 
@@ -89,7 +90,7 @@ def test_a_label_that_only_test_records_have_is_left_out(rows):
 
 def test_several_outputs_are_told_one_by_one(rows):
     values = np.stack([rows[:, 0], np.random.default_rng(1).normal(size=600)], axis=1)
-    result = number_probe(*arranged(rows, values))
+    result = read_numbers(*arranged(rows, values)).result
     assert len(result.outputs) == 2
     assert result.outputs[0]["r2"] > 0.99
     assert abs(result.outputs[1]["r2"]) < 0.1

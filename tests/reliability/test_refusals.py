@@ -20,7 +20,7 @@ import torch
 import yaml
 from hostile_models import folders
 
-from commlearn.comparison.stored_arrays import arrays_of as predictions
+from commlearn.comparison.plan import arrays_of as predictions
 from commlearn.config.configuration import experiment_from
 from commlearn.datasets.converted import read_converted, write_converted
 from commlearn.datasets.hdf5 import read_hdf5

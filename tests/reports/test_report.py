@@ -16,9 +16,9 @@ import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.information.pairs import pair_values
 from commlearn.information.settings import Settings
-from commlearn.probes import number_probe
 from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded
+from commlearn.probes.numbers import read_numbers
 from commlearn.reports.cards import of_ladder, rung, warnings_of
 from commlearn.reports.curves import curves
 from commlearn.reports.findings import describe, nearest_records
@@ -131,8 +131,8 @@ def test_chance_is_what_a_guess_reaches_and_never_the_name_of_a_measure():
     split = (rows[:100], truth[:100], rows[100:], truth[100:])
     ladder = {
         "tags": {"a": read_labels(*split).result},
-        "size": {"a": number_probe(rows[:100], rows[:100, 0], rows[100:], rows[100:, 0])},
-        "noise": {"a": number_probe(rows[:100], noise[:100, 0], rows[100:], noise[100:, 0])},
+        "size": {"a": read_numbers(rows[:100], rows[:100, 0], rows[100:], rows[100:, 0]).result},
+        "noise": {"a": read_numbers(rows[:100], noise[:100, 0], rows[100:], noise[100:, 0]).result},
     }
     chance = {target: rung("a", rungs["a"]).chance for target, rungs in ladder.items()}
     assert chance["size"] == chance["noise"] == 0

@@ -20,7 +20,7 @@ import commlearn as cl
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.methods import METHODS
-from commlearn.models.encoders.vector import linear
+from commlearn.models.encoders.tabular import linear
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.tables.dataset import TableData
 from commlearn.tables.formats.parquet_files import ParquetTable

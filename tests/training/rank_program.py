@@ -18,8 +18,8 @@ from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
 from commlearn.own_draws import OwnDraws
+from commlearn.training.batches import cached_loss, split
 from commlearn.training.descent import Player, losses
-from commlearn.training.gradient_cache import cached_loss, split
 from commlearn.training.sharding import gathered, strategy_of
 
 SPECS = {"left": Spec("vector", (5,)), "middle": Spec("vector", (4,)), "right": Spec("vector", (6,))}

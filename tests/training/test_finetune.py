@@ -14,9 +14,8 @@ from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.trained.artifact import export, load
 from commlearn.trained.embed import embed
 from commlearn.trained.model_card import model_card
-from commlearn.training.finetune import FineTuning, Tuner, finetune
+from commlearn.training.finetune import FineTuning, Tuner, finetune, objective_for
 from commlearn.training.loop import train
-from commlearn.training.target_objective import objective_for
 
 
 def records(count=240, seed=0):

@@ -11,7 +11,7 @@ import commlearn as cl
 from commlearn.config.own_data import experiment_for
 from commlearn.errors import ConfigurationError
 from commlearn.models.build import build_encoders
-from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, FeatureValues, FixedFeatures, feature_column
 from commlearn.records import Chosen, Drawn, ImageColumn, Records, VectorColumn
 from commlearn.tables.dataset import dataset_of

@@ -18,8 +18,8 @@ from commlearn.methods.base import Method
 from commlearn.methods.comm import CoMM
 from commlearn.methods.rows import joined
 from commlearn.models.build import build_encoders
+from commlearn.training.batches import cached_loss, check_cacheable, split
 from commlearn.training.descent import Player
-from commlearn.training.gradient_cache import cached_loss, check_cacheable, split
 from commlearn.training.loop import train
 
 IN_PARTS = [name for name in METHODS if METHODS[name].steps is Method.steps]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from commlearn.augmentations.image import ImageAugmentation
 from commlearn.augmentations.sequence import SequenceAugmentation
-from commlearn.augmentations.tabular import TabularAugmentation, VectorAugmentation
-from commlearn.augmentations.text import TextAugmentation
-from commlearn.augmentations.tokens import TokenDropout, TokenVersion
-from commlearn.augmentations.vector import Noise
+from commlearn.augmentations.tabular import Noise, TabularAugmentation, VectorAugmentation
+from commlearn.augmentations.text import TextAugmentation, TokenDropout, TokenVersion
 from commlearn.augmentations.views import Augmentation, make_batch, plan_batch
 
 __all__ = [

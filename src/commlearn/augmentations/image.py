@@ -19,8 +19,6 @@ from torch import Tensor
 
 from commlearn.batch import Modality, Spec
 
-__all__ = ["ImageAugmentation"]
-
 LUMA = (0.299, 0.587, 0.114)
 REFERENCE_SIZE = 224  # the blur's sigma is given for images of this size
 REACH = 4  # sigmas from its centre that a blur looks: what is farther weighs 6e-5

@@ -10,8 +10,6 @@ from torch import Tensor
 from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 
-__all__ = ["SequenceAugmentation"]
-
 
 @dataclass(frozen=True)
 class SequenceAugmentation:

@@ -9,8 +9,6 @@ import torch
 from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 
-__all__ = ["TabularAugmentation", "VectorAugmentation"]
-
 MISSING = 0.0  # the code of a cell without category
 
 
@@ -78,3 +76,14 @@ def _others(modality: Modality, generator: torch.Generator) -> torch.Tensor:
 def _check_share(name: str, share: float) -> None:
     if not 0 <= share < 1:
         raise ConfigurationError(f"{name} is {share}; give a probability from 0 to less than 1.")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Adds Gaussian noise."""
+
+    std: float = 0.1  # in units of the values, which are standardised
+
+    def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
+        noise = torch.randn(modality.values.shape, generator=generator).to(modality.values)
+        return modality.with_values(modality.values + self.std * noise)

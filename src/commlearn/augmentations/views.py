@@ -10,8 +10,6 @@ from torch import Tensor
 
 from commlearn.batch import Batch, Modality, Spec, View
 
-__all__ = ["Augmentation", "Plans", "make_batch", "plan_batch"]
-
 
 class Augmentation(Protocol):
     """Changes every record of one modality at random, each with its own parameters."""

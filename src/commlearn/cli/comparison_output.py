@@ -13,8 +13,6 @@ from rich.table import Table
 from commlearn.comparison.result import Comparison
 from commlearn.escapes import one_line, printable, terminal_stream
 
-__all__ = ["print_comparison", "print_tuning", "print_verdict"]
-
 MOST_COLUMNS = 4  # of scores, with which the published ones still fit into 80 characters
 
 

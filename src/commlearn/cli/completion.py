@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 
-__all__ = ["commands_of", "long_options"]
-
 HELP = "Print a script that completes commands and options in bash, zsh or fish."
 EXAMPLE = """\
 Example:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["add_modalities", "add_targets", "names"]
-
 
 def names(text: str) -> list[str]:
     """Names with commas between them.

@@ -17,8 +17,6 @@ from rich.table import Table
 
 from commlearn.escapes import one_line, printable, terminal_stream
 
-__all__ = ["print_json", "print_next", "print_probes", "telling"]
-
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=_plain))

@@ -6,8 +6,6 @@ import importlib
 from functools import reduce
 from typing import Any
 
-__all__ = ["Call", "Code", "program"]
-
 
 class Code(str):
     """A name or an expression, in place of a value."""

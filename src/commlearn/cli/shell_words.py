@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 
-__all__ = ["in_shell_words", "one_word_too_many"]
-
 ERRNO = re.compile(r"\[Errno -?\d+\] ")
 ROW = re.compile(r"\brow (\d+)\b(?! has more cells)")
 TYPES = {"invalid int value:": "give a whole number, not", "invalid float value:": "give a number, not"}

@@ -27,13 +27,11 @@ from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.resume import by_dotted_key
 
-__all__ = ["USUAL", "compare", "compared"]
-
 USUAL = ("clip", "crossself", "comm")  # methods on a recipe
 
 
 def compare(
-    recipe: str | Path,
+    recipe: str | Path | ComparisonSource,
     methods: Sequence[str] | None = None,
     seeds: int | Sequence[int] = 1,
     out: str | Path = "runs/compare",
@@ -70,22 +68,10 @@ def compare(
     Returns:
         The table, as it is written to `table.json`, with the verdict beside it.
     """
-    source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
-    return compared(source, methods, seeds, out, jobs, tell, targets, rivals, budgets)
-
-
-def compared(
-    source: ComparisonSource,
-    methods: Sequence[str] | None,
-    seeds: int | Sequence[int],
-    out: str | Path,
-    jobs: int,
-    tell: Callable[[str], None],
-    targets: Sequence[str] | None,
-    rivals: Sequence[str] | None,
-    budgets: Sequence[str | int] | None = None,
-) -> Comparison:
-    """A comparison on a source that is already named; the other arguments are those of `compare`."""
+    if isinstance(recipe, ComparisonSource):
+        source = recipe
+    else:
+        source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
     on_table = is_schema(source.recipe)
     methods = (["comm"] if on_table else USUAL) if methods is None else methods
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))

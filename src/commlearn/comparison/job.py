@@ -22,9 +22,9 @@ import torch
 
 from commlearn.comparison.answers.readouts import READOUTS, read_share
 from commlearn.comparison.baselines import Given, find_baseline
-from commlearn.comparison.memory import peak_memory
 from commlearn.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC
 from commlearn.comparison.source import ComparisonSource, with_method
+from commlearn.comparison.workers import peak_memory
 from commlearn.config.configuration import Experiment
 from commlearn.errors import CommlearnError, DivergedError
 from commlearn.methods import METHODS
@@ -37,8 +37,6 @@ from commlearn.trained.embed import embed
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
-
-__all__ = ["end_with", "experiment_of_job", "work"]
 
 PATIENCE = 60.0  # seconds that the same job of a comparison that was killed has for its last checkpoint
 
@@ -120,8 +118,7 @@ def _cost(folder: Path) -> dict[str, Any]:
 def end_with(parent: int) -> None:
     """Treat the death of the comparison as SIGTERM: a training writes a checkpoint and ends.
 
-    Args:
-        parent: descriptor of a pipe of which the comparison holds the other end; it ends when that does.
+    `parent` is the descriptor of a pipe of which the comparison holds the other end.
     """
 
     def watch() -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from commlearn.comparison.baselines import BASELINES, Baseline, find_baseline, single_names
 from commlearn.comparison.source import ComparisonSource, with_method
 from commlearn.config.build import build_method, learned_features
 from commlearn.config.configuration import Experiment, Score
-from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
+from commlearn.errors import CommlearnError, ConfigurationError, Problems, RunError, unknown
 from commlearn.methods import METHODS, Method
 from commlearn.probes import check_targets, chosen_targets
 from commlearn.records import Dataset
+from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.storage.plain_json import values_of_file
-
-__all__ = ["Job", "Member", "members_of", "plan", "scores_of"]
 
 SPEC, PROBES, PREDICTIONS, COST = "job.json", "probes.json", "predictions.npz", "cost.json"
 FAILED, DIVERGED = 2, 3  # how the process of a job exits, if not whole
@@ -83,15 +86,7 @@ def members_of(
     data: Dataset,
     scores: Mapping[str, Score],
 ) -> tuple[list[Member], dict[str, str]]:
-    """Who takes part, and who cannot and why; only `all` may name those that cannot.
-
-    Args:
-        names: of methods and baselines; `single` = each modality alone, `all` = all that there are.
-        source: of the experiment.
-        experiment: with any method.
-        data: its records.
-        scores: what is measured.
-    """
+    """Who takes part, and who cannot and why; only `all` may name those that cannot."""
     modalities = list(data.train.specs)
     wanted, optional = _expand(names, modalities)
     problems, refused, members = Problems("compare"), {}, []
@@ -209,3 +204,16 @@ def _job(member: Member, seed: int, variant: str, targets: Sequence[str], out: P
     if member.labels and member.baseline:
         cost = 1
     return Job(member.name, seed, variant, tuple(targets), folder, options, cost)
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    """The named arrays of a file, or an error that names it and the way out."""
+    try:
+        with zipfile.ZipFile(plain_file(path)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            check_unpacked(str(path), size, path.stat().st_size)
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        way_out = "Delete the job's folder, and compare again to train it anew."
+        raise RunError(f"{path} is damaged: {problem}. {way_out}") from problem

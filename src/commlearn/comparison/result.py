@@ -13,8 +13,6 @@ import pandas as pd
 from commlearn.errors import ConfigurationError
 from commlearn.escapes import html_text
 
-__all__ = ["Comparison"]
-
 
 class Comparison(dict[str, Any]):
     """The table, as it is written to `table.json`; and what was found out beside its rivals.

@@ -21,8 +21,6 @@ from commlearn.tables.splits import PARTS, parts_of_names
 from commlearn.tables.streamed import StreamedRecords
 from commlearn.trained.data_identity import data_identity
 
-__all__ = ["ComparisonSource", "identity", "with_method", "without_test"]
-
 HELD_OUT = 0.25  # of the records that are not for testing, where settings are chosen on them
 HELD_OUT_SEED = 271_828  # a split by the same hash, whose test records these are not, has another one
 SHOWN_ONLY = ("about", "published", "scores")  # what of an experiment changes no training

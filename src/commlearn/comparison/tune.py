@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from commlearn.comparison.baselines import BASELINES
-from commlearn.comparison.compare import USUAL, compared
-from commlearn.comparison.search import Setting, Values, settings_to_try, values_of
+from commlearn.comparison.compare import USUAL, compare
 from commlearn.comparison.source import ComparisonSource
 from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
 from commlearn.config.fill import set_dotted
@@ -21,10 +24,101 @@ from commlearn.config.own_data import is_schema
 from commlearn.datasets import READERS
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
 from commlearn.methods import METHODS
+from commlearn.seeds import numpy_generator
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.locks import hold
+from commlearn.storage.plain_yaml import read_yaml
 
-__all__ = ["tune"]
+Setting = dict[str, Any]
+"""Dotted key to value; an empty one is the recipe as it stands."""
+LOGARITHMIC = 4  # a range of positive numbers whose end is so many times its beginning is drawn on this scale
+TRIES = 100  # draws for each setting; whole numbers of a short range come again and again
+
+Values = list[Any] | tuple[float, float] | tuple[int, int]
+"""Values to choose from, or the ends of a range."""
+
+
+def values_of(key: str, stated: str | Sequence[Any]) -> Values:
+    """Values with commas between them, or the range `a..b`.
+
+    Example:
+        >>> values_of("method.temperature", ".1,.3"), values_of("training.epochs", "4..20")
+        ([0.1, 0.3], (4, 20))
+    """
+    if not isinstance(stated, str):
+        values = list(stated)
+    elif ".." in stated:
+        return _range(key, stated)
+    else:
+        values = read_yaml(f"[{stated}]", f"--over {key}={stated}")
+    if not values:
+        raise ConfigurationError(f"--over {key} has no values; give some (.1,.3,1) or a range (.05..1).")
+    return values
+
+
+def settings_to_try(
+    over: Mapping[str, Values], budget: int | None, seed: int, default: bool = True
+) -> list[Setting]:
+    """The recipe as it stands, and further settings: all of a grid if the budget allows, else draws of it.
+
+    With any range, settings are drawn at random; a larger budget begins with the draws of a smaller one.
+
+    Example:
+        >>> settings_to_try({"method.temperature": [0.1, 0.3]}, None, 0)
+        [{}, {'method.temperature': 0.1}, {'method.temperature': 0.3}]
+        >>> drawn = settings_to_try({"method.temperature": (0.05, 1.0)}, 3, 0)
+        >>> len(drawn), all(0.05 <= setting["method.temperature"] <= 1 for setting in drawn[1:])
+        (3, True)
+    """
+    settings: list[Setting] = [{}] if default else []
+    grid = [values for values in over.values() if isinstance(values, list)]
+    whole = len(grid) == len(over)
+    size = math.prod(len(values) for values in grid)
+    if budget is None and not whole:
+        raise ConfigurationError("A range has no end of settings; give --budget, how many are to be tried.")
+    if budget is not None and budget < 1:
+        raise ConfigurationError(f"--budget is {budget}; give how many settings are tried, 1 or more.")
+    if not over:
+        return settings
+    if whole and (budget is None or size + len(settings) <= budget):
+        return settings + [dict(zip(over, values, strict=True)) for values in itertools.product(*grid)]
+    most = budget or 0
+    draw = numpy_generator(seed, "settings to try")
+    for _ in range(TRIES * most):
+        if len(settings) >= most:
+            break
+        drawn = {key: _drawn(values, draw) for key, values in over.items()}
+        if drawn not in settings:
+            settings.append(drawn)
+    return settings
+
+
+def _range(key: str, stated: str) -> Values:
+    ends = [read_yaml(end, f"--over {key}={stated}") for end in stated.split("..", 1)]
+    try:
+        low, high = (end if isinstance(end, int) else float(end) for end in ends)
+    except (TypeError, ValueError):
+        low, high = 0, 0
+    if not -math.inf < low < high < math.inf:
+        raise ConfigurationError(
+            f"--over {key}={stated} is no range; give two numbers, the lower first (.05..1), or "
+            "values (.1,.3,1)."
+        )
+    return (low, high)
+
+
+def _drawn(values: Values, draw: np.random.Generator) -> Any:
+    """One of the values, or a number of the range: on a logarithmic scale if it is wide."""
+    if isinstance(values, list):
+        return values[int(draw.integers(len(values)))]
+    low, high = values
+    logarithmic = low > 0 and high / low >= LOGARITHMIC
+    if isinstance(low, int) and isinstance(high, int):
+        number = math.exp(draw.uniform(math.log(low), math.log(high + 1))) if logarithmic else None
+        return int(draw.integers(low, high + 1)) if number is None else min(int(number), high)
+    number = math.exp(draw.uniform(math.log(low), math.log(high))) if logarithmic else draw.uniform(low, high)
+    return float(f"{number:.3g}")
+
 
 LONGEST_NAME = 100  # of a setting's folder
 
@@ -87,11 +181,13 @@ def tune(
     _check(tried, source, experiment)
     before_test, words = _chosen_on(source, experiment)
     out = Path(out)
-    run = _Runs(names, out, jobs, tell, targets)
+    options: dict[str, Any] = {"tell": tell, "jobs": jobs, "targets": targets}
     with closing(hold(out, "tuning")):
-        trials = run(before_test, "tried", tried, [0])
+        trials = _tables(before_test, out / "tried", tried, [0], **options)
         best = {name: max(tried[name], key=lambda setting: _rank(trials, name, setting)) for name in names}
-        final = run(source, "scored", {name: _once([{}, best[name]]) for name in names}, seeds)
+        final = _tables(
+            source, out / "scored", {name: _once([{}, best[name]]) for name in names}, seeds, **options
+        )
         first = final[_folder_name({})]
         result = {
             "recipe": experiment.name,
@@ -108,38 +204,26 @@ def tune(
     return result
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Comparisons, one a setting, of the methods that have it."""
+def _tables(
+    source: ComparisonSource,
+    place: Path,
+    settings: Mapping[str, Sequence[Setting]],
+    seeds: int | Sequence[int],
+    tell: Callable[[str], None],
+    **options: Any,
+) -> dict[str, dict[str, Any]]:
+    """By the name of its folder, each setting's table: a comparison of the methods that have it."""
+    tables = {}
+    for setting in _once([setting for each in settings.values() for setting in each]):
+        name = _folder_name(setting)
+        members = [method for method, each in settings.items() if setting in each]
+        own = replace(source, overrides={**source.overrides, **setting})
 
-    methods: Sequence[str]
-    out: Path
-    jobs: int
-    tell: Callable[[str], None]
-    targets: Sequence[str] | None
+        def tell_named(line: str, name: str = f"{place.name}/{name}") -> None:
+            tell(f"{name}: {line}")
 
-    def __call__(
-        self,
-        source: ComparisonSource,
-        part: str,
-        settings: Mapping[str, Sequence[Setting]],
-        seeds: int | Sequence[int],
-    ) -> dict[str, dict[str, Any]]:
-        """The table of each setting, by the name of its folder."""
-        tables = {}
-        for setting in _once([setting for each in settings.values() for setting in each]):
-            name = _folder_name(setting)
-            members = [method for method in self.methods if setting in settings[method]]
-            own = replace(source, overrides={**source.overrides, **setting})
-            place = self.out / part / name
-
-            def tell(line: str, name: str = f"{part}/{name}") -> None:
-                self.tell(f"{name}: {line}")
-
-            tables[name] = dict(
-                compared(own, members, seeds, place, self.jobs, tell, self.targets, rivals=[])
-            )
-        return tables
+        tables[name] = dict(compare(own, members, seeds, place / name, rivals=[], tell=tell_named, **options))
+    return tables
 
 
 def _axes(

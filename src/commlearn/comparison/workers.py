@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import BinaryIO
+
+import torch
 
 from commlearn.comparison.plan import DIVERGED, SPEC, Job
 from commlearn.comparison.source import ComparisonSource
 from commlearn.cores import cores, free_cores, stated_threads
 from commlearn.trained.run_folder import RunFolder
-
-__all__ = ["work_on"]
 
 SECONDS_BETWEEN = 30.0  # two lines about a training that runs
 OUTPUT = "output.txt"
@@ -34,12 +35,7 @@ def work_on(
 ) -> dict[Job, str]:
     """Run each job in a process of its own; the reasons of those that failed.
 
-    Args:
-        source: of the experiment.
-        jobs: what is to be done.
-        at_a_time: processes.
-        tell: receives a line for each job that starts and ends.
-        files: fingerprint of the table, if there is one; a job that reads another one is refused.
+    A job that reads a table with another fingerprint than `files` is refused.
     """
     shared = _threads_for(min(at_a_time, max(len(jobs), 1)))
     stated = int(source.overrides.get("training.threads") or 0)
@@ -146,3 +142,27 @@ def _last_words(job: Job) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     last_words = [line.strip() for line in lines if line.strip()]
     return last_words[-1] if last_words else ""
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process held at once, in MB; on a GPU, of the GPU. None: no way to know."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the parent held before it started us
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+        held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+        if held:
+            return round(held[0] * 1024 / 1e6)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def forget_peak() -> None:
+    """Let the peak begin anew, where the system can do that."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -20,26 +20,14 @@ from commlearn.kinds.arrays import presence
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders, build_fusion, not_passed
-from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.encoders.own import OWN, features_made
+from commlearn.models.encoders.tabular import FIXED
 from commlearn.models.features import FeatureBlocks
 from commlearn.own_draws import OwnDraws
 from commlearn.records import Dataset
 from commlearn.seeds import torch_seed
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.streamed import StreamedRecords
-
-__all__ = [
-    "augmentation_part",
-    "build_augmentations",
-    "build_features",
-    "build_method",
-    "learned_features",
-    "pretrained_of",
-    "read_data",
-    "reads_features",
-    "with_modules",
-]
 
 
 def build_method(
@@ -52,13 +40,7 @@ def build_method(
 ) -> Method:
     """The method with fresh weights, decided by the seed alone.
 
-    Args:
-        experiment: names its parts.
-        specs: kind and shape of each modality, in schema order.
-        state: what each modality learned; those that were read for a pretrained encoder get it.
-        fresh: the first weights matter; else a checkpoint will replace them.
-        features: have learned from training records, if encoders read them.
-        modules: of the user's, by modality, which are encoders.
+    The first weights matter where they are `fresh`; else a checkpoint will replace them.
     """
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
@@ -92,11 +74,7 @@ def learned_features(
 ) -> FeatureBlocks | None:
     """Fixed features that have learned from the training records, if the experiment asks for some.
 
-    Args:
-        experiment: asks for them, and gives the seed.
-        data: of streamed records, a sample of the training rows is in memory.
-        rows: learn from so many records, at most; from all if not given.
-        tell: takes a line on the features of each modality where they depend on what is installed.
+    Of streamed records, a sample of the training rows is in memory.
     """
     built = build_features(experiment, data.train.specs, data.state)
     if built is None:
@@ -151,10 +129,7 @@ def with_modules(
 ) -> tuple[Experiment, dict[str, nn.Module]]:
     """The experiment with modules of the user's as encoders, and copies of them that have read records.
 
-    Args:
-        experiment: names the other parts.
-        data: its records, of which each module reads a few, so that what it makes of them is known.
-        modules: by modality; they stay as they are.
+    The modules that are given stay as they are.
     """
     copies, chosen = copy.deepcopy(dict(modules)), dict(experiment.model.encoders)
     seed = torch_seed(experiment.seed, "own modules")  # of those that are made when they first read

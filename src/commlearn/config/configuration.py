@@ -25,19 +25,6 @@ from commlearn.storage.misplaced import misplaced
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
 
-__all__ = [
-    "Experiment",
-    "Model",
-    "Score",
-    "Training",
-    "Variant",
-    "experiment_from",
-    "read_experiment",
-    "recipes",
-    "stored_experiment",
-    "to_mapping",
-]
-
 WHOLE = ("auto", "ddp")  # how strategies begin of which every device holds the whole model
 SHARDED = "fsdp"  # the one of which every device holds a part
 DEEPEST = 20  # recipes that are based on one another

@@ -9,8 +9,6 @@ from typing import Any
 from commlearn.records import Records
 from commlearn.tables.streamed import StreamedRecords
 
-__all__ = ["choice_line", "left_open", "merged", "suggest"]
-
 BATCH = (16, 256)  # the smallest and the largest
 BATCH_ON_FEATURES = 128  # the largest where encoders read fixed features
 STEPS = (300, 2_000)  # the fewest and the most

@@ -11,9 +11,6 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.storage.plain_yaml import yaml_text
 
-__all__ = ["check_part", "fill", "set_dotted"]
-
-
 _INVALID = object()  # stands for a value whose problem was reported; its field keeps the default
 
 

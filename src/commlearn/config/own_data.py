@@ -20,15 +20,13 @@ from commlearn.config.strength import chosen_augmentations
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.methods import METHODS
 from commlearn.models.encoders import default_encoder
-from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.encoders.own import OWN
+from commlearn.models.encoders.tabular import FIXED
 from commlearn.records import Dataset
 from commlearn.storage.places import is_remote
 from commlearn.tables import schema_yaml
 from commlearn.tables.schema import Schema
 from commlearn.tables.streamed import StreamedRecords
-
-__all__ = ["embeds_tokens", "experiment_for", "is_schema", "read_own"]
 
 OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
 EMBEDDING = "fused+tokens"  # of every method that can

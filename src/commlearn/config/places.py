@@ -14,15 +14,6 @@ from typing import Any, Literal, get_origin, get_type_hints
 from commlearn.datasets import READERS
 from commlearn.errors import RunError
 
-__all__ = [
-    "data_without_places",
-    "file_inside",
-    "paths_inside",
-    "place_free",
-    "settings_without_places",
-    "without_places",
-]
-
 ENCODERS = ("pretrained", "encoder")  # keys whose text names a pretrained model
 SWITCH = "outside"  # of a modality: paths in cells may leave the folder of the table
 

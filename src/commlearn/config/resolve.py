@@ -16,8 +16,6 @@ from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS, encoder_part
 from commlearn.models.encoders import ENCODERS
 
-__all__ = ["resolved"]
-
 
 def resolved(
     experiment: Experiment, specs: Mapping[str, Spec], learned: Mapping[str, Any] | None = None
@@ -25,11 +23,6 @@ def resolved(
     """The same experiment with the parts of each modality named, and all options of all parts stated.
 
     What is stated stays; resolving twice changes nothing more.
-
-    Args:
-        experiment: names its parts and some of their options.
-        specs: kind and shape of each modality.
-        learned: what each modality learned; those that were read for a pretrained encoder need no other.
 
     Example:
         >>> from commlearn.config.configuration import read_experiment

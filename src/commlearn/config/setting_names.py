@@ -9,8 +9,6 @@ from commlearn.config.configuration import Experiment, Model, Training
 from commlearn.errors import nearest
 from commlearn.methods import METHODS
 
-__all__ = ["LONE_SETTINGS", "setting_like"]
-
 LONE_SETTINGS = {*(field.name for field in fields(Experiment)), "base", "stream", "validation", "test"}
 """Settings that stand in no section."""
 CALLED = {
@@ -27,9 +25,6 @@ BUILT = {"encoders", "width", "fusion"}  # arguments of a method that are no set
 
 def setting_like(word: str) -> str | None:
     """The setting that a word without a section means, by its own name or by one that is nearly it.
-
-    Args:
-        word: as it was written.
 
     Example:
         >>> setting_like("batch-size"), setting_like("temprature"), setting_like("colour")

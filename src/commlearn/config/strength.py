@@ -21,8 +21,6 @@ from commlearn.kinds.rows import spread
 from commlearn.records import Column, Records
 from commlearn.tables.signal import CODES, glance
 
-__all__ = ["LADDERS", "chosen_augmentations", "recognised"]
-
 SAMPLE = 256  # records that are compared
 ENOUGH = 0.5  # share of them that must be recognised
 
@@ -61,13 +59,7 @@ LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
 def chosen_augmentations(
     records: Records, stated: Mapping[str, Any], on_features: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """An augmentation for each modality that has a ladder and for which none is stated.
-
-    Args:
-        records: to train on.
-        stated: augmentations by modality or by kind, which stay as they are.
-        on_features: modalities of which fixed features are augmented.
-    """
+    """An augmentation for each modality that has a ladder and for which none is stated."""
     chosen = {}
     for name, column in records.columns.items():
         kind = column.spec.kind

@@ -12,16 +12,9 @@ from commlearn.datasets.converted import is_converted, read_converted
 from commlearn.errors import DataError, Problems, nearest, unknown
 from commlearn.storage.pickles import read_pickle
 
-__all__ = ["Content", "Standard", "existing", "finite", "open_content"]
-
 
 class Content:
-    """Nested named arrays of one file.
-
-    Args:
-        tree: what the file holds.
-        where: the file, for messages.
-    """
+    """Nested named arrays of one file."""
 
     def __init__(self, tree: Any, where: str) -> None:
         if not isinstance(tree, Mapping):
@@ -31,12 +24,7 @@ class Content:
         self.problems = Problems(where)
 
     def numbers(self, key: str, axes: str) -> np.ndarray:
-        """The array at a key such as `train/text`, in float32 or as it is stored.
-
-        Args:
-            key: names joined by slashes.
-            axes: their names, such as "samples, steps, features".
-        """
+        """The array at a key such as `train/text`, in float32 or as it is stored."""
         count = len(axes.split(","))
         nothing = np.zeros((0,) * count, dtype=np.float32)
         if key not in self.leaves:
@@ -68,13 +56,7 @@ class Content:
 
 
 def open_content(path: str | Path, name: str, file: str) -> Content:
-    """The content of a published pickle, or of the folder that `commlearn convert` made of it.
-
-    Args:
-        path: of either.
-        name: of the data set, for messages.
-        file: how the published file is called.
-    """
+    """The content of a published pickle, or of the folder that `commlearn convert` made of it."""
     source = existing(path, name, file)
     if source.is_dir() and not is_converted(source):
         files = ", ".join(sorted(entry.name for entry in source.iterdir())[:8]) or "nothing"

@@ -12,8 +12,6 @@ from commlearn.batch import Modality
 from commlearn.errors import DataError, Problems
 from commlearn.records import Dataset, Records
 
-__all__ = ["check_reader"]
-
 LOOKED_AT = 64  # records of each part
 
 

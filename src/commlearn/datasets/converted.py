@@ -21,8 +21,6 @@ from commlearn.errors import DataError
 from commlearn.storage.pickles import read_pickle
 from commlearn.storage.plain_files import plain_file
 
-__all__ = ["convert", "is_converted", "read_arrays", "read_converted", "write_arrays", "write_converted"]
-
 ARRAYS = "arrays.safetensors"
 TOP = "top"  # the Parquet file of texts that lie in no part
 HDF5 = (".h5", ".hdf5")

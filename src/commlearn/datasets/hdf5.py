@@ -11,8 +11,6 @@ import numpy as np
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.storage.plain_files import check_unpacked, plain_file
 
-__all__ = ["read_hdf5", "write_hdf5"]
-
 UNREADABLE = (OSError, LookupError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
 MISSING = "HDF5 files need h5py. Install it with: pip install 'commlearn[h5]'"
 

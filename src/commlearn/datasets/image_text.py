@@ -20,9 +20,6 @@ from commlearn.storage.plain_json import parse_json
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
 
-__all__ = ["GENRES", "HatefulMemes", "ImageText", "MMIMDb", "read_films", "read_memes"]
-
-
 GENRES = (
     "drama",
     "comedy",

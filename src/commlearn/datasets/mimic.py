@@ -15,8 +15,6 @@ from commlearn.datasets.content import Standard, finite, open_content
 from commlearn.errors import DataError
 from commlearn.records import Dataset, Records, Sequences, VectorColumn
 
-__all__ = ["Mimic", "published_split"]
-
 SEED = 10  # of the published split
 FEWEST = 10  # records of which each part of the split gets one
 

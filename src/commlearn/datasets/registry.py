@@ -6,17 +6,12 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["READERS", "Readers"]
-
 
 class Readers(Mapping[str, type[Any]]):
     """Names of data sets and the classes that read them, imported when they are first asked for.
 
     Readers that need a kind of modality, such as text, stand in a layer above this one: a name here is
     all that this layer knows of them.
-
-    Args:
-        places: `module:class` by name.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:

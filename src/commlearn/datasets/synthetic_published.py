@@ -17,8 +17,6 @@ from commlearn.datasets.synthetic_tables import COLOURS, FILLERS, MOODS, TOPICS
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.seeds import numpy_generator
 
-__all__ = ["STAND_INS", "write_stand_in"]
-
 STEPS = 50
 UTTERANCES = {  # features of vision, audio and text in the published files; shares of train and valid
     "mosi": ({"vision": 20, "audio": 5, "text": 300}, (0.58, 0.11)),

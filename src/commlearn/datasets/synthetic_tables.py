@@ -19,8 +19,6 @@ from PIL import Image as PIL
 from commlearn.errors import ConfigurationError
 from commlearn.seeds import numpy_generator
 
-__all__ = ["COLUMNS", "MODALITIES", "SCHEMA", "TARGETS", "SyntheticTable"]
-
 LEVELS = 4  # values of each factor but the bits
 MODALITIES = ("image", "text", "table", "series", "vector")
 TARGETS = ("shared", *(f"unique_{name}" for name in MODALITIES), "synergy")

@@ -12,8 +12,6 @@ from commlearn.errors import ConfigurationError
 from commlearn.records import Dataset, ImageColumn, Records
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Objects", "Trifeature"]
-
 
 @dataclass(frozen=True)
 class Objects:

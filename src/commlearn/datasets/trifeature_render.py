@@ -18,9 +18,6 @@ from numpy.typing import ArrayLike
 
 from commlearn.errors import DataError
 
-__all__ = ["PARTS", "PATTERNS", "REACH", "SHAPES", "TEXTURES", "Floats"]
-
-
 Floats = np.ndarray  # float32, of any shape
 
 

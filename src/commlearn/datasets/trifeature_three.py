@@ -11,8 +11,6 @@ from commlearn.errors import ConfigurationError
 from commlearn.records import Column, Dataset, Records, VectorColumn
 from commlearn.seeds import numpy_generator
 
-__all__ = ["TrifeatureThree"]
-
 MODALITIES = ("vector1", "vector2", "vector3")
 SHOWN = {  # by modality: which factors its vector shows
     "vector1": ("shape", "texture1", "colour12"),

@@ -16,8 +16,6 @@ from commlearn.datasets.content import Content, Standard, finite, open_content
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.records import Column, Dataset, Records, Sequences
 
-__all__ = ["Mosei", "Mosi", "Mustard", "UrFunny"]
-
 MODALITIES = ("vision", "audio", "text")
 PARTS = {"train": "train", "validation": "valid", "test": "test"}
 

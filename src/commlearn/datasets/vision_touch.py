@@ -18,8 +18,6 @@ from commlearn.datasets.hdf5 import read_hdf5
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.records import Column, Dataset, ImageColumn, Records, Sequences, VectorColumn
 
-__all__ = ["VisionTouch", "split_episodes"]
-
 MODALITIES = ("image", "force", "proprio")
 KEYS = ("image", "ee_forces_continuous", "proprio", "contact")
 FILES = {".h5": read_hdf5, ".hdf5": read_hdf5, ".safetensors": read_arrays}

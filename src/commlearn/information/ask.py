@@ -33,8 +33,6 @@ from commlearn.information.sources import Asked, Gathered, gather
 from commlearn.information.uncertainty import Limits, find_limits
 from commlearn.information.views import View, make_view
 
-__all__ = ["ask", "interactions", "judge"]
-
 _FUSED_NOTE = (
     f"of more than {MOST_FUSED} modalities all subsets are read from the single embeddings side by side; the "
     "model's own embeddings of them are in the REPRESENTATION view only"
@@ -149,16 +147,10 @@ def _report(
         logs, posteriors = given, {}
     data, curve, limits = judge(evidence, logs, settings, tell, planted=given is None)
     tell("linear probes")
-    linear = _view(linear_logs(evidence, posteriors), evidence, settings)
+    linear = make_view(linear_logs(evidence, posteriors), evidence, settings)
     tell("shuffled modalities")
     combination = combination_test(
-        logs,
-        posteriors,
-        evidence.names,
-        evidence.labels,
-        evidence.folds,
-        settings.permutations,
-        settings.seed,
+        logs, posteriors, evidence.labels, evidence.folds, settings.permutations, settings.seed
     )
     seen, raw = fused_logs(evidence, settings), raw_logs(asked.material, target, evidence, settings)
     notes = [*asked.material.notes, *target.notes]
@@ -176,9 +168,9 @@ def _report(
         where=asked.material.where,
         data=data,
         linear=linear,
-        representation=None if seen is None else _view(seen, evidence, settings),
-        raw=None if raw is None else _view(raw, evidence, settings),
-        model=None if predicted is None else _view(predicted, evidence, settings),
+        representation=None if seen is None else make_view(seen, evidence, settings),
+        raw=None if raw is None else make_view(raw, evidence, settings),
+        model=None if predicted is None else make_view(predicted, evidence, settings),
         combination=combination,
         curve=curve,
         diagnostics=diagnostics,
@@ -211,13 +203,9 @@ def judge(
 ) -> tuple[View, Curve, Limits]:
     """Posteriors of the best experts with intervals that say what more records, or none, would show."""
     tell("learning curve")
-    curve = learning_curve(evidence, logs, measure(logs, evidence.labels, evidence.names), settings)
+    curve = learning_curve(evidence, logs, measure(logs, evidence.labels), settings)
     tell("a planted synergy")
     limits = find_limits(evidence, settings, planted)
     tell("intervals")
-    view = make_view(logs, evidence.labels, evidence.names, evidence.folds, settings, curve.growth, limits)
+    view = make_view(logs, evidence, settings, curve.growth, limits)
     return view, curve, limits
-
-
-def _view(logs: Logs, evidence: Evidence, settings: Settings) -> View:
-    return make_view(logs, evidence.labels, evidence.names, evidence.folds, settings)

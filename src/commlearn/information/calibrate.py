@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy.stats import norm
 from commlearn.errors import ConfigurationError
 from commlearn.information.ask import interactions
 from commlearn.information.material import Target, label_columns, prepare_target
-from commlearn.information.pid import OrderSpectrum, Pid, broja, order_spectrum
+from commlearn.information.pid import Pid, broja
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.information.sources import gather
@@ -28,24 +27,16 @@ from commlearn.tables.infer import infer
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Source, Table, read_table
 
-__all__ = ["Calibration", "Twin", "calibrate", "calibrate_like", "gate", "known_twins", "twins_like"]
-
 
 @dataclass(frozen=True)
 class Twin:
-    """A distribution of latents, and how modalities show them.
+    """A distribution of latents, and how modalities show them."""
 
-    Attributes:
-        name: what it is called.
-        latents: joint probabilities p[x_1, ..., x_n, y] of values 0, ..., k - 1.
-        separations: per modality, between neighbouring values, in standard deviations of the noise.
-        dimensions: of each modality, at least 4; one number for all, or one each.
-    """
-
-    name: str
-    latents: Array
+    name: str  # what it is called
+    latents: Array  # joint probabilities p[x_1, ..., x_n, y] of values 0, ..., k - 1
+    # Per modality, between neighbouring values, in standard deviations of the noise.
     separations: tuple[float, ...]
-    dimensions: int | tuple[int, ...] = 32
+    dimensions: int | tuple[int, ...] = 32  # of each modality, at least 4; one number for all, or one each
 
     def sample(self, records: int, seed: int) -> tuple[dict[str, Array], np.ndarray]:
         """Modalities a, b, ... and the target."""
@@ -63,9 +54,6 @@ class Twin:
     def truth(self, bins: int = 100) -> Pid:
         """The exact decomposition of two modalities, by fine binning."""
         return broja(self.binned(bins))
-
-    def spectrum(self, bins: int = 30) -> OrderSpectrum:
-        return order_spectrum(self.binned(bins))
 
     def binned(self, bins: int) -> Array:
         """p[t_1, ..., t_n, y] of the noisy scalars."""
@@ -96,60 +84,19 @@ def _spread(scalar: Array, dimensions: int, draw: np.random.Generator) -> Array:
     return np.concatenate([copies, noise], axis=1) @ rotation
 
 
-def gate(
-    name: str, target: object, separations: Sequence[float], flip: float = 0.0, dimensions: int = 32
-) -> Twin:
-    """Uniform bits and a two-class function of them, wrong with probability `flip`.
-
-    Example:
-        >>> gate("XOR", lambda a, b: a ^ b, (4, 3)).truth().synergistic > 0.5
-        True
-    """
-    latents = np.zeros((2,) * (len(separations) + 1))
-    for bits in product((0, 1), repeat=len(separations)):
-        label = int(target(*bits))  # type: ignore[operator]
-        latents[(*bits, label)] += 1 - flip
-        latents[(*bits, 1 - label)] += flip
-    return Twin(name, latents / latents.sum(), tuple(separations), dimensions)
-
-
-def known_twins() -> list[Twin]:
-    """The six of two modalities that every estimator is compared on."""
-    apart = (4.0, 3.0)
-    shared = np.zeros((2, 2, 2))
-    shared[0, 0, 0] = shared[1, 1, 1] = 0.5
-    first, second = (np.array([[1 - rate, rate], [rate, 1 - rate]]) for rate in (0.1, 0.25))
-    noisy = np.einsum("ya,yb->aby", first, second) / 2
-    return [
-        Twin("RDN", shared, apart),
-        gate("UNQ1", lambda a, b: a, apart),
-        gate("XOR", lambda a, b: a ^ b, apart),
-        gate("AND", lambda a, b: a & b, apart),
-        gate("AND, flipped 10 %", lambda a, b: a & b, apart, flip=0.1),
-        Twin("BSC(.1), BSC(.25)", noisy, apart),
-    ]
-
-
 _APART = (4.0, 3.0)
 _PARTS = ("redundant", "unique1", "unique2", "synergistic")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Errors of the report on twins of one's own data, in bits.
+    """Errors of the report on twins of one's own data, in bits."""
 
-    Attributes:
-        records: of each twin.
-        classes: how many.
-        dimensions: of each modality.
-        errors: twin to part to its error in each repetition, estimate less truth.
-        truth: twin to part to bits.
-    """
-
-    records: int
-    classes: int
-    dimensions: tuple[int, ...]
-    truth: dict[str, dict[str, float]]
+    records: int  # of each twin
+    classes: int  # how many
+    dimensions: tuple[int, ...]  # of each modality
+    truth: dict[str, dict[str, float]]  # twin to part to bits
+    # Twin to part to its error in each repetition, estimate less truth.
     errors: dict[str, dict[str, list[float]]]
 
     def expected(self, part: str) -> float:
@@ -186,12 +133,7 @@ class Calibration:
 
 
 def twins_like(shares: Array, dimensions: tuple[int, ...]) -> list[Twin]:
-    """Twins of two modalities with these class shares: shared, unique, synergistic; further ones are idle.
-
-    Args:
-        shares: of the classes, summing to 1.
-        dimensions: of each modality.
-    """
+    """Twins of two modalities with these class shares: shared, unique, synergistic; further ones are idle."""
     classes = len(shares)
     diagonal = np.zeros((classes,) * 3)
     first = np.zeros_like(diagonal)

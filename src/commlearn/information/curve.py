@@ -13,57 +13,37 @@ from commlearn.information.experts.standard_errors import half_width, standard_e
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Curve", "Gain", "Growth", "learning_curve"]
-
 _LEAST = 200  # records of a part
 _ONE_HALF = 4000  # records from which one half says enough
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What the last doubling of the records changed of a number, on the same records.
+    """What the last doubling of the records changed of a number, on the same records."""
 
-    Attributes:
-        bits: with all records less with half of them.
-        error: standard error.
-    """
-
-    bits: float
-    error: float
+    bits: float  # with all records less with half of them
+    error: float  # standard error
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What one modality adds to all others, at one number of records.
+    """What one modality adds to all others, at one number of records."""
 
-    Attributes:
-        records: how many.
-        bits: I(all; Y) - I(all others; Y).
-        accuracy: balanced accuracy of all less that of all others, a share.
-        bits_interval: of the bits.
-        accuracy_interval: of the accuracy.
-    """
-
-    records: int
-    bits: float
-    bits_interval: tuple[float, float]
-    accuracy: float
-    accuracy_interval: tuple[float, float]
+    records: int  # how many
+    bits: float  # I(all; Y) - I(all others; Y)
+    bits_interval: tuple[float, float]  # of the bits
+    accuracy: float  # balanced accuracy of all less that of all others, a share
+    accuracy_interval: tuple[float, float]  # of the accuracy
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The numbers at each number of records, and the worth of each modality.
+    """The numbers at each number of records, and the worth of each modality."""
 
-    Attributes:
-        numbers: quantity to {records: bits}.
-        worth: modality to its gain at each number of records.
-        growth: of each number, what the last doubling of the records changed; empty without halves. Where an
-            error falls as 1 / records, as much is still missing.
-    """
-
-    numbers: dict[QuantityKey, dict[int, float]]
-    worth: dict[str, list[Gain]]
+    numbers: dict[QuantityKey, dict[int, float]]  # quantity to {records: bits}
+    worth: dict[str, list[Gain]]  # modality to its gain at each number of records
+    # Of each number, what the last doubling of the records changed; empty without halves. Where an error
+    # falls as 1 / records, as much is still missing.
     growth: dict[QuantityKey, Growth] = field(default_factory=dict)
 
     def extrapolated(self) -> dict[QuantityKey, float]:
@@ -77,11 +57,7 @@ class Curve:
 def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> Curve:
     """Estimate on halves, of many records on one of them, with everything fitted anew.
 
-    Args:
-        evidence: the records.
-        logs: held-out posteriors of all of them.
-        measured: their decomposition.
-        settings: of the report; without `curve` only all records are looked at.
+    Without `settings.curve` only all records are looked at.
     """
     whole = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
     parts = _parts(evidence, settings.seed) if settings.curve else []
@@ -106,7 +82,7 @@ def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> _Point:
     settings = replace(settings, repeats=1)
     part = evidence.choose(rows, settings)
     seen, _ = best_logs(part, settings)
-    again = measure(seen, part.labels, part.names)
+    again = measure(seen, part.labels)
     return _Point(rows, again, _gains(part, seen, again, settings))
 
 

@@ -19,10 +19,9 @@ from sklearn.neighbors import NearestNeighbors
 from commlearn.information.curve import Curve
 from commlearn.information.estimate import information_of, subset_name
 from commlearn.information.evidence import Evidence, Logs
-from commlearn.information.experts.folds import Folds, make_folds
-from commlearn.information.experts.linear import fit_linear
+from commlearn.information.experts.folds import Folds, fit_linear, make_folds
+from commlearn.information.experts.posteriors import unsaid_convergence
 from commlearn.information.experts.stacking import log_softmax
-from commlearn.information.experts.workers import unsaid_convergence
 from commlearn.information.material import Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.quantise import cell_count
@@ -31,30 +30,11 @@ from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits
 from commlearn.information.views import View
 from commlearn.seeds import numpy_generator
 
-__all__ = [
-    "Diagnostics",
-    "Signs",
-    "answers_read",
-    "calibration_error",
-    "count_doubts",
-    "diagnose",
-    "expected_error",
-    "gaussian_note",
-    "gaussian_parts",
-    "leak_signs",
-]
-
-
 _PENALTIES = np.logspace(-2, 4, 7)
 
 
 def gaussian_parts(evidence: Evidence, numbers: Array) -> dict[str, float]:
-    """Shared, unique and synergistic bits of two modalities about a number, regressions held out by fold.
-
-    Args:
-        evidence: records of two modalities, with folds.
-        numbers: the target's values.
-    """
+    """Shared, unique and synergistic bits of two modalities about a number, regressions held out by fold."""
     first, second = evidence.blocks.values()
     alone1, alone2 = (_bits(block, numbers, evidence) for block in (first, second))
     total = max(_bits(np.concatenate([first, second], axis=1), numbers, evidence), alone1, alone2)
@@ -115,25 +95,16 @@ def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str
 
 @dataclass(frozen=True)
 class Signs:
-    """What makes the numbers claim too much.
+    """What makes the numbers claim too much."""
 
-    Attributes:
-        severe: for these the numbers cannot be trusted.
-        others: to be read beside the numbers.
-    """
-
-    severe: list[str]
-    others: list[str]
+    severe: list[str]  # for these the numbers cannot be trusted
+    others: list[str]  # to be read beside the numbers
 
 
 def leak_signs(arrays: Mapping[str, Array], target: Target, evidence: Evidence, settings: Settings) -> Signs:
     """Columns that hold the target; copies and near-copies; groups that show, or that matter.
 
-    Args:
-        arrays: of each modality, before anything is done to them, of the records that have a target.
-        target: its classes, and the numbers behind them.
-        evidence: the same records, with groups and folds.
-        settings: of the report.
+    `arrays` are of the records that have a target, before anything is done to them.
     """
     severe = [sign for name, values in arrays.items() for sign in _columns_that_answer(name, values, target)]
     severe += _near_copies(evidence)
@@ -179,7 +150,8 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
     for place in range(values.shape[1]):
         column = values[:, place]
         if target.numbers is not None:
-            follows = abs(float(np.nan_to_num(_rank_correlation(column, target.numbers)))) > _SAME_ORDER
+            varies = np.ptp(column) > 0
+            follows = varies and abs(spearmanr(column, target.numbers).statistic) > _SAME_ORDER
         else:
             order = np.lexsort((target.labels, column))
             column, labels = column[order], target.labels[order]
@@ -193,10 +165,6 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
                 "target, or made from it, all of its information is given away; leave it out"
             ]
     return []
-
-
-def _rank_correlation(first: Array, second: Array) -> float:
-    return float(spearmanr(first, second).statistic) if np.ptp(first) > 0 else 0.0
 
 
 def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
@@ -315,27 +283,17 @@ _MISCALIBRATED = 0.05  # share by which confidence may miss the hits
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Signs of trust and of doubt.
+    """Signs of trust and of doubt."""
 
-    Attributes:
-        verdict: in one sentence, whether the numbers can be trusted and what is only a lower bound.
-        gap: the largest certificate of the programs, in bits.
-        calibration: by how much the confidence of each subset's posterior misses its hits, a share.
-        cells: of each single modality's posterior.
-        per_cell: records a class and cell, on average.
-        learnable: share of a planted synergy that experts found.
-        trusted: the numbers hold as they are, or as lower bounds.
-        seconds: what the report took.
-    """
-
-    verdict: str
-    gap: float
+    verdict: str  # in one sentence, whether the numbers can be trusted and what is only a lower bound
+    gap: float  # the largest certificate of the programs, in bits
+    # By how much the confidence of each subset's posterior misses its hits, a share.
     calibration: dict[str, float]
-    cells: dict[str, int]
-    per_cell: float
-    learnable: float
-    trusted: bool
-    seconds: float
+    cells: dict[str, int]  # of each single modality's posterior
+    per_cell: float  # records a class and cell, on average
+    learnable: float  # share of a planted synergy that experts found
+    trusted: bool  # the numbers hold as they are, or as lower bounds
+    seconds: float  # what the report took
 
 
 def diagnose(
@@ -350,15 +308,6 @@ def diagnose(
     """The diagnostics, and a sentence with a number for each doubt.
 
     Whether there are enough records the learning curve says. Without one, counts have to.
-
-    Args:
-        logs: held-out posteriors of all subsets.
-        view: their decomposition.
-        curve: the same on fewer records.
-        limits: what a planted synergy showed.
-        evidence: the records.
-        severe: other reasons not to trust the numbers.
-        seconds: taken so far.
     """
     labels = evidence.labels
     names = view.measured.names
@@ -417,12 +366,7 @@ def expected_error(parts: Sequence[Estimate], records: int) -> str:
 
 
 def count_doubts(evidence: Evidence, expected: str) -> list[str]:
-    """What speaks against trust where no learning curve says whether there are enough records.
-
-    Args:
-        evidence: the records.
-        expected: how far off each part may be, in words.
-    """
+    """What speaks against trust where no learning curve says whether there are enough records."""
     return _few_records(evidence.labels, expected) + _few_groups(evidence.groups, expected)
 
 

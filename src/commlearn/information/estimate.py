@@ -6,32 +6,18 @@ which gives standard errors and what each record contributes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
 
 from commlearn.information.experts.posteriors import Subset
 from commlearn.information.pid import UnionInformation, union_information
+from commlearn.information.pid.decomposition import shapley
 from commlearn.information.pid.marginals import Array, log_posterior
 from commlearn.information.pid.quantise import cell_count, cell_table, soft_cells
-
-__all__ = [
-    "ATOMS",
-    "Measured",
-    "Quantity",
-    "QuantityKey",
-    "Union",
-    "atoms_of_two",
-    "information_of",
-    "measure",
-    "quantities",
-    "subset_name",
-]
-
 
 PRIOR = 10.0  # records by which a cell's mean posterior steadies its counts
 _BITS = float(np.log(2))
@@ -77,21 +63,14 @@ class Union:
 
 @dataclass(frozen=True)
 class Measured:
-    """The decomposition of one set of posteriors.
-
-    Attributes:
-        entropy: H(Y): certainty.
-        ladder: I(A; Y) of every subset, never less than that of a part.
-        unions: by order k, the union information of all subsets of k modalities.
-        without: union information of all single modalities but one.
-        pairs: union information of two (sets of) modalities, for each pair and each against the rest.
-    """
+    """The decomposition of one set of posteriors."""
 
     names: tuple[str, ...]
-    entropy: float
-    ladder: dict[Subset, Quantity]
-    unions: list[Union]
-    without: dict[str, Union]
+    entropy: float  # H(Y): certainty
+    ladder: dict[Subset, Quantity]  # I(A; Y) of every subset, never less than that of a part
+    unions: list[Union]  # by order k, the union information of all subsets of k modalities
+    without: dict[str, Union]  # union information of all single modalities but one
+    # Union information of two (sets of) modalities, for each pair and each against the rest.
     pairs: dict[tuple[Subset, Subset], Union]
 
     @property
@@ -120,18 +99,7 @@ class Measured:
     @property
     def shapley(self) -> dict[str, Quantity]:
         """The mean gain from a modality over all orders of joining."""
-        nothing = Quantity(0.0, *[np.zeros_like(self.total.shares)] * 2)
-        values = {}
-        for name in self.names:
-            others = [other for other in self.names if other != name]
-            share = nothing
-            for size in range(len(self.names)):
-                weight = 1.0 / (len(self.names) * comb(len(others), size))
-                for subset in combinations(others, size):
-                    joined = tuple(other for other in self.names if other in {*subset, name})
-                    share = share + (self.ladder[joined] - self.ladder.get(subset, nothing)) * weight
-            values[name] = share
-        return values
+        return shapley(self.ladder, self.names, Quantity(0.0, *[np.zeros_like(self.total.shares)] * 2))
 
     @property
     def gap(self) -> float:
@@ -155,24 +123,18 @@ def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str,
 def measure(
     logs: Mapping[Subset, Array],
     labels: np.ndarray,
-    names: Sequence[str],
     weights: Array | None = None,
     tolerance: float = 1e-5,
     cells: dict[Subset, Array] | None = None,
 ) -> Measured:
     """Ladder, unions and atoms of held-out posteriors.
 
-    Args:
-        logs: natural log p(y | A) of every subset, (records, classes).
-        labels: 0, ..., classes - 1.
-        names: of the modalities, in order.
-        weights: of the records, as a bootstrap gives them; 1 each if not given.
-        tolerance: wanted certificate of the programs, in bits.
-        cells: the records' weights on cells by subset; made where missing and left here, for resamplings.
+    `logs` are natural, log p(y | A) of every subset, (records, classes); `tolerance` is the wanted
+    certificate of the programs, in bits; `cells` are made where missing and left there, for resamplings.
     """
     weights = np.ones(len(labels)) if weights is None else weights
     world = _World(logs, labels, weights, tolerance, {} if cells is None else cells)
-    whole = tuple(names)
+    whole = max(logs, key=len)
     ladder = _ladder(world, whole)
     singles: list[Subset] = [(name,) for name in whole]
     without = {}
@@ -299,15 +261,10 @@ ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
 
 class QuantityKey(NamedTuple):
-    """What a number is, and of which modalities.
+    """What a number is, and of which modalities."""
 
-    Attributes:
-        part: "information", an atom of two, "spectrum 1", ..., "unique", "non_exclusive" or "shapley".
-        subsets: one subset of the modalities, or the two that an atom compares.
-    """
-
-    part: str
-    subsets: tuple[Subset, ...]
+    part: str  # "information", an atom of two, "spectrum 1", ..., "unique", "non_exclusive" or "shapley"
+    subsets: tuple[Subset, ...]  # one subset of the modalities, or the two that an atom compares
 
     @property
     def of(self) -> str:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.utils.extmath import randomized_svd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.information.experts.features import all_columns, components, with_codes
-from commlearn.information.experts.folds import Folds, make_folds
-from commlearn.information.experts.linear import LINEAR, Linear, fit_linear
+from commlearn.information.experts.folds import LINEAR, Folds, fit_linear, make_folds
 from commlearn.information.experts.posteriors import (
     Family,
     Posterior,
@@ -26,42 +25,24 @@ from commlearn.information.material import Material, Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 
-__all__ = [
-    "MOST_FUSED",
-    "Evidence",
-    "Logs",
-    "best_logs",
-    "best_posteriors",
-    "gather_evidence",
-    "group_folds",
-    "linear_logs",
-    "model_logs",
-    "raw_logs",
-]
-
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
 MOST_FUSED = 3  # modalities of which every subset has an expert of its fused embedding
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Records ready to be judged.
+    """Records ready to be judged."""
 
-    Attributes:
-        blocks: components of each modality.
-        columns: all of each modality, standardised.
-        fused: features of a model's own embedding of subsets.
-        labels: 0, ..., classes - 1.
-        groups: of the records, 0, 1, ..., if there are any.
-        folds: who is held out when.
-    """
+    blocks: dict[str, Array]  # components of each modality
+    columns: dict[str, Array]  # all of each modality, standardised
+    fused: dict[Subset, Array]  # features of a model's own embedding of subsets
+    labels: np.ndarray  # 0, ..., classes - 1
+    folds: Folds  # who is held out when, and the groups
 
-    blocks: dict[str, Array]
-    columns: dict[str, Array]
-    fused: dict[Subset, Array]
-    labels: np.ndarray
-    groups: np.ndarray | None
-    folds: Folds
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Of the records, 0, 1, ..., if there are any."""
+        return self.folds.groups
 
     @property
     def names(self) -> Subset:
@@ -76,7 +57,6 @@ class Evidence:
             {name: columns[rows] for name, columns in self.columns.items()},
             {subset: block[rows] for subset, block in self.fused.items()},
             labels,
-            groups,
             make_folds(labels, groups, settings.folds, settings.seed),
         )
 
@@ -93,7 +73,6 @@ def gather_evidence(
         {name: all_columns(array) for name, array in arrays.items()},
         {subset: components(array, settings.components) for subset, array in material.fused.items()},
         target.labels,
-        codes,
         group_folds(target, codes, settings),
     )
 
@@ -141,21 +120,17 @@ def best_logs(
         Held-out posteriors, averaged over divisions into folds, and those of the first one that can read any
         pairing of modalities.
     """
+    labels = evidence.labels
     logs, posteriors = _logs_of_folds(evidence, settings, tell)
     several = [logs]
-    for repeat in range(1, settings.repeats_of(len(evidence.labels))):
-        folds = make_folds(evidence.labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
-        if _all_learned(evidence.labels, folds):
+    for repeat in range(1, settings.repeats_of(len(labels))):
+        folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
+        if all(len(np.unique(labels[folds.of != fold])) == labels.max() + 1 for fold in range(folds.count)):
             several.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
     if len(several) == 1:
         return logs, posteriors
     mean = {subset: log_softmax(np.mean([one[subset] for one in several], axis=0)) for subset in logs}
     return mean, posteriors
-
-
-def _all_learned(labels: np.ndarray, folds: Folds) -> bool:
-    """Whether every class is among those that each fold is judged by."""
-    return all(len(np.unique(labels[folds.of != fold])) == labels.max() + 1 for fold in range(folds.count))
 
 
 def _logs_of_folds(
@@ -209,21 +184,18 @@ def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, tell: C
 def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
     """What a linear probe of the modalities side by side can use.
 
-    Args:
-        evidence: the records.
-        posteriors: of the best experts, whose linear ones are not fitted again.
+    Linear experts among the posteriors are not fitted again.
     """
     probes: dict[Subset, Posterior] = {}
     for subset in all_subsets(evidence.names):
-        fitted = posteriors[subset].experts if subset in posteriors else []
-        linear = [expert for expert in fitted if isinstance(expert, Linear)] or _linear(evidence, subset)
+        blocks = tuple(evidence.blocks[name] for name in subset)
+        linear = (
+            posteriors[subset].experts[: len(LINEAR)]  # which a rich family begins with
+            if subset in posteriors
+            else [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
+        )
         probes[subset] = combined(subset, linear, probes, evidence.labels, evidence.folds)
     return {subset: posterior.log for subset, posterior in probes.items()}
-
-
-def _linear(evidence: Evidence, subset: Subset) -> list[Linear]:
-    blocks = tuple(evidence.blocks[name] for name in subset)
-    return [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
 
 
 def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
@@ -275,3 +247,52 @@ def model_logs(predictions: Mapping[Subset, Array] | None, target: Target, evide
         logs[subset] = stack.combine([log], evidence.folds.own_rows(1))
     problems.raise_if_any(ConfigurationError)
     return logs
+
+
+_EXACT = 1000  # columns up to which the covariance is decomposed whole
+_MOST_CODES = 64  # values of a column up to which they may be names
+_LEAST_OFTEN = 4  # records a value, on average, of a column of names
+_MOST_COLUMNS = 8  # columns of names in one modality
+
+
+def components(values: Array, most: int, seed: int = 0) -> Array:
+    """Leading principal components, (records, at most `most`), their spread half equalised.
+
+    Columns are standardised, so that units do not count; components keep the root of their standard
+    deviation, so that directions in which records differ most still stand out. Labels are not looked at.
+    """
+    rows = all_columns(values)
+    if not rows.any():
+        return rows
+    if rows.shape[1] <= _EXACT:
+        variance, directions = np.linalg.eigh(rows.T @ rows / len(rows))
+        variance, directions = variance[::-1][:most], directions[:, ::-1][:, :most]
+    else:
+        _, singular, turned = randomized_svd(rows, min(most, *rows.shape), random_state=seed)
+        variance, directions = singular**2 / len(rows), turned.T
+    some = variance > 1e-6 * variance[0]
+    scaled = rows @ directions[:, some] / variance[some] ** 0.25
+    return scaled / np.sqrt((scaled**2).mean())
+
+
+def all_columns(values: Array) -> Array:
+    """Every column that varies, standardised; one of zeros if none does."""
+    scale = values.std(axis=0)
+    varying = scale > 1e-9 * max(float(np.abs(values).max()), 1e-300)
+    if not varying.any():
+        return np.zeros((len(values), 1))
+    return (values[:, varying] - values[:, varying].mean(axis=0)) / scale[varying]
+
+
+def with_codes(values: Array) -> Array:
+    """The columns, and a mark for each value of those whose few values may be names instead of amounts."""
+    marks = []
+    for column in values.T:
+        names = np.unique(column[: 50 * _MOST_CODES])
+        if 3 <= len(names) <= _MOST_CODES:
+            names = np.unique(column)
+            if 3 <= len(names) <= min(_MOST_CODES, len(column) // _LEAST_OFTEN):
+                marks.append((column[:, None] == names).astype(float))
+    if not 1 <= len(marks) <= _MOST_COLUMNS:
+        return values
+    return np.concatenate([values, *marks], axis=1)

@@ -12,18 +12,6 @@ import pandas as pd
 from commlearn.errors import ConfigurationError, DataError, Problems, unknown
 from commlearn.information.pid.marginals import Array
 
-__all__ = [
-    "FEW",
-    "MOST_MODALITIES",
-    "Material",
-    "Target",
-    "chosen_names",
-    "from_arrays",
-    "label_columns",
-    "prepare_target",
-]
-
-
 FEW = 20  # records of a class below which its part of the result is guesswork
 _MOST_CLASSES = 20  # distinct numbers above which a target counts as continuous
 _BINS = 8
@@ -32,39 +20,23 @@ _MOST_CODES, _FEW_EACH = 200, 5  # values of a column of codes; records of each,
 
 @dataclass(frozen=True)
 class Target:
-    """Labels 0, ..., classes - 1 of the records that have one.
+    """Labels 0, ..., classes - 1 of the records that have one."""
 
-    Attributes:
-        name: what the target is called.
-        labels: of the records that have one.
-        classes: what each label stands for.
-        rows: positions of these records.
-        records: how many there were.
-        numbers: the values behind the classes, if the target was continuous.
-        notes: what was done to it.
-        warnings: what makes the result less certain.
-        severe: why the result cannot be trusted.
-    """
-
-    name: str
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    rows: np.ndarray
-    records: int
-    numbers: np.ndarray | None = None
-    notes: tuple[str, ...] = field(default=())
-    warnings: tuple[str, ...] = field(default=())
-    severe: tuple[str, ...] = field(default=())
+    name: str  # what the target is called
+    labels: np.ndarray  # of the records that have one
+    classes: tuple[str, ...]  # what each label stands for
+    rows: np.ndarray  # positions of these records
+    records: int  # how many there were
+    numbers: np.ndarray | None = None  # the values behind the classes, if the target was continuous
+    notes: tuple[str, ...] = field(default=())  # what was done to it
+    warnings: tuple[str, ...] = field(default=())  # what makes the result less certain
+    severe: tuple[str, ...] = field(default=())  # why the result cannot be trusted
 
 
 def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Target:
     """Labels from classes, or from numbers by quantiles.
 
-    Args:
-        values: one class or number a record; None and NaN are left out and counted.
-        name: for messages.
-        bins: quantile classes of a number; if not given, numbers of more than 20 values get 8.
-        folds: each class must have a record in every one.
+    None and NaN are left out and counted. Without `bins`, numbers of more than 20 values get 8 classes.
 
     Raises:
         DataError: fewer than two classes, or a class with fewer records than folds.
@@ -204,21 +176,15 @@ MOST_MODALITIES = 5  # of which all subsets are looked at; of more, each pair
 
 @dataclass(frozen=True)
 class Material:
-    """Modalities of the same records.
+    """Modalities of the same records."""
 
-    Attributes:
-        arrays: (records, features) of each modality.
-        fused: one model's own embedding of subsets of them, if there is a model.
-        raw: the columns behind a model's embeddings, where they are few.
-        where: what the arrays are, in words.
-        notes: what a reader should know of them.
-    """
-
-    arrays: dict[str, Array]
+    arrays: dict[str, Array]  # (records, features) of each modality
+    # One model's own embedding of subsets of them, if there is a model.
     fused: dict[tuple[str, ...], Array] = field(default_factory=dict)
+    # The columns behind a model's embeddings, where they are few.
     raw: dict[str, Array] = field(default_factory=dict)
-    where: str = "the arrays given"
-    notes: tuple[str, ...] = field(default=())
+    where: str = "the arrays given"  # what the arrays are, in words
+    notes: tuple[str, ...] = field(default=())  # what a reader should know of them
 
     @property
     def records(self) -> int:

@@ -25,8 +25,6 @@ from commlearn.information.experts.stacking import log_softmax
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Combination", "Exchange", "combination_test", "label_tests", "missing_tests"]
-
 _BITS = float(np.log(2))
 _MOST, _MOST_CELLS = (
     2000,
@@ -41,24 +39,18 @@ _SPREAD = 2**0.5  # of a mean over folds, in that of folds apart
 
 @dataclass(frozen=True)
 class Combination:
-    """Does the combination matter beyond what independent modalities would say together?
+    """Does the combination matter beyond what independent modalities would say together?"""
 
-    Attributes:
-        p: how often modalities exchanged within classes suit the joint experts as well; None where there is
-            too little to exchange.
-        independent: I(all; Y), in bits, if modalities were independent given the class.
-    """
-
+    # How often modalities exchanged within classes suit the joint experts as well; None where there is too
+    # little to exchange.
     p: float | None
-    independent: float
+    independent: float  # I(all; Y), in bits, if modalities were independent given the class
 
 
 class Exchange:
     """Records that take each other's places within their part, whole groups together.
 
-    Args:
-        parts: that no record leaves, 0, 1, ...
-        groups: of the records, 0, 1, ...; if not given, each record goes by itself.
+    Parts and groups are numbered from 0; without groups each record goes by itself.
 
     Example:
         >>> exchange = Exchange(np.zeros(6, dtype=int), np.array([0, 0, 1, 1, 2, 2]))
@@ -103,15 +95,7 @@ class Exchange:
 def label_tests(
     logs: Mapping[Subset, Array], labels: np.ndarray, folds: Folds, permutations: int, seed: int
 ) -> dict[Subset, float | None]:
-    """p-values of "the subset says nothing about the target"; None where there is too little to exchange.
-
-    Args:
-        logs: held-out natural log p(y | A) of every subset.
-        labels: 0, ..., classes - 1; they are exchanged within folds.
-        folds: who is held out when, and the groups.
-        permutations: how many.
-        seed: of the exchanges.
-    """
+    """p-values of "the subset says nothing about the target"; None where there is too little to exchange."""
     exchange = Exchange(folds.of, folds.groups)
     if not exchange.suffices(labels):
         return dict.fromkeys(logs)
@@ -129,7 +113,6 @@ def label_tests(
 def combination_test(
     logs: Mapping[Subset, Array],
     posteriors: Mapping[Subset, Posterior],
-    names: Subset,
     labels: np.ndarray,
     folds: Folds,
     permutations: int,
@@ -137,15 +120,9 @@ def combination_test(
 ) -> Combination:
     """Exchange all modalities but the first within class and fold: all marginals stay, the combination goes.
 
-    Args:
-        logs: held-out natural log p(y | A) of the single modalities.
-        posteriors: of all of them together, which reads any pairing; nothing is tested without one.
-        names: of the modalities.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when, and the groups.
-        permutations: how many; costly experts are asked once for each.
-        seed: of the exchanges.
+    Nothing is tested without a posterior of all of them together, which reads any pairing.
     """
+    names = max(logs, key=len)
     joint = posteriors.get(names)
     draw = numpy_generator(seed, "interactions modalities shuffled")
     most = max(_FEWEST, min(_MOST, _MOST_CELLS // (int(labels.max()) + 1)))
@@ -173,13 +150,7 @@ def combination_test(
 
 
 def missing_tests(labels: np.ndarray, folds: Folds, combination: bool = True) -> list[str]:
-    """A warning for each test that is left out because there is too little to exchange.
-
-    Args:
-        labels: 0, ..., classes - 1.
-        folds: who is held out when, and the groups.
-        combination: whether the combination is to be tested too.
-    """
+    """A warning for each test that is left out because there is too little to exchange."""
     missing = []
     if not Exchange(folds.of, folds.groups).suffices(labels):
         missing.append(("the parts have no p-values", "labels"))

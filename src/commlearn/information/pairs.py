@@ -27,8 +27,6 @@ from commlearn.information.views import Pair, make_view
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PairReport", "pair_values", "pairs_in_words", "part_in_words", "share_in_words"]
-
 MOST_PAIRED = 6  # modalities of which every pair is read
 PARTS = ("redundant", "unique1", "unique2", "synergistic", "total")
 
@@ -38,12 +36,9 @@ class PairReport:
     """What each modality of many knows about a target alone, what each pair knows, and what all do.
 
     Of more than five modalities there are too many subsets to read each of them.
-
-    Attributes:
-        values: all numbers, as JSON knows them.
     """
 
-    values: Mapping[str, Any]
+    values: Mapping[str, Any]  # all numbers, as JSON knows them
 
     @property
     def verdict(self) -> str:
@@ -111,16 +106,7 @@ def pair_values(
     settings: Settings,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Plain values: every modality alone, all together, and pairs: of many, those that know most alone.
-
-    Args:
-        arrays: embeddings of each modality.
-        values: of the target.
-        name: of the target.
-        groups: of the records.
-        settings: of folds and intervals.
-        tell: called with what is done next, in words.
-    """
+    """Plain values: every modality alone, all together, and pairs: of many, those that know most alone."""
     target = prepare_target(values, name, settings.bins, settings.folds)
     evidence = gather_evidence(Material(dict(arrays)), target, groups, settings)
     whole, labels = evidence.names, evidence.labels
@@ -132,7 +118,7 @@ def pair_values(
     pairs, totals = [], []
     for both in read:
         logs: Logs = {subset: posteriors[subset].log for subset in ((both[0],), (both[1],), both)}
-        view = make_view(logs, labels, both, evidence.folds, settings, limits=limits)
+        view = make_view(logs, evidence, settings, limits=limits)
         alone |= {one: view.ladder[(one,)] for one in both}
         pairs.append(_pair(view.pairs[0]))
         totals.append(view.measured.total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from commlearn.information.pairs import PairReport
-
-__all__ = ["InteractionReport", "LabelReports", "in_words", "report_fields", "report_rows", "report_values"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,11 @@ class InteractionReport:
 
     def to_frame(self) -> pd.DataFrame:
         """One row a number: view, quantity, of, bits, low, high, error, p."""
-        return pd.DataFrame(report_rows(self))
+        return pd.DataFrame(
+            {"view": name, "quantity": key.part, "of": key.of, **asdict(value)}
+            for name, view in self.views.items()
+            for key, value in view.numbers.items()
+        )
 
     def __str__(self) -> str:
         return in_words(self)
@@ -333,13 +335,6 @@ def _bare(bits: float) -> Quantity:
     return Quantity(float(bits), np.zeros(0), np.zeros(0))
 
 
-def report_rows(report: InteractionReport) -> Iterator[dict[str, Any]]:
-    """One row a number."""
-    for name, view in report.views.items():
-        for key, value in view.numbers.items():
-            yield {"view": name, "quantity": key.part, "of": key.of, **asdict(value)}
-
-
 PRESENT = 0.05  # level at which a part is called present
 _LOWER = "  What combinations say is what these experts learned of it: what is harder to learn comes on top."
 
@@ -349,7 +344,7 @@ def in_words(report: InteractionReport) -> str:
     lines = [
         report.verdict,
         *_opening(report),
-        *(f"Warning: {text}" for text in _further_warnings(report)),
+        *(f"Warning: {text}" for text in report.warnings if not report.verdict.endswith(text)),
         "",
     ]
     lines += _two(report) if len(report.modalities) == 2 else _many(report)
@@ -374,11 +369,6 @@ def _opening(report: InteractionReport) -> list[str]:
         f"question of even odds, and certainty about '{report.target.name}' takes {report.entropy:.2f}.",
         f"Together they say {total}: {share:.0f} % of certainty.",
     ]
-
-
-def _further_warnings(report: InteractionReport) -> list[str]:
-    """All that the verdict does not say already."""
-    return [text for text in report.warnings if not report.verdict.endswith(text)]
 
 
 def _two(report: InteractionReport) -> list[str]:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from commlearn.errors import ConfigurationError, Problems
 
-__all__ = ["Settings"]
-
 _FEW_RECORDS = 800  # below which it matters who is in which fold
 
 

@@ -33,18 +33,6 @@ from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target
 from commlearn.trained.embed import carrier, embed
 
-__all__ = [
-    "Asked",
-    "Gathered",
-    "gather",
-    "own_records",
-    "raw_arrays",
-    "schema_of",
-    "trifeature_blocks",
-    "trifeature_of",
-]
-
-
 _CHUNK = 1024  # records
 _SIDE = 16  # pixels that an image is averaged to
 _WORDS = 256  # counts that words are hashed to
@@ -198,25 +186,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Modalities of a source, which can be asked about any target that it has.
+    """Modalities of a source, which can be asked about any target that it has."""
 
-    Attributes:
-        material: modalities of the records that have all of them.
-        read: values of all records and name of a target.
-        records: how many the source has.
-        rows: positions of these records.
-        groups: of these records.
-        targets: names of the targets that the source states.
-        columns: of a table, that each modality reads.
-    """
-
-    material: Material
-    read: Callable[[Any], tuple[np.ndarray, str]]
-    records: int
-    rows: np.ndarray
-    groups: np.ndarray | None
-    targets: tuple[str, ...] = ()
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    material: Material  # modalities of the records that have all of them
+    read: Callable[[Any], tuple[np.ndarray, str]]  # values of all records and name of a target
+    records: int  # how many the source has
+    rows: np.ndarray  # positions of these records
+    groups: np.ndarray | None  # of these records
+    targets: tuple[str, ...] = ()  # names of the targets that the source states
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of a table, that each modality reads
 
     def about(self, target: Any) -> Asked:
         values, name = self.read(target)

@@ -1,9 +1,10 @@
-"""How far off a number may be: standard errors from influence functions and, near zero, from a bootstrap."""
+"""How far off a number may be: standard errors, near zero a bootstrap, and a planted synergy to be found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,14 +12,15 @@ import numpy as np
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import Measured, Quantity
 from commlearn.information.evidence import Evidence
-from commlearn.information.experts.learnability import learnable_share
+from commlearn.information.experts.folds import make_folds
+from commlearn.information.experts.networks import Recipe, fit_networks
+from commlearn.information.experts.posteriors import unsaid_convergence, workers
+from commlearn.information.experts.reduced import fit_reduced, logistic, pair_directions, pair_starts
+from commlearn.information.experts.stacking import fit_stack, log_softmax
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
-from commlearn.information.experts.workers import workers
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
-
-__all__ = ["Estimate", "Limits", "bootstrap", "find_limits", "resampled_weights", "with_interval"]
 
 REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
 GROWS, GROWS_SHARE = 0.03, 0.05  # bits, and share of the number, from which growth counts
@@ -31,23 +33,14 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of bits and how sure it is.
+    """A number of bits and how sure it is."""
 
-    Attributes:
-        bits: the estimate.
-        low: lower end of the interval.
-        high: upper end; as far as certainty where the number is still growing.
-        error: standard error.
-        p: of "it is zero", where tested.
-        growing: experts have not learned all of it: the number is a lower bound.
-    """
-
-    bits: float
-    low: float
-    high: float
-    error: float
-    p: float | None = None
-    growing: bool = False
+    bits: float  # the estimate
+    low: float  # lower end of the interval
+    high: float  # upper end; as far as certainty where the number is still growing
+    error: float  # standard error
+    p: float | None = None  # of "it is zero", where tested
+    growing: bool = False  # experts have not learned all of it: the number is a lower bound
 
     def __str__(self) -> str:
         if self.growing:
@@ -57,17 +50,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Limits:
-    """The range of all numbers of a report, and what it cannot distinguish from nothing.
+    """The range of all numbers of a report, and what it cannot distinguish from nothing."""
 
-    Attributes:
-        most: H(Y).
-        resolution: bits below which a probe of so many directions learns nothing from so many records.
-        learnable: the share of a planted synergy that was found.
-    """
-
-    most: float
+    most: float  # H(Y)
+    # Bits below which a probe of so many directions learns nothing from so many records.
     resolution: float = 0.0
-    learnable: float = 1.0
+    learnable: float = 1.0  # the share of a planted synergy that was found
 
 
 def with_interval(
@@ -83,16 +71,7 @@ def with_interval(
 
     The upper end reaches as far as the number would grow if its error fell as a power of the records between
     1 / 2 and 1, with the uncertainty of that. Where the growth is plain, or experts would not have seen a
-    synergy, the upper end is open.
-
-    Args:
-        quantity: the number and the records' shares.
-        level: of the interval.
-        limits: of all numbers.
-        draws: the same number in bootstrap resamplings.
-        groups: of the records, 0, 1, ...
-        growth: what the last doubling of the records changed.
-        combined: whether it is of a combination, which may be hard to learn.
+    synergy, the upper end is open. `combined` says that it is of a combination, which may be hard to learn.
     """
     growth = growth or Growth(0.0, 0.0)
     error = max(standard_error(shares, groups) for shares in (quantity.shares, quantity.uncut))
@@ -116,10 +95,7 @@ def with_interval(
 def find_limits(evidence: Evidence, settings: Settings, planted: bool = True) -> Limits:
     """What certainty takes, and what these records let experts see.
 
-    Args:
-        evidence: the records.
-        settings: of folds and seeds.
-        planted: whether a synergy is planted in the two widest modalities, to see how much of it is found.
+    `planted` says whether a synergy is planted in the two widest modalities, to see how much is found.
     """
     records, classes = len(evidence.labels), int(evidence.labels.max()) + 1
     share = np.bincount(evidence.labels) / records
@@ -137,13 +113,7 @@ def bootstrap(
     read: Callable[[Measured], Mapping[Name, float]],
     weights: Array,
 ) -> dict[Name, Array]:
-    """Every number in every resampling; the experts stay as they are.
-
-    Args:
-        again: measures with weights of the records.
-        read: the numbers of one measurement.
-        weights: of each resampling, (resamplings, records).
-    """
+    """Every number in every resampling; the experts stay as they are."""
     with workers() as pool:
         rows = list(pool.map(lambda weight: read(again(weight)), weights))
     return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
@@ -155,3 +125,40 @@ def resampled_weights(records: int, count: int, seed: int, groups: np.ndarray | 
     units = records if groups is None else int(groups.max()) + 1
     drawn = draw.multinomial(units, np.full(units, 1 / units), size=count).astype(np.float64)
     return drawn if groups is None else drawn[:, groups]
+
+
+_RANK = 2  # pairs of directions that experts look for
+
+
+def learnable_share(blocks: tuple[Array, Array], count: int, seed: int) -> float:
+    """The share of a planted bit of synergy that is found, from 0 to 1.
+
+    Labels are made that nothing but the combination of two modalities says: the XOR of a random half-space of
+    each. Where experts find little of it, a combination of the same sort in the true labels would be missed
+    too, however flat the learning curve is: it is flat at zero as well.
+    """
+    draw = numpy_generator(seed, "interactions planted")
+    labels = _half_space(blocks[0], draw) ^ _half_space(blocks[1], draw)
+    if np.bincount(labels, minlength=2).min() < 2 * count:
+        return 0.0
+    folds = make_folds(labels, None, count, seed)
+    recipe = Recipe(hidden=32, steps=True, copies=2)
+    start = partial(pair_starts, rank=_RANK)
+    choice = partial(pair_directions, rank=_RANK)
+    with unsaid_convergence():
+        experts = [
+            fit_networks(blocks, labels, folds, seed, True, recipe, start),
+            fit_reduced(blocks, labels, folds, choice, logistic),
+        ]
+    own = folds.own_rows(2)
+    logs = [log_softmax(expert.logits(own)) for expert in experts]
+    log = fit_stack(logs, labels, folds).combine(logs, own)
+    entropy = -float(np.log(np.bincount(labels) / len(labels)) @ (np.bincount(labels) / len(labels)))
+    return float(np.clip(1 + log[np.arange(len(labels)), labels].mean() / entropy, 0.0, 1.0))
+
+
+def _half_space(block: Array, draw: np.random.Generator) -> np.ndarray:
+    """On which side of a random plane through the median, all directions counting alike."""
+    scale = block.std(axis=0)
+    side = block @ (draw.normal(size=block.shape[1]) / np.maximum(scale, 1e-9))
+    return (side > np.median(side)).astype(np.intp)

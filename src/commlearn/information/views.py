@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import ATOMS, Measured, QuantityKey, information_of, measure, quantities
-from commlearn.information.experts.folds import Folds
+from commlearn.information.evidence import Evidence
 from commlearn.information.experts.posteriors import Subset
 from commlearn.information.experts.standard_errors import tail
 from commlearn.information.nulls import label_tests
@@ -19,8 +19,6 @@ from commlearn.information.uncertainty import Estimate, Limits, bootstrap, resam
 
 _MANY_CLASSES, _FEW = 20, 5  # classes from which, and to how many, resamplings are limited
 _ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
-
-__all__ = ["Pair", "View", "make_view"]
 
 
 @dataclass(frozen=True)
@@ -40,19 +38,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class View:
-    """What one family of experts sees.
+    """What one family of experts sees."""
 
-    Attributes:
-        numbers: every quantity of the decomposition.
-        accuracy: share of records that the posterior of each subset gets right.
-        balanced_accuracy: mean of the classes' shares.
-        measured: the numbers behind, with each record's share.
-    """
-
-    numbers: dict[QuantityKey, Estimate]
-    accuracy: dict[Subset, float]
-    balanced_accuracy: dict[Subset, float]
-    measured: Measured
+    numbers: dict[QuantityKey, Estimate]  # every quantity of the decomposition
+    accuracy: dict[Subset, float]  # share of records that the posterior of each subset gets right
+    balanced_accuracy: dict[Subset, float]  # mean of the classes' shares
+    measured: Measured  # the numbers behind, with each record's share
 
     @property
     def names(self) -> Subset:
@@ -108,33 +99,22 @@ class View:
 
 def make_view(
     logs: Mapping[Subset, Array],
-    labels: np.ndarray,
-    names: Sequence[str],
-    folds: Folds,
+    evidence: Evidence,
     settings: Settings,
     growth: Mapping[QuantityKey, Growth] | None = None,
     limits: Limits | None = None,
 ) -> View:
-    """Decompose and say how sure.
-
-    Args:
-        logs: held-out natural log p(y | A) of every subset.
-        labels: 0, ..., classes - 1.
-        names: of the modalities, in order.
-        folds: within which labels are exchanged, and the groups, which are drawn together.
-        settings: of intervals and tests.
-        growth: what the last doubling of the records changed of each number.
-        limits: of all numbers.
-    """
-    growth = growth or {}
+    """Decompose and say how sure."""
+    growth, labels, folds = growth or {}, evidence.labels, evidence.folds
     cells: dict[Subset, Array] = {}
-    measured = measure(logs, labels, names, cells=cells)
+    measured = measure(logs, labels, cells=cells)
     limits = limits or Limits(measured.entropy)
     resamplings = min(settings.bootstrap, _FEW if labels.max() >= _MANY_CLASSES else settings.bootstrap)
-    draws = bootstrap(
-        lambda weight: measure(logs, labels, names, weight, _ROUGH, cells),
+    weights = resampled_weights(len(labels), resamplings, settings.seed, folds.groups)
+    draws = bootstrap(  # without resamplings that miss a class, as those of few groups may
+        lambda weight: measure(logs, labels, weight, _ROUGH, cells),
         lambda again: {key: value.bits for key, value in quantities(again).items()},
-        _with_all_classes(resampled_weights(len(labels), resamplings, settings.seed, folds.groups), labels),
+        weights[[np.bincount(labels, weights=weight).all() for weight in weights]],
     )
     says = label_tests(logs, labels, folds, settings.permutations, settings.seed)
     numbers = {}
@@ -155,13 +135,6 @@ def make_view(
         },
         measured=measured,
     )
-
-
-def _with_all_classes(weights: Array, labels: np.ndarray) -> Array:
-    """The resamplings in which no class is missing, as one may be of few groups."""
-    classes = int(labels.max()) + 1
-    there = [np.bincount(labels, weights=weight, minlength=classes).all() for weight in weights]
-    return weights[np.array(there, dtype=bool)]
 
 
 def _joined(names: Subset, first: Subset, second: Subset) -> Subset:

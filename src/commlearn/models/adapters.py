@@ -8,8 +8,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-__all__ = ["FeatureTokenizer", "MapAdapter", "SequenceAdapter", "VectorAdapter", "sincos_positions"]
-
 
 class SequenceAdapter(nn.Module):
     """A sequence of vectors stays as it is, projected only if its width is another."""

@@ -12,14 +12,12 @@ from torch import nn
 from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.encoders import ENCODERS, default_encoder
-from commlearn.models.encoders.fixed import FIXED
 from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.pretrained import pretrained
+from commlearn.models.encoders.tabular import FIXED
 from commlearn.models.features import FeatureBlocks, FixedFeatures
 from commlearn.models.fusion import Fusion
 from commlearn.models.fusion_variants import ClassAttentionFusion, ConcatFusion, CrossAttentionFusion
-
-__all__ = ["FUSIONS", "build_encoders", "build_fusion", "encoder_part", "not_passed"]
 
 
 def attention(modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8) -> Fusion:

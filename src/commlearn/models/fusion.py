@@ -26,8 +26,6 @@ from torch import Tensor, nn
 from commlearn.batch import Subset
 from commlearn.models.tokens import Tokens, tokens_of
 
-__all__ = ["AttentionLayer", "Fusion", "FusionLayer", "check_sizes"]
-
 FEW = 16  # tokens of a record
 CLS = ""  # no modality has this name
 SLOPE = 1.702  # of the quick-GELU

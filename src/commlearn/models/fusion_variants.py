@@ -17,8 +17,6 @@ from commlearn.batch import Subset
 from commlearn.models.fusion import AttentionLayer, Fusion, FusionLayer, check_sizes
 from commlearn.models.tokens import Tokens, pool, tokens_of
 
-__all__ = ["ClassAttentionFusion", "ConcatFusion", "CrossAttentionFusion", "CrossLayer"]
-
 
 class ClassAttentionFusion(Fusion):
     """The learned token reads the tokens again in every layer; they stay as the encoders made them.
@@ -61,11 +59,6 @@ class ConcatFusion(nn.Module):
 
     The first linear map of concatenated vectors is a sum of one map a modality: it is computed once
     for all subsets.
-
-    Args:
-        modalities: all that may come.
-        width: of the tokens and of the embedding.
-        after: what follows the first linear map; nothing makes it concat + linear.
     """
 
     def __init__(self, modalities: Sequence[str], width: int, after: nn.Module | None = None) -> None:
@@ -98,11 +91,6 @@ class CrossAttentionFusion(nn.Module):
     """The tokens of each modality read those of the others in the subset; the embedding is their mean.
 
     A learned token stands among what is read, so that a modality alone has something to read too.
-
-    Args:
-        width: of the tokens and of the embedding.
-        layers: of cross-attention, each modality reading the others' tokens of the layer below.
-        heads: attention heads; they divide the width.
     """
 
     def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:
@@ -129,7 +117,8 @@ class CrossAttentionFusion(nn.Module):
                 for name, own in tokens.items()
             }
         means = torch.stack([pool(sequence) for sequence in tokens.values()])  # (modalities, batch, width)
-        there = torch.stack([_any_token(sequence) for sequence in tokens.values()])  # (modalities, batch)
+        present = [(~_padding(sequence)).any(dim=1) for sequence in tokens.values()]
+        there = torch.stack(present).to(means.dtype)  # (modalities, batch)
         count = there.sum(dim=0).clamp(min=1)[:, None]
         return self.norm((means * there[..., None]).sum(dim=0) / count)
 
@@ -153,8 +142,3 @@ def _padding(tokens: Tokens) -> Tensor:
     if tokens.padding is not None:
         return tokens.padding
     return torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)
-
-
-def _any_token(tokens: Tokens) -> Tensor:
-    """1 for records that have a token which is not padding, (batch,)."""
-    return (~_padding(tokens)).any(dim=1).to(tokens.values.dtype)

@@ -12,20 +12,6 @@ from torch import Tensor, nn
 from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, unknown
 
-__all__ = [
-    "HEAD",
-    "TERMS",
-    "LearnedTemperature",
-    "PairCritic",
-    "Temperature",
-    "TemperatureChoice",
-    "TermTemperatures",
-    "half_cosine",
-    "projection_head",
-    "temperature_of",
-    "term_temperatures",
-]
-
 TemperatureChoice = float | Literal["learned"] | dict[str, float | Literal["learned"] | dict[str, float]]
 """A number, `learned`, `{start: .., end: ..}` over the training, or any of these by term."""
 
@@ -50,10 +36,6 @@ def projection_head(width: int, hidden: int = HEAD[0], out: int = HEAD[1]) -> nn
 class Temperature(nn.Module):
     """A temperature that stays as it is, or moves over the training by half a cosine.
 
-    Args:
-        start: at the beginning.
-        end: at the end; as at the beginning if not given.
-
     Example:
         >>> cooling = Temperature(0.5, 0.1)
         >>> [round(cooling(progress), 3) for progress in (0.0, 0.5, 1.0)]
@@ -70,11 +52,7 @@ class Temperature(nn.Module):
 
 
 class LearnedTemperature(nn.Module):
-    """A temperature that is learned, as a logarithm, and never falls below a hundredth.
-
-    Args:
-        start: its first value.
-    """
+    """A temperature that is learned, as a logarithm, and never falls below a hundredth."""
 
     lowest = 0.01
 
@@ -88,9 +66,6 @@ class LearnedTemperature(nn.Module):
 
 class TermTemperatures(nn.Module):
     """A temperature for each term of a loss: by its name, else as `full` or `single`, else 0.1.
-
-    Args:
-        by_term: `full` is the term of all modalities, `single` that of each one alone.
 
     Example:
         >>> parts, both = TermTemperatures({"full": Temperature(0.5), "a": Temperature(0.2)}), ("a", "b")
@@ -129,13 +104,7 @@ def half_cosine(start: float, end: float, progress: float) -> float:
 def temperature_of(
     choice: float | str | Mapping[str, Any], terms: Sequence[str] = TERMS, where: str = "method.temperature"
 ) -> nn.Module:
-    """The temperature that a configuration names.
-
-    Args:
-        choice: a number, "learned", `{start, end}`, or any of them by term.
-        terms: which may have their own.
-        where: what the setting is called in messages.
-    """
+    """The temperature that a configuration names."""
     if choice == "learned":
         return LearnedTemperature()
     if not isinstance(choice, Mapping):
@@ -162,11 +131,6 @@ class PairCritic(nn.Module):
     """Scores every pair of a row of one side with a row of the other: f(x, y) = g(x) . h(y).
 
     With enough outputs, g and h express any score; a score for each pair costs one product.
-
-    Args:
-        first: features of the first side.
-        second: features of the second.
-        hidden: width of the layers between.
     """
 
     def __init__(self, first: int, second: int, hidden: int = 256) -> None:

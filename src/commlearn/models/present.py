@@ -16,17 +16,12 @@ from torch import Tensor, nn
 from commlearn.batch import Modality
 from commlearn.models.tokens import Tokens, absent_as_padding
 
-__all__ = ["PresentRows", "encode_present", "moments_at_rest", "project_present"]
-
 
 class PresentRows:
     """Picks the rows that are present for a module, and puts what it makes of them back in their places.
 
     Fewer than two have no statistics: a module then sees one row twice, or zeros where there is none, and
     its running moments stay as they are. So its parameters always get a gradient, for which ranks wait.
-
-    Args:
-        present: which rows are, (rows,) bool.
 
     Example:
         >>> import torch
@@ -56,12 +51,7 @@ class PresentRows:
 
 
 def encode_present(encoder: nn.Module, modality: Modality) -> Tokens:
-    """Tokens of a modality; while it learns, its encoder sees the records that have it alone.
-
-    Args:
-        encoder: maps a modality to tokens.
-        modality: of all records.
-    """
+    """Tokens of a modality; while it learns, its encoder sees the records that have it alone."""
     if modality.present is None or not encoder.training:
         return encoder(modality)
     rows = PresentRows(modality.present)
@@ -74,10 +64,7 @@ def encode_present(encoder: nn.Module, modality: Modality) -> Tokens:
 def project_present(head: nn.Module, vectors: Tensor, present: Tensor | None) -> Tensor:
     """What a head makes of the vectors of records that are present; zeros for the others.
 
-    Args:
-        head: maps vectors to projections.
-        vectors: view by view, (views * records, width).
-        present: which records have what the vectors were made from, (records,) bool; None if all do.
+    The vectors are view by view, (views * records, width).
     """
     if present is None:
         return head(vectors)

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from commlearn.batch import Modality
 
-__all__ = ["ModalityEncoder", "TokenEncoder", "Tokens", "absent_as_padding", "pool", "tokens_of"]
-
 
 @dataclass(frozen=True)
 class Tokens(Modality):

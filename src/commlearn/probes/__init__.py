@@ -1,7 +1,6 @@
 """Probes: what can be read off frozen embeddings, linearly or by nearest neighbours."""
 
-from commlearn.probes.classes import balanced_accuracy, linear_probe
-from commlearn.probes.numbers import number_probe
+from commlearn.probes.classes import balanced_accuracy, read_classes
 from commlearn.probes.probe import (
     PROBES,
     Vectors,
@@ -34,10 +33,9 @@ __all__ = [
     "check_targets",
     "chosen_targets",
     "has_label",
-    "linear_probe",
-    "number_probe",
     "probe",
     "probe_vectors",
+    "read_classes",
     "score_of",
     "sort_of",
     "to_json",

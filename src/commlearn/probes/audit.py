@@ -21,8 +21,6 @@ from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.trained.embed import carrier
 from commlearn.trained.feature_columns import as_encoders_read
 
-__all__ = ["Audit", "AuditRow", "audit_augmentations"]
-
 LOST = 0.5  # share of what a probe reads above chance; beyond it the augmentation destroys the target
 
 

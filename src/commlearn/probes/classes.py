@@ -12,11 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from commlearn.errors import DataError
 from commlearn.probes import measures
-from commlearn.probes.bootstrap import Measure, measured
+from commlearn.probes.measures import Measure, measured
 from commlearn.probes.results import Groups, Outcome, ProbeResult
 from commlearn.seeds import numpy_generator
-
-__all__ = ["balanced_accuracy", "classes_of", "linear_probe", "read_classes", "scored"]
 
 STRENGTHS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-5, 2.1, 0.5))
 """C, the inverse of the squared L2 penalty: from 1e-5 to 100, two a decade."""
@@ -24,14 +22,14 @@ FOLDS = 5
 SEARCH_ROWS = 4000  # of the training rows, at most, in the search for C
 
 
-def linear_probe(
+def read_classes(
     train: np.ndarray,
     train_labels: np.ndarray,
     test: np.ndarray,
     test_labels: np.ndarray,
     seed: int = 0,
     groups: Groups = (None, None),
-) -> ProbeResult:
+) -> Outcome:
     """Logistic regression on standardised features, classes weighted equally, C found on `train` alone.
 
     Args:
@@ -44,21 +42,10 @@ def linear_probe(
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
-        >>> linear_probe(rows[:100], rows[:100, 0] > 0, rows[100:], rows[100:, 0] > 0).accuracy > 0.9
+        >>> read = read_classes(rows[:100], rows[:100, 0] > 0, rows[100:], rows[100:, 0] > 0)
+        >>> read.result.accuracy > 0.9
         True
     """
-    return read_classes(train, train_labels, test, test_labels, seed, groups).result
-
-
-def read_classes(
-    train: np.ndarray,
-    train_labels: np.ndarray,
-    test: np.ndarray,
-    test_labels: np.ndarray,
-    seed: int = 0,
-    groups: Groups = (None, None),
-) -> Outcome:
-    """`linear_probe` with its predictions."""
     classes = classes_of(train_labels)
     scaler = StandardScaler().fit(train)
     train, test = scaler.transform(train), scaler.transform(test)

@@ -11,12 +11,10 @@ from sklearn.preprocessing import StandardScaler
 
 from commlearn.errors import DataError
 from commlearn.probes import measures
-from commlearn.probes.bootstrap import Measure, measured
+from commlearn.probes.measures import Measure, measured
 from commlearn.probes.readout_rows import held_out
 from commlearn.probes.results import Groups, LabelsResult, Outcome
 from commlearn.seeds import numpy_generator
-
-__all__ = ["best_threshold", "label_matrix", "label_names", "read_labels", "scored"]
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))  # C, the inverse of the squared L2 penalty
 HELD = 0.2  # of the training records, where there are no validation records
@@ -33,14 +31,7 @@ def read_labels(
 ) -> Outcome:
     """One against the rest on standardised features; C and thresholds chosen on validation records.
 
-    Args:
-        train: embeddings, (records, dim).
-        train_labels: tuples of labels, or a matrix of 0 and 1, (records, labels).
-        test: embeddings.
-        test_labels: like `train_labels`.
-        seed: of the records held out, and of the bootstrap.
-        groups: of training and of test records, which are held out and drawn together.
-        validation: embeddings and labels; a fifth of the training records if not given.
+    Without validation records a fifth of the training records is held out.
     """
     names = label_names(train_labels)
     truth = label_matrix(train_labels, names)

@@ -19,17 +19,6 @@ from commlearn.probes.readout_rows import readout_rows
 from commlearn.records import Dataset, Records
 from commlearn.trained.embed import carrier, embed
 
-__all__ = [
-    "Embedded",
-    "Ladder",
-    "called",
-    "embed_subsets",
-    "ladder_of",
-    "outcomes_of",
-    "probe_ladder",
-    "subsets_of",
-]
-
 PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
 
 Ladder = dict[str, dict[str, Any]]
@@ -82,7 +71,8 @@ def probe_ladder(
     names = tuple(getattr(carried, "specs", None) or carried.modalities)
     wanted = [tuple(subset) for subset in subsets] if subsets else subsets_of(names)
     fit, test = (embed_subsets(model, records, wanted) for records in (data.fit, data.test))
-    ladder, problems = ladder_of(fit, test, data, list(chosen), seed)
+    outcomes, problems = outcomes_of(fit, test, data, list(chosen), seed)
+    ladder = {name: {by: one.result for by, one in each.items()} for name, each in outcomes.items()}
     if problems and not any(ladder.values()):
         raise DataError("; ".join(problems.values()))
     for problem in problems.values():
@@ -131,21 +121,6 @@ def embed_subsets(
     return embedded
 
 
-def ladder_of(
-    fit: Mapping[str, Embedded],
-    test: Mapping[str, Embedded],
-    data: Dataset,
-    targets: Sequence[str],
-    seed: int = 0,
-    tell: Callable[[str], None] | None = None,
-) -> tuple[Ladder, dict[str, str]]:
-    """The rungs from embeddings that are there already; and why a target could not be probed."""
-    outcomes, problems = outcomes_of(fit, test, data, targets, seed, tell)
-    return {
-        target: {name: one.result for name, one in each.items()} for target, each in outcomes.items()
-    }, problems
-
-
 def outcomes_of(
     fit: Mapping[str, Embedded],
     test: Mapping[str, Embedded],
@@ -154,7 +129,7 @@ def outcomes_of(
     seed: int = 0,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
-    """The rungs with the predictions behind each."""
+    """The rungs, with their predictions, from embeddings; and why a target could not be probed."""
     outcomes: dict[str, dict[str, Outcome]] = {}
     problems: dict[str, str] = {}
     for target in targets:

@@ -1,24 +1,22 @@
 """Measures of predictions: each for many weightings of the same test records at once.
 
 A bootstrap sample is a weighting: how often each record was drawn. A measure takes weights of shape
-(draws, records) and gives (draws,); a single row of ones gives the plain value.
+(draws, records) and gives (draws,); a single row of ones gives the plain value. The samples are the same for
+every method that is scored on the same records.
+
+Where records belong to groups, groups are drawn, each with all of its records. Of n units of a stratum n - 1
+are drawn and weigh n / (n - 1) each, so that few units vary as much as they should (Rao and Wu, 1988), and
+draws are spread about their centre as Student's t asks for as many units.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Iterator, Mapping
 
-__all__ = [
-    "accuracy",
-    "auprc",
-    "auroc",
-    "f1",
-    "mean_over_labels",
-    "mean_recall",
-    "once",
-    "r2",
-    "squared_error",
-]
+import numpy as np
+from scipy.stats import norm, t
+
+from commlearn.seeds import numpy_generator
 
 
 def once(records: int) -> np.ndarray:
@@ -57,14 +55,7 @@ def auprc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
 def mean_over_labels(
     measure: object, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """The mean of `auroc` or `auprc` over labels; one that all or no test record has is left out.
-
-    Args:
-        measure: of one label.
-        scores: (records, labels).
-        positive: (records, labels) bool.
-        weights: (draws, records).
-    """
+    """The mean of `auroc` or `auprc` over labels; one that all or no test record has is left out."""
     of_labels = [
         measure(scores[:, label], positive[:, label], weights)  # type: ignore[operator]
         for label in range(positive.shape[1])
@@ -74,14 +65,7 @@ def mean_over_labels(
 
 
 def f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray, weighted: bool) -> np.ndarray:
-    """F1 of each label, averaged over labels: equally, or weighted by how many records have the label.
-
-    Args:
-        predicted: (records, labels) bool.
-        truth: (records, labels) bool.
-        weights: (draws, records).
-        weighted: by the number of records that have the label.
-    """
+    """F1 of each label, averaged over labels: equally, or weighted by how many records have the label."""
     hits = weights @ (predicted & truth).astype(np.float32)  # (draws, labels)
     predicted_count = weights @ predicted.astype(np.float32)
     there = weights @ truth.astype(np.float32)
@@ -120,3 +104,116 @@ def _by_score(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> 
 
 def _total(weights: np.ndarray) -> np.ndarray:
     return weights.sum(axis=1, dtype=np.float64)
+
+
+Measure = Callable[[np.ndarray], np.ndarray]
+"""From weights (draws, records) to values (draws,)."""
+
+DRAWS = 1000
+AT_A_TIME = 4_000_000  # weights in memory
+ALONE = 0.2  # of the classes may have one group each in an interval that leaves them out
+SHARE = (0.0, 1.0)
+SHARES = ("balanced_accuracy", "accuracy", "auroc", "auprc", "weighted_f1", "macro_f1")
+LIMITS = {"r2": (-np.inf, 1.0), "mse": (0.0, np.inf), **dict.fromkeys(SHARES, SHARE)}
+"""Between which values a measure lies."""
+
+
+def draws(
+    strata: np.ndarray, seed: int = 0, count: int = DRAWS, groups: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """What each record weighs in each draw, in blocks of (draws, records).
+
+    All strata keep their weight, so that a rare class is never missing; groups with records of several strata
+    are one stratum.
+    """
+    generator = numpy_generator(seed, "probe bootstrap")
+    units, stratum = _units(strata, groups)
+    members = [np.flatnonzero(stratum == one) for one in np.unique(stratum)]
+    block = max(1, AT_A_TIME // max(len(strata), 1))
+    for start in range(0, count, block):
+        size = min(block, count - start)
+        weights = np.zeros((size, len(stratum)), dtype=np.float32)
+        for chosen in members:
+            fewer = max(len(chosen) - 1, 1)
+            drawn = generator.integers(len(chosen), size=(size, fewer))
+            flat = drawn + len(chosen) * np.arange(size)[:, None]
+            counts = np.bincount(flat.ravel(), minlength=size * len(chosen))
+            weights[:, chosen] = counts.reshape(size, -1) * (len(chosen) / fewer)
+        yield weights if groups is None else weights[:, units]
+
+
+def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """By how much an interval of Student's t is wider than a normal one, for as many units.
+
+    The strata's variances are taken as alike, so that those with few units count most (Welch and
+    Satterthwaite). Infinite where there is no estimate: of one unit alone, or where more than a fifth of the
+    classes have a single group, of which nobody knows how it would differ from others.
+
+    Example:
+        >>> round(widening(np.zeros(10)), 3), round(widening(np.arange(4)), 3)
+        (1.154, inf)
+    """
+    _, stratum = _units(strata, groups)
+    counts = np.unique(stratum, return_counts=True)[1]
+    alone = counts == 1
+    if alone.all() or (groups is not None and alone.mean() > ALONE):
+        return float("inf")
+    shares = 1 / counts[~alone]  # of the variance of a mean over strata
+    freedom = shares.sum() ** 2 / (shares**3 / (1 - shares)).sum()
+    return float(t.ppf(0.975, freedom) / norm.ppf(0.975))
+
+
+def measured(
+    measures: Mapping[str, Measure],
+    strata: np.ndarray,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> dict[str, tuple[float, tuple[float, float]]]:
+    """Each measure's value, and its 95 % interval over bootstrap samples of records, or of their groups."""
+    values: dict[str, list[np.ndarray]] = {name: [] for name in measures}
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without any record of a class
+        for weights in draws(strata, seed, groups=groups):
+            for name, measure in measures.items():
+                values[name].append(measure(weights))
+        once = np.ones((1, len(strata)), dtype=np.float32)
+        plain = {name: float(measure(once)[0]) for name, measure in measures.items()}
+    factor = widening(strata, groups)
+    return {
+        name: (
+            plain[name],
+            interval_of(np.concatenate(values[name]), plain[name], factor, LIMITS.get(name, limits)),
+        )
+        for name in measures
+    }
+
+
+def interval_of(
+    values: np.ndarray,
+    centre: float = 0.0,
+    factor: float = 1.0,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The middle of the draws, spread about the centre by a factor.
+
+    Draws that are NaN are left out; `factor` is what `widening` gives.
+    """
+    if np.isnan(values).all() or np.isnan(centre):
+        return float("nan"), float("nan")
+    if not np.isfinite(factor):
+        return limits
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = centre + factor * (low - centre), centre + factor * (high - centre)
+    return float(max(low, limits[0])), float(min(high, limits[1]))
+
+
+def _units(strata: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The unit of each record, and the stratum of each unit: one for all where groups have several strata."""
+    if groups is None:
+        return np.arange(len(strata)), np.asarray(strata)
+    _, first, units = np.unique(groups, return_index=True, return_inverse=True)
+    stratum = np.asarray(strata)[first]
+    if not np.array_equal(stratum[units], strata):
+        stratum = np.zeros(len(first), dtype=np.int64)
+    return units, stratum

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["nearest", "unit"]
-
 CELLS = 1 << 24  # products that are in memory at a time
 
 Apart = tuple[np.ndarray, np.ndarray]

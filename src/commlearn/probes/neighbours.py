@@ -12,8 +12,6 @@ from commlearn.probes.nearest import nearest, unit
 from commlearn.probes.results import Groups, Outcome
 from commlearn.seeds import numpy_generator
 
-__all__ = ["neighbour_classes", "neighbour_numbers"]
-
 COUNTS = (1, 5, 20, 50)  # of neighbours that are tried
 SEARCH_ROWS = 2000  # of the training rows, at most, that are asked in the search
 

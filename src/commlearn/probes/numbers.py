@@ -8,31 +8,11 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from commlearn.probes import measures
-from commlearn.probes.bootstrap import Measure, measured
+from commlearn.probes.measures import Measure, measured
 from commlearn.probes.results import Groups, NumberResult, Outcome
-
-__all__ = ["number_probe", "read_numbers", "scored"]
 
 STRENGTHS = np.logspace(-2, 4, 13)  # of the squared L2 penalty
 FOLDS = 5  # where groups are held out together
-
-
-def number_probe(
-    train: np.ndarray,
-    train_values: np.ndarray,
-    test: np.ndarray,
-    test_values: np.ndarray,
-    seed: int = 0,
-    groups: Groups = (None, None),
-) -> NumberResult:
-    """Ridge regression on standardised features, its penalty found on `train` alone.
-
-    Example:
-        >>> rows = np.random.default_rng(0).normal(size=(200, 4))
-        >>> number_probe(rows[:100], rows[:100, 0], rows[100:], rows[100:, 0]).r2 > 0.9
-        True
-    """
-    return read_numbers(train, train_values, test, test_values, seed, groups).result
 
 
 def read_numbers(
@@ -43,7 +23,13 @@ def read_numbers(
     seed: int = 0,
     groups: Groups = (None, None),
 ) -> Outcome:
-    """`number_probe` with its predictions; several outputs share the penalty."""
+    """Ridge regression on standardised features, its penalty, which outputs share, found on `train` alone.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(200, 4))
+        >>> read_numbers(rows[:100], rows[:100, 0], rows[100:], rows[100:, 0]).result.r2 > 0.9
+        True
+    """
     scaler = StandardScaler().fit(train)
     rows, folds = scaler.transform(train), None  # each record left out in turn, which costs one decomposition
     if groups[0] is not None and len(np.unique(groups[0])) > 1:

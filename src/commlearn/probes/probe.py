@@ -21,17 +21,6 @@ from commlearn.records import Dataset, Records
 from commlearn.tables.table import Source
 from commlearn.trained.embed import embed, rows_with_any
 
-__all__ = [
-    "PROBES",
-    "Vectors",
-    "check_targets",
-    "chosen_targets",
-    "has_label",
-    "probe",
-    "probe_vectors",
-    "sort_of",
-]
-
 PROBES: dict[str, dict[str, Callable[..., Outcome]]] = {
     "linear": {"class": read_classes, "number": read_numbers, "multilabel": read_labels},
     "neighbours": {"class": neighbour_classes, "number": neighbour_numbers},
@@ -111,12 +100,7 @@ def probe_vectors(
 ) -> dict[str, Outcome]:
     """Probes of vectors, wherever they come from, with the predictions behind each result.
 
-    Args:
-        data: whose records these are.
-        parts: vectors and records to fit on, to score on, and to choose thresholds on if there are any.
-        targets: which; all if not given.
-        seed: of the folds and of the bootstrap.
-        kind: a name in PROBES.
+    The parts are to fit on, to score on, and to choose thresholds on if there are any.
     """
     fit, test, *rest = parts
     validation = rest[0] if rest and len(rest[0].records) else None
@@ -161,12 +145,7 @@ def chosen_targets(
 
 
 def check_targets(data: Dataset, chosen: Mapping[str, str]) -> None:
-    """Refuse, all at once, targets that cannot be fitted or scored: before anything is trained.
-
-    Args:
-        data: where to fit and where to score.
-        chosen: names of targets and their sorts.
-    """
+    """Refuse, all at once, targets that cannot be fitted or scored: before anything is trained."""
     if not len(data.test):
         raise DataError("There are no test records to score a probe on; the split has none.")
     problems = Problems("targets")

@@ -26,26 +26,16 @@ from commlearn.trained.embed import carrier
 from commlearn.trained.model import TEST_SHARE, Trained
 from commlearn.trained.run import read_own_data
 
-__all__ = ["CrossFitRows", "held_out", "own_table", "readout_rows", "rows_to_cross_fit", "unseen_positions"]
-
 
 @dataclass(frozen=True)
 class CrossFitRows:
-    """Records each of which is judged by experts that were fitted on others.
+    """Records each of which is judged by experts that were fitted on others."""
 
-    Attributes:
-        records: with their groups.
-        table: the rows that they were read from, if it was a table; row i is record i.
-        source: what the records are, in words.
-        warning: what a reader has to know about them, if anything.
-        positions: which of the records that were offered they are; None for all.
-    """
-
-    records: Records
-    table: Table | None
-    source: str
-    warning: str = ""
-    positions: np.ndarray | None = None
+    records: Records  # with their groups
+    table: Table | None  # the rows that they were read from, if it was a table; row i is record i
+    source: str  # what the records are, in words
+    warning: str = ""  # what a reader has to know about them, if anything
+    positions: np.ndarray | None = None  # which of the records that were offered they are; None for all
 
     def of_all(self, values: Any) -> Any:
         """Values that were given for all records that were offered, as values of these records."""

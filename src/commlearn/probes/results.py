@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["MEASURES", "LabelsResult", "NumberResult", "Outcome", "ProbeResult", "score_of", "to_json"]
-
 Interval = tuple[float, float]
 Groups = tuple[np.ndarray | None, np.ndarray | None]
 """Which records belong together, of those to fit on and of those to score; None where nothing says it."""

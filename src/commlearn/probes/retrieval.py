@@ -17,13 +17,10 @@ from commlearn.errors import ConfigurationError, DataError, DivergedError, unkno
 from commlearn.kinds.arrays import presence
 from commlearn.methods import CLIP, CMC, CoMM, CrossSelf, Method
 from commlearn.methods.base import absent_as_zero, pooled
-from commlearn.probes.bootstrap import SHARE, Measure, measured
-from commlearn.probes.measures import accuracy
+from commlearn.probes.measures import SHARE, Measure, accuracy, measured
 from commlearn.probes.nearest import unit
 from commlearn.records import Records
 from commlearn.trained.embed import Blocks, carrier, embed, features_of
-
-__all__ = ["RetrievalResult", "comparable", "comparable_vectors", "ranks", "retrieval"]
 
 BLOCK = 1024  # queries at a time
 TOP = (1, 5, 10)
@@ -156,14 +153,7 @@ def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: 
 def comparable_vectors(
     model: Any, records: Records, names: Sequence[str], blocks: Blocks = "all"
 ) -> np.ndarray:
-    """Vectors of some modalities, (records, dim), whose cosines with those of others say what is alike.
-
-    Args:
-        model: a trained run, Embedder or method.
-        records: each with one of the modalities at least.
-        names: of the modalities.
-        blocks: which parts; see `retrieval`.
-    """
+    """Vectors of some modalities, (records, dim), whose cosines with those of others say what is alike."""
     parts = [] if blocks == "features" else [unit(_in_the_space_of_the_loss(_method(model), records, names))]
     if features_of(model, blocks) is not None:
         parts.append(FEATURES * unit(embed(model, records, names, blocks="features")))

@@ -10,8 +10,6 @@ import numpy as np
 from commlearn.errors import ConfigurationError
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Lists"]
-
 EXTRA = "pip install 'commlearn[search]'"
 LISTS, VISITED = 4.0, 0.02  # lists: times the root of the vectors; the share of them that a query visits
 FEWEST = 8  # lists visited at least

@@ -30,8 +30,6 @@ from commlearn.trained.embed import naming_rows
 from commlearn.trained.model import Trained
 from commlearn.trained.stream import chunk_rows
 
-__all__ = ["Index", "build", "file_name", "model_identity", "read", "records_of", "table_identity", "write"]
-
 FORMAT = "1"
 DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError)
 

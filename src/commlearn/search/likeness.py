@@ -17,8 +17,6 @@ from commlearn.probes.retrieval import comparable_vectors
 from commlearn.records import Records
 from commlearn.trained.embed import embed
 
-__all__ = ["SAME", "SAMPLE", "Likeness", "having", "in_words", "raw_vectors"]
-
 SAMPLE = 1000  # records of a table that say how alike random pairs are
 PAIRS = 4000  # of them, roughly
 ALIKE, UNLIKE = (

@@ -18,8 +18,6 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
 from commlearn.trained.model import Trained
 
-__all__ = ["Query", "cells_of", "modalities_of", "records_of_cells", "row_of"]
-
 Query = int | str | Mapping[str, Any]
 """The number of a row (from 0), the id of one, or cells by column, modality or kind."""
 

@@ -34,8 +34,6 @@ from commlearn.trained.embed import carrier
 from commlearn.trained.model import Trained
 from commlearn.trained.run import Run
 
-__all__ = ["Searcher", "similar"]
-
 FOLDER = "search"  # of a run
 SHOWN = 120  # characters of what a record holds
 

@@ -38,8 +38,6 @@ from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
 from commlearn.trained.training_rows import TrainingRows
 from commlearn.trained.versions import newer_is_named
 
-__all__ = ["FORMAT", "export", "from_parts", "load", "to_parts"]
-
 FORMAT = 1
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"
@@ -214,17 +212,7 @@ def from_parts(
     outside: bool = True,
     encoders: Mapping[str, nn.Module] | None = None,
 ) -> Trained:
-    """What `to_parts` took apart, the rows that were trained on, and the fixed features; places do not count.
-
-    Args:
-        config: plain values.
-        tensors: of the method, and of its frozen encoders.
-        where: for messages.
-        rows: that were trained on.
-        features: the fixed features.
-        outside: whether the schema may let paths in cells leave the folder of the table.
-        encoders: modules of the user's, by modality.
-    """
+    """What `to_parts` took apart, with rows that were trained on and fixed features; places do not count."""
     _check_format(config["format"], where)
     with newer_is_named(where, config.get("commlearn")):
         check_learned(config["preprocessing"], f"{where}, preprocessing")

@@ -15,20 +15,13 @@ from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import differences
 from commlearn.tables.streamed import StreamedRecords
 
-__all__ = ["check_same_data", "data_identity", "identity_digest"]
-
 LOOKED_AT = 64  # records whose values are looked at
 SHORT = 16  # digits of a digest in a message
 CLOSE = 1e-3  # of their deviation: what numbers may differ by on another machine
 
 
 def data_identity(data: Dataset) -> dict[str, Any]:
-    """What tells these records from others, as plain values.
-
-    Args:
-        data: its files, if it was read from a table; the number and keys of its records; and of some
-            training records the targets, and the mean and deviation of each modality.
-    """
+    """What tells these records from others, as plain values."""
     train: Records = data.train.sampled if isinstance(data.train, StreamedRecords) else data.train
     rows = np.unique(np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64))
     keys = hashlib.sha256()
@@ -58,11 +51,7 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
 def check_same_data(where: object, before: Mapping[str, Any], now: Mapping[str, Any], way_out: str) -> None:
     """Refuse records that are not those of before.
 
-    Args:
-        where: what was begun with the records of before.
-        before: their identity.
-        now: the identity of the records that are there now, or a part of it, such as that of the files.
-        way_out: what to do, as a sentence.
+    `way_out` says what to do, as a sentence.
     """
     changes = _changes(before, now)
     if changes:

@@ -15,36 +15,18 @@ from commlearn.batch import Modality, Spec, View, merge, to_device
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
-from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.models.tokens import Tokens
 from commlearn.records import Column, Records, image_numbers
 from commlearn.tables.table import Source, Table
 from commlearn.trained.model import Trained
 
-__all__ = [
-    "Blocks",
-    "NotFiniteError",
-    "carrier",
-    "dimension_names",
-    "embed",
-    "features_of",
-    "naming_rows",
-    "refuse_not_finite",
-    "rows_with_any",
-]
-
-
 SHOWN = 10  # rows in a message
 
 
 class NotFiniteError(DivergedError):
-    """Embeddings hold infinities or NaN.
-
-    Args:
-        rows: numbers of the records whose embeddings they are.
-        names: what each is called, if anything.
-    """
+    """Embeddings hold infinities or NaN."""
 
     def __init__(self, rows: Sequence[int], names: Sequence[str] = ()) -> None:
         self.rows = rows
@@ -191,12 +173,7 @@ def rows_with_any(records: Records, names: Sequence[str] | None) -> np.ndarray:
 
 
 def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
-    """The fixed features that these blocks of a model's embedding hold, if any.
-
-    Args:
-        model: what carries them; a method alone has none.
-        blocks: checked here.
-    """
+    """The fixed features that these blocks of a model's embedding hold, if any."""
     if blocks not in get_args(Blocks):
         raise ConfigurationError(unknown("blocks", str(blocks), get_args(Blocks)))
     features: FeatureBlocks | None = getattr(carrier(model), "features", None)
@@ -211,10 +188,7 @@ def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
 def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
     """comm0, comm1, ... for the learned dimensions, NAME_feature0, ... for those of each modality.
 
-    Args:
-        model: what was trained.
-        dim: dimensions of the embedding; of some methods, fewer modalities make fewer.
-        blocks: that the embedding holds.
+    Of some methods fewer modalities make fewer dimensions.
     """
     features = features_of(model, blocks)
     fixed = [] if features is None else features.names()

@@ -9,25 +9,16 @@ import torch
 
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
-from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import feature_column
 from commlearn.records import Dataset, Records
 from commlearn.tables.streamed import StreamedRecords
-
-__all__ = ["as_encoders_read", "with_features"]
 
 
 def with_features(
     data: Dataset, method: Method, device: torch.device, tell: Callable[[str], None]
 ) -> Dataset:
-    """The data with features in place of the values of each modality whose encoder reads them.
-
-    Args:
-        data: its training and validation records are looked at.
-        method: holds the encoders.
-        device: where features are computed.
-        tell: takes a line for the log.
-    """
+    """The data with features in place of the values of each modality whose encoder reads them."""
     readers = _readers(method)
     if readers and isinstance(data.train, StreamedRecords):
         raise ConfigurationError(
@@ -43,13 +34,7 @@ def with_features(
 
 
 def as_encoders_read(records: Records, method: Method, device: torch.device | None = None) -> Records:
-    """The records with fixed features in place of the values that they are computed from.
-
-    Args:
-        records: with the values of every modality.
-        method: holds the encoders.
-        device: where features are computed; where they are if not given.
-    """
+    """The records with fixed features in place of the values that they are computed from."""
     computed = {
         name: feature_column(encoder.features, records.columns[name], device)
         for name, encoder in _readers(method).items()

@@ -23,8 +23,6 @@ from commlearn.tables.splits import PARTS, RowNames, parts_of_names, row_names
 from commlearn.tables.table import Source, Table, read_table
 from commlearn.trained.training_rows import TrainingRows
 
-__all__ = ["TEST_SHARE", "Trained"]
-
 TEST_SHARE = 0.2  # of the rows that a training's settings do not part
 
 
@@ -126,10 +124,6 @@ class Trained:
 
         A row that the training had stays in its part. A new one goes where the schema's split column or its
         key says; where the training kept no rows for testing, new ones are for testing.
-
-        Args:
-            table: the rows.
-            names: their keys and groups, if they were made already.
         """
         schema, _ = self.reader()
         if schema.split is not None:

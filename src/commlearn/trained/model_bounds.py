@@ -19,9 +19,6 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.models.features import FeatureBlocks
 
-__all__ = ["DAMAGED", "adopt_frozen", "frozen_tensors", "no_larger_than", "stored_method"]
-
-
 DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What building raises of a configuration that describes no model."""
 TIMES, SPARE = 2, 1_000_000  # numbers that may be built of each that is stored, and beyond
@@ -38,17 +35,7 @@ def stored_method(
     features: Callable[[], FeatureBlocks | None] = lambda: None,
     modules: Mapping[str, nn.Module] | None = None,
 ) -> tuple[Method, FeatureBlocks | None]:
-    """The method that files describe, with weights that those stored will replace, and its fixed features.
-
-    Args:
-        experiment: names its parts.
-        specs: kind and shape of each modality.
-        state: what each modality learned.
-        stored: the weights that it will get.
-        where: the file or folder that describes it.
-        features: reads the fixed features, once sizes are known to be sane.
-        modules: of the user's, by modality, which are encoders.
-    """
+    """The method that files describe, with weights that those stored will replace, and its fixed features."""
     described = to_mapping(experiment)
     shapes = [spec.shape for spec in specs.values()]
     for value in _whole_numbers([described["model"], described["method"], shapes, _sizes(state)]):
@@ -81,12 +68,7 @@ def _whole_numbers(values: Any) -> Iterator[int]:
 
 @contextmanager
 def no_larger_than(stored: Iterable[Tensor], where: str) -> Iterator[None]:
-    """Refuse to build far more than was stored: a million layers would take hours, or all memory.
-
-    Args:
-        stored: the weights that the model will get.
-        where: the file or folder that describes it.
-    """
+    """Refuse to build far more than was stored: a million layers would take hours, or all memory."""
     sizes = [tensor.numel() for tensor in stored if isinstance(tensor, Tensor)]
     numbers, parts = TIMES * sum(sizes) + SPARE, TIMES * len(sizes) + PARTS
     thread, built, count = threading.get_ident(), 0, 0
@@ -122,13 +104,7 @@ def frozen_tensors(method: Method) -> dict[str, Tensor]:
 
 
 def adopt_frozen(method: Method, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Give frozen encoders the weights that `frozen_tensors` named; returns the other tensors.
-
-    Args:
-        method: holds the encoders.
-        tensors: of a file, by name.
-        where: the file or folder that they are from, for messages.
-    """
+    """Give frozen encoders the weights that `frozen_tensors` named; returns the other tensors."""
     rest = dict(tensors)
     for name, encoder in frozen_encoders(method.encoders).items():
         first = f"{FROZEN}{name}."

@@ -17,18 +17,11 @@ from commlearn.models.encoders.own import modules_of
 from commlearn.storage.plain_yaml import yaml_text
 from commlearn.trained.model import Trained
 
-__all__ = ["model_card"]
-
 MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
 
 
 def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
-    """Markdown for people.
-
-    Args:
-        trained: the model.
-        probes: what was measured, by target, as `probes.json` holds it.
-    """
+    """Markdown for people."""
     count = sum(parameter.numel() for parameter in trained.method.parameters())
     experiment = to_mapping(trained.experiment)
     settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}

@@ -24,13 +24,11 @@ from torch.fx import GraphModule
 from commlearn.batch import Modality, Spec, Subset, blank_values
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, subset_name
-from commlearn.models.encoders.fixed import FeatureEncoder
+from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
 from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.model import Trained
-
-__all__ = ["Embedding", "example_inputs", "export_onnx", "export_program"]
 
 SEQUENCES = ("text", "series", "audio")  # kinds whose records have a length
 INPUTS = "inputs.json"  # what each graph takes

@@ -17,8 +17,6 @@ from commlearn.trained.model_bounds import DAMAGED
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.versions import newer_is_named, version_of_run
 
-__all__ = ["by_dotted_key", "fitting", "open_folder", "restore", "restore_optimizers", "threads_as_before"]
-
 
 def open_folder(
     folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
@@ -117,11 +115,7 @@ def restore_optimizers(
 ) -> None:
     """Give optimizers the checkpoint's moments, after the engine has placed the weights.
 
-    Args:
-        state: the checkpoint's.
-        optimizers: by group of parameters.
-        experiment: what is trained, for an error's sake.
-        placed: what of an optimizer's whole state this process keeps.
+    `placed` says what of an optimizer's whole state this process keeps.
     """
     with fitting(experiment):
         for name, optimizer in optimizers.items():

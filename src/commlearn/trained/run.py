@@ -19,8 +19,6 @@ from commlearn.trained.resume import restore
 from commlearn.trained.run_folder import FROZEN_WEIGHTS, RunFolder
 from commlearn.trained.versions import newer_is_named, version_of_run
 
-__all__ = ["Run", "load_run", "read_own_data"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Trained):
@@ -36,12 +34,7 @@ class Run(Trained):
 
 
 def load_run(path: str | Path, modules: Mapping[str, nn.Module] | None = None) -> Run:
-    """A run from its folder, with the weights of its newest whole checkpoint.
-
-    Args:
-        path: of the folder.
-        modules: of the user's, by modality, which are its encoders.
-    """
+    """A run from its folder, with the weights of its newest whole checkpoint."""
     folder = RunFolder(path)
     with newer_is_named(str(path), version_of_run(folder.path)):
         return _loaded(folder, modules)

@@ -43,8 +43,6 @@ from commlearn.trained.data_identity import check_same_data, data_identity, iden
 from commlearn.trained.training_rows import TrainingRows
 from commlearn.trained.versions import ENVIRONMENT
 
-__all__ = ["FINE_TUNING", "FROZEN_WEIGHTS", "VALIDATION", "RunFolder", "damage_named", "flat", "json_lines"]
-
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
@@ -302,12 +300,7 @@ class RunFolder:
         return ""
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file whole; one that is there already is replaced only if a run wrote it.
-
-        Args:
-            name: below the folder, such as "report/report.html".
-            content: of the file.
-        """
+        """Write a file whole; one that is there already is replaced only if a run wrote it."""
         self.writes(name)
         write_atomically(self.path / name, content)
 

@@ -36,9 +36,6 @@ from commlearn.trained.stream import (
     write,
 )
 
-__all__ = ["EmbeddingFolder", "write_shards"]
-
-
 FORMAT = 2
 
 
@@ -63,8 +60,7 @@ class EmbeddingFolder:
     def opened(self, alone: bool) -> Iterator[None]:
         """Make the folder, or see that it is the one of this plan; keep other calls out until it is closed.
 
-        Args:
-            alone: no other process shares the work.
+        With `alone` no other process shares the work.
         """
         doing = "embedding" if alone else "embedding alone"
         with closing(hold(self.folder, doing, shared=not alone)):

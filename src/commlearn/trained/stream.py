@@ -30,19 +30,6 @@ from commlearn.tables.table import Source, Table, iterate_table
 from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows, rows_with_any
 from commlearn.trained.model import Trained
 
-__all__ = [
-    "Written",
-    "check_ids",
-    "chunk_rows",
-    "embed_table",
-    "ids_of",
-    "refuse_file_of_others",
-    "refuse_input_as_output",
-    "without_absent",
-    "write",
-    "write_embeddings",
-]
-
 
 def refuse_file_of_others(path: Path) -> None:
     """Refuse to replace a file that does not hold embeddings as this library writes them.

@@ -17,27 +17,18 @@ from safetensors.torch import load, save
 from commlearn.records import Dataset
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["TrainingRows", "rows_of_dataset"]
-
 DAMAGED = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 TRAIN, VALIDATION, UNKNOWN = 0, 1, -1
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Keys of the rows that a training had before it, each with its part and group.
+    """Keys of the rows that a training had before it, each with its part and group."""
 
-    Attributes:
-        keys: (rows,) uint64, sorted.
-        parts: (rows,) int8: 0 = trained on, 1 = validation, 2 = test.
-        groups: (rows,) uint64; None if the schema named no group.
-        labels: targets whose labels were seen, of the rows of parts 0 and 1.
-    """
-
-    keys: np.ndarray
-    parts: np.ndarray
-    groups: np.ndarray | None = None
-    labels: tuple[str, ...] = ()
+    keys: np.ndarray  # (rows,) uint64, sorted
+    parts: np.ndarray  # (rows,) int8: 0 = trained on, 1 = validation, 2 = test
+    groups: np.ndarray | None = None  # (rows,) uint64; None if the schema named no group
+    labels: tuple[str, ...] = ()  # targets whose labels were seen, of the rows of parts 0 and 1
 
     def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """The part of each row, -1 for rows that the training did not have; a group belongs to one part."""
@@ -99,10 +90,6 @@ class TrainingRows:
 
 def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows | None:
     """What a training on this data set has to remember.
-
-    Args:
-        data: with keys of its records.
-        labels: targets whose labels are learned from.
 
     Example:
         >>> from commlearn.datasets.trifeature import Trifeature

@@ -11,8 +11,6 @@ import commlearn
 from commlearn.errors import CommlearnError, RunError
 from commlearn.storage.plain_json import values_of_file
 
-__all__ = ["ENVIRONMENT", "newer_is_named", "version_of_run"]
-
 ENVIRONMENT = "environment.json"  # of a run folder
 
 

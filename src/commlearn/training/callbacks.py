@@ -11,8 +11,6 @@ from typing import Any, TypeAlias
 from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError
 
-__all__ = ["Callback", "Callbacks", "Metrics", "Start"]
-
 Metrics: TypeAlias = dict[str, Any]
 """An entry of `metrics.jsonl` (step, epoch, learning_rate, terms, accuracy, ...), and samples_per_second."""
 
@@ -57,11 +55,7 @@ class Callback:
 
 
 class Callbacks:
-    """Several callbacks, called in their order.
-
-    Args:
-        each: callbacks, or names of trackers.
-    """
+    """Several callbacks, called in their order."""
 
     def __init__(self, each: Sequence[Callback | str]) -> None:
         self.each = [_callback(part) for part in each]

@@ -19,8 +19,6 @@ from commlearn.own_draws import OwnDraws
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Descent", "Player", "adamw", "learning_rate_factor", "losses", "touched"]
-
 
 @dataclass(frozen=True)
 class Descent:
@@ -71,13 +69,7 @@ def touched(loss: Tensor, method: nn.Module) -> Tensor:
 
 
 def adamw(module: nn.Module, parameters: Iterable[Parameter], training: Training) -> torch.optim.AdamW:
-    """AdamW that decays matrices and kernels, not biases, norms and other 1-D parameters.
-
-    Args:
-        module: whose parameters they are; a bias of it may have any shape.
-        parameters: those that are trained.
-        training: rate and decay.
-    """
+    """AdamW that decays matrices and kernels, not biases, norms and other 1-D parameters."""
     parts = [part for part in module.modules() if not isinstance(part, nn.ParameterDict)]  # has names of data
     free = {id(bias) for part in parts if (bias := getattr(part, "bias", None)) is not None}
     decayed: list[Parameter] = []

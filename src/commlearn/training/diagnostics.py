@@ -24,16 +24,6 @@ from commlearn.probes.nearest import nearest, unit
 from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
 
-__all__ = [
-    "Diagnosis",
-    "Diagnostics",
-    "alignment",
-    "effective_rank",
-    "neighbours",
-    "sensitivity",
-    "uniformity",
-]
-
 FEWEST = 32  # records that say anything
 SHARE = 32  # of the training records one in so many: an epoch is hardly longer for it
 IGNORED = 0.02  # a modality below this sensitivity
@@ -52,12 +42,7 @@ class Diagnosis:
 class Diagnostics:
     """Looks at a method through the same few records, again and again.
 
-    Args:
-        experiment: whose seed chooses the records, and whose settings say how many.
-        data: validation records if there are any, else training records are looked at.
-        method: that is being trained.
-        augmentations: by modality, for the distance between two versions of a record.
-        around: what holds while the method is called, such as that its parameters are whole.
+    Validation records are looked at if there are any, else training records.
     """
 
     def __init__(
@@ -90,14 +75,18 @@ class Diagnostics:
             training = self.method.training
             self.method.eval()
             plain, names = self.records.view(slice(None)), self.method.modalities
-            view = self._encoded(plain)  # once, for all that is asked of it
+            view = merge(
+                [dict(self.method.encode(part)) for part in self._parts(plain)]
+            )  # once, for all that is asked of it
             fused = self._embed(view)
             alone = {name: self._embed(view, [name]) for name in names}
             shuffled = {
                 name: self._embed({**view, name: view[name].apply(lambda rows: rows.roll(1, 0))})
                 for name in names
             }
-            first, second = (self._embed(version) for version in self._augmented(plain, epoch))
+            generator = torch_generator(self.seed, "diagnose", epoch)
+            batch = make_batch(plain, {}, self.augmentations, generator, False, 2, self.records.specs)
+            first, second = (self._embed(version) for version in batch.augmented)
             self.method.train(training)
         values = {
             "rank": {"fused": effective_rank(fused)}
@@ -115,14 +104,6 @@ class Diagnostics:
             for part, entries in values.items()
         }
         return Diagnosis(rounded, warnings_for(rounded))
-
-    def _augmented(self, view: View, epoch: int) -> Sequence[View]:
-        generator = torch_generator(self.seed, "diagnose", epoch)
-        specs = self.records.specs
-        return make_batch(view, {}, self.augmentations, generator, False, 2, specs).augmented
-
-    def _encoded(self, view: View) -> View:
-        return merge([dict(self.method.encode(part)) for part in self._parts(view)])
 
     def _embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         return torch.cat([self.method.embed(part, modalities) for part in self._parts(view)]).float().cpu()
@@ -171,11 +152,8 @@ def uniformity(embedding: Tensor) -> float:
 def sensitivity(embedding: Tensor, shuffled: Tensor) -> float:
     """How far embeddings move if one modality comes from the next record, by how far records are apart.
 
-    0: the modality changes nothing; 1: as much as if the whole record were the next one.
-
-    Args:
-        embedding: of the records, (N, dim).
-        shuffled: of the same with one modality of each taken from the record before it, (N, dim).
+    0: the modality changes nothing; 1: as much as if the whole record were the next one. `shuffled` has one
+    modality of each record from the record before it.
     """
     apart = (embedding - embedding.roll(1, 0)).square().sum()
     return float((embedding - shuffled).square().sum() / apart.clamp(min=torch.finfo(apart.dtype).tiny))
@@ -186,11 +164,7 @@ def neighbours(
 ) -> float | None:
     """Balanced accuracy of a vote of the nearest others by cosine; None if there is nothing to tell.
 
-    Args:
-        embedding: (N, dim).
-        classes: (N,) integers; records below 0 have none and are left out.
-        count: of neighbours that vote.
-        groups: (N,) integers; a record is not voted on by others of its group.
+    Records whose class is below 0 are left out; none is voted on by others of its group.
 
     Example:
         >>> near = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])

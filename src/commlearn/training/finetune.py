@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save as save_tensors
 from torch import Tensor, contiguous_format, nn
 
@@ -22,6 +23,8 @@ from commlearn.config.resolve import resolved
 from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, RunError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import modules_of
+from commlearn.models.heads import projection_head
+from commlearn.objectives import supcon
 from commlearn.own_draws import OwnDraws
 from commlearn.probes import chosen_targets, has_label, probe, to_json
 from commlearn.probes.readout_rows import held_out, readout_rows
@@ -41,12 +44,127 @@ from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
 from commlearn.training.callbacks import Callback, Callbacks, Start
 from commlearn.training.descent import adamw
-from commlearn.training.interrupt import Interrupt
-from commlearn.training.target_objective import TargetObjective, objective_for
 from commlearn.training.trackers import usual
-from commlearn.training.watch import Watch
+from commlearn.training.watch import Interrupt, Watch
 
-__all__ = ["FineTuning", "finetune"]
+NONE = -1  # the code of a class that no training record has
+
+
+@dataclass(frozen=True)
+class TargetObjective:
+    """One target's encoding, head and loss."""
+
+    name: str  # cross-entropy, binary cross-entropy, squared error or supcon
+    views: int  # augmented versions of a record that the loss compares
+    outputs: int  # of the head
+    encode: Callable[[np.ndarray], Tensor]  # labels to what the loss takes
+    loss: Callable[[list[Tensor], Tensor], Tensor]  # the head's outputs for each view, and encoded labels
+    about: dict[str, Any]  # plain values that tell what an output means
+
+    def head(self, dim: int) -> nn.Module:
+        return projection_head(dim) if self.name == "supcon" else nn.Linear(dim, self.outputs)
+
+
+def cross_entropy(labels: np.ndarray) -> TargetObjective:
+    """A linear head with an output for each class."""
+    classes, codes = _classes(labels)
+
+    def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
+        labelled = codes != NONE
+        return (
+            F.cross_entropy(outputs[0][labelled], codes[labelled])
+            if labelled.any()
+            else 0.0 * outputs[0].sum()
+        )
+
+    return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": _class_names(classes)})
+
+
+def supervised_contrast(labels: np.ndarray) -> TargetObjective:
+    """Records of one class agree, as SupCon has it; a probe reads the result."""
+    classes, codes = _classes(labels)
+
+    def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
+        return supcon(outputs[0], outputs[1], codes)
+
+    return TargetObjective("supcon", 2, 0, codes, loss, {"classes": _class_names(classes)})
+
+
+def binary_cross_entropy(labels: np.ndarray) -> TargetObjective:
+    """A linear head with an output for each label of a set."""
+    matrix = labels.ndim == 2
+    names = (
+        [str(column) for column in range(labels.shape[1])]
+        if matrix
+        else sorted({str(label) for record in labels for label in record})
+    )
+    if not names:
+        raise DataError("None of the training records has a label; there is nothing to learn.")
+
+    def encode(labels: np.ndarray) -> Tensor:
+        rows = labels if matrix else [[name in map(str, record) for name in names] for record in labels]
+        return torch.as_tensor(np.asarray(rows, dtype=np.float32))
+
+    def loss(outputs: list[Tensor], truth: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs[0], truth)
+
+    return TargetObjective("binary cross-entropy", 1, len(names), encode, loss, {"labels": names})
+
+
+def squared_error(values: np.ndarray) -> TargetObjective:
+    """A linear head with an output for each number; numbers are standardised by the training records."""
+    rows = values.reshape(len(values), -1).astype(np.float64)
+    mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-12)
+
+    def encode(values: np.ndarray) -> Tensor:
+        return torch.as_tensor((values.reshape(len(values), -1) - mean) / scale, dtype=torch.float32)
+
+    def loss(outputs: list[Tensor], truth: Tensor) -> Tensor:
+        return F.mse_loss(outputs[0], truth)
+
+    about = {"mean": mean.tolist(), "scale": scale.tolist()}
+    return TargetObjective("squared error", 1, rows.shape[1], encode, loss, about)
+
+
+OBJECTIVES: dict[str, dict[str, Callable[[np.ndarray], TargetObjective]]] = {
+    "head": {"class": cross_entropy, "multilabel": binary_cross_entropy, "number": squared_error},
+    "supcon": {"class": supervised_contrast},
+}
+"""By the name of the objective and the sort of the target."""
+
+
+def objective_for(name: str, sort: str, labels: np.ndarray) -> TargetObjective:
+    """The objective for a target, learned from the labels of training records."""
+    if sort not in OBJECTIVES[name]:
+        raise DataError(f"The objective '{name}' takes no target of sort {sort}; take 'head'.")
+    return OBJECTIVES[name][sort](labels)
+
+
+def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Tensor]]:
+    """The classes of training records, and what turns labels into codes."""
+    classes = np.unique(_plain(labels))
+    if len(classes) < 2:
+        raise DataError(
+            "Fine-tuning needs at least two classes to tell apart, and the training records show "
+            f"{', '.join(map(str, classes))} alone. Take another target, or split otherwise."
+        )
+
+    def codes(labels: np.ndarray) -> Tensor:
+        labels = _plain(labels)
+        place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+        return torch.as_tensor(np.where(classes[place] == labels, place, NONE).astype(np.int64))
+
+    return classes, codes
+
+
+def _plain(labels: np.ndarray) -> np.ndarray:
+    """Labels that can be sorted, whatever a column mixes."""
+    return labels.astype(str) if labels.dtype == object else labels
+
+
+def _class_names(classes: np.ndarray) -> list[Any]:
+    return [value.item() if hasattr(value, "item") else str(value) for value in classes]
+
 
 RESULT = "finetuned.json"
 
@@ -209,15 +327,7 @@ class Labelled(NamedTuple):
 def labelled_records(
     trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None = None
 ) -> Labelled:
-    """The records on which probes are fitted, without those that have no label.
-
-    Args:
-        trained: what was trained.
-        target: whose labels are learned.
-        share: of the training records that are held out, where the data have no validation part.
-        seed: of the records held out.
-        data: its parts, or a table; the training's own data, in the parts that it had them in, if not given.
-    """
+    """The records on which probes are fitted, without those that have no label."""
     data = data if isinstance(data, Dataset) else _read(trained, data)
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
@@ -257,17 +367,7 @@ class Tuned(nn.Module):
 
 
 class Tuner:
-    """Descends one target's loss; keeps the weights of the epoch with the lowest validation loss.
-
-    Args:
-        folder: of the run, locked.
-        experiment: data, model and training settings.
-        method: where it starts; it stays as it is.
-        labelled: training and validation records.
-        objective: head and loss.
-        target: its name.
-        patience: epochs without a better validation loss after which it ends.
-    """
+    """Descends one target's loss; keeps the weights of the epoch with the lowest validation loss."""
 
     def __init__(
         self,

@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from commlearn.augmentations import Augmentation, TokenDropout, TokenVersion
 from commlearn.batch import Modality, Spec, to_device
@@ -36,21 +37,6 @@ from commlearn.records import Chosen, Column, Dataset, Drawn, Records
 from commlearn.storage.locks import remove_if_abandoned, whole_file
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-__all__ = [
-    "Keeper",
-    "TokenColumn",
-    "TokenShard",
-    "cache_folder",
-    "clear_leftovers",
-    "open_shard",
-    "with_kept_tokens",
-    "write_shard",
-]
-
 
 MAGIC = b"commlearn tokens 1\n"
 ALIGNED = 64  # bytes
@@ -187,16 +173,7 @@ def with_kept_tokens(
     fabric: Fabric,
     tell: Callable[[str], None],
 ) -> tuple[Dataset, dict[str, Augmentation]]:
-    """Records whose frozen encoders need not run again, and the augmentations that fit them.
-
-    Args:
-        data: its training and validation records are looked at.
-        method: holds the encoders.
-        experiment: names the augmentations.
-        state: what each modality learned, with the choice of its encoder.
-        fabric: knows the device, and shares the work among processes.
-        tell: takes a line for the log.
-    """
+    """Records whose frozen encoders need not run again, and the augmentations that fit them."""
     augmentations = build_augmentations(experiment, data.train.specs)
     train: dict[str, Column] = {}
     validation: dict[str, Column] = {}

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from commlearn.config.build import build_features, build_method, learned_features, read_data, with_modules
@@ -27,21 +29,14 @@ from commlearn.trained.resume import open_folder, restore, restore_optimizers, t
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.training_rows import rows_of_dataset
-from commlearn.training.batches import descents, draw_batch
+from commlearn.training.batches import check_cacheable, descents, draw_batch
 from commlearn.training.callbacks import Callback, Callbacks, Start
 from commlearn.training.descent import Descent, Player, adamw, learning_rate_factor
 from commlearn.training.diagnostics import Diagnostics
-from commlearn.training.gradient_cache import check_cacheable
-from commlearn.training.interrupt import Interrupt
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
 from commlearn.training.trackers import usual
-from commlearn.training.watch import Watch
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric  # takes a second to import, and is needed to train alone
-
-__all__ = ["fabric_of", "train"]
+from commlearn.training.watch import Interrupt, Watch
 
 
 def train(
@@ -316,9 +311,6 @@ def _teller(folder: RunFolder, callbacks: Callbacks, writes: bool) -> Callable[[
 
 def fabric_of(training: Training) -> Fabric:
     """The engine, as the settings place it."""
-    from lightning_fabric import Fabric
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
-
     if training.threads:
         torch.set_num_threads(training.threads)
     if training.accelerator == "cpu" or (training.accelerator == "auto" and not torch.cuda.is_available()):

@@ -16,8 +16,6 @@ from commlearn.config.configuration import Experiment
 from commlearn.escapes import one_line, terminal_stream
 from commlearn.training.callbacks import Callback, Metrics, Start
 
-__all__ = ["Lines", "Terminal", "progress_for", "title"]
-
 
 class Lines(Callback):
     """A plain line now and then, for logs; on standard error, as all progress."""
@@ -79,12 +77,7 @@ class Terminal(Callback):
 
 
 def progress_for(quiet: bool = False, lines: bool = False) -> Callback:
-    """The kind of progress that fits where the output goes.
-
-    Args:
-        quiet: none.
-        lines: plain lines, on a terminal too.
-    """
+    """The kind of progress that fits where the output goes."""
     if quiet:
         return Callback()
     return Lines() if lines or not sys.stderr.isatty() else Terminal()

@@ -26,8 +26,6 @@ from torch.utils._pytree import tree_map
 from commlearn.config.configuration import SHARDED, Training
 from commlearn.errors import ConfigurationError
 
-__all__ = ["gathered", "in_parts", "no_exchange", "stay_whole", "strategy_of", "whole"]
-
 
 def strategy_of(training: Training) -> str | Strategy:
     """What Fabric gets: FSDP2 over all devices, DDP without what no step needs, or a name it knows."""

@@ -23,8 +23,6 @@ from commlearn.trained.run_folder import RunFolder, flat
 from commlearn.training.callbacks import Callback, Metrics, Start
 from commlearn.training.progress import title
 
-__all__ = ["TRACKERS", "Tracker", "tracker", "usual"]
-
 PROJECT = "commlearn"  # where the tracker's own settings name none
 MOST_PARAMETERS = 100  # that MLflow takes at a time
 

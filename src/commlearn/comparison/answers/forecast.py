@@ -14,14 +14,11 @@ from commlearn.comparison.answers.readouts import results_of_unit, units_of
 from commlearn.comparison.answers.rivals import ALONE, Material, Unit, alone, chosen_rivals
 from commlearn.comparison.answers.task import ALL, labelled_rows, task_of
 from commlearn.comparison.answers.vectors import vectors_of
-from commlearn.comparison.answers.verdict import target_values
-from commlearn.comparison.answers.words import NO_LOSS, modality_words, points_words
+from commlearn.comparison.answers.verdict import NO_LOSS, TargetVerdict, modality_words, points_words
 from commlearn.config.own_data import read_own
 from commlearn.probes import check_targets, chosen_targets
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
-
-__all__ = ["ADVICE", "forecast"]
 
 ROWS = 2000  # of each part that are looked at, at most
 READERS = ("single", "features", "late fusion", "boosting", "network")
@@ -67,7 +64,7 @@ def forecast(
             for readout, asked in units_of(task, [ALL], modalities, readers, []):
                 unit = Unit(material, labelled_rows(task, ALL), readout.without)
                 results[readout] = results_of_unit(unit, asked)
-        values = target_values(task, results, modalities, readers, [])
+        values = TargetVerdict(task, results, modalities, readers, []).values()
         advice = _advice(values, modalities)
         forecasts[name] = {**values, "advice": advice, "words": _words(values, advice, modalities)}
     return forecasts

@@ -28,28 +28,18 @@ from commlearn.errors import RunError
 from commlearn.records import Dataset
 from commlearn.storage.checkpoint import write_atomically
 
-__all__ = ["VERDICT", "Questions"]
-
 VERDICT = "verdict.json"
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked of a comparison.
+    """What is asked of a comparison."""
 
-    Attributes:
-        tasks: the targets.
-        budgets: of labels.
-        readers: the rivals.
-        pretrained: those of them that were trained on other tables.
-        not_tried: who does not take part, and why.
-    """
-
-    tasks: tuple[Task, ...]
-    budgets: tuple[str, ...]
-    readers: tuple[str, ...]
-    pretrained: tuple[str, ...]
-    not_tried: dict[str, str]
+    tasks: tuple[Task, ...]  # the targets
+    budgets: tuple[str, ...]  # of labels
+    readers: tuple[str, ...]  # the rivals
+    pretrained: tuple[str, ...]  # those of them that were trained on other tables
+    not_tried: dict[str, str]  # who does not take part, and why
 
     @classmethod
     def of(
@@ -59,14 +49,7 @@ class Questions:
         rivals: Sequence[str] | None,
         budgets: Sequence[str | int] | None,
     ) -> Questions:
-        """Checked before anything is trained.
-
-        Args:
-            data: rows to fit on and rows to score.
-            sorts: of the targets, by name.
-            rivals: who takes part; all if not given.
-            budgets: of labels; 1, 5, 10, 50 and 100 % if not given.
-        """
+        """Checked before anything is trained."""
         readers, pretrained, left_out = chosen_rivals(rivals, list(data.train.specs), len(data.fit))
         tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
         return cls(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
@@ -82,18 +65,7 @@ class Questions:
         at_a_time: int,
         tell: Callable[[str], None],
     ) -> dict[str, Any]:
-        """Read what is missing, and write the verdict.
-
-        Args:
-            source: of the experiment.
-            experiment: with any method.
-            data: its records.
-            members: who was trained or fitted.
-            jobs: their trainings.
-            out: folder of the comparison.
-            at_a_time: processes.
-            tell: receives a line for each process that starts and ends.
-        """
+        """Read what is missing, and write the verdict."""
         not_tried = dict(self.not_tried)
         runs: dict[str, Path] = {}
         for job in jobs:

@@ -18,8 +18,6 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from commlearn.comparison.answers.task import Labelled
 
-__all__ = ["Block", "Reading", "boosted", "components", "in_context", "linear", "network", "stacked"]
-
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C, the inverse of the squared L2 penalty
 FACTORS = (1 / 3, 3.0)  # by which the scale of each block is tried to change
 LEADING = 64  # principal components that stand for a wider block where distances or cuts are looked for
@@ -84,12 +82,7 @@ def network(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
 
 
 def in_context(classifier: Any, regressor: Any) -> Callable[[Mapping[str, Block], Labelled], Reading]:
-    """A reader by a model that was trained on other tables and takes the labelled rows as its context.
-
-    Args:
-        classifier: makes an estimator with `fit` and `predict_proba`.
-        regressor: makes one with `fit` and `predict`; None if there is none.
-    """
+    """A reader by a model that was trained on other tables and takes the labelled rows as its context."""
 
     def read(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
         return _read(_by_estimators(labelled.task.sort, classifier, regressor), blocks, labelled)
@@ -184,14 +177,7 @@ def _fit_network(sort: str) -> Fit:
 
 
 def _by_estimators(sort: str, classifier: Any, regressor: Any, several: bool = False) -> Fit:
-    """From scikit-learn's face of a model: classes, labels one by one, numbers one by one or together.
-
-    Args:
-        sort: of the target.
-        classifier: makes a fresh one.
-        regressor: likewise.
-        several: whether a regressor takes several numbers at once.
-    """
+    """From scikit-learn's face of a model: classes, labels one by one, numbers one by one or together."""
 
     def fit_codes(rows: np.ndarray, codes: np.ndarray, outputs: int) -> Predict:
         there = np.unique(codes)

@@ -22,25 +22,10 @@ from threadpoolctl import threadpool_limits
 from commlearn.comparison.answers.readers import Block
 from commlearn.comparison.answers.rivals import REFIT, Key, Material, Unit, alone, estimators
 from commlearn.comparison.answers.task import ALL, DRAWS, Task, budgets_of, labelled_rows
-from commlearn.comparison.memory import forget_peak, peak_memory
-from commlearn.comparison.plan import Job
-from commlearn.comparison.stored_arrays import arrays_of
+from commlearn.comparison.plan import Job, arrays_of
+from commlearn.comparison.workers import forget_peak, peak_memory
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import values_of_file
-
-__all__ = [
-    "READOUTS",
-    "Readout",
-    "ReadoutJob",
-    "Result",
-    "clear_material",
-    "missing_readers",
-    "read_share",
-    "results_in",
-    "results_of_unit",
-    "units_of",
-    "write_material",
-]
 
 READOUTS = FOLDER = "readouts"
 VECTORS = "vectors"  # written for the processes, and removed when they are done
@@ -150,12 +135,7 @@ def clear_material(out: Path) -> None:
 
 
 def read_share(out: Path, options: Mapping[str, Any]) -> None:
-    """Every unit whose number is a process's own, of those that are missing.
-
-    Args:
-        out: folder of the comparison.
-        options: the readers, the budgets, this process's number and how many there are.
-    """
+    """Every unit whose number is a process's own, of those that are missing."""
     vectors, tasks = _read_material(out / FOLDER / VECTORS)
     modalities = [key.name for key in vectors if key.sort == "alone"]
     runs = [key.name for key in vectors if key.sort == "learned" and not key.without]

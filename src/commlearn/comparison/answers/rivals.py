@@ -16,8 +16,6 @@ from commlearn.comparison.answers.readers import Block, Reading
 from commlearn.comparison.answers.task import Labelled, Task
 from commlearn.errors import ConfigurationError, unknown
 
-__all__ = ["ALONE", "RIVALS", "Key", "Material", "Unit", "alone", "chosen_rivals"]
-
 ALONE = " alone"
 
 RIVALS = {
@@ -82,12 +80,7 @@ class Material:
 class Unit:
     """All readers of one target on the same labelled rows.
 
-    Args:
-        material: the vectors.
-        labelled: the rows whose labels may be used.
-        without: a modality that no record has.
-        absences: whether the readers are also tried on test rows that lack a modality.
-        pretrained: estimators of the rivals that were trained on other tables, by name.
+    `absences` says whether the readers are also tried on test rows that lack a modality.
     """
 
     def __init__(
@@ -163,13 +156,7 @@ def alone(modality: str) -> str:
 def chosen_rivals(
     names: Sequence[str] | None, modalities: Sequence[str], rows: int
 ) -> tuple[list[str], dict[str, tuple[Any, Any]], dict[str, str]]:
-    """The readers of the named rivals, those that need a pretrained model, and who was left out and why.
-
-    Args:
-        names: of rivals; all if not given, or if `all` is among them.
-        modalities: of the records.
-        rows: to fit on.
-    """
+    """The readers of the named rivals, those that need a pretrained model, and who was left out and why."""
     asked = list(RIVALS) if names is None or "all" in names else list(dict.fromkeys(names))
     for name in asked:
         if name not in RIVALS:

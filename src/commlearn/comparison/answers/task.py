@@ -12,12 +12,10 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from commlearn.errors import ConfigurationError
 from commlearn.probes import has_label, measures
-from commlearn.probes.bootstrap import draws, widening
 from commlearn.probes.labels import label_matrix, label_names
+from commlearn.probes.measures import draws, widening
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
-
-__all__ = ["ALL", "BUDGETS", "Labelled", "Task", "labelled_rows", "task_of"]
 
 ALL = "all"
 BUDGETS = ("1%", "5%", "10%", "50%", ALL)
@@ -71,12 +69,8 @@ class Task:
     ) -> np.ndarray:
         """The measure under each row of weights, (draws,).
 
-        Args:
-            truth: (rows, outputs).
-            predicted: probabilities or numbers, (rows, outputs).
-            prior: of the classes among the labelled rows: the guess is the class whose probability
-                exceeds it most, which is best for the mean of the recalls.
-            weights: (draws, rows); every row once if not given.
+        The guess is the class whose probability exceeds `prior`, its share among the labelled rows, most,
+        which is best for the mean of the recalls.
         """
         weights = measures.once(len(truth)) if weights is None else weights
         if weights.size > AT_A_TIME and len(weights) > 1:
@@ -140,10 +134,7 @@ class Labelled:
 def labelled_rows(task: Task, budget: str, draw: int = 0) -> Labelled:
     """Some labelled training rows.
 
-    Args:
-        task: the target.
-        budget: `5%` of the labels, `20` a class (rows, where there are no classes), or `all`.
-        draw: which of the draws.
+    The budget is `5%` of the labels, `20` a class (rows, where there are no classes), or `all`.
     """
     generator = numpy_generator(draw, "labelled rows")
     if budget == ALL:
@@ -190,13 +181,7 @@ def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
 
 
 def task_of(data: Dataset, name: str, sort: str) -> Task:
-    """The target as numbers.
-
-    Args:
-        data: rows to fit on and rows to score.
-        name: of the target.
-        sort: class, number or multilabel.
-    """
+    """The target as numbers."""
     parts = [_labelled(records, name) for records in (data.fit, data.test)]
     (train_rows, first, groups), (test_rows, second, test_groups) = parts
     labels: tuple[str, ...]

@@ -11,7 +11,7 @@ import torch
 
 from commlearn.comparison.answers.readers import Block
 from commlearn.comparison.answers.rivals import Key
-from commlearn.comparison.baselines.raw import raw_parts
+from commlearn.comparison.baselines import raw_parts
 from commlearn.config.build import build_features, build_method, pretrained_of
 from commlearn.config.configuration import Experiment
 from commlearn.kinds.arrays import presence
@@ -20,8 +20,6 @@ from commlearn.records import Column, Dataset, Records
 from commlearn.tables.streamed import StreamedRecords
 from commlearn.trained.artifact import load
 from commlearn.trained.embed import embed
-
-__all__ = ["vectors_of"]
 
 AT_A_TIME = 4096  # records
 
@@ -36,12 +34,6 @@ def vectors_of(
 
     Features are learned from training rows, without labels. A modality that was read for a pretrained
     encoder has the means of its states in their place.
-
-    Args:
-        experiment: CoMM, with the settings that all methods share.
-        data: its records.
-        runs: by name, the folder of a training.
-        untrained: whether the network before its training takes part.
     """
     parts = (data.fit, data.test)
     modalities = list(data.train.specs)

@@ -17,11 +17,8 @@ import numpy as np
 from commlearn.comparison.answers.readouts import Readout, Result, results_in, units_of
 from commlearn.comparison.answers.rivals import ALONE
 from commlearn.comparison.answers.task import ALL, Task, labelled_rows
-from commlearn.comparison.answers.words import words_of
-from commlearn.probes.bootstrap import interval_of
+from commlearn.probes.measures import interval_of
 from commlearn.seeds import numpy_generator
-
-__all__ = ["LEAST", "run_name", "target_values", "verdict_of"]
 
 LEAST = 1.0  # points: a difference that is worth a sentence
 COMBINED = 2.0  # points: that reading modalities together has to add to late fusion
@@ -50,22 +47,12 @@ def verdict_of(
     runs: Sequence[str],
     not_tried: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The verdict as plain values, as it is written to `verdict.json`.
-
-    Args:
-        out: folder of the comparison, with all readouts.
-        tasks: the targets.
-        budgets: of labels.
-        modalities: of the records.
-        readers: the rivals.
-        runs: the trained methods, one for each seed.
-        not_tried: who did not take part, and why.
-    """
+    """The verdict as plain values, as it is written to `verdict.json`."""
     targets = {}
     for task in tasks:
         units = [readout for readout, _ in units_of(task, budgets, modalities, readers, runs)]
         results = {readout: results_in(readout.path(out)) for readout in units}
-        targets[task.name] = target_values(task, results, modalities, readers, runs)
+        targets[task.name] = TargetVerdict(task, results, modalities, readers, runs).values()
     for values in targets.values():
         values["words"] = words_of(values)
     return {
@@ -81,22 +68,7 @@ def verdict_of(
     }
 
 
-def target_values(
-    task: Task, results: Results, modalities: Sequence[str], readers: Sequence[str], runs: Sequence[str]
-) -> dict[str, Any]:
-    """Everything that is said of one target but the words.
-
-    Args:
-        task: the target.
-        results: of every readout.
-        modalities: of the records.
-        readers: the rivals.
-        runs: the trained methods, one for each seed.
-    """
-    return _Target(task, results, modalities, readers, runs).values()
-
-
-class _Target:
+class TargetVerdict:
     """The results of one target, and the questions that are put to them."""
 
     def __init__(
@@ -117,7 +89,7 @@ class _Target:
         self.budgets = [budget for budget, without in reversed(self.units) if not without]
 
     def values(self) -> dict[str, Any]:
-        """All that is said of the target, in percent."""
+        """All that is said of the target but the words, in percent."""
         task, many = self.task, max(len(self.budgets) * len(self.methods), 1)
         whole = self._best((ALL, ""), self._everyone())
         level = self._level(2)  # is anything read, and does combining matter
@@ -282,3 +254,144 @@ class _Target:
 def _finite(low: float, high: float) -> list[float | None]:
     """Limits as JSON has them: null where too few rows or groups say anything."""
     return [float(limit) if np.isfinite(limit) else None for limit in (low, high)]
+
+
+MEASURES = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "r2": "R2"}
+READ_BY = {
+    "pca": "their principal components",
+    "untrained": "a linear reader beside the untrained network",
+    "network": "a network",
+    "tabicl": "TabICL",
+}
+NO_LOSS = 3.0  # points: an interval that reaches no further says that nothing is lost
+
+
+def words_of(values: Mapping[str, Any]) -> list[str]:
+    """Sentences: does learning add anything, with how many labels, which modalities are needed."""
+    measure, best = MEASURES[values["measure"]], values["best"]
+    if best["claim"] != "more":
+        return [
+            f"Nothing here reads it: the best reader, {best['reader']}, is {points_words(best)} points from "
+            f"chance ({measure})."
+        ]
+    sentences = [sentence for method in _methods(values) for sentence in _adds(values, method)]
+    if not sentences:
+        sentences.append(f"The best rival is {_whole(values)['rival']}: {_score(values)} {measure}.")
+    if best.get("without"):
+        score = f"{best['score']:.1f} % {measure}"
+        sentences.insert(0, f"{best['reader']} reads it best, without {best['without']}: {score}.")
+    if values["combination"]:
+        sentences += _combination(values["combination"])
+    return [*sentences, *modality_words(values["modalities"])]
+
+
+def _adds(values: Mapping[str, Any], method: str) -> list[str]:
+    whole, rival = _whole(values), _whole(values)["rival"]
+    last = whole["differences"][method]
+    more = {
+        budget: part["differences"][method]
+        for budget, part in values["budgets"].items()
+        if part["differences"][method]["claim"] == "more"
+    }
+    fewer = [budget for budget in more if budget != "all"]
+    sentences = []
+    if last["claim"] == "more":
+        sentences.append(
+            f"The embedding ({method}) adds {points_words(last)} points to the best rival, {rival}, with all "
+            "labels."
+        )
+    elif not fewer:
+        adds = "loses" if last["claim"] == "less" else "adds nothing"
+        sentences.append(
+            f"{_enough(rival)}: {_score(values)} {MEASURES[values['measure']]}. The embedding ({method}) "
+            f"{adds}: {points_words(last)}."
+        )
+    if fewer:
+        largest = max(fewer, key=lambda budget: more[budget]["points"])
+        part = values["budgets"][largest]
+        rest = "" if "all" in more else f"; with all of them nothing ({points_words(last)})"
+        sentences.append(
+            f"With {_budget(largest)} ({part['labelled_rows']} rows) the embedding ({method}) adds "
+            f"{points_words(more[largest])} points to the best rival, {part['rival']}{rest}."
+        )
+    worse = [
+        budget
+        for budget, part in values["budgets"].items()
+        if part["differences"][method]["claim"] == "less" and budget != "all"
+    ]
+    if worse:
+        part = values["budgets"][worse[0]]
+        sentences.append(
+            f"With {_budget(worse[0])} {part['rival']} is better than the embedding ({method}): "
+            f"{points_words(part['differences'][method])}."
+        )
+    return sentences
+
+
+def _combination(claim: Mapping[str, Any]) -> list[str]:
+    if claim["claim"] == "more":
+        read = f"all modalities but {claim['without']}" if claim.get("without") else "all modalities"
+        return [
+            f"The combination matters: {claim['joint']}, which reads {read} together, is "
+            f"{points_words(claim)} points from {claim['apart']}, which reads each on its own."
+        ]
+    if claim["claim"] == "less":
+        return [
+            f"{claim['apart']} is better than reading together ({claim['joint']}: {points_words(claim)})."
+        ]
+    return []
+
+
+def modality_words(each: Mapping[str, Any]) -> list[str]:
+    """Which modalities are needed, which disturb, which can be left out, and of which nothing is certain."""
+    needed, spare, open_ones = [], [], []
+    for name, values in each.items():
+        claim = values["refit"]
+        if claim["claim"] == "less":
+            needed.append(f"Keep {name}: without it {points_words(claim)} points.")
+        elif claim["claim"] == "more":
+            needed.append(f"Leave out {name}: without it {points_words(claim)} points.")
+        elif claim["interval"][0] is not None and claim["interval"][0] > -NO_LOSS:
+            spare.append(f"{name} ({points_words(claim)})")
+        else:
+            open_ones.append(f"{name} ({points_words(claim)})")
+    sentences = needed
+    if spare:
+        sentences.append(f"Each of these can be left out at little loss: {', '.join(spare)}.")
+    if open_ones:
+        sentences.append(f"Too few rows say whether these are needed: {', '.join(open_ones)}.")
+    return sentences
+
+
+def _enough(rival: str) -> str:
+    if rival.endswith(" alone"):
+        return f"{rival} is enough"
+    if rival == "features":
+        return "Plain features are enough"
+    return f"Plain features are enough, read by {READ_BY.get(rival, rival)}"
+
+
+def _budget(budget: str) -> str:
+    return (
+        f"{budget.replace('%', ' %')} of the labels" if budget.endswith("%") else f"{budget} labels a class"
+    )
+
+
+def points_words(claim: Mapping[str, Any]) -> str:
+    """A difference with its interval, in points."""
+    low, high = claim["interval"]
+    limits = "no interval: too few groups" if low is None or high is None else f"{low:+.1f}, {high:+.1f}"
+    return f"{claim['points']:+.1f} [{limits}]"
+
+
+def _score(values: Mapping[str, Any]) -> str:
+    whole = _whole(values)
+    return f"{whole['readers'][whole['rival']]['score']:.1f} %"
+
+
+def _whole(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return values["budgets"]["all"]
+
+
+def _methods(values: Mapping[str, Any]) -> list[str]:
+    return list(_whole(values)["differences"])

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.special import logsumexp
 
-from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.experts.folds import Expert, Folds
 from commlearn.information.pid.marginals import Array
-
-__all__ = ["ClusterTable", "fit_table", "memberships"]
 
 _COMPONENTS = 16  # leading ones that clusters are sought in
 _ROUNDS = 15  # of the mixture
-
-
-@dataclass(frozen=True)
-class ClusterTable:
-    """Smoothed log p(y | joint cell) of every fold, which reads any pairing of modalities."""
-
-    members: tuple[Array, ...]  # per modality, (records, clusters)
-    folds: Folds
-    tables: Array  # (folds, joint cells, classes) of probabilities
-
-    def logits(self, rows: Rows) -> Array:
-        joint = _joint([part[row] for part, row in zip(self.members, rows, strict=True)])
-        chances = np.empty((len(joint), self.tables.shape[2]))
-        for fold, mine in self.folds.members(rows):
-            chances[mine] = joint[mine] @ self.tables[fold]
-        return np.log(np.maximum(chances, 1e-6))
 
 
 def memberships(block: Array, clusters: int, seed: int) -> Array:
@@ -60,33 +43,28 @@ def _distances(points: Array, centres: Array, spread: Array) -> Array:
     return (centres**2 / spread).sum(axis=1) - 2 * (points / spread) @ centres.T
 
 
-def fit_table(
-    members: tuple[Array, ...], labels: np.ndarray, folds: Folds, prior: float = 1.0
-) -> ClusterTable:
+def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds, prior: float = 1.0) -> Expert:
     """Count labels in joint cells, with back-off to what the modalities say apart.
 
     A cell starts from `prior` times its expected labels if modalities were independent given the class.
-
-    Args:
-        members: soft assignments of each modality.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        prior: weight of the back-off, in records.
     """
     marked = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
     joint = _joint(members)
-    tables = []
-    for fold in range(folds.count):
-        train = folds.of != fold
-        target = marked[train].mean(axis=0)
+    fitted = []
+    for train in folds.training():
         counts = joint[train].T @ marked[train]  # (joint cells, classes)
-        backoff = _independent(members, marked, train, target)
-        table = counts + prior * backoff
-        tables.append(table / table.sum(axis=1, keepdims=True))
-    return ClusterTable(members, folds, np.stack(tables))
+        table = counts + prior * _independent(members, marked, train, marked[train].mean(axis=0))
+        table /= table.sum(axis=1, keepdims=True)
+        fitted.append(partial(_read, table))
+    return Expert(members, folds, fitted)
 
 
-def _joint(members: tuple[Array, ...] | list[Array]) -> Array:
+def _read(table: Array, members: Sequence[Array]) -> Array:
+    """Smoothed log p(y | joint cell)."""
+    return np.log(np.maximum(_joint(members) @ table, 1e-6))
+
+
+def _joint(members: Sequence[Array]) -> Array:
     """Products of memberships, (records, joint cells)."""
     joint = members[0]
     for part in members[1:]:

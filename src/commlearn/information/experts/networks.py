@@ -10,17 +10,16 @@ and a product of two steps is what an XOR of half-spaces is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.experts.folds import Expert, Folds
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
-
-__all__ = ["Networks", "Recipe", "fit_networks"]
 
 Single = NDArray[np.float32]
 Weights = list[
@@ -49,28 +48,6 @@ class Recipe:
     steps: bool = False  # tanh instead of relu
 
 
-@dataclass(frozen=True)
-class Networks:
-    """Trained networks, which read any pairing of modalities."""
-
-    blocks: tuple[Array, ...]
-    folds: Folds
-    weights: Weights
-    recipe: Recipe
-    product: bool
-
-    def logits(self, rows: Rows) -> Array:
-        """Mean log probability of a fold's copies."""
-        factors = _factors(self.blocks, rows, self.product)
-        logs = np.empty((len(rows[0]), self.weights[-1].shape[-1]))
-        for fold, members in self.folds.members(rows):
-            copies = self.recipe.copies
-            weights = [part[fold * copies : (fold + 1) * copies] for part in self.weights]
-            hidden = _product(_hidden(weights, [factor[members] for factor in factors], self.recipe.steps))
-            logs[members] = _log_softmax(hidden @ weights[-2] + weights[-1]).mean(axis=0)
-        return logs
-
-
 def fit_networks(
     blocks: tuple[Array, ...],
     labels: np.ndarray,
@@ -79,22 +56,15 @@ def fit_networks(
     product: bool = False,
     recipe: Recipe | None = None,
     directions: Callable[[list[Array], np.ndarray], tuple[Array, ...]] | None = None,
-) -> Networks:
+) -> Expert:
     """Train `copies` networks a fold on the other folds, each stopped by training rows (groups) of its own.
 
-    Args:
-        blocks: features of each modality.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        seed: of weights, order and dropout.
-        product: a factor for each modality, instead of all side by side.
-        recipe: how.
-        directions: of each modality, found from a network's training rows and labels; hidden units start as
-            random mixtures of them.
+    With `product` each modality has a factor of its own. `directions` are found from a network's training
+    rows and labels; hidden units start as random mixtures of them.
     """
     recipe = recipe or Recipe()
     draw = numpy_generator(seed, "interactions networks", len(blocks))
-    factors = _factors(blocks, folds.own_rows(len(blocks)), product)
+    factors = _factors(blocks, product)
     train, held = _split(folds, recipe, draw)
     widths = [factor.shape[1] for factor in factors]
     weights = _start(len(train), widths, recipe, int(labels.max()) + 1, draw)
@@ -105,13 +75,21 @@ def fit_networks(
                 mix = draw.normal(size=(start.shape[1], recipe.hidden)) / start.shape[1] ** 0.5
                 w1[place] = 1.5 * start @ mix
     best = _train(weights, factors, labels, train, held, recipe, draw)
-    return Networks(blocks, folds, best, recipe, product)
+    copies = [slice(fold * recipe.copies, (fold + 1) * recipe.copies) for fold in range(folds.count)]
+    fitted = [partial(_mean_log, [part[own] for part in best], product, recipe.steps) for own in copies]
+    return Expert(blocks, folds, fitted)
 
 
-def _factors(blocks: tuple[Array, ...], rows: Rows, product: bool) -> list[Single]:
+def _mean_log(weights: Weights, product: bool, steps: bool, parts: Sequence[Array]) -> Array:
+    """Mean log probability of a fold's copies."""
+    hidden = _product(_hidden(weights, _factors(parts, product), steps))
+    return _log_softmax(hidden @ weights[-2] + weights[-1]).mean(axis=0)
+
+
+def _factors(blocks: Sequence[Array], product: bool) -> list[Single]:
     """What each factor of the hidden layer reads."""
-    chosen = [block[row] for block, row in zip(blocks, rows, strict=True)]
-    return [part.astype(np.float32) for part in (chosen if product else [np.concatenate(chosen, axis=1)])]
+    chosen = blocks if product else [np.concatenate(blocks, axis=1)]
+    return [part.astype(np.float32) for part in chosen]
 
 
 def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

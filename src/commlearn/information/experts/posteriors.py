@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
+from commlearn.cores import cores, stated_threads
 from commlearn.information.experts.cluster_tables import fit_table, memberships
-from commlearn.information.experts.folds import Folds, Rows
-from commlearn.information.experts.linear import LINEAR, fit_linear
+from commlearn.information.experts.folds import LINEAR, Expert, Folds, fit_linear
 from commlearn.information.experts.networks import Recipe, fit_networks
 from commlearn.information.experts.reduced import (
     boosting,
@@ -24,19 +27,36 @@ from commlearn.information.experts.reduced import (
     screened_columns,
 )
 from commlearn.information.experts.stacking import Stack, fit_stack, log_softmax
-from commlearn.information.experts.workers import unsaid_convergence, workers
 from commlearn.information.pid.marginals import Array
 
-__all__ = [
-    "Features",
-    "Posterior",
-    "Subset",
-    "all_subsets",
-    "combined",
-    "fit_posteriors",
-    "linear_family",
-    "rich_family",
-]
+_MOST = 8  # threads: what Python itself does is done by one at a time
+
+
+def threads() -> int:
+    """As many as OMP_NUM_THREADS states, or one for each core that this process may use."""
+    return min(stated_threads() or cores(), _MOST)
+
+
+@contextmanager
+def workers() -> Iterator[ThreadPoolExecutor]:
+    """A pool that forgets what has not begun when something goes wrong or the user interrupts."""
+    pool = ThreadPoolExecutor(threads())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever needs a result has waited for it
+
+
+@contextmanager
+def unsaid_convergence() -> Iterator[None]:
+    """Probes may stop before they converged: 200 steps are as good a probe.
+
+    Filters of warnings belong to all threads, so this is said once around them and not in each.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
 
 Subset = tuple[str, ...]
 
@@ -44,12 +64,6 @@ _MOST_CELLS = 32**3  # of a table: more hold no records, and no memory holds the
 _FEW = 8  # leading components of each modality
 _PLENTY = 5000  # records from which one of the large networks a fold is enough
 _MARKS = (8, 32)  # clusters whose memberships networks see, from few records to many
-
-
-class Expert(Protocol):
-    """Fitted on all folds but one, for each one left out; reads any pairing of modalities."""
-
-    def logits(self, rows: Rows) -> Array: ...
 
 
 Fit = Callable[[], Expert]
@@ -133,16 +147,7 @@ def fit_posteriors(
 ) -> dict[Subset, Posterior]:
     """Posteriors of all subsets, smaller ones first: a larger one builds on those inside it.
 
-    Args:
-        blocks: features of each modality.
-        subsets: in the order in which they are fitted.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        family: how to fit the experts of one subset; all are fitted side by side, on all cores.
-        seed: of all that is random.
-        tell: called with the subset that is fitted next.
-        columns: all of each modality, where components may have lost some.
-        smaller: posteriors that were fitted before, on which these build, too.
+    All experts of a family are fitted side by side, on all cores. `smaller` were fitted before.
     """
     posteriors: dict[Subset, Posterior] = dict(smaller or {})
     features = Features(blocks, columns or {}, seed)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -24,18 +25,8 @@ from sklearn.feature_selection import f_classif
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from commlearn.information.experts.folds import Folds, Rows
+from commlearn.information.experts.folds import Expert, Folds
 from commlearn.information.pid.marginals import Array
-
-__all__ = [
-    "Reduced",
-    "boosting",
-    "fit_reduced",
-    "logistic",
-    "pair_directions",
-    "pair_starts",
-    "screened_columns",
-]
 
 Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
 
@@ -48,14 +39,10 @@ _SOLVER = Lock()  # liblinear draws from one generator of the whole process
 
 @dataclass(frozen=True)
 class Directions:
-    """What a model reads: directions of each modality, the first `products` of which are multiplied.
+    """What a model reads: directions of each modality, the first `products` of which are multiplied."""
 
-    Attributes:
-        weights: of each modality, (columns, directions).
-        products: leading directions of the first two modalities whose products and squares are read too.
-    """
-
-    weights: tuple[Array, ...]
+    weights: tuple[Array, ...]  # of each modality, (columns, directions)
+    # Leading directions of the first two modalities whose products and squares are read too.
     products: int = 0
 
     def read(self, parts: Sequence[Array]) -> Array:
@@ -67,50 +54,25 @@ class Directions:
         return np.concatenate(seen, axis=1)
 
 
-@dataclass(frozen=True)
-class Reduced:
-    """A model of chosen directions for every fold, which reads any pairing of modalities."""
-
-    columns: tuple[Array, ...]
-    folds: Folds
-    directions: list[Directions]
-    models: list[Any]
-    classes: int
-
-    def logits(self, rows: Rows) -> Array:
-        logs = np.empty((len(rows[0]), self.classes))
-        for fold, members in self.folds.members(rows):
-            parts = [part[row[members]] for part, row in zip(self.columns, rows, strict=True)]
-            chances = self.models[fold].predict_proba(self.directions[fold].read(parts))
-            logs[members] = np.log(np.maximum(chances, 1e-6))
-        return logs
-
-
 def fit_reduced(
     columns: tuple[Array, ...],
     labels: np.ndarray,
     folds: Folds,
     choice: Choice,
     model: Callable[[int, int], Any],
-) -> Reduced:
-    """Choose directions and fit on all folds but one, for each one left out.
-
-    Args:
-        columns: of each modality.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when.
-        choice: of directions.
-        model: of the directions, given the numbers of records and of classes.
-    """
-    classes = int(labels.max()) + 1
-    directions, models = [], []
-    for fold in range(folds.count):
-        train = np.flatnonzero(folds.of != fold)
+) -> Expert:
+    """Choose directions and fit on all folds but one, for each one left out."""
+    fitted = []
+    for train in map(np.flatnonzero, folds.training()):
         parts = [part[train] for part in columns]
         chosen = choice(parts, labels[train])
-        directions.append(chosen)
-        models.append(model(len(train), classes).fit(chosen.read(parts), labels[train]))
-    return Reduced(columns, folds, directions, models, classes)
+        made = model(len(train), int(labels.max()) + 1).fit(chosen.read(parts), labels[train])
+        fitted.append(partial(_chances, chosen, made))
+    return Expert(columns, folds, fitted)
+
+
+def _chances(directions: Directions, model: Any, parts: Sequence[Array]) -> Array:
+    return np.log(np.maximum(model.predict_proba(directions.read(parts)), 1e-6))
 
 
 def logistic(records: int, classes: int) -> Any:

@@ -12,8 +12,6 @@ from commlearn.information.experts.folds import Folds, Rows
 from commlearn.information.experts.standard_errors import standard_error
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["Stack", "fit_stack", "log_softmax"]
-
 
 @dataclass(frozen=True)
 class Stack:
@@ -36,11 +34,6 @@ def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Sta
 
     Weights are pulled softly towards equal ones. Then all are shrunk by how surely they say more than the
     classes' shares: some expert always suits what few records, or few groups, happen to have in common.
-
-    Args:
-        experts: held-out log posteriors, (records, classes) each.
-        labels: 0, ..., classes - 1.
-        folds: who is held out when, and the groups.
     """
     stacked = np.stack(experts)  # (experts, records, classes)
     weights, offsets = [], []

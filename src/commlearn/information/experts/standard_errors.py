@@ -7,8 +7,6 @@ from scipy.stats import norm, t
 
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["correction", "half_width", "standard_error", "tail"]
-
 
 def standard_error(shares: Array, groups: np.ndarray | None = None) -> float:
     """Of the mean of the records' shares; m groups are m draws, and m / (m - 1) corrects their variance.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from commlearn.information.pid.union_program import Array
+from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.union_solver import CellSolution, solve_on_cells
 
 _CHUNK = 4_000_000  # cells priced at a time
@@ -53,11 +53,7 @@ def solve_by_columns(
 ) -> CellSolution:
     """Solve the program on a growing list of cells until the certificate is below ``tolerance``.
 
-    Args:
-        tables: p(x_i, y) per modality, with one p(y); every row and class has some mass.
-        tolerance: the wanted gap, in nats.
-        pricing: finds violated cells; by default ``price``, which sees all of them.
-        rounds: the most prices asked for.
+    Every row and class of the tables p(x_i, y) has some mass, and all have one p(y).
 
     Returns:
         A solution whose coupling is valid, and whose influence functions are feasible on every cell that the

@@ -7,17 +7,18 @@ Tables are joint probabilities with the target on the last axis; information is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from commlearn.errors import DataError
-from commlearn.information.pid.marginals import checked_table, information
-from commlearn.information.pid.order_spectrum import OrderSpectrum, order_spectrum
-from commlearn.information.pid.union_information import UnionInformation, union_information
-
-__all__ = ["OrderSpectrum", "Pid", "UnionInformation", "broja", "order_spectrum", "union_information"]
+from commlearn.information.pid.marginals import Array, checked_table, information
+from commlearn.information.pid.union_information import union_information
 
 
 @dataclass(frozen=True)
@@ -92,3 +93,136 @@ def broja(p: ArrayLike, tolerance: float = 1e-6) -> Pid:
         total=total,
         gap=max(0.0, min(solution.upper, total) - union),
     )
+
+
+Subset = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OrderSpectrum:
+    """The information of n modalities about a target, in bits.
+
+    Attributes:
+        spectrum: S(1), ..., S(n): what single modalities know together, what pairs add, and so on.
+        unique: per modality, what the single modalities would know less without it.
+        non_exclusive: S(1) less all unique parts: carried by more than one modality. It is not redundancy.
+        shapley: per modality, its fair share of the total: an attribution, not a decomposition.
+        ladder: I(X_A; Y) for every subset A of modalities, the empty one included.
+        total: I(X_1, ..., X_n; Y), the sum of the spectrum.
+        gap: the certificate: no S(k) and no unique part is further from its true value.
+    """
+
+    spectrum: tuple[float, ...]
+    unique: tuple[float, ...]
+    non_exclusive: float
+    shapley: tuple[float, ...]
+    ladder: dict[Subset, float]
+    total: float
+    gap: float
+
+
+def order_spectrum(p: ArrayLike, tolerance: float = 1e-6) -> OrderSpectrum:
+    """Decompose the information of n modalities by order.
+
+        I_u(k) = union information of all subsets of k modalities, each as one variable with p(x_A, y)
+        S(k) = I_u(k) - I_u(k - 1)        U_i = I_u(all singles) - I_u(all singles but i)
+
+    Every I_u is its certified lower bound, raised to the ones that it cannot be below: so no S(k) and no U_i
+    is negative, and the S(k) sum to the total.
+
+    Args:
+        p: joint probabilities p[x_1, ..., x_n, y]; they sum to 1.
+        tolerance: wanted certificate in bits.
+
+    Returns:
+        Spectrum, unique parts, attribution and the ladder of subsets.
+
+    Raises:
+        DataError: ``p`` is not a joint distribution, or its subsets have too many distinct posteriors.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.zeros((2, 2, 2, 2))
+        >>> for x in np.ndindex(2, 2, 2):
+        ...     p[(*x, sum(x) % 2)] = 1 / 8
+        >>> [round(part, 4) for part in order_spectrum(p).spectrum]
+        [0.0, 0.0, 1.0]
+    """
+    table = checked_table(p, "p", 2)
+    count = table.ndim - 1
+    ladder = _ladder(table)
+    total = ladder[tuple(range(count))]
+    without, gaps_without = _unions_without_one(table, tolerance)
+    unions, gaps = _unions_by_order(table, ladder, max(without, default=0.0), tolerance)
+    unique = tuple(max(0.0, unions[0] - rest) for rest in without)
+    steps = np.diff([0.0, *unions])
+    return OrderSpectrum(
+        spectrum=tuple(float(step) for step in steps),
+        unique=unique,
+        non_exclusive=unions[0] - sum(unique),
+        shapley=tuple(shapley(ladder, range(count)).values()),
+        ladder=ladder,
+        total=total,
+        gap=max([*gaps, *gaps_without]),
+    )
+
+
+def _subsets(count: int, size: int) -> list[Subset]:
+    return list(combinations(range(count), size))
+
+
+def _marginal(table: Array, subset: Subset) -> Array:
+    """p(x_A, y) as a two-axis table."""
+    others = tuple(i for i in range(table.ndim - 1) if i not in subset)
+    return table.sum(axis=others).reshape(-1, table.shape[-1])
+
+
+def _ladder(table: Array) -> dict[Subset, float]:
+    """I(X_A; Y) of every subset, never less than what a part of it knows."""
+    count = table.ndim - 1
+    ladder: dict[Subset, float] = {(): 0.0}
+    for size in range(1, count + 1):
+        for subset in _subsets(count, size):
+            bits = information(_marginal(table, subset)) / float(np.log(2))
+            ladder[subset] = max(bits, *(ladder[part] for part in combinations(subset, size - 1)), 0.0)
+    return ladder
+
+
+def _unions_without_one(table: Array, tolerance: float) -> tuple[list[float], list[float]]:
+    """I_u of all single modalities but one, for each one left out, with the certificates."""
+    count = table.ndim - 1
+    if count == 1:
+        return [0.0], [0.0]
+    singles = [_marginal(table, (i,)) for i in range(count)]
+    unions = [union_information(singles[:i] + singles[i + 1 :], tolerance) for i in range(count)]
+    return [one.lower for one in unions], [one.gap for one in unions]
+
+
+def _unions_by_order(
+    table: Array, ladder: dict[Subset, float], least: float, tolerance: float
+) -> tuple[list[float], list[float]]:
+    """I_u(1), ..., I_u(n), each at least the one before and at most the total, with the certificates."""
+    count = table.ndim - 1
+    total = ladder[tuple(range(count))]
+    unions, gaps = [], []
+    for size in range(1, count):
+        union = union_information([_marginal(table, subset) for subset in _subsets(count, size)], tolerance)
+        least = max(least, union.lower, *(ladder[subset] for subset in _subsets(count, size)))
+        unions.append(min(least, total))
+        gaps.append(max(0.0, min(union.upper, total) - unions[-1]))
+    return [*unions, total], [*gaps, 0.0]
+
+
+def shapley(ladder: Mapping[Any, Any], names: Sequence[Any], nothing: Any = 0.0) -> dict[Any, Any]:
+    """The mean gain from each modality over all orders of joining."""
+    shares = {}
+    for name in names:
+        others = [other for other in names if other != name]
+        shares[name] = nothing
+        for size in range(len(names)):
+            weight = 1.0 / (len(names) * comb(len(others), size))
+            for subset in combinations(others, size):
+                joined = tuple(other for other in names if other in {*subset, name})
+                gain = ladder[joined] - ladder.get(subset, nothing)
+                shares[name] = shares[name] + gain * weight
+    return shares

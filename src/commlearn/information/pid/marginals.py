@@ -102,17 +102,11 @@ def log_posterior(table: Array) -> Array:
 
 @dataclass(frozen=True)
 class Reduced:
-    """The tables a solver sees: rows with equal posteriors merged, dust below LEAST_MASS left out.
+    """The tables a solver sees: rows with equal posteriors merged, dust below LEAST_MASS left out."""
 
-    Attributes:
-        tables: p(group, y) per modality, all with one p(y), never above what was merged.
-        groups: per modality, the group of every original row; -1 for a row without mass.
-        labels: the classes kept.
-    """
-
-    tables: list[Array]
-    groups: list[NDArray[np.intp]]
-    labels: NDArray[np.intp]
+    tables: list[Array]  # p(group, y) per modality, all with one p(y), never above what was merged
+    groups: list[NDArray[np.intp]]  # per modality, the group of every original row; -1 for a row without mass
+    labels: NDArray[np.intp]  # the classes kept
 
 
 def reduce_marginals(tables: Sequence[Array]) -> Reduced:

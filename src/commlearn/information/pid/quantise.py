@@ -7,9 +7,6 @@ from scipy.cluster.vq import kmeans2
 
 from commlearn.information.pid.marginals import Array
 
-__all__ = ["cell_count", "cell_table", "soft_cells"]
-
-
 _MOST_VALUES = 800  # cells times classes: the program's equations grow with their square
 
 
@@ -71,15 +68,7 @@ def _near_centres(roots: Array, centres: Array) -> Array:
 def cell_table(
     members: Array, log_posterior: Array, labels: np.ndarray, prior: float, weights: Array | None = None
 ) -> Array:
-    """p(cell, y): labels counted, each cell steadied by `prior` records of its mean posterior.
-
-    Args:
-        members: each record's weights on cells, (records, cells).
-        log_posterior: natural log p(y | x), (records, classes).
-        labels: 0, ..., classes - 1.
-        prior: weight of the posteriors, in records a cell.
-        weights: of the records; 1 each if not given.
-    """
+    """p(cell, y): labels counted, each cell steadied by `prior` records of its mean posterior."""
     classes = log_posterior.shape[1]
     members = members if weights is None else members * weights[:, None]
     counts = members.T @ np.eye(classes)[labels]  # (cells, classes)

@@ -12,14 +12,10 @@ from torch import nn
 
 from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError
-from commlearn.models.encoders.fixed import fixed
-from commlearn.models.encoders.force import force
 from commlearn.models.encoders.image import alexnet, resnet18, resnet50, small_cnn
 from commlearn.models.encoders.own import OWN, own
-from commlearn.models.encoders.sequence import gru, series, transformer
-from commlearn.models.encoders.tabular import mlp, mlp_tokens, perceptron, tabular
-from commlearn.models.encoders.text import text
-from commlearn.models.encoders.vector import features, linear
+from commlearn.models.encoders.sequence import force, gru, series, text, transformer
+from commlearn.models.encoders.tabular import features, fixed, linear, mlp, mlp_tokens, perceptron, tabular
 
 __all__ = ["ENCODERS", "default_encoder"]
 

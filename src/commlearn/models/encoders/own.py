@@ -14,8 +14,6 @@ from commlearn.errors import ConfigurationError, RunError
 from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.tokens import ModalityEncoder, TokenEncoder
 
-__all__ = ["OWN", "OwnEncoder", "features_made", "modules_of", "own", "refuse_unfit", "token_encoders"]
-
 OWN = "own module"  # what configurations and schemas call it: they hold no code
 PREFIX = "encoders.{}.encoder.module."  # of its weights among those of a method
 
@@ -101,10 +99,7 @@ def token_encoders(encoders: Mapping[str, nn.Module], width: int) -> dict[str, n
 def features_made(name: str, module: nn.Module, example: Modality) -> int:
     """How many features a module makes of records: of a vector, or of each token.
 
-    Args:
-        name: of the modality, for messages.
-        module: is asked in evaluation mode, and left in it.
-        example: a few records.
+    The module is asked in evaluation mode, and left in it.
     """
     encoder = OwnEncoder(module).eval()
     try:
@@ -125,13 +120,7 @@ def modules_of(encoders: nn.ModuleDict) -> dict[str, nn.Module]:
 
 
 def refuse_unfit(encoders: nn.ModuleDict, weights: Mapping[str, Tensor], where: str) -> None:
-    """Refuse modules that are not those which weights were stored of.
-
-    Args:
-        encoders: of a method that was built of the modules.
-        weights: of the method, by name.
-        where: the file or folder that they are from.
-    """
+    """Refuse modules that are not those which weights were stored of."""
     for name, module in modules_of(encoders).items():
         first = PREFIX.format(name)
         stored = {key.removeprefix(first): part for key, part in weights.items() if key.startswith(first)}

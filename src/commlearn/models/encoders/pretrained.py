@@ -22,8 +22,6 @@ from commlearn.models.encoders.pretrained_model import build, feed, load
 from commlearn.models.tokens import ModalityEncoder
 from commlearn.storage.places import nothing_fetched
 
-__all__ = ["Description", "FineTuned", "Frozen", "PretrainedEncoder", "frozen_encoders", "pretrained"]
-
 
 @dataclass(frozen=True)
 class Description:
@@ -57,12 +55,7 @@ class Description:
 
 
 class PretrainedEncoder(nn.Module):
-    """Pixels or token ids to token states.
-
-    Args:
-        description: of the model.
-        shape: of one record's values: channels, height and width, or what a text's ids are.
-    """
+    """Pixels or token ids to token states."""
 
     mean: Tensor  # (3, 1, 1)
     std: Tensor  # likewise
@@ -172,11 +165,7 @@ def pretrained(
 ) -> ModalityEncoder:
     """A pretrained transformer; every one of its token states becomes a token.
 
-    Args:
-        shape: of one record's values.
-        width: of the tokens; states of another are projected.
-        description: what `Image` or `Text` learned of their encoder.
-        fresh: read a fine-tuned one's first weights, which a checkpoint will not replace.
+    `fresh` reads the first weights of one that is fine-tuned, which a checkpoint will not replace.
     """
     stated = Description.of(description)
     encoder = Frozen(stated, shape) if stated.frozen else FineTuned(stated, shape, fresh)

@@ -17,8 +17,6 @@ from commlearn.storage.places import may_fetch
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["fingerprint", "locate", "longest_text", "missing_extra", "read_json"]
-
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"  # names another model, which transformers would load
 MODULES = "modules.json"  # a folder of sentence-transformers: a transformer, then pooling and the like

@@ -6,6 +6,9 @@ the mean of standardised values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,8 +18,6 @@ from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.fusion import FusionLayer
 from commlearn.models.tokens import ModalityEncoder, Tokens
 
-__all__ = ["gru", "series", "transformer"]
-
 KERNEL = 5  # steps that a convolution of the stem sees
 
 
@@ -25,11 +26,6 @@ class StridedStem(nn.Module):
 
     Padding is zero before every convolution, and so is what lies beyond the end: a step sees the same
     wherever the batch ends.
-
-    Args:
-        channels: of the values.
-        features: of the result.
-        stride: 1, 2, 4 or 8.
     """
 
     def __init__(self, channels: int, features: int, stride: int) -> None:
@@ -67,13 +63,8 @@ class StepwiseStem(nn.Module):
 class SequenceTransformer(nn.Module):
     """A stem, then pre-norm transformer layers over its steps.
 
-    Args:
-        stem: maps (values, padding) to (batch, length, features) and its padding.
-        features: of the stem's result.
-        layers: how many.
-        heads: of each layer; they divide the features.
-        positions: whether a fixed sin-cos code of its place is added to each step.
-        feed_forward: inner width of each layer's MLP; four times the features where nothing is given.
+    `positions` adds a fixed sin-cos code of its place to each step; `feed_forward` is four times the features
+    where nothing is given.
     """
 
     def __init__(
@@ -170,3 +161,59 @@ def sincos_steps(length: int, features: int) -> Tensor:
 def something_attended(padding: Tensor) -> Tensor:
     """Attention over nothing is not a number: a record that is all padding attends to its zeros."""
     return padding & ~padding.all(dim=1, keepdim=True)
+
+
+class TokenStem(nn.Module):
+    """Token ids to learned vectors; whatever lies under padding reads as id 0, a vector of zeros."""
+
+    def __init__(self, ids: int, features: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(ids, features, padding_idx=0)
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if padding is not None:
+            values = values.masked_fill(padding, 0)
+        return self.embedding(values), padding  # (batch, length, features)
+
+
+def text(
+    shape: tuple[int, ...], width: int, hidden: int = 192, layers: int = 2, heads: int = 4
+) -> ModalityEncoder:
+    """Token vectors, fixed sin-cos positions and a pre-norm transformer; one token for each of the text's."""
+    stem = TokenStem(shape[0], hidden)
+    return ModalityEncoder(
+        SequenceTransformer(stem, hidden, layers, heads, positions=True), SequenceAdapter(hidden, width)
+    )
+
+
+LEAK = 0.1  # slope of the leaky ReLU below zero
+
+
+class CausalConvolutions(nn.Module):
+    """Convolutions of two steps at a time: a result has seen the steps up to its own, and none after.
+
+    The pairs are counted from the first step on, so that 32 readings become one result that has seen
+    them all. A step without a partner meets zero.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(before, after, kernel_size=2, stride=2) for before, after in pairwise(sizes)
+        )
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        for convolution in self.convolutions:
+            values = blank(values, padding).transpose(1, 2)  # (batch, channels, length)
+            values = F.pad(values, (0, values.shape[2] % 2))
+            values = F.leaky_relu(convolution(values), LEAK).transpose(1, 2)
+            if padding is not None:  # there is a result where its first step was there
+                padding = padding[:, ::2]
+        return values, padding  # (batch, ceil(length / 2^layers), sizes[-1])
+
+
+def force(shape: tuple[int, ...], width: int, hidden: Sequence[int] = (16, 32, 64, 128)) -> ModalityEncoder:
+    """Vision&Touch's encoder of force, 6-16-32-64-128-width: 32 readings become one token."""
+    if not hidden or min(hidden) < 1:
+        raise ConfigurationError(f"The hidden sizes of force are {list(hidden)}; give numbers above 0.")
+    return ModalityEncoder(CausalConvolutions([shape[0], *hidden, width]), SequenceAdapter(width, width))

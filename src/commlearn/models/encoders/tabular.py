@@ -8,12 +8,29 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import FeatureTokenizer, VectorAdapter
-from commlearn.models.encoders.vector import AsItIs
-from commlearn.models.tokens import ModalityEncoder
+from commlearn.models.features import FeatureValues, FixedFeatures
+from commlearn.models.tokens import ModalityEncoder, TokenEncoder, Tokens
 
-__all__ = ["mlp", "mlp_tokens", "perceptron", "tabular"]
+
+class AsItIs(nn.Module):
+    """Values go to the adapter unchanged."""
+
+    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return values, padding
+
+
+def linear(shape: tuple[int, ...], width: int) -> ModalityEncoder:
+    """A vector becomes one token by one linear map."""
+    return ModalityEncoder(AsItIs(), VectorAdapter(shape[0], width))
+
+
+def features(shape: tuple[int, ...], width: int) -> ModalityEncoder:
+    """Every number becomes a token of its own."""
+    return ModalityEncoder(AsItIs(), FeatureTokenizer(shape[0], width))
+
 
 MISSING, OTHER = 0, 1  # codes of a cell without category, and of a category that training did not name
 
@@ -21,14 +38,10 @@ MISSING, OTHER = 0, 1  # codes of a cell without category, and of a category tha
 class TableTokenizer(nn.Module):
     """One token a column.
 
-    A number is its value times a learned direction plus a learned bias; a missing one a learned vector.
-    A category is a learned vector. That of unnamed categories is a learned step away from that of a
-    missing one: a table without any in training, which never learns the step, reads them as missing.
-
-    Args:
-        numbers: how many columns are numbers; they come first.
-        categories: how many codes each further column has.
-        width: of the tokens.
+    A number is its value times a learned direction plus a learned bias; a missing one a learned vector. A
+    category is a learned vector. That of unnamed categories is a learned step away from that of a missing
+    one: a table without any in training, which never learns the step, reads them as missing. Columns of
+    numbers come first.
     """
 
     first: Tensor  # (categories,): the row of each column's code 0
@@ -141,3 +154,34 @@ def _check_sizes(name: str, sizes: Sequence[int]) -> None:
 def _drawn(rows: int, width: int) -> Tensor:
     bound = width**-0.5
     return torch.empty(rows, width).uniform_(-bound, bound)
+
+
+FIXED = "fixed"  # the name of this encoder
+
+
+class FeatureEncoder(TokenEncoder):
+    """Tokens of a modality by way of its fixed features.
+
+    The features are not trained, and the model saves them once.
+    """
+
+    def __init__(self, features: FixedFeatures, encoder: ModalityEncoder) -> None:
+        super().__init__()
+        self.held = [features]  # in a list, so that it is not a submodule
+        self.reader = encoder
+
+    @property
+    def features(self) -> FixedFeatures:
+        return self.held[0]
+
+    def forward(self, modality: Modality) -> Tokens:
+        if not isinstance(modality, FeatureValues):
+            values = self.features.to(modality.values.device)(modality)  # (batch, dim)
+            modality = FeatureValues(values, None, modality.present)
+        tokens: Tokens = self.reader(modality)
+        return tokens
+
+
+def fixed(features: FixedFeatures, width: int, hidden: int = 256, layers: int = 2) -> FeatureEncoder:
+    """The fixed features of a modality become one token by a perceptron of `layers` linear maps."""
+    return FeatureEncoder(features, mlp((features.dim,), width, hidden, layers))

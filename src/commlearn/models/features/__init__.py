@@ -9,8 +9,7 @@ training rows are buffers, so a model that holds `FixedFeatures` saves them with
 
 from commlearn.models.features.base import DIMENSIONS, FeatureValues, Texts
 from commlearn.models.features.blocks import FeatureBlocks
-from commlearn.models.features.column import FeatureColumn, feature_column
-from commlearn.models.features.fixed import FixedFeatures
+from commlearn.models.features.fixed import FeatureColumn, FixedFeatures, feature_column
 from commlearn.models.features.networks import MINILM
 from commlearn.models.features.series import MiniRocket, share_above
 from commlearn.models.features.stand_ins import StandIns, stand_ins

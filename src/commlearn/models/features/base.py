@@ -16,19 +16,6 @@ from commlearn.models.features.networks import EXTRA, Published
 from commlearn.records import Column
 from commlearn.seeds import torch_generator
 
-__all__ = [
-    "BLOCK",
-    "DIMENSIONS",
-    "QUANTILE_ROWS",
-    "FeatureValues",
-    "Learned",
-    "Raw",
-    "Sample",
-    "Texts",
-    "leading_directions",
-    "some_places",
-]
-
 DIMENSIONS = 256  # of a block of features, at most
 BLOCK = 256  # records read at a time
 QUANTILE_ROWS = 2048  # training rows that decide what is an outlier, at most
@@ -95,10 +82,8 @@ class Sample:
 class Raw(Learned):
     """Features of one kind as the literature has them: any number, in any unit.
 
-    Args:
-        spec: kind and shape of the modality.
-        network: its outputs are part of the features, if its weights are installed when they learn. The
-            weights are no part of the state, their SHA-256 is.
+    Outputs of a network are among them if its weights are installed when they learn. The weights are no part
+    of the state, their SHA-256 is.
     """
 
     same_unit = False  # whether a larger deviation means that a feature says more

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec
@@ -14,20 +14,15 @@ from commlearn.models.features.base import (
     BLOCK,
     DIMENSIONS,
     QUANTILE_ROWS,
+    FeatureValues,
     Learned,
-    Raw,
     Sample,
     leading_directions,
     some_places,
 )
-from commlearn.models.features.image import Pixels
-from commlearn.models.features.networks import EFFICIENTNET, MINILM, Published
-from commlearn.models.features.series import Steps
-from commlearn.models.features.text import Words
-from commlearn.records import Column
+from commlearn.models.features.raw import NETWORKS, RAW, Cells
+from commlearn.records import Chosen, Column, Drawn, image_numbers
 from commlearn.seeds import numpy_generator, torch_generator
-
-__all__ = ["FixedFeatures"]
 
 LIMIT = 6.0  # deviations to which features and components are clipped
 FLOOR = 0.05  # of the usual deviation in a block: a column that varies less is not blown up to one
@@ -39,15 +34,12 @@ COMPONENT_ROWS = 4096  # training rows that decide the components, at most
 class FixedFeatures(Learned):
     """One modality's fixed features: (batch, dim) float32, always finite, zeros where it is absent.
 
-    Features of the kind are standardised and clipped. Where they are more than 256, their leading
-    principal components take their place, each with the square root of its deviation: neither whitened,
-    which would blow up noise, nor left to the first few. They are then turned by a random rotation, so that
-    every dimension has about the same variance and a reader that standardises each does not whiten them
-    after all. All dimensions together have the variance `dim`.
-
-    Args:
-        spec: kind and shape of the modality.
-        networks: outputs of a published network are among them, where its weights are installed.
+    Features of the kind are standardised and clipped. Where they are more than 256, their leading principal
+    components take their place, each with the square root of its deviation: neither whitened, which would
+    blow up noise, nor left to the first few. They are then turned by a random rotation, so that every
+    dimension has about the same variance and a reader that standardises each does not whiten them after all.
+    All dimensions together have the variance `dim`. With `networks`, outputs of a published network are among
+    them, where its weights are installed.
 
     Example:
         >>> from commlearn.records import VectorColumn
@@ -94,14 +86,7 @@ class FixedFeatures(Learned):
         rows: int = 20_000,
         tell: Callable[[str], None] = lambda line: None,
     ) -> FixedFeatures:
-        """Take what is needed from training rows, without labels; records without the modality are left out.
-
-        Args:
-            column: the modality of the training rows.
-            seed: same rows and same seed, same features.
-            rows: how many records are read, at most.
-            tell: takes a line on what the features are, where that depends on what is installed.
-        """
+        """Take what is needed from training rows, without labels; records without it are left out."""
         sample = Sample(column, some_places(len(column), rows, numpy_generator(seed, "features")))
         self.raw.choose_network(sample)
         if self.raw.source:
@@ -185,37 +170,75 @@ class FixedFeatures(Learned):
         self.store(deviation=torch.where(spread, deviation, 1.0).float(), turn=turn.float())
 
 
-class Cells(Raw):
-    """A vector as it is; zeros in gaps."""
-
-    def forward(self, modality: Modality) -> list[Tensor]:
-        return [modality.values.flatten(1).float().nan_to_num()]
-
-
-class Table(Raw):
-    """Numbers with zero in gaps, which ones are missing, and categories one-hot."""
-
-    def forward(self, modality: Modality) -> list[Tensor]:
-        numbers = modality.values[:, : self.spec.shape[0]].float()
-        codes = modality.values[:, self.spec.shape[0] :].nan_to_num()
-        chosen = [
-            F.one_hot(codes[:, place].long().clamp(0, size - 1), size)
-            for place, size in enumerate(self.spec.shape[1:])
-        ]
-        return [torch.cat([numbers.nan_to_num(), numbers.isnan(), *chosen], dim=1).float()]
-
-
-RAW: dict[str, type[Raw]] = {
-    "image": Pixels,
-    "tabular": Table,
-    "series": Steps,
-    "audio": Steps,
-    "text": Words,
-}
-NETWORKS: dict[str, Published] = {"image": EFFICIENTNET, "text": MINILM}
-
-
 def _rotation(size: int, seed: int) -> Tensor:
     """A random rotation, (size, size) float64."""
     drawn = torch.randn(size, size, generator=torch_generator(seed, "rotation"), dtype=torch.float64)
     return torch.linalg.qr(drawn)[0]
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """The features of one modality of many records; records that show the same image share theirs."""
+
+    values: np.ndarray  # (distinct, dim) float32
+    present: np.ndarray | None  # (distinct,) bool, False = the record lacks the modality
+    index: np.ndarray  # (records,): which features each record has
+
+    @property
+    def spec(self) -> Spec:
+        return Spec("vector", self.values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def there(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these records have the modality, (rows,) bool."""
+        if self.present is None:
+            return np.ones(len(rows), dtype=bool)
+        return self.present[self.index[rows]]
+
+    def take(self, rows: np.ndarray) -> FeatureValues:
+        places = self.index[rows]
+        present = None if self.present is None else torch.from_numpy(self.present[places])
+        return FeatureValues(torch.from_numpy(self.values[places]), None, present)
+
+
+def feature_column(features: FixedFeatures, column: Column, device: torch.device | None = None) -> Column:
+    """The column's features; of records with several versions, those of every version.
+
+    Example:
+        >>> from commlearn.records import VectorColumn
+        >>> column = VectorColumn(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32))
+        >>> computed = feature_column(FixedFeatures(column.spec).learn(column, 0), column)
+        >>> computed.spec, computed.take(np.array([4, 2])).values.shape
+        (Spec(kind='vector', shape=(3,)), torch.Size([2, 3]))
+    """
+    if isinstance(column, Drawn):
+        versions = [np.arange(first, first + n) for first, n in zip(column.first, column.count, strict=True)]
+        every = feature_column(features, Chosen(column.column, np.concatenate(versions)), device)
+        return Drawn(every, column.count.cumsum() - column.count, column.count)
+    numbers = image_numbers(column)
+    if numbers is None:
+        rows = index = np.arange(len(column))
+    else:
+        _, rows, index = np.unique(numbers, return_index=True, return_inverse=True)
+    features = features if device is None else features.to(device)
+    parts = [_computed(features, column.take(rows[at : at + BLOCK])) for at in range(0, len(rows), BLOCK)]
+    nothing = torch.zeros(0, features.dim)
+    values = torch.cat([nothing, *(part.values for part in parts)]).numpy()
+    return FeatureColumn(values, _present(parts), index)
+
+
+def _computed(features: FixedFeatures, modality: Modality) -> Modality:
+    device = features.turn.device
+    values = features(modality.apply(lambda tensor: tensor.to(device))).cpu()
+    return Modality(values, None, modality.present)
+
+
+def _present(parts: list[Modality]) -> np.ndarray | None:
+    """Which records have the modality; None if all do."""
+    masks = [
+        np.ones(len(part), dtype=bool) if part.present is None else part.present.numpy() for part in parts
+    ]
+    there = np.concatenate(masks) if masks else np.ones(0, dtype=bool)
+    return None if there.all() else there

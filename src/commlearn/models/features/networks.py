@@ -1,4 +1,8 @@
-"""Published networks whose weights a package carries: where they lie, and what they make of records, once."""
+"""Published networks whose weights a package carries: where they lie, and what they make of records, once.
+
+EfficientNet-lite0 (Tan and Le, 2019) gives 1 280 features of a picture, MiniLM (Wang et al., 2020), as a
+sentence encoder, 384 of a text.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,226 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from commlearn.errors import RunError
-from commlearn.models.features.efficientnet import EfficientNetLite0
-from commlearn.models.features.minilm import MiniLM
 
-__all__ = ["EFFICIENTNET", "EXTRA", "MINILM", "Published"]
+MIDDLE, REACH = 127.0, 128.0  # of a byte: what the weights were trained on is (byte - MIDDLE) / REACH
+STAGES = (  # blocks, kernel, stride, expansion, channels before and after
+    (1, 3, 1, 1, 32, 16),
+    (2, 3, 2, 6, 16, 24),
+    (2, 5, 2, 6, 24, 40),
+    (3, 3, 2, 6, 40, 80),
+    (3, 5, 1, 6, 80, 112),
+    (4, 5, 2, 6, 112, 192),
+    (1, 3, 1, 6, 192, 320),
+)
+
+
+class FrozenNorm(nn.Module):
+    """A batch norm that uses the statistics that it was trained with."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        norm = dict(self.named_buffers())
+        return F.batch_norm(
+            maps, norm["running_mean"], norm["running_var"], norm["weight"], norm["bias"], eps=1e-3
+        )
+
+
+class SameConv(nn.Conv2d):
+    """A convolution that pads as the published weights need it: a stride gives ceil(size / stride)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        pads: list[int] = []
+        for size in reversed(maps.shape[2:]):
+            need = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [need // 2, need - need // 2]
+        return F.conv2d(F.pad(maps, pads), self.weight, None, self.stride, groups=self.groups)
+
+
+class Block(nn.Module):
+    """Expand, convolve each channel, contract; the input is added where the shape is the same."""
+
+    def __init__(self, kernel: int, stride: int, expansion: int, before: int, after: int) -> None:
+        super().__init__()
+        hidden = before * expansion
+        self.expands, self.skips = expansion > 1, stride == 1 and before == after
+        if self.expands:
+            self._expand_conv = nn.Conv2d(before, hidden, 1, bias=False)
+            self._bn0 = FrozenNorm(hidden)
+        self._depthwise_conv = SameConv(hidden, hidden, kernel, stride=stride, groups=hidden, bias=False)
+        self._bn1 = FrozenNorm(hidden)
+        self._project_conv = nn.Conv2d(hidden, after, 1, bias=False)
+        self._bn2 = FrozenNorm(after)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = F.relu6(self._bn0(self._expand_conv(maps))) if self.expands else maps
+        inner = F.relu6(self._bn1(self._depthwise_conv(inner)))
+        inner = self._bn2(self._project_conv(inner))
+        return maps + inner if self.skips else inner
+
+
+class EfficientNetLite0(nn.Module):
+    """Pixels from 0 to 255, (batch, 3, height, width), to (batch, 1280). Names are those of the weights.
+
+    Example:
+        >>> EfficientNetLite0()(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 1280])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = SameConv(3, 32, 3, stride=2, bias=False)
+        self._bn0 = FrozenNorm(32)
+        self._blocks = nn.Sequential(
+            *(
+                Block(kernel, 1 if place else stride, expansion, after if place else before, after)
+                for count, kernel, stride, expansion, before, after in STAGES
+                for place in range(count)
+            )
+        )
+        self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
+        self._bn1 = FrozenNorm(1280)
+        self.requires_grad_(False)
+
+    @classmethod
+    def published(cls, file: Path) -> EfficientNetLite0:
+        """With the published weights; the classifier on top of them is left out."""
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        network = cls()
+        network.load_state_dict(
+            {
+                name: values
+                for name, values in state.items()
+                if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
+            }
+        )
+        return network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        seen = ((pixels.float() - MIDDLE) / REACH).contiguous(memory_format=torch.channels_last)
+        maps = F.relu6(self._bn0(self._conv_stem(seen)))
+        maps = F.relu6(self._bn1(self._conv_head(self._blocks(maps))))
+        return maps.mean(dim=(2, 3))
+
+
+TOKENIZER = "tokenizer.json"  # beside the weights
+LONGEST = 128  # pieces of a text that are read, as when the weights were trained
+STEP = 16  # lengths are multiples of it: those of one length go through the network together
+
+WIDTH, HIDDEN, HEADS, LAYERS = 384, 1536, 12, 6
+PIECES, PLACES = 30_522, 512
+NORM = 1e-12
+
+
+def pieces(texts: Sequence[str], tokenizer: Path) -> list[Tensor]:
+    """Ids of the word pieces of each text, 0 up to the next multiple of 16; of an empty text 0 alone."""
+    encodings = _tokenizer(tokenizer).encode_batch(list(texts))
+    ids = [torch.tensor(one.ids if text else [0]) for text, one in zip(texts, encodings, strict=True)]
+    return [F.pad(one, (0, -len(one) % STEP)) for one in ids]
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(file: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(LONGEST)
+    return tokenizer
+
+
+class Layer(nn.Module):
+    """Attention and a perceptron, each added to what it reads and normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.grow, self.shrink = nn.Linear(WIDTH, HIDDEN), nn.Linear(HIDDEN, WIDTH)
+        self.first, self.second = (nn.LayerNorm(WIDTH, eps=NORM) for _ in range(2))
+
+    def forward(self, states: Tensor, real: Tensor) -> Tensor:
+        query, key, value = (
+            rearrange(linear(states), "b n (h d) -> b h n d", h=HEADS)
+            for linear in (self.query, self.key, self.value)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None, :])
+        states = self.first(states + self.out(rearrange(mixed, "b h n d -> b n (h d)")))
+        return self.second(states + self.shrink(F.gelu(self.grow(states))))
+
+
+class MiniLM(nn.Module):
+    """Ids of word pieces, (batch, length), 0 = none, to (batch, 384): the mean state, of length one.
+
+    Example:
+        >>> MiniLM()(torch.tensor([[101, 7592, 102, 0]])).shape
+        torch.Size([1, 384])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(PIECES, WIDTH), nn.Embedding(PLACES, WIDTH)
+        self.kinds = nn.Embedding(2, WIDTH)
+        self.norm = nn.LayerNorm(WIDTH, eps=NORM)
+        self.layers = nn.ModuleList([Layer() for _ in range(LAYERS)])
+
+    @classmethod
+    def published(cls, file: Path) -> MiniLM:
+        """With the published weights."""
+        network = cls()
+        names = (_published_name(name) for name in network.state_dict())
+        tensors = load_file(file)
+        network.load_state_dict(
+            dict(zip(network.state_dict(), (tensors[name] for name in names), strict=True))
+        )
+        return network
+
+    def forward(self, ids: Tensor) -> Tensor:
+        real = ids != 0
+        states = self.words(ids) + self.places.weight[: ids.shape[1]] + self.kinds.weight[0]  # (b, n, width)
+        states = self.norm(states)
+        seen = real | ~real.any(dim=1, keepdim=True)  # of no text at all: something to attend to
+        for layer in self.layers:
+            states = layer(states, seen)
+        return F.normalize((states * real[..., None]).sum(dim=1), dim=1)
+
+
+def _published_name(name: str) -> str:
+    """What the published weights call a tensor.
+
+    Example:
+        >>> _published_name("layers.3.query.weight"), _published_name("words.weight")
+        ('encoder.layer.3.attention.self.query.weight', 'embeddings.word_embeddings.weight')
+    """
+    parts = {
+        "words": "embeddings.word_embeddings",
+        "places": "embeddings.position_embeddings",
+        "kinds": "embeddings.token_type_embeddings",
+        "norm": "embeddings.LayerNorm",
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "out": "attention.output.dense",
+        "first": "attention.output.LayerNorm",
+        "grow": "intermediate.dense",
+        "shrink": "output.dense",
+        "second": "output.LayerNorm",
+    }
+    *before, part, sort = name.split(".")
+    return ".".join([*(["encoder.layer", before[1]] if before else []), parts[part], sort])
+
 
 EXTRA = "pip install 'commlearn[encoders]'"
 SWITCH = "COMMLEARN_NETWORKS"  # set to 0: as if no package of a network were installed
@@ -75,9 +290,7 @@ class Published:
     def outputs(self, records: Sequence[Tensor], device: torch.device) -> Tensor:
         """What the network makes of each record, (records, features); each of the last ones only once.
 
-        Args:
-            records: values of each, on the CPU. Those of one shape go through the network together.
-            device: where the network runs.
+        Those of one shape go through the network together.
         """
         name = self.name.encode()
         keys = [hashlib.blake2b(name + record.numpy().tobytes()).digest() for record in records]

@@ -14,8 +14,6 @@ from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
 from commlearn.models.features.networks import Published
 from commlearn.seeds import numpy_generator
 
-__all__ = ["MiniRocket", "Steps", "share_above"]
-
 TIE = 1e-4  # by how much a bias lies above the output of the kernel that it was taken from
 
 
@@ -108,9 +106,6 @@ class MiniRocket(Learned):
 
     A kernel has nine weights, three of them 2 and six -1, and reads a random set of channels. Its output
     is compared with biases that are quantiles of its output on a training series.
-
-    Args:
-        features: how many, at most; 84 x a whole number.
 
     Example:
         >>> series = torch.randn(10, 50, 3, generator=torch.Generator().manual_seed(0))

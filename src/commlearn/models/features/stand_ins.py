@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from scipy.stats import binom
 
 from commlearn.batch import View
-from commlearn.models.features.column import FeatureColumn
-
-__all__ = ["StandIns", "stand_ins"]
+from commlearn.models.features.fixed import FeatureColumn
 
 SHARE = 0.5  # of the augmented versions that are made from a stand-in, where a record has one
 NEAREST = (3, 15)  # neighbours of a record in each modality: half the root of the records, within these
@@ -50,9 +48,6 @@ class StandIns:
 
 def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
     """The stand-ins of each record; None with one modality, or if modalities hardly agree on any.
-
-    Args:
-        columns: the features of every modality of the same records.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)

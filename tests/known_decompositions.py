@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+
+from commlearn.information.calibrate import Twin
 
 Array = NDArray[np.float64]
 
@@ -36,12 +39,7 @@ class KnownTriple:
 
 
 def deterministic(target: Callable[..., int], *sizes: int) -> Array:
-    """p[x_1, ..., x_n, y] of independent uniform x_i and y = target(x_1, ..., x_n).
-
-    Example:
-        >>> deterministic(lambda a, b: a ^ b, 2, 2)[1, 1]
-        array([0.25, 0.  ])
-    """
+    """p[x_1, ..., x_n, y] of independent uniform x_i and y = target(x_1, ..., x_n)."""
     cells = list(np.ndindex(*sizes))
     return _uniform([(*cell, target(*cell)) for cell in cells])
 
@@ -97,12 +95,7 @@ def _every_kind() -> Array:
 
 
 def known_pairs() -> list[KnownPair]:
-    """Two modalities: noiseless gates, noisy ones, channels, digits and the Trifeature tasks.
-
-    Example:
-        >>> known_pairs()[0].redundant
-        1.0
-    """
+    """Two modalities: noiseless gates, noisy ones, channels, digits and the Trifeature tasks."""
     return [*_gates(), *_noisy_gates(), *_digits(), *_trifeature()]
 
 
@@ -165,12 +158,7 @@ def _trifeature() -> list[KnownPair]:
 
 
 def known_triples() -> list[KnownTriple]:
-    """Three modalities.
-
-    Example:
-        >>> known_triples()[1].spectrum
-        (0.0, 0.0, 1.0)
-    """
+    """Three modalities."""
     none = (0.0, 0.0, 0.0)
     bits = (2, 2, 2)
     copied = _uniform((i, i, i, i) for i in range(2))
@@ -192,4 +180,33 @@ def known_triples() -> list[KnownTriple]:
         KnownTriple("y = (x1, x2 XOR x3)", mixed, (1.0, 1.0, 0.0), (1.0, 0.0, 0.0), 0.0),
         KnownTriple("COPY3", copies, (3.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.0),
         KnownTriple("XOR, x3 = x1", linked, (0.0, 1.0, 0.0), none, 0.0),
+    ]
+
+
+def gate(
+    name: str, target: object, separations: Sequence[float], flip: float = 0.0, dimensions: int = 32
+) -> Twin:
+    """Uniform bits and a two-class function of them, wrong with probability `flip`."""
+    latents = np.zeros((2,) * (len(separations) + 1))
+    for bits in product((0, 1), repeat=len(separations)):
+        label = int(target(*bits))  # type: ignore[operator]
+        latents[(*bits, label)] += 1 - flip
+        latents[(*bits, 1 - label)] += flip
+    return Twin(name, latents / latents.sum(), tuple(separations), dimensions)
+
+
+def known_twins() -> list[Twin]:
+    """The six of two modalities that every estimator is compared on."""
+    apart = (4.0, 3.0)
+    shared = np.zeros((2, 2, 2))
+    shared[0, 0, 0] = shared[1, 1, 1] = 0.5
+    first, second = (np.array([[1 - rate, rate], [rate, 1 - rate]]) for rate in (0.1, 0.25))
+    noisy = np.einsum("ya,yb->aby", first, second) / 2
+    return [
+        Twin("RDN", shared, apart),
+        gate("UNQ1", lambda a, b: a, apart),
+        gate("XOR", lambda a, b: a ^ b, apart),
+        gate("AND", lambda a, b: a & b, apart),
+        gate("AND, flipped 10 %", lambda a, b: a & b, apart, flip=0.1),
+        Twin("BSC(.1), BSC(.25)", noisy, apart),
     ]

@@ -1,0 +1,296 @@
+"""Simple baselines by name: what one would do without learning a representation, a floor and a ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from commlearn.batch import Modality, Spec
+from commlearn.config.build import build_method, learned_features
+from commlearn.config.configuration import Experiment
+from commlearn.errors import ConfigurationError, unknown
+from commlearn.methods.base import Method
+from commlearn.models.features import FeatureBlocks
+from commlearn.records import Dataset, Records
+from commlearn.trained.embed import embed
+from commlearn.trained.model import Trained
+from commlearn.training.callbacks import Callback
+from commlearn.training.finetune import FineTuning, finetune
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a baseline may look at."""
+
+    experiment: Experiment  # CoMM, with the sizes, encoders, budget and seed of what it is compared with
+    data: Dataset
+    targets: Sequence[str]  # only a baseline that learns from labels looks at them
+    folder: Path  # of its own, for what it keeps
+    progress: Callback
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A member of a comparison that is no method."""
+
+    about: str
+    make: Callable[[Given, Sequence[Records]], list[np.ndarray]]
+    """Vectors of each part, (records, dim); what is learned, is learned from the first part alone."""
+    drawn: bool = False  # whether the seed matters
+    labels: bool = False  # whether it learns from labels: then it is trained for one target
+
+
+PIXELS = 16  # a side, to which an image is averaged
+WORDS = 2000  # the most frequent of the first part
+BLOCK = 512  # records at a time
+
+
+def raw(given: Given, parts: Sequence[Records], names: Sequence[str] | None = None) -> list[np.ndarray]:
+    """The named modalities' features side by side; all if none are named."""
+    columns = raw_parts(parts, names or list(given.data.train.specs))
+    return [np.concatenate([rows[part] for rows in columns.values()], axis=1) for part in range(len(parts))]
+
+
+def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[np.ndarray]]:
+    """Each modality's features in each part, (records, features).
+
+    Vectors and cells of tables as they are, categories one-hot, images averaged to 16 x 16 pixels, series
+    and audio by five statistics of each channel, text by the weighted counts of its words. A record without
+    the modality has zeros; where some have none, one more feature says so.
+    """
+    features_of = {}
+    for name in names:
+        spec = parts[0].specs[name]
+        rows = [_read(records, name, _FLAT.get(spec.kind, _any), spec) for records in parts]
+        features = [values for values, _ in rows]
+        if spec.kind == "text":
+            features = _weighted(features)
+        if any(not there.all() for _, there in rows):
+            features = [
+                np.concatenate([values * there[:, None], ~there[:, None]], axis=1, dtype=np.float32)
+                for values, (_, there) in zip(features, rows, strict=True)
+            ]
+        features_of[name] = features
+    return features_of
+
+
+def _read(
+    records: Records, name: str, flat: Callable[[Modality, Spec], Tensor], spec: Spec
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features, (records, features), and which records have the modality."""
+    values, there = [], []
+    for start in range(0, len(records), BLOCK):
+        modality = records.view(slice(start, start + BLOCK), [name])[name]
+        values.append(torch.nan_to_num(flat(modality, spec).float()).numpy())
+        present = modality.present
+        there.append(np.ones(len(modality), dtype=bool) if present is None else present.numpy())
+    return np.concatenate(values), np.concatenate(there)
+
+
+def _any(modality: Modality, spec: Spec) -> Tensor:
+    return _steps(modality, spec) if modality.values.ndim > 2 else modality.values.flatten(1)
+
+
+def _pixels(modality: Modality, spec: Spec) -> Tensor:  # (batch, channels, height, width)
+    height, width = (min(PIXELS, side) for side in modality.values.shape[-2:])
+    return F.adaptive_avg_pool2d(modality.values.float(), (height, width)).flatten(1)
+
+
+def _cells(modality: Modality, spec: Spec) -> Tensor:
+    """Numbers with zero where one is missing, which ones are missing, and categories one-hot."""
+    numbers, codes = modality.values[:, : spec.shape[0]], modality.values[:, spec.shape[0] :]
+    chosen = [F.one_hot(codes[:, i].long(), size) for i, size in enumerate(spec.shape[1:])]
+    return torch.cat([numbers.nan_to_num(), numbers.isnan(), *chosen], dim=1)
+
+
+def _steps(modality: Modality, spec: Spec) -> Tensor:
+    """Mean, deviation, least, most and mean change of each channel, over steps that are not padding."""
+    values = modality.values.float().nan_to_num().flatten(2)  # (batch, steps, channels)
+    padding = modality.padding
+    real = torch.ones(values.shape[:2], dtype=torch.bool) if padding is None else ~padding
+    weight = real[..., None].float()
+    count = weight.sum(dim=1).clamp(min=1)  # (batch, 1)
+    mean = (values * weight).sum(dim=1) / count
+    deviation = (((values - mean[:, None]) ** 2 * weight).sum(dim=1) / count).sqrt()
+    least = values.masked_fill(~real[..., None], torch.inf).amin(dim=1)
+    most = values.masked_fill(~real[..., None], -torch.inf).amax(dim=1)
+    both = weight[:, 1:] * weight[:, :-1]
+    change = ((values[:, 1:] - values[:, :-1]).abs() * both).sum(dim=1) / both.sum(dim=1).clamp(min=1)
+    statistics = torch.cat([mean, deviation, least, most, change], dim=1)
+    return statistics.nan_to_num(posinf=0.0, neginf=0.0)  # a record without a step
+
+
+def _words(modality: Modality, spec: Spec) -> Tensor:
+    """How often each id occurs, (batch, ids)."""
+    counts = torch.zeros(len(modality), spec.shape[0])
+    real = torch.ones_like(modality.values, dtype=torch.float32)
+    if modality.padding is not None:
+        real = (~modality.padding).float()
+    return counts.scatter_add_(1, modality.values, real)
+
+
+def _weighted(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """tf-idf of the most frequent ids of the first part; rows of length 1."""
+    within = (parts[0] > 0).sum(axis=0)
+    chosen = np.sort(np.argsort(-within, kind="stable")[:WORDS])
+    chosen = chosen[within[chosen] > 0]
+    rarity = np.log((1 + len(parts[0])) / (1 + within[chosen])) + 1
+    weighted = [np.log1p(counts[:, chosen]) * rarity for counts in parts]
+    return [
+        (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+        for rows in weighted
+    ]
+
+
+_FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {
+    "image": _pixels,
+    "tabular": _cells,
+    "series": _steps,
+    "audio": _steps,
+    "text": _words,
+}
+
+
+RIDGE = 0.1  # added to the variance of every direction of a modality, which is 1 a feature
+COMMON = 64  # directions a modality, at most
+
+
+def pca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+    """As many principal components of the standardised raw features as an embedding has numbers."""
+    rows = raw(given, parts)
+    scaler = StandardScaler().fit(rows[0])
+    rows = [scaler.transform(part) for part in rows]
+    count = min(given.experiment.model.width, *rows[0].shape)
+    with threadpool_limits(limits=1):
+        model = PCA(count, svd_solver="auto", random_state=0).fit(rows[0])
+        return [model.transform(part) for part in rows]
+
+
+def cca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+    """Generalised canonical correlation: every modality's projection to what all have in common."""
+    columns = raw_parts(parts, list(given.data.train.specs))
+    if len(columns) < 2:
+        raise ConfigurationError(
+            f"cca needs at least 2 modalities; the data have {len(columns)} ({', '.join(columns)}). "
+            "Leave it out of --methods."
+        )
+    scaled = []
+    for rows in columns.values():
+        scaler = StandardScaler().fit(rows[0])
+        scaled.append([scaler.transform(part) for part in rows])
+    with threadpool_limits(limits=1):
+        maps, _ = common_directions([rows[0] for rows in scaled], COMMON)
+        return [
+            np.concatenate([rows[part] @ matrix for rows, matrix in zip(scaled, maps, strict=True)], axis=1)
+            for part in range(len(parts))
+        ]
+
+
+def common_directions(
+    modalities: Sequence[np.ndarray], most: int, ridge: float = RIDGE
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """MAXVAR: the directions G that all modalities' ridge projections P_i reach best together.
+
+        G = leading eigenvectors of sum_i P_i,   P_i = X_i (X_i'X_i + n ridge I)^-1 X_i',
+        map_i = (X_i'X_i + n ridge I)^-1 X_i' G sqrt(n).
+
+    Returns:
+        A map for each modality, (features, directions); and how well each direction is reached by the
+        modalities on average, from 0 to 1.
+    """
+    records = len(modalities[0])
+    shrunk, solved = [], []
+    for rows in modalities:
+        left, scale, right = np.linalg.svd(rows, full_matrices=False)
+        strong = scale > 1e-7 * max(scale.max(initial=0), 1e-12)
+        left, scale, right = left[:, strong], scale[strong], right[strong]
+        penalised = scale**2 + records * ridge
+        shrunk.append(left * (scale / np.sqrt(penalised)))  # P_i = shrunk_i shrunk_i'
+        solved.append((right.T * (scale / penalised), left))
+    count = min(most, *(part.shape[1] for part in shrunk))
+    common, reached, _ = np.linalg.svd(np.concatenate(shrunk, axis=1), full_matrices=False)
+    common = common[:, :count] * np.sqrt(records)
+    return [inverse @ (left.T @ common) for inverse, left in solved], reached[:count] ** 2 / len(modalities)
+
+
+def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+    """Embeddings by the weights that the seed starts with."""
+    method = _fresh(given, learned_features(given.experiment, given.data)).eval()
+    return [embed(method, records) for records in parts]
+
+
+def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+    """The same network trained on the labels of one target for as many epochs, unless validation ends it."""
+    if len(given.targets) != 1:
+        raise ConfigurationError(f"supervised learns from one target; got {', '.join(given.targets)}.")
+    training = given.experiment.training
+    settings = FineTuning(
+        given.targets[0],
+        epochs=training.epochs,
+        patience=max(5, training.epochs // 5),
+        learning_rate=training.learning_rate,
+        batch_size=training.batch_size,
+        weight_decay=training.weight_decay,
+        seed=given.experiment.seed,
+    )
+    features = learned_features(given.experiment, given.data)
+    start = Trained(
+        experiment=given.experiment,
+        method=_fresh(given, features),
+        specs=given.data.train.specs,
+        features=features,
+    )
+    run = finetune(
+        start, settings, given.folder / "network", given.data, resume=True, progress=given.progress
+    )
+    return [embed(run, records, blocks="learned") for records in parts]
+
+
+def _fresh(given: Given, features: FeatureBlocks | None) -> Method:
+    return build_method(given.experiment, given.data.train.specs, features=features)
+
+
+SINGLE = "raw:"
+
+BASELINES: dict[str, Baseline] = {
+    "raw": Baseline("features of all modalities, side by side", raw),
+    "pca": Baseline("principal components of the raw features", pca),
+    "cca": Baseline("what raw features of the modalities have in common, linearly", cca),
+    "random": Baseline("CoMM's network without training: the floor", random_network, drawn=True),
+    "supervised": Baseline(
+        "CoMM's network trained on the target's labels: a ceiling", supervised, drawn=True, labels=True
+    ),
+}
+"""Beside these, `raw:NAME` is one modality alone, and `single` stands for each of them."""
+
+
+def single_names(modalities: Sequence[str]) -> list[str]:
+    """The baselines of single modalities.
+
+    Example:
+        >>> single_names(["image", "text"])
+        ['raw:image', 'raw:text']
+    """
+    return [SINGLE + name for name in modalities]
+
+
+def find_baseline(name: str, modalities: Sequence[str]) -> Baseline | None:
+    """The baseline of this name; None if it is none."""
+    if not name.startswith(SINGLE):
+        return BASELINES.get(name)
+    modality = name.removeprefix(SINGLE)
+    if modality not in modalities:
+        raise ConfigurationError(unknown("baseline", name, single_names(modalities)))
+    return replace(
+        BASELINES["raw"], about=f"features of {modality} alone", make=partial(raw, names=[modality])
+    )
