@@ -7,19 +7,18 @@ term that asks the modalities' joint second moment for many directions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from commlearn.batch import Subset
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
 from commlearn.methods.comm import CoMM, Held, fused_parts
 from commlearn.methods.rows import Rows
 from commlearn.models.encoders.own import token_encoders
 from commlearn.models.heads import HEAD, TemperatureChoice
-from commlearn.models.token_means import TokenMeans
 from commlearn.objectives import alignment, concentration
 
 __all__ = ["HRIL"]
@@ -37,13 +36,9 @@ class HRIL(CoMM):
 
     Args:
         encoders: one for each modality; they share the fusion's width.
-        fusion: maps the tokens of a subset of modalities to one vector.
-        head: maps this vector to the space of the loss.
         turn: orthonormal columns, (features of the head, directions), to which projections are reduced.
         regularisers: the weights of alignment and synergy.
-        subsets: what is contrasted with the full fusion; each modality alone.
-        temperature: of the contrasts; a module for one that is learned.
-        beside: what an embedding holds beside the fused vector, if anything.
+        parts: CoMM's: fusion, head, subsets (each modality alone), temperature and beside.
 
     Example:
         >>> from commlearn.batch import Modality
@@ -59,15 +54,11 @@ class HRIL(CoMM):
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
-        fusion: nn.Module,
-        head: nn.Module,
         turn: Tensor,
         regularisers: tuple[float, float] = (1.0, 1.0),
-        subsets: Sequence[Subset] | None = None,
-        temperature: float | nn.Module = 0.1,
-        beside: TokenMeans | None = None,
+        **parts: Any,
     ) -> None:
-        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside)
+        super().__init__(encoders, **parts)
         self.register_buffer("turn", turn)
         self.regularisers = regularisers
 
@@ -92,7 +83,7 @@ class HRIL(CoMM):
         parts = fused_parts(encoders, width, fusion, "each", temperature, embedding, head)
         directions = min(DIRECTIONS, int(ENTRIES ** (1 / len(encoders)) + 1e-9), head[1])
         turn = torch.linalg.qr(torch.randn(head[1], directions)).Q
-        return cls(encoders, **parts, turn=turn, regularisers=(align, synergy))
+        return cls(encoders, turn, (align, synergy), **parts)
 
     def compare(self, rows: Rows) -> Step:
         views = self.project(rows)
