@@ -100,9 +100,10 @@ class COrAL(CoMM):
     def represent(self, batch: Batch) -> Rows:
         tokens, full = self.encode(merge(batch.augmented)), self.modalities
         shown = hide_complements(tokens, self.share) if self.share else tokens
-        vectors: dict[Subset, Tensor] = self.fusion(shown, [full])
-        unique = {(name,): self.unique[name](pool(shown[name])) for name in full}
-        return rows_of(batch, {**vectors, **unique})
+        vectors = self.fusion(shown, [full])
+        for name in full:
+            vectors[name,] = self.unique[name](pool(shown[name]))
+        return rows_of(batch, vectors)
 
     def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
         """The projections of the unique vectors and of the fused one, for each of the two views."""
