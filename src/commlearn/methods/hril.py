@@ -36,9 +36,11 @@ class HRIL(CoMM):
 
     Args:
         encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of the loss.
         turn: orthonormal columns, (features of the head, directions), to which projections are reduced.
         regularisers: the weights of alignment and synergy.
-        parts: CoMM's: fusion, head, subsets (each modality alone), temperature and beside.
+        parts: CoMM's: subsets (each modality alone), temperature and beside.
 
     Example:
         >>> from commlearn.batch import Modality
@@ -54,11 +56,13 @@ class HRIL(CoMM):
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
         turn: Tensor,
         regularisers: tuple[float, float] = (1.0, 1.0),
         **parts: Any,
     ) -> None:
-        super().__init__(encoders, **parts)
+        super().__init__(encoders, fusion, head, **parts)
         self.register_buffer("turn", turn)
         self.regularisers = regularisers
 
@@ -83,7 +87,7 @@ class HRIL(CoMM):
         parts = fused_parts(encoders, width, fusion, "each", temperature, embedding, head)
         directions = min(DIRECTIONS, int(ENTRIES ** (1 / len(encoders)) + 1e-9), head[1])
         turn = torch.linalg.qr(torch.randn(head[1], directions)).Q
-        return cls(encoders, turn, (align, synergy), **parts)
+        return cls(encoders, **parts, turn=turn, regularisers=(align, synergy))
 
     def compare(self, rows: Rows) -> Step:
         views = self.project(rows)

@@ -53,8 +53,10 @@ class InfMasking(CoMM):
 
     Args:
         encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of the loss.
         masking: how tokens are masked, and what that weighs.
-        parts: CoMM's: fusion, head, subsets, temperature and beside.
+        parts: CoMM's: subsets, temperature and beside.
 
     Example:
         >>> import torch
@@ -67,8 +69,15 @@ class InfMasking(CoMM):
         (torch.Size([4, 8]), torch.Size([4, 8]))
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], masking: Masking, **parts: Any) -> None:
-        super().__init__(encoders, **parts)
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        masking: Masking,
+        **parts: Any,
+    ) -> None:
+        super().__init__(encoders, fusion, head, **parts)
         self.masking = masking
 
     @classmethod
@@ -88,7 +97,7 @@ class InfMasking(CoMM):
         """InfMasking with CoMM's published fusion and head."""
         masking = Masking(versions, (share[0], share[1]), (weight[0], weight[1]))
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
-        return cls(encoders, masking, **parts)
+        return cls(encoders, **parts, masking=masking)
 
     def represent(self, batch: Batch) -> Rows:
         tokens, full = self.encode(merge(batch.augmented)), self.modalities
