@@ -20,7 +20,7 @@ def data(rows: int = 32) -> Dataset:
     return Dataset(records, records)
 
 
-def experiment(method: str = "comm", **training):
+def experiment(method: str | dict = "comm", **training):
     settings = {"epochs": 3, "batch_size": 8, "log_every": 2, "checkpoint_every": 5, "schedule": "cosine"}
     return experiment_from(
         {

@@ -11,6 +11,7 @@ _PUBLIC = {
     "Audio": "commlearn.kinds",
     "CLIP": "commlearn.methods",
     "CMC": "commlearn.methods",
+    "COrAL": "commlearn.methods",
     "Callback": "commlearn.training.callbacks",
     "CoMM": "commlearn.methods",
     "CoMMLoss": "commlearn.methods",

@@ -18,7 +18,7 @@ RECORDS = 20
 FIFTH = torch.arange(RECORDS) % 5 == 2
 NOBODY = torch.zeros(RECORDS, dtype=torch.bool)
 ONE = torch.arange(RECORDS) == 7
-WITH_HEADS = ("comm", "hril", "infmasking", "crossself", "simclr")
+WITH_HEADS = ("comm", "hril", "infmasking", "coral", "crossself", "simclr")
 
 learners = pytest.mark.parametrize("name", [name for name in METHODS if not METHODS[name].views.targets])
 

@@ -59,12 +59,13 @@ def test_fixed_features_help_to_find_the_other_half(halves):
     assert recall["all"] > recall["learned"]
 
 
-def test_of_what_was_not_brought_together_the_features_alone_compare(halves):
+@pytest.mark.parametrize("method", ["SimCLR", "COrAL"])
+def test_of_what_was_not_brought_together_the_features_alone_compare(method, halves):
     model, table = halves
     schema = cl.Schema({name: cl.Vector(name) for name in table})
-    model = cl.Embedder(schema, method="simclr", epochs=1).fit(table)
+    model = cl.Embedder(schema, method=method.lower(), epochs=1).fit(table)
     records = model.trained.records(table)
-    with pytest.raises(ConfigurationError, match="SimCLR does not bring .* blocks='features'"):
+    with pytest.raises(ConfigurationError, match=f"{method} does not bring .* blocks='features'"):
         retrieval(model, records, ["left"], ["right"])
     assert retrieval(model, records, ["left"], ["right"], blocks="features").recall[10] > 0.2
 

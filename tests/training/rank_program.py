@@ -26,12 +26,20 @@ SPECS = {"left": Spec("vector", (5,)), "middle": Spec("vector", (4,)), "right": 
 RECORDS = 7  # ranks have unequal shares
 
 
+OPTIONS = {
+    "infmasking": {"share": (0.0, 0.0)},  # masks are each rank's own
+    "coral": {"share": 0.0},
+    "comm sigreg": {"contrast": "sigreg"},
+    "comm vicreg": {"contrast": "vicreg"},
+}
+CHOICES = [*METHODS, *(name for name in OPTIONS if " " in name)]  # methods, and objectives of theirs
+
+
 def build(name: str, modalities: int = 2, dropout: float = 0.0) -> Method:
     """A method in float64, always with the same weights."""
     torch.manual_seed(0)
     specs = dict(list(SPECS.items())[:modalities])
-    options = {"share": (0.0, 0.0)} if name == "infmasking" else {}  # masks are each rank's own
-    method = METHODS[name].build(build_encoders(specs, 8, {}), 8, **options)
+    method = METHODS[name.split()[0]].build(build_encoders(specs, 8, {}), 8, **OPTIONS.get(name, {}))
     for encoder in method.encoders.values() if dropout else ():
         encoder.adapter = torch.nn.Sequential(encoder.adapter, torch.nn.Dropout(dropout))
     return method.double().train()
@@ -104,7 +112,7 @@ def cases(methods: list[str]) -> list[tuple[str, bool, int]]:
     """Method, whether records lack a modality, and the size of parts."""
     made = []
     for name in methods:
-        in_parts = METHODS[name].steps is Method.steps
+        in_parts = METHODS[name.split()[0]].steps is Method.steps
         made += [(name, gaps, parts) for gaps in (False, True) for parts in ((0, 2) if in_parts else (0,))]
     return made
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from lightning_fabric import Fabric
-from rank_program import RECORDS, batch, build, cases, gradients
+from rank_program import CHOICES, RECORDS, batch, build, cases, gradients
 from small_runs import data, experiment
 
 from commlearn.augmentations import ImageAugmentation, Noise, make_batch, plan_batch
@@ -22,7 +22,7 @@ from commlearn.training.batches import cached_loss, check_cacheable, split
 from commlearn.training.descent import Player
 from commlearn.training.loop import train
 
-IN_PARTS = [name for name in METHODS if METHODS[name].steps is Method.steps]
+IN_PARTS = [name for name in CHOICES if METHODS[name.split()[0]].steps is Method.steps]
 
 
 @pytest.fixture

@@ -84,20 +84,21 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(method, tmp_pat
 
 
 RESUMED = [("comm", 1), ("comm", 5), ("comm", 7), ("comm", 11), ("factorcl", 7), ("infmasking", 6)]
+RESUMED += [("coral", 6), ({"name": "comm", "contrast": "sigreg"}, 7)]  # masks, and directions, are drawn
 
 
 @pytest.mark.parametrize(("method", "stop_at"), RESUMED)
 def test_a_resumed_run_ends_as_one_never_stopped(method, stop_at, tmp_path, monkeypatch):
     train(experiment(method), tmp_path / "whole", data())
-    _interrupt_after(monkeypatch, stop_at, METHODS[method])
+    chosen = METHODS[experiment(method).method["name"]]
+    _interrupt_after(monkeypatch, stop_at, chosen)
     with pytest.raises(KeyboardInterrupt):
         train(experiment(method), tmp_path / "stopped", data())
     monkeypatch.undo()
     assert RunFolder(tmp_path / "stopped").state()[0]["step"] == stop_at
     train(experiment(method), tmp_path / "stopped", data(), resume=True)
     assert_same(tmp_path / "whole", tmp_path / "stopped")
-    players = METHODS[method].steps_per_batch
-    assert len(RunFolder(tmp_path / "stopped").state()[0]["optimizers"]) == players
+    assert len(RunFolder(tmp_path / "stopped").state()[0]["optimizers"]) == chosen.steps_per_batch
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
-from rank_program import build, cases, gradients
-
-from commlearn.methods import METHODS
+from rank_program import CHOICES, build, cases, gradients
 
 PROGRAM = Path(__file__).with_name("rank_program.py")
 
@@ -26,7 +24,7 @@ PROGRAM = Path(__file__).with_name("rank_program.py")
 def ranks(request, tmp_path_factory) -> list[dict]:
     """What every rank found: processes that exchange through gloo."""
     out, (count, strategy) = tmp_path_factory.mktemp("ranks"), request.param
-    methods = [name for name in METHODS if strategy == "ddp" or can_be_parted(name)]
+    methods = [name for name in CHOICES if strategy == "ddp" or can_be_parted(name)]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -51,7 +49,7 @@ def can_be_parted(name: str) -> bool:
     return all(parameter.ndim for parameter in build(name).parameters())
 
 
-@pytest.mark.parametrize("case", cases(list(METHODS)), ids=str)
+@pytest.mark.parametrize("case", cases(CHOICES), ids=str)
 def test_ranks_find_loss_and_gradients_of_one(case, ranks):
     name, gaps, _ = case
     if str(case) not in ranks[0] and not can_be_parted(name):

@@ -7,6 +7,7 @@ from commlearn.methods.clip import CLIP
 from commlearn.methods.cmc import CMC
 from commlearn.methods.comm import CoMM
 from commlearn.methods.comm_loss import CoMMLoss
+from commlearn.methods.coral import COrAL
 from commlearn.methods.crossself import CrossSelf
 from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
 from commlearn.methods.hril import HRIL
@@ -19,6 +20,7 @@ __all__ = [
     "CMC",
     "HRIL",
     "METHODS",
+    "COrAL",
     "CoMM",
     "CoMMLoss",
     "CrossSelf",
@@ -36,6 +38,7 @@ METHODS: dict[str, type[Method]] = {
     "comm": CoMM,
     "clip": CLIP,
     "cmc": CMC,
+    "coral": COrAL,
     "crossself": CrossSelf,
     "factorcl": FactorCL,
     "factorcl-sup": SupervisedFactorCL,

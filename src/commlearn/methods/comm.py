@@ -8,7 +8,7 @@ one modality reaches what is shared and what is unique to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -33,9 +33,15 @@ from commlearn.models.heads import (
 from commlearn.models.present import project_present
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
+from commlearn.models.without_negatives import SIGReg, vicreg_terms
 from commlearn.objectives import comm_terms, retrieval_accuracy
 
 __all__ = ["CoMM", "Held", "fused_parts"]
+
+Objective = Callable[..., dict[Subset, Tensor]]
+"""Takes what `comm_terms` takes, and makes a term of each subset."""
+Contrast = Literal["infonce", "sigreg", "vicreg"]
+"""How a subset is compared with the full fusion: with other records as negatives, or without."""
 
 Held = Literal["fused", "fused+tokens"]
 """What an embedding holds: the fused vector, and each modality's mean token beside it."""
@@ -53,6 +59,8 @@ class CoMM(Method):
         temperature: of the contrast; a module for one that is learned, moves, or differs between terms.
         weights: of the terms, by subset name; 1 where nothing is said.
         beside: what an embedding holds beside the fused vector, if anything.
+        objective: makes the terms of the projections; `comm_terms`, or one without negatives, which has no
+            use for a temperature.
 
     Example:
         >>> import torch
@@ -74,6 +82,7 @@ class CoMM(Method):
         temperature: float | nn.Module = 0.1,
         weights: Mapping[str, float] | None = None,
         beside: TokenMeans | None = None,
+        objective: Objective = comm_terms,
     ) -> None:
         super().__init__(encoders)
         self.fusion = fusion
@@ -82,6 +91,7 @@ class CoMM(Method):
         self.temperature = Temperature(temperature) if isinstance(temperature, int | float) else temperature
         self.weights = term_weights(weights or {}, self.subsets)
         self.beside = beside
+        self.objective = objective
 
     @classmethod
     def build(
@@ -94,11 +104,22 @@ class CoMM(Method):
         weights: dict[str, float] | None = None,
         embedding: Held = "fused",
         head: tuple[int, int] = HEAD,
+        contrast: Contrast = "infonce",
     ) -> CoMM:
         """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too."""
+        if contrast != "infonce" and not isinstance(temperature, int | float):
+            raise ConfigurationError(
+                f"method.contrast {contrast} has no temperature, and method.temperature is {temperature}. "
+                "Leave it out, or choose infonce."
+            )
+        objectives: dict[str, Objective] = {
+            "infonce": comm_terms,
+            "sigreg": SIGReg(),
+            "vicreg": vicreg_terms,
+        }
         encoders = token_encoders(encoders, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
-        return cls(encoders, **parts, weights=weights)
+        return cls(encoders, **parts, weights=weights, objective=objectives[contrast])
 
     def forward(
         self,
@@ -146,7 +167,7 @@ class CoMM(Method):
         """The loss from the projections of both views."""
         full, present = self.modalities, self.present(rows)
         temperatures = term_temperatures(self.temperature, first, full, rows.progress)
-        all_terms = comm_terms(first, second, full, temperatures, present, rows.groups)
+        all_terms = self.objective(first, second, full, temperatures, present, rows.groups)
         terms = {subset: all_terms[subset] for subset in self.subsets}
         accuracy = {
             subset_name(subset): retrieval_accuracy(first[subset], second[full], present.get(subset))

@@ -7,19 +7,18 @@ term that asks the modalities' joint second moment for many directions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from commlearn.batch import Subset
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
 from commlearn.methods.comm import CoMM, Held, fused_parts
 from commlearn.methods.rows import Rows
 from commlearn.models.encoders.own import token_encoders
 from commlearn.models.heads import HEAD, TemperatureChoice
-from commlearn.models.token_means import TokenMeans
 from commlearn.objectives import alignment, concentration
 
 __all__ = ["HRIL"]
@@ -41,9 +40,7 @@ class HRIL(CoMM):
         head: maps this vector to the space of the loss.
         turn: orthonormal columns, (features of the head, directions), to which projections are reduced.
         regularisers: the weights of alignment and synergy.
-        subsets: what is contrasted with the full fusion; each modality alone.
-        temperature: of the contrasts; a module for one that is learned.
-        beside: what an embedding holds beside the fused vector, if anything.
+        parts: CoMM's: subsets (each modality alone), temperature and beside.
 
     Example:
         >>> from commlearn.batch import Modality
@@ -63,11 +60,9 @@ class HRIL(CoMM):
         head: nn.Module,
         turn: Tensor,
         regularisers: tuple[float, float] = (1.0, 1.0),
-        subsets: Sequence[Subset] | None = None,
-        temperature: float | nn.Module = 0.1,
-        beside: TokenMeans | None = None,
+        **parts: Any,
     ) -> None:
-        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside)
+        super().__init__(encoders, fusion, head, **parts)
         self.register_buffer("turn", turn)
         self.regularisers = regularisers
 

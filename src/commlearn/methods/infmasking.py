@@ -6,8 +6,9 @@ are left: the network has to combine what is scattered. (NeurIPS 2025)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,6 @@ from commlearn.methods.base import Step
 from commlearn.methods.comm import CoMM, Held, fused_parts
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.heads import HEAD, TemperatureChoice, half_cosine, term_temperatures
-from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import masked_contrast
 
@@ -56,9 +56,7 @@ class InfMasking(CoMM):
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
         masking: how tokens are masked, and what that weighs.
-        subsets: what is contrasted with the full fusion; each modality alone, and all.
-        temperature: of the contrasts; a module for one that is learned, moves, or differs between terms.
-        beside: what an embedding holds beside the fused vector, if anything.
+        parts: CoMM's: subsets, temperature and beside.
 
     Example:
         >>> import torch
@@ -77,11 +75,9 @@ class InfMasking(CoMM):
         fusion: nn.Module,
         head: nn.Module,
         masking: Masking,
-        subsets: Sequence[Subset] | None = None,
-        temperature: float | nn.Module = 0.1,
-        beside: TokenMeans | None = None,
+        **parts: Any,
     ) -> None:
-        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside)
+        super().__init__(encoders, fusion, head, **parts)
         self.masking = masking
 
     @classmethod

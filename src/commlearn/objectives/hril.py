@@ -55,7 +55,7 @@ def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
     exact nonetheless. The tensor has dim^n entries.
 
     Args:
-        vectors: of each modality, (N, dim) each.
+        vectors: of each of two modalities or more, (N, dim) each.
         limit: a share of the core that one entry may have.
 
     Example:
@@ -66,10 +66,10 @@ def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
     """
     vectors = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in vectors]
     with torch.autocast(vectors[0].device.type, enabled=False):
-        joint = vectors[0]  # (N, dim), then one dim more for each modality
-        for part in vectors[1:]:
+        joint = vectors[0]  # (N, dim), then one dim more for each modality but the last
+        for part in vectors[1:-1]:
             joint = joint[..., None] * part.reshape(len(part), *[1] * (joint.ndim - 1), -1)
-        core = joint.mean(dim=0)  # (dim, ..., dim)
+        core = torch.tensordot(joint, vectors[-1], dims=([0], [0])) / len(joint)  # (dim, ..., dim)
         for mode in range(len(vectors)):
             core = core.movedim(mode, 0)
             unfolded = core.flatten(1)  # (dim, the rest)

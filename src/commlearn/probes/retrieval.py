@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from commlearn.batch import Subset, View, to_device
 from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
 from commlearn.kinds.arrays import presence
-from commlearn.methods import CLIP, CMC, CoMM, CrossSelf, Method
+from commlearn.methods import CLIP, CMC, CoMM, COrAL, CrossSelf, Method
 from commlearn.methods.base import absent_as_zero, pooled
 from commlearn.probes.measures import SHARE, Measure, accuracy, measured
 from commlearn.probes.nearest import unit
@@ -121,8 +121,8 @@ def comparable(method: Any, view: View, subset: Subset) -> Tensor:
     """The subset's vectors where the method compares subsets with each other, (batch, dim)."""
     raise ConfigurationError(
         f"{type(method).__name__} does not bring subsets of modalities into one space, so that one could "
-        "retrieve another. Methods that do: clip, cmc, crossself, comm, infmasking. Of any method, fixed "
-        "features can be compared: blocks='features'."
+        "retrieve another. Methods that do: clip, cmc, crossself, comm, hril, infmasking. Of any method, "
+        "fixed features can be compared: blocks='features'."
     )
 
 
@@ -139,6 +139,11 @@ def _heads(method: CrossSelf | CMC, view: View, subset: Subset) -> Tensor:
 @comparable.register
 def _comm(method: CoMM, view: View, subset: Subset) -> Tensor:
     return method.head(method.fuse(view, subset))
+
+
+@comparable.register
+def _coral(method: COrAL, view: View, subset: Subset) -> Tensor:
+    return comparable.dispatch(object)(method, view, subset)  # only views of all modalities agree
 
 
 def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: View) -> Tensor:

@@ -1,0 +1,169 @@
+"""COrAL: the fused vector and a unique vector of each modality are learned apart, and kept orthogonal.
+
+The two views of a record hide complementary tokens. Of each modality one view shows a few tokens and the
+other the rest: fused vectors agree only if what one modality hides is told from the others. (2026)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from commlearn.batch import Batch, Modality, Subset, merge, view_of
+from commlearn.errors import ConfigurationError
+from commlearn.methods.base import Step, absent_as_zero, subset_name
+from commlearn.methods.comm import CoMM, fused_parts
+from commlearn.methods.rows import Rows, rows_of
+from commlearn.models.encoders.own import token_encoders
+from commlearn.models.heads import HEAD, TemperatureChoice, projection_head, term_temperatures
+from commlearn.models.present import project_present
+from commlearn.models.tokens import Tokens, pool
+from commlearn.objectives import comm_terms, orthogonality, retrieval_accuracy
+
+__all__ = ["COrAL", "hide_complements"]
+
+
+class COrAL(CoMM):
+    """Contrasts of the fused vector and of a unique vector of each modality, all of them orthogonal.
+
+        L = InfoNCE(Z, Z') + sum_m InfoNCE(U_m, U_m') + orthogonal * sum of squared cosines of Z and all U_m
+
+    Published for two modalities. With more, each record draws anew of which one view shows few tokens and of
+    which the other does; a modality of one token hides nothing.
+
+    Args:
+        encoders: one for each modality; they share the fusion's width.
+        unique: by modality, what makes the unique vector of its mean token.
+        heads: by modality, what maps this vector to the space of its contrast.
+        share: of a modality's tokens that one view hides; the other view hides the rest. 0 hides nothing.
+        orthogonal: weight of the squared cosines.
+        embedding: what is embedded; `fused+unique` are all vectors side by side.
+        parts: CoMM's: fusion, head and temperature.
+
+    Example:
+        >>> from commlearn.models.encoders import ENCODERS
+        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
+        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
+        >>> method = COrAL.build(encoders, width=8)
+        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
+        (torch.Size([4, 24]), torch.Size([4, 16]))
+    """
+
+    modality_count = (2, None)
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        unique: Mapping[str, nn.Module],
+        heads: Mapping[str, nn.Module],
+        share: float = 0.75,
+        orthogonal: float = 10.0,
+        embedding: Literal["fused", "fused+unique"] = "fused+unique",
+        **parts: Any,
+    ) -> None:
+        if not 0 <= share <= 1 or orthogonal < 0:
+            raise ConfigurationError(
+                f"method.share is {share} and method.orthogonal {orthogonal}; give a share from 0 to 1 and a "
+                "weight of at least 0."
+            )
+        super().__init__(encoders, **parts)
+        self.unique, self.heads = nn.ModuleDict(unique), nn.ModuleDict(heads)
+        self.share, self.orthogonal, self.embedding = share, orthogonal, embedding
+
+    @classmethod
+    def build(  # type: ignore[override]
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        fusion: nn.Module | None = None,
+        temperature: TemperatureChoice = 0.1,
+        share: float = 0.75,
+        orthogonal: float = 10.0,
+        embedding: Literal["fused", "fused+unique"] = "fused+unique",
+        head: tuple[int, int] = HEAD,
+    ) -> COrAL:
+        """COrAL with CoMM's fusion, and heads like CoMM's."""
+        encoders = token_encoders(encoders, width)
+        parts = fused_parts(encoders, width, fusion, "each_and_all", temperature, "fused", head)
+        unique = {
+            name: nn.Sequential(
+                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.LayerNorm(width)
+            )
+            for name in encoders
+        }
+        heads = {name: projection_head(width, *head) for name in encoders}
+        return cls(encoders, unique, heads, share, orthogonal, embedding, **parts)
+
+    def represent(self, batch: Batch) -> Rows:
+        tokens, full = self.encode(merge(batch.augmented)), self.modalities
+        shown = hide_complements(tokens, self.share) if self.share else tokens
+        vectors = self.fusion(shown, [full])
+        for name in full:
+            vectors[name,] = self.unique[name](pool(shown[name]))
+        return rows_of(batch, vectors)
+
+    def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
+        """The projections of the unique vectors and of the fused one, for each of the two views."""
+        first, second, present = {}, {}, self.present(rows)
+        for subset in self.subsets:
+            head = self.head if subset == self.modalities else self.heads[subset[0]]
+            projected = project_present(head, rows.stacked(subset), present.get(subset))
+            first[subset], second[subset] = projected.chunk(2)
+        return first, second
+
+    def contrast(self, first: Mapping[Subset, Tensor], second: Mapping[Subset, Tensor], rows: Rows) -> Step:
+        """Every vector agrees with itself in the other view, and with no other vector."""
+        present = self.present(rows)
+        degrees = term_temperatures(self.temperature, self.subsets, self.modalities, rows.progress)
+        terms, accuracy = {}, {}
+        for subset in self.subsets:
+            views, name = ({subset: first[subset]}, {subset: second[subset]}), subset_name(subset)
+            terms[name] = comm_terms(*views, subset, degrees[subset], present, rows.groups)[subset]
+            if subset not in present or present[subset].sum() > 1:  # one record finds itself
+                accuracy[name] = retrieval_accuracy(first[subset], second[subset], present.get(subset))
+        masks = [present.get(subset) for subset in self.subsets]
+        apart = orthogonality(
+            [rows.stacked(subset) for subset in self.subsets],
+            [None if mask is None else mask.repeat(2) for mask in masks],
+        )
+        loss = torch.stack(list(terms.values())).sum() + self.orthogonal * apart
+        return Step(loss, {**terms, "orthogonal": apart}, accuracy=accuracy)
+
+    def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
+        """The fused vector, and the unique ones of the modalities beside it; zeros where one is absent."""
+        view = view_of(view)
+        tokens = self.encode(view, self.subset(modalities, view))
+        fused = self.fuse(dict(tokens), tuple(tokens))
+        if self.embedding == "fused":
+            return fused
+        unique = [absent_as_zero(self.unique[name](pool(part)), part) for name, part in tokens.items()]
+        return torch.cat([fused, *unique], dim=1)
+
+
+def hide_complements(tokens: Mapping[str, Tokens], share: float) -> dict[str, Tokens]:
+    """The tokens of two views, (2 * records, length, width), of which none is shown in both.
+
+    Of a record's modality one view hides the share, the other view the rest; of half of the modalities it is
+    the first view that hides more, and which half, each record draws. Each view shows one token at least.
+    Hidden tokens are padding: never attended.
+    """
+    example = next(iter(tokens.values())).values
+    records, device = len(example) // 2, example.device
+    places = torch.rand(records, len(tokens), device=device).argsort(dim=1)  # an order of the modalities
+    turn = torch.rand(records, 1, device=device) < 0.5
+    more = (places % 2 == 0) ^ turn  # (records, modalities): the first view hides more
+    hidden = {}
+    for (name, part), first in zip(tokens.items(), more.unbind(dim=1), strict=True):
+        length = part.values.shape[1]
+        draw = torch.rand(records, length, device=device).repeat(2, 1)  # the same for both views
+        absent = torch.zeros_like(draw, dtype=torch.bool) if part.padding is None else part.padding
+        rank = draw.masked_fill(absent, 2.0).argsort(dim=1).argsort(dim=1)  # padding comes last
+        count = (~absent).sum(dim=1, keepdim=True)  # (2 * records, 1)
+        most = (share * count).round().minimum(count - 1)
+        rest = (rank >= most) & (most > 0)
+        hides = torch.where(torch.cat([first, ~first])[:, None], rank < most, rest)
+        hidden[name] = Tokens(part.values, absent | hides, part.present)
+    return hidden

@@ -1,0 +1,104 @@
+"""CoMM's terms without negatives: no record is told from the others of its batch or its group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from commlearn.batch import Subset
+from commlearn.objectives import sigreg, vicreg
+
+__all__ = ["SIGReg", "vicreg_terms"]
+
+Projections = Mapping[Subset, Tensor]
+
+
+class SIGReg(nn.Module):
+    """Every subset lies near the full fusion of the other view, and its records like draws of a Gaussian.
+
+        term[s] = (1 - weight) * mean ((s - full') / 2)^2 + weight * SIGReg(s), the mean over both views
+
+    Directions are drawn anew at each step of training, from the number of that step: the same on every rank
+    and after a resume.
+
+    Args:
+        weight: of the Gaussian's part.
+        slices: directions along which samples are seen.
+
+    Example:
+        >>> both = ("left", "right")
+        >>> first, second = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0))
+        >>> [subset for subset in SIGReg()({both: first}, {both: second}, both)]
+        [('left', 'right')]
+    """
+
+    step: Tensor
+
+    def __init__(self, weight: float = 0.05, slices: int = 256) -> None:
+        super().__init__()
+        self.weight, self.slices = weight, slices
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    def forward(
+        self,
+        first: Projections,
+        second: Projections,
+        full: Subset,
+        temperature: Any = None,
+        present: Mapping[Subset, Tensor] | None = None,
+        groups: Tensor | None = None,
+    ) -> dict[Subset, Tensor]:
+        directions = self.directions(first[full].shape[1]).to(first[full].device)
+        self.step += self.training
+
+        def loss(rows: Tensor, other: Tensor) -> Tensor:
+            apart = F.mse_loss(rows, other) / 4  # of both from their middle
+            return (1 - self.weight) * apart + self.weight * sigreg(rows, directions.to(rows.dtype))
+
+        return _terms(loss, first, second, full, present)
+
+    def directions(self, features: int) -> Tensor:
+        """This step's unit vectors, (features, slices)."""
+        draw = torch.Generator().manual_seed(int(self.step))
+        return F.normalize(torch.randn(features, self.slices, generator=draw), dim=0)
+
+
+def vicreg_terms(
+    first: Projections,
+    second: Projections,
+    full: Subset,
+    temperature: Any = None,
+    present: Mapping[Subset, Tensor] | None = None,
+    groups: Tensor | None = None,
+) -> dict[Subset, Tensor]:
+    """VICReg between every subset and the full fusion of the other view, the mean over both views.
+
+    Temperature and groups are those of a contrast with negatives, and change nothing here.
+    """
+    return _terms(vicreg, first, second, full, present)
+
+
+def _terms(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    first: Projections,
+    second: Projections,
+    full: Subset,
+    present: Mapping[Subset, Tensor] | None,
+) -> dict[Subset, Tensor]:
+    """The loss of each subset with the full fusion of the other view; 0 where fewer than two have it."""
+    terms = {}
+    for subset in first:
+        rows = (present or {}).get(subset)
+        if rows is not None and rows.sum() < 2:
+            terms[subset] = 0.0 * first[subset].sum()
+            continue
+        four = first[subset], second[full], second[subset], first[full]
+        wide = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in four]
+        one, all_two, two, all_one = [part if rows is None else part[rows] for part in wide]
+        with torch.autocast(one.device.type, enabled=False):
+            terms[subset] = (loss(one, all_two) + loss(two, all_one)) / 2
+    return terms
