@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from commlearn.tables.splits import PARTS, RowNames, parts_of_names, row_names
 from commlearn.tables.table import Source, Table, read_table
 from commlearn.trained.training_rows import TrainingRows
 
-__all__ = ["TEST_SHARE", "Trained"]
+__all__ = ["TEST_SHARE", "Trained", "checked_reasons"]
 
 TEST_SHARE = 0.2  # of the rows that a training's settings do not part
 
@@ -41,6 +41,7 @@ class Trained:
     fine_tuned: bool = False  # whatever the method, its weights have then seen labels
     rows: TrainingRows | None = None  # that it was trained on; None if nothing says which
     features: FeatureBlocks | None = None  # fixed ones, in addition to what the method embeds
+    unused: Mapping[str, str] | None = None  # columns of the table that were not read, each with the reason
 
     @property
     def saw_labels(self) -> bool:
@@ -164,6 +165,17 @@ class Trained:
                 "so it cannot read a table. Train from a schema: commlearn train schema.yaml"
             )
         return self.schema, self.state
+
+
+def checked_reasons(stated: Any) -> dict[str, str]:
+    """Columns that were not used, each with the reason, as a file states them.
+
+    Raises:
+        ValueError: it states something else.
+    """
+    if not isinstance(stated, dict) or not all(isinstance(reason, str) for reason in stated.values()):
+        raise ValueError("it states no reasons, by column")
+    return stated
 
 
 def _not_whole(problem: str) -> DataError:

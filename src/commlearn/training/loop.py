@@ -214,6 +214,7 @@ def _train(
         rank=fabric.global_rank,
         rows=rows,
         features=features,
+        unused=data.unused,
     )
 
 
