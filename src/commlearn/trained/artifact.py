@@ -271,6 +271,12 @@ def push_to_hub(
 
     Returns:
         The address of what was stored, with its commit: `load` takes it.
+
+    Example:
+        >>> push_to_hub("runs/films", "films")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        commlearn.errors.ConfigurationError: hf://films is not the address of a model... Write hf://user/name...
     """
     repository = Repository.of(address if on_hub(address) else f"hf://{address}")
     if repository.revision:
