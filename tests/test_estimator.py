@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import pickletools
 import warnings
@@ -18,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import commlearn as cl
-from commlearn.errors import ConfigurationError, DataError, DataWarning
+from commlearn.errors import ConfigurationError, DataError, DataWarning, RunError
 
 EXCLUDED = {
     "check_transformer_preserve_dtypes": "embeddings are float32, as the weights are, whatever the input is",
@@ -270,6 +271,27 @@ def test_columns_that_are_not_used_are_named_with_the_reason():
         unused = cl.Embedder(epochs=1, targets="ill").fit(rows).unused_
     assert unused.keys() == {"remark"}
     assert any(unused["remark"] in str(one.message) for one in warned)
+
+
+def test_a_saved_embedder_still_names_the_columns_that_were_not_used(tmp_path):
+    rows = table().assign(remark="the same in all rows")
+    model = embedder(epochs=1, out=tmp_path / "run").fit(rows)
+    exported = cl.export(cl.load(tmp_path / "run"), tmp_path / "again")
+    for folder in (tmp_path / "run", model.save(tmp_path / "model"), exported):
+        assert cl.Embedder.load(folder).unused_ == model.unused_ == {"remark": "the schema does not name it"}
+    assert pickle.loads(pickle.dumps(model)).trained.unused == model.unused_
+
+
+@pytest.mark.parametrize("stated", [["remark"], {"remark": 3}, "remark"])
+def test_what_states_no_unused_columns_is_refused(stated, tmp_path):
+    model = embedder(epochs=1, out=tmp_path / "run").fit(table())
+    (tmp_path / "run" / "unused.json").write_text(json.dumps(stated))
+    with pytest.raises(RunError, match=r"unused\.json is missing or damaged: it states no reasons"):
+        cl.Embedder.load(tmp_path / "run")
+    config = model.save(tmp_path / "model") / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "unused": stated}))
+    with pytest.raises(RunError, match="the configuration is damaged.*it states no reasons"):
+        cl.load(tmp_path / "model")
 
 
 def test_callbacks_follow_and_stop_a_fit():

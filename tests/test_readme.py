@@ -108,6 +108,12 @@ def test_code_of_a_page_runs_from_top_to_bottom(
     page, languages, tmp_path, monkeypatch, capsys, jobs_in_this_process
 ):
     monkeypatch.chdir(tmp_path)
+    if "hf://" in page.read_text(encoding="utf-8"):
+        reason = f"SKIPPED LOUDLY: pip install 'commlearn[hf]', which {page.name} shows"
+        pytest.importorskip("huggingface_hub", reason=reason)
+        from hub_stand_in import HubStandIn
+
+        HubStandIn(tmp_path / "hub").install(monkeypatch)
     run_page(page, [block for block in blocks(page) if not OPTIONAL.search(block.code)], languages)
     assert capsys.readouterr().out
 
@@ -149,6 +155,7 @@ CANNOT_RUN_HERE = {  # what needs an installation, other machines or hours; what
     "commlearn": lambda words: (
         {"--training.devices", "--onnx", "--tracker", "--approximate", "completion"} & set(words)
     ),
+    "hf": lambda words: words[1:] == ["auth", "login"],
     "source": lambda words: words[1:3] == ["<(commlearn", "completion"],
 }
 

@@ -43,6 +43,7 @@ _PUBLIC = {
     "probe": "commlearn.probes",
     "probe_ladder": "commlearn.probes.ladder",
     "project": "commlearn.plot.projection",
+    "push_to_hub": "commlearn.trained.artifact",
     "read_data": "commlearn.config.build",
     "read_experiment": "commlearn.config.configuration",
     "report": "commlearn.reports",

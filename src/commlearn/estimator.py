@@ -28,6 +28,7 @@ from commlearn.kinds.reading import Reading
 from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
 from commlearn.models.tokens import Tokens
+from commlearn.storage.hub import on_hub
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.formats.frames import as_pandas, is_frame
@@ -35,7 +36,7 @@ from commlearn.tables.infer import infer, stated_targets
 from commlearn.tables.leaks import warn_of_answers, warn_of_likely_answers
 from commlearn.tables.schema import Schema, modules_of_schema, schema_with_modules
 from commlearn.tables.table import Table, read_table
-from commlearn.trained.artifact import export, from_parts, load, to_parts
+from commlearn.trained.artifact import export, from_parts, load, push_to_hub, to_parts
 from commlearn.trained.embed import Blocks, dimension_names, embed
 from commlearn.trained.model import Trained
 from commlearn.trained.resume import by_dotted_key
@@ -74,7 +75,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             arguments above.
         callbacks: follow the training, and may stop it: instances of `Callback`, or names of trackers.
 
-    `fit` leaves the columns that it does not use in `unused_`, each with the reason.
+    `fit` leaves the columns that it does not use in `unused_`, each with the reason; it is saved along.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -137,7 +138,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         table = self._table(X, Reading() if stated is None else stated.reading(), fitting=True)
         schema, reasons = self._with_targets(stated, table)
         unused = [name for name in table.frame.columns if name not in schema.columns()]
-        self.unused_ = {name: reasons.get(name, "the schema does not name it") for name in unused}
+        unread = {name: reasons.get(name, "the schema does not name it") for name in unused}
         warn_of_likely_answers(table.frame, schema, stacklevel=3)
         encoders = {**modules_of_schema(schema), **(self.encoders or {})}
         modules = {name: part for name, part in encoders.items() if isinstance(part, nn.Module)}
@@ -145,7 +146,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
         read = replace(schema, targets=schema.targets if needs_targets else {})
         with nothing_fetched() if self._from_folder else nullcontext():
-            data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping())
+            data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping(), unused=unread)
         given = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings: dict[str, Any] = {
             "name": "embedder",
@@ -230,14 +231,20 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return export(self.trained, folder)
 
     @classmethod
-    def load(cls, folder: str | Path, encoders: Mapping[str, nn.Module] | None = None) -> Embedder:
-        """An Embedder from a run folder or from what `save` or `export` wrote.
+    def load(
+        cls,
+        folder: str | Path,
+        encoders: Mapping[str, nn.Module] | None = None,
+        revision: str | None = None,
+    ) -> Embedder:
+        """An Embedder from a run folder, from what `save` or `export` wrote, or from the hub.
 
         Args:
-            folder: of the run or the export.
+            folder: of the run or the export; or hf://user/name.
             encoders: the modules of yours with which it was trained, by modality.
+            revision: of a model of the hub.
         """
-        trained = load(folder, encoders=encoders)
+        trained = load(folder, encoders=encoders, revision=revision)
         schema, _ = trained.reader()
         training = trained.experiment.training
         embedder = cls(
@@ -254,6 +261,15 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         embedder._from_folder = True
         embedder._keep(trained)
         return embedder
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Embedder:
+        """`load` of a folder, or of the hub's model user/name; `options` are those of `load`."""
+        return cls.load(name if on_hub(name) or Path(name).exists() else f"hf://{name}", **options)
+
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """Store it on the Hugging Face hub as user/name; `options` are those of `commlearn.push_to_hub`."""
+        return push_to_hub(self, name, **options)
 
     def _repr_html_inner(self) -> str:
         """What a notebook shows: scikit-learn's picture of the settings, then what was trained."""
@@ -301,6 +317,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     def _keep(self, trained: Trained) -> None:
         self.trained_ = Trained(**{part.name: getattr(trained, part.name) for part in fields(Trained)})
         self.dim_ = output_dim(trained)
+        self.unused_ = dict(trained.unused or {})
 
     def _reading(self) -> Reading:
         schema, state = self.trained.reader()

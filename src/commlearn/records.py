@@ -267,6 +267,7 @@ class Dataset:
     notes: tuple[str, ...] = ()  # what was left out or mended, to be shown
     unreadable: Sequence[Mapping[str, Any]] = ()  # cells that count as missing; of streams, so far
     files: Mapping[str, str] | None = None  # size and digest of each file of the table, if it was in files
+    unused: Mapping[str, str] | None = None  # columns that are not read, each with the reason, if known
 
     def __post_init__(self) -> None:
         """Records that nothing names are named by their part and place."""

@@ -167,5 +167,5 @@ def test_each_package_of_the_extra_is_imported_where_it_is_needed_and_then_alone
     assert found == {
         "transformers": {"pretrained_model.py"},
         "tokenizers": {"pretrained.py", "minilm.py"},  # of a folder's encoder, and of a package with weights
-        "huggingface_hub": {"pretrained_folder.py"},
+        "huggingface_hub": {"hub.py"},
     }

@@ -68,10 +68,10 @@ def paths_inside(schema: Any) -> Any:
     }
 
 
-def file_inside(folder: Path, name: str) -> Path:
-    """The path of a file of an artifact; a link that leads out of the folder is refused."""
+def file_inside(folder: Path, name: str, root: Path | None = None) -> Path:
+    """The path of a file of an artifact; a link that leads out of the folder, or of `root`, is refused."""
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not path.resolve().is_relative_to((root or folder).resolve()):
         raise RunError(
             f"{path} is a link that leads out of its folder, and was not followed. Copy the folder with the "
             "files in place of links (cp -rL), if you trust where they lead."

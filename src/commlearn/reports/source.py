@@ -14,6 +14,7 @@ import commlearn
 from commlearn.probes import chosen_targets, sort_of
 from commlearn.probes.readout_rows import own_table, readout_rows
 from commlearn.records import Dataset, Records
+from commlearn.storage.hub import on_hub
 from commlearn.storage.plain_json import values_of_file
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import row_names
@@ -67,8 +68,8 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
         table: rows to look at; those of the training if not given.
         targets: which to show; all if not given.
     """
-    root = Path(model) if isinstance(model, str | Path) else None
-    trained: Trained = load(root) if root is not None else carrier(model)
+    root = Path(model) if isinstance(model, str | Path) and not on_hub(model) else None
+    trained: Trained = load(model) if isinstance(model, str | Path) else carrier(model)
     if root is None and isinstance(trained, Run):
         root = trained.folder.path
     table = table if table is not None else own_table(trained)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,21 @@ from commlearn.config.build import build_features
 from commlearn.config.configuration import stored_experiment, to_mapping
 from commlearn.config.places import data_without_places, file_inside, paths_inside, without_places
 from commlearn.config.resolve import resolved
-from commlearn.errors import RunError
+from commlearn.errors import ConfigurationError, RunError
 from commlearn.kinds.base import check_learned
 from commlearn.models.encoders.own import refuse_unfit
 from commlearn.models.features import FeatureBlocks
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
+from commlearn.storage.hub import Repository, fetch, on_hub, open_repository, store
 from commlearn.storage.misplaced import misplaced
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.schema import Schema
-from commlearn.trained.model import Trained
+from commlearn.trained.embed import carrier
+from commlearn.trained.model import Trained, checked_reasons
 from commlearn.trained.model_bounds import DAMAGED, adopt_frozen, frozen_tensors, stored_method
-from commlearn.trained.model_card import model_card
+from commlearn.trained.model_card import hub_card, model_card
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
 from commlearn.trained.training_rows import TrainingRows
@@ -52,8 +56,9 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
     Args:
         trained: a run, or its folder.
         folder: is made; what else lies in it stays, and is refused if it has the name of a file to write.
-        rows: keep the hashes of the rows that were trained on, by which readouts tell them from others.
-            Whoever can guess an id or a row can tell by them whether it was among them.
+        rows: keep the hashes of the rows that were trained on, by which readouts tell them from others, and
+            why columns were not used. Whoever can guess an id or a row can tell by the hashes whether it was
+            among them; a reason may quote a cell.
 
     Example:
         >>> import numpy as np
@@ -66,8 +71,14 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
         >>> sorted(path.name for path in cl.export(model.trained, "artifact").glob("*.safetensors"))
         ['features.safetensors', 'model.safetensors', 'rows.safetensors']
     """
+    if on_hub(folder):
+        raise ConfigurationError(
+            f"{folder} is on the hub: commlearn.push_to_hub(run, '{folder}') stores there."
+        )
     if not isinstance(trained, Trained):
         trained = load(trained)
+    if not rows:
+        trained = replace(trained, unused=None)
     path = Path(folder)
     if (path / RUN_CONFIG).exists():
         raise RunError(f"{path} is a run folder. Export to another one.")
@@ -120,18 +131,23 @@ def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
 
 
 def load(
-    folder: str | Path, outside: bool = False, encoders: Mapping[str, nn.Module] | None = None
+    folder: str | Path,
+    outside: bool = False,
+    encoders: Mapping[str, nn.Module] | None = None,
+    revision: str | None = None,
 ) -> Trained:
-    """A trained model from its run folder or from what `export` wrote; no code in the folder is run.
+    """A trained model from its run folder, from what `export` wrote or from the hub; no code in it is run.
 
     What an export says of places does not count: where its data lie, that paths in cells may leave the
     folder of a table. Nothing that a folder names is fetched.
 
     Args:
-        folder: of a training or of an export.
+        folder: of a training or of an export; or hf://user/name of the Hugging Face hub, of which the files
+            of an export alone are fetched.
         outside: let an export's schema allow that paths in cells leave the folder of the table.
         encoders: modules of yours with which it was trained, by modality, made as they were then; copies of
             them get its weights.
+        revision: of a model of the hub: a branch, a tag or a commit; hf://user/name@revision says the same.
 
     Example:
         >>> import numpy as np
@@ -145,6 +161,12 @@ def load(
         >>> bool((cl.embed(artifact, table) == model.transform(table)).all())
         True
     """
+    if on_hub(folder):
+        repository = Repository.of(str(folder), revision)
+        path = _fetched(repository)
+        return _artifact(path, str(repository), outside, encoders, path.parents[1])
+    if revision:
+        raise ConfigurationError(f"{folder} has no revision '{revision}': models of the hub alone have some.")
     path = Path(folder)
     if (path / RUN_CONFIG).exists():
         return load_run(path, encoders)
@@ -153,36 +175,148 @@ def load(
             f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
             + misplaced(path, "run")
         )
-    config = _values(path / CONFIG, _read(file_inside(path, CONFIG)))
-    if not isinstance(config, dict) or "format" not in config:
-        raise RunError(f"{path / CONFIG} is not the configuration of an artifact: it states no format.")
-    _check_format(config["format"], str(path))
-    sums = config.get("sha256") or {}
-    if not isinstance(sums, dict):
-        raise RunError(f"{path / CONFIG} is damaged: sha256 should name files. Export or copy it again.")
-    for name in sums:
-        if Path(name).name != name or name == "..":
-            raise RunError(f"{path / CONFIG} names a file outside its folder: {name!r:.80}. It was not read.")
-    contents = {name: _read(file_inside(path, name)) for name in (TENSORS, *sums)}
-    for name, digest in sums.items():
+    return _artifact(path, str(path), outside, encoders)
+
+
+def _artifact(
+    path: Path,
+    where: str,
+    outside: bool,
+    encoders: Mapping[str, nn.Module] | None,
+    root: Path | None = None,
+) -> Trained:
+    config = _config(file_inside(path, CONFIG, root), where)
+    contents = {name: _read(file_inside(path, name, root)) for name in (TENSORS, *config["sha256"])}
+    for name, digest in config["sha256"].items():
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise RunError(
-                f"{path / name} is damaged: it does not match its checksum. Export or copy it again."
+                f"{where}/{name} is damaged: it does not match its checksum. Export or copy it again."
             )
     parts = {
-        key: _values(path / name, contents[name])
+        key: _values(f"{where}/{name}", contents[name])
         for key, name in (("schema", SCHEMA), ("preprocessing", STATE))
         if name in contents
     }
     return from_parts(
         {"schema": None, "preprocessing": None, **config, **parts},
         contents[TENSORS],
-        str(path),
+        where,
         contents.get(ROWS),
         contents.get(FEATURES),
         outside,
         encoders,
     )
+
+
+def _config(path: Path, where: str) -> dict[str, Any]:
+    """The configuration of an artifact, which names its other files."""
+    config = _values(f"{where}/{CONFIG}", _read(path))
+    if not isinstance(config, dict) or "format" not in config:
+        raise RunError(f"{where}/{CONFIG} is not the configuration of an artifact: it states no format.")
+    _check_format(config["format"], where)
+    sums = config.get("sha256") or {}
+    if not isinstance(sums, dict):
+        raise RunError(f"{where}/{CONFIG} is damaged: sha256 should name files. Export or copy it again.")
+    for name in sums:
+        if Path(name).name != name or name == "..":
+            raise RunError(
+                f"{where}/{CONFIG} names a file outside its folder: {name!r:.80}. It was not read."
+            )
+        if name not in NAMES:
+            raise RunError(
+                f"{where}/{CONFIG} names {name!r:.80}, which is no file of an artifact. It was not read. If "
+                "a newer commlearn wrote it, update this one."
+            )
+    return {**config, "sha256": sums}
+
+
+def _fetched(repository: Repository) -> Path:
+    """The folder of a model of the hub in the cache of this machine, all of it of one commit."""
+    try:
+        config = fetch(repository, CONFIG)
+        same = Repository(repository.name, config.parent.name)
+        for name in (TENSORS, *_config(config, str(repository))["sha256"]):
+            fetch(same, name)
+    except FileNotFoundError as problem:
+        raise RunError(
+            f"{repository} is not a model of commlearn, or not whole: {problem}. Store one with "
+            "commlearn export RUN hf://user/name."
+        ) from problem
+    return config.parent
+
+
+def push_to_hub(
+    trained: Any,
+    address: str,
+    private: bool = True,
+    rows: bool = False,
+    license: str | None = None,
+    datasets: Sequence[str] = (),
+) -> str:
+    """Store a trained model on the Hugging Face hub, in one commit. It needs `commlearn[hf]` and a token.
+
+    What is stored is an export, with its model card: weights, settings, names of columns, and what was
+    learned from the cells of the training rows to read others: words, categories, scales. No row and no label
+    is in it. The card of an export that you edited is stored as you wrote it.
+
+    Args:
+        trained: a run, an Embedder, or the folder of a run or an export.
+        address: user/name, with or without hf:// before it.
+        private: for its owner alone. A repository that is there already must be what is said here.
+        rows: store what `export` keeps of them by default, too: hashes, and why columns were not used.
+        license: of the weights, as the hub calls it, such as "mit".
+        datasets: of the hub, from which it learned.
+
+    Returns:
+        The address of what was stored, with its commit: `load` takes it.
+
+    Example:
+        >>> push_to_hub("runs/films", "films")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        commlearn.errors.ConfigurationError: hf://films is not the address of a model... Write hf://user/name...
+    """
+    repository = Repository.of(address if on_hub(address) else f"hf://{address}")
+    if repository.revision:
+        raise ConfigurationError(
+            f"{repository} names a revision; what is stored makes a new one. Leave it out."
+        )
+    folder = Path(trained) if isinstance(trained, str | Path) else None
+    model = carrier(trained) if folder is None else load(trained)
+    if not isinstance(model, Trained):
+        raise ConfigurationError(
+            f"A {type(model).__name__} is no trained model. Give the run or the Embedder."
+        )
+    with tempfile.TemporaryDirectory() as place:
+        made = export(model, Path(place), rows)
+        files = {path.name: path.read_bytes() for path in made.iterdir() if path.name in NAMES}
+    if folder is not None and (folder / CONFIG).exists() and (folder / CARD).exists():
+        files[CARD] = _read(file_inside(folder, CARD))
+    stated = {"license": license, "datasets": list(datasets)}
+    given = {key: value for key, value in stated.items() if value}
+    try:
+        files[CARD] = hub_card(files[CARD].decode(), str(repository), given).encode()
+    except UnicodeDecodeError as problem:
+        raise RunError(f"{CARD} in {folder} is not UTF-8 ({problem}). Save it as UTF-8.") from problem
+    there = open_repository(repository, private)
+    if there & {CONFIG, TENSORS}:
+        _refuse_foreign(repository)
+    message = f"A model of commlearn {commlearn.__version__}"
+    commit = store(repository, files, sorted(there & NAMES - files.keys()), message)
+    return str(Repository(repository.name, commit))
+
+
+def _refuse_foreign(repository: Repository) -> None:
+    """What is not ours is not replaced."""
+    try:
+        ours = _exported_before(fetch(repository, CONFIG).parent)
+    except FileNotFoundError:
+        ours = []
+    if not ours:
+        raise RunError(
+            f"{repository} holds something else than a model of commlearn, which would be replaced. Nothing "
+            "was stored. Give another name."
+        )
 
 
 def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
@@ -199,6 +333,7 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
         "schema": None if trained.schema is None else trained.schema.to_mapping(),
         "preprocessing": trained.state,
         "fine_tuned": trained.fine_tuned,
+        **({} if trained.unused is None else {"unused": dict(trained.unused)}),
     }
     return without_places(json.loads(json.dumps(config))), save_tensors(tensors)
 
@@ -237,6 +372,7 @@ def _trained(
         columns = config["schema"] if outside else paths_inside(config["schema"])
         schema = None if columns is None else Schema.from_mapping(columns, where)
         state = without_places(config["preprocessing"])
+        unused = None if config.get("unused") is None else checked_reasons(config["unused"])
         values = load_tensors(tensors)
 
         def stored_features() -> FeatureBlocks | None:
@@ -266,6 +402,7 @@ def _trained(
         schema=schema,
         state=state,
         fine_tuned=bool(config.get("fine_tuned", False)),
+        unused=unused,
         rows=trained_on,
         features=blocks,
     )
@@ -318,7 +455,7 @@ def _read(path: Path) -> bytes:
         raise RunError(f"{path} is missing or cannot be read: {problem.strerror}.") from problem
 
 
-def _values(path: Path, content: bytes) -> Any:
+def _values(path: str | Path, content: bytes) -> Any:
     try:
         return parse_json(content)
     except ValueError as problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Trained:
     fine_tuned: bool = False  # whatever the method, its weights have then seen labels
     rows: TrainingRows | None = None  # that it was trained on; None if nothing says which
     features: FeatureBlocks | None = None  # fixed ones, in addition to what the method embeds
+    unused: Mapping[str, str] | None = None  # columns of the table that were not read, each with the reason
 
     @property
     def saw_labels(self) -> bool:
@@ -158,6 +159,17 @@ class Trained:
                 "so it cannot read a table. Train from a schema: commlearn train schema.yaml"
             )
         return self.schema, self.state
+
+
+def checked_reasons(stated: Any) -> dict[str, str]:
+    """Columns that were not used, each with the reason, as a file states them.
+
+    Raises:
+        ValueError: it states something else.
+    """
+    if not isinstance(stated, dict) or not all(isinstance(reason, str) for reason in stated.values()):
+        raise ValueError("it states no reasons, by column")
+    return stated
 
 
 def _not_whole(problem: str) -> DataError:

@@ -12,11 +12,18 @@ import torch
 import commlearn
 from commlearn.config.configuration import to_mapping
 from commlearn.config.places import place_free
+from commlearn.errors import RunError
 from commlearn.escapes import code_span, markdown
 from commlearn.models.encoders.own import modules_of
-from commlearn.storage.plain_yaml import yaml_text
+from commlearn.storage.plain_yaml import read_yaml, yaml_text
 from commlearn.trained.model import Trained
 
+LIBRARY = {"library_name": "commlearn"}
+HEAD = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)  # what hubs read of a card
+USE = (
+    '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("{}")\n'
+    'z = commlearn.embed(model, "table.parquet")\n```'
+)
 MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
 
 
@@ -26,11 +33,11 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
     experiment = to_mapping(trained.experiment)
     settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}
     sections = [
+        _head({**LIBRARY, "tags": _tags(trained)}),
         f"# {markdown(trained.experiment.name)}\n\nEmbeds records of {markdown(', '.join(trained.specs))}; "
         f"any subset will do. Trained {'with' if trained.saw_labels else 'without'} labels by the method "
         f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
-        '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("this folder")\n'
-        'z = commlearn.embed(model, "table.parquet")\n```',
+        USE.format("this folder"),
         *_own_modules(trained),
         *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
@@ -43,7 +50,30 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
         "records like its test records. A record needs at least one of the modalities.",
         "## Rights\n\nThe weights you train are yours. What they learned from may have terms of its own.",
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n".join([sections[0], "\n\n".join(sections[1:])]) + "\n"
+
+
+def hub_card(card: str, address: str, stated: Mapping[str, Any]) -> str:
+    """A card as it lies on a hub: what its owner states stands at its head, and how it is loaded from there.
+
+    Args:
+        card: as it was written, or edited since.
+        address: of the model.
+        stated: joins the head, which the hub reads.
+    """
+    card = card.replace("\r\n", "\n")
+    head = HEAD.match(card)
+    values = read_yaml(head[1] if head else "", f"The head of {address}'s model card") or {}
+    if not isinstance(values, dict):
+        raise RunError(f"The head of {address}'s model card is no list of names and values. Mend its YAML.")
+    install = "```sh\npip install 'commlearn[hf]'\n```\n\n"
+    use = USE.format(address).replace("```python", f"{install}```python")
+    body = card[head.end() :] if head else card
+    return _head({**LIBRARY, **values, **stated}) + body.replace(USE.format("this folder"), use)
+
+
+def _head(values: Mapping[str, Any]) -> str:
+    return f"---\n{yaml_text(dict(values), allow_unicode=True)}---\n"
 
 
 def _own_modules(trained: Trained) -> list[str]:
@@ -55,6 +85,12 @@ def _own_modules(trained: Trained) -> list[str]:
         f"The encoders of {markdown(', '.join(modules))} are torch modules of the owner's, whose weights are "
         "here and whose code is not: pass them, by modality, as `encoders` of `load`."
     ]
+
+
+def _tags(trained: Trained) -> list[str]:
+    kinds = sorted({spec.kind for spec in trained.specs.values()})
+    learning = [] if trained.saw_labels else ["self-supervised"]
+    return ["multimodal", *learning, "embeddings", str(trained.experiment.method["name"]), *kinds]
 
 
 def _features(trained: Trained) -> list[str]:

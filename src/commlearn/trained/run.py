@@ -77,6 +77,7 @@ def _loaded(folder: RunFolder, modules: Mapping[str, nn.Module] | None) -> Run:
         fine_tuned=folder.fine_tuned,
         rows=folder.rows(),
         features=features,
+        unused=folder.unused(),
         folder=folder,
         step=state["step"],
     )

@@ -40,6 +40,7 @@ from commlearn.storage.plain_json import parse_json
 from commlearn.storage.plain_yaml import read_yaml, yaml_text
 from commlearn.tables.schema import Schema
 from commlearn.trained.data_identity import check_same_data, data_identity, identity_digest
+from commlearn.trained.model import checked_reasons
 from commlearn.trained.training_rows import TrainingRows
 from commlearn.trained.versions import ENVIRONMENT
 
@@ -95,6 +96,7 @@ def flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
+UNUSED = "unused.json"  # columns that were not read, each with the reason
 UNREADABLE = "unreadable.json"  # cells that could not be read and counted as missing
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
 FEATURES = "features.safetensors"  # what fixed features took from the training rows
@@ -104,7 +106,7 @@ FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 FROZEN_WEIGHTS = "frozen.safetensors"  # of encoders, if the run began with an artifact
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
-    *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS, UNREADABLE),
+    *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS, UNUSED, UNREADABLE),
     *("finetuned.json", VALIDATION, "probes.json", "interactions.json"),
 )
 
@@ -151,7 +153,7 @@ class RunFolder:
         self.write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         self.write(MODALITIES, json.dumps(modalities, indent=2) + "\n")
         self.write(DATA, json.dumps(data_identity(data), indent=1) + "\n")
-        for name, values in ((SCHEMA, data.schema), (STATE, data.state)):
+        for name, values in ((SCHEMA, data.schema), (STATE, data.state), (UNUSED, data.unused)):
             if values is not None:
                 self.write(name, json.dumps(values, indent=1) + "\n")
         self.write_unreadable(data)
@@ -217,6 +219,13 @@ class RunFolder:
         stated = parsed[SCHEMA]
         schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
         return schema, parsed[STATE]
+
+    def unused(self) -> dict[str, str] | None:
+        """Columns of the table that were not read, each with the reason; None where nothing says it."""
+        if not (self.path / UNUSED).exists():
+            return None
+        with damage_named(self.path / UNUSED):
+            return checked_reasons(parse_json(self._text(UNUSED)))
 
     def check_data(self, data: Dataset) -> None:
         """Refuse to train on with records that are not those of before."""

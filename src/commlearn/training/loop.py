@@ -209,6 +209,7 @@ def _train(
         rank=fabric.global_rank,
         rows=rows,
         features=features,
+        unused=data.unused,
     )
 
 

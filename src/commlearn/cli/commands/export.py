@@ -8,20 +8,22 @@ from commlearn.cli.names import names
 from commlearn.cli.python_code import Call, program
 from commlearn.errors import ConfigurationError
 
-HELP = "Export a run to one folder: weights, settings, schema, preprocessing and a model card."
+HELP = "Export a run to one folder or to the hub: weights, settings, schema, preprocessing and a model card."
 EXAMPLE = """\
-The folder holds JSON, safetensors and Markdown alone; commlearn.load reads it offline.
+The folder holds JSON, safetensors and Markdown alone; commlearn.load reads it offline. On the Hugging Face
+hub (commlearn[hf]) a model is private unless --public, and has no hashes of rows unless --with-rows.
 
 Example:
   commlearn export runs/films films-model
   commlearn export runs/films films-model --onnx    # and onnx/SUBSET.onnx
   commlearn export runs/films films-model --onnx --subsets poster+plot,plot
+  commlearn export runs/films hf://ana/films --license mit
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="folder of a training")
-    parser.add_argument("folder", metavar="FOLDER", help="is made")
+    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument("folder", metavar="FOLDER", help="is made; or hf://user/name")
     parser.add_argument(
         "--onnx", action="store_true", help="also write ONNX graphs: each modality alone, and all of them"
     )
@@ -31,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without-rows", action="store_true", help="leave out the hashes of the rows that were trained on"
     )
+    parser.add_argument("--with-rows", action="store_true", help="on the hub: store these hashes, too")
+    parser.add_argument("--public", action="store_true", help="on the hub: for everybody")
+    parser.add_argument("--license", metavar="NAME", help="on the hub: of the weights, such as mit")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -41,6 +46,17 @@ def python(options: argparse.Namespace) -> str:
 
 
 def _call(options: argparse.Namespace) -> Call:
+    from commlearn.storage.hub import on_hub
+
+    if on_hub(options.folder):
+        return Call(
+            "cl.push_to_hub",
+            options.run_folder,
+            options.folder,
+            private=False if options.public else None,
+            rows=options.with_rows or None,
+            license=options.license,
+        )
     rows = False if options.without_rows else None
     return Call("cl.export", options.run_folder, options.folder, rows=rows)
 
@@ -51,9 +67,14 @@ def _subsets(options: argparse.Namespace) -> list[list[str]] | None:
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, print_next, telling
+    from commlearn.storage.hub import on_hub
 
     if options.subsets and not options.onnx:
         raise ConfigurationError("--subsets chooses ONNX graphs; add --onnx.")
+    if on_hub(options.folder):
+        return _push(options)
+    if options.public or options.license or options.with_rows:
+        raise ConfigurationError("--public, --license and --with-rows are for the hub: hf://user/name.")
     folder = _call(options).made()
     if options.onnx:
         from commlearn.trained.artifact import load
@@ -68,4 +89,23 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"wrote {folder}: {', '.join(files)}")
     print_next(options, ("info", folder), ("embed", folder, "TABLE", "-o", "z.parquet"))
+    return 0
+
+
+def _push(options: argparse.Namespace) -> int:
+    from commlearn.cli.output import print_json, print_next
+
+    if options.onnx or options.without_rows:
+        raise ConfigurationError(
+            "The hub gets no ONNX graphs, and hashes of rows if --with-rows asks for them. Leave out --onnx "
+            "and --without-rows, or export to a folder."
+        )
+    address = _call(options).made()
+    rows = "" if options.with_rows else "; no hashes of rows"
+    if options.json:
+        print_json({"out": address, "public": options.public})
+    else:
+        sort = "public" if options.public else "private"
+        print(f"stored {address}, {sort}: weights, settings, names of columns, words and scales{rows}")
+    print_next(options, ("info", address), ("embed", address, "TABLE", "-o", "z.parquet"))
     return 0

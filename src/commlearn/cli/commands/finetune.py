@@ -98,4 +98,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _out(options: argparse.Namespace) -> str:
-    return options.out or f"{options.run_folder.rstrip('/')}-{options.target}"
+    run = options.run_folder.rstrip("/")
+    name = run.rpartition("/")[2].partition("@")[0] if run.startswith("hf://") else run
+    return options.out or f"{name}-{options.target}"

@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from commlearn.errors import ConfigurationError
+from commlearn.errors import CommlearnError, ConfigurationError
+from commlearn.storage.hub import Repository, fetch_matching
 from commlearn.storage.places import may_fetch
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
@@ -132,30 +133,17 @@ def _refuse_pickles(folder: Path) -> None:
 
 def _from_hub(name: str) -> Path:
     """Download what a name on the hub stands for, or find it where it was downloaded before."""
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    except ImportError as problem:
-        raise missing_extra("huggingface_hub") from problem
     repository, _, revision = name.partition("@")
     try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                allow_patterns=WANTED,
-                local_files_only=not may_fetch(),
-            )
-        )
-    except (OSError, HfHubHTTPError, HFValidationError) as problem:
+        return fetch_matching(Repository(repository, revision or None), WANTED)
+    except CommlearnError as problem:
         if not may_fetch():
             raise ConfigurationError(
                 f"The pretrained encoder {name} is not on this machine, and what a loaded model names is not "
                 f"fetched. Fetch it yourself: hf download {repository}"
                 + (f" --revision {revision}" if revision else "")
             ) from problem
-        reason = " ".join(str(problem).split())[:200]
         raise ConfigurationError(
-            f"There is no folder {name}, and no model of this name could be had from the hub: {reason} Check "
-            "the name and the connection, or give the path of a folder."
+            f"There is no folder {name}, and no model of this name could be had from the hub: {problem} Else "
+            "give the path of a folder."
         ) from problem
