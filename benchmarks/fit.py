@@ -2,10 +2,10 @@
 
     python benchmarks/fit.py [--modalities 3 8] [--rows 5000]
 
-Vectors of 20 numbers, made up so that every two share something. The floor is the time that the operations of
-the fit's matrix products take at the rate of large ones. With PYTHONPATH on the sources of an older commit the
-same script measures that commit, whose accuracies stand beside: of four classes, read from the embeddings of
-rows that were not fitted, with all labels and with ten a class.
+Vectors of 20 numbers, made up so that every two share something. The floor is the time that the operations
+of the fit's matrix products take at the rate of large ones. The accuracies are those of four classes, read
+from embeddings of rows that were not fitted, with all labels and with ten a class. With PYTHONPATH on the
+sources of an older commit the same script measures that commit.
 """
 
 from __future__ import annotations
