@@ -98,6 +98,8 @@ def test_different_currencies_are_never_in_one_column_of_numbers():
 
 
 def test_units_of_one_quantity_are_converted_and_the_sign_of_fractions_follows_the_currency():
+    dear = parts_of("amount", ["999 €", "1.299 €", "2,450 €"])  # no price has three decimals
+    assert dear.numbers["EUR"].tolist() == [999, 1299, 2450]
     weights = parts_of("amount", ["500 g", "2 kg", "3 kg", "1 kg", "750 g", "50 g"])
     assert np.allclose(
         weights.numbers["g"] if "g" in weights.numbers else weights.numbers["kg"] * 1000,
@@ -194,5 +196,5 @@ def test_steps_with_times_are_a_series_in_their_order():
     assert state["channels"] == 1
     plain = kind.read(Cells(pd.DataFrame({"x": [[1.5, 0.5], [3.0], None]})), state)
     assert np.allclose(kind.read(frame, state).steps, plain.steps)
-    with pytest.raises(DataError, match="not every step has a time"):
+    with pytest.raises(DataError, match="step 1 has no time 't'"):
         kind.learn(Cells(pd.DataFrame({"x": [[{"t": 1, "v": 2}, {"v": 3}]]})))

@@ -288,6 +288,8 @@ def test_the_type_of_a_named_target_follows_its_values():
         "price": (np.arange(N) % 12 + 0.5).tolist(),
         "stars": [1.0, 2.5, 4.0] * 20,
         "text": [f"{value:.3f}" for value in NUMBERS],
+        "rent": [f"{1000 + row:,} €" for row in range(N)],
+        "load": ["1 kg", "2 kg", "3 kg"] * 20,
     }
     assert guess([*columns], x=NUMBERS, **columns).schema.targets == {
         "tags": "multilabel",
@@ -295,6 +297,8 @@ def test_the_type_of_a_named_target_follows_its_values():
         "price": "number",
         "stars": "class",
         "text": "number",
+        "rent": "number",
+        "load": "class",
     }
 
 

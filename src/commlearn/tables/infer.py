@@ -26,6 +26,7 @@ from commlearn.tables.names import SPLITS, WORDS
 from commlearn.tables.schema import Schema
 from commlearn.tables.schema_yaml import VERSION, kind_to_mapping
 from commlearn.tables.table import Table
+from commlearn.tables.targets import TARGETS
 
 __all__ = ["Guess", "Inferred", "infer", "role_of", "seen_as", "stated_target", "stated_targets"]
 
@@ -125,6 +126,10 @@ def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
         fractions = seen.distinct > FRACTIONS and bool((numbers != np.round(numbers)).any())
         if fractions or seen.distinct > MANY:
             return Guess("target", name, f"named as a target; {seen.distinct} different numbers", "number")
+    elif (writing := guessed_form(column)) is not None and writing.form == "amount":
+        numbers = np.unique(TARGETS["number"](cells)[0])
+        if len(numbers) > (MANY if (numbers == np.round(numbers)).all() else FRACTIONS):
+            return Guess("target", name, f"named as a target; {writing.reason}", "number")
     elif len(cells) and all(isinstance(cell, str) for cell in cells):
         distinct = int(cells.nunique())
         if distinct > MANY and not np.isnan(as_numbers(cells)).any():
