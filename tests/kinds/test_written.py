@@ -198,3 +198,14 @@ def test_steps_with_times_are_a_series_in_their_order():
     assert np.allclose(kind.read(frame, state).steps, plain.steps)
     with pytest.raises(DataError, match="step 1 has no time 't'"):
         kind.learn(Cells(pd.DataFrame({"x": [[{"t": 1, "v": 2}, {"v": 3}]]})))
+
+
+def test_several_numbers_in_a_cell_are_a_column_each():
+    parts = parts_of("numbers", ["139/85", "120 / 80", None, "12", "1/2/3", "n/a"])
+    assert list(parts.numbers) == ["1", "2"]
+    assert parts.numbers["2"][:2].tolist() == [85, 80]
+    assert np.isnan(parts.numbers["1"][2:]).all()
+    assert sorted(parts.wrong) == [3, 4, 5]
+    assert "row of 2 numbers such as 12/12" in parts.wrong[3]
+    places = parts_of("numbers", ["(48.137, 11.5)", "-52.52,13.4"])
+    assert places.numbers["1"].tolist() == [48.137, -52.52]

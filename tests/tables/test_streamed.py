@@ -210,7 +210,9 @@ def test_tables_are_read_from_any_file_system(folder, tmp_path):
 def test_what_has_no_groups_is_told(folder, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n")
-    with pytest.raises(ConfigurationError, match="cannot be read in parts.*Write it as Parquet"):
+    with pytest.raises(
+        ConfigurationError, match="cannot be read in parts.*Write it as Parquet, or embed it into one file"
+    ):
         streamed(path)
 
 

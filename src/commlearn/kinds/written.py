@@ -32,6 +32,7 @@ __all__ = [
     "amount_of",
     "labels_of",
     "moment_of",
+    "numbers_in",
     "object_of",
     "one_amount",
     "separator_of",
@@ -399,6 +400,40 @@ def _read_ratings(values: pd.Series, learned: Learned) -> Parts:
     return Parts({"": numbers}, wrong=_wrong(values, places, shares, "rating such as 4/5"))
 
 
+SIGN = r"\s*(?:/|[xX×]|;|,\s|,(?=\d+\.))\s*"
+PLAIN_NUMBER = r"[+-]?\d+(?:\.\d+)?"
+SEVERAL_NUMBERS = re.compile(rf"\(?({PLAIN_NUMBER}(?:{SIGN}{PLAIN_NUMBER}){{1,3}})\)?")
+
+
+def numbers_in(cell: Cell) -> tuple[float, ...] | None:
+    """Two to four numbers with signs between them; None where it is something else.
+
+    Example:
+        >>> numbers_in("139/85"), numbers_in("40 x 80 x 2.5"), numbers_in("48.1,11.5"), numbers_in("1,299")
+        ((139.0, 85.0), (40.0, 80.0, 2.5), (48.1, 11.5), None)
+    """
+    match = SEVERAL_NUMBERS.fullmatch(cell.strip()) if isinstance(cell, str) else None
+    return None if match is None else tuple(float(part) for part in re.split(SIGN, match[1]))
+
+
+def _learn_several(values: pd.Series) -> Learned:
+    counts = Counter(len(numbers) for numbers in _given(values, numbers_in))
+    return {"count": counts.most_common(1)[0][0] if counts else 2}
+
+
+def _read_several(values: pd.Series, learned: Learned) -> Parts:
+    count = learned["count"]
+    places, cells = _each(values, numbers_in)
+    results = [cell if cell is not None and len(cell) == count else None for cell in cells]
+    example = "/".join(["12"] * count)
+    parts = Parts(wrong=_wrong(values, places, results, f"row of {count} numbers such as {example}"))
+    for place in range(count):
+        parts.numbers[str(place + 1)] = _numbers(
+            places, [None if cell is None else cell[place] for cell in results]
+        )
+    return parts
+
+
 def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
     """The labels that a cell lists; None where it is no list.
 
@@ -508,6 +543,7 @@ FORMS: dict[str, Form] = {
     "amount": Form(_learn_amounts, _read_amounts, "numbers with or without a unit"),
     "yes-no": Form(lambda values: {}, _read_answers, "yes and no"),
     "rating": Form(lambda values: {}, _read_ratings, "ratings"),
+    "numbers": Form(_learn_several, _read_several, "several numbers"),
     "labels": Form(_learn_labels, _read_labels, "lists of labels"),
     "json": Form(_learn_objects, _read_objects, "JSON objects"),
 }

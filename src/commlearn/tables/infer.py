@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,6 +69,7 @@ NEARLY = 0.95  # share of different values from which a column named id is one, 
 CLASSES = 100  # different values of a class target, at most, unless it was named
 MANY = 20  # different numbers of a target from which it is a number, and of an identifier to be a category
 FRACTIONS = 5  # likewise, where some are no whole numbers
+WIDTH = 116  # characters of a line of a comment
 SEVERAL = 0.1  # share of cells of several labels from which a target has several
 
 
@@ -176,6 +178,10 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
             repeated = len(column) - seen.distinct
             reason = f"its name; but {repeated} of {len(column)} rows repeat an id or have none"
             return Guess("id", name, reason)
+        if seen.sort == "nothing" and NEARLY * len(column) <= seen.distinct < seen.filled:
+            again = seen.filled - seen.distinct
+            reason = f"{seen.distinct} different short values, as ids have; but {again} rows repeat one"
+            return Guess("unused", name, f"{reason}. Drop these rows, if they are copies, and state it as id")
         if not (words & NAMES_THINGS and seen.sort == "number" and _whole(column)):
             return None
         reason = (
@@ -220,7 +226,11 @@ class Inferred:
         lines += [_flow("encoding", self.schema.encoding)] if self.schema.encoding else []
         lines += ["modalities:"]
         for guess in self.of("modality"):
-            lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
+            reasons = textwrap.wrap(
+                _line(guess.reason), WIDTH, break_long_words=False, break_on_hyphens=False
+            )
+            lines += [*(f"  # {part}" for part in reasons)]
+            lines += [f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
         if self.of("target"):
             lines += ["targets:  # never seen in training, only by probes"]
         for guess in self.of("target"):
@@ -274,7 +284,7 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
         if name not in guesses:
             taken = {guess.role: guess.name for guess in guesses.values()}
             guess = role_of(name, frame[name], looks[name], taken)
-            if guess is not None and not (guess.role == "id" and written.get(name)):
+            if guess is not None and not (guess.role in ("id", "unused") and written.get(name)):
                 guesses[name] = guess
     forms = {name: writing for name, writing in written.items() if writing and name not in guesses}
     left = {

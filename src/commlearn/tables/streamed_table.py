@@ -59,7 +59,8 @@ def open_groups(source: str) -> GroupedTable:
     tars = path.suffix == ".tar" or (not is_remote(source) and path.is_dir() and any(path.glob("*.tar")))
     if not (tars or is_remote(source) or path.is_dir() or path.suffix in (".parquet", ".pq")):
         raise ConfigurationError(
-            f"{source} cannot be read in parts: its rows do not lie in groups. Write it as Parquet."
+            f"{source} cannot be read in parts: its rows do not lie in groups. Write it as Parquet, or embed "
+            "it into one file, whose name ends in .parquet, .csv or .npz."
         )
     return TarTable(source) if tars else ParquetTable(source)
 
