@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image as PIL
 
 import commlearn as cl
 from commlearn import plot
@@ -48,6 +49,11 @@ def view(names, parts):
         "unique": {name: known(part) for name, part in zip(names, parts[1:], strict=False)},
         "spectrum": [known(1.0), known(0.2), known(0.1)],
     }
+
+
+def png_of(shown):
+    """What IPython shows of an object that has no other picture."""
+    return PIL.open(io.BytesIO(shown._repr_png_()))
 
 
 def drawn(axes):
@@ -130,6 +136,12 @@ def test_axes_of_ones_own_are_used_and_settings_stay():
     assert dict(mpl.rcParams) == before
 
 
+def test_notebooks_show_pictures_whether_or_not_pyplot_was_imported():
+    axes = plot.losses(ENTRIES)
+    assert png_of(axes).size == (414, 252)
+    assert png_of(axes.figure).size == (414, 252)
+
+
 def test_a_gallery_shows_clean_and_augmented_records_of_every_kind(tmp_path):
     from commlearn.datasets.synthetic_tables import SyntheticTable
 
@@ -152,6 +164,7 @@ def test_a_gallery_shows_clean_and_augmented_records_of_every_kind(tmp_path):
         titles = [axes.get_title(loc="left") for axes in grid.ravel()]
         assert titles == ["clean", "version 1", "version 2", "", "", ""]
         drawn(grid[0, 0])
+        assert png_of(grid).size == tuple(int(90 * side) for side in grid[0, 0].figure.get_size_inches())
     pictures = plot.gallery(model, str(path), "image", records=1, versions=1)
     clean, augmented = (axes.images[0].get_array() for axes in pictures[0])
     assert not np.allclose(clean, augmented)

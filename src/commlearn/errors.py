@@ -114,5 +114,5 @@ class Problems:
         if len(self.messages) == 1:
             raise error(f"{self.where}: {self.messages[0]}")
         if self.messages:
-            lines = "\n".join(f"  - {problem}" for problem in self.messages)
+            lines = "\n".join("  - " + problem.replace("\n", "\n  ") for problem in self.messages)
             raise error(f"{self.where}: {len(self.messages)} problems\n{lines}")

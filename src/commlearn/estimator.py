@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
@@ -20,14 +19,12 @@ from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 from torch import nn
 
-from commlearn.batch import View
 from commlearn.config.fill import set_dotted
 from commlearn.config.own_data import experiment_for
 from commlearn.errors import ConfigurationError, DataWarning
 from commlearn.kinds.reading import Reading
 from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
-from commlearn.models.tokens import Tokens
 from commlearn.storage.hub import on_hub
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.dataset import dataset_of
@@ -37,7 +34,7 @@ from commlearn.tables.leaks import warn_of_answers, warn_of_likely_answers
 from commlearn.tables.schema import Schema, modules_of_schema, schema_with_modules
 from commlearn.tables.table import Table, read_table
 from commlearn.trained.artifact import export, from_parts, load, push_to_hub, to_parts
-from commlearn.trained.embed import Blocks, dimension_names, embed
+from commlearn.trained.embed import Blocks, dimension_names, embed, embedding_dim
 from commlearn.trained.model import Trained
 from commlearn.trained.resume import by_dotted_key
 from commlearn.trained.stream import embed_table
@@ -316,7 +313,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     def _keep(self, trained: Trained) -> None:
         self.trained_ = Trained(**{part.name: getattr(trained, part.name) for part in fields(Trained)})
-        self.dim_ = output_dim(trained)
+        self.dim_ = embedding_dim(trained)
         self.unused_ = dict(trained.unused or {})
 
     def _reading(self) -> Reading:
@@ -372,15 +369,6 @@ def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[
         message = f"No schema was given, and these columns are not used: {each}. A schema may state them."
         warnings.warn(DataWarning(message), stacklevel=5)
     return inferred.schema, reasons
-
-
-def output_dim(trained: Trained) -> int:
-    """Numbers in an embedding of all modalities."""
-    blank = torch.zeros(1, 1, trained.experiment.model.width, device=next(trained.method.parameters()).device)
-    view: View = {name: Tokens(blank) for name in trained.specs}
-    with torch.inference_mode():
-        learned = trained.method.embed(view).shape[1]
-    return learned + (0 if trained.features is None else trained.features.dim)
 
 
 def _seed(random_state: Any) -> int:

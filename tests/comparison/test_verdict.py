@@ -389,7 +389,8 @@ def test_a_pretrained_rival_never_downloads_its_weights(monkeypatch):
 
 def test_the_verdict_is_drawn(compared):
     _, comparison = compared
-    curves, gaps, absent = comparison.plot("y")
+    curves, gaps, absent = panels = comparison.plot("y")
+    assert panels._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
     named = {text.get_text(): text.get_position()[1] for text in curves.texts}
     assert {"comm", "chance"} <= named.keys()
     ends = sorted(place for name, place in named.items() if name != "chance")

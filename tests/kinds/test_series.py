@@ -142,7 +142,7 @@ def test_files_are_read_inside_the_folder_only(tmp_path):
     (folder / "named.csv").write_text("x, y\n1, 2\n3,\n")
     (folder / "plain.csv").write_text("1,2\n3,4\n5,6\n")
     (tmp_path / "secret.csv").write_text("1,2\n")
-    arrays, problems = Series("ecg")._arrays(cells(["a.npy", "named.csv", "plain.csv"], folder))
+    arrays, problems = Series("ecg")._rows(cells(["a.npy", "named.csv", "plain.csv"], folder))
     assert problems == []
     assert arrays[0].tolist() == [[1, 2], [3, 4]]
     np.testing.assert_array_equal(arrays[1], [[1, 2], [3, np.nan]])
@@ -244,3 +244,113 @@ def test_settings_that_do_not_fit_are_named():
         Series("ecg", max_length=0)
     with pytest.raises(ConfigurationError, match="'x' more than once"):
         Series(["x", "x"])
+
+
+def even(train, test=None):
+    """Values without the scale of the training rows, (rows, steps, channels), NaN in gaps and padding."""
+    kind, rows = Series("ecg"), cells(train)
+    state = learned(kind, rows)
+    modality = taken(kind, rows, None if test is None else cells(test))
+    values = modality.values.numpy().astype(np.float64)
+    channels = state["channels"]
+    scaled = values[..., :channels] * state["scale"] + state["mean"]
+    absent = values[..., channels:] == 0 if state["gaps"] else np.zeros_like(scaled, dtype=bool)
+    if modality.padding is not None:
+        absent = absent | modality.padding.numpy()[..., None]
+    return np.where(absent, np.nan, scaled), state
+
+
+def timed(*pairs, key="t"):
+    return [{key: when, "v": value} for when, value in pairs]
+
+
+def test_steps_are_sorted_by_time_and_even_ones_are_read_as_a_plain_list_is():
+    values, state = even([timed((20, 3), (0, 1), (10, 2)), timed((105, 4), (95, 5))])
+    np.testing.assert_allclose(values[..., 0], [[1, 2, 3], [5, 4, np.nan]], rtol=1e-6)
+    plain, _ = even([[1, 2, 3], [5, 4]])
+    np.testing.assert_allclose(values, plain, rtol=1e-6)
+    assert Series("ecg").notes(state) == []
+
+
+@pytest.mark.parametrize("form", ["objects", "JSON text", "arrow", "dates"])
+def test_uneven_times_are_laid_on_even_steps_with_gaps(form):
+    rows = [timed((0, 1), (1, 2), (2, 3), (5, 4)), timed((0.2, 5), (1.1, 6), (3.4, 7))]
+    if form == "dates":
+        first = pd.Timestamp("2024-01-31T06:00")
+        rows = [timed(*((str(first + pd.Timedelta(s["t"], "D")), s["v"]) for s in row)) for row in rows]
+    values = objects([json.dumps(row) for row in rows]) if form == "JSON text" else rows
+    if form == "arrow":
+        step = pa.struct([("t", pa.float64()), ("v", pa.float64())])
+        values = pd.Series(rows, dtype=pd.ArrowDtype(pa.list_(step)))
+    read, state = even(values)
+    nan = np.nan
+    np.testing.assert_allclose(read[..., 0], [[1, 2, 3, nan, nan, 4], [5, 6, nan, 7, nan, nan]], rtol=1e-6)
+    (note,) = Series("ecg").notes(state)
+    assert "times are uneven (" in note
+    assert "values are read every 1" in note
+    assert note in [problem.message for problem in Series("ecg").check(cells(values))]
+
+
+def test_steps_at_one_time_are_averaged_and_counted():
+    rows = [timed((0, 1), (1, 2), (1, 4)), timed((0, 5), (1, 6))]
+    np.testing.assert_allclose(even(rows)[0][..., 0], [[1, 3], [5, 6]], rtol=1e-6)
+    told = [problem.message for problem in Series("ecg").check(cells(rows))]
+    assert told == ["several steps have one time (rows 0): their mean is read"]
+
+
+def test_channels_of_steps_keep_their_names_from_row_to_row():
+    rows = [
+        [{"t": 0, "hr": 70, "bp": 120}, {"t": 1, "hr": 72}],
+        [{"t": 0, "hr": 60}, {"t": 1, "bp": 110, "hr": 61}],
+    ]
+    nan = np.nan
+    expected = [[[120, 70], [nan, 72]], [[nan, 60], [110, 61]]]
+    np.testing.assert_allclose(even(rows)[0], expected, rtol=1e-6)
+    alone, _ = even(rows, [[{"t": 3, "bp": 100}]])
+    np.testing.assert_allclose(alone, [[[100, nan]]], rtol=1e-6)
+    with pytest.raises(DataError, match="row 0: has pulse, and training rows have bp, hr alone"):
+        even(rows, [[{"t": 3, "pulse": 100}]])
+    with pytest.raises(DataError, match="row 2: holds numbers without names, where other rows have bp, hr"):
+        even([*rows, [1.0, 2.0]])
+
+
+def test_columns_with_times_of_their_own_are_channels_of_one_series():
+    frame = pd.DataFrame(
+        {"hr": objects([timed((0, 1), (1, 2), (2, 3))] * 2), "bp": objects([timed((1, 9)), None])}
+    )
+    kind, rows = Series(["hr", "bp"]), Cells(frame)
+    modality = kind.read(rows, learned(kind, rows)).take(np.arange(2))
+    assert modality.values.shape == (2, 3, 4)
+    assert modality.values[0, :, 2:].tolist() == [[0, 1], [1, 1], [0, 1]]  # bp, hr
+    assert modality.values[1, :, 2].sum() == 0
+
+
+def test_a_row_that_lasts_for_years_takes_no_more_memory_than_others():
+    usual = [timed(*((float(step), 1.0 * row) for step in range(20))) for row in range(9)]
+    values, _ = even([*usual, timed((0, 1), (1, 2), (3e9, 3))])
+    assert values.shape[1] <= 512
+    assert np.nanmax(values[-1]) == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([{"t": 0, "v": 1}, {"v": 2}], r"row 1: step 1 has no time 't'; give every step one"),
+        ([{"t": 0, "v": 1}, {"t": None, "v": 2}], "step 1 has no time 't'"),
+        (
+            timed((0, 1), ("3/4/2024", 2)),
+            r"time 't' '3/4/2024', which is neither a number nor a date",
+        ),
+        (timed((0, 1), ("2024-01-31", 2)), "numbers and dates as times 't'"),
+        (timed(("2024-01-30", 1), ("2024-01-31", 2)), "has dates as times, unlike training rows"),
+        (timed((0, 1), (1, "high")), "a step has v 'high', which is no number"),
+        ([{"v": 1}, {"v": 2}], "has no time in its steps"),
+        ([{"t": 0, "v": 1}, 3], "mixes objects and others"),
+        (timed((0, 1), (1e40, 2)), "spans 1e\\+40 times the usual gap"),
+    ],
+)
+def test_times_that_cannot_be_read_are_named(row, message):
+    rows = [timed((0, 1), (1, 2)), row, *[timed((0, 1), (1, 2), (2, 3))] * 6]
+    with pytest.raises(DataError, match=message):
+        Series("ecg").learn(cells(rows))
+    assert any(problem.row == 1 for problem in Series("ecg").check(cells(rows)))

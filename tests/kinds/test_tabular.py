@@ -273,17 +273,18 @@ def test_check_warns_of_columns_that_tell_nothing():
         word=["a"] * 30,
         none=[None] * 30,
         fine=[0.0, 1.0] * 15,
-        zip=[f"{row % 7:05}" for row in range(30)],
+        zip=[f"{row % 7:05}" for row in range(30)],  # codes
+        size=[f"{row % 7}.5" for row in range(30)],
         name=[f"person {row}" for row in range(30)],
     )
     problems = Tabular(list(cells.frame.columns)).check(cells)
     assert {problem.level for problem in problems} == {"warning"}
     told = {problem.column: problem.message for problem in problems}
-    assert set(told) == {"same", "word", "none", "zip", "name"}
+    assert set(told) == {"same", "word", "none", "size", "name"}
     assert "constant" in told["same"]
     assert "constant" in told["word"]
     assert "empty in every row" in told["none"]
-    assert "numbers as text" in told["zip"]
+    assert "numbers as text" in told["size"]
     assert "identifiers" in told["name"]
 
 

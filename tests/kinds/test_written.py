@@ -98,6 +98,8 @@ def test_different_currencies_are_never_in_one_column_of_numbers():
 
 
 def test_units_of_one_quantity_are_converted_and_the_sign_of_fractions_follows_the_currency():
+    dear = parts_of("amount", ["999 €", "1.299 €", "2,450 €"])  # no price has three decimals
+    assert dear.numbers["EUR"].tolist() == [999, 1299, 2450]
     weights = parts_of("amount", ["500 g", "2 kg", "3 kg", "1 kg", "750 g", "50 g"])
     assert np.allclose(
         weights.numbers["g"] if "g" in weights.numbers else weights.numbers["kg"] * 1000,
@@ -194,5 +196,16 @@ def test_steps_with_times_are_a_series_in_their_order():
     assert state["channels"] == 1
     plain = kind.read(Cells(pd.DataFrame({"x": [[1.5, 0.5], [3.0], None]})), state)
     assert np.allclose(kind.read(frame, state).steps, plain.steps)
-    with pytest.raises(DataError, match="not every step has a time"):
+    with pytest.raises(DataError, match="step 1 has no time 't'"):
         kind.learn(Cells(pd.DataFrame({"x": [[{"t": 1, "v": 2}, {"v": 3}]]})))
+
+
+def test_several_numbers_in_a_cell_are_a_column_each():
+    parts = parts_of("numbers", ["139/85", "120 / 80", None, "12", "1/2/3", "n/a"])
+    assert list(parts.numbers) == ["1", "2"]
+    assert parts.numbers["2"][:2].tolist() == [85, 80]
+    assert np.isnan(parts.numbers["1"][2:]).all()
+    assert sorted(parts.wrong) == [3, 4, 5]
+    assert "row of 2 numbers such as 12/12" in parts.wrong[3]
+    places = parts_of("numbers", ["(48.137, 11.5)", "-52.52,13.4"])
+    assert places.numbers["1"].tolist() == [48.137, -52.52]

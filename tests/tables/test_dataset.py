@@ -129,3 +129,13 @@ def test_records_that_lack_modalities_are_marked_and_one_with_none_is_refused():
     rows.loc[3, "age"] = None
     with pytest.raises(DataError, match="row 3: record 'c3' has none of labs, emb"):
         dataset_of(Table(rows), stated)
+
+
+def test_rows_of_a_problem_stand_below_it():
+    table = Table(pd.DataFrame({"v": [*"abcdefghij"], "age": ["old", "new", *range(8)], "hb": [1, *"x" * 9]}))
+    with pytest.raises(DataError) as caught:
+        dataset_of(table, Schema({"v": Text("v")}, targets={"age": "number", "hb": "number"}))
+    first, *lines = str(caught.value).splitlines()
+    assert first.endswith("2 problems")
+    assert sum(line.startswith("  - ") for line in lines) == 2
+    assert "    - age row 1: 'new' is no number" in str(caught.value)

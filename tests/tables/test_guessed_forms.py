@@ -34,6 +34,8 @@ RNG = np.random.default_rng(0)
         (["Yes", "no", "YES", None] * 15, "yes-no", "yes and no"),
         (["ja", "nein"] * 30, "yes-no", "ja, nein"),
         (["4/5", "5/5", None] * 20, "rating", "points of 5"),
+        ([f"{120 + row % 30}/{70 + row % 20}" for row in range(N)] * 2, "numbers", "such as 120/70"),
+        ([f"4{row % 9}.{row}, 11.575" for row in range(N)], "numbers", "2 numbers"),
         (["red;blue", "red", "green"] * 20, "labels", "between ;"),
         (["oak, pine", "oak", "elm, oak"] * 20, "labels", "between ,"),
         ([["a", "b"], ["b"], ["c"]] * 20, "labels", "in lists"),
@@ -57,7 +59,8 @@ def test_forms_that_are_sure(cells, form, reason):
         [f"{row + 100}" for row in range(N)],  # each its own: names of something
         ["12a", "12b", "7c", "9d"] * 15,  # house numbers
         ["1st", "2nd", "3rd"] * 20,
-        ["120/80", "135/90", "110/70"] * 20,  # blood pressure
+        ["120/80", "135/90", "110/70"] * 20,  # few: categories
+        [f"{row}/2023" for row in range(N)],  # counts the records of a year
         ["1/2/2024", "3/4/2024", "5/6/2024"] * 20,  # days or months
         ["3 kg", "4 boxes", "5 kg"] * 20,
         ["well, it is, as far as I see, a chair", f"a table, {'big' * 9}"] * 30,

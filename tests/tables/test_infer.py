@@ -288,6 +288,8 @@ def test_the_type_of_a_named_target_follows_its_values():
         "price": (np.arange(N) % 12 + 0.5).tolist(),
         "stars": [1.0, 2.5, 4.0] * 20,
         "text": [f"{value:.3f}" for value in NUMBERS],
+        "rent": [f"{1000 + row:,} €" for row in range(N)],
+        "load": ["1 kg", "2 kg", "3 kg"] * 20,
     }
     assert guess([*columns], x=NUMBERS, **columns).schema.targets == {
         "tags": "multilabel",
@@ -295,6 +297,8 @@ def test_the_type_of_a_named_target_follows_its_values():
         "price": "number",
         "stars": "class",
         "text": "number",
+        "rent": "number",
+        "load": "class",
     }
 
 
@@ -356,3 +360,14 @@ def test_many_columns_of_two_values_are_counted(recwarn):
     (warning,) = recwarn
     assert "inputs: a_seen, b_seen" in str(warning.message)
     assert "j_seen and 2 more. If" in str(warning.message)
+
+
+def test_ids_with_copies_are_named_as_such_and_long_reasons_wrap():
+    names = [f"V-{row:04d}" for row in range(N - 2)] + ["V-0000", "V-0001"]
+    dates = {f"day{row}": [f"2024-0{1 + row}-{1 + day % 28:02d}" for day in range(N)] for row in range(4)}
+    inferred = guess(x=NUMBERS, visit=names, **dates)
+    (unused,) = inferred.of("unused")
+    assert unused.reason.startswith("58 different short values, as ids have; but 2 rows repeat one")
+    written = inferred.to_yaml()
+    assert max(len(line) for line in written.splitlines() if line.startswith("  #")) <= 120
+    assert Schema.from_yaml(written) == inferred.schema

@@ -17,6 +17,8 @@ from commlearn.kinds.base import Cells
 from commlearn.kinds.image import Image
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
+from commlearn.tables.check import check
+from commlearn.tables.dataset import dataset_of
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
 from commlearn.tables.targets import encode_target
@@ -310,3 +312,46 @@ def test_labels_may_be_lists_written_as_text():
         ("[sic]", "x"),
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1.299,00 €", "950 €", None, "1.050 €"], [1299, 950, np.nan, 1050]),
+        (["1,299 USD", "999 USD", "n/a"], [1299, 999, np.nan]),  # no price has three decimals
+        (["12 kg", "500 g", "3,5 kg"], [12, 0.5, 3.5]),
+        (["1.250 kg", "2.5 kg"], [1.25, 2.5]),
+        (["1'299", "1'300,50", 7], [1299, 1300.5, 7]),
+    ],
+)
+def test_targets_that_are_numbers_may_be_written_as_amounts(cells, expected):
+    rows = Table(pd.DataFrame({"y": pd.Series(cells, dtype=object)}))
+    assert np.array_equal(encode_target(rows, "y", "number"), expected, equal_nan=True)
+    assert encode_target(rows, "y", "class").tolist() == cells  # as they are written
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["1.250 kg", "2.500 kg"], r"y row 0: '1.250 kg' may be 1250 or 1.25; write which"),
+        (["12 €", "13 USD", "14 €"], r"y row 1: '13 USD': most cells are in EUR; give all in one unit"),
+        (["12 kg", "13", "14 kg"], r"y row 1: '13': most cells are in kg"),
+        (["12", "1,5", "3 kg"], r"y row 2: '3 kg': most cells are without unit"),
+        (["12 kg", "old"], r"y row 1: 'old' is no number, with or without a unit"),
+    ],
+)
+def test_amounts_of_a_target_that_may_mean_another_number_are_refused(cells, message):
+    with pytest.raises(DataError, match=message):
+        encode_target(Table(pd.DataFrame({"y": cells})), "y", "number")
+
+
+def test_columns_under_missing_are_those_of_the_table():
+    misspelt = schema(missing={"hbb": [-999], "*": ["n/a"], "other": ["-"]})
+    rows = table(other=list("abcdef"))
+    message = r"no column 'hbb', which the schema's list of missing cells names\. Did you mean 'hb'"
+    with pytest.raises(DataError, match=message) as caught:
+        dataset_of(rows, misspelt)
+    assert "other" not in str(caught.value).partition("The table has")[0]
+    assert "hbb" in [problem.column for problem in check(rows, misspelt).errors]
+    state = misspelt.learn(rows)  # a table to embed need not have what is not embedded
+    assert len(misspelt.only(["notes"]).read(Table(rows.frame[["case", "note"]]), state)) == 6

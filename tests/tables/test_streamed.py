@@ -125,6 +125,18 @@ def vectors(records) -> list:
     return records.view(slice(None))["vector"].values.tolist()
 
 
+def test_likely_answers_are_looked_for_in_a_sample_of_the_training_rows(folder, tmp_path):
+    notes = streamed(folder).notes
+    assert "no likely answer is among the inputs (in " in notes[1]
+    frame().assign(b=np.arange(ROWS) % 3).to_parquet(tmp_path / "t.parquet", row_group_size=GROUP)
+    data = streamed(tmp_path / "t.parquet")
+    looked_at = f"(in {len(data.probe)} of {len(data.train)} training rows)"
+    assert len(data.probe) < len(data.train)
+    assert data.notes[1:] == (
+        f"b is target label, and is among the inputs: the embedding holds it {looked_at}",
+    )
+
+
 @pytest.mark.parametrize("column", ["part", "patient"])
 def test_the_schemas_columns_part_the_rows(folder, column):
     data = streamed(folder, **({"split": "part"} if column == "part" else {"group": "patient"}))
@@ -215,7 +227,9 @@ def test_groups_are_read_by_the_footer_that_was_read_at_first(folder, monkeypatc
 def test_what_has_no_groups_is_told(folder, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n")
-    with pytest.raises(ConfigurationError, match="cannot be read in parts.*Write it as Parquet"):
+    with pytest.raises(
+        ConfigurationError, match="cannot be read in parts.*Write it as Parquet, or embed it into one file"
+    ):
         streamed(path)
 
 

@@ -48,9 +48,9 @@ def test_files_leave_them_out_and_say_which_rows_are_there(model, table, tmp_pat
     if named:
         trained = cl.Embedder(cl.Schema(SCHEMA.modalities, id="name"), epochs=1).fit(frame)
     frame.to_parquet(tmp_path / "t.parquet")
-    with pytest.warns(DataWarning, match="have none of left"):
+    with pytest.warns(DataWarning, match="6 of 40 records have none of left"):
         written = write_embeddings(trained.trained, tmp_path / "t.parquet", tmp_path / "z.parquet", ["left"])
-    with pytest.warns(DataWarning, match="have none of left"):
+    with pytest.warns(DataWarning, match="6 of 40 records have none of left"):
         shards = write_shards(trained.trained, tmp_path / "t.parquet", tmp_path / "z", ["left"])
     assert written.records == shards.records == ROWS - len(ABSENT)
     for path in (tmp_path / "z.parquet", tmp_path / "z" / "part-00000.parquet"):
@@ -65,6 +65,24 @@ def test_a_table_none_of_whose_rows_has_them_is_refused(model, table, tmp_path):
     empty.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
     with pytest.raises(DataError, match="No row of the table has any of left"):
         write_embeddings(model.trained, tmp_path / "t.jsonl", tmp_path / "z.parquet", ["left"])
+    assert not (tmp_path / "z.parquet").exists()
+    empty.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="No row of the table has any of left"):
+        write_shards(model.trained, tmp_path / "t.parquet", tmp_path / "z", ["left"])
+
+
+@pytest.mark.parametrize("blocks", ["all", "learned", "features"])
+def test_a_file_of_a_folder_may_hold_none_of_its_rows(model, table, tmp_path, monkeypatch, blocks):
+    monkeypatch.setattr("commlearn.trained.shards.ROWS", 4)
+    frame = pd.concat([table[table["left"].isna()], table[table["left"].notna()]])
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=4)
+    for _ in range(2):  # the second call finds every file
+        with pytest.warns(DataWarning, match="6 of 40 records have none of left"):
+            out = write_shards(model.trained, tmp_path / "t.parquet", tmp_path / "z", ["left"], blocks=blocks)
+    parts = [pq.read_table(path) for path in sorted((tmp_path / "z").glob("*.parquet"))]
+    assert [len(part) for part in parts[:3]] == [0, 2, 4]
+    assert out.records == ROWS - len(ABSENT)
+    assert len({part.schema.field("embedding").type for part in parts}) == 1
 
 
 def test_probes_leave_them_out_and_count_them(model, table):

@@ -15,6 +15,7 @@ from commlearn.comparison.answers.questions import Questions
 from commlearn.comparison.plan import Job, members_of, plan, scores_of
 from commlearn.comparison.result import Comparison
 from commlearn.comparison.source import ComparisonSource, identity
+from commlearn.comparison.stored_table import BEGUN, stored_schema, stored_table
 from commlearn.comparison.table import table_from
 from commlearn.comparison.workers import work_on
 from commlearn.config.own_data import is_schema
@@ -24,6 +25,7 @@ from commlearn.probes import chosen_targets
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_json import values_of_file
+from commlearn.tables.schema import Schema
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.resume import by_dotted_key
 
@@ -31,7 +33,7 @@ USUAL = ("clip", "crossself", "comm")  # methods on a recipe
 
 
 def compare(
-    recipe: str | Path | ComparisonSource,
+    recipe: str | Path | Schema | Mapping[str, Any],
     methods: Sequence[str] | None = None,
     seeds: int | Sequence[int] = 1,
     out: str | Path = "runs/compare",
@@ -39,7 +41,7 @@ def compare(
     jobs: int = 0,
     tell: Callable[[str], None] = print,
     targets: Sequence[str] | None = None,
-    table: str | Path | None = None,
+    table: Any = None,
     rivals: Sequence[str] | None = None,
     budgets: Sequence[str | int] | None = None,
 ) -> Comparison:
@@ -50,7 +52,7 @@ def compare(
     in the table, and neither takes the others down nor is averaged in.
 
     Args:
-        recipe: name of a recipe, or path of a YAML file: a recipe or a schema.
+        recipe: name of a recipe, path of a YAML file (a recipe or a schema), a `Schema` or its plain values.
         methods: names of methods and baselines; `single` is each modality alone, `all` is all that there are.
             `comm` on a table and `clip`, `crossself` and `comm` on a recipe if not given.
         seeds: how many (0, 1, ...), or which.
@@ -59,7 +61,8 @@ def compare(
         jobs: trainings at a time; 0 = one for each CPU core, or one if there is a GPU.
         tell: receives a line for each training that starts and ends.
         targets: what is probed; the recipe's scores, or all targets, if not given.
-        table: takes the place of a schema's.
+        table: takes the place of a schema's: a path, or what else `Embedder.fit` takes as a table. One in
+            memory is written to `out` once; paths in its cells are relative to the working folder.
         rivals: what the embeddings are read beside, for the verdict: names in `RIVALS`. All on a table,
             none on a recipe if not given; an empty list asks for no verdict.
         budgets: of labels: shares such as `5%`, numbers a class such as 20, or `all`; 1, 5, 10, 50 and
@@ -68,10 +71,28 @@ def compare(
     Returns:
         The table, as it is written to `table.json`, with the verdict beside it.
     """
-    if isinstance(recipe, ComparisonSource):
-        source = recipe
-    else:
-        source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
+    if table is None and not isinstance(recipe, str | Path):
+        raise ConfigurationError("A schema in memory names no table. Pass one: table=")
+    path = stored_schema(recipe, Path(out))
+    place = stored_table(table, path, Path(out))
+    in_memory = not isinstance(table, str | Path | None)
+    root = {"data.root": str(Path.cwd())} if in_memory else {}
+    source = ComparisonSource(path, place, {**root, **(overrides or {})})
+    return compared(source, methods, seeds, out, jobs, tell, targets, rivals, budgets)
+
+
+def compared(
+    source: ComparisonSource,
+    methods: Sequence[str] | None,
+    seeds: int | Sequence[int],
+    out: str | Path,
+    jobs: int,
+    tell: Callable[[str], None],
+    targets: Sequence[str] | None,
+    rivals: Sequence[str] | None,
+    budgets: Sequence[str | int] | None = None,
+) -> Comparison:
+    """A comparison on a source that is already named; the other arguments are those of `compare`."""
     on_table = is_schema(source.recipe)
     methods = (["comm"] if on_table else USUAL) if methods is None else methods
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
@@ -134,7 +155,7 @@ def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: M
 
 def _remember(out: Path, what: Mapping[str, Any]) -> None:
     """A comparison goes on only with the settings and the records that it began with."""
-    path, now = out / "compare.json", json.loads(json.dumps(what, sort_keys=True, default=str))
+    path, now = out / BEGUN, json.loads(json.dumps(what, sort_keys=True, default=str))
     before = values_of_file(path, "Give another --out.") if path.exists() else now
     data = before.pop("data", {}) if before is not now else now["data"]
     common = [{key: part for key, part in each.items() if key in before} for each in (before, now)]

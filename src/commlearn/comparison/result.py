@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -79,9 +78,7 @@ class Comparison(dict[str, Any]):
         return "".join([*parts, table])
 
     def _picture(self, target: str) -> str:
-        content = io.BytesIO()
-        self.plot(target)[0].figure.savefig(content, format="png", dpi=90)
-        coded = base64.b64encode(content.getvalue()).decode()
+        coded = base64.b64encode(self.plot(target)._repr_png_()).decode()
         return f'<img alt="verdict of {escape(target)}" src="data:image/png;base64,{coded}">'
 
     def _targets(self) -> dict[str, Any]:

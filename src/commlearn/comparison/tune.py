@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from commlearn.comparison.baselines import BASELINES
-from commlearn.comparison.compare import USUAL, compare
+from commlearn.comparison.compare import USUAL, compared
 from commlearn.comparison.source import ComparisonSource
 from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
 from commlearn.config.fill import set_dotted
@@ -222,7 +222,9 @@ def _tables(
         def tell_named(line: str, name: str = f"{place.name}/{name}") -> None:
             tell(f"{name}: {line}")
 
-        tables[name] = dict(compare(own, members, seeds, place / name, rivals=[], tell=tell_named, **options))
+        tables[name] = dict(
+            compared(own, members, seeds, place / name, rivals=[], tell=tell_named, **options)
+        )
     return tables
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,13 +17,13 @@ import torch
 
 from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
+from commlearn.kinds.steps import steps_of
 from commlearn.records import Chosen, Column
 from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
 
 __all__ = ["ArrayColumn", "array_of", "file_of", "flat_lists", "presence", "present_or_none", "shown"]
 
-TIMES = ("t", "time", "timestamp", "ts", "date", "datetime", "when", "zeit")  # keys of a step's time
 UNREADABLE = (OSError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError)
 
 
@@ -82,9 +81,8 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         cell = _load(file_of(cell, root, outside), shown(cell))
     if isinstance(cell, torch.Tensor):
         cell = cell.detach().cpu().numpy()
-    listed = isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.ndim == 1)
-    if listed and len(cell) and isinstance(cell[0], Mapping):
-        cell = _steps_of(cell)
+    if (steps := steps_of(cell)) is not None:
+        cell = steps.values
     try:
         array = np.asarray(cell)
         if array.dtype == object:  # None among numbers, or arrays inside arrays
@@ -102,26 +100,6 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         raise DataError(f"{shown(cell)} is a single number; give a list or an array")
     narrow = array.dtype.itemsize < 4 or array.dtype == np.float32
     return array.astype(np.float32 if narrow else np.float64, copy=False)
-
-
-def _steps_of(cell: Any) -> Any:
-    """The numbers of a list of objects such as {"t": 0, "v": 1.5}, in order of their times.
-
-    Example:
-        >>> _steps_of([{"t": 2, "v": 0.5}, {"t": 1, "v": 1.5}])
-        [[1.5], [0.5]]
-    """
-    if not all(isinstance(step, Mapping) for step in cell):
-        raise DataError(f"{shown(cell)} mixes objects with others; give objects such as {{t: 0, v: 1.5}}")
-    names = sorted({name for step in cell for name in step})
-    when = next((name for name in names if str(name).lower() in TIMES), None)
-    try:
-        steps = cell if when is None else sorted(cell, key=lambda step: step[when])
-    except (KeyError, TypeError) as problem:
-        raise DataError(
-            f"{shown(cell)}: not every step has a time '{when}' of one sort; mend them"
-        ) from problem
-    return [[step.get(name) for name in names if name != when] for step in steps]
 
 
 def _lengths(cell: Any) -> str:

@@ -77,6 +77,10 @@ class Kind:
         """Statistics of the training rows, as plain values that JSON holds (no NaN, no arrays)."""
         raise NotImplementedError
 
+    def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
+        """What the log says of what was learned."""
+        return ()
+
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
         """The cells as a column of tensors, standardised with what was learned.
 

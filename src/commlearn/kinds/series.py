@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +16,13 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.arrays import array_of, flat_lists, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import LARGEST
-from commlearn.kinds.rows import first_ten, is_empty, label, named_columns, raise_errors
+from commlearn.kinds.rows import LISTED, first_ten, is_empty, label, named_columns, raise_errors
+from commlearn.kinds.steps import Clock, Steps, clock_of, side_by_side, steps_of
 from commlearn.records import Column, Sequences
 
-__all__ = ["Sequences", "Series", "learn_sequences", "standardise"]
+__all__ = ["MOST_STEPS", "Sequences", "Series", "learn_sequences", "standardise"]
 
+MOST_STEPS = 512  # of a series after averaging, where nothing else is stated
 LONGEST = 0.9  # quantile of the training lengths that decides how many steps are averaged
 
 
@@ -31,6 +33,9 @@ class Series(Kind):
     A series is (length,) or (length, channels). Long ones are averaged over a few steps at a time, the
     same few for all rows, so that steps keep their meaning. Where training rows have gaps (NaN), as many
     channels again follow, which tell where each was observed (1) and where not (0).
+
+    Cells such as `[{"t": 0, "hr": 71}, {"t": 2.5, "hr": 80}]` are sorted by time and laid on even steps, the
+    median gap of training rows; even steps without a value are gaps. A key that names no time is a channel.
 
     Example:
         >>> import pandas as pd
@@ -45,7 +50,7 @@ class Series(Kind):
     name: ClassVar[str] = "series"
 
     fields: Sequence[str] | str  # one column of series, or a column for each channel
-    max_length: int = 512  # steps of the longest series after averaging
+    max_length: int = MOST_STEPS  # steps of the longest series after averaging
     outside: bool = False  # paths may leave the table's folder
 
     def __post_init__(self) -> None:
@@ -58,26 +63,47 @@ class Series(Kind):
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Channels, each one's mean and scale, how many steps are averaged, whether there are gaps."""
-        arrays, problems = self._arrays(cells)
-        problems += self._ragged(cells, arrays)
+        rows, problems = self._rows(cells)
+        clock = _clock(rows, self.max_length)
+        arrays, more = self._arrays(cells, rows, clock)
+        problems += more + self._ragged(cells, arrays)
         raise_errors(label(self.columns()), problems)
-        return learn_sequences(label(self.columns()), arrays, self.max_length)
+        learned = learn_sequences(label(self.columns()), arrays, self.max_length)
+        return learned if clock is None else {**learned, "clock": asdict(clock)}
+
+    def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
+        note = Clock(**state["clock"]).note() if "clock" in state else ""
+        return [note] if note else []
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
         """The series, averaged and standardised."""
-        arrays, problems = self._arrays(
-            cells, lambda array: standardise(_of_width(array, state["channels"]), state, self.max_length)
+        rows, problems = self._rows(cells)
+        clock = Clock(**state["clock"]) if "clock" in state else None
+        arrays, more = self._arrays(
+            cells,
+            rows,
+            clock,
+            lambda array: standardise(_of_width(array, state["channels"]), state, self.max_length),
         )
-        raise_errors(label(self.columns()), problems)
+        raise_errors(label(self.columns()), problems + more)
         return Sequences.of("series", arrays, state["channels"] * (2 if state["gaps"] else 1))
 
     def check(self, cells: Cells) -> list[Problem]:
-        arrays, problems = self._arrays(cells)
-        problems = first_ten(problems + self._ragged(cells, arrays))
+        rows, problems = self._rows(cells)
+        clock = _clock(rows, self.max_length)
+        arrays, more = self._arrays(cells, rows, clock)
+        problems = first_ten(problems + more + self._ragged(cells, arrays))
         there = [array for array in arrays if array is not None]
         if problems or not there:
             return problems or [Problem("no row has a series; drop the modality", label(self.columns()))]
-        messages = []
+        messages = [clock.note()] if clock is not None and clock.note() else []
+        twice = [row for row, steps in enumerate(rows) if isinstance(steps, Steps) and steps.at_one_time()]
+        if twice:
+            shown = ", ".join(str(cells.first_row + row) for row in twice[:LISTED])
+            messages.append(
+                f"several steps have one time (rows {shown}{', ...' if len(twice) > LISTED else ''}): their "
+                "mean is read"
+            )
         channels = there[0].shape[1]
         with np.errstate(invalid="ignore"):
             low = np.fmin.reduce([np.fmin.reduce(array) for array in there])
@@ -91,37 +117,62 @@ class Series(Kind):
             messages.append(f"has {channels} channels and fewer steps; transpose to (length, channels)")
         return [Problem(message, label(self.columns()), level="warning") for message in messages]
 
-    def _arrays(
-        self, cells: Cells, change: Callable[[np.ndarray], np.ndarray] = lambda array: array
-    ) -> tuple[list[np.ndarray | None], list[Problem]]:
-        """What `change` makes of each row's (length, channels), None where it has none; what is wrong."""
+    def _rows(self, cells: Cells) -> tuple[list[np.ndarray | Steps | None], list[Problem]]:
+        """Each row's (length, channels) or its steps with names, None where it has none; what is wrong."""
         columns = [_cells_of(cells.frame[column]) for column in self.columns()]
-        arrays: list[np.ndarray | None] = []
+        rows: list[np.ndarray | Steps | None] = []
         problems: list[Problem] = []
         for row, parts in enumerate(zip(*columns, strict=True)):
             try:
-                array = self._join([_steps(part, cells.root, self.outside) for part in parts])
-                arrays.append(None if array is None else change(array))
+                rows.append(self._join([_steps(part, cells.root, self.outside) for part in parts]))
             except DataError as problem:
                 problems.append(Problem(str(problem), label(self.columns()), cells.first_row + row))
-                arrays.append(None)
+                rows.append(None)
+        return rows, problems
+
+    def _arrays(
+        self,
+        cells: Cells,
+        rows: Sequence[np.ndarray | Steps | None],
+        clock: Clock | None,
+        change: Callable[[np.ndarray], np.ndarray] = lambda array: array,
+    ) -> tuple[list[np.ndarray | None], list[Problem]]:
+        """What `change` makes of each row's (length, channels), at even times; what is wrong."""
+        arrays: list[np.ndarray | None] = []
+        problems: list[Problem] = []
+        for row, part in enumerate(rows):
+            array = None
+            try:
+                if part is not None:
+                    array = change(_even(part, clock, self.max_length))
+            except DataError as problem:
+                problems.append(Problem(str(problem), label(self.columns()), cells.first_row + row))
+            arrays.append(array)
         return arrays, problems
 
-    def _join(self, parts: list[np.ndarray | None]) -> np.ndarray | None:
+    def _join(self, parts: list[np.ndarray | Steps | None]) -> np.ndarray | Steps | None:
         """Channels side by side; those of a row that are empty are gaps."""
         if len(parts) == 1:
             return parts[0]
-        lengths = {len(part) for part in parts if part is not None}
+        named = zip(self.columns(), parts, strict=True)
+        steps = {column: part for column, part in named if isinstance(part, Steps)}
+        arrays = [part for part in parts if isinstance(part, np.ndarray)]
+        if steps and not arrays:
+            return side_by_side(steps)
+        if steps:
+            raise DataError(f"has times in {', '.join(steps)} alone; give all columns times, or none")
+        lengths = {len(part) for part in arrays}
         if not lengths:
             return None
         for column, part in zip(self.columns(), parts, strict=True):
-            if part is not None and (part.shape[1] > 1 or len(lengths) > 1):
+            if isinstance(part, np.ndarray) and (part.shape[1] > 1 or len(lengths) > 1):
                 counts = ", ".join(shown(part) if part is not None else "none" for part in parts)
                 raise DataError(
                     f"the columns hold {counts} steps, {column} among them; give one channel each"
                 )
         gap = np.full((lengths.pop(), 1), np.nan, dtype=np.float32)
-        return np.concatenate([gap if part is None else part for part in parts], axis=1)
+        whole = [part if isinstance(part, np.ndarray) else gap for part in parts]
+        return np.concatenate(whole, axis=1)
 
     def _ragged(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
         """Rows whose number of channels is not that of most rows."""
@@ -177,11 +228,27 @@ def _average(array: np.ndarray, stride: int, max_length: int) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | None:
-    """One cell as (length, channels), None if it is empty."""
+def _clock(rows: Sequence[np.ndarray | Steps | None], longest: int) -> Clock | None:
+    """What rows of steps with names teach; None where most rows are plain lists."""
+    steps = [row for row in rows if isinstance(row, Steps)]
+    return clock_of(steps, longest) if 2 * len(steps) > sum(row is not None for row in rows) else None
+
+
+def _even(row: np.ndarray | Steps, clock: Clock | None, longest: int) -> np.ndarray:
+    """A row at even times."""
+    if isinstance(row, Steps):
+        return row.values if clock is None else clock.even(row, longest)
+    if clock is not None and len(clock.names) > 1:
+        raise DataError(f"holds numbers without names, where other rows have {', '.join(clock.names)}")
+    return row
+
+
+def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | Steps | None:
+    """One cell as (length, channels) or as steps with names, None if it is empty."""
     if is_empty(cell):
         return None
-    array = array_of(cell, root, outside)
+    steps = steps_of(cell)
+    array = array_of(cell, root, outside) if steps is None else steps.values
     if array.size == 0:
         raise DataError(f"{shown(cell)} has no steps; give at least one, or leave the cell empty")
     if array.ndim > 2:
@@ -192,6 +259,8 @@ def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | None:
         )
     if np.isnan(array).all():
         return None
+    if steps is not None:
+        return steps
     return array if array.ndim == 2 else array[:, None]
 
 

@@ -33,6 +33,7 @@ from commlearn.records import Column
 __all__ = ["Tabular"]
 
 MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, one that training did not name, the first named one
+CODE = re.compile(r"0\d+")
 MANY, MOSTLY = 20, 0.8  # categories that are numbers, and their share, from which the others are marks
 WHOLE = re.compile(r"(0|-0|-?[1-9][0-9]*)\.0")  # as whole-number floats are written; not "01.0", not "1.00"
 COMPOUND = (list, tuple, np.ndarray, dict, set)  # cells that are neither number nor category
@@ -225,6 +226,8 @@ class Tabular(Kind):
 def _numbers_as_text(names: list[str]) -> list[str]:
     """What to say of categories that are numbers, all of them or nearly."""
     numeric = pd.to_numeric(pd.Series(names), errors="coerce").notna()
+    if any(CODE.fullmatch(name) for name in names):  # a postcode such as 04109 is no number
+        return []
     if numeric.all():
         return ["holds numbers as text, read as categories; turn them with pd.to_numeric"]
     marks = [name[:20] for name, number in zip(names, numeric, strict=True) if not number]

@@ -32,7 +32,9 @@ __all__ = [
     "amount_of",
     "labels_of",
     "moment_of",
+    "numbers_in",
     "object_of",
+    "one_amount",
     "separator_of",
     "share_of",
 ]
@@ -229,7 +231,9 @@ SAME = (  # units that are converted into one another
     {"ml": 1e-3, "cl": 1e-2, "l": 1.0},
     {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0},
 )
+MONEY = {*CURRENCIES.values()}
 FACTORS = {unit: (place, factor) for place, group in enumerate(SAME) for unit, factor in group.items()}
+WITHOUT_UNIT = "without unit"
 DIGITS = r"[+-]?\d(?:[\d.,'’\u00a0\u202f]*\d)?"
 UNIT = r"[^\W\d_][^\s\d]{0,9}|[%€$£¥₹₽°′″][^\s\d]{0,4}"
 AMOUNT = re.compile(
@@ -244,12 +248,12 @@ class Amount(NamedTuple):
     unit: str  # "" where there is none
 
     def number(self, comma: str) -> float:
-        """Its value; `comma` says which sign begins the fraction of numbers such as 1,299."""
+        """Its value; `comma` says which sign begins the fraction of numbers such as 1,299; "": it is none."""
         digits = re.sub(r"['’\u00a0\u202f]", "", self.written)
         sign = _fraction_sign(digits) or comma
-        thousands = "," if sign == "." else "."
+        thousands = "[.,]" if not sign else "[,]" if sign == "." else "[.]"
         try:
-            return float(digits.replace(thousands, "").replace(sign, "."))
+            return float(re.sub(thousands, "", digits).replace(sign or ".", "."))
         except ValueError:
             return math.nan
 
@@ -285,26 +289,57 @@ def amount_of(cell: Cell) -> Amount | None:
     return Amount(match["number"], unit)
 
 
-def _learn_amounts(values: pd.Series) -> Learned:
-    amounts: list[Amount] = _given(values, amount_of)
-    counts = Counter(amount.unit for amount in amounts)
-    signs: dict[str, Counter[str]] = {}
+def _signs(amounts: list[Amount]) -> dict[str, str]:
+    """By unit the sign before a fraction; "" where it has none, and no entry where nothing says it."""
+    counts: dict[str, Counter[str]] = {}
     for amount in amounts:
         sign = _fraction_sign(amount.written)
-        if sign and not amount.written.lstrip("+-").isdigit():
-            signs.setdefault(amount.unit, Counter())[sign] += 1
-    usual = Counter(sign for counted in signs.values() for sign in counted)
-    of_all = next(iter(usual)) if len(usual) == 1 else "."
+        if sign and {".", ","} & {*amount.written}:
+            counts.setdefault(amount.unit, Counter())[sign] += 1
+    usual = {sign for counted in counts.values() for sign in counted}
+    units = {amount.unit for amount in amounts}
+    signs = dict.fromkeys(units, next(iter(usual))) if len(usual) == 1 else {}
+    signs |= dict.fromkeys(units & MONEY, "")  # no price has three decimals
+    return signs | {unit: counted.most_common(1)[0][0] for unit, counted in counts.items()}
+
+
+def _learn_amounts(values: pd.Series, fewest: int = FEWEST) -> Learned:
+    amounts: list[Amount] = _given(values, amount_of)
+    counts, signs = Counter(amount.unit for amount in amounts), _signs(amounts)
     units: dict[str, list[Any]] = {}
     into: dict[int, str] = {}  # of each group of units, the one that is written most often
     for unit, count in counts.most_common():
-        if count < min(FEWEST, counts.most_common(1)[0][1]) or len(units) == MOST:
+        if count < min(fewest, counts.most_common(1)[0][1]) or len(units) == MOST:
             continue
         group, factor = FACTORS.get(unit, (None, 1.0))
         target = unit if group is None else into.setdefault(group, unit)
-        sign = signs[unit].most_common(1)[0][0] if unit in signs else of_all
-        units[unit] = [target, factor / FACTORS.get(target, (None, 1.0))[1], sign]
+        units[unit] = [target, factor / FACTORS.get(target, (None, 1.0))[1], signs.get(unit, ".")]
     return {"units": units}
+
+
+def one_amount(values: pd.Series) -> tuple[np.ndarray, dict[int, str]]:
+    """The cells as numbers of one unit, NaN where there is none; and by row what is wrong.
+
+    Example:
+        >>> one_amount(pd.Series(["1.299,00 €", "950 €", None, "12 kg"]))
+        (array([1299.,  950.,   nan,   nan]), {3: "'12 kg': most cells are in EUR; give all in one unit"})
+    """
+    parts = _read_amounts(values, _learn_amounts(values, fewest=1))
+    filled = {unit: int(np.isfinite(numbers).sum()) for unit, numbers in parts.numbers.items()}
+    unit = max(filled, key=lambda name: filled[name], default="")
+    numbers = parts.numbers.get(unit, np.full(len(values), np.nan))
+    wrong, signs = dict(parts.wrong), _signs(_given(values, amount_of))
+    for row, cell in enumerate(values):
+        amount = None if is_empty(cell) else amount_of(cell)
+        if amount is None:
+            continue
+        if np.isnan(numbers[row]):
+            where = unit if unit == WITHOUT_UNIT else f"in {unit}"
+            wrong[row] = f"{brief(cell, str)!r}: most cells are {where}; give all in one unit"
+        elif amount.unit not in signs and not _fraction_sign(amount.written):
+            both = " or ".join(f"{amount.number(sign):g}" for sign in ",.")
+            wrong[row] = f"{brief(cell, str)!r} may be {both}; write which, without a sign for thousands"
+    return numbers, wrong
 
 
 def _read_amounts(values: pd.Series, learned: Learned) -> Parts:
@@ -319,7 +354,7 @@ def _read_amounts(values: pd.Series, learned: Learned) -> Parts:
             else None
             for amount in amounts
         ]
-        parts.numbers[target or "without unit"] = _numbers(places, results)
+        parts.numbers[target or WITHOUT_UNIT] = _numbers(places, results)
     strange = np.array([amount is not None and amount.unit not in units for amount in amounts] + [False])
     for row in np.flatnonzero(strange[places]).tolist():
         parts.other[row] = f"{brief(values.iloc[row], str)!r} has a unit"
@@ -363,6 +398,40 @@ def _read_ratings(values: pd.Series, learned: Learned) -> Parts:
     places, shares = _each(values, share_of)
     numbers = _numbers(places, [None if share is None else share[0] / share[1] for share in shares])
     return Parts({"": numbers}, wrong=_wrong(values, places, shares, "rating such as 4/5"))
+
+
+SIGN = r"\s*(?:/|[xX×]|;|,\s|,(?=\d+\.))\s*"
+PLAIN_NUMBER = r"[+-]?\d+(?:\.\d+)?"
+SEVERAL_NUMBERS = re.compile(rf"\(?({PLAIN_NUMBER}(?:{SIGN}{PLAIN_NUMBER}){{1,3}})\)?")
+
+
+def numbers_in(cell: Cell) -> tuple[float, ...] | None:
+    """Two to four numbers with signs between them; None where it is something else.
+
+    Example:
+        >>> numbers_in("139/85"), numbers_in("40 x 80 x 2.5"), numbers_in("48.1,11.5"), numbers_in("1,299")
+        ((139.0, 85.0), (40.0, 80.0, 2.5), (48.1, 11.5), None)
+    """
+    match = SEVERAL_NUMBERS.fullmatch(cell.strip()) if isinstance(cell, str) else None
+    return None if match is None else tuple(float(part) for part in re.split(SIGN, match[1]))
+
+
+def _learn_several(values: pd.Series) -> Learned:
+    counts = Counter(len(numbers) for numbers in _given(values, numbers_in))
+    return {"count": counts.most_common(1)[0][0] if counts else 2}
+
+
+def _read_several(values: pd.Series, learned: Learned) -> Parts:
+    count = learned["count"]
+    places, cells = _each(values, numbers_in)
+    results = [cell if cell is not None and len(cell) == count else None for cell in cells]
+    example = "/".join(["12"] * count)
+    parts = Parts(wrong=_wrong(values, places, results, f"row of {count} numbers such as {example}"))
+    for place in range(count):
+        parts.numbers[str(place + 1)] = _numbers(
+            places, [None if cell is None else cell[place] for cell in results]
+        )
+    return parts
 
 
 def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
@@ -474,6 +543,7 @@ FORMS: dict[str, Form] = {
     "amount": Form(_learn_amounts, _read_amounts, "numbers with or without a unit"),
     "yes-no": Form(lambda values: {}, _read_answers, "yes and no"),
     "rating": Form(lambda values: {}, _read_ratings, "ratings"),
+    "numbers": Form(_learn_several, _read_several, "several numbers"),
     "labels": Form(_learn_labels, _read_labels, "lists of labels"),
     "json": Form(_learn_objects, _read_objects, "JSON objects"),
 }

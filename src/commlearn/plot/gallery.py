@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from commlearn.augmentations.text import MASK
 from commlearn.batch import Modality
@@ -18,7 +17,7 @@ from commlearn.errors import ConfigurationError, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.rows import spread
 from commlearn.kinds.text import RESERVED
-from commlearn.plot.style import styled
+from commlearn.plot.style import Panels, Picture, styled
 from commlearn.records import Dataset, Records
 from commlearn.trained.embed import carrier
 from commlearn.trained.feature_columns import as_encoders_read
@@ -51,8 +50,8 @@ def gallery(
     if modality not in trained.specs:
         raise ConfigurationError(unknown("modality", modality, trained.specs))
     pages = versions_of(trained, data, modality, records, versions, seed)
-    figure = Figure(figsize=(0.95 * (versions + 1), 1.0 * len(pages) + 0.1), layout="constrained")
-    grid = figure.subplots(len(pages), versions + 1, squeeze=False)
+    figure = Picture(figsize=(0.95 * (versions + 1), 1.0 * len(pages) + 0.1), layout="constrained")
+    grid = figure.subplots(len(pages), versions + 1, squeeze=False).view(Panels)
     for number, page in enumerate(pages):
         for place, (cell, seen) in enumerate(zip(grid[number], page, strict=True)):
             seen.draw(cell)

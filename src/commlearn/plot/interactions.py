@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from commlearn.plot.decomposition import information
-from commlearn.plot.style import COLOURS, INK, QUIET, TICK, legible, styled
+from commlearn.plot.style import COLOURS, INK, QUIET, TICK, Picture, legible, styled
 
 __all__ = ["interaction_figure", "pair_views", "pairs_figure"]
 
@@ -42,7 +42,7 @@ def interaction_figure(values: Mapping[str, Any], path: str | Path | None = None
         path: where to write it; the ending says the format.
     """
     data = values["views"]["data"]
-    figure = Figure(
+    figure = Picture(
         figsize=(11, 2.2 + 0.36 * max(len(_parts(data)), len(data["ladder"]), 4)), layout="constrained"
     )
     FigureCanvasAgg(figure)
@@ -64,7 +64,7 @@ def pairs_figure(values: Mapping[str, Any], path: str | Path | None = None) -> F
         values: of the report of pairs, as its `to_dict` gives them.
         path: where to write it; the ending says the format.
     """
-    figure = Figure(figsize=(9, 2 + 0.36 * len(values["pairs"])), layout="constrained")
+    figure = Picture(figsize=(9, 2 + 0.36 * len(values["pairs"])), layout="constrained")
     FigureCanvasAgg(figure)
     axes = information({"views": pair_views(values)}, figure.subplots())
     axes.set_title(f"{legible(values['target'])}, pair by pair: {values['records']:,} records")

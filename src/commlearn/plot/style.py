@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "INK", "LINE", "QUIET", "STYLE", "TICK", "columns", "legible", "new_axes", "styled"]
+__all__ = [
+    *("COLOURS", "INK", "LINE", "QUIET", "STYLE", "TICK"),
+    *("Panels", "Picture", "columns", "legible", "new_axes", "styled"),
+]
 
 COLOURS = (
     "#0072B2",
@@ -59,8 +64,32 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
     return drawn
 
 
+class Picture(Figure):
+    """A figure that notebooks show, whether or not pyplot was imported."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=90)
+        return content.getvalue()
+
+
+class PictureAxes(Axes):
+    """Axes that notebooks show with the figure which they are a part of."""
+
+    def _repr_png_(self) -> bytes:
+        return Picture._repr_png_(self.figure)  # type: ignore[arg-type]
+
+
+class Panels(np.ndarray):
+    """Axes of one figure, which notebooks show as that figure."""
+
+    def _repr_png_(self) -> bytes:
+        return Picture._repr_png_(self.flat[0].figure)
+
+
 def new_axes(width: float = 4.6, height: float = 2.8) -> Axes:
-    return Figure(figsize=(width, height), layout="constrained").subplots()
+    figure = Picture(figsize=(width, height), layout="constrained")
+    return figure.subplots(subplot_kw={"axes_class": PictureAxes})
 
 
 def legible(name: Any, most: int = 36) -> str:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.plot.style import COLOURS, INK, QUIET, TICK, legible, new_axes, styled
+from commlearn.plot.style import COLOURS, INK, QUIET, TICK, Panels, Picture, legible, new_axes, styled
 
 __all__ = ["absences", "budgets", "differences", "verdict"]
 
@@ -32,8 +31,8 @@ def verdict(comparison: Any, target: str | None = None) -> np.ndarray:
     """
     values = _target(comparison, target)
     lines = max(1.3 * len(_gaps(values)), sum(len(one) + 1 for one in _losses(values).values()), 8)
-    figure = Figure(figsize=(13, 1.3 + 0.27 * lines), layout="constrained")
-    panels = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
+    figure = Picture(figsize=(13, 1.3 + 0.27 * lines), layout="constrained")
+    panels = figure.subplots(1, 3, width_ratios=(1.25, 1, 1)).view(Panels)
     for draw, axes in zip((budgets, differences, absences), panels, strict=True):
         draw(comparison, target, axes)
     return panels

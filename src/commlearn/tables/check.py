@@ -57,7 +57,7 @@ def check(table: Table, schema: Schema) -> Report:
         table: rows and where they lie.
         schema: what the columns are.
     """
-    missing = schema.missing_columns(table.frame)
+    missing = schema.misnamed_columns(table.frame)
     problems = [Problem(message, column) for column, message in missing.items()]
     facts: dict[str, Any] = {"rows": len(table), "modalities": {}, "targets": {}}
     if schema.id is not None and schema.id not in missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from commlearn.kinds.base import plain
 from commlearn.kinds.rows import WAY_OUT, Unreadable, collecting
 from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import fingerprint
-from commlearn.tables.leaks import likely_answers
+from commlearn.tables.leaks import answer_notes
 from commlearn.tables.names import with_ids
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import RowNames, check_shares, row_names, split_rows
@@ -51,6 +52,7 @@ class TableData:
     test: float = 0.2  # likewise
     seed: int = 0  # of the split
     stream: int = 0  # rows in memory at a time, of Parquet or tar files; 0 = the whole table
+    root: str = ""  # the folder to which paths in cells are relative; that of the table if not stated
 
     def read(self) -> Dataset:
         """Reads the table and learns from its training rows alone."""
@@ -60,10 +62,13 @@ class TableData:
         check_shares(self.validation, self.test)
         if self.stream < 0:
             raise ConfigurationError(f"stream is {self.stream}; give the rows in memory, or 0 for all.")
+        if self.stream and self.root:
+            raise ConfigurationError("A streamed table states a root. Leave it out, and lay the table there.")
         if self.stream:
             data = streamed_dataset(self.table, schema, self.stream, self.validation, self.test, self.seed)
         else:
-            table = read_table(self.table, schema.columns(), schema.reading())
+            table = read_table(self.table, schema.training_columns(), schema.reading())
+            table = replace(table, root=Path(self.root)) if self.root else table
             data = dataset_of(table, schema, self.validation, self.test, self.seed)
         return replace(data, files=fingerprint(self.table))
 
@@ -81,7 +86,7 @@ def dataset_of(
         seed: of the split.
     """
     problems = Problems("The table does not fit the schema")
-    for message in schema.missing_columns(table.frame).values():
+    for message in schema.misnamed_columns(table.frame).values():
         problems.add(message)
     problems.raise_if_any(DataError)
     problems = Problems("The table cannot be trained on")
@@ -111,7 +116,12 @@ def dataset_of(
         validation=parts.get("validation"),
         schema=schema.to_mapping(),
         state=state,
-        notes=(*_copies(records, schema), *unreadable.lines(), *_answers(table, schema)),
+        notes=(
+            *_copies(records, schema),
+            *unreadable.lines(),
+            *schema.notes(state),
+            *answer_notes(table.frame, schema),
+        ),
         unreadable=unreadable.entries,
     )
 
@@ -131,14 +141,6 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
     return (
         f"{len(records)} rows have {distinct} distinct contents; copies count as one record and stay in one "
         "part. If they are different records, name the column that tells them apart: id",
-    )
-
-
-def _answers(table: Table, schema: Schema) -> tuple[str, ...]:
-    """A note for each column among the inputs that is likely to be an answer."""
-    reasons = likely_answers(table.frame, schema).items()
-    return tuple(
-        f"{column} {reason}, and is among the inputs: the embedding holds it" for column, reason in reasons
     )
 
 

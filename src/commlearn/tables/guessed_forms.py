@@ -21,6 +21,7 @@ from commlearn.kinds.written import (
     amount_of,
     labels_of,
     moment_of,
+    numbers_in,
     object_of,
     separator_of,
     share_of,
@@ -60,7 +61,7 @@ def guessed_form(column: pd.Series) -> Writing | None:
     if len(filled) < FEWEST or pd.api.types.is_numeric_dtype(column):
         return None
     cells = filled.astype(object).tolist()
-    guesses = (_answers, _dates, _ratings, _amounts, _objects, _labels)
+    guesses = (_answers, _dates, _ratings, _amounts, _several, _objects, _labels)
     writing = next((writing for guess in guesses if (writing := guess(cells))), None)
     if writing is None:
         return None
@@ -154,6 +155,17 @@ def _bare_numbers(amounts: list[Amount]) -> Writing | None:
     if len(texts) == len(amounts) and all(text.isdigit() for text in texts):
         return None
     return Writing("amount", "numbers written as text")
+
+
+def _several(cells: list[Any]) -> Writing | None:
+    """Measures such as 139/85; whole numbers, each pair its own, may count and date records: 17/2023."""
+    rows = [numbers for cell in cells if (numbers := numbers_in(cell)) is not None]
+    if len(rows) < MOST * len(cells) or len({len(numbers) for numbers in rows}) > 1:
+        return None
+    counters = len(set(rows)) == len(rows) and all(part.is_integer() for row in rows for part in row)
+    if counters or len(set(rows)) <= MANY:
+        return None
+    return Writing("numbers", f"{len(rows[0])} numbers a cell, such as {str(cells[0])[:30]}")
 
 
 def _objects(cells: list[Any]) -> Writing | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from commlearn.tables.names import SPLITS, WORDS
 from commlearn.tables.schema import Schema
 from commlearn.tables.schema_yaml import VERSION, kind_to_mapping
 from commlearn.tables.table import Table
+from commlearn.tables.targets import TARGETS
 
 __all__ = ["Guess", "Inferred", "infer", "role_of", "seen_as", "stated_target", "stated_targets"]
 
@@ -67,6 +69,7 @@ NEARLY = 0.95  # share of different values from which a column named id is one, 
 CLASSES = 100  # different values of a class target, at most, unless it was named
 MANY = 20  # different numbers of a target from which it is a number, and of an identifier to be a category
 FRACTIONS = 5  # likewise, where some are no whole numbers
+WIDTH = 116  # characters of a line of a comment
 SEVERAL = 0.1  # share of cells of several labels from which a target has several
 
 
@@ -125,6 +128,10 @@ def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
         fractions = seen.distinct > FRACTIONS and bool((numbers != np.round(numbers)).any())
         if fractions or seen.distinct > MANY:
             return Guess("target", name, f"named as a target; {seen.distinct} different numbers", "number")
+    elif (writing := guessed_form(column)) is not None and writing.form == "amount":
+        numbers = np.unique(TARGETS["number"](cells)[0])
+        if len(numbers) > (MANY if (numbers == np.round(numbers)).all() else FRACTIONS):
+            return Guess("target", name, f"named as a target; {writing.reason}", "number")
     elif len(cells) and all(isinstance(cell, str) for cell in cells):
         distinct = int(cells.nunique())
         if distinct > MANY and not np.isnan(as_numbers(cells)).any():
@@ -171,6 +178,10 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
             repeated = len(column) - seen.distinct
             reason = f"its name; but {repeated} of {len(column)} rows repeat an id or have none"
             return Guess("id", name, reason)
+        if seen.sort == "nothing" and NEARLY * len(column) <= seen.distinct < seen.filled:
+            again = seen.filled - seen.distinct
+            reason = f"{seen.distinct} different short values, as ids have; but {again} rows repeat one"
+            return Guess("unused", name, f"{reason}. Drop these rows, if they are copies, and state it as id")
         if not (words & NAMES_THINGS and seen.sort == "number" and _whole(column)):
             return None
         reason = (
@@ -215,7 +226,11 @@ class Inferred:
         lines += [_flow("encoding", self.schema.encoding)] if self.schema.encoding else []
         lines += ["modalities:"]
         for guess in self.of("modality"):
-            lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
+            reasons = textwrap.wrap(
+                _line(guess.reason), WIDTH, break_long_words=False, break_on_hyphens=False
+            )
+            lines += [*(f"  # {part}" for part in reasons)]
+            lines += [f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
         if self.of("target"):
             lines += ["targets:  # never seen in training, only by probes"]
         for guess in self.of("target"):
@@ -269,7 +284,7 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
         if name not in guesses:
             taken = {guess.role: guess.name for guess in guesses.values()}
             guess = role_of(name, frame[name], looks[name], taken)
-            if guess is not None and not (guess.role == "id" and written.get(name)):
+            if guess is not None and not (guess.role in ("id", "unused") and written.get(name)):
                 guesses[name] = guess
     forms = {name: writing for name, writing in written.items() if writing and name not in guesses}
     left = {

@@ -17,8 +17,10 @@ from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.written import FORMS
 from commlearn.tables.names import WORDS, odd_names
 from commlearn.tables.schema import Schema
+from commlearn.tables.targets import TARGETS
 
 __all__ = [
+    "answer_notes",
     "copies",
     "group_leaks",
     "likely_answers",
@@ -161,6 +163,14 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
     return reasons
 
 
+def answer_notes(frame: pd.DataFrame, schema: Schema) -> tuple[str, ...]:
+    """A note for each column among the inputs that is likely to be an answer."""
+    return tuple(
+        f"{column} {reason}, and is among the inputs: the embedding holds it"
+        for column, reason in likely_answers(frame, schema).items()
+    )
+
+
 def _parts(values: pd.Series, kind: Kind) -> list[pd.Series]:
     """The column, or what its form reads in it."""
     form = FORMS.get(kind.forms.get(str(values.name), "")) if isinstance(kind, Tabular) else None
@@ -177,7 +187,8 @@ def _gives_away(values: pd.Series, target: pd.Series, name: str, sort: str) -> s
     )
     if not all(isinstance(cell, SINGLE) for cells in (values, target) for cell in cells[both]):
         return ""
-    numbers, answers = as_numbers(values)[both], as_numbers(target)[both]
+    answers = TARGETS["number"](target)[0][both] if sort == "number" else as_numbers(target)[both]
+    numbers = as_numbers(values)[both]
     texts, classes = values[both].astype(str).to_numpy(), target[both].astype(str).to_numpy()
     if len(texts) < FEWEST:
         return ""

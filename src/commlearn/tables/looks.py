@@ -20,6 +20,8 @@ from PIL import Image as PIL
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import array_of
 from commlearn.kinds.rows import brief, is_empty, spread
+from commlearn.kinds.series import MOST_STEPS
+from commlearn.kinds.steps import Steps, clock_of, steps_of
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.written_numbers import FORMS
 
@@ -299,6 +301,13 @@ def _is_picture(content: bytes | bytearray) -> bool:
     return content[:2] in (b"\xff\xd8", b"BM", b"II", b"MM") or content[:4] in (b"\x89PNG", b"GIF8", b"RIFF")
 
 
+def _steps(cell: Any) -> Steps | None:
+    try:
+        return steps_of(cell)
+    except DataError:
+        return None
+
+
 def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
     """By shape: pixels are an image, one length a vector, several lengths or channels a series."""
     arrays = []
@@ -324,5 +333,9 @@ def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
         lengths = sorted({len(array) for array in arrays if len(array)})
         as_lists = _lists(lengths, filled, _gaps(arrays))
         return Look(as_lists.sort, as_lists.reason.replace("lists", what), filled)
+    if steps := [part for cell in cells if (part := _steps(cell)) is not None]:
+        clock = clock_of(steps, MOST_STEPS)
+        named = f"steps of {', '.join(clock.names)}" + (" with times" if clock.step else "")
+        return Look("series", "; ".join(filter(None, (named, clock.note()))), filled)
     channels = Counter(array.shape[-1] for array in arrays).most_common(1)[0][0]
     return Look("series", f"{what} of several steps by {channels} channels", filled)

@@ -170,15 +170,29 @@ class Schema:
     def missing_columns(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
         """The columns that it needs and the table lacks, each with a sentence that says so."""
         owners = {
-            column: f"modality '{name}'"
+            column: f"modality '{name}' reads"
             for name, kind in self.modalities.items()
             for column in kind.columns()
         }
         return {
-            column: _missing(column, owners.get(column, "the schema"), frame)
+            column: _missing(column, owners.get(column, "the schema reads"), frame)
             for column in self.columns(with_targets)
             if column not in frame.columns
         }
+
+    def misnamed_columns(self, frame: pd.DataFrame) -> dict[str, str]:
+        """Likewise the columns that it lacks of a table to train on, those under `missing` among them."""
+        return {
+            column: _missing(column, "the schema's list of missing cells names", frame)
+            for column in self.training_columns()
+            if column not in frame.columns
+        } | self.missing_columns(frame)
+
+    def training_columns(self) -> tuple[str, ...]:
+        """Every column that it names."""
+        listed = self.missing if isinstance(self.missing, Mapping) else ()
+        names = [name for name in (*self.columns(), *listed) if name != schema_yaml.EVERYWHERE]
+        return tuple(dict.fromkeys(names))
 
     def learn(self, table: Table, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
         """What each modality's kind learns from the training rows: plain values, saved with the model.
@@ -195,6 +209,12 @@ class Schema:
                 state[name] = self._learned(name, kind, cells, rows)
         problems.raise_if_any(DataError)
         return state
+
+    def notes(self, state: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+        """What the log says of what was learned, by modality."""
+        return tuple(
+            f"{name}: {note}" for name, kind in self.modalities.items() for note in kind.notes(state[name])
+        )
 
     def _learned(self, name: str, kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
         """What a kind learns from some rows; problems name the row in the whole table."""
@@ -362,11 +382,9 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
             problems.add(f"target '{column}': " + unknown("type", sort, TARGETS))
 
 
-def _missing(column: str, owner: str, frame: pd.DataFrame) -> str:
+def _missing(column: str, reader: str, frame: pd.DataFrame) -> str:
     guess = nearest(column, frame.columns)
     hint = f" Did you mean '{guess}'?" if guess else ""
     there = [str(name) for name in frame.columns[:LISTED]]
     more = f" and {len(frame.columns) - LISTED} more" if len(frame.columns) > LISTED else ""
-    return (
-        f"There is no column '{column}', which {owner} reads.{hint} The table has {', '.join(there)}{more}."
-    )
+    return f"There is no column '{column}', which {reader}.{hint} The table has {', '.join(there)}{more}."

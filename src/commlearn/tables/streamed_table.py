@@ -21,6 +21,7 @@ from commlearn.seeds import numpy_generator
 from commlearn.storage.places import is_remote
 from commlearn.tables.formats.parquet_files import ParquetTable
 from commlearn.tables.formats.tar_files import TarTable
+from commlearn.tables.leaks import answer_notes
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import PARTS, deciding_columns, parts_of_names, row_names
 from commlearn.tables.streamed import Groups, StreamedColumn, StreamedRecords
@@ -58,7 +59,8 @@ def open_groups(source: str) -> GroupedTable:
     tars = path.suffix == ".tar" or (not is_remote(source) and path.is_dir() and any(path.glob("*.tar")))
     if not (tars or is_remote(source) or path.is_dir() or path.suffix in (".parquet", ".pq")):
         raise ConfigurationError(
-            f"{source} cannot be read in parts: its rows do not lie in groups. Write it as Parquet."
+            f"{source} cannot be read in parts: its rows do not lie in groups. Write it as Parquet, or embed "
+            "it into one file, whose name ends in .parquet, .csv or .npz."
         )
     return TarTable(source) if tars else ParquetTable(source)
 
@@ -82,7 +84,7 @@ def streamed_dataset(
     if "train" not in samples:
         raise DataError(f"{source} leaves no rows to train on; give more rows, or smaller shares to test.")
     problems = Problems("The table does not fit the schema")
-    for message in schema.missing_columns(samples["train"].frame).values():
+    for message in schema.misnamed_columns(samples["train"].frame).values():
         problems.add(message)
     problems.raise_if_any(DataError)
     state = plain(schema.learn(samples["train"]))
@@ -110,7 +112,11 @@ def streamed_dataset(
         probe=read_samples["train"],
         schema=schema.to_mapping(),
         state=state,
-        notes=(_note(table, read_samples, lanes, largest),),
+        notes=(
+            _note(table, read_samples, lanes, largest),
+            *schema.notes(state),
+            *_answers(samples["train"], schema, table),
+        ),
         unreadable=table.unreadable.entries,
     )
 
@@ -180,7 +186,8 @@ class _Split:
         return Table(pd.concat(frames, ignore_index=True), self.grouped.root), np.concatenate(positions)
 
     def _table(self, group: int, with_targets: bool) -> Table:
-        columns = dict.fromkeys([*self.schema.columns(with_targets), *deciding_columns(self.schema)])
+        read = self.schema.training_columns() if with_targets else self.schema.columns(with_targets=False)
+        columns = dict.fromkeys([*read, *deciding_columns(self.schema)])
         return Table(self._cells(group, [*columns]), self.grouped.root, int(self.first[group]))
 
     def _cells(self, group: int, columns: Sequence[str]) -> pd.DataFrame:
@@ -188,6 +195,13 @@ class _Split:
 
     def _rows(self, group: int, name: str) -> np.ndarray:
         return np.flatnonzero(self.part[group] == PARTS.index(name))
+
+
+def _answers(sample: Table, schema: Schema, table: _Split) -> tuple[str, ...]:
+    """Likely answers among the inputs, and on how many of the training rows they were looked for."""
+    where = f"in {len(sample)} of {table.count('train')} training rows"
+    notes = answer_notes(sample.frame, schema) or ("no likely answer is among the inputs",)
+    return tuple(f"{note} ({where})" for note in notes)
 
 
 def _note(table: _Split, samples: Mapping[str, Records], lanes: int, largest: int) -> str:

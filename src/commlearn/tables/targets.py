@@ -11,6 +11,7 @@ import pandas as pd
 from commlearn.kinds.base import Cells, Problem
 from commlearn.kinds.numbers import as_numbers, is_no_number
 from commlearn.kinds.rows import brief, is_empty, raise_errors
+from commlearn.kinds.written import one_amount
 from commlearn.storage.plain_json import parse_json
 
 __all__ = ["TARGETS", "encode_target", "read_target"]
@@ -54,14 +55,16 @@ def _classes(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
 
 def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     numbers = as_numbers(values)
-    problems = []
-    for row in np.flatnonzero(~np.isfinite(numbers)):
+    problems: dict[int, str] = {}
+    texts = [isinstance(cell, str) and not (is_empty(cell) or is_no_number(cell)) for cell in values]
+    if (np.isnan(numbers) & texts).any():  # amounts such as 1.299,00 €, of one unit
+        words = [is_no_number(cell) for cell in values]
+        numbers, problems = one_amount(values.astype(object).mask(words, None))
+    for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
         value = values.iloc[row]
-        if not (is_empty(value) or is_no_number(value)):
-            problems.append(
-                (int(row), f"{brief(value)} is not a finite number; mend it or leave the cell empty")
-            )
-    return numbers, problems
+        if not (is_empty(value) or is_no_number(value) or row in problems):
+            problems[row] = f"{brief(value)} is not a finite number; mend it or leave the cell empty"
+    return numbers, sorted(problems.items())
 
 
 def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:

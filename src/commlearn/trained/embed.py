@@ -126,15 +126,8 @@ def embed(
     method.subset(modalities, records.view(slice(0), names))
     there = rows_with_any(records, None if modalities is None else names)
     if 0 < len(there) < len(records):
-        message = (
-            f"{len(records) - len(there)} of {len(records)} records have none of {', '.join(names)}: their "
-            "embeddings are NaN."
-        )
-        warnings.warn(DataWarning(message), stacklevel=2)
-        some = embed(model, records.choose(there), modalities, batch_size, blocks)
-        filled = np.full((len(records), some.shape[1]), np.nan, dtype=np.float32)
-        filled[there] = some
-        return filled
+        warn_of_absent(len(records) - len(there), len(records), names)
+        return embed_with_gaps(model, records, there, modalities, batch_size, blocks)
     fixed = None if fixed is None else fixed.to(device)
     batch_size = batch_size or _at_once(records.view(slice(0, 1)))
     method.eval()
@@ -163,6 +156,48 @@ def embed(
         return np.zeros((0, 0), dtype=np.float32)
     refuse_not_finite(embeddings)
     return embeddings
+
+
+def embed_with_gaps(
+    model: Any,
+    records: Records,
+    there: np.ndarray,
+    modalities: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    blocks: Blocks = "all",
+) -> np.ndarray:
+    """Embeddings of the records that have any of the modalities, `rows_with_any`; of the others NaN."""
+    if not len(there):
+        return np.full((len(records), embedding_dim(model, modalities, blocks)), np.nan, dtype=np.float32)
+    try:
+        some = embed(model, records.choose(there), modalities, batch_size, blocks)
+    except NotFiniteError as problem:
+        raise NotFiniteError(there[list(problem.rows)].tolist()) from problem
+    filled = np.full((len(records), some.shape[1]), np.nan, dtype=np.float32)
+    filled[there] = some
+    return filled
+
+
+def warn_of_absent(absent: int, records: int, names: Sequence[str]) -> None:
+    """Count the records that have none of some modalities."""
+    message = (
+        f"{absent} of {records} records have none of {', '.join(names)}: their embeddings are NaN in memory, "
+        "and left out of files."
+    )
+    warnings.warn(DataWarning(message), stacklevel=3)
+
+
+def embedding_dim(model: Trained, modalities: Sequence[str] | None = None, blocks: Blocks = "all") -> int:
+    """Numbers in an embedding of these modalities; of all of them if none are named."""
+    fixed = features_of(model, blocks)
+    learned = 0
+    if blocks != "features":
+        device = next(model.method.parameters()).device
+        blank = torch.zeros(1, 1, model.experiment.model.width, device=device)
+        view: View = {name: Tokens(blank) for name in modalities or model.specs}
+        with torch.inference_mode():
+            learned = model.method.embed(view, modalities).shape[1]
+    return learned + (0 if fixed is None else fixed.dim)
 
 
 def rows_with_any(records: Records, names: Sequence[str] | None) -> np.ndarray:

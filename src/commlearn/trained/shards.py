@@ -25,12 +25,20 @@ from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.streamed_table import GroupedTable, open_groups
 from commlearn.tables.table import Table
-from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows, rows_with_any
+from commlearn.trained.embed import (
+    Blocks,
+    dimension_names,
+    embed_with_gaps,
+    features_of,
+    naming_rows,
+    rows_with_any,
+)
 from commlearn.trained.model import Trained
 from commlearn.trained.stream import (
     Written,
     check_ids,
     chunk_rows,
+    refuse_all_absent,
     refuse_input_as_output,
     without_absent,
     write,
@@ -175,6 +183,9 @@ def write_shards(
             written = pq.read_metadata(path)
             records += written.num_rows
             dim = written.schema.to_arrow_schema().field("embedding").type.list_size
+    rows = sum(plan["rows"][rank::ranks])
+    if ranks == 1 or records:  # of several, one may meet none of the rows that have any
+        refuse_all_absent(rows - records, rows, plan["modalities"])
     return Written(str(out), records, dim)
 
 
@@ -207,9 +218,8 @@ def _parts(
             with naming_rows(part, schema.id):
                 records = model.records(part, False, modalities, modalities is not None, unreadable)
                 unreadable.judge(at_end=False)
-                if modalities is not None and not len(rows_with_any(records, modalities)):
-                    continue
-                vectors = embed(model, records, modalities, blocks=blocks)
+                there = rows_with_any(records, modalities)
+                vectors = embed_with_gaps(model, records, there, modalities, blocks=blocks)
             yield without_absent(part, schema.id, vectors, modalities)
     unreadable.judge()
     if unreadable.entries:

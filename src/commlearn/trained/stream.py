@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +27,15 @@ from commlearn.kinds.rows import Unreadable
 from commlearn.storage.locks import whole_file
 from commlearn.storage.places import find_files, is_remote
 from commlearn.tables.table import Source, Table, iterate_table
-from commlearn.trained.embed import Blocks, dimension_names, embed, features_of, naming_rows, rows_with_any
+from commlearn.trained.embed import (
+    Blocks,
+    dimension_names,
+    embed_with_gaps,
+    features_of,
+    naming_rows,
+    rows_with_any,
+    warn_of_absent,
+)
 from commlearn.trained.model import Trained
 
 
@@ -104,30 +112,26 @@ def embed_table(
     schema = model.reader()[0].only(modalities)
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
     unreadable = Unreadable(schema.unreadable_limit)
-    waiting: list[Table] = []  # parts without any of the modalities, before one with some
-    dim = 0
+    total, absent = 0, 0
     for table in iterate_table(source, rows, columns, reading):
         records = model.records(table, False, modalities, modalities is not None, unreadable)
         unreadable.judge(at_end=False)
-        if modalities is not None and not len(rows_with_any(records, list(records.columns))):
-            waiting.append(table)
-            continue
+        there = rows_with_any(records, modalities)
+        total, absent = total + len(table), absent + len(table) - len(there)
         with naming_rows(table, schema.id):
-            vectors = embed(model, records, modalities, batch_size, blocks)
-        dim = vectors.shape[1]
-        yield from _without_vectors(waiting, dim)
-        waiting = []
-        yield table, vectors
-    if waiting and not dim:
-        raise DataError(f"No row of the table has any of {', '.join(schema.modalities)}. Name others.")
-    yield from _without_vectors(waiting, dim)
+            yield table, embed_with_gaps(model, records, there, modalities, batch_size, blocks)
+    refuse_all_absent(absent, total, schema.modalities)
     unreadable.judge()
     if unreadable.entries:
         warnings.warn(DataWarning("; ".join(unreadable.lines())), stacklevel=2)
 
 
-def _without_vectors(tables: Sequence[Table], dim: int) -> Iterator[tuple[Table, np.ndarray]]:
-    return ((table, np.full((len(table), dim), np.nan, dtype=np.float32)) for table in tables)
+def refuse_all_absent(absent: int, records: int, modalities: Iterable[str]) -> None:
+    """Count the rows without any of the modalities in a warning; refuse a table that has no others."""
+    if absent == records:
+        raise DataError(f"No row of the table has any of {', '.join(modalities)}. Name others.")
+    if absent:
+        warn_of_absent(absent, records, list(modalities))
 
 
 def write_embeddings(

@@ -157,7 +157,7 @@ def fit_posteriors(
             for subset in subsets
         }
         for subset in subsets:
-            tell(" + ".join(subset))
+            tell(f"experts of {' + '.join(subset)}")
             posteriors[subset] = combined(
                 subset, [fit.result() for fit in fits[subset]], posteriors, labels, folds
             )

@@ -1,0 +1,213 @@
+"""Steps with times, `[{"t": 0, "v": 1.5}, ...]`: sorted, and laid on even steps where times are uneven."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from commlearn.errors import DataError
+from commlearn.kinds.rows import brief, is_empty
+from commlearn.kinds.written import moment_of
+from commlearn.storage.plain_json import parse_json
+
+__all__ = ["Clock", "Steps", "clock_of", "side_by_side", "steps_of"]
+
+TIMES = ("t", "time", "timestamp", "ts", "date", "datetime", "when", "zeit")  # keys of a step's time
+TEXT = re.compile(r"\s*\[\s*\{")
+EVEN = 0.01  # of a gap: by how much others may differ from it
+UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))  # and their seconds
+FARTHEST = 1e15  # even steps of one row
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one cell in order of their times."""
+
+    names: tuple[str, ...]  # of the channels
+    values: np.ndarray  # (steps, channels) float64, NaN where a step has none
+    times: np.ndarray | None = None  # (steps,): numbers, or seconds of dates
+    dated: bool = False
+
+    def at_one_time(self) -> bool:
+        """Whether several steps have the same time."""
+        return self.times is not None and bool((np.diff(self.times) == 0).any())
+
+    def under(self, names: Sequence[str]) -> np.ndarray:
+        """The channels of these names; NaN where it has none."""
+        values = np.full((len(self.values), len(names)), np.nan)
+        for place, name in enumerate(self.names):
+            if name in names:
+                values[:, names.index(name)] = self.values[:, place]
+        return values
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What the times of training rows taught: the channels, and the step of the grid on which values lie."""
+
+    names: list[str]
+    step: float = 0.0  # 0: there are no times
+    dated: bool = False
+    shortest: float = 0.0  # gap between two steps
+    longest: float = 0.0
+
+    def even(self, steps: Steps, longest: int) -> np.ndarray:
+        """Values at even steps, (steps, channels): the mean of the nearest ones, NaN where there are none.
+
+        Args:
+            steps: of one row.
+            longest: rows of many times as many even steps get coarser ones.
+        """
+        if strange := [name for name in steps.names if name not in self.names]:
+            raise DataError(f"has {', '.join(strange)}, and training rows have {', '.join(self.names)} alone")
+        values = steps.under(self.names)
+        if steps.times is None or not self.step:
+            if (steps.times is None) != (not self.step):
+                raise DataError(f"has {'no' if self.step else 'a'} time in its steps, unlike training rows")
+            return values
+        if steps.dated != self.dated:
+            raise DataError(f"has {'dates' if steps.dated else 'numbers'} as times, unlike training rows")
+        places = np.round((steps.times - steps.times[0]) / self.step)
+        if not places[-1] < FARTHEST:
+            raise DataError(f"spans {places[-1]:.3g} times the usual gap between two steps; mend its times")
+        places = (places // max(1, math.ceil((places[-1] + 1) / (8 * longest)))).astype(np.int64)
+        given, shape = ~np.isnan(values), (places[-1] + 1, values.shape[1])
+        total, count = np.zeros(shape), np.zeros(shape)
+        np.add.at(total, places, np.where(given, values, 0))
+        np.add.at(count, places, given)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    def note(self) -> str:
+        """What a log says; nothing where times are even."""
+        if self.longest - self.shortest <= EVEN * self.step:
+            return ""
+        gaps = f"{self._shown(self.shortest)} to {self._shown(self.longest)}"
+        return f"times are uneven ({gaps} apart): values are read every {self._shown(self.step)}, with gaps"
+
+    def _shown(self, gap: float) -> str:
+        if not self.dated:
+            return f"{gap:.3g}"
+        unit, size = next((each for each in UNITS if gap >= each[1]), ("s", 1))
+        return f"{gap / size:.3g} {unit}"
+
+
+def clock_of(rows: Sequence[Steps], longest: int) -> Clock:
+    """The channels of all rows, and a grid as fine as the median gap between steps.
+
+    Args:
+        rows: training rows.
+        longest: even steps that most rows have at most.
+
+    Example:
+        >>> rows = [steps_of([{"t": 0, "v": 1}, {"t": 1, "v": 2}, {"t": 5, "v": 3}, {"t": 6, "v": 4}])]
+        >>> clock_of(rows, 99).even(rows[0], 99).ravel()
+        array([ 1.,  2., nan, nan, nan,  3.,  4.])
+    """
+    names = sorted({name for row in rows for name in row.names})
+    timed = [row for row in rows if row.times is not None]
+    gaps = np.concatenate([np.diff(row.times) for row in timed if row.times is not None] or [np.zeros(0)])
+    gaps = gaps[gaps > 0]
+    if not timed:
+        return Clock(names)
+    spans = [float(row.times[-1] - row.times[0]) for row in timed if row.times is not None]
+    step = (
+        max(
+            float(np.quantile(gaps, 0.5, method="lower")),
+            float(np.quantile(spans, 0.9, method="lower")) / longest,
+        )
+        if len(gaps)
+        else 1.0
+    )
+    ends = (float(gaps.min()), float(gaps.max())) if len(gaps) else (0.0, 0.0)
+    return Clock(names, step, sum(row.dated for row in timed) > len(timed) / 2, *ends)
+
+
+def steps_of(cell: Any) -> Steps | None:
+    """A list of objects such as {"t": 0, "v": 1.5}, or JSON text of one; None where it is something else.
+
+    Example:
+        >>> steps_of([{"t": 2, "v": 0.5}, {"t": 1, "v": 1.5}]).values.tolist()
+        [[1.5], [0.5]]
+    """
+    if isinstance(cell, str) and TEXT.match(cell):  # as a table of text stores it
+        try:
+            cell = parse_json(cell)
+        except ValueError:
+            return None
+    listed = isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.ndim == 1)
+    if not listed or not len(cell) or not isinstance(cell[0], Mapping):
+        return None
+    if not all(isinstance(step, Mapping) for step in cell):
+        raise DataError(
+            f"{brief(cell, str)!r} mixes objects and others; give objects such as {{t: 0, v: 1.5}}"
+        )
+    keys = sorted({name for step in cell for name in step}, key=str)
+    when = next((key for word in TIMES for key in keys if str(key).lower() == word), None)
+    names = tuple(str(name) for name in keys if name != when)
+    values = np.array([[_number(step.get(name), name) for name in keys if name != when] for step in cell])
+    values = values.reshape(len(cell), len(names))
+    if when is None:
+        return Steps(names, values)
+    times = [_time(step.get(when), when, place) for place, step in enumerate(cell)]
+    if len({dated for _, dated in times}) > 1:
+        raise DataError(f"has numbers and dates as times '{when}'; give one of them")
+    instants = np.array([instant for instant, _ in times])
+    order = np.argsort(instants, kind="stable")
+    return Steps(names, values[order], instants[order], times[0][1])
+
+
+def side_by_side(parts: Mapping[str, Steps]) -> Steps:
+    """Steps of several columns as channels of one series: what is at the same time is one step."""
+    named = [
+        replace(part, names=tuple(f"{column}.{name}" for name in part.names))
+        for column, part in parts.items()
+    ]
+    if any(part.times is None for part in named) or len({part.dated for part in named}) > 1:
+        raise DataError(f"the columns {', '.join(parts)} do not all have times of one sort; give such times")
+    names = [name for part in named for name in part.names]
+    times = np.concatenate([part.times for part in named if part.times is not None])
+    values = np.concatenate([part.under(names) for part in named])
+    order = np.argsort(times, kind="stable")
+    return Steps(tuple(names), values[order], times[order], named[0].dated)
+
+
+def _number(cell: Any, name: Any) -> float:
+    if is_empty(cell):
+        return math.nan
+    try:
+        return float(cell)
+    except (TypeError, ValueError, OverflowError) as problem:
+        raise DataError(
+            f"a step has {name} {brief(cell)}, which is no number; mend it or leave it out"
+        ) from problem
+
+
+def _time(cell: Any, name: Any, place: int) -> tuple[float, bool]:
+    """A number, or the seconds of a date; and whether it was one."""
+    cell = pd.Timestamp(cell) if isinstance(cell, np.datetime64) else cell
+    if is_empty(cell):
+        raise DataError(f"step {place} has no time '{name}'; give every step one")
+    if isinstance(cell, str):
+        try:
+            cell = float(cell)
+        except ValueError:
+            try:
+                cell = datetime.fromisoformat(cell.strip())
+            except ValueError:
+                cell = moment_of(cell) or cell
+    if isinstance(cell, int | float | np.number) and not isinstance(cell, bool) and math.isfinite(cell):
+        return float(cell), False
+    if isinstance(cell, date):
+        moment = cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), True
+    raise DataError(
+        f"step {place} has the time '{name}' {brief(cell)}, which is neither a number nor a date that can be "
+        "read (2024-01-31T12:30 always can)"
+    )
