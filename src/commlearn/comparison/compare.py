@@ -70,6 +70,19 @@ def compare(
 
     Returns:
         The table, as it is written to `table.json`, with the verdict beside it.
+
+    Example:
+        >>> import pandas as pd
+        >>> import commlearn as cl
+        >>> table = pd.DataFrame({"left": range(90), "right": range(1, 91), "odd": [0, 1] * 45})
+        >>> table.to_csv("table.csv", index=False)
+        >>> halves = {"left": cl.Tabular(["left"]), "right": cl.Tabular(["right"])}
+        >>> schema = cl.Schema(halves, targets={"odd": "class"}).to_yaml()
+        >>> _ = open("schema.yaml", "w").write(schema)
+        >>> few = {"overrides": {"training.epochs": 1}, "rivals": ["features"], "budgets": ["all"]}
+        >>> result = compare("schema.yaml", table="table.csv", tell=lambda line: None, **few)
+        >>> list(result["scores"]), "odd" in str(result)
+        (['odd'], True)
     """
     if table is None and not isinstance(recipe, str | Path):
         raise ConfigurationError("A schema in memory names no table. Pass one: table=")

@@ -172,6 +172,20 @@ def tune(
     Returns:
         What is written to `tuning.json`: for each method what it was given, what was tried, what was chosen,
         and the scores with the recipe's own setting and with the chosen one.
+
+    Example:
+        >>> import pandas as pd
+        >>> import commlearn as cl
+        >>> table = pd.DataFrame({"left": range(90), "right": range(1, 91), "odd": [0, 1] * 45})
+        >>> table.to_csv("table.csv", index=False)
+        >>> halves = {"left": cl.Tabular(["left"]), "right": cl.Tabular(["right"])}
+        >>> schema = cl.Schema(halves, targets={"odd": "class"}).to_yaml()
+        >>> _ = open("schema.yaml", "w").write(schema)
+        >>> over = {"training.learning_rate": [1e-3, 1e-4]}
+        >>> few = {"overrides": {"training.epochs": 1}, "tell": lambda line: None}
+        >>> tuning = tune("schema.yaml", over, table="table.csv", **few)
+        >>> len(tuning["methods"]["comm"]["tried"])
+        2
     """
     source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
     names = tuple(methods or (["comm"] if is_schema(recipe) else USUAL))

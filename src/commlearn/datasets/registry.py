@@ -1,4 +1,9 @@
-"""All readers by name."""
+"""All readers by name.
+
+Example:
+    >>> READERS["mosi"].__name__, "table" in READERS
+    ('Mosi', True)
+"""
 
 from __future__ import annotations
 
@@ -50,3 +55,4 @@ READERS = Readers(
         "vision_touch": "commlearn.datasets.vision_touch:VisionTouch",
     }
 )
+"""Published data sets, Trifeature and tables; a name is imported when it is first asked for."""

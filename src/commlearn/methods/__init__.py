@@ -1,4 +1,9 @@
-"""Methods by name: CoMM and what it is compared with."""
+"""Methods by name: CoMM and what it is compared with.
+
+Example:
+    >>> METHODS["comm"].__name__, "clip" in METHODS
+    ('CoMM', True)
+"""
 
 from __future__ import annotations
 
@@ -47,3 +52,4 @@ METHODS: dict[str, type[Method]] = {
     "simclr": SimCLR,
     "supcon": SupCon,
 }
+"""Classes by the names that settings and the command line use; a method of your own is added to it."""

@@ -1,7 +1,12 @@
 """Pictures from Python: every function returns the matplotlib Axes that it drew on.
 
 Nothing is shown or saved: `axes.figure.savefig("losses.png")` or a notebook does that. Colours can be
-distinguishable for the colour-blind; names from data are shown as they are, never read as formulas.
+told apart by the colour-blind; names from data are shown as they are, never read as formulas.
+
+Example:
+    >>> entries = [{"step": 1, "terms": {"image": 3.0}}, {"step": 2, "terms": {"image": 2.0}}]
+    >>> losses(entries).get_xlabel()
+    'step'
 """
 
 from __future__ import annotations

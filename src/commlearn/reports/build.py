@@ -59,6 +59,17 @@ def report(
             the first three; if not, the report shows what a run's folder holds of it.
         seed: of folds, bootstrap and the choice of records.
         tell: receives a line for each part of the work.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> report(model, table, "page").out
+        'page/report.html'
     """
     begun = time.monotonic()
     tell("reading records")

@@ -66,6 +66,17 @@ def export_onnx(
         trained: a run or an artifact.
         folder: is made.
         subsets: which; each modality alone and all of them if not given.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> sorted(path.name for path in export_onnx(model.trained, "graphs", [["left"]]))
+        ['left.onnx']
     """
     _need_onnx()
     names = tuple(trained.specs)
@@ -93,7 +104,20 @@ def export_onnx(
 
 
 def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
-    """The embedding of a subset as a `torch.export` program: it runs where torch is and commlearn is not."""
+    """The embedding of a subset as a `torch.export` program: it runs where torch is and commlearn is not.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> program = export_program(model.trained, ["left"])
+        >>> program.module()([torch.from_numpy(table["left"])]).shape[0]
+        90
+    """
     chosen = _in_order(trained, subset)
     _refuse_networks(trained, chosen)
     device = next(trained.method.parameters()).device

@@ -222,6 +222,18 @@ def finetune(
         overwrite: throw away the run that the folder holds.
         progress: shows how far it is.
         callbacks: as those of `train`; one that asks to stop ends the fine-tuning after the epoch.
+
+    Example:
+        >>> import numpy as np
+        >>> import commlearn as cl
+        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
+        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
+        >>> schema = cl.Schema(halves, targets={"sign": "class"})
+        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> tuned = finetune(model.trained, "sign", "runs/tuned", table)
+        >>> cl.embed(tuned, table).shape[0]
+        90
     """
     trained = trained if isinstance(trained, Trained) else load(trained)
     settings = target if isinstance(target, FineTuning) else FineTuning(target)
