@@ -43,7 +43,7 @@ class FeatureColumn:
 
 
 def feature_column(features: FixedFeatures, column: Column, device: torch.device | None = None) -> Column:
-    """The column's features; of records with several versions those of every version; features stay what they are.
+    """The column's features, of every version where records have several; features stay what they are.
 
     Args:
         features: of the modality, after they have learned.
