@@ -112,15 +112,20 @@ SORTS = ("class", "class", "multilabel", "number")
 TINY = {"epochs": 1, "batch_size": 8, "settings": {"model.width": 16}, "features": "learned"}
 
 
+def _stored(cells, folder):
+    pd.DataFrame(cells).to_parquet(folder / "table.parquet")
+    return folder / "table.parquet"
+
+
 def _crowded(folder):
     """A run of a comparison whose interactions must not be trusted."""
     cells = crowded_table()
     died, *others = list(cells)[-4:]
     schema = cl.Schema(CROWDED, targets=dict(zip((died, *others), SORTS, strict=True)), id="id")
-    pd.DataFrame(cells).to_parquet(folder / "table.parquet")
+    path = _stored(cells, folder)
     mapping = {
         "name": "hospital stays, " + LONG[0],
-        "data": {"name": "table", "table": str(folder / "table.parquet"), "schema": schema.to_mapping()},
+        "data": {"name": "table", "table": str(path), "schema": schema.to_mapping()},
         "training": {"epochs": 2, "batch_size": 64, "log_every": 1, "threads": 1},
         "model": {"width": 16, "features": "learned"},
     }
@@ -140,7 +145,8 @@ def _bare(folder):
     """No target and two modalities."""
     draw = np.random.default_rng(0)
     cells = {name: list(draw.normal(size=(60, 3)).astype(np.float32)) for name in ("left", "right")}
-    return cl.Embedder(cl.Schema({name: cl.Vector(name) for name in cells}), **TINY).fit(cells)
+    schema = cl.Schema({name: cl.Vector(name) for name in cells})
+    return cl.Embedder(schema, **TINY).fit(_stored(cells, folder))
 
 
 def _few(folder):
@@ -149,7 +155,7 @@ def _few(folder):
     cells = {name: list(draw.normal(size=(14, 3)).astype(np.float32)) for name in ("left", "right")}
     cells["y"] = ["a", "b"] * 7
     schema = cl.Schema({"left": cl.Vector("left"), "right": cl.Vector("right")}, targets={"y": "class"})
-    return cl.Embedder(schema, **TINY).fit(cells)
+    return cl.Embedder(schema, **TINY).fit(_stored(cells, folder))
 
 
 STATES = {"crowded": _crowded, "bare": _bare, "few": _few}
