@@ -8,10 +8,11 @@ import pytest
 import commlearn as cl
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import CommlearnError
+from commlearn.models.features import column
 from commlearn.plot.projection import aligned, project
 from commlearn.probes.audit import _destroys
 from commlearn.probes.labels import read_labels
-from commlearn.probes.ladder import subsets_of
+from commlearn.probes.ladder import embed_subsets, subsets_of
 from commlearn.records import Dataset
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import Table, read_table
@@ -146,3 +147,17 @@ def test_a_table_in_memory_has_a_ladder_too():
     model = cl.Embedder(SCHEMA, epochs=1, batch_size=32).fit(table(80))
     assert set(cl.probe_ladder(model, table(80), "y")["y"]) == {"a", "b", "a+b"}
     assert isinstance(read_table(table(4)), Table)
+
+
+def test_fixed_features_are_computed_once_for_all_subsets(monkeypatch):
+    data = dataset_of(read_table(table(120)), SCHEMA)
+    model = cl.Embedder(SCHEMA, epochs=1, batch_size=32, features="fixed").fit(table(120))
+    subsets = subsets_of(("a", "b"))
+    slow = ["+".join(names) for names in subsets], [cl.embed(model, data.test, names) for names in subsets]
+    rows, compute = [], column._computed
+    monkeypatch.setattr(column, "_computed", lambda *given: rows.append(len(given[1].values)) or compute(*given))
+    embedded = embed_subsets(model, data.test, subsets)
+    assert sum(rows) == 2 * len(data.test)  # each modality of each record, once
+    assert list(embedded) == slow[0]
+    for fast, vectors in zip(embedded.values(), slow[1], strict=True):
+        np.testing.assert_allclose(fast.vectors, vectors, atol=1e-6)

@@ -144,6 +144,14 @@ AXE = next(
 )
 
 
+def axe_violations(browser):
+    browser.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    browser.execute_script(AXE.read_text(encoding="utf-8"))
+    run = "const tell = arguments[0]; axe.run().then(found => tell(found.violations.map(one => one.id)))"
+    browser.set_script_timeout(120)
+    return browser.execute_async_script(run)
+
+
 @pytest.mark.skipif(AXE is None, reason="SKIPPED LOUDLY: COMMLEARN_AXE is not the path of an axe.min.js")
 @pytest.mark.parametrize("width", [1280, 800, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -152,30 +160,44 @@ def test_axe_finds_nothing_that_keeps_people_out(browser, page, width, theme):
     scheme = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
     browser.get(page)
-    browser.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
-    browser.execute_script(AXE.read_text(encoding="utf-8"))
-    run = "const tell = arguments[0]; axe.run().then(found => tell(found.violations.map(one => one.id)))"
-    browser.set_script_timeout(120)
-    assert browser.execute_async_script(run) == []
+    assert axe_violations(browser) == []
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     wide(browser, 1200)
 
 
-def test_it_is_ready_soon_and_nothing_moves_while_it_loads(browser, page):
-    watch = (
-        "window.moved = 0; const add = list => list.getEntries().forEach(one => { moved += one.value; });"
-        "new PerformanceObserver(add).observe({type: 'layout-shift', buffered: true})"
-    )
-    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": watch})
-    for width in (1200, 390):
-        wide(browser, width)
-        browser.get(page)
-        browser.execute_async_script("setTimeout(arguments[0], 300)")
-        assert browser.execute_script("return moved") == 0
-        ready = browser.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd")
-        assert 0 < ready <= 1500
+WATCH = (
+    "window.moved = 0; const add = list => list.getEntries().forEach(one => { moved += one.value; });"
+    "new PerformanceObserver(add).observe({type: 'layout-shift', buffered: true})"
+)
+
+
+def check_budget(browser, page, width):
+    """Ready in 1.5 s, nothing moves while it loads, no word on the console, no page wider than the window."""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
+    wide(browser, width)
+    browser.get(page)
+    browser.execute_async_script("setTimeout(arguments[0], 300)")
+    assert browser.execute_script("return moved") == 0
+    ready = browser.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd")
+    assert 0 < ready <= 1500
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
     wide(browser, 1200)
+
+
+@pytest.mark.parametrize("width", [375, 1280, 1920])
+def test_it_is_ready_soon_and_nothing_moves_while_it_loads(browser, page, width):
+    check_budget(browser, page, width)
+
+
+def test_every_state_keeps_the_budget_and_is_for_everybody(browser, state_report):
+    page = Path(state_report.out).resolve().as_uri()
+    for width in (375, 1280, 1920):
+        check_budget(browser, page, width)
+        picture(browser, f"{Path(state_report.out).parents[1].name}-{width}.png")
+    if AXE is not None:
+        assert axe_violations(browser) == []
 
 
 def test_a_phone_needs_no_sideways_scrolling(browser, page):

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import cases
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from commlearn.information.settings import Settings
 from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded
 from commlearn.probes.numbers import read_numbers
-from commlearn.reports.cards import of_ladder, rung, warnings_of
+from commlearn.reports.cards import cards_of, of_ladder, rung, warnings_of
 from commlearn.reports.curves import curves
 from commlearn.reports.findings import describe, nearest_records
 from commlearn.reports.knowledge import bars_of, information_rows, sentences
@@ -359,3 +360,24 @@ def test_colours_can_be_seen_on_their_ground_in_light_and_dark():
                 pair = sorted((luminance(colour), luminance(colours[ground])))
                 assert (pair[1] + 0.05) / (pair[0] + 0.05) >= needed, f"{name} {colour} on {ground}"
     assert len(re.findall(r"--q0:", css)) == 2
+
+
+def test_numbers_that_cannot_be_trusted_are_on_no_card_and_under_a_warning():
+    values = cases.interactions_of(["a", "b"], "y") | {
+        "of": "y",
+        "verdict": "CANNOT BE TRUSTED: b copies <a>",
+    }
+    ladder = {"y": cases.rungs_of(["a", "b"])}
+    findings = SimpleNamespace(
+        interactions={"y": values}, ladder=ladder, verdict=None, source=SimpleNamespace(targets=("y",))
+    )
+    (card,) = cards_of(findings)
+    assert (card.bar, card.doubt) == ([], "CANNOT BE TRUSTED: b copies <a>")
+    values["verdict"] = "Can be used."
+    assert cards_of(findings)[0].bits > 0.5
+    values["verdict"] = card.doubt
+    made = environment().get_template("page.html").environment
+    text = "{% import 'parts.html' as parts with context %}{% include 'interactions.html' %}"
+    shown = made.from_string(text).render(f=findings, colour={"a": 0, "b": 1}, cards=[])
+    assert '<p class="warn"><b>CANNOT BE TRUSTED: b copies &lt;a&gt;</b></p>' in shown
+    assert shown.count("CANNOT BE TRUSTED") == 1

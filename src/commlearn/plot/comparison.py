@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from commlearn.plot.style import COLOURS
+from commlearn.plot.style import COLOURS, as_list, legible, styled
 
 __all__ = ["comparison_chart"]
 
 ROLES = {
-    "method": COLOURS[0],
-    "method with labels": COLOURS[3],
-    "baseline": "#999999",
-    "floor": "#CCCCCC",
-    "ceiling": COLOURS[1],
+    "method": (COLOURS[0], "learned without labels"),
+    "method with labels": (COLOURS[3], "learned with labels"),
+    "baseline": ("#999999", "a simple rival"),
+    "floor": ("#CCCCCC", "the least to expect"),
+    "ceiling": (COLOURS[1], "the most to expect"),
 }
-"""The colour of each role that a member can have."""
+"""The colour of each role that a member can have, and what it is."""
 TICKS = (0, 25, 50, 75, 100)  # percent
+NAME = 34  # characters of a name
 ROOM = 38  # percent: the length of a bar that holds its figure
 
 
+@styled
 def comparison_chart(table: dict[str, Any], path: Path) -> None:
     """A panel for each score, a bar for each method with its value; published figures as diamonds."""
     rows, scores = table["methods"], list(table["scores"])
-    labels = max(len(name) for name in rows)
-    size = (0.9 + 0.085 * labels + 2.6 * len(scores), 1.5 + 0.3 * len(rows))
+    labels = [f"{legible(name, NAME)}\n{ROLES[row['role']][1]}" for name, row in rows.items()]
+    size = (2.4 + 0.05 * max(map(len, labels)) + 2.6 * len(scores), 1.5 + 0.42 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axes, score in zip(panels, scores, strict=True):
         _panel(axes, table, score)
-    panels[0].set_yticks(range(len(rows)), list(rows))
-    panels[0].invert_yaxis()
-    figure.suptitle(table["recipe"], x=0.01, ha="left", fontsize=11)
-    if any(row["published"] for row in rows.values()):
-        panels[-1].plot([], [], "D", mfc="white", mec="black", ms=5, label="published")
-    for role in dict.fromkeys(row["role"] for row in rows.values()):
-        panels[-1].plot([], [], "s", color=ROLES[role], ms=7, label=role)
-    figure.legend(
-        *panels[-1].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=5, loc="outside lower left"
-    )
+    as_list(panels[0], labels)
+    figure.suptitle(legible(table["recipe"], 80), x=0.01, ha="left", fontsize=11)
     figure.savefig(path, dpi=150)
 
 
@@ -54,9 +49,10 @@ def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
     least = min([0.0, *(cell["mean"] for cell in cells.values() if cell["mean"] is not None)])
     for place, (name, cell) in enumerate(cells.items()):
         role = table["methods"][name]["role"]
+        colour = ROLES[role][0]
         if cell["mean"] is not None:
             error = {"xerr": cell["std"], "ecolor": "#333333"} if cell["std"] else {}
-            axes.barh(place, cell["mean"], 0.72, color=ROLES[role], **error)
+            axes.barh(place, cell["mean"], 0.72, color=colour, **error)
         if published[name] is not None:
             axes.plot(published[name], place, "D", mfc="white", mec="black", ms=5, zorder=3, clip_on=False)
         _value(axes, place, cell, published[name], "white" if role == "method" else "black")
@@ -66,11 +62,12 @@ def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
     if chance is not None:
         axes.axvline(chance, color="#333333", lw=0.8, ls=":", zorder=0)
     targets = ", ".join(table["scores"][score])
-    axes.set_title(score if targets == score else f"{score} ({targets})", fontsize=9)
-    guess = "" if chance is None else "; dotted: chance"
-    axes.set_xlabel(f"{table['measures'][score]}, %{guess}", fontsize=8)
+    title = score if targets == score else f"{score} ({targets})"
+    axes.set_title(fill(legible(title, 2 * NAME), NAME), fontsize=9)
+    marks = ["dotted: a guess"] if chance is not None else []
+    marks += ["diamond: published"] if any(figure is not None for figure in published.values()) else []
+    axes.set_xlabel("\n".join([f"{table['measures'][score]}, %", *marks]), fontsize=8)
     axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _value(axes: Axes, place: int, cell: dict[str, Any], published: float | None, ink: str) -> None:

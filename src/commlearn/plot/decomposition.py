@@ -1,52 +1,74 @@
-"""Shared, unique and synergistic information as bars."""
+"""Shared, unique and synergistic information as bars with their names beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 
-from commlearn.plot.style import COLOURS, INK, TICK, columns, legible, new_axes, styled
+from commlearn.plot.style import INK, QUIET, TICK, as_list, legible, modality_colours, new_axes, styled
 
-__all__ = ["information", "parts_of"]
+__all__ = ["VIEWS", "information", "parts_of", "tallness"]
 
-ATOMS = {"shared": COLOURS[0], "only": COLOURS[5], "synergy": COLOURS[2]}
+VIEWS = {
+    "data": "what the modalities say",
+    "linear": "what a straight line can read of it",
+    "representation": "what the model's embedding keeps of it",
+    "raw": "what the raw columns say",
+    "model": "what the model's own predictions use",
+}
+SHARED = {"color": QUIET, "hatch": "////", "edgecolor": "white"}
 
 
 @styled
 def information(report: Any, axes: Axes | None = None) -> Axes:
-    """Shared, unique and synergistic information: a stacked bar for each view that the report has.
+    """Shared, unique and synergistic information: a bar a part with its interval, for each view there is.
 
     Args:
         report: an interaction report, its plain values, or several of either by target (their data views).
         axes: where to draw.
     """
-    bars = _bars(report)
-    pitch = 0.5 if len(bars) < 5 else 0.36  # inches a bar
-    axes = axes or new_axes(height=1.3 + pitch * len(bars))
-    widest = max(sum(bits for bits, *_ in parts.values()) for parts in bars.values())
-    named: dict[str, Any] = {}
-    for place, parts in enumerate(reversed(bars.values())):
-        left, total = 0.0, sum(bits for bits, *_ in parts.values())
+    groups = _groups(report)
+    axes = axes or new_axes(6.4, tallness(report))
+    names = dict.fromkeys(part.removeprefix("only ") for parts in groups.values() for part in parts)
+    colours = modality_colours(name for name in names if not name.startswith(("shared", "synergy")))
+    labels: list[str] = []
+    headings = []
+    for group, parts in groups.items():
+        headings.append(len(labels))
+        labels.append(legible(VIEWS.get(group, group), 2 * TICK + 3))
         for name, (bits, low, high) in parts.items():
-            look = _look(name, list(parts))
-            bar = axes.barh(place, bits, left=left, height=0.6, edgecolor="white", **look)
-            named.setdefault(name, bar)
-            if high - low > 0.01 * widest:
-                axes.plot([left + low, left + high], [place - 0.4] * 2, "|-", color=INK, lw=1, ms=4)
-            if bits > 0.06 * max(total, 1e-9):
-                text = f"{bits:.2f}"
-                axes.text(left + bits / 2, place, text, ha="center", va="center", fontsize=8, color="white")
-            left += bits
-    axes.set_yticks(range(len(bars)), [legible(name, TICK) for name in reversed(bars)])
-    axes.set_ylim(-0.6, len(bars) - 0.4)
-    axes.set_xlabel("bits")
-    axes.grid(axis="y", visible=False)
-    handles, labels = list(named.values()), [legible(name) for name in named]
-    below = (0.5, -0.55 / (0.4 + pitch * len(bars)))  # about half an inch, in heights of the axes
-    axes.legend(handles, labels, ncols=columns(labels), loc="upper center", bbox_to_anchor=below)
+            shared = name.startswith("shared")
+            look = SHARED if shared else {"color": colours.get(name[5:], INK), "alpha": 0.6}
+            axes.barh(len(labels), bits, height=0.62, **look)
+            axes.plot([low, high], [len(labels)] * 2, "|-", color=INK, lw=1, ms=4, mec=INK)
+            axes.annotate(
+                f"{bits:.2f}",
+                (max(bits, high), len(labels)),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+            labels.append(legible(_words(name), 2 * TICK))
+    as_list(axes, labels, headings)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.12)
+    axes.set_xlabel("bits (1 bit: the answer to one question of yes or no)")
     return axes
+
+
+def tallness(report: Any) -> float:
+    """Inches that the bars of a report take."""
+    return 0.8 + 0.21 * sum(len(parts) + 1 for parts in _groups(report).values())
+
+
+def _words(part: str) -> str:
+    if part.startswith("synergy"):
+        several = part.removeprefix("synergy").removeprefix(" of ")
+        return f"only {several or 'both'} together"
+    return part
 
 
 def parts_of(view: Mapping[str, Any]) -> dict[str, tuple[float, float, float]]:
@@ -70,16 +92,9 @@ def parts_of(view: Mapping[str, Any]) -> dict[str, tuple[float, float, float]]:
     return {name: (part["bits"], part["low"], part["high"]) for name, part in parts.items()}
 
 
-def _bars(report: Any) -> dict[str, dict[str, tuple[float, float, float]]]:
+def _groups(report: Any) -> dict[str, dict[str, tuple[float, float, float]]]:
     values = report if isinstance(report, Mapping) else report.to_dict()
     if "views" in values:
         return {name: parts_of(view) for name, view in values["views"].items()}
     plain = {name: one if isinstance(one, Mapping) else one.to_dict() for name, one in values.items()}
     return {name: parts_of(one["views"]["data"]) for name, one in plain.items()}
-
-
-def _look(name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Shared, unique and synergy have a colour each; hatches tell apart several of one sort."""
-    sort = name.split()[0]
-    place = [other for other in names if other.split()[0] == sort].index(name)
-    return {"color": ATOMS[sort], "hatch": ("", "//", "..", "xx", "oo")[place % 5]}

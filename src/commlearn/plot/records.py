@@ -8,12 +8,23 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from commlearn.plot.style import COLOURS, columns, legible, new_axes, styled
+from commlearn.plot.style import LINE, legible, new_axes, styled
 from commlearn.probes import has_label
 
 __all__ = ["embedding_map"]
 
-MARKERS = "osD^vP"
+MOST = 14  # classes with a colour of their own
+MARKERS = "os^DvPX"
+CLASSES = (
+    "#332288",
+    "#117733",
+    "#aa4499",
+    "#2a8c80",
+    "#8a7a00",
+    "#cc5566",
+    "#882255",
+    "#3d7fb0",
+)  # as the report's
 
 
 @styled
@@ -31,10 +42,10 @@ def embedding_map(
         title: such as the target's name.
         axes: where to draw.
     """
-    axes = axes or new_axes(height=3.8)
+    axes = axes or new_axes(6.0, 3.8)
     shown = np.isfinite(points).all(axis=1)
     if labels is None:
-        axes.scatter(points[shown, 0], points[shown, 1], s=9, color=COLOURS[0], linewidths=0)
+        axes.scatter(points[shown, 0], points[shown, 1], s=9, color=CLASSES[0], linewidths=0)
     else:
         values = np.asarray(labels)
         if values.dtype.kind == "f" and len(np.unique(values[has_label(values)])) > 12:
@@ -51,18 +62,17 @@ def embedding_map(
 
 
 def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
-    for place, label in enumerate(np.unique(labels)):
-        rows = labels == label
-        colour = COLOURS[place % len(COLOURS)]
-        marker = MARKERS[place // len(COLOURS) % len(MARKERS)]
+    """A colour and a shape for each of the most frequent classes, with names; grey for the others."""
+    names, counts = np.unique(labels, return_counts=True)
+    most = names if len(names) <= MOST else np.sort(names[np.argsort(-counts, kind="stable")[: MOST - 1]])
+    for place, name in enumerate(most):
+        colour, marker = CLASSES[place % len(CLASSES)], MARKERS[place % len(MARKERS)]
+        rows = labels == name
         axes.scatter(
-            points[rows, 0],
-            points[rows, 1],
-            s=9,
-            color=colour,
-            marker=marker,
-            linewidths=0,
-            label=legible(label),
+            *points[rows].T, s=11, color=colour, marker=marker, linewidths=0, label=legible(name, 28)
         )
-    named = [legible(label) for label in np.unique(labels)]
-    axes.legend(ncols=columns(named), loc="upper center", bbox_to_anchor=(0.5, -0.02), markerscale=2)
+    others = ~np.isin(labels, most)
+    if others.any():
+        rest = f"{len(names) - len(most)} others"
+        axes.scatter(*points[others].T, s=9, color=LINE, linewidths=0, label=rest, zorder=0)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -13,21 +13,18 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = [
-    *("COLOURS", "INK", "LINE", "QUIET", "STYLE", "TICK"),
-    *("Panels", "Picture", "columns", "legible", "new_axes", "styled"),
-]
+from commlearn.probes.ladder import called
 
-COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
+COLOURS = (  # of modalities, in the report too: Okabe-Ito, darkened until each can be seen on white
+    "#0072b2",
+    "#c47d00",
+    "#00855f",
+    "#b8578f",
+    "#2f8fc6",
+    "#c25500",
+    "#968800",
     "#555555",
-)  # Okabe-Ito
+)
 TICK = 22  # characters of a name at an axis
 INK, LINE, QUIET = "#1c2430", "#d5dae1", "#7a8594"
 STYLE: Any = {
@@ -92,6 +89,28 @@ def new_axes(width: float = 4.6, height: float = 2.8) -> Axes:
     return figure.subplots(subplot_kw={"axes_class": PictureAxes})
 
 
+def side_by_side(heights: Sequence[float], width: float, first: float = 1.0) -> tuple[Figure, list[Axes]]:
+    """Axes beside each other, each about as tall as it needs.
+
+    Args:
+        heights: inches of each.
+        width: inches of all.
+        first: how wide the first is, where the others are 1.
+    """
+    steps = sorted(set(heights))
+    figure = Picture(figsize=(width, steps[-1] + 0.6), layout="constrained")
+    grid = figure.add_gridspec(
+        len(steps),
+        len(heights),
+        width_ratios=[first, *[1.0] * (len(heights) - 1)],
+        height_ratios=np.diff([0, *steps]),
+    )
+    axes = [
+        figure.add_subplot(grid[: steps.index(height) + 1, place]) for place, height in enumerate(heights)
+    ]
+    return figure, axes
+
+
 def legible(name: Any, most: int = 36) -> str:
     """A name as matplotlib shows it: it hides labels that begin with an underscore.
 
@@ -102,11 +121,76 @@ def legible(name: Any, most: int = 36) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def columns(labels: Sequence[str], most: int = 4) -> int:
-    """As many columns of a legend as stand side by side under a chart.
+def joined(subset: str, most: int = 2 * TICK) -> str:
+    """A subset of modalities at an axis: each name as long as there is room for it, or how many they are.
 
     Example:
-        >>> columns(["a", "b", "c"]), columns(["a" * 30, "b"])
-        (3, 1)
+        >>> joined("image+text"), joined("image+text+table+series")
+        ('image + text', 'all 4 modalities')
     """
-    return max(1, min(len(labels), most, 48 // (max(map(len, labels)) + 4)))
+    names = subset.split("+")
+    if len(names) > 3:
+        return called(subset)
+    return " + ".join(legible(name, most // len(names)) for name in names)
+
+
+def modality_colours(names: Iterable[str]) -> dict[str, str]:
+    """The colour of each modality, in the order of the schema; several together have that of the text."""
+    alone = dict.fromkeys(name for name in names if "+" not in name and name not in ("fused", ""))
+    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(alone)}
+
+
+def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """The same places in the same order, moved until none is nearer to the next than the gap.
+
+    Example:
+        >>> apart([1.0, 5.0, 1.5], 1, 0, 9)
+        [1.0, 5.0, 2.0]
+    """
+    order = np.argsort(places, kind="stable")
+    moved = [float(places[at]) for at in order]
+    for at in range(len(moved)):
+        moved[at] = max(moved[at], moved[at - 1] + gap if at else low)
+    for at in reversed(range(len(moved))):
+        moved[at] = min(moved[at], high if at == len(moved) - 1 else moved[at + 1] - gap)
+    by_place = dict(zip(order.tolist(), moved, strict=True))
+    return [by_place[at] for at in range(len(moved))]
+
+
+def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
+    """Each line's name beside its end, led to by a line of its colour; names are moved apart.
+
+    Args:
+        axes: where the lines are.
+        ends: by name: the line's last point, and its colour.
+    """
+    low, high = axes.get_ylim()
+    tall = axes.get_position().height * axes.figure.get_size_inches()[1]
+    places = apart([end[1] for end in ends.values()], 0.17 * (high - low) / tall, low, high)
+    for (name, (x, y, colour)), place in zip(ends.items(), places, strict=True):
+        axes.annotate(
+            legible(name, TICK),
+            (x, y),
+            (1.07, place),
+            textcoords=("axes fraction", "data"),
+            fontsize=8,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "lw": 1,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 2,
+            },
+        )
+
+
+def as_list(axes: Axes, labels: Sequence[str], headings: Container[int] = ()) -> None:
+    """A row for each label, from the top; headings are bold."""
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    for place, label in enumerate(axes.get_yticklabels()):
+        label.set_fontweight("bold" if place in headings else "normal")

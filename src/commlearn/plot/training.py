@@ -9,7 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from commlearn.errors import DataError
-from commlearn.plot.style import COLOURS, columns, legible, new_axes, styled
+from commlearn.plot.style import INK, legible, modality_colours, name_ends, new_axes, styled
+from commlearn.probes.ladder import called
 from commlearn.trained.run_folder import RunFolder
 
 __all__ = ["losses", "metric"]
@@ -36,20 +37,24 @@ def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axe
     entries = [entry for entry in _entries(run) if key in entry]
     if not entries:
         raise DataError(f"Nothing named '{key}' was measured; the run may have been shorter than log_every.")
-    axes = axes or new_axes()
     rows = [entry[key] if isinstance(entry[key], Mapping) else {key: entry[key]} for entry in entries]
-    for place, name in enumerate(dict.fromkeys(name for row in rows for name in row)):
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    axes = axes or new_axes(5.4, max(2.8, 1.0 + 0.2 * len(names)))
+    colours = modality_colours(names) if len(names) > 1 else {}
+    ends = {}
+    for place, name in enumerate(names):
         steps = [entry["step"] for entry, row in zip(entries, rows, strict=True) if row.get(name) is not None]
         values = [row[name] for row in rows if row.get(name) is not None]
-        dashes = ("-", "--", ":", "-.")[place // len(COLOURS) % 4]
-        axes.plot(steps, values, dashes, color=COLOURS[place % len(COLOURS)], lw=1.6, label=legible(name))
+        colour, dashes = colours.get(name, INK), ("-", "--", ":", "-.")[place % 4]
+        axes.plot(steps, values, dashes, color=colour, lw=1.6, label=legible(name))
         if len(values) == 1:
-            axes.plot(steps, values, "o", color=COLOURS[place % len(COLOURS)])
-    axes.set_xlabel("step")
+            axes.plot(steps, values, "o", color=colour)
+        if values:
+            ends[called(name)] = (steps[-1], values[-1], colour)
+    axes.set_xlabel("step of the training")
     axes.set_ylabel(legible(label or key))
-    if len(axes.lines) > 1:
-        labels = [str(line.get_label()) for line in axes.lines]
-        axes.legend(ncols=columns(labels, 3), loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    if len(ends) > 1:
+        name_ends(axes, ends)
     return axes
 
 

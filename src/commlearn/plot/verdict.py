@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.plot.style import COLOURS, INK, QUIET, TICK, Panels, Picture, legible, new_axes, styled
-
-__all__ = ["absences", "budgets", "differences", "verdict"]
+from commlearn.plot.style import (
+    COLOURS,
+    INK,
+    QUIET,
+    TICK,
+    Panels,
+    as_list,
+    legible,
+    name_ends,
+    new_axes,
+    side_by_side,
+    styled,
+)
 
 MEASURES = {"balanced_accuracy": "balanced accuracy, %", "auroc": "AUROC, %", "r2": "R2, %"}
 CLAIMS = {"more": COLOURS[2], "less": COLOURS[5], "none": QUIET}
@@ -30,12 +40,12 @@ def verdict(comparison: Any, target: str | None = None) -> np.ndarray:
         target: which; the first if not given.
     """
     values = _target(comparison, target)
-    lines = max(1.3 * len(_gaps(values)), sum(len(one) + 1 for one in _losses(values).values()), 8)
-    figure = Picture(figsize=(13, 1.3 + 0.27 * lines), layout="constrained")
-    panels = figure.subplots(1, 3, width_ratios=(1.25, 1, 1)).view(Panels)
+    rows = sum(len(one) + 1 for one in _losses(values).values())
+    heights = [max(3.6, 1.0 + 0.38 * len(_gaps(values)))] * 2 + [1.2 + 0.27 * rows]
+    _, panels = side_by_side([max(height, heights[0]) for height in heights], 14, 1.1)
     for draw, axes in zip((budgets, differences, absences), panels, strict=True):
         draw(comparison, target, axes)
-    return panels
+    return np.array(panels).view(Panels)
 
 
 @styled
@@ -52,7 +62,7 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
     places = [part["labelled_rows"] for part in parts]
     methods = list(parts[-1]["differences"])
     best = {part["rival"] for part in parts}
-    ends: dict[str, tuple[float, str]] = {}
+    ends: dict[str, tuple[float, float, str]] = {}
     for name in [*(one for one in parts[-1]["readers"] if one not in methods), *methods]:
         each = [part["readers"][name] for part in parts]
         scores = [max(one["score"], FLOOR) for one in each]
@@ -62,7 +72,7 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
         colour = COLOURS[2 + methods.index(name)] if name in methods else INK
         style = "-" if name in methods else LINES[len(ends) % len(LINES)]
         axes.plot(places, scores, style, marker="o", ms=3.5, color=colour, zorder=3)
-        ends[name] = (scores[-1], colour)
+        ends[name] = (places[-1], scores[-1], colour)
         limits = [one["interval"] for one in each]
         if name in methods and all(low is not None for low, _ in limits):
             low, high = (np.maximum([limit[side] for limit in limits], FLOOR) for side in (0, 1))
@@ -77,7 +87,7 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
     )
     axes.set_ylabel(MEASURES[values["measure"]])
     axes.set_title("With how many labels")
-    _name_ends(axes, ends)
+    name_ends(axes, ends)
     return axes
 
 
@@ -94,7 +104,7 @@ def differences(comparison: Any, target: str | None = None, axes: Axes | None = 
     axes = axes or new_axes(5.2, 1.0 + 0.34 * len(gaps))
     for place, claim in enumerate(gaps.values()):
         _whisker(axes, place, claim)
-    _as_list(axes, list(gaps), "points above the best rival")
+    _from_zero(axes, list(gaps), "points above the best rival")
     axes.set_title("Does the embedding add anything?")
     return axes
 
@@ -111,38 +121,18 @@ def absences(comparison: Any, target: str | None = None, axes: Axes | None = Non
     losses = _losses(_target(comparison, target))
     axes = axes or new_axes(5.6, 1.2 + 0.26 * sum(len(one) + 1 for one in losses.values()))
     labels: list[str] = []
+    headings = []
     for modality, each in losses.items():
-        labels.append(legible(modality, TICK))
+        headings.append(len(labels))
+        labels.append(legible(modality, 36))
         for name, claim in each.items():
             _whisker(axes, len(labels), claim)
             labels.append(name)
-    _as_list(axes, labels, "points without the modality")
-    for label in axes.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text() in map(legible, losses) else "normal")
+    _from_zero(axes, labels, "points without the modality", headings)
     axes.set_title("Without one modality")
     if not labels:
         axes.text(0.5, 0.5, "one modality alone", ha="center", transform=axes.transAxes)
     return axes
-
-
-def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
-    """Each line's name at its right end; names that would cover each other are moved apart."""
-    low, high = axes.get_ylim()
-    ordered = sorted(ends.items(), key=lambda end: end[1][0])
-    scores = np.array([score for _, (score, _) in ordered])
-    steps = np.arange(len(scores)) * (high - low) / 20
-    places = steps + np.maximum.accumulate(scores - steps)
-    places += np.mean(scores - places)
-    for (name, (_, colour)), place in zip(ordered, places, strict=True):
-        axes.annotate(
-            legible(name, TICK),
-            (1.02, place),
-            xycoords=("axes fraction", "data"),
-            color=colour,
-            fontsize=8,
-            va="center",
-            annotation_clip=False,
-        )
 
 
 def _whisker(axes: Axes, place: int, claim: Mapping[str, Any]) -> None:
@@ -156,12 +146,11 @@ def _whisker(axes: Axes, place: int, claim: Mapping[str, Any]) -> None:
     )
 
 
-def _as_list(axes: Axes, labels: list[str], title: str) -> None:
+def _from_zero(axes: Axes, labels: list[str], title: str, headings: Collection[int] = ()) -> None:
     axes.axvline(0, color=INK, lw=0.8)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
+    as_list(axes, labels, headings)
     axes.set_xlabel(title)
+    axes.margins(x=0.08)
 
 
 def _gaps(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

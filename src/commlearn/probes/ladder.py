@@ -13,11 +13,12 @@ import numpy as np
 from commlearn.batch import Subset
 from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.arrays import presence
-from commlearn.methods.base import subset_name
+from commlearn.methods.base import Method, subset_name
 from commlearn.probes import Outcome, Vectors, check_targets, chosen_targets, probe_vectors
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.records import Dataset, Records
 from commlearn.trained.embed import carrier, embed
+from commlearn.trained.feature_columns import as_encoders_read
 
 PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
 
@@ -107,10 +108,12 @@ def called(subset: str) -> str:
 def embed_subsets(
     model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
 ) -> dict[str, Embedded]:
-    """Embeddings of clean records by each subset of modalities."""
+    """Embeddings of clean records by each subset of modalities; fixed features are computed once for all."""
     there = {
         name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
     }
+    carried = carrier(model)
+    records = as_encoders_read(records, carried if isinstance(carried, Method) else carried.method)
     embedded = {}
     for subset in subsets:
         if tell is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from commlearn.probes import MEASURES, ProbeResult, score_of
 from commlearn.probes.ladder import called
 from commlearn.reports.findings import Findings
-from commlearn.reports.knowledge import Part, bars_of
+from commlearn.reports.knowledge import Part, bars_of, doubtful
 
 __all__ = ["Card", "Rung", "Warned", "cards_of", "gain_words", "of_ladder", "rungs_of", "warnings_of"]
 
@@ -48,6 +48,7 @@ class Card:
     compared: bool  # whether the verdict is that of a comparison
     bar: list[Part] = field(default_factory=list)
     bar_of: str = ""  # what the bar is about, where that is not all modalities and the target
+    doubt: str = ""  # why the bar must not be shown
 
     @property
     def bits(self) -> float:
@@ -86,13 +87,13 @@ def rung(label: str, result: Any, modality: str | None = None) -> Rung:
 def _card(findings: Findings, target: str) -> Card:
     rungs = findings.ladder[target]
     values = (findings.verdict or {"targets": {}})["targets"].get(target)
-    bar, bar_of = _bar(findings, target)
+    bar, bar_of, doubt = _bar(findings, target)
     if values is not None:
         budget = list(values["budgets"].values())[-1]
         method = max(budget["differences"], key=lambda name: budget["readers"][name]["score"])
         read, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
         measure = MEASURES.get(values["measure"], values["measure"])
-        return Card(target, measure, read, best_rival, values["words"][0], True, bar, bar_of)
+        return Card(target, measure, read, best_rival, values["words"][0], True, bar, bar_of, doubt)
     names = list(rungs)
     alone = {name: rungs[name] for name in names if "+" not in name}
     best = max(alone, key=lambda name: score_of(alone[name]))
@@ -108,6 +109,7 @@ def _card(findings: Findings, target: str) -> Card:
         False,
         bar,
         bar_of,
+        doubt,
     )
 
 
@@ -117,14 +119,16 @@ def _reader(values: Mapping[str, Any], budget: Mapping[str, Any], name: str) -> 
     return Rung(name, f"{one['score']:.0f} %", one["score"] / 100, low, high, values["chance"] / 100)
 
 
-def _bar(findings: Findings, target: str) -> tuple[list[Part], str]:
-    """The interaction of the target, or of the first of its labels, if it was measured."""
+def _bar(findings: Findings, target: str) -> tuple[list[Part], str, str]:
+    """The interaction of the target, or of the first of its labels, if it was measured and can be trusted."""
     for name, values in findings.interactions.items():
         if values["of"] == target and "problem" not in values:
+            if doubtful(values):
+                return [], "", values["verdict"]
             view, parts = next(iter(bars_of(values).items()))
             where = f"the pair {view}" if "alone" in values else ""
-            return parts, ", ".join(filter(None, [where, name if name != target else ""]))
-    return [], ""
+            return parts, ", ".join(filter(None, [where, name if name != target else ""])), ""
+    return [], "", ""
 
 
 def warnings_of(findings: Findings) -> list[Warned]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from commlearn.plot.style import apart
 from commlearn.reports.pieces import limits, line_path
 from commlearn.reports.records import number
 
@@ -84,24 +85,11 @@ def _chart(metrics: Sequence[Mapping[str, Any]], key: str) -> Curves | None:
     ends = {
         name: line[np.isfinite(line)][-1] if np.isfinite(line).any() else low for name, line in values.items()
     }
-    places = _apart(
-        {name: 1 + (tall - 2) * (1 - (end - low) / ((high - low) or 1)) for name, end in ends.items()}, tall
-    )
+    heights = [1 + (tall - 2) * (1 - (end - low) / ((high - low) or 1)) for end in ends.values()]
+    places = dict(zip(ends, apart(heights, LINE, LINE / 2, tall - LINE / 2), strict=True))
     lines = tuple(
         Curve(name, line_path(line, low, high, WIDE, tall), number(float(ends[name])), places[name])
         for name, line in values.items()
     )
     steps = (int(entries[0]["step"]), int(entries[-1]["step"]))
     return Curves(titled(key), number(low), number(high), steps, tall, lines)
-
-
-def _apart(heights: Mapping[str, float], tall: float) -> dict[str, float]:
-    """Names in the order of their lines' ends, none nearer to the next than a line of text."""
-    names = sorted(heights, key=lambda name: heights[name])
-    places: list[float] = []
-    for name in names:
-        places.append(max(heights[name], places[-1] + LINE if places else LINE / 2))
-    for place in reversed(range(len(places))):
-        most = tall - LINE / 2 if place == len(places) - 1 else places[place + 1] - LINE
-        places[place] = min(places[place], most)
-    return dict(zip(names, places, strict=True))

@@ -10,7 +10,7 @@ from commlearn.information.pairs import pairs_in_words, part_in_words, share_in_
 from commlearn.plot.decomposition import parts_of
 from commlearn.plot.interactions import pair_views
 
-__all__ = ["Part", "bars_of", "information_rows", "sentences", "views_of"]
+__all__ = ["Part", "bars_of", "doubtful", "information_rows", "sentences", "views_of"]
 
 PARTS = ("redundant", "unique1", "unique2", "synergistic")
 
@@ -40,6 +40,11 @@ def bars_of(values: Mapping[str, Any]) -> dict[str, list[Part]]:
         ]
         for name, view in views.items()
     }
+
+
+def doubtful(values: Mapping[str, Any]) -> bool:
+    """Whether the numbers must not be shown without their doubt."""
+    return str(values["verdict"]).startswith("CANNOT BE TRUSTED")
 
 
 def sentences(values: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from commlearn.reports.cards import MOST, cards_of, rungs_of, warnings_of
 from commlearn.reports.charts import Chart
 from commlearn.reports.curves import curves
 from commlearn.reports.findings import Findings
-from commlearn.reports.knowledge import bars_of, information_rows, sentences
+from commlearn.reports.knowledge import bars_of, doubtful, information_rows, sentences
 from commlearn.reports.map import DOTS, SHAPES, code_class, dots, map_data
 from commlearn.reports.records import clipped
 from commlearn.reports.source import Source
@@ -81,6 +81,7 @@ def environment() -> Environment:
     made.globals |= {
         "bars_of": bars_of,
         "code_class": code_class,
+        "doubtful": doubtful,
         "information_rows": information_rows,
         "measures": MEASURES,
         "outlines": DOTS,

@@ -204,7 +204,7 @@ class FeatureColumn:
 
 
 def feature_column(features: FixedFeatures, column: Column, device: torch.device | None = None) -> Column:
-    """The column's features; of records with several versions, those of every version.
+    """The column's features, of every version where records have several; features stay what they are.
 
     Example:
         >>> from commlearn.records import VectorColumn
@@ -213,6 +213,8 @@ def feature_column(features: FixedFeatures, column: Column, device: torch.device
         >>> computed.spec, computed.take(np.array([4, 2])).values.shape
         (Spec(kind='vector', shape=(3,)), torch.Size([2, 3]))
     """
+    if isinstance(column.take(np.zeros(0, dtype=np.int64)), FeatureValues):
+        return column
     if isinstance(column, Drawn):
         versions = [np.arange(first, first + n) for first, n in zip(column.first, column.count, strict=True)]
         every = feature_column(features, Chosen(column.column, np.concatenate(versions)), device)

@@ -1,0 +1,134 @@
+"""No word of a picture covers another or leaves it, however many modalities, however long their names."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from commlearn import plot
+from commlearn.plot import comparison
+from commlearn.plot.decomposition import information
+from commlearn.plot.interactions import interaction_figure, pairs_figure
+from commlearn.plot.style import COLOURS, apart, joined, modality_colours
+
+sys.path.insert(0, str(Path(__file__).parent))
+import cases
+
+JARGON = ("unique1", "redundan", "synerg", "linear probe", "I(", "experts", "posterior")
+
+
+def figures(names, long):
+    values = cases.interactions_of(names)
+    yield plot.losses(cases.metrics_of(names))
+    yield plot.ladder(cases.rungs_of(names), "mortality")
+    yield plot.audit(cases.audit_of(names))
+    yield plot.verdict(cases.verdict_of(names))[0]
+    yield plot.embedding_map(*cases.points_of({2: 2, 3: 14, 6: 40}[len(names)], long), title="mortality")
+    if "alone" in values:
+        yield pairs_figure(values)
+    else:
+        yield interaction_figure(values)
+        yield information(values)
+    yield chart_of(cases.table_of(names))
+
+
+def chart_of(table):
+    drawn = []
+
+    class Canvas(FigureCanvasAgg):
+        def __init__(self, figure):
+            drawn.append(figure)
+            super().__init__(figure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "FigureCanvasAgg", Canvas)
+        comparison.comparison_chart(table, io.BytesIO())
+    return drawn[0]
+
+
+def words_of(figure):
+    """Every text that is drawn, with the box that it takes."""
+    texts = [figure._suptitle] if figure._suptitle else []
+    for axes in figure.axes:
+        texts += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            texts += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+        texts += axes.get_legend().get_texts() if axes.get_legend() else []
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    shown = [text for text in texts if text.get_text() and text.get_visible()]
+    return [
+        (text.get_text(), Text.get_window_extent(text)) for text in shown
+    ]  # without the line that leads to it
+
+
+def overlaps(figure):
+    FigureCanvasAgg(figure).draw()
+    whole, words = figure.bbox, words_of(figure)
+    outside = [text for text, box in words if not (whole.x0 - 1 <= box.x0 and box.x1 <= whole.x1 + 1)]
+    outside += [text for text, box in words if not (whole.y0 - 1 <= box.y0 and box.y1 <= whole.y1 + 1)]
+    pairs = [
+        (text, other)
+        for place, (text, box) in enumerate(words)
+        for other, beside in words[:place]
+        if min(box.x1, beside.x1) - max(box.x0, beside.x0) > 1
+        and min(box.y1, beside.y1) - max(box.y0, beside.y0) > 1.5
+    ]
+    return outside, pairs
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_no_word_covers_another_or_leaves_the_picture(count, long):
+    for drawn in figures(cases.modalities(count, long), long):
+        figure = drawn if isinstance(drawn, Figure) else drawn.figure
+        outside, pairs = overlaps(figure)
+        assert outside == []
+        assert pairs == []
+        assert min(axes.get_position().width for axes in figure.axes) > 0.1, (
+            "names leave no room for the chart"
+        )
+        for text, _ in words_of(figure):
+            assert not any(word in text for word in JARGON), text
+
+
+def test_overlaps_are_seen():
+    axes = plot.losses(cases.metrics_of(["a", "b"]))
+    axes.text(0.5, 0.5, "one word over", transform=axes.transAxes)
+    axes.text(0.5, 0.5, "another", transform=axes.transAxes)
+    axes.text(5, 0.5, "far", transform=axes.transAxes).set_in_layout(False)
+    assert overlaps(axes.figure) == (["far"], [("another", "one word over")])
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_names_at_an_axis_can_be_told_apart(count):
+    labels = [joined(name) for name in cases.subsets(cases.modalities(count, True))]
+    assert len(set(labels)) == len(labels)
+
+
+def test_a_modality_has_the_colour_of_the_report_in_every_picture():
+    names = cases.modalities(3, False)
+    colours = dict(zip(names, COLOURS, strict=False))
+    assert modality_colours([*names, "image+note", "fused"]) == colours
+    ladder = plot.ladder(cases.rungs_of(names))
+    assert [line.get_color() for line in ladder.lines[1:6:2]] == list(colours.values())
+    losses = plot.losses(cases.metrics_of(names))
+    assert [line.get_color() for line in losses.lines[:3]] == list(colours.values())
+    page = (Path(plot.__file__).parents[1] / "reports" / "page.css").read_text()
+    light = page[: page.index("@media")]
+    assert all(f"--c{place}:{colour}" in light for place, colour in enumerate(COLOURS[:7]))
+
+
+def test_moved_places_keep_their_order_and_their_distance():
+    places = np.random.default_rng(0).uniform(0, 10, 9).tolist()
+    moved = apart(places, 1, 0, 10)
+    assert np.argsort(moved).tolist() == np.argsort(places).tolist()
+    assert np.diff(np.sort(moved)).min() >= 1 - 1e-9
+    assert 0 <= min(moved) <= max(moved) <= 10
