@@ -155,7 +155,9 @@ def test_fixed_features_are_computed_once_for_all_subsets(monkeypatch):
     subsets = subsets_of(("a", "b"))
     slow = ["+".join(names) for names in subsets], [cl.embed(model, data.test, names) for names in subsets]
     rows, compute = [], column._computed
-    monkeypatch.setattr(column, "_computed", lambda *given: rows.append(len(given[1].values)) or compute(*given))
+    monkeypatch.setattr(
+        column, "_computed", lambda *given: rows.append(len(given[1].values)) or compute(*given)
+    )
     embedded = embed_subsets(model, data.test, subsets)
     assert sum(rows) == 2 * len(data.test)  # each modality of each record, once
     assert list(embedded) == slow[0]

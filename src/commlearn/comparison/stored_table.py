@@ -24,8 +24,6 @@ from commlearn.tables.formats.frames import is_frame
 from commlearn.tables.schema import Schema, modules_of_schema
 from commlearn.tables.table import read_table
 
-__all__ = ["BEGUN", "stored_schema", "stored_table"]
-
 SCHEMA, TABLE = "schema.yaml", "table.parquet"
 BEGUN = "compare.json"  # what a folder compares, written before the first training
 

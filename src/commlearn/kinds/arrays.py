@@ -22,8 +22,6 @@ from commlearn.records import Chosen, Column
 from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["ArrayColumn", "array_of", "file_of", "flat_lists", "presence", "present_or_none", "shown"]
-
 UNREADABLE = (OSError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError)
 
 

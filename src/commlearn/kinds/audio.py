@@ -24,8 +24,6 @@ from commlearn.kinds.rows import first_ten, is_empty, raise_errors
 from commlearn.kinds.series import Sequences, learn_sequences, standardise
 from commlearn.records import Column
 
-__all__ = ["Audio", "log_mel", "mel_filters"]
-
 RATE = 16_000  # samples a second, to which all sound is resampled
 RATES = (1000, 400_000)  # the lowest and the highest that are read
 WINDOW = 400  # samples: 25 ms

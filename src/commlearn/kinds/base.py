@@ -20,8 +20,6 @@ import pandas as pd
 from commlearn.errors import ConfigurationError
 from commlearn.records import Column
 
-__all__ = ["Cells", "Kind", "Problem", "check_learned", "plain"]
-
 DIVISORS = ("scale", "std")  # keys of numbers that values are divided by
 
 

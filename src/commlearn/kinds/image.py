@@ -18,8 +18,6 @@ from commlearn.kinds.pictures import Decoder, Fitting, Pictures, in_threads, is_
 from commlearn.kinds.pretrained import Pretrained
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors, spread
 
-__all__ = ["Image"]
-
 SIZES = (32, 64, 96, 128, 224)  # pixels a side, to choose from
 FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training rows with an image from which a size is chosen
 SAMPLE = 256  # training rows that decide the size

@@ -14,17 +14,6 @@ from commlearn.kinds.base import Cells, Problem
 from commlearn.kinds.reading import MISSING_NUMBERS
 from commlearn.kinds.rows import brief, is_empty
 
-__all__ = [
-    "LARGEST",
-    "LIMIT",
-    "as_numbers",
-    "is_no_number",
-    "learn_curve",
-    "numbers_of",
-    "on_curve",
-    "wrong_numbers",
-]
-
 LIMIT = 6.0  # the largest standardised number: six standard deviations
 KNOTS = 33  # of the curve of a skewed column
 SKEW, KURTOSIS = 1.5, 8.0  # beyond either (kurtosis above a Gaussian's), a column follows its quantiles

@@ -25,8 +25,6 @@ from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import raise_errors
 
-__all__ = ["LARGEST", "Decoder", "Fitting", "Pictures", "in_threads", "is_deep"]
-
 LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
 GLANCE = 32  # pixels a side to which an image is decoded to see whether it can be
 LONGEST = 32  # times as long as broad: of a longer image the middle is read

@@ -16,8 +16,6 @@ from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.pretrained_folder import fingerprint, locate, missing_extra
 from commlearn.models.encoders.pretrained_model import architecture_of, image_preparation, subwords
 
-__all__ = ["Pretrained", "ids_of"]
-
 
 @dataclass(frozen=True)
 class Pretrained:

@@ -18,23 +18,6 @@ import pandas as pd
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Cells, Kind, Problem
 
-__all__ = [
-    "LIMIT",
-    "LISTED",
-    "UNREADABLE",
-    "WAY_OUT",
-    "Unreadable",
-    "UnreadableError",
-    "collecting",
-    "first_ten",
-    "is_empty",
-    "label",
-    "named_columns",
-    "raise_errors",
-    "spread",
-]
-
-
 LISTED = 10  # problems of one sort that are listed one by one
 UNREADABLE = ("error", "missing")  # what a schema may state of cells that cannot be read
 WAY_OUT = "To go on without such cells, and have a list of them, state in the schema: unreadable: missing"

@@ -20,8 +20,6 @@ from commlearn.kinds.rows import LISTED, first_ten, is_empty, label, named_colum
 from commlearn.kinds.steps import Clock, Steps, clock_of, side_by_side, steps_of
 from commlearn.records import Column, Sequences
 
-__all__ = ["MOST_STEPS", "Sequences", "Series", "learn_sequences", "standardise"]
-
 MOST_STEPS = 512  # of a series after averaging, where nothing else is stated
 LONGEST = 0.9  # quantile of the training lengths that decides how many steps are averaged
 

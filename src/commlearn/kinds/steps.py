@@ -17,8 +17,6 @@ from commlearn.kinds.rows import brief, is_empty
 from commlearn.kinds.written import moment_of
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["Clock", "Steps", "clock_of", "side_by_side", "steps_of"]
-
 TIMES = ("t", "time", "timestamp", "ts", "date", "datetime", "when", "zeit")  # keys of a step's time
 TEXT = re.compile(r"\s*\[\s*\{")
 EVEN = 0.01  # of a gap: by how much others may differ from it

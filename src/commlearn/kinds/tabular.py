@@ -30,8 +30,6 @@ from commlearn.kinds.rows import first_ten, is_empty, named_columns, raise_error
 from commlearn.kinds.written import FORMS, Parts
 from commlearn.records import Column
 
-__all__ = ["Tabular"]
-
 MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, one that training did not name, the first named one
 CODE = re.compile(r"0\d+")
 MANY, MOSTLY = 20, 0.8  # categories that are numbers, and their share, from which the others are marks

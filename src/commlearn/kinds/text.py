@@ -25,8 +25,6 @@ from commlearn.kinds.pretrained import Pretrained, ids_of
 from commlearn.kinds.rows import brief, first_ten, is_empty, raise_errors
 from commlearn.models.features import MINILM, Texts
 
-__all__ = ["MASK", "PADDING", "UNKNOWN", "Sentences", "Text", "Tokenizer"]
-
 PADDING, MASK, UNKNOWN = 0, 1, 2
 RESERVED = 3  # ids before those of words
 HASHED = 1024  # ids of character 3-grams

@@ -19,8 +19,6 @@ from commlearn.kinds.numbers import LIMIT, numbers_of, wrong_numbers
 from commlearn.kinds.rows import first_ten, is_empty, label, named_columns, raise_errors, spread
 from commlearn.records import Column
 
-__all__ = ["Vector"]
-
 CHUNK = 8_192  # rows handled at a time
 SAMPLE = 100  # vectors that decide the length
 QUARTILE_ROWS = 10_000  # rows that give the quartiles of a feature, at most

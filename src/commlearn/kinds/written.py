@@ -23,22 +23,6 @@ import pandas as pd
 from commlearn.kinds.rows import brief, is_empty
 from commlearn.storage.plain_json import parse_json
 
-__all__ = [
-    "FACTORS",
-    "FORMS",
-    "WORDS",
-    "Form",
-    "Parts",
-    "amount_of",
-    "labels_of",
-    "moment_of",
-    "numbers_in",
-    "object_of",
-    "one_amount",
-    "separator_of",
-    "share_of",
-]
-
 FEWEST = 3  # training cells of a unit, a label or a key, at least, for a column of its own
 MOST = 64  # labels or keys that get one, at most
 HASHABLE = (str, int, float, date, np.number, np.bool_, type(None), type(pd.NA))

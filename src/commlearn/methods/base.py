@@ -10,23 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from commlearn.batch import Batch, Modality, Subset, View, subset_name
+from commlearn.batch import Batch, Modality, Subset, View
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.methods.rows import Rows, gather
+from commlearn.methods.rows import Rows
 from commlearn.models.present import encode_present
 from commlearn.models.tokens import Tokens, pool
 from commlearn.records import Records
-
-__all__ = [
-    "Method",
-    "Step",
-    "Views",
-    "absent_as_zero",
-    "gather",
-    "pooled",
-    "present_rows",
-    "subset_name",
-]
 
 
 @dataclass(frozen=True)

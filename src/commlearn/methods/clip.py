@@ -16,8 +16,6 @@ from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import concatenated
 from commlearn.objectives import clip_loss, retrieval_accuracy
 
-__all__ = ["CLIP"]
-
 Embedded = Literal["encoders", "projections"]
 """What an embedding holds of each modality: the pooled output of its encoder, or its projection."""
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from commlearn.methods.base import Views
 from commlearn.methods.separate import Contrasts, SeparateHeads
 
-__all__ = ["CMC"]
-
 
 class CMC(SeparateHeads):
     """The mean NT-Xent over all pairs of modalities. Reaches what at least two of them share.

@@ -36,8 +36,6 @@ from commlearn.models.tokens import Tokens
 from commlearn.models.without_negatives import SIGReg, vicreg_terms
 from commlearn.objectives import comm_terms, retrieval_accuracy
 
-__all__ = ["CoMM", "Held", "fused_parts"]
-
 Objective = Callable[..., dict[Subset, Tensor]]
 """Takes what `comm_terms` takes, and makes a term of each subset."""
 Contrast = Literal["infonce", "sigreg", "vicreg"]

@@ -12,8 +12,6 @@ from commlearn.methods.subsets import term_weights, weighted_mean
 from commlearn.models.heads import TemperatureChoice, temperature_of, term_temperatures
 from commlearn.objectives import comm_terms
 
-__all__ = ["CoMMLoss"]
-
 
 class CoMMLoss(nn.Module):
     """Every subset of modalities agrees with the fusion of all of them in the other augmented view.

@@ -23,8 +23,6 @@ from commlearn.models.present import project_present
 from commlearn.models.tokens import Tokens, pool
 from commlearn.objectives import comm_terms, orthogonality, retrieval_accuracy
 
-__all__ = ["COrAL", "hide_complements"]
-
 
 class COrAL(CoMM):
     """Contrasts of the fused vector and of a unique vector of each modality, all of them orthogonal.

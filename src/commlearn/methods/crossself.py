@@ -12,8 +12,6 @@ from commlearn.methods.base import Views, subset_name
 from commlearn.methods.separate import Contrasts, SeparateHeads, mean_of
 from commlearn.models.heads import projection_head
 
-__all__ = ["CrossSelf"]
-
 
 class CrossSelf(SeparateHeads):
     """NT-Xent across modalities plus half the sum of NT-Xent within. Reaches shared and unique.

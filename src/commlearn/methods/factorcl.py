@@ -29,8 +29,6 @@ from commlearn.models.heads import PairCritic
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound, near
 from commlearn.records import Records, class_codes
 
-__all__ = ["FactorCL", "SupervisedFactorCL"]
-
 UPPER: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "club": club_bound,  # the paper's
     "leave_one_out": leave_one_out_bound,

@@ -21,8 +21,6 @@ from commlearn.models.encoders.own import token_encoders
 from commlearn.models.heads import HEAD, TemperatureChoice
 from commlearn.objectives import alignment, concentration
 
-__all__ = ["HRIL"]
-
 DIRECTIONS = 24  # of each modality's projection that the joint second moment is taken of
 ENTRIES = DIRECTIONS**3  # the most that this moment has: of more than three modalities fewer directions
 

@@ -22,8 +22,6 @@ from commlearn.models.heads import HEAD, TemperatureChoice, half_cosine, term_te
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import masked_contrast
 
-__all__ = ["InfMasking", "Masking", "hide"]
-
 MASKED: Subset = ("masked versions of all",)  # stands among the subsets; no name of a modality
 
 

@@ -17,8 +17,6 @@ from torch.autograd import Function
 
 from commlearn.batch import Batch, Subset
 
-__all__ = ["Rows", "gather", "joined", "rows_of", "share_sizes"]
-
 
 @dataclass(frozen=True)
 class Rows:

@@ -13,8 +13,6 @@ from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.present import project_present
 from commlearn.objectives import info_nce, retrieval_accuracy
 
-__all__ = ["Contrasts", "SeparateHeads", "concatenated"]
-
 Contrasts = dict[Subset, list[tuple[Tensor, Tensor]]]
 """By term: pairs of projections that are contrasted, and whose losses are averaged."""
 

@@ -10,8 +10,6 @@ from commlearn.methods.base import Views
 from commlearn.methods.separate import Contrasts, SeparateHeads
 from commlearn.models.heads import projection_head
 
-__all__ = ["SimCLR"]
-
 
 class SimCLR(SeparateHeads):
     """NT-Xent between two augmented versions of the same modality; the embeddings are concatenated.

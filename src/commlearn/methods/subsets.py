@@ -13,8 +13,6 @@ from commlearn.batch import Subset
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import subset_name
 
-__all__ = ["all_but_one", "choose_subsets", "single_and_all", "term_weights", "weighted_mean"]
-
 UP_TO = re.compile(r"up_to_([1-9][0-9]*)")
 
 

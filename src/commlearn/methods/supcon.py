@@ -16,8 +16,6 @@ from commlearn.objectives import retrieval_accuracy, supcon
 from commlearn.records import Records, class_codes
 from commlearn.tables.streamed import StreamedRecords
 
-__all__ = ["SupCon", "class_target"]
-
 
 class SupCon(Method):
     """Supervised contrastive learning of the full fusion.

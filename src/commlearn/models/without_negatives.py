@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from commlearn.batch import Subset
 from commlearn.objectives import sigreg, vicreg
 
-__all__ = ["SIGReg", "vicreg_terms"]
-
 Projections = Mapping[Subset, Tensor]
 
 

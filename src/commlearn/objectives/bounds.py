@@ -10,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["club_bound", "leave_one_out_bound", "nce_bound", "near"]
-
 
 def nce_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
     """InfoNCE: at most I(X; Y | C), and near to it once the critic maximises it.

@@ -7,8 +7,6 @@ from torch import Tensor
 from commlearn.objectives.info_nce import check_pair, unit_rows
 from commlearn.objectives.log_sums import log_sums_between
 
-__all__ = ["clip_loss"]
-
 
 def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor, groups: Tensor | None = None) -> Tensor:
     """Symmetric cross-entropy over the N x N cosine similarities of two modalities.

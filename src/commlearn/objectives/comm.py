@@ -10,8 +10,6 @@ from commlearn.batch import Subset
 from commlearn.objectives.info_nce import check_pair, contrast, unit_rows
 from commlearn.objectives.log_sums import log_sums_within
 
-__all__ = ["comm_terms"]
-
 
 def comm_terms(
     first: Mapping[Subset, Tensor],

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["alignment", "concentration", "spread_below"]
-
 
 def alignment(
     first: Sequence[Tensor],

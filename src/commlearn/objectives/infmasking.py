@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["masked_contrast"]
-
 
 def masked_contrast(
     whole: Tensor, masked: Tensor, temperature: float | Tensor = 0.1, groups: Tensor | None = None

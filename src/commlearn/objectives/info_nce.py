@@ -8,8 +8,6 @@ from torch import Tensor
 
 from commlearn.objectives.log_sums import blocks, log_sums_between, log_sums_within
 
-__all__ = ["check_pair", "contrast", "info_nce", "retrieval_accuracy", "unit_rows"]
-
 
 def info_nce(
     first: Tensor, second: Tensor, temperature: float | Tensor = 0.1, groups: Tensor | None = None

@@ -18,8 +18,6 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-__all__ = ["BLOCK", "blocks", "log_sums_between", "log_sums_within"]
-
 BLOCK = {"cpu": 512}  # rows and columns of a block: 1 MB stays near the processor
 LARGE_BLOCK = 4096  # elsewhere, where a block must be large to be worth its launch
 

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from commlearn.objectives.info_nce import check_pair
 
-__all__ = ["supcon"]
-
 
 def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
     """SupCon (the form whose mean over positives stands outside of the logarithm).

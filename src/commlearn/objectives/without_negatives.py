@@ -9,8 +9,6 @@ from torch import Tensor
 from commlearn.objectives.hril import spread_below
 from commlearn.objectives.info_nce import check_pair
 
-__all__ = ["sigreg", "vicreg"]
-
 
 def sigreg(rows: Tensor, directions: Tensor, points: int = 17, reach: float = 5.0) -> Tensor:
     """How far samples are from an isotropic Gaussian, seen along directions (Epps-Pulley; LeJEPA).

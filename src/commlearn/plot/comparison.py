@@ -12,8 +12,6 @@ from matplotlib.figure import Figure
 
 from commlearn.plot.style import COLOURS, as_list, legible, styled
 
-__all__ = ["comparison_chart"]
-
 ROLES = {
     "method": (COLOURS[0], "learned without labels"),
     "method with labels": (COLOURS[3], "learned with labels"),

@@ -9,8 +9,6 @@ from matplotlib.axes import Axes
 
 from commlearn.plot.style import INK, QUIET, TICK, as_list, legible, modality_colours, new_axes, styled
 
-__all__ = ["VIEWS", "information", "parts_of", "tallness"]
-
 VIEWS = {
     "data": "what the modalities say",
     "linear": "what a straight line can read of it",

@@ -22,8 +22,6 @@ from commlearn.records import Dataset, Records
 from commlearn.trained.embed import carrier
 from commlearn.trained.feature_columns import as_encoders_read
 
-__all__ = ["gallery"]
-
 OTHERS = 32  # records of the same batch, from which an augmentation may take values
 
 WORDS = 16  # of a text that fit on a small picture

@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 from commlearn.plot.decomposition import information, tallness
 from commlearn.plot.style import INK, as_list, joined, legible, modality_colours, side_by_side, styled
 
-__all__ = ["interaction_figure", "pair_views", "pairs_figure"]
-
 MOST = 6  # pairs of many modalities
 
 

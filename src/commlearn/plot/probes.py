@@ -21,8 +21,6 @@ from commlearn.plot.style import (
 from commlearn.probes import MEASURES, score_of
 from commlearn.probes.audit import Audit
 
-__all__ = ["audit", "ladder"]
-
 
 @styled
 def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) -> Axes:

@@ -8,8 +8,6 @@ import numpy as np
 
 from commlearn.errors import ConfigurationError, unknown
 
-__all__ = ["PROJECTIONS", "aligned", "project", "projections"]
-
 
 def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """The two directions of most variance, (records, 2); the sign of each is fixed by its largest weight."""

@@ -11,8 +11,6 @@ from matplotlib.axes import Axes
 from commlearn.plot.style import LINE, legible, new_axes, styled
 from commlearn.probes import has_label
 
-__all__ = ["embedding_map"]
-
 MOST = 14  # classes with a colour of their own
 MARKERS = "os^DvPX"
 CLASSES = (

@@ -13,8 +13,6 @@ from commlearn.plot.style import INK, legible, modality_colours, name_ends, new_
 from commlearn.probes.ladder import called
 from commlearn.trained.run_folder import RunFolder
 
-__all__ = ["losses", "metric"]
-
 
 def losses(run: Any, axes: Axes | None = None) -> Axes:
     """Every term of the loss over the steps.

@@ -24,8 +24,6 @@ from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.run import Run
 
-__all__ = ["Written", "report"]
-
 PAGE, INTERACTIONS = "report.html", "interactions.json"
 
 

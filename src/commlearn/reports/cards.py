@@ -11,8 +11,6 @@ from commlearn.probes.ladder import called
 from commlearn.reports.findings import Findings
 from commlearn.reports.knowledge import Part, bars_of, doubtful
 
-__all__ = ["Card", "Rung", "Warned", "cards_of", "gain_words", "of_ladder", "rungs_of", "warnings_of"]
-
 GUESS = "No probe reads it better than a guess."
 MOST, FEW, GAPS, COLLAPSED = 5, 50, 0.5, 2.0  # warnings; test records; share missing; directions
 

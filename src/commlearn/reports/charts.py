@@ -19,8 +19,6 @@ from commlearn.reports.curves import measured, titled
 from commlearn.reports.findings import Findings
 from commlearn.reports.knowledge import views_of
 
-__all__ = ["Chart", "chart", "draw"]
-
 THEME = {colour.lower(): f"var(--c{place})" for place, colour in enumerate(COLOURS)}
 THEME |= {INK: "var(--ink)", LINE: "var(--line)", QUIET: "var(--quiet)", "#ffffff": "var(--paper)"}
 STYLE = re.compile(r'style="[^"]*"')

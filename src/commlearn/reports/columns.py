@@ -15,8 +15,6 @@ from commlearn.probes import has_label
 from commlearn.reports.records import clipped, number
 from commlearn.reports.source import Source
 
-__all__ = ["Look", "looks"]
-
 MOST, BINS, CLASSES = 24, 16, 8  # columns that are shown, bars of a number, classes of the others
 
 

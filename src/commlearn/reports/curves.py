@@ -12,8 +12,6 @@ from commlearn.plot.style import apart
 from commlearn.reports.pieces import limits, line_path
 from commlearn.reports.records import number
 
-__all__ = ["Curves", "curves", "measured"]
-
 CALLED = {  # what the training measures
     "terms": "Loss terms",
     "accuracy": "Share retrieved in the batch",

@@ -29,8 +29,6 @@ from commlearn.reports.source import Source
 from commlearn.storage.plain_json import values_of_file
 from commlearn.training.diagnostics import effective_rank
 
-__all__ = ["Findings", "find", "nearest_records"]
-
 ASKED, NEAREST = 4, 5  # records that are asked for, neighbours of each
 
 AUDITED = 1000  # records of a split that the audit looks at

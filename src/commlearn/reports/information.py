@@ -27,8 +27,6 @@ from commlearn.seeds import numpy_generator
 from commlearn.tables.table import Table
 from commlearn.trained.embed import embed
 
-__all__ = ["information"]
-
 RECORDS = 2000  # that are looked at, drawn by seed where there are more
 TARGETS = 3  # that are decomposed where none is named, and labels of a target of several labels
 WHOLE = 3  # modalities of which every subset is looked at

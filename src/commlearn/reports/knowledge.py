@@ -10,8 +10,6 @@ from commlearn.information.pairs import pairs_in_words, part_in_words, share_in_
 from commlearn.plot.decomposition import parts_of
 from commlearn.plot.interactions import pair_views
 
-__all__ = ["Part", "bars_of", "doubtful", "information_rows", "sentences", "views_of"]
-
 PARTS = ("redundant", "unique1", "unique2", "synergistic")
 
 

@@ -14,8 +14,6 @@ from commlearn.probes import has_label
 from commlearn.probes.ladder import Embedded
 from commlearn.reports.records import Cards, clipped, number
 
-__all__ = ["Colouring", "colouring", "dots", "layouts", "map_data"]
-
 WIDE, HIGH, EDGE = 480, 400, 14
 COLOURS, SHAPES = 8, 3  # of classes; beyond 24 they share a grey
 SCALE = 7  # steps of a number's colours

@@ -14,8 +14,6 @@ from commlearn.probes.ladder import Embedded
 from commlearn.reports.records import Cards, clipped, number
 from commlearn.reports.source import Source
 
-__all__ = ["Alike", "Mistakes", "alike", "mistakes"]
-
 HARDEST, PAIRS, MATRIX = 6, 6, 12  # records, pairs, classes of which every confusion is shown
 SAME = 0.995  # cosine of two records that are listed as near-duplicates
 

@@ -24,8 +24,6 @@ from commlearn.reports.records import clipped
 from commlearn.reports.source import Source
 from commlearn.storage.plain_yaml import yaml_text
 
-__all__ = ["command_of", "environment", "page", "title_of"]
-
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 PLAIN = {"schema", "table", "data", "config"}  # names of files that say nothing of what is in them
 

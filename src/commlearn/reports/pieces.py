@@ -16,8 +16,6 @@ from commlearn.plot.gallery import versions_of
 from commlearn.reports.records import CLIPPED, COLUMNS, Cards, clipped, number
 from commlearn.reports.source import Source
 
-__all__ = ["Piece", "examples", "line_path", "versions_seen"]
-
 EXAMPLES, SIDE, WIDE, HIGH = 6, 160, 120, 34  # records; pixels of a picture; of a line
 CHANNELS, POINTS, WORDS = 3, 96, 40  # that are drawn of a series or a text
 HIDDEN = "▮"  # how a gallery writes a masked word

@@ -16,8 +16,6 @@ from commlearn.probes import has_label
 from commlearn.reports.source import Source
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Cards", "Sprite", "cards", "shown_rows"]
-
 MOST = 1000  # records on the map
 CLIPPED = 140  # characters of a text
 COLUMNS = 8  # of a modality that are shown

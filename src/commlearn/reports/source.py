@@ -24,8 +24,6 @@ from commlearn.trained.embed import carrier
 from commlearn.trained.model import Trained
 from commlearn.trained.run import Run
 
-__all__ = ["Source", "source"]
-
 
 @dataclass(frozen=True)
 class Source:

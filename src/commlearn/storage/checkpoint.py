@@ -22,16 +22,6 @@ from commlearn.errors import CheckpointError, RunError
 from commlearn.storage.locks import whole_file
 from commlearn.storage.plain_files import plain_file
 
-__all__ = [
-    "CHECKPOINTS",
-    "is_checkpoint",
-    "last_checkpoint",
-    "read_checkpoint",
-    "set_aside",
-    "write_atomically",
-    "write_checkpoint",
-]
-
 FORMAT = 1
 MAGIC = f"commlearn checkpoint {FORMAT}\n".encode()
 KINDRED = MAGIC.rpartition(b" ")[0]  # how checkpoints of any format start

@@ -11,8 +11,6 @@ from commlearn.errors import DataError
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["EMBEDDINGS", "LIST", "PLAN", "check_part", "check_parts", "file_digest"]
-
 LIST = "files.json"  # of a folder's files that the library wrote
 EMBEDDINGS = "folder of embeddings"  # what that list says the folder is
 PLAN = "plan.json"  # what embeddings were made of

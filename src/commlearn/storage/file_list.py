@@ -19,8 +19,6 @@ from commlearn.storage.locks import LOCK, PART, remove_if_abandoned, turn
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["EVENTS", "FileList"]
-
 RUN, FORMAT = "run folder", 1
 EVENTS = "tensorboard/events.out.tfevents.*.commlearn"  # TensorBoard fills in the star
 OUTSIDE = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # a name that leaves its folder

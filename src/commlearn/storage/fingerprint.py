@@ -11,8 +11,6 @@ import pyarrow as pa
 from commlearn.errors import DataError
 from commlearn.storage.places import find_files, is_remote
 
-__all__ = ["differences", "fingerprint"]
-
 ENDINGS = (".parquet", ".pq", ".tar")  # of a table's files where it is a folder
 READ = (1 << 32, 1 << 26)  # bytes of a table that are looked at: here, and at a URL
 BLOCK = 1 << 20  # bytes that are read together

@@ -15,8 +15,6 @@ from typing import Any
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.storage.places import may_fetch
 
-__all__ = ["Repository", "fetch", "fetch_matching", "on_hub", "open_repository", "store"]
-
 SCHEME = "hf://"
 ADDRESS = re.compile(r"(?!.*\.\.)hf://([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 SIGN_IN = "sign in (hf auth login, or HF_TOKEN)"

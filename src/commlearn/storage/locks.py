@@ -14,8 +14,6 @@ from typing import Any, BinaryIO, TextIO
 
 from commlearn.errors import RunError
 
-__all__ = ["LOCK", "PART", "hold", "lock", "open_part", "remove_if_abandoned", "turn", "whole_file"]
-
 PART = re.compile(r"\.(.+)\.\d+\.part")  # a file that is being written, or was by a process that was killed
 FAR = 1 << 30  # the byte that is locked where locks are of bytes: behind what anybody reads or writes
 LOCK = "lock"

@@ -9,8 +9,6 @@ from typing import Literal
 
 from commlearn.errors import nearest
 
-__all__ = ["misplaced"]
-
 Wanted = Literal["run", "table", "recipe"]
 TABLES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".tar", ".xlsx", ".feather")
 RUNS = ("config.yaml", "config.json")  # of a training, of an export

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ADMITTED", "Name", "Refused", "Size", "restore_array", "restore_dtype"]
-
 TYPE = re.compile(r"[<>=|]?(?:b1|\?|O|O8|[iu][1248]|f[248]|c(?:8|16)|[SUa]\d{1,9})")
 
 

@@ -23,8 +23,6 @@ from commlearn.errors import DataError
 from commlearn.storage.pickle_names import ADMITTED, Name, Refused, Size, restore_array, restore_dtype
 from commlearn.storage.plain_files import plain_file
 
-__all__ = ["read_pickle"]
-
 ROOM = 64 << 20  # bytes that calls may produce beyond a small multiple of the file's size
 TIMES = 8  # that multiple
 DAMAGED = (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error, MemoryError)

@@ -18,8 +18,6 @@ from pyarrow import fs
 from commlearn.errors import DataError
 from commlearn.storage.misplaced import misplaced
 
-__all__ = ["Files", "find_files", "is_remote", "may_fetch", "nothing_fetched", "refuse_remote"]
-
 _FETCHED: ContextVar[bool] = ContextVar("fetched", default=True)
 
 

@@ -15,8 +15,6 @@ import numpy as np
 
 from commlearn.errors import DataError
 
-__all__ = ["Unpacked", "check_unpacked", "plain_file", "read_npy"]
-
 ALWAYS = 64 << 20  # bytes that anything packed may unpack to
 TIMES = 100  # its own size that more may have
 ALLOWED = "COMMLEARN_UNPACKED_GIB"  # a setting of the environment: GiB that may be unpacked in any case

@@ -10,8 +10,6 @@ from typing import Any
 from commlearn.errors import RunError
 from commlearn.storage.plain_files import plain_file
 
-__all__ = ["DEEPEST", "parse_json", "values_of_file"]
-
 DEEPEST = 50  # levels
 SIGNS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{\]}]', re.DOTALL)
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")

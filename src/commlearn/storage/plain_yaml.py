@@ -9,8 +9,6 @@ import yaml
 
 from commlearn.errors import ConfigurationError
 
-__all__ = ["read_yaml", "yaml_text"]
-
 MOST = 100_000  # values, each as often as it is referred to: a few references to references make billions
 DEEPEST = 50  # levels
 

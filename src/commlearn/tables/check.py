@@ -23,8 +23,6 @@ from commlearn.tables.signal import Survey, shuffled, survey
 from commlearn.tables.table import Table
 from commlearn.tables.targets import read_target
 
-__all__ = ["Report", "check"]
-
 FEWEST, FEW = 8, 50  # training rows: fewer than the first are an error, than the second a warning
 GLANCE = 32  # pixels a side of the images that are compared
 FLOPS = 5e10  # a second: one core of a CPU

@@ -21,8 +21,6 @@ from commlearn.tables.streamed_table import streamed_dataset
 from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target
 
-__all__ = ["TableData", "dataset_of", "named_records", "split_rows"]
-
 NO_PLACE = (
     "Nothing says where the table of the training is: it was in memory, or the model is an export, which "
     "names no data. Pass a table: it is an argument of every command and function that reads rows."

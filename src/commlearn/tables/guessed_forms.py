@@ -28,8 +28,6 @@ from commlearn.kinds.written import (
 )
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["Writing", "guessed_form", "guessed_missing"]
-
 MOST = 0.95  # share of the filled cells that are written in one form
 FEWEST = 5  # filled cells, at least
 MANY = 20  # different numbers in text from which they are numbers and not categories

@@ -29,9 +29,6 @@ from commlearn.tables.schema_yaml import VERSION, kind_to_mapping
 from commlearn.tables.table import Table
 from commlearn.tables.targets import TARGETS
 
-__all__ = ["Guess", "Inferred", "infer", "role_of", "seen_as", "stated_target", "stated_targets"]
-
-
 SPLIT = {"split", "fold", "part", "partition", "subset", "set"}
 GROUP = {"group", "patient", "subject", "user", "person", "participant", "speaker", "customer", "client"}
 GROUP |= {"session", "author", "family", "household", "student", "animal", "donor", "device"}

@@ -19,18 +19,6 @@ from commlearn.tables.names import WORDS, odd_names
 from commlearn.tables.schema import Schema
 from commlearn.tables.targets import TARGETS
 
-__all__ = [
-    "answer_notes",
-    "copies",
-    "group_leaks",
-    "likely_answers",
-    "named",
-    "possible_answers",
-    "seen_in_training",
-    "warn_of_answers",
-    "warn_of_likely_answers",
-]
-
 YES_OR_NO = ("true", "false", "yes", "no")
 
 

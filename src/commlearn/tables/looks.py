@@ -25,9 +25,6 @@ from commlearn.kinds.steps import Steps, clock_of, steps_of
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.written_numbers import FORMS
 
-__all__ = ["DATES", "Look", "ending_of", "look", "unread"]
-
-
 DATES = (
     "dates that could be read in two ways, as 3/4/2024 could; state in `forms` of a tabular modality whether "
     "the day or the month comes first: date-dmy or date-mdy"

@@ -15,18 +15,6 @@ from commlearn.kinds.base import Problem
 from commlearn.kinds.reading import MISSING_NUMBERS
 from commlearn.tables.table import Table
 
-__all__ = [
-    "SPLITS",
-    "WORDS",
-    "id_problems",
-    "missing_words",
-    "odd_names",
-    "split_names",
-    "split_problems",
-    "with_ids",
-]
-
-
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of a column's name
 SPLITS = {
     "train": "train",

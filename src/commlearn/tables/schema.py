@@ -37,8 +37,6 @@ from commlearn.tables.schema_yaml import VERSION, newer
 from commlearn.tables.table import Table
 from commlearn.tables.targets import TARGETS, encode_target
 
-__all__ = ["VERSION", "Schema", "modules_of_schema", "schema_with_modules"]
-
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 

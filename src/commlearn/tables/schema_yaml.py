@@ -20,21 +20,6 @@ from commlearn.models.encoders.own import OWN
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
 
-__all__ = [
-    "SETTINGS",
-    "VERSION",
-    "check_encoding",
-    "check_unreadable",
-    "dump",
-    "kind_from",
-    "kind_to_mapping",
-    "load",
-    "missing_cells",
-    "newer",
-    "parts",
-    "to_mapping",
-]
-
 VERSION = 1  # of the schema's form
 OPTIONS = ("missing", "unreadable", "unreadable_limit", "encoding")
 KEYS = ("version", "modalities", "targets", "id", "group", "split", *OPTIONS)

@@ -21,9 +21,6 @@ from commlearn.kinds.rows import spread
 from commlearn.records import Column
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Survey", "features", "glance", "shares_signal", "shuffled", "survey"]
-
-
 PART = 1024  # rows at a time
 GRAIN = 0.05  # of standardised numbers: what is closer counts as equal
 THUMB = 8  # pixels a side

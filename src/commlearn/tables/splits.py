@@ -25,18 +25,6 @@ from commlearn.tables.names import odd_names
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
 
-__all__ = [
-    "PARTS",
-    "RowNames",
-    "cell_keys",
-    "check_shares",
-    "deciding_columns",
-    "name_keys",
-    "parts_of_names",
-    "row_names",
-    "split_rows",
-]
-
 PARTS = ("train", "validation", "test")
 EMPTY = np.uint64(0x9AE16A3B2F90404F)  # the hash of a cell that holds nothing
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats

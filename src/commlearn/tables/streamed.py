@@ -27,8 +27,6 @@ from commlearn.batch import Modality, Spec, View
 from commlearn.records import Records, positions
 from commlearn.seeds import numpy_generator
 
-__all__ = ["Groups", "Lanes", "StreamedColumn", "StreamedRecords", "joined", "lanes_of_epoch"]
-
 
 @dataclass(frozen=True)
 class Lanes:

@@ -27,8 +27,6 @@ from commlearn.tables.splits import PARTS, deciding_columns, parts_of_names, row
 from commlearn.tables.streamed import Groups, StreamedColumn, StreamedRecords
 from commlearn.tables.table import Table
 
-__all__ = ["GroupedTable", "open_groups", "streamed_dataset"]
-
 LANES = 32  # groups that are visited at a time, at most
 SAMPLED = 64  # groups that a sample is drawn from, at most
 

@@ -27,8 +27,6 @@ from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, chosen_c
 from commlearn.tables.formats.table_files import READERS
 from commlearn.tables.formats.zip_files import table_in_zip
 
-__all__ = ["Source", "Table", "iterate_table", "read_table"]
-
 Source: TypeAlias = Any  # a frame, records in a list, a dict of arrays, or a path or URL
 
 

@@ -14,8 +14,6 @@ from commlearn.kinds.rows import brief, is_empty, raise_errors
 from commlearn.kinds.written import one_amount
 from commlearn.storage.plain_json import parse_json
 
-__all__ = ["TARGETS", "encode_target", "read_target"]
-
 SEPARATOR = re.compile(r"\s*[;|,]\s*")
 
 

@@ -21,8 +21,6 @@ from commlearn.tables.formats.parquet_files import chosen_columns, one_name_each
 from commlearn.tables.formats.text_files import open_text, read_decoded
 from commlearn.tables.formats.written_numbers import CODE, as_written, judged, may_be_numbers
 
-__all__ = ["read_csv"]
-
 WHOLE = 1 << 62  # rows: more than any file has
 BEYOND = "cells beyond the header"  # a column that pandas is given for them, as it may drop them otherwise
 SEPARATORS = (",", ";", "\t", "|")

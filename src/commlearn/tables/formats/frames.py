@@ -14,8 +14,6 @@ from pyarrow import dataset
 from commlearn.errors import DataError
 from commlearn.tables.formats.parquet_files import list_type
 
-__all__ = ["as_pandas", "in_kind_of", "is_frame"]
-
 
 def is_frame(source: Any) -> bool:
     """Whether something is a table with named columns, and neither a dict of arrays nor one array.

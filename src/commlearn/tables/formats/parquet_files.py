@@ -17,8 +17,6 @@ from commlearn.errors import DataError, unknown
 from commlearn.storage.checksums import check_parts
 from commlearn.storage.places import find_files
 
-__all__ = ["CHUNK", "EXACT", "ParquetTable", "chosen_columns", "list_type", "one_name_each"]
-
 CHUNK = 65_536  # rows
 SMALL = 64 << 20  # bytes of a file whose columns are read at once
 EXACT = 2**53  # whole numbers up to here are exact as floats

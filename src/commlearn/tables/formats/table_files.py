@@ -31,8 +31,6 @@ from commlearn.tables.formats.parquet_files import (
 from commlearn.tables.formats.tar_files import TarTable
 from commlearn.tables.formats.text_files import open_text, read_decoded
 
-__all__ = ["READERS"]
-
 LONG = np.int64  # stands for whole numbers that no float holds exactly
 NUMBERS = (int, LONG, float)
 DAMAGED_BOOK = (

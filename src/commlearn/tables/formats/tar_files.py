@@ -21,8 +21,6 @@ from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.parquet_files import chosen_columns
 
-__all__ = ["TarTable"]
-
 KEY = "key"
 TEXTS = ("txt", "text", "caption")
 BROKEN = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError)

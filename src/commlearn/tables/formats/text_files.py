@@ -15,8 +15,6 @@ from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.reading import Reading
 from commlearn.storage.plain_files import Unpacked, plain_file
 
-__all__ = ["open_text", "read_decoded"]
-
 Rows = TypeVar("Rows")
 
 UTF8 = "utf-8-sig"  # without the mark that some programs begin it with

@@ -9,8 +9,6 @@ import pandas as pd
 
 from commlearn.kinds.reading import MISSING_NUMBERS
 
-__all__ = ["CODE", "as_written", "judged", "may_be_numbers"]
-
 FORMS = {
     "comma": r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1.234,5
     "point": r" *[+-]?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1,234.5

@@ -12,8 +12,6 @@ from commlearn.errors import DataError
 from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.tables.formats.table_files import READERS
 
-__all__ = ["table_in_zip"]
-
 SHOWN = 5  # tables in a message
 BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
 
