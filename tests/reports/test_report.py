@@ -315,6 +315,10 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
     assert len(warned) == 10
     assert all(one.way and one.text for one in warned)
     assert "almost in one place" in warned[0].text
+    findings.counts = {"test": 9}
+    assert not any("interval" in one.text for one in warnings_of(findings))  # no score, no interval
+    findings.ladder = {"y": cases.rungs_of(["a", "b"])}
+    assert any("interval is wide" in one.text for one in warnings_of(findings))
 
 
 @pytest.mark.slow

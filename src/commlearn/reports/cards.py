@@ -165,7 +165,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
         for values in findings.interactions.values()
         for text in values.get("warnings", ())
     ]
-    if 0 < findings.counts["test"] < FEW:
+    if findings.ladder and 0 < findings.counts["test"] < FEW:  # else nothing has an interval
         warned.append(
             Warned(
                 f"There are {findings.counts['test']} test records, so every interval is wide.",
