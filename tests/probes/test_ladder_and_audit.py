@@ -8,7 +8,7 @@ import pytest
 import commlearn as cl
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import CommlearnError
-from commlearn.models.features import column
+from commlearn.models.features import fixed
 from commlearn.plot.projection import aligned, project
 from commlearn.probes.audit import _destroys
 from commlearn.probes.labels import read_labels
@@ -154,9 +154,9 @@ def test_fixed_features_are_computed_once_for_all_subsets(monkeypatch):
     model = cl.Embedder(SCHEMA, epochs=1, batch_size=32, features="fixed").fit(table(120))
     subsets = subsets_of(("a", "b"))
     slow = ["+".join(names) for names in subsets], [cl.embed(model, data.test, names) for names in subsets]
-    rows, compute = [], column._computed
+    rows, compute = [], fixed._computed
     monkeypatch.setattr(
-        column, "_computed", lambda *given: rows.append(len(given[1].values)) or compute(*given)
+        fixed, "_computed", lambda *given: rows.append(len(given[1].values)) or compute(*given)
     )
     embedded = embed_subsets(model, data.test, subsets)
     assert sum(rows) == 2 * len(data.test)  # each modality of each record, once

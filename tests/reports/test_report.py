@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from commlearn.information.settings import Settings
 from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded
 from commlearn.probes.numbers import read_numbers
-from commlearn.reports.cards import cards_of, of_ladder, rung, warnings_of
+from commlearn.reports.cards import cards_of, gain_words, of_ladder, rung, warnings_of
 from commlearn.reports.curves import curves
 from commlearn.reports.findings import describe, nearest_records
 from commlearn.reports.knowledge import bars_of, information_rows, sentences
@@ -315,6 +316,10 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
     assert len(warned) == 10
     assert all(one.way and one.text for one in warned)
     assert "almost in one place" in warned[0].text
+    findings.counts = {"test": 9}
+    assert not any("interval" in one.text for one in warnings_of(findings))  # no score, no interval
+    findings.ladder = {"y": cases.rungs_of(["a", "b"])}
+    assert any("interval is wide" in one.text for one in warnings_of(findings))
 
 
 @pytest.mark.slow
@@ -381,3 +386,9 @@ def test_numbers_that_cannot_be_trusted_are_on_no_card_and_under_a_warning():
     shown = made.from_string(text).render(f=findings, colour={"a": 0, "b": 1}, cards=[])
     assert '<p class="warn"><b>CANNOT BE TRUSTED: b copies &lt;a&gt;</b></p>' in shown
     assert shown.count("CANNOT BE TRUSTED") == 1
+
+
+def test_few_test_records_compare_no_modalities():
+    rungs = {name: replace(one, test_records=4) for name, one in cases.rungs_of(["a", "b"]).items()}
+    rungs["a"] = replace(rungs["a"], interval=(1.0, 1.0))
+    assert gain_words(rungs) == "Only 4 test records: too few to say which modality is better."

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, View
-from commlearn.methods.base import Method, Step, Views, pooled, subset_name
+from commlearn.batch import Batch, View, subset_name
+from commlearn.methods.base import Method, Step, Views, pooled
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import concatenated
 from commlearn.objectives import clip_loss, retrieval_accuracy

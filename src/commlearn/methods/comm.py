@@ -14,9 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, Modality, Subset, merge, view_of
+from commlearn.batch import Batch, Modality, Subset, merge, subset_name, view_of
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method, Step, Views, subset_name
+from commlearn.methods.base import Method, Step, Views
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.subsets import all_but_one, choose_subsets, single_and_all, term_weights, weighted_mean
 from commlearn.models.encoders.own import token_encoders

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, Modality, Subset, merge, view_of
+from commlearn.batch import Batch, Modality, Subset, merge, subset_name, view_of
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Step, absent_as_zero, subset_name
+from commlearn.methods.base import Step, absent_as_zero
 from commlearn.methods.comm import CoMM, fused_parts
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.encoders.own import token_encoders

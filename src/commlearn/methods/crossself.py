@@ -8,7 +8,7 @@ from itertools import combinations
 from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.methods.base import Views, subset_name
+from commlearn.methods.base import Views
 from commlearn.methods.separate import Contrasts, SeparateHeads, mean_of
 from commlearn.models.heads import projection_head
 
@@ -25,7 +25,7 @@ class CrossSelf(SeparateHeads):
 
     Example:
         >>> import torch
-        >>> from commlearn.batch import Modality
+        >>> from commlearn.batch import Modality, subset_name
         >>> from commlearn.models.encoders import ENCODERS
         >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
         >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}

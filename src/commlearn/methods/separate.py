@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, Subset, View, merge
-from commlearn.methods.base import Method, Step, absent_as_zero, pooled, subset_name
+from commlearn.batch import Batch, Subset, View, merge, subset_name
+from commlearn.methods.base import Method, Step, absent_as_zero, pooled
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.present import project_present
 from commlearn.objectives import info_nce, retrieval_accuracy

@@ -9,9 +9,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from commlearn.batch import Subset
+from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.methods.base import subset_name
 
 UP_TO = re.compile(r"up_to_([1-9][0-9]*)")
 

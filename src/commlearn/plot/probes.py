@@ -49,7 +49,9 @@ def audit(result: Audit, axes: Axes | None = None) -> Axes:
     """What a probe still reads of a target when inputs are augmented, by modality."""
     modalities = list(dict.fromkeys(row.modality for row in result.rows))
     axes = axes or new_axes(5.4, 0.9 + 0.24 * (len(modalities) + len(result.rows)))
-    colours, labels, headings = modality_colours(modalities), [], []
+    colours = modality_colours(modalities)
+    labels: list[str] = []
+    headings: list[int] = []
     for name in modalities:
         headings.append(len(labels))
         labels.append(legible(name, 2 * TICK))

@@ -67,10 +67,18 @@ def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
         colour, marker = CLASSES[place % len(CLASSES)], MARKERS[place % len(MARKERS)]
         rows = labels == name
         axes.scatter(
-            *points[rows].T, s=11, color=colour, marker=marker, linewidths=0, label=legible(name, 28)
+            points[rows, 0],
+            points[rows, 1],
+            s=11,
+            color=colour,
+            marker=marker,
+            linewidths=0,
+            label=legible(name, 28),
         )
     others = ~np.isin(labels, most)
     if others.any():
         rest = f"{len(names) - len(most)} others"
-        axes.scatter(*points[others].T, s=9, color=LINE, linewidths=0, label=rest, zorder=0)
+        axes.scatter(
+            points[others, 0], points[others, 1], s=9, color=LINE, linewidths=0, label=rest, zorder=0
+        )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.8)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.batch import Subset
+from commlearn.batch import Subset, subset_name
 from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.arrays import presence
-from commlearn.methods.base import Method, subset_name
+from commlearn.methods.base import Method
 from commlearn.probes import Outcome, Vectors, check_targets, chosen_targets, probe_vectors
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.records import Dataset, Records

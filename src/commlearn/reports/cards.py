@@ -13,6 +13,7 @@ from commlearn.reports.knowledge import Part, bars_of, doubtful
 
 GUESS = "No probe reads it better than a guess."
 MOST, FEW, GAPS, COLLAPSED = 5, 50, 0.5, 2.0  # warnings; test records; share missing; directions
+SAYING = 10  # test records, below which nothing is said of which modality is better
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
         for values in findings.interactions.values()
         for text in values.get("warnings", ())
     ]
-    if 0 < findings.counts["test"] < FEW:
+    if findings.ladder and 0 < findings.counts["test"] < FEW:  # else nothing has an interval
         warned.append(
             Warned(
                 f"There are {findings.counts['test']} test records, so every interval is wide.",
@@ -212,6 +213,8 @@ def gain_words(rungs: Mapping[str, Any]) -> str:
         return GUESS
     if len(rungs) == 1 or not alone:
         return ""
+    if whole.test_records < SAYING:
+        return f"Only {whole.test_records} test records: too few to say which modality is better."
     best = max(alone, key=lambda name: score_of(alone[name]))
     gain = score_of(whole) - score_of(alone[best])
     if whole.interval[0] > alone[best].interval[1]:

@@ -102,8 +102,8 @@ def title_of(source: Source) -> str:
 def command_of(read: Source) -> str:
     """How to make the model again."""
     experiment = read.trained.experiment
-    config = "config.yaml" if read.run else "the settings below, saved as config.yaml"
-    return f"commlearn train {config} --out again --seed {experiment.seed}\ncommlearn report again"
+    saved = "" if read.run else "# the settings below, saved as config.yaml\n"
+    return f"{saved}commlearn train config.yaml --out again --seed {experiment.seed}\ncommlearn report again"
 
 
 def _about(findings: Findings) -> str:

@@ -13,10 +13,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from commlearn.batch import Subset
+from commlearn.batch import Subset, subset_name
 from commlearn.errors import DataError, RunError
 from commlearn.kinds.base import Cells
-from commlearn.methods.base import subset_name
 from commlearn.records import Records
 from commlearn.search.likeness import SAMPLE, Likeness, having, raw_vectors
 from commlearn.seeds import numpy_generator

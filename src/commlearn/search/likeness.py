@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from commlearn.batch import Subset
+from commlearn.batch import Subset, subset_name
 from commlearn.kinds.arrays import presence
-from commlearn.methods.base import subset_name
 from commlearn.probes.nearest import unit
 from commlearn.probes.retrieval import comparable_vectors
 from commlearn.records import Records

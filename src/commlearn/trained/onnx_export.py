@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
-from commlearn.batch import Modality, Spec, Subset, blank_values
+from commlearn.batch import Modality, Spec, Subset, blank_values, subset_name
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method, subset_name
+from commlearn.methods.base import Method
 from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
