@@ -21,8 +21,8 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.arrays import array_of, file_of, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.rows import first_ten, is_empty, raise_errors
-from commlearn.kinds.series import Sequences, learn_sequences, standardise
-from commlearn.records import Column
+from commlearn.kinds.series import learn_sequences, standardise
+from commlearn.records import Column, Sequences
 
 RATE = 16_000  # samples a second, to which all sound is resampled
 RATES = (1000, 400_000)  # the lowest and the highest that are read

@@ -7,6 +7,7 @@ from itertools import combinations
 
 from torch import Tensor, nn
 
+from commlearn.batch import subset_name
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import Views
 from commlearn.methods.separate import Contrasts, SeparateHeads, mean_of

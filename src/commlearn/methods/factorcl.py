@@ -23,7 +23,8 @@ from torch.nn import Parameter
 
 from commlearn.batch import Batch, View
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method, Step, Views, absent_as_zero, gather, pooled, present_rows
+from commlearn.methods.base import Method, Step, Views, absent_as_zero, pooled, present_rows
+from commlearn.methods.rows import gather
 from commlearn.methods.supcon import class_target
 from commlearn.models.heads import PairCritic
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound, near

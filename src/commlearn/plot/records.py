@@ -65,16 +65,8 @@ def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
     most = names if len(names) <= MOST else np.sort(names[np.argsort(-counts, kind="stable")[: MOST - 1]])
     for place, name in enumerate(most):
         colour, marker = CLASSES[place % len(CLASSES)], MARKERS[place % len(MARKERS)]
-        rows = labels == name
-        axes.scatter(
-            points[rows, 0],
-            points[rows, 1],
-            s=11,
-            color=colour,
-            marker=marker,
-            linewidths=0,
-            label=legible(name, 28),
-        )
+        x, y = points[labels == name].T
+        axes.scatter(x, y, s=11, color=colour, marker=marker, linewidths=0, label=legible(name, 28))
     others = ~np.isin(labels, most)
     if others.any():
         rest = f"{len(names) - len(most)} others"

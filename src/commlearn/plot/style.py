@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -165,7 +165,8 @@ def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
         ends: by name: the line's last point, and its colour.
     """
     low, high = axes.get_ylim()
-    tall = axes.get_position().height * axes.get_figure(root=True).get_size_inches()[1]
+    figure = cast(Figure, axes.get_figure(root=True))
+    tall = axes.get_position().height * figure.get_size_inches()[1]
     places = apart([end[1] for end in ends.values()], 0.17 * (high - low) / tall, low, high)
     for (name, (x, y, colour)), place in zip(ends.items(), places, strict=True):
         axes.annotate(
