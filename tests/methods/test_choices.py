@@ -12,7 +12,8 @@ from test_contract import batch_for, specs
 from commlearn.config.build import build_method
 from commlearn.config.configuration import read_experiment
 from commlearn.errors import ConfigurationError
-from commlearn.methods.comm import CoMM
+from commlearn.methods.comm import CoMM, CoMMCrossSelf
+from commlearn.methods.crossself import CrossSelf
 from commlearn.methods.infmasking import MASKED
 from commlearn.methods.subsets import choose_subsets
 from commlearn.models.build import build_encoders
@@ -153,3 +154,18 @@ def test_every_choice_is_reachable_from_a_configuration():
 def test_mistakes_are_named(overrides, message):
     with pytest.raises(ConfigurationError, match=message):
         build_method(read_experiment("trifeature-quick", {**overrides, "model.width": 16}), specs(2))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps):
+    torch.manual_seed(0)
+    method = CoMMCrossSelf.build(build_encoders(specs(count), 16, {}), 16)
+    batch = batch_for(method, count, gaps)
+    fused = CoMM(method.encoders, method.fusion, method.head, temperature=0.5)
+    apart = CrossSelf(method.encoders, method.token_loss.heads)  # temperature 0.1
+    of_fused, of_tokens = next(fused.steps(batch)), next(apart.steps(batch))
+    step = next(method.steps(batch))
+    torch.testing.assert_close(step.loss, of_fused.loss + of_tokens.loss)
+    named = {f"tokens: {name}": term for name, term in of_tokens.terms.items()}
+    torch.testing.assert_close(step.terms, of_fused.terms | named)

@@ -24,14 +24,17 @@ from commlearn.training.sharding import gathered, strategy_of
 
 SPECS = {"left": Spec("vector", (5,)), "middle": Spec("vector", (4,)), "right": Spec("vector", (6,))}
 RECORDS = 7  # ranks have unequal shares
+OPTIONS = {
+    "infmasking": {"share": (0.0, 0.0)},  # masks are each rank's own
+    "comm-crossself": {"embedding": "fused"},  # moments of tokens are in float32, each rank's own
+}
 
 
 def build(name: str, modalities: int = 2, dropout: float = 0.0) -> Method:
     """A method in float64, always with the same weights."""
     torch.manual_seed(0)
     specs = dict(list(SPECS.items())[:modalities])
-    options = {"share": (0.0, 0.0)} if name == "infmasking" else {}  # masks are each rank's own
-    method = METHODS[name].build(build_encoders(specs, 8, {}), 8, **options)
+    method = METHODS[name].build(build_encoders(specs, 8, {}), 8, **OPTIONS.get(name, {}))
     for encoder in method.encoders.values() if dropout else ():
         encoder.adapter = torch.nn.Sequential(encoder.adapter, torch.nn.Dropout(dropout))
     return method.double().train()

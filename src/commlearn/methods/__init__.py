@@ -5,7 +5,7 @@ from __future__ import annotations
 from commlearn.methods.base import Method, Step, Views
 from commlearn.methods.clip import CLIP
 from commlearn.methods.cmc import CMC
-from commlearn.methods.comm import CoMM
+from commlearn.methods.comm import CoMM, CoMMCrossSelf
 from commlearn.methods.comm_loss import CoMMLoss
 from commlearn.methods.crossself import CrossSelf
 from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
@@ -20,6 +20,7 @@ __all__ = [
     "HRIL",
     "METHODS",
     "CoMM",
+    "CoMMCrossSelf",
     "CoMMLoss",
     "CrossSelf",
     "FactorCL",
@@ -34,6 +35,7 @@ __all__ = [
 
 METHODS: dict[str, type[Method]] = {
     "comm": CoMM,
+    "comm-crossself": CoMMCrossSelf,
     "clip": CLIP,
     "cmc": CMC,
     "crossself": CrossSelf,

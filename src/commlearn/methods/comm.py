@@ -9,6 +9,7 @@ one modality reaches what is shared and what is unique to it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from commlearn.batch import Batch, Modality, Subset, merge, view_of
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, subset_name
+from commlearn.methods.crossself import CrossSelf
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.subsets import all_but_one, choose_subsets, single_and_all, term_weights, weighted_mean
 from commlearn.models.encoders.own import token_encoders
@@ -32,10 +34,10 @@ from commlearn.models.heads import (
 )
 from commlearn.models.present import project_present
 from commlearn.models.token_means import TokenMeans
-from commlearn.models.tokens import Tokens
+from commlearn.models.tokens import Tokens, pool
 from commlearn.objectives import comm_terms, retrieval_accuracy
 
-__all__ = ["CoMM", "Held", "fused_parts"]
+__all__ = ["CoMM", "CoMMCrossSelf", "Held", "fused_parts"]
 
 Held = Literal["fused", "fused+tokens"]
 """What an embedding holds: the fused vector, and each modality's mean token beside it."""
@@ -185,6 +187,85 @@ class CoMM(Method):
         view = view_of(view)
         subset = self.subset(modalities, view)
         return self.fusion(self.encode(view, subset), [subset])[subset]
+
+
+class CoMMCrossSelf(CoMM):
+    """CoMM on the fused vectors, Cross+Self on each modality's mean token; both are embedded.
+
+        L = L_CoMM + L_Cross+Self
+
+    A warm contrast of fused vectors reads synergy and forgets what single modalities show; a cold one of
+    the tokens that are fused keeps the latter, and agrees on what is shared sooner.
+
+    Args:
+        encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of CoMM's loss.
+        token_loss: Cross+Self with a head for each modality; its encoders are not asked.
+        subsets: what is contrasted with the full fusion; each modality alone, and all.
+        temperature: of CoMM's contrast; a module for one that is learned, moves, or differs between terms.
+        weights: of CoMM's terms, by subset name; 1 where nothing is said.
+        beside: what an embedding holds beside the fused vector.
+
+    Example:
+        >>> import torch
+        >>> model = CoMMCrossSelf.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
+        >>> model.embed({"left": torch.rand(4, 3), "right": torch.rand(4, 5)}).shape
+        torch.Size([4, 24])
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        token_loss: CrossSelf,
+        subsets: Sequence[Subset] | None = None,
+        temperature: float | nn.Module = 0.5,
+        weights: Mapping[str, float] | None = None,
+        beside: TokenMeans | None = None,
+    ) -> None:
+        super().__init__(encoders, fusion, head, subsets, temperature, weights, beside)
+        self.token_loss = token_loss
+
+    @classmethod
+    def build(
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        fusion: nn.Module | None = None,
+        subsets: str = "each_and_all",
+        temperature: TemperatureChoice = 0.5,
+        weights: dict[str, float] | None = None,
+        embedding: Held = "fused+tokens",
+        head: tuple[int, int] = HEAD,
+    ) -> CoMMCrossSelf:
+        """CoMM and Cross+Self as published, but for CoMM's temperature."""
+        encoders = token_encoders(encoders, width)
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
+        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, width)
+        return cls(encoders, **parts, token_loss=token_loss, weights=weights)
+
+    def represent(self, batch: Batch) -> Rows:
+        tokens = self.encode(merge(batch.augmented))
+        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities)))
+        self.look_beside(tokens, fused)
+        return rows_of(batch, fused | {mean_token(name): pool(part) for name, part in tokens.items()})
+
+    def compare(self, rows: Rows) -> Step:
+        step = super().compare(rows)
+        means: dict[Subset, Tensor] = {(name,): rows.vectors[mean_token(name)] for name in self.modalities}
+        apart = self.token_loss.compare(replace(rows, vectors=means))
+        return Step(
+            loss=step.loss + apart.loss,
+            terms=step.terms | {f"tokens: {name}": term for name, term in apart.terms.items()},
+            accuracy=step.accuracy | {f"tokens: {name}": share for name, share in apart.accuracy.items()},
+        )
+
+
+def mean_token(name: str) -> Subset:
+    """Where the mean token of a modality stands among the subsets."""
+    return "mean token", name
 
 
 def fused_parts(
