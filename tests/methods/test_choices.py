@@ -160,12 +160,17 @@ def test_mistakes_are_named(overrides, message):
 @pytest.mark.parametrize("gaps", [False, True])
 def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps):
     torch.manual_seed(0)
-    method = CoMMCrossSelf.build(build_encoders(specs(count), 16, {}), 16)
+    method = CoMMCrossSelf.build(build_encoders(specs(count), 16, {}), 16, token_weight=0.7)
     batch = batch_for(method, count, gaps)
     fused = CoMM(method.encoders, method.fusion, method.head, temperature=0.5)
     apart = CrossSelf(method.encoders, method.token_loss.heads)  # temperature 0.1
     of_fused, of_tokens = next(fused.steps(batch)), next(apart.steps(batch))
     step = next(method.steps(batch))
-    torch.testing.assert_close(step.loss, of_fused.loss + of_tokens.loss)
+    torch.testing.assert_close(step.loss, of_fused.loss + 0.7 * of_tokens.loss)
     named = {f"tokens: {name}": term for name, term in of_tokens.terms.items()}
     torch.testing.assert_close(step.terms, of_fused.terms | named)
+
+
+def test_a_weight_of_the_tokens_below_zero_is_refused():
+    with pytest.raises(ConfigurationError, match=r"method.token_weight is -1; give 0 or more"):
+        CoMMCrossSelf.build({name: torch.nn.Linear(3, 8) for name in "ab"}, width=8, token_weight=-1)

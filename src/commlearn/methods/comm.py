@@ -192,7 +192,7 @@ class CoMM(Method):
 class CoMMCrossSelf(CoMM):
     """CoMM on the fused vectors, Cross+Self on each modality's mean token; both are embedded.
 
-        L = L_CoMM + L_Cross+Self
+        L = L_CoMM + weight * L_Cross+Self
 
     A warm contrast of fused vectors reads synergy and forgets what single modalities show; a cold one of
     the tokens that are fused keeps the latter, and agrees on what is shared sooner.
@@ -202,9 +202,9 @@ class CoMMCrossSelf(CoMM):
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of CoMM's loss.
         token_loss: Cross+Self with a head for each modality; its encoders are not asked.
+        token_weight: of that loss.
         subsets: what is contrasted with the full fusion; each modality alone, and all.
         temperature: of CoMM's contrast; a module for one that is learned, moves, or differs between terms.
-        weights: of CoMM's terms, by subset name; 1 where nothing is said.
         beside: what an embedding holds beside the fused vector.
 
     Example:
@@ -220,31 +220,34 @@ class CoMMCrossSelf(CoMM):
         fusion: nn.Module,
         head: nn.Module,
         token_loss: CrossSelf,
+        token_weight: float = 0.25,
         subsets: Sequence[Subset] | None = None,
         temperature: float | nn.Module = 0.5,
-        weights: Mapping[str, float] | None = None,
         beside: TokenMeans | None = None,
     ) -> None:
-        super().__init__(encoders, fusion, head, subsets, temperature, weights, beside)
+        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside)
         self.token_loss = token_loss
+        self.token_weight = token_weight
 
     @classmethod
-    def build(
+    def build(  # type: ignore[override]
         cls,
         encoders: Mapping[str, nn.Module],
         width: int,
         fusion: nn.Module | None = None,
         subsets: str = "each_and_all",
         temperature: TemperatureChoice = 0.5,
-        weights: dict[str, float] | None = None,
+        token_weight: float = 0.25,
         embedding: Held = "fused+tokens",
         head: tuple[int, int] = HEAD,
     ) -> CoMMCrossSelf:
         """CoMM and Cross+Self as published, but for CoMM's temperature."""
+        if token_weight < 0:
+            raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
         encoders = token_encoders(encoders, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
         token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, width)
-        return cls(encoders, **parts, token_loss=token_loss, weights=weights)
+        return cls(encoders, **parts, token_loss=token_loss, token_weight=token_weight)
 
     def represent(self, batch: Batch) -> Rows:
         tokens = self.encode(merge(batch.augmented))
@@ -257,7 +260,7 @@ class CoMMCrossSelf(CoMM):
         means: dict[Subset, Tensor] = {(name,): rows.vectors[mean_token(name)] for name in self.modalities}
         apart = self.token_loss.compare(replace(rows, vectors=means))
         return Step(
-            loss=step.loss + apart.loss,
+            loss=step.loss + self.token_weight * apart.loss,
             terms=step.terms | {f"tokens: {name}": term for name, term in apart.terms.items()},
             accuracy=step.accuracy | {f"tokens: {name}": share for name, share in apart.accuracy.items()},
         )
