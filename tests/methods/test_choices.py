@@ -13,6 +13,7 @@ from commlearn.config.build import build_method
 from commlearn.config.configuration import read_experiment
 from commlearn.errors import ConfigurationError
 from commlearn.methods.comm import CoMM
+from commlearn.methods.crossself import CoMMCrossSelf, CrossSelf
 from commlearn.methods.infmasking import MASKED
 from commlearn.methods.subsets import choose_subsets
 from commlearn.models.build import build_encoders
@@ -153,3 +154,23 @@ def test_every_choice_is_reachable_from_a_configuration():
 def test_mistakes_are_named(overrides, message):
     with pytest.raises(ConfigurationError, match=message):
         build_method(read_experiment("trifeature-quick", {**overrides, "model.width": 16}), specs(2))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps):
+    torch.manual_seed(0)
+    method = CoMMCrossSelf.build(build_encoders(specs(count), 16, {}), 16, token_weight=0.7)
+    batch = batch_for(method, count, gaps)
+    fused = CoMM(method.encoders, method.fusion, method.head, temperature=0.5)
+    apart = CrossSelf(method.encoders, method.token_loss.heads)  # temperature 0.1
+    of_fused, of_tokens = next(fused.steps(batch)), next(apart.steps(batch))
+    step = next(method.steps(batch))
+    torch.testing.assert_close(step.loss, of_fused.loss + 0.7 * of_tokens.loss)
+    named = {f"tokens: {name}": term for name, term in of_tokens.terms.items()}
+    torch.testing.assert_close(step.terms, of_fused.terms | named)
+
+
+def test_a_weight_of_the_tokens_below_zero_is_refused():
+    with pytest.raises(ConfigurationError, match=r"method.token_weight is -1; give 0 or more"):
+        CoMMCrossSelf.build({name: torch.nn.Linear(3, 8) for name in "ab"}, width=8, token_weight=-1)

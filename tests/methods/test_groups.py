@@ -11,7 +11,7 @@ from test_contract import RECORDS, batch_for, build
 from commlearn.methods.rows import joined
 from commlearn.objectives import clip_loss, comm_terms, info_nce
 
-CONTRASTS = ("comm", "hril", "infmasking", "coral", "clip", "cmc", "crossself", "simclr")
+CONTRASTS = ("comm", "comm-crossself", "hril", "infmasking", "coral", "clip", "cmc", "crossself", "simclr")
 contrasts = pytest.mark.parametrize("name", CONTRASTS)
 with_gaps = pytest.mark.parametrize("gaps", [False, True])
 PAIRS = torch.arange(RECORDS) // 2

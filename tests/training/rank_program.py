@@ -24,10 +24,9 @@ from commlearn.training.sharding import gathered, strategy_of
 
 SPECS = {"left": Spec("vector", (5,)), "middle": Spec("vector", (4,)), "right": Spec("vector", (6,))}
 RECORDS = 7  # ranks have unequal shares
-
-
 OPTIONS = {
     "infmasking": {"share": (0.0, 0.0)},  # masks are each rank's own
+    "comm-crossself": {"embedding": "fused"},  # moments of tokens are in float32, each rank's own
     "coral": {"share": 0.0},
     "comm sigreg": {"contrast": "sigreg"},
     "comm vicreg": {"contrast": "vicreg"},

@@ -13,7 +13,7 @@ from commlearn.methods.cmc import CMC
 from commlearn.methods.comm import CoMM
 from commlearn.methods.comm_loss import CoMMLoss
 from commlearn.methods.coral import COrAL
-from commlearn.methods.crossself import CrossSelf
+from commlearn.methods.crossself import CoMMCrossSelf, CrossSelf
 from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
 from commlearn.methods.hril import HRIL
 from commlearn.methods.infmasking import InfMasking
@@ -27,6 +27,7 @@ __all__ = [
     "METHODS",
     "COrAL",
     "CoMM",
+    "CoMMCrossSelf",
     "CoMMLoss",
     "CrossSelf",
     "FactorCL",
@@ -41,6 +42,7 @@ __all__ = [
 
 METHODS: dict[str, type[Method]] = {
     "comm": CoMM,
+    "comm-crossself": CoMMCrossSelf,
     "clip": CLIP,
     "cmc": CMC,
     "coral": COrAL,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from torch import Tensor, nn
 
-from commlearn.batch import subset_name
+from commlearn.batch import Batch, Subset, merge, subset_name
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.methods.base import Views
+from commlearn.methods.base import Step, Views
+from commlearn.methods.comm import CoMM, Held, fused_parts
+from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import Contrasts, SeparateHeads, mean_of
-from commlearn.models.heads import projection_head
+from commlearn.models.encoders.own import token_encoders
+from commlearn.models.heads import HEAD, TemperatureChoice, projection_head
+from commlearn.models.token_means import TokenMeans
+from commlearn.models.tokens import pool
 
 
 class CrossSelf(SeparateHeads):
@@ -74,3 +80,85 @@ class CrossSelf(SeparateHeads):
         names = [subset_name(pair) for pair in combinations(self.modalities, 2)]
         cross = mean_of([terms[name] for name in names if name in terms], self)
         return cross + sum((terms[name] / 2 for name in self.within if name in terms), 0.0 * cross)
+
+
+class CoMMCrossSelf(CoMM):
+    """CoMM on the fused vectors, Cross+Self on each modality's mean token; both are embedded.
+
+        L = L_CoMM + weight * L_Cross+Self
+
+    A warm contrast of fused vectors reads synergy and forgets what single modalities show; a cold one of
+    the tokens that are fused keeps the latter, and agrees on what is shared sooner.
+
+    Args:
+        encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of CoMM's loss.
+        token_loss: Cross+Self with a head for each modality; its encoders are not asked.
+        token_weight: of that loss.
+        subsets: what is contrasted with the full fusion; each modality alone, and all.
+        temperature: of CoMM's contrast; a module for one that is learned, moves, or differs between terms.
+        beside: what an embedding holds beside the fused vector.
+
+    Example:
+        >>> import torch
+        >>> model = CoMMCrossSelf.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
+        >>> model.embed({"left": torch.rand(4, 3), "right": torch.rand(4, 5)}).shape
+        torch.Size([4, 24])
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        token_loss: CrossSelf,
+        token_weight: float = 0.25,
+        subsets: Sequence[Subset] | None = None,
+        temperature: float | nn.Module = 0.5,
+        beside: TokenMeans | None = None,
+    ) -> None:
+        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside)
+        self.token_loss = token_loss
+        self.token_weight = token_weight
+
+    @classmethod
+    def build(  # type: ignore[override]
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        fusion: nn.Module | None = None,
+        subsets: str = "each_and_all",
+        temperature: TemperatureChoice = 0.5,
+        token_weight: float = 0.25,
+        embedding: Held = "fused+tokens",
+        head: tuple[int, int] = HEAD,
+    ) -> CoMMCrossSelf:
+        """CoMM and Cross+Self as published, but for CoMM's temperature."""
+        if token_weight < 0:
+            raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
+        encoders = token_encoders(encoders, width)
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
+        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, width)
+        return cls(encoders, **parts, token_loss=token_loss, token_weight=token_weight)
+
+    def represent(self, batch: Batch) -> Rows:
+        tokens = self.encode(merge(batch.augmented))
+        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities)))
+        self.look_beside(tokens, fused)
+        return rows_of(batch, fused | {mean_token(name): pool(part) for name, part in tokens.items()})
+
+    def compare(self, rows: Rows) -> Step:
+        step = super().compare(rows)
+        means: dict[Subset, Tensor] = {(name,): rows.vectors[mean_token(name)] for name in self.modalities}
+        apart = self.token_loss.compare(replace(rows, vectors=means))
+        return Step(
+            loss=step.loss + self.token_weight * apart.loss,
+            terms=step.terms | {f"tokens: {name}": term for name, term in apart.terms.items()},
+            accuracy=step.accuracy | {f"tokens: {name}": share for name, share in apart.accuracy.items()},
+        )
+
+
+def mean_token(name: str) -> Subset:
+    """Where the mean token of a modality stands among the subsets."""
+    return "mean token", name
