@@ -324,7 +324,8 @@ def test_commands_take_a_model_of_the_hub_in_place_of_a_folder(model, hub, tmp_p
     assert (code, json.loads(out)["step"]) == (0, "exported")
     assert shell("embed", ADDRESS, csv, "-o", tmp_path / "z.npz")[0] == 0
     assert shell("probe", ADDRESS, csv)[0] == 0
-    assert shell("search", ADDRESS, csv, "--row", 3)[0] == 0
+    assert main(["search", ADDRESS, str(csv), "--row", "3"]) == 0
+    assert f"commlearn report {ADDRESS} {csv} --out report\n" in capsys.readouterr().out
     code, _, err = shell("report", ADDRESS, csv)
     assert (code, "say where the report goes" in err) == (2, True)
     code, out, _ = shell("export", run, ADDRESS, "--public", "--show-python")

@@ -108,6 +108,7 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
 
     from commlearn.cli.output import print_next
     from commlearn.escapes import one_line, terminal_stream
+    from commlearn.storage.hub import on_hub
 
     if not len(hits):
         print("No other record has these modalities.")
@@ -131,7 +132,9 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
     if 1 < len(modalities) <= SHOWN:
         print(f"Each modality's own score: --json or --out, as score_{modalities[0]} and so on.")
     searched = [options.run_folder, options.table] if options.table else [options.run_folder]
-    print_next(options, ("search", *searched, "--row", hits["row"].iloc[0]), ("report", options.run_folder))
+    # a model on the hub has neither a table nor a folder for its report
+    reported = [*searched, "--out", "report"] if on_hub(options.run_folder) else [options.run_folder]
+    print_next(options, ("search", *searched, "--row", hits["row"].iloc[0]), ("report", *reported))
 
 
 def _cell(value: Any) -> str:
