@@ -164,7 +164,7 @@ def test_the_model_card_holds_no_html_and_no_mark_of_others(trained, tmp_path):
     text = re.sub(r"(`+)yaml\n.*?\n\1|(`+) ?[^\n]*? ?\2(?!`)", "", card, flags=re.DOTALL)
     assert "<" not in text
     assert [line for line in card.splitlines() if line.startswith("#")] == [
-        card.splitlines()[0],
+        next(line for line in card.splitlines() if line.startswith("# ")),
         *(f"## {title}" for title in ("Use", "Data", "How well a linear probe reads it")),
         *(f"## {title}" for title in ("Settings", "Versions", "Limits", "Rights")),
     ]

@@ -141,8 +141,8 @@ def test_axes_of_ones_own_are_used_and_settings_stay():
 
 def test_notebooks_show_pictures_whether_or_not_pyplot_was_imported():
     axes = plot.losses(ENTRIES)
-    assert png_of(axes).size == (414, 252)
-    assert png_of(axes.figure).size == (414, 252)
+    assert png_of(axes).size == (486, 252)
+    assert png_of(axes.figure).size == (486, 252)
 
 
 def test_a_gallery_shows_clean_and_augmented_records_of_every_kind(tmp_path):

@@ -165,7 +165,7 @@ def target_of(scores, selection, **more):
     task = task_with(labels, labels)
     results = {Readout("y", "all"): results_of(scores, selection, **more)}
     names = [name for name in scores if name != "comm#0"]
-    return verdict._Target(task, results, ["a"], names, ["comm#0"]).values()
+    return verdict.TargetVerdict(task, results, ["a"], names, ["comm#0"]).values()
 
 
 def test_the_rival_is_chosen_on_training_rows_and_never_on_test_rows():
@@ -193,7 +193,7 @@ def test_a_claim_needs_an_interval_off_zero_and_a_point(gain, noise, claim):
 def test_draws_of_labels_widen_the_interval():
     labels = np.arange(400) % 2
     scores = [np.full(1001, 0.5 + 0.05 * draw) for draw in range(5)]
-    target = verdict._Target(task_with(labels, labels), {}, [], [], [])
+    target = verdict.TargetVerdict(task_with(labels, labels), {}, [], [], [])
     low, high = target._interval(np.stack(scores), 0.95)
     assert low < 0.55
     assert high > 0.65
@@ -216,7 +216,7 @@ def test_noise_is_no_addition():
                     scores = task.scores(task.test, shares, np.full(2, 0.5), task.weights)
                     one[name, ""] = Result(generator.normal(0.5, 0.02), 0.7, 1.0, 1.0, scores)
                 results[Readout("y", budget, draw)] = one
-        found = verdict._Target(task, results, ["a"], ["features", "boosting"], ["comm#0"]).values()
+        found = verdict.TargetVerdict(task, results, ["a"], ["features", "boosting"], ["comm#0"]).values()
         claims.append(
             any(part["differences"]["comm"]["claim"] == "more" for part in found["budgets"].values())
         )
@@ -235,7 +235,7 @@ def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():
             if name != f"{missing} alone"
         }
         results[Readout("y", "all", 0, missing)] = results_of(read, read)
-    values = verdict._Target(task, results, list("abc"), names, ["comm#0"]).values()
+    values = verdict.TargetVerdict(task, results, list("abc"), names, ["comm#0"]).values()
     assert values["best"]["claim"] == values["combination"]["claim"] == "more"
     assert values["combination"]["without"] == values["best"]["without"] == "c"
     words = " ".join(words_of(values))

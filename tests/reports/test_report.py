@@ -232,7 +232,7 @@ def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_togethe
     assert synergy["a+b"] > 0.9
     assert max(synergy["a+c"], synergy["b+c"]) < 0.05
     assert values["total"]["bits"] == pytest.approx(values["entropy"], abs=0.1)
-    assert told[:2] == ["a (1 of 7)", "b (2 of 7)"]
+    assert told[:2] == ["experts of a (1 of 7)", "experts of b (2 of 7)"]
     lines = sentences(values)
     assert lines[2:4] == ["none of them knows anything alone", "no two of them share anything"]
     assert lines[4].startswith("a and b say most that neither says alone: at least ")

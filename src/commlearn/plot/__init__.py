@@ -6,7 +6,7 @@ told apart by the colour-blind; names from data are shown as they are, never rea
 Example:
     >>> entries = [{"step": 1, "terms": {"image": 3.0}}, {"step": 2, "terms": {"image": 2.0}}]
     >>> losses(entries).get_xlabel()
-    'step'
+    'step of the training'
 """
 
 from __future__ import annotations
