@@ -84,6 +84,7 @@ def test_an_extra_installs_and_is_imported(extra, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_wheel_installs_and_trains(tmp_path):
     """The environment sees the dependencies of this one, and of commlearn the wheel alone."""
     source = tmp_path / "source"

@@ -80,6 +80,7 @@ def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in
     assert all(line.startswith("done before") for line in again)
 
 
+@pytest.mark.slow
 def test_a_method_that_diverges_is_told_and_not_averaged_in(schema, tmp_path, jobs_in_this_process):
     settings = {**SMALL, "training.learning_rate": 1e30, "training.epochs": 3, "training.warmup_epochs": 0}
     settings["training.clip_norm"] = 1.0

@@ -352,6 +352,7 @@ def test_a_run_without_a_table_is_asked_about_its_own_images(tmp_path, monkeypat
     assert len(report.target.classes) == 10
 
 
+@pytest.mark.slow
 def test_of_more_than_five_modalities_each_pair_is_read(tmp_path):
     draw = np.random.default_rng(0)
     bits = draw.integers(0, 2, size=(6, 600))

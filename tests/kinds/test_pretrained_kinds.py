@@ -166,6 +166,9 @@ def test_each_package_of_the_extra_is_imported_where_it_is_needed_and_then_alone
                 found.setdefault(name, set()).add(path.name)
     assert found == {
         "transformers": {"pretrained_model.py"},
-        "tokenizers": {"pretrained.py", "networks.py"},  # of a folder's encoder, and of a package with weights
+        "tokenizers": {
+            "pretrained.py",
+            "networks.py",
+        },  # of a folder's encoder, and of a package with weights
         "huggingface_hub": {"hub.py"},
     }

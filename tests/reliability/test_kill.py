@@ -150,7 +150,10 @@ def whole(folder) -> Callable[[str, str], Path]:
     return trained
 
 
-@pytest.mark.parametrize(("schema", "method"), [("three.yaml", "comm"), ("two.yaml", "factorcl")])
+@pytest.mark.parametrize(
+    ("schema", "method"),
+    [("three.yaml", "comm"), pytest.param("two.yaml", "factorcl", marks=pytest.mark.slow)],
+)
 def test_a_killed_training_ends_as_one_that_was_never_killed(folder, whole, tmp_path, schema, method):
     chance, kills, writing, runs = random.Random(0), 0, 0, 0
     while kills < KILLS:
@@ -167,7 +170,9 @@ def test_a_killed_training_ends_as_one_that_was_never_killed(folder, whole, tmp_
     print(f"{method}: {kills} kills, {writing} while a checkpoint was written, {runs} runs, all equal")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_between_two_players_leaves_a_checkpoint(folder, whole, tmp_path, number, code):
     """FactorCL takes two steps of two optimizers; the checkpoint holds both or neither."""
     run = tmp_path / "run"
@@ -242,6 +247,7 @@ def test_killed_embeddings_are_whole_or_absent(folder, run, tmp_path):
     assert_whole(out, len(table))
 
 
+@pytest.mark.slow
 def test_a_killed_folder_of_embeddings_goes_on_and_leaves_no_part(folder, run, tmp_path):
     table = pd.read_csv(folder / "table.csv")[["vector"]]
     table = pd.concat([table[table["vector"].notna()]] * 1600, ignore_index=True)
@@ -371,6 +377,7 @@ def test_a_comparison_that_is_killed_leaves_no_process_behind(tmp_path):
     assert not workers_of(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_is_finished_by_the_same_command(tmp_path):
     words, process = comparing(tmp_path / "out")
     process.kill()

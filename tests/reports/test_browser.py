@@ -166,7 +166,8 @@ def test_axe_finds_nothing_that_keeps_people_out(browser, page, width, theme):
 
 
 WATCH = (
-    "window.moved = 0; new PerformanceObserver(list => list.getEntries().forEach(one => { moved += one.value; }))"
+    "window.moved = 0;"
+    "new PerformanceObserver(list => list.getEntries().forEach(one => { moved += one.value; }))"
     ".observe({type: 'layout-shift', buffered: true})"
 )
 

@@ -183,6 +183,7 @@ def test_all_that_a_run_leaves_is_listed_and_overwriting_removes_just_that(tmp_p
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_run_and_a_job_of_a_comparison_are_listed(tmp_path, jobs_in_this_process):
     schema = tables(tmp_path)
     small = {"training.epochs": 1, "model.width": 16}

@@ -273,7 +273,9 @@ def test_the_rate_warms_up_then_falls_to_its_end():
     assert rates == pytest.approx([0, 0.5, 1.0, 0.55, 0.1])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_leaves_a_checkpoint_that_continues_to_the_same_weights(number, code, tmp_path):
     command = [sys.executable, "-m", "commlearn", "train", "trifeature-quick", "--quiet"]
     command += ["--data.size", "24", "--data.train_pairs", "320", "--training.epochs", "4"]

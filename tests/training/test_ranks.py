@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).with_name("rank_program.py")
 
 @pytest.fixture(
     scope="module",
-    params=[(2, "ddp"), (3, "ddp"), pytest.param((2, "fsdp"), marks=pytest.mark.slow)],
+    params=[(2, "ddp"), *(pytest.param(one, marks=pytest.mark.slow) for one in ((3, "ddp"), (2, "fsdp")))],
     ids=str,
 )
 def ranks(request, tmp_path_factory) -> list[dict]:
