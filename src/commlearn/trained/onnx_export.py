@@ -115,7 +115,7 @@ def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
         >>> schema = cl.Schema(halves, targets={"sign": "class"})
         >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
         >>> program = export_program(model.trained, ["left"])
-        >>> program.module()([torch.from_numpy(table["left"])]).shape[0]
+        >>> program.module()(torch.from_numpy(table["left"])).shape[0]
         90
     """
     chosen = _in_order(trained, subset)
