@@ -22,8 +22,9 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from commlearn.training.progress import Progress
+from commlearn.training.callbacks import Callback
 
 RECIPES = {
     "mimic": "mimic",
@@ -42,15 +43,13 @@ RECIPES = {
 }
 
 
-class Stopwatch(Progress):
+class Stopwatch(Callback):
     """Seconds of clock and processor at every step."""
 
     def __init__(self) -> None:
         self.seen = [now()]
 
-    def step(
-        self, step: int, terms: dict[str, float], accuracy: dict[str, float], samples_per_second: float
-    ) -> None:
+    def step(self, step: int, metrics: Any) -> None:
         self.seen.append(now())
 
     def reckoned(self, which: int, steps: int) -> tuple[float, float]:
