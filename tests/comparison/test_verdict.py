@@ -109,7 +109,6 @@ def test_what_was_read_is_not_read_again_and_a_new_rival_is_read_alone(compared,
     }
 
 
-@pytest.mark.slow
 def test_units_that_were_done_before_a_kill_stay(compared, schema, monkeypatch):
     out, comparison = compared
     lost = sorted(out.glob("readouts/*/*.npz"))[:3]
