@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -67,6 +68,13 @@ def compared(schema, tmp_path_factory):
     return out, compare(schema, ["comm"], 1, out, SMALL, 1, quiet, **LITTLE)
 
 
+@pytest.fixture
+def copied(compared, tmp_path):
+    """The same in a folder of its own, which a test may change."""
+    out, comparison = compared
+    return shutil.copytree(out, tmp_path / "compared"), comparison
+
+
 def test_a_table_gets_a_verdict_in_words_and_figures(compared):
     out, comparison = compared
     assert json.loads((out / "verdict.json").read_text()) == comparison.verdict
@@ -91,8 +99,8 @@ def test_a_table_gets_a_verdict_in_words_and_figures(compared):
     assert not (out / "readouts" / "vectors").exists()
 
 
-def test_what_was_read_is_not_read_again_and_a_new_rival_is_read_alone(compared, schema, tmp_path):
-    out, comparison = compared
+def test_what_was_read_is_not_read_again_and_a_new_rival_is_read_alone(copied, schema):
+    out, comparison = copied
     before = {path: path.read_bytes() for path in out.glob("readouts/*/*.npz")}
     assert len(before) == 2 * (5 + 1 + 2)  # draws, all labels, without each modality
     lines = []
@@ -109,8 +117,9 @@ def test_what_was_read_is_not_read_again_and_a_new_rival_is_read_alone(compared,
     }
 
 
-def test_units_that_were_done_before_a_kill_stay(compared, schema, monkeypatch):
-    out, comparison = compared
+@pytest.mark.slow
+def test_units_that_were_done_before_a_kill_stay(copied, schema):
+    out, comparison = copied
     lost = sorted(out.glob("readouts/*/*.npz"))[:3]
     before = {path: path.stat().st_mtime_ns for path in out.glob("readouts/*/*.npz") if path not in lost}
     for path in lost:

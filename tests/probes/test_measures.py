@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +68,17 @@ def test_areas_of_many_classes_are_means_of_one_against_the_rest(generator):
     positive = labels[:, None] == np.arange(3)
     found = measures.mean_over_labels(measures.auroc, shares, positive, measures.once(60))
     assert found[0] == pytest.approx(metrics.roc_auc_score(labels, shares, multi_class="ovr"))
+
+
+def test_a_draw_with_no_label_to_score_has_no_mean_and_no_warning():
+    scores, positive = np.array([[0.9], [0.2], [0.1]]), np.array([[True], [False], [False]])
+    weights = np.array([[0, 1, 1], [1, 1, 1]], dtype=np.float32)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("error")
+        means = measures.mean_over_labels(measures.auroc, scores, positive, weights)
+        assert np.isnan(measures.mean_over_labels(measures.auroc, scores, positive | True, weights)).all()
+    assert np.isnan(means[0])
+    assert means[1] == 1
 
 
 def test_draws_keep_each_groups_count_and_depend_on_the_seed_alone():

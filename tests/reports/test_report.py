@@ -201,8 +201,8 @@ def test_the_map_hides_what_a_subset_cannot_embed_and_keeps_its_orientation():
 def test_targets_of_every_sort_are_described():
     sets = np.empty(3, dtype=object)
     sets[:] = [("a", "b"), ("b",), None]
-    assert describe(sets) == {"known": 2, "classes": {"b": 2, "a": 1}}
-    assert describe(np.array([1, 0, 1, 1])) == {"known": 4, "classes": {"1": 3, "0": 1}}
+    assert describe(sets) == {"labelled": 2, "classes": {"b": 2, "a": 1}}
+    assert describe(np.array([1, 0, 1, 1])) == {"labelled": 4, "classes": {"1": 3, "0": 1}}
     assert describe(np.zeros((5, 3)))["outputs"] == 3
     assert describe(np.append(np.arange(40.5), np.nan))["quartiles"][2] == 20
 

@@ -61,7 +61,9 @@ def mean_over_labels(
         for label in range(positive.shape[1])
         if 0 < positive[:, label].sum() < len(positive)
     ]
-    return np.nanmean(of_labels, axis=0) if of_labels else np.full(len(weights), np.nan)
+    values = np.array(of_labels).reshape(-1, len(weights))
+    with np.errstate(invalid="ignore"):  # a draw may have no label that is left
+        return np.nansum(values, axis=0) / (~np.isnan(values)).sum(axis=0)
 
 
 def f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray, weighted: bool) -> np.ndarray:

@@ -13,7 +13,7 @@ from commlearn.reports.knowledge import Part, bars_of, doubtful
 
 GUESS = "No probe reads it better than a guess."
 MOST, FEW, GAPS, COLLAPSED = 5, 50, 0.5, 2.0  # warnings; test records; share missing; directions
-SAYING = 10  # test records, below which nothing is said of which modality is better
+FEWEST_COMPARED = 10  # test records, below which no card says which modality is better
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def gain_words(rungs: Mapping[str, Any]) -> str:
         return GUESS
     if len(rungs) == 1 or not alone:
         return ""
-    if whole.test_records < SAYING:
+    if whole.test_records < FEWEST_COMPARED:
         return f"Only {whole.test_records} test records: too few to say which modality is better."
     best = max(alone, key=lambda name: score_of(alone[name]))
     gain = score_of(whole) - score_of(alone[best])

@@ -160,15 +160,15 @@ def describe(values: np.ndarray) -> dict[str, Any]:
     """How a target's values are distributed over the test records."""
     labelled = has_label(values)
     if values.ndim == 2:
-        return {"known": int(labelled.sum()), "outputs": values.shape[1]}
+        return {"labelled": int(labelled.sum()), "outputs": values.shape[1]}
     if values.dtype.kind == "f" and len(np.unique(values[labelled])) > 20:
         quartiles = np.quantile(values[labelled], [0, 0.25, 0.5, 0.75, 1]).tolist()
-        return {"known": int(labelled.sum()), "quartiles": quartiles}
+        return {"labelled": int(labelled.sum()), "quartiles": quartiles}
     given = values[labelled].tolist()
     sets = bool(given) and isinstance(given[0], tuple)  # several labels a record: each counts
     counts = Counter(str(label) for one in given for label in (one if sets else (one,)))
     often = sorted(counts, key=lambda label: (-counts[label], label))
-    return {"known": int(labelled.sum()), "classes": {label: counts[label] for label in often}}
+    return {"labelled": int(labelled.sum()), "classes": {label: counts[label] for label in often}}
 
 
 def _beside_run(root: Path | None, name: str, part: str) -> dict[str, Any] | None:

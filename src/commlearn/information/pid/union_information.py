@@ -169,8 +169,8 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
     Example:
         >>> import numpy as np
         >>> bit = np.eye(2) / 2
-        >>> found = union_information([bit, bit])
-        >>> round(found.lower, 4), round(found.upper, 4)
+        >>> bounds = union_information([bit, bit])
+        >>> round(bounds.lower, 4), round(bounds.upper, 4)
         (1.0, 1.0)
     """
     tables = checked_marginals(marginals)
