@@ -7,7 +7,7 @@ TESTS  := $(VENV)/.ready-for-tests
 OLDEST := .venv-oldest
 NEWEST := .venv-newest
 PINNED := -m pip install --quiet --constraint constraints.txt
-WORDS  := src tests benchmarks examples/execute.py docs/docstrings.py docs/hero.py
+WORDS  := src tests benchmarks examples/execute.py docs/docstrings.py docs/hero.py docs/report_pictures.py
 PYTEST := -m pytest -n 2 --dist loadfile
 TOOLS  := build coverage pre-commit
 

@@ -18,7 +18,7 @@ import commlearn as cl
 from commlearn.datasets.synthetic_tables import SyntheticTable
 
 IMAGES = Path(__file__).resolve().parent / "images"
-ROWS, COLOURS = 400, 96  # of the table; of a picture
+ROWS, COLOURS = 400, 255  # of the table; of a picture
 SHOTS = {
     "report": (1280, 1500, "light"),
     "report-dark": (1280, 1500, "dark"),

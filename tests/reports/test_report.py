@@ -27,7 +27,7 @@ from commlearn.reports.findings import describe, nearest_records
 from commlearn.reports.knowledge import bars_of, information_rows, sentences
 from commlearn.reports.map import colouring, layouts
 from commlearn.reports.mistakes import alike, mistakes
-from commlearn.reports.page import environment
+from commlearn.reports.page import environment, title_of
 from commlearn.reports.pieces import _words, line_path
 
 HEAD = ("html", "head", "body", "main", "style", "title")
@@ -217,6 +217,21 @@ def test_colours_of_many_classes_and_of_numbers():
     assert len(numbers.labels) == 7
     assert numbers.codes[-1] == -1
     assert np.bincount(numbers.codes[:-1]).min() >= 14
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "title"),
+    [
+        ("films", "t.csv", "films"),
+        ("embedder", "shop/table.csv", "shop"),
+        ("schema", "new/sales.parquet", "sales"),
+        ("embedder", "", "Your records"),
+        ("table", None, "Your records"),
+    ],
+)
+def test_the_title_is_the_name_that_says_something(name, table, title):
+    experiment = SimpleNamespace(name=name, data={"table": table})
+    assert title_of(SimpleNamespace(trained=SimpleNamespace(experiment=experiment))) == title
 
 
 def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_together():

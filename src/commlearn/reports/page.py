@@ -25,7 +25,7 @@ from commlearn.reports.source import Source
 from commlearn.storage.plain_yaml import yaml_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-PLAIN = {"schema", "table", "data", "config"}  # names of files that say nothing of what is in them
+PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say nothing of what is in them
 
 
 def page(findings: Findings, drawn: list[Chart]) -> str:
@@ -93,10 +93,9 @@ def title_of(source: Source) -> str:
     """The name of the training, else of its table, whichever says something."""
     name = source.trained.experiment.name
     table = source.trained.experiment.data.get("table")
-    if name.lower() not in PLAIN or table is None:
-        return name
-    path = Path(str(table)).resolve()
-    return next((part for part in (path.stem, path.parent.name) if part.lower() not in PLAIN | {""}), name)
+    path = Path(str(table)).resolve() if table else None
+    named = (name,) if path is None else (name, path.stem, path.parent.name)
+    return next((part for part in named if part.lower() not in PLAIN), "Your records")
 
 
 def command_of(read: Source) -> str:
