@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import NamedTuple, Self
 
 import torch
@@ -13,6 +15,7 @@ from commlearn.errors import ConfigurationError, unknown
 
 Subset = tuple[str, ...]
 """Names of modalities, in schema order."""
+UP_TO = re.compile(r"up_to_([1-9][0-9]*)")
 
 
 def subset_name(subset: Subset) -> str:
@@ -23,6 +26,60 @@ def subset_name(subset: Subset) -> str:
         'image+text'
     """
     return "+".join(subset)
+
+
+def choose_subsets(choice: str, modalities: Subset) -> tuple[Subset, ...]:
+    """The subsets that a name stands for.
+
+    Args:
+        choice: `each_and_all` (the paper's), `each`, `all`, `every` (all that there are), or `up_to_2`
+            (all of at most 2 modalities, and all of them together).
+        modalities: in schema order.
+
+    Example:
+        >>> [subset_name(subset) for subset in choose_subsets("up_to_2", ("a", "b", "c"))]
+        ['a', 'b', 'c', 'a+b', 'a+c', 'b+c', 'a+b+c']
+    """
+    if match := UP_TO.fullmatch(choice):
+        return _up_to(int(match[1]), modalities)
+    choices = {
+        "each_and_all": single_and_all(modalities),
+        "each": tuple((name,) for name in modalities),
+        "all": (modalities,),
+        "every": _up_to(len(modalities), modalities),
+    }
+    if choice not in choices:
+        raise ConfigurationError(f"method.subsets: {unknown('choice', choice, [*choices, 'up_to_2'])}")
+    return choices[choice]
+
+
+def single_and_all(modalities: Subset) -> tuple[Subset, ...]:
+    """The paper's n + 1 subsets.
+
+    Example:
+        >>> single_and_all(("image", "text"))
+        (('image',), ('text',), ('image', 'text'))
+    """
+    singles = tuple((name,) for name in modalities)
+    return singles if len(modalities) == 1 else (*singles, modalities)
+
+
+def all_but_one(modalities: Subset) -> tuple[Subset, ...]:
+    """What is left of the modalities when one is missing.
+
+    Example:
+        >>> all_but_one(("a", "b", "c"))
+        (('b', 'c'), ('a', 'c'), ('a', 'b'))
+        >>> all_but_one(("a",))
+        ()
+    """
+    rests = [tuple(other for other in modalities if other != name) for name in modalities]
+    return tuple(rest for rest in rests if rest)
+
+
+def _up_to(size: int, modalities: Subset) -> tuple[Subset, ...]:
+    chosen = [subset for k in range(1, size + 1) for subset in combinations(modalities, k)]
+    return tuple(dict.fromkeys([*chosen, modalities]))
 
 
 def blank_values(spec: Spec, records: int = 1, steps: int = 1) -> torch.Tensor:

@@ -22,13 +22,13 @@ from torch import nn
 from commlearn.config.fill import set_dotted
 from commlearn.config.own_data import experiment_for
 from commlearn.errors import ConfigurationError, DataWarning
-from commlearn.kinds.reading import Reading
 from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
 from commlearn.storage.hub import on_hub
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.formats.frames import as_pandas, is_frame
+from commlearn.tables.formats.reading import Reading
 from commlearn.tables.infer import infer, stated_targets
 from commlearn.tables.leaks import warn_of_answers, warn_of_likely_answers
 from commlearn.tables.schema import Schema, modules_of_schema, schema_with_modules

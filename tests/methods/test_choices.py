@@ -9,13 +9,13 @@ import pytest
 import torch
 from test_contract import batch_for, specs
 
+from commlearn.batch import choose_subsets
 from commlearn.config.build import build_method
 from commlearn.config.configuration import read_experiment
 from commlearn.errors import ConfigurationError
 from commlearn.methods.comm import CoMM
 from commlearn.methods.crossself import CoMMCrossSelf, CrossSelf
 from commlearn.methods.infmasking import MASKED
-from commlearn.methods.subsets import choose_subsets
 from commlearn.models.build import build_encoders
 from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
 from commlearn.objectives import comm_terms, masked_contrast

@@ -14,8 +14,8 @@ from PIL import Image as PIL
 
 from commlearn.cli import main
 from commlearn.errors import ConfigurationError, DataError, DataWarning
-from commlearn.kinds.reading import Reading
 from commlearn.tables.dataset import TableData
+from commlearn.tables.formats.reading import Reading
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import iterate_table, read_table
 

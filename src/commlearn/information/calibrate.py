@@ -21,8 +21,8 @@ from commlearn.information.pid import Pid, broja
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.information.sources import gather
-from commlearn.kinds.reading import PLAIN
 from commlearn.seeds import numpy_generator
+from commlearn.tables.formats.reading import PLAIN
 from commlearn.tables.infer import infer
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Source, Table, read_table

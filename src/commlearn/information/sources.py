@@ -21,13 +21,13 @@ from commlearn.information.material import MOST_MODALITIES, Material, chosen_nam
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells
-from commlearn.kinds.reading import PLAIN
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.vector import Vector
 from commlearn.methods.base import Method
 from commlearn.probes.readout_rows import CrossFitRows, rows_to_cross_fit
 from commlearn.records import Column, Records
 from commlearn.seeds import numpy_generator
+from commlearn.tables.formats.reading import PLAIN
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target

@@ -11,9 +11,13 @@ from pandas.api import types
 from scipy.special import ndtr, ndtri
 
 from commlearn.kinds.base import Cells, Problem
-from commlearn.kinds.reading import MISSING_NUMBERS
 from commlearn.kinds.rows import brief, is_empty
 
+MISSING_NUMBERS = (
+    *("NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN", "-nan"),
+    *("NULL", "null", "None", "none", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)
+"""What programs write among numbers where there is none. Among words, these are words like others."""
 LIMIT = 6.0  # the largest standardised number: six standard deviations
 KNOTS = 33  # of the curve of a skewed column
 SKEW, KURTOSIS = 1.5, 8.0  # beyond either (kurtosis above a Gaussian's), a column follows its quantiles

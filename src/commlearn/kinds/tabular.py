@@ -24,8 +24,7 @@ from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import ArrayColumn, present_or_none
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.numbers import learn_curve, numbers_of, on_curve, wrong_numbers
-from commlearn.kinds.reading import MISSING_NUMBERS
+from commlearn.kinds.numbers import MISSING_NUMBERS, learn_curve, numbers_of, on_curve, wrong_numbers
 from commlearn.kinds.rows import first_ten, is_empty, named_columns, raise_errors
 from commlearn.kinds.written import FORMS, Parts
 from commlearn.records import Column

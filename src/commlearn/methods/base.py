@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from commlearn.batch import Batch, Modality, Subset, View
+from commlearn.batch import Batch, Modality, Subset, View, subset_name
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.rows import Rows
 from commlearn.models.present import encode_present
@@ -137,3 +137,23 @@ def pooled(method: Method, view: View, names: Sequence[str] | None = None) -> di
 def absent_as_zero(vector: Tensor, modality: Modality) -> Tensor:
     """Rows of records that lack the modality become zero."""
     return vector if modality.present is None else vector * modality.present[:, None].to(vector.dtype)
+
+
+def term_weights(weights: Mapping[str, float], subsets: Sequence[Subset]) -> dict[Subset, float]:
+    """The weight of each subset's term: as given by its name, such as `image+text`, else 1."""
+    names = {subset_name(subset): subset for subset in subsets}
+    for name, weight in weights.items():
+        if name not in names:
+            raise ConfigurationError(f"method.weights: {unknown('term', name, names)}")
+        if not float(weight) >= 0:
+            raise ConfigurationError(f"method.weights.{name} is {weight}; give 0 or more.")
+    chosen = {subset: float(weights.get(name, 1.0)) for name, subset in names.items()}
+    if not sum(chosen.values()) > 0:
+        raise ConfigurationError("method.weights are all 0; give at least one term a weight above 0.")
+    return chosen
+
+
+def weighted_mean(terms: Mapping[Subset, Tensor], weights: Mapping[Subset, float]) -> Tensor:
+    """The mean of the terms, each counted as often as its weight says."""
+    total = sum(weights[subset] for subset in terms)
+    return torch.stack([weights[subset] / total * term for subset, term in terms.items()]).sum()

@@ -14,11 +14,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, Modality, Subset, merge, subset_name, view_of
+from commlearn.batch import (
+    Batch,
+    Modality,
+    Subset,
+    all_but_one,
+    choose_subsets,
+    merge,
+    single_and_all,
+    subset_name,
+    view_of,
+)
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method, Step, Views
+from commlearn.methods.base import Method, Step, Views, term_weights, weighted_mean
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.methods.subsets import all_but_one, choose_subsets, single_and_all, term_weights, weighted_mean
 from commlearn.models.encoders.own import token_encoders
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import (

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
+from commlearn.methods.base import term_weights, weighted_mean
 from commlearn.methods.rows import Rows, gather
-from commlearn.methods.subsets import term_weights, weighted_mean
 from commlearn.models.heads import TemperatureChoice, temperature_of, term_temperatures
 from commlearn.objectives import comm_terms
 

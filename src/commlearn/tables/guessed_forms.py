@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from commlearn.kinds.reading import MISSING_NUMBERS
+from commlearn.kinds.numbers import MISSING_NUMBERS
 from commlearn.kinds.rows import is_empty
 from commlearn.kinds.written import (
     FACTORS,

@@ -19,7 +19,7 @@ from commlearn.errors import DataError, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 from commlearn.kinds.numbers import as_numbers
-from commlearn.kinds.reading import Reading
+from commlearn.tables.formats.reading import Reading
 from commlearn.tables.guessed_forms import Writing, guessed_form, guessed_missing
 from commlearn.tables.leaks import likely_answers, named, possible_answers
 from commlearn.tables.looks import Look, look

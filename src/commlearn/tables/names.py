@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from commlearn.kinds.base import Problem
-from commlearn.kinds.reading import MISSING_NUMBERS
+from commlearn.kinds.numbers import MISSING_NUMBERS
 from commlearn.tables.table import Table
 
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of a column's name

@@ -28,10 +28,10 @@ from commlearn.escapes import html_table
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pictures import Pictures
-from commlearn.kinds.reading import Reading
 from commlearn.kinds.rows import LIMIT, LISTED, WAY_OUT, Unreadable, collecting, raise_errors
 from commlearn.records import Column, Records
 from commlearn.tables import schema_yaml
+from commlearn.tables.formats.reading import Reading
 from commlearn.tables.names import id_problems, split_names, split_problems
 from commlearn.tables.schema_yaml import VERSION, newer
 from commlearn.tables.table import Table

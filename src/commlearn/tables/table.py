@@ -18,12 +18,12 @@ import pyarrow as pa
 
 from commlearn.errors import DataError, nearest
 from commlearn.kinds.base import Cells
-from commlearn.kinds.reading import PLAIN, Reading
 from commlearn.storage.misplaced import misplaced
 from commlearn.storage.places import is_remote
 from commlearn.storage.plain_files import plain_file
 from commlearn.tables.formats.frames import as_pandas, is_frame
 from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
+from commlearn.tables.formats.reading import PLAIN, Reading
 from commlearn.tables.formats.table_files import READERS
 from commlearn.tables.formats.zip_files import table_in_zip
 

@@ -13,11 +13,11 @@ from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment
 from commlearn.errors import DataError, DataWarning, RunError
 from commlearn.escapes import html_table
-from commlearn.kinds.reading import Reading
 from commlearn.kinds.rows import Unreadable
 from commlearn.methods.base import Method
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Records
+from commlearn.tables.formats.reading import Reading
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import PARTS, RowNames, parts_of_names, row_names
 from commlearn.tables.table import Source, Table, read_table

@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.escapes import spreadsheet_text
-from commlearn.kinds.reading import Reading
 from commlearn.kinds.rows import Unreadable
 from commlearn.storage.locks import whole_file
 from commlearn.storage.places import find_files, is_remote
+from commlearn.tables.formats.reading import Reading
 from commlearn.tables.table import Source, Table, iterate_table
 from commlearn.trained.embed import (
     Blocks,

@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
     from commlearn.cli.output import print_json, print_next
     from commlearn.errors import ConfigurationError
-    from commlearn.kinds.reading import Reading
     from commlearn.storage.checkpoint import write_atomically
+    from commlearn.tables.formats.reading import Reading
     from commlearn.tables.infer import infer
     from commlearn.tables.table import iterate_table
 

@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from commlearn.errors import DataError, DataWarning
-from commlearn.kinds.reading import PLAIN, Reading
 from commlearn.tables.formats.parquet_files import chosen_columns, one_name_each
+from commlearn.tables.formats.reading import PLAIN, Reading
 from commlearn.tables.formats.text_files import open_text, read_decoded
 from commlearn.tables.formats.written_numbers import CODE, as_written, judged, may_be_numbers
 

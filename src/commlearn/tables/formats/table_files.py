@@ -17,7 +17,6 @@ import pyarrow as pa
 from pyarrow import feather
 
 from commlearn.errors import ConfigurationError, DataError, DataWarning
-from commlearn.kinds.reading import Reading
 from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.csv_files import read_csv
@@ -28,6 +27,7 @@ from commlearn.tables.formats.parquet_files import (
     list_type,
     one_name_each,
 )
+from commlearn.tables.formats.reading import Reading
 from commlearn.tables.formats.tar_files import TarTable
 from commlearn.tables.formats.text_files import open_text, read_decoded
 
@@ -153,7 +153,7 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
                 "na_values": [""],
                 "dtype": dict.fromkeys(reading.names, str),
             }
-            sheets = {name: book.parse(name, **options) for name in book.sheet_names}
+            sheets = {name: pd.read_excel(book, sheet_name=name, **options) for name in book.sheet_names}
     except DAMAGED_BOOK as problem:
         raise DataError(f"{path} cannot be read as .xlsx: {problem}. Save it anew, or as CSV.") from problem
     filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from commlearn.errors import DataError, DataWarning
-from commlearn.kinds.reading import Reading
 from commlearn.storage.plain_files import Unpacked, plain_file
+from commlearn.tables.formats.reading import Reading
 
 Rows = TypeVar("Rows")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from commlearn.kinds.reading import MISSING_NUMBERS
+from commlearn.kinds.numbers import MISSING_NUMBERS
 
 FORMS = {
     "comma": r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1.234,5

@@ -9,12 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MISSING_NUMBERS = (
-    *("NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN", "-nan"),
-    *("NULL", "null", "None", "none", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-)
-"""What programs write among numbers where there is none. Among words, these are words like others."""
-
 
 @dataclass(frozen=True)
 class Reading:
