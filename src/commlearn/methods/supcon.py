@@ -157,9 +157,8 @@ class CoMMSup(CoMM):
             raise ConfigurationError(f"method.label_temperature is {label_temperature}; give more than 0.")
         encoders = token_encoders(encoders, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
-        label_head = projection_head(width, *head)
-        labels = {"target": target, "label_weight": label_weight, "label_temperature": label_temperature}
-        return cls(encoders, **parts, label_head=label_head, **labels)
+        parts |= {"label_head": projection_head(width, *head), "target": target}
+        return cls(encoders, **parts, label_weight=label_weight, label_temperature=label_temperature)
 
     def check_records(self, records: Records) -> None:
         self.target = class_target("comm-sup", self.target, records)
