@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from dataclasses import replace
@@ -153,6 +154,9 @@ def test_labels_of_noise_are_read_off_rows_that_were_seen_and_off_no_others(tmp_
     assert overlap(readout_rows(model, table).test, model.trained) == 0
     low, high = cl.probe(model, table)["ill"].interval  # all labels are given to it
     assert low < 0.5 < high
+    cl.report(model, _parquet(table, tmp_path), tmp_path / "report")
+    read = json.loads((tmp_path / "report" / "report.json").read_text())["probes"]["ill"]
+    assert all(part["interval"][0] < 0.5 < part["interval"][1] for part in read.values())
     report = cl.interactions(model, table, target="ill", settings=QUICK)
     assert report.data.total.bits < 0.1
     assert report.records == (table["part"] == "test").sum()
@@ -160,6 +164,28 @@ def test_labels_of_noise_are_read_off_rows_that_were_seen_and_off_no_others(tmp_
     for door in (cl.probe, lambda *asked: cl.interactions(*asked, target="ill", settings=QUICK)):
         with pytest.raises(DataError, match="rows were trained on with labels"):
             door(model, hidden)
+
+
+def test_a_comparison_scores_labels_of_noise_at_chance_and_asks_nothing_of_few(
+    tmp_path, jobs_in_this_process
+):
+    """What learned from the labels of all training rows takes no part where few are to be known."""
+    small = {"training.epochs": 4, "model.width": 16, "augmentations.vector.name": "none"}
+    options = {"seeds": 1, "jobs": 1, "rivals": ["features"], "budgets": ["5", "all"]}
+    compared = cl.compare(
+        schema(split="part"),
+        ["comm", "comm-sup"],
+        table=_parquet(noise(), tmp_path),
+        out=tmp_path / "compared",
+        overrides=small,
+        tell=lambda line: None,
+        **options,
+    )
+    (probe,) = compared["methods"]["comm-sup"]["probes"].values()
+    low, high = probe["ill"]["interval"]
+    assert low < 0.5 < high
+    assert "labels of all training rows" in compared.verdict["not_tried"]["comm-sup"]
+    assert not [name for name in compared.to_frame()["reader"] if "comm-sup" in name]
 
 
 def _parquet(table, folder):
