@@ -95,6 +95,7 @@ def test_what_is_stated_for_a_kind_holds_for_its_modalities_and_the_rest_is_thei
         "embedding": "fused",
         "head": (512, 256),
         "contrast": "infonce",
+        "prediction": 0.0,
     }
     assert whole.augmentations["left"]["name"] == "noise"
     assert whole.augmentations["poster"]["name"] == DEFAULT_AUGMENTATION["image"]
@@ -121,7 +122,7 @@ def test_a_run_and_its_artifact_outlive_changed_defaults(tmp_path, monkeypatch):
     view = records().test.view(slice(0, 4))
     before = run.method.embed(view)
     monkeypatch.setitem(ENCODERS, "mlp", narrow)
-    changed = (None, "all_subsets", 0.9, None, "fused+tokens", (8, 8), "infonce")
+    changed = (None, "all_subsets", 0.9, None, "fused+tokens", (8, 8), "infonce", 0.0)
     monkeypatch.setattr(CoMM.build.__func__, "__defaults__", changed)
     for folder in ("run", "artifact"):
         again = load(tmp_path / folder)

@@ -85,6 +85,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(method, tmp_pat
 
 RESUMED = [("comm", 1), ("comm", 5), ("comm", 7), ("comm", 11), ("factorcl", 7), ("infmasking", 6)]
 RESUMED += [("coral", 6), ({"name": "comm", "contrast": "sigreg"}, 7)]  # masks, and directions, are drawn
+RESUMED += [({"name": "comm", "prediction": 2.0}, 5)]
 
 
 @pytest.mark.parametrize(("method", "stop_at"), RESUMED)

@@ -40,6 +40,7 @@ from commlearn.models.heads import (
     term_temperatures,
 )
 from commlearn.models.present import project_present
+from commlearn.models.self_prediction import SelfPrediction, mean_error
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 from commlearn.models.without_negatives import SIGReg, vicreg_terms
@@ -49,6 +50,8 @@ Objective = Callable[..., dict[Subset, Tensor]]
 """Takes what `comm_terms` takes, and makes a term of each subset."""
 Contrast = Literal["infonce", "sigreg", "vicreg"]
 """How a subset is compared with the full fusion: with other records as negatives, or without."""
+
+PREDICTED: Subset = ("predicted modalities",)  # stands among the subsets; no name of a modality
 
 Held = Literal["fused", "fused+tokens"]
 """What an embedding holds: the fused vector, and each modality's mean token beside it."""
@@ -68,6 +71,7 @@ class CoMM(Method):
         beside: what an embedding holds beside the fused vector, if anything.
         objective: makes the terms of the projections; `comm_terms`, or one without negatives, which has no
             use for a temperature.
+        prediction: of each modality from the fused vectors, beside the contrast; none if not given.
 
     Example:
         >>> import torch
@@ -90,6 +94,7 @@ class CoMM(Method):
         weights: Mapping[str, float] | None = None,
         beside: TokenMeans | None = None,
         objective: Objective = comm_terms,
+        prediction: SelfPrediction | None = None,
     ) -> None:
         super().__init__(encoders)
         self.fusion = fusion
@@ -99,6 +104,7 @@ class CoMM(Method):
         self.weights = term_weights(weights or {}, self.subsets)
         self.beside = beside
         self.objective = objective
+        self.prediction = prediction
 
     @classmethod
     def build(
@@ -112,8 +118,13 @@ class CoMM(Method):
         embedding: Held = "fused",
         head: tuple[int, int] = HEAD,
         contrast: Contrast = "infonce",
+        prediction: float = 0.0,
     ) -> CoMM:
-        """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too."""
+        """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too.
+
+        `prediction` is the weight of the mean squared error by which fused vectors tell each modality of the
+        record's other version.
+        """
         if contrast != "infonce" and not isinstance(temperature, int | float):
             raise ConfigurationError(
                 f"method.contrast {contrast} has no temperature, and method.temperature is {temperature}. "
@@ -125,7 +136,7 @@ class CoMM(Method):
             "vicreg": vicreg_terms,
         }
         encoders = token_encoders(encoders, width)
-        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         return cls(encoders, **parts, weights=weights, objective=objectives[contrast])
 
     def forward(
@@ -154,10 +165,17 @@ class CoMM(Method):
         return one, two
 
     def represent(self, batch: Batch) -> Rows:
-        tokens = self.encode(merge(batch.augmented))  # each encoder runs once for both views
+        return rows_of(batch, self.fused_views(batch)[1])
+
+    def fused_views(self, batch: Batch) -> tuple[dict[str, Tokens], dict[Subset, Tensor]]:
+        """The tokens of both augmented views, one after the other, and the fused vector of every subset."""
+        view = merge(batch.augmented)
+        tokens = self.encode(view)  # each encoder runs once for both views
         fused = self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities)))
         self.look_beside(tokens, fused)
-        return rows_of(batch, fused)
+        if self.prediction is not None:
+            fused = {**fused, PREDICTED: self.prediction(view, tokens, fused)}
+        return tokens, fused
 
     @torch.no_grad()
     def look_beside(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
@@ -181,11 +199,12 @@ class CoMM(Method):
             for subset in terms
             if subset not in present or present[subset].sum() > 1  # one record finds itself
         }
-        return Step(
-            loss=weighted_mean(terms, self.weights),
-            terms={subset_name(subset): term for subset, term in terms.items()},
-            accuracy=accuracy,
-        )
+        loss = weighted_mean(terms, self.weights)
+        named = {subset_name(subset): term for subset, term in terms.items()}
+        if self.prediction is not None:
+            named["prediction"] = mean_error(rows.vectors[PREDICTED])
+            loss = loss + self.prediction.weight * named["prediction"]
+        return Step(loss, named, accuracy=accuracy)
 
     def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
         """The projection of every subset of modalities, for each of the two views."""
@@ -223,8 +242,11 @@ def fused_parts(
     temperature: TemperatureChoice,
     embedding: Held,
     head: tuple[int, int] = HEAD,
+    prediction: float = 0.0,
 ) -> dict[str, Any]:
     """What CoMM and its kin have beside their encoders: the published fusion and head, if none is given."""
+    if prediction < 0:
+        raise ConfigurationError(f"method.prediction is {prediction}; give 0 or more.")
     if min(head) < 1:
         raise ConfigurationError(f"head is {list(head)}; give two numbers of features above 0.")
     chosen = choose_subsets(subsets, tuple(encoders))
@@ -234,4 +256,5 @@ def fused_parts(
         "subsets": chosen,
         "temperature": temperature_of(temperature, (*TERMS, *map(subset_name, chosen))),
         "beside": TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
+        "prediction": SelfPrediction(encoders, width, prediction) if prediction else None,
     }

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, Subset, merge, subset_name
+from commlearn.batch import Batch, Subset, subset_name
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import Step, Views
 from commlearn.methods.comm import CoMM, Held, fused_parts
@@ -16,6 +16,7 @@ from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import Contrasts, SeparateHeads, mean_of
 from commlearn.models.encoders.own import token_encoders
 from commlearn.models.heads import HEAD, TemperatureChoice, projection_head
+from commlearn.models.self_prediction import SelfPrediction
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import pool
 
@@ -99,6 +100,7 @@ class CoMMCrossSelf(CoMM):
         subsets: what is contrasted with the full fusion; each modality alone, and all.
         temperature: of CoMM's contrast; a module for one that is learned, moves, or differs between terms.
         beside: what an embedding holds beside the fused vector.
+        prediction: of each modality from the fused vectors.
 
     Example:
         >>> import torch
@@ -117,8 +119,9 @@ class CoMMCrossSelf(CoMM):
         subsets: Sequence[Subset] | None = None,
         temperature: float | nn.Module = 0.5,
         beside: TokenMeans | None = None,
+        prediction: SelfPrediction | None = None,
     ) -> None:
-        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside)
+        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside, prediction=prediction)
         self.token_loss = token_loss
         self.token_weight = token_weight
 
@@ -133,19 +136,18 @@ class CoMMCrossSelf(CoMM):
         token_weight: float = 0.25,
         embedding: Held = "fused+tokens",
         head: tuple[int, int] = HEAD,
+        prediction: float = 0.0,
     ) -> CoMMCrossSelf:
         """CoMM and Cross+Self as published, but for CoMM's temperature."""
         if token_weight < 0:
             raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
         encoders = token_encoders(encoders, width)
-        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, width)
         return cls(encoders, **parts, token_loss=token_loss, token_weight=token_weight)
 
     def represent(self, batch: Batch) -> Rows:
-        tokens = self.encode(merge(batch.augmented))
-        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities)))
-        self.look_beside(tokens, fused)
+        tokens, fused = self.fused_views(batch)
         return rows_of(batch, fused | {mean_token(name): pool(part) for name, part in tokens.items()})
 
     def compare(self, rows: Rows) -> Step:

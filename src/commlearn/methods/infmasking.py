@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from commlearn.batch import Batch, Subset, merge
+from commlearn.batch import Batch, Subset
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
 from commlearn.methods.comm import CoMM, Held, fused_parts
@@ -54,7 +54,7 @@ class InfMasking(CoMM):
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
         masking: how tokens are masked, and what that weighs.
-        parts: CoMM's: subsets, temperature and beside.
+        parts: CoMM's: subsets, temperature, beside and prediction.
 
     Example:
         >>> import torch
@@ -91,16 +91,15 @@ class InfMasking(CoMM):
         weight: tuple[float, float] = Masking.weight,
         embedding: Held = "fused",
         head: tuple[int, int] = HEAD,
+        prediction: float = 0.0,
     ) -> InfMasking:
         """InfMasking with CoMM's published fusion and head."""
         masking = Masking(versions, (share[0], share[1]), (weight[0], weight[1]))
-        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         return cls(encoders, **parts, masking=masking)
 
     def represent(self, batch: Batch) -> Rows:
-        tokens, full = self.encode(merge(batch.augmented)), self.modalities
-        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, full)))
-        self.look_beside(tokens, fused)
+        (tokens, fused), full = self.fused_views(batch), self.modalities
         masked = [self.fusion(hide(tokens, self.masking.share), [full])[full] for _ in range(self.versions)]
         return rows_of(batch, {**fused, MASKED: torch.cat(masked)})
 

@@ -1,0 +1,95 @@
+"""Self-prediction: what a fused vector of one view tells of each modality of the record's other view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from commlearn.batch import Modality, Subset, View
+from commlearn.models.encoders.tabular import FeatureEncoder
+from commlearn.models.features.base import FeatureValues
+from commlearn.models.tokens import Tokens, pool
+
+HIDDEN = 256  # units of a head
+
+
+class SelfPrediction(nn.Module):
+    """Heads that predict each modality from fused vectors: its fixed features, or its mean token.
+
+    The features are of about unit variance; tokens are standardised each on its own and give no gradient.
+    Both come from the record's other augmented version, so that what was hidden in one must be inferred.
+    Beside a contrast, which keeps records apart, tokens have no reason to collapse.
+
+    Args:
+        encoders: one for each modality; what reads fixed features says which.
+        width: of fused vectors.
+        weight: of the mean squared error in a method's loss.
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], width: int, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        read = {name: part for name, part in encoders.items() if isinstance(part, FeatureEncoder)}
+        sizes = {name: read[name].features.dim if name in read else width for name in encoders}
+        self.readers = [read]  # in a list, so that they are no submodules
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, size))
+                for name, size in sizes.items()
+            }
+        )
+
+    def forward(self, view: View, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> Tensor:
+        """Squared errors of each row, summed over what can be predicted, and how many these are.
+
+        Args:
+            view: both augmented versions of the records, one after the other.
+            tokens: of each modality of it.
+            fused: vectors of subsets of its modalities, (2 * records, width) each.
+
+        Returns:
+            (2 * records, 2). A modality that a record lacks is not predicted, nor by a subset it lacks.
+        """
+        total = torch.zeros(len(next(iter(fused.values()))), 2, device=next(iter(fused.values())).device)
+        for name, head in self.heads.items():
+            wanted = other_version(self.target(name, view[name], tokens[name]))
+            for subset, vectors in fused.items():
+                error = (head(vectors).float() - wanted).square().mean(dim=1)
+                there = _having(view, {name} if len(subset) == len(self.heads) else {name, *subset}, error)
+                total = total + torch.stack([error * there, there], dim=1)
+        return total
+
+    @torch.no_grad()
+    def target(self, name: str, modality: Modality, tokens: Tokens) -> Tensor:
+        """What is to be predicted of a modality, (2 * records, size)."""
+        reader = self.readers[0].get(name)
+        if reader is not None:
+            known = isinstance(modality, FeatureValues)
+            return modality.values.float() if known else cast(Tensor, reader.features(modality)).float()
+        means = pool(tokens).float()
+        return F.layer_norm(means, means.shape[1:])
+
+
+def mean_error(rows: Tensor) -> Tensor:
+    """The mean squared error from what `SelfPrediction` gives of all rows, (..., 2)."""
+    total = rows.flatten(0, -2).sum(dim=0)
+    return total[0] / total[1].clamp(min=1)
+
+
+def other_version(rows: Tensor) -> Tensor:
+    """Each row's counterpart in the other of two versions that lie one after the other."""
+    first, second = rows.chunk(2)
+    return torch.cat([second, first])
+
+
+def _having(view: View, names: set[str], like: Tensor) -> Tensor:
+    """1 for the rows that have every one of these modalities, else 0."""
+    there = torch.ones_like(like)
+    for name in names:
+        present = view[name].present
+        there = there if present is None else there * present
+    return there
