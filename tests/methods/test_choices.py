@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_contract import batch_for, specs
+from test_contract import RECORDS, batch_for, specs, view
 
 from commlearn.batch import choose_subsets
 from commlearn.config.build import build_method
@@ -18,6 +18,7 @@ from commlearn.methods.crossself import CoMMCrossSelf, CrossSelf
 from commlearn.methods.infmasking import MASKED
 from commlearn.models.build import build_encoders
 from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
+from commlearn.models.tokens import TokenEncoder, pool
 from commlearn.objectives import comm_terms, masked_contrast
 
 NAMES = ("a", "b", "c")
@@ -156,14 +157,27 @@ def test_mistakes_are_named(overrides, message):
         build_method(read_experiment("trifeature-quick", {**overrides, "model.width": 16}), specs(2))
 
 
+class Narrow(TokenEncoder):
+    """An encoder whose tokens a linear map makes narrower."""
+
+    def __init__(self, encoder, narrow):
+        super().__init__()
+        self.encoder, self.narrow = encoder, narrow
+
+    def forward(self, modality):
+        tokens = self.encoder(modality)
+        return replace(tokens, values=self.narrow(tokens.values))
+
+
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("gaps", [False, True])
 def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps):
     torch.manual_seed(0)
-    method = CoMMCrossSelf.build(build_encoders(specs(count), 16, {}), 16, token_weight=0.7)
+    method = CoMMCrossSelf.build(build_encoders(specs(count), 16, {}), 16, token_weight=0.7, token_width=5)
     batch = batch_for(method, count, gaps)
     fused = CoMM(method.encoders, method.fusion, method.head, temperature=0.5)
-    apart = CrossSelf(method.encoders, method.token_loss.heads)  # temperature 0.1
+    narrow = {name: Narrow(method.encoders[name], method.narrow[name]) for name in method.modalities}
+    apart = CrossSelf(narrow, method.token_loss.heads)  # temperature 0.1
     of_fused, of_tokens = next(fused.steps(batch)), next(apart.steps(batch))
     step = next(method.steps(batch))
     torch.testing.assert_close(step.loss, of_fused.loss + 0.7 * of_tokens.loss)
@@ -171,6 +185,29 @@ def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps):
     torch.testing.assert_close(step.terms, of_fused.terms | named)
 
 
-def test_a_weight_of_the_tokens_below_zero_is_refused():
-    with pytest.raises(ConfigurationError, match=r"method.token_weight is -1; give 0 or more"):
-        CoMMCrossSelf.build({name: torch.nn.Linear(3, 8) for name in "ab"}, width=8, token_weight=-1)
+def test_the_embedding_holds_the_fused_vector_and_the_narrow_mean_tokens():
+    torch.manual_seed(0)
+    method = CoMMCrossSelf.build(build_encoders(specs(3), 16, {}), 16, token_width=5)
+    for _ in range(3):
+        next(method.steps(batch_for(method, 3)))
+    whole = method.eval().embed(view(3))
+    assert whole.shape == (RECORDS, 16 + 3 * 5)
+    tokens = method.encode(view(3))
+    means = pool(method.tokens_beside(tokens)["vector"])
+    norm = method.beside.norms["vector"]
+    standard = (means - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    torch.testing.assert_close(whole[:, 21:26], standard)
+    rest = method.embed(view(3), ["image", "other"])  # the fused vector of the others says what to expect
+    torch.testing.assert_close(rest[:, 21:26], method.beside.guesses["vector"](rest[:, :16]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"token_weight": -1}, r"method.token_weight is -1; give 0 or more"),
+        ({"token_width": 0}, r"method.token_width is 0; give 1 or more"),
+    ],
+)
+def test_a_weight_or_a_width_of_the_tokens_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        CoMMCrossSelf.build({name: torch.nn.Linear(3, 8) for name in "ab"}, width=8, **options)

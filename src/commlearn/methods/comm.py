@@ -183,7 +183,11 @@ class CoMM(Method):
         if self.beside is not None and self.beside.due():
             rests = self.beside.in_turn(all_but_one(self.modalities))
             rests = [subset for subset in rests if subset not in fused]
-            self.beside.observe(tokens, {**fused, **self.fusion(tokens, rests)})
+            self.beside.observe(self.tokens_beside(tokens), {**fused, **self.fusion(tokens, rests)})
+
+    def tokens_beside(self, tokens: Mapping[str, Tokens]) -> Mapping[str, Tokens]:
+        """The tokens whose means stand beside the fused vector."""
+        return tokens
 
     def compare(self, rows: Rows) -> Step:
         return self.contrast(*self.project(rows), rows)
@@ -225,7 +229,9 @@ class CoMM(Method):
         subset = self.subset(modalities, view)
         tokens = self.encode(view, subset)
         fused = self.fuse(dict(tokens), subset)
-        return fused if self.beside is None else torch.cat([fused, self.beside(tokens, fused)], dim=1)
+        if self.beside is None:
+            return fused
+        return torch.cat([fused, self.beside(self.tokens_beside(tokens), fused)], dim=1)
 
     def fuse(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
         """The fused vector alone, (batch, width): what the head was trained on."""

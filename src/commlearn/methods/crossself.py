@@ -18,7 +18,7 @@ from commlearn.models.encoders.own import token_encoders
 from commlearn.models.heads import HEAD, TemperatureChoice, projection_head
 from commlearn.models.self_prediction import SelfPrediction
 from commlearn.models.token_means import TokenMeans
-from commlearn.models.tokens import pool
+from commlearn.models.tokens import Tokens, pool
 
 
 class CrossSelf(SeparateHeads):
@@ -96,6 +96,7 @@ class CoMMCrossSelf(CoMM):
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of CoMM's loss.
         token_loss: Cross+Self with a head for each modality; its encoders are not asked.
+        narrow: by modality a linear map of its tokens to what Cross+Self sees and the embedding holds.
         token_weight: of that loss.
         subsets: what is contrasted with the full fusion; each modality alone, and all.
         temperature: of CoMM's contrast; a module for one that is learned, moves, or differs between terms.
@@ -115,6 +116,7 @@ class CoMMCrossSelf(CoMM):
         fusion: nn.Module,
         head: nn.Module,
         token_loss: CrossSelf,
+        narrow: Mapping[str, nn.Module],
         token_weight: float = 0.25,
         subsets: Sequence[Subset] | None = None,
         temperature: float | nn.Module = 0.5,
@@ -123,6 +125,7 @@ class CoMMCrossSelf(CoMM):
     ) -> None:
         super().__init__(encoders, fusion, head, subsets, temperature, beside=beside, prediction=prediction)
         self.token_loss = token_loss
+        self.narrow = nn.ModuleDict(narrow)
         self.token_weight = token_weight
 
     @classmethod
@@ -134,6 +137,7 @@ class CoMMCrossSelf(CoMM):
         subsets: str = "each_and_all",
         temperature: TemperatureChoice = 0.5,
         token_weight: float = 0.25,
+        token_width: int = 64,
         embedding: Held = "fused+tokens",
         head: tuple[int, int] = HEAD,
         prediction: float = 0.0,
@@ -141,14 +145,23 @@ class CoMMCrossSelf(CoMM):
         """CoMM and Cross+Self as published, but for CoMM's temperature."""
         if token_weight < 0:
             raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
+        if token_width < 1:
+            raise ConfigurationError(f"method.token_width is {token_width}; give 1 or more.")
         encoders = token_encoders(encoders, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
-        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, width)
-        return cls(encoders, **parts, token_loss=token_loss, token_weight=token_weight)
+        if parts["beside"] is not None:
+            parts["beside"] = TokenMeans(list(encoders), token_width, width)
+        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, token_width)
+        narrow = {name: nn.Linear(width, token_width, bias=False) for name in encoders}
+        return cls(encoders, **parts, token_loss=token_loss, narrow=narrow, token_weight=token_weight)
 
     def represent(self, batch: Batch) -> Rows:
         tokens, fused = self.fused_views(batch)
-        return rows_of(batch, fused | {mean_token(name): pool(part) for name, part in tokens.items()})
+        means = {mean_token(name): pool(part) for name, part in self.tokens_beside(tokens).items()}
+        return rows_of(batch, fused | means)
+
+    def tokens_beside(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        return {name: replace(part, values=self.narrow[name](part.values)) for name, part in tokens.items()}
 
     def compare(self, rows: Rows) -> Step:
         step = super().compare(rows)

@@ -77,6 +77,11 @@ class TokenMeans(nn.Module):
     it. A modality that is absent is guessed from the fused vector of those that are there, which points
     to the same record: what modalities share is filled in, the rest is zero, the average record.
 
+    Args:
+        modalities: their names.
+        width: of a token.
+        fused: width of a fused vector; that of a token if not given.
+
     Example:
         >>> means = TokenMeans(["image", "text"], width=4)
         >>> means({"text": Tokens(torch.ones(2, 3, 4))}, fused=torch.ones(2, 4)).shape
@@ -85,12 +90,12 @@ class TokenMeans(nn.Module):
 
     steps: Tensor
 
-    def __init__(self, modalities: Sequence[str], width: int) -> None:
+    def __init__(self, modalities: Sequence[str], width: int, fused: int | None = None) -> None:
         super().__init__()
         self.track_running_stats = True
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # of training, looked at or not
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in modalities})
-        self.guesses = nn.ModuleDict({name: Expectation(width, width) for name in modalities})
+        self.guesses = nn.ModuleDict({name: Expectation(fused or width, width) for name in modalities})
 
     def due(self) -> bool:
         """Whether this step of training is to be observed: each of the first, then every fourth."""
