@@ -89,7 +89,8 @@ class CoMMCrossSelf(CoMM):
         L = L_CoMM + weight * L_Cross+Self
 
     A warm contrast of fused vectors reads synergy and forgets what single modalities show; a cold one of
-    the tokens that are fused keeps the latter, and agrees on what is shared sooner.
+    the tokens that are fused keeps the latter, and agrees on what is shared sooner. Cross+Self sees the
+    tokens through a linear map: narrow ones leave a linear reader of the whole less noise beside the synergy.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
@@ -117,7 +118,7 @@ class CoMMCrossSelf(CoMM):
         head: nn.Module,
         token_loss: CrossSelf,
         narrow: Mapping[str, nn.Module],
-        token_weight: float = 0.25,
+        token_weight: float = 0.5,
         subsets: Sequence[Subset] | None = None,
         temperature: float | nn.Module = 0.5,
         beside: TokenMeans | None = None,
@@ -136,18 +137,18 @@ class CoMMCrossSelf(CoMM):
         fusion: nn.Module | None = None,
         subsets: str = "each_and_all",
         temperature: TemperatureChoice = 0.5,
-        token_weight: float = 0.25,
-        token_width: int = 64,
+        token_weight: float = 0.5,
+        token_width: int = 128,
         embedding: Held = "fused+tokens",
         head: tuple[int, int] = HEAD,
         prediction: float = 0.0,
     ) -> CoMMCrossSelf:
-        """CoMM and Cross+Self as published, but for CoMM's temperature."""
+        """CoMM and Cross+Self as published, but for CoMM's temperature; tokens of at most `token_width`."""
         if token_weight < 0:
             raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
         if token_width < 1:
             raise ConfigurationError(f"method.token_width is {token_width}; give 1 or more.")
-        encoders = token_encoders(encoders, width)
+        encoders, token_width = token_encoders(encoders, width), min(token_width, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         if parts["beside"] is not None:
             parts["beside"] = TokenMeans(list(encoders), token_width, width)
