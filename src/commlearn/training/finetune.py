@@ -39,7 +39,14 @@ from commlearn.trained.artifact import load
 from commlearn.trained.feature_columns import with_features
 from commlearn.trained.model import Trained
 from commlearn.trained.model_bounds import frozen_tensors
-from commlearn.trained.resume import fitting, open_folder, restore, restore_optimizers, threads_as_before
+from commlearn.trained.resume import (
+    changes,
+    fitting,
+    open_folder,
+    restore,
+    restore_optimizers,
+    threads_as_before,
+)
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION, RunFolder
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
@@ -78,7 +85,7 @@ def cross_entropy(labels: np.ndarray) -> TargetObjective:
             else 0.0 * outputs[0].sum()
         )
 
-    return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": _class_names(classes)})
+    return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": classes.tolist()})
 
 
 def supervised_contrast(labels: np.ndarray) -> TargetObjective:
@@ -88,7 +95,7 @@ def supervised_contrast(labels: np.ndarray) -> TargetObjective:
     def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
         return supcon(outputs[0], outputs[1], codes)
 
-    return TargetObjective("supcon", 2, 0, codes, loss, {"classes": _class_names(classes)})
+    return TargetObjective("supcon", 2, 0, codes, loss, {"classes": classes.tolist()})
 
 
 def binary_cross_entropy(labels: np.ndarray) -> TargetObjective:
@@ -161,10 +168,6 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Ten
 def _plain(labels: np.ndarray) -> np.ndarray:
     """Labels that can be sorted, whatever a column mixes."""
     return labels.astype(str) if labels.dtype == object else labels
-
-
-def _class_names(classes: np.ndarray) -> list[Any]:
-    return [value.item() if hasattr(value, "item") else str(value) for value in classes]
 
 
 RESULT = "finetuned.json"
@@ -315,10 +318,7 @@ def _same(folder: RunFolder, settings: FineTuning) -> None:
     if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
     before, now = values_of_file(path, "Restore it, or give another --out."), asdict(settings)
-    changed = [
-        f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if before.get(key) != now[key]
-    ]
-    if changed:
+    if changed := changes({key: before.get(key) for key in now}, now):
         raise RunError(
             f"{folder.path} was fine-tuned with other settings: {'; '.join(changed)}. Resume with the "
             "same, or give another --out."
