@@ -116,6 +116,20 @@ class Modality:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def real(self) -> Tensor:
+        """Which steps are no padding, (batch, length) bool."""
+        if self.padding is None:
+            return torch.ones(self.values.shape[:2], dtype=torch.bool, device=self.values.device)
+        return ~self.padding
+
+    @property
+    def there(self) -> Tensor:
+        """Which records have the modality, (batch,) bool."""
+        if self.present is None:
+            return torch.ones(len(self), dtype=torch.bool, device=self.values.device)
+        return self.present
+
     def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same modality with `change` applied to each of its tensors."""
         return replace(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from scipy.stats import t
 
 import commlearn as cl
@@ -14,7 +15,7 @@ from commlearn.information import Settings
 from commlearn.information.experts import posteriors
 from commlearn.information.experts.folds import Folds, make_folds
 from commlearn.information.experts.networks import Recipe, _split
-from commlearn.information.experts.stacking import fit_stack, log_softmax
+from commlearn.information.experts.stacking import fit_stack
 from commlearn.information.experts.standard_errors import standard_error, tail
 from commlearn.information.nulls import Exchange, combination_test, label_tests, missing_tests
 from commlearn.information.pairs import pair_values
@@ -81,7 +82,7 @@ def test_labels_of_groups_are_exchanged_as_groups():
     for _ in range(80):
         labels = draw.permutation(np.arange(50) % 2)[group]
         folds = make_folds(labels, group, 5, 0)
-        log = log_softmax(draw.normal(size=(50, 2))[group])  # of a patient's own, and of nothing else
+        log = log_softmax(draw.normal(size=(50, 2))[group], axis=1)  # of a patient's own, and of nothing else
         for p_values, one in ((by_group, folds), (by_record, Folds(folds.of, folds.count))):
             p_values.append(label_tests({("a",): log}, labels, one, 39, 1)[("a",)])
     assert share_below(by_group) <= 0.07
@@ -105,7 +106,7 @@ class OfGroups:
 
     def paired(self, rows):
         claims = np.prod([self.values[name][row] for name, row in rows.items()], axis=0)
-        return log_softmax(np.stack([np.zeros(len(claims)), 0.3 * claims], axis=1))
+        return log_softmax(np.stack([np.zeros(len(claims)), 0.3 * claims], axis=1), axis=1)
 
     @property
     def log(self):
@@ -141,7 +142,9 @@ def test_experts_of_several_folds_share_the_luck_of_the_draw():
         folds = make_folds(labels, None, 5, 0)
         signed = features * (2 * labels - 1)[:, None]
         slopes = np.stack([signed[folds.of != fold].mean(axis=0) for fold in range(5)])
-        log = log_softmax(np.stack([np.zeros(200), (slopes[folds.of] * features).sum(axis=1)], axis=1))
+        log = log_softmax(
+            np.stack([np.zeros(200), (slopes[folds.of] * features).sum(axis=1)], axis=1), axis=1
+        )
         p_values.append(label_tests({("a",): log}, labels, folds, 39, 0)[("a",)])
     assert share_below(p_values) <= 0.07
 
@@ -269,7 +272,7 @@ def test_the_luck_of_few_groups_moves_no_weights():
     for _ in range(40):
         labels = draw.permutation(np.arange(50) % 2)[group]
         folds = make_folds(labels, group, 5, 0)
-        own = [log_softmax(1.5 * draw.normal(size=(50, 2))[group]) for _ in range(8)]
+        own = [log_softmax(1.5 * draw.normal(size=(50, 2))[group], axis=1) for _ in range(8)]
         for name, one in (("groups", folds), ("records", Folds(folds.of, folds.count))):
             log = fit_stack(own, labels, one).combine(own, folds.own_rows(1))
             totals[name].append(1 + log[np.arange(600), labels].mean() / np.log(2))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from known_decompositions import known_twins
+from scipy.special import log_softmax
 
 from commlearn.datasets.trifeature import Trifeature
 from commlearn.errors import CommlearnError
@@ -17,7 +18,7 @@ from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, _gradient, _loss, _start
 from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family
 from commlearn.information.experts.reduced import screened_columns
-from commlearn.information.experts.stacking import fit_stack, log_softmax
+from commlearn.information.experts.stacking import fit_stack
 from commlearn.information.experts.standard_errors import standard_error
 from commlearn.information.material import label_columns, prepare_target
 from commlearn.information.nulls import Exchange, label_tests
@@ -126,7 +127,7 @@ def test_columns_that_depend_on_each_other_are_chosen_alike_by_every_thread():
 def test_a_stack_of_useless_experts_says_the_class_shares():
     draw = np.random.default_rng(0)
     labels = (draw.random(2000) < 0.3).astype(int)
-    noise = [log_softmax(3 * draw.normal(size=(2000, 2))) for _ in range(3)]
+    noise = [log_softmax(3 * draw.normal(size=(2000, 2)), axis=1) for _ in range(3)]
     folds = make_folds(labels, None, 5, 0)
     stack = fit_stack(noise, labels, folds)
     claims = np.exp(stack.combine(noise, folds.own_rows(1)))
@@ -154,7 +155,7 @@ def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_
     order = Exchange(folds.of).draw(draw)
     rows = {"a": np.arange(150), "b": order}
     again = one.parts[1]
-    claims = [log_softmax(expert.logits([order])) for expert in again.experts]
+    claims = [log_softmax(expert.logits([order]), axis=1) for expert in again.experts]
     assert again.paired(rows) == pytest.approx(again.stack.combine(claims, [order]), abs=1e-5)
     assert np.abs(one.paired(rows) - one.log).max() > 0.01
 
@@ -171,7 +172,7 @@ def test_label_test_is_level_under_the_null():
     p_values = []
     for _ in range(60):
         labels = draw.integers(0, 2, 200)
-        log = log_softmax(draw.normal(size=(200, 2)))
+        log = log_softmax(draw.normal(size=(200, 2)), axis=1)
         folds = make_folds(labels, None, 5, 0)
         p_values.append(label_tests({("a",): log}, labels, folds, 39, int(draw.integers(1000)))[("a",)])
     assert 0.3 < np.mean(p_values) < 0.7

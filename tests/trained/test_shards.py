@@ -19,7 +19,7 @@ from commlearn.cli import main
 from commlearn.errors import ConfigurationError, DataError, RunError
 from commlearn.storage.fingerprint import fingerprint
 from commlearn.tables.table import read_table
-from commlearn.trained import shards
+from commlearn.trained import shards, stream
 from commlearn.trained.artifact import export
 from commlearn.trained.shards import write_shards
 from commlearn.trained.stream import write_embeddings
@@ -54,7 +54,7 @@ def test_processes_share_the_files_and_a_stopped_one_goes_on(material, tmp_path,
     same(tmp_path / "z", expected)
 
     calls = [0]
-    embed = shards.embed_with_gaps
+    embed = stream.embed_with_gaps
 
     def stopped(*args, **named):
         calls[0] += 1
@@ -62,7 +62,7 @@ def test_processes_share_the_files_and_a_stopped_one_goes_on(material, tmp_path,
             raise KeyboardInterrupt
         return embed(*args, **named)
 
-    monkeypatch.setattr(shards, "embed_with_gaps", stopped)
+    monkeypatch.setattr(stream, "embed_with_gaps", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_shards(model, table, tmp_path / "y")
     there = sorted(path.name for path in (tmp_path / "y").iterdir())
@@ -97,7 +97,7 @@ def replaced(table: Path, folder: Path, change: Callable[[pd.DataFrame], pd.Data
 
 def after(calls: int, monkeypatch, error: type[BaseException] = KeyboardInterrupt):
     """Embedding stops in this call of the method."""
-    embed, count = shards.embed_with_gaps, [0]
+    embed, count = stream.embed_with_gaps, [0]
 
     def stopped(*args, **named):
         count[0] += 1
@@ -105,7 +105,7 @@ def after(calls: int, monkeypatch, error: type[BaseException] = KeyboardInterrup
             raise error
         return embed(*args, **named)
 
-    monkeypatch.setattr(shards, "embed_with_gaps", stopped)
+    monkeypatch.setattr(stream, "embed_with_gaps", stopped)
 
 
 def test_a_folder_is_not_continued_with_another_table_at_the_same_path(material, tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_ids_that_are_given_twice_in_other_row_groups_are_refused_into_a_folder(
 
 def test_a_second_call_waits_for_the_first_and_touches_nothing_of_it(material, tmp_path, monkeypatch):
     model, table, expected, _ = material
-    embed, refusals = shards.embed_with_gaps, []
+    embed, refusals = stream.embed_with_gaps, []
 
     def meanwhile(*args, **named):
         if not refusals:
@@ -222,7 +222,7 @@ def test_a_second_call_waits_for_the_first_and_touches_nothing_of_it(material, t
             assert part.exists()
         return embed(*args, **named)
 
-    monkeypatch.setattr(shards, "embed_with_gaps", meanwhile)
+    monkeypatch.setattr(stream, "embed_with_gaps", meanwhile)
     write_shards(model, table, tmp_path / "z")
     assert len(refusals) == 2
     same(tmp_path / "z", expected)
@@ -231,7 +231,7 @@ def test_a_second_call_waits_for_the_first_and_touches_nothing_of_it(material, t
 def test_what_a_living_process_writes_is_no_leftover(material, tmp_path, monkeypatch):
     model, table, expected, _ = material
     monkeypatch.setattr(shards, "ROWS", 60)
-    embed, others = shards.embed_with_gaps, []
+    embed, others = stream.embed_with_gaps, []
 
     def meanwhile(*args, **named):
         if not others:
@@ -241,7 +241,7 @@ def test_what_a_living_process_writes_is_no_leftover(material, tmp_path, monkeyp
             assert part.exists()
         return embed(*args, **named)
 
-    monkeypatch.setattr(shards, "embed_with_gaps", meanwhile)
+    monkeypatch.setattr(stream, "embed_with_gaps", meanwhile)
     write_shards(model, table, tmp_path / "z", rank=0, ranks=2)
     assert others
     same(tmp_path / "z", expected)

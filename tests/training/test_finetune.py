@@ -14,6 +14,7 @@ from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.trained.artifact import export, load
 from commlearn.trained.embed import embed
 from commlearn.trained.model_card import model_card
+from commlearn.trained.run_folder import RunFolder
 from commlearn.training.finetune import FineTuning, Tuner, finetune, objective_for
 from commlearn.training.loop import train
 
@@ -116,14 +117,15 @@ def test_a_run_killed_between_validation_and_checkpoint_states_no_epoch_twice(
     base, data, tmp_path, monkeypatch
 ):
     finetune(base, quick("parity", epochs=3), tmp_path / "whole", data)
-    save = Tuner._save
+    save, saved = RunFolder.save, []
 
-    def killed(self, step, engine, finished):
-        if step == 2 * self.steps_per_epoch:
+    def killed(self, state):
+        if saved:
             raise InterruptedError
-        save(self, step, engine, finished)
+        saved.append(state["step"])
+        save(self, state)
 
-    monkeypatch.setattr(Tuner, "_save", killed)
+    monkeypatch.setattr(RunFolder, "save", killed)
     with pytest.raises(InterruptedError):
         finetune(base, quick("parity", epochs=3), tmp_path / "cut", data)
     monkeypatch.undo()
@@ -134,15 +136,15 @@ def test_a_run_killed_between_validation_and_checkpoint_states_no_epoch_twice(
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(base, data, tmp_path, monkeypatch):
     whole = finetune(base, quick("parity", epochs=4), tmp_path / "whole", data)
-    descend, calls = Tuner._descend, []
+    losses, calls = Tuner._losses, []
 
     def stops(self, *words):
         calls.append(1)
         if len(calls) == 9:
             signal_self()
-        return descend(self, *words)
+        return losses(self, *words)
 
-    monkeypatch.setattr(Tuner, "_descend", stops)
+    monkeypatch.setattr(Tuner, "_losses", stops)
     with pytest.raises(SystemExit):
         finetune(base, quick("parity", epochs=4), tmp_path / "cut", data)
     monkeypatch.undo()
@@ -178,18 +180,17 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
 
 def test_what_diverges_is_told_and_never_kept(base, data, tmp_path, monkeypatch):
     """Neither by a validation loss that is not finite, nor in the checkpoint of an interruption."""
-    descend, calls = Tuner._descend, []
+    losses, calls = Tuner._losses, []
 
     def breaks(self, *words):
-        loss, norm = descend(self, *words)
+        yield from losses(self, *words)
         calls.append(1)
         with torch.no_grad():
             next(self.tuned.parameters()).fill_(float("nan"))
         if len(calls) == 2:
             signal_self()
-        return loss, norm
 
-    monkeypatch.setattr(Tuner, "_descend", breaks)
+    monkeypatch.setattr(Tuner, "_losses", breaks)
     with pytest.raises(DivergedError, match="loss term 'parity' is nan at step 2"):
         finetune(base, quick("parity"), tmp_path / "cut", data)
     assert not list((tmp_path / "cut" / "checkpoints").glob("*.ckpt"))

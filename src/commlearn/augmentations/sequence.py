@@ -27,12 +27,11 @@ class SequenceAugmentation:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; give a share from 0 to 1.")
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
-        values, padding = modality.values, modality.padding  # (batch, length, channels), (batch, length)
+        values, real = modality.values, modality.real  # (batch, length, channels), (batch, length)
         batch, length = values.shape[:2]
         draw = torch.rand(batch, 5, generator=generator).to(values.device).unbind(1)
         order = torch.rand(batch, length, generator=generator).to(values.device)
         noise = torch.randn(values.shape, generator=generator).to(values)
-        real = torch.ones_like(order, dtype=torch.bool) if padding is None else ~padding
         if self.crop < 1:
             values = _stretch(values, real.sum(dim=1), self.crop + (1 - self.crop) * draw[0], draw[1])
         noisy = (draw[2] < self.noise_probability)[:, None, None]

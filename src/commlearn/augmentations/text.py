@@ -26,7 +26,7 @@ class TextAugmentation:
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         ids = modality.values  # (batch, length)
         draw = torch.rand((2, *ids.shape), generator=generator).to(ids.device)
-        padding = torch.zeros_like(ids, dtype=torch.bool) if modality.padding is None else modality.padding
+        padding = ~modality.real
         hides, *special = spec.shape[1:] if spec is not None and len(spec.shape) > 1 else (MASK,)
         words = ~padding & ~torch.isin(ids, torch.tensor(special, device=ids.device)) if special else ~padding
         hidden, left_out = (draw[0] < self.mask) & words, (draw[1] < self.dropout) & words
@@ -57,7 +57,7 @@ class TokenDropout:
         share = torch.rand(batch, 1, generator=generator) * self.most
         draw = torch.rand(batch, length, generator=generator)
         share, draw = share.to(modality.values.device), draw.to(modality.values.device)
-        real = torch.ones_like(draw, dtype=torch.bool) if modality.padding is None else ~modality.padding
+        real = modality.real
         draw = draw.masked_fill(~real, -1.0)
         stays = (draw >= share) | (draw == draw.amax(dim=1, keepdim=True))
         return replace(modality, padding=~(stays & real))

@@ -7,14 +7,16 @@ import importlib
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import commlearn
 from commlearn.cli.completion import commands_of, long_options
+from commlearn.cli.python_code import program
 from commlearn.cli.shell_words import in_shell_words, one_word_too_many
 from commlearn.cores import use_free_cores
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
@@ -188,13 +190,19 @@ def _parser(arguments: Sequence[str]) -> _Parser:
             allow_abbrev=False,
         )
         module.add_arguments(command)
-        _add_manners(command, hasattr(module, "python"))
+        python = getattr(module, "python", _call_alone(module))
+        _add_manners(command, python is not None)
         command.set_defaults(
             run=module.run,
-            python=getattr(module, "python", None),
+            python=python,
             takes_overrides=getattr(module, "TAKES_OVERRIDES", False),
         )
     return parser
+
+
+def _call_alone(module: ModuleType) -> Callable[[argparse.Namespace], str] | None:
+    """The Python code of a command that is one call."""
+    return (lambda options: program(module.call(options))) if hasattr(module, "call") else None
 
 
 def _add_manners(command: argparse.ArgumentParser, has_python: bool) -> None:

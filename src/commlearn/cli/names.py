@@ -18,6 +18,14 @@ def names(text: str) -> list[str]:
     return given
 
 
+def add_recipe(parser: argparse.ArgumentParser, done: str) -> None:
+    parser.add_argument(
+        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
+    )
+    parser.add_argument("--table", help=f"what a schema is {done} on; default: as its file says")
+    parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
+
+
 def add_targets(parser: argparse.ArgumentParser, default: str = "all") -> None:
     about = f"names with commas; default: {default}"
     parser.add_argument("--targets", "--target", type=names, metavar="NAMES", help=about)

@@ -92,8 +92,7 @@ def _read(
     for start in range(0, len(records), BLOCK):
         modality = records.view(slice(start, start + BLOCK), [name])[name]
         values.append(torch.nan_to_num(flat(modality, spec).float()).numpy())
-        present = modality.present
-        there.append(np.ones(len(modality), dtype=bool) if present is None else present.numpy())
+        there.append(modality.there.numpy())
     return np.concatenate(values), np.concatenate(there)
 
 
@@ -116,8 +115,7 @@ def _cells(modality: Modality, spec: Spec) -> Tensor:
 def _steps(modality: Modality, spec: Spec) -> Tensor:
     """Mean, deviation, least, most and mean change of each channel, over steps that are not padding."""
     values = modality.values.float().nan_to_num().flatten(2)  # (batch, steps, channels)
-    padding = modality.padding
-    real = torch.ones(values.shape[:2], dtype=torch.bool) if padding is None else ~padding
+    real = modality.real
     weight = real[..., None].float()
     count = weight.sum(dim=1).clamp(min=1)  # (batch, 1)
     mean = (values * weight).sum(dim=1) / count
@@ -133,10 +131,7 @@ def _steps(modality: Modality, spec: Spec) -> Tensor:
 def _words(modality: Modality, spec: Spec) -> Tensor:
     """How often each id occurs, (batch, ids)."""
     counts = torch.zeros(len(modality), spec.shape[0])
-    real = torch.ones_like(modality.values, dtype=torch.float32)
-    if modality.padding is not None:
-        real = (~modality.padding).float()
-    return counts.scatter_add_(1, modality.values, real)
+    return counts.scatter_add_(1, modality.values, modality.real.float())
 
 
 def _weighted(parts: list[np.ndarray]) -> list[np.ndarray]:
@@ -179,11 +174,6 @@ def pca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
 def cca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     """Generalised canonical correlation: every modality's projection to what all have in common."""
     columns = raw_parts(parts, list(given.data.train.specs))
-    if len(columns) < 2:
-        raise ConfigurationError(
-            f"cca needs at least 2 modalities; the data have {len(columns)} ({', '.join(columns)}). "
-            "Leave it out of --methods."
-        )
     scaled = []
     for rows in columns.values():
         scaler = StandardScaler().fit(rows[0])
@@ -231,8 +221,6 @@ def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
 
 def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     """The same network trained on the labels of one target for as many epochs, unless validation ends it."""
-    if len(given.targets) != 1:
-        raise ConfigurationError(f"supervised learns from one target; got {', '.join(given.targets)}.")
     training = given.experiment.training
     settings = FineTuning(
         given.targets[0],

@@ -27,7 +27,7 @@ from commlearn.storage.locks import hold
 from commlearn.storage.plain_json import values_of_file
 from commlearn.tables.schema import Schema
 from commlearn.trained.data_identity import check_same_data
-from commlearn.trained.resume import by_dotted_key
+from commlearn.trained.resume import changes
 
 USUAL = ("clip", "crossself", "comm")  # methods on a recipe
 
@@ -171,13 +171,7 @@ def _remember(out: Path, what: Mapping[str, Any]) -> None:
     path, now = out / BEGUN, json.loads(json.dumps(what, sort_keys=True, default=str))
     before = values_of_file(path, "Give another --out.") if path.exists() else now
     data = before.pop("data", {}) if before is not now else now["data"]
-    common = [{key: part for key, part in each.items() if key in before} for each in (before, now)]
-    old, new = (by_dotted_key(part) for part in common)
-    changed = [
-        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
+    changed = changes(before, {key: part for key, part in now.items() if key in before})
     if data and all(line.startswith("records ") for line in changed):
         check_same_data(out, data, now["data"], "Bring back what it was, or give another --out.")
     if changed:

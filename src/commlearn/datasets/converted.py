@@ -134,7 +134,10 @@ def read_converted(folder: str | Path) -> dict[str, Any]:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
     """Arrays of numbers as a safetensors file."""
-    plain = {name: np.ascontiguousarray(_native(array)) for name, array in arrays.items()}
+    plain = {
+        name: np.ascontiguousarray(array.astype(array.dtype.newbyteorder("=")))
+        for name, array in arrays.items()
+    }
     save_file(plain, path)
     return path
 
@@ -188,10 +191,6 @@ def _text(entry: Any) -> Any:
     if isinstance(entry, bytes):
         return entry.decode("latin-1")
     return None if entry is None else str(entry)
-
-
-def _native(array: np.ndarray) -> np.ndarray:
-    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:

@@ -51,22 +51,8 @@ TOPICS = (
 )
 MOODS = (("calm", "quiet"), ("angry", "loud"), ("happy", "bright"), ("tired", "slow"))
 FILLERS = [
-    "the",
-    "a",
-    "of",
-    "and",
-    "in",
-    "near",
-    "it",
-    "was",
-    "there",
-    "very",
-    "one",
-    "some",
-    "with",
-    "old",
-    "new",
-    "again",
+    *("the", "a", "of", "and", "in", "near", "it", "was"),
+    *("there", "very", "one", "some", "with", "old", "new", "again"),
 ]
 SITES = ("north", "east", "south", "west")
 COLOURS = np.array([[210, 60, 60], [60, 170, 70], [60, 90, 210], [210, 180, 60]])

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import log_softmax
 from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import NearestNeighbors
@@ -21,7 +22,6 @@ from commlearn.information.estimate import information_of, subset_name
 from commlearn.information.evidence import Evidence, Logs
 from commlearn.information.experts.folds import Folds, fit_linear, make_folds
 from commlearn.information.experts.posteriors import unsaid_convergence
-from commlearn.information.experts.stacking import log_softmax
 from commlearn.information.material import Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.quantise import cell_count
@@ -226,7 +226,7 @@ def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) ->
     with unsaid_convergence():
         probe = fit_linear(blocks, labels, folds, 0.1)
     rows = np.arange(len(labels))
-    log = log_softmax(probe.logits([rows] * len(blocks)))
+    log = log_softmax(probe.logits([rows] * len(blocks)), axis=1)
     share = np.bincount(labels) / len(labels)
     return float((log[rows, labels].mean() - share @ np.log(share)) / np.log(2))
 

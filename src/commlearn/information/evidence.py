@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.utils.extmath import randomized_svd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
@@ -20,7 +21,7 @@ from commlearn.information.experts.posteriors import (
     linear_family,
     rich_family,
 )
-from commlearn.information.experts.stacking import fit_stack, log_softmax
+from commlearn.information.experts.stacking import fit_stack
 from commlearn.information.material import Material, Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
@@ -129,7 +130,7 @@ def best_logs(
             several.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
     if len(several) == 1:
         return logs, posteriors
-    mean = {subset: log_softmax(np.mean([one[subset] for one in several], axis=0)) for subset in logs}
+    mean = {subset: log_softmax(np.mean([one[subset] for one in several], axis=0), axis=1) for subset in logs}
     return mean, posteriors
 
 

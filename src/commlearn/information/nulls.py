@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import log_softmax
 
 from commlearn.information.experts.folds import Folds
 from commlearn.information.experts.posteriors import Posterior, Subset
-from commlearn.information.experts.stacking import log_softmax
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 
@@ -139,7 +139,7 @@ def combination_test(
     for _ in range(permutations):
         paired = {name: rows[exchange.draw(draw)] if place else rows for place, name in enumerate(names)}
         product = sum(logs[(name,)][paired[name]] for name in names)
-        apart.append(log_softmax(product - (len(names) - 1) * target)[places, labels].mean())
+        apart.append(log_softmax(product - (len(names) - 1) * target, axis=1)[places, labels].mean())
         if joint is not None and tested:
             chance.append(float(joint.paired(paired)[places, labels].mean()))
             if np.count_nonzero(np.array(chance) >= seen - 1e-12) == _ENOUGH:

@@ -89,8 +89,7 @@ def _tabular(modality: Modality, spec: Spec) -> np.ndarray:
 def _series(modality: Modality, spec: Spec) -> np.ndarray:
     """Mean, deviation, ends and trend of every channel over the steps that are there."""
     values = modality.values.float().nan_to_num().reshape(len(modality.values), modality.values.shape[1], -1)
-    valid = torch.ones(values.shape[:2]) if modality.padding is None else (~modality.padding).float()
-    valid = valid[..., None]  # (batch, steps, 1)
+    valid = modality.real.float()[..., None]  # (batch, steps, 1)
     count = valid.sum(dim=1).clamp(min=1)
     mean = (values * valid).sum(dim=1) / count
     away = (values - mean[:, None]) * valid
@@ -104,9 +103,8 @@ def _series(modality: Modality, spec: Spec) -> np.ndarray:
 def _text(modality: Modality, spec: Spec) -> np.ndarray:
     """How often each word occurs, words hashed."""
     ids = modality.values.long()
-    valid = torch.ones_like(ids) if modality.padding is None else (~modality.padding).long()
     counts = torch.zeros(len(ids), _WORDS)
-    counts.scatter_add_(1, (ids * 2654435761 % 4294967296) % _WORDS, valid.float())
+    counts.scatter_add_(1, (ids * 2654435761 % 4294967296) % _WORDS, modality.real.float())
     return counts.log1p().numpy()
 
 

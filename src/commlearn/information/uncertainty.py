@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
+from scipy.special import log_softmax
 
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import Measured, Quantity
@@ -16,7 +17,7 @@ from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, fit_networks
 from commlearn.information.experts.posteriors import unsaid_convergence, workers
 from commlearn.information.experts.reduced import fit_reduced, logistic, pair_directions, pair_starts
-from commlearn.information.experts.stacking import fit_stack, log_softmax
+from commlearn.information.experts.stacking import fit_stack
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
@@ -151,7 +152,7 @@ def learnable_share(blocks: tuple[Array, Array], count: int, seed: int) -> float
             fit_reduced(blocks, labels, folds, choice, logistic),
         ]
     own = folds.own_rows(2)
-    logs = [log_softmax(expert.logits(own)) for expert in experts]
+    logs = [log_softmax(expert.logits(own), axis=1) for expert in experts]
     log = fit_stack(logs, labels, folds).combine(logs, own)
     entropy = -float(np.log(np.bincount(labels) / len(labels)) @ (np.bincount(labels) / len(labels)))
     return float(np.clip(1 + log[np.arange(len(labels)), labels].mean() / entropy, 0.0, 1.0))

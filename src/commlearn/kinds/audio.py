@@ -76,9 +76,6 @@ class Audio(Kind):
         if self.max_length < 1:
             raise ConfigurationError(f"Audio max_length is {self.max_length}; give at least 1 frame.")
 
-    def columns(self) -> Sequence[str]:
-        return (self.column,)
-
     def names(self) -> Sequence[str]:
         return (self.column,)
 

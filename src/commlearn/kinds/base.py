@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -63,9 +63,10 @@ class Kind:
 
     name: ClassVar[str]  # in YAML: `kind: image`
 
-    def columns(self) -> Sequence[str]:
-        """The columns of the table that it reads."""
-        raise NotImplementedError
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the table that it reads: the first field."""
+        stated: str | Sequence[str] = getattr(self, fields(self)[0].name)  # type: ignore[arg-type]
+        return (stated,) if isinstance(stated, str) else tuple(stated)
 
     def names(self) -> Sequence[str]:
         """Those whose cells are read as they are written, though they may look like numbers."""

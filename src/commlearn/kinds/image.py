@@ -62,9 +62,6 @@ class Image(Kind):
                 f"Image size is {self.size}; give 16 to 1024 pixels, or 0 to choose one."
             )
 
-    def columns(self) -> Sequence[str]:
-        return (self.column,)
-
     def names(self) -> Sequence[str]:
         return (self.column,)
 

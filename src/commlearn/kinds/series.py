@@ -56,9 +56,6 @@ class Series(Kind):
         if self.max_length < 1:
             raise ConfigurationError(f"Series max_length is {self.max_length}; give at least 1 step.")
 
-    def columns(self) -> tuple[str, ...]:
-        return tuple(self.fields)
-
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Channels, each one's mean and scale, how many steps are averaged, whether there are gaps."""
         rows, problems = self._rows(cells)

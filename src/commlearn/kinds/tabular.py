@@ -69,9 +69,6 @@ class Tabular(Kind):
         if self.max_categories < 1:
             raise ConfigurationError(f"max_categories is {self.max_categories}; give at least 1.")
 
-    def columns(self) -> tuple[str, ...]:
-        return tuple(self.fields)
-
     def _checked_forms(self) -> dict[str, str]:
         if not isinstance(self.forms, Mapping):
             raise ConfigurationError(

@@ -56,9 +56,6 @@ class Text(Kind):
         if self.vocabulary < 0:
             raise ConfigurationError(f"Text vocabulary is {self.vocabulary}; give 0 words or more.")
 
-    def columns(self) -> Sequence[str]:
-        return (self.column,)
-
     def names(self) -> Sequence[str]:
         return (self.column,)
 

@@ -47,9 +47,6 @@ class Vector(Kind):
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Vector", self.fields))
 
-    def columns(self) -> tuple[str, ...]:
-        return tuple(self.fields)
-
     def learn(self, cells: Cells) -> dict[str, Any]:
         """The number of features, and each one's mean and scale."""
         values, present, problems = self._matrix(cells, None)

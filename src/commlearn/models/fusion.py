@@ -235,10 +235,4 @@ def joined(tokens: list[Tokens]) -> Tokens:
     values = torch.cat([part.values for part in tokens], dim=1)
     if all(part.padding is None for part in tokens):
         return Tokens(values)
-    padding = [
-        torch.zeros(part.values.shape[:2], dtype=torch.bool, device=values.device)
-        if part.padding is None
-        else part.padding
-        for part in tokens
-    ]
-    return Tokens(values, torch.cat(padding, dim=1))
+    return Tokens(values, torch.cat([~part.real for part in tokens], dim=1))

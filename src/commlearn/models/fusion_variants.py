@@ -117,7 +117,7 @@ class CrossAttentionFusion(nn.Module):
                 for name, own in tokens.items()
             }
         means = torch.stack([pool(sequence) for sequence in tokens.values()])  # (modalities, batch, width)
-        present = [(~_padding(sequence)).any(dim=1) for sequence in tokens.values()]
+        present = [sequence.real.any(dim=1) for sequence in tokens.values()]
         there = torch.stack(present).to(means.dtype)  # (modalities, batch)
         count = there.sum(dim=0).clamp(min=1)[:, None]
         return self.norm((means * there[..., None]).sum(dim=0) / count)
@@ -127,7 +127,7 @@ class CrossAttentionFusion(nn.Module):
         batch = own.values.shape[0]
         values = torch.cat([self.none.expand(batch, 1, -1), *(part.values for part in others)], dim=1)
         start = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
-        return Tokens(values, torch.cat([start, *(_padding(part) for part in others)], dim=1))
+        return Tokens(values, torch.cat([start, *(~part.real for part in others)], dim=1))
 
 
 class CrossLayer(AttentionLayer):
@@ -136,9 +136,3 @@ class CrossLayer(AttentionLayer):
     def forward(self, own: Tokens, others: Tokens) -> Tensor:  # (batch, length, width)
         read = Tokens(self.norm(others.values), others.padding)
         return self.attend(own.values, self.norm(own.values), read)
-
-
-def _padding(tokens: Tokens) -> Tensor:
-    if tokens.padding is not None:
-        return tokens.padding
-    return torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)

@@ -138,10 +138,6 @@ def _pop(machine: Machine, _: Any) -> None:
         machine.marked()
 
 
-def _pop_mark(machine: Machine, _: Any) -> None:
-    machine.marked()
-
-
 def _append(machine: Machine, _: Any) -> None:
     value = machine.stack.pop()
     machine.last(list).append(value)
@@ -177,10 +173,6 @@ def _tuple_of(count: int) -> Step:
 
 def _remember(machine: Machine, place: Any) -> None:
     machine.memo[len(machine.memo) if place is None else int(place)] = machine.stack[-1]
-
-
-def _recall(machine: Machine, place: Any) -> None:
-    machine.push(machine.memo[int(place)])
 
 
 def _name(machine: Machine, module: Any, name: Any) -> None:
@@ -221,7 +213,7 @@ def _nothing(machine: Machine, _: Any) -> None:
     """Says how the file is laid out; a reader that reads on needs no such hint."""
 
 
-Step = Callable[[Machine, Any], None]
+Step = Callable[[Machine, Any], object]
 CODES = {code.code: code for code in pickletools.opcodes}
 
 _VALUES = (
@@ -235,7 +227,7 @@ STEPS: dict[str, Step] = {
     "NEWFALSE": lambda machine, _: machine.push(False),
     "MARK": _mark,
     "POP": _pop,
-    "POP_MARK": _pop_mark,
+    "POP_MARK": lambda machine, _: machine.marked(),
     "EMPTY_LIST": lambda machine, _: machine.push([]),
     "EMPTY_DICT": lambda machine, _: machine.push({}),
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
@@ -250,7 +242,9 @@ STEPS: dict[str, Step] = {
     "SETITEM": _set_item,
     "SETITEMS": _set_items,
     **{name: _remember for name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")},
-    **{name: _recall for name in ("GET", "BINGET", "LONG_BINGET")},
+    **dict.fromkeys(
+        ("GET", "BINGET", "LONG_BINGET"), lambda machine, place: machine.push(machine.memo[int(place)])
+    ),
     "GLOBAL": _global,
     "STACK_GLOBAL": _stack_global,
     "REDUCE": _call,

@@ -32,34 +32,11 @@ from commlearn.tables.targets import TARGETS
 SPLIT = {"split", "fold", "part", "partition", "subset", "set"}
 GROUP = {"group", "patient", "subject", "user", "person", "participant", "speaker", "customer", "client"}
 GROUP |= {"session", "author", "family", "household", "student", "animal", "donor", "device"}
-IDENTIFIER = {
-    "id",
-    "ids",
-    "uuid",
-    "guid",
-    "key",
-    "index",
-    "idx",
-    "rowid",
-    "no",
-    "nr",
-    "number",
-    "code",
-    "name",
-}
+IDENTIFIER = {"id", "ids", "uuid", "guid", "key", "index", "idx", "rowid"}
+IDENTIFIER |= {"no", "nr", "number", "code", "name"}
 NAMES_ROWS = {"id", "ids", "key", "index", "idx", "unnamed", "mrn", "nr", "nummer"}  # whole numbers so called
 NAMES_ROWS_LAST = {"no", "number"}  # likewise, as the last word
-NAMES_THINGS = {
-    "id",
-    "ids",
-    "key",
-    "mrn",
-    "code",
-    "zip",
-    "zipcode",
-    "postcode",
-    "plz",
-}  # whole numbers that repeat
+NAMES_THINGS = {"id", "ids", "key", "mrn", "code", "zip", "zipcode", "postcode", "plz"}  # that may repeat
 TARGET = {"label", "labels", "target", "targets", "y", "class", "classes", "outcome", "diagnosis", "answer"}
 MAY_BE_WRITTEN = ("nothing", "category", "labels", "text")  # what columns in a form look like at first
 NEARLY = 0.95  # share of different values from which a column named id is one, with mistakes

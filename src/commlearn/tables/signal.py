@@ -48,8 +48,8 @@ def survey(column: Column) -> Survey:
         coarse = np.ascontiguousarray(_coarse(modality, column.spec.kind))
         steps = np.full(len(rows), coarse.shape[1] if coarse.ndim > 1 else 1)
         if modality.padding is not None:
-            padded, steps = True, (~modality.padding).sum(dim=1).numpy()
-        there = np.ones(len(rows), bool) if modality.present is None else modality.present.numpy()
+            padded, steps = True, modality.real.sum(dim=1).numpy()
+        there = modality.there.numpy()
         for place in np.flatnonzero(there).tolist():
             prints[rows[place]] = hash(coarse[place, : steps[place]].tobytes())
         lengths[rows] = np.where(there, steps, 0)
@@ -88,24 +88,22 @@ def glance(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tenso
     if kind == "image":
         return _thumbnails(values).flatten(1)
     if kind == "text":
-        return _bag(values, modality.padding)
+        return _bag(modality)
     values = values.float().nan_to_num(0.0)
     if kind == "tabular" and len(shape) > 1:
         codes = values[:, shape[0] :].long().clamp(max=CODES - 1)
         return torch.cat([values[:, : shape[0]], F.one_hot(codes, CODES).flatten(1).float()], dim=1)
-    return values if values.ndim == 2 else _moments(values, modality.padding)
+    return values if values.ndim == 2 else _moments(values.flatten(2), modality.real.float())
 
 
-def _bag(ids: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+def _bag(modality: Modality) -> torch.Tensor:
     """How often words of each bin occur, as logarithms."""
-    real = torch.ones_like(ids, dtype=torch.float) if padding is None else (~padding).float()
-    return torch.zeros(len(ids), BINS).scatter_add_(1, ids % BINS, real).log1p()
+    counts = torch.zeros(len(modality), BINS)
+    return counts.scatter_add_(1, modality.values % BINS, modality.real.float()).log1p()
 
 
-def _moments(values: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:
+def _moments(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """Mean, deviation and mean step of each channel over the real steps, (batch, 3 * channels)."""
-    values = values.flatten(2)  # (batch, length, channels)
-    real = torch.ones(values.shape[:2]) if padding is None else (~padding).float()
     count = real.sum(dim=1).clamp(min=1)[:, None]  # (batch, 1)
     mean = (values * real[..., None]).sum(dim=1) / count
     spread = ((values - mean[:, None]) ** 2 * real[..., None]).sum(dim=1) / count

@@ -155,7 +155,7 @@ class Groups:
         self, rows: np.ndarray, names: Sequence[str], generator: np.random.Generator | None = None
     ) -> View:
         """Modalities of rows of any groups, in the order of `rows`."""
-        group = self._group(rows)
+        group = np.searchsorted(self.ends, rows, side="right")
         place = rows - (self.ends - self.sizes)[group]
         chosen = [(number, np.flatnonzero(group == number)) for number in np.unique(group).tolist()]
         for number, _ in chosen:
@@ -164,9 +164,6 @@ class Groups:
         self._forget(len(chosen))
         order = torch.from_numpy(np.argsort(np.concatenate([here for _, here in chosen])))
         return {name: joined([part[name] for part in parts], order) for name in names}
-
-    def _group(self, rows: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.ends, rows, side="right")
 
     def _begin(self, group: int) -> None:
         if group not in self._groups:
@@ -256,18 +253,10 @@ def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
     padded = any(part.padding is not None or part.values.shape[1] != length for part in parts)
     present = None
     if any(part.present is not None for part in parts):
-        there = [torch.ones(len(p), dtype=torch.bool) if p.present is None else p.present for p in parts]
-        present = torch.cat(there)[order]
+        present = torch.cat([part.there for part in parts])[order]
     values = torch.cat([_lengthened(part.values, length, 0) for part in parts])[order]
-    padding = torch.cat([_padding(part, length) for part in parts])[order] if padded else None
+    padding = torch.cat([_lengthened(~part.real, length, True) for part in parts])[order] if padded else None
     return Modality(values, padding, present)
-
-
-def _padding(part: Modality, length: int) -> Tensor:
-    padding = part.padding
-    if padding is None:
-        padding = torch.zeros(part.values.shape[:2], dtype=torch.bool)
-    return _lengthened(padding, length, True)
 
 
 def _lengthened(values: Tensor, length: int, fill: float | bool) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
-from commlearn.batch import Modality, Spec, Subset, blank_values, subset_name
+from commlearn.batch import Modality, Spec, Subset, blank_values, single_and_all, subset_name
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.tabular import FeatureEncoder
@@ -80,7 +80,7 @@ def export_onnx(
     """
     _need_onnx()
     names = tuple(trained.specs)
-    wanted = [_in_order(trained, subset) for subset in subsets or _singles_and_all(names)]
+    wanted = [_in_order(trained, subset) for subset in subsets or single_and_all(names)]
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     files = [INPUTS, *(f"{subset_name(subset)}.onnx" for subset in wanted)]
@@ -126,9 +126,7 @@ def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
     with _quiet():
         shapes = {"tensors": _dynamic(chosen, trained.specs)}
         program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
-    for (
-        part
-    ) in program.graph_module.modules():  # whoever gets it has no use for lines of code on this machine
+    for part in program.graph_module.modules():  # lines of code on this machine are of no use elsewhere
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
             node.meta.pop("stack_trace", None)
     return program
@@ -220,11 +218,6 @@ def _without_places(model: Any) -> None:
 def _is_graph(attribute: Any) -> bool:
     """Whether an attribute of a node is a graph, such as the branch of a condition."""
     return hasattr(attribute, "g") and bool(attribute.HasField("g"))
-
-
-def _singles_and_all(names: Subset) -> list[Subset]:
-    singles: list[Subset] = [(name,) for name in names]
-    return singles if len(names) == 1 else [*singles, names]
 
 
 def _type(tensor: Tensor) -> str:

@@ -52,22 +52,30 @@ def _same(folder: RunFolder, wanted: Experiment) -> None:
     with newer_is_named(str(folder.path), version_of_run(folder.path)):
         stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
-        before, after = (
-            by_dotted_key(to_mapping(resolved(each, specs, learned))) for each in (stored, wanted)
-        )
+        before, now = (to_mapping(resolved(each, specs, learned)) for each in (stored, wanted))
     except DAMAGED as problem:
         raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
     ignored = ("about", "published", "scores", "variants", "training.threads")
-    changed = [
-        f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not key.startswith(ignored)
-    ]
-    if changed:
+    if changed := [line for line in changes(before, now) if not line.startswith(ignored)]:
         raise RunError(
             f"{folder.path} was trained with other settings: {'; '.join(changed)}. Resume with the same "
             "settings, or give another --out."
         )
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not the same in nested settings, a line each.
+
+    Example:
+        >>> changes({"seed": 1, "training": {"epochs": 2}}, {"seed": 1, "training": {"epochs": 3}})
+        ['training.epochs was 2, now 3']
+    """
+    old, new = by_dotted_key(before), by_dotted_key(now)
+    return [
+        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
 
 
 def by_dotted_key(value: Any, where: str = "") -> dict[str, Any]:

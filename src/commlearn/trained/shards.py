@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,8 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from commlearn.errors import ConfigurationError, DataError, DataWarning
-from commlearn.kinds.rows import Unreadable
+from commlearn.errors import ConfigurationError, DataError
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.checksums import EMBEDDINGS, PLAN, check_part, file_digest
 from commlearn.storage.file_list import FileList
@@ -25,19 +23,13 @@ from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.streamed_table import GroupedTable, open_groups
 from commlearn.tables.table import Table
-from commlearn.trained.embed import (
-    Blocks,
-    dimension_names,
-    embed_with_gaps,
-    features_of,
-    naming_rows,
-    rows_with_any,
-)
+from commlearn.trained.embed import Blocks, dimension_names, features_of
 from commlearn.trained.model import Trained
 from commlearn.trained.stream import (
     Written,
     check_ids,
     chunk_rows,
+    embed_chunks,
     refuse_all_absent,
     refuse_input_as_output,
     without_absent,
@@ -205,25 +197,22 @@ def _parts(
     model: Trained, table: GroupedTable, groups: range, modalities: Sequence[str] | None, blocks: Blocks
 ) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
     """Ids and embeddings of some groups, chunk by chunk."""
+    chunks = _chunks(model, table, groups, modalities)
+    for part, vectors in embed_chunks(model, chunks, modalities, None, blocks):
+        yield without_absent(part, model.reader()[0].id, vectors, modalities)
+
+
+def _chunks(
+    model: Trained, table: GroupedTable, groups: range, modalities: Sequence[str] | None
+) -> Iterator[Table]:
     columns, reading = model.columns(modalities=modalities)
-    schema = model.reader()[0].only(modalities)
-    most = chunk_rows({name: model.specs[name] for name in schema.modalities})
+    most = chunk_rows({name: model.specs[name] for name in modalities or model.reader()[0].modalities})
     first = np.cumsum(table.sizes) - np.asarray(table.sizes)
-    unreadable = Unreadable(schema.unreadable_limit)
     for group in groups:
         frame = reading.emptied(table.read(group, columns))
         for start in range(0, len(frame), most):
             rows = frame.iloc[start : start + most].reset_index(drop=True)
-            part = Table(rows, table.root, int(first[group]) + start)
-            with naming_rows(part, schema.id):
-                records = model.records(part, False, modalities, modalities is not None, unreadable)
-                unreadable.judge(at_end=False)
-                there = rows_with_any(records, modalities)
-                vectors = embed_with_gaps(model, records, there, modalities, blocks=blocks)
-            yield without_absent(part, schema.id, vectors, modalities)
-    unreadable.judge()
-    if unreadable.entries:
-        warnings.warn(DataWarning("; ".join(unreadable.lines())), stacklevel=2)
+            yield Table(rows, table.root, int(first[group]) + start)
 
 
 def _fingerprint(module: torch.nn.Module) -> str:

@@ -111,16 +111,30 @@ def embed_table(
     columns, reading = model.columns(modalities=modalities)
     schema = model.reader()[0].only(modalities)
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
-    unreadable = Unreadable(schema.unreadable_limit)
     total, absent = 0, 0
-    for table in iterate_table(source, rows, columns, reading):
+    tables = iterate_table(source, rows, columns, reading)
+    for table, vectors in embed_chunks(model, tables, modalities, batch_size, blocks):
+        total, absent = total + len(table), absent + int(np.isnan(vectors[:, 0]).sum())
+        yield table, vectors
+    refuse_all_absent(absent, total, schema.modalities)
+
+
+def embed_chunks(
+    model: Trained,
+    tables: Iterable[Table],
+    modalities: Sequence[str] | None,
+    batch_size: int | None,
+    blocks: Blocks,
+) -> Iterator[tuple[Table, np.ndarray]]:
+    """Each part of a table with its embeddings; cells that cannot be read are judged over all parts."""
+    schema = model.reader()[0].only(modalities)
+    unreadable = Unreadable(schema.unreadable_limit)
+    for table in tables:
         records = model.records(table, False, modalities, modalities is not None, unreadable)
         unreadable.judge(at_end=False)
         there = rows_with_any(records, modalities)
-        total, absent = total + len(table), absent + len(table) - len(there)
         with naming_rows(table, schema.id):
             yield table, embed_with_gaps(model, records, there, modalities, batch_size, blocks)
-    refuse_all_absent(absent, total, schema.modalities)
     unreadable.judge()
     if unreadable.entries:
         warnings.warn(DataWarning("; ".join(unreadable.lines())), stacklevel=2)

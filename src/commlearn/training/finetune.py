@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -38,14 +39,21 @@ from commlearn.trained.artifact import load
 from commlearn.trained.feature_columns import with_features
 from commlearn.trained.model import Trained
 from commlearn.trained.model_bounds import frozen_tensors
-from commlearn.trained.resume import fitting, open_folder, restore, restore_optimizers, threads_as_before
+from commlearn.trained.resume import (
+    changes,
+    fitting,
+    open_folder,
+    restore,
+    restore_optimizers,
+    threads_as_before,
+)
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION, RunFolder
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
 from commlearn.training.callbacks import Callback, Callbacks, Start
-from commlearn.training.descent import adamw
+from commlearn.training.descent import Descent, adamw
 from commlearn.training.trackers import usual
-from commlearn.training.watch import Interrupt, Watch
+from commlearn.training.watch import Watch
 
 NONE = -1  # the code of a class that no training record has
 
@@ -77,7 +85,7 @@ def cross_entropy(labels: np.ndarray) -> TargetObjective:
             else 0.0 * outputs[0].sum()
         )
 
-    return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": _class_names(classes)})
+    return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": classes.tolist()})
 
 
 def supervised_contrast(labels: np.ndarray) -> TargetObjective:
@@ -87,7 +95,7 @@ def supervised_contrast(labels: np.ndarray) -> TargetObjective:
     def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
         return supcon(outputs[0], outputs[1], codes)
 
-    return TargetObjective("supcon", 2, 0, codes, loss, {"classes": _class_names(classes)})
+    return TargetObjective("supcon", 2, 0, codes, loss, {"classes": classes.tolist()})
 
 
 def binary_cross_entropy(labels: np.ndarray) -> TargetObjective:
@@ -160,10 +168,6 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Ten
 def _plain(labels: np.ndarray) -> np.ndarray:
     """Labels that can be sorted, whatever a column mixes."""
     return labels.astype(str) if labels.dtype == object else labels
-
-
-def _class_names(classes: np.ndarray) -> list[Any]:
-    return [value.item() if hasattr(value, "item") else str(value) for value in classes]
 
 
 RESULT = "finetuned.json"
@@ -314,10 +318,7 @@ def _same(folder: RunFolder, settings: FineTuning) -> None:
     if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
     before, now = values_of_file(path, "Restore it, or give another --out."), asdict(settings)
-    changed = [
-        f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if before.get(key) != now[key]
-    ]
-    if changed:
+    if changed := changes({key: before.get(key) for key in now}, now):
         raise RunError(
             f"{folder.path} was fine-tuned with other settings: {'; '.join(changed)}. Resume with the "
             "same, or give another --out."
@@ -404,32 +405,36 @@ class Tuner:
         with OwnDraws(torch_seed(experiment.seed, "fine-tuning head")):
             self.tuned = Tuned(method, objective.head(_dim(method, self.train)))
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
+        self.finished = False
 
     def run(self, state: dict[str, Any] | None, callbacks: Callbacks) -> dict[str, Any]:
         """Train until validation stops improving; returns a summary."""
+        from commlearn.training.loop import Placed, descend
+
         training = self.experiment.training
         trained = [parameter for parameter in self.tuned.parameters() if parameter.requires_grad]
         optimizer = adamw(self.tuned, trained, training)
-        step, finished = self._restore(state, optimizer) if state is not None else (0, False)
+        step = 0 if state is None else self._restore(state, optimizer)
         player, engine = self.fabric.setup(self.tuned, optimizer)
         watch = Watch(self.folder, training, callbacks, writes=True)
         total = training.epochs * self.steps_per_epoch
         self.folder.log(f"{'started' if state is None else 'resumed'} at step {step} of at most {total}")
-        start = Start(self.experiment, self.folder.path, step, total, self.steps_per_epoch)
-        with callbacks.following(start), Interrupt() as stop:
-            while not (finished or stop.asked):
-                loss, norm = self._descend(player, engine, step)
-                step += 1
-                watch.see(step, {self.target: loss}, {}, "main", norm)
-                watch.step(step, step / self.steps_per_epoch, training.learning_rate)
-                ended = step % self.steps_per_epoch == 0
-                if ended or stop.asked:
-                    watch.check()
-                    finished = ended and (self._look(player, step) or watch.enough)
-                    self._save(step, engine, finished)
-            if not finished:
-                self.folder.log(f"interrupted after step {step}; a checkpoint was written")
-                raise stop.error()
+
+        def enough(step: int) -> bool:
+            if step % self.steps_per_epoch == 0:
+                self.finished = self._look(player, step) or watch.enough
+            return self.finished
+
+        step = descend(
+            Placed(self.fabric, player, {"main": engine}),
+            watch,
+            Start(self.experiment, self.folder.path, step, total, self.steps_per_epoch),
+            lambda step: self._losses(player, step),
+            self.steps_per_epoch,
+            self._state,
+            enough,
+            stopped=self.finished,
+        )
         self.folder.write_metrics_table()
         epochs = step // self.steps_per_epoch
         self.folder.log(f"finished after epoch {epochs}; the best was {self.best['epoch']}")
@@ -442,22 +447,15 @@ class Tuner:
             "validation_records": len(self.validation),
         }
 
-    def _descend(self, player: Any, engine: Any, step: int) -> tuple[Tensor, Any]:
-        training = self.experiment.training
+    def _losses(self, player: Any, step: int) -> Iterator[Descent]:
         epoch, place = divmod(step, self.steps_per_epoch)
-        records, size = self.train, training.batch_size
+        records, size = self.train, self.experiment.training.batch_size
         rows = records.visit(self.experiment.seed, epoch, slice(place * size, (place + 1) * size))
         player.train()
         views, labels = self._views(records, rows, "augment", step)
         with OwnDraws(torch_seed(self.experiment.seed, "dropout", step)):
             loss = self.objective.loss(player(iter(views)), labels)
-        engine.zero_grad()
-        self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(
-            player, engine, max_norm=training.clip_norm, error_if_nonfinite=False
-        )
-        engine.step()
-        return loss, norm
+        yield Descent({self.target: loss}, {}, "main", partial(self.fabric.backward, loss))
 
     @torch.no_grad()
     def _look(self, player: Any, step: int) -> bool:
@@ -500,29 +498,16 @@ class Tuner:
     def _weights(self) -> dict[str, Any]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.tuned.state_dict().items()}
 
-    def _save(self, step: int, engine: Any, finished: bool) -> None:
+    def _state(self) -> dict[str, Any]:
         """The last weights to go on from; at the end, the best ones."""
-        weights = self.best["weights"] if finished else self._weights()
-        parts = {
-            part: {
-                name.removeprefix(f"{part}."): tensor
-                for name, tensor in weights.items()
-                if name.startswith(f"{part}.")
-            }
-            for part in ("method", "head")
-        }
-        state = {
-            "step": step,
-            "total": self.experiment.training.epochs * self.steps_per_epoch,
-            "threads": torch.get_num_threads(),
-            "finished": finished,
-            "best": self.best,
-            "optimizers": {"main": engine.state_dict()},
-            **parts,
-        }
-        self.folder.save(state)
+        weights = self.best["weights"] if self.finished else self._weights()
+        parts: dict[str, dict[str, Tensor]] = {"method": {}, "head": {}}
+        for name, tensor in weights.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        return {"finished": self.finished, "best": self.best, **parts}
 
-    def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> tuple[int, bool]:
+    def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> int:
         step = restore(state, self.tuned.method, self.experiment)
         restore_optimizers(state, {"main": optimizer}, self.experiment)
         with fitting(self.experiment):
@@ -532,9 +517,9 @@ class Tuner:
             if self.best["epoch"]:
                 stored = best["weights"]
                 self.best["weights"] = {name: stored[name].reshape(weights[name].shape) for name in weights}
-            finished = bool(state["finished"])
+            self.finished = bool(state["finished"])
         self.folder.truncate_metrics(step)
-        return step, finished
+        return step
 
 
 @torch.no_grad()

@@ -274,8 +274,8 @@ class Keeper:
                 "encoder."
             )
         paddings = [padding for _, padding in parts if padding is not None]
-        present = np.ones(len(values), bool) if modality.present is None else modality.present.numpy()
-        return TokenShard(values, np.concatenate(paddings) if paddings else None, present)
+        padding = np.concatenate(paddings) if paddings else None
+        return TokenShard(values, padding, modality.there.numpy())
 
     @torch.no_grad()
     def versions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,13 +113,58 @@ def _opened(
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A method where the engine has put it."""
+class Placed:
+    """A module where the engine has put it."""
 
     fabric: Fabric
     player: Any  # the engine's wrapper
-    method: Method  # inside it
     optimizers: Mapping[str, Any]  # by group of parameters
+
+
+def descend(
+    placed: Placed,
+    watch: Watch,
+    start: Start,
+    losses: Callable[[int], Iterator[Descent]],
+    checkpoint_every: int,
+    weights: Callable[[], dict[str, Any]],
+    enough: Callable[[int], bool],
+    stopped: bool = False,
+) -> int:
+    """The training loop: every step's losses are descended one by one.
+
+    Args:
+        placed: what is trained.
+        watch: logs, and tells the callbacks.
+        start: the step to begin with and the last one.
+        losses: of the step with this number; the next is computed after the last was descended.
+        checkpoint_every: steps between checkpoints; the last step has one, too.
+        weights: what a checkpoint holds in addition to the optimizers.
+        enough: whether the training ends after this many steps.
+        stopped: whether it has ended already.
+
+    Returns:
+        The number of steps that are done.
+    """
+    fabric, training, step, stop = placed.fabric, start.experiment.training, start.step, Interrupt()
+    with watch.callbacks.following(start), stop:
+        while step < start.total and not stopped:
+            epoch = (step + 1) / start.steps_per_epoch
+            rate = training.learning_rate * learning_rate_factor(training, epoch)
+            for descent in losses(step):
+                norm = _descend(placed, descent, rate, training.clip_norm)
+                watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)
+            step += 1
+            due = watch.step(step, epoch, rate)
+            stopped = stop.agreed(fabric, due, enough(step))
+            if step % checkpoint_every == 0 or step == start.total or stopped:
+                watch.check()
+                _save(placed, watch.folder, step, start.total, weights())
+        if stop.signalled:
+            if fabric.is_global_zero:
+                watch.folder.log(f"interrupted after step {step}; a checkpoint was written")
+            raise stop.error()
+    return step
 
 
 def _train(
@@ -171,26 +216,22 @@ def _train(
         )
     other_work = OtherWork() if fabric.device.type == "cpu" else None
     watch = Watch(folder, training, callbacks, fabric.is_global_zero, diagnostics, other_work)
-    stop, stopped = Interrupt(), False
-    with callbacks.following(Start(experiment, folder.path, step, total, steps_per_epoch)), stop:
-        while step < total and not stopped:
-            rate = training.learning_rate * learning_rate_factor(training, (step + 1) / steps_per_epoch)
-            batch = draw_batch(
-                with_tokens.train, experiment, augmentations, method, step, steps_per_epoch, fabric, alike
-            )
-            for descent in descents(fabric, placed.player, method, experiment, batch, step):
-                norm = _descend(placed, descent, rate, training.clip_norm)
-                watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)
-            step += 1
-            due = watch.step(step, step / steps_per_epoch, rate)
-            stopped = stop.agreed(fabric, due, watch.enough)
-            if step % training.checkpoint_every == 0 or step == total or stopped:
-                watch.check()
-                _save(placed, folder, step, total)
-        if fabric.is_global_zero and stop.signalled:
-            folder.log(f"interrupted after step {step}; a checkpoint was written")
-        if stop.signalled:
-            raise stop.error()
+
+    def losses(step: int) -> Iterator[Descent]:
+        batch = draw_batch(
+            with_tokens.train, experiment, augmentations, method, step, steps_per_epoch, fabric, alike
+        )
+        return descents(fabric, placed.player, method, experiment, batch, step)
+
+    step = descend(
+        placed,
+        watch,
+        Start(experiment, folder.path, step, total, steps_per_epoch),
+        losses,
+        training.checkpoint_every,
+        lambda: {"method": method.state_dict()},
+        lambda _: watch.enough,
+    )
     if fabric.is_global_zero:
         folder.write_metrics_table()
         folder.write_unreadable(data)  # those of a streamed table are met on the way
@@ -262,7 +303,7 @@ def _checked_method(
     return method
 
 
-def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None) -> _Placed:
+def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None) -> Placed:
     """The method and its optimizers on the engine's devices, with a checkpoint's moments if there are any."""
     player = fabric.setup(Player(method))
     made = {
@@ -273,10 +314,10 @@ def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[
         restore_optimizers(state, made, experiment, in_parts)
     optimizers = {group: fabric.setup_optimizers(optimizer) for group, optimizer in made.items()}
     method.train()
-    return _Placed(fabric, player, method, optimizers)
+    return Placed(fabric, player, optimizers)
 
 
-def _descend(placed: _Placed, descent: Descent, rate: float, largest_norm: float) -> Any:
+def _descend(placed: Placed, descent: Descent, rate: float, largest_norm: float) -> Any:
     """One step of one player; returns the norm of its gradient."""
     optimizer = placed.optimizers[descent.group]
     for group in optimizer.param_groups:
@@ -288,14 +329,11 @@ def _descend(placed: _Placed, descent: Descent, rate: float, largest_norm: float
     return norm
 
 
-def _save(placed: _Placed, folder: RunFolder, step: int, total: int) -> None:
-    parted = {
-        "method": placed.method.state_dict(),
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in placed.optimizers.items()},
-    }
-    state = {"step": step, "total": total, "threads": torch.get_num_threads(), **gathered(parted)}
+def _save(placed: Placed, folder: RunFolder, step: int, total: int, weights: dict[str, Any]) -> None:
+    optimizers = {name: optimizer.state_dict() for name, optimizer in placed.optimizers.items()}
+    parted = gathered({**weights, "optimizers": optimizers})
     if placed.fabric.is_global_zero:
-        folder.save(state)
+        folder.save({"step": step, "total": total, "threads": torch.get_num_threads(), **parted})
     placed.fabric.barrier()
 
 
@@ -341,7 +379,7 @@ def _check_processes(training: Training) -> None:
         )
 
 
-def _clip(placed: _Placed, optimizer: Any, largest: float) -> Any:
+def _clip(placed: Placed, optimizer: Any, largest: float) -> Any:
     """The norm of the gradient, clipped if asked; of what is not finite, the watch tells by the loss."""
     if largest > 0:
         clipped = placed.fabric.clip_gradients(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commlearn.cli.names import add_targets, names
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.names import add_recipe, add_targets, names
+from commlearn.cli.python_code import Call
 
 HELP = "Does an embedding add anything over what you would do otherwise? Methods, rivals, and a verdict."
 EXAMPLE = """\
@@ -31,11 +31,7 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
-    )
-    parser.add_argument("--table", help="what a schema is compared on; default: as its file says")
-    parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
+    add_recipe(parser, "compared")
     parser.add_argument(
         "--methods",
         type=names,
@@ -59,23 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    return program(_call(options, str(_out(options))))
-
-
-def _call(options: argparse.Namespace, out: str) -> Call:
+def call(options: argparse.Namespace) -> Call:
     overrides = options.overrides | ({"data.path": options.data} if options.data else {})
     return Call(
         "cl.compare",
         options.recipe,
         options.methods,
         options.seeds,
-        out,
+        str(_out(options)),
         overrides=overrides or None,
         jobs=options.jobs or None,
         targets=options.targets,
         table=options.table,
-        rivals=_rivals(options),
+        rivals=[] if options.rivals == ["none"] else options.rivals,  # without any there is no verdict
         budgets=options.labels,
         assign="comparison",
     )
@@ -83,11 +75,6 @@ def _call(options: argparse.Namespace, out: str) -> Call:
 
 def _out(options: argparse.Namespace) -> Path:
     return Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
-
-
-def _rivals(options: argparse.Namespace) -> list[str] | None:
-    """None leaves the choice open, an empty list asks for no verdict."""
-    return [] if options.rivals == ["none"] else options.rivals
 
 
 def run(options: argparse.Namespace) -> int:
@@ -104,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     if options.data:
         options.data = str(Path(options.data).resolve())
     out = _out(options)
-    comparison = _call(options, str(out)).made(
+    comparison = call(options).made(
         tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True)
     )
     comparison_chart(comparison, out / "table.png")

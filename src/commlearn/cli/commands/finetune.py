@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.python_code import Call
 
 HELP = "Train all weights of a run for one target, stopped early on validation records."
 EXAMPLE = """\
@@ -46,11 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    return program(_call(options))
-
-
-def _call(options: argparse.Namespace) -> Call:
+def call(options: argparse.Namespace) -> Call:
     stated = {name: getattr(options, name) for name in SETTINGS}
     stated = {name: value for name, value in stated.items() if value != SETTINGS[name][0]}
     settings = Call("commlearn.training.finetune:FineTuning", options.target, **stated)
@@ -75,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
     out = _out(options)
     quiet = options.quiet or (options.json and not options.verbose)
-    tuned = _call(options).made(progress=progress_for(quiet, options.verbose))
+    tuned = call(options).made(progress=progress_for(quiet, options.verbose))
     read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
     results = {name: values_of_file(path) for name, path in read.items() if path.exists()}
     if options.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commlearn.cli.names import add_targets
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.python_code import Call
 
 HELP = "Write one HTML page that shows what a training found, and the same as PNG, CSV and JSON."
 EXAMPLE = """\
@@ -33,11 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    return program(_call(options))
-
-
-def _call(options: argparse.Namespace) -> Call:
+def call(options: argparse.Namespace) -> Call:
     return Call(
         "cl.report",
         options.run_folder,
@@ -54,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
 
     with telling(options) as tell:
-        written = _call(options).made(tell=tell)
+        written = call(options).made(tell=tell)
     if options.json:
         print_json(written)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from commlearn.cli.names import names
+from commlearn.cli.names import add_recipe, names
 from commlearn.cli.python_code import Call, Code, program
 
 HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
@@ -25,11 +25,7 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
-    )
-    parser.add_argument("--table", help="what a schema is trained on; default: as its file says")
-    parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
+    add_recipe(parser, "trained")
     parser.add_argument("--out", help="run folder; default: runs/RECIPE-METHOD[-VARIANT]-seedN")
     parser.add_argument("--method", help="replaces the recipe's method")
     parser.add_argument("--seed", type=int, help="of weights, order and augmentation")

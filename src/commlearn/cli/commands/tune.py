@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commlearn.cli.names import add_targets, names
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.names import add_recipe, add_targets, names
+from commlearn.cli.python_code import Call
 
 HELP = "Choose settings for each method with the same budget, then score each method at its choice."
 EXAMPLE = """\
@@ -26,11 +26,7 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
-    )
-    parser.add_argument("--table", help="what a schema is tuned on; default: as its file says")
-    parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
+    add_recipe(parser, "tuned")
     parser.add_argument("--methods", type=names, help="names with commas; default: as in compare")
     parser.add_argument(
         "--over",
@@ -51,11 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    return program(_call(options))
-
-
-def _call(options: argparse.Namespace) -> Call:
+def call(options: argparse.Namespace) -> Call:
     overrides = options.overrides | ({"data.path": options.data} if options.data else {})
     return Call(
         "cl.tune",
@@ -103,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")
     if options.data:
         options.data = str(Path(options.data).resolve())
-    tuning = _call(options).made(
+    tuning = call(options).made(
         tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True)
     )
     if options.json:

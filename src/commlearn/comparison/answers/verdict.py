@@ -274,7 +274,7 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
             f"Nothing here reads it: the best reader, {best['reader']}, is {points_words(best)} points from "
             f"chance ({measure})."
         ]
-    sentences = [sentence for method in _methods(values) for sentence in _adds(values, method)]
+    sentences = [sentence for method in _whole(values)["differences"] for sentence in _adds(values, method)]
     if not sentences:
         sentences.append(f"The best rival is {_whole(values)['rival']}: {_score(values)} {measure}.")
     if best.get("without"):
@@ -391,7 +391,3 @@ def _score(values: Mapping[str, Any]) -> str:
 
 def _whole(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return values["budgets"]["all"]
-
-
-def _methods(values: Mapping[str, Any]) -> list[str]:
-    return list(_whole(values)["differences"])

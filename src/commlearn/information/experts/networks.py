@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from commlearn.information.experts.folds import Expert, Folds
 from commlearn.information.pid.marginals import Array
@@ -83,7 +84,7 @@ def fit_networks(
 def _mean_log(weights: Weights, product: bool, steps: bool, parts: Sequence[Array]) -> Array:
     """Mean log probability of a fold's copies."""
     hidden = _product(_hidden(weights, _factors(parts, product), steps))
-    return _log_softmax(hidden @ weights[-2] + weights[-1]).mean(axis=0)
+    return log_softmax(hidden @ weights[-2] + weights[-1], axis=-1).mean(axis=0)
 
 
 def _factors(blocks: Sequence[Array], product: bool) -> list[Single]:
@@ -207,7 +208,7 @@ def _gradient(
     hidden, share = _product(factors), np.float32(1 - recipe.drop)
     mask = (draw.random(hidden.shape, dtype=np.float32) < share).astype(np.float32) / share
     hidden = hidden * mask
-    error = np.exp(_log_softmax(hidden @ w2 + b2))
+    error = np.exp(log_softmax(hidden @ w2 + b2, axis=-1))
     np.put_along_axis(error, labels[..., None], np.take_along_axis(error, labels[..., None], 2) - 1, 2)
     error /= labels.shape[1]
     back = (error @ w2.swapaxes(1, 2)) * mask
@@ -221,10 +222,5 @@ def _gradient(
 
 
 def _loss(weights: Weights, rows: list[Single], labels: np.ndarray, steps: bool) -> Array:
-    logits = _log_softmax(_product(_hidden(weights, rows, steps)) @ weights[-2] + weights[-1])
+    logits = log_softmax(_product(_hidden(weights, rows, steps)) @ weights[-2] + weights[-1], axis=-1)
     return -np.take_along_axis(logits, labels[..., None], 2).mean(axis=(1, 2)).astype(np.float64)
-
-
-def _log_softmax(logits: Single) -> Single:
-    logits = logits - logits.max(axis=-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

@@ -12,6 +12,7 @@ from itertools import combinations
 from threading import Lock
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 
 from commlearn.cores import cores, stated_threads
@@ -26,7 +27,7 @@ from commlearn.information.experts.reduced import (
     pair_starts,
     screened_columns,
 )
-from commlearn.information.experts.stacking import Stack, fit_stack, log_softmax
+from commlearn.information.experts.stacking import Stack, fit_stack
 from commlearn.information.pid.marginals import Array
 
 _MOST = 8  # threads: what Python itself does is done by one at a time
@@ -119,7 +120,7 @@ class Posterior:
         chosen = [rows[name] for name in self.subset]
         if len(self.subset) == 1:
             return self.log[chosen[0]]
-        logs = [log_softmax(expert.logits(chosen)) for expert in self.experts]
+        logs = [log_softmax(expert.logits(chosen), axis=1) for expert in self.experts]
         logs += [part.paired(rows) for part in self.parts]
         return self.stack.combine(logs, chosen)
 
@@ -174,7 +175,7 @@ def combined(
     """One posterior from fitted experts and from the posteriors of the subsets inside it."""
     parts = [smaller[part] for part in smaller if set(part) < set(subset)]
     rows = folds.own_rows(len(subset))
-    logs = [log_softmax(expert.logits(rows)) for expert in experts] + [part.log for part in parts]
+    logs = [log_softmax(expert.logits(rows), axis=1) for expert in experts] + [part.log for part in parts]
     stack = fit_stack(logs, labels, folds)
     return Posterior(subset, list(experts), parts, stack, stack.combine(logs, rows))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import log_softmax
 
 from commlearn.information.experts.folds import Folds, Rows
 from commlearn.information.experts.standard_errors import standard_error
@@ -26,7 +27,7 @@ class Stack:
         for fold, mine in self.folds.members(rows):
             mixed = sum(w * expert[mine] for w, expert in zip(self.weights[fold], experts, strict=True))
             logs[mine] = mixed + self.offsets[fold]
-        return log_softmax(logs)
+        return log_softmax(logs, axis=1)
 
 
 def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Stack:
@@ -55,7 +56,7 @@ def _shrunk(
     The squared error is doubled, for the reason that `nulls` gives: folds were learned from each other.
     """
     weight, offset = point[: len(stacked)], point[len(stacked) :]
-    log = log_softmax(np.tensordot(weight, stacked, axes=1) + offset)
+    log = log_softmax(np.tensordot(weight, stacked, axes=1) + offset, axis=1)
     log_share = np.log(np.maximum(np.bincount(labels, minlength=len(offset)) / len(labels), 1e-12))
     gains = (log - log_share)[np.arange(len(labels)), labels]
     gain, error = max(float(gains.mean()), 1e-12), standard_error(gains, groups)
@@ -87,8 +88,3 @@ def _fit(stacked: Array, labels: np.ndarray) -> Array:
 
     bounds = [(0.0, None)] * count + [(None, None)] * classes
     return minimize(loss, origin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x
-
-
-def log_softmax(logits: Array) -> Array:
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

@@ -60,7 +60,7 @@ def solve_by_columns(
         pricing saw: on every joint cell with ``price``.
     """
     pricing = pricing or price
-    cells = _unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]))
+    cells = np.unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]), axis=0)
     aim = max(tolerance / 3, 1e-2)
     best: list[CellSolution] = []
     for _ in range(rounds):
@@ -71,12 +71,8 @@ def solve_by_columns(
             break
         if priced.excess <= 2 * aim:
             aim = max(tolerance / 3, aim / 100)
-        cells = _unique(np.concatenate([cells, _spread(priced)]))
+        cells = np.unique(np.concatenate([cells, _spread(priced)]), axis=0)
     return best[0]
-
-
-def _unique(cells: NDArray[np.intp]) -> NDArray[np.intp]:
-    return np.unique(cells, axis=0)
 
 
 def _staircase_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
@@ -148,7 +144,7 @@ def price_nearby(influence: Sequence[Array], cells: NDArray[np.intp], sweeps: in
             others = score - part[cells[:, i]]
             cells[:, i] = (np.exp(others) @ np.exp(part).T).argmax(axis=1)
             score = others + part[cells[:, i]]
-    cells = _unique(cells)
+    cells = np.unique(cells, axis=0)
     score = _score(influence, cells)
     excess = np.log(np.exp(score).sum(axis=1))
     order = np.argsort(-excess, kind="stable")

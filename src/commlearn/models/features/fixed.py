@@ -239,8 +239,6 @@ def _computed(features: FixedFeatures, modality: Modality) -> Modality:
 
 def _present(parts: list[Modality]) -> np.ndarray | None:
     """Which records have the modality; None if all do."""
-    masks = [
-        np.ones(len(part), dtype=bool) if part.present is None else part.present.numpy() for part in parts
-    ]
+    masks = [part.there.numpy() for part in parts]
     there = np.concatenate(masks) if masks else np.ones(0, dtype=bool)
     return None if there.all() else there

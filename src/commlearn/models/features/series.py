@@ -43,17 +43,17 @@ class Steps(Raw):
     def learn(self, sample: Sample, seed: int) -> None:
         self.store(marked=torch.tensor(all(_tells_gaps(part) for part in sample)))
         some = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
-        steps = [self._observed(part)[not_padded(part)] for part in some]  # each (steps, channels)
+        steps = [self._observed(part)[part.real] for part in some]  # each (steps, channels)
         low, centre, high = _quantiles(torch.cat(steps).cpu().numpy())
-        lengths = torch.cat([not_padded(part).sum(dim=1) for part in sample]).cpu()
+        lengths = torch.cat([part.real.sum(dim=1) for part in sample]).cpu()
         self.store(centre=centre, scale=np.where(high > low, (high - low) / 3.3, 1.0).astype(np.float32))
         self.store(longest=lengths.max().clamp(min=1).float())
         few = next(iter(sample.some(64, numpy_generator(seed, "rocket-rows"))))
         usual = max(int(lengths.float().median()), 1)
-        self.rocket.learn(self._filled(self._scaled(few)), not_padded(few).sum(dim=1), usual, seed)
+        self.rocket.learn(self._filled(self._scaled(few)), few.real.sum(dim=1), usual, seed)
 
     def forward(self, modality: Modality) -> list[Tensor]:
-        scaled, real = self._scaled(modality), not_padded(modality)
+        scaled, real = self._scaled(modality), modality.real
         filled = self._filled(scaled) * real[..., None]  # (batch, steps, channels)
         rocket = self.rocket(filled.transpose(1, 2), real.sum(dim=1))
         return [rocket, self._statistics(scaled, filled, real)]
@@ -64,7 +64,7 @@ class Steps(Raw):
         if self.marked:
             half = values.shape[2] // 2
             values = values[..., :half].masked_fill(values[..., half:] < 0.5, torch.nan)
-        return values.masked_fill(~not_padded(modality)[..., None] | values.isinf(), torch.nan)
+        return values.masked_fill(~modality.real[..., None] | values.isinf(), torch.nan)
 
     def _scaled(self, modality: Modality) -> Tensor:
         scaled = (self._observed(modality) - self.centre) / self.scale
@@ -254,20 +254,13 @@ def _dilations(length: int, features: int, most: int = 32) -> tuple[np.ndarray, 
     return dilations, counts
 
 
-def not_padded(modality: Modality) -> Tensor:
-    """(batch, steps): which steps are not padding."""
-    if modality.padding is not None:
-        return ~modality.padding
-    return torch.ones(modality.values.shape[:2], dtype=torch.bool, device=modality.values.device)
-
-
 def _tells_gaps(modality: Modality) -> bool:
     """Whether the second half of the channels marks the first half as observed (1) or not (0)."""
     values = modality.values.flatten(2)
     half = values.shape[2] // 2
     if values.shape[2] % 2 or not half:
         return False
-    values = values[not_padded(modality)]
+    values = values[modality.real]
     numbers, marks = values[:, :half], values[:, half:]
     return bool(((marks == 0) | (marks == 1)).all() and (numbers[marks == 0] == 0).all())
 
