@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -205,3 +207,12 @@ def test_rows_whose_embedding_is_not_finite_are_named_by_their_place_among_all(m
     records.columns["a"] = VectorColumn(values)
     with pytest.raises(CommlearnError, match="not finite of row 70"):
         embed_subsets(model, records, subsets_of(("a", "b")))
+
+
+def test_an_audit_names_the_part_that_has_no_label(run):
+    model, data = run
+    for part, name in (("test", "test"), ("train", "training")):
+        few = getattr(data, part).choose(np.arange(40))
+        few.targets["v"] = np.full(40, np.nan)
+        with pytest.raises(CommlearnError, match=f"no {name} record has a and v"):
+            cl.audit_augmentations(model, replace(data, **{part: few}), "v")

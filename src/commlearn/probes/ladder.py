@@ -162,7 +162,8 @@ def outcomes_of(
             try:
                 outcomes[target][name] = _rung(fit[name], test[name], data, target, seed)
             except DataError as problem:
-                problems[target] = f"{target} by {name}: {problem}"
+                reason = str(problem).removeprefix(f"target '{target}': ")
+                problems[target] = f"{target} by {name}: {reason}"
     return outcomes, problems
 
 
