@@ -20,6 +20,7 @@ from commlearn.probes.ladder import embed_subsets, subsets_of
 from commlearn.records import Dataset, VectorColumn
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import Table, read_table
+from commlearn.trained import embed as embeddings
 
 SCHEMA = cl.Schema({"a": cl.Vector("a"), "b": cl.Vector("b")}, targets={"y": "class", "v": "number"})
 
@@ -216,3 +217,17 @@ def test_an_audit_names_the_part_that_has_no_label(run):
         few.targets["v"] = np.full(40, np.nan)
         with pytest.raises(CommlearnError, match=f"no {name} record has a and v"):
             cl.audit_augmentations(model, replace(data, **{part: few}), "v")
+
+
+def test_texts_of_many_lengths_are_embedded_as_alone(monkeypatch):
+    monkeypatch.setattr(embeddings, "CACHED", 1)  # few records at a time, each time of another length
+    schema = cl.Schema({"a": cl.Vector("a"), "words": cl.Text("words")})
+    cells = {
+        "a": table(90)["a"],
+        "words": [" ".join(["sea", "storm", "calm"][: row % 3 + 1] * (row // 8)) for row in range(90)],
+    }
+    model = cl.Embedder(schema, epochs=1, batch_size=32, features="learned").fit(cells)
+    records = dataset_of(read_table(cells), schema).train
+    for names, part in embed_subsets(model, records, subsets_of(("a", "words"))).items():
+        slow = cl.embed(model, records, names.split("+"))
+        np.testing.assert_allclose(part.vectors, slow[part.rows], atol=1e-5)

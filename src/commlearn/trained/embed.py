@@ -10,8 +10,9 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
-from commlearn.batch import Modality, Spec, View, merge, to_device
+from commlearn.batch import Spec, View, merge, to_device
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
@@ -287,7 +288,12 @@ class TokensColumn:
 
     def take(self, rows: np.ndarray) -> Tokens:
         chosen = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)
-        return self.tokens.apply(lambda tensor: tensor[chosen])
+        tokens = self.tokens.apply(lambda tensor: tensor[chosen])
+        if tokens.padding is None:
+            return tokens
+        used = (~tokens.padding).any(dim=0).nonzero()
+        longest = int(used.max()) + 1 if len(used) else 1
+        return replace(tokens, values=tokens.values[:, :longest], padding=tokens.padding[:, :longest])
 
 
 def with_tokens(model: Any, records: Records) -> Records:
@@ -333,10 +339,25 @@ def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_s
     try:
         for start in range(0, len(rows), batch_size):
             view = to_device({name: column.take(rows[start : start + batch_size])}, device)
-            parts.append({name: cast(Modality, method.encode(view, [name])[name])})
+            parts.append(method.encode(view, [name])[name])
     finally:
         method.train(training)
-    return TokensColumn(cast(Tokens, merge(parts)[name]), np.arange(len(rows)))
+    longest = max(part.values.shape[1] for part in parts)
+    padded: list[View] = [{name: _padded(part, longest)} for part in parts]
+    return TokensColumn(cast(Tokens, merge(padded)[name]), np.arange(len(rows)))
+
+
+def _padded(tokens: Tokens, length: int) -> Tokens:
+    """The same tokens in a longer sequence, whose end is padding."""
+    more = length - tokens.values.shape[1]
+    if not more:
+        return tokens
+    padding = tokens.padding
+    if padding is None:
+        padding = torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)
+    return replace(
+        tokens, values=pad(tokens.values, (0, 0, 0, more)), padding=pad(padding, (0, more), value=True)
+    )
 
 
 def carrier(model: Any) -> Any:
