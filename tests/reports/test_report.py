@@ -432,6 +432,7 @@ def test_a_target_that_cannot_be_scored_has_a_card_that_says_why_and_what_to_do(
     values = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     words_by_target = next(words for words in UNSCORED.values() if list(words) == list(values["unscored"]))
     assert values["probes"] == {}
+    assert "method comm, seed 0, 4" in html  # parameters: neither a run nor exported
     for target, words in words_by_target.items():
         assert values["unscored"][target].startswith(words)
         card = re.search(rf'<article class="target" aria-label="{target}">.*?</article>', html, re.DOTALL)
