@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
@@ -21,7 +22,7 @@ from torch import nn
 
 from commlearn.config.fill import set_dotted
 from commlearn.config.own_data import experiment_for
-from commlearn.errors import ConfigurationError, DataWarning
+from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
 from commlearn.storage.hub import on_hub
@@ -42,11 +43,12 @@ from commlearn.training.callbacks import Callback
 from commlearn.training.progress import progress_for
 
 ARRAY = "x"  # the column that a 2-D array becomes
+LABELS = "y"  # the column that labels become which have no name
 PLAIN = "commlearn schema"  # marks plain values that were a Schema
 
 
 class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
-    """Learns one embedding of a table's modalities without labels, and embeds records by any of them.
+    """Learns one embedding of a table's modalities, without labels unless the method is one that uses them.
 
     Args:
         schema: which columns make which modality; a `Schema`, its plain values or a YAML file. If it is not
@@ -122,25 +124,30 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     def fit(self, X: Any, y: Any = None) -> Embedder:
         """Learn from the rows that the schema's split column marks as train; from all if it names none.
 
-        Labels are not seen, but by methods that learn from them (`supcon`, `factorcl-sup`).
+        Labels are not seen, but by methods that learn from them (`comm-sup`, `supcon`, `factorcl-sup`).
 
         Args:
             X: a DataFrame of pandas or Polars, a PyArrow table, a Hugging Face Dataset, a list of dicts, a
                 dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
-            y: ignored.
+            y: a class for each row, None or NaN where it is unknown, for a method that learns from labels;
+                ignored by all others.
         """
         from commlearn.training.loop import train
 
         stated = self._stated_schema()
+        method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
+        needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
         table = self._table(X, Reading() if stated is None else stated.reading(), fitting=True)
-        schema, reasons = self._with_targets(stated, table)
+        labels: dict[str, str] = {}
+        if needs_targets and y is not None:
+            table, name = _with_labels(table, y, stated.columns(with_targets=False) if stated else ())
+            labels = {name: "class"}
+        schema, reasons = self._with_targets(stated, table, labels)
         unused = [name for name in table.frame.columns if name not in schema.columns()]
         unread = {name: reasons.get(name, "the schema does not name it") for name in unused}
         warn_of_likely_answers(table.frame, schema, stacklevel=3)
         encoders = {**modules_of_schema(schema), **(self.encoders or {})}
         modules = {name: part for name, part in encoders.items() if isinstance(part, nn.Module)}
-        method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
-        needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
         read = replace(schema, targets=schema.targets if needs_targets else {})
         with nothing_fetched() if self._from_folder else nullcontext():
             data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping(), unused=unread)
@@ -340,15 +347,17 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         )
         return read_table({ARRAY: values})
 
-    def _with_targets(self, stated: Schema | None, table: Table) -> tuple[Schema, dict[str, str]]:
+    def _with_targets(
+        self, stated: Schema | None, table: Table, labels: Mapping[str, str]
+    ) -> tuple[Schema, dict[str, str]]:
         """The stated schema, or a guess, with the targets that were named; why a guess leaves columns out."""
         names = [self.targets] if isinstance(self.targets, str) else list(self.targets or ())
-        schema, reasons = (stated, {}) if stated else _guessed_schema(table, names)
+        schema, reasons = (stated, {}) if stated else _guessed_schema(table, [*names, *labels])
         if isinstance(self.targets, Mapping):
             sorts = dict(self.targets)
         else:
             sorts = {name: str(guess.value) for name, guess in stated_targets(table, names).items()}
-        return replace(schema, targets={**schema.targets, **sorts}), reasons
+        return replace(schema, targets={**schema.targets, **sorts, **labels}), reasons
 
     def _stated_schema(self) -> Schema | None:
         if self.schema is None or isinstance(self.schema, Schema):
@@ -358,6 +367,39 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             if isinstance(self.schema, Mapping)
             else Schema.from_yaml(Path(self.schema))
         )
+
+
+def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, str]:
+    """The table with the labels as a column, in place of one of their name; and how it is called.
+
+    Args:
+        table: the rows.
+        y: a label for each, in their order.
+        inputs: columns of which a stated schema makes modalities.
+    """
+    labels = pd.Series(list(y) if isinstance(y, list | tuple) else _one_each(y))
+    if len(labels) != len(table):
+        raise DataError(f"y has {len(labels)} labels, and X has {len(table)} rows; give one label a row.")
+    name = getattr(y, "name", None)
+    if not isinstance(name, str) or not name or name == ARRAY:
+        name = LABELS
+        while name in table.frame or name in inputs:
+            name += "_"
+    if name in inputs:
+        raise DataError(
+            f"y is called '{name}', and so is a column that the schema makes an input. Take it out of the "
+            "modalities if it is the answer; else call y something else."
+        )
+    return replace(table, frame=table.frame.assign(**{name: labels.to_numpy()})), name
+
+
+def _one_each(y: Any) -> np.ndarray:
+    """Labels in one dimension."""
+    values = np.asarray(y)
+    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    if values.ndim != 1:
+        raise DataError(f"y has the shape {values.shape}; give one label a row.")
+    return values
 
 
 def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[str, str]]:

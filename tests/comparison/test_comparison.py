@@ -193,8 +193,11 @@ def test_on_a_table_rivals_embed_as_wide_as_comm(stated, schema, tmp_path):
     source = ComparisonSource(str(tmp_path / "schema.yaml"), overrides=SMALL)
     experiment, data = source.read()
     widths = {}
-    for name in ("comm", "infmasking"):
+    for name in ("comm", "infmasking", "comm-sup"):
         options = source.method_options(name, experiment)
+        if stated is None:  # the temperature and the head of encoders that read features are theirs, too
+            assert options == {**experiment.method, "name": name}
+            assert options["temperature"] == 0.3
         features = learned_features(experiment, data)
         method = build_method(with_method(experiment, options), data.train.specs, features=features).eval()
         widths[name] = method.embed(data.train.view(slice(0, 2))).shape[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from test_contract import batch_for, build, specs
 from commlearn.batch import merge
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
+from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
 from commlearn.models.tokens import pool
 from commlearn.objectives import clip_loss, info_nce, supcon
@@ -108,12 +111,113 @@ def test_supcon_contrasts_the_full_fusion_by_class():
     torch.testing.assert_close(step.terms["label"], expected)
 
 
-def test_supcon_names_what_its_labels_lack():
+def slow_labelled_contrast(first, second, classes, temperature):
+    """SupCon of the labelled records, from the paper, one pair of views after the other."""
+    views = [
+        (z, c) for rows in (first, second) for z, c in zip(rows, classes.tolist(), strict=True) if c >= 0
+    ]
+    unit = [z / z.norm() for z, _ in views]
+    total = 0.0
+    for i, (_, own) in enumerate(views):
+        others = [k for k in range(len(views)) if k != i]
+        below = sum(torch.exp(unit[i] @ unit[k] / temperature) for k in others)
+        alike = [k for k in others if views[k][1] == own]
+        total = total - sum(
+            torch.log(torch.exp(unit[i] @ unit[p] / temperature) / below) for p in alike
+        ) / len(alike)
+    return total / len(views)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_comm_sup_is_comm_and_the_supervised_contrast_of_the_labelled_records(count, gaps):
+    method = METHODS["comm-sup"].build(
+        build_encoders(specs(count), 16, {}), 16, label_weight=0.3, label_temperature=0.2, temperature=0.4
+    )
+    method = method.double().eval()  # norms as they are: a head gives a record what it gives it in company
+    batch = in_float64(replace(batch_for(method, count, gaps), targets={"label": SOME_LABELS}))
+    rows = method.represent(batch)
+    step = method.compare(rows)
+    comm = CoMM.compare(method, rows)
+    first, second = method.label_head(rows.stacked(method.modalities)).chunk(2)
+    labelled = slow_labelled_contrast(first, second, SOME_LABELS, 0.2)
+    torch.testing.assert_close(step.terms["labels: label"], labelled)
+    torch.testing.assert_close(step.loss, comm.loss + 0.3 * 4 / 6 * labelled)  # 4 of 6 have a label
+    assert list(step.terms) == [*comm.terms, "labels: label"]
+
+
+SOME_LABELS = torch.tensor([0, -1, 1, 0, -1, 1])
+
+
+def in_float64(batch):
+    views = tuple(
+        {name: part.with_values(part.values.double()) for name, part in view.items()}
+        for view in batch.augmented
+    )
+    return replace(batch, augmented=views)
+
+
+def test_unlabelled_records_leave_the_supervised_term_and_its_head_alone():
+    method = build("comm-sup", 2).train()
+    rows = method.represent(batch_for(method, 2))
+    classes = rows.targets["label"].where(torch.arange(6) < 4, -1)
+    few = replace(
+        rows, vectors={key: value[:4] for key, value in rows.vectors.items()}, targets={"label": classes[:4]}
+    )
+    terms, moments = [], []
+    for given in (few, replace(rows, targets={"label": classes})):
+        again = build("comm-sup", 2).train()
+        terms.append(again.compare(given).terms["labels: label"])
+        moments.append(again.label_head.state_dict())
+    torch.testing.assert_close(*terms)
+    for key, value in moments[0].items():
+        torch.testing.assert_close(moments[1][key], value)
+
+
+def test_a_batch_without_labels_has_comm_s_loss_and_moves_no_label_head():
+    method = build("comm-sup", 2).train()
+    before = {key: value.clone() for key, value in method.label_head.state_dict().items()}
+    rows = method.represent(batch_for(method, 2))
+    step = method.compare(replace(rows, targets={"label": torch.full((6,), -1)}))
+    step.loss.backward()
+    names = [name for name in step.terms if not name.startswith("labels")]
+    torch.testing.assert_close(step.loss, sum(step.terms[name] for name in names) / len(names))
+    assert step.terms["labels: label"] == 0
+    assert all(parameter.grad is not None for parameter in method.parameters())  # ranks wait for each
+    assert not any(parameter.grad.abs().any() for parameter in method.label_head.parameters())
+    for key, value in method.label_head.state_dict().items():
+        torch.testing.assert_close(value, before[key])
+
+
+def test_a_single_labelled_record_is_no_trouble():
+    method = build("comm-sup", 2).train()
+    rows = method.represent(batch_for(method, 2))
+    step = method.compare(replace(rows, targets={"label": torch.tensor([-1, -1, 3, -1, -1, -1])}))
+    step.loss.backward()
+    assert step.loss.isfinite()
+    assert all(parameter.grad.isfinite().all() for parameter in method.parameters())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("label_weight", -1.0, "give 0 or more"),
+        ("label_weight", float("nan"), "give 0 or more"),
+        ("label_temperature", 0.0, "give more than 0"),
+    ],
+)
+def test_a_weight_and_a_temperature_of_labels_that_cannot_be_are_refused(option, value, message):
+    with pytest.raises(ConfigurationError, match=f"method.{option} is .*{message}"):
+        METHODS["comm-sup"].build(build_encoders(specs(2), 16, {}), 16, **{option: value})
+
+
+@pytest.mark.parametrize("name", ["supcon", "comm-sup"])
+def test_supcon_names_what_its_labels_lack(name):
     column = VectorColumn(np.zeros((4, 3), np.float32))
     classes, numbers = np.array(["a", "b", None, "a"], dtype=object), np.array([0.5, 1.0, 2.0, 3.0])
 
     def check(target="", **targets):
-        method = METHODS["supcon"].build(build_encoders({"v": column.spec}, 16, {}), 16, target=target)
+        method = METHODS[name].build(build_encoders({"v": column.spec}, 16, {}), 16, target=target)
         method.check_records(Records({"v": column}, targets))
         return method.target
 
@@ -122,7 +226,9 @@ def test_supcon_names_what_its_labels_lack():
     for message, given in [
         ("the data have no target", {}),
         ("2: one, other. Name one with --method.target", {"one": classes, "other": classes}),
-        ("age holds numbers or sets", {"age": numbers}),
+        ("age holds numbers or sets.*pandas.qcut", {"age": numbers}),
+        ("fewer than two of them in 'kind'", {"kind": np.array(["a", None, "a", "a"], dtype=object)}),
+        ("fewer than two of them in 'kind'", {"kind": np.full(4, np.nan)}),
         ("Unknown target 'knd', did you mean 'kind'", {"target": "knd", "kind": classes}),
     ]:
         with pytest.raises(ConfigurationError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from dataclasses import replace
@@ -9,6 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import commlearn as cl
 from commlearn.config.configuration import experiment_from
@@ -60,10 +66,10 @@ def overlap(records, run):
     return int(run.rows.seen(records.keys, records.groups).sum())
 
 
-@pytest.fixture(scope="module")
-def supervised(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("supcon")
-    return trained(noise(), folder), noise(), folder
+@pytest.fixture(scope="module", params=["supcon", "comm-sup"])
+def supervised(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("supervised")
+    return trained(noise(), folder, request.param), noise(), folder
 
 
 def test_a_run_an_artifact_and_a_pickle_remember_keys_parts_groups_and_labels(tmp_path):
@@ -74,7 +80,9 @@ def test_a_run_an_artifact_and_a_pickle_remember_keys_parts_groups_and_labels(tm
     copies = [cl.load(tmp_path / "run").rows, cl.load(cl.export(run, tmp_path / "artifact")).rows]
     model = cl.Embedder.load(tmp_path / "artifact")
     copies.append(pickle.loads(pickle.dumps(model)).trained.rows)
+    assert run.rows.label_counts == {"ill": len(run.rows.keys[run.rows.parts == 0])}
     for rows in copies:
+        assert rows.label_counts == run.rows.label_counts
         for name in ("keys", "parts", "groups", "labels"):
             assert np.array_equal(getattr(rows, name), getattr(run.rows, name)), name
 
@@ -124,6 +132,60 @@ def test_rows_that_were_all_seen_with_labels_are_refused_through_every_door(supe
     for door in doors.values():
         with pytest.raises(DataError, match="rows were trained on with labels"):
             door()
+
+
+def test_labels_of_noise_are_read_off_rows_that_were_seen_and_off_no_others(tmp_path):
+    """Folds of rows whose labels were learned look far better than chance; the library's doors do not."""
+    draw = np.random.default_rng(5)
+    wide = {name: list(draw.normal(size=(400, 32)).astype(np.float32)) for name in ("left", "right")}
+    table = noise(400).assign(**wide)
+    given = draw.random(400) < 0.5  # the others are unlabelled
+    method = {"name": "comm-sup", "label_weight": 3.0}
+    quick = {"epochs": 25, "batch_size": 32, "learning_rate": 3e-3}
+    by_heart = {"augmentations": {"vector": {"name": "none"}}, "training.stand_ins": False}
+    model = cl.Embedder(schema(split="part"), method, **quick, settings=by_heart)
+    model.fit(table.assign(ill=table["ill"].where(given)))
+
+    learned = np.flatnonzero(given & (table["part"] == "train"))
+    readout = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    vectors, labels = model.transform(table, blocks="learned")[learned], table["ill"].to_numpy()[learned]
+    assert cross_val_score(readout, vectors, labels, cv=5).mean() > 0.9  # noise all the same
+
+    assert overlap(readout_rows(model, table).test, model.trained) == 0
+    low, high = cl.probe(model, table)["ill"].interval  # all labels are given to it
+    assert low < 0.5 < high
+    cl.report(model, _parquet(table, tmp_path), tmp_path / "report")
+    read = json.loads((tmp_path / "report" / "report.json").read_text())["probes"]["ill"]
+    assert all(part["interval"][0] < 0.5 < part["interval"][1] for part in read.values())
+    report = cl.interactions(model, table, target="ill", settings=QUICK)
+    assert report.data.total.bits < 0.1
+    assert report.records == (table["part"] == "test").sum()
+    hidden = table[~given & (table["part"] == "train")]  # not even rows whose labels were unknown
+    for door in (cl.probe, lambda *asked: cl.interactions(*asked, target="ill", settings=QUICK)):
+        with pytest.raises(DataError, match="rows were trained on with labels"):
+            door(model, hidden)
+
+
+def test_a_comparison_scores_labels_of_noise_at_chance_and_asks_nothing_of_few(
+    tmp_path, jobs_in_this_process
+):
+    """What learned from the labels of all training rows takes no part where few are to be known."""
+    small = {"training.epochs": 4, "model.width": 16, "augmentations.vector.name": "none"}
+    options = {"seeds": 1, "jobs": 1, "rivals": ["features"], "budgets": ["5", "all"]}
+    compared = cl.compare(
+        schema(split="part"),
+        ["comm", "comm-sup"],
+        table=_parquet(noise(), tmp_path),
+        out=tmp_path / "compared",
+        overrides=small,
+        tell=lambda line: None,
+        **options,
+    )
+    (probe,) = compared["methods"]["comm-sup"]["probes"].values()
+    low, high = probe["ill"]["interval"]
+    assert low < 0.5 < high
+    assert "labels of all training rows" in compared.verdict["not_tried"]["comm-sup"]
+    assert not [name for name in compared.to_frame()["reader"] if "comm-sup" in name]
 
 
 def _parquet(table, folder):
@@ -228,11 +290,20 @@ def test_damaged_memory_of_rows_is_refused_by_name(supervised, tmp_path):
 
 
 def test_joined_memories_keep_what_either_saw():
-    one = TrainingRows(np.array([1, 2], np.uint64), np.array([0, 2], np.int8), labels=("a",))
+    one = TrainingRows(np.array([1, 2], np.uint64), np.array([0, 2], np.int8), None, ("a",), {"a": 1})
     two = TrainingRows(np.array([2, 3], np.uint64), np.array([0, 2], np.int8), labels=("b",))
     both = one.joined(two)
     assert both.seen(np.array([1, 2, 3, 4], np.uint64)).tolist() == [True, True, False, False]
     assert both.labels == ("a", "b")
+    again = TrainingRows.from_bytes(both.to_bytes())
+    assert (again.labels, dict(again.label_counts)) == (("a", "b"), {"a": 1})  # of b nothing says how many
+
+
+def test_a_memory_of_an_earlier_version_names_its_labels_without_their_number():
+    now = TrainingRows(np.array([1, 2], np.uint64), np.array([0, 2], np.int8), None, ("a",), {"a": 1})
+    tensors = safetensors.torch.load(now.to_bytes())
+    before = TrainingRows.from_bytes(safetensors.torch.save(tensors, metadata={"labels": '["a"]'}))
+    assert (before.labels, dict(before.label_counts)) == (("a",), {})
 
 
 def test_a_group_that_a_split_column_divides_is_seen_as_a_whole(tmp_path):

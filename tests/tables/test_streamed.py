@@ -289,7 +289,7 @@ def test_a_streamed_table_is_trained_and_embedded_at_a_url(folder, tmp_path):
     np.testing.assert_allclose(found, cl.embed(near, read_table(folder)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["supcon", "factorcl-sup"])
+@pytest.mark.parametrize("method", ["comm-sup", "supcon", "factorcl-sup"])
 def test_methods_that_need_labels_say_that_a_streamed_table_has_none(method, folder):
     data = streamed(folder)
     records = data.train

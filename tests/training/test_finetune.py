@@ -78,7 +78,9 @@ def test_the_base_stays_as_it_is(base, data, tmp_path):
     assert (base.saw_labels, tuned.saw_labels, load(tmp_path / "run").saw_labels) == (False, True, True)
     exported = [load(export(run, tmp_path / name)).saw_labels for run, name in ((base, "a"), (tuned, "b"))]
     assert exported == [False, True]
-    assert "Trained with labels" in model_card(tuned, {})
+    seen = tuned.rows.label_counts["parity"]
+    assert 0 < seen <= len(data.train)
+    assert f"Trained with {seen} labels of parity" in model_card(tuned, {})
 
 
 def test_it_ends_early_and_keeps_the_weights_of_the_best_epoch(base, data, tmp_path):

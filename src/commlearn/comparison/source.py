@@ -13,7 +13,7 @@ import numpy as np
 
 from commlearn.config.build import read_data
 from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
-from commlearn.config.own_data import embeds_tokens, is_schema, read_own
+from commlearn.config.own_data import ON_FEATURES, embeds_tokens, is_schema, read_own
 from commlearn.errors import ConfigurationError
 from commlearn.records import Dataset, Records
 from commlearn.tables import schema_yaml
@@ -61,11 +61,12 @@ class ComparisonSource:
         return {key: value for key, value in overrides.items() if not key.startswith("method.")}
 
     def method_options(self, method: str, experiment: Experiment) -> dict[str, Any]:
-        """The recipe's options if the method is its own, and the overrides; on a table, CoMM's embedding."""
+        """The recipe's options if the method is its own, and the overrides; on a table what CoMM gets."""
         own = experiment.method if experiment.method["name"] == method else {}
         if is_schema(self.recipe):
             if embeds_tokens(method):
-                own = {"embedding": experiment.method["embedding"], **own}
+                chosen = ("embedding", *ON_FEATURES)
+                own = {key: experiment.method[key] for key in chosen if key in experiment.method} | own
             if self.stated_method().get("name") == method:
                 own = {**own, **self.stated_method()}
         given = {

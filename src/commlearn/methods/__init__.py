@@ -18,7 +18,7 @@ from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
 from commlearn.methods.hril import HRIL
 from commlearn.methods.infmasking import InfMasking
 from commlearn.methods.simclr import SimCLR
-from commlearn.methods.supcon import SupCon
+from commlearn.methods.supcon import CoMMSup, SupCon
 
 __all__ = [
     "CLIP",
@@ -29,6 +29,7 @@ __all__ = [
     "CoMM",
     "CoMMCrossSelf",
     "CoMMLoss",
+    "CoMMSup",
     "CrossSelf",
     "FactorCL",
     "InfMasking",
@@ -43,6 +44,7 @@ __all__ = [
 METHODS: dict[str, type[Method]] = {
     "comm": CoMM,
     "comm-crossself": CoMMCrossSelf,
+    "comm-sup": CoMMSup,
     "clip": CLIP,
     "cmc": CMC,
     "coral": COrAL,

@@ -1,17 +1,24 @@
-"""SupCon: the fused embeddings of records of one class agree. Labels say what is worth keeping."""
+"""SupCon: the fused embeddings of records of one class agree. Labels say what is worth keeping.
+
+`CoMMSup` adds it to CoMM where few records, or not all, have a label.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from commlearn.batch import Batch, View, merge
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import Method, Step, Views
+from commlearn.methods.comm import CoMM, Held, fused_parts
 from commlearn.methods.rows import Rows, rows_of
+from commlearn.models.encoders.own import token_encoders
 from commlearn.models.fusion import Fusion
-from commlearn.models.heads import projection_head
+from commlearn.models.heads import HEAD, TemperatureChoice, projection_head
+from commlearn.models.present import project_present
 from commlearn.objectives import retrieval_accuracy, supcon
 from commlearn.records import Records, class_codes
 from commlearn.tables.streamed import StreamedRecords
@@ -84,6 +91,99 @@ class SupCon(Method):
         return self.fusion(self.encode(view, subset), [subset])[subset]
 
 
+class CoMMSup(CoMM):
+    """CoMM of all records, and the supervised contrast of those of which a label is known.
+
+        L = L_CoMM + label_weight * labelled / records * L_SupCon
+
+    Both read the full fusion, each through a head of its own. A record without a label takes part in the
+    first term alone. The supervised term weighs as many records of the batch as are labelled: where few
+    labels weighed as much as many, what a readout of them reached on new records was worse.
+
+    Args:
+        encoders: one for each modality; they share the fusion's width.
+        fusion: maps the tokens of a subset of modalities to one vector.
+        head: maps this vector to the space of CoMM's loss.
+        label_head: maps it to the space of the supervised contrast.
+        target: whose classes are contrasted; may stay empty where the data have one target of classes.
+        label_weight: of the supervised contrast.
+        label_temperature: of the supervised contrast.
+        parts: what else CoMM takes.
+
+    Example:
+        >>> import torch
+        >>> method = CoMMSup.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
+        >>> method.embed({"left": torch.rand(4, 3), "right": torch.rand(4, 5)}).shape
+        torch.Size([4, 8])
+    """
+
+    views = Views(augmented=2, targets=True)
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        label_head: nn.Module,
+        target: str = "",
+        label_weight: float = 1.0,
+        label_temperature: float = 0.1,
+        **parts: Any,
+    ) -> None:
+        super().__init__(encoders, fusion, head, **parts)
+        self.label_head = label_head
+        self.target = target
+        self.label_weight = label_weight
+        self.label_temperature = label_temperature
+
+    @classmethod
+    def build(  # type: ignore[override]
+        cls,
+        encoders: Mapping[str, nn.Module],
+        width: int,
+        fusion: nn.Module | None = None,
+        subsets: str = "each_and_all",
+        temperature: TemperatureChoice = 0.1,
+        embedding: Held = "fused",
+        head: tuple[int, int] = HEAD,
+        target: str = "",
+        label_weight: float = 1.0,
+        label_temperature: float = 0.1,
+    ) -> CoMMSup:
+        """CoMM as published, and SupCon behind a head of the same sizes."""
+        if not label_weight >= 0:
+            raise ConfigurationError(f"method.label_weight is {label_weight}; give 0 or more.")
+        if not label_temperature > 0:
+            raise ConfigurationError(f"method.label_temperature is {label_temperature}; give more than 0.")
+        encoders = token_encoders(encoders, width)
+        parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
+        parts |= {"label_head": projection_head(width, *head), "target": target}
+        return cls(encoders, **parts, label_weight=label_weight, label_temperature=label_temperature)
+
+    def check_records(self, records: Records) -> None:
+        self.target = class_target("comm-sup", self.target, records)
+
+    def compare(self, rows: Rows) -> Step:
+        step = super().compare(rows)
+        target = self.target or next(iter(rows.targets))
+        term, share = self.contrast_labelled(rows, rows.targets[target])
+        return Step(
+            loss=step.loss + self.label_weight * share * term,
+            terms={**step.terms, f"labels: {target}": term},
+            accuracy=step.accuracy,
+        )
+
+    def contrast_labelled(self, rows: Rows, classes: Tensor) -> tuple[Tensor, float]:
+        """The supervised contrast of the records with a class, 0 if fewer than two have one; their share."""
+        labelled = classes >= 0
+        projected = project_present(self.label_head, rows.stacked(self.modalities), labelled)
+        share = float(labelled.double().mean())
+        if labelled.sum() < 2:
+            return 0.0 * projected.sum(), share
+        first, second = (view[labelled] for view in projected.chunk(2))
+        return supcon(first, second, classes[labelled], self.label_temperature), share
+
+
 def class_target(method: str, wanted: str, records: Records) -> str:
     """The target whose classes a method learns from: the wanted one, or the only one that there is."""
     if isinstance(records, StreamedRecords):
@@ -104,11 +204,18 @@ def class_target(method: str, wanted: str, records: Records) -> str:
     if not usable:
         raise ConfigurationError(
             f"Method {method} learns from classes, one a record; {', '.join(candidates)} holds numbers or "
-            "sets of labels. Give another target with --method.target."
+            "sets of labels. Give another target with --method.target; numbers can be cut into classes, such "
+            "as by pandas.qcut."
         )
     if len(usable) > 1:
         raise ConfigurationError(
             f"Method {method} learns from one target, and the data have {len(usable)}: {', '.join(usable)}. "
             "Name one with --method.target."
+        )
+    codes = class_codes(records.targets[usable[0]])
+    if codes is None or codes.max(initial=-1) < 1:
+        raise ConfigurationError(
+            f"Method {method} learns from classes, and the rows to train on have fewer than two of them in "
+            f"'{usable[0]}'. Give more labels, or choose a method that needs none, such as comm."
         )
     return usable[0]

@@ -46,6 +46,14 @@ class Trained:
         """Whether labels took part in the training."""
         return self.method.views.targets or self.fine_tuned
 
+    @property
+    def labels_seen(self) -> str:
+        """How many labels took part in the training, and of what, in words; empty if none did."""
+        if not self.saw_labels:
+            return ""
+        counts = {} if self.rows is None else self.rows.label_counts
+        return ", ".join(f"{count:,} labels of {name}" for name, count in counts.items()) or "labels"
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return html_table(f"{type(self).__name__} '{self.experiment.name}'", ("", ""), self._summary())
@@ -65,7 +73,7 @@ class Trained:
             ("fixed features", ", ".join(f"{dim} of {name}" for name, dim in features.items()) or "none"),
             ("parameters", f"{parameters:,}"),
             ("training", f"{training.epochs} epochs of {training.batch_size} records a step"),
-            ("labels", "seen" if self.saw_labels else "not seen"),
+            ("labels", f"seen: {self.labels_seen}" if self.saw_labels else "not seen"),
             *(("warning", warning) for warning in self.warnings),
         ]
 

@@ -35,7 +35,7 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
     sections = [
         _head({**LIBRARY, "tags": _tags(trained)}),
         f"# {markdown(trained.experiment.name)}\n\nEmbeds records of {markdown(', '.join(trained.specs))}; "
-        f"any subset will do. Trained {'with' if trained.saw_labels else 'without'} labels by the method "
+        f"any subset will do. Trained {_labels(trained)} by the method "
         f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
         USE.format("this folder"),
         *_own_modules(trained),
@@ -85,6 +85,10 @@ def _own_modules(trained: Trained) -> list[str]:
         f"The encoders of {markdown(', '.join(modules))} are torch modules of the owner's, whose weights are "
         "here and whose code is not: pass them, by modality, as `encoders` of `load`."
     ]
+
+
+def _labels(trained: Trained) -> str:
+    return f"with {markdown(trained.labels_seen)}" if trained.saw_labels else "without labels"
 
 
 def _tags(trained: Trained) -> list[str]:

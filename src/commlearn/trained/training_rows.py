@@ -6,10 +6,11 @@ Rows are remembered as hashes of their names (`tables/splits.py`), never as the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -29,6 +30,7 @@ class TrainingRows:
     parts: np.ndarray  # (rows,) int8: 0 = trained on, 1 = validation, 2 = test
     groups: np.ndarray | None = None  # (rows,) uint64; None if the schema named no group
     labels: tuple[str, ...] = ()  # targets whose labels were seen, of the rows of parts 0 and 1
+    label_counts: Mapping[str, int] = field(default_factory=dict)  # labels of each that rows of part 0 have
 
     def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """The part of each row, -1 for rows that the training did not have; a group belongs to one part."""
@@ -56,7 +58,10 @@ class TrainingRows:
             pairs = [one.keys if one.groups is None else one.groups for one in (self, other)]
             groups = np.concatenate(pairs)
         keys, parts = np.concatenate([self.keys, other.keys]), np.concatenate([self.parts, other.parts])
-        return _sorted(keys, parts, groups, (*self.labels, *other.labels))
+        joined = _sorted(keys, parts, groups, (*self.labels, *other.labels))
+        counts = [self.label_counts, other.label_counts]
+        most = {name: max(each.get(name, 0) for each in counts) for name in {**counts[0], **counts[1]}}
+        return replace(joined, label_counts=most)
 
     def to_bytes(self) -> bytes:
         """As a safetensors file, which holds numbers and names and cannot run anything."""
@@ -64,7 +69,8 @@ class TrainingRows:
         if self.groups is not None:
             tensors["groups"] = self.groups.view(np.int64)
         made = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
-        return save(made, metadata={"labels": json.dumps(self.labels)})
+        labels = {name: self.label_counts.get(name) for name in self.labels}
+        return save(made, metadata={"labels": json.dumps(labels)})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> TrainingRows:
@@ -76,7 +82,9 @@ class TrainingRows:
         try:
             size = int.from_bytes(content[:8], "little")
             header = parse_json(content[8 : 8 + size])
-            labels = parse_json(header.get("__metadata__", {}).get("labels", "[]"))
+            labels = parse_json(header.get("__metadata__", {}).get("labels", "[]"))  # or counts by name
+            given = labels.items() if isinstance(labels, dict) else ()
+            counts = {name: int(count) for name, count in given if count is not None}
             tensors = load(content)
             keys, parts = tensors["keys"].numpy().view(np.uint64), tensors["parts"].numpy()
             groups = tensors["groups"].numpy().view(np.uint64) if "groups" in tensors else None
@@ -85,7 +93,7 @@ class TrainingRows:
         lengths = {len(array) for array in (keys, parts, groups) if array is not None}
         if len(lengths) > 1 or parts.dtype != np.int8 or not all(isinstance(name, str) for name in labels):
             raise ValueError("its arrays do not belong together")
-        return _sorted(keys, parts, groups, labels)
+        return replace(_sorted(keys, parts, groups, labels), label_counts=counts)
 
 
 def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows | None:
@@ -107,7 +115,14 @@ def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows |
     groups = None
     if any(part.groups is not None for _, part in given):
         groups = np.concatenate([part.keys if part.groups is None else part.groups for _, part in given])
-    return _sorted(keys, parts, groups, tuple(labels))
+    labels = tuple(labels)
+    counts = {name: _given(data.train.targets[name]) for name in labels if name in data.train.targets}
+    return replace(_sorted(keys, parts, groups, labels), label_counts=counts)
+
+
+def _given(labels: np.ndarray) -> int:
+    """How many records have a label."""
+    return int(pd.notna(labels).reshape(len(labels), -1).all(axis=1).sum())
 
 
 def _sorted(
