@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import commlearn as cl
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import CommlearnError
+from commlearn.methods import base
 from commlearn.models.features import fixed
 from commlearn.plot.projection import aligned, project
+from commlearn.probes import ladder as ladders
 from commlearn.probes.audit import _destroys
 from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import embed_subsets, subsets_of
-from commlearn.records import Dataset
+from commlearn.records import Dataset, VectorColumn
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import Table, read_table
+from commlearn.trained import embed as embeddings
 
 SCHEMA = cl.Schema({"a": cl.Vector("a"), "b": cl.Vector("b")}, targets={"y": "class", "v": "number"})
 
@@ -133,6 +138,15 @@ def test_projection_keeps_most_of_the_variance():
         project(rows, "pcaa")
 
 
+@pytest.mark.parametrize("shape", [(60, 9), (9, 60), (9, 9)])
+def test_projection_is_onto_the_first_singular_vectors(shape):
+    rows = np.random.default_rng(0).normal(size=shape)
+    centred = rows - rows.mean(axis=0)
+    slow = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    points = project(rows)
+    np.testing.assert_allclose(points * np.sign(points[0] * slow[0]), slow, atol=1e-10)
+
+
 def test_alignment_undoes_turns_and_mirrors():
     draw = np.random.default_rng(0)
     points = draw.normal(size=(30, 2))
@@ -163,3 +177,57 @@ def test_fixed_features_are_computed_once_for_all_subsets(monkeypatch):
     assert list(embedded) == slow[0]
     for fast, vectors in zip(embedded.values(), slow[1], strict=True):
         np.testing.assert_allclose(fast.vectors, vectors, atol=1e-6)
+
+
+def test_learned_encoders_read_each_record_once_for_all_subsets(monkeypatch):
+    data = dataset_of(read_table(table(120, missing=20)), SCHEMA)
+    model = cl.Embedder(SCHEMA, epochs=1, batch_size=32, features="learned").fit(table(120, missing=20))
+    subsets = subsets_of(("a", "b"))
+    slow = [cl.embed(model, data.train, list(names)) for names in subsets]
+    rows, encode, told = [], base.encode_present, []
+    monkeypatch.setattr(
+        base, "encode_present", lambda net, part: rows.append(len(part.values)) or encode(net, part)
+    )
+    monkeypatch.setattr(ladders, "ENCODED", 50)
+    embedded = embed_subsets(model, data.train, subsets, told.append)
+    assert sum(rows) == 2 * len(data.train)
+    assert told[0] == f"embedding records 1 to 50 of {len(data.train)}"
+    for fast, vectors in zip(embedded.values(), slow, strict=True):
+        assert np.isnan(np.delete(vectors, fast.rows, axis=0)).all()
+        np.testing.assert_allclose(fast.vectors, vectors[fast.rows], atol=1e-6)
+    assert len(embedded["b"].rows) < len(data.train)
+
+
+def test_rows_whose_embedding_is_not_finite_are_named_by_their_place_among_all(monkeypatch):
+    data = dataset_of(read_table(table(120)), SCHEMA)
+    model = cl.Embedder(SCHEMA, epochs=1, batch_size=32, features="learned").fit(table(120))
+    monkeypatch.setattr(ladders, "ENCODED", 50)
+    records = data.train
+    values = records.view(slice(0, len(records)))["a"].values.numpy().copy()
+    values[70] = np.inf
+    records.columns["a"] = VectorColumn(values)
+    with pytest.raises(CommlearnError, match="not finite of row 70"):
+        embed_subsets(model, records, subsets_of(("a", "b")))
+
+
+def test_an_audit_names_the_part_that_has_no_label(run):
+    model, data = run
+    for part, name in (("test", "test"), ("train", "training")):
+        few = getattr(data, part).choose(np.arange(40))
+        few.targets["v"] = np.full(40, np.nan)
+        with pytest.raises(CommlearnError, match=f"no {name} record has a and v"):
+            cl.audit_augmentations(model, replace(data, **{part: few}), "v")
+
+
+def test_texts_of_many_lengths_are_embedded_as_alone(monkeypatch):
+    monkeypatch.setattr(embeddings, "CACHED", 1)  # few records at a time, each time of another length
+    schema = cl.Schema({"a": cl.Vector("a"), "words": cl.Text("words")})
+    cells = {
+        "a": table(90)["a"],
+        "words": [" ".join(["sea", "storm", "calm"][: row % 3 + 1] * (row // 8)) for row in range(90)],
+    }
+    model = cl.Embedder(schema, epochs=1, batch_size=32, features="learned").fit(cells)
+    records = dataset_of(read_table(cells), schema).train
+    for names, part in embed_subsets(model, records, subsets_of(("a", "words"))).items():
+        slow = cl.embed(model, records, names.split("+"))
+        np.testing.assert_allclose(part.vectors, slow[part.rows], atol=1e-5)

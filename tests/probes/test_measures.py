@@ -132,3 +132,14 @@ def test_a_class_of_one_group_leaves_no_interval_but_where_there_are_many_classe
     many[:1] = 20  # two classes of one group
     assert np.isfinite(widening(many, np.arange(30)))
     assert np.isfinite(widening(one_of_two))  # single records: a rare class among others
+
+
+def test_intervals_do_not_depend_on_how_many_draws_are_measured_at_once(generator, monkeypatch):
+    scores, positive = generator.normal(size=200).round(1), generator.integers(2, size=200).astype(bool)
+    parts = {
+        "auroc": lambda weights: measures.auroc(scores, positive, weights),
+        "auprc": lambda weights: measures.auprc(scores, positive, weights),
+    }
+    at_once = measured(parts, positive.astype(int))
+    monkeypatch.setattr(measures, "AT_ONCE", 1)  # one draw
+    assert measured(parts, positive.astype(int)) == at_once

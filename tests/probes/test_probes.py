@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from commlearn.errors import DataError, DivergedError
 from commlearn.probes import (
@@ -183,3 +186,39 @@ def test_the_search_for_the_penalty_divides_no_group(rows, monkeypatch):
     assert len(parts) == classes.FOLDS
     for inside in parts.values():
         assert set(np.bincount(groups[inside], minlength=groups.max() + 1).tolist()) == {0, 10}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_search_finds_what_trying_every_strength_fold_by_fold_finds(rows, grouped):
+    draw = np.random.default_rng(2)
+    for noise in (0.0, 0.5, 5.0):
+        labels = np.array(["a", "b", "c"])[
+            np.digitize(rows[:, 0] + noise * draw.normal(size=len(rows)), [-0.3, 0.5])
+        ]
+        groups = np.arange(len(rows)) // 8 if grouped else None
+        chosen, folds = classes._searched(labels, 0, groups)
+        if grouped:
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+        else:
+            splitter = StratifiedKFold(folds, shuffle=True, random_state=0)
+        scores = np.zeros(len(classes.STRENGTHS))
+        taken = groups[chosen] if grouped else None
+        for fit, held in splitter.split(rows[chosen], labels[chosen], taken):
+            model = LogisticRegression(class_weight="balanced", max_iter=400, tol=1e-3, warm_start=True)
+            for place, strength in enumerate(classes.STRENGTHS):
+                model.set_params(C=strength).fit(rows[chosen][fit], labels[chosen][fit])
+                answers = model.predict(rows[chosen][held])
+                scores[place] += balanced_accuracy_score(labels[chosen][held], answers)
+        assert classes._search(rows, labels, 0, groups) == classes.STRENGTHS[scores.round(6).argmax()]
+
+
+def test_the_search_ends_where_no_record_is_read_wrongly(rows, monkeypatch):
+    tried, fit = [], classes._fit
+    monkeypatch.setattr(
+        classes,
+        "_fit",
+        lambda *given, **options: tried.append(given[2]) or fit(*given, **options),
+    )
+    far = rows + 9 * (np.arange(len(rows)) % 2)[:, None]
+    assert classes._search(far, np.arange(len(rows)) % 2, 0, None) == classes.STRENGTHS[0]
+    assert tried == [classes.STRENGTHS[0]] * classes.FOLDS

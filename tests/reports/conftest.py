@@ -158,7 +158,32 @@ def _few(folder):
     return cl.Embedder(schema, **TINY).fit(_stored(cells, folder))
 
 
-STATES = {"crowded": _crowded, "bare": _bare, "few": _few}
+def _unscored(folder):
+    """Four targets of which no probe can be scored: no test label, no training label, one class, no tag."""
+    draw = np.random.default_rng(0)
+    cells = {name: list(draw.normal(size=(60, 3)).astype(np.float32)) for name in ("left", "right")}
+    at_test = np.arange(60) < 20
+    cells["split"] = np.where(at_test, "test", "train")
+    cells["unseen"] = [None if here else "ab"[row % 2] for row, here in enumerate(at_test)]
+    cells["unlearned"] = [row / 7 if here else None for row, here in enumerate(at_test)]
+    cells["same"] = ["<b>a</b>"] * 60
+    cells["tags"] = [[] for _ in range(60)]
+    targets = {"unseen": "class", "unlearned": "number", "same": "class", "tags": "multilabel"}
+    schema = cl.Schema({"left": cl.Vector("left"), "right": cl.Vector("right")}, targets, split="split")
+    return cl.Embedder(schema, **TINY).fit(_stored(cells, folder))
+
+
+def _lone(folder):
+    """One test record, which has a class and a number."""
+    draw = np.random.default_rng(0)
+    cells = {name: list(draw.normal(size=(40, 3)).astype(np.float32)) for name in ("left", "right")}
+    cells |= {"y": ["a", "b"] * 20, "size": np.arange(40) / 7, "split": ["test", *["train"] * 39]}
+    targets = {"y": "class", "size": "number"}
+    schema = cl.Schema({"left": cl.Vector("left"), "right": cl.Vector("right")}, targets, split="split")
+    return cl.Embedder(schema, **TINY).fit(_stored(cells, folder))
+
+
+STATES = {"crowded": _crowded, "bare": _bare, "few": _few, "unscored": _unscored, "lone": _lone}
 
 
 def state_of(name, folder):

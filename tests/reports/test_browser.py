@@ -219,3 +219,45 @@ def test_dark_has_other_colours(browser, page):
     assert browser.execute_script(colour) != light
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert cl.__version__ in browser.page_source
+
+
+CUT = """
+return [...document.querySelectorAll('main *')]
+  .filter(part => part.scrollWidth > part.clientWidth + 1 && part.clientWidth && part.tagName !== 'SPAN'
+    && ['auto', 'hidden', 'scroll'].includes(getComputedStyle(part).overflowX))
+  .map(part => `${part.tagName} ${part.className}`)
+"""
+
+
+def test_paper_shows_all_of_it_in_light(browser, page):
+    """Folded parts are unfolded for the paper alone, nothing is cut off, and no background is dark."""
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    wide(browser, 690)  # of an A4 page between its margins
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features, "media": "print"})
+    browser.get(page)
+    folded = "return [...document.querySelectorAll('details')].map(part => part.open)"
+    before = browser.execute_script(folded)
+    assert not all(before)
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert all(browser.execute_script(folded))
+    picture(browser, "print.png")
+    assert browser.execute_script(CUT) == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 690
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    assert browser.execute_script(ground) == "rgb(255, 255, 255)"
+    for hidden in ("nav", ".controls", ".zoom", "#panel"):
+        assert not browser.find_element("css selector", hidden).is_displayed()
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(folded) == before
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [], "media": ""})
+    wide(browser, 1200)
+
+
+def test_a_phone_has_no_empty_box_below_the_map_and_the_records_side_by_side(browser, page):
+    wide(browser, 390, 844)
+    browser.get(page)
+    assert browser.find_element("id", "panel").size["height"] < 150
+    examples = browser.find_elements("css selector", ".example")
+    assert len({one.location["y"] for one in examples}) == 1
+    assert browser.find_element("css selector", ".examples").get_attribute("tabindex") == "0"
+    wide(browser, 1200)

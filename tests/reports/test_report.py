@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import cases
 import numpy as np
 import pytest
+from markupsafe import escape
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
@@ -21,6 +22,7 @@ from commlearn.information.settings import Settings
 from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded
 from commlearn.probes.numbers import read_numbers
+from commlearn.records import Records
 from commlearn.reports.cards import cards_of, gain_words, of_ladder, rung, warnings_of
 from commlearn.reports.curves import curves
 from commlearn.reports.findings import describe, nearest_records
@@ -29,6 +31,7 @@ from commlearn.reports.map import colouring, layouts
 from commlearn.reports.mistakes import alike, mistakes
 from commlearn.reports.page import environment, title_of
 from commlearn.reports.pieces import _words, line_path
+from commlearn.reports.source import _unscored
 
 HEAD = ("html", "head", "body", "main", "style", "title")
 
@@ -407,3 +410,46 @@ def test_few_test_records_compare_no_modalities():
     rungs = {name: replace(one, test_records=4) for name, one in cases.rungs_of(["a", "b"]).items()}
     rungs["a"] = replace(rungs["a"], interval=(1.0, 1.0))
     assert gain_words(rungs) == "Only 4 test records: too few to say which modality is better."
+
+
+UNSCORED = {
+    "unscored": {
+        "unseen": "None of the 20 test records has a value. Fill it in some test rows,",
+        "unlearned": "None of the 40 training records has a value. Fill it in some training rows,",
+        "same": "Every training record says <b>a</b>, so there is nothing to tell apart. Take another",
+        "tags": "No training record has any label. Take another target,",
+    },
+    "lone": dict.fromkeys(
+        ("y", "size"), "One test record has a value, and one record is no score. Score more rows:"
+    ),
+}
+
+
+@pytest.mark.parametrize("state_report", list(UNSCORED), indirect=True)
+def test_a_target_that_cannot_be_scored_has_a_card_that_says_why_and_what_to_do(state_report):
+    page = Path(state_report.out)
+    html = page.read_text(encoding="utf-8")
+    values = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+    words_by_target = next(words for words in UNSCORED.values() if list(words) == list(values["unscored"]))
+    assert values["probes"] == {}
+    assert "method comm, seed 0, 4" in html  # parameters: neither a run nor exported
+    for target, words in words_by_target.items():
+        assert values["unscored"][target].startswith(words)
+        card = re.search(rf'<article class="target" aria-label="{target}">.*?</article>', html, re.DOTALL)
+        assert "Not scored" in card.group(0)
+        assert str(escape(words.split(". ")[0])) in card.group(0)
+    for section in ("data", "embeddings", "neighbours", "training"):  # what needs no score is there
+        assert f'<section id="{section}"' in html
+    for section in ("probes", "interactions", "mistakes"):
+        assert f'<section id="{section}"' not in html
+
+
+def test_a_number_that_never_differs_is_not_scored():
+    labels = {"fit": np.arange(9.0), "test": np.full(4, 2.0)}
+    data = SimpleNamespace(**{name: Records({}, {"v": values}) for name, values in labels.items()})
+    assert (
+        _unscored(data, "v", "number")[0]
+        == "Every test record has the same value, so there is nothing to explain."
+    )
+    data.test.targets["v"][0] = 3
+    assert _unscored(data, "v", "number") is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import numpy as np
+from scipy.linalg import eigh
 
 from commlearn.errors import ConfigurationError, unknown
 
@@ -14,8 +15,12 @@ def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     centred = vectors - vectors.mean(axis=0)
     if min(centred.shape) < 2:
         return np.zeros((len(vectors), 2))
-    _, _, directions = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
-    two = directions[:2]
+    exact = centred.astype(np.float64)
+    if exact.shape[1] > len(exact):
+        two = np.linalg.svd(exact, full_matrices=False)[2][:2]
+    else:  # the same from a small matrix; the smaller of the two comes first
+        last = exact.shape[1] - 1
+        two = eigh(exact.T @ exact, subset_by_index=(last - 1, last))[1].T[::-1]
     signs = np.sign(two[np.arange(2), np.abs(two).argmax(axis=1)])
     return centred @ (two * signs[:, None]).T
 

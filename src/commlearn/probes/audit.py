@@ -12,7 +12,7 @@ import torch
 from commlearn.augmentations import Augmentation
 from commlearn.batch import to_device
 from commlearn.config.build import build_augmentations
-from commlearn.errors import ConfigurationError
+from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.arrays import presence
 from commlearn.probes import PROBES, Outcome, chosen_targets, has_label
 from commlearn.probes.readout_rows import readout_rows
@@ -108,8 +108,8 @@ def audit_augmentations(
     rows: list[AuditRow] = []
     for name, augmentation in build_augmentations(trained.experiment, trained.specs).items():
         chosen = [
-            as_encoders_read(_chosen(part, name, target, records, seed), trained.method)
-            for part in (data.fit, data.test)
+            as_encoders_read(_chosen(part, what, name, target, records, seed), trained.method)
+            for what, part in (("training", data.fit), ("test", data.test))
         ]
         clean: Outcome | None = None
         for strength in (0, *strengths):
@@ -122,9 +122,11 @@ def audit_augmentations(
     return Audit(target, tuple(rows))
 
 
-def _chosen(records: Records, name: str, target: str, most: int, seed: int) -> Records:
+def _chosen(records: Records, what: str, name: str, target: str, most: int, seed: int) -> Records:
     """At most so many records that have the modality and the target."""
     there = np.flatnonzero(presence(records.columns[name]) & has_label(records.targets[target]))
+    if not len(there):
+        raise DataError(f"no {what} record has {name} and {target}; fill them, or split otherwise.")
     order = numpy_generator(seed, "audit").permutation(len(there))[:most]
     return records.choose(there[np.sort(order)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -125,22 +126,29 @@ def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray 
     chosen, folds = _searched(labels, seed, groups)
     if folds < 2:
         return 1.0
-    rows, labels = rows[chosen], labels[chosen]
+    rows, labels = rows[chosen], np.unique(labels[chosen], return_inverse=True)[1]
     if groups is None:
-        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels)
+        splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels)
     else:
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        parts = splitter.split(rows, labels, groups[chosen])
-    scores = np.zeros(len(STRENGTHS))
-    for fit, held in parts:
-        if not len(held) or len(np.unique(labels[fit])) < 2:  # of few groups
-            continue
-        model = None
-        for position, strength in enumerate(STRENGTHS):
-            model = _fit(rows[fit], labels[fit], strength, start=model)
-            right = model.predict(rows[held]) == labels[held]
-            scores[position] += balanced_accuracy(right, labels[held])
-    return STRENGTHS[int(scores.argmax())] if scores.any() else 1.0
+        splits = splitter.split(rows, labels, groups[chosen])
+    parts = [
+        (rows[fit], labels[fit], rows[held], labels[held])
+        for fit, held in splits
+        if len(held) and len(np.unique(labels[fit])) > 1  # of few groups
+    ]
+    models: list[LogisticRegression | None] = [None] * len(parts)
+    best, most = 1.0, 0.0
+    for strength in STRENGTHS:
+        score = 0.0
+        for place, (fit, fit_labels, held, held_labels) in enumerate(parts):
+            model = models[place] = _fit(fit, fit_labels, strength, start=models[place])
+            score += balanced_accuracy(model.predict(held) == held_labels, held_labels)
+        if score > most:
+            best, most = strength, score
+        if most == len(parts):  # no record is read wrongly
+            break
+    return best
 
 
 def _searched(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
@@ -165,6 +173,6 @@ def _fit(
 ) -> LogisticRegression:
     model = start or LogisticRegression(class_weight="balanced", max_iter=400, tol=1e-3, warm_start=True)
     model.set_params(C=strength)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
         warnings.simplefilter("ignore", ConvergenceWarning)  # 400 steps rank the strengths well enough
         return model.fit(rows, labels)

@@ -17,9 +17,10 @@ from commlearn.methods.base import Method
 from commlearn.probes import Outcome, Vectors, check_targets, chosen_targets, probe_vectors
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.records import Dataset, Records
-from commlearn.trained.embed import carrier, embed
+from commlearn.trained.embed import NotFiniteError, carrier, embed, records_at_once, with_tokens
 from commlearn.trained.feature_columns import as_encoders_read
 
+ENCODED = 1024  # records whose tokens are in memory at a time
 PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
 
 Ladder = dict[str, dict[str, Any]]
@@ -108,20 +109,38 @@ def called(subset: str) -> str:
 def embed_subsets(
     model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
 ) -> dict[str, Embedded]:
-    """Embeddings of clean records by each subset of modalities; fixed features are computed once for all."""
+    """Embeddings of clean records by each subset of modalities; each modality is encoded once for all."""
     there = {
         name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
     }
     carried = carrier(model)
     records = as_encoders_read(records, carried if isinstance(carried, Method) else carried.method)
-    embedded = {}
-    for subset in subsets:
+    rows = {
+        subset: np.flatnonzero(np.any([there[name] for name in subset], axis=0))
+        if there
+        else np.zeros(0, int)
+        for subset in subsets
+    }
+    parts: dict[Subset, list[np.ndarray]] = {subset: [] for subset in subsets}
+    for start in range(0, max(len(records), 1), ENCODED):
+        end = min(start + ENCODED, len(records))
         if tell is not None:
-            tell(f"embedding {len(records)} records by {subset_name(subset)}")
-        rows = np.flatnonzero(np.any([there[name] for name in subset], axis=0)) if there else np.zeros(0, int)
-        chosen = records if len(rows) == len(records) else records.choose(rows)
-        embedded[subset_name(subset)] = Embedded(subset, rows, embed(model, chosen, subset))
-    return embedded
+            tell(f"embedding records {start + 1} to {end} of {len(records)}")
+        chosen = records.choose(np.arange(start, end))
+        batch_size = records_at_once(chosen) if len(chosen) else 1
+        encoded = with_tokens(model, chosen) if len(chosen) else chosen
+        for subset, of_all in rows.items():
+            here = of_all[(of_all >= start) & (of_all < end)]
+            try:
+                parts[subset].append(embed(model, encoded.choose(here - start), subset, batch_size))
+            except NotFiniteError as problem:
+                raise NotFiniteError(here[list(problem.rows)].tolist()) from problem
+    return {
+        subset_name(subset): Embedded(
+            subset, rows[subset], np.concatenate([part for part in each if len(part)] or each[:1])
+        )
+        for subset, each in parts.items()
+    }
 
 
 def outcomes_of(
@@ -143,7 +162,8 @@ def outcomes_of(
             try:
                 outcomes[target][name] = _rung(fit[name], test[name], data, target, seed)
             except DataError as problem:
-                problems[target] = f"{target} by {name}: {problem}"
+                reason = str(problem).removeprefix(f"target '{target}': ")
+                problems[target] = f"{target} by {name}: {reason}"
     return outcomes, problems
 
 

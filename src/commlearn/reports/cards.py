@@ -167,7 +167,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
     if findings.ladder and 0 < findings.counts["test"] < FEW:  # else nothing has an interval
         warned.append(
             Warned(
-                f"There are {findings.counts['test']} test records, so every interval is wide.",
+                f"There are only {findings.counts['test']} test records, so every interval is wide.",
                 "Score more rows: commlearn report RUN TABLE.",
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ class Findings:
     audit: Audit | None = None
     comparison: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None  # of that comparison
-    notes: list[str] = field(default_factory=list)  # what could not be measured, and why
+    unscored: dict[str, tuple[str, str]] = field(default_factory=dict)  # targets: why, and what to do
+    notes: list[str] = field(default_factory=list)  # what else could not be measured, and why
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -73,6 +74,7 @@ class Findings:
             "effective_rank": self.ranks,
             "dimensions": self.dims,
             "probes": ladder,
+            "unscored": {target: " ".join(reason) for target, reason in self.unscored.items()},
             "interactions": self.interactions,
             "audit": self.audit.to_dict() if self.audit else None,
             "neighbours": {
@@ -109,8 +111,10 @@ def find(
     data, names = source.data, tuple(source.trained.specs)
     subsets = subsets_of(names)
     test = embed_subsets(source.trained, data.test, subsets, tell)
-    fit = embed_subsets(source.trained, data.fit, subsets, tell) if source.targets else {}
-    outcomes, problems = outcomes_of(fit, test, data, source.targets, seed, tell)
+    unscored = source.unscored()
+    targets = [target for target in source.targets if target not in unscored]
+    fit = embed_subsets(source.trained, data.fit, subsets, tell) if targets else {}
+    outcomes, problems = outcomes_of(fit, test, data, targets, seed, tell)
     rows = shown_rows(len(data.test), seed=seed)
     tell("laying out the map")
     shown = cards(source, rows)
@@ -149,9 +153,10 @@ def find(
         mistakes={target: one for target, one in wrong.items() if one is not None},
         alike=alike(source, test[whole], shown),
         interactions=interactions,
-        audit=_audit(source, seed, tell),
+        audit=_audit(source, targets, seed, tell),
         comparison=_beside_run(source.root if source.run else None, "table.json", "methods"),
         verdict=_beside_run(source.root if source.run else None, "verdict.json", "targets"),
+        unscored=unscored,
         notes=list(problems.values()),
     )
 
@@ -186,16 +191,21 @@ def _beside_run(root: Path | None, name: str, part: str) -> dict[str, Any] | Non
 
 def _colourings(source: Source, rows: np.ndarray) -> list[Colouring]:
     chosen = [*source.targets] or list(source.data.test.targets)
-    return [colouring(name, source.data.test.targets[name][rows], source.sorts[name]) for name in chosen]
+    labels = {name: source.data.test.targets[name][rows] for name in chosen}
+    return [
+        colouring(name, values, source.sorts[name])
+        for name, values in labels.items()
+        if has_label(values).any()
+    ]
 
 
-def _audit(source: Source, seed: int, tell: Callable[[str], None]) -> Audit | None:
+def _audit(source: Source, targets: Sequence[str], seed: int, tell: Callable[[str], None]) -> Audit | None:
     """Of the first target; None where it cannot be done."""
-    if not source.targets:
+    if not targets:
         return None
-    tell(f"auditing the augmentations by {source.targets[0]}")
+    tell(f"auditing the augmentations by {targets[0]}")
     try:
-        return audit_augmentations(source.trained, source.data, source.targets[0], (1,), AUDITED, seed)
+        return audit_augmentations(source.trained, source.data, targets[0], (1,), AUDITED, seed)
     except CommlearnError:
         return None
 

@@ -14,7 +14,12 @@
     links.forEach(link => link === at ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current"));
   }, {rootMargin: "-70px 0px -45% 0px"});
   document.querySelectorAll("main > section").forEach(section => watch.observe(section));
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(part => { part.open = true; }));
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("details:not([open])")];
+    unfolded.forEach(part => { part.open = true; });
+  });
+  addEventListener("afterprint", () => unfolded.forEach(part => { part.open = false; }));
 
   const data = JSON.parse($("map-data").textContent);
   const map = $("map"), panel = $("panel"), legend = $("legend"), colour = $("colour"), search = $("search");

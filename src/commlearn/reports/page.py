@@ -109,7 +109,8 @@ def _about(findings: Findings) -> str:
     experiment, run = findings.source.trained.experiment, findings.source.run
     started = findings.source.versions().get("started", "")
     parts: list[Any] = [f"method {experiment.method['name']}", experiment.variant, f"seed {experiment.seed}"]
-    parts += [f"{run.step} steps" if run else "exported", f"begun {started[:10]}" if started else ""]
+    kind = "exported" if findings.source.root else ""  # else an Embedder in memory
+    parts += [f"{run.step} steps" if run else kind, f"begun {started[:10]}" if started else ""]
     return ", ".join(part for part in parts if part)
 
 

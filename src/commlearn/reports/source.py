@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import commlearn
-from commlearn.probes import chosen_targets, sort_of
+from commlearn.probes import chosen_targets, has_label, sort_of
 from commlearn.probes.readout_rows import own_table, readout_rows
 from commlearn.records import Dataset, Records
 from commlearn.storage.hub import on_hub
@@ -46,6 +46,11 @@ class Source:
         stated = dict((self.data.schema or {}).get("targets") or {})
         return {name: stated.get(name) or sort_of(values) for name, values in self.data.test.targets.items()}
 
+    def unscored(self) -> dict[str, tuple[str, str]]:
+        """Of each target that no probe can be scored on: why, and what to do, in words."""
+        reasons = {name: _unscored(self.data, name, self.sorts[name]) for name in self.targets}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
     def versions(self) -> dict[str, str]:
         """What the run was made with."""
         path = None if self.run is None else self.run.folder.path / "environment.json"
@@ -78,6 +83,37 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
         cells = _cells_of(rows, schema, data.test)
     readable = chosen_targets(data, targets) if data.test.targets or targets else []
     return Source(trained, data, tuple(readable), rows, cells, root)
+
+
+def _unscored(data: Dataset, target: str, sort: str) -> tuple[str, str] | None:
+    labels = {}
+    for what, records in (("training", data.fit), ("test", data.test)):
+        values = records.targets[target]
+        labels[what] = values[has_label(values)]
+        if not len(labels[what]):
+            return (
+                f"None of the {len(records):,} {what} records has a value.",
+                f"Fill it in some {what} rows, or split the table so that some of them have it.",
+            )
+    train, test = labels["training"], labels["test"]
+    if sort == "class" and len(classes := np.unique(train.astype(str))) == 1:
+        return (
+            f"Every training record says {classes[0]}, so there is nothing to tell apart.",
+            "Take another target, or split the table so that training rows show two classes or more.",
+        )
+    if sort == "multilabel" and train.ndim == 1 and not any(map(len, train)):
+        return "No training record has any label.", "Take another target, or add labels to training rows."
+    if len(test) == 1:
+        return (
+            "One test record has a value, and one record is no score.",
+            "Score more rows: commlearn report RUN TABLE, or a larger test part.",
+        )
+    if sort == "number" and (test == test[:1]).all():
+        return (
+            "Every test record has the same value, so there is nothing to explain.",
+            "Take another target, or score other rows: commlearn report RUN TABLE.",
+        )
+    return None
 
 
 def _cells_of(table: Table, schema: Schema, records: Records) -> pd.DataFrame | None:

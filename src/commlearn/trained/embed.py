@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
-from commlearn.batch import Modality, Spec, View, merge, to_device
+from commlearn.batch import Spec, View, merge, to_device
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
@@ -129,7 +130,7 @@ def embed(
         warn_of_absent(len(records) - len(there), len(records), names)
         return embed_with_gaps(model, records, there, modalities, batch_size, blocks)
     fixed = None if fixed is None else fixed.to(device)
-    batch_size = batch_size or _at_once(records.view(slice(0, 1)))
+    batch_size = batch_size or records_at_once(records)
     method.eval()
     try:
         embeddings: np.ndarray | None = None
@@ -259,29 +260,60 @@ def _learned_column(
     return _encoded_once(method, name, records, batch_size) or records.columns[name]
 
 
-def _at_once(record: View) -> int:
+def records_at_once(records: Records) -> int:
     """As many records as keep first layers in a processor's cache, but enough for large products."""
-    size = sum(modality.values.nbytes for modality in record.values())
+    size = sum(modality.values.nbytes for modality in records.view(slice(0, 1)).values())
     return min(max(CACHED // max(size, 1), 16), 1024)
 
 
 @dataclass(frozen=True)
 class TokensColumn:
-    """Tokens of images that many records show, each encoded once."""
+    """Tokens in place of what they were made from: of images that many records show, each encoded once."""
 
-    tokens: Tokens  # of the distinct images
-    index: np.ndarray  # (records,): which of them each record shows
+    tokens: Tokens  # of the distinct images, or of every record
+    index: np.ndarray  # (records,): which of them each record has
 
     @property
     def spec(self) -> Spec:
         return Spec("tokens", self.tokens.values.shape[2:])
+
+    @property
+    def present(self) -> np.ndarray | None:
+        """(records,): which of them have the modality; None if all do."""
+        mask = self.tokens.present
+        return None if mask is None else mask.cpu().numpy()[self.index]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def take(self, rows: np.ndarray) -> Tokens:
         chosen = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)
-        return self.tokens.apply(lambda tensor: tensor[chosen])
+        tokens = self.tokens.apply(lambda tensor: tensor[chosen])
+        if tokens.padding is None:
+            return tokens
+        used = (~tokens.padding).any(dim=0).nonzero()
+        longest = int(used.max()) + 1 if len(used) else 1
+        return replace(tokens, values=tokens.values[:, :longest], padding=tokens.padding[:, :longest])
+
+
+def with_tokens(model: Any, records: Records) -> Records:
+    """Records with tokens in place of the values that learned encoders read: several subsets share them.
+
+    Values from which an embedding's fixed features are computed stay.
+    """
+    model = carrier(model)
+    method = model if isinstance(model, Method) else model.method
+    fixed, batch_size = features_of(model), records_at_once(records)
+    learned = [
+        name
+        for name in method.modalities
+        if name in records.columns
+        and (fixed is None or name not in fixed.each)
+        and not isinstance(method.encoders[name], FeatureEncoder)
+    ]
+    rows = np.arange(len(records))
+    encoded = {name: _tokens(method, name, records.columns[name], rows, batch_size) for name in learned}
+    return replace(records, columns={**records.columns, **encoded})
 
 
 def _encoded_once(method: Method, name: str, records: Records, batch_size: int) -> TokensColumn | None:
@@ -293,14 +325,39 @@ def _encoded_once(method: Method, name: str, records: Records, batch_size: int) 
     _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
     if 2 * len(first) > len(index):
         return None
-    device, parts = next(method.parameters()).device, []
-    for start in range(0, len(first), batch_size):
-        view = to_device({name: column.take(first[start : start + batch_size])}, device)
-        tokens = method.encode(view, [name])[name]
-        if tokens.values.nbytes / len(tokens) * len(first) > KEPT:
-            return None
-        parts.append({name: cast(Modality, tokens)})
-    return TokensColumn(cast(Tokens, merge(parts)[name]), index)
+    one = _tokens(method, name, column, first[:1], batch_size)
+    if one.tokens.values.nbytes * len(first) > KEPT:
+        return None
+    return TokensColumn(_tokens(method, name, column, first, batch_size).tokens, index)
+
+
+@torch.inference_mode()
+def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_size: int) -> TokensColumn:
+    """What the encoder of a modality makes of these rows."""
+    device, training, parts = next(method.parameters()).device, method.training, []
+    method.eval()
+    try:
+        for start in range(0, len(rows), batch_size):
+            view = to_device({name: column.take(rows[start : start + batch_size])}, device)
+            parts.append(method.encode(view, [name])[name])
+    finally:
+        method.train(training)
+    longest = max(part.values.shape[1] for part in parts)
+    padded: list[View] = [{name: _padded(part, longest)} for part in parts]
+    return TokensColumn(cast(Tokens, merge(padded)[name]), np.arange(len(rows)))
+
+
+def _padded(tokens: Tokens, length: int) -> Tokens:
+    """The same tokens in a longer sequence, whose end is padding."""
+    more = length - tokens.values.shape[1]
+    if not more:
+        return tokens
+    padding = tokens.padding
+    if padding is None:
+        padding = torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)
+    return replace(
+        tokens, values=pad(tokens.values, (0, 0, 0, more)), padding=pad(padding, (0, more), value=True)
+    )
 
 
 def carrier(model: Any) -> Any:
