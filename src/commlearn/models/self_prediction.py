@@ -68,8 +68,8 @@ class SelfPrediction(nn.Module):
         """What is to be predicted of a modality, (2 * records, size)."""
         reader = self.readers[0].get(name)
         if reader is not None:
-            known = isinstance(modality, FeatureValues)
-            return modality.values.float() if known else cast(Tensor, reader.features(modality)).float()
+            given = isinstance(modality, FeatureValues)
+            return modality.values.float() if given else cast(Tensor, reader.features(modality)).float()
         means = pool(tokens).float()
         return F.layer_norm(means, means.shape[1:])
 
