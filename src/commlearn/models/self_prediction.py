@@ -54,14 +54,15 @@ class SelfPrediction(nn.Module):
         Returns:
             (2 * records, 2). A modality that a record lacks is not predicted, nor by a subset it lacks.
         """
-        total = torch.zeros(len(next(iter(fused.values()))), 2, device=next(iter(fused.values())).device)
+        total: list[Tensor] = []
         for name, head in self.heads.items():
             wanted = other_version(self.target(name, view[name], tokens[name]))
             for subset, vectors in fused.items():
                 error = (head(vectors).float() - wanted).square().mean(dim=1)
-                there = _having(view, {name} if len(subset) == len(self.heads) else {name, *subset}, error)
-                total = total + torch.stack([error * there, there], dim=1)
-        return total
+                needed = {name} if len(subset) == len(self.heads) else {name, *subset}
+                there = torch.stack([view[each].there for each in needed]).all(dim=0).float()
+                total.append(torch.stack([error * there, there], dim=1))
+        return torch.stack(total).sum(dim=0)
 
     @torch.no_grad()
     def target(self, name: str, modality: Modality, tokens: Tokens) -> Tensor:
@@ -84,12 +85,3 @@ def other_version(rows: Tensor) -> Tensor:
     """Each row's counterpart in the other of two versions that lie one after the other."""
     first, second = rows.chunk(2)
     return torch.cat([second, first])
-
-
-def _having(view: View, names: set[str], like: Tensor) -> Tensor:
-    """1 for the rows that have every one of these modalities, else 0."""
-    there = torch.ones_like(like)
-    for name in names:
-        present = view[name].present
-        there = there if present is None else there * present
-    return there
