@@ -103,14 +103,14 @@ def main() -> None:
             plain = fitted(table, draw, "comm")
             seconds.append(time.perf_counter() - start)
             vectors = [embedded(table, plain, "features"), embedded(table, plain)]
-            for budget, found in scores.items():
+            for budget, draws in scores.items():
                 rows = labelled_rows(table.labels[table.train], budget, draw)
-                found.append([score(table, each, rows) for each in vectors])
+                draws.append([score(table, each, rows) for each in vectors])
                 for method in methods.values():
                     model = fitted(table, draw, method, rows)
-                    found[-1].append(score(table, embedded(table, model), rows))
-        for budget, found in scores.items():
-            means = " | ".join(f"{mean:.1f}" for mean in np.mean(found, axis=0))
+                    draws[-1].append(score(table, embedded(table, model), rows))
+        for budget, draws in scores.items():
+            means = " | ".join(f"{mean:.1f}" for mean in np.mean(draws, axis=0))
             print(f"| {name} | {budget} | {means} | {np.mean(seconds):.0f} |", flush=True)
 
 

@@ -188,7 +188,7 @@ def test_images_that_do_not_fit_in_memory_are_decoded_when_taken(tmp_path, monke
     noise(40, 40).save(tmp_path / "a.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:1500])
     kept = read(["a.png", None], tmp_path)
-    monkeypatch.setattr(image_module, "KEPT", 0)
+    monkeypatch.setattr(image_module, "IMAGES_IN_MEMORY", 0)
     streamed = Image("path").read(
         cells(["a.png", None, "cut.png"], tmp_path, 100), {"size": 32, "white": 255}
     )

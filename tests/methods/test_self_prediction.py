@@ -103,6 +103,14 @@ def test_fixed_features_of_the_other_version_are_predicted_where_encoders_read_t
     assert not any(key.startswith("prediction.readers") for key in method.state_dict())
 
 
+def test_what_is_predicted_gives_no_gradient():
+    method = predicting("comm", 2)
+    view = merge(batch_for(method, 2).augmented)
+    tokens = method.encode(view)
+    assert tokens["vector"].values.requires_grad
+    assert not method.prediction.target("vector", view["vector"], tokens["vector"]).requires_grad
+
+
 def test_rows_do_not_depend_on_those_beside_them():
     method = predicting("comm", 2).eval()
     batch = batch_for(method, 2)

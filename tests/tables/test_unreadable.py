@@ -71,7 +71,7 @@ def test_dead_files_count_as_missing_and_are_listed(folder, monkeypatch):
     assert np.flatnonzero(~present).tolist() == [*DEAD]
     assert [entry["row"] for entry in data.unreadable] == [*DEAD]
     assert any("3 of 60 cells cannot be read" in note and "(rows 4, 17, 30)" in note for note in data.notes)
-    monkeypatch.setattr(image, "KEPT", 0)  # pictures are decoded each time they are asked for
+    monkeypatch.setattr(image, "IMAGES_IN_MEMORY", 0)  # pictures are decoded each time they are asked for
     late = dataset_of(read_table(folder / "t.csv"), schema, test=0.0)
     assert [entry["row"] for entry in late.unreadable] == [17, 30, 4]  # of 4, the header can be read
     assert (late.train.columns["photo"].take(np.arange(ROWS)).present.numpy() == present).all()

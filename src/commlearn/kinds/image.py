@@ -22,7 +22,7 @@ SIZES = (32, 64, 96, 128, 224)  # pixels a side, to choose from
 FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training rows with an image from which a size is chosen
 SAMPLE = 256  # training rows that decide the size
 LARGEST = 4_096  # pixels a side that are read
-KEPT = 1 << 30  # bytes of decoded images that stay in memory
+IMAGES_IN_MEMORY = 1 << 30  # bytes of decoded images that stay in memory
 DEPTHS = (255, 1023, 4095, 16_383, 65_535)  # largest values of 8 to 16 bits
 ELONGATED = 3  # longer by shorter side from which the cut loses most of an image
 
@@ -96,7 +96,7 @@ class Image(Kind):
         size = state["size"]
         if not 0 < size <= LARGEST:
             raise DataError(f"images of {size} pixels a side were learned; at most {LARGEST} are read")
-        in_memory = len(sources) * 3 * size**2 <= KEPT
+        in_memory = len(sources) * 3 * size**2 <= IMAGES_IN_MEMORY
         read = in_threads(
             (lambda cell: decoder.pixels(cell, size)) if in_memory else (lambda cell: _header(decoder, cell)),
             sources,

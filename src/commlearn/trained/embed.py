@@ -70,7 +70,7 @@ def naming_rows(table: Table, id_column: str | None) -> Iterator[None]:
 Blocks = Literal["all", "learned", "features"]
 """Which parts of an embedding: what the method embeds, the fixed features, or both in this order."""
 CACHED = 1_600_000  # bytes of values that are embedded at once
-KEPT = 500_000_000  # bytes of tokens that are kept of images which many records show
+TOKENS_IN_MEMORY = 500_000_000  # bytes of tokens that are kept of images which many records show
 
 
 @torch.inference_mode()
@@ -326,7 +326,7 @@ def _encoded_once(method: Method, name: str, records: Records, batch_size: int) 
     if 2 * len(first) > len(index):
         return None
     one = _tokens(method, name, column, first[:1], batch_size)
-    if one.tokens.values.nbytes * len(first) > KEPT:
+    if one.tokens.values.nbytes * len(first) > TOKENS_IN_MEMORY:
         return None
     return TokensColumn(_tokens(method, name, column, first, batch_size).tokens, index)
 
