@@ -177,6 +177,68 @@ def test_gaps_that_the_kind_marks_are_filled_with_what_was_observed_last() -> No
     torch.testing.assert_close(one, other)
 
 
+def sporadic(share: float, rows: int = 60) -> Given:
+    """Series of two channels of which that share was observed, as the kind series writes gaps."""
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.rand(rows, 20, 2, generator=generator) < share
+    values = torch.randn(rows, 20, 2, generator=generator) * torch.tensor([1.0, 30.0]) * seen
+    padding = torch.arange(20) >= torch.randint(1, 21, (rows, 1), generator=generator)
+    return Given(Spec("series", (4,)), Modality(torch.cat([values, seen.float()], dim=2), padding))
+
+
+def test_series_of_which_most_was_never_observed_have_statistics_alone_as_a_slow_loop_has_them() -> None:
+    column = sporadic(0.2)
+    features = FixedFeatures(column.spec).learn(column, 0)
+    (fast,) = features.raw(column.modality)
+    centre, scale = features.raw.centre.numpy(), features.raw.scale.numpy()
+    values, padding = column.modality.values.numpy(), column.modality.padding.numpy()
+    for row in range(len(values)):
+        length = int((~padding[row]).sum())
+        expected = [_channel(values[row, :length], channel, centre, scale) for channel in (0, 1)]
+        by_channel = torch.cat([fast[row, :18], fast[row, 19:]]).view(12, 2).T  # the length stands between
+        torch.testing.assert_close(
+            by_channel, torch.tensor(expected), check_dtype=False, atol=1e-4, rtol=1e-4
+        )
+
+
+def _channel(steps: np.ndarray, channel: int, centre: np.ndarray, scale: np.ndarray) -> list[float]:
+    """The features of one channel of one series, step by step."""
+    seen = [place for place in range(len(steps)) if steps[place, 2 + channel] == 1]
+    scaled = [(steps[place, channel] - centre[channel]) / scale[channel] for place in seen]
+    drawn_in = [np.sign(value) * np.log1p(min(abs(value), 10)) for value in scaled]
+    if not seen:
+        return [0.0] * 12
+    mean, time = np.mean(drawn_in), [2 * place / max(len(steps) - 1, 1) - 1 for place in seen]
+    spread = max(sum((one - np.mean(time)) ** 2 for one in time), 1e-3)
+    slope = (
+        sum((one - np.mean(time)) * (value - mean) for one, value in zip(time, drawn_in, strict=True))
+        / spread
+    )
+    latest = [
+        0.0 if place < seen[0] else drawn_in[sum(one <= place for one in seen) - 1]
+        for place in range(len(steps))
+    ]
+    change = np.abs(np.diff(latest)).mean() if len(steps) > 1 else 0.0
+    ends = [min(drawn_in), max(drawn_in), drawn_in[0], drawn_in[-1]]
+    unusual = [abs(mean), abs(drawn_in[-1]), 1.0]
+    return [mean, np.std(drawn_in), *ends, slope, change, len(seen) / len(steps), *unusual]
+
+
+def test_a_curve_with_gaps_is_still_read_by_minirocket() -> None:
+    column = sporadic(0.8)
+    rocket, _ = FixedFeatures(column.spec).learn(column, 0).raw(column.modality)
+    assert rocket.shape[1] > 1000
+
+
+def test_features_of_series_saved_by_an_earlier_version_are_the_same() -> None:
+    column = sporadic(0.8)
+    learned = FixedFeatures(column.spec).learn(column, 0)
+    earlier = {name: value for name, value in learned.state_dict().items() if name != "raw.sporadic"}
+    loaded = FixedFeatures(column.spec)
+    loaded.load_state_dict(earlier)
+    torch.testing.assert_close(loaded(column.modality), learned(column.modality), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("channels", [3, 20])
 def test_minirocket_is_what_a_slow_loop_computes(channels: int) -> None:
     generator = torch.Generator().manual_seed(0)

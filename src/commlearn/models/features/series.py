@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +17,20 @@ from commlearn.models.features.networks import Published
 from commlearn.seeds import numpy_generator
 
 TIE = 1e-4  # by how much a bias lies above the output of the kernel that it was taken from
+SPORADIC = 0.5  # share of steps that were observed, below which a series is single measurements and no curve
 
 
 class Steps(Raw):
     """MiniRocket and statistics of each channel, over the steps that are not padding.
 
     Where the second half of the channels tells in which steps the first half was observed, as the kinds
-    series and audio write gaps, the gaps are filled with what was observed last.
+    series and audio write gaps, the gaps are filled with what was observed last. Where most steps are gaps,
+    as in laboratory values of patients, there is no curve for MiniRocket to read: statistics stand alone
+    then, of values whose large ones are drawn in, with how far from the usual they are in either direction.
     """
 
     marked: Tensor
+    sporadic: Tensor
     centre: Tensor
     scale: Tensor
     longest: Tensor
@@ -34,6 +40,7 @@ class Steps(Raw):
         channels = int(np.prod(spec.shape))
         self.store(
             marked=torch.tensor(False),  # whether half of the channels tell what was observed
+            sporadic=torch.tensor(False),  # whether most steps are gaps
             centre=torch.zeros(channels),  # (channels,)
             scale=torch.ones(channels),  # (channels,)
             longest=torch.tensor(1.0),  # steps
@@ -45,18 +52,27 @@ class Steps(Raw):
         some = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
         steps = [self._observed(part)[part.real] for part in some]  # each (steps, channels)
         low, centre, high = _quantiles(torch.cat(steps).cpu().numpy())
+        observed = float(torch.cat(steps).isfinite().float().mean())
+        self.store(sporadic=self.marked & (observed < SPORADIC))
         lengths = torch.cat([part.real.sum(dim=1) for part in sample]).cpu()
         self.store(centre=centre, scale=np.where(high > low, (high - low) / 3.3, 1.0).astype(np.float32))
         self.store(longest=lengths.max().clamp(min=1).float())
+        if self.sporadic:
+            return
         few = next(iter(sample.some(64, numpy_generator(seed, "rocket-rows"))))
         usual = max(int(lengths.float().median()), 1)
         self.rocket.learn(self._filled(self._scaled(few)), few.real.sum(dim=1), usual, seed)
 
     def forward(self, modality: Modality) -> list[Tensor]:
         scaled, real = self._scaled(modality), modality.real
+        if self.sporadic:
+            scaled = scaled.sign() * scaled.abs().log1p()
         filled = self._filled(scaled) * real[..., None]  # (batch, steps, channels)
+        statistics = self._statistics(scaled, filled, real)
+        if self.sporadic:
+            return [torch.cat([*statistics.values(), *_unusual(statistics)], dim=1)]
         rocket = self.rocket(filled.transpose(1, 2), real.sum(dim=1))
-        return [rocket, self._statistics(scaled, filled, real)]
+        return [rocket, torch.cat(list(statistics.values()), dim=1)]
 
     def _observed(self, modality: Modality) -> Tensor:
         """(batch, steps, channels) with NaN in gaps and in padding."""
@@ -76,8 +92,8 @@ class Steps(Raw):
         last = torch.where(scaled.isnan(), 0, place).cummax(dim=1).values
         return scaled.gather(1, last).nan_to_num()
 
-    def _statistics(self, scaled: Tensor, filled: Tensor, real: Tensor) -> Tensor:
-        """Mean, deviation, least, most, first, last, slope, change and share observed of each channel."""
+    def _statistics(self, scaled: Tensor, filled: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Statistics of each channel over the steps that were observed, and how many steps there are."""
         seen, steps = ~scaled.isnan(), real.sum(dim=1)  # (batch, steps, channels), (batch,)
         values, count = scaled.nan_to_num(), seen.sum(dim=1).clamp(min=1)
         mean = values.sum(dim=1) / count
@@ -97,8 +113,30 @@ class Steps(Raw):
         change = ((filled[:, 1:] - filled[:, :-1]).abs() * both).sum(dim=1) / both.sum(dim=1).clamp(min=1)
         share = seen.sum(dim=1) / steps.clamp(min=1)[:, None]
         length = (steps.float() / self.longest).log1p()[:, None]
-        statistics = [mean, deviation, least, most, first, last, slope, change, share, length]
-        return torch.cat(statistics, dim=1).nan_to_num(posinf=0.0, neginf=0.0)
+        statistics = {
+            "mean": mean,
+            "deviation": deviation,
+            "least": least,
+            "most": most,
+            "first": first,
+            "last": last,
+            "slope": slope,
+            "change": change,
+            "share": share,
+            "length": length,
+        }
+        return {name: value.nan_to_num(posinf=0.0, neginf=0.0) for name, value in statistics.items()}
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        known = {f"{prefix}sporadic": torch.tensor(False), **state_dict}  # older files have MiniRocket always
+        super()._load_from_state_dict(known, prefix, *args, **kwargs)
+
+
+def _unusual(statistics: Mapping[str, Tensor]) -> list[Tensor]:
+    """How far mean and last value are from the usual, in either direction, and what was observed at all."""
+    return [statistics["mean"].abs(), statistics["last"].abs(), (statistics["share"] > 0).float()]
 
 
 class MiniRocket(Learned):
