@@ -22,7 +22,7 @@ WINS = {  # what a demo shows beyond doubt: words before a difference and its in
     "digits": [r"labels a class \(\d+ rows\) the embedding \(comm\) adds "],
     "emoji": ["search - chance: "],
     "shop": ["only together: "],
-    "watch": [],
+    "watch": ["on average over the two: embedding - mean "],
 }
 LARGEST = 100_000  # bytes of a picture, coded
 VERDICT = re.compile(r"^\w+:\n  .*\b(embedding|features|reads|Keep|plain)\b", re.MULTILINE)
