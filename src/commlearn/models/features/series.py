@@ -130,8 +130,8 @@ class Steps(Raw):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        known = {f"{prefix}sporadic": torch.tensor(False), **state_dict}  # older files have MiniRocket always
-        super()._load_from_state_dict(known, prefix, *args, **kwargs)
+        complete = {f"{prefix}sporadic": torch.tensor(False), **state_dict}  # older files have MiniRocket always
+        super()._load_from_state_dict(complete, prefix, *args, **kwargs)
 
 
 def _unusual(statistics: Mapping[str, Tensor]) -> list[Tensor]:
