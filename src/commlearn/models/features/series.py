@@ -130,7 +130,7 @@ class Steps(Raw):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        complete = {f"{prefix}sporadic": torch.tensor(False), **state_dict}  # older files have MiniRocket always
+        complete = {f"{prefix}sporadic": torch.tensor(False), **state_dict}  # of older files
         super()._load_from_state_dict(complete, prefix, *args, **kwargs)
 
 
