@@ -185,15 +185,6 @@ def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps):
     torch.testing.assert_close(step.terms, of_fused.terms | named)
 
 
-def test_across_weighs_what_is_contrasted_across_modalities():
-    method = CrossSelf.build(build_encoders(specs(3), 16, {}), 16, across=0.3)
-    step = next(method.steps(batch_for(method, 3)))
-    pairs = [term for name, term in step.terms.items() if "+" in name]
-    alone = [term for name, term in step.terms.items() if "+" not in name]
-    torch.testing.assert_close(step.loss, 0.3 * sum(pairs) / 3 + sum(alone) / 2)
-    assert CoMMCrossSelf.build(build_encoders(specs(3), 16, {}), 16, across=0.3).token_loss.across == 0.3
-
-
 def test_the_embedding_holds_the_fused_vector_and_the_narrow_mean_tokens():
     torch.manual_seed(0)
     method = CoMMCrossSelf.build(build_encoders(specs(3), 16, {}), 16, token_width=5)
@@ -215,7 +206,6 @@ def test_the_embedding_holds_the_fused_vector_and_the_narrow_mean_tokens():
     [
         ({"token_weight": -1}, r"method.token_weight is -1; give 0 or more"),
         ({"token_width": 0}, r"method.token_width is 0; give 1 or more"),
-        ({"across": -1}, r"method.across is -1; give 0 or more"),
     ],
 )
 def test_a_weight_or_a_width_of_the_tokens_that_cannot_be_is_refused(options, message):

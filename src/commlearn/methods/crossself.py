@@ -30,7 +30,6 @@ class CrossSelf(SeparateHeads):
         temperature: of every contrast.
         within: modalities that are contrasted with themselves; all if not given. Naming the images
             alone makes it SLIP with a fixed temperature.
-        across: weight of the contrasts across modalities.
 
     Example:
         >>> import torch
@@ -51,16 +50,12 @@ class CrossSelf(SeparateHeads):
         heads: Mapping[str, nn.Module],
         temperature: float = 0.1,
         within: Sequence[str] | None = None,
-        across: float = 1.0,
     ) -> None:
         super().__init__(encoders, heads, temperature)
-        if across < 0:
-            raise ConfigurationError(f"method.across is {across}; give 0 or more.")
         for name in within or ():
             if name not in self.encoders:
                 raise ConfigurationError(f"method.within: {unknown('modality', name, self.modalities)}")
         self.within = tuple(self.modalities if within is None else within)
-        self.across = across
 
     @classmethod
     def build(
@@ -69,10 +64,9 @@ class CrossSelf(SeparateHeads):
         width: int,
         temperature: float = 0.1,
         within: list[str] | None = None,
-        across: float = 1.0,
     ) -> CrossSelf:
         """Cross+Self with a three-layer head for each modality."""
-        return cls(encoders, {name: projection_head(width) for name in encoders}, temperature, within, across)
+        return cls(encoders, {name: projection_head(width) for name in encoders}, temperature, within)
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
         first, second = views
@@ -83,9 +77,9 @@ class CrossSelf(SeparateHeads):
         return pairs | {(name,): [(first[name], second[name])] for name in self.within}
 
     def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Weighted mean over pairs of modalities + 1/2 the sum over modalities."""
+        """Mean over pairs of modalities + 1/2 the sum over modalities."""
         names = [subset_name(pair) for pair in combinations(self.modalities, 2)]
-        cross = self.across * mean_of([terms[name] for name in names if name in terms], self)
+        cross = mean_of([terms[name] for name in names if name in terms], self)
         return cross + sum((terms[name] / 2 for name in self.within if name in terms), 0.0 * cross)
 
 
@@ -145,15 +139,11 @@ class CoMMCrossSelf(CoMM):
         temperature: TemperatureChoice = 0.5,
         token_weight: float = 0.5,
         token_width: int = 128,
-        across: float = 1.0,
         embedding: Held = "fused+tokens",
         head: tuple[int, int] = HEAD,
         prediction: float = 0.0,
     ) -> CoMMCrossSelf:
-        """CoMM and Cross+Self as published, but for CoMM's temperature; tokens of at most `token_width`.
-
-        `across` is the weight of what Cross+Self contrasts across modalities, as the fused vectors do, too.
-        """
+        """CoMM and Cross+Self as published, but for CoMM's temperature; tokens of at most `token_width`."""
         if token_weight < 0:
             raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
         if token_width < 1:
@@ -162,7 +152,7 @@ class CoMMCrossSelf(CoMM):
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         if parts["beside"] is not None:
             parts["beside"] = TokenMeans(list(encoders), token_width, width)
-        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, token_width, across=across)
+        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, token_width)
         narrow = {name: nn.Linear(width, token_width, bias=False) for name in encoders}
         return cls(encoders, **parts, token_loss=token_loss, narrow=narrow, token_weight=token_weight)
 
