@@ -24,6 +24,7 @@ from commlearn.errors import DataError
 from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import raise_errors
+from commlearn.records import SharedImages
 
 LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
 GLANCE = 32  # pixels a side to which an image is decoded to see whether it can be
@@ -147,7 +148,7 @@ class Decoder:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(SharedImages):
     """Images of many records, decoded once if all fit in memory, else each time they are asked for.
 
     Records that show the same file share its pixels.
