@@ -32,15 +32,9 @@ class Column(Protocol):
         ...
 
 
-class SharedImages:
-    """A column in which several records may show the same image."""
-
-    index: np.ndarray  # (records,): which image each record shows; -1 = none
-
-
 @dataclass(frozen=True)
-class ImageColumn(SharedImages):
-    """Images kept as uint8 in memory."""
+class ImageColumn:
+    """Images kept as uint8 in memory; several records may show the same image."""
 
     images: np.ndarray  # (images, height, width, channels) uint8
     index: np.ndarray  # (records,): which image each record shows
@@ -95,7 +89,7 @@ class Chosen:
 
 def image_numbers(column: Column) -> np.ndarray | None:
     """The number of the image that each record shows, where records may show the same one; else None."""
-    if isinstance(column, SharedImages):
+    if isinstance(column, ImageColumn):
         return column.index
     if isinstance(column, Chosen):
         of_all = image_numbers(column.column)

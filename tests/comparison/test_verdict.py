@@ -23,7 +23,7 @@ from commlearn.comparison.answers.task import Task, budgets_of, checked_budgets,
 from commlearn.comparison.answers.verdict import words_of
 from commlearn.comparison.compare import compare
 from commlearn.errors import ConfigurationError
-from commlearn.records import Dataset, ImageColumn, Records, VectorColumn
+from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.reports import report
 
 SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.threads": 1}
@@ -482,40 +482,6 @@ def test_a_measure_of_many_rows_is_taken_in_parts(monkeypatch):
     whole = task.scores(task.test, shares, np.full(2, 0.5), task.weights)
     monkeypatch.setattr(answers_task, "AT_A_TIME", 1000)
     np.testing.assert_allclose(task.scores(task.test, shares, np.full(2, 0.5), task.weights), whole)
-
-
-def pictures(shown: np.ndarray, split: int, groups: np.ndarray | None = None) -> Dataset:
-    """Records that show these of some pictures, the first of them to fit on."""
-    images = ImageColumn(np.zeros((shown.max() + 1, 4, 4, 3), np.uint8), shown)
-    records = Records({"photo": images}, {"old": np.arange(len(shown)) % 2}, groups=groups)
-    return Dataset(*(records.choose(rows) for rows in np.split(np.arange(len(shown)), [split])))
-
-
-def test_rows_that_show_one_picture_stay_together_where_the_split_keeps_pictures_apart():
-    data = pictures(np.repeat(np.arange(20), 5), 60)
-    task = answers_task.task_of(data, "old", "class")
-    np.testing.assert_array_equal(task.groups, np.repeat(np.arange(12), 5))
-    np.testing.assert_array_equal(task.test_groups, np.repeat(np.arange(12, 20), 5))
-    labelled = labelled_rows(task, "all")
-    for fit, held in labelled.parts():
-        assert not set(task.groups[labelled.rows[fit]]) & set(task.groups[labelled.rows[held]])
-
-
-@pytest.mark.parametrize(
-    ("shown", "groups", "expected"),
-    [
-        (np.arange(100), None, None),  # each its own picture
-        (np.tile(np.arange(20), 5), None, None),  # the split does not keep pictures apart
-        (np.repeat(np.arange(20), 5), np.arange(100) // 50, np.zeros(50)),  # stated ones stay
-    ],
-)
-def test_pictures_make_no_groups_otherwise(shown, groups, expected):
-    task = answers_task.task_of(pictures(shown, 50, groups), "old", "class")
-    if expected is None:
-        assert task.groups is None
-        assert task.test_groups is None
-    else:
-        np.testing.assert_array_equal(task.groups, expected)
 
 
 def test_rare_classes_are_scored_by_their_rank():

@@ -24,7 +24,6 @@ from commlearn.errors import DataError
 from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import raise_errors
-from commlearn.records import SharedImages
 
 LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
 GLANCE = 32  # pixels a side to which an image is decoded to see whether it can be
@@ -148,7 +147,7 @@ class Decoder:
 
 
 @dataclass(frozen=True)
-class Pictures(SharedImages):
+class Pictures:
     """Images of many records, decoded once if all fit in memory, else each time they are asked for.
 
     Records that show the same file share its pixels.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.probes import has_label, measures
 from commlearn.probes.labels import label_matrix, label_names
 from commlearn.probes.measures import draws, widening
-from commlearn.records import Chosen, Column, Dataset, Records, image_numbers
+from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 
 ALL = "all"
@@ -182,7 +182,7 @@ def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
 
 def task_of(data: Dataset, name: str, sort: str) -> Task:
     """The target as numbers."""
-    parts = [_labelled(records, name) for records in _with_pictures_as_groups(data)]
+    parts = [_labelled(records, name) for records in (data.fit, data.test)]
     (train_rows, first, groups), (test_rows, second, test_groups) = parts
     labels: tuple[str, ...]
     train: np.ndarray
@@ -205,31 +205,6 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
         train, test = (one - centre) / scale, (two - centre) / scale
         labels, measure = tuple(map(str, range(train.shape[1]))), "r2"
     return Task(name, sort, measure, labels, train_rows, test_rows, train, test, groups, test_groups)
-
-
-def _with_pictures_as_groups(data: Dataset) -> tuple[Records, Records]:
-    """The rows to fit on and to score; rows that show one picture are a group, if none is stated.
-
-    Only where no picture stands on both sides: folds then part pictures as the split does, and a reader is
-    not chosen for what it knows of pictures that it has seen.
-    """
-    fit, test = data.fit, data.test
-    if fit.groups is not None or test.groups is not None:
-        return fit, test
-    for name, column in fit.columns.items():
-        numbers, others = image_numbers(column), image_numbers(test.columns[name])
-        if numbers is None or others is None or not _same_images(column, test.columns[name]):
-            continue
-        shown = np.unique(numbers)
-        if len(shown) < len(numbers) and shown.min(initial=0) >= 0 and not np.isin(others, shown).any():
-            return replace(fit, groups=numbers), replace(test, groups=others)
-    return fit, test
-
-
-def _same_images(first: Column, second: Column) -> bool:
-    """Whether a number means the same image in both."""
-    one, other = (column.column if isinstance(column, Chosen) else column for column in (first, second))
-    return one is other
 
 
 def _labelled(records: Records, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
