@@ -77,14 +77,16 @@ def work(recipe: str, variant: str, precision: str, seed: int, folder: Path, nat
     targets = [
         target for score in experiment.scores.values() if score.variant == variant for target in score.targets
     ]
-    found = {name: result.balanced_accuracy for name, result in cl.probe(run, data, targets=targets).items()}
-    (folder / "scores.json").write_text(json.dumps(found))
+    accuracies = {
+        name: result.balanced_accuracy for name, result in cl.probe(run, data, targets=targets).items()
+    }
+    (folder / "scores.json").write_text(json.dumps(accuracies))
 
 
 def scores(folder: Path, experiment: Any, precision: str, seed: int) -> dict[str, float]:
     def one(variant: str, targets: list[str]) -> float:
-        found = json.loads((place(folder, precision, seed, variant) / "scores.json").read_text())
-        return 100 * mean(found[target] for target in targets)
+        accuracies = json.loads((place(folder, precision, seed, variant) / "scores.json").read_text())
+        return 100 * mean(accuracies[target] for target in targets)
 
     return {name: one(score.variant, score.targets) for name, score in experiment.scores.items()}
 
@@ -133,7 +135,7 @@ def main() -> None:
     print("| --- " * (1 + len(experiment.scores)) + "|")
     for precision in PRECISIONS:
         by_seed = [scores(options.out, experiment, precision, seed) for seed in range(options.seeds)]
-        cells = [told([found[name] for found in by_seed]) for name in experiment.scores]
+        cells = [told([accuracies[name] for accuracies in by_seed]) for name in experiment.scores]
         print(f"| {precision} | {' | '.join(cells)} |")
 
 

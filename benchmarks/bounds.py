@@ -64,9 +64,9 @@ def measure(
         scores = critic(x, y)
         bounds = (nce_bound, club_bound, leave_one_out_bound)
         values.append(torch.stack([bound(scores, among) for bound in bounds]))
-    found = torch.stack(values)  # (rounds, 3)
-    errors = found.std(dim=0) / math.sqrt(rounds)
-    return list(zip(found.mean(dim=0).tolist(), errors.tolist(), strict=True))
+    estimates = torch.stack(values)  # (rounds, 3)
+    errors = estimates.std(dim=0) / math.sqrt(rounds)
+    return list(zip(estimates.mean(dim=0).tolist(), errors.tolist(), strict=True))
 
 
 def main() -> None:
@@ -82,10 +82,10 @@ def main() -> None:
         start = time.perf_counter()
         critic = learn(correlation, classes, options.steps, options.batch)
         lower, upper, tighter = measure(critic, correlation, classes)
-        known = -DIM / 2 * math.log(1 - correlation**2)
+        exact = -DIM / 2 * math.log(1 - correlation**2)
         limit = DIM * correlation**2 / (1 - correlation**2)
         print(
-            f"| {classes} | {correlation} | {known:.4f} | {lower[0]:.4f} ± {lower[1]:.4f} | "
+            f"| {classes} | {correlation} | {exact:.4f} | {lower[0]:.4f} ± {lower[1]:.4f} | "
             f"{tighter[0]:.4f} ± {tighter[1]:.4f} | "
             f"{upper[0]:.4f} ± {upper[1]:.4f} | {limit:.4f} | {time.perf_counter() - start:.0f} |",
             flush=True,

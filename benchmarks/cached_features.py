@@ -136,9 +136,9 @@ def main() -> None:
         _, views = with_kept_tokens(data, method, experiment, state, fabric, lambda line: None)
         more = options.pairs / options.loop
         show(f"filling the files once (from {options.loop} pairs)", (now() - start) * more)
-        kept = states_on_disk(options.pairs, Path(folder))
-        epoch(method, kept.choose(np.arange(2 * BATCH)), views, BATCH)
-        disk = epoch(method, kept, views, BATCH)
+        stored = states_on_disk(options.pairs, Path(folder))
+        epoch(method, stored.choose(np.arange(2 * BATCH)), views, BATCH)
+        disk = epoch(method, stored, views, BATCH)
         show("epoch, token states from disk", disk)
         raw = build_augmentations(experiment, records.specs)
         twice = [epoch(method, records, raw, options.loop) for _ in range(2)]

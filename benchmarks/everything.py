@@ -55,8 +55,8 @@ def main() -> None:
             text = f"{made}\n\n{told(machine)}"
             print(f"{text}\n", flush=True)
             before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-            kept = sections(before) | sections(f"\n{text}")
-            RESULTS.write_text("\n\n".join([HEAD.rstrip(), *kept.values()]) + "\n", encoding="utf-8")
+            every_section = sections(before) | sections(f"\n{text}")
+            RESULTS.write_text("\n\n".join([HEAD.rstrip(), *every_section.values()]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def being_written(out: Path) -> bool:
 
 def content(out: Path) -> dict[str, str]:
     """A digest of every file that no clock decides, by name."""
-    found = {}
+    digests = {}
     for path in sorted(out.rglob("*")):
         if not path.is_file() or path.name in TIMES or "tensorboard" in path.parts or path.suffix == ".part":
             continue
@@ -129,8 +129,8 @@ def content(out: Path) -> dict[str, str]:
             data = json.dumps(untimed(json.loads(data)), sort_keys=True).encode()
         elif path.suffix == ".ckpt":  # the same values may be pickled in other ways
             data = "".join(flat(read_checkpoint(path))).encode()
-        found[str(path.relative_to(out))] = hashlib.sha256(data).hexdigest()
-    return found
+        digests[str(path.relative_to(out))] = hashlib.sha256(data).hexdigest()
+    return digests
 
 
 def untimed(value: Any) -> Any:

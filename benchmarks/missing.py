@@ -54,15 +54,15 @@ def main() -> None:
     options = parser.parse_args()
     overrides = {word.partition("=")[0]: yaml.safe_load(word.partition("=")[2]) for word in options.set}
     for name in options.tables.split(","):
-        found: list[dict[str, np.ndarray]] = []
+        results: list[dict[str, np.ndarray]] = []
         for seed in range(options.seeds):
             table = TABLES[name](options.data)
             table = table.choosing() if options.choose else table
             print(f"{name}, seed {seed}: {len(table.train)} rows to learn from, {len(table.test)} to score")
-            found.append(scores(table, seed, options.share, overrides))
-            tell(found[-1])
+            results.append(scores(table, seed, options.share, overrides))
+            tell(results[-1])
         print(f"{name}, mean of {options.seeds} seeds")
-        tell({key: np.mean([one[key] for one in found], axis=0) for key in found[0]})
+        tell({key: np.mean([one[key] for one in results], axis=0) for key in results[0]})
 
 
 def scores(table: OwnTable, seed: int, share: float, overrides: dict[str, object]) -> dict[str, np.ndarray]:
@@ -91,12 +91,12 @@ def scores(table: OwnTable, seed: int, share: float, overrides: dict[str, object
     }
 
 
-def tell(found: dict[str, np.ndarray]) -> None:
-    complete, gaps = found[COMPLETE]
+def tell(results: dict[str, np.ndarray]) -> None:
+    complete, gaps = results[COMPLETE]
     print(f"  trained on complete rows {complete:.3f}")
     print(f"  trained on rows with gaps {gaps:.3f} ({100 * (gaps - complete):+.1f} points)")
     print(f"  {'missing from test rows':22}{''.join(f'{word:>16}' for word in COLUMNS)}")
-    for part, row in found.items():
+    for part, row in results.items():
         if part == COMPLETE:
             continue
         print(f"  {part:22}{''.join(f'{score:16.3f}' for score in row)}", flush=True)

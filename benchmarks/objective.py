@@ -103,13 +103,13 @@ def some_blocks(samples: int, step: int) -> str:
 
     log_sums.blocks = some
     torch.zeros_like = lambda rows: zeros(rows).fill_(0.0)  # pages of blocks that are left out count, too
-    found, spent = peak(samples, "terms")
+    used, spent = peak(samples, "terms")
     count = len(list(every(torch.empty(samples, 0))))
     done = len(range(0, count, step))
     # three terms have five matrices between views, and six of a view with itself, of which half is computed
     shares = [5 * n * n + 6 * n * (n + 1) / 2 for n in (count, done)]
     return (
-        f"three terms, N = {samples}: {found:.0f} MB beyond the inputs; every {step}th block of rows and of "
+        f"three terms, N = {samples}: {used:.0f} MB beyond the inputs; every {step}th block of rows and of "
         f"columns took {spent:.0f} s of one thread, so that all take {spent * shares[0] / shares[1]:.0f} s"
     )
 

@@ -111,13 +111,13 @@ def main() -> None:
         print(f"{name}: {len(table.train)} rows to learn from, {len(table.test)} to score", flush=True)
         for part, accuracy in ({} if options.no_raw else raw_scores(table)).items():
             print(f"  {part:20} {accuracy:.3f}", flush=True)
-        found: dict[str, list[float]] = {}
+        accuracies: dict[str, list[float]] = {}
         for seed in range(options.seeds):
             run, seconds = learn(table, seed, overrides)
             for part, accuracy in learned_scores(table, run, each=seed == 0).items():
-                found.setdefault(part, []).append(accuracy)
-            print(f"  seed {seed}: {found['CoMM'][-1]:.3f}, trained in {seconds:.0f} s", flush=True)
-        for part, scores in found.items():
+                accuracies.setdefault(part, []).append(accuracy)
+            print(f"  seed {seed}: {accuracies['CoMM'][-1]:.3f}, trained in {seconds:.0f} s", flush=True)
+        for part, scores in accuracies.items():
             spread = f" ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else ""
             print(f"  {part:20} {np.mean(scores):.3f}{spread}", flush=True)
 

@@ -41,9 +41,9 @@ def known_rows() -> list[tuple[str, float, float]]:
     """Name, largest error and gap of every distribution with known parts."""
     rows = []
     for pair in known_pairs():
-        found = broja(pair.table)
-        error = max(abs(getattr(found, part) - getattr(pair, part)) for part in PAIR_PARTS)
-        rows.append((pair.name, error, found.gap))
+        solved = broja(pair.table)
+        error = max(abs(getattr(solved, part) - getattr(pair, part)) for part in PAIR_PARTS)
+        rows.append((pair.name, error, solved.gap))
     for triple in known_triples():
         spectrum = order_spectrum(triple.table)
         have = (*spectrum.spectrum, *spectrum.unique, spectrum.non_exclusive)
@@ -104,11 +104,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each timed row; the shortest counts")
     parser.add_argument("--large", action="store_true", help="also five and six modalities: minutes")
     options = parser.parse_args()
-    known = known_rows()
+    compared = known_rows()
     print(f"{'known distribution':<58}{'error':>10}{'gap':>10}")
-    for name, error, gap in known:
+    for name, error, gap in compared:
         print(f"{name:<58}{error:>10.1e}{gap:>10.1e}")
-    print(f"{'largest':<58}{max(row[1] for row in known):>10.1e}{max(row[2] for row in known):>10.1e}")
+    print(f"{'largest':<58}{max(row[1] for row in compared):>10.1e}{max(row[2] for row in compared):>10.1e}")
     print(f"\n{'random table':<58}{'seconds':>10}{'gap':>10}")
     for name, task in timed_rows(options.large):
         seconds, gap = timed(task, options.repeats)

@@ -19,12 +19,12 @@ MODALITIES = ("vision", "audio", "text")
 
 def measure(path: Path) -> tuple[float, float]:
     """Seconds on the clock and of the processor, the better of three readings."""
-    found = []
+    timings = []
     for _ in range(3):
         clock, processor = time.perf_counter(), time.process_time()
         READERS["mosi"](path=str(path), modalities=MODALITIES).read()
-        found.append((time.perf_counter() - clock, time.process_time() - processor))
-    return min(found)
+        timings.append((time.perf_counter() - clock, time.process_time() - processor))
+    return min(timings)
 
 
 def main() -> None:

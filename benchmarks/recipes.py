@@ -134,11 +134,11 @@ def main() -> None:
                 text=True,
                 check=True,
             )
-            found = json.loads(ran.stdout.splitlines()[-1])
+            costs = json.loads(ran.stdout.splitlines()[-1])
             print(
-                f"| {recipe} | {found['steps']}, {found['measured_steps']} | {found['read_s']:.1f} | "
-                f"{found['step_s']:.2f} | {found['epoch_s']:.0f} | {found['clock_s']:.0f} | "
-                f"{found['thousand_s']:.1f} | {found['peak_gb']:.1f} |",
+                f"| {recipe} | {costs['steps']}, {costs['measured_steps']} | {costs['read_s']:.1f} | "
+                f"{costs['step_s']:.2f} | {costs['epoch_s']:.0f} | {costs['clock_s']:.0f} | "
+                f"{costs['thousand_s']:.1f} | {costs['peak_gb']:.1f} |",
                 flush=True,
             )
 

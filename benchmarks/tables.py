@@ -69,14 +69,14 @@ def trained(path: Path) -> cl.Embedder:
 
 
 def tables(machine: Machine, rows: int = 50_000) -> list[str]:
-    found = []
+    timings = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.parquet"
         write_table(path, rows)
         size = rows * (4 * WIDTH + 24)
         alone = seconds(lambda: read_alone(path))
         ours = seconds(lambda: sum(len(part.frame) for part in iterate_table(path)))
-        found += [
+        timings += [
             Row(f"pyarrow alone reads {rows} rows of {WIDTH} + 3 numbers", alone, bytes=size),
             Row("the same table chunk by chunk", ours, bytes=size, note=f"{ours / alone:.1f} times pyarrow"),
         ]
@@ -86,8 +86,8 @@ def tables(machine: Machine, rows: int = 50_000) -> list[str]:
         count = operations(lambda: model.method.embed(view)) * rows / len(few)
         spent = seconds(lambda: write_shards(model, path, Path(folder) / "out"), rounds=1, warm=False)
         note = f"{rows / spent:.0f} rows/s, {spent / alone:.1f} times pyarrow"
-        found.append(Row("embed them (comm, width 128) and write", spent, count, size, note))
-    return [table("Tables", found, machine), table("The probe", [probe()], machine)]
+        timings.append(Row("embed them (comm, width 128) and write", spent, count, size, note))
+    return [table("Tables", timings, machine), table("The probe", [probe()], machine)]
 
 
 def probe(records: int = 4000, classes: int = 10) -> Row:

@@ -58,14 +58,14 @@ def truth(labels: np.ndarray, target: str) -> Parts:
 
 def ask_runs(folder: Path, methods: list[str], seed: int) -> dict[str, dict[str, Parts]]:
     """Target to who is asked to the parts; what is already there is not asked again."""
-    kept = folder / "parts.json"
-    found: dict[str, dict[str, Parts]] = json.loads(kept.read_text()) if kept.exists() else {}
+    stored = folder / "parts.json"
+    parts_by_target: dict[str, dict[str, Parts]] = json.loads(stored.read_text()) if stored.exists() else {}
     for method in methods:
         for variant in dict.fromkeys(TARGETS.values()):
             missing = [
                 target
                 for target in TARGETS
-                if TARGETS[target] == variant and method not in found.get(target, {})
+                if TARGETS[target] == variant and method not in parts_by_target.get(target, {})
             ]
             if not missing:
                 continue
@@ -74,13 +74,13 @@ def ask_runs(folder: Path, methods: list[str], seed: int) -> dict[str, dict[str,
             for target in missing:
                 report: Any = ask(material, target, settings=SETTINGS)
                 labels = report.target.labels
-                asked = found.setdefault(target, {"truth": truth(labels, target)})
+                asked = parts_by_target.setdefault(target, {"truth": truth(labels, target)})
                 asked[method] = parts_of(report, "representation")
                 asked[f"{method}, encoders side by side"] = parts_of(report, "linear")
                 asked[f"{method}, best experts on its encoders"] = parts_of(report, "data")
-                kept.write_text(json.dumps(found, indent=1))
+                stored.write_text(json.dumps(parts_by_target, indent=1))
                 told(target, asked)
-    return found
+    return parts_by_target
 
 
 def told(target: str, asked: dict[str, Parts]) -> None:
@@ -88,12 +88,12 @@ def told(target: str, asked: dict[str, Parts]) -> None:
         print(f"{target:<10}{who:<40}" + "".join(f"{parts[part]:8.3f}" for part in PARTS), flush=True)
 
 
-def draw(found: dict[str, dict[str, Parts]], shown: list[str], path: Path) -> None:
+def draw(parts_by_target: dict[str, dict[str, Parts]], shown: list[str], path: Path) -> None:
     """A panel a target, a bar for each one asked, split into its parts."""
     figure = Figure(figsize=(11, 0.5 + 0.42 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(found), sharey=True)
-    for axes, (target, asked) in zip(panels, found.items(), strict=True):
+    panels = figure.subplots(1, len(parts_by_target), sharey=True)
+    for axes, (target, asked) in zip(panels, parts_by_target.items(), strict=True):
         _panel(axes, target, [asked[who] for who in shown])
     panels[0].set_yticks(range(len(shown)), shown)
     panels[0].invert_yaxis()
@@ -124,11 +124,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the figure; default: FOLDER/parts.png")
     options = parser.parse_args()
     methods = options.methods.split(",")
-    found = ask_runs(options.folder, methods, options.seed)
-    for target, asked in found.items():
+    parts_by_target = ask_runs(options.folder, methods, options.seed)
+    for target, asked in parts_by_target.items():
         told(target, asked)
     shown = ["truth", *methods, f"{methods[0]}, encoders side by side"]
-    draw({target: found[target] for target in TARGETS}, shown, options.out or options.folder / "parts.png")
+    draw(
+        {target: parts_by_target[target] for target in TARGETS},
+        shown,
+        options.out or options.folder / "parts.png",
+    )
 
 
 if __name__ == "__main__":

@@ -76,12 +76,12 @@ def statements(target: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_right(kind: str, found: dict[str, Any]) -> bool:
+def is_right(kind: str, claims: dict[str, Any]) -> bool:
     return (
-        found["readable"] == (kind != "noise")
-        and set(found["needed"]) == NEEDED[kind]
-        and found["combination"] == (kind == "synergy")
-        and not (kind == "noise" and found["added"])
+        claims["readable"] == (kind != "noise")
+        and set(claims["needed"]) == NEEDED[kind]
+        and claims["combination"] == (kind == "synergy")
+        and not (kind == "noise" and claims["added"])
     )
 
 
@@ -99,8 +99,8 @@ def judge(rows: int, seed: int, labels: list[str], out: Path) -> None:
         )
         seconds = time.monotonic() - began
         for kind, target in comparison.verdict["targets"].items():
-            found = statements(target)
-            line = {"rows": rows, "seed": seed, "kind": kind, "right": is_right(kind, found), **found}
+            claims = statements(target)
+            line = {"rows": rows, "seed": seed, "kind": kind, "right": is_right(kind, claims), **claims}
             line |= {"seconds": round(seconds), "own_seconds": round(time.process_time() - busy)}
             line["points"] = {
                 budget: {name: one["points"] for name, one in part["differences"].items()}

@@ -50,10 +50,9 @@ class Steps(Raw):
     def learn(self, sample: Sample, seed: int) -> None:
         self.store(marked=torch.tensor(all(_tells_gaps(part) for part in sample)))
         some = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
-        steps = [self._observed(part)[part.real] for part in some]  # each (steps, channels)
-        low, centre, high = _quantiles(torch.cat(steps).cpu().numpy())
-        observed = float(torch.cat(steps).isfinite().float().mean())
-        self.store(sporadic=self.marked & (observed < SPORADIC))
+        steps = torch.cat([self._observed(part)[part.real] for part in some])  # (steps, channels)
+        low, centre, high = _quantiles(steps.cpu().numpy())
+        self.store(sporadic=self.marked & (steps.isfinite().float().mean().cpu() < SPORADIC))
         lengths = torch.cat([part.real.sum(dim=1) for part in sample]).cpu()
         self.store(centre=centre, scale=np.where(high > low, (high - low) / 3.3, 1.0).astype(np.float32))
         self.store(longest=lengths.max().clamp(min=1).float())
