@@ -23,6 +23,7 @@ from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.batches import draw_batch
+from commlearn.training.watch import Interrupt
 
 TRAIN = ["-m", "commlearn", "train", "trifeature-quick", "--data.size", "24", "--data.train_pairs", "320"]
 TRAIN += ["--augmentations.image.size", "24", "--training.batch_size", "15", "--training.threads", "1"]
@@ -133,6 +134,17 @@ def torchrun(folder, strategy: str) -> list[str]:
     started = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "commlearn", "train"]
     options = ["--out", str(folder / strategy), "--training.strategy", strategy, "--quiet"]
     return [sys.executable, "-m", *started, str(folder / "recipe.yaml"), *options]
+
+
+def test_a_signal_that_arrives_while_ranks_talk_is_not_forgotten():
+    def talk(asked, reduce_op):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return asked  # nobody had been asked when the talk began
+
+    with Interrupt() as stop:
+        assert not stop.agreed(SimpleNamespace(world_size=2, all_reduce=talk), due=True)
+        assert stop.agreed(SimpleNamespace(world_size=2, all_reduce=lambda asked, **_: asked), due=True)
+    assert stop.signalled and stop.error().code == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow

@@ -27,7 +27,8 @@ class Interrupt:
     """Turns Ctrl-C and SIGTERM into a checkpoint after the step in progress."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.signal = 0  # the last that arrived; written by the handler alone, so that none is forgotten
+        self.wish = 0  # of callbacks and of other ranks
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -43,21 +44,26 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:
-        self.asked = number
+        self.signal = number
+
+    @property
+    def asked(self) -> int:
+        return max(self.signal, self.wish)
 
     def agreed(self, fabric: Fabric, due: bool, enough: bool = False) -> bool:
         """Whether to stop: what any rank was asked, all do.
 
         Several ranks talk about it when it is `due`, the same on all of them; a single one needs no talk.
+        A signal that arrives while they talk ends the run the next time.
         """
-        if enough:
-            self.asked = self.asked or CALLBACK
-        if fabric.world_size > 1:
-            if not due:
-                return False
-            most: Any = fabric.all_reduce(torch.tensor(float(self.asked)), reduce_op="max")
-            self.asked = int(most)
-        return bool(self.asked)
+        self.wish = max(self.wish, CALLBACK if enough else 0)
+        if fabric.world_size == 1:
+            return bool(self.asked)
+        if not due:
+            return False
+        most: Any = fabric.all_reduce(torch.tensor(float(self.asked)), reduce_op="max")
+        self.wish = max(self.wish, int(most))
+        return bool(most)
 
     @property
     def signalled(self) -> bool:
