@@ -269,6 +269,18 @@ def test_nobody_of_a_group_is_predicted_by_what_saw_the_group():
     assert right.mean() < 0.65
 
 
+def test_settings_are_chosen_by_a_loss_that_counts_classes_alike_where_these_are_scored():
+    labels = np.array([0] * 9 + [1])
+    shares_alone = np.tile([0.9, 0.1], (10, 1))
+    by_recall = labelled_rows(task_with(labels, labels), "all")
+    assert by_recall.mean_loss(shares_alone) == pytest.approx(np.log(2), abs=1e-3)
+    finds_the_rare = np.array([[0.95, 0.05]] * 9 + [[0.7, 0.3]])  # three times its share
+    frequent_only = np.tile([0.99, 0.01], (10, 1))
+    assert by_recall.mean_loss(finds_the_rare) < np.log(2) < by_recall.mean_loss(frequent_only)
+    by_rank = labelled_rows(task_with(labels, labels, measure="auroc"), "all")
+    assert by_rank.mean_loss(shares_alone) == pytest.approx(-np.log(0.9**9 * 0.1) / 10, abs=1e-2)
+
+
 def test_labelled_rows_are_predicted_out_of_fold():
     generator = np.random.default_rng(0)
     labels = generator.integers(2, size=120)

@@ -46,14 +46,14 @@ class Reading(NamedTuple):
 
 def linear(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
     """Logistic or ridge regression; the penalty and the scale of each block are chosen in the folds."""
-    sort, task = labelled.task.sort, labelled.task
+    sort = labelled.task.sort
     parts = [_standardised(block) for block in blocks.values()]
     widths = np.array([part.train.shape[1] for part in parts])
 
     def tried(scales: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
         rows = _side_by_side([part.train[labelled.rows] for part in parts], scales)
         held = _held_out(_fit_linear(sort, strength), rows, labelled)
-        return float(task.losses(labelled.truth, held).mean()), held
+        return labelled.mean_loss(held), held
 
     even = np.sqrt(widths.mean() / widths)
     starts = [np.ones(len(parts))] if np.allclose(even, 1) else [np.ones(len(parts)), even]

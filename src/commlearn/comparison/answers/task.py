@@ -116,6 +116,19 @@ class Labelled:
         """Share of each class among the labelled rows."""
         return self.truth.mean(axis=0)
 
+    def mean_loss(self, predicted: np.ndarray) -> float:
+        """What settings are chosen by: the mean loss of the labelled rows.
+
+        Where balanced accuracy is the score, probabilities are divided by the share of their class, as in
+        the guess, and every class counts alike: else a reader gives up rare classes for frequent ones.
+        """
+        if self.task.measure != "balanced_accuracy":
+            return float(self.task.losses(self.truth, predicted).mean())
+        raised = predicted / np.maximum(self.prior, 1e-9)
+        raised = raised / raised.sum(axis=1, keepdims=True)
+        losses = self.task.losses(self.truth, raised)
+        return float(np.average(losses, weights=1 / self.prior[self.truth.argmax(axis=1)]))
+
     @cached_property
     def rest(self) -> np.ndarray:
         """Training rows that are not labelled and share no group with those that are."""
