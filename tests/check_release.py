@@ -53,6 +53,6 @@ def problems(tag: str, root: Path = ROOT) -> list[str]:
 
 
 if __name__ == "__main__":
-    found = problems(sys.argv[1] if len(sys.argv) > 1 else "")
-    print("\n".join(found) or f"{sys.argv[1]} can be tagged and built.")
-    sys.exit(1 if found else 0)
+    reasons = problems(sys.argv[1] if len(sys.argv) > 1 else "")
+    print("\n".join(reasons) or f"{sys.argv[1]} can be tagged and built.")
+    sys.exit(1 if reasons else 0)

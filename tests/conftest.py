@@ -50,10 +50,10 @@ def jobs_in_this_process(monkeypatch):
         stdin = None
 
         def __init__(self, command, output, threads):
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said):
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
                 self.returncode = job.main(command[-1:])
-            output.write(said.getvalue().encode())
+            output.write(printed.getvalue().encode())
 
         def poll(self):
             return self.returncode

@@ -61,8 +61,8 @@ class HubStandIn:
         removed = {one.path_in_repo for one in operations} - added.keys()
         assert commit_message
         assert removed <= before.keys(), "the hub refuses to remove what is not there"
-        kept = {key: content for key, content in before.items() if key not in removed}
-        return SimpleNamespace(oid=self.store(name, kept | added))
+        remaining = {key: content for key, content in before.items() if key not in removed}
+        return SimpleNamespace(oid=self.store(name, remaining | added))
 
     def store(self, name: str, files: dict[str, bytes]) -> str:
         """Files as a new commit, whose name is returned."""

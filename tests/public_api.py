@@ -98,13 +98,13 @@ class Shown:
 
 
 def imported_names() -> Iterator[str]:
-    found = {
+    imported = {
         (module, name.strip())
         for page in PAGES
         for module, names in IMPORT.findall(page.read_text(encoding="utf-8"))
         for name in names.split(",")
     }
-    for module, name in sorted(found):
+    for module, name in sorted(imported):
         yield from described(f"{module}.{name}", getattr(importlib.import_module(module), name))
 
 

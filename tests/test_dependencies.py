@@ -61,7 +61,7 @@ def test_the_lock_pins_all_that_these_need():
 
 def needed(requirements: list[str]) -> set[str]:
     """Names of all packages that requirements bring, as the installed ones state them."""
-    found: set[str] = set()
+    packages: set[str] = set()
     waiting = [(Requirement(text), "") for text in [*PROJECT["dependencies"], *requirements]]
     while waiting:
         requirement, extra = waiting.pop()
@@ -70,8 +70,8 @@ def needed(requirements: list[str]) -> set[str]:
             continue
         if name == PROJECT["name"]:
             waiting += [(Requirement(text), "") for part in requirement.extras for text in EXTRAS[part]]
-        elif name not in found and not name.startswith(BUILDS_FOR_CUDA):
-            found.add(name)
+        elif name not in packages and not name.startswith(BUILDS_FOR_CUDA):
+            packages.add(name)
             stated = distribution(name).requires or []
             waiting += [(Requirement(text), part) for text in stated for part in ("", *requirement.extras)]
-    return found
+    return packages

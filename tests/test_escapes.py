@@ -103,10 +103,10 @@ def trained(tmp_path_factory):
 
 def printed(capfd, *words: object) -> list[str]:
     main([str(word) for word in words])
-    out, told = capfd.readouterr()
-    for stream in (out, told):
+    out, errors = capfd.readouterr()
+    for stream in (out, errors):
         assert not CONTROLS.search(stream), words
-    return (out + told).splitlines()
+    return (out + errors).splitlines()
 
 
 def test_every_command_prints_what_others_wrote_as_text(trained, capfd, tmp_path):

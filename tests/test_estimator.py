@@ -138,10 +138,10 @@ def test_a_probe_reads_a_table_with_targets(fitted):
     rows = table(200, seed=1)
     rows["ill"] = rows["ill"].astype(float)
     rows.iloc[:10, rows.columns.get_loc("ill")] = np.nan
-    found = cl.probe(fitted, rows, "ill")["ill"]
-    assert found.balanced_accuracy > 0.7
-    assert found.dropped == 10
-    assert found.train_records + found.test_records == 190
+    result = cl.probe(fitted, rows, "ill")["ill"]
+    assert result.balanced_accuracy > 0.7
+    assert result.dropped == 10
+    assert result.train_records + result.test_records == 190
 
 
 def test_mistakes_are_named(fitted):

@@ -95,7 +95,7 @@ def test_the_contracts_hold_for_what_was_added(house):
         "data_sets/test_reader_contract.py",
         "test_architecture.py",
     ]
-    told = run(
+    done = run(
         house,
         "pytest",
         "--override-ini=addopts=",
@@ -107,7 +107,7 @@ def test_the_contracts_hold_for_what_was_added(house):
         *(f"tests/{f}" for f in files),
     )
     for name in ("angle", "agree", "waves"):
-        assert re.search(rf"{name}.* PASSED", told), told[-2000:]
+        assert re.search(rf"{name}.* PASSED", done), done[-2000:]
 
 
 @pytest.mark.slow

@@ -32,22 +32,24 @@ def result(score, half=0.05):
     return ProbeResult(score, (score - half, score + half), score, 0.5, 2, 1.0, 80, 20)
 
 
-def known(bits):
+def estimate(bits):
     return {"bits": bits, "low": bits - 0.1, "high": bits + 0.1, "error": 0.05, "p": None}
 
 
 def view(names, parts):
     if len(names) == 2:
-        pair = dict(zip(("redundant", "unique1", "unique2", "synergistic"), map(known, parts), strict=True))
+        pair = dict(
+            zip(("redundant", "unique1", "unique2", "synergistic"), map(estimate, parts), strict=True)
+        )
         return {
             "pairs": [{"first": names[:1], "second": names[1:], **pair}],
-            "spectrum": [known(1), known(parts[3])],
+            "spectrum": [estimate(1), estimate(parts[3])],
         }
     return {
         "pairs": [],
-        "non_exclusive": known(parts[0]),
-        "unique": {name: known(part) for name, part in zip(names, parts[1:], strict=False)},
-        "spectrum": [known(1.0), known(0.2), known(0.1)],
+        "non_exclusive": estimate(parts[0]),
+        "unique": {name: estimate(part) for name, part in zip(names, parts[1:], strict=False)},
+        "spectrum": [estimate(1.0), estimate(0.2), estimate(0.1)],
     }
 
 
@@ -124,12 +126,12 @@ def test_long_names_keep_their_ends_and_leave_room_for_the_chart():
     long = "a modality whose name says far too much about what it holds"
     names = [long, f"{long}+text"]
     axes = drawn(plot.losses([{"step": step, "terms": dict.fromkeys(names, 1.0)} for step in (1, 2)]))
-    told = [text.get_text() for text in axes.texts]
-    assert len(set(told)) == 2
-    assert told[1].endswith("holds+text")
+    texts = [text.get_text() for text in axes.texts]
+    assert len(set(texts)) == 2
+    assert texts[1].endswith("holds+text")
     ladder = drawn(plot.ladder({name: result(0.6) for name in names}))
-    for found in (axes, ladder):
-        assert found.get_position().width > 0.5
+    for drawing in (axes, ladder):
+        assert drawing.get_position().width > 0.5
 
 
 def test_axes_of_ones_own_are_used_and_settings_stay():

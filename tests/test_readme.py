@@ -36,8 +36,8 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     return [
-        Block(found.group(1), found.group(2), text[: found.start()].count("\n") + 2)
-        for found in FENCE.finditer(text)
+        Block(block.group(1), block.group(2), text[: block.start()].count("\n") + 2)
+        for block in FENCE.finditer(text)
     ]
 
 
@@ -54,10 +54,10 @@ def run_shell(block: Block, page: Path) -> None:
     """The `commlearn` commands of a block, in this process and in small."""
     for words in commands_of(block):
         assert words[0] == "commlearn", f"{name_of(page)}: a block that is run holds commlearn commands alone"
-        told = io.StringIO()
-        with contextlib.redirect_stderr(told):
+        printed = io.StringIO()
+        with contextlib.redirect_stderr(printed):
             code = main(in_small(words[1:]))
-        assert code == 0, f"{name_of(page)}: {shlex.join(words)}\n{told.getvalue()}"
+        assert code == 0, f"{name_of(page)}: {shlex.join(words)}\n{printed.getvalue()}"
 
 
 def commands_of(block: Block) -> list[list[str]]:
@@ -130,7 +130,7 @@ def test_code_that_needs_another_package_runs_where_it_is(page, tmp_path, monkey
 
 def run_page(page: Path, chosen: list[Block], languages: tuple[str, ...]) -> None:
     """Run some blocks of a page one after the other; what they register is forgotten afterwards."""
-    kept = {registry: dict(value) for registry, value in registries().items()}
+    registered = {registry: dict(value) for registry, value in registries().items()}
     names: dict = {"__name__": "__main__"}
     try:
         for block in chosen:
@@ -141,7 +141,7 @@ def run_page(page: Path, chosen: list[Block], languages: tuple[str, ...]) -> Non
     finally:
         for registry, value in registries().items():
             value.clear()
-            value.update(kept[registry])
+            value.update(registered[registry])
 
 
 CANNOT_RUN_HERE = {  # what needs an installation, other machines or hours; what it names exists
@@ -214,19 +214,19 @@ def test_commands_and_their_options_exist(page, line):
     if not words:  # in a comment
         return
     assert words[1] in COMMANDS
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         main([words[1], "--help"])
     for word in words[2:]:
         option = word.partition("=")[0]
         if option.startswith("--") and "." not in option:
-            assert option in told.getvalue(), f"{name_of(page)}: {line}"
+            assert option in printed.getvalue(), f"{name_of(page)}: {line}"
 
 
 SETTING = re.compile(r"(?:^|--)(training|model|method)\.(\w+)(?:\.(\w+))?")
 
 
-def known_settings() -> dict[str, set[str]]:
+def settings_by_section() -> dict[str, set[str]]:
     """By section, what a configuration can state."""
     from commlearn.config.configuration import Model, Training
     from commlearn.models.build import FUSIONS
@@ -242,13 +242,15 @@ def known_settings() -> dict[str, set[str]]:
 
 
 def test_settings_that_are_named_exist():
-    known = known_settings()
+    settings = settings_by_section()
     for page in PAGES:
         text = FENCE.sub("", page.read_text(encoding="utf-8"))
         for word in re.findall(r"[^`\s]+", " ".join(re.findall(r"`[^`]+`", text))):
             for section, key, part in SETTING.findall(word):
-                assert key in {*known[section], "OPTION", "safetensors"}, f"{name_of(page)}: {section}.{key}"
-                assert key != "fusion" or part in known["fusion"] | {""}, f"{name_of(page)}: {word}"
+                assert key in {*settings[section], "OPTION", "safetensors"}, (
+                    f"{name_of(page)}: {section}.{key}"
+                )
+                assert key != "fusion" or part in settings["fusion"] | {""}, f"{name_of(page)}: {word}"
 
 
 def links(page: Path) -> list[str]:
@@ -274,8 +276,8 @@ def test_every_public_name_is_there_and_documented(name):
     if inspect.isclass(value):
         parts |= dict(inspect.getmembers(value, lambda part: isinstance(part, property)))
         parts |= dict(inspect.getmembers(value, callable))
-    ours = {part: found for part, found in parts.items() if not part.startswith("_") and is_ours(found)}
-    assert not [part for part, found in ours.items() if not (inspect.getdoc(found) or "").strip()]
+    ours = {part: public for part, public in parts.items() if not part.startswith("_") and is_ours(public)}
+    assert not [part for part, public in ours.items() if not (inspect.getdoc(public) or "").strip()]
 
 
 def is_ours(part: object) -> bool:

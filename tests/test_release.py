@@ -50,6 +50,6 @@ def test_another_tag_is_refused(tree, tag):
 def test_a_file_that_says_otherwise_or_is_not_committed_is_named(tree, name):
     file = tree / name
     file.write_text(file.read_text(encoding="utf-8").replace("0.1.0", "0.0.9"), encoding="utf-8")
-    found = problems("v0.1.0", tree)
-    assert any(name in problem and "committed" not in problem for problem in found)
-    assert any(name in problem and "committed" in problem for problem in found)
+    reasons = problems("v0.1.0", tree)
+    assert any(name in problem and "committed" not in problem for problem in reasons)
+    assert any(name in problem and "committed" in problem for problem in reasons)

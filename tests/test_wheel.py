@@ -40,14 +40,14 @@ def run(*words, where, **variables):
 
 def requirements(extra):
     """Packages of an extra, those of the extras that it names included."""
-    found = []
+    packages = []
     for stated in STATED["optional-dependencies"][extra]:
         if stated.startswith("commlearn["):
             named = stated.removeprefix("commlearn[").removesuffix("]").split(",")
-            found += [package for name in named for package in requirements(name)]
+            packages += [package for name in named for package in requirements(name)]
         else:
-            found.append(stated)
-    return found
+            packages.append(stated)
+    return packages
 
 
 def test_every_extra_is_known_here():

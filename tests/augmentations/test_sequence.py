@@ -118,8 +118,8 @@ def test_a_share_of_the_cells_becomes_missing_but_never_all_known_ones():
     masked = torch.cat([numbers.isnan(), codes == 0], dim=1)
     assert masked.float().mean() == pytest.approx(0.75, abs=0.03)  # 3 of 4 at most
     assert not masked.all(dim=1).any()
-    known = torch.where(masked, cells.values, values)
-    assert torch.equal(known, cells.values)
+    observed = torch.where(masked, cells.values, values)
+    assert torch.equal(observed, cells.values)
     light = augment(TabularAugmentation(std=0.0), cells, TABLE).values
     assert (light[:, 2:] == 0).float().mean() == pytest.approx(0.2, abs=0.03)
 

@@ -28,14 +28,14 @@ SETTINGS = [word for key, value in SMALL.items() for word in (f"--{key}", str(va
 
 def commlearn(*words, code=0):
     """In this process: a fresh one takes seconds to start, and `in_a_process` shows that it does the same."""
-    out, told = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
             ended = main([str(word) for word in words])
         except SystemExit as end:  # of --help
             ended = end.code
-    assert ended == code, told.getvalue() + out.getvalue()
-    return subprocess.CompletedProcess(words, ended, out.getvalue(), told.getvalue())
+    assert ended == code, errors.getvalue() + out.getvalue()
+    return subprocess.CompletedProcess(words, ended, out.getvalue(), errors.getvalue())
 
 
 def in_a_process(*words, code=0):
@@ -49,8 +49,8 @@ def in_a_process(*words, code=0):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    told = in_a_process("train", "trifeature-quick", "--out", folder, *SETTINGS).stdout
-    assert f"Trained to step 4: {folder}\nNext: commlearn report {folder}" in told
+    printed = in_a_process("train", "trifeature-quick", "--out", folder, *SETTINGS).stdout
+    assert f"Trained to step 4: {folder}\nNext: commlearn report {folder}" in printed
     return folder
 
 
@@ -63,18 +63,18 @@ def test_help_names_every_command_with_an_example():
 
 def test_probe_prints_a_table_and_json(run):
     assert "shared" in commlearn("probe", run, "--target", "shared").stdout
-    found = json.loads(
+    scores = json.loads(
         commlearn("probe", run, "--targets", "shared", "--modalities", "image1", "--json").stdout
     )
-    assert list(found) == ["shared"]
-    assert 0 <= found["shared"]["balanced_accuracy"] <= 1
+    assert list(scores) == ["shared"]
+    assert 0 <= scores["shared"]["balanced_accuracy"] <= 1
 
 
 def test_embed_writes_embeddings_with_targets(run, tmp_path):
-    told = json.loads(commlearn("embed", run, "-o", tmp_path / "z.npz", "--json").stdout)
+    summary = json.loads(commlearn("embed", run, "-o", tmp_path / "z.npz", "--json").stdout)
     with np.load(tmp_path / "z.npz", allow_pickle=False) as file:
-        assert file["embedding"].shape == (told["records"], 16)
-        assert len(file["synergy"]) == told["records"]
+        assert file["embedding"].shape == (summary["records"], 16)
+        assert len(file["synergy"]) == summary["records"]
 
 
 def test_info_tells_what_there_is_and_what_a_run_is(run):
@@ -133,19 +133,21 @@ def test_a_method_that_fails_is_reported_and_does_not_take_the_others_down(tmp_p
 
 def test_a_run_is_finetuned_and_the_result_is_a_run(run, tmp_path):
     words = ["finetune", run, "--target", "shared", "--epochs", 1, "--out", tmp_path / "tuned", "--json"]
-    told = json.loads(commlearn(*words).stdout)
-    assert 0 <= told["probes"]["shared"]["balanced_accuracy"] <= 1
+    summary = json.loads(commlearn(*words).stdout)
+    assert 0 <= summary["probes"]["shared"]["balanced_accuracy"] <= 1
     assert json.loads(commlearn("info", tmp_path / "tuned", "--json").stdout)["recipe"].endswith("shared")
 
 
 def test_probes_by_neighbours_and_retrieval(run):
-    found = json.loads(commlearn("probe", run, "--target", "shared", "--with", "neighbours", "--json").stdout)
-    assert 0 <= found["shared"]["auroc"] <= 1
+    scores = json.loads(
+        commlearn("probe", run, "--target", "shared", "--with", "neighbours", "--json").stdout
+    )
+    assert 0 <= scores["shared"]["auroc"] <= 1
     assert "recall@1" in commlearn("probe", run, "--retrieve", "image1:image2").stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "sentence"),
     [
         (["trian"], "Unknown command 'trian', did you mean 'train'?"),
         (["train", "trifeature-quik"], "did you mean 'trifeature-quick'?"),
@@ -167,10 +169,10 @@ def test_probes_by_neighbours_and_retrieval(run):
         (["synth", "trifeature", "--size", "2", "--gallery", "x.png"], "size is 2"),
     ],
 )
-def test_mistakes_end_with_code_2_and_one_sentence_that_helps(words, said, tmp_path):
+def test_mistakes_end_with_code_2_and_one_sentence_that_helps(words, sentence, tmp_path):
     done = commlearn(*words, code=2)
     assert done.stderr.startswith("commlearn: ")
-    assert said in done.stderr
+    assert sentence in done.stderr
     assert not done.stdout
 
 

@@ -43,9 +43,9 @@ def test_raw_columns_from_a_schema(files, capsys):
 def test_calibration_prints_the_error_to_expect(files, capsys):
     arguments = ["calibrate", "--like", str(files / "t.csv"), "--target", "y"]
     assert main([*arguments, "--schema", str(files / "s.yaml"), "--repeats", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "synergy S is known to ±" in told
-    assert "120 records, 2 classes" in told
+    printed = capsys.readouterr().out
+    assert "synergy S is known to ±" in printed
+    assert "120 records, 2 classes" in printed
 
 
 def test_the_python_that_is_shown_asks_the_same(files, monkeypatch, capsys):
@@ -80,7 +80,7 @@ def test_the_python_of_a_calibration_is_shown(files, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "sentence"),
     [
         (["s.yaml"], "needs a table"),
         (["s.yaml", "t.csv", "--target", "z"], "Unknown target 'z'"),
@@ -89,7 +89,7 @@ def test_the_python_of_a_calibration_is_shown(files, monkeypatch, capsys):
         (["nowhere", "t.csv"], "nowhere"),
     ],
 )
-def test_what_the_user_can_mend_ends_with_code_2(files, monkeypatch, capsys, arguments, told):
+def test_what_the_user_can_mend_ends_with_code_2(files, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(files)
     assert main(["interactions", *arguments]) == 2
-    assert told in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err

@@ -122,11 +122,11 @@ def test_help_has_an_example_and_short_lines(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
-    told = capsys.readouterr().out
+    help_page = capsys.readouterr().out
     assert end.value.code == 0
-    assert f"commlearn {command}" in told.partition("Example:")[2]
-    assert max(map(len, told.splitlines())) <= 80
-    assert "--verbose" in told
+    assert f"commlearn {command}" in help_page.partition("Example:")[2]
+    assert max(map(len, help_page.splitlines())) <= 80
+    assert "--verbose" in help_page
 
 
 @pytest.mark.parametrize("command", [*SAME, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
@@ -173,9 +173,9 @@ def test_every_command_that_does_something_shows_its_python():
 def test_every_command_speaks_to_scripts_too_and_can_be_quiet(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    told = capsys.readouterr().out
+    help_page = capsys.readouterr().out
     for option in ("--json", "--quiet", "--verbose"):
-        assert option in told
+        assert option in help_page
 
 
 def test_shown_data_are_those_of_the_command(capsys):
@@ -204,15 +204,15 @@ def test_completion_knows_commands_and_options(shell, capsys):
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="SKIPPED LOUDLY: no bash")
 @pytest.mark.parametrize(
-    ("words", "said"), [(["com"], "compare completion"), (["train", "--res"], "--resume")]
+    ("words", "completions"), [(["com"], "compare completion"), (["train", "--res"], "--resume")]
 )
-def test_completion_completes_in_bash(words, said, capsys):
+def test_completion_completes_in_bash(words, completions, capsys):
     main(["completion", "bash"])
     script = capsys.readouterr().out
     line = " ".join(f"'{word}'" for word in ["commlearn", *words])
     script += f'COMP_WORDS=({line}); COMP_CWORD={len(words)}; _commlearn; echo "${{COMPREPLY[*]}}"\n'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
-    assert done.stdout.strip() == said, done.stderr
+    assert done.stdout.strip() == completions, done.stderr
 
 
 def test_quiet_says_nothing_and_verbose_tells_lines(place, monkeypatch, capsys, tmp_path):
@@ -233,9 +233,9 @@ def test_a_training_tells_its_progress_beside_its_result(place, monkeypatch, cap
     assert main([*words, "--out", str(tmp_path / "silent")]) == 0
     assert capsys.readouterr().err == ""
     assert main([*words, "--out", str(tmp_path / "loud"), "--verbose"]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["run"] == str(tmp_path / "loud")
-    assert "samples/s" in told.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["run"] == str(tmp_path / "loud")
+    assert "samples/s" in captured.err
 
 
 def test_no_colour_where_output_is_piped(place):
@@ -310,8 +310,8 @@ def test_a_comparison_of_many_scores_is_printed_score_by_score(capsys):
         "cost": {"seconds": 60.0, "peak_memory_mb": 700},
         "errors": {},
     }
-    told = {"recipe": "r", "metric": "m", "methods": {"comm": row}, "chance": dict.fromkeys(scores)}
-    print_comparison({**told, "scores": {name: [name] for name in scores}})
+    values = {"recipe": "r", "metric": "m", "methods": {"comm": row}, "chance": dict.fromkeys(scores)}
+    print_comparison({**values, "scores": {name: [name] for name in scores}})
     lines = capsys.readouterr().out.splitlines()
     assert ["comm", "R", "both", "70.0", "±", "1.0", "512", "1.0", "700"] in [line.split() for line in lines]
     assert any(line.split() == ["S", "each", "78.0", "±", "1.0", "50.0"] for line in lines)

@@ -34,7 +34,7 @@ def run(folder):
     return folder / "run"
 
 
-def said(capsys, *words, code=0):
+def output_of(capsys, *words, code=0):
     capsys.readouterr()
     assert main([str(word) for word in words]) == code
     captured = capsys.readouterr()
@@ -47,13 +47,15 @@ def width_of(run):
 
 def test_three_commands_lead_from_a_table_to_embeddings(folder, tmp_path, capsys):
     table = folder / "table.csv"
-    told = said(capsys, "init", table, "-o", tmp_path / "s.yaml", "--target", ",".join(["shared", "synergy"]))
-    assert "table: " in told
+    printed = output_of(
+        capsys, "init", table, "-o", tmp_path / "s.yaml", "--target", ",".join(["shared", "synergy"])
+    )
+    assert "table: " in printed
     words = ["train", tmp_path / "s.yaml", "--out", tmp_path / "run", *SMALL[:-1]]
-    assert "chosen for" in said(capsys, *words)
+    assert "chosen for" in output_of(capsys, *words)
     assert "chosen for" in (tmp_path / "run" / "log.txt").read_text()
-    told = said(capsys, "embed", tmp_path / "run", table, "-o", tmp_path / "z.parquet", "--json")
-    assert json.loads(told) == {
+    printed = output_of(capsys, "embed", tmp_path / "run", table, "-o", tmp_path / "z.parquet", "--json")
+    assert json.loads(printed) == {
         "out": str(tmp_path / "z.parquet"),
         "records": 80,
         "dim": width_of(tmp_path / "run"),
@@ -80,7 +82,7 @@ def test_defaults_follow_the_number_of_records(rows, batch, width):
 
 def test_embeddings_keep_ids_and_are_the_same_in_every_format(run, folder, tmp_path, capsys):
     for name in ("z.parquet", "z.npz", "z.csv"):
-        said(capsys, "embed", run, folder / "table.csv", "-o", tmp_path / name)
+        output_of(capsys, "embed", run, folder / "table.csv", "-o", tmp_path / name)
     table = pq.read_table(tmp_path / "z.parquet")
     assert (
         str(table.schema.field("embedding").type)
@@ -99,11 +101,11 @@ def test_embeddings_keep_ids_and_are_the_same_in_every_format(run, folder, tmp_p
 
 def test_columns_of_csv_are_called_by_the_method_as_an_embedder_calls_them(folder, tmp_path, capsys):
     table, schema = folder / "table.csv", folder / "schema.yaml"
-    said(capsys, "train", schema, "--out", tmp_path / "run", "--method", "clip", *SMALL)
+    output_of(capsys, "train", schema, "--out", tmp_path / "run", "--method", "clip", *SMALL)
     names = cl.Embedder.load(tmp_path / "run").get_feature_names_out().tolist()
-    said(capsys, "embed", tmp_path / "run", table, "-o", tmp_path / "z.csv")
+    output_of(capsys, "embed", tmp_path / "run", table, "-o", tmp_path / "z.csv")
     assert pd.read_csv(tmp_path / "z.csv").columns.tolist() == ["id", *names]
-    said(capsys, "embed", tmp_path / "run", "-o", tmp_path / "own.csv")
+    output_of(capsys, "embed", tmp_path / "run", "-o", tmp_path / "own.csv")
     assert names[0] == "clip0"
     assert pd.read_csv(tmp_path / "own.csv").columns[-len(names) :].tolist() == names
 
@@ -120,7 +122,7 @@ def test_chunks_give_what_the_whole_table_gives(run, folder, monkeypatch):
 
 
 def test_a_run_embeds_and_probes_its_own_split_and_a_table(run, folder, tmp_path, capsys):
-    said(capsys, "embed", run, "-o", tmp_path / "own.npz")
+    output_of(capsys, "embed", run, "-o", tmp_path / "own.npz")
     with np.load(tmp_path / "own.npz", allow_pickle=False) as arrays:
         assert len(arrays["embedding"]) == len(arrays["shared"]) < 80
     rows = pd.read_csv(folder / "table.csv")
@@ -128,34 +130,34 @@ def test_a_run_embeds_and_probes_its_own_split_and_a_table(run, folder, tmp_path
     rows.loc[:4, "shared"] = np.nan
     rows.to_csv(folder / "gaps.csv", index=False)
     words = ["probe", run, folder / "gaps.csv", "--target", "shared"]
-    found = json.loads(said(capsys, *words, "--json"))["shared"]
-    assert found["dropped"] == 5
-    assert found["train_records"] + found["test_records"] == 75
-    assert "5 records without it were left out" in said(capsys, *words)
-    assert "synergy" in said(capsys, "probe", run)
+    scores = json.loads(output_of(capsys, *words, "--json"))["shared"]
+    assert scores["dropped"] == 5
+    assert scores["train_records"] + scores["test_records"] == 75
+    assert "5 records without it were left out" in output_of(capsys, *words)
+    assert "synergy" in output_of(capsys, "probe", run)
 
 
 def test_a_run_on_a_table_retrieves_on_its_own_rows_and_on_a_table_without_labels(
     run, folder, tmp_path, capsys
 ):
-    found = json.loads(said(capsys, "probe", run, "--retrieve", "text:table+series", "--json"))
-    assert set(found) == {"text -> table+series", "table+series -> text"}
+    scores = json.loads(output_of(capsys, "probe", run, "--retrieve", "text:table+series", "--json"))
+    assert set(scores) == {"text -> table+series", "table+series -> text"}
     rows = pd.read_csv(folder / "table.csv")
     bare = folder / "bare.csv"
     rows[["id", "split", *(name for names in COLUMNS.values() for name in names)]].to_csv(bare, index=False)
     words = ["probe", run, bare, "--retrieve", "text:table+series"]
-    assert json.loads(said(capsys, *words, "--json")) == found
-    code = said(capsys, *words, "--show-python")
+    assert json.loads(output_of(capsys, *words, "--json")) == scores
+    code = output_of(capsys, *words, "--show-python")
     exec(compile(code, "shown", "exec"), {})
     assert capsys.readouterr().out.startswith("recall@1 ")
 
 
 def test_an_export_takes_the_place_of_its_run(run, folder, tmp_path, capsys):
-    assert "model.safetensors" in said(capsys, "export", run, tmp_path / "m")
-    assert "exported" in said(capsys, "info", tmp_path / "m")
+    assert "model.safetensors" in output_of(capsys, "export", run, tmp_path / "m")
+    assert "exported" in output_of(capsys, "info", tmp_path / "m")
     rows = folder / "table.csv"
     assert np.array_equal(cl.embed(cl.load(tmp_path / "m"), rows), cl.embed(cl.load(run), rows))
-    assert "is a run folder" in said(capsys, "export", run, run, code=2)
+    assert "is a run folder" in output_of(capsys, "export", run, run, code=2)
 
 
 def changed(folder, name, **cells):
@@ -183,9 +185,9 @@ def test_bad_cells_are_refused_with_row_and_column_and_no_file_is_left(run, fold
           "series": None, "vector": None}, ("row 3", "has none of")),
     ):  # fmt: skip
         table = changed(folder, "bad.csv", **cells)
-        told = said(capsys, "embed", run, table, "-o", tmp_path / "z.parquet", code=2)
+        printed = output_of(capsys, "embed", run, table, "-o", tmp_path / "z.parquet", code=2)
         for word in words:
-            assert word in told, (cells, told)
+            assert word in printed, (cells, printed)
         assert not list(tmp_path.iterdir())
     words = ["embed", run, changed(folder, "fine.csv", site="unseen"), "-o", tmp_path / "z.parquet"]
     assert main([str(word) for word in words]) == 0
@@ -204,7 +206,7 @@ def test_other_mistakes_are_one_sentence_that_helps(run, folder, tmp_path, capsy
         ({"training": {"epoch": 2}, "table": str(table)}, "did you mean 'training.epochs'?"),
     ):
         written.write_text(yaml.safe_dump({**plain, **change}))
-        assert word in said(capsys, "train", written, "--out", tmp_path / "r", code=2)
+        assert word in output_of(capsys, "train", written, "--out", tmp_path / "r", code=2)
     (tmp_path / "latin.csv").write_bytes("id,text\n1,caf\x81\n".encode("latin-1"))
     (tmp_path / "none.csv").write_text("id,text\n")
     for words, word in (
@@ -221,4 +223,4 @@ def test_other_mistakes_are_one_sentence_that_helps(run, folder, tmp_path, capsy
         (["synth", "tables"], "give --out FOLDER"),
         (["export", tmp_path, tmp_path / "m"], "not a run folder or an artifact"),
     ):
-        assert word in said(capsys, *words, code=2)
+        assert word in output_of(capsys, *words, code=2)

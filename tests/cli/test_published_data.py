@@ -38,7 +38,7 @@ def test_synth_convert_train(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "sentence"),
     [
         (["train", "mosi", "--out", "r"], "mosi needs its data: give --data PATH of mosi_raw.pkl"),
         (["train", "mosi", "--data", "none.pkl", "--out", "r"], "There is no"),
@@ -54,10 +54,10 @@ def test_synth_convert_train(tmp_path, capsys, monkeypatch):
         (["synth", "mosi", "--out", "x", "--label", "share"], "did you mean 'shared'"),
     ],
 )
-def test_what_is_wrong_ends_with_2_and_says_the_way_out(tmp_path, capsys, monkeypatch, arguments, told):
+def test_what_is_wrong_ends_with_2_and_says_the_way_out(tmp_path, capsys, monkeypatch, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.pkl").write_bytes(b"cos\nsystem\n(S'touch FLAG'\ntR.")
     (tmp_path / "list.pkl").write_bytes(pickle.dumps([1]))
     assert main(arguments) == 2
-    assert told in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err
     assert not (tmp_path / "FLAG").exists()

@@ -307,11 +307,11 @@ def words_of(line: str) -> list[str]:
     return shlex.split(line)
 
 
-def check_message(code: object, told: str, phrases: list[str]) -> None:
-    assert code == 2, told
-    missing = [phrase for phrase in phrases if phrase not in told]
-    assert not missing, f"{missing} not in:\n{told}"
-    errors = told[told.index("commlearn: ") :] if "commlearn: " in told else told
+def check_message(code: object, message: str, phrases: list[str]) -> None:
+    assert code == 2, message
+    missing = [phrase for phrase in phrases if phrase not in message]
+    assert not missing, f"{missing} not in:\n{message}"
+    errors = message[message.index("commlearn: ") :] if "commlearn: " in message else message
     assert not FOREIGN.search(errors), errors
 
 
@@ -319,8 +319,8 @@ def check_message(code: object, told: str, phrases: list[str]) -> None:
 def test_a_wrong_command_says_what_is_wrong_and_leaves_nothing(line, phrases, here, capsys):
     before = contents(here)
     code = main(words_of(line))
-    told = capsys.readouterr()
-    check_message(code, told.out + told.err, phrases)
+    captured = capsys.readouterr()
+    check_message(code, captured.out + captured.err, phrases)
     assert contents(here) == before, "something was written"
 
 
@@ -342,8 +342,8 @@ def test_a_folder_that_cannot_be_written_is_named(here, capsys):
         target.mkdir(mode=0o500)
     for line in (f"train schema.yaml --out {target}/x", f"embed run table.csv -o {target}/z.npz"):
         code = main(words_of(line))
-        told = capsys.readouterr()
-        check_message(code, told.err, [str(target)])
+        captured = capsys.readouterr()
+        check_message(code, captured.err, [str(target)])
 
 
 # ------------------------------------------------------------------------------------------- damaged runs
@@ -390,9 +390,9 @@ def test_a_damaged_run_is_refused_by_name_or_not_needed(name, harm, here, tmp_pa
                 file.read_bytes()[: file.stat().st_size // 2]
             )
     code = main(["probe", str(tmp_path / "run"), "--target", "y", "--quiet"])
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     if harm in SPARE.get(name, set()):
-        assert code == 0, told
+        assert code == 0, message
     else:
         phrase = {
             "checkpoints": "checkpoint",
@@ -400,7 +400,7 @@ def test_a_damaged_run_is_refused_by_name_or_not_needed(name, harm, here, tmp_pa
             if harm == "deleted"
             else "model.",  # where the half ends, it misses a setting
         }
-        check_message(code, told, [phrase.get(name, name)])
+        check_message(code, message, [phrase.get(name, name)])
 
 
 # ------------------------------------------------------------------------------------------------- Python

@@ -122,8 +122,8 @@ def test_three_modalities_find_what_they_share():
     maps, reached = common_directions(rows, 5)
     assert reached[1] > reached[2] + 0.2  # two shared directions, no third
     for part, matrix in zip(rows, maps, strict=True):
-        found = part @ matrix[:, :2]
-        residual = shared - found @ np.linalg.lstsq(found, shared, rcond=None)[0]
+        component = part @ matrix[:, :2]
+        residual = shared - component @ np.linalg.lstsq(component, shared, rcond=None)[0]
         assert (residual**2).mean() < 0.25 * (shared**2).mean()
 
 
@@ -137,8 +137,8 @@ def test_directions_are_those_of_the_slow_definition():
         direction = vectors[:, -1 - place]
         for part, matrix, projector in zip(rows, maps, projectors, strict=True):
             expected = projector @ direction * np.sqrt(60)
-            found = part @ matrix[:, place]
-            np.testing.assert_allclose(found * np.sign(found @ expected), expected, atol=1e-6)
+            component = part @ matrix[:, place]
+            np.testing.assert_allclose(component * np.sign(component @ expected), expected, atol=1e-6)
 
 
 def test_the_ceiling_reads_what_linear_baselines_cannot(tmp_path):

@@ -57,9 +57,9 @@ def quiet(line):
 
 
 def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in_this_process):
-    told = []
+    log_lines = []
     words = (schema, ["clip", "raw", "single"], 2, tmp_path, SMALL, 1)
-    table = compare(*words, told.append, rivals=[])
+    table = compare(*words, log_lines.append, rivals=[])
     assert list(table["methods"]) == ["clip", "raw", "raw:a", "raw:b"]
     assert table["measures"] == {"y": "balanced accuracy", "size": "R2", "tags": "weighted F1"}
     assert table["methods"]["raw:a"]["scores"]["y"]["mean"] > 85
@@ -72,7 +72,7 @@ def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in
     assert gap["interval"][1] < 0
     assert table["methods"]["clip"]["cost"]["peak_memory_mb"] > 50
     assert table["methods"]["clip"]["updates"] == 3
-    assert sum(line.startswith("started") for line in told) == 2 + 3
+    assert sum(line.startswith("started") for line in log_lines) == 2 + 3
     assert json.loads((tmp_path / "table.json").read_text()) == table
     again = []
     assert compare(*words, again.append, rivals=[]) == table
@@ -95,8 +95,8 @@ def test_a_method_that_diverges_is_told_and_not_averaged_in(schema, tmp_path, jo
 def test_what_cannot_take_the_data_is_refused_before_anything_is_trained(schema, tmp_path):
     with pytest.raises(ConfigurationError, match="3 problems") as raised:
         compare(schema, ["clap", "supcon", "raw:c"], 1, tmp_path / "new", SMALL, 1, quiet, targets=["size"])
-    for told in ("did you mean 'clip'", "supcon: ", "did you mean 'raw:"):
-        assert told in str(raised.value)
+    for sentence in ("did you mean 'clip'", "supcon: ", "did you mean 'raw:"):
+        assert sentence in str(raised.value)
     assert not (tmp_path / "new").exists()
     with pytest.raises(ConfigurationError, match="comm: .*layer"):
         compare(schema, ["comm"], 1, tmp_path / "new", {**SMALL, "model.fusion.layers": 0}, 1, quiet)
@@ -129,8 +129,13 @@ def test_a_target_that_cannot_be_scored_is_refused_before_anything_is_trained(sc
 def test_what_would_be_passed_over_is_refused(schema, tmp_path):
     with pytest.raises(ConfigurationError, match="4 problems") as raised:
         compare(schema, [], 1, tmp_path / "new", {"seed": 7, "method": "clip"}, -1, quiet)
-    for told in ("at least one method", "--jobs is -1", "--seed 7 .* --seeds", "--method clip .* --methods"):
-        assert re.search(told, str(raised.value))
+    for pattern in (
+        "at least one method",
+        "--jobs is -1",
+        "--seed 7 .* --seeds",
+        "--method clip .* --methods",
+    ):
+        assert re.search(pattern, str(raised.value))
 
 
 def test_a_batch_larger_than_the_data_is_refused_for_what_is_trained(schema, tmp_path, jobs_in_this_process):
@@ -179,8 +184,8 @@ def test_every_arm_of_a_recipe_has_the_options_that_it_states():
         arm = source.arm(base, variant)
         for name in ("comm", "random", "supervised"):  # a baseline takes CoMM's network as the arm has it
             spec = {"method": name, "options": {}}
-            found = job.experiment_of_job(spec, source, arm, ["image1", "image2"]).method
-            assert found == {"name": "comm", "temperature": 0.3, **stated}
+            method = job.experiment_of_job(spec, source, arm, ["image1", "image2"]).method
+            assert method == {"name": "comm", "temperature": 0.3, **stated}
 
 
 @pytest.mark.parametrize("stated", [None, {"name": "comm", "embedding": "fused"}, "infmasking", "clip"])
@@ -278,15 +283,18 @@ def test_the_interval_is_that_of_the_difference_that_is_told():
         name: {
             "role": "baseline" if name == "raw" else "method",
             "scores": {
-                "y": {"mean": np.mean([*its.values()]), "values": {str(s): v for s, v in its.items()}}
+                "y": {
+                    "mean": np.mean([*by_seed.values()]),
+                    "values": {str(s): v for s, v in by_seed.items()},
+                }
             },
         }
-        for name, its in values.items()
+        for name, by_seed in values.items()
     }
-    draws = {name: {s: np.full(1000, v) for s, v in its.items()} for name, its in values.items()}
+    draws = {name: {s: np.full(1000, v) for s, v in by_seed.items()} for name, by_seed in values.items()}
     table._compare("y", rows, draws)
-    told = rows["own"]["scores"]["y"]["difference"]
-    assert told == {"to": "raw", "mean": 10.0, "interval": [10.0, 10.0]}
+    difference = rows["own"]["scores"]["y"]["difference"]
+    assert difference == {"to": "raw", "mean": 10.0, "interval": [10.0, 10.0]}
 
 
 def fabricated(methods=12):
@@ -312,12 +320,12 @@ def fabricated(methods=12):
 
 @pytest.mark.parametrize("methods", [4, 15])
 def test_no_words_of_the_chart_overlap(methods, tmp_path, monkeypatch):
-    kept = []
+    figures = []
     monkeypatch.setattr(
-        chart, "FigureCanvasAgg", lambda figure: kept.append(figure) or FigureCanvasAgg(figure)
+        chart, "FigureCanvasAgg", lambda figure: figures.append(figure) or FigureCanvasAgg(figure)
     )
     chart.comparison_chart(fabricated(methods), tmp_path / "chart.png")
-    (figure,) = kept
+    (figure,) = figures
     figure.canvas.draw()
     boxes = []
     for axes in figure.axes:

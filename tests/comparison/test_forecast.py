@@ -42,12 +42,12 @@ def schema(tmp_path_factory):
 
 
 def test_the_advice_fits_what_the_modalities_say(schema):
-    found = forecast(schema)
-    advice = {name: values["advice"] for name, values in found.items()}
+    forecasts = forecast(schema)
+    advice = {name: values["advice"] for name, values in forecasts.items()}
     assert advice == {"same": "align", "one": "one", "parity": "combine", "noise": "nothing"}
-    assert found["one"]["words"][-1] == f"Advice: {ADVICE['one'].format(best='a')}"
-    assert any(sentence.startswith("Keep a") for sentence in found["one"]["words"])
-    assert any("no modality says alone" in sentence for sentence in found["parity"]["words"])
+    assert forecasts["one"]["words"][-1] == f"Advice: {ADVICE['one'].format(best='a')}"
+    assert any(sentence.startswith("Keep a") for sentence in forecasts["one"]["words"])
+    assert any("no modality says alone" in sentence for sentence in forecasts["parity"]["words"])
 
 
 def test_check_shows_the_forecast_of_named_targets(schema, capsys):

@@ -192,8 +192,8 @@ def test_the_rival_is_chosen_on_training_rows_and_never_on_test_rows():
 )
 def test_a_claim_needs_an_interval_off_zero_and_a_point(gain, noise, claim):
     selection = {"features": 0.8, "comm#0": 0.8}
-    found = target_of({"features": 0.8, "comm#0": 0.8 + gain}, selection, noise=noise)
-    difference = found["budgets"]["all"]["differences"]["comm"]
+    values = target_of({"features": 0.8, "comm#0": 0.8 + gain}, selection, noise=noise)
+    difference = values["budgets"]["all"]["differences"]["comm"]
     assert difference["claim"] == claim
     low, high = difference["interval"]
     assert low <= difference["points"] <= high
@@ -225,9 +225,9 @@ def test_noise_is_no_addition():
                     scores = task.scores(task.test, shares, np.full(2, 0.5), task.weights)
                     one[name, ""] = Result(generator.normal(0.5, 0.02), 0.7, 1.0, 1.0, scores)
                 results[Readout("y", budget, draw)] = one
-        found = verdict.TargetVerdict(task, results, ["a"], ["features", "boosting"], ["comm#0"]).values()
+        values = verdict.TargetVerdict(task, results, ["a"], ["features", "boosting"], ["comm#0"]).values()
         claims.append(
-            any(part["differences"]["comm"]["claim"] == "more" for part in found["budgets"].values())
+            any(part["differences"]["comm"]["claim"] == "more" for part in values["budgets"].values())
         )
     assert np.mean(claims) <= 0.05
 
@@ -296,10 +296,10 @@ def test_the_scale_of_a_block_is_chosen():
     """Three features that say it beside three hundred that say nothing."""
     generator = np.random.default_rng(0)
     labels = generator.integers(2, size=500)
-    told = labels[:, None] + generator.normal(0, 0.7, (500, 3))
+    telling = labels[:, None] + generator.normal(0, 0.7, (500, 3))
     noise = generator.normal(size=(500, 300))
     task = task_with(labels[:150], labels[150:])
-    blocks = {name: Block(rows[:150], rows[150:]) for name, rows in (("told", told), ("noise", noise))}
+    blocks = {name: Block(rows[:150], rows[150:]) for name, rows in (("told", telling), ("noise", noise))}
     together, joined = (
         linear(blocks, labelled_rows(task, "all")),
         linear(

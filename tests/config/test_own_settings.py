@@ -79,11 +79,11 @@ def test_colour_patches_are_cropped_less_than_rich_images():
     plain = np.broadcast_to(shades[:, None, None, None], (200, 32, 32, 3))
     rich = 255 * DRAW.integers(2, size=(200, 2, 2, 3), dtype=np.uint8).repeat(16, 1).repeat(16, 2)
     ladder = LADDERS["image"]
-    found = [
+    strengths = [
         ladder.index(chosen_augmentations(Records({"i": ImageColumn(images, np.arange(200))}), {})["i"])
         for images in (rich, plain)
     ]
-    assert found[0] < found[1]
+    assert strengths[0] < strengths[1]
 
 
 def settings(**more):

@@ -101,7 +101,7 @@ def test_films_without_a_plot_are_left_out_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "message"),
     [
         ("split.json", "{", r"split\.json is not JSON"),
         ("split.json", "[]", r"split\.json holds a list; {train, dev, test} expected"),
@@ -114,10 +114,10 @@ def test_films_without_a_plot_are_left_out_and_counted(tmp_path):
         ("dataset/0000003.jpeg", "x", r"0000003\.jpeg"),
     ],
 )
-def test_what_is_wrong_with_films_is_named(tmp_path, file, content, told):
+def test_what_is_wrong_with_films_is_named(tmp_path, file, content, message):
     folder = films(tmp_path / "f")
     (folder / file).unlink() if content is None else (folder / file).write_text(content)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read("mm_imdb", folder).read()
 
 
@@ -141,7 +141,7 @@ def test_a_meme_of_both_files_is_left_out_of_train(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("{", r"train\.jsonl, line 31: "),
         ('{"img": "img/00001.png", "text": "x"}', r"train\.jsonl, line 31: no key 'label'"),
@@ -151,11 +151,11 @@ def test_a_meme_of_both_files_is_left_out_of_train(tmp_path):
         ("[]", r"train\.jsonl, line 31: .*{img, text, label} was expected"),
     ],
 )
-def test_what_is_wrong_with_memes_is_named(tmp_path, line, told):
+def test_what_is_wrong_with_memes_is_named(tmp_path, line, message):
     folder = memes(tmp_path / "m")
     with (folder / "train.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read("hateful_memes", folder).read()
 
 

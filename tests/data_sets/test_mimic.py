@@ -52,8 +52,8 @@ def test_the_task_chooses_the_diagnosis(tmp_path):
     order = list(range(COUNT))
     random.Random(10).shuffle(order)
     for task in (0, 19):
-        found = Mimic(str(path), task=task).read().train.targets["icd9"]
-        assert found.tolist() == content["y_icd9"][order[8:], task].tolist()
+        labels = Mimic(str(path), task=task).read().train.targets["icd9"]
+        assert labels.tolist() == content["y_icd9"][order[8:], task].tolist()
     with pytest.raises(DataError, match="y_icd9 has 20 labels, but data.task is 20"):
         Mimic(str(path), task=20).read()
 
@@ -62,9 +62,9 @@ def test_mortality_is_the_first_column_from_1_that_is_set(tmp_path):
     labels = np.tile(np.eye(6), (8, 1))[:COUNT]
     labels[:, 5] = 1
     path, _content = write(tmp_path, adm_labels_all=labels)
-    found = np.concatenate([part.targets["mortality"] for part in Mimic(str(path)).read().parts.values()])
+    classes = np.concatenate([part.targets["mortality"] for part in Mimic(str(path)).read().parts.values()])
     expected = [next((column for column in range(1, 6) if row[column] > 0), 0) for row in labels]
-    assert sorted(found.tolist()) == sorted(expected)
+    assert sorted(classes.tolist()) == sorted(expected)
 
 
 def test_gaps_become_0_before_anything_is_learned(tmp_path):
@@ -96,7 +96,7 @@ def test_the_converted_folder_reads_as_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"ep_tdata": None}, "Unknown key 'ep_tdata'"),
         (
@@ -107,8 +107,8 @@ def test_the_converted_folder_reads_as_the_file(tmp_path):
         ({"adm_features_all": np.full((COUNT, 5), "x")}, "adm_features_all is of type <U1"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_file_and_key(tmp_path, changes, told):
+def test_what_does_not_fit_is_named_with_its_file_and_key(tmp_path, changes, message):
     path, _ = write(tmp_path, **changes)
-    with pytest.raises(DataError, match=told) as raised:
+    with pytest.raises(DataError, match=message) as raised:
         Mimic(str(path)).read()
     assert "im.pk" in str(raised.value)

@@ -94,7 +94,7 @@ def test_a_data_set_that_keeps_the_contract_is_handed_back():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("padding in front", "train, s: padding lies before a step"),
         ("all padding", "train, s: a record is all padding, but not marked absent"),
@@ -104,8 +104,8 @@ def test_a_data_set_that_keeps_the_contract_is_handed_back():
         ("narrow", "train, s: values have 1 channels, the spec says 2"),
     ],
 )
-def test_what_breaks_the_contract_is_named(wrong, told):
-    with pytest.raises(DataError, match=told):
+def test_what_breaks_the_contract_is_named(wrong, message):
+    with pytest.raises(DataError, match=message):
         check_reader(dataset(wrong))
 
 

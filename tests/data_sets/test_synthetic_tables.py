@@ -45,13 +45,13 @@ def features(folder, frame):
 
 def test_each_factor_is_in_its_modalities_and_in_no_other(folder):
     frame = pd.read_csv(folder / "table.csv")
-    found = features(folder, frame)
+    views = features(folder, frame)
     half = len(frame) // 2
     for target in TARGETS:
         labels = frame[target].to_numpy()
         for name in MODALITIES:
-            forest = RandomForestClassifier(60, random_state=0).fit(found[name][:half], labels[:half])
-            score = forest.score(found[name][half:], labels[half:])
+            forest = RandomForestClassifier(60, random_state=0).fit(views[name][:half], labels[:half])
+            score = forest.score(views[name][half:], labels[half:])
             if target == "shared" or target == f"unique_{name}":
                 assert score > 0.75, (target, name, score)
             else:

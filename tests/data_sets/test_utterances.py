@@ -91,10 +91,10 @@ def test_samples_without_text_are_left_out_and_counted(tmp_path):
     path, content = write(tmp_path, **{"train/text": text})
     data = read(path, standardise=False, modalities=["vision"])
     assert "train: 2 of 9 samples have no text and are left out" in data.notes
-    kept = [0, 2, 3, 4, 5, 6, 8]
+    usable = [0, 2, 3, 4, 5, 6, 8]
     assert len(data.train) == 7
     assert data.train.targets["sentiment"].tolist() == [
-        int(content["train"]["labels"][row, 0, 0] > 0) for row in kept
+        int(content["train"]["labels"][row, 0, 0] > 0) for row in usable
     ]
     np.testing.assert_array_equal(
         values_of(data.train, "vision", 1), content["train"]["vision"][2, 2:].astype(np.float32)
@@ -161,7 +161,7 @@ def test_the_converted_folder_reads_as_the_file(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"valid": None}, r"data\.pkl: 3 problems\n.*Unknown key 'valid/vision'"),
         ({"train/labels": None}, r"Unknown key 'train/labels', did you mean"),
@@ -176,9 +176,9 @@ def test_the_converted_folder_reads_as_the_file(tmp_path, name):
         ({"test/text": np.zeros((5, STEPS, 5))}, r"test has no sample with text"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_file_and_key(tmp_path, changes, told):
+def test_what_does_not_fit_is_named_with_its_file_and_key(tmp_path, changes, message):
     path, _ = write(tmp_path, **changes)
-    with pytest.raises(DataError, match=told) as raised:
+    with pytest.raises(DataError, match=message) as raised:
         read(path)
     assert "data.pkl" in str(raised.value)
 

@@ -83,8 +83,8 @@ def test_a_record_is_a_step_and_its_targets_are_of_the_next(folder):
 def test_force_is_the_last_32_readings_between_minus_1_and_1(folder):
     data = VisionTouch(str(folder), ["force"], validation=0.0).read()
     first = episode(published_order(10)[0])
-    found = data.train.columns["force"].take(np.array([3])).values[0]
-    np.testing.assert_allclose(found, np.tanh(first["ee_forces_continuous"][3, -32:]), atol=1e-6)
+    force = data.train.columns["force"].take(np.array([3])).values[0]
+    np.testing.assert_allclose(force, np.tanh(first["ee_forces_continuous"][3, -32:]), atol=1e-6)
 
 
 def test_proprioception_is_its_first_8_numbers_standardised_on_train(folder):
@@ -125,7 +125,7 @@ def change(folder, tmp_path, key, values):
 
 
 @pytest.mark.parametrize(
-    ("key", "values", "told"),
+    ("key", "values", "message"),
     [
         ("proprio", None, "Unknown key 'proprio'"),
         ("image", np.zeros((50, 9, 9)), r"image has shape \(50, 9, 9\); \(steps, height, width, 3\)"),
@@ -140,8 +140,8 @@ def change(folder, tmp_path, key, values):
         ("contact", np.zeros((40, 50)), "contact 40, .*the number of steps"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_file_and_key(folder, tmp_path, key, values, told):
-    with pytest.raises(DataError, match=told) as raised:
+def test_what_does_not_fit_is_named_with_its_file_and_key(folder, tmp_path, key, values, message):
+    with pytest.raises(DataError, match=message) as raised:
         VisionTouch(str(change(folder, tmp_path, key, values)), EVERY).read()
     assert "episode_03_1000.h5" in str(raised.value)
 

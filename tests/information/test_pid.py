@@ -35,14 +35,14 @@ def parts(pid: Pid) -> np.ndarray:
 def singles(table: np.ndarray) -> list[np.ndarray]:
     """p(x_i, y) of every modality, by summing over the others one axis at a time."""
     count = table.ndim - 1
-    found = []
-    for kept in range(count):
+    marginals = []
+    for place in range(count):
         marginal = table
         for axis in reversed(range(count)):
-            if axis != kept:
+            if axis != place:
                 marginal = marginal.sum(axis=axis)
-        found.append(marginal)
-    return found
+        marginals.append(marginal)
+    return marginals
 
 
 @st.composite
@@ -60,33 +60,33 @@ def joint_tables(draw: st.DrawFn, modalities: int = 2, classes: tuple[int, int] 
 # ---------------------------------------------------------------------------------------------- exact values
 
 
-@pytest.mark.parametrize("known", known_pairs(), ids=lambda known: known.name)
-def test_two_modalities_match_the_exact_values(known: KnownPair) -> None:
-    found = broja(known.table)
-    exact = [known.redundant, known.unique1, known.unique2, known.synergistic]
-    assert parts(found) == pytest.approx(exact, abs=EXACT)
-    assert found.total == pytest.approx(known.total, abs=EXACT)
-    assert 0 <= found.gap <= EXACT
+@pytest.mark.parametrize("case", known_pairs(), ids=lambda case: case.name)
+def test_two_modalities_match_the_exact_values(case: KnownPair) -> None:
+    solved = broja(case.table)
+    exact = [case.redundant, case.unique1, case.unique2, case.synergistic]
+    assert parts(solved) == pytest.approx(exact, abs=EXACT)
+    assert solved.total == pytest.approx(case.total, abs=EXACT)
+    assert 0 <= solved.gap <= EXACT
 
 
-@pytest.mark.parametrize("known", known_triples(), ids=lambda known: known.name)
-def test_three_modalities_match_the_exact_values(known: KnownTriple) -> None:
-    found = order_spectrum(known.table)
-    assert found.spectrum == pytest.approx(known.spectrum, abs=EXACT)
-    assert found.unique == pytest.approx(known.unique, abs=EXACT)
-    assert found.non_exclusive == pytest.approx(known.non_exclusive, abs=EXACT)
-    assert sum(found.shapley) == pytest.approx(found.total, abs=1e-9)
-    assert 0 <= found.gap <= EXACT
+@pytest.mark.parametrize("case", known_triples(), ids=lambda case: case.name)
+def test_three_modalities_match_the_exact_values(case: KnownTriple) -> None:
+    solved = order_spectrum(case.table)
+    assert solved.spectrum == pytest.approx(case.spectrum, abs=EXACT)
+    assert solved.unique == pytest.approx(case.unique, abs=EXACT)
+    assert solved.non_exclusive == pytest.approx(case.non_exclusive, abs=EXACT)
+    assert sum(solved.shapley) == pytest.approx(solved.total, abs=1e-9)
+    assert 0 <= solved.gap <= EXACT
 
 
 def test_shapley_and_ladder_by_hand() -> None:
     table = np.zeros((2, 2, 2))  # y = x1 AND x2
     for a, b in np.ndindex(2, 2):
         table[a, b, a & b] = 0.25
-    found = order_spectrum(table)
+    solved = order_spectrum(table)
     alone, both = 0.31127812, 0.81127812
-    assert found.ladder == pytest.approx({(): 0, (0,): alone, (1,): alone, (0, 1): both}, abs=1e-7)
-    assert found.shapley == pytest.approx((both / 2, both / 2), abs=1e-7)
+    assert solved.ladder == pytest.approx({(): 0, (0,): alone, (1,): alone, (0, 1): both}, abs=1e-7)
+    assert solved.shapley == pytest.approx((both / 2, both / 2), abs=1e-7)
 
 
 # ---------------------------------------------------------------------------------------------- identities
@@ -95,10 +95,10 @@ def test_shapley_and_ladder_by_hand() -> None:
 @MOST_CASES
 @given(joint_tables())
 def test_parts_sum_to_the_total_and_none_is_negative(table: np.ndarray) -> None:
-    found = broja(table)
-    assert parts(found).sum() == pytest.approx(found.total, abs=1e-9)
-    assert parts(found).min() >= 0
-    assert 0 <= found.gap <= 1e-5
+    solved = broja(table)
+    assert parts(solved).sum() == pytest.approx(solved.total, abs=1e-9)
+    assert parts(solved).min() >= 0
+    assert 0 <= solved.gap <= 1e-5
 
 
 @MOST_CASES
@@ -134,20 +134,20 @@ def test_coarsening_a_modality_never_adds_union_information(table: np.ndarray) -
 @MOST_CASES
 @given(joint_tables(modalities=3))
 def test_the_spectrum_sums_to_the_total_and_nothing_is_negative(table: np.ndarray) -> None:
-    found = order_spectrum(table)
-    assert sum(found.spectrum) == pytest.approx(found.total, abs=1e-9)
-    assert min(found.spectrum + found.unique) >= 0
-    assert sum(found.shapley) == pytest.approx(found.total, abs=1e-9)
-    assert found.gap <= 1e-5
+    solved = order_spectrum(table)
+    assert sum(solved.spectrum) == pytest.approx(solved.total, abs=1e-9)
+    assert min(solved.spectrum + solved.unique) >= 0
+    assert sum(solved.shapley) == pytest.approx(solved.total, abs=1e-9)
+    assert solved.gap <= 1e-5
 
 
 @MOST_CASES
 @given(joint_tables())
 def test_the_spectrum_of_two_modalities_is_their_decomposition(table: np.ndarray) -> None:
-    pair, found = broja(table), order_spectrum(table)
-    assert found.unique == pytest.approx((pair.unique1, pair.unique2), abs=1e-5)
-    assert found.non_exclusive == pytest.approx(pair.redundant, abs=1e-5)
-    assert found.spectrum[1] == pytest.approx(pair.synergistic, abs=1e-5)
+    pair, spectrum = broja(table), order_spectrum(table)
+    assert spectrum.unique == pytest.approx((pair.unique1, pair.unique2), abs=1e-5)
+    assert spectrum.non_exclusive == pytest.approx(pair.redundant, abs=1e-5)
+    assert spectrum.spectrum[1] == pytest.approx(pair.synergistic, abs=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------- certificates
@@ -157,27 +157,27 @@ def test_the_spectrum_of_two_modalities_is_their_decomposition(table: np.ndarray
 @given(joint_tables(modalities=3))
 def test_influence_functions_are_feasible_and_attain_the_lower_bound(table: np.ndarray) -> None:
     marginals = singles(table)
-    found = union_information(marginals)
-    first, second, third = found.influence
+    union = union_information(marginals)
+    first, second, third = union.influence
     score = first[:, None, None, :] + second[None, :, None, :] + third[None, None, :, :]
     assert (2.0**score).sum(axis=-1).max() <= 1 + 1e-12
-    attained = sum((p * a).sum() for p, a in zip(marginals, found.influence, strict=True))
-    assert entropy(table.sum(axis=(0, 1, 2))) / np.log(2) + attained == pytest.approx(found.lower, abs=1e-7)
-    assert found.lower <= found.upper
+    attained = sum((p * a).sum() for p, a in zip(marginals, union.influence, strict=True))
+    assert entropy(table.sum(axis=(0, 1, 2))) / np.log(2) + attained == pytest.approx(union.lower, abs=1e-7)
+    assert union.lower <= union.upper
 
 
 @MOST_CASES
 @given(joint_tables(modalities=3, classes=(2, 2)))
 def test_two_classes_agree_with_the_general_solver(table: np.ndarray) -> None:
-    found = union_information(singles(table))
-    assert found.gap <= 1e-9
+    union = union_information(singles(table))
+    assert union.gap <= 1e-9
     reduced = reduce_marginals(checked_marginals(singles(table)))
     if len(reduced.labels) == 2:
         sizes = [len(part) for part in reduced.tables]
         solved = solve_on_cells(reduced.tables, possible_cells(reduced.tables, all_cells(sizes)), 1e-7)
         label_entropy = entropy(table.sum(axis=(0, 1, 2)))
-        assert (label_entropy + solved.value) / np.log(2) <= found.upper + 1e-9
-        assert (label_entropy - solved.entropy) / np.log(2) >= found.lower - 1e-9
+        assert (label_entropy + solved.value) / np.log(2) <= union.upper + 1e-9
+        assert (label_entropy - solved.entropy) / np.log(2) >= union.lower - 1e-9
         assert solved.gap <= 1e-6
 
 
@@ -203,9 +203,9 @@ def minimal_information(table: np.ndarray, rounds: int = 3000) -> float:
 @pytest.mark.parametrize("seed", range(2))
 def test_a_slow_alternation_finds_the_same_union_information(shape: tuple[int, ...], seed: int) -> None:
     table = np.random.default_rng(seed).dirichlet(np.ones(np.prod(shape))).reshape(shape)
-    found = union_information(singles(table))
-    assert found.gap <= 1e-6
-    assert minimal_information(table) == pytest.approx(found.lower, abs=EXACT)
+    union = union_information(singles(table))
+    assert union.gap <= 1e-6
+    assert minimal_information(table) == pytest.approx(union.lower, abs=EXACT)
 
 
 @pytest.mark.parametrize("concentration", [0.003, 0.1, 1.0, 10.0])
@@ -220,22 +220,22 @@ def test_random_tables_are_certified_in_time(concentration: float) -> None:
     assert min(spent) <= 0.5
 
 
-@pytest.mark.parametrize("known", [k for k in known_pairs() if k.table.size <= 27], ids=lambda k: k.name)
-def test_dit_agrees(known: KnownPair) -> None:
+@pytest.mark.parametrize("case", [k for k in known_pairs() if k.table.size <= 27], ids=lambda k: k.name)
+def test_dit_agrees(case: KnownPair) -> None:
     """dit minimises from random starts and may stop early: never below the minimum, the best try at it."""
     dit = pytest.importorskip("dit")
     pid = pytest.importorskip("dit.pid")
-    cells = np.argwhere(known.table > 0)
+    cells = np.argwhere(case.table > 0)
     names = ["".join(map(str, cell)) for cell in cells]
-    joint = dit.Distribution(names, [float(known.table[tuple(cell)]) for cell in cells])
+    joint = dit.Distribution(names, [float(case.table[tuple(cell)]) for cell in cells])
     nodes = (((0,), (1,)), ((0,),), ((1,),), ((0, 1),))
-    found = parts(broja(known.table))
+    solved = parts(broja(case.table))
     differences = []
     while not differences or (len(differences) < 8 and min(differences) > EXACT):
         other = pid.PID_BROJA(joint, [[0], [1]], [2])
         values = np.array([float(other.get_pi(node)) for node in nodes])
-        assert values[1] >= found[1] - 1e-5
-        differences.append(np.abs(values - found).max())
+        assert values[1] >= solved[1] - 1e-5
+        differences.append(np.abs(values - solved).max())
     assert min(differences) <= EXACT
 
 
@@ -263,10 +263,10 @@ def test_pricing_sees_the_worst_of_all_cells() -> None:
     cells = all_cells([5, 4, 6])
     score = sum(part[rows] for part, rows in zip(influence, cells.T, strict=True))
     excess = np.log(np.exp(score).sum(axis=1))
-    found = price(influence, cells[:1], most=10)
-    assert found.excess == pytest.approx(excess.max())
-    assert (found.cells[0] == cells[excess.argmax()]).all()
-    assert found.excesses == pytest.approx(np.sort(excess)[::-1][:10])
+    priced = price(influence, cells[:1], most=10)
+    assert priced.excess == pytest.approx(excess.max())
+    assert (priced.cells[0] == cells[excess.argmax()]).all()
+    assert priced.excesses == pytest.approx(np.sort(excess)[::-1][:10])
     assert price_nearby(influence, cells).excess == pytest.approx(excess.max())
 
 
@@ -286,14 +286,14 @@ def test_bounds_hold_when_cells_are_too_many_to_price(monkeypatch: pytest.Monkey
 
 
 def test_a_single_class_holds_no_information() -> None:
-    found = broja(np.full((3, 2, 1), 1 / 6))
-    assert parts(found) == pytest.approx(np.zeros(4), abs=1e-12)
-    assert found.gap == pytest.approx(0, abs=1e-12)
+    solved = broja(np.full((3, 2, 1), 1 / 6))
+    assert parts(solved) == pytest.approx(np.zeros(4), abs=1e-12)
+    assert solved.gap == pytest.approx(0, abs=1e-12)
 
 
 def test_one_valued_modalities_say_nothing() -> None:
-    found = broja(np.eye(3)[:, None, :] / 3)
-    assert parts(found) == pytest.approx([0, np.log2(3), 0, 0], abs=1e-9)
+    solved = broja(np.eye(3)[:, None, :] / 3)
+    assert parts(solved) == pytest.approx([0, np.log2(3), 0, 0], abs=1e-9)
     assert parts(broja(np.full((1, 1, 4), 0.25))) == pytest.approx(np.zeros(4), abs=1e-12)
 
 
@@ -312,10 +312,10 @@ def test_masses_of_many_orders_of_magnitude_are_certified(spread: float) -> None
 
 
 def test_one_modality_has_nothing_but_unique_information() -> None:
-    found = order_spectrum(np.eye(3) / 3)
-    assert found.spectrum == pytest.approx((np.log2(3),))
-    assert found.unique == pytest.approx((np.log2(3),))
-    assert found.non_exclusive == pytest.approx(0, abs=1e-12)
+    solved = order_spectrum(np.eye(3) / 3)
+    assert solved.spectrum == pytest.approx((np.log2(3),))
+    assert solved.unique == pytest.approx((np.log2(3),))
+    assert solved.non_exclusive == pytest.approx(0, abs=1e-12)
 
 
 # ---------------------------------------------------------------------------------------------- errors

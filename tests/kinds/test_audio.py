@@ -156,8 +156,8 @@ def test_every_bad_row_is_named(tmp_path):
     with pytest.raises(DataError) as caught:
         Audio("sound").learn(column)
     assert f"sound: {len(bad)} rows cannot be read" in str(caught.value)
-    for row, told in enumerate(bad.values(), start=21):
-        assert told in next(line for line in str(caught.value).splitlines() if f"row {row}:" in line)
+    for row, reason in enumerate(bad.values(), start=21):
+        assert reason in next(line for line in str(caught.value).splitlines() if f"row {row}:" in line)
     assert len(Audio("sound").check(column)) == len(bad)
     Audio("sound", outside=True).learn(cells(["../outside.wav"], tmp_path))
 

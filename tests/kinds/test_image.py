@@ -187,14 +187,14 @@ def test_records_of_one_file_share_its_pixels(tmp_path):
 def test_images_that_do_not_fit_in_memory_are_decoded_when_taken(tmp_path, monkeypatch):
     noise(40, 40).save(tmp_path / "a.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:1500])
-    kept = read(["a.png", None], tmp_path)
+    in_memory = read(["a.png", None], tmp_path)
     monkeypatch.setattr(image_module, "IMAGES_IN_MEMORY", 0)
     streamed = Image("path").read(
         cells(["a.png", None, "cut.png"], tmp_path, 100), {"size": 32, "white": 255}
     )
     assert streamed.images is None
     rows = np.array([1, 0])
-    assert torch.equal(streamed.take(rows).values, kept.take(rows).values)
+    assert torch.equal(streamed.take(rows).values, in_memory.take(rows).values)
     with pytest.raises(DataError, match=r"path row 102: 'cut.png' cannot be decoded .*cut off"):
         streamed.take(np.array([0, 2]))
     with pytest.raises(DataError, match="no such file"):
@@ -280,11 +280,11 @@ def test_decompression_bombs_are_refused(side):
 def test_of_many_bad_rows_ten_are_named_and_the_rest_counted():
     with pytest.raises(DataError) as caught:
         read(["nowhere.png"] * 25)
-    told = str(caught.value)
-    assert "25 rows" in told
-    assert "row 9:" in told
-    assert "row 10:" not in told
-    assert "15 more" in told
+    message = str(caught.value)
+    assert "25 rows" in message
+    assert "row 9:" in message
+    assert "row 10:" not in message
+    assert "15 more" in message
     problems = Image("path").check(cells(["nowhere.png"] * 25))
     assert len(problems) == 11
     assert problems == [*first_ten(problems[:10]), problems[10]]

@@ -88,9 +88,9 @@ def test_a_cell_that_cannot_be_read_is_told_with_its_row(example):
         pytest.skip("any cell is a text")
     state = kind.learn(cells_of(values))
     wrong = [bad if row == 4 else value for row, value in enumerate(values)]
-    told = [problem for problem in kind.check(cells_of(wrong)) if problem.row == 4]
-    assert told
-    assert told[0].column == "x"
+    problems = [problem for problem in kind.check(cells_of(wrong)) if problem.row == 4]
+    assert problems
+    assert problems[0].column == "x"
     with pytest.raises(DataError, match="row 4"):
         kind.read(cells_of(wrong), state)
 

@@ -132,7 +132,7 @@ def test_a_schema_states_the_choice_and_gives_it_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("choice", "told"),
+    ("choice", "message"),
     [
         ("{pretrained: a, frozn: true}", "Unknown key 'frozn', did you mean 'frozen'"),
         ("{frozen: true}", "give a folder, or settings such as"),
@@ -142,10 +142,10 @@ def test_a_schema_states_the_choice_and_gives_it_back(tmp_path):
         ("''", "pretrained is empty"),
     ],
 )
-def test_a_choice_that_does_not_fit_is_told(choice, told):
+def test_a_choice_that_does_not_fit_is_told(choice, message):
     with pytest.raises(ConfigurationError, match=r"modalities\.p") as raised:
         Schema.from_yaml(f"modalities:\n  p: {{kind: text, column: plot, encoder: {choice}}}\n")
-    assert re.search(told, str(raised.value))
+    assert re.search(message, str(raised.value))
 
 
 def test_a_size_beside_a_pretrained_encoder_is_refused():
@@ -155,7 +155,7 @@ def test_a_size_beside_a_pretrained_encoder_is_refused():
 
 def test_each_package_of_the_extra_is_imported_where_it_is_needed_and_then_alone():
     source = Path(commlearn.__file__).parent
-    found = {}
+    options = {}
     for path in source.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -163,8 +163,8 @@ def test_each_package_of_the_extra_is_imported_where_it_is_needed_and_then_alone
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in {name.split(".")[0] for name in names} & EXTRA:
                 assert node not in tree.body, f"{path} imports {name} when it is imported itself"
-                found.setdefault(name, set()).add(path.name)
-    assert found == {
+                options.setdefault(name, set()).add(path.name)
+    assert options == {
         "transformers": {"pretrained_model.py"},
         "tokenizers": {
             "pretrained.py",

@@ -177,10 +177,10 @@ def test_every_bad_row_is_named(tmp_path):
     ):
         with pytest.raises(DataError) as caught:
             attempt(column)
-        told = str(caught.value)
-        assert f"ecg: {len(bad)} rows cannot be read" in told
+        message = str(caught.value)
+        assert f"ecg: {len(bad)} rows cannot be read" in message
         for row, (_, why) in enumerate(bad, start=51):
-            assert why in next(line for line in told.splitlines() if f"row {row}:" in line)
+            assert why in next(line for line in message.splitlines() if f"row {row}:" in line)
     assert len(Series("ecg").check(column)) == len(bad)
 
 
@@ -199,8 +199,8 @@ def test_only_ten_bad_rows_are_told_one_by_one():
 
 
 def test_check_warns_of_constant_channels_and_of_swapped_axes():
-    told = [str(problem) for problem in Series("ecg").check(cells([np.array([[1.0, 5.0], [2.0, 5.0]])]))]
-    assert told == ["ecg: channels [1] of 2 are constant or empty in every row and tell nothing"]
+    messages = [str(problem) for problem in Series("ecg").check(cells([np.array([[1.0, 5.0], [2.0, 5.0]])]))]
+    assert messages == ["ecg: channels [1] of 2 are constant or empty in every row and tell nothing"]
     swapped = Series("ecg").check(cells([np.random.default_rng(0).normal(size=(2, 90))] * 2))
     assert any("transpose" in problem.message and problem.level == "warning" for problem in swapped)
     assert Series("ecg").check(cells(ROWS)) == []
@@ -232,8 +232,8 @@ def test_whatever_the_rows_values_are_finite_and_a_row_reads_alike_alone(values,
     for row in range(len(values)):
         alone = taken(kind, whole, rows=[row])
         real = slice(None) if alone.padding is None else ~alone.padding[0]
-        kept = modality.values[row][: alone.values.shape[1]]
-        torch.testing.assert_close(kept[real], alone.values[0][real])
+        observed = modality.values[row][: alone.values.shape[1]]
+        torch.testing.assert_close(observed[real], alone.values[0][real])
         if modality.padding is not None:
             assert (~modality.padding[row]).sum() <= max_length
             assert modality.values[row][modality.padding[row]].abs().sum() == 0
@@ -294,8 +294,8 @@ def test_uneven_times_are_laid_on_even_steps_with_gaps(form):
 def test_steps_at_one_time_are_averaged_and_counted():
     rows = [timed((0, 1), (1, 2), (1, 4)), timed((0, 5), (1, 6))]
     np.testing.assert_allclose(even(rows)[0][..., 0], [[1, 3], [5, 6]], rtol=1e-6)
-    told = [problem.message for problem in Series("ecg").check(cells(rows))]
-    assert told == ["several steps have one time (rows 0): their mean is read"]
+    messages = [problem.message for problem in Series("ecg").check(cells(rows))]
+    assert messages == ["several steps have one time (rows 0): their mean is read"]
 
 
 def test_channels_of_steps_keep_their_names_from_row_to_row():

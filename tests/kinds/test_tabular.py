@@ -221,7 +221,7 @@ def test_a_column_without_training_values_stays_missing():
 
 
 @pytest.mark.parametrize(
-    ("cells", "told"),
+    ("cells", "message"),
     [
         ([1.0, np.inf], "x row 11: inf is infinite"),
         ([1.0, 1e200], "too large"),
@@ -233,13 +233,13 @@ def test_a_column_without_training_values_stays_missing():
         (pd.Series([[1.0], [2.0]], dtype=pd.ArrowDtype(pa.list_(pa.float64()))), "holds lists"),
     ],
 )
-def test_what_is_neither_number_nor_category_is_refused_and_checked(cells, told):
+def test_what_is_neither_number_nor_category_is_refused_and_checked(cells, message):
     frame = Cells(pd.DataFrame({"x": pd.Series(cells)}), first_row=10)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         Tabular("x").learn(frame)
     problems = Tabular("x").check(frame)
     assert [problem.level for problem in problems] == ["error"]
-    assert told.split("row 11: ")[-1] in str(problems[0])
+    assert message.split("row 11: ")[-1] in str(problems[0])
 
 
 @pytest.mark.parametrize("dtype", [object, pd.ArrowDtype(pa.list_(pa.float64()))])
@@ -279,13 +279,13 @@ def test_check_warns_of_columns_that_tell_nothing():
     )
     problems = Tabular(list(cells.frame.columns)).check(cells)
     assert {problem.level for problem in problems} == {"warning"}
-    told = {problem.column: problem.message for problem in problems}
-    assert set(told) == {"same", "word", "none", "size", "name"}
-    assert "constant" in told["same"]
-    assert "constant" in told["word"]
-    assert "empty in every row" in told["none"]
-    assert "numbers as text" in told["size"]
-    assert "identifiers" in told["name"]
+    messages = {problem.column: problem.message for problem in problems}
+    assert set(messages) == {"same", "word", "none", "size", "name"}
+    assert "constant" in messages["same"]
+    assert "constant" in messages["word"]
+    assert "empty in every row" in messages["none"]
+    assert "numbers as text" in messages["size"]
+    assert "identifiers" in messages["name"]
 
 
 def test_settings_that_do_not_fit_are_named():

@@ -102,12 +102,12 @@ def test_what_is_not_utf8_or_no_text_is_named_by_row():
     bad = ["fine", "größe".encode("latin-1"), 3, "\udcff"]
     with pytest.raises(DataError) as caught:
         Text("notes").learn(cells(bad, first_row=10))
-    told = str(caught.value)
-    assert "notes: 3 rows" in told
-    assert "row 11" in told
-    assert "not UTF-8 at place 3" in told
-    assert "row 12: 3 is of type int" in told
-    assert "row 13" in told
+    message = str(caught.value)
+    assert "notes: 3 rows" in message
+    assert "row 11" in message
+    assert "not UTF-8 at place 3" in message
+    assert "row 12: 3 is of type int" in message
+    assert "row 13" in message
     problems = Text("notes").check(cells(bad))
     assert [problem.row for problem in problems] == [1, 2, 3]
 

@@ -153,9 +153,9 @@ def test_every_bad_row_is_named(chunk, monkeypatch, tmp_path):
     with pytest.raises(DataError) as caught:
         Vector("emb").learn(column)
     assert "emb: 9 rows cannot be read" in str(caught.value)
-    for row, (_, told) in bad.items():
+    for row, (_, reason) in bad.items():
         line = next(line for line in str(caught.value).splitlines() if f"row {row + 100}:" in line)
-        assert told in line
+        assert reason in line
     assert len(Vector("emb").check(column)) == 9
 
 

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 import commlearn as cl
 from commlearn.batch import Batch, Modality, view_of
 from commlearn.errors import ConfigurationError
+from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS
 from commlearn.models.tokens import Tokens
 
@@ -34,10 +35,10 @@ class Steps(nn.Module):
         return self.layer(values)
 
 
-def model(**options):
+def model(method=cl.CoMM, **options):
     torch.manual_seed(0)
     encoders = {"photo": nn.Sequential(nn.Flatten(), nn.Linear(48, WIDTH)), "ecg": Steps()}
-    return cl.CoMM.build({**encoders, "labs": nn.Linear(5, WIDTH)}, WIDTH, **options)
+    return method.build({**encoders, "labs": nn.Linear(5, WIDTH)}, WIDTH, **options)
 
 
 def values(seed):
@@ -52,6 +53,15 @@ def masks():
     present = torch.ones(RECORDS, dtype=torch.bool)
     present[3] = present[5] = False
     return {"ecg": padding}, {"labs": present}
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if issubclass(method, cl.CoMM)])
+def test_every_kin_of_comm_takes_plain_modules_as_encoders(name):
+    method, views = model(METHODS[name]), tuple(view_of(values(seed), *masks()) for seed in (1, 2))
+    (step,) = method.steps(Batch(augmented=views, targets={"label": torch.arange(RECORDS) % 2}))
+    step.loss.backward()
+    assert method.encoders["labs"].encoder.module.weight.grad.abs().sum() > 0
+    assert method.embed(values(1)).isfinite().all()
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -20,8 +20,8 @@ def parts(rows: int = 600, seed: int = 0) -> dict[str, torch.Tensor]:
     return {"a": a, "b": b, "c": torch.randn(rows, 2, generator=draw)}
 
 
-def absent(found: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    return {**found, name: torch.zeros_like(found[name])}
+def absent(values: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    return {**values, name: torch.zeros_like(values[name])}
 
 
 def gone(rows: int) -> torch.Tensor:
@@ -29,14 +29,14 @@ def gone(rows: int) -> torch.Tensor:
 
 
 def test_a_guess_is_the_ridge_regression_on_training_rows():
-    known = parts()
-    expected = ExpectedFeatures(DIMS).learn(known, {}, 0)
+    training = parts()
+    expected = ExpectedFeatures(DIMS).learn(training, {}, 0)
     new = parts(50, seed=1)
     filled = expected(absent(new, "b"), {"b": gone(50)})
-    x = torch.cat([known["a"], known["c"]], dim=1).double().numpy()
+    x = torch.cat([training["a"], training["c"]], dim=1).double().numpy()
     spread = x.T @ x / len(x)
     penalty = float(expected.ridge[1]) * np.trace(spread) / len(x)
-    weights = np.linalg.solve(spread + penalty * np.eye(5), x.T @ known["b"].double().numpy() / len(x))
+    weights = np.linalg.solve(spread + penalty * np.eye(5), x.T @ training["b"].double().numpy() / len(x))
     wanted = torch.cat([new["a"], new["c"]], dim=1).double().numpy() @ weights
     np.testing.assert_allclose(filled["b"].numpy(), wanted, atol=1e-4)
     assert (filled["b"] - new["b"]).square().mean() < 0.03
@@ -50,8 +50,8 @@ def test_what_the_others_say_nothing_of_stays_the_mean():
 
 
 def test_records_that_lack_different_modalities_are_filled_each_from_what_it_has():
-    known, new = parts(), parts(3, seed=1)
-    expected = ExpectedFeatures(DIMS).learn(known, {}, 0)
+    training, new = parts(), parts(3, seed=1)
+    expected = ExpectedFeatures(DIMS).learn(training, {}, 0)
     masks = {"b": torch.tensor([False, True, False]), "c": torch.tensor([True, True, False])}
     lacking = {name: new[name] * masks.get(name, torch.ones(3, dtype=torch.bool))[:, None] for name in DIMS}
     filled = expected(lacking, masks)
@@ -65,9 +65,9 @@ def test_records_that_lack_different_modalities_are_filled_each_from_what_it_has
 
 
 def test_training_rows_with_gaps_teach_as_complete_ones_do():
-    known = parts()
+    training = parts()
     there = torch.rand(600, generator=torch.Generator().manual_seed(2)) < 0.5
-    gaps = {**known, "b": known["b"] * there[:, None]}
+    gaps = {**training, "b": training["b"] * there[:, None]}
     new = parts(50, seed=1)
     filled = ExpectedFeatures(DIMS).learn(gaps, {"b": there}, 0)(absent(new, "b"), {"b": gone(50)})
     assert (filled["b"] - new["b"]).square().mean() < 0.1

@@ -74,12 +74,12 @@ def test_cross_attention_equals_a_loop_over_records_and_heads(generator):
     fusion, tokens = fusion_of("cross_attention"), tokens_of(generator, padded=True)
     layer, fused = fusion.layers[0], fusion(tokens, [NAMES])[NAMES]
     for record in range(5):
-        kept = {key: part.values[record][~part.padding[record]] for key, part in tokens.items()}
+        real = {key: part.values[record][~part.padding[record]] for key, part in tokens.items()}
         means = []
-        for key, own in kept.items():
+        for key, own in real.items():
             if not len(own):
                 continue
-            others = torch.cat([fusion.none[None], *(rows for other, rows in kept.items() if other != key)])
+            others = torch.cat([fusion.none[None], *(rows for other, rows in real.items() if other != key)])
             query, read = layer.query(layer.norm(own)), layer.norm(others)
             projected = (query, layer.key(read), layer.value(read))
             heads = zip(*(part.split(4, dim=1) for part in projected), strict=True)
@@ -96,10 +96,10 @@ def test_class_attention_equals_a_loop_over_records_layers_and_heads(generator):
     assert len(fusion.layers) == 2
     for subset in SUBSETS:
         for record in range(5):
-            kept = [tokens[key].values[record][~tokens[key].padding[record]] for key in subset]
+            real = [tokens[key].values[record][~tokens[key].padding[record]] for key in subset]
             row = fusion.cls
             for layer in fusion.layers:
-                read = layer.norm(torch.cat([row[None], *kept]))
+                read = layer.norm(torch.cat([row[None], *real]))
                 projected = (layer.query(read[:1]), layer.key(read), layer.value(read))
                 heads = zip(*(part.split(4, dim=1) for part in projected), strict=True)
                 context = torch.cat([(q @ k.T / 2).softmax(dim=1) @ v for q, k, v in heads], dim=1)

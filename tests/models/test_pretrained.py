@@ -328,7 +328,7 @@ def test_an_option_that_names_something_is_refused(option, value, folders):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "told"),
+    ("architecture", "message"),
     [
         ("RwkvModel", "runs kernels that are downloaded"),
         ("YosoModel", "runs kernels that are downloaded"),
@@ -338,9 +338,9 @@ def test_an_option_that_names_something_is_refused(option, value, folders):
         ("VisionEncoderDecoderModel", "is built from other models"),
     ],
 )
-def test_models_that_load_others_are_refused(architecture, told, folders):
+def test_models_that_load_others_are_refused(architecture, message, folders):
     stated = description(folders["bert"], "text", frozen=False)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         pretrained((IDS,), 32, {**stated, "architecture": architecture, "config": {}}, fresh=False)
 
 

@@ -92,12 +92,12 @@ def test_the_best_critic_gives_both_bounds_of_correlated_gaussians(correlation):
         tighter.append(leave_one_out_bound(scores).item())
         lower.append(nce_bound(scores).item())
         upper.append(club_bound(scores).item())
-    known = information(correlation)
-    assert sum(lower) / 8 == pytest.approx(known, abs=0.05)
-    assert sum(lower) / 8 <= known + 0.02
+    exact = information(correlation)
+    assert sum(lower) / 8 == pytest.approx(exact, abs=0.05)
+    assert sum(lower) / 8 <= exact + 0.02
     assert sum(upper) / 8 == pytest.approx(club_limit(correlation), abs=0.05)
-    assert sum(upper) / 8 >= known - 0.02
-    assert sum(tighter) / 8 == pytest.approx(known, abs=0.05)
+    assert sum(upper) / 8 >= exact - 0.02
+    assert sum(tighter) / 8 == pytest.approx(exact, abs=0.05)
     assert all(above >= below for above, below in zip(tighter, lower, strict=True))
 
 
@@ -105,12 +105,12 @@ def test_given_a_class_only_draws_from_the_class_count():
     x, y = gaussians(1200, 0.5, 0)
     classes = torch.arange(1200) % 2
     among = (classes[:, None] == classes).double()
-    known, scores = information(0.5), best_scores(x, y, 0.5)
-    assert nce_bound(scores, among).item() == pytest.approx(known, abs=0.05)
+    exact, scores = information(0.5), best_scores(x, y, 0.5)
+    assert nce_bound(scores, among).item() == pytest.approx(exact, abs=0.05)
     assert club_bound(scores, among).item() == pytest.approx(club_limit(0.5), abs=0.1)
     tells_classes_apart = scores - 100.0 * (1 - among)  # both sides show the class: log 2 nats more
-    assert nce_bound(tells_classes_apart).item() == pytest.approx(known + math.log(2), abs=0.05)
-    assert nce_bound(tells_classes_apart, among).item() == pytest.approx(known, abs=0.05)
+    assert nce_bound(tells_classes_apart).item() == pytest.approx(exact + math.log(2), abs=0.05)
+    assert nce_bound(tells_classes_apart, among).item() == pytest.approx(exact, abs=0.05)
 
 
 def test_the_lower_bound_never_exceeds_the_logarithm_of_the_batch():
@@ -130,10 +130,10 @@ def test_learned_critics_reach_both_bounds(correlation):
     from commlearn.models.heads import PairCritic
 
     lower, upper, tighter = learned_bounds(PairCritic, correlation)
-    known = information(correlation)
-    assert known - 0.02 <= tighter <= known + 0.05
-    assert known - 0.05 <= lower <= known + 0.02
-    assert upper >= known - 0.02
+    exact = information(correlation)
+    assert exact - 0.02 <= tighter <= exact + 0.05
+    assert exact - 0.05 <= lower <= exact + 0.02
+    assert upper >= exact - 0.02
     assert upper == pytest.approx(club_limit(correlation), abs=0.05)
 
 

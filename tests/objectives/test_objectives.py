@@ -317,8 +317,8 @@ def test_a_term_is_computed_over_the_samples_that_have_its_modalities():
         {subset: pair(5, 3, seed)[view] for seed, subset in enumerate([("a",), names])} for view in (0, 1)
     ]
     terms = comm_terms(*views, full=names, present={("a",): present})
-    kept = [{subset: rows[present] for subset, rows in view.items()} for view in views]
-    torch.testing.assert_close(terms[("a",)], comm_terms(*kept, full=names)[("a",)])
+    complete = [{subset: rows[present] for subset, rows in view.items()} for view in views]
+    torch.testing.assert_close(terms[("a",)], comm_terms(*complete, full=names)[("a",)])
     torch.testing.assert_close(terms[names], comm_terms(*views, full=names)[names])
 
 

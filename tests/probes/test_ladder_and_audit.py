@@ -95,13 +95,13 @@ def test_an_augmentation_that_drowns_the_values_is_found(run, tmp_path):
     assert [row.destroys for row in mild.rows if row.modality == "a"] == [False, False]
     assert not mild.warnings
     loud, data = trained(tmp_path / "run", {"a": {"name": "noise", "std": 40.0}})
-    found = cl.audit_augmentations(loud, data, "y", strengths=[1])
-    rows = {(row.modality, row.strength): row for row in found.rows}
+    audit = cl.audit_augmentations(loud, data, "y", strengths=[1])
+    rows = {(row.modality, row.strength): row for row in audit.rows}
     if rows["a", 0].result.interval[0] > 0.75:  # it is readable clean, so it can be judged
         assert rows["a", 1].destroys
-        assert "augmentations.a" in found.warnings[0]
+        assert "augmentations.a" in audit.warnings[0]
     assert not rows["b", 1].destroys
-    assert str(found).startswith("augmentation audit of y")
+    assert str(audit).startswith("augmentation audit of y")
     with pytest.raises(CommlearnError, match="strengths is"):
         cl.audit_augmentations(model, data, "y", strengths=[0])
 
@@ -184,14 +184,14 @@ def test_learned_encoders_read_each_record_once_for_all_subsets(monkeypatch):
     model = cl.Embedder(SCHEMA, epochs=1, batch_size=32, features="learned").fit(table(120, missing=20))
     subsets = subsets_of(("a", "b"))
     slow = [cl.embed(model, data.train, list(names)) for names in subsets]
-    rows, encode, told = [], base.encode_present, []
+    rows, encode, log_lines = [], base.encode_present, []
     monkeypatch.setattr(
         base, "encode_present", lambda net, part: rows.append(len(part.values)) or encode(net, part)
     )
     monkeypatch.setattr(ladders, "ENCODED", 50)
-    embedded = embed_subsets(model, data.train, subsets, told.append)
+    embedded = embed_subsets(model, data.train, subsets, log_lines.append)
     assert sum(rows) == 2 * len(data.train)
-    assert told[0] == f"embedding records 1 to 50 of {len(data.train)}"
+    assert log_lines[0] == f"embedding records 1 to 50 of {len(data.train)}"
     for fast, vectors in zip(embedded.values(), slow, strict=True):
         assert np.isnan(np.delete(vectors, fast.rows, axis=0)).all()
         np.testing.assert_allclose(fast.vectors, vectors[fast.rows], atol=1e-6)

@@ -66,8 +66,8 @@ def test_areas_of_many_classes_are_means_of_one_against_the_rest(generator):
     shares = generator.random((60, 3))
     shares /= shares.sum(axis=1, keepdims=True)
     positive = labels[:, None] == np.arange(3)
-    found = measures.mean_over_labels(measures.auroc, shares, positive, measures.once(60))
-    assert found[0] == pytest.approx(metrics.roc_auc_score(labels, shares, multi_class="ovr"))
+    score = measures.mean_over_labels(measures.auroc, shares, positive, measures.once(60))
+    assert score[0] == pytest.approx(metrics.roc_auc_score(labels, shares, multi_class="ovr"))
 
 
 def test_a_draw_with_no_label_to_score_has_no_mean_and_no_warning():
@@ -94,10 +94,10 @@ def test_draws_keep_each_groups_count_and_depend_on_the_seed_alone():
 
 def test_the_interval_of_a_mean_is_that_of_theory(generator):
     values = generator.normal(size=400)
-    found, (low, high) = measured(
+    mean, (low, high) = measured(
         {"mean": lambda weights: weights @ values / weights.sum(axis=1)}, np.zeros(400)
     )["mean"]
-    assert found == pytest.approx(values.mean())
+    assert mean == pytest.approx(values.mean())
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
 
 

@@ -11,13 +11,13 @@ from commlearn.probes.nearest import nearest, unit
 
 def slowly(rows, among, count, apart=None):
     """By sorting, one pair at a time."""
-    found = []
+    neighbours = []
     for place, row in enumerate(rows):
         allowed = [
             other for other in range(len(among)) if apart is None or apart[0][place] != apart[1][other]
         ]
-        found.append(sorted(allowed, key=lambda other: (-float(row @ among[other]), other))[:count])
-    return found
+        neighbours.append(sorted(allowed, key=lambda other: (-float(row @ among[other]), other))[:count])
+    return neighbours
 
 
 @pytest.mark.parametrize("cells", [1, 100, 1 << 24])

@@ -75,17 +75,17 @@ def test_the_best_threshold_is_that_of_a_search_over_all():
     generator = np.random.default_rng(0)
     for _ in range(50):
         shares, truth = generator.integers(6, size=12) / 5, generator.random(12) < 0.4
-        found = f1_score(truth, shares >= best_threshold(shares, truth), zero_division=0)
+        score = f1_score(truth, shares >= best_threshold(shares, truth), zero_division=0)
         best = max(f1_score(truth, shares >= cut, zero_division=0) for cut in np.unique(shares))
-        assert not truth.any() or found == pytest.approx(best)
+        assert not truth.any() or score == pytest.approx(best)
 
 
 def test_a_label_that_only_test_records_have_is_left_out(rows):
     train, test = half(rows)
-    known, more = np.empty(300, dtype=object), np.empty(300, dtype=object)
-    known[:] = [("a",) if row[0] > 0 else () for row in train]
+    labels, more = np.empty(300, dtype=object), np.empty(300, dtype=object)
+    labels[:] = [("a",) if row[0] > 0 else () for row in train]
     more[:] = [("a", "new") if row[0] > 0 else () for row in test]
-    assert read_labels(train, known, test, more).result.weighted_f1 > 0.9
+    assert read_labels(train, labels, test, more).result.weighted_f1 > 0.9
 
 
 def test_several_outputs_are_told_one_by_one(rows):
@@ -100,10 +100,10 @@ def test_several_outputs_are_told_one_by_one(rows):
 
 def test_neighbours_are_those_of_a_search_one_by_one(rows):
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    found, _ = nearest(unit[:20], unit, 3, apart=(np.arange(20), np.arange(600)))
+    neighbours, _ = nearest(unit[:20], unit, 3, apart=(np.arange(20), np.arange(600)))
     for row in range(20):
         similar = [(-float(unit[row] @ unit[other]), other) for other in range(600) if other != row]
-        assert found[row].tolist() == [other for _, other in sorted(similar)[:3]]
+        assert neighbours[row].tolist() == [other for _, other in sorted(similar)[:3]]
 
 
 def test_neighbours_read_what_is_curved_and_agree_with_scikit_learn(rows):
@@ -168,8 +168,8 @@ def test_retrieval_finds_records_whose_modalities_are_the_same(name):
     encoders["b"].load_state_dict(encoders["a"].state_dict())
     values = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
     same = Records({"a": VectorColumn(values), "b": VectorColumn(values)})
-    found = retrieval(method, same, ["a"], ["b"])
-    assert found.recall[1] == 1
+    scores = retrieval(method, same, ["a"], ["b"])
+    assert scores.recall[1] == 1
     with pytest.raises(ConfigurationError, match="'bb', did you mean 'b'"):
         retrieval(method, same, ["a"], ["bb"])
     with pytest.raises(ConfigurationError, match="'a' is named twice"):

@@ -111,9 +111,9 @@ def test_interactions_of_a_method_that_saw_labels_leave_its_training_rows_out(su
         assert overlap(rows.records, run) == 0
         assert 0 < len(rows.records) < 100
     assert "were trained on with labels (ill)" in rows_to_cross_fit(run, table).warning
-    found = gather(run, table, None, None)
-    assert len(found.about("ill").values) == len(rows_to_cross_fit(run, table).records)
-    assert len(found.about(table["ill"].to_numpy()).values) == len(found.about("ill").values)
+    gathered = gather(run, table, None, None)
+    assert len(gathered.about("ill").values) == len(rows_to_cross_fit(run, table).records)
+    assert len(gathered.about(table["ill"].to_numpy()).values) == len(gathered.about("ill").values)
 
 
 def test_rows_that_were_all_seen_with_labels_are_refused_through_every_door(supervised, tmp_path):

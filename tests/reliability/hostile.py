@@ -60,13 +60,13 @@ class Report:
     largest: tuple[int, str] = (0, "")  # bytes of memory
 
     def lines(self) -> list[str]:
-        told = [f"{'sort':14}{'results':>9}{'errors':>9}{'unnamed':>9}"]
+        lines = [f"{'sort':14}{'results':>9}{'errors':>9}{'unnamed':>9}"]
         for sort in SORTS:
             failed = sum(case.startswith(f"{sort}:") for case, _ in self.unnamed)
-            told.append(f"{sort:14}{self.results[sort]:9}{self.errors[sort]:9}{failed:9}")
+            lines.append(f"{sort:14}{self.results[sort]:9}{self.errors[sort]:9}{failed:9}")
         total = self.results.total() + self.errors.total() + len(self.unnamed)
         return [
-            *told,
+            *lines,
             f"{total} cases, {len(self.unnamed)} unnamed failures; slowest {self.slowest[1]}, "
             f"{self.slowest[0]:.1f} s; largest {self.largest[1]}, {self.largest[0] >> 20} MiB",
         ]

@@ -338,8 +338,8 @@ def no_files(chance: random.Random, folder: Path) -> None:
 @cache
 def tuned() -> tuple[Path, Path, Dataset]:
     """A run with labels and what was fine-tuned from it, made once."""
-    kept = tempfile.TemporaryDirectory()
-    _KEPT.append(kept)
+    folder = tempfile.TemporaryDirectory()
+    _FOLDERS.append(folder)
     noise = np.random.default_rng(0)
     rows = pd.DataFrame({"a": noise.random(24), "v": list(noise.random((24, 3))), "y": ["n", "y"] * 12})
     schema = Schema({"table": Tabular("a"), "vector": Vector("v")}, targets={"y": "class"})
@@ -351,13 +351,13 @@ def tuned() -> tuple[Path, Path, Dataset]:
         "training": {"epochs": 2, "batch_size": 8, "diagnose": 0},
     }
     data = dataset_of(read_table(rows), schema)
-    run, out = Path(kept.name) / "run", Path(kept.name) / "out"
+    run, out = Path(folder.name) / "run", Path(folder.name) / "out"
     train(experiment_from(settings), run, data)
     finetune(run, FineTuning("y", epochs=2), out, data)
     return run, out, data
 
 
-_KEPT: list[tempfile.TemporaryDirectory] = []
+_FOLDERS: list[tempfile.TemporaryDirectory] = []
 
 
 def states(chance: random.Random, folder: Path) -> None:
@@ -390,10 +390,10 @@ def changed(chance: random.Random, tree: Any) -> Any:
         return chance.choice((None, 0, -1, 2**40, 1.5, float("nan"), "x", [], {}, [1], {"a": 1}, True, b"x"))
     key = chance.choice(list(tree if isinstance(tree, dict) else range(len(tree))))
     entries = tree if isinstance(tree, dict) else dict(enumerate(tree))
-    kept = {name: changed(chance, one) if name == key else one for name, one in entries.items()}
+    remaining = {name: changed(chance, one) if name == key else one for name, one in entries.items()}
     if chance.random() < 0.1:
-        del kept[key]
-    return kept if isinstance(tree, dict) else list(kept.values())
+        del remaining[key]
+    return remaining if isinstance(tree, dict) else list(remaining.values())
 
 
 STRANGE = [

@@ -38,8 +38,8 @@ def frame() -> pd.DataFrame:
 @cache
 def folders() -> tuple[Path, Path]:
     """A run and its artifact, made once."""
-    kept = tempfile.TemporaryDirectory()
-    _KEPT.append(kept)
+    folder = tempfile.TemporaryDirectory()
+    _FOLDERS.append(folder)
     schema = Schema({"table": Tabular(["a", "b"]), "vector": Vector("v")})
     experiment = experiment_from(
         {
@@ -50,12 +50,12 @@ def folders() -> tuple[Path, Path]:
             "training": {"epochs": 1, "batch_size": 8},
         }
     )
-    run = Path(kept.name) / "run"
+    run = Path(folder.name) / "run"
     train(experiment, run, dataset_of(read_table(frame()), schema))
-    return run, export(run, Path(kept.name) / "artifact")
+    return run, export(run, Path(folder.name) / "artifact")
 
 
-_KEPT: list[tempfile.TemporaryDirectory] = []
+_FOLDERS: list[tempfile.TemporaryDirectory] = []
 
 
 def spoil(chance: random.Random, path: Path) -> None:

@@ -148,11 +148,11 @@ def test_hostile_artifacts_open_nothing_outside_and_call_nobody(tmp_path, listen
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["opened"] == []
-    assert told["called"] == []
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["opened"] == []
+    assert record["called"] == []
     assert listener.calls == 0
-    for refused in told["refused"]:
+    for refused in record["refused"]:
         assert refused.pop("embed --split") == "2"
         assert all("Pass a table" in problem for problem in refused.values()), refused
     for path in out.rglob("*"):

@@ -16,7 +16,7 @@ from commlearn.errors import CommlearnError, ConfigurationError
 from commlearn.storage.plain_yaml import read_yaml
 
 CASES = int(os.environ.get("COMMLEARN_HOSTILE", str(8 * len(hostile.SORTS))))
-FOUND = [  # by the long form, and mended since
+MENDED = [  # by the long form, and mended since
     *("recipes:61", "recipes:445", "recipes:661", "recipes:669"),
     *("states:44", "states:354", "parquets:113", "packed:100", "packed:102", "models:225"),
     *("parquets:386", "table files:768", "states:660", "cells:609"),
@@ -36,7 +36,7 @@ def test_hostile_input_gives_a_result_or_an_error_of_ours():
     )  # it mutates, and not all is damage
 
 
-@pytest.mark.parametrize("case", FOUND)
+@pytest.mark.parametrize("case", MENDED)
 def test_what_once_failed_does_not_fail_again(case):
     assert not hostile.run(1, only=case).unnamed
 

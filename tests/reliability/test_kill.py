@@ -354,15 +354,15 @@ def test_sigterm_ends_the_trainings_of_a_comparison_too(tmp_path):
 
 def workers_of(out: Path) -> list[int]:
     """Processes whose command line names this folder."""
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes()
         except OSError:  # it has ended
             continue
         if str(out).encode() in words and b"comparison.job" in words:
-            found.append(int(process.name))
-    return found
+            processes.append(int(process.name))
+    return processes
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked up in /proc")

@@ -115,9 +115,9 @@ def test_the_norm_of_the_gradient_is_logged_and_clipped_if_asked(tmp_path):
 
 
 def norm_of(entry: dict) -> float:
-    found = [value for key, value in _flat(entry) if "norm" in key]
-    assert found, f"no norm among {entry}"
-    return float(found[0])
+    norms = [value for key, value in _flat(entry) if "norm" in key]
+    assert norms, f"no norm among {entry}"
+    return float(norms[0])
 
 
 def _flat(entry: dict, before: str = ""):

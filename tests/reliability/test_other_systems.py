@@ -32,7 +32,7 @@ def python(program: str) -> str:
 
 
 def test_every_module_that_locks_or_measures_is_imported_without_fcntl_and_resource():
-    said = python(
+    printed = python(
         HIDDEN
         + """
 import commlearn.training.kept_tokens, commlearn.storage.locks, commlearn.training.loop, commlearn.cli
@@ -41,11 +41,11 @@ workers.Path = lambda path: type("Nothing", (), {"exists": lambda self: False})(
 print(workers.peak_memory())
 """
     )
-    assert said == "None\n"
+    assert printed == "None\n"
 
 
 def test_a_folder_is_locked_by_msvcrt_where_there_is_no_fcntl(tmp_path):
-    said = python(
+    printed = python(
         HIDDEN
         + MSVCRT
         + f"""
@@ -62,12 +62,12 @@ except RunError as problem:
 print(key[1:], (folder / "lock").stat().st_size)
 """
     )
-    assert "Another process is training in" in said
-    assert said.endswith(f"({1 << 30}, 1) 0\n")
+    assert "Another process is training in" in printed
+    assert printed.endswith(f"({1 << 30}, 1) 0\n")
 
 
 def test_a_system_without_locks_is_named(tmp_path):
-    said = python(
+    printed = python(
         HIDDEN
         + f"""
 from pathlib import Path
@@ -79,4 +79,4 @@ except RunError as problem:
     print(problem)
 """
     )
-    assert re.search("Cannot lock the folder .*neither fcntl nor msvcrt.*COMMLEARN_LOCKS", said)
+    assert re.search("Cannot lock the folder .*neither fcntl nor msvcrt.*COMMLEARN_LOCKS", printed)

@@ -177,8 +177,8 @@ def test_nothing_in_the_package_loads_programs():
     )
     for path in SOURCE.rglob("*.py"):
         text = path.read_text(encoding="utf-8").replace(".eval(", ".evaluating(").replace("_exec(", "")
-        found = [word for word in words if re.search(rf"\b{re.escape(word)}", text)]
-        assert not found, f"{path.relative_to(SOURCE)}: {found}"
+        words_inside = [word for word in words if re.search(rf"\b{re.escape(word)}", text)]
+        assert not words_inside, f"{path.relative_to(SOURCE)}: {words_inside}"
 
 
 def test_nothing_is_fetched_unless_a_model_of_a_hub_is_named(tmp_path):

@@ -35,8 +35,8 @@ def test_whole_numbers_beyond_2_to_the_53_with_gaps_embed(tmp_path):
 
 def test_lists_are_no_ids(tmp_path):
     pq.write_table(pa.table({"id": [["a"], ["b"]] * 8, "n": range(16)}), tmp_path / "t.parquet")
-    found = check(read_table(tmp_path / "t.parquet"), Schema({"n": Tabular("n")}, id="id"))
-    assert any("id row 0: holds a" in str(problem) for problem in found.errors)
+    checked = check(read_table(tmp_path / "t.parquet"), Schema({"n": Tabular("n")}, id="id"))
+    assert any("id row 0: holds a" in str(problem) for problem in checked.errors)
 
 
 def strange_names():
@@ -130,8 +130,8 @@ def test_words_among_numbers_are_emptied_and_said_once(tmp_path):
     assert frame["who"].tolist()[:2] == ["NA", "b"]
     chunks = pd.concat([part.frame for part in iterate_table(tmp_path / "t.csv", 7)], ignore_index=True)
     pd.testing.assert_frame_equal(chunks, frame)
-    found = check(read_table(tmp_path / "t.csv"), Schema({"t": Tabular(["hb", "crp", "who"])}))
-    assert [str(problem) for problem in found.warnings if "NA" in problem.message] == [
+    checked = check(read_table(tmp_path / "t.csv"), Schema({"t": Tabular(["hb", "crp", "who"])}))
+    assert [str(problem) for problem in checked.warnings if "NA" in problem.message] == [
         "who: 10 cells are NA, read as words like others. If these stand for empty cells, state in the "
         "schema: missing: [NA]"
     ]

@@ -113,11 +113,11 @@ def test_every_part_is_there(elements, trained_report):
 
 def test_its_files_hold_what_it_shows(trained_report, trained_run):
     folder = Path(trained_report.out).parent
-    told = json.loads((folder / "report.json").read_text())
+    values = json.loads((folder / "report.json").read_text())
     ladder = cl.probe_ladder(trained_run, cl.read_data(trained_run.experiment))
     for target, rungs in ladder.items():
         for name, result in rungs.items():
-            assert told["probes"][target][name]["interval"] == pytest.approx(list(result.interval))
+            assert values["probes"][target][name]["interval"] == pytest.approx(list(result.interval))
     rows = list(csv.DictReader((folder / "probes.csv").open()))
     assert {row["subset"] for row in rows} == set(ladder["label"])
     points = list(csv.DictReader((folder / "map.csv").open()))
@@ -174,8 +174,8 @@ def test_neighbours_are_those_of_the_slow_way():
     vectors = draw.normal(size=(30, 5))
     rows = np.arange(0, 40, 2)
     part = Embedded(("a",), np.arange(5, 35), vectors)
-    found = nearest_records({"a": part}, rows, asked=20, count=3)["a"]
-    for record, others in found.items():
+    neighbours = nearest_records({"a": part}, rows, asked=20, count=3)["a"]
+    for record, others in neighbours.items():
         own = vectors[rows[record] - 5]
         angles = {}
         for other, row in enumerate(rows):
@@ -183,7 +183,7 @@ def test_neighbours_are_those_of_the_slow_way():
                 there = vectors[row - 5]
                 angles[other] = own @ there / np.linalg.norm(own) / np.linalg.norm(there)
         assert others == sorted(angles, key=lambda other: -angles[other])[:3]
-    assert set(found) == {record for record, row in enumerate(rows) if 5 <= row < 35}
+    assert set(neighbours) == {record for record, row in enumerate(rows) if 5 <= row < 35}
 
 
 def test_the_map_hides_what_a_subset_cannot_embed_and_keeps_its_orientation():
@@ -194,10 +194,10 @@ def test_the_map_hides_what_a_subset_cannot_embed_and_keeps_its_orientation():
         Embedded(("a", "b"), np.arange(50), vectors),
         Embedded(("a",), np.arange(0, 50, 2), turned[::2]),
     )
-    found = layouts({"a": part, "a+b": whole}, np.arange(50), ["pca"])["pca"]
-    assert np.isnan(found["a"][1::2]).all()
-    assert np.isfinite(found["a"][::2]).all()
-    likeness = np.corrcoef(found["a"][::2].ravel(), found["a+b"][::2].ravel())[0, 1]
+    layout = layouts({"a": part, "a+b": whole}, np.arange(50), ["pca"])["pca"]
+    assert np.isnan(layout["a"][1::2]).all()
+    assert np.isfinite(layout["a"][::2]).all()
+    likeness = np.corrcoef(layout["a"][::2].ravel(), layout["a+b"][::2].ravel())[0, 1]
     assert likeness > 0.95
 
 
@@ -244,13 +244,13 @@ def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_togethe
         name: bit[:, None] + 0.1 * draw.normal(size=(150, 2)) for name, bit in zip("abc", bits, strict=True)
     }
     settings = Settings(curve=False, bootstrap=2, permutations=19)
-    told = []
-    values = pair_values(arrays, bits[0] ^ bits[1], "parity", None, settings, told.append)
+    log_lines = []
+    values = pair_values(arrays, bits[0] ^ bits[1], "parity", None, settings, log_lines.append)
     synergy = {"+".join(p["first"] + p["second"]): p["synergistic"]["bits"] for p in values["pairs"]}
     assert synergy["a+b"] > 0.9
     assert max(synergy["a+c"], synergy["b+c"]) < 0.05
     assert values["total"]["bits"] == pytest.approx(values["entropy"], abs=0.1)
-    assert told[:2] == ["experts of a (1 of 7)", "experts of b (2 of 7)"]
+    assert log_lines[:2] == ["experts of a (1 of 7)", "experts of b (2 of 7)"]
     lines = sentences(values)
     assert lines[2:4] == ["none of them knows anything alone", "no two of them share anything"]
     assert lines[4].startswith("a and b say most that neither says alone: at least ")
@@ -342,9 +342,9 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
 
 @pytest.mark.slow
 def test_a_decomposition_is_kept_and_shown_again(trained_run, tmp_path):
-    told = []
-    cl.report(trained_run, out=tmp_path / "one", targets=["label"], interactions=True, tell=told.append)
-    assert any(line.startswith("decomposing label (1 of 1): ") for line in told)
+    log_lines = []
+    cl.report(trained_run, out=tmp_path / "one", targets=["label"], interactions=True, tell=log_lines.append)
+    assert any(line.startswith("decomposing label (1 of 1): ") for line in log_lines)
     page = (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
     assert "bits that certainty takes" in page
     cl.report(trained_run, out=tmp_path / "two")

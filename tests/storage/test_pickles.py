@@ -74,7 +74,7 @@ CALLS = {
     "something that is no name": b"\x80\x04K\x01K\x02\x93.",
     "a structured array": b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'|'\n(S'f8'\n(I2\nttNNI8\nI1\nI0\ntb.",
 }
-SAID = {"INST": "'os.system'", "OBJ": "'os.system'", "NEWOBJ_EX": "instruction NEWOBJ_EX"}
+REASONS = {"INST": "'os.system'", "OBJ": "'os.system'", "NEWOBJ_EX": "instruction NEWOBJ_EX"}
 HUGE = {
     "text": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"x.",
     "bytes": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 50) + b"x.",
@@ -169,7 +169,7 @@ def test_a_pickle_that_wants_anything_else_is_refused_by_name(file, wanted):
     file.write_bytes(CALLS[wanted])
     with pytest.raises(DataError) as refused:
         read_pickle(file)
-    assert SAID.get(wanted, wanted.split(":")[0]) in str(refused.value)
+    assert REASONS.get(wanted, wanted.split(":")[0]) in str(refused.value)
     assert str(file) in str(refused.value)
     assert "was not loaded" in str(refused.value)
     assert not (file.parent / "FLAG").exists()

@@ -59,14 +59,14 @@ def report(table, **changes):
     return check(Table(table) if isinstance(table, pd.DataFrame) else table, schema(**changes))
 
 
-def told(found):
-    return "\n".join(f"{problem.level}: {problem}" for problem in found.problems)
+def in_lines(checked):
+    return "\n".join(f"{problem.level}: {problem}" for problem in checked.problems)
 
 
 def test_a_clean_table_has_no_problems_and_many_facts():
-    found = report(frame())
-    assert told(found) == ""
-    facts = json.loads(json.dumps(found.to_json()))
+    checked = report(frame())
+    assert in_lines(checked) == ""
+    facts = json.loads(json.dumps(checked.to_json()))
     assert facts["rows"] == N
     assert facts["errors"] == facts["warnings"] == 0
     assert facts["splits"] == {"train": 140, "test": 60}
@@ -89,8 +89,8 @@ def test_faults_of_every_sort_are_told_in_one_report():
     table.at[11, "age"] = np.inf
     table.at[199, "patient"] = "p0"
     table = table.drop(columns=["emb"]).rename(columns={"ill": "il"})
-    found = report(table)
-    text = told(found)
+    checked = report(table)
+    text = in_lines(checked)
     for part in (
         "error: note row 3 (id c3): ",
         "error: hb row 5 (id c5): ",
@@ -101,14 +101,14 @@ def test_faults_of_every_sort_are_told_in_one_report():
         "error: ill: There is no column 'ill', which the schema reads. Did you mean 'il'?",
     ):
         assert part in text
-    assert len(found.errors) >= 7
+    assert len(checked.errors) >= 7
 
 
 def test_positions_count_from_the_first_row_of_the_table():
     table = frame()
     table.at[3, "note"] = b"\xff"
-    found = check(Table(table, first_row=1000), schema())
-    assert "note row 1003" in told(found)
+    checked = check(Table(table, first_row=1000), schema())
+    assert "note row 1003" in in_lines(checked)
 
 
 def test_a_record_with_no_modality_is_an_error():
@@ -116,22 +116,22 @@ def test_a_record_with_no_modality_is_an_error():
     table["emb"] = [None if row == 4 else vector for row, vector in enumerate(table["emb"])]
     table.loc[4, ["note", "hb"]] = [None, np.nan]
     table.at[4, "ecg"] = None
-    found = report(table)
-    assert [problem.row for problem in found.errors] == [4]
-    assert "none of emb, note, labs, ecg" in found.errors[0].message
+    checked = report(table)
+    assert [problem.row for problem in checked.errors] == [4]
+    assert "none of emb, note, labs, ecg" in checked.errors[0].message
 
 
 @pytest.mark.parametrize(("rows", "level"), [(6, "error"), (40, "warning")])
 def test_few_rows_are_told(rows, level):
-    found = report(frame(rows), split=None, group=None)
-    assert [problem.level for problem in found.problems if "training rows" in problem.message] == [level]
+    checked = report(frame(rows), split=None, group=None)
+    assert [problem.level for problem in checked.problems if "training rows" in problem.message] == [level]
 
 
 def test_unknown_splits_and_no_training_rows_are_errors():
-    assert "row 3 (id c3): the split is 'x'" in told(
+    assert "row 3 (id c3): the split is 'x'" in in_lines(
         report(frame().assign(part=["train"] * 3 + ["x"] * (N - 3)))
     )
-    assert "there are 0 training rows" in told(report(frame().assign(part="test")))
+    assert "there are 0 training rows" in in_lines(report(frame().assign(part="test")))
 
 
 def test_copies_across_splits_are_told_with_both_rows():
@@ -142,37 +142,37 @@ def test_copies_across_splits_are_told_with_both_rows():
         table.at[151, column] = table.at[30, column]
     table.at[151, "note"] = table.at[151, "note"].upper() + " "
     table.at[151, "hb"] = table.at[151, "hb"] + 1e-4
-    found = report(table)
-    assert found.errors == ()
-    assert [(problem.row, problem.message.split(" row ")[0]) for problem in found.warnings] == [
+    checked = report(table)
+    assert checked.errors == ()
+    assert [(problem.row, problem.message.split(" row ")[0]) for problem in checked.warnings] == [
         (150, "this record of test is"),
         (151, "this record of test looks like"),
     ]
-    assert "row 20 of train" in found.warnings[0].message
-    assert found.facts["modalities"]["ecg"]["test_cells_seen_in_training"] == round(2 / 60, 4)
+    assert "row 20 of train" in checked.warnings[0].message
+    assert checked.facts["modalities"]["ecg"]["test_cells_seen_in_training"] == round(2 / 60, 4)
 
 
 def test_copies_inside_a_split_are_counted():
     table = frame()
     for column in ("emb", "note", "hb", "ecg"):
         table.at[8, column] = table.at[2, column]
-    assert "1 records look like an earlier one in every modality (rows 8)" in told(report(table))
-    unsplit = told(report(table, split=None, group=None))
+    assert "1 records look like an earlier one in every modality (rows 8)" in in_lines(report(table))
+    unsplit = in_lines(report(table, split=None, group=None))
     assert "a random split would put copies on both sides" in unsplit
 
 
 def test_groups_that_are_missing_are_told():
     table = frame()
     table.loc[[4, 6], "patient"] = None
-    assert "warning: patient: 2 rows belong to no group" in told(report(table))
+    assert "warning: patient: 2 rows belong to no group" in in_lines(report(table))
 
 
 def test_modalities_shuffled_against_each_other_are_asked_about():
     table = frame()
     table["note"] = table["note"].to_numpy()[np.random.default_rng(5).permutation(N)]
-    found = report(table)
-    assert {problem.level for problem in found.problems} == {"warning"}
-    assert {problem.message.split(" was found")[0] for problem in found.problems} == {
+    checked = report(table)
+    assert {problem.level for problem in checked.problems} == {"warning"}
+    assert {problem.message.split(" was found")[0] for problem in checked.problems} == {
         "no signal shared by emb and note",
         "no signal shared by note and labs",
         "no signal shared by note and ecg",
@@ -182,7 +182,7 @@ def test_modalities_shuffled_against_each_other_are_asked_about():
 def test_of_a_handful_of_rows_no_signal_is_asked_for():
     table = frame(55)
     table["note"] = table["note"].to_numpy()[::-1]
-    assert "no signal" not in told(report(table, split=None, group=None))
+    assert "no signal" not in in_lines(report(table, split=None, group=None))
 
 
 @pytest.mark.parametrize(
@@ -197,16 +197,16 @@ def test_of_a_handful_of_rows_no_signal_is_asked_for():
     ],
 )
 def test_targets_that_cannot_be_probed_are_told(changes, columns, message):
-    found = report(frame().assign(**columns), **changes)
-    assert found.errors == ()
-    assert pd.Series([told(found)]).str.contains(message).item()
+    checked = report(frame().assign(**columns), **changes)
+    assert checked.errors == ()
+    assert pd.Series([in_lines(checked)]).str.contains(message).item()
 
 
 def test_many_labels_are_counted():
     tags = pd.Series([["a", "b"], ["a"]] * (N // 2))
-    found = report(frame().assign(tags=tags), targets={"tags": "multilabel"})
-    assert found.facts["targets"]["tags"]["classes"] == {"a": N, "b": N // 2}
-    assert found.facts["targets"]["tags"]["missing"] == 0
+    checked = report(frame().assign(tags=tags), targets={"tags": "multilabel"})
+    assert checked.facts["targets"]["tags"]["classes"] == {"a": N, "b": N // 2}
+    assert checked.facts["targets"]["tags"]["missing"] == 0
 
 
 def test_images_are_opened_compared_and_linked(tmp_path):
@@ -222,9 +222,9 @@ def test_images_are_opened_compared_and_linked(tmp_path):
     )
     table["hb"] = table["hb"].where(table.index != 6, table["hb"][5])
     stated = Schema({"photo": Image("path"), "labs": Tabular(["hb"])})
-    found = check(Table(table, tmp_path), stated)
-    assert [problem.message[:9] for problem in found.problems] == ["1 records"]
-    assert found.facts["expected"]["records_megabytes"] < 1
+    checked = check(Table(table, tmp_path), stated)
+    assert [problem.message[:9] for problem in checked.problems] == ["1 records"]
+    assert checked.facts["expected"]["records_megabytes"] < 1
     (tmp_path / "7.png").write_bytes(content[: len(content) // 2])
     (tmp_path / "8.png").unlink()
     assert [problem.row for problem in check(Table(table, tmp_path), stated).errors] == [7, 8]

@@ -103,10 +103,10 @@ def test_everything_wrong_is_told_at_once_with_rows_of_the_whole_table():
     rows["note"] = rows["note"].astype(object)
     rows.loc[33, "note"] = 7
     rows.loc[5, "case"] = "c4"
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         dataset_of(Table(rows), schema(id="case"))
-    for said in ("row 30", "inf is infinite", "row 33", "'c4' is that of row 4 too"):
-        assert said in str(told.value)
+    for sentence in ("row 30", "inf is infinite", "row 33", "'c4' is that of row 4 too"):
+        assert sentence in str(caught.value)
 
 
 def test_missing_columns_are_told_with_the_nearest_name():

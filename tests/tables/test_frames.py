@@ -176,7 +176,7 @@ def test_columns_that_are_not_used_are_told_with_the_reason():
     draw = np.random.default_rng(0)
     table = {"width": draw.normal(size=40), "high": draw.normal(size=40)}
     table |= {"empty": [None] * 40, "boxes": [{"x": 1}] * 40}
-    with pytest.warns(DataWarning, match="these columns are not used: .*empty: ") as told:
+    with pytest.warns(DataWarning, match="these columns are not used: .*empty: ") as warned:
         cl.Embedder(epochs=1).fit(table)
-    message = next(str(one.message) for one in told if "not used" in str(one.message))
+    message = next(str(one.message) for one in warned if "not used" in str(one.message))
     assert "boxes: " in message

@@ -139,9 +139,9 @@ def test_numbers_and_categories_become_one_table_and_numbered_columns_a_vector()
 )
 def test_names_and_values_tell_the_role(name, cells, role):
     inferred = guess(**{"emb": RNG.normal(size=(N, 3)), name: cells})
-    found = [entry for entry in inferred.guesses if entry.name == name or name in str(entry.value)]
-    assert [entry.role for entry in found] == [role]
-    assert found[0].reason
+    guesses = [entry for entry in inferred.guesses if entry.name == name or name in str(entry.value)]
+    assert [entry.role for entry in guesses] == [role]
+    assert guesses[0].reason
 
 
 def test_one_id_one_group_one_split():
@@ -217,17 +217,17 @@ def test_the_command_writes_a_schema_with_reasons(tmp_path, capsys):
     with pytest.raises(ConfigurationError, match="--overwrite"):
         run(table, "-o", str(out))
     assert run(table, "-o", str(out), "--overwrite", "--json", "--target", "age,label") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["schema"]["targets"] == {"age": "number", "label": "class"}
-    assert {entry["role"] for entry in told["guesses"]} == {"modality", "target"}
+    values = json.loads(capsys.readouterr().out)
+    assert values["schema"]["targets"] == {"age": "number", "label": "class"}
+    assert {entry["role"] for entry in values["guesses"]} == {"modality", "target"}
 
 
 @pytest.mark.parametrize("ids", [[*range(39), 4], [*(f"case{row}" for row in range(39)), "case4"]])
 def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
     table = pd.DataFrame({"id": ids, "v": np.linspace(0, 1, 40)})
-    found = infer(read_table(table))
-    assert found.schema.id == "id"
-    assert any("1 of 40 rows repeat an id" in guess.reason for guess in found.guesses)
+    inferred = infer(read_table(table))
+    assert inferred.schema.id == "id"
+    assert any("1 of 40 rows repeat an id" in guess.reason for guess in inferred.guesses)
     table["id"] = np.repeat(np.arange(20), 2)
     assert infer(read_table(table)).schema.id is None
 
@@ -252,12 +252,12 @@ def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
 )
 def test_what_is_not_read_says_why(cells, way_out):
     inferred = guess(emb=RNG.normal(size=(N, 3)), when=cells)
-    (found,) = [entry for entry in inferred.guesses if entry.name == "when"]
+    (of_when,) = [entry for entry in inferred.guesses if entry.name == "when"]
     if way_out == "an image":
-        assert found.value == Image("when")
+        assert of_when.value == Image("when")
         return
-    assert found.role == "unused"
-    assert way_out in found.reason
+    assert of_when.role == "unused"
+    assert way_out in of_when.reason
 
 
 def test_what_only_names_a_row_or_a_thing_is_no_number():

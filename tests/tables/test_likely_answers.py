@@ -32,7 +32,7 @@ def reason(target, sort, cells, **forms):
 
 
 @pytest.mark.parametrize(
-    ("target", "sort", "cells", "said"),
+    ("target", "sort", "cells", "sentence"),
     [
         (NUMBERS, "number", NUMBERS, "is target goal"),
         (NUMBERS, "number", 2 * NUMBERS + 1, "but for scale and offset"),
@@ -50,10 +50,10 @@ def reason(target, sort, cells, **forms):
         ([*[1] * 198, 2, 2], "class", [*[5] * 198, 6, 6], ""),  # two rows may agree by chance
     ],
 )  # fmt: skip
-def test_a_target_is_recognised_in_another_column(target, sort, cells, said):
+def test_a_target_is_recognised_in_another_column(target, sort, cells, sentence):
     given = reason(target, sort, cells)
-    assert said in given
-    assert bool(said) == bool(given)
+    assert sentence in given
+    assert bool(sentence) == bool(given)
 
 
 def test_it_is_recognised_in_what_a_form_reads_and_by_name():

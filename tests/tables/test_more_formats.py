@@ -124,16 +124,16 @@ TEXT = "name,preis\nStühle für Übergrößen,12\nTisch – Eiche,8\n"
 
 
 @pytest.mark.parametrize(
-    ("encoding", "said"),
+    ("encoding", "name_of_encoding"),
     [("cp1252", "cp1252"), ("utf-16", "utf-16"), ("utf-16-le", "utf-16-le"), ("utf-16-be", "utf-16-be")],
 )
-def test_the_encoding_of_text_is_told_from_its_bytes(tmp_path, encoding, said):
+def test_the_encoding_of_text_is_told_from_its_bytes(tmp_path, encoding, name_of_encoding):
     for name, text in {"t.csv": TEXT, "t.jsonl": '{"name": "Stühle für Übergrößen", "preis": 12}\n'}.items():
         (tmp_path / name).write_bytes(text.encode(encoding))
-        with pytest.warns(DataWarning, match=f"{name} is not UTF-8, and is read as {said}"):
+        with pytest.warns(DataWarning, match=f"{name} is not UTF-8, and is read as {name_of_encoding}"):
             frame = read_table(tmp_path / name).frame
         assert frame["name"][0] == "Stühle für Übergrößen"
-        with pytest.warns(DataWarning, match=said):
+        with pytest.warns(DataWarning, match=name_of_encoding):
             parts = list(iterate_table(tmp_path / name, 1))
         assert pd.concat([part.frame for part in parts])["name"].tolist() == frame["name"].tolist()
 

@@ -123,7 +123,7 @@ def test_every_problem_is_told_at_once():
             gruop: patient
             """
         )
-    told = str(caught.value)
+    message = str(caught.value)
     for part in (
         "'imgae', did you mean 'image'",
         "'siez', did you mean 'size'",
@@ -136,8 +136,8 @@ def test_every_problem_is_told_at_once():
         "target 'y': Unknown type 'klass', did you mean 'class'",
         "'gruop', did you mean 'group'",
     ):
-        assert part in told
-    assert "10 problems" in told
+        assert part in message
+    assert "10 problems" in message
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_missing_columns_are_named_with_the_nearest():
     renamed = Table(rows.frame.rename(columns={"note": "notes", "hb": "hbb"}))
     with pytest.raises(DataError) as caught:
         schema().learn(renamed)
-    told = str(caught.value)
-    assert "no column 'note', which modality 'notes' reads. Did you mean 'notes'?" in told
-    assert "Did you mean 'hbb'?" in told
+    message = str(caught.value)
+    assert "no column 'note', which modality 'notes' reads. Did you mean 'notes'?" in message
+    assert "Did you mean 'hbb'?" in message
 
 
 def test_two_rows_of_one_id_are_refused_and_so_is_a_row_without():
@@ -237,11 +237,11 @@ def test_problems_of_all_modalities_and_targets_are_told_together():
     good = schema().learn(table())
     with pytest.raises(DataError) as caught:
         schema().read(rows, good, with_targets=True)
-    told = str(caught.value)
-    assert "modality 'notes': note row 1" in told
-    assert "age row 1: inf is not a finite number" in told
-    assert "age row 2: 'old'" in told
-    assert "row 4" not in told  # an empty cell is a missing target
+    message = str(caught.value)
+    assert "modality 'notes': note row 1" in message
+    assert "age row 1: inf is not a finite number" in message
+    assert "age row 2: 'old'" in message
+    assert "row 4" not in message  # an empty cell is a missing target
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_many_labels_a_record():
 def test_splits_are_positions():
     stated = schema(split="part")
     rows = table(part=["train", "Training", "val", "dev", "test", "train "])
-    assert {name: found.tolist() for name, found in stated.splits(rows).items()} == {
+    assert {name: positions.tolist() for name, positions in stated.splits(rows).items()} == {
         "train": [0, 1, 5],
         "validation": [2, 3],
         "test": [4],

@@ -142,12 +142,14 @@ def test_the_schemas_columns_part_the_rows(folder, column):
     data = streamed(folder, **({"split": "part"} if column == "part" else {"group": "patient"}))
     places, _ = whole(folder, data)
     table = frame()
-    found = {name: [places[tuple(v)] for v in vectors(records)] for name, records in data.parts.items()}
+    places_by_part = {
+        name: [places[tuple(v)] for v in vectors(records)] for name, records in data.parts.items()
+    }
     if column == "part":
-        assert sorted(found["test"]) == table.index[table["part"] == "test"].tolist()
+        assert sorted(places_by_part["test"]) == table.index[table["part"] == "test"].tolist()
         assert len(data.train) == (table["part"] == "train").sum()
     else:
-        patients = {name: set(table["patient"][rows]) for name, rows in found.items()}
+        patients = {name: set(table["patient"][rows]) for name, rows in places_by_part.items()}
         assert not patients["train"] & patients["test"]
         assert not patients["train"] & patients["validation"]
 
@@ -285,8 +287,8 @@ def test_a_streamed_table_is_trained_and_embedded_at_a_url(folder, tmp_path):
     finally:
         memory.rm("/far", recursive=True)
     assert written.records == ROWS
-    found = np.stack(read_table(tmp_path / "z").frame["embedding"].tolist())
-    np.testing.assert_allclose(found, cl.embed(near, read_table(folder)), rtol=1e-4, atol=1e-5)
+    embeddings = np.stack(read_table(tmp_path / "z").frame["embedding"].tolist())
+    np.testing.assert_allclose(embeddings, cl.embed(near, read_table(folder)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["comm-sup", "supcon", "factorcl-sup"])

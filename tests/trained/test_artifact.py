@@ -89,7 +89,7 @@ def test_the_folder_holds_plain_files_and_no_path_of_the_table(exported):
     assert names == tensors | texts
     assert all(b"secret" not in path.read_bytes() for path in exported.iterdir())
     card = (exported / "README.md").read_text()
-    for said in (
+    for phrase in (
         "Trained without labels",
         "labs",
         "`age`",
@@ -97,12 +97,12 @@ def test_the_folder_holds_plain_files_and_no_path_of_the_table(exported):
         "Nothing was measured",
         "The weights you train are yours",
     ):
-        assert said in card
+        assert phrase in card
 
 
 def test_the_card_holds_the_probes_with_their_intervals(run, tmp_path):
-    found = {"ill": {"balanced_accuracy": 0.75, "interval": [0.7, 0.8], "chance": 0.5, "test_records": 12}}
-    run.folder.write("probes.json", json.dumps(found))
+    scores = {"ill": {"balanced_accuracy": 0.75, "interval": [0.7, 0.8], "chance": 0.5, "test_records": 12}}
+    run.folder.write("probes.json", json.dumps(scores))
     try:
         card = (export(run, tmp_path / "m") / "README.md").read_text()
     finally:

@@ -96,11 +96,13 @@ def test_onnx_equals_torch(options, tmp_path):
     names = ["photo", "note", "labs", "ecg", "emb"]
     trained = model(names, **options)
     files = cl.export_onnx(trained, tmp_path, [names] if not options else [["note", "emb"]])
-    told = json.loads((tmp_path / "inputs.json").read_text())
+    names_by_file = json.loads((tmp_path / "inputs.json").read_text())
     for file in files:
         subset = file.stem.split("+")
         session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        assert [one.name for one in session.get_inputs()] == names_of(subset) == list(told[file.name])
+        assert (
+            [one.name for one in session.get_inputs()] == names_of(subset) == list(names_by_file[file.name])
+        )
         for batch, steps in ((1, 40), (4, 7)):
             given = inputs(subset, batch, steps)
             want = Embedding(trained.method, tuple(subset), SPECS)(*given).detach().numpy()
@@ -121,9 +123,9 @@ def test_the_order_of_names_does_not_count_and_what_is_there_stays_described(tmp
     carried = model(["labs", "emb"])
     cl.export_onnx(carried, tmp_path, [["emb"]])
     (written,) = cl.export_onnx(carried, tmp_path, [["emb", "labs"]])
-    told = json.loads((tmp_path / "inputs.json").read_text())
-    assert sorted(told) == ["emb.onnx", "labs+emb.onnx"]
-    assert list(told[written.name]) == ["labs", "emb"]
+    names_by_file = json.loads((tmp_path / "inputs.json").read_text())
+    assert sorted(names_by_file) == ["emb.onnx", "labs+emb.onnx"]
+    assert list(names_by_file[written.name]) == ["labs", "emb"]
 
 
 def test_graphs_replace_no_file_of_somebody_else(tmp_path):

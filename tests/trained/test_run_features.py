@@ -269,10 +269,10 @@ def test_features_of_other_modalities_are_refused():
 def test_a_probe_reads_what_training_made_the_fused_vector_forget():
     """One column of many says it; only the others are known to the other modality."""
     draw = np.random.default_rng(0)
-    known = draw.normal(size=(800, 3))
+    latents = draw.normal(size=(800, 3))
     wide = draw.normal(size=(800, 40))
-    wide[:, :8] = 0.1 * wide[:, :8] + known @ draw.normal(size=(3, 8))
-    other = 0.1 * draw.normal(size=(800, 6)) + known @ draw.normal(size=(3, 6))
+    wide[:, :8] = 0.1 * wide[:, :8] + latents @ draw.normal(size=(3, 8))
+    other = 0.1 * draw.normal(size=(800, 6)) + latents @ draw.normal(size=(3, 6))
     label = wide[:, -1] > 0
     material = {"a": wide.astype(np.float32), "b": other.astype(np.float32)}
     schema = {"modalities": {name: {"kind": "vector", "column": name} for name in material}}

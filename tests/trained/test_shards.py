@@ -40,9 +40,9 @@ def material(tmp_path_factory):
 
 
 def same(folder, expected) -> None:
-    found = read_table(folder).frame
-    assert found["name"].tolist() == [f"r{row}" for row in range(ROWS)]
-    np.testing.assert_allclose(np.stack(found["embedding"].tolist()), expected, rtol=1e-4, atol=1e-5)
+    frame = read_table(folder).frame
+    assert frame["name"].tolist() == [f"r{row}" for row in range(ROWS)]
+    np.testing.assert_allclose(np.stack(frame["embedding"].tolist()), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_processes_share_the_files_and_a_stopped_one_goes_on(material, tmp_path, monkeypatch):

@@ -88,7 +88,7 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
             groups=None if whole.groups is None else whole.groups[mine[rows]],
         )
 
-    found = {}
+    gradients_by_name = {}
     made = (
         [cached_loss(fabric, player, method, split(some, len(mine), parts), lambda number: number)]
         if parts
@@ -99,12 +99,12 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
         descent.backward()
         groups = method.parameter_groups()
         chosen = {id(parameter) for parameter in groups[descent.group]}
-        found |= {f"{number} {key}": term.detach() for key, term in descent.terms.items()}
+        gradients_by_name |= {f"{number} {key}": term.detach() for key, term in descent.terms.items()}
         for key, parameter in method.named_parameters():
             if id(parameter) in chosen:
                 gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                found[f"{number} {key}"] = gathered(gradient.detach().clone())
-    return found | {key: each.clone() for key, each in method.named_buffers() if "running" in key}
+                gradients_by_name[f"{number} {key}"] = gathered(gradient.detach().clone())
+    return gradients_by_name | {key: each.clone() for key, each in method.named_buffers() if "running" in key}
 
 
 def cases(methods: list[str]) -> list[tuple[str, bool, int]]:
@@ -123,8 +123,8 @@ def main() -> None:
     chosen = strategy_of(Training(strategy=strategy, devices=devices))
     fabric = Fabric(accelerator="cpu", devices=devices, strategy=chosen)
     fabric.launch()
-    found = {str(case): gradients(fabric, *case) for case in cases(methods)}
-    torch.save(found, Path(out) / f"{fabric.world_size}-{fabric.global_rank}.pt")
+    gradients_by_case = {str(case): gradients(fabric, *case) for case in cases(methods)}
+    torch.save(gradients_by_case, Path(out) / f"{fabric.world_size}-{fabric.global_rank}.pt")
 
 
 if __name__ == "__main__":

@@ -61,10 +61,10 @@ def test_alignment_and_uniformity_equal_loops():
 def test_neighbours_equal_a_loop_and_leave_out_what_has_no_class():
     rows, classes = torch.randn(24, 3, generator=RNG), torch.arange(24) % 3
     classes[5] = -1
-    known = [i for i in range(24) if classes[i] >= 0]
+    labelled = [i for i in range(24) if classes[i] >= 0]
     right = {0: [], 1: [], 2: []}
-    for i in known:
-        cosine = {k: float(torch.cosine_similarity(rows[i], rows[k], dim=0)) for k in known if k != i}
+    for i in labelled:
+        cosine = {k: float(torch.cosine_similarity(rows[i], rows[k], dim=0)) for k in labelled if k != i}
         nearest = sorted(cosine, key=cosine.get, reverse=True)[:5]
         votes = [sum(int(classes[k]) == label for k in nearest) for label in range(3)]
         right[int(classes[i])].append(votes.index(max(votes)) == int(classes[i]))

@@ -65,9 +65,9 @@ def test_every_sort_of_target_is_learned_and_probed(base, data, tmp_path, target
     run = finetune(base, quick(target, objective=objective), tmp_path / "run", data)
     probes = json.loads((tmp_path / "run" / "probes.json").read_text())
     assert probes[target][measure] > 0.85
-    told = json.loads((tmp_path / "run" / "finetuned.json").read_text())
-    assert told["best_epoch"] <= told["epochs"] <= 30
-    assert told["train_records"] + told["validation_records"] == (235 if target == "parity" else 240)
+    summary = json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    assert summary["best_epoch"] <= summary["epochs"] <= 30
+    assert summary["train_records"] + summary["validation_records"] == (235 if target == "parity" else 240)
     np.testing.assert_array_equal(embed(run, data.test), embed(load(tmp_path / "run"), data.test))
     assert not np.allclose(embed(run, data.test), embed(base, data.test))
 
@@ -86,15 +86,15 @@ def test_the_base_stays_as_it_is(base, data, tmp_path):
 
 def test_it_ends_early_and_keeps_the_weights_of_the_best_epoch(base, data, tmp_path):
     run = finetune(base, quick("blind", patience=2), tmp_path / "run", data)
-    told = json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    summary = json.loads((tmp_path / "run" / "finetuned.json").read_text())
     looks = [json.loads(line) for line in (tmp_path / "run" / "validation.jsonl").read_text().splitlines()]
-    assert told["epochs"] == told["best_epoch"] + 2 < 30
+    assert summary["epochs"] == summary["best_epoch"] + 2 < 30
     best = min(looks, key=lambda look: look["loss"])
-    assert (best["epoch"], best["loss"]) == (told["best_epoch"], told["validation_loss"])
+    assert (best["epoch"], best["loss"]) == (summary["best_epoch"], summary["validation_loss"])
     state, _ = run.folder.state()
-    kept = state["best"]["weights"]
+    weights = state["best"]["weights"]
     for name, tensor in run.method.state_dict().items():
-        assert torch.equal(tensor, kept[f"method.{name}"])
+        assert torch.equal(tensor, weights[f"method.{name}"])
 
 
 def test_test_records_have_no_influence(base, data, tmp_path):
@@ -109,8 +109,8 @@ def test_test_records_have_no_influence(base, data, tmp_path):
 def test_a_validation_part_is_used_where_there_is_one(base, data, tmp_path):
     given = Dataset(data.train, data.test, validation=records(50, seed=3))
     finetune(base, quick("blind", epochs=1), tmp_path / "run", given)
-    told = json.loads((tmp_path / "run" / "finetuned.json").read_text())
-    assert (told["train_records"], told["validation_records"]) == (240, 50)
+    summary = json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    assert (summary["train_records"], summary["validation_records"]) == (240, 50)
 
 
 def test_a_run_killed_between_validation_and_checkpoint_states_no_epoch_twice(

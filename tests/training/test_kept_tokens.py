@@ -76,15 +76,15 @@ def parts(folders, **choice):
     return experiment_for(settings, data)[0], data
 
 
-def kept(folders, told=None, fabric=None, augmentations=None, **choice):
+def with_tokens(folders, log_lines=None, fabric=None, augmentations=None, **choice):
     experiment, data = parts(folders, **choice)
     if augmentations is not None:
         experiment.augmentations.update(augmentations)
     method = build_method(experiment, data.train.specs, data.state)
-    tell = told.append if told is not None else lambda line: None
+    tell = log_lines.append if log_lines is not None else lambda line: None
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    found, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
-    return method, data.train, found.train, augmentations
+    encoded, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
+    return method, data.train, encoded.train, augmentations
 
 
 def assert_same_tokens(method, raw, records, atol=1e-5):
@@ -92,16 +92,16 @@ def assert_same_tokens(method, raw, records, atol=1e-5):
     for name in raw.columns:
         with torch.no_grad():
             wanted = method.encoders[name](raw.columns[name].take(rows))
-            found = method.encoders[name](records.columns[name].take(rows))
-        torch.testing.assert_close(found.values, wanted.values, atol=atol, rtol=0)
+            states = method.encoders[name](records.columns[name].take(rows))
+        torch.testing.assert_close(states.values, wanted.values, atol=atol, rtol=0)
         if wanted.padding is None:
-            assert found.padding is None or not found.padding.any()
+            assert states.padding is None or not states.padding.any()
         else:
-            assert torch.equal(found.padding, wanted.padding)
+            assert torch.equal(states.padding, wanted.padding)
 
 
 def test_kept_states_are_those_of_the_encoder_in_the_loop(folders, cache):
-    method, raw, records, augmentations = kept(folders)
+    method, raw, records, augmentations = with_tokens(folders)
     assert_same_tokens(method, raw, records)
     assert len(list(cache.iterdir())) == 6  # 22 records in files of 8, for two encoders
     assert augmentations == {"image": TokenDropout(), "note": TokenDropout()}
@@ -113,10 +113,10 @@ def test_validation_records_are_kept_too(folders):
     halves = data.train.choose(np.arange(12)), data.train.choose(np.arange(12, 22))
     data = replace(data, train=halves[0], validation=halves[1])
     method = build_method(experiment, data.train.specs, data.state)
-    found, _ = with_kept_tokens(data, method, experiment, data.state, Fabric(devices=1), lambda line: None)
-    assert found.validation.specs["note"] == ("tokens", (32,))
+    encoded, _ = with_kept_tokens(data, method, experiment, data.state, Fabric(devices=1), lambda line: None)
+    assert encoded.validation.specs["note"] == ("tokens", (32,))
     wanted = cl.embed(method, data.validation)
-    np.testing.assert_allclose(cl.embed(method, found.validation), wanted, atol=1e-5)
+    np.testing.assert_allclose(cl.embed(method, encoded.validation), wanted, atol=1e-5)
 
 
 def test_of_a_text_with_several_versions_every_version_is_kept(folders):
@@ -126,15 +126,15 @@ def test_of_a_text_with_several_versions_every_version_is_kept(folders):
     few = data.train.choose(first)
     raw = Records({**few.columns, "note": Drawn(texts, first, count)})
     method = build_method(experiment, raw.specs, data.state)
-    found, _ = with_kept_tokens(
+    encoded, _ = with_kept_tokens(
         replace(data, train=raw), method, experiment, data.state, Fabric(devices=1), lambda line: None
     )
-    kept_texts = found.train.columns["note"]
+    encoded_texts = encoded.train.columns["note"]
     rows, drawn = np.array([2, 0, 1, 0]), set()
     for seed in range(12):
         states, ids = (
             method.encoders["note"](column.draw(rows, np.random.default_rng(seed)))
-            for column in (kept_texts, raw.columns["note"])
+            for column in (encoded_texts, raw.columns["note"])
         )
         torch.testing.assert_close(states.values, ids.values, atol=1e-5, rtol=0)
         drawn.add(float(states.values[1].detach().sum()))
@@ -142,10 +142,10 @@ def test_of_a_text_with_several_versions_every_version_is_kept(folders):
 
 
 def test_half_precision_takes_half_the_room_and_is_near(folders, cache):
-    kept(folders)
+    with_tokens(folders)
     full = sum(path.stat().st_size for path in cache.iterdir())
     shutil.rmtree(cache)
-    method, raw, records, _ = kept(folders, precision="float16")
+    method, raw, records, _ = with_tokens(folders, precision="float16")
     assert sum(path.stat().st_size for path in cache.iterdir()) < 0.56 * full
     assert_same_tokens(method, raw, records, atol=0.02)
 
@@ -155,30 +155,30 @@ def refuse(*_):
 
 
 def test_a_second_training_asks_no_encoder_and_a_change_of_any_part_does(folders, monkeypatch):
-    kept(folders)
-    told = []
+    with_tokens(folders)
+    log_lines = []
     with monkeypatch.context() as patch:
         patch.setattr("commlearn.models.encoders.pretrained.feed", refuse)
-        kept(folders, told)
-        assert not [line for line in told if "encoding" in line]
+        with_tokens(folders, log_lines)
+        assert not [line for line in log_lines if "encoding" in line]
         for change in ({"precision": "float16"}, {"views": 1}):
             with pytest.raises(AssertionError, match="was asked"):
-                kept(folders, **change)
+                with_tokens(folders, **change)
     other = {**folders, "bert": save("bert", folders["bert"].parent / "other")}
     (other["bert"] / "config.json").write_text((other["bert"] / "config.json").read_text() + " ")
-    told = []
-    kept(other, told)
-    assert [line.split(":")[0] for line in told if "encoding" in line] == ["note"] * 3
+    log_lines = []
+    with_tokens(other, log_lines)
+    assert [line.split(":")[0] for line in log_lines if "encoding" in line] == ["note"] * 3
 
 
 def test_a_changed_record_is_computed_anew_with_its_file_alone(folders, monkeypatch):
-    kept(folders)
+    with_tokens(folders)
     changed = table()
     changed.loc[9, "note"] = "dog dog dog"
     monkeypatch.setitem(globals(), "table", lambda: changed)
-    told = []
-    method, raw, records, _ = kept(folders, told)
-    assert [line for line in told if "encoding" in line] == ["note: encoding records 9 to 16 of 22"]
+    log_lines = []
+    method, raw, records, _ = with_tokens(folders, log_lines)
+    assert [line for line in log_lines if "encoding" in line] == ["note: encoding records 9 to 16 of 22"]
     assert_same_tokens(method, raw, records)
 
 
@@ -190,36 +190,36 @@ def test_a_stopped_computation_goes_on_where_it_was(folders, cache, monkeypatch)
             (path.parent / f".{path.name}.1.part").write_bytes(b"half of it")
             raise KeyboardInterrupt
         written.append(path)
-        kept_tokens_write(path, shard)
+        write_shard(path, shard)
 
-    kept_tokens_write = kept_tokens.write_shard
+    write_shard = kept_tokens.write_shard
     with monkeypatch.context() as patch:
         patch.setattr(kept_tokens, "write_shard", stop_at_third)
         with pytest.raises(KeyboardInterrupt):
-            kept(folders)
-    told = []
-    method, raw, records, _ = kept(folders, told)
-    assert len([line for line in told if "encoding" in line]) == 4
+            with_tokens(folders)
+    log_lines = []
+    method, raw, records, _ = with_tokens(folders, log_lines)
+    assert len([line for line in log_lines if "encoding" in line]) == 4
     assert not list(cache.glob(".*"))
     assert_same_tokens(method, raw, records)
 
 
 def test_a_damaged_file_is_told_and_computed_anew(folders, cache):
-    kept(folders)
+    with_tokens(folders)
     path = sorted(cache.iterdir())[2]
     whole = path.read_bytes()
     path.write_bytes(whole[:-9] + b"x" + whole[-8:])
-    told = []
-    method, raw, records, _ = kept(folders, told)
-    assert [line for line in told if "damaged" in line and str(path) in line and "computed anew" in line]
+    log_lines = []
+    method, raw, records, _ = with_tokens(folders, log_lines)
+    assert [line for line in log_lines if "damaged" in line and str(path) in line and "computed anew" in line]
     assert path.read_bytes() == whole
     assert_same_tokens(method, raw, records)
 
 
 def test_kept_versions_are_augmented_before_the_encoder_and_the_first_is_not(folders):
-    told = []
-    method, raw, records, augmentations = kept(
-        folders, told, views=2, augmentations={"note": {"name": "text", "mask": 0.9}}
+    log_lines = []
+    method, raw, records, augmentations = with_tokens(
+        folders, log_lines, views=2, augmentations={"note": {"name": "text", "mask": 0.9}}
     )
     assert_same_tokens(method, raw, records)  # the record as it is comes first
     states = records.columns["image"].take(np.arange(22)).values
@@ -229,7 +229,9 @@ def test_kept_versions_are_augmented_before_the_encoder_and_the_first_is_not(fol
         records.columns["image"].take(np.arange(22)), torch.Generator().manual_seed(0)
     )
     assert view.values.shape == (22, 17, 32)
-    assert any("one of 2 kept versions, each augmented by TextAugmentation(mask=0.9" in line for line in told)
+    assert any(
+        "one of 2 kept versions, each augmented by TextAugmentation(mask=0.9" in line for line in log_lines
+    )
 
 
 def test_the_log_says_that_a_view_is_token_dropout(folders, tmp_path):
@@ -242,13 +244,13 @@ def test_the_log_says_that_a_view_is_token_dropout(folders, tmp_path):
 
 def test_the_users_own_choice_of_views_is_kept(folders):
     chosen = {"image": {"name": "token_dropout", "most": 0.3}, "text": {"name": "none"}}
-    *_, augmentations = kept(folders, augmentations=chosen)
+    *_, augmentations = with_tokens(folders, augmentations=chosen)
     assert augmentations == {"image": TokenDropout(0.3)}
 
 
 def test_versions_without_an_augmentation_are_not_kept(folders):
     for chosen in ({"name": "none"}, {"name": "token_dropout"}):
-        _, _, records, augmentations = kept(folders, views=3, augmentations={"image": chosen})
+        _, _, records, augmentations = with_tokens(folders, views=3, augmentations={"image": chosen})
         assert records.specs["image"] == ("tokens", (32,))
         assert records.specs["note"] == ("token_versions", (32,))
         assert ("image" in augmentations) == (chosen["name"] == "token_dropout")
@@ -256,7 +258,7 @@ def test_versions_without_an_augmentation_are_not_kept(folders):
 
 def test_not_kept_and_tuned_encoders_run_in_the_loop(folders, cache):
     for choice in ({"cache": False}, {"frozen": False}):
-        _, raw, records, augmentations = kept(folders, **choice)
+        _, raw, records, augmentations = with_tokens(folders, **choice)
         assert records.specs == raw.specs
         assert augmentations["note"] == TextAugmentation()
     assert not cache.exists()
@@ -269,7 +271,7 @@ def test_numbers_beyond_half_precision_are_refused(folders, monkeypatch):
     )
     monkeypatch.setattr("commlearn.models.encoders.pretrained.Frozen.reads_images", False)
     with pytest.raises(DataError, match=r"do not fit float16\. Set precision: float32"):
-        kept(folders, precision="float16")
+        with_tokens(folders, precision="float16")
 
 
 @pytest.mark.parametrize("choice", [{}, {"views": 1}, {"cache": False}, {"frozen": False}])

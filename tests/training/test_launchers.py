@@ -105,12 +105,12 @@ def test_two_processes_train_a_streamed_table_and_go_on_whole_or_parted(tmp_path
     training |= {"checkpoint_every": 13, "clip_norm": 1.0, "learning_rate": 1e-4}
     recipe = {"name": "streamed", "data": data, "model": {"width": 16}, "training": training}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    found = {}
+    weights_by_strategy = {}
     for strategy in ("ddp", "fsdp"):
         command = torchrun(tmp_path, strategy)
         subprocess.run(command, check=True, timeout=600)
         folder = RunFolder(tmp_path / strategy)
-        whole = found[strategy] = folder.state()[0]
+        whole = weights_by_strategy[strategy] = folder.state()[0]
         os.replace(folder.checkpoints / "previous.ckpt", folder.checkpoints / "last.ckpt")
         assert folder.state()[0]["step"] == 13 < whole["step"]
         subprocess.run([*command, "--resume"], check=True, timeout=600)
@@ -118,11 +118,11 @@ def test_two_processes_train_a_streamed_table_and_go_on_whole_or_parted(tmp_path
         assert again["step"] == whole["step"]
         assert all(torch.equal(again["method"][key], whole["method"][key]) for key in whole["method"])
         assert cl.embed(cl.load(folder.path), table).shape[0] == 400
-    for key, values in found["ddp"]["method"].items():
+    for key, values in weights_by_strategy["ddp"]["method"].items():
         # batch norm takes the bias before it away: its gradient is rounding, which AdamW makes steps of as
         # large as the rate. Others follow, moments of single features furthest: by 3e-4 here; those of ranks
         # that do not share theirs would differ by a tenth.
-        others = found["fsdp"]["method"][key]
+        others = weights_by_strategy["fsdp"]["method"][key]
         if key.endswith(("running_mean", "running_var")):
             assert (others - values).abs().mean() < 0.01 * values.abs().mean()
         elif key != "fusion.norm.bias":

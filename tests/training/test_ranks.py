@@ -57,7 +57,7 @@ def test_ranks_find_loss_and_gradients_of_one(case, ranks):
     alone = gradients(Fabric(accelerator="cpu", devices=1), name, gaps, parts=0)
     assert alone
     assert name != "comm" or "head.1.running_var" in alone
-    for found in ranks:
-        assert set(found[str(case)]) == set(alone)
+    for of_rank in ranks:
+        assert set(of_rank[str(case)]) == set(alone)
         for key, expected in alone.items():
-            torch.testing.assert_close(found[str(case)][key], expected, atol=1e-9, rtol=1e-7, msg=f"{key}")
+            torch.testing.assert_close(of_rank[str(case)][key], expected, atol=1e-9, rtol=1e-7, msg=f"{key}")

@@ -73,8 +73,10 @@ def test_rows_of_several_shards_in_any_order(tmp_path):
     for place, row in enumerate(rows):
         part, inner = made[row // 4], row % 4
         real = slice(None) if part.padding is None else ~part.padding[inner, 0]
-        kept = taken.values[place] if taken.padding is None else taken.values[place][~taken.padding[place]]
-        assert np.array_equal(kept.numpy(), part.values[inner, 0][real])
+        real_tokens = (
+            taken.values[place] if taken.padding is None else taken.values[place][~taken.padding[place]]
+        )
+        assert np.array_equal(real_tokens.numpy(), part.values[inner, 0][real])
         assert taken.present[place] == part.present[inner]
     alone = column.take(np.array([9]))
     assert alone.padding is None

@@ -16,6 +16,7 @@ from scipy.stats import norm
 
 from commlearn.errors import ConfigurationError
 from commlearn.information.ask import interactions
+from commlearn.information.estimate import ATOMS
 from commlearn.information.material import Target, label_columns, prepare_target
 from commlearn.information.pid import Pid, broja
 from commlearn.information.pid.marginals import Array
@@ -85,7 +86,6 @@ def _spread(scalar: Array, dimensions: int, draw: np.random.Generator) -> Array:
 
 
 _APART = (4.0, 3.0)
-_PARTS = ("redundant", "unique1", "unique2", "synergistic")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Calibration:
             "records": self.records,
             "classes": self.classes,
             "dimensions": list(self.dimensions),
-            "expected": {part: self.expected(part) for part in _PARTS},
+            "expected": {part: self.expected(part) for part in ATOMS},
             "truth": self.truth,
             "errors": self.errors,
         }
@@ -126,8 +126,8 @@ class Calibration:
             f"{'twin':<{width}}  true R, U1, U2, S          mean error of each",
         ]
         for name, parts in self.errors.items():
-            true = "  ".join(f"{self.truth[name][part]:4.2f}" for part in _PARTS)
-            mean = "  ".join(f"{np.mean(parts[part]):+.2f}" for part in _PARTS)
+            true = "  ".join(f"{self.truth[name][part]:4.2f}" for part in ATOMS)
+            mean = "  ".join(f"{np.mean(parts[part]):+.2f}" for part in ATOMS)
             lines.append(f"{name:<{width}}  {true}      {mean}")
         return "\n".join(lines)
 
@@ -183,8 +183,8 @@ def calibrate(
     errors: dict[str, dict[str, list[float]]] = {}
     for twin in twins_like(shares, dimensions):
         exact = twin.truth(bins=min(60, 10 * len(shares)))
-        truth[twin.name] = {part: getattr(exact, part) for part in _PARTS}
-        errors[twin.name] = {part: [] for part in _PARTS}
+        truth[twin.name] = {part: getattr(exact, part) for part in ATOMS}
+        errors[twin.name] = {part: [] for part in ATOMS}
         for repeat in range(repeats):
             tell(f"{twin.name}, {repeat + 1} of {repeats}")
             for part, bits in _estimate(twin, records, dimensions, repeat, settings).items():
@@ -249,4 +249,4 @@ def _estimate(
     for place, size in enumerate(dimensions[2:]):
         arrays[f"idle{place}"] = draw.normal(size=(records, size))
     report = interactions(arrays, target=target, settings=settings)
-    return {part: getattr(report.atoms, part).bits for part in _PARTS}  # type: ignore[union-attr]
+    return {part: getattr(report.atoms, part).bits for part in ATOMS}  # type: ignore[union-attr]

@@ -18,7 +18,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import NearestNeighbors
 
 from commlearn.information.curve import Curve
-from commlearn.information.estimate import information_of, subset_name
+from commlearn.information.estimate import information_in, information_of, subset_name
 from commlearn.information.evidence import Evidence, Logs
 from commlearn.information.experts.folds import Folds, fit_linear, make_folds
 from commlearn.information.experts.posteriors import unsaid_convergence
@@ -227,8 +227,7 @@ def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) ->
         probe = fit_linear(blocks, labels, folds, 0.1)
     rows = np.arange(len(labels))
     log = log_softmax(probe.logits([rows] * len(blocks)), axis=1)
-    share = np.bincount(labels) / len(labels)
-    return float((log[rows, labels].mean() - share @ np.log(share)) / np.log(2))
+    return information_in(log, labels).bits
 
 
 def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
@@ -392,14 +391,14 @@ def _per_cell(labels: np.ndarray) -> float:
     return len(labels) / (classes * cell_count(len(labels), classes))
 
 
-def calibration_error(log: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between confidence and hits, over bins of equal mass.
+def calibration_error(log: np.ndarray, labels: np.ndarray) -> float:
+    """Mean distance between confidence and hits, over ten bins of equal mass.
 
     Example:
         >>> calibration_error(np.log([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 0])).__round__(2)
         0.1
     """
     confidence, hit = np.exp(log.max(axis=1)), log.argmax(axis=1) == labels
-    parts = np.array_split(np.argsort(confidence, kind="stable"), bins)
+    parts = np.array_split(np.argsort(confidence, kind="stable"), 10)
     gaps = [abs(confidence[part].mean() - hit[part].mean()) * len(part) for part in parts if len(part)]
     return float(sum(gaps) / len(labels))

@@ -120,6 +120,13 @@ def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str,
     }
 
 
+def information_in(log: Array, labels: np.ndarray) -> Quantity:
+    """I(A; Y): what held-out posteriors say of the records' labels beyond the classes' shares."""
+    share = np.bincount(labels) / len(labels)
+    bits = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / _BITS
+    return Quantity(float(bits.mean()), bits, bits)
+
+
 def measure(
     logs: Mapping[Subset, Array],
     labels: np.ndarray,

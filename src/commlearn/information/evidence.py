@@ -68,13 +68,20 @@ def gather_evidence(
     """Features and folds of the records that have a target."""
     material = material.choose(target.rows)
     codes = None if groups is None else group_codes(groups[target.rows], settings.folds)
-    arrays = {name: with_codes(array) for name, array in material.arrays.items()}
     return Evidence(
-        {name: components(array, settings.components) for name, array in arrays.items()},
-        {name: all_columns(array) for name, array in arrays.items()},
+        *_features(material.arrays, settings),
         {subset: components(array, settings.components) for subset, array in material.fused.items()},
         target.labels,
         group_folds(target, codes, settings),
+    )
+
+
+def _features(arrays: Mapping[str, Array], settings: Settings) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Components and columns of each modality."""
+    coded = {name: with_codes(array) for name, array in arrays.items()}
+    return (
+        {name: components(array, settings.components) for name, array in coded.items()},
+        {name: all_columns(array) for name, array in coded.items()},
     )
 
 
@@ -221,9 +228,8 @@ def raw_logs(material: Material, target: Target, evidence: Evidence, settings: S
     """The best experts on the raw columns behind a model's embeddings, if there are any."""
     if not material.raw:
         return None
-    arrays = {name: with_codes(array[target.rows]) for name, array in material.raw.items()}
-    blocks = {name: components(array, settings.components) for name, array in arrays.items()}
-    columns = {name: all_columns(array) for name, array in arrays.items()}
+    raw = {name: array[target.rows] for name, array in material.raw.items()}
+    blocks, columns = _features(raw, settings)
     return best_logs(replace(evidence, blocks=blocks, columns=columns, fused={}), settings)[0]
 
 
@@ -256,7 +262,7 @@ _LEAST_OFTEN = 4  # records a value, on average, of a column of names
 _MOST_COLUMNS = 8  # columns of names in one modality
 
 
-def components(values: Array, most: int, seed: int = 0) -> Array:
+def components(values: Array, most: int) -> Array:
     """Leading principal components, (records, at most `most`), their spread half equalised.
 
     Columns are standardised, so that units do not count; components keep the root of their standard
@@ -269,7 +275,7 @@ def components(values: Array, most: int, seed: int = 0) -> Array:
         variance, directions = np.linalg.eigh(rows.T @ rows / len(rows))
         variance, directions = variance[::-1][:most], directions[:, ::-1][:, :most]
     else:
-        _, singular, turned = randomized_svd(rows, min(most, *rows.shape), random_state=seed)
+        _, singular, turned = randomized_svd(rows, min(most, *rows.shape), random_state=0)
         variance, directions = singular**2 / len(rows), turned.T
     some = variance > 1e-6 * variance[0]
     scaled = rows @ directions[:, some] / variance[some] ** 0.25

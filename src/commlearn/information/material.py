@@ -95,13 +95,9 @@ def label_columns(values: Any) -> dict[str, np.ndarray] | None:
     cells = list(values)
     if not any(isinstance(cell, list | tuple | set | frozenset) for cell in cells):
         return None
-    names = sorted({str(label) for cell in cells if cell is not None for label in cell})
-    marks = {name: np.zeros(len(cells)) for name in names}
-    for row, cell in enumerate(cells):
-        for name in names:
-            marks[name][row] = np.nan if cell is None else name in {str(label) for label in cell}
-    whole = all(cell is not None for cell in cells)
-    return {name: marked.astype(int) if whole else marked for name, marked in marks.items()}
+    labels = [None if cell is None else {str(label) for label in cell} for cell in cells]
+    names = sorted(set().union(*filter(None, labels)))
+    return {name: np.array([np.nan if own is None else int(name in own) for own in labels]) for name in names}
 
 
 def _is_continuous(values: pd.Series) -> bool:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from commlearn.escapes import html_text
 from commlearn.information.diagnose import count_doubts, expected_error, leak_signs
-from commlearn.information.estimate import Quantity
+from commlearn.information.estimate import ATOMS, information_in
 from commlearn.information.evidence import Evidence, Logs, best_posteriors, gather_evidence
 from commlearn.information.experts.posteriors import Posterior, Subset
 from commlearn.information.material import Material, prepare_target
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PAIRED = 6  # modalities of which every pair is read
-PARTS = ("redundant", "unique1", "unique2", "synergistic", "total")
+PARTS = (*ATOMS, "total")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class PairReport:
     def __str__(self) -> str:
         values = self.values
         wide = max(map(len, ("modality", *values["alone"])))
-        alone = [f"{name:<{wide}}  {_bits(one)}" for name, one in values["alone"].items()]
+        alone = [f"{name:<{wide}}  {Estimate(**one)}" for name, one in values["alone"].items()]
         both = max(len("pair"), *(len(pair["name"]) for pair in values["pairs"]))
         pairs = [
             f"{pair['name']:<{both}}  " + "".join(f"{pair[part]['bits']:>10.2f}" for part in PARTS)
@@ -124,9 +124,9 @@ def pair_values(
         totals.append(view.measured.total)
     for one in whole:
         if one not in alone:  # of no pair that was read
-            bits = _bits_of(posteriors[(one,)].log, labels)
+            bits = information_in(posteriors[(one,)].log, labels)
             alone[one] = with_interval(bits, settings.level, limits, groups=evidence.groups)
-    most = _bits_of(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
+    most = information_in(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
     total = with_interval(most, settings.level, limits, groups=evidence.groups, combined=True)
     tell("leaks")
     signs = leak_signs({one: rows[target.rows] for one, rows in arrays.items()}, target, evidence, settings)
@@ -173,7 +173,9 @@ def _posteriors(
     place = iter(range(1, count + 1))
     tell_place: Callable[[str], None] = lambda what: tell(f"{what} ({next(place)} of {count})")  # noqa: E731
     alone = best_posteriors(evidence, single, settings, tell_place)
-    bits = {subset: _bits_of(posterior.log, evidence.labels).bits for subset, posterior in alone.items()}
+    bits = {
+        subset: information_in(posterior.log, evidence.labels).bits for subset, posterior in alone.items()
+    }
     best = sorted(sorted(single, key=lambda subset: -bits[subset])[:MOST_PAIRED], key=single.index)
     read: list[Subset] = [(*one, *other) for one, other in combinations(best, 2)]
     joint = best_posteriors(evidence, [*read, whole], settings, tell_place, alone)
@@ -198,13 +200,6 @@ def _pair(pair: Pair) -> dict[str, Any]:
     quantities = {part: asdict(getattr(pair, part)) for part in PARTS}
     name = " + ".join([*pair.first, *pair.second])
     return {"name": name, "first": list(pair.first), "second": list(pair.second), **quantities}
-
-
-def _bits_of(log: Array, labels: np.ndarray) -> Quantity:
-    """I(all; Y): what the records' held-out posteriors say beyond the classes' shares."""
-    share = np.bincount(labels) / len(labels)
-    bits = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / np.log(2)
-    return Quantity(float(bits.mean()), bits, bits)
 
 
 def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
@@ -232,7 +227,7 @@ def _both(pair: Mapping[str, Any]) -> str:
 def share_in_words(names: list[str], total: Mapping[str, Any], entropy: float) -> str:
     whole = f"{', '.join(names[:-1])} and {names[-1]}"
     return (
-        f"{whole} know {_bits(total)} of the {entropy:.2f} bits that certainty takes "
+        f"{whole} know {Estimate(**total)} of the {entropy:.2f} bits that certainty takes "
         f"({100 * total['bits'] / entropy:.0f} %)"
     )
 
@@ -245,14 +240,8 @@ def part_in_words(what: str, part: Mapping[str, Any]) -> str:
         doubt = " - not tested against chance"
     else:
         doubt = " - or nothing: it could be chance" if part["p"] > PRESENT else ""
-    return what.replace("{}", _bits(part)) + doubt
+    return what.replace("{}", str(Estimate(**part))) + doubt
 
 
 def _is_nothing(part: Mapping[str, Any]) -> bool:
     return bool(part["bits"] < 0.005 and part["high"] < 0.05)
-
-
-def _bits(part: Mapping[str, Any]) -> str:
-    if part["growing"]:
-        return f"at least {part['low']:.2f} bits ({part['bits']:.2f} found)"
-    return f"{part['bits']:.2f} bits [{part['low']:.2f}, {part['high']:.2f}]"

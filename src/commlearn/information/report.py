@@ -399,12 +399,15 @@ def _many(report: InteractionReport) -> list[str]:
     lines.append(f"- carried by more than one single modality: {view.non_exclusive}")
     lines += [_LOWER, _chance(report)]
     for pair in view.pairs:
-        lines.append(
-            f"  {subset_name(pair.first)} against {subset_name(pair.second)}: "
-            f"shared {pair.redundant.bits:.2f}, "
-            f"unique {pair.unique1.bits:.2f} and {pair.unique2.bits:.2f}, synergy {pair.synergistic.bits:.2f}"
-        )
+        lines.append(f"  {subset_name(pair.first)} against {subset_name(pair.second)}: {_parts(pair)}")
     return lines
+
+
+def _parts(pair: Pair) -> str:
+    return (
+        f"shared {pair.redundant.bits:.2f}, unique {pair.unique1.bits:.2f} and {pair.unique2.bits:.2f}, "
+        f"synergy {pair.synergistic.bits:.2f}"
+    )
 
 
 def _which_pair(view: View) -> str:
@@ -495,11 +498,7 @@ def _views(report: InteractionReport) -> list[str]:
     for name, view in named.items():
         if view is not None:
             if len(report.modalities) == 2:
-                pair = view.pairs[0]
-                parts = (
-                    f"shared {pair.redundant.bits:.2f}, unique {pair.unique1.bits:.2f} and "
-                    f"{pair.unique2.bits:.2f}, synergy {pair.synergistic.bits:.2f}"
-                )
+                parts = _parts(view.pairs[0])
             else:
                 parts = ", ".join(f"S({k}) {part.bits:.2f}" for k, part in enumerate(view.spectrum, 1))
             lines.append(

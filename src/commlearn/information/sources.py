@@ -29,6 +29,7 @@ from commlearn.records import Column, Records
 from commlearn.seeds import numpy_generator
 from commlearn.tables.formats.reading import PLAIN
 from commlearn.tables.schema import Schema
+from commlearn.tables.signal import moments
 from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target
 from commlearn.trained.embed import carrier, embed
@@ -87,17 +88,15 @@ def _tabular(modality: Modality, spec: Spec) -> np.ndarray:
 
 
 def _series(modality: Modality, spec: Spec) -> np.ndarray:
-    """Mean, deviation, ends and trend of every channel over the steps that are there."""
+    """Mean, deviation, mean step and trend of every channel over the steps that are there."""
     values = modality.values.float().nan_to_num().reshape(len(modality.values), modality.values.shape[1], -1)
+    described = moments(values, modality.real.float())
     valid = modality.real.float()[..., None]  # (batch, steps, 1)
     count = valid.sum(dim=1).clamp(min=1)
-    mean = (values * valid).sum(dim=1) / count
-    away = (values - mean[:, None]) * valid
-    spread = (away**2).sum(dim=1).div(count).sqrt()
-    change = ((values[:, 1:] - values[:, :-1]).abs() * valid[:, 1:]).sum(dim=1) / count
+    away = (values - described[:, None, : values.shape[2]]) * valid
     time = torch.arange(values.shape[1], dtype=torch.float32)[None, :, None] * valid
     trend = (away * (time - time.sum(dim=1, keepdim=True) / count[:, None])).sum(dim=1) / count
-    return torch.cat([mean, spread, change, trend], dim=1).numpy()
+    return torch.cat([described, trend], dim=1).numpy()
 
 
 def _text(modality: Modality, spec: Spec) -> np.ndarray:
@@ -377,10 +376,7 @@ def _objects(values: Any) -> np.ndarray:
         return np.asarray(values)
     cells = list(values)
     if any(isinstance(value, list | tuple | set | np.ndarray) for value in cells):
-        objects = np.empty(len(cells), dtype=object)
-        for row, value in enumerate(cells):
-            objects[row] = value
-        return objects
+        return np.fromiter(cells, dtype=object, count=len(cells))
     return np.asarray(values)
 
 

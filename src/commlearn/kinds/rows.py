@@ -66,6 +66,12 @@ def first_ten(problems: Sequence[Problem]) -> list[Problem]:
     return first
 
 
+def first_names(names: Sequence[str]) -> str:
+    """The first ten names, and how many more there are."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
 def raise_errors(column: str, problems: Sequence[Problem]) -> None:
     """One error for all rows that cannot be read, naming the first ten."""
     errors = [problem for problem in problems if problem.level == "error"]

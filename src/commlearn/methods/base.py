@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.rows import Rows
 from commlearn.models.present import encode_present
 from commlearn.models.tokens import Tokens, pool
+from commlearn.objectives import retrieval_accuracy
 from commlearn.records import Records
 
 
@@ -35,6 +36,10 @@ class Step:
     terms: dict[str, Tensor]
     group: str = "main"  # which parameters it updates
     accuracy: dict[str, Tensor] = field(default_factory=dict)  # in-batch retrieval, by term
+
+    def plus(self, name: str, term: Tensor, weight: float) -> Step:
+        """The same step with a further term in its loss."""
+        return replace(self, loss=self.loss + weight * term, terms={**self.terms, name: term})
 
 
 class Method(nn.Module):
@@ -137,6 +142,17 @@ def pooled(method: Method, view: View, names: Sequence[str] | None = None) -> di
 def absent_as_zero(vector: Tensor, modality: Modality) -> Tensor:
     """Rows of records that lack the modality become zero."""
     return vector if modality.present is None else vector * modality.present[:, None].to(vector.dtype)
+
+
+def accuracies(
+    pairs: Mapping[Subset, tuple[Tensor, Tensor]], present: Mapping[Subset, Tensor]
+) -> dict[str, Tensor]:
+    """How often rows of one side retrieve those of the other, by term; one record alone finds itself."""
+    return {
+        subset_name(subset): retrieval_accuracy(*sides, present.get(subset))
+        for subset, sides in pairs.items()
+        if subset not in present or present[subset].sum() > 1
+    }
 
 
 def term_weights(weights: Mapping[str, float], subsets: Sequence[Subset]) -> dict[Subset, float]:

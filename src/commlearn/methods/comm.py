@@ -8,53 +8,22 @@ one modality reaches what is shared and what is unique to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import (
-    Batch,
-    Modality,
-    Subset,
-    all_but_one,
-    choose_subsets,
-    merge,
-    single_and_all,
-    subset_name,
-    view_of,
-)
-from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method, Step, Views, term_weights, weighted_mean
+from commlearn.batch import Batch, Modality, Subset, merge, single_and_all, subset_name, view_of
+from commlearn.methods.base import Method, Step, Views, accuracies, term_weights, weighted_mean
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.models.encoders.own import token_encoders
-from commlearn.models.fusion import Fusion
-from commlearn.models.heads import (
-    HEAD,
-    TERMS,
-    Temperature,
-    TemperatureChoice,
-    projection_head,
-    temperature_of,
-    term_temperatures,
-)
+from commlearn.models.fused_parts import Contrast, Held, Objective, fused_parts, objective_of
+from commlearn.models.heads import HEAD, Temperature, TemperatureChoice, term_temperatures
 from commlearn.models.present import project_present
-from commlearn.models.self_prediction import SelfPrediction, mean_error
+from commlearn.models.self_prediction import PREDICTED, SelfPrediction, mean_error
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
-from commlearn.models.without_negatives import SIGReg, vicreg_terms
-from commlearn.objectives import comm_terms, retrieval_accuracy
-
-Objective = Callable[..., dict[Subset, Tensor]]
-"""Takes what `comm_terms` takes, and makes a term of each subset."""
-Contrast = Literal["infonce", "sigreg", "vicreg"]
-"""How a subset is compared with the full fusion: with other records as negatives, or without."""
-
-PREDICTED: Subset = ("predicted modalities",)  # stands among the subsets; no name of a modality
-
-Held = Literal["fused", "fused+tokens"]
-"""What an embedding holds: the fused vector, and each modality's mean token beside it."""
+from commlearn.objectives import comm_terms
 
 
 class CoMM(Method):
@@ -97,14 +66,12 @@ class CoMM(Method):
         prediction: SelfPrediction | None = None,
     ) -> None:
         super().__init__(encoders)
-        self.fusion = fusion
-        self.head = head
+        self.fusion, self.head = fusion, head
         self.subsets = tuple(subsets or single_and_all(self.modalities))
+        self.projected = tuple(dict.fromkeys((*self.subsets, self.modalities)))
         self.temperature = Temperature(temperature) if isinstance(temperature, int | float) else temperature
         self.weights = term_weights(weights or {}, self.subsets)
-        self.beside = beside
-        self.objective = objective
-        self.prediction = prediction
+        self.beside, self.objective, self.prediction = beside, objective, prediction
 
     @classmethod
     def build(
@@ -125,19 +92,9 @@ class CoMM(Method):
         `prediction` is the weight of the mean squared error by which fused vectors tell each modality of the
         record's other version.
         """
-        if contrast != "infonce" and not isinstance(temperature, int | float):
-            raise ConfigurationError(
-                f"method.contrast {contrast} has no temperature, and method.temperature is {temperature}. "
-                "Leave it out, or choose infonce."
-            )
-        objectives: dict[str, Objective] = {
-            "infonce": comm_terms,
-            "sigreg": SIGReg(),
-            "vicreg": vicreg_terms,
-        }
-        encoders = token_encoders(encoders, width)
+        objective = objective_of(contrast, temperature)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
-        return cls(encoders, **parts, weights=weights, objective=objectives[contrast])
+        return cls(**parts, weights=weights, objective=objective)
 
     def forward(
         self,
@@ -146,16 +103,13 @@ class CoMM(Method):
         padding: Mapping[str, Tensor] | None = None,
         present: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The projections of two augmented views of the same records: what `CoMMLoss` takes.
+        """The projections of two augmented views of the same records, by subset, as `CoMMLoss` takes them.
 
         Args:
             first: values by modality, (batch, ...) each; a `Modality` where one view has padding of its own.
             second: the same records, augmented anew.
             padding: of modalities that are padded, (batch, length) bool each, True = ignore.
             present: of modalities that some records lack, (batch,) bool each, True = it is there.
-
-        Returns:
-            For each view the projections by subset, (batch, dim) each, such as `image` and `image+text`.
         """
         views = tuple(view_of(view, padding, present) for view in (first, second))
         for view in views:
@@ -171,23 +125,32 @@ class CoMM(Method):
         """The tokens of both augmented views, one after the other, and the fused vector of every subset."""
         view = merge(batch.augmented)
         tokens = self.encode(view)  # each encoder runs once for both views
-        fused = self.fusion(tokens, dict.fromkeys((*self.subsets, self.modalities)))
-        self.look_beside(tokens, fused)
+        fused = self.fusion(tokens, self.projected)
+        if self.beside is not None and self.beside.due():
+            self.beside.follow(self.tokens_beside(tokens), fused, partial(self.fusion, tokens))
         if self.prediction is not None:
             fused = {**fused, PREDICTED: self.prediction(view, tokens, fused)}
         return tokens, fused
 
-    @torch.no_grad()
-    def look_beside(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
-        """What stands beside the fused vector follows the training records, whole and less a modality."""
-        if self.beside is not None and self.beside.due():
-            rests = self.beside.in_turn(all_but_one(self.modalities))
-            rests = [subset for subset in rests if subset not in fused]
-            self.beside.observe(self.tokens_beside(tokens), {**fused, **self.fusion(tokens, rests)})
-
     def tokens_beside(self, tokens: Mapping[str, Tokens]) -> Mapping[str, Tokens]:
         """The tokens whose means stand beside the fused vector."""
         return tokens
+
+    def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
+        """The projection of every subset of modalities, for each of the two views."""
+        first, second, present = {}, {}, self.present(rows)
+        for subset in self.projected:
+            projected = project_present(self.head_of(subset), rows.stacked(subset), present.get(subset))
+            first[subset], second[subset] = projected.chunk(2)
+        return first, second
+
+    def head_of(self, subset: Subset) -> nn.Module:
+        """What projects the vector of a subset."""
+        return self.head
+
+    def present(self, rows: Rows) -> dict[Subset, Tensor]:
+        """Which records have a subset, if some lack it; the full fusion takes what modalities there are."""
+        return rows.masks(subset for subset in self.subsets if subset != self.modalities)
 
     def compare(self, rows: Rows) -> Step:
         return self.contrast(*self.project(rows), rows)
@@ -198,37 +161,18 @@ class CoMM(Method):
         temperatures = term_temperatures(self.temperature, first, full, rows.progress)
         all_terms = self.objective(first, second, full, temperatures, present, rows.groups)
         terms = {subset: all_terms[subset] for subset in self.subsets}
-        accuracy = {
-            subset_name(subset): retrieval_accuracy(first[subset], second[full], present.get(subset))
-            for subset in terms
-            if subset not in present or present[subset].sum() > 1  # one record finds itself
-        }
-        loss = weighted_mean(terms, self.weights)
+        accuracy = accuracies({subset: (first[subset], second[full]) for subset in terms}, present)
         named = {subset_name(subset): term for subset, term in terms.items()}
-        if self.prediction is not None:
-            named["prediction"] = mean_error(rows.vectors[PREDICTED])
-            loss = loss + self.prediction.weight * named["prediction"]
-        return Step(loss, named, accuracy=accuracy)
-
-    def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
-        """The projection of every subset of modalities, for each of the two views."""
-        first, second, present = {}, {}, self.present(rows)
-        for subset in dict.fromkeys((*self.subsets, self.modalities)):
-            projected = project_present(self.head, rows.stacked(subset), present.get(subset))
-            first[subset], second[subset] = projected.chunk(2)
-        return first, second
-
-    def present(self, rows: Rows) -> dict[Subset, Tensor]:
-        """Which records have a subset, if some lack it; the full fusion takes what modalities there are."""
-        masks = {subset: rows.having(subset) for subset in self.subsets if subset != self.modalities}
-        return {subset: mask for subset, mask in masks.items() if mask is not None}
+        step = Step(weighted_mean(terms, self.weights), named, accuracy=accuracy)
+        if self.prediction is None:
+            return step
+        return step.plus("prediction", mean_error(rows.vectors[PREDICTED]), self.prediction.weight)
 
     def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
         """Embeddings of records, (batch, dim), from all or some of the modalities; plain tensors will do."""
         view = view_of(view)
-        subset = self.subset(modalities, view)
-        tokens = self.encode(view, subset)
-        fused = self.fuse(dict(tokens), subset)
+        tokens = self.encode(view, self.subset(modalities, view))
+        fused = self.fuse(tokens, tuple(tokens))
         if self.beside is None:
             return fused
         return torch.cat([fused, self.beside(self.tokens_beside(tokens), fused)], dim=1)
@@ -238,29 +182,3 @@ class CoMM(Method):
         view = view_of(view)
         subset = self.subset(modalities, view)
         return self.fusion(self.encode(view, subset), [subset])[subset]
-
-
-def fused_parts(
-    encoders: Mapping[str, nn.Module],
-    width: int,
-    fusion: nn.Module | None,
-    subsets: str,
-    temperature: TemperatureChoice,
-    embedding: Held,
-    head: tuple[int, int] = HEAD,
-    prediction: float = 0.0,
-) -> dict[str, Any]:
-    """What CoMM and its kin have beside their encoders: the published fusion and head, if none is given."""
-    if prediction < 0:
-        raise ConfigurationError(f"method.prediction is {prediction}; give 0 or more.")
-    if min(head) < 1:
-        raise ConfigurationError(f"head is {list(head)}; give two numbers of features above 0.")
-    chosen = choose_subsets(subsets, tuple(encoders))
-    return {
-        "fusion": fusion or Fusion(width),
-        "head": projection_head(width, *head),
-        "subsets": chosen,
-        "temperature": temperature_of(temperature, (*TERMS, *map(subset_name, chosen))),
-        "beside": TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
-        "prediction": SelfPrediction(encoders, width, prediction) if prediction else None,
-    }

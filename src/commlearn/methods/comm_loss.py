@@ -73,14 +73,13 @@ class CoMMLoss(nn.Module):
                 f"second; both need the same, and one of all modalities, '{wanted}'."
             )
         rows = Rows({}, dict(present or {}), groups=groups).apply(gather)
-        masks = {subset: rows.having(subset) for subset in subsets.values() if subset != full}
         one, two = ({subsets[name]: gather(part) for name, part in view.items()} for view in (first, second))
         terms = comm_terms(
             one,
             two,
             full,
             term_temperatures(self.temperature, one, full, progress),
-            {subset: mask for subset, mask in masks.items() if mask is not None},
+            rows.masks(subset for subset in subsets.values() if subset != full),
             rows.groups,
         )
         loss = weighted_mean(terms, term_weights(self.weights, list(terms)))

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from commlearn.batch import Batch, Modality, Subset, merge, subset_name, view_of
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Step, absent_as_zero
-from commlearn.methods.comm import CoMM, fused_parts
+from commlearn.methods.base import Step, absent_as_zero, accuracies
+from commlearn.methods.comm import CoMM
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.models.encoders.own import token_encoders
+from commlearn.models.fused_parts import fused_parts
 from commlearn.models.heads import HEAD, TemperatureChoice, projection_head, term_temperatures
-from commlearn.models.present import project_present
 from commlearn.models.tokens import Tokens, pool
-from commlearn.objectives import comm_terms, orthogonality, retrieval_accuracy
+from commlearn.objectives import comm_terms, orthogonality
 
 
 class COrAL(CoMM):
@@ -42,10 +41,8 @@ class COrAL(CoMM):
         parts: CoMM's: fusion, head and temperature.
 
     Example:
-        >>> from commlearn.models.encoders import ENCODERS
-        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
-        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
-        >>> method = COrAL.build(encoders, width=8)
+        >>> method = COrAL.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
+        >>> view = {"left": torch.rand(4, 3), "right": torch.rand(4, 5)}
         >>> method.embed(view).shape, method.embed(view, ["left"]).shape
         (torch.Size([4, 24]), torch.Size([4, 16]))
     """
@@ -84,7 +81,6 @@ class COrAL(CoMM):
         head: tuple[int, int] = HEAD,
     ) -> COrAL:
         """COrAL with CoMM's fusion, and heads like CoMM's."""
-        encoders = token_encoders(encoders, width)
         parts = fused_parts(encoders, width, fusion, "each_and_all", temperature, "fused", head)
         unique = {
             name: nn.Sequential(
@@ -93,7 +89,9 @@ class COrAL(CoMM):
             for name in encoders
         }
         heads = {name: projection_head(width, *head) for name in encoders}
-        return cls(encoders, unique, heads, share, orthogonal, embedding, **parts)
+        return cls(
+            unique=unique, heads=heads, share=share, orthogonal=orthogonal, embedding=embedding, **parts
+        )
 
     def represent(self, batch: Batch) -> Rows:
         tokens, full = self.encode(merge(batch.augmented)), self.modalities
@@ -103,38 +101,33 @@ class COrAL(CoMM):
             vectors[name,] = self.unique[name](pool(shown[name]))
         return rows_of(batch, vectors)
 
-    def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
-        """The projections of the unique vectors and of the fused one, for each of the two views."""
-        first, second, present = {}, {}, self.present(rows)
-        for subset in self.subsets:
-            head = self.head if subset == self.modalities else self.heads[subset[0]]
-            projected = project_present(head, rows.stacked(subset), present.get(subset))
-            first[subset], second[subset] = projected.chunk(2)
-        return first, second
+    def head_of(self, subset: Subset) -> nn.Module:
+        """Of the fused vector, or of the unique one of a modality."""
+        return self.head if subset == self.modalities else self.heads[subset[0]]
 
     def contrast(self, first: Mapping[Subset, Tensor], second: Mapping[Subset, Tensor], rows: Rows) -> Step:
         """Every vector agrees with itself in the other view, and with no other vector."""
         present = self.present(rows)
         degrees = term_temperatures(self.temperature, self.subsets, self.modalities, rows.progress)
-        terms, accuracy = {}, {}
+        terms = {}
         for subset in self.subsets:
-            views, name = ({subset: first[subset]}, {subset: second[subset]}), subset_name(subset)
-            terms[name] = comm_terms(*views, subset, degrees[subset], present, rows.groups)[subset]
-            if subset not in present or present[subset].sum() > 1:  # one record finds itself
-                accuracy[name] = retrieval_accuracy(first[subset], second[subset], present.get(subset))
+            views = {subset: first[subset]}, {subset: second[subset]}
+            alone = comm_terms(*views, subset, degrees[subset], present, rows.groups)
+            terms[subset_name(subset)] = alone[subset]
         masks = [present.get(subset) for subset in self.subsets]
         apart = orthogonality(
             [rows.stacked(subset) for subset in self.subsets],
             [None if mask is None else mask.repeat(2) for mask in masks],
         )
-        loss = torch.stack(list(terms.values())).sum() + self.orthogonal * apart
-        return Step(loss, {**terms, "orthogonal": apart}, accuracy=accuracy)
+        accuracy = accuracies({subset: (first[subset], second[subset]) for subset in self.subsets}, present)
+        contrasts = Step(torch.stack(list(terms.values())).sum(), terms, accuracy=accuracy)
+        return contrasts.plus("orthogonal", apart, self.orthogonal)
 
     def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
         """The fused vector, and the unique ones of the modalities beside it; zeros where one is absent."""
         view = view_of(view)
         tokens = self.encode(view, self.subset(modalities, view))
-        fused = self.fuse(dict(tokens), tuple(tokens))
+        fused = self.fuse(tokens, tuple(tokens))
         if self.embedding == "fused":
             return fused
         unique = [absent_as_zero(self.unique[name](pool(part)), part) for name, part in tokens.items()]

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from commlearn.batch import Batch, Subset, subset_name
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import Step, Views
-from commlearn.methods.comm import CoMM, Held, fused_parts
+from commlearn.methods.comm import CoMM
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import Contrasts, SeparateHeads, mean_of
-from commlearn.models.encoders.own import token_encoders
+from commlearn.models.fused_parts import Held, fused_parts
 from commlearn.models.heads import HEAD, TemperatureChoice, projection_head
 from commlearn.models.self_prediction import SelfPrediction
 from commlearn.models.token_means import TokenMeans
@@ -148,13 +148,13 @@ class CoMMCrossSelf(CoMM):
             raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
         if token_width < 1:
             raise ConfigurationError(f"method.token_width is {token_width}; give 1 or more.")
-        encoders, token_width = token_encoders(encoders, width), min(token_width, width)
+        token_width = min(token_width, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         if parts["beside"] is not None:
             parts["beside"] = TokenMeans(list(encoders), token_width, width)
         token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, token_width)
         narrow = {name: nn.Linear(width, token_width, bias=False) for name in encoders}
-        return cls(encoders, **parts, token_loss=token_loss, narrow=narrow, token_weight=token_weight)
+        return cls(**parts, token_loss=token_loss, narrow=narrow, token_weight=token_weight)
 
     def represent(self, batch: Batch) -> Rows:
         tokens, fused = self.fused_views(batch)

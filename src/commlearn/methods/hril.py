@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
-from commlearn.methods.comm import CoMM, Held, fused_parts
+from commlearn.methods.comm import CoMM
 from commlearn.methods.rows import Rows
-from commlearn.models.encoders.own import token_encoders
+from commlearn.models.fused_parts import Held, fused_parts
 from commlearn.models.heads import HEAD, TemperatureChoice
 from commlearn.objectives import alignment, concentration
 
@@ -41,10 +41,8 @@ class HRIL(CoMM):
         parts: CoMM's: subsets (each modality alone), temperature and beside.
 
     Example:
-        >>> from commlearn.batch import Modality
-        >>> from commlearn.models.encoders import ENCODERS
-        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
-        >>> HRIL.build(encoders, width=8).embed({name: Modality(torch.ones(4, 3)) for name in encoders}).shape
+        >>> method = HRIL.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
+        >>> method.embed({"left": torch.rand(4, 3), "right": torch.rand(4, 5)}).shape
         torch.Size([4, 8])
     """
 
@@ -81,11 +79,10 @@ class HRIL(CoMM):
             raise ConfigurationError(
                 f"method.align is {align} and method.synergy {synergy}; give weights of at least 0."
             )
-        encoders = token_encoders(encoders, width)
         parts = fused_parts(encoders, width, fusion, "each", temperature, embedding, head)
         directions = min(DIRECTIONS, int(ENTRIES ** (1 / len(encoders)) + 1e-9), head[1])
         turn = torch.linalg.qr(torch.randn(head[1], directions)).Q
-        return cls(encoders, **parts, turn=turn, regularisers=(align, synergy))
+        return cls(**parts, turn=turn, regularisers=(align, synergy))
 
     def compare(self, rows: Rows) -> Step:
         views = self.project(rows)

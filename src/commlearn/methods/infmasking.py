@@ -16,8 +16,9 @@ from torch import nn
 from commlearn.batch import Batch, Subset
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step
-from commlearn.methods.comm import CoMM, Held, fused_parts
+from commlearn.methods.comm import CoMM
 from commlearn.methods.rows import Rows, rows_of
+from commlearn.models.fused_parts import Held, fused_parts
 from commlearn.models.heads import HEAD, TemperatureChoice, half_cosine, term_temperatures
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import masked_contrast
@@ -58,11 +59,8 @@ class InfMasking(CoMM):
 
     Example:
         >>> import torch
-        >>> from commlearn.batch import Modality
-        >>> from commlearn.models.encoders import ENCODERS
-        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
-        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
-        >>> method = InfMasking.build(encoders, width=8)
+        >>> method = InfMasking.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
+        >>> view = {"left": torch.rand(4, 3), "right": torch.rand(4, 5)}
         >>> method.embed(view).shape, method.embed(view, ["left"]).shape
         (torch.Size([4, 8]), torch.Size([4, 8]))
     """
@@ -96,7 +94,7 @@ class InfMasking(CoMM):
         """InfMasking with CoMM's published fusion and head."""
         masking = Masking(versions, (share[0], share[1]), (weight[0], weight[1]))
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
-        return cls(encoders, **parts, masking=masking)
+        return cls(**parts, masking=masking)
 
     def represent(self, batch: Batch) -> Rows:
         (tokens, fused), full = self.fused_views(batch), self.modalities
@@ -114,9 +112,7 @@ class InfMasking(CoMM):
             masked_contrast(first[full], of_second, temperature, rows.groups),
             masked_contrast(second[full], of_first, temperature, rows.groups),
         )
-        masked = (halves[0] + halves[1]) / 2
-        loss = step.loss + self.masking.weight_at(rows.progress) * masked
-        return Step(loss, {**step.terms, "masked": masked}, accuracy=step.accuracy)
+        return step.plus("masked", (halves[0] + halves[1]) / 2, self.masking.weight_at(rows.progress))
 
     @property
     def versions(self) -> int:

@@ -47,6 +47,11 @@ class Rows:
         masks = [self.present[name] for name in subset if name in self.present]
         return torch.stack(masks).all(dim=0) if masks else None
 
+    def masks(self, subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """Which records have a subset, (records,) each, of the subsets that some lack."""
+        masks = {subset: self.having(subset) for subset in subsets}
+        return {subset: mask for subset, mask in masks.items() if mask is not None}
+
     def groups_of(self, having: Tensor | None) -> Tensor | None:
         """The groups of these records, or of all if none are chosen; None where nothing names groups."""
         return self.groups if self.groups is None or having is None else self.groups[having]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from commlearn.batch import Batch, View, merge
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import Method, Step, Views
-from commlearn.methods.comm import CoMM, Held, fused_parts
+from commlearn.methods.comm import CoMM
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.models.encoders.own import token_encoders
+from commlearn.models.fused_parts import Held, fused_parts
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import HEAD, TemperatureChoice, projection_head
 from commlearn.models.present import project_present
@@ -155,10 +155,9 @@ class CoMMSup(CoMM):
             raise ConfigurationError(f"method.label_weight is {label_weight}; give 0 or more.")
         if not label_temperature > 0:
             raise ConfigurationError(f"method.label_temperature is {label_temperature}; give more than 0.")
-        encoders = token_encoders(encoders, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head)
         parts |= {"label_head": projection_head(width, *head), "target": target}
-        return cls(encoders, **parts, label_weight=label_weight, label_temperature=label_temperature)
+        return cls(**parts, label_weight=label_weight, label_temperature=label_temperature)
 
     def check_records(self, records: Records) -> None:
         self.target = class_target("comm-sup", self.target, records)
@@ -167,11 +166,7 @@ class CoMMSup(CoMM):
         step = super().compare(rows)
         target = self.target or next(iter(rows.targets))
         term, share = self.contrast_labelled(rows, rows.targets[target])
-        return Step(
-            loss=step.loss + self.label_weight * share * term,
-            terms={**step.terms, f"labels: {target}": term},
-            accuracy=step.accuracy,
-        )
+        return step.plus(f"labels: {target}", term, self.label_weight * share)
 
     def contrast_labelled(self, rows: Rows, classes: Tensor) -> tuple[Tensor, float]:
         """The supervised contrast of the records with a class, 0 if fewer than two have one; their share."""

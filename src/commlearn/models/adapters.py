@@ -67,11 +67,11 @@ def sincos_positions(rows: int, columns: int, width: int) -> Tensor:
     """
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     half = width // 2
-    code = torch.cat([_sincos(y.flatten(), half), _sincos(x.flatten(), width - half)], dim=1)
-    return code  # (rows * columns, width)
+    return torch.cat([sincos(y.flatten(), half), sincos(x.flatten(), width - half)], dim=1)
 
 
-def _sincos(position: Tensor, width: int) -> Tensor:
+def sincos(position: Tensor, width: int) -> Tensor:
+    """Fixed sin-cos code of positions on one axis, (positions, width)."""
     frequencies = 10_000 ** -(torch.arange(0, width, 2) / max(width, 1))
-    angles = position[:, None] * frequencies  # (cells, ceil(width / 2))
+    angles = position[:, None] * frequencies  # (positions, ceil(width / 2))
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]

@@ -15,6 +15,7 @@ from commlearn.models.features.base import FeatureValues
 from commlearn.models.tokens import Tokens, pool
 
 HIDDEN = 256  # units of a head
+PREDICTED: Subset = ("predicted modalities",)  # where errors stand among the subsets; no name of a modality
 
 
 class SelfPrediction(nn.Module):

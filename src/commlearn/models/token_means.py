@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from commlearn.batch import Subset
+from commlearn.batch import Subset, all_but_one
 from commlearn.models.tokens import Tokens, pool
 
 PACE = 0.02  # weight of the newest batch in the running moments
@@ -111,6 +111,23 @@ class TokenMeans(nn.Module):
         step = int(self.steps)
         looks = step if step <= EACH else EACH + (step - EACH) // EVERY
         return [subsets[(AT_A_TIME * looks + place) % len(subsets)] for place in range(AT_A_TIME)]
+
+    @torch.no_grad()
+    def follow(
+        self,
+        tokens: Mapping[str, Tokens],
+        fused: Mapping[Subset, Tensor],
+        fuse: Callable[[list[Subset]], Mapping[Subset, Tensor]],
+    ) -> None:
+        """Observe a step of training, its records whole and less a modality.
+
+        Args:
+            tokens: of each modality.
+            fused: the vectors that there are.
+            fuse: makes those of further subsets.
+        """
+        rests = self.in_turn(all_but_one(tuple(self.norms)))
+        self.observe(tokens, {**fused, **fuse([subset for subset in rests if subset not in fused])})
 
     @torch.no_grad()
     def observe(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:

@@ -19,9 +19,10 @@ from commlearn.errors import DataError, unknown
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Kind
 from commlearn.kinds.numbers import as_numbers
+from commlearn.kinds.rows import first_names
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.guessed_forms import Writing, guessed_form, guessed_missing
-from commlearn.tables.leaks import likely_answers, named, possible_answers
+from commlearn.tables.leaks import likely_answers, possible_answers
 from commlearn.tables.looks import Look, look
 from commlearn.tables.names import SPLITS, WORDS
 from commlearn.tables.schema import Schema
@@ -316,7 +317,9 @@ def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str,
             reason += "".join(f"; {column}: {writing.reason}" for column, writing in forms.items())
             answers = possible_answers(frame[flat])
             if answers:
-                reason += f"; of two values: {named(answers)} (name those that are answers with --target)"
+                reason += (
+                    f"; of two values: {first_names(answers)} (name those that are answers with --target)"
+                )
             codes = [
                 column for column in flat if looks[column].sort == "category" and _is_number(frame[column])
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from commlearn.errors import DataWarning
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import as_numbers
-from commlearn.kinds.rows import LISTED, first_ten, is_empty, spread
+from commlearn.kinds.rows import LISTED, first_names, first_ten, is_empty, spread
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.written import FORMS
 from commlearn.tables.names import WORDS, odd_names
@@ -33,7 +33,7 @@ def copies(
         cells: the rows.
         schema: which columns the modalities read.
     """
-    looks = _all(prints)
+    looks = pd.util.hash_pandas_object(pd.DataFrame(prints), index=False).to_numpy()  # of all modalities
     where: np.ndarray = np.full(len(looks), "", dtype=object)
     for name, members in splits.items():
         where[members] = name
@@ -237,18 +237,13 @@ def warn_of_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) ->
     answers = possible_answers(frame[[column for kind in tables for column in kind.columns()]])
     if answers:
         message = (
-            f"No schema was given, and columns of two values became inputs: {named(answers)}. If one of them "
-            "is an answer, the embedding sees it: leave the column out of the table, or name it with "
+            "No schema was given, and columns of two values became inputs: "
+            f"{first_names(answers)}. If one of them is an answer, the embedding sees it: leave the column "
+            "out of the table, or name it with "
             f"targets={{{answers[0]!r}: 'class'}} of Embedder or of a Schema (`commlearn init TABLE "
             f"--target {answers[0]}` writes one)."
         )
         warnings.warn(DataWarning(message), stacklevel=stacklevel)
-
-
-def named(columns: Sequence[str]) -> str:
-    """The first ten names, and how many more there are."""
-    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
-    return ", ".join(columns[:LISTED]) + more
 
 
 def _yes_or_no(values: pd.Series) -> bool:
@@ -260,12 +255,6 @@ def _yes_or_no(values: pd.Series) -> bool:
     cells = cells.map(lambda cell: str(cell).strip().lower())
     distinct = pd.Series(cells[cells != ""].unique())
     return len(distinct) == 2 and bool((distinct.isin(YES_OR_NO) | ~np.isnan(as_numbers(distinct))).all())
-
-
-def _all(prints: Mapping[str, np.ndarray]) -> np.ndarray:
-    """One look for each record, of all its modalities."""
-    together = np.stack(list(prints.values()), axis=1)  # (records, modalities)
-    return np.array([hash(row.tobytes()) for row in together], dtype=np.int64)
 
 
 def _equal(cells: Cells, columns: list[str], first: int, second: int) -> bool:

@@ -28,7 +28,7 @@ from commlearn.escapes import html_table
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pictures import Pictures
-from commlearn.kinds.rows import LIMIT, LISTED, WAY_OUT, Unreadable, collecting, raise_errors
+from commlearn.kinds.rows import LIMIT, WAY_OUT, Unreadable, collecting, first_names, raise_errors
 from commlearn.records import Column, Records
 from commlearn.tables import schema_yaml
 from commlearn.tables.formats.reading import Reading
@@ -383,6 +383,5 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
 def _missing(column: str, reader: str, frame: pd.DataFrame) -> str:
     guess = nearest(column, frame.columns)
     hint = f" Did you mean '{guess}'?" if guess else ""
-    there = [str(name) for name in frame.columns[:LISTED]]
-    more = f" and {len(frame.columns) - LISTED} more" if len(frame.columns) > LISTED else ""
-    return f"There is no column '{column}', which {reader}.{hint} The table has {', '.join(there)}{more}."
+    there = first_names(list(map(str, frame.columns)))
+    return f"There is no column '{column}', which {reader}.{hint} The table has {there}."

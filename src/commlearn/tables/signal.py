@@ -93,7 +93,7 @@ def glance(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tenso
     if kind == "tabular" and len(shape) > 1:
         codes = values[:, shape[0] :].long().clamp(max=CODES - 1)
         return torch.cat([values[:, : shape[0]], F.one_hot(codes, CODES).flatten(1).float()], dim=1)
-    return values if values.ndim == 2 else _moments(values.flatten(2), modality.real.float())
+    return values if values.ndim == 2 else moments(values.flatten(2), modality.real.float())
 
 
 def _bag(modality: Modality) -> torch.Tensor:
@@ -102,7 +102,7 @@ def _bag(modality: Modality) -> torch.Tensor:
     return counts.scatter_add_(1, modality.values % BINS, modality.real.float()).log1p()
 
 
-def _moments(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def moments(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """Mean, deviation and mean step of each channel over the real steps, (batch, 3 * channels)."""
     count = real.sum(dim=1).clamp(min=1)[:, None]  # (batch, 1)
     mean = (values * real[..., None]).sum(dim=1) / count

@@ -126,10 +126,7 @@ def _series(values: Any) -> pd.Series:
         vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([vectors])))
     if getattr(values, "ndim", 1) > 1 or _holds_arrays(values):
-        column = np.empty(len(values), dtype=object)
-        for row, value in enumerate(values):
-            column[row] = value
-        return pd.Series(column)
+        return pd.Series(np.fromiter(values, dtype=object, count=len(values)))
     return pd.Series(values)
 
 

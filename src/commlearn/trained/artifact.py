@@ -39,8 +39,8 @@ from commlearn.trained.model_bounds import DAMAGED, adopt_frozen, frozen_tensors
 from commlearn.trained.model_card import hub_card, model_card
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
+from commlearn.trained.run_folder import newer_is_named
 from commlearn.trained.training_rows import TrainingRows
-from commlearn.trained.versions import newer_is_named
 
 FORMAT = 1
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"

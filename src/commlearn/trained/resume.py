@@ -15,7 +15,6 @@ from commlearn.errors import CheckpointError, RunError
 from commlearn.methods.base import Method
 from commlearn.trained.model_bounds import DAMAGED
 from commlearn.trained.run_folder import RunFolder
-from commlearn.trained.versions import newer_is_named, version_of_run
 
 
 def open_folder(
@@ -49,7 +48,7 @@ def open_folder(
 
 def _same(folder: RunFolder, wanted: Experiment) -> None:
     """What is not stated, in the folder or now, has its present default: folders of old state less."""
-    with newer_is_named(str(folder.path), version_of_run(folder.path)):
+    with folder.reading():
         stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
         before, now = (to_mapping(resolved(each, specs, learned)) for each in (stored, wanted))

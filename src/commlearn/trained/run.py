@@ -17,7 +17,6 @@ from commlearn.trained.model import Trained
 from commlearn.trained.model_bounds import DAMAGED, adopt_frozen, stored_method
 from commlearn.trained.resume import restore
 from commlearn.trained.run_folder import FROZEN_WEIGHTS, RunFolder
-from commlearn.trained.versions import newer_is_named, version_of_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class Run(Trained):
 def load_run(path: str | Path, modules: Mapping[str, nn.Module] | None = None) -> Run:
     """A run from its folder, with the weights of its newest whole checkpoint."""
     folder = RunFolder(path)
-    with newer_is_named(str(path), version_of_run(folder.path)):
+    with folder.reading():
         return _loaded(folder, modules)
 
 

@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import platform
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,7 +22,7 @@ from torch import Tensor
 import commlearn
 from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment, stored_experiment, to_mapping
-from commlearn.errors import ConfigurationError, RunError
+from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.base import check_learned
 from commlearn.models.features import FeatureBlocks
@@ -36,13 +37,12 @@ from commlearn.storage.checkpoint import (
 from commlearn.storage.file_list import FileList
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
-from commlearn.storage.plain_json import parse_json
+from commlearn.storage.plain_json import parse_json, values_of_file
 from commlearn.storage.plain_yaml import read_yaml, yaml_text
 from commlearn.tables.schema import Schema
 from commlearn.trained.data_identity import check_same_data, data_identity, identity_digest
 from commlearn.trained.model import checked_reasons
 from commlearn.trained.training_rows import TrainingRows
-from commlearn.trained.versions import ENVIRONMENT
 
 
 @contextmanager
@@ -63,6 +63,33 @@ def damage_named(path: Path) -> Iterator[None]:
     ) as problem:
         reason = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
         raise RunError(f"{path} is missing or damaged: {reason}. Restore it, or train again.") from problem
+
+
+@contextmanager
+def newer_is_named(where: str, version: object) -> Iterator[None]:
+    """Say of an error in reading that a later commlearn wrote this, if one did.
+
+    Args:
+        where: what is read.
+        version: of the commlearn that wrote it, as it states; anything else counts as none.
+
+    Example:
+        >>> with newer_is_named("films", "99.1"):
+        ...     raise RunError("Unknown key 'mood'.")
+        Traceback (most recent call last):
+        ...
+        commlearn.errors.RunError: films was written by a newer commlearn (version 99.1, this is 0.1.0), \
+which may be why it cannot be read: Unknown key 'mood'. Update commlearn.
+    """
+    try:
+        yield
+    except CommlearnError as problem:
+        if not isinstance(version, str) or _numbers(version) <= _numbers(commlearn.__version__):
+            raise
+        raise RunError(
+            f"{where} was written by a newer commlearn (version {version:.40}, this is "
+            f"{commlearn.__version__}), which may be why it cannot be read: {problem} Update commlearn."
+        ) from problem
 
 
 def json_lines(path: Path) -> Iterable[dict[str, Any]]:
@@ -94,6 +121,7 @@ def flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
+ENVIRONMENT = "environment.json"  # versions and seed
 CONFIG, METRICS, TABLE, SPEED, LOG = "config.yaml", "metrics.jsonl", "metrics.csv", "speed.jsonl", "log.txt"
 SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.json"
 UNUSED = "unused.json"  # columns that were not read, each with the reason
@@ -130,6 +158,14 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         return (self.path / CONFIG).exists()
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Says of an error in reading this folder that a later commlearn wrote it, if one did."""
+        try:
+            version = values_of_file(self.path / ENVIRONMENT).get("commlearn")
+        except RunError:
+            version = None
+        return newer_is_named(str(self.path), version)
 
     @property
     def fine_tuned(self) -> bool:
@@ -366,6 +402,12 @@ class RunFolder:
         for cells in (columns, *([row.get(name, "") for name in columns] for row in rows)):
             writer.writerow(map(spreadsheet_text, cells))
         self.write(TABLE, text.getvalue())
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with."""
+    start = re.match(r"\d{1,9}(\.\d{1,9})*", version)
+    return tuple(int(number) for number in start[0].split(".")) if start else ()
 
 
 def _make(folder: Path) -> None:

@@ -43,17 +43,17 @@ def _distances(points: Array, centres: Array, spread: Array) -> Array:
     return (centres**2 / spread).sum(axis=1) - 2 * (points / spread) @ centres.T
 
 
-def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds, prior: float = 1.0) -> Expert:
+def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds) -> Expert:
     """Count labels in joint cells, with back-off to what the modalities say apart.
 
-    A cell starts from `prior` times its expected labels if modalities were independent given the class.
+    A cell starts from its expected labels if modalities were independent given the class.
     """
     marked = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
     joint = _joint(members)
     fitted = []
     for train in folds.training():
         counts = joint[train].T @ marked[train]  # (joint cells, classes)
-        table = counts + prior * _independent(members, marked, train, marked[train].mean(axis=0))
+        table = counts + _independent(members, marked, train, marked[train].mean(axis=0))
         table /= table.sum(axis=1, keepdims=True)
         fitted.append(partial(_read, table))
     return Expert(members, folds, fitted)

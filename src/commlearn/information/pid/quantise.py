@@ -20,7 +20,7 @@ def cell_count(records: int, classes: int) -> int:
     return min(round(records ** (1 / 3)) + classes, max(_MOST_VALUES // classes, 4))
 
 
-def soft_cells(log_posterior: Array, cells: int, seed: int = 0) -> Array:
+def soft_cells(log_posterior: Array, cells: int) -> Array:
     """Each record's weights on cells, (records, at most `cells`): a function of its posterior alone.
 
     Two classes: cells of equal mass along the log odds, each record between its two nearest. More classes:
@@ -33,7 +33,7 @@ def soft_cells(log_posterior: Array, cells: int, seed: int = 0) -> Array:
     if len(distinct) <= cells:
         centres = distinct
     else:
-        centres, _ = kmeans2(roots, cells, minit="++", iter=30, rng=seed)
+        centres, _ = kmeans2(roots, cells, minit="++", iter=30, rng=0)
     return _near_centres(roots, np.unique(centres, axis=0))
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
-from commlearn.models.adapters import SequenceAdapter
+from commlearn.models.adapters import SequenceAdapter, sincos
 from commlearn.models.fusion import FusionLayer
 from commlearn.models.tokens import ModalityEncoder, Tokens
 
@@ -89,7 +89,7 @@ class SequenceTransformer(nn.Module):
     def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
         rows, padding = self.stem(values, padding)
         if self.positions:
-            rows = rows + sincos_steps(rows.shape[1], rows.shape[2]).to(rows)
+            rows = rows + sincos(torch.arange(rows.shape[1]), rows.shape[2]).to(rows)
         attended = None if padding is None else something_attended(padding)
         for layer in self.layers:
             rows = layer(Tokens(rows, attended))
@@ -149,13 +149,6 @@ def blank(values: Tensor, padding: Tensor | None) -> Tensor:
     if padding is not None:
         values = values.masked_fill(padding[..., None], 0.0)
     return values.masked_fill(values.isnan(), 0.0)
-
-
-def sincos_steps(length: int, features: int) -> Tensor:
-    """Fixed sin-cos code of the place in a sequence, (length, features)."""
-    frequencies = 10_000 ** -(torch.arange(0, features, 2) / features)
-    angles = torch.arange(length)[:, None] * frequencies  # (length, ceil(features / 2))
-    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :features]
 
 
 def something_attended(padding: Tensor) -> Tensor:

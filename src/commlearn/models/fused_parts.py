@@ -1,0 +1,68 @@
+"""What CoMM and its kin have in addition to their encoders, from the options that configurations name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from commlearn.batch import Subset, choose_subsets, subset_name
+from commlearn.errors import ConfigurationError
+from commlearn.models.encoders.own import token_encoders
+from commlearn.models.fusion import Fusion
+from commlearn.models.heads import HEAD, TERMS, TemperatureChoice, projection_head, temperature_of
+from commlearn.models.self_prediction import SelfPrediction
+from commlearn.models.token_means import TokenMeans
+from commlearn.models.without_negatives import SIGReg, vicreg_terms
+from commlearn.objectives import comm_terms
+
+Objective = Callable[..., dict[Subset, Tensor]]
+"""Takes what `comm_terms` takes, and makes a term of each subset."""
+Contrast = Literal["infonce", "sigreg", "vicreg"]
+"""How a subset is compared with the full fusion: with other records as negatives, or without."""
+Held = Literal["fused", "fused+tokens"]
+"""What an embedding holds: the fused vector, and each modality's mean token beside it."""
+
+
+def fused_parts(
+    encoders: Mapping[str, nn.Module],
+    width: int,
+    fusion: nn.Module | None,
+    subsets: str,
+    temperature: TemperatureChoice,
+    embedding: Held,
+    head: tuple[int, int] = HEAD,
+    prediction: float = 0.0,
+) -> dict[str, Any]:
+    """The arguments of CoMM's constructor; the fusion is the published one if none is given."""
+    if prediction < 0:
+        raise ConfigurationError(f"method.prediction is {prediction}; give 0 or more.")
+    if min(head) < 1:
+        raise ConfigurationError(f"head is {list(head)}; give two numbers of features above 0.")
+    chosen = choose_subsets(subsets, tuple(encoders))
+    encoders = token_encoders(encoders, width)
+    return {
+        "encoders": encoders,
+        "fusion": fusion or Fusion(width),
+        "head": projection_head(width, *head),
+        "subsets": chosen,
+        "temperature": temperature_of(temperature, (*TERMS, *map(subset_name, chosen))),
+        "beside": TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
+        "prediction": SelfPrediction(encoders, width, prediction) if prediction else None,
+    }
+
+
+def objective_of(contrast: Contrast, temperature: TemperatureChoice) -> Objective:
+    """The terms that a contrast stands for; those without negatives have no use for a chosen temperature."""
+    if contrast != "infonce" and not isinstance(temperature, int | float):
+        raise ConfigurationError(
+            f"method.contrast {contrast} has no temperature, and method.temperature is {temperature}. "
+            "Leave it out, or choose infonce."
+        )
+    objectives: dict[Contrast, Objective] = {
+        "infonce": comm_terms,
+        "sigreg": SIGReg(),
+        "vicreg": vicreg_terms,
+    }
+    return objectives[contrast]
