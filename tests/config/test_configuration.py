@@ -62,6 +62,7 @@ def test_another_method_does_not_inherit_options():
         ({"data.sise": 64}, "did you mean 'data.size'"),
         ({"data.pairs": "mappd"}, "one of all, mapped"),
         ({"data.name": "trifeatur"}, "Unknown reader 'trifeatur', did you mean 'trifeature'"),
+        ({"model.encoders": {"image": {"name": None}}}, "model.encoders.image needs a name: one of alexnet"),
         ({"model.encoders": {"image": "alexnett"}}, "Unknown encoder 'alexnett', did you mean 'alexnet'"),
         ({"augmentations.image.flips": 1}, "did you mean 'augmentations.image.flip'"),
         ({"augmentations.image.scale": [0.1]}, "give 2 values"),

@@ -56,7 +56,7 @@ def check_part(
 
     Options take their type in place: YAML reads `1e-3` as text.
     """
-    if "name" not in part:
+    if part.get("name") is None:
         problems.add(f"{where} needs a name: one of {', '.join(sorted(registry))}.")
         return
     if not isinstance(part["name"], str) or part["name"] not in registry:

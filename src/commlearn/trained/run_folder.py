@@ -62,6 +62,7 @@ def damage_named(path: Path) -> Iterator[None]:
         ConfigurationError,
     ) as problem:
         reason = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
+        reason = reason.removesuffix(".")
         raise RunError(f"{path} is missing or damaged: {reason}. Restore it, or train again.") from problem
 
 
