@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from commlearn import Embedder
-from commlearn.own_draws import TAKE_A_GENERATOR, OwnDraws
+from commlearn.own_draws import TAKE_A_GENERATOR, OwnDraws, own_draws
 from commlearn.trained.artifact import load
 
 SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("one", "two")}}
@@ -109,6 +109,19 @@ def test_every_first_value_of_torch_is_one_that_takes_our_generator():
     """A later torch may have more of them: they belong into the list."""
     names = [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
     assert {name for name in names if "generator" in _parameters(getattr(nn.init, name))} <= TAKE_A_GENERATOR
+
+
+class Doubtful(nn.Linear):
+    """Whatever it may do: the library does not know it."""
+
+
+@pytest.mark.parametrize("part", [nn.Dropout(), nn.GRU(2, 3), Doubtful(2, 3)])
+def test_only_what_draws_nothing_for_sure_is_spared_the_watch(part):
+    assert isinstance(own_draws(nn.Sequential(nn.ReLU(), part), 0), OwnDraws)
+    plain = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    assert not isinstance(own_draws(plain, 0), OwnDraws)
+    plain[0].register_forward_hook(lambda module, given, made: F.dropout(made))
+    assert isinstance(own_draws(plain, 0), OwnDraws)
 
 
 def _parameters(function: object) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
 from commlearn.models.features import StandIns
 from commlearn.models.present import moments_at_rest
-from commlearn.own_draws import OwnDraws
+from commlearn.own_draws import OwnDraws, own_draws
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
 from commlearn.training.descent import Descent, losses, parts, touched
@@ -174,4 +174,4 @@ def descents(
     seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
     if part:
         return iter([cached_loss(fabric, player, method, split(plan, size, part), seed)])
-    return losses(fabric, player, method, plan(slice(None)), OwnDraws(seed()))
+    return losses(fabric, player, method, plan(slice(None)), own_draws(method, seed()))
