@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -109,18 +108,19 @@ class OwnDraws(TorchFunctionMode):
                 common.set_state(before)
 
 
-def own_draws(module: nn.Module, seed: int) -> AbstractContextManager[Any]:
-    """`OwnDraws` for what is computed with a module; nothing if no part of it may draw, which is faster.
+def may_draw(module: nn.Module) -> bool:
+    """Whether any part of a module might draw; others need no `OwnDraws`, which cost time at every call.
+
+    All may but torch's that are named here, and those of this library that are not marked `draws`.
 
     Example:
-        >>> isinstance(own_draws(nn.Dropout(), 0), OwnDraws), isinstance(own_draws(nn.ReLU(), 0), OwnDraws)
+        >>> may_draw(nn.Sequential(nn.Linear(2, 3), nn.Dropout())), may_draw(nn.Linear(2, 3))
         (True, False)
     """
-    return OwnDraws(seed) if any(map(may_draw, module.modules())) else nullcontext()
+    return any(map(_part_may_draw, module.modules()))
 
 
-def may_draw(part: nn.Module) -> bool:
-    """Whether a module might draw: all but those named here, and those of this library not marked `draws`."""
+def _part_may_draw(part: nn.Module) -> bool:
     if part._forward_hooks or part._forward_pre_hooks:
         return True
     if type(part).__module__.startswith("commlearn."):

@@ -130,7 +130,9 @@ def effective_rank(embedding: Tensor) -> float:
         (8.0, 1.0)
     """
     rows = embedding.double()
-    _, core = torch.linalg.qr(rows if len(rows) > rows.shape[1] else rows.T, mode="r")  # the same values, sooner
+    _, core = torch.linalg.qr(
+        rows if len(rows) > rows.shape[1] else rows.T, mode="r"
+    )  # the same values, sooner
     values = torch.linalg.svdvals(core)
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return float(torch.special.entr(shares).sum().exp())
