@@ -16,6 +16,7 @@ from torch import nn
 from commlearn import Embedder
 from commlearn.own_draws import TAKE_A_GENERATOR, OwnDraws, may_draw
 from commlearn.trained.artifact import load
+from commlearn.training import batches
 
 SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("one", "two")}}
 
@@ -122,6 +123,20 @@ def test_only_what_draws_nothing_for_sure_is_spared_the_watch(part):
     assert not may_draw(plain)
     plain[0].register_forward_hook(lambda module, given, made: F.dropout(made))
     assert may_draw(plain)
+
+
+@pytest.mark.parametrize(("method", "watched"), [("comm", False), ("infmasking", True)])
+def test_steps_are_watched_for_draws_only_where_a_method_may_draw(method, watched, monkeypatch):
+    entered = []
+
+    class Noted(OwnDraws):
+        def __enter__(self):
+            entered.append(self.seed)
+            return super().__enter__()
+
+    monkeypatch.setattr(batches, "OwnDraws", Noted)
+    Embedder(SCHEMA, method, epochs=1, batch_size=16).fit(table(0))
+    assert bool(entered) == watched
 
 
 def _parameters(function: object) -> tuple[str, ...]:

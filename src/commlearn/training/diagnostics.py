@@ -130,10 +130,8 @@ def effective_rank(embedding: Tensor) -> float:
         (8.0, 1.0)
     """
     rows = embedding.double()
-    _, core = torch.linalg.qr(
-        rows if len(rows) > rows.shape[1] else rows.T, mode="r"
-    )  # the same values, sooner
-    values = torch.linalg.svdvals(core)
+    square = torch.linalg.qr(rows if len(rows) > rows.shape[1] else rows.T, mode="r").R  # has the same values
+    values = torch.linalg.svdvals(square)
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return float(torch.special.entr(shares).sum().exp())
 
