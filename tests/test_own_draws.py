@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from commlearn import Embedder
-from commlearn.own_draws import TAKE_A_GENERATOR, OwnDraws
+from commlearn.own_draws import TAKE_A_GENERATOR, OwnDraws, may_draw
 from commlearn.trained.artifact import load
+from commlearn.training import batches
 
 SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("one", "two")}}
 
@@ -109,6 +110,33 @@ def test_every_first_value_of_torch_is_one_that_takes_our_generator():
     """A later torch may have more of them: they belong into the list."""
     names = [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
     assert {name for name in names if "generator" in _parameters(getattr(nn.init, name))} <= TAKE_A_GENERATOR
+
+
+class Doubtful(nn.Linear):
+    """Whatever it may do: the library does not know it."""
+
+
+@pytest.mark.parametrize("part", [nn.Dropout(), nn.GRU(2, 3), Doubtful(2, 3)])
+def test_only_what_draws_nothing_for_sure_is_spared_the_watch(part):
+    assert may_draw(nn.Sequential(nn.ReLU(), part))
+    plain = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    assert not may_draw(plain)
+    plain[0].register_forward_hook(lambda module, given, made: F.dropout(made))
+    assert may_draw(plain)
+
+
+@pytest.mark.parametrize(("method", "watched"), [("comm", False), ("infmasking", True)])
+def test_steps_are_watched_for_draws_only_where_a_method_may_draw(method, watched, monkeypatch):
+    entered = []
+
+    class Noted(OwnDraws):
+        def __enter__(self):
+            entered.append(self.seed)
+            return super().__enter__()
+
+    monkeypatch.setattr(batches, "OwnDraws", Noted)
+    Embedder(SCHEMA, method, epochs=1, batch_size=16).fit(table(0))
+    assert bool(entered) == watched
 
 
 def _parameters(function: object) -> tuple[str, ...]:

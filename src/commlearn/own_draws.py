@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 TAKE_A_GENERATOR = frozenset(
@@ -31,6 +31,13 @@ TAKE_NONE = frozenset(
         *("feature_alpha_dropout_", "fractional_max_pool2d", "fractional_max_pool3d"),
         *("multi_head_attention_forward", "scaled_dot_product_attention"),
         *("lstm", "gru", "rnn_tanh", "rnn_relu"),
+    ]
+)
+DRAW_NOTHING = frozenset(
+    [
+        *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding, nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d),
+        *(nn.ReLU, nn.GELU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity),
+        *(nn.Sequential, nn.ModuleDict, nn.ModuleList, nn.ParameterDict),
     ]
 )
 TURN = threading.RLock()  # for the moments in which the global generator is lent
@@ -99,6 +106,26 @@ class OwnDraws(TorchFunctionMode):
             finally:
                 ours.set_state(common.get_state())
                 common.set_state(before)
+
+
+def may_draw(module: nn.Module) -> bool:
+    """Whether any part of a module might draw; others need no `OwnDraws`, which cost time at every call.
+
+    All may but torch's that are named here, and those of this library that are not marked `draws`.
+
+    Example:
+        >>> may_draw(nn.Sequential(nn.Linear(2, 3), nn.Dropout())), may_draw(nn.Linear(2, 3))
+        (True, False)
+    """
+    return any(map(_part_may_draw, module.modules()))
+
+
+def _part_may_draw(part: nn.Module) -> bool:
+    if part._forward_hooks or part._forward_pre_hooks:
+        return True
+    if type(part).__module__.startswith("commlearn."):
+        return bool(getattr(part, "draws", False))
+    return type(part) not in DRAW_NOTHING
 
 
 def device_of(args: Sequence[Any], options: Mapping[str, Any]) -> torch.device:

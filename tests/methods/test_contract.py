@@ -12,6 +12,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
+from commlearn.own_draws import OwnDraws, may_draw
 from commlearn.records import ImageColumn, Records, VectorColumn
 from commlearn.trained.embed import embed
 
@@ -87,6 +88,14 @@ def test_steps_are_finite_and_every_parameter_learns(name, count, gaps):
     missing = [key for key, p in method.named_parameters() if p.requires_grad and id(p) not in touched]
     assert not missing
     assert next(steps, None) is None
+
+
+@every_method
+def test_a_method_draws_where_it_says_so_and_nowhere_else(name):
+    method, draws = build(name, 2), OwnDraws(0)
+    with draws:
+        list(method.steps(batch_for(method, 2)))
+    assert bool(draws.generators) == may_draw(method) == (name in ("coral", "infmasking"))
 
 
 @two_and_three

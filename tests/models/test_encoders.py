@@ -13,6 +13,7 @@ from commlearn.models.encoders import ENCODERS
 from commlearn.models.encoders.image import start_as_waves
 from commlearn.models.features import FixedFeatures
 from commlearn.models.tokens import Tokens, pool
+from commlearn.own_draws import OwnDraws, may_draw
 from commlearn.records import VectorColumn
 
 CASES = {
@@ -91,6 +92,14 @@ def test_every_parameter_learns_and_absent_records_contribute_no_token(name):
     (tokens.values * weights).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
     assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_encoder_draws_but_where_a_layer_of_torch_may(name):
+    encoder, draws = encoder_of(name).train(), OwnDraws(0)
+    with draws:
+        encoder(modality_of(name))
+    assert bool(draws.generators) == may_draw(encoder) == (name == "gru")
 
 
 @pytest.mark.parametrize("name", SEQUENCES)

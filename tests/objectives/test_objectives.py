@@ -311,6 +311,26 @@ def test_products_of_few_samples_are_made_once(few, products, monkeypatch):
     assert made.count == products
 
 
+@pytest.mark.parametrize(("few", "products"), [(512, [6, 6]), (19, [33, 69])])
+def test_terms_of_few_samples_take_as_many_products_whatever_the_modalities(few, products, monkeypatch):
+    class Products(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
+            return func(*args, **(kwargs or {}))
+
+    monkeypatch.setattr(log_sums, "FEW", few)
+    counts = []
+    for names in (("a", "b"), ("a", "b", "c", "d", "e")):
+        subsets = [*((name,) for name in names), names]
+        views = [{subset: torch.randn(20, 3, requires_grad=True) for subset in subsets} for _ in range(2)]
+        with Products() as made:
+            torch.stack(list(comm_terms(*views, full=names).values())).sum().backward()
+        counts.append(made.count)
+    assert counts == products
+
+
 def test_a_term_is_computed_over_the_samples_that_have_its_modalities():
     names, present = ("a", "b"), torch.tensor([True, False, True, True, False])
     views = [

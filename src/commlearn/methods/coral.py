@@ -47,6 +47,8 @@ class COrAL(CoMM):
         (torch.Size([4, 24]), torch.Size([4, 16]))
     """
 
+    draws = True  # what it hides
+
     modality_count = (2, None)
 
     def __init__(

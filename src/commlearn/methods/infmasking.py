@@ -65,6 +65,8 @@ class InfMasking(CoMM):
         (torch.Size([4, 8]), torch.Size([4, 8]))
     """
 
+    draws = True  # what it hides
+
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],

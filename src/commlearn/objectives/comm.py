@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from commlearn.batch import Subset
 from commlearn.objectives.info_nce import check_pair, contrast, unit_rows
-from commlearn.objectives.log_sums import log_sums_within
+from commlearn.objectives.log_sums import in_one_block, log_sums_within
 
 
 def comm_terms(
@@ -49,6 +50,9 @@ def comm_terms(
         check_pair(first[subset], second[full], groups)
         check_pair(second[subset], first[full], groups)
     by_term = temperature if isinstance(temperature, Mapping) else dict.fromkeys(first, temperature)
+    alike = not present and len({*by_term.values()}) == 1
+    if alike and len(first) > 1 and in_one_block(first[full]):
+        return _few_terms(first, second, full, by_term[full], groups)
     wholes: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what complete terms that have it share
     terms = {}
     for subset in first:
@@ -93,3 +97,22 @@ def _term(
         contrast(two, all_one, log_sums_within(two, groups), alone[0], groups),
     )
     return (halves[0] + halves[1]) / 2
+
+
+def _few_terms(
+    first: Mapping[Subset, Tensor],
+    second: Mapping[Subset, Tensor],
+    full: Subset,
+    temperature: float | Tensor,
+    groups: Tensor | None,
+) -> dict[Subset, Tensor]:
+    """The same terms of few samples that have all modalities: those of all subsets side by side."""
+    order = [full, *(subset for subset in first if subset != full)]
+    rows = torch.stack([view[subset] for view in (first, second) for subset in order])
+    rows = unit_rows(rows, temperature)  # (2 * subsets, N, dim)
+    (one, two), (sums_one, sums_two) = rows.chunk(2), log_sums_within(rows, groups).chunk(2)
+    halves = contrast(one, two[0], sums_one, sums_two[0], groups)  # (subsets,)
+    others = contrast(two[1:], one[0], sums_two[1:], sums_one[0], groups)  # (subsets - 1,)
+    terms = torch.cat([halves[:1], (halves[1:] + others) / 2])
+    by_subset = dict(zip(order, terms.unbind(), strict=True))
+    return {subset: by_subset[subset] for subset in first}

@@ -51,22 +51,25 @@ def contrast(
     """NT-Xent of two views whose rows are scaled, and whose sums over themselves are known.
 
     Args:
-        first: rows of one view as `unit_rows` makes them, (N, dim).
+        first: rows of one view as `unit_rows` makes them, (N, dim); of several at once, (..., N, dim).
         second: rows of the other view, (N, dim).
-        within_first: `log_sums_within(first, groups)`, (N,); contrasts with several other views share it.
-        within_second: likewise of `second`.
+        within_first: `log_sums_within(first, groups)`, (..., N); contrasts with several other views share it.
+        within_second: likewise of `second`, (N,).
         groups: of the samples, (N,); samples of one group are not each other's negatives.
+
+    Returns:
+        A scalar for each view at once, (...).
     """
-    rows, columns = log_sums_between(first, second, groups)  # (N,), (N,)
-    chosen = (first * second).sum(dim=1)  # (N,): every row with its own other view
+    rows, columns = log_sums_between(first, second, groups)  # (..., N), (..., N)
+    chosen = (first * second).sum(dim=-1)  # (..., N): every row with its own other view
     everything = torch.logaddexp(rows, within_first) + torch.logaddexp(columns, within_second)
-    return (everything / 2 - chosen).mean()
+    return (everything / 2 - chosen).mean(dim=-1)
 
 
 def unit_rows(rows: Tensor, temperature: float | Tensor) -> Tensor:
     """Rows of length 1 / sqrt(t), whose products are cosines over the temperature; at least float32."""
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    return F.normalize(rows, dim=1) * temperature**-0.5
+    return F.normalize(rows, dim=-1) * temperature**-0.5
 
 
 @torch.no_grad()

@@ -28,12 +28,12 @@ def log_sums_between(first: Tensor, second: Tensor, groups: Tensor | None = None
     """log sum_k exp(x_i . y_k) for every row x_i of `first`, and log sum_i for every y_k of `second`.
 
     Args:
-        first: (N, dim).
+        first: (N, dim); several such matrices at once as (..., N, dim).
         second: (M, dim).
         groups: of the rows of both, (N,) integers with M = N; a pair i != k of one group is not summed.
 
     Returns:
-        Tensors of N and of M numbers.
+        Tensors of N and of M numbers, (..., N) and (..., M).
 
     Example:
         >>> rows, columns = log_sums_between(torch.zeros(3, 2), torch.zeros(4, 2))
@@ -45,10 +45,10 @@ def log_sums_between(first: Tensor, second: Tensor, groups: Tensor | None = None
 
 
 def log_sums_within(rows: Tensor, groups: Tensor | None = None) -> Tensor:
-    """log sum_{k != i} exp(x_i . x_k) for every row x_i, (N,).
+    """log sum_{k != i} exp(x_i . x_k) for every row x_i, (..., N).
 
     Args:
-        rows: (N, dim), at least two.
+        rows: (N, dim), at least two; several such matrices at once as (..., N, dim).
         groups: of the rows, (N,) integers; a pair of one group is not summed. The sum of nothing is -inf.
 
     Example:
@@ -59,22 +59,27 @@ def log_sums_within(rows: Tensor, groups: Tensor | None = None) -> Tensor:
         return _Within.apply(rows, groups)
 
 
+def in_one_block(rows: Tensor) -> bool:
+    """Whether the rows are few enough for products that wait for the backward pass."""
+    return rows.shape[-2] <= min(FEW, BLOCK.get(rows.device.type, LARGE_BLOCK))
+
+
 def blocks(rows: Tensor) -> Iterator[slice]:
     """Slices that cover all rows in order."""
     size = BLOCK.get(rows.device.type, LARGE_BLOCK)
-    return (slice(start, start + size) for start in range(0, len(rows), size))
+    return (slice(start, start + size) for start in range(0, rows.shape[-2], size))
 
 
 class _Between(Function):
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
-        rows, columns = _nothing(first), _nothing(second)
+        rows, columns = _nothing(first), _nothing(first, len(second))
         for i in blocks(first):
             for k in blocks(second):
                 products = _products(first, second, i, k, groups)
-                _include(rows[i], products, 1)
-                _include(columns[k], products, 0)
-        few = _if_few(products, len(first), len(second))
+                _include(rows[..., i], products, -1)
+                _include(columns[..., k], products, -2)
+        few = _if_few(products, first.shape[-2], len(second))
         ctx.save_for_backward(first, second, groups, rows, columns, few)
         return rows, columns
 
@@ -86,10 +91,10 @@ class _Between(Function):
         for i in blocks(first):
             for k in blocks(second):
                 products = _products(first, second, i, k, groups) if few is None else few
-                weights = _shares(products, rows[i, None], of_rows[i, None])
-                weights += _shares(products, columns[k], of_columns[k])
-                to_first[i].addmm_(weights, second[k])
-                to_second[k].addmm_(weights.T, first[i])
+                weights = _shares(products, rows[..., i, None], of_rows[..., i, None])
+                weights += _shares(products, columns[..., None, k], of_columns[..., None, k])
+                to_first[..., i, :].add_(weights @ second[k])
+                to_second[k].addmm_(weights.flatten(0, -2).T, first[..., i, :].flatten(0, -2))
         return to_first, to_second, None
 
 
@@ -102,10 +107,11 @@ class _Within(Function):
                 if k.start < i.start:
                     continue  # the mirror image of a block that was seen
                 products = _products_of_others(rows, i, k, groups)
-                _include(sums[i], products, 1)
+                _include(sums[..., i], products, -1)
                 if i != k:
-                    _include(sums[k], products, 0)
-        ctx.save_for_backward(rows, groups, sums, _if_few(products, len(rows), len(rows)))
+                    _include(sums[..., k], products, -2)
+        count = rows.shape[-2]
+        ctx.save_for_backward(rows, groups, sums, _if_few(products, count, count))
         return sums
 
     @staticmethod
@@ -119,24 +125,24 @@ class _Within(Function):
                 if k.start < i.start:
                     continue
                 products = _products_of_others(rows, i, k, groups) if few is None else few
-                weights = _shares(products, sums[i, None], of_sums[i, None])
+                weights = _shares(products, sums[..., i, None], of_sums[..., i, None])
                 if i == k:  # symmetric: the shares of the columns are those of the rows
-                    to_rows[i].addmm_(weights + weights.T, rows[i])
+                    to_rows[..., i, :].add_((weights + weights.mT) @ rows[..., i, :])
                     continue
-                weights += _shares(products, sums[k], of_sums[k])
-                to_rows[i].addmm_(weights, rows[k])
-                to_rows[k].addmm_(weights.T, rows[i])
+                weights += _shares(products, sums[..., None, k], of_sums[..., None, k])
+                to_rows[..., i, :].add_(weights @ rows[..., k, :])
+                to_rows[..., k, :].add_(weights.mT @ rows[..., i, :])
         return to_rows, None
 
 
-def _nothing(rows: Tensor) -> Tensor:
-    """The logarithm of an empty sum for each row."""
-    return rows.new_full((len(rows),), float("-inf"))
+def _nothing(rows: Tensor, count: int | None = None) -> Tensor:
+    """The logarithm of an empty sum for each row, or for so many in place of the rows."""
+    return rows.new_full((*rows.shape[:-2], count or rows.shape[-2]), float("-inf"))
 
 
 def _products(first: Tensor, second: Tensor, i: slice, k: slice, groups: Tensor | None) -> Tensor:
     """Products of a block of both; the exponential of a pair of one group counts as zero, but a row's own."""
-    products = first[i] @ second[k].T  # (block, block)
+    products = first[..., i, :] @ second[..., k, :].mT  # (..., block, block)
     if groups is not None:
         together = groups[i, None] == groups[k]
         products.masked_fill_(together.fill_diagonal_(False) if i == k else together, float("-inf"))
@@ -146,12 +152,14 @@ def _products(first: Tensor, second: Tensor, i: slice, k: slice, groups: Tensor 
 def _products_of_others(rows: Tensor, i: slice, k: slice, groups: Tensor | None) -> Tensor:
     """Products of two blocks of rows; a row's product with itself counts as an exponential of zero."""
     products = _products(rows, rows, i, k, groups)
-    return products.fill_diagonal_(float("-inf")) if i == k else products
+    if i == k:
+        products.diagonal(dim1=-2, dim2=-1).fill_(float("-inf"))
+    return products
 
 
 def _if_few(products: Tensor, rows: int, columns: int) -> Tensor | None:
     """The products of one block that holds all, if they are few enough to wait for the backward pass."""
-    return products if products.shape == (rows, columns) and max(rows, columns) <= FEW else None
+    return products if products.shape[-2:] == (rows, columns) and max(rows, columns) <= FEW else None
 
 
 def _include(sums: Tensor, products: Tensor, dim: int) -> None:

@@ -17,6 +17,7 @@ Running moments take note of the second look alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -168,10 +169,14 @@ def descents(
     experiment: Experiment,
     batch: tuple[Callable[[slice], Batch], int],
     step: int,
+    draws: bool = True,
 ) -> Iterator[Descent]:
-    """What is to be descended for one batch: the losses of the whole, or one that is computed in parts."""
+    """What is to be descended for one batch: the losses of the whole, or one that is computed in parts.
+
+    `draws` says whether the method `may_draw`.
+    """
     (plan, size), part = batch, experiment.training.micro_batch
     seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
     if part:
         return iter([cached_loss(fabric, player, method, split(plan, size, part), seed)])
-    return losses(fabric, player, method, plan(slice(None)), OwnDraws(seed()))
+    return losses(fabric, player, method, plan(slice(None)), OwnDraws(seed()) if draws else nullcontext())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from torch.nn import Parameter
 from commlearn.batch import Batch
 from commlearn.config.configuration import Training
 from commlearn.methods.base import Method, Step
-from commlearn.own_draws import OwnDraws
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -42,7 +42,11 @@ class Player(nn.Module):
 
 
 def losses(
-    fabric: Fabric, player: nn.Module, method: Method, batch: Batch, draws: OwnDraws
+    fabric: Fabric,
+    player: nn.Module,
+    method: Method,
+    batch: Batch,
+    draws: AbstractContextManager[Any],
 ) -> Iterator[Descent]:
     """Each of a method's losses for one batch; the next is computed after the last was descended."""
     steps = method.steps(batch)

@@ -23,12 +23,12 @@ from commlearn.methods.base import Method
 from commlearn.probes.nearest import nearest, unit
 from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
+from commlearn.trained.embed import records_at_once
 
 FEWEST = 32  # records that say anything
 SHARE = 32  # of the training records one in so many: an epoch is hardly longer for it
 IGNORED = 0.02  # a modality below this sensitivity
 COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # an embedding below the one, or above the other
-AT_A_TIME = 64  # records embedded at once
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Diagnostics:
             if (codes := class_codes(values)) is not None
         }
         self.groups = self.records.group_numbers(np.arange(len(self.records)))
+        self.at_once = records_at_once(self.records)
 
     @torch.no_grad()
     def look(self, epoch: int) -> Diagnosis:
@@ -110,8 +111,8 @@ class Diagnostics:
 
     def _parts(self, view: View) -> Iterator[View]:
         device = next(self.method.parameters()).device
-        for start in range(0, len(self.records), AT_A_TIME):
-            yield to_device(_rows(view, start, start + AT_A_TIME), device)
+        for start in range(0, len(self.records), self.at_once):
+            yield to_device(_rows(view, start, start + self.at_once), device)
 
 
 def _rows(view: View, start: int, stop: int) -> View:
@@ -128,7 +129,9 @@ def effective_rank(embedding: Tensor) -> float:
         >>> round(effective_rank(torch.eye(8)), 3), round(effective_rank(torch.ones(8, 8)), 3)
         (8.0, 1.0)
     """
-    values = torch.linalg.svdvals(embedding.double())
+    rows = embedding.double()
+    square = torch.linalg.qr(rows if len(rows) > rows.shape[1] else rows.T, mode="r").R  # has the same values
+    values = torch.linalg.svdvals(square)
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return float(torch.special.entr(shares).sum().exp())
 

@@ -22,6 +22,7 @@ from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import OWN
 from commlearn.models.features import FeatureBlocks, FeatureColumn, StandIns, stand_ins
+from commlearn.own_draws import may_draw
 from commlearn.records import Dataset, Records
 from commlearn.tables.schema import Schema
 from commlearn.trained.feature_columns import with_features
@@ -217,11 +218,13 @@ def _train(
     other_work = OtherWork() if fabric.device.type == "cpu" else None
     watch = Watch(folder, training, callbacks, fabric.is_global_zero, diagnostics, other_work)
 
+    draws = may_draw(method)
+
     def losses(step: int) -> Iterator[Descent]:
         batch = draw_batch(
             with_tokens.train, experiment, augmentations, method, step, steps_per_epoch, fabric, alike
         )
-        return descents(fabric, placed.player, method, experiment, batch, step)
+        return descents(fabric, placed.player, method, experiment, batch, step, draws)
 
     step = descend(
         placed,

@@ -61,19 +61,18 @@ def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
     if len(columns) < 2 or records < 2:
         return None
     nearest = min(int(np.clip(0.5 * records**0.5, *NEAREST)), records - 1)
-    agreed = list(_agreed(columns, nearest))
-    count = np.array([len(places) for places in agreed])
+    rows, others = np.concatenate(list(_agreed(columns, nearest))).T
+    count = np.bincount(rows, minlength=records)
     by_chance = records * binom.sf(len(columns) // 2, len(columns), nearest / records)
     if count.mean() < ABOVE_CHANCE * by_chance:
         return None
-    table = np.full((len(agreed), count.max()), -1, dtype=np.int64)
-    for row, places in enumerate(agreed):
-        table[row, : len(places)] = places
+    table = np.full((records, count.max()), -1, dtype=np.int64)
+    table[rows, np.arange(len(rows)) - np.repeat(count.cumsum() - count, count)] = others
     return StandIns(table, count, columns)
 
 
 def _agreed(columns: Mapping[str, FeatureColumn], nearest: int) -> Iterator[np.ndarray]:
-    """For each record, the records that more than half of the modalities have among the nearest."""
+    """Pairs of a record, in order, and one that more than half of its modalities have among the nearest."""
     records = len(next(iter(columns.values())))
     needed = len(columns) // 2 + 1
     directions = [
@@ -87,8 +86,8 @@ def _agreed(columns: Mapping[str, FeatureColumn], nearest: int) -> Iterator[np.n
         for values, there in directions:
             alike = values[some] @ values.T  # (block, records)
             alike.diagonal(offset=start).fill_(-torch.inf)  # a record is no neighbour of its own
-            alike.masked_fill_(~there, -torch.inf)
+            if not there.all():
+                alike.masked_fill_(~there, -torch.inf)
             top = alike.topk(nearest, dim=1)
             votes.scatter_add_(1, top.indices, (top.values.isfinite() & there[some, None]).to(votes.dtype))
-        for row in votes >= needed:
-            yield row.nonzero()[:, 0].numpy()
+        yield ((votes >= needed).nonzero() + torch.tensor([start, 0])).numpy()
