@@ -45,8 +45,8 @@ class Step:
 class Method(nn.Module):
     """Learns from views of records; embeds any subset of the modalities it was trained on.
 
-    A subclass states `views`, and implements `build`, `embed`, and how it learns: `represent` and
-    `compare` if it has one loss, whose batch can then be computed in parts; else `steps`.
+    A subclass states `views` and whether it `draws`, and implements `build`, `embed`, and how it learns:
+    `represent` and `compare` if it has one loss, whose batch can then be computed in parts; else `steps`.
 
     Args:
         encoders: one for each modality, in schema order.
@@ -54,6 +54,7 @@ class Method(nn.Module):
 
     views: ClassVar[Views] = Views()
     steps_per_batch: ClassVar[int] = 1
+    draws: ClassVar[bool] = False  # whether its steps draw random numbers, beside those of encoders and fusion
     modality_count: ClassVar[tuple[int, int | None]] = (1, None)  # the fewest and the most
 
     def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
