@@ -94,6 +94,11 @@ class Raw(Learned):
         self.spec, self.network = spec, network
 
     @property
+    def softness(self) -> float:
+        """A component's deviation to this power is its size: 1 = as it is, 0 = whitened."""
+        return 1.0
+
+    @property
     def uses_network(self) -> bool:
         """Whether features are those of a network, too; known once they have learned."""
         return "sha256" in dict(self.named_buffers(recurse=False))

@@ -26,7 +26,6 @@ from commlearn.seeds import numpy_generator, torch_generator
 
 LIMIT = 6.0  # deviations to which features and components are clipped
 FLOOR = 0.05  # of the usual deviation in a block: a column that varies less is not blown up to one
-SOFTNESS = 0.5  # deviation of a component: its share to this power (1 = as it is, 0 = whitened)
 TELL_EVERY = 8  # blocks of records that a network reads, which takes seconds
 COMPONENT_ROWS = 4096  # training rows that decide the components, at most
 
@@ -35,9 +34,9 @@ class FixedFeatures(Learned):
     """One modality's fixed features: (batch, dim) float32, always finite, zeros where it is absent.
 
     Features of the kind are standardised and clipped. Where they are more than 256, their leading principal
-    components take their place, each with the square root of its deviation: neither whitened, which would
-    blow up noise, nor left to the first few. They are then turned by a random rotation, so that every
-    dimension has about the same variance and a reader that standardises each does not whiten them after all.
+    components take their place, as large as they are; of MiniRocket, whose few first say too little, each with
+    the square root of its deviation. They are then turned by a random rotation, so that every dimension has
+    about the same variance and a reader that standardises each does not whiten them: that blows up noise.
     All dimensions together have the variance `dim`. With `networks`, outputs of a published network are among
     them, where its weights are installed.
 
@@ -161,7 +160,7 @@ class FixedFeatures(Learned):
         deviation = values.double().std(dim=0, correction=0)
         spread = deviation > 1e-4 * deviation.max()
         unequal = reduced or self.raw.same_unit
-        soft = deviation.pow(SOFTNESS) if unequal else deviation * even
+        soft = deviation.pow(self.raw.softness) if unequal else deviation * even
         soft = soft * spread
         total = soft.square().sum()
         turn = torch.diag(soft * (len(soft) / total).sqrt() if total > 0 else torch.zeros_like(soft))

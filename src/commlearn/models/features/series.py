@@ -47,6 +47,10 @@ class Steps(Raw):
         )
         self.rocket = MiniRocket()
 
+    @property
+    def softness(self) -> float:
+        return 1.0 if self.sporadic else 0.5
+
     def learn(self, sample: Sample, seed: int) -> None:
         self.store(marked=torch.tensor(all(_tells_gaps(part) for part in sample)))
         some = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
