@@ -12,6 +12,7 @@ from torch import Tensor
 
 from commlearn.batch import Modality, Spec
 from commlearn.models.features import DIMENSIONS, FixedFeatures, MiniRocket
+from commlearn.records import VectorColumn
 
 LENGTH = 12
 
@@ -275,3 +276,17 @@ def _slow(rocket: MiniRocket, series: Tensor, lengths: Tensor) -> Tensor:
                 at += count
         rows.append(shares)
     return torch.tensor(rows)
+
+
+def test_components_keep_their_size_so_that_records_lie_as_far_apart_as_their_columns_say():
+    random = np.random.default_rng(0)
+    wide = random.normal(size=(120, 20)) @ random.normal(size=(20, 400)) + 0.01 * random.normal(
+        size=(120, 400)
+    )
+    column = VectorColumn(wide.astype(np.float32))
+    features = FixedFeatures(column.spec).learn(column, 0)
+    records = column.take(np.arange(120))
+    columns = features._standardised(records.values)
+    ratio = (torch.pdist(features(records)) / torch.pdist(columns)).numpy()
+    assert features.dim < 400
+    assert ratio.std() < 0.01 * ratio.mean()
