@@ -34,9 +34,10 @@ class FixedFeatures(Learned):
     """One modality's fixed features: (batch, dim) float32, always finite, zeros where it is absent.
 
     Features of the kind are standardised and clipped. Where they are more than 256, their leading principal
-    components take their place, as large as they are; of MiniRocket, whose few first say too little, each with
-    the square root of its deviation. They are then turned by a random rotation, so that every dimension has
-    about the same variance and a reader that standardises each does not whiten them: that blows up noise.
+    components take their place, as large as they are; of MiniRocket and pictures, whose first few say too
+    little, each with the square root of its deviation. They are then turned by a random rotation, so that
+    every dimension has about the same variance and a reader that standardises each does not whiten them,
+    which would blow up noise.
     All dimensions together have the variance `dim`. With `networks`, outputs of a published network are among
     them, where its weights are installed.
 

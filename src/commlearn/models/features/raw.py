@@ -91,6 +91,7 @@ class Pixels(Raw):
     largest = 64  # pixels a side
     directions = 8
     levels = 8  # of a channel
+    softness = 0.5
 
     def network_reads(self, sample: Sample) -> bool:
         channels, *sides = self.spec.shape
