@@ -54,7 +54,7 @@ class Method(nn.Module):
 
     views: ClassVar[Views] = Views()
     steps_per_batch: ClassVar[int] = 1
-    draws: ClassVar[bool] = False  # whether its steps draw random numbers, beside those of encoders and fusion
+    draws: ClassVar[bool] = False  # random numbers in its steps, beside those of encoders and fusion
     modality_count: ClassVar[tuple[int, int | None]] = (1, None)  # the fewest and the most
 
     def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
