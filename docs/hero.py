@@ -44,7 +44,7 @@ def _cut(sheet: Image.Image, number: int) -> bytes:
     return content.getvalue()
 
 
-def found_share(searcher: Searcher, table: pd.DataFrame, by: str) -> float:
+def share_of_hits(searcher: Searcher, table: pd.DataFrame, by: str) -> float:
     """How many records are among the first hits when their own cell of one modality looks for the other."""
     hits = [list(searcher.similar({by: cell}, k=HITS)["row"]) for cell in table[by]]
     return sum(row in some for row, some in enumerate(hits)) / len(table)
@@ -87,7 +87,7 @@ def main() -> None:
     by_name = Searcher(model, unseen, by="name", modalities="picture")
     by_picture = Searcher(model, unseen, by="picture", modalities="name")
     for searcher, by in ((by_name, "name"), (by_picture, "picture")):
-        share = found_share(searcher, unseen, by)
+        share = share_of_hits(searcher, unseen, by)
         print(f"by {by}: {100 * share:.0f} % of {len(unseen)} among the first {HITS}")
     print(f"chance: {100 * HITS / len(unseen):.1f} %")
     row_of = {name: row for row, name in enumerate(unseen["name"])}

@@ -77,8 +77,8 @@ def test_an_extra_installs_and_is_imported(extra, tmp_path):
     )
     code = (
         f"import importlib\nfor name in {EXTRAS[extra]!r}:\n"
-        f"    found = importlib.import_module(name)\n"
-        f"    assert found.__file__.startswith({str(own)!r}), found.__file__\n"
+        f"    module = importlib.import_module(name)\n"
+        f"    assert module.__file__.startswith({str(own)!r}), module.__file__\n"
         "import commlearn as cl\nprint(cl.__version__, cl.Embedder)\n"
     )
     source = ROOT / "src"

@@ -147,7 +147,7 @@ AXE = next(
 def axe_violations(browser):
     browser.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     browser.execute_script(AXE.read_text(encoding="utf-8"))
-    run = "const tell = arguments[0]; axe.run().then(found => tell(found.violations.map(one => one.id)))"
+    run = "const tell = arguments[0]; axe.run().then(results => tell(results.violations.map(one => one.id)))"
     browser.set_script_timeout(120)
     return browser.execute_async_script(run)
 

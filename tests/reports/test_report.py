@@ -41,16 +41,16 @@ class Elements(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.found, self.open, self.ids = [], [], []
+        self.tags, self.open, self.ids = [], [], []
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
         self.ids += [value for key, value in attrs if key == "id"]
         if tag not in ("meta", "input", "img", "br", "link"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
         self.ids += [value for key, value in attrs if key == "id"]
 
     def handle_endtag(self, tag):
@@ -71,14 +71,14 @@ def elements(html):
 
 
 def test_the_page_is_whole_and_small(html, elements, trained_report):
-    names = [name for name, _ in elements.found]
+    names = [name for name, _ in elements.tags]
     assert all(names.count(name) == 1 for name in ("html", "head", "body", "main"))
     assert trained_report.bytes == len(html.encode()) < 3_000_000
     assert len(elements.ids) == len(set(elements.ids))
 
 
 def test_it_loads_nothing(html, elements):
-    for name, attributes in elements.found:
+    for name, attributes in elements.tags:
         assert name not in ("link", "iframe", "object", "embed", "base")
         for key in ("src", "href", "xlink:href"):
             assert not attributes.get(key) or attributes[key].startswith(("#", "data:image/"))
@@ -86,10 +86,10 @@ def test_it_loads_nothing(html, elements):
 
 
 def test_no_cell_no_name_and_no_label_became_an_element(html, elements):
-    scripts = [attributes for name, attributes in elements.found if name == "script"]
+    scripts = [attributes for name, attributes in elements.tags if name == "script"]
     assert [s.get("type") for s in scripts] == ["application/json", None]
     assert not [
-        attributes for _, attributes in elements.found if any(key.startswith("on") for key in attributes)
+        attributes for _, attributes in elements.tags if any(key.startswith("on") for key in attributes)
     ]
     assert "window.harmed" in html
     assert "<script>window" not in html

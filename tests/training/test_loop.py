@@ -118,14 +118,14 @@ def test_a_run_says_its_threads_and_warns_when_it_goes_on_with_others(tmp_path):
     assert read_checkpoint(previous)["threads"] == 2
     for threads in (1, 2):
         shutil.copy(previous, folder / "checkpoints" / "last.ckpt")
-        shutil.copy(previous, tmp_path / "kept.ckpt")
+        shutil.copy(previous, tmp_path / "earlier.ckpt")
         run = train(experiment(threads=threads), folder, data(), resume=True)
         warned = [warning for warning in run.warnings if "CPU threads" in warning]
         assert len(warned) == (threads == 1)
         if warned:
             assert "had 2 CPU threads, now it has 1" in warned[0]
             assert warned[0] in (folder / "log.txt").read_text()
-        shutil.copy(tmp_path / "kept.ckpt", previous)
+        shutil.copy(tmp_path / "earlier.ckpt", previous)
     assert not any("CPU" in w for w in train(experiment(threads=1), folder, data(), resume=True).warnings)
 
 
