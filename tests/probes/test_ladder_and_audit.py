@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from commlearn.methods import base
 from commlearn.models.features import fixed
 from commlearn.plot.projection import aligned, project
 from commlearn.probes import ladder as ladders
+from commlearn.probes import score_of
 from commlearn.probes.audit import _destroys
 from commlearn.probes.labels import read_labels
-from commlearn.probes.ladder import embed_subsets, subsets_of
-from commlearn.records import Dataset, VectorColumn
+from commlearn.probes.ladder import Embedded, embed_subsets, gain_of, outcomes_of, subsets_of
+from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import Table, read_table
 from commlearn.trained import embed as embeddings
@@ -231,3 +233,36 @@ def test_texts_of_many_lengths_are_embedded_as_alone(monkeypatch):
     for names, part in embed_subsets(model, records, subsets_of(("a", "words"))).items():
         slow = cl.embed(model, records, names.split("+"))
         np.testing.assert_allclose(part.vectors, slow[part.rows], atol=1e-5)
+
+
+def test_what_others_add_is_measured_on_the_records_that_have_the_best_modality():
+    draw = np.random.default_rng(0)
+    labels, there = draw.integers(0, 2, 400), np.arange(400) % 4 > 0  # of a quarter nobody says the class
+    a, b = labels[:, None] + 0.1 * draw.normal(size=(400, 2)), draw.normal(size=(400, 2))
+    records = Records({"a": a}, {"y": labels})
+    data = SimpleNamespace(
+        fit=records.choose(np.arange(200)), test=records.choose(np.arange(200, 400)), schema=None
+    )
+    vectors = {"a": a, "b": b, "a+b": np.hstack([a * there[:, None], b])}
+    rows = {"a": np.flatnonzero(there[:200]), "b": np.arange(200), "a+b": np.arange(200)}
+
+    def part(start):
+        return {
+            name: Embedded(tuple(name.split("+")), rows[name], each[start : start + 200][rows[name]])
+            for name, each in vectors.items()
+        }
+
+    fit, test = part(0), part(200)
+    outcomes, _ = outcomes_of(fit, test, data, ["y"])
+    gain = gain_of(outcomes["y"], test, data.test.targets["y"], "class")
+    assert (gain.best, gain.records, gain.without) == ("a", 150, 50)
+    whole, alone = (outcomes["y"][name] for name in ("a+b", "a"))
+    shared = rows["a"]
+    slow = [
+        np.mean([(one.predicted == one.truth)[keep & (one.truth == c)].mean() for c in (0, 1)])
+        for one, keep in ((whole, np.isin(np.arange(200), shared)), (alone, np.ones(150, bool)))
+    ]
+    assert gain.score == pytest.approx(slow[0] - slow[1], abs=1e-6)
+    assert gain.interval[0] <= gain.score <= gain.interval[1]
+    assert score_of(whole.result) < score_of(alone.result) - 0.05  # on different records
+    assert abs(gain.score) < 0.03

@@ -20,12 +20,12 @@ from commlearn.errors import CommlearnError
 from commlearn.information.pairs import pair_values
 from commlearn.information.settings import Settings
 from commlearn.probes.labels import read_labels
-from commlearn.probes.ladder import Embedded
+from commlearn.probes.ladder import Embedded, Gain
 from commlearn.probes.numbers import read_numbers
 from commlearn.records import Records
-from commlearn.reports.cards import cards_of, gain_words, of_ladder, rung, warnings_of
+from commlearn.reports.cards import cards_of, gain_words, rung, warnings_of
 from commlearn.reports.curves import curves
-from commlearn.reports.findings import describe, nearest_records
+from commlearn.reports.findings import describe, nearest_records, typical_records
 from commlearn.reports.knowledge import bars_of, information_rows, sentences
 from commlearn.reports.map import colouring, layouts
 from commlearn.reports.mistakes import alike, mistakes
@@ -142,10 +142,8 @@ def test_chance_is_what_a_guess_reaches_and_never_the_name_of_a_measure():
     chance = {target: rung("a", rungs["a"]).chance for target, rungs in ladder.items()}
     assert chance["size"] == chance["noise"] == 0
     assert chance["tags"] == ladder["tags"]["a"].chance != 0
-
-    assert of_ladder("noise", ladder["noise"]).endswith("where a guess has 0.00 (no better than chance).")
-    assert "no better" not in of_ladder("size", ladder["size"])
-    assert f"a guess has {ladder['tags']['a'].chance:.2f}." in of_ladder("tags", ladder["tags"])
+    assert gain_words(ladder["noise"], None) == "No probe reads it better than a guess."
+    assert gain_words(ladder["size"], None).startswith("One modality alone")
 
 
 def test_the_same_run_gives_the_same_page(trained_run, trained_report, tmp_path):
@@ -174,7 +172,7 @@ def test_neighbours_are_those_of_the_slow_way():
     vectors = draw.normal(size=(30, 5))
     rows = np.arange(0, 40, 2)
     part = Embedded(("a",), np.arange(5, 35), vectors)
-    neighbours = nearest_records({"a": part}, rows, asked=20, count=3)["a"]
+    neighbours = nearest_records({"a": part}, rows, range(20), count=3)["a"]
     for record, others in neighbours.items():
         own = vectors[rows[record] - 5]
         angles = {}
@@ -184,6 +182,15 @@ def test_neighbours_are_those_of_the_slow_way():
                 angles[other] = own @ there / np.linalg.norm(own) / np.linalg.norm(there)
         assert others == sorted(angles, key=lambda other: -angles[other])[:3]
     assert set(neighbours) == {record for record, row in enumerate(rows) if 5 <= row < 35}
+
+
+def test_records_that_are_asked_for_come_from_different_places():
+    places = 9 * np.eye(4)[np.repeat(np.arange(4), [40, 5, 3, 2])]
+    vectors = places + np.random.default_rng(0).normal(size=(50, 4))
+    part = Embedded(("a",), np.arange(5, 55), vectors)  # the first five records cannot be embedded
+    asked = typical_records(part, np.arange(60), seed=0)
+    assert sorted(places[record - 5].argmax() for record in asked) == [0, 1, 2, 3]
+    assert typical_records(part, np.arange(8), seed=0) == [5, 6, 7]
 
 
 def test_the_map_hides_what_a_subset_cannot_embed_and_keeps_its_orientation():
@@ -338,6 +345,20 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
     assert not any("interval" in one.text for one in warnings_of(findings))  # no score, no interval
     findings.ladder = {"y": cases.rungs_of(["a", "b"])}
     assert any("interval is wide" in one.text for one in warnings_of(findings))
+    few = "90 records are fewer than 500; expect each part to be off by up to"
+    findings.interactions = {
+        "x": {"of": "x", "warnings": [f"{few} 0.40 bits", "a copies x. Leave out a"]},
+        "y: red": {"of": "y", "warnings": [f"{few} 0.90 bits"]},
+        "z": {"problem": "one class", "of": "z"},
+    }
+    decomposed = [(one.text, one.way) for one in warnings_of(findings) if "decompos" in one.text.lower()]
+    assert decomposed == [
+        (
+            "Too few records to decompose x, y: red: 90 records are fewer than 500.",
+            "Take the bits as a hint, and label more records that have all modalities.",
+        ),
+        ("Decomposing x: a copies x.", "Leave out a."),
+    ]
 
 
 @pytest.mark.slow
@@ -392,13 +413,28 @@ def test_numbers_that_cannot_be_trusted_are_on_no_card_and_under_a_warning():
     }
     ladder = {"y": cases.rungs_of(["a", "b"])}
     findings = SimpleNamespace(
-        interactions={"y": values}, ladder=ladder, verdict=None, source=SimpleNamespace(targets=("y",))
+        gains={"y": None},
+        interactions={"y": values},
+        ladder=ladder,
+        verdict=None,
+        source=SimpleNamespace(targets=("y",)),
     )
     (card,) = cards_of(findings)
+    doubt = card.doubt
     assert (card.bar, card.doubt) == ([], "CANNOT BE TRUSTED: b copies <a>")
     values["verdict"] = "Can be used."
-    assert cards_of(findings)[0].bits > 0.5
-    values["verdict"] = card.doubt
+    (card,) = cards_of(findings)
+    assert 0.5 < card.bits < card.entropy == values["entropy"]
+    bar = environment().from_string(
+        "{% import 'parts.html' as parts %}{{ parts.stack(bar, colour, entropy) }}"
+    )
+    drawn = bar.render(bar=card.bar, colour={"a": 0, "b": 1}, entropy=card.entropy)
+    lengths = {
+        look: float(share) for look, share in re.findall(r'<i class="(\w+)" style="flex:([.\d]+)"', drawn)
+    }
+    assert sum(lengths.values()) == pytest.approx(1, abs=0.02)
+    assert lengths["none"] == pytest.approx(1 - card.bits / card.entropy, abs=1e-3)
+    values["verdict"] = doubt
     made = environment().get_template("page.html").environment
     text = "{% import 'parts.html' as parts with context %}{% include 'interactions.html' %}"
     shown = made.from_string(text).render(f=findings, colour={"a": 0, "b": 1}, cards=[])
@@ -409,7 +445,25 @@ def test_numbers_that_cannot_be_trusted_are_on_no_card_and_under_a_warning():
 def test_few_test_records_compare_no_modalities():
     rungs = {name: replace(one, test_records=4) for name, one in cases.rungs_of(["a", "b"]).items()}
     rungs["a"] = replace(rungs["a"], interval=(1.0, 1.0))
-    assert gain_words(rungs) == "Only 4 test records: too few to say which modality is better."
+    words = gain_words(rungs, Gain("a", 0.1, (0.05, 0.2), 4, 0))
+    assert words == "Only 4 test records: too few to say which modality is better."
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (Gain("a", 0.1, (0.05, 0.2), 40, 0), "; together they add 10 points (+5 to +20)."),
+        (Gain("a", 0.0, (-0.02, 0.03), 40, 0), "; what together they add could be chance (-2 to +3)."),
+        (
+            Gain("a", -0.1, (-0.2, -0.05), 40, 9),
+            " on the 40 records that have it; on these together they read 10 points less: the others disturb "
+            "it (-20 to -5).",
+        ),
+        (Gain("a", 0.1, (-np.inf, np.inf), 40, 0), "; too few groups say what the others add."),
+    ],
+)
+def test_what_the_others_add_is_said_with_its_interval(gain, words):
+    assert gain_words(cases.rungs_of(["a", "b"]), gain) == "Best alone is a with 52 % [48, 56]" + words
 
 
 UNSCORED = {

@@ -36,21 +36,19 @@ def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.nd
     """
     each = []
     for target, (truth, predicted, groups) in predictions.items():
-        blocks = draws(_strata(sorts[target], truth), groups=groups)
+        blocks = draws(measures.strata_of(sorts[target], truth), groups=groups)
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw without any record of a class
-            scores = [_score(sorts[target], truth, predicted, weights) for weights in blocks]
+            scores = [measures.main_score(sorts[target], truth, predicted, weights) for weights in blocks]
         each.append(np.concatenate(scores))
     return 100 * np.mean(each, axis=0)
 
 
 def widening_of(predictions: Predictions, sorts: Mapping[str, str]) -> float:
     """By how much the draws spread too little, of the target with the fewest records or groups."""
-    each = [widening(_strata(sorts[name], one.truth), one.groups) for name, one in predictions.items()]
+    each = [
+        widening(measures.strata_of(sorts[name], one.truth), one.groups) for name, one in predictions.items()
+    ]
     return max(each, default=1.0)
-
-
-def _strata(sort: str, truth: np.ndarray) -> np.ndarray:
-    return truth if sort == "class" else np.zeros(len(truth), dtype=np.int64)
 
 
 def difference(
@@ -80,14 +78,6 @@ def seed_pairs(own: Collection[int], other: Collection[int]) -> list[tuple[int, 
     if shared and min(len(own), len(other)) > 1:
         return [(seed, seed) for seed in shared]
     return [(one, two) for one in own for two in other]
-
-
-def _score(sort: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    if sort == "class":
-        return measures.mean_recall(truth == predicted, truth, weights)
-    if sort == "number":
-        return measures.r2(predicted, truth, weights).mean(axis=1)
-    return measures.f1(predicted.astype(bool), truth.astype(bool), weights, weighted=True)
 
 
 MEASURES = {

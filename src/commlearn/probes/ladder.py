@@ -14,8 +14,18 @@ from commlearn.batch import Subset, subset_name
 from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
-from commlearn.probes import Outcome, Vectors, check_targets, chosen_targets, probe_vectors
+from commlearn.probes import (
+    Outcome,
+    Vectors,
+    check_targets,
+    chosen_targets,
+    has_label,
+    probe_vectors,
+    score_of,
+)
+from commlearn.probes.measures import main_score, measured, strata_of
 from commlearn.probes.readout_rows import readout_rows
+from commlearn.probes.results import Interval
 from commlearn.records import Dataset, Records
 from commlearn.trained.embed import NotFiniteError, carrier, embed, records_at_once, with_tokens
 from commlearn.trained.feature_columns import as_encoders_read
@@ -165,6 +175,45 @@ def outcomes_of(
                 reason = str(problem).removeprefix(f"target '{target}': ")
                 problems[target] = f"{target} by {name}: {reason}"
     return outcomes, problems
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What all modalities together read beyond the best one alone, on the records that have that one."""
+
+    best: str
+    score: float  # all together minus the best one
+    interval: Interval
+    records: int
+    without: int  # records that do not have the best one
+
+
+def gain_of(
+    outcomes: Mapping[str, Outcome],
+    test: Mapping[str, Embedded],
+    labels: np.ndarray,
+    sort: str,
+    seed: int = 0,
+) -> Gain | None:
+    """Paired over records; None where there is one modality, or none whose rung could be probed."""
+    alone = {name: outcome for name, outcome in outcomes.items() if len(test[name].subset) == 1}
+    whole = list(test)[-1]
+    if not alone or whole in alone or whole not in outcomes:
+        return None
+    best = max(alone, key=lambda name: score_of(alone[name].result))
+    there = has_label(labels)
+    scored = [test[name].rows[there[test[name].rows]] for name in (whole, best)]
+    shared = np.isin(scored[0], scored[1])
+    one, other = outcomes[whole], outcomes[best]
+    pairs = ((one.truth[shared], one.predicted[shared]), (other.truth, other.predicted))
+
+    def difference(weights: np.ndarray) -> np.ndarray:
+        ours, others = (main_score(sort, *pair, weights) for pair in pairs)
+        return ours - others
+
+    strata = strata_of(sort, other.truth)
+    value, interval = measured({"gain": difference}, strata, seed, other.groups)["gain"]
+    return Gain(best, value, interval, int(shared.sum()), int((~shared).sum()))
 
 
 def _rung(fit: Embedded, test: Embedded, data: Dataset, target: str, seed: int) -> Outcome:

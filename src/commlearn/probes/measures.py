@@ -90,6 +90,20 @@ def r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndar
     return 1 - squared_error(predicted, truth, weights) / np.maximum(variance, 1e-12)
 
 
+def main_score(sort: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The figure that a target of this sort is summed up by, (draws,): see `MEASURES`."""
+    if sort == "class":
+        return mean_recall(truth == predicted, truth, weights)
+    if sort == "number":
+        return r2(predicted, truth, weights).mean(axis=1)
+    return f1(predicted.astype(bool), truth.astype(bool), weights, weighted=True)
+
+
+def strata_of(sort: str, truth: np.ndarray) -> np.ndarray:
+    """What every draw of records keeps the shares of: classes."""
+    return truth if sort == "class" else np.zeros(len(truth), dtype=np.int64)
+
+
 def _by_score(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weight of the positive and of the negative records at each distinct score, the highest first.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from commlearn.probes import MEASURES, ProbeResult, score_of
-from commlearn.probes.ladder import called
+from commlearn.probes.ladder import Gain, called
 from commlearn.reports.findings import Findings
 from commlearn.reports.knowledge import Part, bars_of, doubtful
 
@@ -46,6 +47,7 @@ class Card:
     verdict: str
     compared: bool  # whether the verdict is that of a comparison
     bar: list[Part] = field(default_factory=list)
+    entropy: float = 0.0  # bits that certainty takes: the length of the bar
     bar_of: str = ""  # what the bar is about, where that is not all modalities and the target
     doubt: str = ""  # why the bar must not be shown
 
@@ -86,19 +88,19 @@ def rung(label: str, result: Any, modality: str | None = None) -> Rung:
 def _card(findings: Findings, target: str) -> Card:
     rungs = findings.ladder[target]
     values = (findings.verdict or {"targets": {}})["targets"].get(target)
-    bar, bar_of, doubt = _bar(findings, target)
+    bar, entropy, bar_of, doubt = _bar(findings, target)
     if values is not None:
         budget = list(values["budgets"].values())[-1]
         method = max(budget["differences"], key=lambda name: budget["readers"][name]["score"])
         read, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
         measure = MEASURES.get(values["measure"], values["measure"])
-        return Card(target, measure, read, best_rival, values["words"][0], True, bar, bar_of, doubt)
+        return Card(target, measure, read, best_rival, values["words"][0], True, bar, entropy, bar_of, doubt)
     names = list(rungs)
     alone = {name: rungs[name] for name in names if "+" not in name}
     best = max(alone, key=lambda name: score_of(alone[name]))
     whole = rung("all together" if len(names) > 1 else names[0], rungs[names[-1]])
     rival = rung(f"{best} alone", alone[best], best) if len(names) > 1 else None
-    words = gain_words(rungs) or "One modality alone: there is nothing to compare it with."
+    words = gain_words(rungs, findings.gains[target])
     return Card(
         target,
         MEASURES[rungs[names[-1]].measure],
@@ -107,6 +109,7 @@ def _card(findings: Findings, target: str) -> Card:
         words,
         False,
         bar,
+        entropy,
         bar_of,
         doubt,
     )
@@ -118,16 +121,20 @@ def _reader(values: Mapping[str, Any], budget: Mapping[str, Any], name: str) -> 
     return Rung(name, f"{one['score']:.0f} %", one["score"] / 100, low, high, values["chance"] / 100)
 
 
-def _bar(findings: Findings, target: str) -> tuple[list[Part], str, str]:
-    """The interaction of the target, or of the first of its labels, if it was measured and can be trusted."""
+def _bar(findings: Findings, target: str) -> tuple[list[Part], float, str, str]:
+    """The interaction of the target, or of the first of its labels, if it was measured and can be trusted.
+
+    Its parts, the bits that certainty takes, what it is about, and why it must not be shown.
+    """
     for name, values in findings.interactions.items():
         if values["of"] == target and "problem" not in values:
             if doubtful(values):
-                return [], "", values["verdict"]
+                return [], 0.0, "", values["verdict"]
             view, parts = next(iter(bars_of(values).items()))
             where = f"the pair {view}" if "alone" in values else ""
-            return parts, ", ".join(filter(None, [where, name if name != target else ""])), ""
-    return [], "", ""
+            about = ", ".join(filter(None, [where, name if name != target else ""]))
+            return parts, values["entropy"], about, ""
+    return [], 0.0, "", ""
 
 
 def warnings_of(findings: Findings) -> list[Warned]:
@@ -159,11 +166,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
         _split(text, "Look at the curves at the end of this page.")
         for text in (*findings.source.trained.warnings, *epochs)
     ]
-    warned += [
-        _split(f"{values['target']}: {text}", f"See commlearn interactions RUN --target {values['of']}.")
-        for values in findings.interactions.values()
-        for text in values.get("warnings", ())
-    ]
+    warned += _of_decompositions(findings.interactions)
     if findings.ladder and 0 < findings.counts["test"] < FEW:  # else nothing has an interval
         warned.append(
             Warned(
@@ -190,6 +193,27 @@ def warnings_of(findings: Findings) -> list[Warned]:
     return list(dict.fromkeys(warned))
 
 
+def _of_decompositions(interactions: Mapping[str, Mapping[str, Any]]) -> list[Warned]:
+    """What speaks against the bits, once for all targets that it is about."""
+    targets: dict[tuple[str, str], list[str]] = {}
+    for target, values in interactions.items():
+        for text in values.get("warnings", ()):
+            reason, few, _ = text.partition("; expect each part")  # by how much differs between targets
+            targets.setdefault((reason, few), []).append(target)
+    return [
+        Warned(
+            f"Too few records to decompose {', '.join(names)}: {reason}.",
+            "Take the bits as a hint, and label more records that have all modalities.",
+        )
+        if few
+        else _split(
+            f"Decomposing {', '.join(names)}: {reason}",
+            f"See commlearn interactions RUN --target {interactions[names[0]]['of']}.",
+        )
+        for (reason, few), names in targets.items()
+    ]
+
+
 def _split(text: str, way: str) -> Warned:
     """A warning in two: its first sentence, and the others, which say what to do."""
     first, _, rest = text.partition(". ")
@@ -197,33 +221,27 @@ def _split(text: str, way: str) -> Warned:
     return Warned(first, rest.rstrip(".") + "." if rest else way)
 
 
-def of_ladder(target: str, rungs: Mapping[str, Any]) -> str:
-    """What all modalities say of a target, and what they add to the best one alone."""
-    names = list(rungs)
-    whole, gain = rungs[names[-1]], gain_words(rungs)
-    gain = "" if gain == GUESS else f" {gain}"
-    return f"{target}: {_score(whole)} by {called(names[-1])}{_chance(whole)}.{gain}".rstrip()
-
-
-def gain_words(rungs: Mapping[str, Any]) -> str:
-    """What several modalities add to the best one alone; nothing of one modality."""
-    whole = list(rungs.values())[-1]
-    alone = {name: rungs[name] for name in rungs if "+" not in name}
-    if all(_at_chance(result) for result in rungs.values()):
+def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
+    """What several modalities add to the best one alone, on the records that have that one."""
+    if all(result.interval[0] <= result.chance for result in rungs.values()):
         return GUESS
-    if len(rungs) == 1 or not alone:
-        return ""
-    if whole.test_records < FEWEST_COMPARED:
-        return f"Only {whole.test_records} test records: too few to say which modality is better."
-    best = max(alone, key=lambda name: score_of(alone[name]))
-    gain = score_of(whole) - score_of(alone[best])
-    if whole.interval[0] > alone[best].interval[1]:
-        comparison = f"together they add {_points(gain, whole)}"
-    elif whole.interval[1] < alone[best].interval[0]:
-        comparison = f"together they read {_points(-gain, whole)} less: the others disturb it"
+    if gain is None:
+        return "One modality alone: there is nothing to compare it with." if len(rungs) == 1 else ""
+    if gain.records < FEWEST_COMPARED:
+        return f"Only {gain.records} test records: too few to say which modality is better."
+    result = rungs[gain.best]
+    where = f" on the {gain.records} records that have it; on these" if gain.without else ";"
+    size, (low, high) = _difference(abs(gain.score), result), gain.interval
+    if not math.isfinite(high - low):
+        return f"Best alone is {gain.best} with {_score(result)}; too few groups say what the others add."
+    if low > 0:
+        comparison = f"together they add {size}"
+    elif high < 0:
+        comparison = f"together they read {size} less: the others disturb it"
     else:
-        comparison = "what together they add is within the intervals"
-    return f"Best alone is {best} with {_score(alone[best])}; {comparison}."
+        comparison = "what together they add could be chance"
+    limits = " to ".join(_difference(limit, result, sign="+") for limit in gain.interval)
+    return f"Best alone is {gain.best} with {_score(result)}{where} {comparison} ({limits})."
 
 
 def _score(result: Any) -> str:
@@ -233,20 +251,7 @@ def _score(result: Any) -> str:
     return f"{MEASURES[result.measure]} {score_of(result):.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _chance(result: Any) -> str:
-    at_chance = " (no better than chance)" if _at_chance(result) else ""
-    if not isinstance(result, ProbeResult):
-        return f", where a guess has {result.chance:.2f}{at_chance}"
-    return f", where a guess has {100 * result.chance:.0f} %{at_chance}"
-
-
-def _at_chance(result: Any) -> bool:
-    return bool(result.interval[0] <= result.chance)
-
-
-def _points(gain: float, result: Any) -> str:
-    return (
-        f"{100 * gain:.0f} points"
-        if isinstance(result, ProbeResult)
-        else f"{gain:.2f} of {MEASURES[result.measure]}"
-    )
+def _difference(gain: float, result: Any, sign: str = "") -> str:
+    if isinstance(result, ProbeResult):
+        return f"{100 * gain:{sign}.0f}" + ("" if sign else " points")
+    return f"{gain:{sign}.2f}" + ("" if sign else f" of {MEASURES[result.measure]}")

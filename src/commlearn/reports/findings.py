@@ -14,11 +14,10 @@ import torch
 
 from commlearn.errors import CommlearnError, RunError
 from commlearn.kinds.arrays import presence
-from commlearn.kinds.rows import spread
 from commlearn.plot.projection import projections
 from commlearn.probes import has_label, to_json
 from commlearn.probes.audit import Audit, audit_augmentations
-from commlearn.probes.ladder import Embedded, Ladder, embed_subsets, outcomes_of, subsets_of
+from commlearn.probes.ladder import Embedded, Gain, Ladder, embed_subsets, gain_of, outcomes_of, subsets_of
 from commlearn.probes.nearest import nearest, unit
 from commlearn.reports.columns import Look, looks
 from commlearn.reports.map import Colouring, colouring, layouts
@@ -46,6 +45,7 @@ class Findings:
     ranks: dict[str, float]  # effective rank of the embeddings, by subset
     dims: dict[str, int]
     ladder: Ladder
+    gains: dict[str, Gain | None]  # by target
     maps: dict[str, dict[str, np.ndarray]]
     colourings: list[Colouring]
     cards: Cards
@@ -119,7 +119,7 @@ def find(
     tell("laying out the map")
     shown = cards(source, rows)
     whole = list(test)[-1]
-    near = nearest_records({whole: test[whole]}, rows, asked=len(rows))[whole]
+    near = nearest_records({whole: test[whole]}, rows, range(len(rows)))[whole]
     wrong = {
         target: mistakes(source, target, rungs[whole], fit[whole].rows, test[whole], shown, near)
         for target, rungs in outcomes.items()
@@ -142,10 +142,14 @@ def find(
             for target, rungs in outcomes.items()
             if rungs
         },
+        gains={
+            target: gain_of(rungs, test, data.test.targets[target], source.sorts[target], seed)
+            for target, rungs in outcomes.items()
+        },
         maps=layouts(test, rows, projections(), seed),
         colourings=_colourings(source, rows),
         cards=shown,
-        neighbours=nearest_records(test, rows),
+        neighbours=nearest_records(test, rows, typical_records(test[whole], rows, seed)),
         near=near,
         columns=looks(source),
         examples=examples(source, shown),
@@ -210,20 +214,31 @@ def _audit(source: Source, targets: Sequence[str], seed: int, tell: Callable[[st
         return None
 
 
+def typical_records(part: Embedded, rows: np.ndarray, seed: int, most: int = ASKED) -> list[int]:
+    """Positions in `rows` of records from different places: those nearest to the centres of clusters."""
+    from sklearn.cluster import KMeans  # takes long to import
+
+    there = np.flatnonzero(np.isin(rows, part.rows))
+    vectors = unit(part.vectors[np.searchsorted(part.rows, rows[there])])
+    if len(there) <= most:
+        return there.tolist()
+    centres = KMeans(most, n_init=1, random_state=seed).fit(vectors).cluster_centers_
+    return sorted({int(there[place]) for place in (vectors @ unit(centres).T).argmax(axis=0)})
+
+
 def nearest_records(
-    embedded: Mapping[str, Embedded], rows: np.ndarray, asked: int = ASKED, count: int = NEAREST
+    embedded: Mapping[str, Embedded], rows: np.ndarray, asked: Sequence[int], count: int = NEAREST
 ) -> dict[str, dict[int, list[int]]]:
-    """By subset, then by record: the positions in `rows` whose embeddings have the smallest angle to its own.
+    """By subset, then by record that is asked for: positions in `rows` of the smallest angles to its own.
 
     Records that a subset cannot embed have no neighbours there and are none.
     """
-    chosen = list(spread(len(rows), asked))[:asked]
     neighbours_by_subset: dict[str, dict[int, list[int]]] = {}
     for name, part in embedded.items():
         place = {row: position for position, row in enumerate(part.rows.tolist())}
         there = np.array([record for record, row in enumerate(rows.tolist()) if row in place], dtype=np.int64)
         vectors = part.vectors[[place[row] for row in rows[there].tolist()]]
-        asking = np.flatnonzero(np.isin(there, chosen))
+        asking = np.flatnonzero(np.isin(there, asked))
         units, each = unit(vectors), np.arange(len(there))
         others, _ = nearest(units[asking], units, count, apart=(each[asking], each))
         neighbours_by_subset[name] = dict(zip(there[asking].tolist(), there[others].tolist(), strict=True))

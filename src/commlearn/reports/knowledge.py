@@ -82,9 +82,10 @@ def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """What the chart shows, and what each subset knows: view or pair, part, bits, low, high, p."""
     if "alone" in values:
         rows = [_row("alone", name, part) for name, part in values["alone"].items()]
-        rows += [
-            _row(pair["name"], part, pair[part]) for pair in values["pairs"] for part in (*PARTS, "total")
-        ]
+        for pair in values["pairs"]:
+            words = parts_of({"pairs": [pair], "spectrum": [None, None]})
+            rows += [_row(pair["name"], *one) for one in zip(words, map(pair.get, PARTS), strict=True)]
+            rows.append(_row(pair["name"], "total", pair["total"]))
         return [*rows, _row("all", "total", values["total"])]
     rows = []
     for name, view in values["views"].items():
