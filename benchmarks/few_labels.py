@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 from own_data_tables import TABLES
 
 import commlearn as cl
@@ -34,6 +35,20 @@ def summary(name: str, comparison: Comparison) -> str:
     return "\n".join(rows)
 
 
+def absences(name: str, comparison: Comparison) -> list[tuple[str, float, float, float]]:
+    """What the embedding loses without a modality, and features with the mean in its place: a row a modality.
+
+    Left out, and read by a reader of its own, beside the embedding of all; the mean beside features of all.
+    """
+    rows = []
+    for values in (comparison.verdict or {"targets": {}})["targets"].values():
+        for modality, read in values["modalities"].items():
+            own, features = read["comm"], read["features"]
+            three = own["left_out"], own["refit"], features["filled_with_mean"]
+            rows.append((f"{name}: {modality}", *(one["points"] for one in three)))
+    return rows
+
+
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -45,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     print("| table | labels a class | best rival | embedding | difference | interval |")
     print("| --- | --- | --- | --- | --- | --- |")
-    verdicts = []
+    verdicts, absent = [], []
     for name in options.tables.split(","):
         folder = options.out / name.replace(" ", "-")
         schema = folder / "schema.yaml"
@@ -63,6 +78,11 @@ def main() -> None:
         )
         print(summary(name, comparison), flush=True)
         verdicts.append(f"{name}:\n{comparison}")
+        absent += absences(name, comparison)
+    print("\n| absent from test rows | left out | a reader of the rest | features, mean filled in |")
+    print("| --- | --- | --- | --- |")
+    for case, *points in [*absent, ("mean", *np.mean([row[1:] for row in absent], axis=0))]:
+        print(f"| {case} | {' | '.join(f'{value:+.1f}' for value in points)} |")
     print("\n\n".join(["", *verdicts]))
 
 

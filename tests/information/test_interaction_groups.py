@@ -17,6 +17,7 @@ from commlearn.information.experts.folds import Folds, make_folds
 from commlearn.information.experts.networks import Recipe, _split
 from commlearn.information.experts.stacking import fit_stack
 from commlearn.information.experts.standard_errors import standard_error, tail
+from commlearn.information.material import Material
 from commlearn.information.nulls import Exchange, combination_test, label_tests, missing_tests
 from commlearn.information.pairs import pair_values
 from commlearn.reports.knowledge import sentences
@@ -193,7 +194,7 @@ def test_pairs_of_many_modalities_say_it_too():
     draw = np.random.default_rng(0)
     arrays = {name: draw.normal(size=(100, 2)) for name in "abc"}
     values = pair_values(
-        arrays, np.arange(100) % 2, "y", np.repeat(np.arange(5), 20), QUICK, lambda what: None
+        Material(arrays), np.arange(100) % 2, "y", np.repeat(np.arange(5), 20), QUICK, lambda what: None
     )
     assert values["verdict"].startswith("CANNOT BE TRUSTED: 100 records are fewer than 500")
     assert values["warnings"][-1].startswith("the parts have no p-values: 5 groups in 5 folds")
@@ -208,7 +209,7 @@ def test_of_many_modalities_the_pairs_of_those_that_know_most_are_read(monkeypat
     arrays["b"][:, 0] += labels
     arrays["d"][:, 0] += 2 * labels
     steps = []
-    values = pair_values(arrays, labels, "y", None, QUICK, steps.append)
+    values = pair_values(Material(arrays), labels, "y", None, QUICK, steps.append)
     assert [pair["name"] for pair in values["pairs"]] == ["b + d"]
     assert list(values["alone"]) == list("abcd")
     assert any(note.startswith("1 of 6 pairs were read") and "a, c" in note for note in values["notes"])

@@ -10,7 +10,9 @@ import pytest
 import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.information import InteractionReport, Settings
-from commlearn.information.material import prepare_target
+from commlearn.information.ask import ask
+from commlearn.information.material import Material, prepare_target
+from commlearn.information.sources import Gathered
 
 QUICK = Settings(bootstrap=2, permutations=19, curve=False, repeats=1)
 CURVE = Settings(bootstrap=2, permutations=19, repeats=1)
@@ -112,6 +114,18 @@ def test_records_that_are_not_copies_are_not_called_so():
     arrays["b"][:, 0] = draw.integers(0, 5, 600)
     report = cl.interactions(arrays, target=(line[:, 0] + draw.normal(size=600) > 0), settings=QUICK)
     assert report.diagnostics.trusted, report.verdict
+
+
+@pytest.mark.parametrize(("columns", "leaks"), [(None, True), ([], False), ([0, 1], False), ([2], True)])
+def test_a_dimension_of_a_model_that_tells_the_target_is_no_leak(columns, leaks):
+    draw = np.random.default_rng(6)
+    target = np.sort(draw.integers(0, 4, 600))
+    arrays = {"a": draw.normal(size=(600, 3)), "b": draw.normal(size=(600, 3))}
+    arrays["a"][:, 2] = np.linspace(0, 1, 600)  # a line on which each class has its stretch
+    given = None if columns is None else {"a": arrays["a"][:, columns]} if columns else {}
+    gathered = Gathered(Material(arrays, columns=given), lambda _: (target, "y"), 600, np.arange(600), None)
+    verdict = ask(gathered, target, settings=QUICK).verdict
+    assert verdict.startswith("CANNOT BE TRUSTED: column") == leaks
 
 
 @pytest.mark.parametrize("change", ["as it is", "other codes", "as a number"])

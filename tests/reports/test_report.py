@@ -17,6 +17,7 @@ from markupsafe import escape
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
+from commlearn.information.material import Material
 from commlearn.information.pairs import pair_values
 from commlearn.information.settings import Settings
 from commlearn.probes.labels import read_labels
@@ -252,7 +253,7 @@ def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_togethe
     }
     settings = Settings(curve=False, bootstrap=2, permutations=19)
     log_lines = []
-    values = pair_values(arrays, bits[0] ^ bits[1], "parity", None, settings, log_lines.append)
+    values = pair_values(Material(arrays), bits[0] ^ bits[1], "parity", None, settings, log_lines.append)
     synergy = {"+".join(p["first"] + p["second"]): p["synergistic"]["bits"] for p in values["pairs"]}
     assert synergy["a+b"] > 0.9
     assert max(synergy["a+c"], synergy["b+c"]) < 0.05
@@ -454,6 +455,7 @@ def test_few_test_records_compare_no_modalities():
     [
         (Gain("a", 0.1, (0.05, 0.2), 40, 0), "; together they add 10 points (+5 to +20)."),
         (Gain("a", 0.0, (-0.02, 0.03), 40, 0), "; what together they add could be chance (-2 to +3)."),
+        (Gain("a", 0.0, (0.0, 0.0), 40, 0), "; together they add nothing (+0 to +0)."),
         (
             Gain("a", -0.1, (-0.2, -0.05), 40, 9),
             " on the 40 records that have it; on these together they read 10 points less: the others disturb "

@@ -159,7 +159,7 @@ def _report(
     if evidence.fused and len(evidence.names) > MOST_FUSED:
         notes.append(_FUSED_NOTE)
     tell("leaks")
-    signs = leak_signs(asked.material.choose(target.rows).arrays, target, evidence, settings)
+    signs = leak_signs(asked.material, target, evidence, settings)
     severe = [*target.severe, *signs.severe, *asked.warnings]
     seconds = time.perf_counter() - start
     diagnostics, doubts = diagnose(logs, data, curve, limits, evidence, severe, seconds)
@@ -186,7 +186,7 @@ def _report(
 
 
 def _pair_report(asked: Asked, settings: Settings, tell: Callable[[str], None]) -> PairReport:
-    values = pair_values(asked.material.arrays, asked.values, asked.name, asked.groups, settings, tell)
+    values = pair_values(asked.material, asked.values, asked.name, asked.groups, settings, tell)
     values["warnings"] = [*asked.warnings, *values["warnings"]]
     if asked.warnings:
         values["verdict"] = f"CANNOT BE TRUSTED: {asked.warnings[0]}"

@@ -22,7 +22,7 @@ from commlearn.information.estimate import information_in, information_of, subse
 from commlearn.information.evidence import Evidence, Logs
 from commlearn.information.experts.folds import Folds, fit_linear, make_folds
 from commlearn.information.experts.posteriors import unsaid_convergence
-from commlearn.information.material import Target
+from commlearn.information.material import Material, Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.quantise import cell_count
 from commlearn.information.settings import Settings
@@ -101,17 +101,23 @@ class Signs:
     others: list[str]  # to be read beside the numbers
 
 
-def leak_signs(arrays: Mapping[str, Array], target: Target, evidence: Evidence, settings: Settings) -> Signs:
+def leak_signs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Signs:
     """Columns that hold the target; copies and near-copies; groups that show, or that matter.
 
-    `arrays` are of the records that have a target, before anything is done to them.
+    A model's dimension that tells the target was learned; a column that was given may be the target.
     """
-    severe = [sign for name, values in arrays.items() for sign in _columns_that_answer(name, values, target)]
+    material = material.choose(target.rows)
+    arrays = material.arrays
+    severe = [
+        sign for name, values in material.given.items() for sign in _columns_that_answer(name, values, target)
+    ]
     severe += _near_copies(evidence)
     if evidence.groups is None:
         copies, alike = _copies(arrays)
         severe += copies or _whole_copies(arrays, settings.seed)
-        severe += [sign for name, values in arrays.items() for sign in _numbered_groups(name, values, target)]
+        severe += [
+            sign for name, values in material.given.items() for sign in _numbered_groups(name, values, target)
+        ]
         return Signs(severe, [*alike, *_lost_columns(evidence)])
     blocks = tuple(evidence.blocks.values())
     apart = _information(blocks, evidence, evidence.folds)

@@ -177,8 +177,8 @@ class Material:
     arrays: dict[str, Array]  # (records, features) of each modality
     # One model's own embedding of subsets of them, if there is a model.
     fused: dict[tuple[str, ...], Array] = field(default_factory=dict)
-    # The columns behind a model's embeddings, where they are few.
-    raw: dict[str, Array] = field(default_factory=dict)
+    # Of modalities that are numbers themselves, the few columns behind a model's embeddings; None of arrays.
+    columns: dict[str, Array] | None = None
     where: str = "the arrays given"  # what the arrays are, in words
     notes: tuple[str, ...] = field(default=())  # what a reader should know of them
 
@@ -186,12 +186,23 @@ class Material:
     def records(self) -> int:
         return len(next(iter(self.arrays.values())))
 
+    @property
+    def given(self) -> dict[str, Array]:
+        """Columns as they were given, in which an answer may stand."""
+        return self.arrays if self.columns is None else self.columns
+
+    @property
+    def raw(self) -> dict[str, Array]:
+        """The columns behind a model's embeddings, if they are few in every modality."""
+        columns = self.columns or {}
+        return columns if columns.keys() == self.arrays.keys() else {}
+
     def choose(self, rows: np.ndarray) -> Material:
         """The same of some records."""
         return Material(
             {name: values[rows] for name, values in self.arrays.items()},
             {subset: values[rows] for subset, values in self.fused.items()},
-            {name: values[rows] for name, values in self.raw.items()},
+            self.columns and {name: values[rows] for name, values in self.columns.items()},
             self.where,
             self.notes,
         )

@@ -18,7 +18,6 @@ from commlearn.information.evidence import Evidence, Logs, best_posteriors, gath
 from commlearn.information.experts.posteriors import Posterior, Subset
 from commlearn.information.material import Material, prepare_target
 from commlearn.information.nulls import missing_tests
-from commlearn.information.pid.marginals import Array
 from commlearn.information.report import PRESENT
 from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits, find_limits, with_interval
@@ -99,7 +98,7 @@ class PairReport:
 
 
 def pair_values(
-    arrays: Mapping[str, Array],
+    material: Material,
     values: np.ndarray,
     name: str,
     groups: np.ndarray | None,
@@ -108,7 +107,7 @@ def pair_values(
 ) -> dict[str, Any]:
     """Plain values: every modality alone, all together, and pairs: of many, those that know most alone."""
     target = prepare_target(values, name, settings.bins, settings.folds)
-    evidence = gather_evidence(Material(dict(arrays)), target, groups, settings)
+    evidence = gather_evidence(material, target, groups, settings)
     whole, labels = evidence.names, evidence.labels
     posteriors, read = _posteriors(evidence, settings, tell)
     tell("a planted synergy")
@@ -129,7 +128,7 @@ def pair_values(
     most = information_in(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
     total = with_interval(most, settings.level, limits, groups=evidence.groups, combined=True)
     tell("leaks")
-    signs = leak_signs({one: rows[target.rows] for one, rows in arrays.items()}, target, evidence, settings)
+    signs = leak_signs(material, target, evidence, settings)
     parts = [Estimate(**pair[part]) for pair in pairs for part in PARTS]
     doubts = [*target.severe, *signs.severe]
     doubts += count_doubts(evidence, expected_error(parts, len(labels)))

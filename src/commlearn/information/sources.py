@@ -286,7 +286,7 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     material = Material(
         from_arrays({name: embed(model, whole, [name], blocks="learned") for name in names}, None).arrays,
         _fused(model, whole, names),
-        _few_columns(whole),
+        own_columns(whole),
         f"embeddings of {rows.source}" if rows.source else "embeddings by the model",
         (*((rows.warning,) if rows.warning else ()), *_dropped(records, whole)),
     )
@@ -321,13 +321,14 @@ def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str
     }
 
 
-def _few_columns(records: Records) -> dict[str, Any]:
-    """Raw columns of all modalities, if these are tables and vectors of few columns."""
-    small = all(
-        spec.kind in ("tabular", "vector") and spec.shape[0] + sum(spec.shape[1:]) <= _FEW_COLUMNS
-        for spec in records.specs.values()
-    )
-    return raw_arrays(records) if small else {}
+def own_columns(records: Records) -> dict[str, Array]:
+    """Raw columns of the modalities that are tables and vectors of few columns."""
+    small = {
+        name: records.columns[name]
+        for name, spec in records.specs.items()
+        if spec.kind in ("tabular", "vector") and spec.shape[0] + sum(spec.shape[1:]) <= _FEW_COLUMNS
+    }
+    return raw_arrays(replace(records, columns=small)) if small else {}
 
 
 def _table(data: Any, source: object = None) -> Table:

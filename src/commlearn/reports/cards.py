@@ -239,7 +239,7 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
     elif high < 0:
         comparison = f"together they read {size} less: the others disturb it"
     else:
-        comparison = "what together they add could be chance"
+        comparison = "what together they add could be chance" if low < high else "together they add nothing"
     limits = " to ".join(_difference(limit, result, sign="+") for limit in gain.interval)
     return f"Best alone is {gain.best} with {_score(result)}{where} {comparison} ({limits})."
 

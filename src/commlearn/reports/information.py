@@ -15,10 +15,10 @@ import pandas as pd
 
 from commlearn.errors import DataError
 from commlearn.information.ask import ask
-from commlearn.information.material import label_columns
+from commlearn.information.material import Material, label_columns
 from commlearn.information.pairs import pair_values
 from commlearn.information.settings import Settings
-from commlearn.information.sources import gather, own_records
+from commlearn.information.sources import gather, own_columns, own_records
 from commlearn.kinds.arrays import presence
 from commlearn.probes.readout_rows import rows_to_cross_fit, unseen_positions
 from commlearn.records import Records
@@ -119,4 +119,5 @@ def _answers(read: Source, looked: Looked, settings: Settings) -> Callable[..., 
         ).to_dict()
     vectors = {name: embed(read.trained, looked.records, [name], blocks="learned") for name in names}
     arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in vectors.items()}
-    return lambda name, values, tell: pair_values(arrays, values, name, looked.groups, settings, tell)
+    material = Material(arrays, columns=own_columns(looked.records))
+    return lambda name, values, tell: pair_values(material, values, name, looked.groups, settings, tell)
