@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec
+from commlearn.kinds.base import Cells
+from commlearn.kinds.text import Sentences, Text, Tokenizer
 from commlearn.models.features import DIMENSIONS, FixedFeatures, MiniRocket
-from commlearn.records import VectorColumn
+from commlearn.models.features.base import Sample
+from commlearn.models.features.raw import Words
+from commlearn.records import Chosen, VectorColumn
 
 LENGTH = 12
 
@@ -290,3 +298,78 @@ def test_components_keep_their_size_so_that_records_lie_as_far_apart_as_their_co
     ratio = (torch.pdist(features(records)) / torch.pdist(columns)).numpy()
     assert features.dim < 400
     assert ratio.std() < 0.01 * ratio.mean()
+
+
+TEXTS = ("The runner runs.", "A running shoe", "ÉTÉ été", "", "x", "the runner's shoes: running!")
+
+
+def column_of_texts(texts: tuple[str, ...], words: list[str]) -> Sentences:
+    return Text("t").read(Cells(pd.DataFrame({"t": list(texts)})), {"words": words})
+
+
+def slow_weights(counts: list[Counter[Hashable]]) -> np.ndarray:
+    """tf-idf of each text that is there, brought to length 1."""
+    within = Counter(one for own in counts for one in own)
+    rarity = {one: np.log((1 + sum(map(bool, counts))) / (1 + count)) + 1 for one, count in within.items()}
+    rows = np.array([[np.log1p(own[one]) * rarity[one] for one in within] for own in counts])
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def runs_of_letters(text: str) -> Counter[Hashable]:
+    """Three to five letters of a word with a space at both ends; a shorter word counts once, whole."""
+    runs: Counter[Hashable] = Counter()
+    for word in unicodedata.normalize("NFKC", text).lower().split():
+        padded = f" {word} "
+        for size in (3, 4, 5):
+            runs.update(padded[start : start + size] for start in range(max(len(padded) - size, 0) + 1))
+            if len(padded) <= size:
+                break
+    return runs
+
+
+def test_words_and_letters_are_weighted_as_a_slow_count_does() -> None:
+    column = column_of_texts(TEXTS, ["the", "runner"])
+    features = Words(column.spec)
+    features.learn(Sample(column, np.arange(len(TEXTS))), 0)
+    (fast,) = features(column.take(np.arange(len(TEXTS))))
+    tokenizer = Tokenizer(["the", "runner"])
+    ids: list[Counter[Hashable]] = [Counter(tokenizer(text)) if text else Counter() for text in TEXTS]
+    words, letters = slow_weights(ids), slow_weights([runs_of_letters(text) for text in TEXTS])
+    likeness = (fast @ fast.T).numpy()  # the directions span all texts, so that products of pairs remain
+    there = [row for row, text in enumerate(TEXTS) if text]
+    slow = words @ words.T + letters @ letters.T
+    np.testing.assert_allclose(likeness[np.ix_(there, there)], slow[np.ix_(there, there)], atol=1e-4)
+
+
+def test_a_state_says_whether_letters_are_counted() -> None:
+    column = column_of_texts(TEXTS * 3, ["the"])
+    rows = np.arange(len(column))
+    learned = FixedFeatures(column.spec, networks=False).learn(column, 0)
+    fresh = FixedFeatures(column.spec, networks=False)
+    fresh.load_state_dict(learned.state_dict())
+    assert torch.equal(fresh(column.take(rows)), learned(column.take(rows)))
+    with pytest.raises(TypeError, match="ids of words alone"):
+        learned(plain(column, rows))
+    ids = Given(column.spec, plain(column, rows))
+    earlier = FixedFeatures(column.spec, networks=False).learn(ids, 0)  # as models of earlier versions
+    assert not any("letters" in name for name in earlier.state_dict())
+    fresh = FixedFeatures(column.spec, networks=False)
+    fresh.load_state_dict(earlier.state_dict())
+    assert torch.equal(fresh(column.take(rows)), earlier(ids.modality))
+
+
+def plain(column: Sentences, rows: np.ndarray) -> Modality:
+    """Ids without their texts."""
+    taken = column.take(rows)
+    return Modality(taken.values, taken.padding, taken.present)
+
+
+def test_a_misspelt_word_is_like_the_word_that_was_meant() -> None:
+    meant = ("blue shoes", "red bicycle", "green umbrella", "small teapot", "old violin") * 30
+    column = column_of_texts(
+        (*meant, "red bycicle"), sorted({word for text in meant for word in text.split()})
+    )
+    features = FixedFeatures(column.spec, networks=False).learn(Chosen(column, np.arange(len(meant))), 0)
+    vectors = features(column.take(np.array([150, 1, 0, 2, 3, 4])))
+    likeness = torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])
+    assert likeness.argmax() == 0

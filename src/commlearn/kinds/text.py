@@ -23,7 +23,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained, ids_of
 from commlearn.kinds.rows import brief, first_ten, is_empty, raise_errors
-from commlearn.models.features import MINILM, Texts
+from commlearn.models.features import Texts
 
 PADDING, MASK, UNKNOWN = 0, 1, 2
 RESERVED = 3  # ids before those of words
@@ -78,7 +78,7 @@ class Text(Kind):
         tokenizer = Tokenizer(state["words"])
         texts = self._texts(cells)
         lists = [tokenizer(text)[: self.max_length] if text else [] for text in texts]
-        return _end_to_end(lists, tokenizer.ids, texts=texts if MINILM.weights() else ())
+        return _end_to_end(lists, tokenizer.ids, texts=texts)
 
     def check(self, cells: Cells) -> list[Problem]:
         texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import sparse
+from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec
@@ -13,51 +18,65 @@ from commlearn.models.features.base import DIMENSIONS, Raw, Sample, Texts, leadi
 from commlearn.models.features.networks import EFFICIENTNET, MINILM, TOKENIZER, Published, pieces
 from commlearn.models.features.series import Steps
 
+LETTERS = HashingVectorizer(
+    analyzer="char_wb",
+    ngram_range=(3, 5),
+    n_features=2**15,
+    alternate_sign=False,
+    norm=None,
+    dtype=np.float32,
+)
+"""Counts of three to five letters in a row, within words: inflections and misspellings share most of them."""
+
 
 class Words(Raw):
-    """tf-idf of the ids of a text, and the directions in which texts differ most (truncated SVD).
+    """tf-idf of a text's ids and letters, and the directions in which texts differ most (truncated SVD).
 
     Where the weights of MiniLM are installed, its sentence vectors are beside them.
     """
 
-    own = "weighted counts of words (tf-idf) and their leading directions"
+    own = "weighted counts (tf-idf) of words and of letters in a row, and their leading directions"
     same_unit = True
-    most = 20_000  # ids that are counted
+    most, most_letters = 20_000, 8192  # ids and runs of letters that are counted
     chosen: Tensor
     rarity: Tensor
     directions: Tensor
+    letters: Tensor
 
     def __init__(self, spec: Spec, network: Published | None = None) -> None:
         super().__init__(spec, network)
         self.store(
             chosen=torch.zeros(1, dtype=torch.long),  # (ids,): the most frequent ones
-            rarity=torch.zeros(1),  # (ids,)
-            directions=torch.zeros(1, 1),  # (ids, dimensions)
+            rarity=torch.zeros(1),  # (ids + letters,)
+            directions=torch.zeros(1, 1),  # (ids + letters, dimensions)
         )
 
+    @property
+    def reads_letters(self) -> bool:
+        """Whether letters are counted: where texts are at hand, and not in models of earlier versions."""
+        return "letters" in dict(self.named_buffers(recurse=False))
+
     def learn(self, sample: Sample, seed: int) -> None:
-        counted = [sparse.csr_matrix(self._counts(part).numpy()) for part in sample]
-        counts = sparse.vstack(counted).tocsr()
-        within = np.asarray((counts > 0).sum(axis=0)).ravel()
-        often = np.sort(np.argsort(-within, kind="stable")[: self.most])
-        least = 2 if len(sample) > 100 else 1  # an id of a single text tells nothing of others
-        often = often[within[often] >= least] if (within >= least).any() else often[:1]
-        rarity = np.log((1 + len(sample)) / (1 + within[often])) + 1
-        matrix = counts[:, often].log1p().multiply(rarity).tocsr()
-        length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)))
-        matrix = sparse.csr_matrix(matrix.multiply(1 / np.maximum(length, 1e-12)), dtype=np.float32)
-        self.store(
-            chosen=often.astype(np.int64),
-            rarity=rarity.astype(np.float32),
-            directions=leading_directions(matrix, DIMENSIONS, seed),
-        )
+        counts = [sparse.csr_matrix(self._counts(part).numpy()) for part in sample]
+        chosen, weights, rarity = _weighted(counts, self.most)
+        if self.network_reads(sample):
+            letters, more, rare = _weighted([_letter_counts(part) for part in sample], self.most_letters)
+            weights, rarity = sparse.hstack([weights, more]).tocsr(), np.concatenate([rarity, rare])
+            self.store(letters=letters)
+        self.store(chosen=chosen, rarity=rarity, directions=leading_directions(weights, DIMENSIONS, seed))
 
     def network_reads(self, sample: Sample) -> bool:
         return isinstance(next(iter(sample)), Texts)
 
     def forward(self, modality: Modality) -> list[Tensor]:
-        weighted = self._counts(modality).index_select(1, self.chosen).log1p() * self.rarity  # (batch, ids)
-        counted = F.normalize(weighted, dim=1) @ self.directions
+        words = self._counts(modality).index_select(1, self.chosen)  # (batch, ids)
+        rarity = self.rarity.split([len(self.chosen), len(self.rarity) - len(self.chosen)])
+        weighted = F.normalize(words.log1p() * rarity[0], dim=1)
+        if self.reads_letters:
+            counts = _letter_counts(modality)[:, self.letters.cpu().numpy()].toarray()
+            letters = torch.from_numpy(counts).to(words.device).log1p() * rarity[1]  # (batch, letters)
+            weighted = torch.cat([weighted, F.normalize(letters, dim=1)], dim=1)
+        counted = weighted @ self.directions  # (batch, dimensions)
         return self.beside_network(counted, self._sentences(modality)) if self.uses_network else [counted]
 
     def blank(self) -> Modality:
@@ -66,15 +85,45 @@ class Words(Raw):
 
     def _sentences(self, modality: Modality) -> Tensor:
         """A vector of each text by the network, (batch, features)."""
-        if not isinstance(modality, Texts) or len(modality.texts) != len(modality):
-            raise TypeError(f"{MINILM.name} reads texts, and these are ids of words alone.")
-        return MINILM.outputs(pieces(modality.texts, MINILM.beside(TOKENIZER)), modality.values.device)
+        return MINILM.outputs(pieces(_texts(modality), MINILM.beside(TOKENIZER)), modality.values.device)
 
     def _counts(self, modality: Modality) -> Tensor:
         """How often each id occurs, (batch, ids)."""
         values = modality.values.long()
         counts = torch.zeros(len(values), self.spec.shape[0], device=values.device)
         return counts.scatter_add_(1, values.clamp(0, self.spec.shape[0] - 1), modality.real.float())
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        if f"{prefix}letters" in state_dict:
+            self.store(letters=state_dict[f"{prefix}letters"])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _texts(modality: Modality) -> tuple[str, ...]:
+    if not isinstance(modality, Texts) or len(modality.texts) != len(modality):
+        raise TypeError("These features read texts, and what they got are ids of words alone.")
+    return modality.texts
+
+
+def _letter_counts(modality: Modality) -> sparse.csr_matrix:
+    return LETTERS.transform([unicodedata.normalize("NFKC", text) for text in _texts(modality)])
+
+
+def _weighted(parts: list[sparse.csr_matrix], most: int) -> tuple[np.ndarray, sparse.csr_matrix, np.ndarray]:
+    """The most frequent columns, their tf-idf in texts of length 1, and how rare each is."""
+    counts = sparse.vstack(parts).tocsr()
+    texts = counts.shape[0]
+    within = np.asarray((counts > 0).sum(axis=0)).ravel()
+    often = np.sort(np.argsort(-within, kind="stable")[:most])
+    least = 2 if texts > 100 else 1  # what a single text holds tells nothing of others
+    often = often[within[often] >= least] if (within >= least).any() else often[:1]
+    rarity = np.log((1 + texts) / (1 + within[often])) + 1
+    matrix = counts[:, often].log1p().multiply(rarity).tocsr()
+    length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)))
+    matrix = sparse.csr_matrix(matrix.multiply(1 / np.maximum(length, 1e-12)), dtype=np.float32)
+    return often.astype(np.int64), matrix, rarity.astype(np.float32)
 
 
 SIDE = 128  # pixels a side that the network sees; 96 takes half the time, and is up to 2 points worse
