@@ -26,16 +26,17 @@ LETTERS = HashingVectorizer(
     norm=None,
     dtype=np.float32,
 )
-"""Counts of three to five letters in a row, within words: inflections and misspellings share most of them."""
+"""Counts of three to five letters in a row, within words."""
 
 
 class Words(Raw):
-    """tf-idf of a text's ids and letters, and the directions in which texts differ most (truncated SVD).
+    """tf-idf of a text's ids, and the directions in which texts differ most (truncated SVD).
 
-    Where the weights of MiniLM are installed, its sentence vectors are beside them.
+    Where the weights of MiniLM are installed, its sentence vectors are beside them; else runs of letters are
+    counted, too, which say what inflected and misspelt words have in common, as the network does.
     """
 
-    own = "weighted counts (tf-idf) of words and of letters in a row, and their leading directions"
+    own = "weighted counts (tf-idf) of words and their leading directions"
     same_unit = True
     most, most_letters = 20_000, 8192  # ids and runs of letters that are counted
     chosen: Tensor
@@ -53,13 +54,13 @@ class Words(Raw):
 
     @property
     def reads_letters(self) -> bool:
-        """Whether letters are counted: where texts are at hand, and not in models of earlier versions."""
+        """Whether runs of letters are counted: without a network, and where texts are at hand."""
         return "letters" in dict(self.named_buffers(recurse=False))
 
     def learn(self, sample: Sample, seed: int) -> None:
         counts = [sparse.csr_matrix(self._counts(part).numpy()) for part in sample]
         chosen, weights, rarity = _weighted(counts, self.most)
-        if self.network_reads(sample):
+        if self.network_reads(sample) and not self.uses_network:
             letters, more, rare = _weighted([_letter_counts(part) for part in sample], self.most_letters)
             weights, rarity = sparse.hstack([weights, more]).tocsr(), np.concatenate([rarity, rare])
             self.store(letters=letters)
