@@ -166,11 +166,14 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--cases", default="", help="names with commas; default: all")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     print("| features | networks | power | 5 labels a class | 20 | all |")
     print("| --- | --- | --- | --- | --- | --- |")
     for case in cases(options.data):
+        if options.cases and case.name not in options.cases.split(","):
+            continue
         reads = "image" in case.columns or "text" in case.columns
         for networks in (True, False) if reads else (False,):
             for power in POWERS:
