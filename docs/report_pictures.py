@@ -1,4 +1,4 @@
-"""The pictures of docs/report.md: the report of a table of five modalities, in light, in dark, on a phone.
+"""The pictures of docs/report.md: the report of a demo, in light, in dark, on a phone; and its map.
 
 python docs/report_pictures.py      # needs selenium, chromium and chromedriver
 """
@@ -9,38 +9,66 @@ import base64
 import io
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from PIL import Image
+from sklearn.datasets import load_digits
 
 import commlearn as cl
-from commlearn.datasets.synthetic_tables import SyntheticTable
 
 IMAGES = Path(__file__).resolve().parent / "images"
-ROWS, COLOURS = 400, 255  # of the table; of a picture
+COLOURS = 255  # of a picture
 SHOTS = {
-    "report": (1280, 1500, "light"),
-    "report-dark": (1280, 1500, "dark"),
-    "report-phone": (375, 1100, "light"),
+    "report": (1280, 1500, "light", ""),
+    "report-dark": (1280, 1500, "dark", ""),
+    "report-phone": (375, 1100, "light", ""),
+    "report-map": (1280, 1250, "light", "map"),
 }
+SHOW = """
+document.querySelector("input[value=tsne]").click();
+document.getElementById(arguments[0]).closest("section").scrollIntoView();
+const map = document.getElementById("map");
+for (const key of ["ArrowRight", "Enter"]) map.dispatchEvent(new KeyboardEvent("keydown", {key}));
+"""
 
 
 def page(folder: Path) -> Path:
-    """The shop's table as the demo has it, smaller, and its report."""
-    table = SyntheticTable(rows=ROWS, missing=0.1).write(folder / "shop")
-    schema = cl.Schema.from_yaml(folder / "shop" / "schema.yaml")
-    model = cl.Embedder(schema, epochs=4, features="learned").fit(table)
-    return Path(cl.report(model, targets=["shared", "unique_text", "synergy"], out=folder / "report").out)
+    """The demo of digits cut in half: its comparison, and the report of the training in it."""
+    digits = load_digits()
+    halves = {"left": digits.images[:, :, :4], "right": digits.images[:, :, 4:]}
+    table = pd.DataFrame({name: [_larger(one) for one in pixels] for name, pixels in halves.items()})
+    table["digit"] = digits.target
+    table.to_parquet(folder / "digits cut in half.parquet")
+    schema = cl.Schema({name: cl.Image(name) for name in halves}, targets={"digit": "class"})
+    (folder / "schema.yaml").write_text(schema.to_yaml(), encoding="utf-8")
+    out = folder / "comparison"
+    settings = {"model.networks": False}
+    where = folder / "digits cut in half.parquet"
+    cl.compare(folder / "schema.yaml", table=where, budgets=[5, "all"], out=out, overrides=settings)
+    (run,) = out.glob("comm/seed0/run")
+    return Path(cl.report(run, out=folder / "report").out)
 
 
-def picture(browser: Any, width: int, height: int, theme: str) -> bytes:
-    """The top of the page, in few colours."""
+def _larger(pixels: np.ndarray) -> list[list[int]]:
+    grey = Image.fromarray((pixels * 15.9).astype(np.uint8))
+    return np.asarray(grey.resize((32, 32))).tolist()
+
+
+def picture(browser: Any, width: int, height: int, theme: str, part: str) -> bytes:
+    """The page from its top or from a part of it on, in few colours."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     scheme = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-    browser.refresh()
+    browser.get(browser.current_url)
+    time.sleep(1)  # what moves or fades in has come to rest
+    if part:
+        browser.execute_script(SHOW, part)
+        time.sleep(1)
     shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
     content = io.BytesIO()
     image = Image.open(io.BytesIO(base64.b64decode(shot))).convert("RGB")
@@ -61,8 +89,8 @@ def main() -> None:
         browser = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
         try:
             browser.get(written.resolve().as_uri())
-            for name, (width, height, theme) in SHOTS.items():
-                content = picture(browser, width, height, theme)
+            for name, (width, height, theme, part) in SHOTS.items():
+                content = picture(browser, width, height, theme, part)
                 (IMAGES / f"{name}.png").write_bytes(content)
                 print(f"{name}.png: {len(content) / 1000:.0f} kB")
         finally:

@@ -144,8 +144,8 @@
       data.near[i].forEach(other => {
         const item = element("li"), button = element("button"), about = element("span");
         button.type = "button";
-        const number = data.sprites.findIndex(sprite => sprite.there[other]);
-        if (number >= 0) button.append(picture(other, number, 40));
+        const there = [...data.sprites.keys()].filter(number => data.sprites[number].there[other]);
+        there.slice(0, 3).forEach(number => button.append(picture(other, number, 40)));
         about.append(element("b", data.names[other]), data.texts[other] || data.values[other].join(", "));
         button.append(about);
         button.addEventListener("click", () => { tell(other, true); panel.querySelector("button")?.focus({preventScroll: true}); });
