@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec
@@ -19,6 +20,7 @@ from commlearn.kinds.base import Cells
 from commlearn.kinds.text import Sentences, Text, Tokenizer
 from commlearn.models.features import DIMENSIONS, FixedFeatures, MiniRocket
 from commlearn.models.features.base import Sample
+from commlearn.models.features.patches import LEAST, SIDE, STRIDE, shown_patches, typical_patches
 from commlearn.models.features.raw import Words
 from commlearn.records import Chosen, VectorColumn
 
@@ -373,3 +375,37 @@ def test_a_misspelt_word_is_like_the_word_that_was_meant() -> None:
     vectors = features(column.take(np.array([150, 1, 0, 2, 3, 4])))
     likeness = torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])
     assert likeness.argmax() == 0
+
+
+def test_patches_are_compared_one_by_one_as_the_convolution_does() -> None:
+    column = drawn("image", 12)
+    modality = Modality(column.modality.values, None)
+    kernels, offset = typical_patches(Sample(column, np.arange(12)), 0)
+    fast = shown_patches(modality, kernels, offset)
+    pictures = modality.values.double() / 255
+    height, width = pictures.shape[-2:]
+    for row, picture in enumerate(pictures):
+        likeness = []
+        for top in range(0, height - SIDE + 1, STRIDE):
+            for left in range(0, width - SIDE + 1, STRIDE):
+                patch = picture[:, top : top + SIDE, left : left + SIDE]
+                patch = (patch - patch.mean()) / (patch.var(correction=0) + 1e-3).sqrt()
+                likeness.append((kernels.double() * patch).sum(dim=(1, 2, 3)) - offset.double())
+        rows = (height - SIDE) // STRIDE + 1
+        table = torch.stack(likeness).view(rows, -1, len(kernels)).permute(2, 0, 1)
+        slow = [F.adaptive_avg_pool2d((sign * table - LEAST).clamp(min=0), 2) for sign in (1, -1)]
+        torch.testing.assert_close(fast[row].double(), torch.cat(slow).flatten().sqrt(), atol=1e-3, rtol=1e-3)
+
+
+def test_patches_tell_textures_that_have_the_same_pixels_and_colours() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 2
+    lines = (torch.arange(24) // 2 % 2 * 255).byte()
+    shifts = torch.randint(4, (200,), generator=generator).tolist()
+    across = [lines.roll(shift)[None, :].expand(24, 24) for shift in shifts]
+    turned = [one if label else one.T for one, label in zip(across, labels.tolist(), strict=True)]
+    pictures = torch.stack(turned)[:, None].expand(-1, 3, -1, -1)
+    column = Given(Spec("image", (3, 24, 24)), Modality(pictures, None))
+    shown = shown_patches(column.modality, *typical_patches(Sample(column, np.arange(100)), 0))
+    centres = torch.stack([shown[:100][labels[:100] == label].mean(dim=0) for label in (0, 1)])
+    assert (torch.cdist(shown[100:], centres).argmin(dim=1) == labels[100:]).all()

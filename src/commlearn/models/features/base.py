@@ -86,6 +86,7 @@ class Raw(Learned):
     of the state, their SHA-256 is.
     """
 
+    optional: tuple[str, ...] = ()  # buffers that there are only where something was learned
     same_unit = False  # whether a larger deviation means that a feature says more
     own = ""  # what features there are without a network, in words
 
@@ -101,7 +102,10 @@ class Raw(Learned):
     @property
     def uses_network(self) -> bool:
         """Whether features are those of a network, too; known once they have learned."""
-        return "sha256" in dict(self.named_buffers(recurse=False))
+        return self.holds("sha256")
+
+    def holds(self, buffer: str) -> bool:
+        return buffer in dict(self.named_buffers(recurse=False))
 
     def choose_network(self, sample: Sample) -> None:
         """Take outputs of the network from now on, if it reads such records and its weights are installed."""
@@ -146,6 +150,9 @@ class Raw(Learned):
         if self.network is not None and f"{prefix}sha256" in state_dict:
             self.network.check(state_dict[f"{prefix}sha256"])
             self.store(sha256=state_dict[f"{prefix}sha256"])
+        self.store(
+            **{name: state_dict[prefix + name] for name in self.optional if prefix + name in state_dict}
+        )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

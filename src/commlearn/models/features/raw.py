@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +14,8 @@ from torch import Tensor
 from commlearn.batch import Modality, Spec
 from commlearn.models.features.base import DIMENSIONS, Raw, Sample, Texts, leading_directions
 from commlearn.models.features.networks import EFFICIENTNET, MINILM, TOKENIZER, Published, pieces
+from commlearn.models.features.patches import SIDE as SIDE_OF_PATCH
+from commlearn.models.features.patches import shown_patches, typical_patches
 from commlearn.models.features.series import Steps
 
 LETTERS = HashingVectorizer(
@@ -37,6 +37,7 @@ class Words(Raw):
     """
 
     own = "weighted counts (tf-idf) of words and their leading directions"
+    optional = ("letters",)
     same_unit = True
     most, most_letters = 20_000, 8192  # ids and runs of letters that are counted
     chosen: Tensor
@@ -51,11 +52,6 @@ class Words(Raw):
             rarity=torch.zeros(1),  # (ids + letters,)
             directions=torch.zeros(1, 1),  # (ids + letters, dimensions)
         )
-
-    @property
-    def reads_letters(self) -> bool:
-        """Whether runs of letters are counted: without a network, and where texts are at hand."""
-        return "letters" in dict(self.named_buffers(recurse=False))
 
     def learn(self, sample: Sample, seed: int) -> None:
         counts = [sparse.csr_matrix(self._counts(part).numpy()) for part in sample]
@@ -73,7 +69,7 @@ class Words(Raw):
         words = self._counts(modality).index_select(1, self.chosen)  # (batch, ids)
         rarity = self.rarity.split([len(self.chosen), len(self.rarity) - len(self.chosen)])
         weighted = F.normalize(words.log1p() * rarity[0], dim=1)
-        if self.reads_letters:
+        if self.holds("letters"):
             counts = _letter_counts(modality)[:, self.letters.cpu().numpy()].toarray()
             letters = torch.from_numpy(counts).to(words.device).log1p() * rarity[1]  # (batch, letters)
             weighted = torch.cat([weighted, F.normalize(letters, dim=1)], dim=1)
@@ -93,13 +89,6 @@ class Words(Raw):
         values = modality.values.long()
         counts = torch.zeros(len(values), self.spec.shape[0], device=values.device)
         return counts.scatter_add_(1, values.clamp(0, self.spec.shape[0] - 1), modality.real.float())
-
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        if f"{prefix}letters" in state_dict:
-            self.store(letters=state_dict[f"{prefix}letters"])
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _texts(modality: Modality) -> tuple[str, ...]:
@@ -134,14 +123,23 @@ SMALLEST = 16  # pixels a side from which a picture is one to the network
 class Pixels(Raw):
     """Pixels averaged over a grid, directions of edges (as HOG has them) and colours.
 
-    Where the weights of EfficientNet-lite0 are installed, its outputs for pictures in colour are beside them.
+    Where the weights of EfficientNet-lite0 are installed, its outputs for pictures in colour are beside them;
+    else how much a picture shows of the patches that are typical of training rows.
     """
 
     own = "pixels, directions of edges and colours"
+    optional = ("kernels", "offset")
     largest = 64  # pixels a side
     directions = 8
     levels = 8  # of a channel
     softness = 0.5
+    kernels: Tensor  # (groups of patches, channels, side, side)
+    offset: Tensor  # (groups,)
+
+    def learn(self, sample: Sample, seed: int) -> None:
+        if not self.uses_network and min(self.spec.shape[1:]) >= SIDE_OF_PATCH:
+            kernels, offset = typical_patches(sample, seed)
+            self.store(kernels=kernels, offset=offset)
 
     def network_reads(self, sample: Sample) -> bool:
         channels, *sides = self.spec.shape
@@ -149,6 +147,8 @@ class Pixels(Raw):
 
     def forward(self, modality: Modality) -> list[Tensor]:
         drawn = self._drawn(modality)
+        if self.holds("kernels"):
+            drawn.append(shown_patches(modality, self.kernels, self.offset))
         if not self.uses_network:
             return drawn
         pixels = modality.values.float().nan_to_num()
