@@ -77,7 +77,7 @@ def cases(folder: Path | None) -> Iterator[Case]:
     sheet = PIL.open(EMOJI / "emoji.png").convert("RGB")
     across = sheet.width // SIDE
     corners = [(SIDE * (place % across), SIDE * (place // across)) for place in range(len(emoji))]
-    pictures = np.array([_png(sheet.crop((x, y, x + SIDE, y + SIDE))) for x, y in corners], dtype=object)
+    pictures = np.array([png(sheet.crop((x, y, x + SIDE, y + SIDE))) for x, y in corners], dtype=object)
     common = ~emoji["category"].isin(["Flags", "Component"]).to_numpy()
     labels = emoji["category"].to_numpy()[common]
     names = emoji["name"].to_numpy(dtype=object)[common]
@@ -86,7 +86,7 @@ def cases(folder: Path | None) -> Iterator[Case]:
     yield case_of("emoji: pictures", images, {"image": pictures[common]}, labels, None)
     digits = load_digits()
     pictures = np.array(
-        [_png(PIL.fromarray(np.uint8(15 * one))) for one in digits.images[:1000]], dtype=object
+        [png(PIL.fromarray(np.uint8(15 * one))) for one in digits.images[:1000]], dtype=object
     )
     yield case_of("digits: pictures", images, {"image": pictures}, digits.target[:1000], None)
     for name in ("mosi transcripts", "icu_a", "watch") if folder else ():
@@ -113,9 +113,9 @@ def docstrings(each: int = 220) -> tuple[np.ndarray, np.ndarray]:
     return np.array(texts, dtype=object), np.array(packages)
 
 
-def _png(picture: PIL.Image) -> bytes:
+def png(picture: PIL.Image, side: int = SIDE) -> bytes:
     file = io.BytesIO()
-    picture.resize((SIDE, SIDE), PIL.Resampling.BILINEAR).convert("RGB").save(file, "PNG")
+    picture.resize((side, side), PIL.Resampling.BILINEAR).convert("RGB").save(file, "PNG")
     return file.getvalue()
 
 
@@ -166,14 +166,11 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--cases", default="", help="names with commas; default: all")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     print("| features | networks | power | 5 labels a class | 20 | all |")
     print("| --- | --- | --- | --- | --- | --- |")
     for case in cases(options.data):
-        if options.cases and case.name not in options.cases.split(","):
-            continue
         reads = "image" in case.columns or "text" in case.columns
         for networks in (True, False) if reads else (False,):
             for power in POWERS:
