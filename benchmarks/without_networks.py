@@ -3,8 +3,8 @@
     python benchmarks/without_networks.py [--data FOLDER]
 
 The texts and pictures of `component_sizes.py`, and objects of Trifeature (which shape, which texture of
-ten?). A logistic regression (C = 1) reads the fixed features; balanced accuracy in percent: of 5 and 20 labels
-a class the mean of ten draws, of all labels five folds.
+ten?). A logistic regression (C = 1) reads the fixed features; balanced accuracy in percent: of 5 and 20
+labels a class the mean of ten draws, of all labels five folds.
 """
 
 from __future__ import annotations
