@@ -88,7 +88,7 @@ class Raw(Learned):
 
     optional: tuple[str, ...] = ()  # buffers that there are only where something was learned
     same_unit = False  # whether a larger deviation means that a feature says more
-    own = ""  # what features there are without a network, in words
+    own, instead = "", ""  # what features there are, and which in place of a network's, in words
 
     def __init__(self, spec: Spec, network: Published | None = None) -> None:
         super().__init__()
@@ -127,7 +127,8 @@ class Raw(Learned):
                 f"{self.own}, and outputs of {self.network.name} (package {self.network.package}; "
                 "model.networks=false leaves them out)"
             )
-        return f"{self.own}; those of {self.network.name} are not among them ({EXTRA} adds them)"
+        own = f"{self.own}, and {self.instead}"
+        return f"{own}; those of {self.network.name} are not among them ({EXTRA} adds them)"
 
     def learn(self, sample: Sample, seed: int) -> None:
         """Take what is needed from training rows; most kinds need nothing."""

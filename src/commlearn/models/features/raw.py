@@ -37,6 +37,7 @@ class Words(Raw):
     """
 
     own = "weighted counts (tf-idf) of words and their leading directions"
+    instead = "letters in a row"
     optional = ("letters",)
     same_unit = True
     most, most_letters = 20_000, 8192  # ids and runs of letters that are counted
@@ -128,6 +129,7 @@ class Pixels(Raw):
     """
 
     own = "pixels, directions of edges and colours"
+    instead = "patches that are typical of training rows"
     optional = ("kernels", "offset")
     largest = 64  # pixels a side
     directions = 8
