@@ -20,6 +20,7 @@ from commlearn.kinds.base import Cells
 from commlearn.kinds.text import Sentences, Text, Tokenizer
 from commlearn.models.features import DIMENSIONS, FixedFeatures, MiniRocket
 from commlearn.models.features.base import Sample
+from commlearn.models.features.networks import MINILM
 from commlearn.models.features.patches import LEAST, SIDE, STRIDE, shown_patches, typical_patches
 from commlearn.models.features.raw import Words
 from commlearn.records import Chosen, VectorColumn
@@ -355,6 +356,7 @@ def test_a_state_says_whether_letters_are_counted() -> None:
     ids = Given(column.spec, plain(column, rows))
     earlier = FixedFeatures(column.spec, networks=False).learn(ids, 0)  # as models of earlier versions
     assert not any("letters" in name for name in earlier.state_dict())
+    assert "letters" not in Words(column.spec, MINILM).source  # which one that loads their state says
     fresh = FixedFeatures(column.spec, networks=False)
     fresh.load_state_dict(earlier.state_dict())
     assert torch.equal(fresh(column.take(rows)), earlier(ids.modality))
@@ -366,15 +368,21 @@ def plain(column: Sentences, rows: np.ndarray) -> Modality:
     return Modality(taken.values, taken.padding, taken.present)
 
 
-def test_a_misspelt_word_is_like_the_word_that_was_meant() -> None:
+def test_a_misspelt_word_is_like_the_word_that_was_meant(monkeypatch) -> None:
     meant = ("blue shoes", "red bicycle", "green umbrella", "small teapot", "old violin") * 30
-    column = column_of_texts(
-        (*meant, "red bycicle"), sorted({word for text in meant for word in text.split()})
-    )
-    features = FixedFeatures(column.spec, networks=False).learn(Chosen(column, np.arange(len(meant))), 0)
-    vectors = features(column.take(np.array([150, 1, 0, 2, 3, 4])))
-    likeness = torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])
-    assert likeness.argmax() == 0
+    words = sorted({word for text in meant for word in text.split()})
+    column = column_of_texts((*meant, "umbrela"), words)
+
+    def likeness() -> Tensor:
+        """Of the word to each of the five texts."""
+        features = FixedFeatures(column.spec, networks=False).learn(Chosen(column, np.arange(len(meant))), 0)
+        vectors = features(column.take(np.array([len(meant), 0, 1, 2, 3, 4])))
+        return torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])
+
+    assert likeness().argmax() == 2
+    assert likeness()[2] > 0.5
+    monkeypatch.setattr(Words, "most_letters", 0)  # words alone
+    assert likeness().max() < 0.1
 
 
 def test_patches_are_compared_one_by_one_as_the_convolution_does() -> None:

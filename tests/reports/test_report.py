@@ -192,6 +192,8 @@ def test_records_that_are_asked_for_come_from_different_places():
     asked = typical_records(part, np.arange(60), seed=0)
     assert sorted(places[record - 5].argmax() for record in asked) == [0, 1, 2, 3]
     assert typical_records(part, np.arange(8), seed=0) == [5, 6, 7]
+    same = Embedded(("a",), np.arange(50), np.ones((50, 4)))  # a network that has collapsed
+    assert len(typical_records(same, np.arange(50), seed=0)) == 1
 
 
 def test_the_map_hides_what_a_subset_cannot_embed_and_keeps_its_orientation():

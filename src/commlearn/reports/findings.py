@@ -222,6 +222,7 @@ def typical_records(part: Embedded, rows: np.ndarray, seed: int, most: int = ASK
     vectors = unit(part.vectors[np.searchsorted(part.rows, rows[there])])
     if len(there) <= most:
         return there.tolist()
+    most = min(most, len(np.unique(vectors.round(4), axis=0)))  # no more places than there are
     centres = KMeans(most, n_init=1, random_state=seed).fit(vectors).cluster_centers_
     return sorted({int(there[place]) for place in (vectors @ unit(centres).T).argmax(axis=0)})
 

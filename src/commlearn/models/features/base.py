@@ -127,7 +127,7 @@ class Raw(Learned):
                 f"{self.own}, and outputs of {self.network.name} (package {self.network.package}; "
                 "model.networks=false leaves them out)"
             )
-        own = f"{self.own}, and {self.instead}"
+        own = f"{self.own}, and {self.instead}" if any(map(self.holds, self.optional)) else self.own
         return f"{own}; those of {self.network.name} are not among them ({EXTRA} adds them)"
 
     def learn(self, sample: Sample, seed: int) -> None:

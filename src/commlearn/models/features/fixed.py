@@ -89,9 +89,9 @@ class FixedFeatures(Learned):
         """Take what is needed from training rows, without labels; records without it are left out."""
         sample = Sample(column, some_places(len(column), rows, numpy_generator(seed, "features")))
         self.raw.choose_network(sample)
+        self.raw.learn(sample, seed)
         if self.raw.source:
             tell(f"fixed features are {self.raw.source}")
-        self.raw.learn(sample, seed)
         device = self.turn.device
         parts = []
         for part in sample:
