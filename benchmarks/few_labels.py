@@ -5,6 +5,9 @@
 FOLDER holds mfeat.npz, mosi_utt.npz, easy_vqa.npz, watch.npz, tcga_breast.npz and icu_a.parquet. Each
 becomes a Parquet table and a schema, and `cl.compare` does the rest: rivals, 5 and 20 labels a class in five
 draws and all labels, absent modalities, intervals, the verdict. Run again, it goes on where it stopped.
+
+`--tables packaged` are the tables of packaged_tables.py, on which nothing was ever chosen; FOLDER then holds
+the wheels that it names.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from own_data_tables import TABLES
+from packaged_tables import PACKAGED
 
 import commlearn as cl
 from commlearn.comparison.result import Comparison
@@ -61,11 +65,11 @@ def main() -> None:
     print("| table | labels a class | best rival | embedding | difference | interval |")
     print("| --- | --- | --- | --- | --- | --- |")
     verdicts, absent = [], []
-    for name in options.tables.split(","):
+    for name in PACKAGED if options.tables == "packaged" else options.tables.split(","):
         folder = options.out / name.replace(" ", "-")
         schema = folder / "schema.yaml"
         if not schema.exists():
-            schema = TABLES[name](options.data).write(folder)
+            schema = (TABLES | PACKAGED)[name](options.data).write(folder)
         settings = {"training.threads": 1} if options.jobs == 1 else None
         comparison = cl.compare(
             schema,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import combinations
 from typing import NamedTuple, Self
 
@@ -202,9 +202,11 @@ def to_device(view: View, device: torch.device | str) -> View:
 
 def _stacked(parts: Sequence[Modality]) -> Modality:
     sizes = [len(part) for part in parts]
+    others = {each.name for each in fields(parts[0])} - {"values", "padding", "present"}
+    tensors = {name for name in others if isinstance(getattr(parts[0], name), Tensor)}
     return replace(
         parts[0],
-        values=torch.cat([part.values for part in parts]),
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in ("values", *tensors)},
         padding=_masks([part.padding for part in parts], sizes, default=False),
         present=_masks([part.present for part in parts], sizes, default=True),
     )

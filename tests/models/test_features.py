@@ -6,13 +6,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec
@@ -22,7 +23,7 @@ from commlearn.models.features import DIMENSIONS, FixedFeatures, MiniRocket
 from commlearn.models.features.base import Sample
 from commlearn.models.features.networks import MINILM
 from commlearn.models.features.patches import LEAST, SIDE, STRIDE, shown_patches, typical_patches
-from commlearn.models.features.raw import Words
+from commlearn.models.features.raw import Table, Words
 from commlearn.records import Chosen, VectorColumn
 
 LENGTH = 12
@@ -417,3 +418,48 @@ def test_patches_tell_textures_that_have_the_same_pixels_and_colours() -> None:
     shown = shown_patches(column.modality, *typical_patches(Sample(column, np.arange(100)), 0))
     centres = torch.stack([shown[:100][labels[:100] == label].mean(dim=0) for label in (0, 1)])
     assert (torch.cdist(shown[100:], centres).argmin(dim=1) == labels[100:]).all()
+
+
+def test_parts_of_numbers_are_what_a_loop_finds_and_many_columns_have_none() -> None:
+    draw = np.random.default_rng(0)
+    numbers = draw.normal(size=(200, 3)).astype(np.float32)
+    numbers[:, 1] = draw.integers(0, 2, 200)  # two parts would say no more than the number itself
+    numbers[::7, 2] = np.nan
+    column = Given(Spec("tabular", (3,)), Modality(torch.from_numpy(numbers)))
+    raw = Table(column.spec)
+    raw.learn(Sample(column, np.arange(200)), 0)
+    cells, reached = raw(column.modality)
+    assert cells.shape == (200, 6)
+    wanted = np.zeros((200, 3, 8))
+    for place in (0, 2):
+        knots = np.nanquantile(numbers[:, place], np.linspace(0, 1, 9))
+        for row, number in enumerate(np.nan_to_num(numbers[:, place])):
+            for part, (low, high) in enumerate(pairwise(knots)):
+                wanted[row, place, part] = min(max((number - low) / (high - low), 0), 1)
+    reached = reached.view(200, 3, 8).numpy()
+    np.testing.assert_allclose(reached[:, [0, 2]], wanted[:, [0, 2]], atol=1e-4)
+    assert np.ptp(reached[:, 1], axis=0).max() == 0  # a constant column, which is left out
+    wide = Given(Spec("tabular", (17,)), Modality(torch.randn(50, 17)))
+    plain = Table(wide.spec)
+    plain.learn(Sample(wide, np.arange(50)), 0)
+    assert len(plain(wide.modality)) == 1
+
+
+def test_a_linear_reader_of_few_columns_follows_a_curve() -> None:
+    numbers = np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)
+    wanted = np.abs(numbers[:, 0]) > 0.7  # of no linear function of the column
+    column = Given(Spec("tabular", (2,)), Modality(torch.from_numpy(numbers)))
+    features = FixedFeatures(column.spec).learn(column, 0)(column.modality).numpy()
+    reader = LogisticRegression().fit(features[:400], wanted[:400])
+    assert reader.score(features[400:], wanted[400:]) > 0.9
+    assert LogisticRegression().fit(numbers[:400], wanted[:400]).score(numbers[400:], wanted[400:]) < 0.7
+
+
+def test_features_of_tables_saved_by_an_earlier_version_have_no_parts() -> None:
+    column = drawn("tabular", 60)
+    learned = FixedFeatures(column.spec).learn(column, 0)
+    state = {name: value for name, value in learned.state_dict().items() if name != "raw.knots"}
+    former = FixedFeatures(column.spec)
+    former.load_state_dict(state)
+    assert len(former.raw(column.modality)) == 1
+    assert len(learned.raw(column.modality)) == 2

@@ -150,7 +150,7 @@ class CoMMCrossSelf(CoMM):
             raise ConfigurationError(f"method.token_width is {token_width}; give 1 or more.")
         token_width = min(token_width, width)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
-        if parts["beside"] is not None:
+        if embedding == "fused+tokens":
             parts["beside"] = TokenMeans(list(encoders), token_width, width)
         token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, token_width)
         narrow = {name: nn.Linear(width, token_width, bias=False) for name in encoders}

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from commlearn.batch import Subset, choose_subsets, subset_name
 from commlearn.errors import ConfigurationError
+from commlearn.models.encoders.image import ImageEncoder
 from commlearn.models.encoders.own import token_encoders
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import HEAD, TERMS, TemperatureChoice, projection_head, temperature_of
 from commlearn.models.self_prediction import SelfPrediction
-from commlearn.models.token_means import TokenMeans
+from commlearn.models.textures import TextureEnergies
+from commlearn.models.token_means import TextureMeans, TokenMeans
+from commlearn.models.tokens import ModalityEncoder
 from commlearn.models.without_negatives import SIGReg, vicreg_terms
 from commlearn.objectives import comm_terms
 
@@ -21,8 +24,8 @@ Objective = Callable[..., dict[Subset, Tensor]]
 """Takes what `comm_terms` takes, and makes a term of each subset."""
 Contrast = Literal["infonce", "sigreg", "vicreg"]
 """How a subset is compared with the full fusion: with other records as negatives, or without."""
-Held = Literal["fused", "fused+tokens"]
-"""What an embedding holds: the fused vector, and each modality's mean token beside it."""
+Held = Literal["fused", "fused+tokens", "fused+textures"]
+"""What an embedding holds: the fused vector, and beside it the mean token of each modality, or textures."""
 
 
 def fused_parts(
@@ -48,9 +51,22 @@ def fused_parts(
         "head": projection_head(width, *head),
         "subsets": chosen,
         "temperature": temperature_of(temperature, (*TERMS, *map(subset_name, chosen))),
-        "beside": TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None,
+        "beside": _beside(embedding, encoders, width),
         "prediction": SelfPrediction(encoders, width, prediction) if prediction else None,
     }
+
+
+def _beside(embedding: Held, encoders: Mapping[str, nn.Module], width: int) -> TokenMeans | None:
+    if embedding != "fused+textures":
+        return TokenMeans(list(encoders), width) if embedding == "fused+tokens" else None
+    for name, encoder in encoders.items():
+        if not isinstance(encoder, ModalityEncoder) or not isinstance(encoder.encoder, ImageEncoder):
+            raise ConfigurationError(
+                f"method.embedding is fused+textures, and '{name}' is not read by an image encoder of this "
+                "library. Choose fused+tokens."
+            )
+        encoder.textures = TextureEnergies()
+    return TextureMeans(list(encoders), width)
 
 
 def objective_of(contrast: Contrast, temperature: TemperatureChoice) -> Objective:

@@ -58,7 +58,7 @@ def encode_present(encoder: nn.Module, modality: Modality) -> Tokens:
     with rows.moments(encoder):
         tokens = encoder(replace(modality.apply(rows.pick), present=None)).apply(rows.put_back)
     padding = absent_as_padding(tokens.values, tokens.padding, modality.present)
-    return Tokens(tokens.values, padding, modality.present)
+    return replace(tokens, padding=padding, present=modality.present)
 
 
 def project_present(head: nn.Module, vectors: Tensor, present: Tensor | None) -> Tensor:

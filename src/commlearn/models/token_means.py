@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from commlearn.batch import Subset, all_but_one
+from commlearn.models.textures import PATTERNS
 from commlearn.models.tokens import Tokens, pool
 
 PACE = 0.02  # weight of the newest batch in the running moments
@@ -97,6 +98,10 @@ class TokenMeans(nn.Module):
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in modalities})
         self.guesses = nn.ModuleDict({name: Expectation(fused or width, width) for name in modalities})
 
+    def chosen(self, tokens: Mapping[str, Tokens]) -> Mapping[str, Tokens]:
+        """What means are taken of: here the tokens themselves."""
+        return tokens
+
     def due(self) -> bool:
         """Whether this step of training is to be observed: each of the first, then every fourth."""
         if not (self.training and self.track_running_stats):
@@ -175,6 +180,29 @@ class TokenMeans(nn.Module):
 
     def _guess(self, name: str) -> Expectation:
         return cast(Expectation, self.guesses[name])
+
+
+class TextureMeans(TokenMeans):
+    """The texture energies of each modality's pictures in place of their mean tokens.
+
+    A contrast of crops and blurred versions forgets textures, and so do the tokens below it, in part. What
+    is measured and not learned forgets nothing.
+    """
+
+    def __init__(self, modalities: Sequence[str], fused: int) -> None:
+        super().__init__(modalities, PATTERNS, fused)
+
+    def chosen(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        return {name: _textures(part) for name, part in tokens.items()}
+
+
+def _textures(tokens: Tokens) -> Tokens:
+    """The energies as one token; zeros where tokens were made without them, to ask for sizes."""
+    energies = tokens.textures
+    if energies is None:
+        energies = tokens.values.new_zeros(len(tokens), PATTERNS)
+    padding = None if tokens.padding is None else tokens.padding.all(dim=1, keepdim=True)
+    return Tokens(energies[:, None], padding, tokens.present)
 
 
 def _there(tokens: Tokens) -> Tensor:

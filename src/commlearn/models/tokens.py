@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -18,6 +19,12 @@ class Tokens(Modality):
     A view may hold tokens in place of what they were made from: they are not encoded again.
     """
 
+    textures: Tensor | None = None  # (batch, patterns): what was measured of a picture beside its tokens
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
+        textures = None if self.textures is None else change(self.textures)
+        return replace(super().apply(change), textures=textures)
+
 
 class TokenEncoder(nn.Module):
     """Reads a `Modality` and gives `Tokens` of the fusion's width; any other module reads plain tensors."""
@@ -29,12 +36,14 @@ class ModalityEncoder(TokenEncoder):
     Args:
         encoder: maps (values, padding) to features of its own shape.
         adapter: maps these features to tokens, (batch, length, width).
+        textures: maps values to what stands beside the tokens, (batch, patterns).
     """
 
-    def __init__(self, encoder: nn.Module, adapter: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, adapter: nn.Module, textures: nn.Module | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.adapter = adapter
+        self.textures = textures
 
     def forward(self, modality: Modality) -> Tokens:
         features, padding = self.encoder(modality.values, modality.padding)
@@ -42,7 +51,8 @@ class ModalityEncoder(TokenEncoder):
         padding = absent_as_padding(values, padding, modality.present)
         if padding is not None:  # a weight of 0 times NaN is NaN: nothing under padding goes on
             values = values.masked_fill(padding[..., None], 0.0)
-        return Tokens(values, padding, modality.present)
+        textures = None if self.textures is None else self.textures(modality.values)
+        return Tokens(values, padding, modality.present, textures)
 
 
 def tokens_of(parts: Mapping[str, Tensor | Tokens]) -> dict[str, Tokens]:

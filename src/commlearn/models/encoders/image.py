@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import MapAdapter
+from commlearn.models.textures import StandardImage, waves
 from commlearn.models.tokens import ModalityEncoder
 
 
@@ -50,45 +50,22 @@ def small_cnn(shape: tuple[int, ...], width: int, channels: Sequence[int] = (24,
     return _tokens_of(nn.Sequential(*layers), shape, width, channels[-1], 2 ** (len(channels) + 1))
 
 
-class StandardImage(nn.Module):
-    """Each image less its mean colour, divided by how much it varies around it."""
-
-    def __init__(self, least: float = 0.2) -> None:
-        super().__init__()
-        self.least = least  # added to the spread: an empty image stays empty
-
-    def forward(self, images: Tensor) -> Tensor:  # (batch, channels, height, width)
-        deviation = images - images.mean(dim=(2, 3), keepdim=True)
-        spread = deviation.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        return deviation / (spread + self.least)
-
-
 def start_as_waves(kernels: Tensor) -> None:
     """Fill (filters, channels, k, k) with colour blobs, then 2-D cosines of luminance from coarse to fine.
 
     Filters beyond what that basis holds keep their random values.
     """
     filters, channels, size, _ = kernels.shape
-    place = (torch.arange(size) + 0.5) * math.pi / size
-    cosines = torch.cos(torch.arange(size)[:, None] * place)  # (frequency, place)
-    waves = torch.einsum("fi,gj->fgij", cosines, cosines).flatten(0, 1)  # (frequencies, k, k)
-    waves = waves[_by_frequency(size)]
-    waves = waves / waves.norm(dim=(1, 2), keepdim=True)
+    patterns = waves(size)
     luminance = torch.full((channels,), channels**-0.5)
-    start = [_outer(luminance, waves[0])]
+    start = [_outer(luminance, patterns[0])]
     if channels == 3:
         red_green, blue_yellow = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
         for colour in (red_green / 2**0.5, blue_yellow / 6**0.5):
-            start += [_outer(colour, waves[0]), _outer(-colour, waves[0])]
-    start += [_outer(luminance, wave) for wave in waves[1:]]
+            start += [_outer(colour, patterns[0]), _outer(-colour, patterns[0])]
+    start += [_outer(luminance, pattern) for pattern in patterns[1:]]
     count = min(filters, len(start))
     kernels[:count] = torch.stack(start[:count])
-
-
-def _by_frequency(size: int) -> Tensor:
-    """Indices of the frequency pairs (f, g), sorted by f + g."""
-    total = torch.arange(size)[:, None] + torch.arange(size)
-    return total.flatten().sort(stable=True).indices
 
 
 def _outer(colour: Tensor, wave: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class Raw(Learned):
     of the state, their SHA-256 is.
     """
 
-    optional: tuple[str, ...] = ()  # buffers that there are only where something was learned
+    optional: tuple[str, ...] = ()  # buffers that not every state has; the first is that of `instead`
     same_unit = False  # whether a larger deviation means that a feature says more
     own, instead = "", ""  # what features there are, and which in place of a network's, in words
 
@@ -118,17 +118,22 @@ class Raw(Learned):
         return True
 
     @property
+    def described(self) -> str:
+        """The features without those of a network or in its place, in words."""
+        return self.own
+
+    @property
     def source(self) -> str:
         """What the features are and how to get others, in words; nothing where there is no choice."""
         if not self.own or self.network is None:
             return ""
         if self.uses_network:
             return (
-                f"{self.own}, and outputs of {self.network.name} (package {self.network.package}; "
+                f"{self.described}, and outputs of {self.network.name} (package {self.network.package}; "
                 "model.networks=false leaves them out)"
             )
-        own = f"{self.own}, and {self.instead}" if any(map(self.holds, self.optional)) else self.own
-        return f"{own}; those of {self.network.name} are not among them ({EXTRA} adds them)"
+        more = f", and {self.instead}" if self.holds(self.optional[0]) else ""
+        return f"{self.described}{more}; those of {self.network.name} are not among them ({EXTRA} adds them)"
 
     def learn(self, sample: Sample, seed: int) -> None:
         """Take what is needed from training rows; most kinds need nothing."""

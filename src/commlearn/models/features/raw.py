@@ -17,6 +17,8 @@ from commlearn.models.features.networks import EFFICIENTNET, MINILM, TOKENIZER, 
 from commlearn.models.features.patches import SIDE as SIDE_OF_PATCH
 from commlearn.models.features.patches import shown_patches, typical_patches
 from commlearn.models.features.series import Steps
+from commlearn.models.textures import SIDE as SIDE_OF_PATTERN
+from commlearn.models.textures import texture_energies, waves
 
 LETTERS = HashingVectorizer(
     analyzer="char_wb",
@@ -122,26 +124,32 @@ SMALLEST = 16  # pixels a side from which a picture is one to the network
 
 
 class Pixels(Raw):
-    """Pixels averaged over a grid, directions of edges (as HOG has them) and colours.
+    """Pixels averaged over a grid, directions of edges (as HOG has them) and colours; textures beside them.
 
     Where the weights of EfficientNet-lite0 are installed, its outputs for pictures in colour are beside them;
     else how much a picture shows of the patches that are typical of training rows.
     """
 
-    own = "pixels, directions of edges and colours"
+    own = "pixels, directions of edges, colours"
     instead = "patches that are typical of training rows"
-    optional = ("kernels", "offset")
+    optional = ("kernels", "offset", "patterns")
     largest = 64  # pixels a side
     directions = 8
     levels = 8  # of a channel
     softness = 0.5
+    patterns: Tensor  # (patterns, side, side): whose energies tell textures
     kernels: Tensor  # (groups of patches, channels, side, side)
     offset: Tensor  # (groups,)
 
     def learn(self, sample: Sample, seed: int) -> None:
+        self.store(patterns=waves(SIDE_OF_PATTERN))
         if not self.uses_network and min(self.spec.shape[1:]) >= SIDE_OF_PATCH:
             kernels, offset = typical_patches(sample, seed)
             self.store(kernels=kernels, offset=offset)
+
+    @property
+    def described(self) -> str:
+        return f"{self.own}, textures" if self.holds("patterns") else self.own
 
     def network_reads(self, sample: Sample) -> bool:
         channels, *sides = self.spec.shape
@@ -149,14 +157,15 @@ class Pixels(Raw):
 
     def forward(self, modality: Modality) -> list[Tensor]:
         drawn = self._drawn(modality)
+        textures = [texture_energies(modality.values, self.patterns)] if self.holds("patterns") else []
         if self.holds("kernels"):
             drawn.append(shown_patches(modality, self.kernels, self.offset))
         if not self.uses_network:
-            return drawn
+            return drawn + textures
         pixels = modality.values.float().nan_to_num()
         pixels = F.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", antialias=True)
         outputs = EFFICIENTNET.outputs(list(pixels.cpu()), modality.values.device)
-        return self.beside_network(torch.cat(drawn, dim=1), outputs)
+        return self.beside_network(torch.cat(drawn, dim=1), outputs) + textures
 
     def _drawn(self, modality: Modality) -> list[Tensor]:
         values = modality.values.float().nan_to_num() / 255  # (batch, channels, height, width)
@@ -200,17 +209,60 @@ class Cells(Raw):
         return [modality.values.flatten(1).float().nan_to_num()]
 
 
+FEWEST_PARTS, PARTS = 4, 8  # of a column's range
+MOST_PARTS = 64  # of all columns together: so more than 16 numbers stay as they are
+
+
 class Table(Raw):
-    """Numbers with zero in gaps, which ones are missing, and categories one-hot."""
+    """Numbers with zero in gaps, which ones are missing, and categories one-hot.
+
+    Where columns of numbers are few, how far each number reaches through each part of its column's range is
+    beside them (piecewise linear, Gorishniy 2022): a linear reader then follows any curve of one column.
+    """
+
+    optional = ("knots",)
+    knots: Tensor  # (numbers, parts + 1): quantiles of each column
+
+    def learn(self, sample: Sample, seed: int) -> None:
+        parts = min(PARTS, MOST_PARTS // max(self.spec.shape[0], 1))
+        if parts >= FEWEST_PARTS and self.spec.shape[0]:
+            numbers = np.concatenate([self._numbers(part).numpy() for part in sample])
+            self.store(knots=_knots(numbers, parts))
 
     def forward(self, modality: Modality) -> list[Tensor]:
-        numbers = modality.values[:, : self.spec.shape[0]].float()
+        numbers = self._numbers(modality)
         codes = modality.values[:, self.spec.shape[0] :].nan_to_num()
         chosen = [
             F.one_hot(codes[:, place].long().clamp(0, size - 1), size)
             for place, size in enumerate(self.spec.shape[1:])
         ]
-        return [torch.cat([numbers.nan_to_num(), numbers.isnan(), *chosen], dim=1).float()]
+        cells = torch.cat([numbers.nan_to_num(), numbers.isnan(), *chosen], dim=1).float()
+        return [cells, self._reached(numbers.nan_to_num())] if self.holds("knots") else [cells]
+
+    def _numbers(self, modality: Modality) -> Tensor:
+        return modality.values[:, : self.spec.shape[0]].float()
+
+    def _reached(self, numbers: Tensor) -> Tensor:
+        """From 0, below a part, to 1, above it: (batch, numbers x parts)."""
+        low, high = self.knots[:, :-1], self.knots[:, 1:]  # (numbers, parts)
+        share = (numbers[:, :, None] - low) / (high - low).clamp(min=1e-6)
+        return share.clamp(0, 1).flatten(1)
+
+
+def _knots(numbers: np.ndarray, parts: int) -> np.ndarray:
+    """The different quantiles of each column, (numbers, parts + 1), then its maximum, which nothing exceeds.
+
+    Of a column that they divide into one part there is the maximum alone: the part says what the number says.
+    """
+    knots = np.zeros((numbers.shape[1], parts + 1), dtype=np.float32)
+    for column, values in enumerate(numbers.T):
+        there = values[~np.isnan(values)]
+        if len(there):
+            quantiles = np.unique(np.quantile(there, np.linspace(0, 1, parts + 1)).astype(np.float32))
+            knots[column] = quantiles[-1]
+            if len(quantiles) > 2:
+                knots[column, : len(quantiles)] = quantiles
+    return knots
 
 
 RAW: dict[str, type[Raw]] = {
