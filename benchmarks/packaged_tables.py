@@ -31,7 +31,7 @@ def basic_motions(folder: Path) -> OwnTable:
 
 
 def japanese_vowels(folder: Path) -> OwnTable:
-    """Lower and upper six of the cepstral coefficients of a vowel, nine speakers; split as in the UEA archive."""
+    """Lower and upper six cepstral coefficients of a vowel, nine speakers; split as in the UEA archive."""
     return _series(folder, "JapaneseVowels", {"lower": slice(0, 6), "upper": slice(6, 12)})
 
 
