@@ -1,4 +1,4 @@
-"""What letters add to words, and patches to pixels, where no published network reads texts and pictures.
+"""What letters add to words, and patches and textures to pixels, where no network reads texts and pictures.
 
     python benchmarks/without_networks.py [--data FOLDER]
 
@@ -20,7 +20,7 @@ from PIL import Image as PIL
 
 import commlearn as cl
 from commlearn.datasets.trifeature_render import render
-from commlearn.models.features.base import Raw
+from commlearn.models.features.base import Raw, Sample
 from commlearn.models.features.raw import Pixels, Words
 
 OBJECTS = 1500
@@ -44,20 +44,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    print("| features | words, or pixels, edges and colours | and letters, or patches |")
-    print("| --- | --- | --- |")
+    print("| features | words, or pixels, edges and colours | and letters, or patches | and textures |")
+    print("| --- | --- | --- | --- |")
     learn, most = Pixels.learn, Words.most_letters
+
+    def without_textures(pixels: Pixels, sample: Sample, seed: int) -> None:
+        learn(pixels, sample, seed)
+        del pixels.patterns
+
     for source in (cases(options.data), objects()):
         for case in source:
             if not {"image", "text"} & case.columns.keys():
                 continue
             reached = []
-            for more in (False, True):
-                Pixels.learn = learn if more else Raw.learn  # type: ignore[method-assign]
-                Words.most_letters = most if more else 0
+            ways = (Raw.learn, without_textures, learn) if "image" in case.columns else (Raw.learn, learn)
+            for way in ways:
+                Pixels.learn = way  # type: ignore[method-assign]
+                Words.most_letters = 0 if way is Raw.learn else most
                 three = scores(case, features(case, networks=False))
                 reached.append(" / ".join(f"{value:.1f}" for value in three))
-            print(f"| {case.name} | {' | '.join(reached)} |", flush=True)
+            print(f"| {case.name} | {' | '.join([*reached, ''][:3])} |", flush=True)
 
 
 if __name__ == "__main__":

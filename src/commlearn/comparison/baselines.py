@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec
-from commlearn.config.build import build_method, learned_features
+from commlearn.config.build import build_method, learned_features, pretrained_of
 from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import Method
-from commlearn.models.features import FeatureBlocks
+from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.records import Dataset, Records
 from commlearn.trained.embed import embed
 from commlearn.trained.model import Trained
@@ -213,6 +213,18 @@ def common_directions(
     return [inverse @ (left.T @ common) for inverse, left in solved], reached[:count] ** 2 / len(modalities)
 
 
+def fixed_features(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+    """The fixed features of every modality, side by side; raw ones of what a pretrained encoder reads."""
+    pretrained = pretrained_of(given.data.state)
+    specs = {name: spec for name, spec in given.data.train.specs.items() if name not in pretrained}
+    blocks = FeatureBlocks(specs, given.experiment.model.networks).learn(parts[0], 0)
+    rows = raw_parts(parts, list(pretrained))
+    for name, block in blocks.each.items():
+        columns = [feature_column(block, records.columns[name]) for records in parts]
+        rows[name] = [column.take(np.arange(len(column))).values.numpy() for column in columns]
+    return [np.concatenate([each[part] for each in rows.values()], axis=1) for part in range(len(parts))]
+
+
 def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     """Embeddings by the weights that the seed starts with."""
     method = _fresh(given, learned_features(given.experiment, given.data)).eval()
@@ -252,6 +264,7 @@ SINGLE = "raw:"
 
 BASELINES: dict[str, Baseline] = {
     "raw": Baseline("features of all modalities, side by side", raw),
+    "fixed": Baseline("fixed features of all modalities, side by side", fixed_features),
     "pca": Baseline("principal components of the raw features", pca),
     "cca": Baseline("what raw features of the modalities have in common, linearly", cca),
     "random": Baseline("CoMM's network without training: the floor", random_network, drawn=True),
