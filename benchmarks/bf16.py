@@ -135,11 +135,11 @@ def main() -> None:
     print("| --- " * (1 + len(experiment.scores)) + "|")
     for precision in PRECISIONS:
         by_seed = [scores(options.out, experiment, precision, seed) for seed in range(options.seeds)]
-        cells = [told([accuracies[name] for accuracies in by_seed]) for name in experiment.scores]
+        cells = [in_words([accuracies[name] for accuracies in by_seed]) for name in experiment.scores]
         print(f"| {precision} | {' | '.join(cells)} |")
 
 
-def told(values: list[float]) -> str:
+def in_words(values: list[float]) -> str:
     by_seed = ", ".join(f"{value:.1f}" for value in values)
     return f"{mean(values):.1f} +- {stdev(values) if len(values) > 1 else 0:.1f} ({by_seed})"
 

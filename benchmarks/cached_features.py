@@ -123,8 +123,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    told = f"{options.pairs} pairs, batches of {BATCH}, {options.threads} threads, torch {torch.__version__}"
-    print(f"{told}\n{'seconds':52}{'clock':>10}{'processor':>12}", flush=True)
+    heading = (
+        f"{options.pairs} pairs, batches of {BATCH}, {options.threads} threads, torch {torch.__version__}"
+    )
+    print(f"{heading}\n{'seconds':52}{'clock':>10}{'processor':>12}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["COMMLEARN_CACHE"] = folder
         state, records, experiment = encoders(Path(folder)), pairs(options.loop), settings()

@@ -3,7 +3,7 @@
     python benchmarks/cost.py
 
 Operations are counted while small batches run; nothing here is timed, so the numbers are the same on every
-machine. The cost of the objective grows with the batch; it is told for one negative.
+machine. The cost of the objective grows with the batch; it is given for one negative.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def told(machine: Machine) -> str:
+def described(machine: Machine) -> str:
     today = datetime.date.today().isoformat()
     return f"*{today}, one thread of {processor()}, torch {torch.__version__}: {machine}.*"
 
@@ -52,7 +52,7 @@ def main() -> None:
     for question in options.only:
         machine = measure()
         for made in importlib.import_module(question).tables(machine):
-            text = f"{made}\n\n{told(machine)}"
+            text = f"{made}\n\n{described(machine)}"
             print(f"{text}\n", flush=True)
             before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
             every_section = sections(before) | sections(f"\n{text}")

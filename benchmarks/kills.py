@@ -80,7 +80,7 @@ class Kill:
     parts: int  # that lay there then
     equal: bool
     left: list[str]  # parts that the second life left
-    told: str = ""  # by a second life that failed
+    problem: str = ""  # by a second life that failed
 
 
 def live(words: list[str], errors: Path) -> None:
@@ -182,8 +182,8 @@ def try_case(case: Case, folder: Path, kills: int, tell: Callable[[Kill], None])
     for _ in range(2):  # the first also says whether it is repeatable at all
         fresh(case, out)
         start = time.monotonic()
-        if told := finish(case.words(out), errors):
-            raise SystemExit(f"{case.name}: {told}")
+        if problem := finish(case.words(out), errors):
+            raise SystemExit(f"{case.name}: {problem}")
         contents.append(content(out))
         times.append(time.monotonic() - start)
     if contents[0] != contents[1]:
@@ -194,10 +194,10 @@ def try_case(case: Case, folder: Path, kills: int, tell: Callable[[Kill], None])
         caught = killed(case, out, chance, min(times), errors)
         if caught is None:
             continue
-        told = finish(case.words(out), errors)
+        problem = finish(case.words(out), errors)
         now = content(out)
-        told = told or difference(contents[0], now)
-        done.append(Kill(case.name, *caught, now == contents[0], parts(out), told))
+        problem = problem or difference(contents[0], now)
+        done.append(Kill(case.name, *caught, now == contents[0], parts(out), problem))
         tell(done[-1])
     return done
 
@@ -218,8 +218,8 @@ def cases(folder: Path) -> dict[str, Case]:
     pq.write_table(pa.Table.from_pandas(frame[columns]), data / "many.parquet", row_group_size=100)
     tokens = ["--method.name", "comm", "--method.embedding", "fused+tokens"]
     train = ["train", str(data / "gaps.yaml"), "--resume", *SMALL, *tokens]
-    if told := finish([*train, "--out", str(run)], folder / "errors.txt"):
-        raise SystemExit(told)
+    if problem := finish([*train, "--out", str(run)], folder / "errors.txt"):
+        raise SystemExit(problem)
     tune = ["finetune", str(run), "--target", "shared", "--epochs", "3", "--batch-size", "32", "--resume"]
     compare = ["compare", str(data / "gaps.yaml"), "--methods", "comm,raw", "--seeds", "1", "--jobs", "1"]
     made = [

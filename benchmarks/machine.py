@@ -115,6 +115,6 @@ def table(title: str, rows: Iterable[Row], machine: Machine) -> str:
     for row in rows:
         floor = machine.floor(row)
         share = f"{100 * floor / row.seconds:.0f} %" if floor else ""
-        told = f"{1000 * floor:.4g}" if floor else ""
-        lines.append(f"| {row.name} | {1000 * row.seconds:.4g} | {told} | {share} | {row.note} |")
+        written = f"{1000 * floor:.4g}" if floor else ""
+        lines.append(f"| {row.name} | {1000 * row.seconds:.4g} | {written} | {share} | {row.note} |")
     return "\n".join(lines)

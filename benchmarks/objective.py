@@ -116,8 +116,8 @@ def some_blocks(samples: int, step: int) -> str:
 
 def measured(samples: int, kind: str) -> tuple[float, float]:
     """`peak` in a process of its own."""
-    told = subprocess.check_output([sys.executable, __file__, "--peak", str(samples), kind], text=True)
-    megabytes, spent = map(float, told.split())
+    output = subprocess.check_output([sys.executable, __file__, "--peak", str(samples), kind], text=True)
+    megabytes, spent = map(float, output.split())
     return megabytes, spent
 
 

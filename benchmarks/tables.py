@@ -132,8 +132,10 @@ def main() -> None:
     if options.peak:
         print(peak(options.peak, options.two))
     elif options.memory:
-        told = "rows | pyarrow alone, s | embedding, s | by the clock, s | rows/s | ratio | peak before, MB"
-        print(f"| {told} | peak, MB |\n" + "| --- " * 8 + "|", flush=True)
+        heading = (
+            "rows | pyarrow alone, s | embedding, s | by the clock, s | rows/s | ratio | peak before, MB"
+        )
+        print(f"| {heading} | peak, MB |\n" + "| --- " * 8 + "|", flush=True)
         for rows in options.memory:
             two = ["--two"] if options.two else []
             subprocess.run([sys.executable, __file__, "--peak", str(rows), *two], check=True)

@@ -79,11 +79,11 @@ def ask_runs(folder: Path, methods: list[str], seed: int) -> dict[str, dict[str,
                 asked[f"{method}, encoders side by side"] = parts_of(report, "linear")
                 asked[f"{method}, best experts on its encoders"] = parts_of(report, "data")
                 stored.write_text(json.dumps(parts_by_target, indent=1))
-                told(target, asked)
+                print_parts(target, asked)
     return parts_by_target
 
 
-def told(target: str, asked: dict[str, Parts]) -> None:
+def print_parts(target: str, asked: dict[str, Parts]) -> None:
     for who, parts in asked.items():
         print(f"{target:<10}{who:<40}" + "".join(f"{parts[part]:8.3f}" for part in PARTS), flush=True)
 
@@ -126,7 +126,7 @@ def main() -> None:
     methods = options.methods.split(",")
     parts_by_target = ask_runs(options.folder, methods, options.seed)
     for target, asked in parts_by_target.items():
-        told(target, asked)
+        print_parts(target, asked)
     shown = ["truth", *methods, f"{methods[0]}, encoders side by side"]
     draw(
         {target: parts_by_target[target] for target in TARGETS},

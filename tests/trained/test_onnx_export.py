@@ -89,13 +89,16 @@ def test_the_wrapper_is_the_methods_own_embedding():
             {"fusion": ClassAttentionFusion(16, layers=2)}, id="class attention", marks=pytest.mark.slow
         ),
         pytest.param({"embedding": "fused+tokens"}, id="with tokens", marks=pytest.mark.slow),
+        pytest.param({"embedding": "fused+textures"}, id="with textures"),
     ],
 )
 def test_onnx_equals_torch(options, tmp_path):
     runtime = pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
-    names = ["photo", "note", "labs", "ecg", "emb"]
+    names, some = ["photo", "note", "labs", "ecg", "emb"], ["note", "emb"]
+    if options.get("embedding") == "fused+textures":  # of pictures alone
+        names = some = ["photo"]
     trained = model(names, **options)
-    files = cl.export_onnx(trained, tmp_path, [names] if not options else [["note", "emb"]])
+    files = cl.export_onnx(trained, tmp_path, [some if options else names])
     names_by_file = json.loads((tmp_path / "inputs.json").read_text())
     for file in files:
         subset = file.stem.split("+")
