@@ -3,7 +3,7 @@
     python benchmarks/soak.py --minutes 30
 
 Each turn trains afresh and embeds a table through the command line's own functions, in one process. The
-first third of the time is warm-up; the growth reported is that of the last third's mean over the middle one's.
+first third of the time is warm-up; the growth is that of the last third's mean over the middle one's.
 """
 
 from __future__ import annotations

@@ -127,8 +127,7 @@ class CoMM(Method):
         tokens = self.encode(view)  # each encoder runs once for both views
         fused = self.fusion(tokens, self.projected)
         if self.beside is not None and self.beside.due():
-            beside = self.beside.chosen(self.tokens_beside(tokens))
-            self.beside.follow(beside, fused, partial(self.fusion, tokens))
+            self.beside.follow(self.tokens_beside(tokens), fused, partial(self.fusion, tokens))
         if self.prediction is not None:
             fused = {**fused, PREDICTED: self.prediction(view, tokens, fused)}
         return tokens, fused
@@ -176,8 +175,7 @@ class CoMM(Method):
         fused = self.fuse(tokens, tuple(tokens))
         if self.beside is None:
             return fused
-        beside = self.beside.chosen(self.tokens_beside(tokens))
-        return torch.cat([fused, self.beside(beside, fused)], dim=1)
+        return torch.cat([fused, self.beside(self.tokens_beside(tokens), fused)], dim=1)
 
     def fuse(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
         """The fused vector alone, (batch, width): what the head was trained on."""

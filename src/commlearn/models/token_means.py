@@ -139,6 +139,7 @@ class TokenMeans(nn.Module):
         """Follow training records: mean and deviation, and what fused vectors of the others let expect."""
         if not self.training:
             return
+        tokens = self.chosen(tokens)
         there = {name: _there(part) for name, part in tokens.items()}
         for name, norm in self.norms.items():
             means = pool(tokens[name]).float()
@@ -157,7 +158,7 @@ class TokenMeans(nn.Module):
 
     def forward(self, tokens: Mapping[str, Tokens], fused: Tensor) -> Tensor:
         """Side by side for all modalities, (batch, modalities * width)."""
-        parts = []
+        parts, tokens = [], self.chosen(tokens)
         for name in self.norms:
             if name not in tokens:
                 parts.append(self._guess(name)(fused))
