@@ -64,7 +64,7 @@ def fitted():
 
 def test_a_table_becomes_rows_of_numbers_whole_and_by_any_subset(fitted):
     whole = fitted.transform(table())
-    width = 3 * 128 + 5 + 4  # fused, the mean token of each modality, 5 numbers, 1 more and 3 sites
+    width = 3 * 128 + 5 + 12  # fused, the mean token of each modality, 5 numbers, 1 more in 8 parts, 3 sites
     assert whole.shape == (48, width)
     assert whole.dtype == np.float32
     assert np.isfinite(whole).all()
@@ -94,7 +94,7 @@ def test_output_may_be_a_data_frame_with_names_and_index(fitted):
     framed = clone(fitted).set_output(transform="pandas").fit(table()).transform(table())
     assert list(framed.columns[:2]) == ["comm0", "comm1"]
     assert framed.index[0] == 100
-    assert len(fitted.get_feature_names_out()) == 3 * 128 + 5 + 4
+    assert len(fitted.get_feature_names_out()) == 3 * 128 + 5 + 12
 
 
 @pytest.mark.parametrize("method", ["comm", "clip", "crossself"])
@@ -102,8 +102,8 @@ def test_a_data_frame_of_some_modalities_has_their_width(method):
     model = embedder(method=method, epochs=1).set_output(transform="pandas").fit(table())
     framed, some = model.transform(table()), model.transform(table(), modalities=["labs"])
     assert list(framed.columns) == list(model.get_feature_names_out())
-    assert some.columns[-10] == f"{method}{some.shape[1] - 10}"
-    assert some.columns[-1] == "labs_feature3"
+    assert some.columns[-18] == f"{method}{some.shape[1] - 18}"
+    assert some.columns[-1] == "labs_feature11"
     assert some.index.equals(table().index)
     assert np.array_equal(some, model.set_output(transform="default").transform(table(), modalities=["labs"]))
 
