@@ -116,7 +116,7 @@ def test_features_hold_the_network_and_say_so(network, records):
 
 @BOTH
 def test_outputs_of_a_network_count_twice_as_much_as_other_features(network, records):
-    """Groups count the same: what the network makes is two of three, of pictures two of four with textures."""
+    """Groups count the same: a network makes two of three, of pictures two of four with textures."""
     needed(network)
     data = records()
     (block,) = FeatureBlocks(data.specs).learn(data, 0).each.values()
