@@ -124,7 +124,7 @@ SMALLEST = 16  # pixels a side from which a picture is one to the network
 
 
 class Pixels(Raw):
-    """Pixels averaged over a grid, directions of edges (as HOG has them) and colours; textures beside them.
+    """Pixels averaged over a grid, directions of edges (as HOG has them), colours and textures.
 
     Where the weights of EfficientNet-lite0 are installed, its outputs for pictures in colour are beside them;
     else how much a picture shows of the patches that are typical of training rows.
@@ -157,15 +157,16 @@ class Pixels(Raw):
 
     def forward(self, modality: Modality) -> list[Tensor]:
         drawn = self._drawn(modality)
-        textures = [texture_energies(modality.values, self.patterns)] if self.holds("patterns") else []
         if self.holds("kernels"):
             drawn.append(shown_patches(modality, self.kernels, self.offset))
+        if self.holds("patterns"):
+            drawn.append(texture_energies(modality.values, self.patterns))
         if not self.uses_network:
-            return drawn + textures
+            return drawn
         pixels = modality.values.float().nan_to_num()
         pixels = F.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", antialias=True)
         outputs = EFFICIENTNET.outputs(list(pixels.cpu()), modality.values.device)
-        return self.beside_network(torch.cat(drawn, dim=1), outputs) + textures
+        return self.beside_network(torch.cat(drawn, dim=1), outputs)
 
     def _drawn(self, modality: Modality) -> list[Tensor]:
         values = modality.values.float().nan_to_num() / 255  # (batch, channels, height, width)
