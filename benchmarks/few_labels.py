@@ -6,8 +6,8 @@ FOLDER holds mfeat.npz, mosi_utt.npz, easy_vqa.npz, watch.npz, tcga_breast.npz a
 becomes a Parquet table and a schema, and `cl.compare` does the rest: rivals, 5 and 20 labels a class in five
 draws and all labels, absent modalities, intervals, the verdict. Run again, it goes on where it stopped.
 
-`--tables packaged` are the tables of packaged_tables.py, on which nothing was ever chosen; FOLDER then holds
-the wheels that it names.
+`--tables packaged` are the tables of packaged_tables.py, on which no setting of training was chosen; FOLDER
+then holds the wheels that it names.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import commlearn as cl
-from commlearn.batch import Batch, Modality, Spec
+from commlearn.batch import Batch, Modality, Spec, merge
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
@@ -91,13 +91,39 @@ def test_a_record_without_a_picture_embeds_as_if_it_was_not_asked_for():
     torch.testing.assert_close(some[there], method.embed(view)[there])
 
 
+def test_tokens_that_stand_in_a_view_carry_the_energies_along():
+    """Encoded once, cut, stacked, moved: as diagnostics, ladders and pictures of many records have them."""
+    method, view = build(), pictures()
+    method.train()
+    next(method.steps(Batch(augmented=(view, pictures(seed=2)))))
+    method.eval()
+    halves = [
+        {name: part.apply(lambda rows, cut=cut: rows[cut]) for name, part in view.items()}
+        for cut in (slice(0, 3), slice(3, 6))
+    ]
+    tokens = merge([dict(method.encode(half)) for half in halves])
+    wanted = method.embed(view)
+    torch.testing.assert_close(method.embed(tokens), wanted)
+    moved = {name: part.apply(lambda rows: rows.roll(1, 0)) for name, part in tokens.items()}
+    torch.testing.assert_close(method.embed(moved), wanted.roll(1, 0))
+
+
+def test_while_it_learns_present_pictures_have_their_energies_and_absent_ones_none():
+    method, view = build().train(), pictures()
+    there = torch.tensor([True, False] * 3)
+    tokens = method.encode({**view, "left": Modality(view["left"].values, present=there)})["left"]
+    wanted = texture_energies(view["left"].values, waves(SIDE))
+    torch.testing.assert_close(tokens.textures[there], wanted[there])
+    assert not tokens.textures[~there].any()
+
+
 def test_what_no_image_encoder_reads_is_named():
     specs = {"photo": SPECS["left"], "labs": Spec("vector", (5,))}
     with pytest.raises(ConfigurationError, match=r"'labs' is not read by an image encoder.*fused\+tokens"):
         METHODS["comm"].build(build_encoders(specs, WIDTH, {}), WIDTH, embedding="fused+textures")
 
 
-def test_a_trained_model_holds_them_whether_pictures_are_encoded_once_or_not(tmp_path):
+def test_a_trained_model_holds_them_and_a_saved_one_too(tmp_path):
     draw, files = np.random.default_rng(0), []
     for _ in range(12):
         file = io.BytesIO()
