@@ -130,11 +130,13 @@ class Records:
     targets: dict[str, np.ndarray] = field(default_factory=dict)
     keys: np.ndarray | None = None  # (records,) uint64: which record this is, in whatever table it lies
     groups: np.ndarray | None = None  # (records,) uint64: which records belong together, such as a patient's
+    units: np.ndarray | None = None  # (records,) or (records, sides) uint64: what several records share
+    sorts: Mapping[str, str] = field(default_factory=dict)  # of targets: class, number, multilabel
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.columns.items()}
         lengths |= {name: len(values) for name, values in self.targets.items()}
-        named = {"keys": self.keys, "groups": self.groups}
+        named = {"keys": self.keys, "groups": self.groups, "units": self.units}
         lengths |= {name: len(values) for name, values in named.items() if values is not None}
         if len(set(lengths.values())) > 1:
             sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -173,7 +175,23 @@ class Records:
             {name: values[rows] for name, values in self.targets.items()},
             None if self.keys is None else self.keys[rows],
             None if self.groups is None else self.groups[rows],
+            None if self.units is None else self.units[rows],
+            self.sorts,
         )
+
+    @property
+    def resampled(self) -> np.ndarray | None:
+        """What intervals draw in place of records: their groups, or what they share, such as images of pairs.
+
+        Unlike a group, a unit does not keep its records from being negatives of each other in training.
+        """
+        return self.groups if self.groups is not None else self.units
+
+    @property
+    def held_together(self) -> np.ndarray | None:
+        """What folds may not divide, (records,); pairs cannot be parted by both of their sides."""
+        together = self.resampled
+        return None if together is None or together.ndim > 1 else together
 
     def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
         """The records at some places of the order in which an epoch visits them."""
@@ -185,16 +203,34 @@ class Records:
 
     def labels(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Class numbers of these rows, below 0 where a record has none, for every target of classes."""
-        return {name: torch.as_tensor(codes[rows]) for name, codes in self._classes.items()}
+        return {name: torch.as_tensor(codes[rows]) for name, codes in self.classes.items()}
 
     def group_numbers(self, rows: np.ndarray) -> torch.Tensor | None:
         """A number for the group of each of these rows; None where nothing says what belongs together."""
         return None if self.groups is None else torch.from_numpy(self.groups[rows].view(np.int64))
 
     @cached_property
-    def _classes(self) -> dict[str, np.ndarray]:
-        numbered = {name: class_codes(values) for name, values in self.targets.items()}
+    def classes(self) -> dict[str, np.ndarray]:
+        """The targets of classes, as `class_codes` numbers them."""
+        numbered = {
+            name: class_codes(values, self.sorts.get(name, "")) for name, values in self.targets.items()
+        }
         return {name: codes for name, codes in numbered.items() if codes is not None}
+
+
+def presence(column: Column, rows: np.ndarray | None = None) -> np.ndarray:
+    """Which of these records, or of all, have the modality, (records,) bool; as a rule nothing is read."""
+    rows = np.arange(len(column)) if rows is None else rows
+    if isinstance(column, Chosen):
+        return presence(column.column, column.rows[rows])
+    if isinstance(column, Drawn):
+        return presence(column.column, column.first[rows])
+    if hasattr(column, "there"):
+        return column.there(rows)
+    if hasattr(column, "present"):
+        return np.ones(len(rows), dtype=bool) if column.present is None else np.asarray(column.present)[rows]
+    parts = [column.take(rows[start : start + 256]).there.numpy() for start in range(0, len(rows), 256)]
+    return np.concatenate([np.ones(0, dtype=bool), *parts])
 
 
 def place_keys(part: str, records: int) -> np.ndarray:
@@ -227,8 +263,12 @@ def _draw(column: Column, rows: np.ndarray, generator: np.random.Generator) -> M
     return column.draw(rows, generator) if isinstance(column, Drawn) else column.take(rows)
 
 
-def class_codes(values: np.ndarray) -> np.ndarray | None:
+def class_codes(values: np.ndarray, sort: str = "") -> np.ndarray | None:
     """Classes as whole numbers from 0, -1 where there is none; None if the values are no classes.
+
+    Args:
+        values: one for each record.
+        sort: of the target, as a schema states it; fractions are classes if it says so and they repeat.
 
     Example:
         >>> class_codes(np.array(["cat", None, "dog", "cat"], dtype=object)).tolist()
@@ -236,11 +276,13 @@ def class_codes(values: np.ndarray) -> np.ndarray | None:
         >>> class_codes(np.array([0.25, 0.5])) is None
         True
     """
-    if values.ndim != 1:
+    if values.ndim != 1 or sort == "number":
         return None
     if values.dtype.kind == "f":
         labelled = np.isfinite(values)
-        if not np.array_equal(values[labelled], np.round(values[labelled])):
+        given = values[labelled]
+        repeated = 2 * len(np.unique(given)) <= len(given)  # which measurements seldom are
+        if not ((sort and repeated) or np.array_equal(given, np.round(given))):
             return None
     elif values.dtype.kind == "O":
         labelled = np.array([value is not None for value in values], dtype=bool)
@@ -270,13 +312,12 @@ class Dataset:
     unused: Mapping[str, str] | None = None  # columns that are not read, each with the reason, if known
 
     def __post_init__(self) -> None:
-        """Records that nothing names are named by their part and place."""
-        same = self.probe is self.train
+        """Records that nothing names are named by their part and place; one object in two parts stays one."""
+        named: dict[int, Records] = {}
         for name, records in self.parts.items():
             if records.keys is None and records.columns:
-                object.__setattr__(self, name, replace(records, keys=place_keys(name, len(records))))
-        if same:
-            object.__setattr__(self, "probe", self.train)
+                keys = place_keys(name, len(records))
+                object.__setattr__(self, name, named.setdefault(id(records), replace(records, keys=keys)))
 
     @property
     def parts(self) -> dict[str, Records]:

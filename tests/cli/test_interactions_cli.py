@@ -40,6 +40,22 @@ def test_raw_columns_from_a_schema(files, capsys):
     assert (files / "out.png").exists()
 
 
+def test_one_target_that_cannot_be_asked_about_does_not_cost_the_others(files, capsys):
+    table = pd.read_csv(files / "t.csv")
+    table.rename(columns={"y": "y/n"}).assign(one=1).to_csv(files / "t.csv", index=False)
+    (files / "s.yaml").write_text(SCHEMA.replace("y: class", "y/n: class, one: class"))
+    arguments = ["interactions", str(files / "s.yaml"), str(files / "t.csv"), "--quick", "--json"]
+    assert main([*arguments, "--plot", str(files / "out.png")]) == 0
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == ["y/n"]
+    assert "no report on 'one': target 'one' has one class" in err
+    assert (files / "out-y%2Fn.png").exists()
+    assert main([*arguments, "--target", "one,two"]) == 2
+    err = capsys.readouterr().err
+    assert "Unknown target 'two'" in err
+    assert "No report could be made on any of one, two" in err
+
+
 def test_calibration_prints_the_error_to_expect(files, capsys):
     arguments = ["calibrate", "--like", str(files / "t.csv"), "--target", "y"]
     assert main([*arguments, "--schema", str(files / "s.yaml"), "--repeats", "1"]) == 0

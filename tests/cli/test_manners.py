@@ -260,7 +260,7 @@ def test_memory_that_ends_is_a_sentence(problem, monkeypatch, capsys):
 
     monkeypatch.setattr("commlearn.cli.commands.info.run", ends)
     assert main(["info"]) == 2
-    assert capsys.readouterr().err.startswith("commlearn: the memory was used up.")
+    assert capsys.readouterr().err.startswith("commlearn: out of memory.")
 
 
 def test_other_errors_of_torch_are_not_taken_for_one_of_memory(monkeypatch):

@@ -189,7 +189,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("check one.csv --schema schema.yaml", ["rows", "give at least"]),
     # trainings
     ("train table.csv", ["table.csv", "It is a table", "commlearn init table.csv -o table.yaml"]),
-    ("train run", ["run is no file of a recipe", "It is the folder of a run"]),
+    ("train run", ["run is not a recipe or schema file", "It is the folder of a run"]),
     ("train none.yaml", ["none.yaml", "did you mean"]),
     ("train trifeature-quik", ["'trifeature-quik'", "did you mean 'trifeature-quick'?"]),
     ("train mosi --data none.pkl --out new", ["none.pkl"]),
@@ -416,7 +416,7 @@ CALLS = {
     "a path that is none": (lambda: cl.load("none"), ["none is not a run folder"]),
     "a table in place of a run": (lambda: cl.load("table.csv"), ["It is a table", "commlearn train"]),
     "an empty frame": (lambda: fitted(frame().head(0)), ["no rows", "Give a table"]),
-    "one row": (lambda: fitted(frame().head(1)), ["only 1 training records"]),
+    "one row": (lambda: fitted(frame().head(1)), ["only 1 training records. At least 2 are needed"]),
     "a frame without the columns": (lambda: fitted(frame()[["a"]]), ["'b'", "The table has a"]),
     "columns of one name": (lambda: fitted(pd.concat([frame(), frame()[["a"]]], axis=1)), ["a", "Rename"]),
     "arrays of two lengths": (
@@ -443,6 +443,14 @@ CALLS = {
     "a modality that is none": (
         lambda: cl.embed(cl.load("run"), "table.csv", modalities=["lefft"]),
         ["'lefft'", "did you mean 'left'?"],
+    ),
+    "no records at a time": (
+        lambda: cl.embed(cl.load("run"), "table.csv", batch_size=0),
+        ["batch_size is 0", "at least 1"],
+    ),
+    "less than no records at a time": (
+        lambda: cl.embed(cl.load("run"), "table.csv", batch_size=-1),
+        ["batch_size is -1", "at least 1"],
     ),
     "a probe of a target that is none": (
         lambda: cl.probe(cl.load("run"), targets=["z"]),

@@ -80,6 +80,15 @@ def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in
     assert all(line.startswith("done before") for line in again)
 
 
+def test_other_targets_leave_what_was_measured(schema, tmp_path, jobs_in_this_process):
+    log_lines = []
+    for targets in (["y"], ["size", "tags"], ["y"]):
+        compare(schema, ["raw"], 1, tmp_path, SMALL, 1, log_lines.append, targets, rivals=[])
+    assert [line.split(":")[0] for line in log_lines] == ["started", "done"] * 2 + ["done before"]
+    table = compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet, rivals=[])
+    assert all(cell["mean"] is not None for cell in table["methods"]["raw"]["scores"].values())
+
+
 @pytest.mark.slow
 def test_a_method_that_diverges_is_told_and_not_averaged_in(schema, tmp_path, jobs_in_this_process):
     settings = {**SMALL, "training.learning_rate": 1e30, "training.epochs": 3, "training.warmup_epochs": 0}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from commlearn.cli import main
+from commlearn.comparison.answers import forecast as forecasts_of
 from commlearn.comparison.answers.forecast import ADVICE, forecast
+from commlearn.comparison.source import ComparisonSource
+from commlearn.errors import DataWarning
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +61,61 @@ def test_check_shows_the_forecast_of_named_targets(schema, capsys):
     assert "forecast of" not in capsys.readouterr().out
     assert main([*words, "--target", "one", "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["forecast"]["one"]["advice"] == "one"
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Labels of noise; of the rows to score 150 are copies of rows to fit on, 20 of rows to validate on."""
+    draw = np.random.default_rng(1)
+    train = pd.DataFrame(draw.normal(size=(300, 4)).round(3), columns=["a0", "a1", "b0", "b1"])
+    train = train.assign(y=np.where(draw.random(300) < 0.5, "yes", "no"), who=np.arange(300), split="train")
+    fresh = train.assign(a0=draw.normal(size=300).round(3), y=draw.permutation(train["y"]))
+    parts = [
+        train,
+        train[:150].assign(split="test"),
+        fresh[:100].assign(split="test", who=lambda rows: rows["who"] + 280),
+        fresh[80:100].assign(split="validation", who=lambda rows: rows["who"] + 280),
+    ]
+    pd.concat(parts).to_csv(tmp_path / "table.csv", index=False)
+    stated = {
+        "table": "table.csv",
+        "modalities": {name: {"kind": "tabular", "columns": [f"{name}0", f"{name}1"]} for name in ("a", "b")},
+        "targets": {"y": "class"},
+        "split": "split",
+        "group": "who",
+    }
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(stated))
+    table = {"name": "table", "table": str(tmp_path / "table.csv"), "schema": stated}
+    recipe = {"name": "r", "method": "comm", "data": table}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore::commlearn.errors.DataWarning")
+def test_a_forecast_scores_no_row_that_it_was_fitted_on(copied):
+    values = forecast(copied / "schema.yaml")["y"]
+    assert (values["advice"], values["rows"]["test"]) == ("nothing", 80)
+
+
+@pytest.mark.parametrize("file", ["schema.yaml", "recipe.yaml"])
+def test_a_comparison_scores_no_row_that_it_fits_or_validates_on_and_names_divided_groups(copied, file):
+    source = ComparisonSource(str(copied / file))
+    with pytest.warns(DataWarning) as warned:
+        _, data = source.read()
+    words = " ".join(str(one.message) for one in warned)
+    assert "170 of 250 test rows are also among the rows to fit or to validate on" in words
+    assert "20 groups have rows both to fit on and to score" in words
+    assert len(data.test) == 80
+    before_test = replace(source, before_test=True).read()[1]
+    assert len(before_test.test) == 20
+    assert not np.isin(before_test.test.keys, before_test.fit.keys).any()
+
+
+def test_a_sample_is_of_rows_that_have_labels(schema, tmp_path, monkeypatch):
+    """Of 400 rows 60 have a label, and so few are looked at that a sample of all would hold about 6."""
+    monkeypatch.setattr(forecasts_of, "ROWS", 40)
+    table = pd.read_csv(schema.parent / "table.csv")
+    table["same"] = table["same"].where(np.arange(400) < 60)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    rows = forecast(schema, tmp_path / "table.csv", ["same"])["same"]["rows"]
+    assert rows == {"train": 40, "test": 20}

@@ -93,6 +93,7 @@ def test_the_chosen_setting_is_the_best_of_those_tried():
         ({"method.subsets": "each_and_all"}, ["comm", "simclr"], "simclr has no setting method.subsets"),
         ({"method.temperatur": ".1"}, ["comm"], "comm has no setting method.temperatur. None has it"),
         ({"clip:method.temperature": ".1"}, ["comm"], "Unknown method 'clip'"),
+        ({"method.temperature": ".1,.2"}, ["comm", "raw:one"], "raw:one has no setting .*comm:method.temp"),
         ({"method.temperature": "1..1"}, ["comm"], "no range"),
         ({"method.temperature": ".1..1"}, ["comm"], "give --budget"),
         ({"method.temperature": "warm"}, ["comm"], "comm with --method.temperature warm: .*give"),

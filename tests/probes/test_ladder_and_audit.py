@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,6 +88,31 @@ def test_what_cannot_be_probed_is_told(run):
     nothing = data.test.choose(np.zeros(0, dtype=int))
     with pytest.raises(CommlearnError, match="no test records"):
         cl.probe_ladder(model, Dataset(data.train, nothing))
+
+
+@pytest.mark.parametrize("subsets", [[["bb"]], ["bb"], [[]]])
+def test_subsets_are_names_and_those_that_there_are(run, subsets):
+    model, data = run
+    assert list(cl.probe_ladder(model, data, "y", subsets=["b", ["a", "b"]])["y"]) == ["b", "a+b"]
+    with pytest.raises(CommlearnError, match="Unknown modality '(bb)?'"):
+        cl.probe_ladder(model, data, "y", subsets=subsets)
+
+
+def test_rungs_choose_thresholds_where_the_probe_does(run):
+    model, data = run
+    draw = np.random.default_rng(1)
+
+    def tagged(records):
+        tags = np.empty(len(records), dtype=object)
+        tags[:] = [tuple(name for name in "st" if draw.random() < 0.4) for _ in range(len(records))]
+        return replace(records, targets={"tags": tags})
+
+    places = np.arange(len(data.train))
+    parts = [data.train.choose(places[:120]), data.test, data.train.choose(places[120:])]
+    with_validation = Dataset(*map(tagged, parts))
+    alone = cl.probe(model, with_validation, modalities=["a"])["tags"]
+    assert cl.probe_ladder(model, with_validation)["tags"]["a"] == alone
+    assert alone.validation_records == len(parts[2])
 
 
 def test_an_augmentation_that_drowns_the_values_is_found(run, tmp_path):
@@ -208,7 +232,7 @@ def test_rows_whose_embedding_is_not_finite_are_named_by_their_place_among_all(m
     values = records.view(slice(0, len(records)))["a"].values.numpy().copy()
     values[70] = np.inf
     records.columns["a"] = VectorColumn(values)
-    with pytest.raises(CommlearnError, match="not finite of row 70"):
+    with pytest.raises(CommlearnError, match="row 70 is not finite"):
         embed_subsets(model, records, subsets_of(("a", "b")))
 
 
@@ -240,9 +264,7 @@ def test_what_others_add_is_measured_on_the_records_that_have_the_best_modality(
     labels, there = draw.integers(0, 2, 400), np.arange(400) % 4 > 0  # of a quarter nobody says the class
     a, b = labels[:, None] + 0.1 * draw.normal(size=(400, 2)), draw.normal(size=(400, 2))
     records = Records({"a": a}, {"y": labels})
-    data = SimpleNamespace(
-        fit=records.choose(np.arange(200)), test=records.choose(np.arange(200, 400)), schema=None
-    )
+    data = Dataset(records.choose(np.arange(200)), records.choose(np.arange(200, 400)))
     vectors = {"a": a, "b": b, "a+b": np.hstack([a * there[:, None], b])}
     rows = {"a": np.flatnonzero(there[:200]), "b": np.arange(200), "a+b": np.arange(200)}
 
@@ -253,7 +275,7 @@ def test_what_others_add_is_measured_on_the_records_that_have_the_best_modality(
         }
 
     fit, test = part(0), part(200)
-    outcomes, _ = outcomes_of(fit, test, data, ["y"])
+    outcomes, _ = outcomes_of([fit, test], data, ["y"])
     gain = gain_of(outcomes["y"], test, data.test.targets["y"], "class")
     assert (gain.best, gain.records, gain.without) == ("a", 150, 50)
     whole, alone = (outcomes["y"][name] for name in ("a+b", "a"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from commlearn.probes import measures
-from commlearn.probes.measures import draws, measured, widening
+from commlearn.probes.measures import draws, interval_over_repeats, measured, widening
 
 
 @st.composite
@@ -143,3 +143,64 @@ def test_intervals_do_not_depend_on_how_many_draws_are_measured_at_once(generato
     at_once = measured(parts, positive.astype(int))
     monkeypatch.setattr(measures, "AT_ONCE", 1)  # one draw
     assert measured(parts, positive.astype(int)) == at_once
+
+
+@pytest.mark.parametrize("records", [2, 60])
+def test_shares_that_no_draw_changes_are_not_certain(records):
+    """All of 2 records right says little, all of 60 much."""
+    right = np.ones(records, dtype=bool)
+    value, (low, high) = measured(
+        {"balanced_accuracy": lambda weights: measures.accuracy(right, weights)}, np.zeros(records)
+    )["balanced_accuracy"]
+    assert (value, high) == (1, 1)
+    assert low == pytest.approx(0.025 ** (1 / records))
+
+
+def test_nothing_is_explained_where_nothing_varies():
+    """A draw without the only records that differ has no R2, rather than one of minus millions."""
+    truth = np.zeros((100, 1))
+    truth[:2] = 1
+    guess = np.full((100, 1), 0.02)
+    guess[5] = 0.3
+    _, (low, high) = measured(
+        {"r2": lambda weights: measures.r2(guess, truth, weights)[:, 0]}, np.zeros(100)
+    )["r2"]
+    assert -1 < low < high <= 1
+    assert np.isnan(measures.r2(guess, np.ones((100, 1)), measures.once(100))).all()
+
+
+def test_pairs_of_a_few_things_are_as_uncertain_as_the_things(generator):
+    """Guesses of what 40 things are, each of which stands in 20 pairs: intervals that hold chance."""
+    missed = {"pairs": 0, "things": 0}
+    for _ in range(40):
+        pairs = generator.integers(40, size=(800, 2)).astype(np.uint64)
+        right = (generator.random(40) < 0.5)[pairs[:, 0]]
+        for name, groups in (("pairs", None), ("things", pairs)):
+            measure = {"accuracy": lambda weights, right=right: measures.accuracy(right, weights)}
+            low, high = measured(measure, np.zeros(800), groups=groups)["accuracy"][1]
+            missed[name] += not low <= 0.5 <= high
+    assert missed["pairs"] > 20
+    assert missed["things"] <= 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "seeds", "of_labels", "of_seeds", "of_both", "of_rows"),
+    [
+        (5, 1, 1, 0, 0, 0),
+        (1, 3, 0, 1, 0, 0),
+        (5, 3, 1, 1, 1, 0),
+        (1, 1, 0, 0, 0, 1),
+        (5, 3, 0.5, 0.5, 0.5, 1),
+    ],
+)
+def test_intervals_over_draws_of_labels_and_seeds_hold_the_truth_as_often_as_they_say(
+    labels, seeds, of_labels, of_seeds, of_both, of_rows, generator
+):
+    missed = 0
+    for _ in range(200):
+        values = generator.normal(0, of_labels, (labels, 1, 1)) + generator.normal(0, of_seeds, (1, seeds, 1))
+        values = values + generator.normal(0, of_both, (labels, seeds, 1)) + generator.normal(0, of_rows)
+        samples = values + generator.normal(0, of_rows, (1, 1, 500))
+        low, high = interval_over_repeats(samples, float(values.mean()))
+        missed += not low <= 0 <= high
+    assert missed <= 20  # of 200; 10 are expected

@@ -21,6 +21,7 @@ from commlearn.probes.neighbours import neighbour_classes, neighbour_numbers
 from commlearn.probes.numbers import read_numbers
 from commlearn.probes.retrieval import ranks, retrieval
 from commlearn.records import Dataset, Records, VectorColumn
+from commlearn.storage.plain_json import json_text
 
 
 @pytest.fixture
@@ -49,6 +50,13 @@ def test_labels_are_read_each_with_a_threshold_of_its_own(rows):
     everything = np.ones_like(outcome.truth)
     assert result.chance == pytest.approx(f1_score(outcome.truth, everything, average="weighted"))
     assert json.loads(to_json({"tags": result}))["tags"]["chance"] == result.chance
+
+
+def test_labels_of_a_single_group_are_divided_after_all(rows):
+    truth = np.stack([rows[:, 0] > 0, rows[:, 1] > 1.2], axis=1)
+    one = np.zeros(300, dtype=np.uint64)
+    whole = read_labels(*arranged(rows, truth), groups=(one, None)).result
+    assert whole == read_labels(*arranged(rows, truth)).result
 
 
 def test_labels_as_tuples_give_what_labels_as_a_matrix_give(rows):
@@ -146,6 +154,13 @@ def test_every_sort_of_target_is_probed_and_written_as_json(rows):
         probe_vectors(data, *vectors, kind="liner")
 
 
+def test_what_is_not_finite_is_null():
+    values = {"a": (np.float32("nan"), float("inf"), 1), "b": np.array([1.5, -np.inf]), "c": Vectors}
+    text = json_text(values)
+    assert json.loads(text, parse_constant=pytest.fail)["a"] == [None, None, 1]
+    assert json.loads(text)["b"] == [1.5, None]
+
+
 def test_ranks_are_those_of_sorting():
     generator = np.random.default_rng(0)
     queries, gallery = generator.normal(size=(2, 30, 4))
@@ -174,6 +189,9 @@ def test_retrieval_finds_records_whose_modalities_are_the_same(name):
         retrieval(method, same, ["a"], ["bb"])
     with pytest.raises(ConfigurationError, match="'a' is named twice"):
         retrieval(method, same, ["a", "b"], ["a"])
+    for sides in (([], ["b"]), (["a"], [])):
+        with pytest.raises(ConfigurationError, match="names no modality"):
+            retrieval(method, same, *sides)
     broken = values.copy()
     broken[3] = np.nan  # no comparison with it holds, so that it would rank first
     with pytest.raises(DivergedError, match="not finite"):

@@ -108,6 +108,19 @@ def test_a_class_of_one_record_does_not_end_the_search(rows):
     assert linear_probe(*split(rows, labels)).strength == without != 1.0
 
 
+def test_a_class_of_one_group_does_not_end_the_search_among_groups(rows):
+    """Else C is 1, which fits noise: 40 of the features have nothing to do with the label."""
+    draw = np.random.default_rng(3)
+    labels = ((rows[:, 0] + draw.normal(size=1200)) > 0).astype(int)
+    wide = np.concatenate([rows, draw.normal(size=(1200, 40))], axis=1)
+    groups = np.arange(1200) // 10
+    assert classes._search(wide, labels, 0, groups) < 0.1
+    labels[:6] = 2  # in one group
+    assert classes._searched(labels, 0, groups)[1] == classes.FOLDS
+    assert classes._search(wide, labels, 0, groups) < 0.1
+    assert classes._searched(groups // 60, 0, groups // 60)[1] == 1  # a group for each class
+
+
 def test_embeddings_that_are_not_finite_are_refused(rows):
     labels = (rows[:, 0] > 0).astype(int)
     records = Records({"v": VectorColumn(rows)}, {"y": labels})
@@ -166,7 +179,7 @@ def trained(tmp_path_factory):
     experiment = experiment_from(
         {"name": "small", "data": "trifeature", "model": {"width": 16}, "training": settings}
     )
-    data = Dataset(records, records)
+    data = Dataset(records.choose(np.arange(24)), records.choose(np.arange(24, 32)))
     return train(experiment, tmp_path_factory.mktemp("run") / "run", data), data
 
 

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import commlearn as cl
+from commlearn.cli import main
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import DataError, DataWarning
 from commlearn.information.settings import Settings
@@ -113,7 +114,10 @@ def test_interactions_of_a_method_that_saw_labels_leave_its_training_rows_out(su
     assert "were trained on with labels (ill)" in rows_to_cross_fit(run, table).warning
     gathered = gather(run, table, None, None)
     assert len(gathered.about("ill").values) == len(rows_to_cross_fit(run, table).records)
-    assert len(gathered.about(table["ill"].to_numpy()).values) == len(gathered.about("ill").values)
+    asked = gathered.about(table["ill"].to_numpy())
+    assert len(asked.values) == len(gathered.about("ill").values)
+    assert (asked.positions == rows_to_cross_fit(run, table).positions).all()
+    assert (asked.of_these(table["ill"].to_numpy()) == gathered.about("ill").values).all()
 
 
 def test_rows_that_were_all_seen_with_labels_are_refused_through_every_door(supervised, tmp_path):
@@ -215,6 +219,8 @@ def test_without_a_split_rows_beside_those_of_the_fit_are_scored_and_else_it_is_
     assert (len(data.fit), len(data.test)) == (300, 100)
     fresh = readout_rows(model, noise(200, seed=4))
     assert len(fresh.fit) + len(fresh.test) == 200
+    beside_one = readout_rows(model, pd.concat([table[:1], noise(200, seed=4)]).reset_index(drop=True))
+    assert np.array_equal(beside_one.test.keys, fresh.test.keys)  # a single row of the training moves none
 
 
 def test_a_new_row_of_a_group_that_was_seen_with_labels_is_not_scored(tmp_path):
@@ -225,6 +231,21 @@ def test_a_new_row_of_a_group_that_was_seen_with_labels_is_not_scored(tmp_path):
     assert overlap(data.test, run) == 0
     parts = {"fit": data.fit, "test": data.test}
     assert not np.intersect1d(*(np.unique(part.groups) for part in parts.values())).size
+
+
+@pytest.mark.parametrize("method", ["supcon", "comm"])
+def test_rows_that_lack_the_groups_of_the_training_are_scored_by_no_model_that_saw_labels(method, tmp_path):
+    table = noise(per_group=6)
+    run = trained(table, tmp_path, method, group="who", id="case")
+    later = table.drop(columns="who").assign(case=[f"later {row}" for row in range(len(table))])
+    doors = (lambda: readout_rows(run, later, False), lambda: rows_to_cross_fit(run, later))
+    for door in doors:
+        if method == "supcon":
+            with pytest.raises(DataError, match="whole groups, and these rows lack the column"):
+                door()
+        else:
+            with pytest.warns(DataWarning, match="a column of groups, which these rows lack"):
+                door()
 
 
 def test_a_run_without_its_table_gives_what_it_gives_with_it(tmp_path):
@@ -252,6 +273,11 @@ def test_rows_of_both_parts_are_not_scored_and_divided_groups_are_named():
     mixed = replace(data, test=data.fit.choose(np.arange(5)))
     with pytest.raises(DataError, match="All 5 test rows are among the rows"):
         readout_rows(model, mixed)
+    validated = replace(data, validation=data.test.choose(np.arange(3)))
+    with pytest.warns(
+        DataWarning, match="3 of .* test rows are also among the rows to fit or to validate on"
+    ):
+        assert len(readout_rows(model, validated).test) == len(data.test) - 3
     fit, test = data.fit, data.test
     divided = replace(
         data,
@@ -264,7 +290,7 @@ def test_rows_of_both_parts_are_not_scored_and_divided_groups_are_named():
 
 def test_a_model_with_labels_that_does_not_say_its_rows_scores_nothing(supervised):
     run, table, _ = supervised
-    with pytest.raises(DataError, match="nothing says from which rows"):
+    with pytest.raises(DataError, match="which rows those were is not recorded"):
         cl.probe(replace(run, rows=None), table)
 
 
@@ -318,6 +344,15 @@ def test_a_group_that_a_split_column_divides_is_seen_as_a_whole(tmp_path):
     assert set(readout_rows(run, both).test.keys.tolist()) == set(
         rows_to_cross_fit(run, fresh).records.keys.tolist()
     )
+
+
+@pytest.mark.parametrize("command", ["probe", "report"])
+def test_a_command_warns_once(command, tmp_path, capsys):
+    table = noise(per_group=6).assign(part=lambda rows: np.where(np.arange(len(rows)) % 6, "train", "test"))
+    trained(table, tmp_path, "comm", group="who", split="part", id="case")
+    capsys.readouterr()
+    assert main([command, str(tmp_path / "run"), "--quiet"]) == 0
+    assert capsys.readouterr().err.count("groups have rows both to fit on and to score") == 1
 
 
 def test_intervals_of_retrieval_draw_whole_groups():

@@ -70,6 +70,12 @@ def test_of_what_was_not_brought_together_the_features_alone_compare(method, hal
     assert retrieval(model, records, ["left"], ["right"], blocks="features").recall[10] > 0.2
 
 
+def test_the_supervised_contrast_brings_no_subsets_together():
+    method = cl.SupCon.build({"left": torch.nn.Linear(3, 8), "right": torch.nn.Linear(5, 8)}, width=8)
+    with pytest.raises(ConfigurationError, match="SupCon does not bring"):
+        comparable(method, {}, ("left",))
+
+
 @pytest.mark.parametrize("method", ["clip", "cmc", "crossself"])
 def test_an_absent_modality_has_no_say(method):
     draw = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import cases
 import numpy as np
+import pandas as pd
 import pytest
 from markupsafe import escape
 
@@ -20,19 +21,23 @@ from commlearn.errors import CommlearnError
 from commlearn.information.material import Material
 from commlearn.information.pairs import pair_values
 from commlearn.information.settings import Settings
+from commlearn.probes import has_label
 from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded, Gain
 from commlearn.probes.numbers import read_numbers
+from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit
 from commlearn.records import Records
+from commlearn.reports import information
 from commlearn.reports.cards import cards_of, gain_words, rung, warnings_of
 from commlearn.reports.curves import curves
-from commlearn.reports.findings import describe, nearest_records, typical_records
+from commlearn.reports.findings import _colourings, describe, nearest_records, typical_records
 from commlearn.reports.knowledge import bars_of, information_rows, sentences
 from commlearn.reports.map import colouring, layouts
 from commlearn.reports.mistakes import alike, mistakes
 from commlearn.reports.page import environment, title_of
 from commlearn.reports.pieces import _words, line_path
-from commlearn.reports.source import _unscored
+from commlearn.reports.source import Source, _unscored
+from commlearn.tables.table import read_table
 
 HEAD = ("html", "head", "body", "main", "style", "title")
 
@@ -220,6 +225,15 @@ def test_targets_of_every_sort_are_described():
     assert describe(np.append(np.arange(40.5), np.nan))["quartiles"][2] == 20
 
 
+def test_numbers_of_several_outputs_colour_nothing():
+    targets = {"two": np.random.default_rng(0).normal(size=(30, 2)), "one": np.arange(30.0)}
+    test = SimpleNamespace(targets=targets)
+    source = SimpleNamespace(
+        targets=list(targets), sorts=dict.fromkeys(targets, "number"), data=SimpleNamespace(test=test)
+    )
+    assert [one.target for one in _colourings(source, np.arange(30))] == ["one"]
+
+
 def test_colours_of_many_classes_and_of_numbers():
     many = colouring("y", np.array([f"c{i % 40}" for i in range(400)], dtype=object), "class")
     assert len(many.labels) == 24
@@ -263,7 +277,7 @@ def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_togethe
     assert log_lines[:2] == ["experts of a (1 of 7)", "experts of b (2 of 7)"]
     lines = sentences(values)
     assert lines[2:4] == ["none of them knows anything alone", "no two of them share anything"]
-    assert lines[4].startswith("a and b say most that neither says alone: at least ")
+    assert lines[4].startswith("a and b have the largest synergy: 1.00 bits")
     rows = information_rows(values)
     assert len(rows) == 3 + 3 * 5 + 1
     json.dumps(values)
@@ -319,6 +333,8 @@ def test_mistakes_and_near_duplicates_are_those_of_the_slow_way():
         (3, "x", "y"),
     ]  # no neighbour, one neighbour
     assert one.matrix == ((1, 1, 0), (0, 0, 1), (0, 0, 1))
+    source.sorts["t"] = "multilabel"  # of a single label, which is no class of the table
+    assert mistakes(source, "t", outcome, np.arange(4), whole, shown, near) is None
     pairs = alike(source, whole, shown)
     assert [pair[:2] for pair in pairs.pairs] == [(0, 3)]
     assert pairs.count == 1
@@ -456,18 +472,63 @@ def test_few_test_records_compare_no_modalities():
     ("gain", "words"),
     [
         (Gain("a", 0.1, (0.05, 0.2), 40, 0), "; together they add 10 points (+5 to +20)."),
-        (Gain("a", 0.0, (-0.02, 0.03), 40, 0), "; what together they add could be chance (-2 to +3)."),
+        (Gain("a", 0.0, (-0.02, 0.03), 40, 0), "; what they add together could be chance (-2 to +3)."),
         (Gain("a", 0.0, (0.0, 0.0), 40, 0), "; together they add nothing (+0 to +0)."),
         (
             Gain("a", -0.1, (-0.2, -0.05), 40, 9),
-            " on the 40 records that have it; on these together they read 10 points less: the others disturb "
-            "it (-20 to -5).",
+            " on the 40 records that have it; on these together they score 10 points less: the others add "
+            "noise (-20 to -5).",
         ),
-        (Gain("a", 0.1, (-np.inf, np.inf), 40, 0), "; too few groups say what the others add."),
+        (Gain("a", 0.1, (-np.inf, np.inf), 40, 0), "; there are too few groups to say what the others add."),
     ],
 )
 def test_what_the_others_add_is_said_with_its_interval(gain, words):
     assert gain_words(cases.rungs_of(["a", "b"]), gain) == "Best alone is a with 52 % [48, 56]" + words
+
+
+@pytest.mark.parametrize(("method", "score"), [("clip", 70), ("comm", 80), ("comm-sup", None)])
+def test_a_card_shows_the_method_that_the_report_is_of(method, score):
+    """Not the one that is best on the test rows; one that was not read has no part in the verdict."""
+    readers = {"comm": 80.0, "clip": 70.0, "features": 75.0}
+    budget = {
+        "differences": {"clip": {}, "comm": {}},
+        "readers": {name: {"score": value, "interval": [60, None]} for name, value in readers.items()},
+        "rival": "features",
+    }
+    words = ["Of both.", "The embedding (clip) loses.", "The embedding (comm) adds."]
+    values = {"budgets": {"all": budget}, "measure": "auroc", "chance": 50.0, "words": words}
+    findings = SimpleNamespace(
+        source=SimpleNamespace(trained=SimpleNamespace(experiment=SimpleNamespace(method={"name": method}))),
+        verdict={"targets": {"y": values}},
+        interactions={},
+        ladder={"y": cases.rungs_of(["a", "b"])},
+        gains={"y": Gain("a", 0.1, (0.05, 0.2), 40, 0)},
+        present={"a": 1.0, "b": 1.0},
+    )
+    (card,) = cards_of(findings)
+    if score is None:
+        assert not card.compared
+        return
+    assert (card.whole.label, card.whole.score, card.measure) == (method, score / 100, "AUROC")
+    assert card.verdict == next(line for line in words if method in line)
+
+
+def test_records_that_are_decomposed_have_a_label(tmp_path, monkeypatch):
+    """Of 200 rows 12 have a label, and a sample of 5 of all would as a rule hold none."""
+    monkeypatch.setattr(information, "RECORDS", 5)
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame(draw.normal(size=(200, 4)), columns=["a0", "a1", "b0", "b1"])
+    table["y"] = np.where(np.arange(200) % 16 == 0, np.where(table["a0"] > 0, "yes", "no"), None)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    halves = {name: cl.Tabular([f"{name}0", f"{name}1"]) for name in ("a", "b")}
+    model = cl.Embedder(cl.Schema(halves, targets={"y": "class"}), epochs=1, batch_size=32).fit(table)
+    read = Source(model.trained, readout_rows(model, table), ("y",), read_table(table), None, None)
+    for of_table in (True, False):
+        source = read if of_table else replace(read, table=None)
+        monkeypatch.setattr(information, "own_records", lambda _: rows_to_cross_fit(model, table, None, True))
+        looked = information.looked_at(source, ["y"], 0)
+        assert len(looked.records) == 5
+        assert has_label(looked.records.targets["y"]).all()
 
 
 UNSCORED = {

@@ -201,6 +201,24 @@ def test_a_table_without_ids_says_how_else_to_ask(model):
         cl.similar(model, halves(slice(20)), "seven")
 
 
+def test_ids_are_names_whatever_their_cells(tmp_path):
+    """Numbers may be floats; an empty cell, which the vectors of before let pass, is no name."""
+    table = {**halves(slice(20)), "case": [7.0, 8.0, *range(10, 28)]}
+    schema = cl.Schema({name: cl.Vector(name) for name in ("left", "right")}, id="case")
+    named = cl.Embedder(schema, epochs=1).fit(table)
+    assert 0 not in cl.similar(named, table, "7", k=19, index=tmp_path)["row"].tolist()
+    table["case"][1] = None
+    with pytest.raises(DataError, match="No row has the case 'nan'"):
+        cl.similar(named, table, "nan", index=tmp_path)
+    with pytest.raises(DataError, match="No row has the case '110'. Did you mean '1"):
+        cl.similar(named, table, "110", index=tmp_path)
+
+
+def test_a_missing_column_is_named(model, tmp_path):
+    with pytest.raises(DataError, match="no column 'right'"):
+        cl.similar(model, {"left": halves(slice(20))["left"]}, 3, index=tmp_path)
+
+
 def test_the_frame_is_of_the_callers_kind(model):
     table = halves(slice(-40, None))
     as_arrow = pa.table({name: rows.tolist() for name, rows in table.items()})

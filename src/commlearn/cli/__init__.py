@@ -96,7 +96,7 @@ def _main(arguments: Sequence[str]) -> int:
         if not _lacks_memory(problem):
             raise
         print(
-            "commlearn: the memory was used up. End other programs, or ask for less: smaller batches, fewer "
+            "commlearn: out of memory. End other programs, or ask for less: smaller batches, fewer "
             "processes, a smaller model.",
             file=sys.stderr,
         )
@@ -191,7 +191,7 @@ def _parser(arguments: Sequence[str]) -> _Parser:
         )
         module.add_arguments(command)
         python = getattr(module, "python", _call_alone(module))
-        _add_manners(command, python is not None)
+        _add_common_options(command, python is not None)
         command.set_defaults(
             run=module.run,
             python=python,
@@ -205,8 +205,8 @@ def _call_alone(module: ModuleType) -> Callable[[argparse.Namespace], str] | Non
     return (lambda options: program(module.call(options))) if hasattr(module, "call") else None
 
 
-def _add_manners(command: argparse.ArgumentParser, has_python: bool) -> None:
-    """What every command can be asked for."""
+def _add_common_options(command: argparse.ArgumentParser, has_python: bool) -> None:
+    """Options of every command."""
     taken = {option for action in command._actions for option in action.option_strings}
     if "--quiet" not in taken:
         command.add_argument("--quiet", "-q", action="store_true", help="no progress")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from commlearn.escapes import one_line, printable, terminal_stream
+from commlearn.storage.plain_json import json_text
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=_plain))
+    print(json_text(value), end="")
 
 
 def print_probes(results: dict[str, Any]) -> None:
@@ -54,12 +53,6 @@ def print_probes(results: dict[str, Any]) -> None:
             console.print(
                 f"{one_line(name)}: {result.dropped} records without it were left out", markup=False
             )
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def print_next(options: argparse.Namespace, *commands: Sequence[object]) -> None:

@@ -71,10 +71,9 @@ def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[
     features_of = {}
     for name in names:
         spec = parts[0].specs[name]
-        rows = [_read(records, name, _FLAT.get(spec.kind, _any), spec) for records in parts]
+        flat = _frequent(parts[0], name, spec) if spec.kind == "text" else _FLAT.get(spec.kind, _any)
+        rows = [_read(records, name, flat, spec) for records in parts]
         features = [values for values, _ in rows]
-        if spec.kind == "text":
-            features = _weighted(features)
         if any(not there.all() for _, there in rows):
             features = [
                 np.concatenate([values * there[:, None], ~there[:, None]], axis=1, dtype=np.float32)
@@ -134,17 +133,21 @@ def _words(modality: Modality, spec: Spec) -> Tensor:
     return counts.scatter_add_(1, modality.values, modality.real.float())
 
 
-def _weighted(parts: list[np.ndarray]) -> list[np.ndarray]:
-    """tf-idf of the most frequent ids of the first part; rows of length 1."""
-    within = (parts[0] > 0).sum(axis=0)
+def _frequent(records: Records, name: str, spec: Spec) -> Callable[[Modality, Spec], Tensor]:
+    """What turns text into tf-idf of the most frequent ids of these records; rows of length 1."""
+    within = np.zeros(spec.shape[0], dtype=np.int64)
+    for start in range(0, len(records), BLOCK):
+        modality = records.view(slice(start, start + BLOCK), [name])[name]
+        within += (_words(modality, spec) > 0).sum(dim=0).numpy()
     chosen = np.sort(np.argsort(-within, kind="stable")[:WORDS])
     chosen = chosen[within[chosen] > 0]
-    rarity = np.log((1 + len(parts[0])) / (1 + within[chosen])) + 1
-    weighted = [np.log1p(counts[:, chosen]) * rarity for counts in parts]
-    return [
-        (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-        for rows in weighted
-    ]
+    rarity = np.log((1 + len(records)) / (1 + within[chosen])) + 1
+
+    def weighted(modality: Modality, spec: Spec) -> Tensor:
+        rows = np.log1p(_words(modality, spec).numpy()[:, chosen]) * rarity
+        return torch.from_numpy(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+    return weighted
 
 
 _FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {
@@ -152,7 +155,6 @@ _FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {
     "tabular": _cells,
     "series": _steps,
     "audio": _steps,
-    "text": _words,
 }
 
 

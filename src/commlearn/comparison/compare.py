@@ -24,7 +24,7 @@ from commlearn.errors import ConfigurationError, Problems, RunError
 from commlearn.probes import chosen_targets
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.locks import hold
-from commlearn.storage.plain_json import values_of_file
+from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.tables.schema import Schema
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.resume import changes
@@ -63,7 +63,7 @@ def compare(
         targets: what is probed; the recipe's scores, or all targets, if not given.
         table: takes the place of a schema's: a path, or what else `Embedder.fit` takes as a table. One in
             memory is written to `out` once; paths in its cells are relative to the working folder.
-        rivals: what the embeddings are read beside, for the verdict: names in `RIVALS`. All on a table,
+        rivals: what the embeddings are compared with, for the verdict: names in `RIVALS`. All on a table,
             none on a recipe if not given; an empty list asks for no verdict.
         budgets: of labels: shares such as `5%`, numbers a class such as 20, or `all`; 1, 5, 10, 50 and
             100 % if not given.
@@ -123,7 +123,7 @@ def compared(
         errors = _trained(source, planned, jobs, tell, refused, data.files)
         made = table_from(experiment, data, members, scores, planned, errors)
         made["refused"] = refused
-        write_atomically(Path(out) / "table.json", (json.dumps(made, indent=2) + "\n").encode())
+        write_atomically(Path(out) / "table.json", json_text(made).encode())
         verdict = None
         if questions is not None and any(member.role == "method" for member in members):
             some = [job for job in planned if job.variant == planned[0].variant]

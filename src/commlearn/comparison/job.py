@@ -1,12 +1,11 @@
 """One training of a comparison, in a process of its own: train or fit, embed, probe, write down.
 
-It reads `job.json` of its folder. What it leaves there, it leaves whole: `probes.json` comes last.
+It reads `job.json` of its folder. Each file is written atomically, `probes.json` last.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import sys
@@ -22,23 +21,23 @@ import torch
 
 from commlearn.comparison.answers.readouts import READOUTS, read_share
 from commlearn.comparison.baselines import Given, find_baseline
-from commlearn.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC
+from commlearn.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC, arrays_of
 from commlearn.comparison.source import ComparisonSource, with_method
 from commlearn.comparison.workers import peak_memory
 from commlearn.config.configuration import Experiment
 from commlearn.errors import CommlearnError, DivergedError
 from commlearn.methods import METHODS
-from commlearn.probes import Outcome, Vectors, probe_vectors, to_json
+from commlearn.probes import Outcome, Vectors, probe_vectors
 from commlearn.records import Dataset, Records
 from commlearn.storage.locks import hold
-from commlearn.storage.plain_json import values_of_file
+from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.embed import embed
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.loop import train
 from commlearn.training.progress import Lines
 
-PATIENCE = 60.0  # seconds that the same job of a comparison that was killed has for its last checkpoint
+PATIENCE = 60.0  # seconds to wait until a job of a killed comparison has written its last checkpoint
 
 
 def work(folder: Path) -> None:
@@ -66,13 +65,19 @@ def work(folder: Path) -> None:
             "seconds": round(before.get("seconds", 0.0) + time.monotonic() - started, 2),
             "peak_memory_mb": max(filter(None, (before.get("peak_memory_mb"), peak_memory())), default=None),
         }
-        files.write(COST, json.dumps(cost) + "\n")
-    files.write(COST, json.dumps({**cost, "width": rows[0].shape[1]}) + "\n")
+        files.write(COST, json_text(cost))
+    files.write(COST, json_text({**cost, "width": rows[0].shape[1]}))
     vectors = [Vectors(part, records) for part, records in zip(rows, parts, strict=True)]
     outcomes = probe_vectors(data, *vectors, targets=spec["targets"])
-    files.write_bytes(PREDICTIONS, _arrays(outcomes))
-    results = {name: outcome.result for name, outcome in outcomes.items()}
-    files.write(PROBES, to_json(results))
+    results: dict[str, Any] = {name: outcome.result for name, outcome in outcomes.items()}
+    arrays = _arrays(outcomes)
+    if all((folder / name).exists() for name in (PROBES, PREDICTIONS)):  # of other targets
+        results = {**values_of_file(folder / PROBES), **results}
+        arrays = {**arrays_of(folder / PREDICTIONS), **arrays}
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    files.write_bytes(PREDICTIONS, content.getvalue())
+    files.write(PROBES, json_text(results))
 
 
 def experiment_of_job(
@@ -99,15 +104,13 @@ def _vectors(
     return [embed(run, records, blocks="learned") for records in parts]
 
 
-def _arrays(outcomes: dict[str, Outcome]) -> bytes:
-    content = io.BytesIO()
+def _arrays(outcomes: dict[str, Outcome]) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, outcome in outcomes.items():
         arrays |= {f"{name}/truth": outcome.truth, f"{name}/predicted": outcome.predicted}
         if outcome.groups is not None:
             arrays[f"{name}/groups"] = outcome.groups
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-    return content.getvalue()
+    return arrays
 
 
 def _cost(folder: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.storage.plain_json import values_of_file
 
 SPEC, PROBES, PREDICTIONS, COST = "job.json", "probes.json", "predictions.npz", "cost.json"
-FAILED, DIVERGED = 2, 3  # how the process of a job exits, if not whole
+FAILED, DIVERGED = 2, 3  # exit codes of a job that failed
 
 
 @dataclass(frozen=True)

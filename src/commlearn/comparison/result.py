@@ -14,7 +14,7 @@ from commlearn.escapes import html_text
 
 
 class Comparison(dict[str, Any]):
-    """The table, as it is written to `table.json`; and what was found out beside its rivals.
+    """The table, as it is written to `table.json`, and the comparison with its rivals.
 
     Attributes:
         verdict: what `verdict.json` holds; None where no rivals were asked for.

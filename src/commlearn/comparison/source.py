@@ -15,6 +15,7 @@ from commlearn.config.build import read_data
 from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
 from commlearn.config.own_data import ON_FEATURES, embeds_tokens, is_schema, read_own
 from commlearn.errors import ConfigurationError
+from commlearn.probes.readout_rows import without_overlap
 from commlearn.records import Dataset, Records
 from commlearn.tables import schema_yaml
 from commlearn.tables.splits import PARTS, parts_of_names
@@ -36,19 +37,19 @@ class ComparisonSource:
     before_test: bool = False  # what is scored in place of the test records was held out from the others
 
     def read(self, variant: str = "", more: Mapping[str, Any] | None = None) -> tuple[Experiment, Dataset]:
-        """The recipe's variant, or the schema, with further overrides, and its records."""
+        """The recipe's variant, or the schema, with further overrides, and its records, none in two parts."""
         overrides = self.of_all({**self.overrides, **(more or {})})
         if is_schema(self.recipe):  # what it leaves open is chosen once, for all methods, as CoMM needs it
             method = None if self.stated_method().get("name") == "comm" else "comm"
             experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
-            return experiment, without_test(data) if self.before_test else data
-        if self.table:
+        elif self.table:
             raise ConfigurationError(
                 f"--table: {self.recipe} is a recipe, not a schema; it names its own data."
             )
-        experiment = read_experiment(self.recipe, overrides, variant or None)
-        data = read_data(experiment)
-        return experiment, without_test(data) if self.before_test else data
+        else:
+            experiment = read_experiment(self.recipe, overrides, variant or None)
+            data = read_data(experiment)
+        return experiment, without_overlap(without_test(data) if self.before_test else data)
 
     def arm(self, experiment: Experiment, variant: str) -> Experiment:
         """The experiment as a variant of its recipe has it, without a look at the records."""

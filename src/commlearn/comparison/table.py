@@ -11,9 +11,8 @@ from commlearn.comparison.plan import COST, PREDICTIONS, Job, Member, arrays_of
 from commlearn.config.configuration import Experiment, Score
 from commlearn.methods import METHODS
 from commlearn.probes import chosen_targets, measures
-from commlearn.probes.measures import DRAWS, draws, interval_of, widening
+from commlearn.probes.measures import draws, interval_over_repeats, widening
 from commlearn.records import Dataset
-from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import values_of_file
 
 
@@ -55,16 +54,15 @@ def difference(
     own: Mapping[int, np.ndarray],
     other: Mapping[int, np.ndarray],
     pairs: Sequence[tuple[int, int]],
-    centre: float = 0.0,
+    centre: float | None = None,
     factor: float = 1.0,
 ) -> tuple[float, float]:
-    """95 % interval of own minus other, over draws of test records and of pairs of seeds.
+    """95 % interval of own minus other, over draws of test records and over pairs of seeds.
 
     The draws are spread by `factor` about `centre`, the difference on the records as they are.
     """
     gaps = np.stack([own[one] - other[two] for one, two in pairs])  # (pairs, draws)
-    chosen = numpy_generator(0, "comparison seeds").integers(len(pairs), size=(DRAWS, len(pairs)))
-    return interval_of(gaps[chosen, np.arange(DRAWS)[:, None]].mean(axis=1), centre, factor)
+    return interval_over_repeats(gaps, float(np.nanmean(gaps)) if centre is None else centre, factor)
 
 
 def seed_pairs(own: Collection[int], other: Collection[int]) -> list[tuple[int, int]]:
@@ -150,8 +148,9 @@ def _by_seed(jobs: Sequence[Job], score: Score, sorts: Mapping[str, str]) -> dic
     for job in jobs:
         probes = job.probes() if job.variant == score.variant else None
         for target in score.targets if probes else ():
-            if probes is not None and target in job.targets:
-                by_seed.setdefault(job.seed, {})[target] = probes[target][MEASURES[sorts[target]][0]]
+            value = probes[target][MEASURES[sorts[target]][0]] if probes and target in job.targets else None
+            if value is not None:
+                by_seed.setdefault(job.seed, {})[target] = value
     return {
         seed: 100 * float(np.mean([values[target] for target in score.targets]))
         for seed, values in by_seed.items()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.comparison.baselines import BASELINES
+from commlearn.comparison.baselines import BASELINES, SINGLE
 from commlearn.comparison.compare import USUAL, compared
 from commlearn.comparison.source import ComparisonSource
 from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
@@ -27,6 +27,7 @@ from commlearn.methods import METHODS
 from commlearn.seeds import numpy_generator
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.locks import hold
+from commlearn.storage.plain_json import json_text
 from commlearn.storage.plain_yaml import read_yaml
 
 Setting = dict[str, Any]
@@ -75,7 +76,9 @@ def settings_to_try(
     whole = len(grid) == len(over)
     size = math.prod(len(values) for values in grid)
     if budget is None and not whole:
-        raise ConfigurationError("A range has no end of settings; give --budget, how many are to be tried.")
+        raise ConfigurationError(
+            "A range has infinitely many settings; give --budget, how many are to be tried."
+        )
     if budget is not None and budget < 1:
         raise ConfigurationError(f"--budget is {budget}; give how many settings are tried, 1 or more.")
     if not over:
@@ -157,7 +160,7 @@ def tune(
         recipe: name of a recipe, or path of a YAML file: a recipe or a schema.
         over: dotted key to values, `[0.1, 0.3]` or `"0.1,0.3"`, or to a range, `"0.05..1"`. `comm,clip:KEY`
             searches over it for these methods alone.
-        methods: names of methods and baselines; as in `compare` if not given.
+        methods: names of methods and baselines, `raw:NAME` for one modality; as in `compare` if not given.
         budget: settings that are tried for each method, the recipe's own among them; the whole grid if not
             given.
         seeds: how many (0, 1, ...), or which, for the final trainings; one for each that is tried.
@@ -214,7 +217,7 @@ def tune(
             "chance": first["chance"],
             "methods": {name: _row(name, tried[name], best[name], trials, final) for name in names},
         }
-        write_atomically(out / "tuning.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_atomically(out / "tuning.json", json_text(result).encode())
     return result
 
 
@@ -248,7 +251,7 @@ def _axes(
     """What is searched over; a setting that a method does not have is an error."""
     problems, axes = Problems("tune"), []
     for method in methods:
-        if method not in METHODS and method not in BASELINES:
+        if not _exists(method):
             problems.add(unknown("method", method, [*METHODS, *BASELINES]))
     for stated, values in over.items():
         scope, _, key = stated.rpartition(":")
@@ -256,7 +259,7 @@ def _axes(
         for method in named:
             if method not in methods:
                 problems.add(f"--over {stated}: {unknown('method', method, methods)}")
-            elif (scope or method in {*METHODS, *BASELINES}) and not _has(method, key):
+            elif (scope or _exists(method)) and not _has(method, key):
                 others = [name for name in methods if _has(name, key)]
                 way = f"Say which have it: --over {','.join(others)}:{key}=..." if others else "None has it"
                 problems.add(f"{method} has no setting {key}. {way}, or leave it out of --methods.")
@@ -267,6 +270,11 @@ def _axes(
         axes.append(Axis(key, values_of(key, values), tuple(named)))
     problems.raise_if_any(ConfigurationError)
     return axes
+
+
+def _exists(method: str) -> bool:
+    """Whether it may take part; which modalities there are is known later."""
+    return method in METHODS or method in BASELINES or method.startswith(SINGLE)
 
 
 def _has(method: str, key: str) -> bool:

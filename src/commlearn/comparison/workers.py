@@ -103,7 +103,7 @@ def _start(
 
 
 def _threads_before(job: Job) -> int:
-    """The threads of a job that was begun: with others it would not end at the same weights; else 0."""
+    """The threads of a job that was interrupted, as others would change its weights; 0 if it is new."""
     path = job.folder / SPEC
     with suppress(OSError, ValueError, LookupError, TypeError):
         return int(json.loads(path.read_text(encoding="utf-8"))["threads"])
@@ -132,7 +132,7 @@ def _reason(job: Job, code: int) -> str:
         return f"ended by {name}{hint}"
     if code == DIVERGED:
         return last_words
-    return last_words or f"ended with code {code} and without a word"
+    return last_words or f"exited with code {code} and printed nothing"
 
 
 def _last_words(job: Job) -> str:
@@ -145,7 +145,10 @@ def _last_words(job: Job) -> str:
 
 
 def peak_memory() -> int | None:
-    """The most memory that this process held at once, in MB; on a GPU, of the GPU. None: no way to know."""
+    """The most memory in MB that this process held at once; on a GPU, of the GPU.
+
+    None where it cannot be measured.
+    """
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6)
     status = Path("/proc/self/status")

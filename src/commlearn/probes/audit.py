@@ -14,12 +14,11 @@ from commlearn.batch import to_device
 from commlearn.config.build import build_augmentations
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.arrays import presence
-from commlearn.probes import PROBES, Outcome, chosen_targets, has_label
+from commlearn.probes import Outcome, Vectors, chosen_targets, has_label, probe_vectors
 from commlearn.probes.readout_rows import readout_rows
-from commlearn.records import Records
+from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator, torch_generator
-from commlearn.trained.embed import carrier
-from commlearn.trained.feature_columns import as_encoders_read
+from commlearn.trained.embed import as_encoders_read, carrier
 
 LOST = 0.5  # share of what a probe reads above chance; beyond it the augmentation destroys the target
 
@@ -100,10 +99,16 @@ def audit_augmentations(
         >>> [(row.modality, row.strength) for row in audit.rows]
         [('left', 0), ('left', 1), ('right', 0), ('right', 1)]
     """
+    return audit_rows(model, readout_rows(model, data), target, strengths, records, seed)
+
+
+def audit_rows(
+    model: Any, data: Dataset, target: str, strengths: Sequence[int], records: int, seed: int
+) -> Audit:
+    """The audit on the rows that `readout_rows` gave."""
     if any(strength < 1 for strength in strengths):
         raise ConfigurationError(f"strengths is {list(strengths)}; give whole numbers from 1.")
-    data = readout_rows(model, data)
-    measure = PROBES["linear"][chosen_targets(data, target)[target]]
+    chosen_targets(data, target)
     trained = carrier(model)
     rows: list[AuditRow] = []
     for name, augmentation in build_augmentations(trained.experiment, trained.specs).items():
@@ -113,10 +118,10 @@ def audit_augmentations(
         ]
         clean: Outcome | None = None
         for strength in (0, *strengths):
-            embedded = [_embedded(trained, part, name, augmentation, strength, seed) for part in chosen]
-            labels = [_plain(part.targets[target]) for part in chosen]
-            groups = (chosen[0].groups, chosen[1].groups)
-            measured = measure(embedded[0], labels[0], embedded[1], labels[1], seed=seed, groups=groups)
+            vectors = [
+                Vectors(_embedded(trained, part, name, augmentation, strength, seed), part) for part in chosen
+            ]
+            measured = probe_vectors(data, *vectors, targets=target, seed=seed)[target]
             clean = measured if clean is None else clean
             rows.append(AuditRow(name, strength, measured.result, _destroys(clean, measured.result)))
     return Audit(target, tuple(rows))
@@ -126,7 +131,9 @@ def _chosen(records: Records, what: str, name: str, target: str, most: int, seed
     """At most so many records that have the modality and the target."""
     there = np.flatnonzero(presence(records.columns[name]) & has_label(records.targets[target]))
     if not len(there):
-        raise DataError(f"no {what} record has {name} and {target}; fill them, or split otherwise.")
+        raise DataError(
+            f"no {what} record has {name} and {target}; fill them in, or split the data differently."
+        )
     order = numpy_generator(seed, "audit").permutation(len(there))[:most]
     return records.choose(there[np.sort(order)])
 
@@ -144,10 +151,6 @@ def _embedded(
             modality = augmentation(modality, generator, records.columns[name].spec)
         parts.append(trained.method.embed(to_device({name: modality}, device), [name]).float().cpu().numpy())
     return np.concatenate(parts)
-
-
-def _plain(labels: np.ndarray) -> np.ndarray:
-    return labels.astype(str) if labels.dtype == object and not isinstance(labels[0], tuple) else labels
 
 
 def _destroys(clean: Outcome, result: Any) -> bool:

@@ -61,7 +61,8 @@ def classes_of(labels: np.ndarray) -> np.ndarray:
     if len(classes) < 2:
         raise DataError(
             "A probe needs at least two classes to tell apart, and the training records show "
-            f"{', '.join(map(str, classes)) or 'none'} alone. Take another target, or split otherwise."
+            f"{', '.join(map(str, classes)) or 'none'} alone. Take another target, or split the data "
+            "differently."
         )
     return classes
 
@@ -152,20 +153,24 @@ def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray 
 
 
 def _searched(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
-    """Rows for the search, with every class in every fold, and how many folds; a single record has no say."""
+    """Rows for the search, with every class in every fold, and how many folds.
+
+    Classes with a single record, or a single group, are left out.
+    """
     order = numpy_generator(seed, "probe rows").permutation(len(labels))
     _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
-    often = counts[counts > 1]
-    if len(often) < 2:
-        return order, 1
-    folds = int(min(FOLDS, often.min()))
+    units = counts
     if groups is not None:
-        folds = min(folds, *(len(np.unique(groups[labels == label])) for label in np.unique(labels)))
+        units = np.array([len(np.unique(groups[order][codes == code])) for code in range(len(counts))])
+    several = units > 1
+    if several.sum() < 2:
+        return order, 1
+    folds = int(min(FOLDS, units[several].min()))
     place = np.empty_like(order)  # of each row among those of its class
     for code in range(len(counts)):
         place[codes == code] = np.arange(counts[code])
     chosen = (np.arange(len(order)) < SEARCH_ROWS) | (place < folds)
-    return order[chosen & (counts[codes] > 1)], folds
+    return order[chosen & several[codes]], folds
 
 
 def _fit(

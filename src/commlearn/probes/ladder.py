@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from commlearn.batch import Subset, subset_name
-from commlearn.errors import DataError, DataWarning
+from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
 from commlearn.probes import (
@@ -20,6 +20,7 @@ from commlearn.probes import (
     check_targets,
     chosen_targets,
     has_label,
+    parts_to_read,
     probe_vectors,
     score_of,
 )
@@ -27,8 +28,14 @@ from commlearn.probes.measures import main_score, measured, strata_of
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.probes.results import Interval
 from commlearn.records import Dataset, Records
-from commlearn.trained.embed import NotFiniteError, carrier, embed, records_at_once, with_tokens
-from commlearn.trained.feature_columns import as_encoders_read
+from commlearn.trained.embed import (
+    NotFiniteError,
+    as_encoders_read,
+    carrier,
+    embed,
+    records_at_once,
+    with_tokens,
+)
 
 ENCODED = 1024  # records whose tokens are in memory at a time
 PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
@@ -42,8 +49,13 @@ class Embedded:
     """Embeddings of the records that have at least one modality of a subset."""
 
     subset: Subset
-    rows: np.ndarray  # (n,): which records
+    rows: np.ndarray  # (n,): which records, in their order
     vectors: np.ndarray  # (n, dim)
+
+    def among(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in `rows` of the records that have an embedding, and their embeddings."""
+        there = np.flatnonzero(np.isin(rows, self.rows))
+        return there, self.vectors[np.searchsorted(self.rows, rows[there])]
 
 
 def probe_ladder(
@@ -81,15 +93,25 @@ def probe_ladder(
     check_targets(data, chosen)
     carried = carrier(model)
     names = tuple(getattr(carried, "specs", None) or carried.modalities)
-    wanted = [tuple(subset) for subset in subsets] if subsets else subsets_of(names)
-    fit, test = (embed_subsets(model, records, wanted) for records in (data.fit, data.test))
-    outcomes, problems = outcomes_of(fit, test, data, list(chosen), seed)
+    wanted = _checked(subsets, names) if subsets else subsets_of(names)
+    parts = [embed_subsets(model, records, wanted) for records in parts_to_read(data, chosen)]
+    outcomes, problems = outcomes_of(parts, data, list(chosen), seed)
     ladder = {name: {by: one.result for by, one in each.items()} for name, each in outcomes.items()}
     if problems and not any(ladder.values()):
         raise DataError("; ".join(problems.values()))
     for problem in problems.values():
         warnings.warn(problem, DataWarning, stacklevel=2)
     return ladder
+
+
+def _checked(subsets: Sequence[Sequence[str]], modalities: Subset) -> list[Subset]:
+    """Named subsets; a name alone is a subset of one."""
+    chosen = [(subset,) if isinstance(subset, str) else tuple(subset) for subset in subsets]
+    for subset in chosen:
+        for name in subset or ("",):
+            if name not in modalities:
+                raise ConfigurationError(unknown("modality", name, modalities))
+    return chosen
 
 
 def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> list[Subset]:
@@ -105,15 +127,24 @@ def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> lis
     return singles if len(names) == 1 else [*singles, *pairs, names]
 
 
-def called(subset: str) -> str:
+def called(subset: str, whole: Sequence[str] = ()) -> str:
     """A subset in a sentence, where many names would be too long.
+
+    Args:
+        subset: names, joined by "+".
+        whole: names of all modalities; a subset of many is named by those that it lacks.
 
     Example:
         >>> called("image+text"), called("image+text+table+series")
         ('image+text', 'all 4 modalities')
+        >>> called("image+text+table+series", ["image", "text", "table", "series", "audio"])
+        'all but audio'
     """
-    names = subset.count("+") + 1
-    return subset if names < 4 else f"all {names} modalities"
+    names = subset.split("+")
+    lacking = [name for name in whole if name not in names]
+    if len(names) < max(4, len(lacking)):
+        return subset
+    return f"all but {'+'.join(lacking)}" if lacking else f"all {len(names)} modalities"
 
 
 def embed_subsets(
@@ -140,7 +171,7 @@ def embed_subsets(
         batch_size = records_at_once(chosen) if len(chosen) else 1
         encoded = with_tokens(model, chosen) if len(chosen) else chosen
         for subset, of_all in rows.items():
-            here = of_all[(of_all >= start) & (of_all < end)]
+            here = of_all[slice(*np.searchsorted(of_all, [start, end]))]
             try:
                 parts[subset].append(embed(model, encoded.choose(here - start), subset, batch_size))
             except NotFiniteError as problem:
@@ -154,23 +185,22 @@ def embed_subsets(
 
 
 def outcomes_of(
-    fit: Mapping[str, Embedded],
-    test: Mapping[str, Embedded],
+    parts: Sequence[Mapping[str, Embedded]],
     data: Dataset,
     targets: Sequence[str],
     seed: int = 0,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
-    """The rungs, with their predictions, from embeddings; and why a target could not be probed."""
+    """The rungs, with their predictions, from embeddings of `parts_to_read`; and why there is none."""
     outcomes: dict[str, dict[str, Outcome]] = {}
     problems: dict[str, str] = {}
     for target in targets:
         outcomes[target] = {}
-        for name in test:
+        for name in parts[0]:
             if tell is not None:
                 tell(f"probing {target} by {name}")
             try:
-                outcomes[target][name] = _rung(fit[name], test[name], data, target, seed)
+                outcomes[target][name] = _rung([part[name] for part in parts], data, target, seed)
             except DataError as problem:
                 reason = str(problem).removeprefix(f"target '{target}': ")
                 problems[target] = f"{target} by {name}: {reason}"
@@ -216,10 +246,12 @@ def gain_of(
     return Gain(best, value, interval, int(shared.sum()), int((~shared).sum()))
 
 
-def _rung(fit: Embedded, test: Embedded, data: Dataset, target: str, seed: int) -> Outcome:
-    fitted = Vectors(fit.vectors, data.fit.choose(fit.rows))
-    scored = Vectors(test.vectors, data.test.choose(test.rows))
-    outcome = probe_vectors(data, fitted, scored, targets=target, seed=seed)[target]
-    without = len(data.fit) + len(data.test) - len(fit.rows) - len(test.rows)
+def _rung(parts: Sequence[Embedded], data: Dataset, target: str, seed: int) -> Outcome:
+    records = parts_to_read(data, {target: "multilabel"})[: len(parts)]
+    vectors = [
+        Vectors(part.vectors, each.choose(part.rows)) for part, each in zip(parts, records, strict=True)
+    ]
+    outcome = probe_vectors(data, *vectors, targets=target, seed=seed)[target]
+    without = sum(len(each) - len(part.rows) for part, each in zip(parts[:2], records[:2], strict=True))
     result = outcome.result
     return replace(outcome, result=replace(result, dropped=result.dropped + without))

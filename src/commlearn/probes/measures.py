@@ -7,6 +7,9 @@ every method that is scored on the same records.
 Where records belong to groups, groups are drawn, each with all of its records. Of n units of a stratum n - 1
 are drawn and weigh n / (n - 1) each, so that few units vary as much as they should (Rao and Wu, 1988), and
 draws are spread about their centre as Student's t asks for as many units.
+
+Records may also be pairs of things, such as images, each of which stands in many records. Then the things of
+each side are drawn, and a record weighs the product (the crossed bootstrap of Owen, 2007).
 """
 
 from __future__ import annotations
@@ -83,11 +86,12 @@ def squared_error(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray)
 
 
 def r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the variance of each output that is explained, (draws, outputs)."""
+    """Share of the variance of each output that is explained, (draws, outputs); NaN where nothing varies."""
     count = weights.sum(axis=1, keepdims=True)
     centred = truth - truth.mean(axis=0)
     variance = weights @ centred**2 / count - (weights @ centred / count) ** 2
-    return 1 - squared_error(predicted, truth, weights) / np.maximum(variance, 1e-12)
+    variance = np.where(variance > 1e-6 * (centred**2).mean(axis=0), variance, np.nan)  # nothing to explain
+    return 1 - squared_error(predicted, truth, weights) / variance
 
 
 def main_score(sort: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -128,6 +132,7 @@ Measure = Callable[[np.ndarray], np.ndarray]
 DRAWS = 1000
 AT_A_TIME = 4_000_000  # weights in memory
 AT_ONCE = 500_000  # of them that are measured together, which a processor's cache holds
+NO_SPREAD = 1e-6  # width of an interval of draws that are all the same
 ALONE = 0.2  # of the classes may have one group each in an interval that leaves them out
 SHARE = (0.0, 1.0)
 SHARES = ("balanced_accuracy", "accuracy", "auroc", "auprc", "weighted_f1", "macro_f1")
@@ -142,21 +147,37 @@ def draws(
 
     All strata keep their weight, so that a rare class is never missing; groups with records of several strata
     are one stratum.
+
+    Args:
+        strata: of each record.
+        seed: of the draws.
+        count: how many.
+        groups: of each record; (records, sides) where each is drawn by all of its sides.
     """
     generator = numpy_generator(seed, "probe bootstrap")
-    units, stratum = _units(strata, groups)
-    members = [np.flatnonzero(stratum == one) for one in np.unique(stratum)]
+    sides = [_units(strata, side) for side in _sides(groups)]
     block = max(1, AT_A_TIME // max(len(strata), 1))
     for start in range(0, count, block):
         size = min(block, count - start)
-        weights = np.zeros((size, len(stratum)), dtype=np.float32)
-        for chosen in members:
-            fewer = max(len(chosen) - 1, 1)
-            drawn = generator.integers(len(chosen), size=(size, fewer))
-            flat = drawn + len(chosen) * np.arange(size)[:, None]
-            counts = np.bincount(flat.ravel(), minlength=size * len(chosen))
-            weights[:, chosen] = counts.reshape(size, -1) * (len(chosen) / fewer)
-        yield weights if groups is None else weights[:, units]
+        each = [_drawn(stratum, size, generator) for _, stratum in sides]
+        yield (
+            each[0]
+            if groups is None
+            else np.prod([one[:, units] for one, (units, _) in zip(each, sides, strict=True)], axis=0)
+        )
+
+
+def _drawn(stratum: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    """What each unit weighs in each of some draws, (draws, units)."""
+    weights = np.zeros((size, len(stratum)), dtype=np.float32)
+    for one in np.unique(stratum):
+        members = np.flatnonzero(stratum == one)
+        fewer = max(len(members) - 1, 1)
+        drawn = generator.integers(len(members), size=(size, fewer))
+        flat = drawn + len(members) * np.arange(size)[:, None]
+        counts = np.bincount(flat.ravel(), minlength=size * len(members))
+        weights[:, members] = counts.reshape(size, -1) * (len(members) / fewer)
+    return weights
 
 
 def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
@@ -170,10 +191,13 @@ def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
         >>> round(widening(np.zeros(10)), 3), round(widening(np.arange(4)), 3)
         (1.154, inf)
     """
-    _, stratum = _units(strata, groups)
+    return max(_widening(_units(strata, side)[1], groups is not None) for side in _sides(groups))
+
+
+def _widening(stratum: np.ndarray, grouped: bool) -> float:
     counts = np.unique(stratum, return_counts=True)[1]
     alone = counts == 1
-    if alone.all() or (groups is not None and alone.mean() > ALONE):
+    if alone.all() or (grouped and alone.mean() > ALONE):
         return float("inf")
     shares = 1 / counts[~alone]  # of the variance of a mean over strata
     freedom = shares.sum() ** 2 / (shares**3 / (1 - shares)).sum()
@@ -187,7 +211,11 @@ def measured(
     groups: np.ndarray | None = None,
     limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, tuple[float, tuple[float, float]]]:
-    """Each measure's value, and its 95 % interval over bootstrap samples of records, or of their groups."""
+    """Each measure's value, and its 95 % interval over bootstrap samples of records, or of their groups.
+
+    Shares that no sample changes, as where every record is right, get the interval that the binomial
+    distribution gives the smallest class.
+    """
     values: dict[str, list[np.ndarray]] = {name: [] for name in measures}
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw without any record of a class
         step = max(1, AT_ONCE // max(len(strata), 1))
@@ -197,14 +225,74 @@ def measured(
                     values[name].append(measure(block[start : start + step]))
         once = np.ones((1, len(strata)), dtype=np.float32)
         plain = {name: float(measure(once)[0]) for name, measure in measures.items()}
-    factor = widening(strata, groups)
-    return {
-        name: (
-            plain[name],
-            interval_of(np.concatenate(values[name]), plain[name], factor, LIMITS.get(name, limits)),
-        )
-        for name in measures
+    factor, unseen = widening(strata, groups), unseen_errors(strata, groups)
+    results = {}
+    for name, value in plain.items():
+        drawn, lowest_and_highest = np.concatenate(values[name]), LIMITS.get(name, limits)
+        low, high = interval_of(drawn, value, factor, lowest_and_highest)
+        if high - low < NO_SPREAD and lowest_and_highest == SHARE:
+            low, high = max(0.0, value - unseen), min(1.0, value + unseen)
+        results[name] = (value, (low, high))
+    return results
+
+
+def unseen_errors(strata: np.ndarray, groups: np.ndarray | None) -> float:
+    """How far a mean over classes may be off if none of a class's units differs from the others."""
+    counts = [np.unique(_units(strata, side)[1], return_counts=True)[1] for side in _sides(groups)]
+    return max((1 - 0.025 ** (1 / each.min())) / len(each) for each in counts)
+
+
+def interval_over_repeats(
+    values: np.ndarray,
+    centre: float,
+    factor: float = 1.0,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Interval of a mean over repetitions, such as draws of labels and seeds, each on all bootstrap samples.
+
+    Repetitions are few. Their variance is added to that of the samples, and the sum gets the Student's t of
+    as many degrees of freedom as it has (Satterthwaite, 1946).
+
+    Args:
+        values: (repetitions, ..., samples), an axis for each thing that is repeated.
+        centre: the mean on the records as they are.
+        factor: what `widening` gives for the records.
+        limits: of the measure.
+        level: of the interval.
+
+    Example:
+        >>> seeds = np.array([[0.1] * 1000, [0.2] * 1000, [0.3] * 1000])
+        >>> low, high = interval_over_repeats(seeds, centre=0.2)
+        >>> round(low, 1), round(high, 1)
+        (-0.0, 0.4)
+    """
+    axes = tuple(range(values.ndim - 1))
+    drawn = values.mean(axis=axes)
+    if not np.isfinite(factor) or np.isnan(drawn).all():
+        return interval_of(drawn, centre, factor, limits, level)
+    drawn = centre + factor * (drawn - centre)
+    each = np.nanmean(values, axis=-1)
+    variances = {  # of the mean, by the number of repetitions
+        axis: each.mean(axis=tuple(other for other in axes if other != axis)).var(ddof=1) / each.shape[axis]
+        for axis in axes
+        if each.shape[axis] > 1
     }
+    of_repeats = sum(variances.values())
+    if of_repeats > 0:
+        freedom = (of_repeats + np.nanvar(drawn)) ** 2 / sum(
+            variance**2 / (each.shape[axis] - 1) for axis, variance in variances.items()
+        )
+        quantile = (1 + level) / 2
+        drawn = drawn + of_repeats**0.5 * norm.ppf(_spread_evenly(len(drawn)))
+        factor = float(t.ppf(quantile, freedom) / norm.ppf(quantile))
+        return interval_of(drawn, centre, factor, limits, level)
+    return interval_of(drawn, centre, 1.0, limits, level)
+
+
+def _spread_evenly(count: int) -> np.ndarray:
+    """Numbers between 0 and 1 at even distances, in an order that has nothing to do with their size."""
+    return numpy_generator(0, "comparison repeats").permutation((np.arange(count) + 0.5) / count)
 
 
 def interval_of(
@@ -225,6 +313,11 @@ def interval_of(
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     low, high = centre + factor * (low - centre), centre + factor * (high - centre)
     return float(max(low, limits[0])), float(min(high, limits[1]))
+
+
+def _sides(groups: np.ndarray | None) -> list[np.ndarray | None]:
+    """What is drawn: records, their groups, or the things on each side of pairs."""
+    return [groups] if groups is None or groups.ndim == 1 else list(groups.T)
 
 
 def _units(strata: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -20,8 +20,8 @@ def nearest(
     """Positions of the most similar rows and their cosines, (rows, count) each, the most similar first.
 
     Args:
-        rows: who asks; of length 1, as are those among whom it asks.
-        among: who is asked; of equals, those that come first are nearest.
+        rows: queries, of length 1, as are the candidates.
+        among: candidates; ties go to the earlier row.
         count: how many; all if there are fewer.
         apart: units of `rows` and of `among`; a row does not find those of its own unit.
 

@@ -34,7 +34,7 @@ def neighbour_classes(
         return -classes.balanced_accuracy(classes_there[shares.argmax(axis=1)] == labels, labels)
 
     count = _search(train, votes, seed, loss, groups[0])
-    shares = votes[nearest(test, train, count)[0]].mean(axis=1)
+    shares = _means(votes, nearest(test, train, count)[0])
     return classes.scored(shares, classes_there, test_labels, float(count), len(train), seed, groups[1])
 
 
@@ -54,7 +54,7 @@ def neighbour_numbers(
         return float(((means - values[rows]) ** 2).mean())
 
     count = _search(train, values, seed, loss, groups[0])
-    means = values[nearest(test, train, count)[0]].mean(axis=1)
+    means = _means(values, nearest(test, train, count)[0])
     return numbers.scored(means, test_values, float(count), len(train), seed, groups[1])
 
 
@@ -72,7 +72,15 @@ def _search(
     counts = [count for count in COUNTS if count <= others.shape[1]] or [1]
     if not others.shape[1]:
         return 1
-    return min(counts, key=lambda count: loss(values[others[:, :count]].mean(axis=1), rows))
+    return min(counts, key=lambda count: loss(_means(values, others[:, :count]), rows))
+
+
+def _means(values: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
+    """The mean of the neighbours' values, (records, outputs), without all of them in memory at once."""
+    total = np.zeros((len(neighbours), values.shape[1]))
+    for places in neighbours.T:
+        total += values[places]
+    return total / neighbours.shape[1]
 
 
 def _rows(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

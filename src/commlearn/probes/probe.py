@@ -70,13 +70,16 @@ def probe(
     data = readout_rows(model, data)
     chosen = chosen_targets(data, targets, kind)  # before anything is embedded
     check_targets(data, chosen)
-    parts = [data.fit, data.test]
-    if data.validation is not None and "multilabel" in chosen.values():
-        parts.append(data.validation)
-    parts = [_with_any(records, modalities) for records in parts]
+    parts = [_with_any(records, modalities) for records in parts_to_read(data, chosen)]
     vectors = [Vectors(embed(model, records, modalities), records) for records in parts]
     outcomes = probe_vectors(data, *vectors, targets=list(chosen), seed=seed, kind=kind)
     return {name: outcome.result for name, outcome in outcomes.items()}
+
+
+def parts_to_read(data: Dataset, sorts: Mapping[str, str]) -> list[Records]:
+    """Records to fit on, to score, and to choose thresholds on, if targets of these sorts need any."""
+    validation = data.validation if "multilabel" in sorts.values() else None
+    return [data.fit, data.test, *([] if validation is None else [validation])]
 
 
 def _with_any(records: Records, modalities: Sequence[str] | None) -> Records:
@@ -110,15 +113,17 @@ def probe_vectors(
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
             try:
-                rows, labels, fit_groups, missing = _labelled(fit, name, "training")
-                test_rows, test_labels, test_groups, more = _labelled(test, name, "test")
-                options: dict[str, Any] = {"seed": seed, "groups": (fit_groups, test_groups)}
+                rows, labels, there = _labelled(fit, name, "training")
+                test_rows, test_labels, scored = _labelled(test, name, "test")
+                groups = (_of(fit.records.held_together, there), _of(test.records.resampled, scored))
+                options: dict[str, Any] = {"seed": seed, "groups": groups}
                 if sort == "multilabel" and validation is not None:
                     options["validation"] = _labelled(validation, name, "validation")[:2]
                 outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
             except DataError as problem:
                 raise DataError(f"target '{name}': {problem}") from problem
-            outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=missing + more))
+            dropped = int((~there).sum() + (~scored).sum())
+            outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=dropped))
     return outcomes
 
 
@@ -194,11 +199,14 @@ def has_label(labels: np.ndarray) -> np.ndarray:
     return ~np.isnan(labels.reshape(len(labels), -1)).any(axis=1)
 
 
-def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:
-    """The rows that have the target, their labels and groups, and how many have none."""
+def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows that have the target, their labels, and which they are."""
     there, labels = _labels(part.records, name, what)
-    groups = None if part.records.groups is None else part.records.groups[there]
-    return part.rows[there], labels, groups, int((~there).sum())
+    return part.rows[there], labels, there
+
+
+def _of(groups: np.ndarray | None, there: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[there]
 
 
 def _labels(records: Records, name: str, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -206,10 +214,15 @@ def _labels(records: Records, name: str, what: str) -> tuple[np.ndarray, np.ndar
     labels = records.targets[name]
     there = has_label(labels)
     if not there.any():
-        raise DataError(f"no {what} record has it; fill it, or split otherwise.")
+        raise DataError(f"no {what} record has it; fill it in, or split the data differently.")
     values = labels[there]
     if values.dtype == object and not isinstance(values[0], tuple):
         values = values.astype(str)
+    if what == "test" and values.ndim == 1 and values.dtype != object and (values == values[0]).all():
+        raise DataError(
+            f"all {len(values)} test records that have it are {values[0]}: with nothing to tell apart, a "
+            "score means nothing. Split the data differently, or score other rows."
+        )
     return there, values
 
 
@@ -219,5 +232,5 @@ def _check_finite(parts: Sequence[Vectors]) -> None:
         raise DivergedError(
             f"The embeddings of {wrong} of {sum(len(part.rows) for part in parts)} records are not finite: "
             "the training diverged, or the records hold extreme values. Lower training.learning_rate, or "
-            "mend the records."
+            "correct the records."
         )

@@ -36,6 +36,7 @@ class CrossFitRows:
     source: str  # what the records are, in words
     warning: str = ""  # what a reader has to know about them, if anything
     positions: np.ndarray | None = None  # which of the records that were offered they are; None for all
+    offered: int | None = None  # how many were offered; None if these are all
 
     def of_all(self, values: Any) -> Any:
         """Values that were given for all records that were offered, as values of these records."""
@@ -74,7 +75,7 @@ def readout_rows(model: Any, data: Dataset | Source | None = None, with_targets:
             f"their group, were trained on with labels ({_labels(trained)})."
         )
         data = replace(data, test=test)
-    return _without_overlap(data)
+    return without_overlap(data)
 
 
 def rows_to_cross_fit(
@@ -109,7 +110,8 @@ def rows_to_cross_fit(
     else:
         reader = _reader(model, trained)
         schema, state = reader.reader()
-        table_rows = data if isinstance(data, Table) else read_table(data, reading=schema.reading(state))
+        reading = schema.reading(state)
+        table_rows = data if isinstance(data, Table) else reader.at_root(read_table(data, reading=reading))
         read = reader.records(table_rows, with_targets, modalities, empty=True)
         records = named_records(read, row_names(table_rows, schema))
     mask = _unseen(trained, len(records), records.keys, records.groups)
@@ -125,6 +127,7 @@ def rows_to_cross_fit(
         f"{len(mask) - len(rows)} of {len(mask)} records were trained on with labels ({_labels(trained)}), "
         "or belong to a group that was, and were left out",
         rows,
+        len(mask),
     )
 
 
@@ -141,6 +144,8 @@ def held_out(
 ) -> np.ndarray:
     """A share of the records, or of their groups, that a readout is not fitted on, (records,) bool."""
     units = np.arange(records) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if not units.any():  # a single group: its records are divided after all
+        units = np.arange(records)
     count = int(units.max()) + 1
     return np.isin(units, generator.permutation(count)[: max(1, round(share * count))])
 
@@ -186,7 +191,7 @@ def _reader(model: Any, trained: Any) -> Trained:
 def _parts_of_table(trained: Trained, source: Source, with_targets: bool) -> Dataset:
     schema, state = trained.reader()
     schema = schema if with_targets else replace(schema, targets={})
-    table = read_table(source, schema.columns(), schema.reading(state))
+    table = trained.at_root(read_table(source, schema.columns(), schema.reading(state)))
     names = row_names(table, schema)
     records = named_records(trained.records(table, with_targets), names)
     rows = trained.split(table, names)
@@ -195,8 +200,8 @@ def _parts_of_table(trained: Trained, source: Source, with_targets: bool) -> Dat
         part = parts_of_names(units, 0.0, TEST_SHARE, int(trained.experiment.data.get("seed", 0)))
         rows = {"train": np.flatnonzero(part == 0), "test": np.flatnonzero(part == 2)}
         _warn(
-            f"The model was trained, without labels, on all {len(records)} rows, those that are scored among "
-            "them. Pass rows that it has not seen to learn what it does on new ones."
+            f"The model was trained, without labels, on all {len(records)} rows, including those scored "
+            "here. Pass rows it has not seen to measure it on new data."
         )
     if "test" not in rows and trained.saw_labels:
         raise DataError(_all_seen(trained, len(records)))
@@ -217,18 +222,29 @@ def _parts_of_table(trained: Trained, source: Source, with_targets: bool) -> Dat
 
 def _unseen(trained: Any, count: int, keys: np.ndarray | None, groups: np.ndarray | None) -> np.ndarray:
     """Which records may be scored, (records,) bool; an error where there are none."""
-    if not _saw_labels(trained):
-        return np.ones(count, dtype=bool)
     rows = getattr(trained, "rows", None)
+    lacks_groups = rows is not None and rows.groups is not None and groups is None
+    if not _saw_labels(trained):
+        if lacks_groups:
+            _warn(
+                "The model was trained with a column of groups, which these rows lack: rows of one group may "
+                "be both fitted on and scored. Add it."
+            )
+        return np.ones(count, dtype=bool)
     if rows is None:
         raise DataError(
-            "The model learned from labels, and nothing says from which rows, so that none can be scored "
-            "honestly. Train it again with this version, and keep the run or the export of it."
+            "The model learned from labels, and which rows those were is not recorded, so no row can be "
+            "scored without bias. Train it again with this version, and keep the run or the export of it."
         )
     if keys is None:
         raise DataError(
             "The model learned from labels, and these records cannot be compared with those that it learned "
             "from: they have no keys, or their table lacks columns that name its rows. Pass the whole table."
+        )
+    if lacks_groups:
+        raise DataError(
+            "The model learned from labels of whole groups, and these rows lack the column that names them. "
+            "Add it."
         )
     mask = ~rows.seen(keys, groups)
     if count and not mask.any():
@@ -251,33 +267,34 @@ def _labels(trained: Any) -> str:
 def _all_seen(trained: Any, records: int) -> str:
     return (
         f"All {records} rows were trained on with labels ({_labels(trained)}), or belong to a group that "
-        "was: what is read off them says nothing about others. Pass rows that the model has not seen. (Rows "
-        "are recognised by their id or their cells; other records need other ids.)"
+        "was: scores on them say nothing about other rows. Pass rows that the model has not seen. (Rows are "
+        "recognised by their id or their cells; other records need other ids.)"
     )
 
 
-def _without_overlap(data: Dataset) -> Dataset:
-    """Rows that are in both parts are not scored; groups that are in both are named."""
+def without_overlap(data: Dataset) -> Dataset:
+    """The data set without test rows that a readout is fitted on or chosen on; groups in both are named."""
     fit, test = data.fit, data.test
-    if fit.keys is None or test.keys is None:
+    used = [part.keys for part in (fit, data.validation) if part is not None and part.keys is not None]
+    if not used or test.keys is None:
         return data
-    twice = np.isin(test.keys, fit.keys)
+    twice = np.isin(test.keys, np.concatenate(used))
     if twice.all() and len(test):
         raise DataError(
             f"All {len(test)} test rows are among the rows that the readout is fitted on. Pass other rows."
         )
     if twice.any():
         _warn(
-            f"{int(twice.sum())} of {len(test)} test rows are also among the rows to fit on (the same id or "
-            "the same cells) and are not scored."
+            f"{int(twice.sum())} of {len(test)} test rows are also among the rows to fit or to validate on "
+            "(the same id or the same cells) and are not scored."
         )
         data = replace(data, test=test.choose(np.flatnonzero(~twice)))
     if fit.groups is not None and data.test.groups is not None:
         shared = np.intersect1d(fit.groups, data.test.groups)
         if len(shared):
             _warn(
-                f"{len(shared)} groups have rows both to fit on and to score: the split parts them, and what "
-                "is read may be recognised instead of understood. Split by whole groups."
+                f"{len(shared)} groups have rows both to fit on and to score: the split divides them, so a "
+                "probe may recognise the group instead of reading the target. Split by whole groups."
             )
     return data
 

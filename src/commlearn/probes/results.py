@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+
+from commlearn.storage.plain_json import json_text
 
 Interval = tuple[float, float]
 Groups = tuple[np.ndarray | None, np.ndarray | None]
@@ -90,8 +90,13 @@ class LabelsResult:
         )
 
 
-MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1": "weighted F1"}
-"""What the figure is called that a result is summed up by."""
+MEASURES = {
+    "balanced_accuracy": "balanced accuracy",
+    "r2": "R2",
+    "weighted_f1": "weighted F1",
+    "auroc": "AUROC",
+}
+"""What the figure is called that a result, or a target in a verdict, is summed up by."""
 
 
 def score_of(result: Any) -> float:
@@ -111,12 +116,4 @@ class Outcome:
 
 def to_json(results: Mapping[str, Any]) -> str:
     """The results by target; what could not be measured is null, as JSON has no NaN."""
-    return json.dumps({name: _plain(asdict(result)) for name, result in results.items()}, indent=2) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json_text(results)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from commlearn.batch import Subset, View, to_device
 from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
 from commlearn.kinds.arrays import presence
-from commlearn.methods import CLIP, CMC, CoMM, COrAL, CrossSelf, Method
+from commlearn.methods import CLIP, CMC, CoMM, COrAL, CrossSelf, Method, SupCon
 from commlearn.methods.base import absent_as_zero, pooled
 from commlearn.probes.measures import SHARE, Measure, accuracy, measured
 from commlearn.probes.nearest import unit
@@ -60,7 +60,7 @@ def retrieval(
         top: the ks.
         seed: of the bootstrap.
         blocks: `learned` compares in the space of the loss, `features` compares the fixed features of each
-            side and what they let expect of the other, `all` both.
+            side and what they predict of the other, `all` both.
     """
     names = _checked(_method(model), records, query, gallery)
     complete = np.all([presence(records.columns[name]) for name in names], axis=0)
@@ -70,7 +70,7 @@ def retrieval(
     chosen = records.choose(rows)
     rank_of_each = ranks(*(comparable_vectors(model, chosen, side, blocks) for side in (query, gallery)))
     parts = {str(k): _within(rank_of_each, k) for k in top if k <= len(rows)}
-    groups = None if records.groups is None else records.groups[rows]
+    groups = None if records.resampled is None else records.resampled[rows]
     recalls = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups, SHARE)
     return RetrievalResult(
         recall={int(k): value for k, (value, _) in recalls.items()},
@@ -85,6 +85,8 @@ def _checked(
 ) -> tuple[str, ...]:
     """The modalities of both sides, which must differ: a record would find itself by what it is found by."""
     names = (*query, *gallery)
+    if not query or not gallery:
+        raise ConfigurationError("A side of the retrieval names no modality; name one or more on each side.")
     for name in names:
         there = [modality for modality in method.modalities if modality in records.columns]
         if name not in there:
@@ -142,7 +144,7 @@ def _comm(method: CoMM, view: View, subset: Subset) -> Tensor:
 
 
 @comparable.register
-def _coral(method: COrAL, view: View, subset: Subset) -> Tensor:
+def _whole(method: COrAL | SupCon, view: View, subset: Subset) -> Tensor:
     return comparable.dispatch(object)(method, view, subset)  # only views of all modalities agree
 
 

@@ -21,7 +21,7 @@ from commlearn.reports.knowledge import information_rows
 from commlearn.reports.page import page
 from commlearn.reports.source import Source, source
 from commlearn.storage.checkpoint import write_atomically
-from commlearn.storage.plain_json import values_of_file
+from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.trained.run import Run
 
 PAGE, INTERACTIONS = "report.html", "interactions.json"
@@ -81,7 +81,7 @@ def report(
     drawn = draw(findings)
     html = page(findings, drawn).encode()
     files = {f"{part.name}.png": part.png for part in drawn}
-    files["report.json"] = (json.dumps(findings.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+    files["report.json"] = json_text(findings.to_dict(), 1, ascii_only=False).encode()
     files |= {name: text.encode() for name, text in tables(findings).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -91,10 +91,13 @@ def _card(findings: Findings, target: str) -> Card:
     bar, entropy, bar_of, doubt = _bar(findings, target)
     if values is not None:
         budget = list(values["budgets"].values())[-1]
-        method = max(budget["differences"], key=lambda name: budget["readers"][name]["score"])
-        read, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
-        measure = MEASURES.get(values["measure"], values["measure"])
-        return Card(target, measure, read, best_rival, values["words"][0], True, bar, entropy, bar_of, doubt)
+        method = findings.source.trained.experiment.method["name"]
+        if method in budget["differences"]:  # else the comparison read others alone
+            read, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
+            of_method = (line for line in values["words"] if f"({method})" in line)
+            words = next(of_method, values["words"][0])
+            measure = MEASURES[values["measure"]]
+            return Card(target, measure, read, best_rival, words, True, bar, entropy, bar_of, doubt)
     names = list(rungs)
     alone = {name: rungs[name] for name in names if "+" not in name}
     best = max(alone, key=lambda name: score_of(alone[name]))
@@ -233,13 +236,14 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
     where = f" on the {gain.records} records that have it; on these" if gain.without else ";"
     size, (low, high) = _difference(abs(gain.score), result), gain.interval
     if not math.isfinite(high - low):
-        return f"Best alone is {gain.best} with {_score(result)}; too few groups say what the others add."
+        few = "there are too few groups to say what the others add"
+        return f"Best alone is {gain.best} with {_score(result)}; {few}."
     if low > 0:
         comparison = f"together they add {size}"
     elif high < 0:
-        comparison = f"together they read {size} less: the others disturb it"
+        comparison = f"together they score {size} less: the others add noise"
     else:
-        comparison = "what together they add could be chance" if low < high else "together they add nothing"
+        comparison = "what they add together could be chance" if low < high else "together they add nothing"
     limits = " to ".join(_difference(limit, result, sign="+") for limit in gain.interval)
     return f"Best alone is {gain.best} with {_score(result)}{where} {comparison} ({limits})."
 

@@ -17,7 +17,6 @@ from commlearn import plot
 from commlearn.plot.style import COLOURS, INK, LINE, QUIET
 from commlearn.reports.curves import measured, titled
 from commlearn.reports.findings import Findings
-from commlearn.reports.knowledge import views_of
 
 THEME = {colour.lower(): f"var(--c{place})" for place, colour in enumerate(COLOURS)}
 THEME |= {INK: "var(--ink)", LINE: "var(--line)", QUIET: "var(--quiet)", "#ffffff": "var(--paper)"}
@@ -56,7 +55,7 @@ def draw(findings: Findings) -> list[Chart]:
         for place, (target, rungs) in enumerate(findings.ladder.items())
     ]
     charts += [
-        chart(f"information-{place}", plot.information, {"views": views_of(values)})
+        chart(f"information-{place}", plot.information, values)
         for place, values in enumerate(findings.interactions.values())
         if "problem" not in values
     ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import torch
 from commlearn.errors import CommlearnError, RunError
 from commlearn.kinds.arrays import presence
 from commlearn.plot.projection import projections
-from commlearn.probes import has_label, to_json
-from commlearn.probes.audit import Audit, audit_augmentations
+from commlearn.probes import has_label, parts_to_read
+from commlearn.probes.audit import Audit, audit_rows
 from commlearn.probes.ladder import Embedded, Gain, Ladder, embed_subsets, gain_of, outcomes_of, subsets_of
 from commlearn.probes.nearest import nearest, unit
 from commlearn.reports.columns import Look, looks
@@ -65,7 +64,10 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        ladder = {target: json.loads(to_json(rungs)) for target, rungs in self.ladder.items()}
+        ladder = {
+            target: {name: asdict(result) for name, result in rungs.items()}
+            for target, rungs in self.ladder.items()
+        }
         return {
             "name": self.source.trained.experiment.name,
             "records": self.counts,
@@ -112,16 +114,19 @@ def find(
     subsets = subsets_of(names)
     test = embed_subsets(source.trained, data.test, subsets, tell)
     unscored = source.unscored()
-    targets = [target for target in source.targets if target not in unscored]
-    fit = embed_subsets(source.trained, data.fit, subsets, tell) if targets else {}
-    outcomes, problems = outcomes_of(fit, test, data, targets, seed, tell)
+    targets = {target: source.sorts[target] for target in source.targets if target not in unscored}
+    parts = [
+        test if records is data.test else embed_subsets(source.trained, records, subsets, tell)
+        for records in (parts_to_read(data, targets) if targets else ())
+    ]
+    outcomes, problems = outcomes_of(parts, data, list(targets), seed, tell)
     rows = shown_rows(len(data.test), seed=seed)
     tell("laying out the map")
     shown = cards(source, rows)
     whole = list(test)[-1]
     near = nearest_records({whole: test[whole]}, rows, range(len(rows)))[whole]
     wrong = {
-        target: mistakes(source, target, rungs[whole], fit[whole].rows, test[whole], shown, near)
+        target: mistakes(source, target, rungs[whole], parts[0][whole].rows, test[whole], shown, near)
         for target, rungs in outcomes.items()
         if whole in rungs
     }
@@ -157,7 +162,7 @@ def find(
         mistakes={target: one for target, one in wrong.items() if one is not None},
         alike=alike(source, test[whole], shown),
         interactions=interactions,
-        audit=_audit(source, targets, seed, tell),
+        audit=_audit(source, list(targets), seed, tell),
         comparison=_beside_run(source.root if source.run else None, "table.json", "methods"),
         verdict=_beside_run(source.root if source.run else None, "verdict.json", "targets"),
         unscored=unscored,
@@ -199,7 +204,7 @@ def _colourings(source: Source, rows: np.ndarray) -> list[Colouring]:
     return [
         colouring(name, values, source.sorts[name])
         for name, values in labels.items()
-        if has_label(values).any()
+        if has_label(values).any() and not (values.ndim == 2 and source.sorts[name] == "number")
     ]
 
 
@@ -209,7 +214,7 @@ def _audit(source: Source, targets: Sequence[str], seed: int, tell: Callable[[st
         return None
     tell(f"auditing the augmentations by {targets[0]}")
     try:
-        return audit_augmentations(source.trained, source.data, targets[0], (1,), AUDITED, seed)
+        return audit_rows(source.trained, source.data, targets[0], (1,), AUDITED, seed)
     except CommlearnError:
         return None
 
@@ -218,8 +223,8 @@ def typical_records(part: Embedded, rows: np.ndarray, seed: int, most: int = ASK
     """Positions in `rows` of records from different places: those nearest to the centres of clusters."""
     from sklearn.cluster import KMeans  # takes long to import
 
-    there = np.flatnonzero(np.isin(rows, part.rows))
-    vectors = unit(part.vectors[np.searchsorted(part.rows, rows[there])])
+    there, vectors = part.among(rows)
+    vectors = unit(vectors)
     if len(there) <= most:
         return there.tolist()
     most = min(most, len(np.unique(vectors.round(4), axis=0)))  # no more places than there are
@@ -236,9 +241,7 @@ def nearest_records(
     """
     neighbours_by_subset: dict[str, dict[int, list[int]]] = {}
     for name, part in embedded.items():
-        place = {row: position for position, row in enumerate(part.rows.tolist())}
-        there = np.array([record for record, row in enumerate(rows.tolist()) if row in place], dtype=np.int64)
-        vectors = part.vectors[[place[row] for row in rows[there].tolist()]]
+        there, vectors = part.among(rows)
         asking = np.flatnonzero(np.isin(there, asked))
         units, each = unit(vectors), np.arange(len(there))
         others, _ = nearest(units[asking], units, count, apart=(each[asking], each))

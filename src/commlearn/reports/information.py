@@ -20,6 +20,8 @@ from commlearn.information.pairs import pair_values
 from commlearn.information.settings import Settings
 from commlearn.information.sources import gather, own_columns, own_records
 from commlearn.kinds.arrays import presence
+from commlearn.kinds.rows import is_empty
+from commlearn.probes import has_label
 from commlearn.probes.readout_rows import rows_to_cross_fit, unseen_positions
 from commlearn.records import Records
 from commlearn.reports.source import Source
@@ -50,11 +52,11 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
         read: model and records.
         named: the targets were named by the user, so that all of them are wanted.
         seed: of folds, bootstrap and the choice of records.
-        tell: hears what is being done.
+        tell: receives a line for each step.
     """
     tell("reading records for the decomposition")
-    looked = looked_at(read, seed)
     wanted = read.targets if named else read.targets[:TARGETS]
+    looked = looked_at(read, wanted, seed)
     questions = [question for target in wanted for question in _questions(looked.records, target)]
     settings = Settings(curve=False, bootstrap=5, permutations=39, seed=seed)
     answer = _answers(read, looked, settings)
@@ -70,19 +72,25 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
     return results
 
 
-def looked_at(read: Source, seed: int) -> Looked:
-    """Records of the table, or of the run's own data set, that have all modalities and may be scored."""
+def looked_at(read: Source, targets: Sequence[str], seed: int) -> Looked:
+    """Records of the table, or of the run's own data set, that have all modalities and may be scored.
+
+    Of more than can be looked at, those that have any of the targets.
+    """
     names = list(read.trained.specs)
     if read.table is None:
         rows = own_records(read.trained)
         of = len(rows.records)
     else:
         unseen = unseen_positions(read.trained, read.table)
+        if len(unseen) > 3 * RECORDS:
+            cells = read.table.frame[list(targets)].iloc[unseen]
+            unseen = _labelled(unseen, cells.map(lambda cell: not is_empty(cell)).any(axis=1).to_numpy())
         drawn = numpy_generator(seed, "report rows").permutation(unseen)[: 3 * RECORDS]  # some have gaps
         frame = read.table.frame.iloc[np.sort(drawn)].reset_index(drop=True)
         rows = rows_to_cross_fit(read.trained, Table(frame, read.table.root), with_targets=True)
         of = len(read.table)
-    chosen = rows.records.choose(_some(rows.records, names, seed))
+    chosen = rows.records.choose(_some(rows.records, names, targets, seed))
     notes = [rows.warning] if rows.warning else []
     if len(chosen) < of:
         notes.append(
@@ -92,11 +100,19 @@ def looked_at(read: Source, seed: int) -> Looked:
     return Looked(chosen, chosen.groups, tuple(notes))
 
 
-def _some(records: Records, names: Sequence[str], seed: int) -> np.ndarray:
+def _some(records: Records, names: Sequence[str], targets: Sequence[str], seed: int) -> np.ndarray:
     there = np.flatnonzero(np.all([presence(records.columns[name]) for name in names], axis=0))
     if not len(there):
         raise DataError(f"No record has all of {', '.join(names)}, so they cannot be compared.")
+    if len(there) > RECORDS:
+        labels = [has_label(records.targets[name])[there] for name in targets]
+        there = _labelled(there, np.any(labels, axis=0))
     return np.sort(numpy_generator(seed, "report information").permutation(there)[:RECORDS])
+
+
+def _labelled(rows: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Those of the rows that are labelled, if any are."""
+    return rows[labelled] if labelled.any() else rows
 
 
 def _questions(records: Records, target: str) -> list[tuple[str, str, np.ndarray]]:
@@ -120,4 +136,7 @@ def _answers(read: Source, looked: Looked, settings: Settings) -> Callable[..., 
     vectors = {name: embed(read.trained, looked.records, [name], blocks="learned") for name in names}
     arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in vectors.items()}
     material = Material(arrays, columns=own_columns(looked.records))
-    return lambda name, values, tell: pair_values(material, values, name, looked.groups, settings, tell)
+    sorts = read.trained.schema.targets if read.trained.schema else {}
+    return lambda name, values, tell: pair_values(
+        material, values, name, looked.groups, settings, tell, sorts.get(name)
+    )

@@ -8,7 +8,6 @@ from typing import Any
 
 from commlearn.information.pairs import pairs_in_words, part_in_words, share_in_words
 from commlearn.plot.decomposition import parts_of
-from commlearn.plot.interactions import pair_views
 
 PARTS = ("redundant", "unique1", "unique2", "synergistic")
 
@@ -33,8 +32,14 @@ def bars_of(values: Mapping[str, Any]) -> dict[str, list[Part]]:
         views = dict(values["views"])
     return {
         name: [
-            Part(label, label.removeprefix("only ") if label.startswith("only ") else None, *three)
-            for label, three in parts_of(view).items()
+            Part(
+                label,
+                label.removeprefix("only ") if label.startswith("only ") else None,
+                part["bits"],
+                part["low"],
+                part["high"],
+            )
+            for label, part in parts_of(view).items()
         ]
         for name, view in views.items()
     }
@@ -73,11 +78,6 @@ def sentences(values: Mapping[str, Any]) -> list[str]:
     return lines + [part_in_words(f"{{}} takes {order} of them together", part) for order, part in orders]
 
 
-def views_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As `plot.information` takes them."""
-    return dict(values["views"]) if "alone" not in values else pair_views(values)
-
-
 def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """What the chart shows, and what each subset knows: view or pair, part, bits, low, high, p."""
     if "alone" in values:
@@ -90,7 +90,7 @@ def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     rows = []
     for name, view in values["views"].items():
         rows += [_row(name, f"I({' + '.join(rung['modalities'])})", rung) for rung in view["ladder"]]
-        rows += [(name, part, *three, None) for part, three in parts_of(view).items()]
+        rows += [_row(name, label, {**part, "p": None}) for label, part in parts_of(view).items()]
     return rows
 
 

@@ -44,13 +44,10 @@ def layouts(
         subsets = list(embedded.items())[::-1]  # all modalities first: the others are turned to them
         for name, part in subsets if how == "pca" else subsets[:1]:  # the others take seconds each
             points = np.full((len(rows), 2), np.nan)
-            place = {row: position for position, row in enumerate(part.rows.tolist())}
-            there = np.array([row in place for row in rows.tolist()], dtype=bool)
-            if there.sum() > 2:
-                vectors = part.vectors[[place[row] for row in rows[there].tolist()]]
+            there, vectors = part.among(rows)
+            if len(there) > 2:
                 fresh = project(vectors, how, seed)
-                both = there if last is None else there & np.isfinite(last).all(axis=1)
-                reference = fresh if last is None or both.sum() < there.sum() else last[there]
+                reference = fresh if last is None or np.isnan(last[there]).any() else last[there]
                 points[there] = aligned(fresh, reference)
             last = points if last is None else last
             points_by_layout[how][name] = points

@@ -53,7 +53,8 @@ def mistakes(
     """
     labels = source.data.test.targets[target]
     rows = whole.rows[has_label(labels[whole.rows])]  # the records that were scored, in their order
-    if outcome.predicted.ndim == 2 and outcome.predicted.shape[1] > 1:
+    outputs = outcome.predicted.size // max(len(outcome.predicted), 1)
+    if source.sorts[target] == "multilabel" or outputs > 1:
         return None
     place = {row: position for position, row in enumerate(shown.rows.tolist())}
     truth, answers = outcome.truth.ravel(), outcome.predicted.ravel()
@@ -125,11 +126,10 @@ class Alike:
 
 def alike(source: Source, whole: Embedded, shown: Cards) -> Alike | None:
     """The closest pairs of records by the embedding of all modalities; None of fewer than two records."""
-    place = {row: position for position, row in enumerate(whole.rows.tolist())}
-    there = np.array([at for at, row in enumerate(shown.rows.tolist()) if row in place], dtype=np.int64)
+    there, vectors = whole.among(shown.rows)
     if len(there) < 2:
         return None
-    vectors = whole.vectors[[place[row] for row in shown.rows[there].tolist()]].astype(np.float32)
+    vectors = vectors.astype(np.float32)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     first, second = np.triu_indices(len(there), 1)
     cosines = (unit @ unit.T)[first, second]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from PIL import Image as PIL
 
 from commlearn.kinds.rows import is_empty
 from commlearn.plot.gallery import versions_of
-from commlearn.reports.records import CLIPPED, COLUMNS, Cards, clipped, number
+from commlearn.reports.records import CLIPPED, COLUMNS, Cards, as_picture, clipped, data_uri, number
 from commlearn.reports.source import Source
 
 EXAMPLES, SIDE, WIDE, HIGH = 6, 160, 120, 34  # records; pixels of a picture; of a line
@@ -104,13 +103,11 @@ def line_path(values: np.ndarray, low: float, high: float, wide: int = WIDE, tal
 
 
 def _picture(pixels: np.ndarray) -> str:
-    if pixels.dtype != np.uint8:
-        pixels = (255 * pixels.clip(0, 1)).astype(np.uint8)
-    image = PIL.fromarray(np.moveaxis(pixels, 0, -1).squeeze()).convert("RGB")
+    image = as_picture(pixels)
     image = image.resize((SIDE, SIDE), PIL.Resampling.NEAREST if image.width < SIDE // 2 else None)
     content = io.BytesIO()
     image.save(content, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+    return data_uri(content.getvalue())
 
 
 def versions_seen(source: Source, records: int = 2, versions: int = 3) -> dict[str, list[list[Piece]]]:

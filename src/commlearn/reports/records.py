@@ -38,8 +38,7 @@ class Sprite:
 
     def css(self, number: int) -> str:
         """A class whose background is the image; `--x` and `--y` choose the tile, `--side` its size."""
-        url = "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
-        return f".s{number}{{background-image:url({url});--across:{self.across}}}"
+        return f".s{number}{{background-image:url({data_uri(self.jpeg)});--across:{self.across}}}"
 
 
 @dataclass(frozen=True)
@@ -136,18 +135,26 @@ def _sprite(source: Source, rows: np.ndarray, name: str, tile: int, most: int) -
     column = source.data.test.columns[name]
     for start in range(0, len(rows), 256):
         part = column.take(rows[start : start + 256])
-        pixels = part.values.numpy()
-        if pixels.dtype != np.uint8:
-            pixels = (255 * pixels.clip(0, 1)).astype(np.uint8)
-        for place, picture in enumerate(pixels):
+        for place, pixels in enumerate(part.values.numpy()):
             record = start + place
             if part.present is not None and not part.present[place]:
                 there[record] = False
                 continue
-            small = PIL.fromarray(np.moveaxis(picture, 0, -1).squeeze()).convert("RGB")
             corner = (record % across * tile, record // across * tile)
-            sheet.paste(small.resize((tile, tile), PIL.Resampling.BILINEAR), corner)
+            sheet.paste(as_picture(pixels).resize((tile, tile), PIL.Resampling.BILINEAR), corner)
     return Sprite(name, tile, across, _jpeg(sheet, most), there)
+
+
+def as_picture(pixels: np.ndarray) -> PIL.Image:
+    """Pixels of any type, (channels, height, width), as a picture."""
+    if pixels.dtype != np.uint8:
+        pixels = (255 * pixels.clip(0, 1)).astype(np.uint8)
+    return PIL.fromarray(np.moveaxis(pixels, 0, -1).squeeze()).convert("RGB")
+
+
+def data_uri(jpeg: bytes) -> str:
+    """A picture as a page holds it."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 def _jpeg(sheet: PIL.Image, most: int) -> bytes:

@@ -79,7 +79,7 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
     data, rows, cells = readout_rows(trained, table), None, None
     if table is not None:
         schema, state = trained.reader()
-        rows = read_table(table, schema.columns(), schema.reading(state))
+        rows = trained.at_root(read_table(table, schema.columns(), schema.reading(state)))
         cells = _cells_of(rows, schema, data.test)
     readable = chosen_targets(data, targets) if data.test.targets or targets else []
     return Source(trained, data, tuple(readable), rows, cells, root)

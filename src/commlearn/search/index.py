@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from commlearn.batch import Subset, subset_name
-from commlearn.errors import DataError, RunError
+from commlearn.errors import DAMAGED, DataError, RunError
 from commlearn.kinds.base import Cells
 from commlearn.records import Records
 from commlearn.search.likeness import SAMPLE, Likeness, having, raw_vectors
@@ -30,7 +30,6 @@ from commlearn.trained.model import Trained
 from commlearn.trained.stream import chunk_rows
 
 FORMAT = "1"
-DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Index:
         rows: their numbers in the table, (records,).
         vectors: of length 1, (records, dim) float32.
         whole: likeness by all of the modalities together, the one of the vectors.
-        each: by each modality of a record that is asked.
+        each: by each modality of a candidate.
     """
 
     rows: np.ndarray
@@ -78,7 +77,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
 
 
 def _sides(by: Subset, name: str) -> tuple[Subset, Subset]:
-    """A modality is compared with itself where the record that asks has it, else with all that it has."""
+    """A modality is compared with itself where the query has it, else with all that the query has."""
     return ((name,), (name,)) if name in by else (by, (name,))
 
 
@@ -103,10 +102,11 @@ def model_identity(model: Trained) -> str:
 def table_identity(schema: Schema, table: Table, names: Sequence[str]) -> str:
     """A digest of the cells of some modalities, and of the size and date of files that they name."""
     schema = schema.only(names)
-    digest = hashlib.sha256(cell_keys(table.frame, schema.columns(with_targets=False)).tobytes())
+    columns = [column for column in schema.columns(with_targets=False) if column in table.frame]
+    digest = hashlib.sha256(cell_keys(table.frame, columns).tobytes())
     for kind in schema.modalities.values():
         for column in kind.columns() if hasattr(kind, "outside") else ():  # its cells may name files
-            for cell in table.frame[column].tolist():
+            for cell in table.frame[column].tolist() if column in table.frame else ():
                 if isinstance(cell, str | Path) and (state := _state(table.root, cell)):
                     digest.update(state)
     return digest.hexdigest()
@@ -152,8 +152,8 @@ def read(
     Args:
         path: of the file.
         identity: of the model and of the table that it must be of.
-        by: modalities of a record that asks.
-        modalities: of those that are asked.
+        by: modalities of a query.
+        modalities: of the candidates.
         records: of the table.
     """
     if not path.exists():
@@ -180,7 +180,7 @@ def read(
                 likeness(by, modalities),
                 {name: likeness(*_sides(by, name)) for name in modalities},
             )
-    except DAMAGED as problem:
+    except (*DAMAGED, OSError, SafetensorError) as problem:
         return None, f"the index is damaged ({str(problem).partition(chr(10))[0]:.80})"
     return (index, "") if _fits(index, records) else (None, "the index is damaged")
 

@@ -33,8 +33,8 @@ class Likeness:
     different ones in the space in which the training brought them together (see `comparable_vectors`).
 
     Args:
-        by: modalities of the record that asks.
-        modalities: of those that are asked.
+        by: modalities of the query.
+        modalities: of the candidates.
         center: mean of the embeddings, (dim,); nothing where modalities differ.
         scale: their deviation, likewise.
         typical: cosines of random pairs, sorted; nothing where there are no two records.
@@ -63,17 +63,20 @@ class Likeness:
             likeness = cls(by, modalities, scaler.mean_, scaler.scale_, nothing)
         if len(rows) < 2:
             return likeness
-        asking, asked = likeness.asking(model, records), likeness.asked(model, records)
+        queries, candidates = (
+            likeness.query_vectors(model, records),
+            likeness.candidate_vectors(model, records),
+        )
         shifts = range(1, min(len(rows), 1 + -(-PAIRS // len(rows))))
-        cosines = [(asking * np.roll(asked, shift, axis=0)).sum(axis=1) for shift in shifts]
+        cosines = [(queries * np.roll(candidates, shift, axis=0)).sum(axis=1) for shift in shifts]
         return cls(by, modalities, likeness.center, likeness.scale, np.sort(np.concatenate(cosines)))
 
-    def asking(self, model: Any, records: Records) -> np.ndarray:
-        """Vectors of length 1 of records that ask, (records, dim) float32."""
+    def query_vectors(self, model: Any, records: Records) -> np.ndarray:
+        """Vectors of length 1 of records that are searched by, (records, dim) float32."""
         return self.laid_out(raw_vectors(model, records, self.by, self.by == self.modalities))
 
-    def asked(self, model: Any, records: Records) -> np.ndarray:
-        """Vectors of length 1 of records that are asked, (records, dim) float32."""
+    def candidate_vectors(self, model: Any, records: Records) -> np.ndarray:
+        """Vectors of length 1 of records that may be hits, (records, dim) float32."""
         return self.laid_out(raw_vectors(model, records, self.modalities, self.by == self.modalities))
 
     def laid_out(self, vectors: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from commlearn.kinds.base import Cells
 from commlearn.kinds.rows import is_empty
 from commlearn.records import Records
 from commlearn.tables.schema import Schema
+from commlearn.tables.splits import name_keys
 from commlearn.tables.table import Table
 from commlearn.trained.model import Trained
 
@@ -37,10 +38,10 @@ def row_of(query: int | str, table: Table, schema: Schema) -> int:
             f"'{query:.40}' looks like an id, and the table {what}. Give the number of a row, or cells such "
             f"as {_example(schema)}."
         )
-    ids = table.frame[schema.id].astype(str)
-    rows = np.flatnonzero(ids == query)
+    ids, given = name_keys(table.frame[schema.id])
+    rows = np.flatnonzero(given & (ids == name_keys(pd.Series([query]))[0]))
     if not len(rows):
-        guess = nearest(query, ids[:10_000])
+        guess = nearest(query, table.frame[schema.id][given][:10_000].astype(str))
         hint = f" Did you mean '{guess}'?" if guess else ""
         raise DataError(
             f"No row has the {schema.id} '{query:.40}'.{hint} To search by what a record holds give its "

@@ -121,7 +121,7 @@ class Searcher:
         named = [name for name in (self.schema.id, self.schema.group) if name is not None]
         tell("reading the table")
         wanted = [*self.schema.columns(with_targets=False), *named]
-        self.table = read_table(source, wanted, self.schema.reading(state))
+        self.table = self.model.at_root(read_table(source, wanted, self.schema.reading(state)))
         self.index = self._index(index, tell)
         self.lists = Lists(self.index.vectors) if approximate else None
 
@@ -131,14 +131,14 @@ class Searcher:
             raise ConfigurationError(f"k is {k}; give how many records are to be shown, 1 or more.")
         if isinstance(query, Mapping):
             row = None
-            asking = records_of_cells(self.model, cells_of(query, self.schema), self.by)
+            query_record = records_of_cells(self.model, cells_of(query, self.schema), self.by)
         else:
             row = row_of(query, self.table, self.schema)
-            asking = records_of(self.model, self.table, np.array([row]), self.by, ())
-        if not having(asking, self.by)[0]:
+            query_record = records_of(self.model, self.table, np.array([row]), self.by, ())
+        if not having(query_record, self.by)[0]:
             what = "The query" if row is None else f"Row {row}"
             raise DataError(f"{what} has none of {', '.join(self.by)}. Name others that it has: by=[...].")
-        vectors = self.index.whole.asking(self.model, asking)
+        vectors = self.index.whole.query_vectors(self.model, query_record)
         count = k + (row is not None)
         if self.lists is None:
             positions, cosines = nearest(vectors, self.index.vectors, count)
@@ -146,9 +146,9 @@ class Searcher:
             positions, cosines = self.lists.nearest(vectors, min(count, len(self.index.vectors)))
         there = (positions[0] >= 0) & (self.index.rows[positions[0]] != (-1 if row is None else row))
         rows, cosines = self.index.rows[positions[0][there]][:k], cosines[0][there][:k].astype(float)
-        return in_kind_of(self.source, self._hits(asking, rows, cosines))
+        return in_kind_of(self.source, self._hits(query_record, rows, cosines))
 
-    def _hits(self, asking: Records, rows: np.ndarray, cosines: np.ndarray) -> pd.DataFrame:
+    def _hits(self, query_record: Records, rows: np.ndarray, cosines: np.ndarray) -> pd.DataFrame:
         """The frame of what was found."""
         cells = self.table.frame.iloc[rows]
         columns: dict[str, Any] = {"rank": np.arange(1, len(rows) + 1), "row": rows}
@@ -157,7 +157,7 @@ class Searcher:
                 columns[name] = cells[column].to_numpy()
         columns |= {"score": cosines, "above": self.index.whole.above(cosines)}
         records = records_of(self.model, self.table, rows, (), self.modalities)
-        scores, copies = self._scores(asking, records)
+        scores, copies = self._scores(query_record, records)
         above = {name: self.index.each[name].above(scores[name]) for name in self.modalities}
         for name in self.modalities if len(self.modalities) > 1 else ():
             columns |= {f"score_{name}": scores[name], f"above_{name}": above[name]}
@@ -170,16 +170,16 @@ class Searcher:
         columns |= {"copy": copies, "record": [self._shown(row) for row in rows.tolist()]}
         return pd.DataFrame(columns)
 
-    def _scores(self, asking: Records, records: Records) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _scores(self, query_record: Records, records: Records) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """By modality each hit's cosine, NaN where one side lacks it; and which hits are the query again."""
         scores, copies = {}, np.full(len(records), self.by == self.modalities)
         for name, likeness in self.index.each.items():
-            asks, has = bool(having(asking, likeness.by)[0]), having(records, [name])
+            asks, has = bool(having(query_record, likeness.by)[0]), having(records, [name])
             scores[name] = np.full(len(records), np.nan)
             hits = np.flatnonzero(has) if asks else np.zeros(0, dtype=np.int64)
             if len(hits):
-                vector = likeness.asking(self.model, asking)
-                others = likeness.asked(self.model, records.choose(hits))
+                vector = likeness.query_vectors(self.model, query_record)
+                others = likeness.candidate_vectors(self.model, records.choose(hits))
                 scores[name][hits] = (others @ vector[0]).astype(float)
                 copies[hits] &= np.linalg.norm(others - vector, axis=1) < SAME
             copies &= has == asks
@@ -244,13 +244,13 @@ def _sides(
     given = modalities_of(cells_of(query, schema), schema) if isinstance(query, Mapping) else None
     if given == []:
         raise DataError("The query has no cell with anything in it. Give one, such as a text or a picture.")
-    asking = _names(model, by) or given or _names(model, modalities) or list(model.specs)
-    if given is not None and (absent := [name for name in asking if name not in given]):
+    of_query = _names(model, by) or given or _names(model, modalities) or list(model.specs)
+    if given is not None and (absent := [name for name in of_query if name not in given]):
         raise ConfigurationError(
             f"by names {', '.join(absent)}, of which the query has no cell; it has {', '.join(given)}."
         )
-    asked = _names(model, modalities) or asking
-    return tuple(_ordered(model, asking)), tuple(_ordered(model, asked))
+    of_candidates = _names(model, modalities) or of_query
+    return tuple(_ordered(model, of_query)), tuple(_ordered(model, of_candidates))
 
 
 def _names(model: Trained, names: Sequence[str] | str | None) -> list[str]:

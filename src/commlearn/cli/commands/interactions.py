@@ -9,6 +9,7 @@ from typing import Any
 
 from commlearn.cli.names import add_modalities, add_targets
 from commlearn.cli.python_code import Call, Code, program
+from commlearn.escapes import file_name_part
 
 MOST_TARGETS = 3  # that are asked about where none is named and modalities are many
 HELP = "Report how much modalities share, add alone and say only together, in bits with intervals."
@@ -59,22 +60,34 @@ def python(options: argparse.Namespace) -> str:
 
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, telling
+    from commlearn.errors import DataError
     from commlearn.information.ask import ask
     from commlearn.information.sources import gather
 
     _check_plot(options.plot)
-    reports = {}
+    reports: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
     with telling(options) as tell:
         tell("reading and embedding")
         sources = gather(_source(options), options.table, options.modalities, options.groups)
         targets = _targets(options, sources)
         for target in targets:
-            reports[target] = ask(sources, target, settings=_settings(options), tell=tell)
+            try:
+                reports[target] = ask(sources, target, settings=_settings(options), tell=tell)
+            except DataError as problem:
+                if len(targets) == 1:
+                    raise
+                skipped[target] = str(problem)
+                continue
             if options.plot:
                 reports[target].plot(_plot_path(options, target, len(targets)))
+    for target, why in skipped.items():
+        print(f"commlearn: no report on '{target}': {why}", file=sys.stderr)
+    if not reports:
+        raise DataError(f"No report could be made on any of {', '.join(targets)}.")
     if options.json:
         values = {target: report.to_dict() for target, report in reports.items()}
-        print_json(values if len(values) > 1 else next(iter(values.values())))
+        print_json(values if len(targets) > 1 else next(iter(values.values())))
     else:
         print("\n\n".join(str(report) for report in reports.values()))
     return 0
@@ -126,7 +139,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
 def _plot_path(options: argparse.Namespace, target: str | None, targets: int) -> Path:
     """Several targets: one file each."""
     path = Path(options.plot)
-    return path.with_stem(f"{path.stem}-{target}") if targets > 1 else path
+    return path.with_stem(f"{path.stem}-{file_name_part(target)}") if targets > 1 else path
 
 
 def _check_plot(path: str | None) -> None:

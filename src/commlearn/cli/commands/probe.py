@@ -62,7 +62,6 @@ def python(options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    import json
     import sys
 
     from commlearn.cli.output import print_json, print_next, print_probes, telling
@@ -74,17 +73,15 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(options.run_folder)
     targets, modalities = options.targets, options.modalities
     with telling(options) as tell:
-        tell("reading records")
-        data = readout_rows(loaded, options.table, with_targets=not options.retrieve)
-        tell(f"embedding and reading {len(data.fit)} + {len(data.test)} records")
+        tell("reading, embedding and probing records")
         if options.retrieve:
-            return _retrieve(loaded, data, options)
-        results = probe(loaded, data, targets, modalities, kind=options.kind)
+            return _retrieve(loaded, readout_rows(loaded, options.table, with_targets=False), options)
+        results = probe(loaded, options.table, targets, modalities, kind=options.kind)
     whole = modalities is None and targets is None and options.kind == "linear"
     note = ""
     if whole and isinstance(loaded, Run) and not options.table:
         note = loaded.folder.write_if_possible("probes.json", to_json(results))
-    print_json(json.loads(to_json(results))) if options.json else print_probes(results)
+    print_json(results) if options.json else print_probes(results)
     if isinstance(loaded, Run) and not options.table:
         print_next(options, ("interactions", options.run_folder), ("report", options.run_folder))
     if note:

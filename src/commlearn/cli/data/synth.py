@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     choices = ("trifeature", "tables", *PUBLISHED)
     if options.what not in choices:
         raise ConfigurationError(unknown("data set", options.what, choices))
-    _spare(options)
+    _refuse_overwriting(options)
     written = _write(options)
     print_json(written) if options.json else print("\n".join(f"wrote {path}" for path in written.values()))
     if options.what == "tables":
@@ -89,8 +89,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _spare(options: argparse.Namespace) -> None:
-    """An error for what is there and would be written over."""
+def _refuse_overwriting(options: argparse.Namespace) -> None:
+    """Refuse to overwrite files unless asked to."""
     from pathlib import Path
 
     from commlearn.errors import ConfigurationError

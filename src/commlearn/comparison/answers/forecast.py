@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from commlearn.comparison.answers.task import ALL, labelled_rows, task_of
 from commlearn.comparison.answers.vectors import vectors_of
 from commlearn.comparison.answers.verdict import NO_LOSS, TargetVerdict, modality_words, points_words
 from commlearn.config.own_data import read_own
-from commlearn.probes import check_targets, chosen_targets
+from commlearn.probes import check_targets, chosen_targets, has_label
+from commlearn.probes.readout_rows import without_overlap
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 
@@ -24,7 +25,8 @@ ROWS = 2000  # of each part that are looked at, at most
 READERS = ("single", "features", "late fusion", "boosting", "network")
 ADVICE = {
     "nothing": "Nothing reads it from these features: look for other features or more rows before training.",
-    "combine": "Train CoMM (method comm): what only the combination says is lost by aligning modalities.",
+    "combine": "Read the modalities together, by {reader}. An embedding may lose what only their combination "
+    "says: `commlearn compare` measures it. CoMM (method comm) keeps more of it than aligning does.",
     "one": "One modality is enough: {best}.",
     "align": "Every modality shows it: aligning them (method clip) keeps it.",
     "features": "Plain features side by side read it; an embedding has little to add with all labels.",
@@ -49,9 +51,11 @@ def forecast(
         By target: `advice` (a name in `ADVICE`), `words`, and the values that a verdict has.
     """
     experiment, data, _ = read_own(schema, table, {"model.features": "fixed"}, "comm")
+    data = without_overlap(data)
     sorts = chosen_targets(data, targets, "linear")
     check_targets(data, sorts)
-    data = replace(data, train=_some(data.fit), test=_some(data.test), probe=None)
+    data = replace(data, train=_some(data.fit, sorts), test=_some(data.test, sorts), probe=None)
+    check_targets(data, sorts)  # of a sample the rarest may have no label that is left
     modalities = list(data.train.specs)
     vectors = vectors_of(experiment, data, {}, untrained=False)
     readers, _, _ = chosen_rivals(READERS, modalities, len(data.fit))
@@ -70,25 +74,29 @@ def forecast(
     return forecasts
 
 
-def _some(records: Records) -> Records:
+def _some(records: Records, targets: Iterable[str]) -> Records:
+    """The records, or a sample of those that have any of the targets."""
     if len(records) <= ROWS:
         return records
-    chosen = numpy_generator(0, "forecast").choice(len(records), ROWS, replace=False)
-    return records.choose(np.sort(chosen))
+    labelled = np.flatnonzero(np.any([has_label(records.targets[name]) for name in targets], axis=0))
+    count = min(ROWS, len(labelled))
+    return records.choose(labelled).sample(count, numpy_generator(0, "forecast"))
 
 
 def _advice(values: Mapping[str, Any], modalities: Sequence[str]) -> str:
+    """What the claims support: a modality is spared only if it surely costs at most `NO_LOSS` points."""
     if values["best"]["claim"] != "more":
         return "nothing"
-    if values["combination"] and values["combination"]["claim"] == "more":
-        return "combine"
-    needed = [name for name, one in values["modalities"].items() if one["refit"]["claim"] == "less"]
     readers = values["budgets"][ALL]["readers"]
     least = values["best"]["score"] - NO_LOSS
+    if values["combination"] and values["combination"]["claim"] == "more":
+        return "features" if readers["features"]["score"] >= least else "combine"
     enough = [name for name in modalities if readers[alone(name)]["score"] > least]
-    if len(modalities) > 1 and len(enough) == len(modalities):
+    lowest = {name: one["refit"]["interval"][0] for name, one in values["modalities"].items()}
+    spare = [name for name, low in lowest.items() if low is not None and low > -NO_LOSS]
+    if len(modalities) > 1 and len(enough) == len(spare) == len(modalities):
         return "align"
-    if enough and len(needed) <= 1:
+    if enough and len(spare) >= len(modalities) - 1:
         return "one"
     return "features"
 
@@ -108,4 +116,4 @@ def _words(values: Mapping[str, Any], advice: str, modalities: Sequence[str]) ->
             more = points_words(values["combination"])
             sentences.append(f"The combination says {more} points that no modality says alone.")
         sentences += modality_words(values["modalities"])
-    return [*sentences, f"Advice: {ADVICE[advice].format(best=each[0])}"]
+    return [*sentences, f"Advice: {ADVICE[advice].format(best=each[0], reader=values['best']['reader'])}"]

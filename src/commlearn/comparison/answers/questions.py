@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,10 @@ from commlearn.comparison.plan import Job, Member
 from commlearn.comparison.source import ComparisonSource, with_method
 from commlearn.comparison.workers import work_on
 from commlearn.config.configuration import Experiment
-from commlearn.errors import RunError
+from commlearn.errors import ConfigurationError, RunError
 from commlearn.records import Dataset
 from commlearn.storage.checkpoint import write_atomically
+from commlearn.storage.plain_json import json_text
 
 VERDICT = "verdict.json"
 
@@ -51,6 +51,9 @@ class Questions:
     ) -> Questions:
         """Checked before anything is trained."""
         readers, pretrained, left_out = chosen_rivals(rivals, list(data.train.specs), len(data.fit))
+        if not readers:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+            raise ConfigurationError(f"None of the rivals can be read ({reasons}). Name others.")
         tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
         return cls(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
 
@@ -90,10 +93,10 @@ class Questions:
             shares = [self._share(out, part, at_a_time) for part in range(at_a_time)]
             errors = work_on(source, shares, at_a_time, tell, data.files)
             for share, reason in errors.items():
-                raise RunError(f"{share} failed: {reason}. Its words are in {share.folder / 'output.txt'}.")
+                raise RunError(f"{share} failed: {reason}. Its output is in {share.folder / 'output.txt'}.")
             clear_material(out)
         verdict = verdict_of(out, self.tasks, self.budgets, modalities, self.readers, list(runs), not_tried)
-        write_atomically(out / VERDICT, (json.dumps(verdict, indent=2) + "\n").encode())
+        write_atomically(out / VERDICT, json_text(verdict).encode())
         return verdict
 
     def _share(self, out: Path, part: int, of: int) -> ReadoutJob:

@@ -158,7 +158,7 @@ def labelled_rows(task: Task, budget: str, draw: int = 0) -> Labelled:
         rows = np.sort(np.concatenate([members[: _count(budget, len(members), FEWEST)] for members in each]))
     else:
         order = generator.permutation(len(task.train))
-        rows = np.sort(order[: _count(budget, len(order), FEWEST_ROWS)])
+        rows = np.sort(order[: max(2, _count(budget, len(order), FEWEST_ROWS))])  # one is held out
     return Labelled(task, rows, _folds(task, rows))
 
 
@@ -195,8 +195,10 @@ def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
 
 def task_of(data: Dataset, name: str, sort: str) -> Task:
     """The target as numbers."""
-    parts = [_labelled(records, name) for records in (data.fit, data.test)]
-    (train_rows, first, groups), (test_rows, second, test_groups) = parts
+    (train_rows, first), (test_rows, second) = (_labelled(records, name) for records in (data.fit, data.test))
+    groups, test_groups = data.fit.held_together, data.test.resampled
+    groups = None if groups is None else groups[train_rows]
+    test_groups = None if test_groups is None else test_groups[test_rows]
     labels: tuple[str, ...]
     train: np.ndarray
     test: np.ndarray
@@ -220,9 +222,9 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
     return Task(name, sort, measure, labels, train_rows, test_rows, train, test, groups, test_groups)
 
 
-def _labelled(records: Records, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _labelled(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
     rows = np.flatnonzero(has_label(records.targets[name]))
-    return rows, records.targets[name][rows], None if records.groups is None else records.groups[rows]
+    return rows, records.targets[name][rows]
 
 
 def _count(budget: str, members: int, fewest: int) -> int:
@@ -236,7 +238,7 @@ def _folds(task: Task, rows: np.ndarray) -> np.ndarray:
     truth, groups = task.train[rows], None if task.groups is None else task.groups[rows]
     count = min(FOLDS[len(rows) > MANY], len(rows) if groups is None else len(np.unique(groups)))
     if count < 2:  # of a single group: its rows are parted after all
-        groups, count = None, FOLDS[0]
+        groups, count = None, min(FOLDS[0], len(rows))
     codes = truth.argmax(axis=1) if task.sort == "class" else None
     if codes is not None and np.bincount(codes)[np.unique(codes)].min() < 2:
         codes = None

@@ -19,7 +19,7 @@ from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.records import Column, Dataset, Records
 from commlearn.tables.streamed import StreamedRecords
 from commlearn.trained.artifact import load
-from commlearn.trained.embed import embed
+from commlearn.trained.embed import embed, embed_with_gaps, rows_with_any
 
 AT_A_TIME = 4096  # records
 
@@ -114,8 +114,5 @@ class _Features:
 
 def _embedded(model: Any, records: Records, names: Sequence[str]) -> np.ndarray:
     """What a method embeds of these modalities; zeros for records that have none of them."""
-    there = np.any([presence(records.columns[name]) for name in names], axis=0)
-    values = embed(model, records.choose(np.flatnonzero(there)), names, blocks="learned")
-    whole = np.zeros((len(records), values.shape[1]), dtype=np.float32)
-    whole[there] = values
-    return whole
+    there = rows_with_any(records, names)
+    return np.nan_to_num(embed_with_gaps(model, records, there, names, blocks="learned"), copy=False)

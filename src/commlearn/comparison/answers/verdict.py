@@ -17,8 +17,8 @@ import numpy as np
 from commlearn.comparison.answers.readouts import Readout, Result, results_in, units_of
 from commlearn.comparison.answers.rivals import ALONE
 from commlearn.comparison.answers.task import ALL, Task, labelled_rows
-from commlearn.probes.measures import interval_of
-from commlearn.seeds import numpy_generator
+from commlearn.probes import MEASURES
+from commlearn.probes.measures import NO_SPREAD, interval_over_repeats, unseen_errors
 
 LEAST = 1.0  # points: a difference that is worth a sentence
 COMBINED = 2.0  # points: that reading modalities together has to add to late fusion
@@ -109,9 +109,11 @@ class TargetVerdict:
                 **readable,
             },
             "combination": self._combination(level),
-            "modalities": {name: self._absent(name, whole) for name in self.modalities}
-            if len(self.modalities) > 1
-            else {},
+            "modalities": {
+                name: self._absent(name, whole)
+                for name in (self.modalities if len(self.modalities) > 1 else ())
+                if self._there((ALL, name), self._everyone())
+            },
         }
 
     def _budget(self, budget: str, level: float) -> dict[str, Any]:
@@ -127,12 +129,12 @@ class TargetVerdict:
         }
 
     def _reader(self, key: tuple[str, str], name: str, segment: str = "") -> dict[str, Any]:
-        each = [one for unit in self._of(key, name, segment) for one in unit]
-        scores = np.stack([one.scores for one in each])
+        results = self._of(key, name, segment)
+        each, scores = [one for unit in results for one in unit], _stacked(results)
         low, high = self._interval(scores, LEVEL, (-np.inf, 1.0))
         seconds = [one.seconds for one in each]
         return {
-            "score": 100 * float(scores[:, 0].mean()),
+            "score": 100 * float(scores[..., 0].mean()),
             "interval": _finite(100 * low, 100 * high),
             "loss": float(np.mean([one.loss for one in each])),
             "on_training_rows": 100 * self._selection(key, name),
@@ -210,23 +212,21 @@ class TargetVerdict:
         return max(names, key=lambda name: round(np.nan_to_num(self._selection(key, name), nan=-1e9), 4))
 
     def _gaps(self, key: tuple[str, str], own: str, other: str | None) -> np.ndarray:
-        """Score minus that of another reader, or minus chance: (draws of labels x seeds, 1 + draws)."""
+        """Score minus that of another reader, or minus chance: (draws of labels, seeds, 1 + samples)."""
         if other is None:
-            return np.stack([one.scores for unit in self._of(key, own) for one in unit]) - self.task.chance
+            return _stacked(self._of(key, own)) - self.task.chance
         return self._across(self._of(key, own), self._of(key, other))
 
     def _across(self, own: list[list[Result]], other: list[list[Result]]) -> np.ndarray:
-        return np.stack(
-            [
-                one.scores - two.scores
-                for first, second in zip(own, other, strict=True)
-                for one in first
-                for two in second
-            ]
-        )
+        """Differences: seed by seed, or of every seed to a reader that has no seeds."""
+        first, second = _stacked(own), _stacked(other)
+        if 1 not in (first.shape[1], second.shape[1]):
+            seeds = min(first.shape[1], second.shape[1])
+            first, second = first[:, :seeds], second[:, :seeds]
+        return first - second
 
     def _claim(self, gaps: np.ndarray, level: float, least: float = LEAST) -> dict[str, Any]:
-        mean = 100 * float(gaps[:, 0].mean())
+        mean = 100 * float(gaps[..., 0].mean())
         low, high = (100 * limit for limit in self._interval(gaps, level))
         claim = "none"
         if low > 0 and mean >= least:
@@ -238,17 +238,22 @@ class TargetVerdict:
     def _interval(
         self, scores: np.ndarray, level: float, limits: tuple[float, float] = (-np.inf, np.inf)
     ) -> tuple[float, float]:
-        """Over test rows and over draws of labels and seeds, of which one fewer are drawn than there are."""
-        count = len(scores)
-        drawn, centre = scores[:, 1:].mean(axis=0), float(scores[:, 0].mean())
-        if count > 1:
-            generator = numpy_generator(0, "comparison draws")
-            chosen = generator.integers(count, size=(drawn.size, count - 1))
-            drawn = scores[chosen, 1 + np.arange(drawn.size)[:, None]].mean(axis=1)
-        return interval_of(drawn, centre, self.task.widening, limits, level)
+        """Over samples of test rows, draws of labels and seeds."""
+        centre = float(scores[..., 0].mean())
+        low, high = interval_over_repeats(scores[..., 1:], centre, self.task.widening, limits, level)
+        if high - low < NO_SPREAD and self.task.measure != "r2":
+            unseen = unseen_errors(self.task.strata, self.task.test_groups)
+            low, high = max(low - unseen, limits[0]), min(high + unseen, limits[1])
+        return low, high
 
     def _level(self, questions: int) -> float:
         return 1 - (1 - LEVEL) / max(questions, 1)
+
+
+def _stacked(results: list[list[Result]]) -> np.ndarray:
+    """(draws of labels, seeds, 1 + samples), of the seeds that every draw has."""
+    seeds = min(map(len, results))
+    return np.stack([[one.scores for one in unit[:seeds]] for unit in results])
 
 
 def _finite(low: float, high: float) -> list[float | None]:
@@ -256,7 +261,6 @@ def _finite(low: float, high: float) -> list[float | None]:
     return [float(limit) if np.isfinite(limit) else None for limit in (low, high)]
 
 
-MEASURES = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "r2": "R2"}
 READ_BY = {
     "pca": "their principal components",
     "untrained": "a linear reader beside the untrained network",
