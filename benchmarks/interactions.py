@@ -305,9 +305,9 @@ def trust(scale: float) -> None:
         kind = tuning_kinds()[seed % len(tuning_kinds())]
         cases["kinds of the tuning set"] = kind.sample(600, seed)
         for name, (given, answer) in cases.items():
-            prepared = prepare_target(answer, "y", None, POINT.folds)
-            records = gather_evidence(from_arrays(given, None), prepared, None, POINT)
-            signs = leak_signs(dict(given), prepared, records, POINT)
+            material, prepared = from_arrays(given, None), prepare_target(answer, "y", None, POINT.folds)
+            records = gather_evidence(material, prepared, None, POINT)
+            signs = leak_signs(material, prepared, records, POINT)
             caught.setdefault(name, []).append(bool(signs.severe))
     for name, refused in caught.items():
         bar = "0" if name in ("nothing wrong", "kinds of the tuning set") else "all"

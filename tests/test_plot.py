@@ -94,7 +94,7 @@ def test_bars_of_information_sum_to_the_total(names, parts):
     report = {"views": {"data": view(names, parts), "linear": view(names, [p / 2 for p in parts])}}
     axes = drawn(plot.information(report))
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    split = labels.index("what a straight line can read of it")
+    split = labels.index("what a linear probe can read of it")
     bars = [bar for container in axes.containers for bar in container]
     data = sum(bar.get_width() for bar in bars if bar.get_y() < split)
     more = 0.3 if len(names) == 3 else 0.0
@@ -103,12 +103,28 @@ def test_bars_of_information_sum_to_the_total(names, parts):
     assert drawn(plot.information({"y": report, "z": report})).get_xlabel().startswith("bits")
 
 
+def test_an_interval_of_a_number_that_still_grows_is_open():
+    growing = view(["a", "b"], [0.5, 0.2, 0.1, 0.4])
+    growing["pairs"][0]["synergistic"] |= {"high": 2.0, "growing": True}
+    axes = drawn(plot.information({"views": {"data": growing}}))
+    *closed, whisker, arrow = axes.lines
+    assert whisker.get_xdata() == pytest.approx([0.3, 0.4])
+    assert list(arrow.get_xdata()) == [0.4]
+    assert arrow.get_marker() == ">"
+    assert [line.get_marker() for line in closed] == ["|"] * 3
+    assert axes.get_xlim()[1] < 1
+
+
 def test_a_map_has_a_colour_for_every_class_and_a_scale_for_numbers():
     points = np.random.default_rng(0).normal(size=(60, 2))
     classes = drawn(plot.embedding_map(points, [f"class {i % 11}" for i in range(60)]))
     assert len(classes.collections) == 11
     numbers = drawn(plot.embedding_map(points, np.linspace(0, 1, 60)))
     assert len(numbers.figure.axes) == 2
+    ages = drawn(plot.embedding_map(points, np.arange(60) % 30))
+    assert len(ages.figure.axes) == 2
+    codes = drawn(plot.embedding_map(points, np.arange(60) % 14))
+    assert len(codes.collections) == 14
     points[3] = np.nan
     assert len(drawn(plot.embedding_map(points)).collections[0].get_offsets()) == 59
 
@@ -120,6 +136,7 @@ def test_an_audit_marks_what_is_destroyed():
     assert [line.get_marker() for line in axes.lines[:4]] == ["None", "o", "None", "X"]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["a", "as it is", "altered as in training: the label is lost"]
+    assert drawn(plot.audit(Audit("y", (AuditRow("fused", 0, result(0.9), False),)))).lines
 
 
 def test_long_names_keep_their_ends_and_leave_room_for_the_chart():

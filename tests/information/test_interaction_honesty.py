@@ -136,7 +136,7 @@ def test_a_column_that_holds_the_target_cannot_be_trusted(change):
     column = np.array([30, 10, 40, 20])[target] if change == "other codes" else target
     arrays["a"][:, 3] = column
     report = cl.interactions(arrays, target=target, settings=QUICK)
-    assert report.verdict.startswith("CANNOT BE TRUSTED: column 3 of 'a' tells 'target'")
+    assert report.verdict.startswith("CANNOT BE TRUSTED: column 3 of 'a' predicts 'target'")
 
 
 def test_a_column_that_numbers_groups_is_named():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 from known_decompositions import known_twins
 from scipy.special import log_softmax
@@ -13,7 +15,9 @@ from commlearn.datasets.trifeature import Trifeature
 from commlearn.errors import CommlearnError
 from commlearn.information.diagnose import _copies, _whole_copies
 from commlearn.information.estimate import Quantity, QuantityKey, atoms_of_two, measure
-from commlearn.information.evidence import components
+from commlearn.information.evidence import all_columns, components, group_codes
+from commlearn.information.experts import cluster_tables
+from commlearn.information.experts.cluster_tables import fit_table
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, _gradient, _loss, _start
 from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family
@@ -124,6 +128,35 @@ def test_columns_that_depend_on_each_other_are_chosen_alike_by_every_thread():
     assert all(np.array_equal(first, other) for other in others)
 
 
+@pytest.mark.parametrize(("records", "rare"), [(6000, 3000), (6000, 54), (1500, 500)])
+def test_columns_are_chosen_by_records_of_every_class_in_any_order_of_rows(records, rare):
+    draw = np.random.default_rng(0)
+    labels = (np.arange(records) >= records - rare).astype(int)  # sorted by class
+    columns = draw.normal(size=(records, 40))
+    columns[:, 7] += 2 * labels
+    for rows in (np.arange(records), draw.permutation(records)):
+        (weights,) = screened_columns([columns[rows]], labels[rows]).weights
+        assert weights[7].any()
+        assert weights.any(axis=1).sum() <= 16
+
+
+def test_tables_of_joint_cells_are_counted_some_records_at_a_time(monkeypatch):
+    """One table of all records and cells takes gigabytes from three modalities on."""
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 3, 400)
+    members = tuple(draw.dirichlet(np.ones(9), size=400) for _ in range(3))
+    folds = make_folds(labels, None, 5, 0)
+    logits, peaks = [], []
+    for at_once in (2**23, 5000):
+        monkeypatch.setattr(cluster_tables, "_AT_ONCE", at_once)
+        tracemalloc.start()
+        logits.append(fit_table(members, labels, folds).logits(folds.own_rows(3)))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert logits[1] == pytest.approx(logits[0], abs=1e-12)
+    assert peaks[1] < 8 * 400 * 9**3 / 2 < peaks[0]
+
+
 def test_a_stack_of_useless_experts_says_the_class_shares():
     draw = np.random.default_rng(0)
     labels = (draw.random(2000) < 0.3).astype(int)
@@ -222,15 +255,86 @@ def test_empty_targets_and_small_classes_are_warned_of_with_numbers():
 
 
 def test_codes_of_text_that_hold_no_number_cannot_be_binned():
-    with pytest.raises(CommlearnError, match="no finite number"):
+    with pytest.raises(CommlearnError, match="not a finite number"):
         prepare_target(["low", "high"] * 20, "kind", 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([1, None, 2] * 20, ("1", "2")),
+        (["a", None, "b", " "] * 20, ("a", "b")),
+        (["a", "", "b"] * 20, ("a", "b")),
+        (pd.array(["a", pd.NA, "b", ""] * 20, dtype="string"), ("a", "b")),
+        (pd.array([1, None, 3] * 20, dtype="Int64"), ("1", "3")),
+    ],
+)
+@pytest.mark.parametrize("kind", [list, pd.Series])
+def test_empty_cells_are_no_class(values, classes, kind):
+    target = prepare_target(kind(values), "kind", None, 5)
+    assert target.classes == classes
+    assert len(target.labels) == 40
+    assert f"{len(values) - 40} of {len(values)} records" in target.warnings[0]
+
+
+def test_numbers_among_empty_cells_are_numbers():
+    values = pd.Series([*np.random.default_rng(0).normal(size=400), *[None] * 5], dtype=object)
+    assert len(prepare_target(values, "price", None, 5).classes) == 8
+
+
+@pytest.mark.parametrize("bins", [None, 4])
+def test_what_is_stated_beats_what_is_guessed(bins):
+    codes = np.arange(600) % 30
+    for values, classes in ((codes, 30), (np.array(["low", "mid", "high"])[codes % 3], 3)):
+        target = prepare_target(values, "icd", bins, 5, "class")
+        assert (len(target.classes), target.numbers, target.severe) == (classes, None, ())
+        assert ["whatever bins= says" in note for note in target.notes] == [True] * (bins is not None)
+    assert prepare_target(codes, "icd", None, 5).severe
+    target = prepare_target(codes, "icd", None, 5, "number")
+    assert (len(target.classes), target.severe) == (8, ())
+
+
+@pytest.mark.parametrize(
+    ("values", "bins", "classes"),
+    [
+        ([0] * 90 + [1] * 10, 4, ("0", "1")),  # most quantiles are 0
+        ([True] * 50 + [False] * 50, 4, ("False", "True")),
+        ([0] * 90 + list(range(1, 11)), 4, ("-inf to 1", "1 to inf")),
+        (1.6e9 + np.arange(80), 4, ("-inf to 1600000020", "1600000020 to 1600000040")),
+        (12345.5 + np.arange(80) / 80, 4, ("-inf to 12345.7", "12345.7 to 12346")),
+        ([1234567.0, 1234568.0] * 20, None, ("1234567", "1234568")),
+        ([1, "1"] * 20, None, ("1", "'1'")),
+    ],
+)
+def test_classes_have_names_of_their_own(values, bins, classes):
+    values = np.asarray(values) if bins or isinstance(values[1], float) else pd.Series(values, dtype=object)
+    target = prepare_target(values, "y", bins, 5)
+    assert len(set(target.classes)) == len(target.classes) > 1
+    assert {*classes} <= {*target.classes}
+
+
+def test_a_column_beside_one_of_another_scale_is_kept():
+    draw = np.random.default_rng(0)
+    values = np.stack([draw.normal(size=50), 1e10 * draw.normal(size=50), np.full(50, 1e10), np.zeros(50)], 1)
+    assert all_columns(values).shape == (50, 2)
+
+
+@pytest.mark.parametrize("none", ["", " ", None, np.nan, pd.NA])
+def test_records_of_no_group_are_groups_of_their_own(none):
+    groups = pd.Series(["a", "b", none, none] * 5, dtype="string" if none is pd.NA else object)
+    codes = group_codes(np.asarray(groups), 5)
+    assert len(np.unique(codes)) == 2 + 10
+    assert codes[0] == codes[4] != codes[1] == codes[5]
 
 
 def test_labels_of_several_kinds():
     assert label_columns(np.array([0, 1, 1])) is None
     assert list(label_columns(np.array([[0, 1], [1, 1]]))) == ["0", "1"]
-    marks = label_columns([("a",), None, ("b",)])
-    assert np.isnan(marks["a"][1])
+    for none in (None, np.nan, ""):
+        marks = label_columns([("a",), none, ("b",), "b"])
+        assert np.isnan(marks["a"][1])
+        assert marks["b"][[0, 2, 3]].tolist() == [0, 1, 1]
+    assert label_columns([np.array(["a", "b"]), np.array([])])["a"].tolist() == [1, 0]
 
 
 def test_copies_on_both_sides_of_a_fold_are_told():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from known_decompositions import gate, known_twins
 from sklearn.datasets import load_digits
 from sklearn.kernel_ridge import KernelRidge
@@ -15,11 +17,11 @@ import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.information import InteractionReport, LabelReports, Settings, evidence
 from commlearn.information.ask import ask
-from commlearn.information.calibrate import Twin, calibrate_like
+from commlearn.information.calibrate import Twin, calibrate, calibrate_like
 from commlearn.information.estimate import QuantityKey, information_of
 from commlearn.information.experts.posteriors import all_subsets, linear_family
-from commlearn.information.material import Material
-from commlearn.information.pid import order_spectrum
+from commlearn.information.material import Material, label_columns, prepare_target
+from commlearn.information.pid import Pid, order_spectrum
 from commlearn.information.sources import Gathered, gather
 
 QUICK = Settings(repeats=1, bootstrap=3, permutations=39, curve=False)
@@ -135,7 +137,9 @@ def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
         assert report.data.ladder["a", "b"].bits == pytest.approx(report.data.total.bits, abs=0.05)
     else:  # neither pairs nor all of them: no order is credited with what a fusion shows
         assert spectrum == pytest.approx([0, 0, 0, 0], abs=0.05)
-        assert any("of more than 3 modalities all subsets are read from" in note for note in report.notes)
+        assert any(
+            "with more than three modalities, every subset is read from" in note for note in report.notes
+        )
     assert report.representation.ladder["a", "b"].bits > 0.9
 
 
@@ -249,6 +253,69 @@ def test_records_without_any_of_the_modalities_asked_about_are_left_out_and_coun
         assert gathered.material.notes[0] == "2 of 60 records lack a modality and were left out"
 
 
+def test_marks_of_what_is_missing_do_not_depend_on_where_in_a_large_table_it_is():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(2500, 3)), columns=["x1", "x2", "x3"])
+    frame.loc[10, "x1"] = frame.loc[2000, "x2"] = np.nan
+    values = gather({"a": ["x1", "x2"], "b": ["x3"]}, frame, None, None).material.arrays["a"]
+    assert values.shape == (2500, 4)
+    assert [np.flatnonzero(marks).tolist() for marks in values[:, 2:].T] == [[10], [2000]]
+
+
+def test_records_are_numbered_as_in_the_table_and_predictions_of_all_rows_are_read():
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": draw.normal(size=260), "z": draw.normal(size=260), "y": np.arange(260) % 2})
+    frame.loc[:59, "x"] = np.nan
+    frame.loc[62, "y"] = np.nan
+    even, sure = np.full((260, 2), 0.5), np.eye(2)[np.arange(260) % 2] * 0.98 + 0.01
+    even[0], sure[62] = np.nan, np.nan  # of rows that are left out
+    claims = {"a": even, "b": even, ("a", "b"): sure}
+    given = {"a": ["x"], "b": ["z"]}
+    report = cl.interactions(given, frame, target="y", predictions=claims, settings=QUICK)
+    shares = report.contributions()
+    assert shares["record"].tolist() == [60, 61, *range(63, 260)]
+    assert (shares["label"] == frame["y"][shares["record"]].map("{:.0f}".format).to_numpy()).all()
+    assert report.model.total.bits > 0.9
+
+
+def test_a_stated_class_of_many_codes_is_one_however_it_is_given():
+    frame = columns().assign(icd=np.arange(300) % 30)
+    kinds = {"labs": cl.Tabular(["hb"]), "place": cl.Tabular(["site"])}
+    gathered = gather(cl.Schema(kinds, targets={"icd": "class", "size": "number"}), frame, None, None)
+    assert list(gathered.targets) == ["icd", "size"]
+    asked = [gathered.about(target).sort for target in ("icd", frame["icd"], "size", "ill")]
+    assert asked == ["class", "class", "number", None]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame])
+def test_one_column_is_a_target_and_a_frame_of_several_keeps_their_names(kind):
+    gathered = gather(PAIR, None, None, np.arange(60)[:, None] // 2)
+    assert gathered.groups.shape == (60,)
+    one = gathered.about(kind(np.arange(60)[:, None] % 2))
+    assert label_columns(one.values) is None
+    assert len(prepare_target(one.values, one.name, None, 5).labels) == 60
+    two = gathered.about(kind(pd.DataFrame({"drama": np.arange(60) % 2, "name": 0})))
+    assert list(label_columns(two.values)) == (["drama", "name"] if kind is pd.DataFrame else ["0", "1"])
+
+
+def test_embeddings_are_made_by_all_threads(monkeypatch):
+    limited = []
+
+    @contextmanager
+    def limits(threads):
+        limited.append(threads)
+        yield
+
+    def gathers(*given):
+        assert not limited
+        return gather(*given)
+
+    monkeypatch.setattr("commlearn.information.ask.threadpool_limits", limits)
+    monkeypatch.setattr("commlearn.information.ask.gather", gathers)
+    with pytest.raises(CommlearnError, match="one class"):
+        cl.interactions(PAIR, target=np.zeros(60))
+    assert limited == [1]
+
+
 def test_a_trained_model_is_asked_about_a_table():
     table = columns(120)
     schema = cl.Schema({"labs": cl.Tabular(["hb"]), "place": cl.Tabular(["site"])}, targets={"ill": "class"})
@@ -271,17 +338,33 @@ def test_calibration_like_a_table_of_one_modality_asks_for_a_schema():
         calibrate_like(columns(), "ill")
 
 
-def test_several_labels_give_one_report_each():
+def test_calibration_takes_any_number_of_modalities_and_classes(monkeypatch):
+    """Of more than five modalities only pairs are reported, and of more than 20 numbers classes are made."""
+    monkeypatch.setattr(evidence, "rich_family", linear_family)
+    monkeypatch.setattr(Twin, "truth", lambda self, bins: Pid(0, 0, 0, 0, 0, 0))
+    target = prepare_target((np.arange(660) % 22).astype(str), "y", None, 5)
+    calibration = calibrate(target, (4,) * 6, repeats=1, settings=Settings(repeats=1, components=4))
+    assert calibration.dimensions == (4,) * 6
+    assert calibration.errors["unique to the first"]["unique1"][0] > np.log2(8)
+
+
+def test_several_labels_give_one_report_each_and_what_cannot_be_asked_is_named(tmp_path):
     table = columns()
     labels = [
-        ("ill",) if word == "yes" else ("well", "north")[: 1 + (row % 2)]
+        ("ill",) if word == "yes" else ("well", "north/south", "rare")[: 1 + (row % 2) + (row < 8)]
         for row, word in enumerate(table["ill"])
     ]
     arrays = {"a": table[["hb"]].to_numpy(), "b": (table["site"] == "north").to_numpy()[:, None]}
     reports = cl.interactions(arrays, target=labels, settings=QUICK)
     assert isinstance(reports, LabelReports)
-    assert list(reports.reports) == ["ill", "north", "well"]
-    assert set(reports.to_frame()["label"]) == {"ill", "north", "well"}
+    assert list(reports.reports) == ["ill", "north/south", "well"]
+    assert set(reports.to_frame()["label"]) == {"ill", "north/south", "well"}
+    assert "class '1' has" in reports.to_dict()["skipped"]["rare"]
+    assert str(reports).startswith("Warning: label 'rare' was left out: target 'target: rare'")
+    reports.plot(tmp_path / "labels.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"labels-{label}.png" for label in ("ill", "north%2Fsouth", "well")
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ bad input
@@ -299,7 +382,13 @@ PAIR = {
         ({"a": np.zeros((60, 2))}, {"target": np.arange(60) % 2}, "at least two modalities"),
         (PAIR, {"target": np.zeros(60)}, "one class, '0'"),
         (PAIR, {"target": [1] * 3 + [0] * 57}, "class '1' has 3 records"),
-        (PAIR, {"target": np.full(60, np.nan)}, "none of its 60 values"),
+        (PAIR, {"target": np.full(60, np.nan)}, "has no values: all 60 are empty"),
+        (PAIR, {"target": np.zeros((60, 2))}, "no label can be asked about: 2 problems"),
+        (PAIR, {"target": np.arange(60) % 2, "groups": np.zeros((60, 2))}, r"groups has shape \(60, 2\)"),
+        (PAIR | {"b": 3}, {"target": np.arange(60) % 2}, r"'b' has shape \(\)"),
+        (PAIR | {"b": np.zeros((0, 3))}, {"target": np.arange(60) % 2}, r"'b' has shape \(0, 3\)"),
+        (PAIR | {"b": np.zeros((60, 0))}, {"target": np.arange(60) % 2}, r"'b' has shape \(60, 0\)"),
+        ({"a": ["x"], "b": ["z"]}, {"data": pd.DataFrame({"x": [1.0], "z": [2.0]})}, "Name a target"),
         (PAIR, {"target": np.zeros(10)}, "has 10 values, the modalities have 60"),
         (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(60) % 3}, "3 distinct values"),
         (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(9)}, "groups has 9 values"),
@@ -312,6 +401,29 @@ PAIR = {
 def test_what_cannot_be_asked_is_named(arrays, options, message):
     with pytest.raises(CommlearnError, match=message):
         cl.interactions(arrays, settings=QUICK, **options)
+
+
+@pytest.mark.parametrize("given", ["predictions", "posteriors"])
+def test_probabilities_that_are_none_or_of_another_target_are_refused(given):
+    even = np.full((60, 2), 0.5)
+    for wrong in (np.nan, -0.1, np.inf):
+        odd = {"a": even, "b": np.full((60, 2), wrong), ("a", "b"): even}
+        with pytest.raises(CommlearnError, match=r"\('b',\) is negative or not finite in 60 of 60 records"):
+            cl.interactions(PAIR, target=np.arange(60) % 2, **{given: odd})
+    several = [("x",), ("y",)] * 30
+    with pytest.raises(CommlearnError, match="and 'target' has several labels"):
+        cl.interactions(PAIR, target=several, **{given: {"a": even}})
+
+
+def test_tensors_that_are_still_learned_from_are_arrays():
+    tensors = {name: torch.tensor(values, requires_grad=True) for name, values in PAIR.items()}
+    assert gather(tensors, None, None, None).material.arrays["a"] == pytest.approx(PAIR["a"])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32 - 2000, 2**32])
+def test_seeds_that_cannot_be_drawn_with_are_named(seed):
+    with pytest.raises(CommlearnError, match=f"seed is {seed}; give a whole number from 0 to 4294965295"):
+        Settings(seed=seed)
 
 
 def test_what_is_being_done_is_told_under_either_name_of_the_argument():
@@ -363,7 +475,7 @@ def test_of_more_than_five_modalities_each_pair_is_read(tmp_path):
     settings = Settings(curve=False, bootstrap=2, permutations=19)
     report = cl.interactions(arrays, target=bits[1] ^ bits[4], settings=settings)
     assert str(report).startswith(report.verdict)
-    assert "b and e say most that neither says alone" in str(report)
+    assert "b and e have the largest synergy" in str(report)
     frame = report.to_frame().query("quantity == 'synergistic'").set_index("of")["bits"]
     assert len(frame) == 15
     assert frame.idxmax() == "b + e"
@@ -392,3 +504,12 @@ def test_predictions_of_many_modalities_are_refused_and_not_dropped():
     for given in ("predictions", "posteriors"):
         with pytest.raises(CommlearnError, match="of 6 modalities each pair is read; choose at most 5"):
             cl.interactions(arrays, target=np.arange(60) % 2, **{given: {"a": even}})
+
+
+def test_frames_of_the_same_rows_in_different_orders_are_refused():
+    table = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0) % 7, "y": np.arange(40) % 2})
+    shuffled = table[["a"]].sample(frac=1, random_state=0)
+    with pytest.raises(CommlearnError, match="same rows in different orders"):
+        cl.interactions({"a": shuffled, "b": table[["b"]]}, target=table["y"])
+    with pytest.raises(CommlearnError, match="'a' and 'target'"):
+        cl.interactions({"a": shuffled, "b": shuffled.to_numpy()}, target=table["y"])

@@ -27,7 +27,7 @@ def modalities(count: int, long: bool) -> list[str]:
 
 def subsets(names: list[str]) -> list[str]:
     """As a ladder names them: each alone, pairs, ..., all."""
-    sizes = range(1, len(names) + 1) if len(names) < 5 else (1, 2, len(names))
+    sizes = range(1, len(names) + 1) if len(names) < 6 else (1, 2, len(names))
     return ["+".join(some) for size in sizes for some in combinations(names, size)]
 
 

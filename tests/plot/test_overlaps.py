@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,15 +14,17 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from commlearn import plot
+from commlearn.information import LabelReports
+from commlearn.information.pairs import PairReport
 from commlearn.plot import comparison
 from commlearn.plot.decomposition import information
 from commlearn.plot.interactions import interaction_figure, pairs_figure
-from commlearn.plot.style import COLOURS, apart, joined, modality_colours
+from commlearn.plot.style import COLOURS, apart, modality_colours
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cases
 
-JARGON = ("unique1", "redundan", "synerg", "linear probe", "I(", "experts", "posterior")
+JARGON = ("unique1", "redundan", "synerg", "I(", "experts", "posterior")
 
 
 def figures(names, long):
@@ -30,12 +33,10 @@ def figures(names, long):
     yield plot.ladder(cases.rungs_of(names), "mortality")
     yield plot.audit(cases.audit_of(names))
     yield plot.verdict(cases.verdict_of(names))[0]
-    yield plot.embedding_map(*cases.points_of({2: 2, 3: 14, 6: 40}[len(names)], long), title="mortality")
-    if "alone" in values:
-        yield pairs_figure(values)
-    else:
-        yield interaction_figure(values)
-        yield information(values)
+    classes = {2: 2, 3: 14, 5: 20, 6: 40}[len(names)]
+    yield plot.embedding_map(*cases.points_of(classes, long), title="mortality")
+    yield (pairs_figure if "alone" in values else interaction_figure)(values)
+    yield information(values)
     yield chart_of(cases.table_of(names))
 
 
@@ -85,7 +86,7 @@ def overlaps(figure):
 
 
 @pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
-@pytest.mark.parametrize("count", [2, 3, 6])
+@pytest.mark.parametrize("count", [2, 3, 5, 6])
 def test_no_word_covers_another_or_leaves_the_picture(count, long):
     for drawn in figures(cases.modalities(count, long), long):
         figure = drawn if isinstance(drawn, Figure) else drawn.figure
@@ -107,10 +108,42 @@ def test_overlaps_are_seen():
     assert overlaps(axes.figure) == (["far"], [("another", "one word over")])
 
 
-@pytest.mark.parametrize("count", [2, 3, 6])
+@pytest.mark.parametrize("count", [2, 3, 5, 6])
 def test_names_at_an_axis_can_be_told_apart(count):
-    labels = [joined(name) for name in cases.subsets(cases.modalities(count, True))]
-    assert len(set(labels)) == len(labels)
+    for long in (False, True):
+        names = cases.modalities(count, long)
+        values = cases.interactions_of(names)
+        right = [] if "alone" in values else [interaction_figure(values).axes[1]]
+        for axes in [plot.ladder(cases.rungs_of(names)), *right]:
+            labels = [label.get_text() for label in axes.get_yticklabels()]
+            assert len(set(labels)) == len(labels) == len(cases.subsets(names))
+    terms = {name: 1.0 for name in [*cases.subsets(names), "fused"]}
+    drawn = plot.losses([{"step": step, "terms": terms} for step in (1, 2)])
+    assert len(drawn.texts) == len(terms)
+
+
+def test_every_pair_is_drawn_and_every_label_whatever_their_names_are():
+    """Of names that are alike where they are shortened only one was drawn."""
+    alike = [f"a modality whose name is {word} and as long as that of others" for word in ("this", "that")]
+    pairs = PairReport(cases.interactions_of([*alike, "a", "b", "c", "d"]))
+    two = SimpleNamespace(to_dict=lambda: cases.interactions_of(["a", "b"]))
+    labels = LabelReports("diseases", {"flu": pairs, "gout": two})
+    for report, count in ((pairs, 15), (labels, 16), ({"x": pairs, "data": two, "z": labels}, 32)):
+        axes = information(report)
+        bold = [label.get_text() for label in axes.get_yticklabels() if label.get_fontweight() == "bold"]
+        assert len(bold) == count
+        assert len(axes.patches) == 4 * count
+    assert "data" in bold
+    assert len(pairs_figure(pairs.values).axes[0].patches) == 4 * 6
+
+
+def test_further_methods_have_colours_too():
+    values = cases.verdict_of(["a", "b"])
+    for budget in values["targets"]["mortality"]["budgets"].values():
+        claim, reader = budget["differences"]["comm"], budget["readers"]["comm"]
+        budget["differences"] |= {f"method {place}": claim for place in range(9)}
+        budget["readers"] |= {f"method {place}": reader for place in range(9)}
+    assert len(plot.verdict(values)[0].lines) > 11
 
 
 def test_a_modality_has_the_colour_of_the_report_in_every_picture():

@@ -9,7 +9,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from commlearn.errors import ConfigurationError, renamed_argument
+from commlearn.errors import ConfigurationError, DataError, Problems, renamed_argument
 from commlearn.information.curve import Curve, learning_curve
 from commlearn.information.diagnose import diagnose, gaussian_note, leak_signs
 from commlearn.information.estimate import measure
@@ -29,12 +29,12 @@ from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.pairs import PairReport, pair_values
 from commlearn.information.report import InteractionReport, LabelReports
 from commlearn.information.settings import Settings
-from commlearn.information.sources import Asked, Gathered, gather
+from commlearn.information.sources import Asked, Gathered, gather, names_columns
 from commlearn.information.uncertainty import Limits, find_limits
 from commlearn.information.views import View, make_view
 
 _FUSED_NOTE = (
-    f"of more than {MOST_FUSED} modalities all subsets are read from the single embeddings side by side; the "
+    "with more than three modalities, every subset is read from the single embeddings side by side; the "
     "model's own embeddings of them are in the REPRESENTATION view only"
 )
 
@@ -57,15 +57,15 @@ def interactions(
         model_or_embeddings: what holds the modalities: a dict of arrays, (records, features) each, no model
             needed; a run, its folder or an Embedder; a Schema or a dict of names of columns, to read raw
             columns of the table.
-        data: a table for a model or for columns (a run without one is asked about its own data set); beside
-            arrays, the target's values.
+        data: a table for a model or for columns (a run without one is asked about its own data set); with
+            arrays, the target values.
         target: one class or number a record, or the name of a column; several labels a record give one
             report a label.
         modalities: which to compare; all if not given.
         groups: records of one group (a patient, a film) are never on both sides of a fold; values, or the
             name of a column.
         predictions: of a supervised model for every subset, (records, classes) probabilities: the MODEL view.
-        settings: how thoroughly; see `Settings`.
+        settings: how thorough the report is; see `Settings`.
         tell: called with what is being done, in words.
         posteriors: probabilities of every subset, (records, classes), in place of own experts; each record's
             must be from experts that have not seen it. Combinations are not tested then, and there
@@ -89,11 +89,11 @@ def interactions(
         >>> report.atoms.synergistic.bits > 0.9
         True
     """
-    if target is None and isinstance(model_or_embeddings, Mapping):
+    arrays = isinstance(model_or_embeddings, Mapping) and not names_columns(model_or_embeddings, data)
+    if target is None and arrays:
         target, data = data, None
-    with threadpool_limits(1):  # small matrices: threads only wait for each other
-        gathered = gather(model_or_embeddings, data, modalities, groups)
-        return ask(gathered, target, predictions, settings, tell, posteriors)
+    gathered = gather(model_or_embeddings, data, modalities, groups)
+    return ask(gathered, target, predictions, settings, tell, posteriors)
 
 
 def ask(
@@ -106,19 +106,30 @@ def ask(
 ) -> InteractionReport | PairReport | LabelReports:
     """The report on one target of what `gather` returned; embeddings are made once for all targets."""
     settings, tell = settings or Settings(), tell or (lambda what: None)
-    with threadpool_limits(1):
+    with threadpool_limits(1):  # small matrices: threads only wait for each other
         asked = gathered.about(target)
         labels = label_columns(asked.values)
         if labels is None:
             return _report(asked, predictions, settings, tell, posteriors)
-        if posteriors is not None:
-            raise ConfigurationError("posteriors= are of one target, and this one has several labels.")
-        reports = {}
+        if predictions is not None or posteriors is not None:
+            raise ConfigurationError(
+                f"predictions= and posteriors= are of one target, and '{asked.name}' has several labels; ask "
+                "about one label at a time."
+            )
+        reports, skipped = {}, {}
         for label, values in labels.items():
             tell(f"label {label}")
             one = replace(asked, values=values, name=f"{asked.name}: {label}")
-            reports[label] = _report(one, None, settings, tell)
-        return LabelReports(asked.name, reports)
+            try:
+                reports[label] = _report(one, None, settings, tell)
+            except DataError as problem:
+                skipped[label] = str(problem)
+        if not reports:
+            problems = Problems(f"target '{asked.name}': no label can be asked about")
+            for why in skipped.values():
+                problems.add(why)
+            problems.raise_if_any(DataError)
+        return LabelReports(asked.name, reports, skipped)
 
 
 def _report(
@@ -136,10 +147,10 @@ def _report(
             )
         return _pair_report(asked, settings, tell)
     start = time.perf_counter()
-    target = prepare_target(asked.values, asked.name, settings.bins, settings.folds)
+    target = prepare_target(asked.values, asked.name, settings.bins, settings.folds, asked.sort)
     evidence = gather_evidence(asked.material, target, asked.groups, settings)
-    predicted = model_logs(predictions, target, evidence)
-    given = model_logs(own, target, evidence)
+    predicted = model_logs(predictions, target, evidence, asked.of_these)
+    given = model_logs(own, target, evidence, asked.of_these)
     if given is None:
         logs, posteriors = best_logs(evidence, settings, tell)
     else:
@@ -164,7 +175,7 @@ def _report(
     seconds = time.perf_counter() - start
     diagnostics, doubts = diagnose(logs, data, curve, limits, evidence, severe, seconds)
     return InteractionReport(
-        target=target,
+        target=replace(target, rows=asked.positions[target.rows]),
         where=asked.material.where,
         data=data,
         linear=linear,
@@ -186,7 +197,7 @@ def _report(
 
 
 def _pair_report(asked: Asked, settings: Settings, tell: Callable[[str], None]) -> PairReport:
-    values = pair_values(asked.material, asked.values, asked.name, asked.groups, settings, tell)
+    values = pair_values(asked.material, asked.values, asked.name, asked.groups, settings, tell, asked.sort)
     values["warnings"] = [*asked.warnings, *values["warnings"]]
     if asked.warnings:
         values["verdict"] = f"CANNOT BE TRUSTED: {asked.warnings[0]}"
@@ -201,7 +212,7 @@ def judge(
     tell: Callable[[str], None] = lambda what: None,
     planted: bool = True,
 ) -> tuple[View, Curve, Limits]:
-    """Posteriors of the best experts with intervals that say what more records, or none, would show."""
+    """The DATA view with its intervals, the learning curve and the limits."""
     tell("learning curve")
     curve = learning_curve(evidence, logs, measure(logs, evidence.labels), settings)
     tell("a planted synergy")

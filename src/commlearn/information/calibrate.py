@@ -15,9 +15,9 @@ import numpy as np
 from scipy.stats import norm
 
 from commlearn.errors import ConfigurationError
-from commlearn.information.ask import interactions
-from commlearn.information.estimate import ATOMS
-from commlearn.information.material import Target, label_columns, prepare_target
+from commlearn.information.estimate import ATOMS, atoms_of_two, measure
+from commlearn.information.evidence import best_logs, gather_evidence
+from commlearn.information.material import Target, from_arrays, label_columns, prepare_target
 from commlearn.information.pid import Pid, broja
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
@@ -133,7 +133,7 @@ class Calibration:
 
 
 def twins_like(shares: Array, dimensions: tuple[int, ...]) -> list[Twin]:
-    """Twins of two modalities with these class shares: shared, unique, synergistic; further ones are idle."""
+    """Twins of the first two modalities with these class shares: shared, unique, synergistic."""
     classes = len(shares)
     diagonal = np.zeros((classes,) * 3)
     first = np.zeros_like(diagonal)
@@ -163,7 +163,7 @@ def calibrate(
         target: of one's data: its number of records and class shares are the twins'.
         dimensions: of each modality, at least two.
         repeats: samples of each twin.
-        settings: of the estimation; intervals and curves are left out by default, as they change no estimate.
+        settings: of the estimation; intervals and curves are left out, as they change no estimate.
         tell: called with what is being done, in words.
 
     Example:
@@ -176,7 +176,7 @@ def calibrate(
         raise ConfigurationError(
             f"Calibration needs two modalities and one repetition; got {len(dimensions)} and {repeats}."
         )
-    settings = settings or Settings(curve=False, bootstrap=0, permutations=19)
+    settings = settings or Settings()
     records = len(target.labels)
     shares = np.bincount(target.labels) / records
     truth: dict[str, dict[str, float]] = {}
@@ -187,7 +187,7 @@ def calibrate(
         errors[twin.name] = {part: [] for part in ATOMS}
         for repeat in range(repeats):
             tell(f"{twin.name}, {repeat + 1} of {repeats}")
-            for part, bits in _estimate(twin, records, dimensions, repeat, settings).items():
+            for part, bits in _estimate(twin, records, repeat, settings).items():
                 errors[twin.name][part].append(bits - truth[twin.name][part])
     return Calibration(records, len(shares), tuple(dimensions), truth, errors)
 
@@ -220,8 +220,8 @@ def calibrate_like(
             f"target '{target}' has several labels a record ({', '.join(list(labels)[:5])}, ...), each of "
             "which is a target of its own; give a column that says yes or no to one of them."
         )
-    settings = Settings(curve=False, bootstrap=0, permutations=19)
-    classes = prepare_target(asked.values, asked.name, bins, settings.folds)
+    settings = Settings()
+    classes = prepare_target(asked.values, asked.name, bins, settings.folds, asked.sort)
     dimensions = tuple(array.shape[1] for array in asked.material.arrays.values())
     return calibrate(classes, dimensions, repeats, settings, tell)
 
@@ -236,17 +236,15 @@ def _guessed(table: Table, target: str) -> Schema:
     return schema
 
 
-def _estimate(
-    twin: Twin, records: int, dimensions: tuple[int, ...], seed: int, settings: Settings
-) -> dict[str, float]:
+def _estimate(twin: Twin, records: int, seed: int, settings: Settings) -> dict[str, float]:
     """The parts of a sample that has every class often enough to be folded."""
     classes = twin.latents.shape[-1]
     for attempt in range(100):
-        arrays, target = twin.sample(records, seed + 1000 * attempt)
-        if np.bincount(target, minlength=classes).min() >= settings.folds:
+        arrays, labels = twin.sample(records, seed + 1000 * attempt)
+        if np.bincount(labels, minlength=classes).min() >= settings.folds:
             break
-    draw = np.random.default_rng(seed)
-    for place, size in enumerate(dimensions[2:]):
-        arrays[f"idle{place}"] = draw.normal(size=(records, size))
-    report = interactions(arrays, target=target, settings=settings)
-    return {part: getattr(report.atoms, part).bits for part in ATOMS}  # type: ignore[union-attr]
+    target = Target(twin.name, labels, tuple(map(str, range(classes))), np.arange(records), records)
+    evidence = gather_evidence(from_arrays(arrays, None), target, None, settings)
+    logs, _ = best_logs(evidence, settings)
+    parts = atoms_of_two(measure(logs, evidence.labels), ("a",), ("b",))
+    return {part: parts[part].bits for part in ATOMS}

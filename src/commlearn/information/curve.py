@@ -60,8 +60,9 @@ def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings:
     Without `settings.curve` only all records are looked at.
     """
     whole = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
-    parts = _parts(evidence, settings.seed) if settings.curve else []
-    halves = [_point(evidence, rows, settings) for rows in parts]
+    once = replace(settings, repeats=1)
+    parts = _parts(evidence, once) if settings.curve else []
+    halves = [_point(rows, part, once) for rows, part in parts]
     records = len(evidence.labels)
     grouped = ({records // 2: halves} if halves else {}) | {records: [whole]}
     return Curve(
@@ -78,9 +79,7 @@ class _Point:
     gains: dict[str, Gain]
 
 
-def _point(evidence: Evidence, rows: np.ndarray, settings: Settings) -> _Point:
-    settings = replace(settings, repeats=1)
-    part = evidence.choose(rows, settings)
+def _point(rows: np.ndarray, part: Evidence, settings: Settings) -> _Point:
     seen, _ = best_logs(part, settings)
     again = measure(seen, part.labels)
     return _Point(rows, again, _gains(part, seen, again, settings))
@@ -132,9 +131,9 @@ def _mean_interval(intervals: list[tuple[float, float]]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _parts(evidence: Evidence, seed: int) -> list[np.ndarray]:
+def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evidence]]:
     """Two halves, of many records one; whole groups, every class in each."""
-    draw = numpy_generator(seed, "interactions learning curve")
+    draw = numpy_generator(settings.seed, "interactions learning curve")
     units = np.arange(len(evidence.labels)) if evidence.groups is None else evidence.groups
     if len(evidence.labels) < 2 * _LEAST:
         return []
@@ -147,10 +146,11 @@ def _parts(evidence: Evidence, seed: int) -> list[np.ndarray]:
         share = (draw.permutation(units.max() + 1) % 2)[units]
     parts = [np.flatnonzero(share == 0)]
     parts += [np.flatnonzero(share == 1)] if len(units) < _ONE_HALF else []
-    return [rows for rows in parts if _can_be_judged(evidence, rows)]
+    enough = [(rows, evidence.choose(rows, settings)) for rows in parts if _is_enough(evidence, rows)]
+    return [(rows, part) for rows, part in enough if not len(part.folds.unlearned(part.labels))]
 
 
-def _can_be_judged(evidence: Evidence, rows: np.ndarray) -> bool:
+def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:
     """Every class often enough, in enough groups."""
     counts = np.bincount(evidence.labels[rows], minlength=int(evidence.labels.max()) + 1)
     groups = len(rows) if evidence.groups is None else len(np.unique(evidence.groups[rows]))

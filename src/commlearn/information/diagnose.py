@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_softmax
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import NearestNeighbors
 
@@ -21,7 +21,7 @@ from commlearn.information.curve import Curve
 from commlearn.information.estimate import information_in, information_of, subset_name
 from commlearn.information.evidence import Evidence, Logs
 from commlearn.information.experts.folds import Folds, fit_linear, make_folds
-from commlearn.information.experts.posteriors import unsaid_convergence
+from commlearn.information.experts.posteriors import ignore_convergence_warnings
 from commlearn.information.material import Material, Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.pid.quantise import cell_count
@@ -142,8 +142,8 @@ def _lost_columns(evidence: Evidence) -> list[str]:
         share = float(((ways.T @ columns) ** 2).sum() / max(float((columns**2).sum()), 1e-300))
         if share < _EXPLAINED:
             lost.append(
-                f"{block.shape[1]} components of '{name}' hold {100 * share:.0f} % of what its "
-                f"{columns.shape[1]} columns vary. Single columns are searched all the same; a combination "
+                f"{block.shape[1]} components of '{name}' hold {100 * share:.0f} % of the variance of its "
+                f"{columns.shape[1]} columns. Single columns are searched all the same; a combination "
                 "that is spread over many of them may be missed: give fewer columns, or a larger "
                 "Settings(components=...)"
             )
@@ -151,13 +151,14 @@ def _lost_columns(evidence: Evidence) -> list[str]:
 
 
 def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
-    """A column from which the class, or the number, follows without a single error."""
+    """A column from which the class, or the number, follows without error."""
     classes = len(target.classes)
+    ranks = None if target.numbers is None else rankdata(target.numbers)
     for place in range(values.shape[1]):
         column = values[:, place]
-        if target.numbers is not None:
+        if ranks is not None:
             varies = np.ptp(column) > 0
-            follows = varies and abs(spearmanr(column, target.numbers).statistic) > _SAME_ORDER
+            follows = varies and abs(np.corrcoef(rankdata(column), ranks)[0, 1]) > _SAME_ORDER
         else:
             order = np.lexsort((target.labels, column))
             column, labels = column[order], target.labels[order]
@@ -167,8 +168,8 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
             follows = not mixed and bool(changes.sum() < classes or distinct <= 2 * classes)
         if follows:
             return [
-                f"column {place} of '{name}' tells '{target.name}' without a single error: if it is the "
-                "target, or made from it, all of its information is given away; leave it out"
+                f"column {place} of '{name}' predicts '{target.name}' without error: if it is the target, or "
+                "is derived from it, it leaks the answer; leave it out"
             ]
     return []
 
@@ -221,7 +222,7 @@ def _near_copies(evidence: Evidence) -> list[str]:
         if share > _NEAR:
             warned.append(
                 f"{100 * share:.0f} % of the records have near-copies of themselves in {name}: on both sides "
-                "of a fold they are recognised instead of understood, and the numbers claim too much; pass "
+                "of a fold they can be recognised rather than predicted, so the numbers are too high; pass "
                 "groups= that hold near-copies together, or leave them out"
             )
     return warned[:1]
@@ -229,7 +230,7 @@ def _near_copies(evidence: Evidence) -> list[str]:
 
 def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) -> float:
     labels = evidence.labels
-    with unsaid_convergence():
+    with ignore_convergence_warnings():
         probe = fit_linear(blocks, labels, folds, 0.1)
     rows = np.arange(len(labels))
     log = log_softmax(probe.logits([rows] * len(blocks)), axis=1)
@@ -250,7 +251,7 @@ def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
         continuous = max(len(np.unique(column)) for column in values.T) > distinct / 2
         (copies if continuous else alike).append(
             f"'{name}' has {distinct} distinct values in {len(values)} records: copies on both sides of "
-            "a fold can be recognised instead of understood, and the numbers claim too much; pass "
+            "a fold can be recognised rather than predicted, so the numbers are too high; pass "
             f"groups= that hold copies of '{name}' together"
         )
     return copies, alike
@@ -271,7 +272,7 @@ def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
         return []
     return [
         f"{repeated} of {records} records are the same in all modalities as another one: copies on both "
-        "sides of a fold can be recognised instead of understood, and the numbers claim too much; pass "
+        "sides of a fold can be recognised rather than predicted, so the numbers are too high; pass "
         "groups= that hold copies together, or leave them out"
     ]
 
@@ -312,18 +313,18 @@ def diagnose(
 ) -> tuple[Diagnostics, list[str]]:
     """The diagnostics, and a sentence with a number for each doubt.
 
-    Whether there are enough records the learning curve says. Without one, counts have to.
+    The learning curve says whether there are enough records; without one, their number decides.
     """
     labels = evidence.labels
-    names = view.measured.names
-    cells = dict(zip(names, view.measured.unions[0].cells, strict=True))
+    names = view.names
+    cells = dict(zip(names, view.cells[0], strict=True))
     per_cell = _per_cell(labels)
     parts = [*view.spectrum, *view.unique.values(), *(pair.redundant for pair in view.pairs)]
     expected = expected_error(parts, len(labels))
     doubts = list(severe)
     if curve.growth:
         grown = curve.growth[information_of(names)].bits
-        if grown > max(_GROWN, _GROWN_SHARE * view.measured.entropy):
+        if grown > max(_GROWN, _GROWN_SHARE * view.entropy):
             half = len(labels) // 2
             doubts.append(
                 f"the total grew by {grown:.2f} bits from {half} to {len(labels)} records and has not "
@@ -342,9 +343,7 @@ def diagnose(
         for name, error in errors.items()
         if error > _MISCALIBRATED + chance
     ]
-    diagnostics = Diagnostics(
-        verdict, view.measured.gap, errors, cells, per_cell, limits.learnable, trusted, seconds
-    )
+    diagnostics = Diagnostics(verdict, view.gap, errors, cells, per_cell, limits.learnable, trusted, seconds)
     return diagnostics, doubts
 
 

@@ -27,8 +27,8 @@ _BITS = float(np.log(2))
 class Quantity:
     """A number of bits, and each record's share of it: they average to it, but for cuts at zero.
 
-    A number that a bound replaces takes the bound's bits and shares. How far it may be off is still what its
-    own shares, before the cut, say: two numbers cut to one bound would otherwise differ by exactly nothing.
+    Where a bound replaces a number, bits and shares are the bound's. `uncut` keeps the number's own shares,
+    from which its error is computed: two numbers cut to one bound would otherwise differ by exactly nothing.
     """
 
     bits: float
@@ -107,10 +107,15 @@ class Measured:
         return max(union.gap for union in [*self.unions, *self.without.values(), *self.pairs.values()])
 
 
+def united(names: Subset, first: Subset, second: Subset) -> Subset:
+    """The names that are in either, in their order."""
+    return tuple(name for name in names if name in {*first, *second})
+
+
 def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str, Quantity]:
     """Redundant, unique and synergistic information of two modalities, or sets of modalities."""
     union = measured.pairs[first, second].quantity
-    both = tuple(name for name in measured.names if name in {*first, *second})
+    both = united(measured.names, first, second)
     alone1, alone2, total = (measured.ladder[subset] for subset in (first, second, both))
     return {
         "redundant": alone1 + alone2 - union,
@@ -151,8 +156,7 @@ def measure(
     unions = _by_order(world, ladder, whole, [part.quantity for part in without.values()])
     pairs = {}
     for first, second in _pairs(whole):
-        both = tuple(name for name in whole if name in {*first, *second})
-        pairs[first, second] = world.union([first, second], ladder, both)
+        pairs[first, second] = world.union([first, second], ladder, united(whole, first, second))
     return Measured(whole, world.entropy, ladder, unions, without, pairs)
 
 
@@ -216,7 +220,7 @@ class _World:
         return self._quantity(score - self.log_target[self.labels])
 
     def union(self, subsets: list[Subset], ladder: Mapping[Subset, Quantity], whole: Subset) -> Union:
-        """Union information on cells, given back what the cells lost of each subset."""
+        """Union information on cells, corrected for what quantisation lost of each subset."""
         if len(subsets) == 1:
             return Union(ladder[subsets[0]], 0.0, ())
         tables = [self._table(subset) for subset in subsets]

@@ -22,9 +22,10 @@ from commlearn.information.experts.posteriors import (
     rich_family,
 )
 from commlearn.information.experts.stacking import fit_stack
-from commlearn.information.material import Material, Target
+from commlearn.information.material import Material, Target, as_numbers
 from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
+from commlearn.kinds.rows import is_empty
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
 MOST_FUSED = 3  # modalities of which every subset has an expert of its fused embedding
@@ -93,7 +94,7 @@ def group_codes(groups: np.ndarray, folds: int) -> np.ndarray:
         codes = np.unique([str(value) for value in values], return_inverse=True)[1]
     else:
         codes = np.unique(values, return_inverse=True)[1]
-    alone = np.array([value is None or value != value for value in values])
+    alone = np.array([is_empty(value) for value in values])
     codes[alone] = codes.max(initial=0) + 1 + np.arange(alone.sum())
     codes = np.unique(codes, return_inverse=True)[1]
     if codes.max() + 1 < folds:
@@ -108,13 +109,11 @@ def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) ->
     """Folds in which every class can be learned and judged."""
     folds = make_folds(target.labels, codes, settings.folds, settings.seed)
     problems = Problems(f"target '{target.name}'")
-    for fold in range(folds.count):
-        seen = np.bincount(target.labels[folds.of != fold], minlength=len(target.classes))
-        for label in np.flatnonzero(seen == 0):
-            problems.add(
-                f"class '{target.classes[label]}' is in the groups of one fold only, so it cannot be learned "
-                "elsewhere; give finer groups or leave the class out."
-            )
+    for label in folds.unlearned(target.labels):
+        problems.add(
+            f"class '{target.classes[label]}' is in the groups of one fold only, so it cannot be learned "
+            "elsewhere; give finer groups or leave the class out."
+        )
     problems.raise_if_any(DataError)
     return folds
 
@@ -133,7 +132,7 @@ def best_logs(
     several = [logs]
     for repeat in range(1, settings.repeats_of(len(labels))):
         folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
-        if all(len(np.unique(labels[folds.of != fold])) == labels.max() + 1 for fold in range(folds.count)):
+        if not len(folds.unlearned(labels)):
             several.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
     if len(several) == 1:
         return logs, posteriors
@@ -233,8 +232,16 @@ def raw_logs(material: Material, target: Target, evidence: Evidence, settings: S
     return best_logs(replace(evidence, blocks=blocks, columns=columns, fused={}), settings)[0]
 
 
-def model_logs(predictions: Mapping[Subset, Array] | None, target: Target, evidence: Evidence) -> Logs | None:
-    """A supervised model's own predictions of every subset, calibrated on other folds."""
+def model_logs(
+    predictions: Mapping[Subset, Array] | None,
+    target: Target,
+    evidence: Evidence,
+    of_these: Callable[[Array], Array],
+) -> Logs | None:
+    """A supervised model's own predictions of every subset, calibrated on other folds.
+
+    They are of the records that are compared, or of all that were offered, from which `of_these` takes them.
+    """
     if predictions is None:
         return None
     logs = {}
@@ -244,12 +251,19 @@ def model_logs(predictions: Mapping[Subset, Array] | None, target: Target, evide
         if subset not in given:
             problems.add(f"{subset} is missing; give the model's probabilities for every subset.")
             continue
-        values = np.asarray(given[subset], dtype=np.float64)
+        values = of_these(as_numbers(given[subset]))
         want = (target.records, len(target.classes))
         if values.shape != want:
             problems.add(f"{subset} has shape {values.shape}; it must be {want}: classes in sorted order.")
             continue
-        log = np.log(np.maximum(values[target.rows], 1e-12))
+        values = values[target.rows]
+        if wrong := int((~(np.isfinite(values) & (values >= 0)).all(axis=1)).sum()):
+            problems.add(
+                f"{subset} is negative or not finite in {wrong} of {len(values)} records; give "
+                "probabilities, not logits."
+            )
+            continue
+        log = np.log(np.maximum(values, 1e-12))
         stack = fit_stack([log], evidence.labels, evidence.folds)
         logs[subset] = stack.combine([log], evidence.folds.own_rows(1))
     problems.raise_if_any(ConfigurationError)
@@ -285,7 +299,7 @@ def components(values: Array, most: int) -> Array:
 def all_columns(values: Array) -> Array:
     """Every column that varies, standardised; one of zeros if none does."""
     scale = values.std(axis=0)
-    varying = scale > 1e-9 * max(float(np.abs(values).max()), 1e-300)
+    varying = scale > 1e-9 * np.abs(values).max(axis=0)
     if not varying.any():
         return np.zeros((len(values), 1))
     return (values[:, varying] - values[:, varying].mean(axis=0)) / scale[varying]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from commlearn.errors import ConfigurationError, DataError, Problems, unknown
 from commlearn.information.pid.marginals import Array
+from commlearn.kinds.rows import is_empty
 
-FEW = 20  # records of a class below which its part of the result is guesswork
+FEW = 20  # records of a class below which its part of the result is unreliable
 _MOST_CLASSES = 20  # distinct numbers above which a target counts as continuous
 _BINS = 8
 _MOST_CODES, _FEW_EACH = 200, 5  # values of a column of codes; records of each, on average
@@ -33,30 +35,29 @@ class Target:
     severe: tuple[str, ...] = field(default=())  # why the result cannot be trusted
 
 
-def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Target:
+def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: str | None = None) -> Target:
     """Labels from classes, or from numbers by quantiles.
 
-    None and NaN are left out and counted. Without `bins`, numbers of more than 20 values get 8 classes.
+    Empty cells are left out and counted. Without `bins`, numbers of more than 20 values get 8 classes. Two
+    values, and a target whose `sort` is `class`, as a schema states it, are never cut.
 
     Raises:
         DataError: fewer than two classes, or a class with fewer records than folds.
     """
     series = pd.Series(np.asarray(values)) if not isinstance(values, pd.Series) else values
-    there = series.notna().to_numpy()
-    if series.dtype == object:
-        there &= np.array([str(value).strip() != "" for value in series])
-    rows = np.flatnonzero(there)
+    rows = np.flatnonzero([not is_empty(value) for value in series])
     if not len(rows):
-        raise DataError(f"target '{name}': none of its {len(series)} values is given; all are empty or NaN.")
-    given = series.iloc[rows].reset_index(drop=True)
+        raise DataError(f"target '{name}' has no values: all {len(series)} are empty or NaN.")
+    given = series.iloc[rows].reset_index(drop=True).infer_objects()
     warnings = []
     if len(rows) < len(series):
         warnings.append(
             f"{len(series) - len(rows)} of {len(series)} records have no '{name}' and were left out"
         )
     numbers, notes = None, []
-    severe = [] if bins is not None else _perhaps_names(given, name)
-    if bins is not None or _is_continuous(given):
+    severe = [] if bins is not None or sort is not None else _perhaps_names(given, name)
+    two = given.dtype.kind in "biuf" and given.nunique() <= 2
+    if sort != "class" and not two and (bins is not None or _is_continuous(given)):
         numbers = _numbers(given, name)
         codes, classes = _quantile_classes(numbers, bins or _BINS)
         notes.append(
@@ -65,7 +66,9 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int) -> Targ
         )
     else:
         codes, distinct = pd.factorize(given, sort=True)
-        classes = [_text(value) for value in distinct]
+        classes = _texts(distinct)
+        if sort == "class" and bins is not None:
+            notes.append(f"'{name}' is stated as a class and was not cut, whatever bins= says")
     warnings += _check_classes(codes, classes, name, folds)
     return Target(
         name,
@@ -89,15 +92,22 @@ def label_columns(values: Any) -> dict[str, np.ndarray] | None:
     """
     if isinstance(values, pd.DataFrame):
         return {str(name): values[name].to_numpy() for name in values}
-    array = values if isinstance(values, np.ndarray) else None
-    if array is not None and array.ndim == 2 and array.shape[1] > 1:
-        return {str(place): array[:, place] for place in range(array.shape[1])}
-    cells = list(values)
-    if not any(isinstance(cell, list | tuple | set | frozenset) for cell in cells):
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        return {str(place): values[:, place] for place in range(values.shape[1])}
+    cells = [None if is_empty(cell) else cell for cell in values]
+    if not any(is_collection(cell) for cell in cells):
         return None
-    labels = [None if cell is None else {str(label) for label in cell} for cell in cells]
+    several = [cell if cell is None or is_collection(cell) else [cell] for cell in cells]
+    labels = [None if cell is None else {str(label) for label in cell} for cell in several]
     names = sorted(set().union(*filter(None, labels)))
     return {name: np.array([np.nan if own is None else int(name in own) for own in labels]) for name in names}
+
+
+def is_collection(cell: object) -> bool:
+    """Whether a cell holds several labels."""
+    return isinstance(cell, list | tuple | set | frozenset) or (
+        isinstance(cell, np.ndarray) and cell.ndim == 1
+    )
 
 
 def _is_continuous(values: pd.Series) -> bool:
@@ -126,19 +136,21 @@ def _numbers(values: pd.Series, name: str) -> np.ndarray:
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if len(wrong):
         raise DataError(
-            f"target '{name}' is to be cut into classes, but {values.iloc[wrong[0]]!r} is no finite number "
-            f"({len(wrong)} such values). Mend them, leave these records out, or, if they are names of "
-            "classes, ask without bins."
+            f"target '{name}' is to be cut into classes, but {values.iloc[wrong[0]]!r} is not a finite "
+            f"number ({len(wrong)} such values). Correct them, leave these records out, or, if they are "
+            "names of classes, ask without bins."
         )
     return numbers
 
 
 def _quantile_classes(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, list[str]]:
     edges = np.unique(np.quantile(numbers, np.linspace(0, 1, bins + 1)[1:-1]))
+    if edges[-1] <= numbers.min():  # the least value is that of most records: it against all others
+        edges = np.unique(numbers)[1:2]
     codes = np.searchsorted(edges, numbers, side="right")
     present, codes = np.unique(codes, return_inverse=True)
-    bounds = [-np.inf, *edges, np.inf]
-    return codes, [f"{bounds[code]:.4g} to {bounds[code + 1]:.4g}" for code in present]
+    bounds = _texts([-np.inf, *edges, np.inf], digits=4)
+    return codes, [f"{bounds[code]} to {bounds[code + 1]}" for code in present]
 
 
 def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int) -> list[str]:
@@ -156,15 +168,33 @@ def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int)
             )
         elif count < FEW:
             warnings.append(
-                f"class '{classes[label]}' has only {count} records (fewer than {FEW}): what is said about "
-                "it is guesswork"
+                f"class '{classes[label]}' has only {count} records (fewer than {FEW}): results for it "
+                "are unreliable"
             )
     problems.raise_if_any(DataError)
     return warnings
 
 
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _texts(values: Iterable[object], digits: int = 6) -> list[str]:
+    """Values as text: whole numbers as they are, others with as many digits as tell them apart.
+
+    Example:
+        >>> _texts([1234567.0, 0.5]), _texts([0.12345678, 0.12345679])
+        (['1234567', '0.5'], ['0.12345678', '0.12345679'])
+    """
+    values = list(values)
+    for more in range(digits, 18):
+        texts = [_text(value, more) for value in values]
+        if len(set(texts)) == len(texts):
+            return texts
+    return [repr(value) for value in values]  # 1 beside "1"
+
+
+def _text(value: object, digits: int) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    whole = value.is_integer() or abs(value) >= 10**digits  # no exponent for thousands
+    return f"{value:.0f}" if whole and abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
 MOST_MODALITIES = 5  # of which all subsets are looked at; of more, each pair
@@ -212,15 +242,21 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
     """Checked arrays, one a modality.
 
     Raises:
-        DataError: different numbers of records, values that are no finite numbers, fewer than two modalities.
+        DataError: different numbers of records, none, or values that are not finite numbers.
+        ConfigurationError: fewer than two modalities, or one that is not there.
     """
     problems = Problems("The embeddings cannot be compared")
     chosen = {}
     for name in chosen_names(arrays, modalities):
         try:
-            values = np.asarray(arrays[name], dtype=np.float64)
+            values = as_numbers(arrays[name])
         except (TypeError, ValueError) as problem:
-            problems.add(f"'{name}' is no array of numbers ({problem}); give (records, features).")
+            problems.add(f"'{name}' is not an array of numbers ({problem}); give (records, features).")
+            continue
+        if not (values.ndim and values.size):
+            problems.add(
+                f"'{name}' has shape {values.shape}; give (records, features), at least one of each."
+            )
             continue
         values = values.reshape(len(values), -1) if values.ndim != 1 else values[:, None]
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
@@ -238,6 +274,11 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
         )
     problems.raise_if_any(DataError)
     return Material(chosen)
+
+
+def as_numbers(values: Any) -> Array:
+    """Numbers of an array, or of a tensor wherever it lies."""
+    return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float64)
 
 
 def chosen_names(available: Collection[str], modalities: Sequence[str] | None) -> list[str]:

@@ -41,8 +41,8 @@ _SPREAD = 2**0.5  # of a mean over folds, in that of folds apart
 class Combination:
     """Does the combination matter beyond what independent modalities would say together?"""
 
-    # How often modalities exchanged within classes suit the joint experts as well; None where there is too
-    # little to exchange.
+    # The share of within-class permutations that fit the joint experts as well as the data does; None where
+    # there is too little to exchange.
     p: float | None
     independent: float  # I(all; Y), in bits, if modalities were independent given the class
 
@@ -159,8 +159,8 @@ def missing_tests(labels: np.ndarray, folds: Folds, combination: bool = True) ->
         missing.append(("the combination has no p-value", "modalities of one class"))
     units = f"{len(labels)} records" if folds.groups is None else f"{folds.groups.max() + 1} groups"
     return [
-        f"{what}: {units} in {folds.count} folds leave fewer than {_LEAST} ways to exchange {exchanged} "
-        "within folds, so that none could stand out at 0.05; give more records, or more or finer groups"
+        f"{what}: {units} in {folds.count} folds allow fewer than {_LEAST} distinct permutations of "
+        f"{exchanged} within folds, too few for p < 0.05; give more records, or more or finer groups"
         for what, exchanged in missing
     ]
 

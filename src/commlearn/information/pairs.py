@@ -89,8 +89,8 @@ class PairReport:
             f"{'pair':<{both}}  {heads}",
             *pairs,
             "",
-            f"Of {len(values['modalities'])} modalities pairs are read, not every subset: choose up to "
-            "five to see what three or more say only together. All numbers are lower bounds, from experts "
+            f"With {len(values['modalities'])} modalities, only pairs are read, not every subset: choose up "
+            "to five to see what three or more say only together. All numbers are lower bounds, from experts "
             "that have not seen the record that they judge.",
             *(f"Note: {note}." for note in values["notes"]),
         ]
@@ -104,9 +104,10 @@ def pair_values(
     groups: np.ndarray | None,
     settings: Settings,
     tell: Callable[[str], None],
+    sort: str | None = None,
 ) -> dict[str, Any]:
     """Plain values: every modality alone, all together, and pairs: of many, those that know most alone."""
-    target = prepare_target(values, name, settings.bins, settings.folds)
+    target = prepare_target(values, name, settings.bins, settings.folds, sort)
     evidence = gather_evidence(material, target, groups, settings)
     whole, labels = evidence.names, evidence.labels
     posteriors, read = _posteriors(evidence, settings, tell)
@@ -120,7 +121,7 @@ def pair_values(
         view = make_view(logs, evidence, settings, limits=limits)
         alone |= {one: view.ladder[(one,)] for one in both}
         pairs.append(_pair(view.pairs[0]))
-        totals.append(view.measured.total)
+        totals += [view.measured.total] if view.measured else []
     for one in whole:
         if one not in alone:  # of no pair that was read
             bits = information_in(posteriors[(one,)].log, labels)
@@ -212,7 +213,7 @@ def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
         (shares["redundant"], f"{_both(shares)} share most: {{}}", "no two of them share anything"),
         (
             joint["synergistic"],
-            f"{_both(joint)} say most that neither says alone: {{}}",
+            f"{_both(joint)} have the largest synergy: {{}}",
             "no two of them say anything that neither says alone",
         ),
     )

@@ -12,19 +12,10 @@ import numpy as np
 import pandas as pd
 
 from commlearn.errors import DataError
-from commlearn.escapes import html_text
+from commlearn.escapes import file_name_part, html_text
 from commlearn.information.curve import Curve, Gain, Growth
 from commlearn.information.diagnose import Diagnostics
-from commlearn.information.estimate import (
-    ATOMS,
-    Measured,
-    Quantity,
-    QuantityKey,
-    Union,
-    atoms_of_two,
-    information_of,
-    subset_name,
-)
+from commlearn.information.estimate import ATOMS, QuantityKey, atoms_of_two, information_of, subset_name
 from commlearn.information.material import Target
 from commlearn.information.nulls import Combination
 from commlearn.information.settings import Settings
@@ -79,12 +70,12 @@ class InteractionReport:
     @property
     def modalities(self) -> tuple[str, ...]:
         """Names, in order."""
-        return self.data.measured.names
+        return self.data.names
 
     @property
     def entropy(self) -> float:
         """H(Y): the bits that certainty about the target takes."""
-        return self.data.measured.entropy
+        return self.data.entropy
 
     @property
     def records(self) -> int:
@@ -117,8 +108,10 @@ class InteractionReport:
             DataError: the report was read back, and records' shares are not written.
         """
         measured = self.data.measured
-        if not len(measured.total.shares):
-            raise DataError("A report that was read back has no records' shares. Make it anew for them.")
+        if measured is None:
+            raise DataError(
+                "A report that was read back has no records' shares. Call interactions() again to get them."
+            )
         first, second = next(iter(measured.pairs))
         columns = {f"I({subset_name(s)})": quantity.shares for s, quantity in measured.ladder.items()}
         parts = atoms_of_two(measured, first, second)
@@ -163,16 +156,19 @@ class LabelReports:
     Attributes:
         name: of the target.
         reports: by label.
+        skipped: labels that could not be asked about, and why.
     """
 
     name: str
     reports: Mapping[str, InteractionReport | PairReport]
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, label: str) -> InteractionReport | PairReport:
         return self.reports[label]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"target": self.name, "labels": {k: report.to_dict() for k, report in self.reports.items()}}
+        labels = {label: report.to_dict() for label, report in self.reports.items()}
+        return {"target": self.name, "labels": labels, "skipped": dict(self.skipped)}
 
     def to_frame(self) -> pd.DataFrame:
         """The rows of all reports, with their label."""
@@ -180,7 +176,8 @@ class LabelReports:
         return pd.concat(frames, ignore_index=True)
 
     def __str__(self) -> str:
-        return "\n\n".join(str(report) for report in self.reports.values())
+        skipped = [f"Warning: label '{label}' was left out: {why}" for label, why in self.skipped.items()]
+        return "\n\n".join([*skipped, *map(str, self.reports.values())])
 
     def _repr_html_(self) -> str:
         return html_text(self)
@@ -189,7 +186,9 @@ class LabelReports:
         """One figure a label; the label joins the name of the file."""
         figures = {}
         for label, report in self.reports.items():
-            named = None if path is None else Path(path).with_stem(f"{Path(path).stem}-{label}")
+            named = (
+                None if path is None else Path(path).with_stem(f"{Path(path).stem}-{file_name_part(label)}")
+            )
             figures[label] = report.plot(named)
         return figures
 
@@ -232,8 +231,8 @@ def report_values(report: InteractionReport) -> dict[str, Any]:
 def _view(view: View) -> dict[str, Any]:
     return {
         "numbers": [{**_key(key), **asdict(value)} for key, value in view.numbers.items()],
-        "gap": view.measured.gap,
-        "cells": [list(union.cells) for union in view.measured.unions],
+        "gap": view.gap,
+        "cells": [list(cells) for cells in view.cells],
         "ladder": [
             {
                 "modalities": list(subset),
@@ -303,40 +302,16 @@ def _read_gain(gain: Mapping[str, Any]) -> Gain:
 def _read_view(view: Mapping[str, Any], names: tuple[str, ...], entropy: float) -> View:
     fields = ("bits", "low", "high", "error", "p", "growing")
     numbers = {_read_key(row): Estimate(**{name: row[name] for name in fields}) for row in view["numbers"]}
-    ladder = {
-        key.subsets[0]: _bare(number.bits) for key, number in numbers.items() if key.part == "information"
-    }
-    sums = np.cumsum([number.bits for key, number in numbers.items() if key.part.startswith("spectrum")])
-    unions = [
-        Union(_bare(bits), view["gap"], tuple(cells)) for bits, cells in zip(sums, view["cells"], strict=True)
-    ]
-    without = {
-        key.subsets[0][0]: Union(_bare(sums[0] - number.bits), 0.0, ())
-        for key, number in numbers.items()
-        if key.part == "unique"
-    }
-    pairs = {
-        (key.subsets[0], key.subsets[1]): Union(
-            _bare(sum(ladder[one].bits for one in key.subsets) - number.bits), 0.0, ()
-        )
-        for key, number in numbers.items()
-        if key.part == "redundant"
-    }
-    subsets = [tuple(row["modalities"]) for row in view["ladder"]]
     accuracy, balanced = (
-        {subset: row[name] for subset, row in zip(subsets, view["ladder"], strict=True)}
+        {tuple(row["modalities"]): row[name] for row in view["ladder"]}
         for name in ("accuracy", "balanced_accuracy")
     )
-    return View(numbers, accuracy, balanced, Measured(names, entropy, ladder, unions, without, pairs))
-
-
-def _bare(bits: float) -> Quantity:
-    """A number without records' shares."""
-    return Quantity(float(bits), np.zeros(0), np.zeros(0))
+    return View(names, entropy, view["gap"], list(map(tuple, view["cells"])), numbers, accuracy, balanced)
 
 
 PRESENT = 0.05  # level at which a part is called present
-_LOWER = "  What combinations say is what these experts learned of it: what is harder to learn comes on top."
+ROUNDED = 0.005  # bits that are printed as 0.00
+_LOWER = "  Synergy is what these experts could learn of it; anything harder to learn would come on top."
 
 
 def in_words(report: InteractionReport) -> str:
@@ -420,14 +395,13 @@ def _which_pair(view: View) -> str:
 def _chance(report: InteractionReport) -> str:
     """What conditional independence would leave of the synergy."""
     total, test = report.data.total, report.combination
-    union = report.data.measured.unions[0].quantity.bits
-    left = max(0.0, min(test.independent, total.bits) - union)
+    left = max(0.0, min(test.independent, total.bits) - report.data.spectrum[0].bits)
     if test.p is None:
         finding = "whether the combination itself matters could not be tested"
-    elif test.p <= PRESENT:
-        finding = f"the combination itself matters (p {_p(test.p)})"
     else:
-        finding = f"no evidence that the combination itself matters (p {_p(test.p)})"
+        p = max(test.p, _synergy(report.data).p or 0.0)  # there has to be a synergy, too
+        beginning = "" if p <= PRESENT else "no evidence that "
+        finding = f"{beginning}the combination itself matters (p {_p(p)})"
     return f"  Modalities independent given the class would leave {left:.2f} bits of synergy; {finding}."
 
 
@@ -546,6 +520,8 @@ def _assumptions(report: InteractionReport) -> list[str]:
 def _tested(value: Estimate) -> str:
     if value.p is None:
         return " (not tested)"
+    if value.p <= PRESENT and value.bits < ROUNDED:
+        return " (too little to tell from none)"
     return (
         f" (p {_p(value.p)})" if value.p <= PRESENT else f" (not distinguishable from none, p {_p(value.p)})"
     )

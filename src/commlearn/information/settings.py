@@ -34,6 +34,9 @@ class Settings:
             problems.add(f"level is {self.level}; give a share from 0.5 to less than 1, such as 0.9")
         if self.bins is not None and self.bins < 2:
             problems.add(f"bins is {self.bins}; give at least 2 classes")
+        most = 2**32 - 1 - 1000 * (self.repeats or 2)  # scikit-learn's, less those of further divisions
+        if not 0 <= self.seed <= most:
+            problems.add(f"seed is {self.seed}; give a whole number from 0 to {most}")
         problems.raise_if_any(ConfigurationError)
 
     def repeats_of(self, records: int) -> int:

@@ -1,4 +1,4 @@
-"""Whatever a report is asked of - a model, a folder, arrays, columns - as modalities, target and groups."""
+"""Turn a model, a folder, arrays or columns into modalities, target and groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from commlearn.datasets import READERS
 from commlearn.datasets.trifeature import Objects, Trifeature, draw_pairs, pair_records
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.information.diagnose import answers_read
-from commlearn.information.material import MOST_MODALITIES, Material, chosen_names, from_arrays
+from commlearn.information.material import MOST_MODALITIES, Material, chosen_names, from_arrays, is_collection
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells
@@ -60,9 +60,11 @@ def raw_arrays(records: Records) -> dict[str, Array]:
 
 
 def _flat(column: Column) -> Array:
+    # Which columns a table has follows from what is missing anywhere in it.
+    size = len(column) if column.spec.kind == "tabular" else _CHUNK
     parts = []
-    for start in range(0, len(column), _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, len(column)))
+    for start in range(0, len(column), size):
+        rows = np.arange(start, min(start + size, len(column)))
         parts.append(_FLATTEN.get(column.spec.kind, _as_it_is)(column.take(rows), column.spec))
     return np.concatenate(parts).astype(np.float64)
 
@@ -178,7 +180,14 @@ class Asked:
     values: Any
     name: str
     groups: np.ndarray | None
+    positions: np.ndarray  # of these records among all that the source offered
+    offered: int  # how many those are
     warnings: tuple[str, ...] = ()
+    sort: str | None = None  # of the target, where a schema states it
+
+    def of_these(self, values: np.ndarray) -> np.ndarray:
+        """Rows of these records, given theirs or those of all that the source offered."""
+        return values[self.positions] if values.shape[:1] == (self.offered,) else values
 
 
 @dataclass(frozen=True)
@@ -186,18 +195,29 @@ class Gathered:
     """Modalities of a source, which can be asked about any target that it has."""
 
     material: Material  # modalities of the records that have all of them
-    read: Callable[[Any], tuple[np.ndarray, str]]  # values of all records and name of a target
+    read: Callable[[Any], tuple[Any, str]]  # values of all records and name of a target
     records: int  # how many the source has
     rows: np.ndarray  # positions of these records
     groups: np.ndarray | None  # of these records
-    targets: tuple[str, ...] = ()  # names of the targets that the source states
+    targets: Mapping[str, str | None] = field(default_factory=dict)  # that the source states, and their sorts
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of a table, that each modality reads
+    offered: int | None = None  # how many there were, where some were trained on with labels and left out
+    places: np.ndarray | None = None  # positions of the source's records among those
 
     def about(self, target: Any) -> Asked:
         values, name = self.read(target)
         _check_length(f"target '{name}'", values, self.records)
         warnings = answers_read(name, self.columns) if isinstance(target, str) else ()
-        return Asked(self.material, values[self.rows], name, self.groups, warnings)
+        return Asked(
+            self.material,
+            values.iloc[self.rows] if isinstance(values, pd.DataFrame) else values[self.rows],
+            name,
+            self.groups,
+            self.rows if self.places is None else self.places[self.rows],
+            self.records if self.offered is None else self.offered,
+            warnings,
+            self.targets.get(name),
+        )
 
 
 def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Gathered:
@@ -214,21 +234,21 @@ def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any
         from commlearn.trained.artifact import load
 
         source = load(source)
-    if isinstance(source, Schema) or (isinstance(source, Mapping) and _names_columns(source, data)):
+    if isinstance(source, Schema) or (isinstance(source, Mapping) and names_columns(source, data)):
         return _of_columns(source, data, modalities, groups)
     if isinstance(source, Mapping):
         return _of_arrays(source, data, modalities, groups)
     return _of_model(carrier(source), data, modalities, groups)
 
 
-def _check_length(what: str, values: np.ndarray, records: int) -> None:
+def _check_length(what: str, values: Any, records: int) -> None:
     if len(values) != records:
         raise DataError(
             f"{what} has {len(values)} values, the modalities have {records} records; give one a record."
         )
 
 
-def _names_columns(source: Mapping[str, Any], data: Any) -> bool:
+def names_columns(source: Mapping[str, Any], data: Any) -> bool:
     """Whether values are names of columns of a table."""
     named = all(
         isinstance(value, str)
@@ -245,9 +265,24 @@ def _of_arrays(
     table = None if data is None else _table(data)
     group_values = _groups(groups, table, None, material.records)
     every = np.arange(material.records)
-    return Gathered(
-        material, lambda target: _target(None, table, None, target), material.records, every, group_values
-    )
+
+    def read(target: Any) -> tuple[Any, str]:
+        _check_order({**arrays, "target": target, "groups": groups})
+        return _target(None, table, None, target)
+
+    return Gathered(material, read, material.records, every, group_values)
+
+
+def _check_order(given: Mapping[str, Any]) -> None:
+    """Refuse frames and series of the same rows in different orders: they are joined by position."""
+    frames = {name: each.index for name, each in given.items() if isinstance(each, pd.DataFrame | pd.Series)}
+    for name, index in frames.items():
+        first, order = next(iter(frames.items()))
+        if not index.equals(order) and index.symmetric_difference(order, sort=False).empty:
+            raise DataError(
+                f"'{first}' and '{name}' have the same rows in different orders. Sort them alike, such as "
+                "by .loc[index], or pass arrays, which are joined by position."
+            )
 
 
 def _of_columns(
@@ -266,7 +301,7 @@ def _of_columns(
         len(records),
         complete,
         _some(_groups(groups, table, schema, len(records)), complete),
-        tuple(schema.targets),
+        schema.targets,
         {name: kind.columns() for name, kind in used.modalities.items()},
     )
 
@@ -292,8 +327,9 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     )
     if groups is not None and not isinstance(groups, str):
         groups = rows.of_all(groups)
-    group_values = records.groups if groups is None else _groups(groups, table, schema, len(records))
-    stated = tuple(dict.fromkeys([*(schema.targets if schema and table else ()), *records.targets]))
+    group_values = records.held_together if groups is None else _groups(groups, table, schema, len(records))
+    sorts = schema.targets if schema else {}
+    stated = {**(sorts if table else {}), **{name: sorts.get(name) for name in records.targets}}
     return Gathered(
         material,
         lambda target: _target(schema, table, records, _of_records(target, rows)),
@@ -302,6 +338,8 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
         _some(group_values, complete),
         stated,
         {name: schema.modalities[name].columns() for name in names} if schema and table else {},
+        rows.offered,
+        rows.positions,
     )
 
 
@@ -339,7 +377,11 @@ def _table(data: Any, source: object = None) -> Table:
 
 
 def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:
-    """Values as given, or a column by its name."""
+    """Values as given, or a column by its name; one column is read as its values."""
+    if getattr(given, "ndim", 1) == 2 and given.shape[1] == 1:
+        given = given.iloc[:, 0] if isinstance(given, pd.DataFrame) else given[:, 0]
+    if isinstance(given, pd.DataFrame):
+        return given, what
     if not isinstance(given, str):
         return given, str(getattr(given, "name", None) or what)
     if table is None:
@@ -351,7 +393,7 @@ def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:
 
 def _target(
     schema: Schema | None, table: Table | None, records: Records | None, target: Any
-) -> tuple[np.ndarray, str]:
+) -> tuple[Any, str]:
     """Values and name of the target, from the records, the schema's targets or any column."""
     stated = [*(schema.targets if schema else ()), *(records.targets if records else ())]
     if target is None and len(set(stated)) == 1:
@@ -361,7 +403,7 @@ def _target(
             f"Name a target: one of {', '.join(dict.fromkeys(stated)) or 'the columns'}."
         )
     if records is not None and isinstance(target, str) and target in records.targets:
-        return np.asarray(records.targets[target]), target
+        return _values(np.asarray(records.targets[target]), None, target)
     if schema is not None and table is not None and isinstance(target, str) and target in schema.targets:
         cells = Cells(table.frame, table.root, table.first_row)
         return encode_target(cells, target, schema.targets[target]), target
@@ -371,12 +413,12 @@ def _target(
     return _objects(values), name
 
 
-def _objects(values: Any) -> np.ndarray:
-    """An array that keeps one collection a record apart."""
+def _objects(values: Any) -> Any:
+    """An array that keeps one collection a record apart; a frame keeps the names of its columns."""
     if isinstance(values, np.ndarray | pd.DataFrame):
-        return np.asarray(values)
+        return values
     cells = list(values)
-    if any(isinstance(value, list | tuple | set | np.ndarray) for value in cells):
+    if any(is_collection(value) for value in cells):
         return np.fromiter(cells, dtype=object, count=len(cells))
     return np.asarray(values)
 
@@ -387,6 +429,8 @@ def _groups(groups: Any, table: Table | None, schema: Schema | None, records: in
     if groups is None:
         return None
     values = np.asarray(_values(groups, table, "groups")[0])
+    if values.ndim != 1:
+        raise DataError(f"groups has shape {values.shape}; give one value a record.")
     _check_length("groups", values, records)
     return values
 

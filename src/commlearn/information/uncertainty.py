@@ -15,7 +15,7 @@ from commlearn.information.estimate import Measured, Quantity
 from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.networks import Recipe, fit_networks
-from commlearn.information.experts.posteriors import unsaid_convergence, workers
+from commlearn.information.experts.posteriors import ignore_convergence_warnings, workers
 from commlearn.information.experts.reduced import fit_reduced, logistic, pair_directions, pair_starts
 from commlearn.information.experts.stacking import fit_stack
 from commlearn.information.experts.standard_errors import correction, half_width, standard_error
@@ -25,6 +25,7 @@ from commlearn.seeds import numpy_generator
 
 REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
 GROWS, GROWS_SHARE = 0.03, 0.05  # bits, and share of the number, from which growth counts
+WHOLE = 0.005  # bits below certainty that nothing can be told from
 LEARNABLE = 0.6  # of a planted synergy
 _DIRECTIONS = 8  # of a modality, at most: learning them costs bits that are as good as none
 WIDER = 1.2  # times the errors of records, as experts of several folds have learned from each other
@@ -82,7 +83,8 @@ def with_interval(
     above = REACH * max(growth.bits, 0.0) + float(np.hypot(wide, REACH * wide_growth))
     below = REACH * min(growth.bits, 0.0) - wide
     grows = growth.bits > max(GROWS, GROWS_SHARE * quantity.bits)
-    growing = grows or (combined and limits.learnable < LEARNABLE)
+    whole = quantity.bits > limits.most - WHOLE  # nothing is left to grow into
+    growing = not whole and (grows or (combined and limits.learnable < LEARNABLE))
     high = quantity.bits + max(above, limits.resolution)
     return Estimate(
         quantity.bits,
@@ -105,7 +107,7 @@ def find_limits(evidence: Evidence, settings: Settings, planted: bool = True) ->
     return Limits(
         most=-float(share @ np.log2(share)),
         resolution=(classes - 1) * directions / (2 * records * float(np.log(2))),
-        learnable=learnable_share((blocks[0], blocks[1]), settings.folds, settings.seed) if planted else 1.0,
+        learnable=learnable_share((blocks[0], blocks[1]), evidence.groups, settings) if planted else 1.0,
     )
 
 
@@ -131,22 +133,25 @@ def resampled_weights(records: int, count: int, seed: int, groups: np.ndarray | 
 _RANK = 2  # pairs of directions that experts look for
 
 
-def learnable_share(blocks: tuple[Array, Array], count: int, seed: int) -> float:
+def learnable_share(blocks: tuple[Array, Array], groups: np.ndarray | None, settings: Settings) -> float:
     """The share of a planted bit of synergy that is found, from 0 to 1.
 
     Labels are made that nothing but the combination of two modalities says: the XOR of a random half-space of
     each. Where experts find little of it, a combination of the same sort in the true labels would be missed
     too, however flat the learning curve is: it is flat at zero as well.
     """
+    count, seed = settings.folds, settings.seed
     draw = numpy_generator(seed, "interactions planted")
     labels = _half_space(blocks[0], draw) ^ _half_space(blocks[1], draw)
     if np.bincount(labels, minlength=2).min() < 2 * count:
         return 0.0
-    folds = make_folds(labels, None, count, seed)
+    folds = make_folds(labels, groups, count, seed)
+    if len(folds.unlearned(labels)):
+        return 0.0
     recipe = Recipe(hidden=32, steps=True, copies=2)
     start = partial(pair_starts, rank=_RANK)
     choice = partial(pair_directions, rank=_RANK)
-    with unsaid_convergence():
+    with ignore_convergence_warnings():
         experts = [
             fit_networks(blocks, labels, folds, seed, True, recipe, start),
             fit_reduced(blocks, labels, folds, choice, logistic),

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from commlearn.information.curve import Growth
-from commlearn.information.estimate import ATOMS, Measured, QuantityKey, information_of, measure, quantities
+from commlearn.information.estimate import (
+    ATOMS,
+    Measured,
+    QuantityKey,
+    information_of,
+    measure,
+    quantities,
+    united,
+)
 from commlearn.information.evidence import Evidence
 from commlearn.information.experts.posteriors import Subset
 from commlearn.information.experts.standard_errors import tail
@@ -40,14 +48,14 @@ class Pair:
 class View:
     """What one family of experts sees."""
 
+    names: Subset  # of the modalities, in order
+    entropy: float  # H(Y): certainty
+    gap: float  # the largest certificate of its programs
+    cells: list[tuple[int, ...]]  # by order, of the posteriors of all subsets of that size
     numbers: dict[QuantityKey, Estimate]  # every quantity of the decomposition
     accuracy: dict[Subset, float]  # share of records that the posterior of each subset gets right
     balanced_accuracy: dict[Subset, float]  # mean of the classes' shares
-    measured: Measured  # the numbers behind, with each record's share
-
-    @property
-    def names(self) -> Subset:
-        return self.measured.names
+    measured: Measured | None = None  # the numbers behind, with each record's share; None if read back
 
     @property
     def total(self) -> Estimate:
@@ -56,12 +64,12 @@ class View:
     @property
     def ladder(self) -> dict[Subset, Estimate]:
         """I(A; Y) of every subset."""
-        return {subset: self.numbers[information_of(subset)] for subset in self.measured.ladder}
+        return {key.subsets[0]: value for key, value in self.numbers.items() if key.part == "information"}
 
     @property
     def pairs(self) -> list[Pair]:
         """Decompositions of two."""
-        return [self._pair(first, second) for first, second in self.measured.pairs]
+        return [self._pair(*key.subsets) for key in self.numbers if key.part == "redundant"]
 
     @property
     def spectrum(self) -> list[Estimate]:
@@ -85,14 +93,14 @@ class View:
         return {name: self.numbers[QuantityKey("shapley", ((name,),))] for name in self.names}
 
     def _pair(self, first: Subset, second: Subset) -> Pair:
-        both = _joined(self.names, first, second)
-        alone1, alone2, total = (self.measured.ladder[subset].bits for subset in (first, second, both))
+        total = self.numbers[information_of(united(self.names, first, second))]
+        alone1, alone2 = (self.numbers[information_of(subset)].bits for subset in (first, second))
         return Pair(
             first,
             second,
             **{part: self.numbers[QuantityKey(part, (first, second))] for part in ATOMS},
-            total=self.numbers[information_of(both)],
-            least_redundant=max(0.0, alone1 + alone2 - total),
+            total=total,
+            least_redundant=max(0.0, alone1 + alone2 - total.bits),
             most_redundant=min(alone1, alone2),
         )
 
@@ -127,6 +135,10 @@ def make_view(
         numbers[key] = replace(number, p=_p_value(key, number, says, measured.names, folds.groups, bias))
     right = {subset: log.argmax(axis=1) == labels for subset, log in logs.items()}
     return View(
+        measured.names,
+        measured.entropy,
+        measured.gap,
+        [union.cells for union in measured.unions],
         numbers,
         accuracy={subset: float(hits.mean()) for subset, hits in right.items()},
         balanced_accuracy={
@@ -135,10 +147,6 @@ def make_view(
         },
         measured=measured,
     )
-
-
-def _joined(names: Subset, first: Subset, second: Subset) -> Subset:
-    return tuple(name for name in names if name in {*first, *second})
 
 
 def _p_value(
@@ -180,4 +188,4 @@ def _sources(key: QuantityKey, names: Subset) -> list[Subset]:
         return list(key.subsets)
     if key.part == "unique2":
         return [key.subsets[1]]
-    return [_joined(names, *key.subsets)] if key.part == "synergistic" else [key.subsets[0]]
+    return [united(names, *key.subsets)] if key.part == "synergistic" else [key.subsets[0]]

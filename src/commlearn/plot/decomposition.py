@@ -7,11 +7,21 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from commlearn.plot.style import INK, QUIET, TICK, as_list, legible, modality_colours, new_axes, styled
+from commlearn.plot.style import (
+    INK,
+    QUIET,
+    TICK,
+    as_list,
+    joined,
+    legible,
+    modality_colours,
+    new_axes,
+    styled,
+)
 
 VIEWS = {
     "data": "what the modalities say",
-    "linear": "what a straight line can read of it",
+    "linear": "what a linear probe can read of it",
     "representation": "what the model's embedding keeps of it",
     "raw": "what the raw columns say",
     "model": "what the model's own predictions use",
@@ -24,26 +34,26 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
     """Shared, unique and synergistic information: a bar a part with its interval, for each view there is.
 
     Args:
-        report: an interaction report, its plain values, or several of either by target (their data views).
+        report: an interaction report, its plain values, or several of either by target (their data views, or
+            pairs of many modalities).
         axes: where to draw.
     """
-    groups = _groups(report)
+    groups = [(name, parts_of(view)) for name, view in _views(report)]
     axes = axes or new_axes(6.4, tallness(report))
-    names = dict.fromkeys(part.removeprefix("only ") for parts in groups.values() for part in parts)
+    names = dict.fromkeys(part.removeprefix("only ") for _, parts in groups for part in parts)
     colours = modality_colours(name for name in names if not name.startswith(("shared", "synergy")))
     labels: list[str] = []
     headings = []
-    for group, parts in groups.items():
+    for heading, parts in groups:
         headings.append(len(labels))
-        labels.append(legible(VIEWS.get(group, group), 2 * TICK + 3))
-        for name, (bits, low, high) in parts.items():
+        labels.append(legible(heading, 2 * TICK + 3))
+        for name, part in parts.items():
             shared = name.startswith("shared")
             look = SHARED if shared else {"color": colours.get(name[5:], INK), "alpha": 0.6}
-            axes.barh(len(labels), bits, height=0.62, **look)
-            axes.plot([low, high], [len(labels)] * 2, "|-", color=INK, lw=1, ms=4, mec=INK)
+            axes.barh(len(labels), part["bits"], height=0.62, **look)
             axes.annotate(
-                f"{bits:.2f}",
-                (max(bits, high), len(labels)),
+                f"{part['bits']:.2f}",
+                (max(part["bits"], whisker(axes, len(labels), part)), len(labels)),
                 (6, 0),
                 textcoords="offset points",
                 va="center",
@@ -53,13 +63,23 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
     as_list(axes, labels, headings)
     axes.set_xlim(left=0)
     axes.margins(x=0.12)
-    axes.set_xlabel("bits (1 bit: the answer to one question of yes or no)")
+    axes.set_xlabel("bits (1 bit: the answer to one yes-or-no question)")
     return axes
 
 
 def tallness(report: Any) -> float:
     """Inches that the bars of a report take."""
-    return 0.8 + 0.21 * sum(len(parts) + 1 for parts in _groups(report).values())
+    return 0.8 + 0.21 * sum(len(parts_of(view)) + 1 for _, view in _views(report))
+
+
+def whisker(axes: Axes, place: int, part: Mapping[str, Any]) -> float:
+    """A number's interval; one that is still growing has an arrow in place of an upper end. Where it ends."""
+    growing = part.get("growing", False)
+    end = max(part["bits"] if growing else part["high"], part["low"])
+    axes.plot([part["low"], end], [place] * 2, "|-", color=INK, mec=INK, lw=1, ms=4)
+    if growing:
+        axes.plot(part["bits"], place, ">", color=INK, ms=4)
+    return float(end)
 
 
 def _words(part: str) -> str:
@@ -69,8 +89,8 @@ def _words(part: str) -> str:
     return part
 
 
-def parts_of(view: Mapping[str, Any]) -> dict[str, tuple[float, float, float]]:
-    """The parts that sum to the total, each with its interval.
+def parts_of(view: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The parts that sum to the total, each with its bits and its interval.
 
     Of two modalities their four atoms; of more: what several carry, what each adds, and what 2, 3, ... of
     them say together.
@@ -87,12 +107,24 @@ def parts_of(view: Mapping[str, Any]) -> dict[str, tuple[float, float, float]]:
         parts = {"shared by several": view["non_exclusive"]}
         parts |= {f"only {name}": part for name, part in view["unique"].items()}
         parts |= {f"synergy of {order}": part for order, part in enumerate(view["spectrum"][1:], 2)}
-    return {name: (part["bits"], part["low"], part["high"]) for name, part in parts.items()}
+    return parts
 
 
-def _groups(report: Any) -> dict[str, dict[str, tuple[float, float, float]]]:
+def _views(report: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """What is drawn, each with its heading: views, pairs of many modalities, or those of several reports."""
     values = report if isinstance(report, Mapping) else report.to_dict()
     if "views" in values:
-        return {name: parts_of(view) for name, view in values["views"].items()}
-    plain = {name: one if isinstance(one, Mapping) else one.to_dict() for name, one in values.items()}
-    return {name: parts_of(one["views"]["data"]) for name, one in plain.items()}
+        return [(VIEWS.get(name, name), view) for name, view in values["views"].items()]
+    if "alone" in values:
+        pairs = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])
+        view_of = {"spectrum": [None, None]}
+        return [(joined("+".join(p["first"] + p["second"])), {**view_of, "pairs": [p]}) for p in pairs]
+    views: list[tuple[str, Mapping[str, Any]]] = []
+    several = values["labels"] if isinstance(values.get("target"), str) else values
+    for name, one in several.items():
+        plain = one if isinstance(one, Mapping) else one.to_dict()
+        if "views" in plain:
+            views.append((name, plain["views"]["data"]))
+        else:
+            views += [(f"{name}: {heading}", view) for heading, view in _views(plain)]
+    return views

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from commlearn.kinds.rows import spread
 from commlearn.kinds.text import RESERVED
 from commlearn.plot.style import Panels, Picture, styled
 from commlearn.records import Dataset, Records
-from commlearn.trained.embed import carrier
-from commlearn.trained.feature_columns import as_encoders_read
+from commlearn.trained.embed import as_encoders_read, carrier
 
 OTHERS = 32  # records of the same batch, from which an augmentation may take values
 
@@ -94,14 +94,8 @@ class Seen:
 
     def text(self) -> str:
         """The words, lines short enough for a small picture."""
-        lines, line = [], ""
-        for word in self.words[:WORDS]:
-            if len(line) + len(word) > 15:
-                lines.append(line)
-                line = ""
-            line += word + " "
-        more = ["..."] if len(self.words) > WORDS else []
-        return "\n".join([*lines, line, *more])
+        lines = wrap(" ".join(self.words[:WORDS]), 15, break_long_words=False)
+        return "\n".join([*lines, *(["..."] if len(self.words) > WORDS else [])])
 
 
 def versions_of(

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from commlearn.plot.decomposition import information, tallness
+from commlearn.plot.decomposition import information, tallness, whisker
 from commlearn.plot.style import INK, as_list, joined, legible, modality_colours, side_by_side, styled
 
 MOST = 6  # pairs of many modalities
@@ -42,11 +42,12 @@ def pairs_figure(values: Mapping[str, Any], path: str | Path | None = None) -> F
         values: of the report of pairs, as its `to_dict` gives them.
         path: where to write it; the ending says the format.
     """
-    views = dict(list(pair_views(values).items())[:MOST])
-    figure, (axes,) = side_by_side([tallness({"views": views})], 8)
-    information({"views": views}, axes)
-    more = len(values["pairs"]) - len(views)
-    rest = f" (of {len(values['pairs'])} the {len(views)} that know most)" if more else ""
+    best = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])[:MOST]
+    shown = {**values, "pairs": best}
+    figure, (axes,) = side_by_side([tallness(shown)], 8)
+    information(shown, axes)
+    more = len(values["pairs"]) - len(best)
+    rest = f" (of {len(values['pairs'])} the {len(best)} that know most)" if more else ""
     axes.set_title(f"{legible(values['target'])}, pair by pair{rest}: {values['records']:,} records")
     return _written(figure, path)
 
@@ -58,29 +59,17 @@ def _written(figure: Figure, path: str | Path | None) -> Figure:
     return figure
 
 
-def pair_views(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Pairs of many modalities as views of two, the one that knows most first."""
-    pairs = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])
-    return {
-        joined("+".join(pair["first"] + pair["second"])): {"pairs": [pair], "spectrum": [None, None]}
-        for pair in pairs
-    }
-
-
 def _draw_ladder(axes: Axes, values: Mapping[str, Any]) -> None:
-    """What each subset says, and how often it is right; an open end is an arrow."""
+    """What each subset says, and how often it is right."""
     ladder = values["views"]["data"]["ladder"]
     names = ["+".join(rung["modalities"]) for rung in ladder]
     colours = modality_colours(names)
     for place, (name, rung) in enumerate(zip(names, ladder, strict=True)):
         axes.barh(place, rung["bits"], 0.62, color=colours.get(name, INK), alpha=0.6)
-        end = rung["bits"] if rung["growing"] else rung["high"]
-        axes.plot([rung["low"], max(end, rung["low"])], [place] * 2, "|-", color=INK, mec=INK, lw=1, ms=4)
-        if rung["growing"]:
-            axes.plot(rung["bits"], place, ">", color=INK, ms=4)
+        whisker(axes, place, rung)
         text = f"{100 * rung['accuracy']:.0f} % right"
         axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    as_list(axes, [joined(name) for name in names])
+    as_list(axes, [joined(name, list(colours)) for name in names])
     axes.axvline(values["entropy"], color=INK, linestyle=":")
-    axes.set_xlabel("bits that each says (dotted: the target is certain)")
+    axes.set_xlabel("bits each provides (dotted: certainty)")
     axes.set_xlim(0, 1.04 * values["entropy"])

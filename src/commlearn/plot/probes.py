@@ -31,7 +31,8 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
         title: such as the target's name.
         axes: where to draw.
     """
-    labels = [joined(name) for name in rungs]
+    whole = list(dict.fromkeys("+".join(rungs).split("+")))
+    labels = [joined(name, whole) for name in rungs]
     axes = axes or new_axes(3.8 + 0.06 * max(map(len, labels)), 0.9 + 0.27 * len(rungs))
     colours = modality_colours(rungs)
     for place, (name, result) in enumerate(rungs.items()):
@@ -58,7 +59,7 @@ def audit(result: Audit, axes: Axes | None = None) -> Axes:
         for row in sorted((row for row in result.rows if row.modality == name), key=lambda row: row.strength):
             twice = f", {row.strength} times as much" if row.strength not in (0, 1) else ""
             seen = f"altered as in training{twice}" if row.strength else "as it is"
-            _score(axes, len(labels), row.result, colours[name], "X" if row.destroys else "o")
+            _score(axes, len(labels), row.result, colours.get(name, INK), "X" if row.destroys else "o")
             labels.append(f"{seen}: the label is lost" if row.destroys else seen)
     as_list(axes, labels, headings)
     axes.set_xlabel(MEASURES[result.rows[0].result.measure])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import eigh, orthogonal_procrustes
 
 from commlearn.errors import ConfigurationError, unknown
 
@@ -84,6 +84,5 @@ def aligned(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
         True
     """
     here, there = points - points.mean(axis=0), reference - reference.mean(axis=0)
-    left, _, right = np.linalg.svd(here.T @ there)
-    turned = here @ (left @ right)
+    turned = here @ orthogonal_procrustes(here, there)[0]
     return turned / max(float(np.abs(turned).max(initial=0.0)), 1e-12)

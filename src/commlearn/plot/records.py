@@ -36,7 +36,7 @@ def embedding_map(
 
     Args:
         points: (records, 2), as `project` gives them.
-        labels: one a record; numbers of many values are coloured by size.
+        labels: one a record; numbers of more than 14 values are coloured by size.
         title: such as the target's name.
         axes: where to draw.
     """
@@ -46,7 +46,7 @@ def embedding_map(
         axes.scatter(points[shown, 0], points[shown, 1], s=9, color=CLASSES[0], linewidths=0)
     else:
         values = np.asarray(labels)
-        if values.dtype.kind == "f" and len(np.unique(values[has_label(values)])) > 12:
+        if values.dtype.kind in "iuf" and len(np.unique(values[has_label(values)])) > MOST:
             cloud = axes.scatter(
                 points[shown, 0], points[shown, 1], s=9, c=values[shown], cmap="cividis", linewidths=0
             )

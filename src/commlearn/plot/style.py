@@ -121,17 +121,19 @@ def legible(name: Any, most: int = 36) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def joined(subset: str, most: int = 2 * TICK) -> str:
-    """A subset of modalities at an axis: each name as long as there is room for it, or how many they are.
+def joined(subset: str, whole: Sequence[str] = (), most: int = 2 * TICK) -> str:
+    """A subset of modalities at an axis, each name as long as there is room for it; of many those it lacks.
 
     Example:
         >>> joined("image+text"), joined("image+text+table+series")
         ('image + text', 'all 4 modalities')
+        >>> joined("image+text+table+series", ["image", "text", "table", "series", "audio"])
+        'all but audio'
     """
-    names = subset.split("+")
-    if len(names) > 3:
-        return called(subset)
-    return " + ".join(legible(name, most // len(names)) for name in names)
+    text = called(subset, whole)
+    names = text.removeprefix("all but ").split("+")
+    start = text[: len(text) - len("+".join(names))]
+    return start + " + ".join(legible(name, (most - len(start)) // len(names)) for name in names)
 
 
 def modality_colours(names: Iterable[str]) -> dict[str, str]:

@@ -48,7 +48,7 @@ def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axe
         if len(values) == 1:
             axes.plot(steps, values, "o", color=colour)
         if values:
-            ends[called(name)] = (steps[-1], values[-1], colour)
+            ends[called(name, list(colours))] = (steps[-1], values[-1], colour)
     axes.set_xlabel("step of the training")
     axes.set_ylabel(legible(label or key))
     if len(ends) > 1:

@@ -69,7 +69,7 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
         if name not in methods and name not in best:
             axes.plot(places, scores, color=OTHERS, lw=0.9, zorder=1)
             continue
-        colour = COLOURS[2 + methods.index(name)] if name in methods else INK
+        colour = COLOURS[(2 + methods.index(name)) % len(COLOURS)] if name in methods else INK
         style = "-" if name in methods else LINES[len(ends) % len(LINES)]
         axes.plot(places, scores, style, marker="o", ms=3.5, color=colour, zorder=3)
         ends[name] = (places[-1], scores[-1], colour)
@@ -86,7 +86,7 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
         "labelled rows (grey: other rivals)" if len(parts[-1]["readers"]) > len(ends) else "labelled rows"
     )
     axes.set_ylabel(MEASURES[values["measure"]])
-    axes.set_title("With how many labels")
+    axes.set_title("Score by number of labels")
     name_ends(axes, ends)
     return axes
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from math import prod
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -14,6 +15,7 @@ from commlearn.information.pid.marginals import Array
 
 _COMPONENTS = 16  # leading ones that clusters are sought in
 _ROUNDS = 15  # of the mixture
+_AT_ONCE = 2**23  # records times joint cells in memory at a time
 
 
 def memberships(block: Array, clusters: int, seed: int) -> Array:
@@ -49,11 +51,14 @@ def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds) -> E
     A cell starts from its expected labels if modalities were independent given the class.
     """
     marked = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
-    joint = _joint(members)
+    training, cells = folds.training(), prod(part.shape[1] for part in members)
+    counts = np.zeros((folds.count, cells, marked.shape[1]))
+    for rows, joint in _joints(members):
+        for count, train in zip(counts, training, strict=True):
+            count += joint[train[rows]].T @ marked[rows][train[rows]]
     fitted = []
-    for train in folds.training():
-        counts = joint[train].T @ marked[train]  # (joint cells, classes)
-        table = counts + _independent(members, marked, train, marked[train].mean(axis=0))
+    for count, train in zip(counts, training, strict=True):
+        table = count + _independent(members, marked, train, marked[train].mean(axis=0))
         table /= table.sum(axis=1, keepdims=True)
         fitted.append(partial(_read, table))
     return Expert(members, folds, fitted)
@@ -61,15 +66,21 @@ def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds) -> E
 
 def _read(table: Array, members: Sequence[Array]) -> Array:
     """Smoothed log p(y | joint cell)."""
-    return np.log(np.maximum(_joint(members) @ table, 1e-6))
+    chances = np.empty((len(members[0]), table.shape[1]))
+    for rows, joint in _joints(members):
+        chances[rows] = joint @ table
+    return np.log(np.maximum(chances, 1e-6))
 
 
-def _joint(members: Sequence[Array]) -> Array:
-    """Products of memberships, (records, joint cells)."""
-    joint = members[0]
-    for part in members[1:]:
-        joint = (joint[:, :, None] * part[:, None, :]).reshape(len(joint), -1)
-    return joint
+def _joints(members: Sequence[Array]) -> Iterator[tuple[slice, Array]]:
+    """Products of memberships, (records, joint cells), of as many records as memory should hold at a time."""
+    step = max(1, _AT_ONCE // prod(part.shape[1] for part in members))
+    for start in range(0, len(members[0]), step):
+        rows = slice(start, start + step)
+        joint = members[0][rows]
+        for part in members[1:]:
+            joint = (joint[:, :, None] * part[rows, None, :]).reshape(len(joint), -1)
+        yield rows, joint
 
 
 def _independent(members: tuple[Array, ...], marked: Array, train: np.ndarray, target: Array) -> Array:

@@ -33,6 +33,11 @@ class Folds:
         """Which records each fold's experts learn from, (records,) bool each."""
         return [self.of != fold for fold in range(self.count)]
 
+    def unlearned(self, labels: np.ndarray) -> np.ndarray:
+        """Classes that some fold's experts cannot learn, as no record of theirs is left to learn from."""
+        counts = [np.bincount(labels[train], minlength=labels.max() + 1) for train in self.training()]
+        return np.flatnonzero(np.min(counts, axis=0) == 0)
+
     def own_rows(self, modalities: int) -> Rows:
         """Every record with its own values."""
         return [np.arange(len(self.of))] * modalities

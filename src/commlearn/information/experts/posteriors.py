@@ -40,7 +40,7 @@ def threads() -> int:
 
 @contextmanager
 def workers() -> Iterator[ThreadPoolExecutor]:
-    """A pool that forgets what has not begun when something goes wrong or the user interrupts."""
+    """A pool that cancels pending tasks when something goes wrong or the user interrupts."""
     pool = ThreadPoolExecutor(threads())
     try:
         yield pool
@@ -49,10 +49,10 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 
 
 @contextmanager
-def unsaid_convergence() -> Iterator[None]:
+def ignore_convergence_warnings() -> Iterator[None]:
     """Probes may stop before they converged: 200 steps are as good a probe.
 
-    Filters of warnings belong to all threads, so this is said once around them and not in each.
+    Filters of warnings belong to all threads, so the filter is set once around all of them.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -152,7 +152,7 @@ def fit_posteriors(
     """
     posteriors: dict[Subset, Posterior] = dict(smaller or {})
     features = Features(blocks, columns or {}, seed)
-    with unsaid_convergence(), workers() as pool:
+    with ignore_convergence_warnings(), workers() as pool:
         fits = {
             subset: [pool.submit(fit) for fit in family(features, subset, labels, folds)]
             for subset in subsets

@@ -31,7 +31,7 @@ from commlearn.information.pid.marginals import Array
 Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
 
 _SCREENED = 100  # columns that the L1 penalty chooses from
-_SELECTION_ROWS = 2000  # records that are enough to choose by
+_SELECTION_ROWS, _OF_A_CLASS = 2000, 20  # records that are enough to choose by, and of a class
 _TREES = 80  # of one boosting, over all classes
 _VISITS = 1_000_000  # of records by its trees, at most
 _SOLVER = Lock()  # liblinear draws from one generator of the whole process
@@ -101,7 +101,8 @@ def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
     count = part.shape[1]
     if count <= most:
         return np.eye(count)
-    part, labels = part[:_SELECTION_ROWS], labels[:_SELECTION_ROWS]  # rows are in no order of their own
+    rows = _rows_to_choose_by(labels)
+    part, labels = part[rows], labels[rows]
     varied = np.flatnonzero(np.ptp(part, axis=0) > 0)  # in this fold
     if len(varied) <= most:
         return np.eye(count)[:, varied if len(varied) else [0]]
@@ -118,6 +119,18 @@ def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
     strength = np.abs(fits).max(axis=0)
     chosen = order[np.argsort(-strength, kind="stable")][: np.clip((strength > 0).sum(), 2, most)]
     return np.eye(count)[:, chosen]
+
+
+def _rows_to_choose_by(labels: np.ndarray) -> np.ndarray:
+    """All records, or of many some of each class, evenly spread: rows may be sorted, and classes rare."""
+    if len(labels) <= _SELECTION_ROWS:
+        return np.arange(len(labels))
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    chosen = []
+    for rows in classes:
+        count = min(len(rows), max(len(rows) * _SELECTION_ROWS // len(labels), _OF_A_CLASS))
+        chosen.append(rows[np.arange(count) * len(rows) // count])
+    return np.sort(np.concatenate(chosen))
 
 
 def pair_directions(parts: Sequence[Array], labels: np.ndarray, rank: int) -> Directions:

@@ -34,7 +34,7 @@ def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Sta
     """Weights for each fold from the held-out predictions of all others: temperature scaling included.
 
     Weights are pulled softly towards equal ones. Then all are shrunk by how surely they say more than the
-    classes' shares: some expert always suits what few records, or few groups, happen to have in common.
+    classes' shares: with few records or groups, some expert always fits by chance.
     """
     stacked = np.stack(experts)  # (experts, records, classes)
     weights, offsets = [], []

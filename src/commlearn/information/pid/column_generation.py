@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from commlearn.information.pid.marginals import Array
-from commlearn.information.pid.union_solver import CellSolution, solve_on_cells
+from commlearn.information.pid.union_solver import CellSolution, best_of, solve_on_cells
 
 _CHUNK = 4_000_000  # cells priced at a time
 _FLOOR = -60.0  # stands for -inf where differences are taken
@@ -66,7 +66,7 @@ def solve_by_columns(
     for _ in range(rounds):
         listed = solve_on_cells(tables, cells, aim)
         priced = pricing(listed.influence, cells)
-        best = [_best([*best, _made_feasible(listed, priced.excess)])]
+        best = [best_of(*best, _made_feasible(listed, priced.excess))]
         if best[0].gap <= tolerance:
             break
         if priced.excess <= 2 * aim:
@@ -180,12 +180,6 @@ def _made_feasible(listed: CellSolution, excess: float) -> CellSolution:
     shift = max(0.0, excess)
     influence = [listed.influence[0] - shift, *listed.influence[1:]]
     return replace(listed, influence=influence, value=listed.value - shift)
-
-
-def _best(solutions: Sequence[CellSolution]) -> CellSolution:
-    """The best dual point beside the best primal one."""
-    dual, primal = max(solutions, key=lambda one: one.value), max(solutions, key=lambda one: one.entropy)
-    return CellSolution(dual.influence, primal.coupling, primal.entropy, dual.value)
 
 
 def _spread(priced: Prices, each: int = 8) -> NDArray[np.intp]:

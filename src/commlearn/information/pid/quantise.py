@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
+from scipy.spatial.distance import cdist
 
 from commlearn.information.pid.marginals import Array
 
@@ -59,7 +60,7 @@ def _distinct(levels: Array) -> Array:
 
 
 def _near_centres(roots: Array, centres: Array) -> Array:
-    distance = ((roots[:, None] - centres) ** 2).sum(axis=2)  # (records, cells)
+    distance = cdist(roots, centres, "sqeuclidean")
     spread = max(float(distance.min(axis=1).mean()), 1e-9)
     weights = np.exp(-(distance - distance.min(axis=1, keepdims=True)) / spread)
     return weights / weights.sum(axis=1, keepdims=True)
@@ -75,7 +76,7 @@ def cell_table(
     expected = members.T @ np.exp(log_posterior)
     mass = members.sum(axis=0)[:, None]
     occupied = mass[:, 0] > 0
-    share = mass / (mass + prior) if np.isfinite(prior) else np.zeros_like(mass)
+    share = mass / (mass + prior)
     table = np.where(mass > 0, share * counts + (1 - share) * expected, 0.0)
     table[occupied] = _with_target(table[occupied], counts.sum(axis=0))
     return table

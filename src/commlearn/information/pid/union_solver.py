@@ -19,7 +19,7 @@ log-sum-exp.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,7 +164,7 @@ def solve_on_cells(
     """
     program = build_program(tables, cells)
     point = _start(program)
-    best = _certify(program, point, None)
+    best = _certify(program, point)
     for _ in range(iterations):
         if best.gap <= tolerance:
             break
@@ -174,7 +174,7 @@ def solve_on_cells(
             break
         if not np.isfinite(point.mass @ point.slack):
             break
-        best = _certify(program, point, best)
+        best = best_of(_certify(program, point), best)
     return best
 
 
@@ -187,20 +187,20 @@ def _start(program: UnionProgram) -> _Point:
     return _Point(influence, program.weight, -excess, excess, posterior)
 
 
-def _certify(program: UnionProgram, point: _Point, best: CellSolution | None) -> CellSolution:
-    """The point made feasible on both sides, keeping the better of it and of what was known, side by side."""
+def best_of(*solutions: CellSolution) -> CellSolution:
+    """The best dual point beside the best primal one."""
+    dual, primal = max(solutions, key=lambda one: one.value), max(solutions, key=lambda one: one.entropy)
+    return CellSolution(dual.influence, primal.coupling, primal.entropy, dual.value)
+
+
+def _certify(program: UnionProgram, point: _Point) -> CellSolution:
+    """The point made feasible on both sides."""
     influence = point.influence.copy()
     influence[: program.tables[0].size] -= max(0.0, point.excess.max())
     mass = program.marginal > 0
     value = float(program.marginal[mass] @ influence[mass])
     coupling = _shrink_to_marginals(program, point.mass[:, None] * point.posterior)
-    entropy = conditional_entropy(coupling)
-    solution = CellSolution(program.split(influence), coupling, entropy, value)
-    if best is not None and best.value > value:
-        solution = replace(solution, influence=best.influence, value=best.value)
-    if best is not None and best.entropy > entropy:
-        solution = replace(solution, coupling=best.coupling, entropy=best.entropy)
-    return solution
+    return CellSolution(program.split(influence), coupling, conditional_entropy(coupling), value)
 
 
 def _shrink_to_marginals(program: UnionProgram, coupling: Array) -> Array:
