@@ -11,7 +11,7 @@ from pathlib import Path
 STATISTICS = Path("/proc/stat")  # of Linux: what each core has done since the start, in ticks
 WORKING = (0, 1, 2, 5, 6, 7)  # user, nice, system, interrupts, soft interrupts, taken by the machine's host
 SAMPLE = 0.2  # seconds: 20 ticks of a core
-SHORTEST = 0.1  # seconds that say something
+SHORTEST = 0.1  # shortest interval over which load is measured, in seconds
 
 _chosen: set[str] = set()  # numbers of threads that were chosen here, and not stated
 
@@ -49,7 +49,7 @@ class OtherWork:
         self.started = self._now()
 
     def free(self) -> int:
-        """Cores without other work since then, to the nearest whole number; all where nothing tells."""
+        """Cores without other work since then, rounded; all of them where the system does not report it."""
         (before, worked, own), (now, works, owns) = self.started, self._now()
         seconds = now - before
         if seconds < SHORTEST:

@@ -25,7 +25,7 @@ class DataError(CommlearnError):
 
 
 class DataWarning(UserWarning):
-    """Something in a table that one can go on with, and should know of."""
+    """A flaw in a table that does not stop the work but should be known."""
 
 
 class CheckpointError(CommlearnError):
@@ -44,14 +44,22 @@ class DivergedError(TrainingError):
     """A loss or an embedding that is not finite."""
 
 
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RecursionError)
+"""What reading damaged content raises; errors of a format, of the disk and of memory come on top."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The known name that looks most like `name`, or None if none is close.
+    """The known name that looks most like `name`, or None if none is close; case and spaces count last.
 
     Example:
-        >>> nearest("modalitys", ["modalities", "targets"])
-        'modalities'
+        >>> nearest("modalitys", ["modalities", "targets"]), nearest("b1", ["b3", "B1"])
+        ('modalities', 'B1')
     """
-    matches = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
+    names = list(names)
+    for each in names:
+        if str(each).strip().casefold() == str(name).strip().casefold():
+            return each
+    matches = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 

@@ -1,4 +1,4 @@
-"""Text of others, such as cells, where its characters could mean more: terminals, CSV, Markdown, HTML."""
+"""Escape untrusted text, such as table cells, for terminals, CSV, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """All but tab and newline; marks that turn the direction of text; halves of characters."""
+NOT_IN_NAMES = re.compile(r'[%\x00-\x1f/\\:*?"<>|]')
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MARKS = re.compile(r"([\\`*\[\]|~!]|(?<!\w)_|_(?!\w))")
 
@@ -26,13 +27,23 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""The same on one line.
+    r"""Like `printable`, with newlines escaped too.
 
     Example:
         >>> print(one_line("a\n0 errors"))
         a\n0 errors
     """
     return printable(text).replace("\n", r"\n")
+
+
+def file_name_part(text: object) -> str:
+    """Text within the name of a file: signs that mean more to some file system are written as their codes.
+
+    Example:
+        >>> file_name_part("Action/Adventure")
+        'Action%2FAdventure'
+    """
+    return NOT_IN_NAMES.sub(lambda match: f"%{ord(match[0]):02X}", str(text))
 
 
 def spreadsheet_text(value: Any) -> Any:

@@ -37,13 +37,13 @@ from commlearn.tables.table import Table, read_table
 from commlearn.trained.artifact import export, from_parts, load, push_to_hub, to_parts
 from commlearn.trained.embed import Blocks, dimension_names, embed, embedding_dim
 from commlearn.trained.model import Trained
-from commlearn.trained.resume import by_dotted_key
+from commlearn.trained.run_folder import by_dotted_key
 from commlearn.trained.stream import embed_table
 from commlearn.training.callbacks import Callback
 from commlearn.training.progress import progress_for
 
 ARRAY = "x"  # the column that a 2-D array becomes
-LABELS = "y"  # the column that labels become which have no name
+LABELS = "y"  # column name for labels that have none
 PLAIN = "commlearn schema"  # marks plain values that were a Schema
 
 
@@ -65,8 +65,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             `learned`: they read its values; `auto`: fixed up to 20 000 rows.
         targets: columns that are answers and never inputs: their names, or name to `class`, `number` or
             `multilabel`; in addition to those of a schema.
-        encoders: by modality a torch module of yours, which is trained along but for parameters without
-            `requires_grad`; it makes a vector or tokens of values. Or the name of one of the library's.
+        encoders: by modality your own torch module that turns values into a vector or tokens; it is trained
+            too, except for parameters with `requires_grad=False`. Or the name of one of the library's.
         root: the folder to which paths in cells are relative; that of a table's file if not given.
         networks: fixed features of pictures and texts hold outputs of published networks, where
             `commlearn[encoders]` is installed; False: never.
@@ -154,7 +154,10 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         given = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings: dict[str, Any] = {
             "name": "embedder",
-            "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
+            "data": {
+                **{"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
+                **({} if self.root is None else {"root": _path(self.root)}),
+            },
             "method": method,
             "model": {
                 "features": self.features,

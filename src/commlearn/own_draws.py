@@ -1,4 +1,4 @@
-"""What a thread draws inside modules that take no generator: from a generator of its own all the same.
+"""Give each thread its own random generator, even inside modules that accept none.
 
 torch's global generator belongs to every thread of the process. Two trainings in two threads that seed it
 draw from each other's numbers, and from those of the caller. A mode of torch functions belongs to one thread.
@@ -111,7 +111,7 @@ class OwnDraws(TorchFunctionMode):
 def may_draw(module: nn.Module) -> bool:
     """Whether any part of a module might draw; others need no `OwnDraws`, which cost time at every call.
 
-    All may but torch's that are named here, and those of this library that are not marked `draws`.
+    Any module may, except the torch modules listed here and modules of this library without `draws = True`.
 
     Example:
         >>> may_draw(nn.Sequential(nn.Linear(2, 3), nn.Dropout())), may_draw(nn.Linear(2, 3))

@@ -19,6 +19,7 @@ from commlearn.kinds.series import Series
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
 from commlearn.kinds.vector import Vector
+from commlearn.tables import leaks
 from commlearn.tables.check import check
 from commlearn.tables.schema import Schema
 from commlearn.tables.signal import features, shares_signal, survey
@@ -150,6 +151,18 @@ def test_copies_across_splits_are_told_with_both_rows():
     ]
     assert "row 20 of train" in checked.warnings[0].message
     assert checked.facts["modalities"]["ecg"]["test_cells_seen_in_training"] == round(2 / 60, 4)
+
+
+def test_many_copies_across_splits_are_counted_and_ten_of_them_compared(monkeypatch):
+    compared = []
+    monkeypatch.setattr(leaks, "_equal", lambda *rows: compared.append(rows) or True)
+    table = frame().assign(emb=[np.ones(4)] * N, note="one", hb=1.0, ecg=[[1.0, 2.0]] * N)
+    warnings = [
+        problem.message for problem in report(table).warnings if "of train in every" in problem.message
+    ]
+    assert len(warnings) == len(compared) == 10
+    tests = int((table["part"] == "test").sum())
+    assert f"and {tests - 10} more rows like these" in in_lines(report(table))
 
 
 def test_copies_inside_a_split_are_counted():

@@ -62,6 +62,7 @@ def test_forms_that_are_sure(cells, form, reason):
         ["120/80", "135/90", "110/70"] * 20,  # few: categories
         [f"{row}/2023" for row in range(N)],  # counts the records of a year
         ["1/2/2024", "3/4/2024", "5/6/2024"] * 20,  # days or months
+        [f"{1 + row % 12}/{1 + row % 11}/{2000 + row % 20}" for row in range(N)] * 2,  # likewise, and many
         ["3 kg", "4 boxes", "5 kg"] * 20,
         ["well, it is, as far as I see, a chair", f"a table, {'big' * 9}"] * 30,
         ["true", "false"] * 30,
@@ -82,6 +83,13 @@ def test_what_could_be_something_else_has_no_form(cells):
 def test_a_few_cells_that_do_not_fit_are_counted_in_the_reason():
     cells = [f"2024-02-{1 + row % 28:02d}" for row in range(N - 2)] + ["soon", "later"]
     assert "2 cells are not, such as 'soon'" in guessed_form(pd.Series(cells)).reason
+
+
+def test_of_a_long_column_a_part_is_looked_at():
+    cells = [f"{row % 997} kg" for row in range(3 * 20_000)]
+    cells[1::3] = ["heavy"] * 20_000  # none of the rows that are looked at
+    cells[0] = "light"
+    assert f"1 of {20_000} cells are not, such as 'light'" in guessed_form(pd.Series(cells)).reason
 
 
 @pytest.mark.parametrize(

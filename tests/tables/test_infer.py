@@ -236,6 +236,16 @@ def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
     ("cells", "way_out"),
     [
         ([f"{1 + row % 12}/{1 + row % 11}/2024" for row in range(N)], "date-dmy or date-mdy"),
+        (
+            [f"{1 + row % 12}/{1 + row % 11}/{2000 + row % 20}" for row in range(N)] * 2,
+            "date-dmy or date-mdy",
+        ),
+        (
+            [f"2024-02-{1 + row % 28:02d}" for row in range(N - 5)] + ["soon", "later"] * 2 + ["soon"],
+            "mostly dates, except cells such as 'soon', 'later'; mend or empty these",
+        ),
+        ([*(f"{row}.5" for row in range(N)), *["low"] * 7], "mostly numbers, except cells such as 'low'"),
+        ([*(f"{row} kg" for row in range(N)), *["low"] * 7], "mostly numbers, except cells such as 'low'"),
         ([datetime.date(2024, 1, 1)] * N, "nothing varies"),
         ([datetime.timedelta(hours=row) for row in range(N)], "times without a date"),
         ([f"sounds/{row}.mp3" for row in range(N)], "convert them"),
@@ -251,13 +261,21 @@ def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
     ],
 )
 def test_what_is_not_read_says_why(cells, way_out):
-    inferred = guess(emb=RNG.normal(size=(N, 3)), when=cells)
+    inferred = guess(emb=RNG.normal(size=(len(cells), 3)), when=cells)
     (of_when,) = [entry for entry in inferred.guesses if entry.name == "when"]
     if way_out == "an image":
         assert of_when.value == Image("when")
         return
     assert of_when.role == "unused"
     assert way_out in of_when.reason
+
+
+@pytest.mark.parametrize("name", ["x", "split"])
+@pytest.mark.parametrize("cells", [["a red chair", "an old table"], [1, 2.5]])
+def test_a_cell_that_nothing_can_hash_stops_no_guess(name, cells):
+    mixed = pd.Series([cells[0], [1], *cells * 500], dtype=object)  # a row that is not looked at
+    inferred = infer(read_table(pd.DataFrame({"emb": list(RNG.normal(size=(1002, 3))), name: mixed})))
+    assert name in [guess.name for guess in inferred.guesses] + [*inferred.schema.columns()]
 
 
 def test_what_only_names_a_row_or_a_thing_is_no_number():

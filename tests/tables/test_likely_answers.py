@@ -45,7 +45,7 @@ def reason(target, sort, cells, **forms):
         (CLASSES, "class", [NEXT[CLASSES[0]], *CLASSES[1:]], "199 of 200 rows"),
         (CLASSES, "class", RNG.permutation(CLASSES), ""),
         (CLASSES, "class", [f"name{row}" for row in range(N)], ""),  # each its own
-        (NUMBERS > 0, "class", 100 + 3 * NUMBERS, "is above a number"),
+        (NUMBERS > 0, "class", 100 + 3 * NUMBERS, "separates the two classes of target goal"),
         (NUMBERS > 0, "class", NUMBERS + 0.5 * RNG.normal(size=N), ""),
         ([*[1] * 198, 2, 2], "class", [*[5] * 198, 6, 6], ""),  # two rows may agree by chance
     ],
@@ -61,7 +61,7 @@ def test_it_is_recognised_in_what_a_form_reads_and_by_name():
     assert "but for scale" in reason(NUMBERS, "number", cells, forms={"x": "amount"})
     frame = pd.DataFrame({"final_outcome": NUMBERS, "income": NUMBERS})
     schema = Schema({"t": cl.Tabular(["final_outcome", "income"])})
-    assert likely_answers(frame, schema) == {"final_outcome": "is called like an answer"}
+    assert likely_answers(frame, schema) == {"final_outcome": "has a name that suggests an answer"}
 
 
 def test_init_check_fit_and_train_say_so():

@@ -62,6 +62,16 @@ def test_excel_is_read_like_other_tables_and_says_which_sheet(tmp_path):
         read_table(path)
 
 
+def test_excel_keeps_codes_and_reads_numbers_that_are_written_as_text(tmp_path):
+    pytest.importorskip("openpyxl")
+    columns = {"code": ["01000", "2000"], "count": ["5", 6], "gap": [1, None], "word": ["", "a"]}
+    pd.DataFrame(columns).to_excel(tmp_path / "t.xlsx", index=False)
+    read = read_table(tmp_path / "t.xlsx").frame
+    assert read["code"].tolist() == ["01000", "2000"]
+    assert read["count"].tolist() == [5, 6]
+    assert cells(read[["gap", "word"]]) == [[1.0, None], [None, "a"]]
+
+
 def test_without_openpyxl_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     monkeypatch.setattr("commlearn.tables.formats.table_files.find_spec", lambda name: None)

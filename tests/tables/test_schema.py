@@ -148,6 +148,10 @@ def test_every_problem_is_told_at_once():
         ("modalities: {}\n", "modalities is empty"),
         ("modalities: [a]\n", "should be named entries"),
         ("- a\n- b\n", "needs modalities"),
+        ("modalities: {a: {kind: tabular, columns: [x], categorical: 5}}\n", "Unknown column '5'"),
+        ("modalities: {a: {kind: tabular, columns: [x], categorical: [[x]]}}\n", "Unknown column"),
+        ("modalities: {a: {kind: tabular, columns: [x], forms: {x: [date]}}}\n", "Unknown form"),
+        ("modalities: {a: {kind: image, column: x, size: '64'}}\n", "size is '64'; give a whole number"),
         ("modalities: {a: text}\n", "modalities.a needs a kind and a column"),
         ("modalities: {a: {kind: text, column: x}\n", "cannot be read as YAML"),
         ("modalities:\n  a: {kind: text, column: x}\n  a: {kind: text, column: y}\n", "'a' is given 2 times"),
@@ -166,6 +170,12 @@ def test_python_schemas_are_checked_too():
         Schema({"a": "path"})
     with pytest.raises(ConfigurationError, match="did you mean 'number'"):
         schema(targets={"age": "numbr"})
+    with pytest.raises(ConfigurationError, match=r"targets is \['ill'\]; give named entries, such as"):
+        schema(targets=["ill"])
+    with pytest.raises(ConfigurationError, match=r"modalities is \[Text.*give named entries, such as"):
+        Schema([Text("note")])
+    with pytest.raises(ConfigurationError, match="version is '1'; give a whole number"):
+        schema(version="1")
 
 
 def test_a_table_becomes_records():
@@ -258,7 +268,7 @@ def test_class_labels_stay_as_they_are(values, expected):
 
 
 def test_many_labels_a_record():
-    values = [["b", "a"], "a; b", "a|c,b", None, [], float("nan")]
+    values = [["b", None, "a"], "a; b", "a|c,b", None, [], float("nan")]
     labels = read(table(tags=pd.Series(values, dtype=object)), targets={"tags": "multilabel"}).targets["tags"]
     assert labels.tolist() == [("a", "b"), ("a", "b"), ("a", "c", "b"), None, (), None]
     with pytest.raises(DataError, match="row 0: 3 is no set of labels"):
@@ -278,6 +288,16 @@ def test_splits_are_positions():
     assert schema().splits(rows)["train"].tolist() == list(range(6))
     with pytest.raises(DataError, match=r"part row 2: the split is 'holdout'; give train"):
         stated.splits(table(part=["train", "train", "holdout", "dev", "test", "train"]))
+    with pytest.raises(DataError, match="no column 'part', which says which split"):
+        stated.splits(table())
+
+
+def test_the_stated_type_says_which_targets_are_classes():
+    stated = {"age": "number", "dose": "class", "tags": "multilabel"}
+    columns = {"age": [30, 40, 40, 50, 60, 70], "dose": [0.5, 1.5, np.nan, 0.5, 1.5, 0.5]}
+    tags = pd.Series([["a"]] * 6, dtype=object)
+    records = read(table(**columns, tags=tags), targets=stated).choose(np.arange(5))
+    assert {name: codes.tolist() for name, codes in records.classes.items()} == {"dose": [0, 1, -1, 0, 1]}
 
 
 def test_presence_of_any_column():
@@ -304,7 +324,7 @@ def test_every_kind_has_a_name_of_its_own():
 
 
 def test_labels_may_be_lists_written_as_text():
-    values = ['["b", "a"]', "[1, 2]", "[sic]; x", None]
+    values = ['["b", null, "a"]', "[1, 2]", "[sic]; x", None]
     cells = Cells(pd.DataFrame({"tags": pd.Series(values, dtype=object)}))
     assert encode_target(cells, "tags", "multilabel").tolist() == [
         ("a", "b"),

@@ -75,6 +75,17 @@ def test_the_same_table_has_the_same_keys_in_every_format(tmp_path):
     assert np.array_equal(name_keys(read_table(tmp_path / "t.csv").frame["case"])[0], ids)
 
 
+@pytest.mark.parametrize("hour", [0, 10])
+def test_days_name_the_same_record_in_every_format(tmp_path, hour):
+    days = pd.DataFrame({"day": pd.to_datetime(["2020-01-01", "2020-01-02"])})
+    days.loc[1, "day"] += pd.Timedelta(hours=hour)  # then CSV states midnight, too
+    days.to_csv(tmp_path / "t.csv", index=False)
+    days.to_parquet(tmp_path / "t.parquet")
+    keys = [name_keys(read_table(tmp_path / name).frame["day"])[0] for name in ("t.csv", "t.parquet")]
+    assert np.array_equal(keys[0], keys[1])
+    assert np.array_equal(keys[0], name_keys(days["day"])[0])
+
+
 def test_any_changed_cell_changes_the_key():
     table = frame(50)
     before = cell_keys(table, ["age", "note"])
@@ -111,6 +122,18 @@ def test_a_streamed_table_is_split_as_in_memory(tmp_path):
         same = whole.train.view(np.array([place[key] for key in streamed.train.keys.tolist()]))
         order = [part["labs"].values.argsort(dim=0) for part in (view, same)]
         assert np.array_equal(*order)
+
+
+def test_an_id_that_two_rows_of_a_streamed_table_have_is_refused_as_in_memory(tmp_path):
+    table = frame(500)
+    table.loc[400, "case"] = table.loc[3, "case"]
+    table.to_parquet(tmp_path / "t.parquet", row_group_size=64)
+    for stream in (0, 128):
+        data = TableData(str(tmp_path / "t.parquet"), schema(id="case").to_mapping(), stream=stream)
+        with pytest.raises(
+            DataError, match=r"case row 400: the id .* is that of row 3 too; give each its own"
+        ):
+            data.read()
 
 
 def test_few_groups_leave_no_part_empty():

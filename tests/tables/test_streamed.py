@@ -21,10 +21,11 @@ from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.methods import METHODS
 from commlearn.models.encoders.tabular import linear
+from commlearn.models.features import Texts
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.tables.dataset import TableData
 from commlearn.tables.formats.parquet_files import ParquetTable
-from commlearn.tables.streamed import lanes_of_epoch
+from commlearn.tables.streamed import joined, lanes_of_epoch
 from commlearn.tables.table import iterate_table, read_table
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
@@ -235,14 +236,30 @@ def test_what_has_no_groups_is_told(folder, tmp_path):
         streamed(path)
 
 
-def shard(path, keys) -> None:
+def test_a_table_without_rows_and_one_without_its_split_are_refused(folder, tmp_path):
+    pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t.parquet has no rows"):
+        streamed(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="no column 'parts', which says which split a row is in"):
+        streamed(folder, split="parts")
+
+
+def test_texts_stay_with_their_records():
+    ids = torch.arange(4).reshape(2, 2)
+    parts = [Texts(ids, texts=("a", "b")), Texts(ids[:1], texts=("c",))]
+    whole = joined(parts, torch.tensor([2, 0, 1]))
+    assert isinstance(whole, Texts)
+    assert whole.texts == ("c", "a", "b")
+
+
+def shard(path, keys, endings=("npy", "txt", "cls", "json")) -> None:
     with tarfile.open(path, "w") as tar:
         for key in keys:
             numbers = io.BytesIO()
             np.save(numbers, np.full(3, key, np.float32))
             cells = {"npy": numbers.getvalue(), "txt": f"record {key}".encode(), "cls": str(key % 2).encode()}
             cells["json"] = json.dumps({"size": key / 2, "place": "here"}).encode()
-            for ending, content in cells.items():
+            for ending, content in ((ending, cells[ending]) for ending in endings):
                 member = tarfile.TarInfo(f"{key:04}.{ending}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
@@ -263,6 +280,28 @@ def test_shards_of_webdataset_are_a_table_and_can_be_streamed(tmp_path):
     (tmp_path / "1.tar").write_bytes((tmp_path / "0.tar").read_bytes()[:700])
     with pytest.raises(DataError, match=r"1.tar cannot be read as tar"):
         read_table(tmp_path)
+
+
+def test_shards_may_lack_cells_that_others_have(tmp_path):
+    shard(tmp_path / "0.tar", range(10))
+    shard(tmp_path / "1.tar", range(10, 20), ["npy", "cls"])
+    with tarfile.open(tmp_path / "1.tar", "a") as tar:
+        tar.addfile(tarfile.TarInfo("._0010.npy"), io.BytesIO())  # of macOS
+    modalities = {"v": {"kind": "vector", "column": "npy"}, "t": {"kind": "text", "column": "txt"}}
+    modalities["j"] = {"kind": "tabular", "columns": ["json.size"]}
+    assert len(read_table(tmp_path)) == 20
+    assert [list(part.frame) for part in iterate_table(tmp_path, 10, ["npy", "txt"])] == [["npy", "txt"]] * 2
+    keys = []
+    for stream in (0, 10):
+        data = TableData(str(tmp_path), {"modalities": modalities}, stream=stream).read()
+        keys.append(set(data.train.keys.tolist()))
+    assert keys[0] == keys[1]
+    view = data.train.view(slice(None))
+    assert not view["t"].there.all()
+    assert view["t"].there.any()
+    modalities["t"] = {"kind": "text", "column": "text"}
+    with pytest.raises(DataError, match="no column 'text'"):
+        TableData(str(tmp_path), {"modalities": modalities}, stream=10).read()
 
 
 def test_a_broken_group_is_told_by_its_row(folder, tmp_path):

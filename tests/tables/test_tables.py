@@ -5,16 +5,21 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import feather
 
 from commlearn.errors import DataError
+from commlearn.tables.formats.reading import Reading
+from commlearn.tables.streamed_table import open_groups
 from commlearn.tables.table import iterate_table, read_table
 
 FRAME = pd.DataFrame(
@@ -130,7 +135,9 @@ def test_whole_numbers_that_no_float_holds_are_read_exactly_in_spite_of_gaps(tmp
     path, numbers = tmp_path / "t.parquet", [2**53, 2**53 + 1, None, 2**63 - 1]
     columns = {"id": pa.array(numbers), "unsigned": pa.array([1, 2**64 - 1, None, 3], pa.uint64())}
     pq.write_table(pa.table(columns), path, row_group_size=2, write_statistics=statistics)
-    for frame in (whole(path), pd.concat([part.frame for part in iterate_table(path, 2)])):
+    feather.write_feather(pa.table(columns), tmp_path / "t.feather")
+    sources = (path, tmp_path / "t.feather", pa.table(columns))
+    for frame in (*map(whole, sources), pd.concat([part.frame for part in iterate_table(path, 2)])):
         assert frame["id"].astype(object).tolist()[:2] == numbers[:2]
         assert frame["id"].isna().tolist() == [False, False, True, False]
         assert int(frame["unsigned"].iloc[1]) == 2**64 - 1
@@ -242,7 +249,8 @@ def test_semicolons_and_byte_order_marks_are_understood(tmp_path):
         ("t.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
         ("t.csv.gz", gzip.compress(b"a\n1\n" * 999, mtime=0)[:30], "cut off"),
         ("t.csv.gz", b"a\n1\n", "cut off"),
-        ("t.xls", b"", r"'.xls' says nothing that can be read. Give a file that ends in .parquet"),
+        ("t.xls", b"", r"files ending in '.xls' are not supported. Give a file that ends in .parquet"),
+        ("t.parquet.gz", b"", r"files ending in '.parquet.gz' are not supported"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
@@ -296,6 +304,83 @@ def test_missing_and_empty_sources_say_what_to_do(tmp_path):
         read_table({})
     with pytest.raises(DataError, match="two columns of one name: a"):
         read_table(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    with pytest.raises(DataError, match="two columns of one name: 1"):
+        read_table({1: [1, 2], "1": [3, 4]})
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ([], "An empty list cannot be read as a table. Give a DataFrame"),
+        (None, "A NoneType cannot be read as a table"),
+        (5, "A int cannot be read as a table"),
+        ([[1, 2]], "A list cannot be read as a table"),
+        (np.zeros((3, 2)), "A ndarray cannot be read as a table"),
+        ([{"a": 1}, 5], "Row 1 of the list is 5; give a dict for each row"),
+        ({"v": torch.zeros(3, 2, requires_grad=True)}, r"'v' is a Tensor that cannot be read.*detach\(\)"),
+        ({"v": torch.zeros(3, 2, dtype=torch.bfloat16)}, r"'v' is a Tensor that cannot be read.*float\(\)"),
+        ({"v": np.zeros((3, 0))}, r"Column 'v' has the shape \(3, 0\): its rows hold nothing"),
+    ],
+    ids=str,
+)
+def test_what_is_no_table_says_what_would_be(source, message):
+    with pytest.raises(DataError, match=message):
+        read_table(source)
+
+
+def test_arrays_of_another_machine_are_read():
+    vectors = read_table({"v": np.arange(6, dtype=">f4").reshape(3, 2), "a": np.arange(3, dtype=">i8")})
+    assert vectors.frame["v"].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert vectors.frame["a"].to_numpy().dtype.isnative
+
+
+@pytest.mark.parametrize("name", ["T.TSV", "t.tsv.GZ", "A.PARQUET"])
+def test_endings_are_read_in_capitals_too(tmp_path, name):
+    frame = pd.DataFrame({"a": ["x, y", "z"], "b": [1, 2]})
+    if name == "A.PARQUET":
+        frame.to_parquet(tmp_path / name)
+        assert len(open_groups(str(tmp_path / name)).sizes) == 1
+        pd.testing.assert_frame_equal(whole(tmp_path), frame)
+    else:
+        text = frame[["a", "b"]].to_csv(index=False, sep="\t").replace("a\tb", "a, c, d\tb").encode()
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("GZ") else text)
+        assert list(whole(tmp_path / name)) == ["a, c, d", "b"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([1, 2, 3, 2**63 + 5], "uint64"),
+        ([2**63 + 5, 2**63 + 7, 1, 2], "uint64"),
+        ([-1, 2, 2**63 + 5, 3], "float64"),
+        ([2**63 + 5, 2**63 + 5, "", 3], "float64"),
+    ],
+)
+def test_counts_beyond_64_bits_have_one_type_in_every_chunk(tmp_path, cells, kind):
+    path = tmp_path / "t.csv"
+    path.write_text("row,a\n" + "".join(f"{row},{cell}\n" for row, cell in enumerate(cells)))
+    frames = [whole(path), *(part.frame for part in iterate_table(path, 2))]
+    assert [frame["a"].dtype.name for frame in frames] == [kind] * 3
+    assert [cell for frame in frames[1:] for cell in frame["a"].dropna()] == frames[0]["a"].dropna().tolist()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize("stated", ["-999", -999])
+def test_a_number_that_stands_for_an_empty_cell_may_be_written_as_text(tmp_path, ending, stated):
+    path = write(pd.DataFrame({"age": [31, -999, 44], "b": [-999, 1, 2]}), tmp_path / f"t{ending}")
+    read = whole(path, reading=Reading(missing_in={"age": [stated]}))
+    assert read["age"].isna().tolist() == [False, True, False]
+    assert read["b"].tolist() == [-999, 1, 2]
+
+
+def test_cells_of_every_type_are_emptied():
+    decimals = pd.DataFrame({"age": [Decimal(31), Decimal(-999)]})
+    assert whole(decimals, reading=Reading(missing_in={"age": [-999]}))["age"].isna().tolist() == [
+        False,
+        True,
+    ]
+    texts = pd.DataFrame({"word": ["NA", "x"]}).astype(pd.ArrowDtype(pa.string()))
+    assert whole(texts, reading=Reading(missing=("NA",)))["word"].isna().tolist() == [True, False]
 
 
 def csv_of(tmp_path, text, name="t.csv", **encoding):

@@ -18,7 +18,7 @@ from commlearn.kinds.rows import WAY_OUT, Unreadable, first_ten, label, raise_er
 from commlearn.records import Column
 from commlearn.tables.leaks import copies, group_leaks, likely_answers, seen_in_training
 from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems, with_ids
-from commlearn.tables.schema import Schema
+from commlearn.tables.schema import Schema, nothing_there
 from commlearn.tables.signal import Survey, shuffled, survey
 from commlearn.tables.table import Table
 from commlearn.tables.targets import read_target
@@ -73,8 +73,8 @@ def check(table: Table, schema: Schema) -> Report:
             facts["targets"][name], more = _target(table, schema, name, sort)
             problems += more
     for column, reason in likely_answers(table.frame, schema).items():
-        message = f"{reason}: if it is an answer, leave it out of the modality, or the embedding holds it"
-        problems.append(Problem(message, column, level="warning"))
+        message = f"{reason}: if it gives the answer away, leave it out of the modality; otherwise the "
+        problems.append(Problem(f"{message}embedding contains it", column, level="warning"))
     kinds = {
         name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
     }
@@ -87,8 +87,10 @@ def check(table: Table, schema: Schema) -> Report:
         facts["unreadable"] = unreadable.entries
     if columns:
         surveys = {name: survey(column) for name, column in columns.items()}
-        problems += _nothing_there(table, schema, columns)
-        problems += copies({name: survey.prints for name, survey in surveys.items()}, splits, table, schema)
+        if len(columns) == len(schema.modalities):
+            problems += first_ten(nothing_there(table, columns))
+            prints = {name: survey.prints for name, survey in surveys.items()}
+            problems += copies(prints, splits, table, schema)
         problems += shuffled(columns)
         facts["modalities"] = _modalities(kinds, columns, surveys, splits)
         facts["expected"] = _expected(columns, states, surveys, len(splits.get("train", ())))
@@ -111,7 +113,7 @@ def _splits(
             Problem(f"there are {train} training rows; give at least {FEWEST}", schema.split or "")
         )
     elif train < FEW:
-        message = f"there are only {train} training rows; expect little of fewer than {FEW}"
+        message = f"there are only {train} training rows; results from fewer than {FEW} are unreliable"
         problems.append(Problem(message, schema.split or "", level="warning"))
     return splits, problems
 
@@ -149,15 +151,6 @@ def _read(
 def _refusing(kind: Kind, cells: Cells) -> None:
     """Refuse what the kind complains of by row."""
     raise_errors(label(kind.columns()), [problem for problem in kind.check(cells) if problem.row is not None])
-
-
-def _nothing_there(cells: Cells, schema: Schema, columns: Mapping[str, Column]) -> list[Problem]:
-    """Records that have no modality at all, if all modalities could be read."""
-    if len(columns) < len(schema.modalities):
-        return []
-    empty = np.flatnonzero(~np.any([presence(column) for column in columns.values()], axis=0))
-    message = f"the record has none of {', '.join(columns)}; fill one of them or leave the row out"
-    return first_ten([Problem(message, row=cells.first_row + int(row)) for row in empty])
 
 
 def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[str, Any], list[Problem]]:

@@ -61,7 +61,9 @@ class TableData:
         if self.stream < 0:
             raise ConfigurationError(f"stream is {self.stream}; give the rows in memory, or 0 for all.")
         if self.stream and self.root:
-            raise ConfigurationError("A streamed table states a root. Leave it out, and lay the table there.")
+            raise ConfigurationError(
+                "root cannot be combined with stream. Leave root out, and move the table to that folder."
+            )
         if self.stream:
             data = streamed_dataset(self.table, schema, self.stream, self.validation, self.test, self.seed)
         else:

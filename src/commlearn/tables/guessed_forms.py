@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from datetime import date
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from commlearn.kinds.numbers import MISSING_NUMBERS
-from commlearn.kinds.rows import is_empty
+from commlearn.kinds.rows import is_empty, spread
 from commlearn.kinds.written import (
     FACTORS,
     FORMS,
@@ -30,6 +30,7 @@ from commlearn.storage.plain_json import parse_json
 
 MOST = 0.95  # share of the filled cells that are written in one form
 FEWEST = 5  # filled cells, at least
+LOOKED_AT = 20_000  # rows
 MANY = 20  # different numbers in text from which they are numbers and not categories
 SCALES = {3, 4, 5, 6, 7, 10, 20, 100}  # points that ratings have at most
 SEVERAL = 0.1  # share of cells of several labels from which commas between them are none of a sentence
@@ -55,8 +56,11 @@ def guessed_form(column: pd.Series) -> Writing | None:
         >>> guessed_form(pd.Series(["oak", "pine", "oak", "pine", "oak"])) is None
         True
     """
-    filled = column[[not is_empty(cell) for cell in column.astype(object)]]
-    if len(filled) < FEWEST or pd.api.types.is_numeric_dtype(column):
+    if pd.api.types.is_numeric_dtype(column):
+        return None
+    seen = column.iloc[list(spread(len(column), LOOKED_AT))]
+    filled = seen[[not is_empty(cell) for cell in seen.astype(object)]]
+    if len(filled) < FEWEST:
         return None
     cells = filled.astype(object).tolist()
     guesses = (_answers, _dates, _ratings, _amounts, _several, _objects, _labels)
@@ -70,8 +74,9 @@ def guessed_form(column: pd.Series) -> Writing | None:
         return None  # nothing in it varies
     if parts.wrong:
         example = str(filled.iloc[min(parts.wrong)])[:30]
+        among = "" if len(seen) == len(column) else f" of {len(filled)}"
         return writing._replace(
-            reason=f"{writing.reason}; {len(parts.wrong)} cells are not, such as {example!r}: "
+            reason=f"{writing.reason}; {len(parts.wrong)}{among} cells are not, such as {example!r}: "
             "mend or empty them, or state unreadable: missing"
         )
     return writing
@@ -101,6 +106,17 @@ def _dates(cells: list[Any]) -> Writing | None:
         return None
     matches = any(YEAR_LAST.fullmatch(str(cell).strip()) for cell in cells)
     return Writing("date", f"dates, {learned['order']}: {what}" if matches else f"dates: {what}")
+
+
+def any_moment(cell: Any) -> datetime | None:
+    """When a cell says, be the day or the month first; None if it says no date."""
+    return moment_of(cell, "day first") or moment_of(cell, "month first")
+
+
+def amount_in_unit(cell: Any) -> Amount | None:
+    """A number, alone or with a unit that is one; None where a cell says something else."""
+    amount = amount_of(cell)
+    return amount if amount is not None and (not amount.unit or _is_unit(amount.unit)) else None
 
 
 def _ratings(cells: list[Any]) -> Writing | None:
@@ -157,6 +173,8 @@ def _bare_numbers(amounts: list[Amount]) -> Writing | None:
 
 def _several(cells: list[Any]) -> Writing | None:
     """Measures such as 139/85; whole numbers, each pair its own, may count and date records: 17/2023."""
+    if _share(cells, any_moment) >= MOST:  # which nothing says how to read
+        return None
     rows = [numbers for cell in cells if (numbers := numbers_in(cell)) is not None]
     if len(rows) < MOST * len(cells) or len({len(numbers) for numbers in rows}) > 1:
         return None

@@ -124,7 +124,7 @@ def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
     words = _words(name)
     repeated = 2 < seen.distinct < seen.filled
     if words & SPLIT and seen.distinct > 1:
-        values = {str(value).strip().lower() for value in column.dropna().unique()}
+        values = {value.strip().lower() for value in column.dropna().astype(str).unique()}
         if values <= SPLITS.keys():
             return Guess("split", name, f"its name, and its values {', '.join(sorted(values))}")
         reason = f"its name says split, but not all of its values do: {', '.join(sorted(values)[:5])}. Write "
@@ -194,7 +194,7 @@ class Inferred:
             path: where it lies, relative to the schema; `commlearn train` reads it there.
         """
         lines = [
-            f"# Guessed from {table}. Read it and mend it: each comment says why.",
+            f"# Guessed from {table}. Review and correct it; each comment gives the reason.",
             f"version: {VERSION}",
         ]
         lines += [_flow("table", path)] if path is not None else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -43,19 +44,22 @@ def copies(
     leaked = frame[(frame["split"] != "train") & frame["look"].isin(train.index)]
     columns = [column for kind in schema.modalities.values() for column in kind.columns()]
     problems = []
-    for row, look, split in zip(leaked["row"], leaked["look"], leaked["split"], strict=True):
+    first = leaked[:LISTED]
+    for row, look, split in zip(first["row"], first["look"], first["split"], strict=True):
         same = "is" if _equal(cells, columns, row, train[look]) else "looks like"
         message = (
             f"this record of {split} {same} row {cells.first_row + train[look]} of train in every modality"
         )
         problems.append(Problem(message, row=cells.first_row + int(row), level="warning"))
-    problems = first_ten(problems)
+    if len(leaked) > LISTED:
+        problems.append(Problem(f"and {len(leaked) - LISTED} more rows like these", level="warning"))
     again = frame[frame.duplicated(["look", "split"])]
     if len(again):
         rows = ", ".join(str(cells.first_row + row) for row in again["row"][:LISTED])
         message = (
             f"{len(again)} records look like an earlier one in every modality (rows {rows}"
-            f"{', ...' if len(again) > LISTED else ''}); in a contrast they are negatives of themselves"
+            f"{', ...' if len(again) > LISTED else ''}); a contrastive loss treats such copies as "
+            "negatives of each other"
             + ("" if len(splits) > 1 else ", and a random split would put copies on both sides")
         )
         problems.append(Problem(message, level="warning"))
@@ -124,7 +128,7 @@ MOST_FREQUENT = 0.9  # share of the largest class, at most
 
 
 def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
-    """The columns among the inputs that a target can be read off, or that are called like one; and why.
+    """Input columns that give a target away, or whose name suggests one, each with the reason.
 
     Example:
         >>> age = np.arange(40.0)
@@ -134,18 +138,18 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
     """
     frame = frame.iloc[list(spread(len(frame), LOOKED_AT))].reset_index(drop=True)
     reasons: dict[str, str] = {}
-    targets = {name: sort for name, sort in schema.targets.items() if name in frame}
+    targets = {name: _Looked(frame[name], sort) for name, sort in schema.targets.items() if name in frame}
     for kind in schema.modalities.values():
         for column in kind.columns():
             if column not in frame or column in targets:
                 continue
-            parts = _parts(frame[column], kind)
+            parts = map(_Looked, _parts(frame[column], kind)) if targets else ()
             reasons_of_parts = (
-                _gives_away(part, frame[name], name, sort) for part in parts for name, sort in targets.items()
+                _gives_away(part, target, name) for part in parts for name, target in targets.items()
             )
             reason = next(filter(None, reasons_of_parts), "")
             if not reason and {word.lower() for word in WORDS.findall(column)} & ANSWERS:
-                reason = "is called like an answer"
+                reason = "has a name that suggests an answer"
             if reason:
                 reasons[column] = reason
     return reasons
@@ -168,22 +172,35 @@ def _parts(values: pd.Series, kind: Kind) -> list[pd.Series]:
     return [pd.Series(numbers) for numbers in read.numbers.values()] + [*read.categories.values()]
 
 
-def _gives_away(values: pd.Series, target: pd.Series, name: str, sort: str) -> str:
+class _Looked:
+    """The cells of a column that is compared with others."""
+
+    def __init__(self, cells: pd.Series, sort: str = "") -> None:
+        self.cells, self.sort = cells, sort
+        self.filled = np.array([not is_empty(cell) for cell in cells], dtype=bool)
+        self.single = np.array([isinstance(cell, SINGLE) for cell in cells], dtype=bool)
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        return TARGETS["number"](self.cells)[0] if self.sort == "number" else as_numbers(self.cells)
+
+    @cached_property
+    def texts(self) -> np.ndarray:
+        texts = [str(cell) if one else "" for cell, one in zip(self.cells, self.single, strict=True)]
+        return np.array(texts, dtype=object)
+
+
+def _gives_away(values: _Looked, target: _Looked, name: str) -> str:
     """How a column tells a target, "" if it does not."""
-    both = np.array(
-        [not (is_empty(cell) or is_empty(other)) for cell, other in zip(values, target, strict=True)]
-    )
-    if not all(isinstance(cell, SINGLE) for cells in (values, target) for cell in cells[both]):
+    both = values.filled & target.filled
+    if both.sum() < FEWEST or not (values.single & target.single)[both].all():
         return ""
-    answers = TARGETS["number"](target)[0][both] if sort == "number" else as_numbers(target)[both]
-    numbers = as_numbers(values)[both]
-    texts, classes = values[both].astype(str).to_numpy(), target[both].astype(str).to_numpy()
-    if len(texts) < FEWEST:
-        return ""
+    answers, numbers = target.numbers[both], values.numbers[both]
+    texts, classes = values.texts[both], target.texts[both]
     numeric = not np.isnan(numbers).any()
     if numeric and not np.isnan(answers).any() and len(np.unique(answers)) > 2:
         return _computed_from(numbers, answers, name)
-    if sort == "number":
+    if target.sort == "number":
         return ""
     codes, of_class = np.unique(texts, return_inverse=True)[1], np.unique(classes, return_inverse=True)[1]
     counts = np.bincount(of_class)
@@ -199,7 +216,7 @@ def _gives_away(values: pd.Series, target: pd.Series, name: str, sort: str) -> s
         if recognised >= NEARLY * len(texts):
             return f"tells target {name} in {recognised} of {len(texts)} rows"
     if numeric and len(counts) == 2 and _parted(numbers, of_class == 1):
-        return f"is above a number in one class of target {name}, and below it in the other"
+        return f"separates the two classes of target {name} by a threshold"
     return ""
 
 
@@ -221,13 +238,10 @@ def _parted(numbers: np.ndarray, above: np.ndarray) -> bool:
 
 def warn_of_likely_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:
     """One warning that names the columns among the inputs that are likely to be answers."""
-    reasons = likely_answers(frame, schema)
+    reasons = [f"{column} {reason}" for column, reason in likely_answers(frame, schema).items()]
     if reasons:
-        shown = "; ".join(f"{column} {reason}" for column, reason in [*reasons.items()][:LISTED])
-        more = f"; and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
-        message = (
-            f"Answers may be among the inputs: {shown}{more}. Leave out what is one, or name it a target."
-        )
+        shown = first_names(reasons, "; ")
+        message = f"Answers may be among the inputs: {shown}. Leave out what is one, or name it a target."
         warnings.warn(DataWarning(message), stacklevel=stacklevel)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -22,8 +22,9 @@ from commlearn.kinds.arrays import array_of
 from commlearn.kinds.rows import brief, is_empty, spread
 from commlearn.kinds.series import MOST_STEPS
 from commlearn.kinds.steps import Steps, clock_of, steps_of
+from commlearn.kinds.written import FORMS
 from commlearn.storage.plain_json import parse_json
-from commlearn.tables.formats.written_numbers import FORMS
+from commlearn.tables.guessed_forms import CODE, amount_in_unit, any_moment
 
 DATES = (
     "dates that could be read in two ways, as 3/4/2024 could; state in `forms` of a tabular modality whether "
@@ -31,15 +32,9 @@ DATES = (
 )
 TIMES = "times without a date are not read; turn them into numbers, such as seconds"
 MOST = 0.9  # share of the cells that look alike
-NUMBER_SHARE = 0.8  # share of numbers from which the other cells are marks, such as n.a.
+NEARLY = 0.8  # share of dates or numbers among many values from which the other cells are marks, such as n.a.
 MANY = 20  # different values: at most as many may be categories
-DATE = re.compile(
-    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ]+\d{1,2}:\d{2}.*)?"
-)
 ADDRESS = re.compile(r"[a-z0-9]+://.*", re.IGNORECASE)
-ZEROS = re.compile(r"0\d+")
-CODE = re.compile(r"\d+|0\d.*")  # whole numbers, and such as 007
-UNIT = re.compile(r"([€$£¥]?)\s*[-+]?\d[\d.,]*\s*([%€$£¥]|[a-zµ°]\S{0,3})?")
 WAYS_OUT = {
     "sound is read from .wav files; convert them": (".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus"),
     "video is not read; give frames as images, or the sound as .wav": (".mp4", ".avi", ".mov", ".mkv"),
@@ -72,8 +67,8 @@ def unread(cells: Sequence[str], distinct: int) -> str:
         ''
     """
     most = MOST * len(cells)
-    if sum(DATE.fullmatch(cell.strip()) is not None for cell in cells) >= most:
-        return DATES
+    if reason := _nearly("dates", cells, any_moment, MOST if distinct <= MANY else NEARLY):
+        return reason if FORMS["date"].learn(pd.Series(cells, dtype=object))["order"] else DATES
     endings = Counter(map(ending_of, cells))
     for way_out, suffixes in WAYS_OUT.items():
         if sum(endings[ending] for ending in suffixes) >= most:
@@ -82,30 +77,19 @@ def unread(cells: Sequence[str], distinct: int) -> str:
         return ""
     if sum(ADDRESS.fullmatch(cell.strip()) is not None for cell in cells) >= most:
         return "addresses, of which nothing is fetched; download the files and name their paths"
-    return _numbers(cells, distinct)
+    codes = any(CODE.fullmatch(cell) for cell in cells) or all(cell.isdigit() for cell in cells)
+    return "" if codes else _nearly("numbers", cells, amount_in_unit, NEARLY)
 
 
-def _numbers(cells: Sequence[str], distinct: int) -> str:
-    """Why numbers are text, if they are numbers; numbers that may name something are left alone."""
-    plain = {form: [bool(re.fullmatch(pattern, cell)) for cell in cells] for form, pattern in FORMS.items()}
-    form = max(plain, key=lambda form: sum(plain[form]))
-    if any(ZEROS.fullmatch(cell) for cell in cells):  # codes, of which the zeros are part
+def _nearly(what: str, cells: Sequence[str], read: Callable[[str], object], share: float) -> str:
+    """Why a column is not read most of whose cells are dates or numbers; "" where it is none."""
+    marks = [cell for cell in cells if read(cell) is None]
+    if len(marks) > (1 - share) * len(cells):
         return ""
-    if all(plain[form]):
-        if distinct >= len(cells) and all(CODE.fullmatch(cell) for cell in cells):
-            return ""
-        if any("," in cell for cell in cells):
-            return "numbers with a comma, written as text; turn them into numbers (pandas: decimal=',')"
-        return "numbers written as text; turn them into numbers (pandas: to_numeric)"
-    if sum(plain[form]) >= NUMBER_SHARE * len(cells):
-        marks = [cell for cell, number in zip(cells, plain[form], strict=True) if not number]
-        shown = ", ".join(repr(mark[:20]) for mark in dict.fromkeys(marks[:3]))
-        return f"numbers, but for cells such as {shown}; empty these, and it is read as numbers"
-    units = Counter(match.groups("") if (match := UNIT.fullmatch(cell.strip())) else None for cell in cells)
-    unit, count = units.most_common(1)[0]
-    if unit is not None and count >= MOST * len(cells):
-        return f"numbers with '{''.join(unit)}' attached; write the numbers alone"
-    return ""
+    if not marks:
+        return f"{what} written as text"
+    shown = ", ".join(repr(mark[:20]) for mark in dict.fromkeys(marks[:3]))
+    return f"mostly {what}, except cells such as {shown}; mend or empty these, and it is read as {what}"
 
 
 SAMPLE = 300  # cells of a column that are looked at
@@ -200,10 +184,18 @@ def _lists(lengths: Sequence[int], filled: int, gaps: bool) -> Look:
 
 
 def _number(filled: pd.Series) -> Look:
-    distinct = int(filled.nunique())
+    distinct = _distinct(filled)
     if distinct == 1:
         return Look("nothing", f"every cell is {filled.iloc[0]}", len(filled), 1)
     return Look("number", "numbers", len(filled), distinct)
+
+
+def _distinct(filled: pd.Series) -> int:
+    """How many values differ; some may be lists, which nothing can hash."""
+    try:
+        return int(filled.nunique())
+    except TypeError:
+        return int(filled.astype(str).nunique())
 
 
 def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
@@ -218,7 +210,7 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
         return _arrays(cells, len(filled), root, f"paths of {ending} files")
     if all(cell.lstrip().startswith("[") for cell in cells):
         return _objects([_parsed(cell) for cell in cells], len(filled), root)
-    distinct = int(filled.nunique())
+    distinct = _distinct(filled)
     if distinct == 1:
         return Look("nothing", f"every cell is {cells[0][:40]!r}", len(filled), 1)
     reason = unread(cells, distinct)

@@ -38,6 +38,7 @@ from commlearn.tables.table import Table
 from commlearn.tables.targets import TARGETS, encode_target
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
+EXAMPLES = {"modalities": "{'xray': Image('path')}", "targets": "{'diagnosis': 'class'}"}
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Schema:
             numbers by column, such as `{"age": [-999]}`, where `*` stands for every column.
         unreadable: `error` refuses cells that cannot be read, such as paths of dead files; `missing` takes
             them for empty, and lists them.
-        unreadable_limit: percent of the filled cells of a modality that may be so taken.
-        encoding: of tables that are files of text, such as "cp1252"; UTF-8, or what their bytes tell, if not
-            stated.
+        unreadable_limit: largest percentage of a modality's filled cells that may count as missing.
+        encoding: of tables that are files of text, such as "cp1252"; detected if not stated; UTF-8 is tried
+            first.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -79,6 +80,12 @@ class Schema:
 
     def __post_init__(self) -> None:
         problems = Problems("schema")
+        for key, example in EXAMPLES.items():
+            if not isinstance(getattr(self, key), Mapping):
+                problems.add(f"{key} is {getattr(self, key)!r:.60}; give named entries, such as {example}.")
+        if not isinstance(self.version, int):
+            problems.add(f"version is {self.version!r:.60}; give a whole number, such as {VERSION}.")
+        problems.raise_if_any(ConfigurationError)
         if self.version > VERSION:
             raise ConfigurationError(newer(self.version))
         for name, kind in self.modalities.items():
@@ -287,11 +294,11 @@ class Schema:
                 noted.judge()
         if len(columns) == len(self.modalities) and not empty:
             with collecting(problems, "records"):
-                self._refuse_empty(columns, cells)
+                raise_errors("the table", nothing_there(cells, columns, self.id))
         problems.raise_if_any(DataError)
         if noted is not None and unreadable is None and noted.entries:
             warnings.warn(DataWarning("; ".join(noted.lines())), stacklevel=3)
-        return Records(columns, targets)
+        return Records(columns, targets, sorts=self.targets)
 
     def ids(self, table: Table) -> np.ndarray | None:
         """The name of each record, checked to be there and to be its own; None if there is no id column."""
@@ -304,6 +311,8 @@ class Schema:
         """Positions of the rows of train, validation and test; without a split column all are train."""
         if self.split is None:
             return {"train": np.arange(len(table))}
+        if self.split not in table.frame:
+            raise DataError(_missing(self.split, "says which split a row is in", table.frame))
         raise_errors(self.split, split_problems(table, self.split))
         named = split_names(table.frame[self.split])
         rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
@@ -335,23 +344,25 @@ class Schema:
         problems.raise_if_any(DataError)
         return table
 
-    def _refuse_empty(self, columns: Mapping[str, Column], cells: Cells) -> None:
-        there = [presence(column) for column in columns.values()]
-        empty = np.flatnonzero(~np.any(there, axis=0))
-        named = (
-            cells.frame[self.id].astype(object).tolist() if self.id in cells.frame and len(empty) else None
+
+def nothing_there(cells: Cells, columns: Mapping[str, Column], id: str | None = None) -> list[Problem]:
+    """Records that have no modality at all.
+
+    Args:
+        cells: rows of the table.
+        columns: all modalities, as they were read.
+        id: the column by which they are named, in addition to their row.
+    """
+    empty = np.flatnonzero(~np.any([presence(column) for column in columns.values()], axis=0))
+    named = cells.frame[id].astype(object).tolist() if id in cells.frame and len(empty) else None
+    return [
+        Problem(
+            f"{'the record' if named is None else f'record {named[row]!r}'} has none of "
+            f"{', '.join(columns)}; fill one of them or leave the row out",
+            row=cells.first_row + int(row),
         )
-        raise_errors(
-            "the table",
-            [
-                Problem(
-                    f"{'the record' if named is None else f'record {named[row]!r}'} has none of "
-                    f"{', '.join(columns)}; fill one of them or leave the row out",
-                    row=cells.first_row + int(row),
-                )
-                for row in empty
-            ],
-        )
+        for row in empty
+    ]
 
 
 def modules_of_schema(schema: Schema) -> dict[str, nn.Module]:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
@@ -192,21 +193,17 @@ def kind_to_mapping(kind: Kind) -> dict[str, Any]:
 def to_mapping(schema: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {"version": schema.version}
     plain["modalities"] = {name: kind_to_mapping(kind) for name, kind in schema.modalities.items()}
-    if schema.targets:
-        plain["targets"] = dict(schema.targets)
-    named = {key: getattr(schema, key) for key in ("id", "group", "split")}
-    plain |= {key: column for key, column in named.items() if column is not None}
-    if schema.missing:
-        by_column = isinstance(schema.missing, Mapping)
-        plain["missing"] = (
-            {column: list(values) for column, values in schema.missing.items()}
-            if by_column
-            else list(schema.missing)
-        )
-    plain |= {"encoding": schema.encoding} if schema.encoding else {}
-    plain |= {"unreadable": schema.unreadable} if schema.unreadable != UNREADABLE[0] else {}
-    plain |= {"unreadable_limit": schema.unreadable_limit} if schema.unreadable_limit != LIMIT else {}
+    for entry in dataclasses.fields(schema):
+        value = getattr(schema, entry.name)
+        if entry.name not in plain and value not in (entry.default, (), {}):
+            plain[entry.name] = _plain(value)
     return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Problems) -> Any:
@@ -241,4 +238,6 @@ def _checked(hint: Any, value: Any, where: str, problems: Problems) -> Any:
         if not fits:
             problems.add(f"{where} is {value!r:.60}; give {TYPES[hint]}.")
         return value
+    if get_origin(hint) is UnionType and str in get_args(hint):  # one column or several
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return tuple(value) if isinstance(value, list) else value

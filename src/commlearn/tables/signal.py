@@ -82,7 +82,7 @@ def _thumbnails(images: torch.Tensor) -> torch.Tensor:
 
 
 def glance(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tensor:
-    """A few cheap numbers for each record of a batch, (batch, features): what a glance would catch."""
+    """A few cheap numbers for each record of a batch, (batch, features)."""
     kind, shape = spec
     values = modality.values
     if kind == "image":
@@ -120,7 +120,7 @@ SHUFFLES = 100  # a pair is cleared by beating all of them
 def shuffled(columns: dict[str, Column]) -> list[Problem]:
     """A warning for each pair of modalities that show no sign of belonging together.
 
-    Synergy and fine detail escape so cheap a test: it asks, it does not accuse.
+    The test is cheap and misses synergy and fine detail, so it only warns.
     """
     there = {name: presence(column) for name, column in columns.items()}
     problems = []
@@ -132,7 +132,7 @@ def shuffled(columns: dict[str, Column]) -> list[Problem]:
         if not shares_signal(features(columns[first], rows), features(columns[second], rows)):
             message = (
                 f"no signal shared by {first} and {second} was found in {len(rows)} rows: are their rows "
-                "shuffled against each other? If they matter only together, never mind"
+                "shuffled against each other? Ignore this if they are informative only in combination"
             )
             problems.append(Problem(message, level="warning"))
     return problems

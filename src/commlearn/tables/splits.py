@@ -28,6 +28,7 @@ from commlearn.tables.table import Table
 PARTS = ("train", "validation", "test")
 EMPTY = np.uint64(0x9AE16A3B2F90404F)  # the hash of a cell that holds nothing
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats
+MIDNIGHT = " 00:00:00"  # of a date, which not every format states
 
 
 class RowNames(NamedTuple):
@@ -123,7 +124,8 @@ def split_rows(
 def parts_of_names(units: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
     """A part for each row, as a position in PARTS, from the unit that it belongs to.
 
-    A part that would stay empty, as happens with few groups, gets the unit that is nearest to it.
+    A test or a training that would stay empty, as happens with few groups, gets the unit that is nearest to
+    it; a validation may stay empty.
     """
     salt = int(numpy_generator(seed, "split").integers(0, 1 << 64, dtype=np.uint64, endpoint=False))
     place = _mixed(units ^ np.uint64(salt)) / 2.0**64  # between 0 and 1, evenly over all keys
@@ -180,12 +182,14 @@ def cell_keys(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 def _name(value: Any) -> str | None:
     if isinstance(value, str):
-        return value.strip() or None
+        return value.strip().removesuffix(MIDNIGHT) or None
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return str(value).removesuffix(MIDNIGHT) if isinstance(value, date) else str(value)
 
 
 def _cells(values: pd.Series) -> np.ndarray:
@@ -230,7 +234,7 @@ def _plain(cell: Any) -> str | float | bytes | None:
     if isinstance(cell, bytes):
         return cell
     if isinstance(cell, date):  # as tables of text hold it
-        return str(cell).removesuffix(" 00:00:00")
+        return str(cell).removesuffix(MIDNIGHT)
     return _of_array(cell)
 
 

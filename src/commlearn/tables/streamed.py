@@ -5,8 +5,8 @@ each, and the lanes are asked in turn. Place p of the epoch is decided by the se
 that any step can be gone back to. With a batch that k ranks divide, rank r (every k-th row from r on) sees
 the groups of every k-th lane: what ranks read does not overlap.
 
-A reading thread is ahead by one batch and more, so that a step seldom waits. Whatever was read when, a
-batch is the same: threads decide when a group is there, and never which.
+Groups are read ahead in threads, so that a step seldom waits. Threads affect only when a group arrives, never
+which rows a batch holds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec, View
+from commlearn.models.features import Texts
 from commlearn.records import Records, positions
 from commlearn.seeds import numpy_generator
 
@@ -256,6 +257,9 @@ def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
         present = torch.cat([part.there for part in parts])[order]
     values = torch.cat([_lengthened(part.values, length, 0) for part in parts])[order]
     padding = torch.cat([_lengthened(~part.real, length, True) for part in parts])[order] if padded else None
+    texts = [text for part in parts if isinstance(part, Texts) for text in part.texts]
+    if len(texts) == len(values):
+        return Texts(values, padding, present, tuple(texts[place] for place in order.tolist()))
     return Modality(values, padding, present)
 
 

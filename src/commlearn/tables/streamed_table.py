@@ -1,6 +1,6 @@
 """A table larger than memory as a data set: its training rows are read group by group while they are used.
 
-What the modalities learn, and whoever looks at a few records, gets a sample that fits in memory.
+Preprocessing is learned from a sample that fits in memory; diagnostics look at the same sample.
 """
 
 from __future__ import annotations
@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.kinds.base import plain
-from commlearn.kinds.rows import Unreadable, spread
+from commlearn.kinds.base import Problem, plain
+from commlearn.kinds.rows import Unreadable, raise_errors, spread
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 from commlearn.storage.places import is_remote
 from commlearn.tables.formats.parquet_files import ParquetTable
+from commlearn.tables.formats.table_files import format_of
 from commlearn.tables.formats.tar_files import TarTable
 from commlearn.tables.leaks import answer_notes
 from commlearn.tables.schema import Schema
@@ -31,22 +32,7 @@ LANES = 32  # groups that are visited at a time, at most
 SAMPLED = 64  # groups that a sample is drawn from, at most
 
 
-class GroupedTable(Protocol):
-    """A table whose rows lie in groups, each of which can be read alone."""
-
-    @property
-    def sizes(self) -> list[int]:
-        """Rows of each group, in the table's order."""
-        ...
-
-    @property
-    def root(self) -> Path:
-        """To which paths in cells are relative."""
-        ...
-
-    def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
-        """The rows of one group."""
-        ...
+GroupedTable: TypeAlias = ParquetTable | TarTable  # whose rows lie in groups, each of which can be read alone
 
 
 def open_groups(source: str) -> GroupedTable:
@@ -54,13 +40,16 @@ def open_groups(source: str) -> GroupedTable:
     path = Path(source)
     if not (path.exists() or is_remote(source)):
         raise DataError(f"There is no table {source}. Check the path.")
-    tars = path.suffix == ".tar" or (not is_remote(source) and path.is_dir() and any(path.glob("*.tar")))
-    if not (tars or is_remote(source) or path.is_dir() or path.suffix in (".parquet", ".pq")):
+    ending = format_of(path)
+    if not (is_remote(source) or ending in (".parquet", ".pq", ".tar")):
         raise ConfigurationError(
             f"{source} cannot be read in parts: its rows do not lie in groups. Write it as Parquet, or embed "
             "it into one file, whose name ends in .parquet, .csv or .npz."
         )
-    return TarTable(source) if tars else ParquetTable(source)
+    table = TarTable(source) if ending == ".tar" else ParquetTable(source)
+    if not sum(table.sizes):
+        raise DataError(f"{source} has no rows. Give a table with at least one record.")
+    return table
 
 
 def streamed_dataset(
@@ -144,6 +133,8 @@ class _Split:
                 parts.append(codes)
         self.keys = np.concatenate(keys)
         self.groups = None if schema.group is None else np.concatenate(groups)
+        if schema.id is not None:
+            self._refuse_repeated(schema.id)
         if schema.split is None:
             units = self.keys if self.groups is None else self.groups
             part = parts_of_names(units, validation, test, seed)
@@ -153,6 +144,18 @@ class _Split:
         self.counts = {
             name: np.array([(codes == code).sum() for codes in self.part]) for code, name in enumerate(PARTS)
         }
+
+    def _refuse_repeated(self, column: str) -> None:
+        """An error that names two rows of one id, wherever they lie."""
+        by_key = np.argsort(self.keys, kind="stable")
+        again = by_key[1:][np.diff(self.keys[by_key]) == 0]
+        if len(again):
+            row = int(again.min())
+            first = int(np.flatnonzero(self.keys == self.keys[row])[0])
+            group = int(np.searchsorted(self.first, row, side="right")) - 1
+            value = self._cells(group, [column])[column].tolist()[row - int(self.first[group])]
+            message = f"the id {value!r} is that of row {first} too; give each its own"
+            raise_errors(column, [Problem(message, column, row)])
 
     def count(self, name: str) -> int:
         return int(self.counts[name].sum())

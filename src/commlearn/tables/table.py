@@ -21,10 +21,10 @@ from commlearn.kinds.base import Cells
 from commlearn.storage.misplaced import misplaced
 from commlearn.storage.places import is_remote
 from commlearn.storage.plain_files import plain_file
-from commlearn.tables.formats.frames import as_pandas, is_frame
+from commlearn.tables.formats.frames import as_pandas, is_frame, no_table
 from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
 from commlearn.tables.formats.reading import PLAIN, Reading
-from commlearn.tables.formats.table_files import READERS
+from commlearn.tables.formats.table_files import FORMATS, format_of, slices
 from commlearn.tables.formats.zip_files import table_in_zip
 
 Source: TypeAlias = Any  # a frame, records in a list, a dict of arrays, or a path or URL
@@ -41,7 +41,7 @@ def read_table(source: Source, columns: Sequence[str] | None = None, reading: Re
             list of dicts, a dict of arrays, or the path of a Parquet file (or of a folder of them), of
             WebDataset's tar files, of a Feather or .xlsx file, of CSV, TSV or JSON lines (these also as
             `.gz`), or of a .zip of one of these; or the URL of Parquet files, such as s3://bucket/table.
-        columns: read these only; columns that the table lacks are left for the schema to tell.
+        columns: read these only; missing columns are reported later, by the schema.
         reading: what a schema says of cells, `schema.reading()`.
 
     Example:
@@ -60,18 +60,22 @@ def iterate_table(
     Args:
         source: what `read_table` takes.
         rows: of a chunk; 0 gives the whole table as one.
-        columns: read these only; columns that the table lacks are left for the schema to tell.
+        columns: read these only; missing columns are reported later, by the schema.
         reading: what a schema says of cells, `schema.reading()`.
     """
     if isinstance(source, Mapping) or is_frame(source):
-        root, chunks = Path(), _slices(_in_memory(source), rows, columns)
+        frame = _in_memory(source)
+        chosen = frame if columns is None else frame[chosen_columns(list(frame), columns, "The table")]
+        root, chunks = Path(), slices(chosen, rows)
     elif is_remote(source):
         root, chunks = Path(), ParquetTable(str(source)).chunks(rows, columns)
-    else:
+    elif isinstance(source, str | os.PathLike):
         path = _existing(Path(source))
         path = table_in_zip(path) if path.suffix.lower() == ".zip" else path
         root = path if path.is_dir() else path.parent
-        chunks = READERS[_suffix(path)](path, rows, columns, reading)
+        chunks = FORMATS[_format(path)](path, rows, columns, reading)
+    else:
+        raise no_table(source)
     first = 0
     try:
         for frame in chunks:
@@ -107,7 +111,8 @@ def _in_memory(source: Any) -> pd.DataFrame:
             f"This is a dict of tables ({', '.join(map(str, tables))}). Give one of them, such as "
             f"tables[{tables[0]!r}], or all as one with a column that names the part: split."
         )
-    arrays = {str(name): _series(values) for name, values in source.items()}
+    one_name_each(list(map(str, source)), "The table")
+    arrays = {str(name): _series(str(name), values) for name, values in source.items()}
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -115,12 +120,12 @@ def _in_memory(source: Any) -> pd.DataFrame:
     return pd.DataFrame(arrays)
 
 
-def _series(values: Any) -> pd.Series:
+def _series(name: str, values: Any) -> pd.Series:
     """One column; a 2-D array becomes vectors that share its memory, a higher one a column of arrays."""
     if isinstance(values, pd.Series):
         return values.reset_index(drop=True)
     if hasattr(values, "shape"):
-        values = _pictures(np.asarray(values))
+        values = _pictures(_array(name, values))
     if getattr(values, "ndim", 1) == 2 and values.dtype.kind in "iuf" and values.dtype.itemsize > 1:
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
@@ -128,6 +133,20 @@ def _series(values: Any) -> pd.Series:
     if getattr(values, "ndim", 1) > 1 or _holds_arrays(values):
         return pd.Series(np.fromiter(values, dtype=object, count=len(values)))
     return pd.Series(values)
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    """The values in numpy, in this machine's order of bytes."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise DataError(
+            f"Column '{name}' is a {type(values).__name__} that cannot be read as an array ({problem}). Give "
+            "numbers of numpy, such as tensor.detach().float().cpu().numpy()."
+        ) from problem
+    if 0 in array.shape[1:]:
+        raise DataError(f"Column '{name}' has the shape {array.shape}: its rows hold nothing. Leave it out.")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _pictures(values: np.ndarray) -> np.ndarray:
@@ -140,13 +159,6 @@ def _pictures(values: np.ndarray) -> np.ndarray:
 
 def _holds_arrays(values: Any) -> bool:
     return isinstance(values, list | tuple) and any(isinstance(value, np.ndarray | list) for value in values)
-
-
-def _slices(frame: pd.DataFrame, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
-    if columns is not None:
-        frame = frame[chosen_columns(list(frame.columns), columns, "The table")]
-    for start in range(0, len(frame), rows or max(len(frame), 1)):
-        yield frame.iloc[start : start + (rows or len(frame))]
 
 
 def _existing(path: Path) -> Path:
@@ -163,13 +175,11 @@ def _existing(path: Path) -> Path:
     raise DataError(f"There is no table {path}.{hint}")
 
 
-def _suffix(path: Path) -> str:
-    if path.is_dir():
-        return ".tar" if any(path.glob("*.tar")) and not any(path.glob("*.parquet")) else ".parquet"
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if suffix.lower() not in READERS:
+def _format(path: Path) -> str:
+    ending = format_of(path)
+    if ending not in FORMATS:
         raise DataError(
-            f"{path}: the ending '{path.suffix}' says nothing that can be read. Give a file that ends in "
-            f"{', '.join(READERS)} or .zip, or a folder of Parquet files." + misplaced(path, "table")
+            f"{path}: files ending in '{ending}' are not supported. Give a file that ends in "
+            f"{', '.join(FORMATS)} or .zip, or a folder of Parquet files." + misplaced(path, "table")
         )
-    return suffix.lower()
+    return ending

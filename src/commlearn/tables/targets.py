@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
             labels[row] = _labels_of(value.strip())
         elif isinstance(value, list | tuple | set) or (isinstance(value, np.ndarray) and value.ndim):
             parts = value.tolist() if isinstance(value, np.ndarray) else value
-            labels[row] = tuple(sorted(str(part) for part in parts))
+            labels[row] = _sorted(parts)
         elif is_empty(value):
             labels[row] = None
         else:
@@ -85,10 +86,14 @@ def _labels_of(text: str) -> tuple[str, ...]:
     """Labels with signs between them, or as a table of text stores a list."""
     if text.startswith("["):
         try:
-            return tuple(sorted(str(part) for part in parse_json(text)))
+            return _sorted(parse_json(text))
         except ValueError:  # text that only begins like a list
             pass
     return tuple(part for part in SEPARATOR.split(text) if part)
+
+
+def _sorted(parts: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(sorted(str(part) for part in parts if not is_empty(part)))
 
 
 TARGETS: dict[str, Any] = {"class": _classes, "number": _numbers, "multilabel": _label_sets}

@@ -67,12 +67,14 @@ def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
         types: dict[str, str] = {}
         numbers = set(header.names) - set(names)  # columns of numbers as far as was read, however written
         counting = set(names)  # columns of names that are whole numbers, written as these are
+        negative: set[str] = set()  # columns with numbers below 0, which no type of counts holds
         codes = _Codes(header.separator)
         as_names = {**options, "dtype": dict.fromkeys(names, "str")}
         for rows_of_all in _chunks(path, header, as_names, codes):
             chunk = rows_of_all[looked_at]
             for name, dtype in chunk.dtypes.items():
                 types[str(name)] = _joined(types.get(str(name)), dtype.name)
+            negative |= {name for name in chunk if chunk[name].dtype == "int64" and (chunk[name] < 0).any()}
             numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
             counting = {name for name in counting if _counts(chunk[name])}
             texts = {name for name in numbers if types[name] == "str"}
@@ -81,6 +83,7 @@ def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
             if not rows and not texts and not codes.seen and same:
                 yield part.astype(dict.fromkeys(counting & set(part), "int64"))
                 return
+        types |= dict.fromkeys({name for name in negative if types[name] == "uint64"}, "float64")
         types |= dict.fromkeys(counting, "int64")
         texts = {name for name in numbers if types[name] == "str"}
         numeric = {name for name, dtype in types.items() if dtype in ("float64", "int64", "uint64")}
@@ -117,7 +120,7 @@ def _header(path: Path, encoding: str) -> _Header | None:
     if not text.strip():
         return None
     bare = QUOTED.sub("", text)
-    separator = "\t" if ".tsv" in path.suffixes else max(SEPARATORS, key=bare.count)
+    separator = "\t" if ".tsv" in map(str.lower, path.suffixes) else max(SEPARATORS, key=bare.count)
     separator = hint[1] if hint else separator
     names = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
     named = [name or f"Unnamed: {place}" for place, name in enumerate(names)]  # as pandas names them
@@ -202,4 +205,6 @@ def _joined(before: str | None, now: str) -> str:
     numeric = {"int64", "uint64", "float64", "bool"}
     if before is None or before == now:
         return now if now in numeric else "str"
-    return "float64" if {before, now} <= {"int64", "float64"} else "str"
+    if {before, now} == {"int64", "uint64"}:
+        return "uint64"
+    return "float64" if {before, now} <= {"int64", "uint64", "float64"} else "str"

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import dataset
 
 from commlearn.errors import DataError
-from commlearn.tables.formats.parquet_files import list_type
+from commlearn.tables.formats.parquet_files import arrow_to_pandas
 
 
 def is_frame(source: Any) -> bool:
@@ -39,8 +39,11 @@ def as_pandas(source: Any) -> pd.DataFrame:
         ['x', nan]
     """
     if isinstance(source, pd.DataFrame):
-        return source
+        texts = [name for name, dtype in source.dtypes.items() if _is_arrow_text(dtype)]
+        return source.astype(dict.fromkeys(texts, "str")) if texts and source.columns.is_unique else source
     if isinstance(source, list):
+        if odd := [row for row, record in enumerate(source) if not isinstance(record, Mapping)]:
+            raise DataError(f"Row {odd[0]} of the list is {source[odd[0]]!r:.60}; give a dict for each row.")
         return pd.DataFrame.from_records(source)
     if hasattr(source, "collect") and not hasattr(source, "__arrow_c_stream__"):
         source = source.collect()  # a lazy frame
@@ -50,11 +53,22 @@ def as_pandas(source: Any) -> pd.DataFrame:
         else:
             read = source.to_table() if isinstance(source, dataset.Dataset) else pa.table(source)
     except (TypeError, ValueError, AttributeError, pa.ArrowException) as problem:
-        raise DataError(
-            f"A {type(source).__name__} cannot be read as a table ({problem}). Give a DataFrame of pandas or "
-            "Polars, a PyArrow table, a list of dicts, or a dict of arrays."
-        ) from problem
-    return read.to_pandas(types_mapper=list_type)
+        raise no_table(source, f" ({problem})") from problem
+    return arrow_to_pandas(read)
+
+
+def no_table(source: Any, why: str = "") -> DataError:
+    """Why something is refused that is no table."""
+    empty = "An empty list" if isinstance(source, list) and not source else f"A {type(source).__name__}"
+    return DataError(
+        f"{empty} cannot be read as a table{why}. Give a DataFrame of pandas or Polars, a PyArrow table, a "
+        "list of dicts, a dict of arrays, or the path of a file."
+    )
+
+
+def _is_arrow_text(dtype: Any) -> bool:
+    kind = dtype.pyarrow_dtype if isinstance(dtype, pd.ArrowDtype) else None
+    return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def in_kind_of(source: Any, frame: pd.DataFrame) -> Any:

@@ -96,20 +96,16 @@ class ParquetTable:
         try:
             for column in table.schema:
                 _check_zone(table[column.name])
-            frame = table.to_pandas(types_mapper=list_type)
+            return arrow_to_pandas(table, {column.name for column in table.schema if self._is_long(column)})
         except INCONVERTIBLE:
             for name in table.column_names:
                 self._refuse(name, table[name])
             raise
-        for column in table.schema:
-            if self._is_long(column):
-                frame[column.name] = table[column.name].to_pandas(types_mapper=LONG.get)
-        return frame
 
     def _refuse(self, name: str, column: pa.ChunkedArray) -> None:
         try:
             _check_zone(column)
-            column.to_pandas(types_mapper=list_type)
+            column.to_pandas(types_mapper=_list_type)
         except INCONVERTIBLE as problem:
             raise DataError(
                 f"{self.files.where}, column {name}: its cells of type {column.type} cannot be read: "
@@ -209,7 +205,34 @@ def _check_zone(column: pa.ChunkedArray) -> None:
         pc.min_max(column).as_py()
 
 
-def list_type(kind: pa.DataType) -> pd.ArrowDtype | None:
+def arrow_to_pandas(table: pa.Table, long: set[str] | None = None) -> pd.DataFrame:
+    """The rows in pandas; lists of numbers stay Arrow's, and no whole number becomes another.
+
+    Args:
+        table: of Arrow.
+        long: columns of whole numbers with gaps that floats may not hold exactly; as their cells show if not
+            given.
+
+    Example:
+        >>> arrow_to_pandas(pa.table({"id": [2**53 + 1, None]}))["id"].tolist()
+        [9007199254740993, <NA>]
+    """
+    frame = table.to_pandas(types_mapper=_list_type)
+    for column, cells in zip(table.schema, table.columns, strict=True):
+        if column.name in long if long is not None else _is_long(cells):
+            frame[column.name] = cells.to_pandas(types_mapper=LONG.get).set_axis(frame.index)
+    return frame
+
+
+def _is_long(cells: pa.ChunkedArray) -> bool:
+    """Whether whole numbers have gaps, and are too large to be exact as floats."""
+    if cells.type not in LONG or not 0 < cells.null_count < len(cells):
+        return False
+    ends = pc.min_max(cells).as_py()
+    return not -EXACT <= ends["min"] <= ends["max"] <= EXACT
+
+
+def _list_type(kind: pa.DataType) -> pd.ArrowDtype | None:
     """Lists stay Arrow's: a column of vectors costs its numbers, not an object a row."""
     lists = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
     return pd.ArrowDtype(kind) if lists and not _holds_times(kind) else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,7 @@ class Reading:
             if values and _may_hold_text(frame[name]):
                 emptied[name] = frame[name].mask(_is_one_of(frame[name], values), None)
             elif name in self.missing_in and pd.api.types.is_numeric_dtype(frame[name]):
-                numbers = [value for value in values if not isinstance(value, str)]
-                hit = frame[name].isin(numbers).to_numpy()
+                hit = frame[name].isin(_numbers(values)).to_numpy()
                 emptied[name] = frame[name].mask(hit, np.nan) if hit.any() else frame[name]
         return frame.assign(**emptied) if emptied else frame
 
@@ -49,16 +50,25 @@ def _may_hold_text(column: pd.Series) -> bool:
     return column.dtype == object or isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype)
 
 
+def _numbers(values: Sequence[Any]) -> list[Any]:
+    """Those that are numbers, be they written as text."""
+    numbers = [value for value in values if not isinstance(value, str)]
+    for value in values:
+        with suppress(TypeError, ValueError):
+            numbers += [float(value)] if isinstance(value, str) else []
+    return numbers
+
+
 def _is_one_of(column: pd.Series, values: Sequence[Any]) -> pd.Series:
     words = [str(value) for value in values]
     if isinstance(column.dtype, pd.StringDtype):
         return column.str.strip().isin(words)
-    numbers = [value for value in values if not isinstance(value, str)]
+    numbers = _numbers(values)
     cells = column.astype(object)  # some of which cannot be compared with text, such as arrays
     return cells.map(
         lambda cell: (
             cell.strip() in words
             if isinstance(cell, str)
-            else isinstance(cell, int | float | np.number) and cell in numbers
+            else isinstance(cell, int | float | Decimal | np.number) and cell in numbers
         )
     ).astype(bool)

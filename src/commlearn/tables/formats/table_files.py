@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import warnings
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -16,27 +19,25 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-from commlearn.errors import ConfigurationError, DataError, DataWarning
+from commlearn.errors import DAMAGED, ConfigurationError, DataError, DataWarning
 from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.csv_files import read_csv
 from commlearn.tables.formats.parquet_files import (
     EXACT,
     ParquetTable,
+    arrow_to_pandas,
     chosen_columns,
-    list_type,
     one_name_each,
 )
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.formats.tar_files import TarTable
 from commlearn.tables.formats.text_files import open_text, read_decoded
+from commlearn.tables.formats.written_numbers import CODE
 
 LONG = np.int64  # stands for whole numbers that no float holds exactly
 NUMBERS = (int, LONG, float)
-DAMAGED_BOOK = (
-    *(OSError, ValueError, TypeError, LookupError, AttributeError, SyntaxError, EOFError, OverflowError),
-    *(zipfile.BadZipFile, NotImplementedError, MemoryError),
-)
+DAMAGED_BOOK = (*DAMAGED, OSError, SyntaxError, zipfile.BadZipFile, NotImplementedError, MemoryError)
 
 
 def _parquet(
@@ -136,7 +137,7 @@ def _feather(
         raise DataError(f"{path} cannot be read: {problem}. Is it cut off?") from problem
     one_name_each(table.column_names, str(path))
     table = table.select(chosen_columns(table.column_names, columns, str(path)))
-    return _parts(table.to_pandas(types_mapper=list_type, ignore_metadata=True), rows)
+    return slices(arrow_to_pandas(table.replace_schema_metadata()), rows)
 
 
 def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:
@@ -148,11 +149,8 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
             size = sum(member.file_size for member in archive.infolist())
         check_unpacked(str(path), size, path.stat().st_size)
         with pd.ExcelFile(path, engine="openpyxl") as book:
-            options = {
-                "keep_default_na": False,
-                "na_values": [""],
-                "dtype": dict.fromkeys(reading.names, str),
-            }
+            types: dict[str, Any] = defaultdict(lambda: object, dict.fromkeys(reading.names, str))
+            options = {"keep_default_na": False, "na_values": [""], "dtype": types}
             sheets = {name: pd.read_excel(book, sheet_name=name, **options) for name in book.sheet_names}
     except DAMAGED_BOOK as problem:
         raise DataError(f"{path} cannot be read as .xlsx: {problem}. Save it anew, or as CSV.") from problem
@@ -161,20 +159,31 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
         first, *others = filled
         message = f"{path}: sheet '{first}' is read, and not {', '.join(map(repr, others))}"
         warnings.warn(DataWarning(message), stacklevel=2)
-    frame = next(iter(filled.values()), pd.DataFrame()).rename(columns=str)
+    frame = next(iter(filled.values()), pd.DataFrame()).rename(columns=str).apply(_of_cells)
     names = list(frame.columns)
     one_name_each(names, str(path))
-    return _parts(frame[chosen_columns(names, columns, str(path))] if len(frame) else frame, rows)
+    return slices(frame[chosen_columns(names, columns, str(path))] if len(frame) else frame, rows)
 
 
-def _parts(frame: pd.DataFrame, rows: int) -> Iterator[pd.DataFrame]:
+def _of_cells(column: pd.Series) -> pd.Series:
+    """A column of a sheet with the type of its cells; text of numbers is numbers, unless one is a code."""
+    texts = [cell for cell in column if isinstance(cell, str)] if column.dtype == object else []
+    if texts and not any(re.fullmatch(CODE, text) for text in texts):
+        with suppress(ValueError, TypeError):
+            return pd.to_numeric(column)
+    return column.infer_objects()
+
+
+def slices(frame: pd.DataFrame, rows: int) -> Iterator[pd.DataFrame]:
+    """The table in chunks of at most `rows` rows; 0 gives the whole as one."""
     return (
         frame.iloc[start : start + (rows or len(frame))]
         for start in range(0, len(frame), rows or len(frame) or 1)
     )
 
 
-READERS = {
+PACKED = (".csv", ".tsv", ".jsonl", ".ndjson")  # which are read from .gz, too
+FORMATS = {
     ".parquet": _parquet,
     ".pq": _parquet,
     ".csv": read_csv,
@@ -185,3 +194,19 @@ READERS = {
     ".feather": _feather,
     ".xlsx": _excel,
 }
+
+
+def format_of(path: PurePath) -> str:
+    """What a table's files end in, in small letters; none of `FORMATS` where nothing reads them.
+
+    Example:
+        >>> format_of(Path("a.CSV.gz")), format_of(Path("a.parquet.gz"))
+        ('.csv', '.parquet.gz')
+    """
+    if isinstance(path, Path) and path.is_dir():
+        endings = {file.suffix.lower() for file in path.glob("*")}
+        return ".tar" if ".tar" in endings and ".parquet" not in endings else ".parquet"
+    ending, inner = path.suffix.lower(), PurePath(path.stem).suffix.lower()
+    if ending != ".gz":
+        return ending
+    return inner if inner in PACKED else inner + ending

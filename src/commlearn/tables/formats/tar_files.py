@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from commlearn.errors import DataError
+from commlearn.errors import DAMAGED, DataError
 from commlearn.storage.places import find_files
 from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
@@ -23,7 +23,7 @@ from commlearn.tables.formats.parquet_files import chosen_columns
 
 KEY = "key"
 TEXTS = ("txt", "text", "caption")
-BROKEN = (tarfile.TarError, OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError)
+BROKEN = (*DAMAGED, tarfile.TarError, OSError, MemoryError)
 
 
 class TarTable:
@@ -31,6 +31,7 @@ class TarTable:
 
     def __init__(self, source: str | Path) -> None:
         self.files = find_files(source, (".tar",))
+        self.endings: set[str] = set()  # of the cells of any record
         self.sizes = [self._count(path) for path in self.files.paths]
 
     @property
@@ -46,20 +47,32 @@ class TarTable:
             yield whole[chosen_columns(list(whole), columns, self.files.where)]
             return
         for frame in frames:
-            frame = frame[chosen_columns(list(frame), columns, self.files.where)]
+            frame = self._chosen(frame, columns)
             for start in range(0, len(frame), rows):
                 yield frame.iloc[start : start + rows]
 
     def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
         """The records of one file."""
-        frame = self._frame(self.files.paths[group])
-        return frame[chosen_columns(list(frame), columns, self.files.paths[group])]
+        return self._chosen(self._frame(self.files.paths[group]), columns)
+
+    def _chosen(self, frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
+        """Some columns of one file's records; those that only records of other files have are empty."""
+        lacking = {name: None for name in columns or () if name not in frame and self._holds(name)}
+        frame = frame.assign(**lacking)
+        return frame[chosen_columns(list(frame), columns, self.files.where)]
+
+    def _holds(self, column: str) -> bool:
+        """Whether any file may hold such cells, by the names of members."""
+        starts = (ending for ending in self.endings if ending.endswith("json"))
+        return column in self.endings or any(column.startswith(f"{start}.") for start in starts)
 
     def _count(self, path: str) -> int:
         """Records of a file, by the names of its members alone."""
         try:
             with self._open(path) as tar:
-                return len({_parted(member.name)[0] for member in tar if self._is_cell(path, member)})
+                cells = [_parted(member.name) for member in tar if self._is_cell(path, member)]
+            self.endings |= {ending for _, ending in cells}
+            return len({key for key, _ in cells})
         except BROKEN as problem:
             raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
 
@@ -83,8 +96,8 @@ class TarTable:
             raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
 
     def _is_cell(self, path: str, member: tarfile.TarInfo) -> bool:
-        """Whether a member is a file, and no larger than what there is of it."""
-        if not member.isfile():
+        """Whether a member is a file that is not hidden, and no larger than what there is of it."""
+        if not member.isfile() or PurePosixPath(member.name).name.startswith("."):
             return False
         there = self.files.size(path) - member.offset_data
         if member.issparse():
@@ -109,7 +122,7 @@ def _parted(name: str) -> tuple[str, str]:
     """
     path = PurePosixPath(name)
     stem, _, ending = path.name.partition(".")
-    return str(path.with_name(stem)) if stem else name, ending.lower()
+    return str(path.with_name(stem)), ending.lower()
 
 
 def _cells(ending: str, content: bytes) -> dict[str, Any]:

@@ -112,6 +112,6 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 def _binary(path: Path) -> BinaryIO:
     plain_file(path)
-    if path.suffix != ".gz":
+    if path.suffix.lower() != ".gz":
         return path.open("rb")
     return io.BufferedReader(Unpacked(gzip.open(path), path), 1 << 16)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def may_be_numbers(column: pd.Series) -> bool:
     if column.dtype.kind in "biuf":
         return True
     cells = column.dropna()[:GLANCE].astype(str)
-    cells = cells[~cells.isin(MISSING_NUMBERS)]
+    cells = cells[~cells.isin(("", *MISSING_NUMBERS))]  # empty ones, too, among numbers beyond 64 bits
     return any(bool(cells.str.fullmatch(form).all()) for form in (PLAIN, *FORMS.values()))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from commlearn.errors import DataError
 from commlearn.storage.plain_files import check_unpacked, plain_file
-from commlearn.tables.formats.table_files import READERS
+from commlearn.tables.formats.table_files import FORMATS, format_of
 
 SHOWN = 5  # tables in a message
 BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
@@ -49,14 +49,13 @@ def _only_table(path: Path) -> str:
     if len(tables) != 1:
         shown = ", ".join(map(str, tables[:SHOWN])) + (", ..." if len(tables) > SHOWN else "")
         what = f"{len(tables)} tables ({shown}); unpack it and name one" if tables else "no table"
-        raise DataError(f"{path} holds {what}. A table ends in {', '.join(READERS)}.")
+        raise DataError(f"{path} holds {what}. A table ends in {', '.join(FORMATS)}.")
     return str(tables[0])
 
 
 def _is_table(name: PurePosixPath) -> bool:
     hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
-    suffix = PurePosixPath(name.stem).suffix if name.suffix == ".gz" else name.suffix
-    return not hidden and suffix.lower() in READERS
+    return not hidden and format_of(name) in FORMATS
 
 
 def _stays_inside(name: str) -> bool:
