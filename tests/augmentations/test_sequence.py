@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commlearn.augmentations.image import ImageAugmentation
 from commlearn.augmentations.sequence import SequenceAugmentation
-from commlearn.augmentations.tabular import TabularAugmentation, VectorAugmentation
+from commlearn.augmentations.tabular import Noise, TabularAugmentation, VectorAugmentation
+from commlearn.augmentations.text import TextAugmentation, TokenDropout
 from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 
@@ -156,10 +158,43 @@ def test_the_generator_alone_decides(augmentation):
     assert not torch.allclose(first, other, equal_nan=True)
 
 
-def test_shares_that_are_none_are_refused():
-    with pytest.raises(ConfigurationError, match=r"drop is 1.5"):
-        SequenceAugmentation(drop=1.5)
-    with pytest.raises(ConfigurationError, match=r"mask is 1"):
-        TabularAugmentation(mask=1)
-    with pytest.raises(ConfigurationError, match=r"drop is -1"):
-        VectorAugmentation(drop=-1)
+@pytest.mark.parametrize(
+    ("augmentation", "settings"),
+    [
+        (SequenceAugmentation, {"drop": 1.5}),
+        (SequenceAugmentation, {"std": -1}),
+        (TabularAugmentation, {"mask": 1}),
+        (TabularAugmentation, {"std": float("nan")}),
+        (VectorAugmentation, {"drop": -1}),
+        (VectorAugmentation, {"swap": 2}),
+        (Noise, {"std": -0.1}),
+        (TextAugmentation, {"mask": 2}),
+        (TextAugmentation, {"dropout": -1}),
+        (TokenDropout, {"most": 1.1}),
+        (ImageAugmentation, {"size": -4}),
+        (ImageAugmentation, {"scale": [-1, 1]}),
+        (ImageAugmentation, {"scale": (0.5, 1.5)}),
+        (ImageAugmentation, {"ratio": [0, 1]}),
+        (ImageAugmentation, {"ratio": [2, 1]}),
+        (ImageAugmentation, {"sigma": [2.0]}),
+        (ImageAugmentation, {"brightness": -1}),
+        (ImageAugmentation, {"flip": 2}),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(augmentation, settings):
+    (name,) = settings
+    with pytest.raises(ConfigurationError, match=f"{name} is "):
+        augmentation(**settings)
+
+
+def test_what_was_not_observed_gets_no_noise():
+    generator = torch.Generator().manual_seed(0)
+    marks = (torch.rand(50, 20, 2, generator=generator) < 0.7).float()
+    values = torch.cat([torch.randn(50, 20, 2, generator=generator) * marks, marks], dim=2)
+    padding = torch.zeros(50, 20, dtype=torch.bool)
+    padding[:, 15:] = True
+    series = Modality(values.masked_fill(padding[..., None], 0.0), padding)
+    changed = augment(SequenceAugmentation(drop_probability=0, noise_probability=1), series).values[:, :15]
+    assert torch.equal(changed[..., 2:], marks[:, :15])
+    assert (changed[..., :2][marks[:, :15] == 0] == 0).all()
+    assert (changed[..., :2] != series.values[:, :15, :2])[marks[:, :15] == 1].all()

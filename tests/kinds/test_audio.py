@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -124,8 +125,17 @@ def test_arrays_need_a_rate_and_whole_numbers_are_shares_of_full_scale():
     kind = Audio("sound", rate=RATE)
     state = kind.learn(cells([tone(440)]))
     floats = kind.read(cells([tone(440)]), state).take(np.array([0])).values
-    whole = kind.read(cells([(tone(440) * 2**15).astype(np.int16)]), state).take(np.array([0])).values
-    torch.testing.assert_close(whole, floats, atol=0.5, rtol=0)
+    sound = kind._sound(tone(440), Path())
+    whole, narrow = (tone(440) * 2**15).astype(np.int16), (tone(440) * 127).astype(np.int8)
+    for cell in (
+        *(whole.astype(kind) for kind in (np.int16, np.int32, np.int64)),
+        *((whole.astype(np.int64) << by) for by in (8, 16)),  # of 24 and 32 bits
+        whole.tolist(),
+        str(whole.tolist()),
+        narrow,
+        (narrow.astype(np.int16) + 128).astype(np.uint8),
+    ):
+        np.testing.assert_allclose(kind._sound(cell, Path()), sound, atol=2e-2)
     listed = kind.read(cells([tone(440).tolist()]), state).take(np.array([0])).values
     torch.testing.assert_close(listed, floats)
 
@@ -187,7 +197,8 @@ def test_a_header_that_lies_never_ends_otherwise_than_by_name(tmp_path):
 def test_check_tells_of_silence_and_of_nothing_at_all():
     problems = Audio("sound", rate=RATE).check(cells([tone(440), np.zeros(500)]))
     assert [(problem.level, problem.row) for problem in problems] == [("warning", 1)]
-    assert "no row has sound" in str(Audio("sound").check(cells([None]))[0])
+    for empty in (None, [], np.zeros(0), "[]"):
+        assert "no row has sound" in str(Audio("sound").check(cells([empty]))[0])
     with pytest.raises(DataError, match="none of the training rows"):
         Audio("sound").learn(cells([None]))
 
@@ -195,5 +206,6 @@ def test_check_tells_of_silence_and_of_nothing_at_all():
 def test_settings_that_do_not_fit_are_named():
     with pytest.raises(ConfigurationError, match="rate is 0"):
         Audio("sound", rate=0)
-    with pytest.raises(ConfigurationError, match="max_length is 0"):
-        Audio("sound", max_length=0)
+    for length in (0, 2.5, "64"):
+        with pytest.raises(ConfigurationError, match=f"max_length is {length!r}"):
+            Audio("sound", max_length=length)

@@ -109,6 +109,25 @@ def test_deep_grey_is_scaled_by_the_depth_of_the_training_images():
     assert Image("path").learn(cells([bright, content]))["white"] == 65_535
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            np.linspace(10, 3010, 1024, dtype=np.float32),
+            "values from 10 to 3010; give .* fractions of 0 to 1",
+        ),
+        (np.full(1024, np.inf, dtype=np.float32), "fractions of 0 to 1"),
+        (np.arange(1024, dtype=np.int32) * 100, "values up to 102300; give whole numbers of 0 to 65535"),
+    ],
+)
+def test_deep_images_beyond_the_scale_are_refused_and_no_white_square(values, message):
+    content = file_bytes(PIL.fromarray(values.reshape(32, 32)), "TIFF")
+    with pytest.raises(DataError, match=f"row 0: .*{message}"):
+        read([content])
+    fractions = file_bytes(PIL.fromarray(np.full((32, 32), 0.5, dtype=np.float32)), "TIFF")
+    assert (pixels(fractions) == 128).all()
+
+
 def test_exif_rotation_is_applied():
     upright = PIL.new("RGB", (40, 40))
     upright.paste(RED, (0, 0, 40, 20))  # red above
@@ -294,7 +313,7 @@ def test_check_warns_of_constant_and_of_long_images():
     same = Image("path").check(cells([noise(32, 32)] * 4))
     assert [(problem.level, "same image" in problem.message) for problem in same] == [("warning", True)]
     long = Image("path").check(cells([noise(32, 200), noise(33, 32)]))
-    assert "1 images are at least 3 times" in long[0].message
+    assert "1 images have a long side at least 3 times the short one" in long[0].message
     assert Image("path").check(cells([noise(32, 32), noise(33, 33)])) == []
     assert "no row has an image" in Image("path").check(cells([None]))[0].message
 
@@ -311,3 +330,9 @@ def test_a_pil_image_of_a_damaged_file_is_named():
 def test_learning_needs_an_image():
     with pytest.raises(DataError, match="none of the training rows"):
         Image("path").learn(cells([None, "nowhere.png"]))
+
+
+@pytest.mark.parametrize("size", ["64", 64.5, -1, 8])
+def test_sizes_that_are_none_are_refused(size):
+    with pytest.raises(ConfigurationError, match=f"Image size is {size!r}; give 16 to 1024 pixels"):
+        Image("path", size=size)

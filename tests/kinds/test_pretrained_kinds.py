@@ -172,3 +172,10 @@ def test_each_package_of_the_extra_is_imported_where_it_is_needed_and_then_alone
         },  # of a folder's encoder, and of a package with weights
         "huggingface_hub": {"hub.py"},
     }
+
+
+def test_a_text_no_longer_than_what_is_added_to_it_is_refused(folders):
+    for length in (1, 2):
+        with pytest.raises(ConfigurationError, match=f"max_length is {length}, .* adds 2 tokens .*least 3"):
+            Text("it", max_length=length, encoder=str(folders["bert"])).learn(cells(["the cat"]))
+    assert Text("it", max_length=3, encoder=str(folders["bert"])).learn(cells(["the cat"]))["max_length"] == 3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells
-from commlearn.kinds.series import Series
+from commlearn.kinds.series import STEP_LIMIT, Series
 
 ROWS = [[1.0, 3.0, 2.0], None, [5.0], [2.0, 2.0]]
 
@@ -160,7 +160,7 @@ def test_every_bad_row_is_named(tmp_path):
     fine = [[1.0, 2.0], [3.0, 4.0]]
     bad = [
         ([[1.0, 2.0], [3.0]], "has rows of 1 and 2 numbers"),
-        ([], "has no steps"),
+        ([[]], "has no steps"),
         ([[1.0, np.inf]], "infinite"),
         ([[1.0], [2.0]], "has 1 channels, where 2 are expected"),
         (np.zeros((2, 2, 2)), "2 x 2 x 2; give (length,) or (length, channels)"),
@@ -192,7 +192,7 @@ def test_infinite_numbers_of_any_width_are_refused(value):
 
 def test_only_ten_bad_rows_are_told_one_by_one():
     with pytest.raises(DataError) as caught:
-        Series("ecg").learn(cells([[1.0]] + [[]] * 25))
+        Series("ecg").learn(cells([[1.0]] + [[[]]] * 25))
     assert "25 rows" in str(caught.value)
     assert str(caught.value).count("has no steps") == 10
     assert "and 15 more" in str(caught.value)
@@ -240,8 +240,9 @@ def test_whatever_the_rows_values_are_finite_and_a_row_reads_alike_alone(values,
 
 
 def test_settings_that_do_not_fit_are_named():
-    with pytest.raises(ConfigurationError, match="max_length is 0"):
-        Series("ecg", max_length=0)
+    for length in (0, 2.5, "64", True):
+        with pytest.raises(ConfigurationError, match=f"max_length is {length!r}; give at least 1 step"):
+            Series("ecg", max_length=length)
     with pytest.raises(ConfigurationError, match="'x' more than once"):
         Series(["x", "x"])
 
@@ -308,7 +309,9 @@ def test_channels_of_steps_keep_their_names_from_row_to_row():
     np.testing.assert_allclose(even(rows)[0], expected, rtol=1e-6)
     alone, _ = even(rows, [[{"t": 3, "bp": 100}]])
     np.testing.assert_allclose(alone, [[[100, nan]]], rtol=1e-6)
-    with pytest.raises(DataError, match="row 0: has pulse, and training rows have bp, hr alone"):
+    with pytest.raises(
+        DataError, match=r"row 0: has channels pulse that no training row has \(they have bp, hr\)"
+    ):
         even(rows, [[{"t": 3, "pulse": 100}]])
     with pytest.raises(DataError, match="row 2: holds numbers without names, where other rows have bp, hr"):
         even([*rows, [1.0, 2.0]])
@@ -345,7 +348,7 @@ def test_a_row_that_lasts_for_years_takes_no_more_memory_than_others():
         (timed(("2024-01-30", 1), ("2024-01-31", 2)), "has dates as times, unlike training rows"),
         (timed((0, 1), (1, "high")), "a step has v 'high', which is no number"),
         ([{"v": 1}, {"v": 2}], "has no time in its steps"),
-        ([{"t": 0, "v": 1}, 3], "mixes objects and others"),
+        ([{"t": 0, "v": 1}, 3], "mixes objects with other values"),
         (timed((0, 1), (1e40, 2)), "spans 1e\\+40 times the usual gap"),
     ],
 )
@@ -354,3 +357,48 @@ def test_times_that_cannot_be_read_are_named(row, message):
     with pytest.raises(DataError, match=message):
         Series("ecg").learn(cells(rows))
     assert any(problem.row == 1 for problem in Series("ecg").check(cells(rows)))
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 2)), torch.zeros(0), "[]", " [] "])
+def test_a_list_of_nothing_is_absent(empty):
+    column = FORMS["lists"].copy()
+    column[1] = empty
+    assert taken(Series("ecg"), cells(column)).present.tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("outlier", [9.97e36, -9999.0])
+def test_a_bad_step_is_clipped_named_and_leaves_all_else_as_it_is(outlier):
+    rows = np.random.default_rng(0).normal(size=(500, 50, 2))
+    rows[3, 9] = 15.0  # a peak
+    spoilt = rows.copy()
+    spoilt[7, 20, 1] = outlier
+    clean, kind = learned(Series("ecg"), cells(list(rows))), Series("ecg")
+    flat = rows.reshape(-1, 2)
+    assert (clean["mean"], clean["scale"]) == (flat.mean(axis=0).tolist(), flat.std(axis=0).tolist())
+    state = learned(kind, cells(list(spoilt)))
+    assert state["scale"] == pytest.approx(clean["scale"], rel=1e-3)
+    values = kind.read(cells(list(spoilt)), state).take(np.arange(500)).values.numpy()
+    assert values[7, 20, 1] == np.sign(outlier) * STEP_LIMIT
+    assert values[3, 9] == pytest.approx(15.0, abs=0.5)
+    spoilt[7, 20, 1] = rows[7, 20, 1]
+    usual = kind.read(cells(list(spoilt)), clean).take(np.arange(500)).values.numpy()
+    values[7, 20, 1] = usual[7, 20, 1]
+    np.testing.assert_allclose(values, usual, atol=0.01)
+    spoilt[7, 20, 1] = outlier
+    problems = kind.check(cells(list(spoilt), first_row=100))
+    assert [(problem.row, problem.level) for problem in problems] == [(107, "warning")]
+    assert f"has the value {outlier:g}, far from all others" in problems[0].message
+
+
+def test_any_number_that_is_read_stays_finite():
+    values = taken(Series("ecg"), cells(ROWS), cells([[1e60, 1.0, 2.0]])).values
+    assert values[0, 0] == STEP_LIMIT
+    assert values.isfinite().all()
+
+
+def test_steps_that_many_rows_have_are_no_outliers():
+    rows = np.random.default_rng(0).normal(size=(100, 50))
+    rows[:, 10] = 500.0
+    state = learned(Series("ecg"), cells(list(rows)))
+    assert state["scale"] == pytest.approx([rows.std()])
+    assert Series("ecg").check(cells(list(rows))) == []

@@ -267,6 +267,14 @@ def test_times_where_numbers_were_learned_are_refused():
         read(Tabular("x"), table(x=[1.0, 2.0]), table(x=pd.to_datetime(["2020-01-01"])))
 
 
+@pytest.mark.parametrize("dtype", ["datetime64[ns]", "timedelta64[ns]", "datetime64[ns, UTC]", "period[D]"])
+def test_a_column_of_no_time_at_all_is_empty(dtype):
+    cells = table(x=[1.0, 2.0], seen=pd.Series([pd.NaT, pd.NaT], dtype=dtype))
+    kind = Tabular(["x", "seen"])
+    assert np.isnan(values_of(read(kind, cells))[:, 1]).all()
+    assert [problem.message for problem in kind.check(cells)] == ["is empty in every row; leave it out"]
+
+
 def test_check_warns_of_columns_that_tell_nothing():
     cells = table(
         same=[1.0] * 30,
@@ -295,6 +303,8 @@ def test_settings_that_do_not_fit_are_named():
         Tabular(["hb", "hb"])
     with pytest.raises(ConfigurationError, match="at least one column"):
         Tabular([])
+    with pytest.raises(ConfigurationError, match="max_categories is 2.5; give at least 1"):
+        Tabular(["hb"], max_categories=2.5)
     assert Tabular(["hb"]) == Tabular("hb")
     assert hash(Tabular(["hb"])) == hash(Tabular("hb"))
 

@@ -83,8 +83,23 @@ def test_long_texts_are_cut():
     taken = read(["word " * 50], kind).take(np.array([0]))
     assert taken.values.shape == (1, 5)
     problems = kind.check(cells(["word " * 50, "short"]))
-    assert "1 texts have more than 5 words" in problems[0].message
+    assert "1 texts have more than 5 tokens" in problems[0].message
     assert problems[0].level == "warning"
+
+
+def test_what_is_cut_is_counted_in_tokens():
+    unknown = ["".join(letters) for letters in zip(*["abcdefghijklmnop"] * 4, strict=True)]  # each once
+    texts = ["word word", f"word {' '.join(unknown)}"]  # 17 words, 65 tokens
+    kind = Text("notes", max_length=20)
+    for messages in (
+        [problem.message for problem in kind.check(cells(texts))],
+        kind.notes(kind.learn(cells(texts))),
+    ):
+        assert len(messages) == 1
+        assert messages[0].startswith("1 texts have more than 20 tokens")
+    longer = Text("notes", max_length=65)
+    assert longer.check(cells(texts)) == []
+    assert longer.notes(longer.learn(cells(texts))) == []
 
 
 def test_signs_without_a_letter_still_count():
@@ -121,7 +136,7 @@ def test_check_tells_constant_and_empty_columns():
         Text("notes").learn(cells([None]))
 
 
-@pytest.mark.parametrize("options", [{"max_length": 0}, {"vocabulary": -1}])
+@pytest.mark.parametrize("options", [{"max_length": 0}, {"max_length": 2.5}, {"vocabulary": -1}])
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ConfigurationError):
         Text("notes", **options)

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from commlearn.errors import ConfigurationError, DataError, DataWarning
-from commlearn.kinds.base import Cells
+from commlearn.kinds.base import Cells, check_learned
+from commlearn.kinds.rows import is_empty
 from commlearn.kinds.series import Series
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.written import FORMS, amount_of, moment_of
@@ -34,6 +35,7 @@ def parts_of(form, cells, later=None):
         ("5/6/2024", "", None),
         ("3. März 2024", "", datetime(2024, 3, 3)),
         ("March 3rd, 2024", "", datetime(2024, 3, 3)),
+        ("5th March 2024", "", datetime(2024, 3, 5)),
         (pd.Timestamp("2024-01-02 03:00", tz="Europe/Berlin"), "", datetime(2024, 1, 2, 3)),
         ("30.2.2024", "day first", None),
         ("3 of 2024", "", None),
@@ -169,7 +171,7 @@ def test_cells_that_a_form_cannot_read_are_named_with_their_row():
     assert {problem.row for problem in FORMED.check(Cells(wrong))} == {3, 5}
     strange = pd.DataFrame(CELLS).assign(price="4 GBP")
     with pytest.warns(
-        DataWarning, match="'4 GBP' has a unit that training rows have not, or too seldom and 19 more"
+        DataWarning, match="'4 GBP' has a unit that too few training rows have; read as empty, as are 19 more"
     ):
         FORMED.read(Cells(strange), state)
 
@@ -179,6 +181,7 @@ def test_cells_that_a_form_cannot_read_are_named_with_their_row():
     [
         ({"forms": {"prize": "amount"}}, "did you mean 'price'"),
         ({"forms": {"price": "amounts"}}, "did you mean 'amount'"),
+        ({"forms": {"price": ["amount"]}}, "Unknown form"),
         ({"forms": {"price": "amount"}, "categorical": "price"}, "in categorical and in forms"),
         ({"forms": ["price"]}, "column: form"),
     ],
@@ -209,3 +212,81 @@ def test_several_numbers_in_a_cell_are_a_column_each():
     assert "row of 2 numbers such as 12/12" in parts.wrong[3]
     places = parts_of("numbers", ["(48.137, 11.5)", "-52.52,13.4"])
     assert places.numbers["1"].tolist() == [48.137, -52.52]
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("form", "usual", "bad"),
+    [
+        ("amount", ["5 EUR", "7 EUR"], f"{HUGE} EUR"),
+        ("amount", [5.0, 7.5], float("inf")),
+        ("amount", [5, 7], HUGE),
+        ("amount", ["5", "7"], "9" * 5000),
+        ("json", ['{"a": 1}', '{"a": 2}'], '{"a": 1e999}'),
+        ("json", ['{"a": 1}', '{"a": 2}'], f'{{"a": {"9" * 5000}}}'),
+        ("json", [{"a": 1}, {"a": 2}], {"a": HUGE}),
+        ("numbers", ["1/2", "3/4"], f"1/{HUGE}"),
+        ("rating", ["1/5", "2/5"], f"1/{HUGE}"),
+        ("rating", ["1/5", "2/5"], f"1/{'9' * 5000}"),
+        ("yes-no", ["yes", "no"], float("inf")),
+        ("yes-no", ["yes", "no"], 10**5000),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
+)
+def test_infinite_and_huge_numbers_are_named_and_never_learned(form, usual, bad):
+    column = pd.Series(usual * 5, dtype=object)
+    kind = Tabular("x", forms={"x": form})
+    state = kind.learn(Cells(pd.DataFrame({"x": column})))
+    check_learned(state)
+    column = column.copy()
+    column[3] = bad
+    cells = Cells(pd.DataFrame({"x": column}))
+    for attempt in (kind.learn, lambda spoilt: kind.read(spoilt, state)):
+        with pytest.raises(DataError, match="x row 3: "):
+            attempt(cells)
+    assert [problem.row for problem in kind.check(cells)] == [3]
+
+
+def test_an_ambiguous_date_says_what_to_state():
+    cells = Cells(pd.DataFrame({"d": ["1/2/2024", "3/4/2024", "tomorrow"]}))
+    messages = [problem.message for problem in Tabular("d", forms={"d": "date"}).check(cells)]
+    assert messages[0] == ("'1/2/2024' could be read in two ways; state date-dmy or date-mdy as its form")
+    assert messages[2].startswith("'tomorrow' is no date")
+    assert Tabular("d", forms={"d": "date-dmy"}).check(cells)[0].row == 2
+
+
+@pytest.mark.parametrize("cell", [1.125, 2.5, 1299, 1e-05, 1.5e20, np.float32(1.125), np.int64(1125)])
+def test_numbers_among_amounts_with_a_comma_stay_what_they_are(cell):
+    parts = parts_of("amount", ["1,50", "2,25", "3,75"] * 3, [cell])
+    assert parts.numbers["without unit"].tolist() == [float(cell)]
+    mixed = parts_of("amount", [*["1,50", "2,25", "3,75"] * 3, cell])
+    assert mixed.numbers["without unit"][-1] == float(cell)
+
+
+def test_numbers_of_any_type_are_read_in_objects():
+    cells = [{"w": np.int64(4), "oak": np.bool_(True), "x": np.float32(0.5)}] * 3
+    parts = FORMS["json"].read(pd.Series(cells), FORMS["json"].learn(pd.Series(cells)))
+    assert {name: part.tolist() for name, part in parts.numbers.items()} == {
+        "w": [4] * 3,
+        "oak": [1] * 3,
+        "x": [0.5] * 3,
+    }
+
+
+@pytest.mark.parametrize("cell", [np.float32("nan"), np.float64("nan"), np.datetime64("NaT"), pd.NaT, None])
+def test_what_is_empty_of_any_type_is_empty(cell):
+    assert is_empty(cell)
+
+
+def test_a_form_that_yields_nothing_is_named():
+    cells = Cells(pd.DataFrame({"n": np.arange(9.0), "tags": [f"tag{row}" for row in range(9)]}))
+    kind = Tabular(["n", "tags"], forms={"tags": "labels"})
+    (problem,) = kind.check(cells)
+    assert (problem.column, problem.level) == ("tags", "warning")
+    assert "no label or key is in 3 training rows" in problem.message
+    assert kind.notes(kind.learn(cells)) == [f"tags {problem.message}"]
+    fine = Cells(cells.frame.assign(tags=["a", "b", "a;b"] * 3))
+    assert kind.notes(kind.learn(fine)) == []
+    assert kind.check(fine) == []

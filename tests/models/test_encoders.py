@@ -11,6 +11,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import FeatureTokenizer, sincos_positions
 from commlearn.models.encoders import ENCODERS
 from commlearn.models.encoders.image import start_as_waves
+from commlearn.models.encoders.own import OwnEncoder
 from commlearn.models.features import FixedFeatures
 from commlearn.models.tokens import Tokens, pool
 from commlearn.own_draws import OwnDraws, may_draw
@@ -219,3 +220,11 @@ def test_the_published_encoders_have_the_published_sizes():
     assert [(layer.in_features, layer.out_features) for layer in linear] == [(5, 10), (10, 10)]
     maps = ENCODERS["resnet18"]((3, 128, 128), 32)(Modality(values_of((3, 128, 128), 2)))
     assert maps.values.shape == (2, 16, 32)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_traced_module_is_an_encoder_that_takes_no_padding():
+    traced = torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3))
+    features, padding = OwnEncoder(traced)(torch.ones(4, 3), None)
+    assert features.shape == (4, 1, 2)
+    assert padding is None

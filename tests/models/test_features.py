@@ -24,7 +24,7 @@ from commlearn.models.features.base import Sample
 from commlearn.models.features.networks import MINILM
 from commlearn.models.features.patches import LEAST, SIDE, STRIDE, shown_patches, typical_patches
 from commlearn.models.features.raw import Table, Words
-from commlearn.records import Chosen, VectorColumn
+from commlearn.records import Chosen, Drawn, Sequences, VectorColumn
 
 LENGTH = 12
 
@@ -463,3 +463,22 @@ def test_features_of_tables_saved_by_an_earlier_version_have_no_parts() -> None:
     former.load_state_dict(state)
     assert len(former.raw(column.modality)) == 1
     assert len(learned.raw(column.modality)) == 2
+
+
+def test_a_sample_reads_no_record_to_see_who_is_there():
+    steps = [np.ones((length, 1), np.float32) if length else None for length in (3, 2, 0, 1)]
+    column = Sequences.of("series", steps, 1)
+
+    class Watched:
+        spec, present = column.spec, column.present
+
+        def __len__(self) -> int:
+            return len(column)
+
+        def take(self, rows: np.ndarray) -> Modality:
+            raise AssertionError("a record was read")
+
+    every = np.array([3, 0, 2, 1])
+    assert Sample(Chosen(Watched(), every), np.arange(4)).rows.tolist() == [0, 1, 3]
+    assert Sample(Drawn(Watched(), np.array([1, 2]), np.array([1, 2])), np.arange(2)).rows.tolist() == [0]
+    assert Sample(column, every).rows.tolist() == [3, 0, 1]

@@ -372,7 +372,7 @@ def test_what_a_loaded_model_names_is_looked_for_on_this_machine_alone(monkeypat
         raise OSError("not here")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refused)
-    with pytest.raises(ConfigurationError, match="no model of this name could be had"):
+    with pytest.raises(ConfigurationError, match="no model of this name could be downloaded"):
         locate("owner/model")
     stated = {**description(folders["vit"], "image"), "pretrained": "owner/model@v1"}
     with pytest.raises(

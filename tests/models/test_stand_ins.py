@@ -13,8 +13,11 @@ import commlearn as cl
 from commlearn.augmentations import VectorAugmentation, plan_batch
 from commlearn.batch import Modality
 from commlearn.config.configuration import read_experiment
+from commlearn.config.own_data import experiment_for
 from commlearn.errors import ConfigurationError
 from commlearn.models.features import FeatureColumn, stand_ins
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import read_table
 
 
 def columns_of(draw, records: int = 60, absent: Mapping[str, int] = {}, shared: float = 3.0):
@@ -120,7 +123,7 @@ def test_swapped_features_are_those_of_records_that_have_the_modality():
     assert torch.isin(augmented.values[present], values[present]).all()
 
 
-def test_the_log_says_how_many_records_have_stand_ins(tmp_path):
+def test_the_log_says_how_many_records_have_stand_ins(tmp_path, monkeypatch):
     draw = np.random.default_rng(5)
     centres = draw.normal(size=(10, 8)) * 3
     table = {
@@ -133,6 +136,12 @@ def test_the_log_says_how_many_records_have_stand_ins(tmp_path):
     assert "of the training records have others that most modalities call their neighbours" in log
     alone = cl.Embedder(cl.Schema({"a": cl.Vector("a")}), epochs=1).fit({"a": table["a"]})
     assert not alone.trained.experiment.training.stand_ins
+    monkeypatch.setattr("commlearn.config.own_data.LARGE", 100)  # of more, every one is not compared
+    data = {"name": "table", "table": "", "schema": schema.to_mapping()}
+    for training, wanted in ({}, False), ({"stand_ins": True}, True):
+        settings = {"name": "own", "data": data, "model": {"features": "fixed"}, "training": training}
+        experiment, _ = experiment_for(settings, dataset_of(read_table(table), schema))
+        assert experiment.training.stand_ins is wanted
 
 
 def test_stand_ins_without_features_to_compare_are_refused(tmp_path):

@@ -125,18 +125,18 @@ def test_the_loss_is_the_same_whatever_stands_beside(embedding):
 
 def test_each_of_the_first_steps_is_observed_and_later_every_fourth():
     means = TokenMeans(["a", "b"], 4)
-    due = [means.due() for _ in range(24)]
+    due = [means.count_step() for _ in range(24)]
     assert due == [True] * 16 + [False, False, False, True] * 2
     with moments_at_rest(means):
-        assert not means.due()
-    assert not means.eval().due()
+        assert not means.count_step()
+    assert not means.eval().count_step()
     assert means.steps == 24
 
 
 def test_states_of_older_runs_do_not_count_steps():
     means, state = TokenMeans(["a"], 4), TokenMeans(["a"], 4).state_dict()
     del state["steps"]
-    means.due()
+    means.count_step()
     means.load_state_dict(state)
     assert means.steps == 0
 
@@ -146,7 +146,7 @@ def test_of_many_modalities_each_rest_is_looked_at_equally_often_and_of_few_ever
     rests = [(f"rest {number}",) for number in range(9)]
     looks: Counter[tuple[str, ...]] = Counter()
     for _ in range(16 + 4 * 20):  # 16 looks, then 20 of every fourth step
-        if means.due():
+        if means.count_step():
             chosen = means.in_turn(rests)
             assert len(set(chosen)) == 4
             looks.update(chosen)

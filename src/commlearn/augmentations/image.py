@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from commlearn.augmentations.views import check_range, check_share, check_size
 from commlearn.batch import Modality, Spec
+from commlearn.errors import ConfigurationError
 
 LUMA = (0.299, 0.587, 0.114)
 REFERENCE_SIZE = 224  # the blur's sigma is given for images of this size
@@ -40,6 +42,17 @@ class ImageAugmentation:
     blur: float = 0.5  # probability
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels of a 224-pixel image
     flip: float = 0.5  # probability of a horizontal flip
+
+    def __post_init__(self) -> None:
+        for name in ("jitter", "greyscale", "blur", "flip"):
+            check_share(name, getattr(self, name))
+        for name in ("size", "brightness", "contrast", "saturation", "hue"):
+            check_size(name, getattr(self, name))
+        check_range("scale", self.scale, most=1.0)
+        check_range("ratio", self.ratio)
+        if not self.ratio[0] > 0:
+            raise ConfigurationError(f"ratio is {list(self.ratio)}; give numbers above 0.")
+        check_range("sigma", self.sigma)
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         return self.plan(modality, generator, spec)(slice(None))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from commlearn.batch import Modality, Spec
-from commlearn.errors import ConfigurationError
+from commlearn.augmentations.views import check_share, check_size
+from commlearn.batch import Modality, Spec, tells_gaps
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class SequenceAugmentation:
 
     def __post_init__(self) -> None:
         for name in ("drop", "drop_probability", "noise_probability", "crop"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give a share from 0 to 1.")
+            check_share(name, getattr(self, name))
+        check_size("std", self.std)
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         values, real = modality.values, modality.real  # (batch, length, channels), (batch, length)
@@ -34,6 +34,9 @@ class SequenceAugmentation:
         noise = torch.randn(values.shape, generator=generator).to(values)
         if self.crop < 1:
             values = _stretch(values, real.sum(dim=1), self.crop + (1 - self.crop) * draw[0], draw[1])
+        if tells_gaps(modality):  # what was not observed gets none, nor do the marks that say so
+            marks = values[..., values.shape[2] // 2 :]
+            noise = noise * torch.cat([marks, torch.zeros_like(marks)], dim=2)
         noisy = (draw[2] < self.noise_probability)[:, None, None]
         values = values + self.std * noise * noisy
         share = self.drop * draw[3] * (draw[4] < self.drop_probability)  # (batch,)

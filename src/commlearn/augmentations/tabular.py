@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from commlearn.augmentations.views import check_share, check_size
 from commlearn.batch import Modality, Spec
-from commlearn.errors import ConfigurationError
 
 MISSING = 0.0  # the code of a cell without category
 
@@ -20,7 +20,8 @@ class TabularAugmentation:
     mask: float = 0.2  # probability of a cell to become missing
 
     def __post_init__(self) -> None:
-        _check_share("mask", self.mask)
+        check_share("mask", self.mask, whole=False)
+        check_size("std", self.std)
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         cells = modality.values  # (batch, columns): numbers or NaN, then codes of categories
@@ -48,8 +49,9 @@ class VectorAugmentation:
     swap: float = 0.0  # probability of a feature to be taken from another record of the batch
 
     def __post_init__(self) -> None:
-        _check_share("drop", self.drop)
-        _check_share("swap", self.swap)
+        check_share("drop", self.drop, whole=False)
+        check_share("swap", self.swap, whole=False)
+        check_size("std", self.std)
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         values = modality.values  # (batch, features)
@@ -73,16 +75,14 @@ def _others(modality: Modality, generator: torch.Generator) -> torch.Tensor:
     return there[(draw * len(there)).long()] if len(there) else torch.zeros_like(draw, dtype=torch.long)
 
 
-def _check_share(name: str, share: float) -> None:
-    if not 0 <= share < 1:
-        raise ConfigurationError(f"{name} is {share}; give a probability from 0 to less than 1.")
-
-
 @dataclass(frozen=True)
 class Noise:
     """Adds Gaussian noise."""
 
     std: float = 0.1  # in units of the values, which are standardised
+
+    def __post_init__(self) -> None:
+        check_size("std", self.std)
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         noise = torch.randn(modality.values.shape, generator=generator).to(modality.values)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from commlearn.augmentations.views import check_share
 from commlearn.batch import Modality, Spec
-from commlearn.errors import ConfigurationError
 
 MASK = 1  # the id that stands for a hidden token
 
@@ -22,6 +22,10 @@ class TextAugmentation:
 
     mask: float = 0.15  # probability of each token
     dropout: float = 0.0  # probability of each token to be left out; at least one token stays
+
+    def __post_init__(self) -> None:
+        check_share("mask", self.mask)
+        check_share("dropout", self.dropout)
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         ids = modality.values  # (batch, length)
@@ -49,8 +53,7 @@ class TokenDropout:
     most: float = 0.8  # largest share of a record's tokens that is left out
 
     def __post_init__(self) -> None:
-        if not 0 <= self.most <= 1:
-            raise ConfigurationError(f"token_dropout: most is {self.most}; give a share from 0 to 1.")
+        check_share("token_dropout: most", self.most)
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         batch, length = modality.values.shape[:2]

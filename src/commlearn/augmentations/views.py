@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from commlearn.batch import Batch, Modality, Spec, View
+from commlearn.errors import ConfigurationError
 
 
 class Augmentation(Protocol):
@@ -28,6 +30,25 @@ class Plans(Protocol):
     ) -> Callable[[slice], Modality]:
         """What makes the augmented version of some of the records; each call gives the same."""
         ...
+
+
+def check_share(name: str, share: float, whole: bool = True) -> None:
+    """Refuse a setting that is no share, or if a whole is too much, one that is 1."""
+    if not 0 <= share <= 1 or (share == 1 and not whole):
+        raise ConfigurationError(f"{name} is {share}; give a share from 0 to {'1' if whole else 'below 1'}.")
+
+
+def check_size(name: str, size: float) -> None:
+    """Refuse a setting that is negative or infinite."""
+    if not 0 <= size < math.inf:
+        raise ConfigurationError(f"{name} is {size}; give a number of at least 0.")
+
+
+def check_range(name: str, bounds: Sequence[float], most: float = math.inf) -> None:
+    """Refuse a setting that is not a smaller and a larger number from 0 to `most`."""
+    if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] <= most or math.isinf(bounds[1]):
+        limit = "at least 0" if math.isinf(most) else f"from 0 to {most:g}"
+        raise ConfigurationError(f"{name} is {list(bounds)}; give a smaller and a larger number {limit}.")
 
 
 def make_batch(

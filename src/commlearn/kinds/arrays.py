@@ -16,13 +16,12 @@ import pyarrow.compute as pc
 import torch
 
 from commlearn.batch import Modality, Spec
-from commlearn.errors import DataError
+from commlearn.errors import DAMAGED, DataError
+from commlearn.kinds.rows import brief, is_empty
 from commlearn.kinds.steps import steps_of
-from commlearn.records import Chosen, Column
+from commlearn.records import presence as presence
 from commlearn.storage.plain_files import read_npy
 from commlearn.storage.plain_json import parse_json
-
-UNREADABLE = (OSError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -46,23 +45,29 @@ def present_or_none(present: np.ndarray) -> np.ndarray | None:
     return None if present.all() else present
 
 
-def presence(column: Column) -> np.ndarray:
-    """Which records have the modality, (records,) bool."""
-    if isinstance(column, Chosen):
-        return presence(column.column)[column.rows]
-    if hasattr(column, "present"):
-        return np.ones(len(column), dtype=bool) if column.present is None else np.asarray(column.present)
-    there = np.ones(len(column), dtype=bool)
-    for start in range(0, len(column), 1024):
-        rows = np.arange(start, min(start + 1024, len(column)))
-        mask = column.take(rows).present
-        if mask is not None:
-            there[rows] = mask.numpy()
-    return there
+def holds_nothing(cell: Any) -> bool:
+    """An empty cell, or a list or an array without a number: the record has nothing here.
+
+    Example:
+        >>> holds_nothing([]), holds_nothing("[]"), holds_nothing(np.zeros((0, 3))), holds_nothing([0.0])
+        (True, True, True, False)
+    """
+    if isinstance(cell, list | tuple):
+        return not cell
+    if isinstance(cell, np.ndarray | torch.Tensor):
+        return 0 in cell.shape
+    return is_empty(cell) or (isinstance(cell, str) and cell.strip() == "[]")
 
 
 def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
-    """A list, an array or a file as an array of floats, at least 32 bits wide; None is NaN.
+    """A list, an array or a file as an array of floats, at least 32 bits wide; None is NaN."""
+    array = numbers_in(cell, root, outside)
+    narrow = array.dtype.itemsize < 4 or array.dtype == np.float32
+    return array.astype(np.float32 if narrow else np.float64, copy=False)
+
+
+def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
+    """A list, an array or a file as an array of numbers of their own type; with None they are floats.
 
     Args:
         cell: numbers, nested as deep as the array has axes; objects such as {"t": 0, "v": 1.5}, a step each;
@@ -96,8 +101,7 @@ def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         raise DataError(f"{shown(cell)} is no array of numbers; give a list, an array or the path of a file")
     if array.ndim == 0:
         raise DataError(f"{shown(cell)} is a single number; give a list or an array")
-    narrow = array.dtype.itemsize < 4 or array.dtype == np.float32
-    return array.astype(np.float32 if narrow else np.float64, copy=False)
+    return array
 
 
 def _lengths(cell: Any) -> str:
@@ -158,7 +162,7 @@ def shown(cell: Any) -> str:
     """A cell in a message: short, and an array by its shape."""
     if isinstance(cell, np.ndarray):
         return " x ".join(map(str, cell.shape)) or "one number"
-    text = str(cell)
+    text = brief(cell, str, most=None)
     return repr(text if len(text) <= 80 else f"{text[:38]}...{text[-39:]}")
 
 
@@ -174,7 +178,7 @@ def _load(path: Path, name: str) -> np.ndarray:
         if frame.iloc[0].map(_is_name).any():
             frame = frame.iloc[1:]  # names of columns
         return frame.apply(pd.to_numeric).to_numpy(dtype=np.float64)
-    except UNREADABLE as problem:
+    except (*DAMAGED, OSError, MemoryError) as problem:
         raise DataError(
             f"{name} cannot be read ({problem}). Is it cut off? Replace it, or empty the cell"
         ) from problem

@@ -17,10 +17,10 @@ import torch
 from scipy.io import wavfile
 from torch import Tensor
 
-from commlearn.errors import ConfigurationError, DataError
-from commlearn.kinds.arrays import array_of, file_of, shown
+from commlearn.errors import DAMAGED, ConfigurationError, DataError
+from commlearn.kinds.arrays import array_of, file_of, holds_nothing, numbers_in, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.rows import first_ten, is_empty, raise_errors
+from commlearn.kinds.rows import check_whole, each_row, first_ten, raise_errors
 from commlearn.kinds.series import learn_sequences, standardise
 from commlearn.records import Column, Sequences
 
@@ -31,19 +31,8 @@ HOP = 160  # samples: 10 ms
 TRANSFORM = 512  # points of the Fourier transform
 MELS = 64
 LOUDEST = 1e6  # full scale is 1; what is far beyond it is damage, and its power would be infinite
+FULL_SCALES = (2**15, 2**23, 2**31, 2**64)  # of whole numbers
 QUIET = 1e-8  # power added before the logarithm, so that silence is finite
-
-# what scipy raises on headers that lie
-DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    ZeroDivisionError,
-    UnboundLocalError,
-    MemoryError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -51,7 +40,8 @@ class Audio(Kind):
     """One column of sound: paths or bytes of WAV files, or arrays of samples of one known rate.
 
     Sound becomes mono at 16 kHz, then 64 log-mel bands in frames of 25 ms every 10 ms; frames are
-    averaged down to `max_length`, and each band is standardised with the training rows.
+    averaged down to `max_length`, and each band is standardised with the training rows. Whole numbers in a
+    list or an array are of 16 bits, unless they need 24 or 32; those of one byte are of 8.
 
     Example:
         >>> import pandas as pd
@@ -73,8 +63,7 @@ class Audio(Kind):
         valid = self.rate is None or (isinstance(self.rate, int) and RATES[0] <= self.rate <= RATES[1])
         if not valid:
             raise ConfigurationError(f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} a second.")
-        if self.max_length < 1:
-            raise ConfigurationError(f"Audio max_length is {self.max_length}; give at least 1 frame.")
+        check_whole("Audio max_length", self.max_length, 1, "at least 1 frame")
 
     def names(self) -> Sequence[str]:
         return (self.column,)
@@ -106,16 +95,12 @@ class Audio(Kind):
 
     def _each(self, cells: Cells, change: Callable[[np.ndarray], Any]) -> tuple[list[Any], list[Problem]]:
         """What `change` makes of each row's mono samples, None where it has none; what is wrong."""
-        results: list[Any] = []
-        problems: list[Problem] = []
-        for row, cell in enumerate(cells.frame[self.column].tolist()):
-            results.append(None)
-            try:
-                if not is_empty(cell):
-                    results[-1] = change(self._sound(cell, cells.root))
-            except DataError as problem:
-                problems.append(Problem(str(problem), self.column, cells.first_row + row))
-        return results, problems
+        return each_row(
+            cells.frame[self.column].tolist(),
+            lambda cell: None if holds_nothing(cell) else change(self._sound(cell, cells.root)),
+            self.column,
+            cells.first_row,
+        )
 
     def _sound(self, cell: Any, root: Path) -> np.ndarray:
         """One cell as mono samples at 16 kHz."""
@@ -128,7 +113,7 @@ class Audio(Kind):
         elif self.rate is None:
             raise DataError("holds samples without a rate; give Audio(..., rate=samples a second)")
         else:
-            rate, samples = self.rate, _scaled(cell if isinstance(cell, np.ndarray) else array_of(cell, root))
+            rate, samples = self.rate, _of_cell(numbers_in(cell, root))
         if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > len(samples)):
             raise DataError(f"holds an array of {shown(samples)}; give (samples,) or (samples, channels)")
         if not samples.size:
@@ -150,7 +135,7 @@ def read_wav(file: Path | io.BytesIO, name: str) -> tuple[int, np.ndarray]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             rate, samples = wavfile.read(file)
-    except DAMAGED as problem:
+    except (*DAMAGED, OSError, UnboundLocalError, MemoryError, struct.error) as problem:  # a header that lies
         raise DataError(
             f"{name} is not a WAV file that can be read ({problem}); convert it to WAV"
         ) from problem
@@ -186,6 +171,14 @@ def mel_filters() -> Tensor:
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     return torch.from_numpy(np.minimum(rising, falling).clip(0)).float()
+
+
+def _of_cell(samples: np.ndarray) -> np.ndarray:
+    """Samples of a list or an array; wide whole numbers are of 16 bits unless they need more."""
+    if samples.dtype.kind not in "iu" or samples.dtype.itemsize == 1:
+        return _scaled(samples)
+    loudest = max(-int(samples.min(initial=0)), int(samples.max(initial=0)))
+    return samples / float(next(full for full in FULL_SCALES if loudest <= full))
 
 
 def _scaled(samples: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ class Kind:
         return (stated,) if isinstance(stated, str) else tuple(stated)
 
     def names(self) -> Sequence[str]:
-        """Those whose cells are read as they are written, though they may look like numbers."""
+        """Columns whose cells are read as text even if they look like numbers."""
         return ()
 
     def learn(self, cells: Cells) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Kind:
         raise NotImplementedError
 
     def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
-        """What the log says of what was learned."""
+        """Lines for the log about what was learned."""
         return ()
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:

@@ -14,9 +14,9 @@ from PIL import Image as PIL
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.pictures import Decoder, Fitting, Pictures, in_threads, is_deep
+from commlearn.kinds.pictures import Decoder, Fitting, Pictures, in_threads, is_deep, unread
 from commlearn.kinds.pretrained import Pretrained
-from commlearn.kinds.rows import first_ten, is_empty, raise_errors, spread
+from commlearn.kinds.rows import check_whole, first_ten, is_empty, raise_errors, spread
 
 SIZES = (32, 64, 96, 128, 224)  # pixels a side, to choose from
 FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training rows with an image from which a size is chosen
@@ -31,13 +31,12 @@ ELONGATED = 3  # longer by shorter side from which the cut loses most of an imag
 class Image(Kind):
     """One column of images.
 
-    An image is scaled so that its shorter side fits, and the longer one is cut evenly at both ends:
-    no bars are added, which every encoder would have to learn to ignore and which would tell a
-    contrast the image's proportions. An encoder that starts from nothing learns little more from large
-    squares of a few thousand images, and takes many times as long: unless a size is stated, large ones are
-    kept for many images. Grey becomes RGB, what is transparent lies on white, EXIF
-    rotation is applied, grey of more than 8 bits is scaled by the depth found in training rows. With a
-    pretrained encoder, size and scaling are as its folder says.
+    An image is scaled so that its shorter side fits, and the longer one is cut evenly at both ends. No bars
+    are added: an encoder would have to learn to ignore them, and they would reveal the proportions to a
+    contrastive loss. With a few thousand images, an encoder trained from scratch gains little from large
+    images and is many times slower: unless a size is stated, large ones are for many images. Grey becomes
+    RGB, what is transparent lies on white, EXIF rotation is applied, grey of more than 8 bits is scaled by
+    the depth found in training rows. With a pretrained encoder, size and scaling are as its folder says.
 
     Example:
         >>> Image("path").columns()
@@ -53,6 +52,7 @@ class Image(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
+        check_whole("Image size", self.size, 0, "16 to 1024 pixels, or 0 to choose one")
         if self.size and isinstance(self.encoder, Pretrained):
             raise ConfigurationError(
                 f"Image size is {self.size}, but a pretrained encoder says its own. Leave size out."
@@ -96,12 +96,13 @@ class Image(Kind):
         size = state["size"]
         if not 0 < size <= LARGEST:
             raise DataError(f"images of {size} pixels a side were learned; at most {LARGEST} are read")
+        rows = np.arange(len(cells)) + cells.first_row
         in_memory = len(sources) * 3 * size**2 <= IMAGES_IN_MEMORY
         read = in_threads(
             (lambda cell: decoder.pixels(cell, size)) if in_memory else (lambda cell: _header(decoder, cell)),
             sources,
         )
-        raise_errors(self.column, self._problems(read, index, cells.first_row))
+        raise_errors(self.column, unread(read, index, self.column, rows))
         column = Pictures(decoder, size, sources, index, self.column, cells.first_row)
         if not in_memory:
             return column
@@ -116,7 +117,8 @@ class Image(Kind):
             return [Problem("no row has an image; name another column or drop the modality", self.column)]
         decoder = Decoder(cells.root, self.outside)
         read = in_threads(lambda cell: (decoder.pixels(cell, 32), _look(decoder, cell)), sources)
-        problems = first_ten(self._problems(read, index, cells.first_row))
+        rows = np.arange(len(cells)) + cells.first_row
+        problems = first_ten(unread(read, index, self.column, rows))
         fine = [result for result in read if isinstance(result, tuple)]
         looks = Counter(pixels.tobytes() for pixels, _ in fine)
         if len(looks) == 1 and len(fine) == len(read) and (index >= 0).sum() > 1:
@@ -124,22 +126,11 @@ class Image(Kind):
         long = [max(w, h) / min(w, h) for _, (w, h, _) in fine if max(w, h) >= ELONGATED * min(w, h)]
         if long:
             message = (
-                f"{len(long)} images are at least {ELONGATED} times as long as broad (up to {max(long):.0f} "
-                "times); only their middle square is read"
+                f"{len(long)} images have a long side at least {ELONGATED} times the short one (up to "
+                f"{max(long):.0f} times); only the middle square is read"
             )
             problems.append(Problem(message, self.column, level="warning"))
         return problems
-
-    def _problems(self, read: Sequence[Any], index: np.ndarray, first_row: int) -> list[Problem]:
-        """One for each row that shows a bad source, in the order of rows."""
-        bad = {position: result for position, result in enumerate(read) if isinstance(result, DataError)}
-        if not bad:
-            return []
-        return [
-            Problem(str(bad[source]), self.column, row + first_row)
-            for row, source in enumerate(index.tolist())
-            if source in bad
-        ]
 
 
 def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -11,7 +12,7 @@ from pandas.api import types
 from scipy.special import ndtr, ndtri
 
 from commlearn.kinds.base import Cells, Problem
-from commlearn.kinds.rows import brief, is_empty
+from commlearn.kinds.rows import brief, is_empty, spread
 
 MISSING_NUMBERS = (
     *("NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN", "-nan"),
@@ -23,6 +24,10 @@ KNOTS = 33  # of the curve of a skewed column
 SKEW, KURTOSIS = 1.5, 8.0  # beyond either (kurtosis above a Gaussian's), a column follows its quantiles
 NUMBERS = (str, int, float, Decimal, np.number, np.bool_)  # types of cells that can be one
 LARGEST = 1e150  # squares of larger numbers overflow
+CHUNK = 8_192  # rows handled at a time
+QUARTILE_ROWS = 10_000  # rows that give the quartiles of a column, at most
+QUARTILE_RANGE = 1.349  # of a Gaussian, in standard deviations
+OUTLIERS = 0.01  # share of a column's numbers, at most, that can be outliers
 
 
 def as_numbers(values: pd.Series) -> np.ndarray:
@@ -45,7 +50,7 @@ def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     if types.is_numeric_dtype(values) and not types.is_complex_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(values), dtype=bool)
     empty = values.isna().to_numpy(dtype=bool)
-    if values.dtype.kind in "mMc":  # times and complex numbers
+    if values.dtype.kind in "mMc" or empty.all():  # times and complex numbers, or nothing
         return np.full(len(values), np.nan), ~empty
     numbers = as_numbers(values)
     wrong = np.isnan(numbers) & ~empty
@@ -105,3 +110,35 @@ def _skewed(given: np.ndarray) -> bool:
         return False
     standard = centred / deviation
     return bool(abs((standard**3).mean()) > SKEW or (standard**4).mean() - 3 > KURTOSIS)
+
+
+def usual_range(values: np.ndarray, limit: float = LIMIT) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest number of each column that is no outlier; NaN is a gap.
+
+    An outlier is `limit` deviations, as the quartiles show them, from the median. Where more than a few
+    numbers are, the column has heavy tails and no outliers.
+
+    Example:
+        >>> low, high = usual_range(np.append(np.arange(9.0), 9.97e36)[:, None])
+        >>> bool(low < 0), bool(8 < high < 100)
+        (True, True)
+    """
+    sample = values[list(spread(len(values), QUARTILE_ROWS))].astype(np.float64)
+    quantile = np.nanquantile if np.isnan(sample).any() else np.quantile
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column of gaps alone
+        lower, middle, upper = quantile(sample, (0.25, 0.5, 0.75), axis=0)
+    reach = np.where(upper > lower, limit * (upper - lower) / QUARTILE_RANGE, np.inf)
+    low, high = middle - reach, middle + reach
+    beyond, count = np.zeros(len(low)), np.zeros(len(low))
+    for start in range(0, len(values), CHUNK):
+        part = values[start : start + CHUNK]
+        beyond += outside(part, low, high).sum(axis=0)
+        count += (~np.isnan(part)).sum(axis=0)
+    heavy = beyond > np.maximum(1, OUTLIERS * count)
+    return np.where(heavy, -np.inf, low), np.where(heavy, np.inf, high)
+
+
+def outside(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which values are outliers; no gap is one."""
+    return (values < low) | (values > high)

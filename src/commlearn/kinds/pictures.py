@@ -6,7 +6,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,31 +20,20 @@ from PIL import Image as PIL
 from PIL import ImageOps, UnidentifiedImageError
 
 from commlearn.batch import Modality, Spec
-from commlearn.errors import DataError
+from commlearn.errors import DAMAGED, DataError
+from commlearn.kinds import arrays
 from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import raise_errors
 
 LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
+DEEPEST = 65_535  # the largest value of 16 bits
 GLANCE = 32  # pixels a side to which an image is decoded to see whether it can be
 LONGEST = 32  # times as long as broad: of a longer image the middle is read
 PROGRAMS = {"EPS", "WMF", "EMF"}  # formats that are programs for another program, which PIL would start
-DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    ArithmeticError,
-    RuntimeError,  # NotImplementedError among them
-    AttributeError,
-    AssertionError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    PIL.DecompressionBombError,
+UNREADABLE = (
+    *(*DAMAGED, OSError, SyntaxError, RuntimeError, AssertionError, MemoryError),
+    *(struct.error, zlib.error, PIL.DecompressionBombError),
 )
 Result = TypeVar("Result")
 
@@ -78,7 +67,7 @@ class Decoder:
 
     root: Path  # paths in cells are relative to it
     outside: bool = False  # paths may leave the root
-    white: int = 65_535  # the value that is white in images of more than 8 bits
+    white: int = DEEPEST  # the value that is white in images of more than 8 bits
     fitting: Fitting | None = None  # what a pretrained encoder asks for
 
     def pixels(self, cell: Any, size: int) -> np.ndarray:
@@ -134,10 +123,15 @@ class Decoder:
 
     def rgb(self, picture: PIL.Image) -> PIL.Image:
         """Any mode as RGB: what is transparent lies on white, deep grey is scaled by `white`."""
+        if picture.mode == "F":
+            return self.from_array(np.nan_to_num(np.asarray(picture))).convert("RGB")
         if is_deep(picture):
             pixels = np.asarray(picture, dtype=np.float32)
-            white = 1 if picture.mode == "F" else self.white
-            grey = np.clip(np.nan_to_num(pixels) * (255 / white), 0, 255).round().astype(np.uint8)
+            if pixels.max() > DEEPEST:
+                raise DataError(
+                    f"A grey image has values up to {pixels.max():.0f}; give whole numbers of 0 to {DEEPEST}."
+                )
+            grey = np.clip(pixels * (255 / self.white), 0, 255).round().astype(np.uint8)
             return PIL.fromarray(grey).convert("RGB")
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
@@ -185,12 +179,8 @@ class Pictures:
         if self.images is not None:
             return
         read = in_threads(lambda cell: _refused(self.decoder, cell), self.sources)
-        problems = [
-            Problem(str(read[source]), self.column, row + self.first_row)
-            for row, source in enumerate(self.index.tolist())
-            if source >= 0 and read[source] is not None
-        ]
-        raise_errors(self.column, problems)
+        rows = np.arange(len(self.index)) + self.first_row
+        raise_errors(self.column, unread(read, self.index, self.column, rows))
 
     def _decoded(self, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         images = np.zeros((len(rows), 3, self.size, self.size), dtype=np.uint8)
@@ -198,13 +188,10 @@ class Pictures:
         read = in_threads(
             lambda at: self.decoder.pixels(self.sources[at], self.size), chosen[shown_rows].tolist()
         )
-        problems = []
-        for position, result in zip(shown_rows, read, strict=True):
-            if isinstance(result, DataError):
-                problems.append(Problem(str(result), self.column, int(rows[position]) + self.first_row))
-            else:
-                images[position] = result
-        raise_errors(self.column, problems)
+        there = rows[shown_rows] + self.first_row
+        raise_errors(self.column, unread(read, np.arange(len(read)), self.column, there))
+        for position, pixels in zip(shown_rows, read, strict=True):
+            images[position] = np.asarray(pixels)
         return images
 
 
@@ -221,6 +208,22 @@ def in_threads(work: Callable[[Any], Result], cells: Iterable[Any]) -> list[Resu
         return list(pool.map(one, cells))
 
 
+def unread(read: Sequence[Any], index: np.ndarray, column: str, rows: np.ndarray) -> list[Problem]:
+    """One problem for each row that shows what could not be read.
+
+    Args:
+        read: of each source what it became, or the error.
+        index: which source each row shows; -1 = none.
+        column: for messages.
+        rows: positions in the table, likewise.
+    """
+    return [
+        Problem(str(read[source]), column, row)
+        for source, row in zip(index.tolist(), rows.tolist(), strict=True)
+        if source >= 0 and isinstance(read[source], DataError)
+    ]
+
+
 def _refused(decoder: Decoder, cell: Any) -> None:
     decoder.pixels(cell, GLANCE)
 
@@ -235,8 +238,7 @@ def shown(cell: Any) -> str:
         return f"an image of {len(cell)} bytes"
     if isinstance(cell, np.ndarray | list | PIL.Image):
         return f"a {type(cell).__name__}"
-    text = str(cell)
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+    return arrays.shown(cell)
 
 
 @contextmanager
@@ -244,7 +246,7 @@ def _damage_named(cell: Any) -> Iterator[None]:
     """Whatever PIL makes of a damaged file becomes one error that names the cell."""
     try:
         yield
-    except DAMAGED as problem:
+    except UNREADABLE as problem:
         message = f"{shown(cell)} cannot be decoded ({problem}). Is it cut off? Replace it or empty the cell."
         raise DataError(message) from problem
 

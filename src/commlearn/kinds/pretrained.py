@@ -90,6 +90,12 @@ class Pretrained:
         folder = locate(self.pretrained)
         described = self._described(folder, "text")
         tokenizing = subwords(folder, described["architecture"], described["config"])
+        ends = _tokenizer(tokenizing.tokenizer).num_special_tokens_to_add(is_pair=False)
+        if max_length <= ends:
+            raise ConfigurationError(
+                f"Text max_length is {max_length}, and the tokenizer of {self.pretrained} adds {ends} tokens "
+                f"to each text; give at least {ends + 1}."
+            )
         return {
             "tokenizer": tokenizing.tokenizer,
             "ids": tokenizing.ids,

@@ -6,7 +6,7 @@ Bad cells are reported, or count as missing where the schema says so: which, and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
@@ -45,7 +45,22 @@ def is_empty(cell: Any) -> bool:
         return not cell.strip()
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return True
-    return isinstance(cell, float) and cell != cell
+    return isinstance(cell, float | np.floating | np.datetime64 | np.timedelta64) and cell != cell
+
+
+def each_row(
+    rows: Iterable[Any], change: Callable[[Any], Result], column: str, first_row: int
+) -> tuple[list[Result | None], list[Problem]]:
+    """What `change` makes of each row, None where it refuses one; and what is wrong."""
+    results: list[Result | None] = []
+    problems: list[Problem] = []
+    for row, cell in enumerate(rows, start=first_row):
+        try:
+            results.append(change(cell))
+        except DataError as problem:
+            results.append(None)
+            problems.append(Problem(str(problem), column, row))
+    return results, problems
 
 
 @contextmanager
@@ -66,10 +81,10 @@ def first_ten(problems: Sequence[Problem]) -> list[Problem]:
     return first
 
 
-def first_names(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str], between: str = ", ") -> str:
     """The first ten names, and how many more there are."""
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    more = f"{between.strip(', ')} and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return between.join(names[:LISTED]) + more
 
 
 def raise_errors(column: str, problems: Sequence[Problem]) -> None:
@@ -82,7 +97,7 @@ def raise_errors(column: str, problems: Sequence[Problem]) -> None:
         raise UnreadableError(f"{column}: {len(errors)} rows cannot be read\n{lines}", errors)
 
 
-def brief(cell: Any, show: Callable[[Any], str] = repr) -> str:
+def brief(cell: Any, show: Callable[[Any], str] = repr, most: int | None = 60) -> str:
     """The start of a cell, for a message; some objects cannot be shown at all.
 
     Example:
@@ -90,9 +105,9 @@ def brief(cell: Any, show: Callable[[Any], str] = repr) -> str:
         True
     """
     try:
-        return show(cell)[:60]
+        return show(cell)[:most]
     except (ValueError, TypeError, RecursionError):
-        return f"a {type(cell).__name__}"
+        return f"an object of type {type(cell).__name__}"
 
 
 def spread(count: int, most: int) -> range:
@@ -116,6 +131,12 @@ def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
     return columns
 
 
+def check_whole(name: str, value: Any, least: int, wanted: str) -> None:
+    """Refuse a setting that is no whole number, or too small."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ConfigurationError(f"{name} is {value!r:.60}; give {wanted}.")
+
+
 def label(columns: Sequence[str]) -> str:
     """One or several columns in a message."""
     return columns[0] if len(columns) == 1 else f"{columns[0]} to {columns[-1]}"
@@ -124,7 +145,7 @@ def label(columns: Sequence[str]) -> str:
 class Unreadable:
     """Empties the cells that a kind refuses by row, and keeps a list of them.
 
-    One cell of a modality is always allowed, be the table ever so short.
+    However short the table, one unreadable cell per modality is always allowed.
 
     Args:
         limit: percent of the filled cells of each modality that may be unreadable.
@@ -133,8 +154,7 @@ class Unreadable:
     def __init__(self, limit: float = LIMIT) -> None:
         self.limit = limit
         self.entries: list[Mapping[str, Any]] = []  # modality, column, row and problem of each cell
-        self._cells: set[tuple[str, str, int]] = set()
-        self._rows: dict[str, set[int]] = {}
+        self._cells: set[tuple[str, str, Any]] = set()
         self._filled: dict[tuple[str, int], int] = {}  # cells of each part of the table, by its first row
         self._lock = Lock()  # groups of a streamed table are read by threads
 
@@ -168,11 +188,9 @@ class Unreadable:
         Args:
             at_end: all of the table was read; else a part of it is judged only if it is large.
         """
-        for name, rows in self._rows.items():
-            filled = sum(count for (modality, _), count in self._filled.items() if modality == name)
+        for name, rows, filled, first in self._by_modality():
             allowed = self.limit / 100 * (filled if at_end else max(filled, PART))
             if len(rows) > max(1, allowed):
-                first = next(entry for entry in self.entries if entry["modality"] == name)
                 share = 100 * len(rows) / filled
                 raise DataError(
                     f"{name}: {len(rows)} of {filled} cells cannot be read ({share:.1f} %), "
@@ -183,16 +201,12 @@ class Unreadable:
 
     def lines(self) -> list[str]:
         """For each modality, how many cells count as missing, and which."""
-        lines = []
-        for name, rows in self._rows.items():
-            filled = sum(count for (modality, _), count in self._filled.items() if modality == name)
-            shown = ", ".join(map(str, sorted(rows)[:LISTED])) + (", ..." if len(rows) > LISTED else "")
-            first = next(entry for entry in self.entries if entry["modality"] == name)
-            lines.append(
-                f"{name}: {len(rows)} of {filled} cells cannot be read and count as missing (rows {shown}); "
-                f"the first: {first['problem']}"
-            )
-        return lines
+        return [
+            f"{name}: {len(rows)} of {filled} cells cannot be read and count as missing (rows "
+            f"{', '.join(map(str, rows[:LISTED]))}{', ...' if len(rows) > LISTED else ''}); the first: "
+            f"{first['problem']}"
+            for name, rows, filled, first in self._by_modality()
+        ]
 
     def problems(self) -> list[Problem]:
         """The cells as warnings."""
@@ -201,14 +215,22 @@ class Unreadable:
             for entry in self.entries
         ]
 
+    def _by_modality(self) -> Iterator[tuple[str, list[int], int, Mapping[str, Any]]]:
+        """Its name, the rows that cannot be read, how many are filled, and the first entry."""
+        with self._lock:
+            every_entry, counts = [*self.entries], [*self._filled.items()]
+        for name in dict.fromkeys(entry["modality"] for entry in every_entry):
+            entries = [entry for entry in every_entry if entry["modality"] == name]
+            filled = sum(count for (modality, _), count in counts if modality == name)
+            yield name, sorted({entry["row"] for entry in entries}), filled, entries[0]
+
     def _note(self, name: str, problems: tuple[Problem, ...]) -> None:
         with self._lock:
             for problem in problems:
-                row = problem.row
-                if isinstance(row, int) and (name, problem.column, row) not in self._cells:
-                    self._cells.add((name, problem.column, row))
-                    self._rows.setdefault(name, set()).add(row)
-                    entry = {"modality": name, "column": problem.column, "row": row}
+                cell = (name, problem.column, problem.row)
+                if isinstance(problem.row, int) and cell not in self._cells:
+                    self._cells.add(cell)
+                    entry = dict(zip(("modality", "column", "row"), cell, strict=True))
                     self.entries.append({**entry, "problem": problem.message})
 
 

@@ -12,15 +12,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from commlearn.errors import ConfigurationError, DataError
-from commlearn.kinds.arrays import array_of, flat_lists, shown
+from commlearn.errors import DataError
+from commlearn.kinds.arrays import array_of, flat_lists, holds_nothing, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.numbers import LARGEST
-from commlearn.kinds.rows import LISTED, first_ten, is_empty, label, named_columns, raise_errors
+from commlearn.kinds.numbers import LARGEST, outside, usual_range
+from commlearn.kinds.rows import LISTED, check_whole, each_row, first_ten, label, named_columns, raise_errors
 from commlearn.kinds.steps import Clock, Steps, clock_of, side_by_side, steps_of
 from commlearn.records import Column, Sequences
 
 MOST_STEPS = 512  # of a series after averaging, where nothing else is stated
+STEP_LIMIT = 20.0  # deviations from the mean to which steps are clipped; beyond, a few steps are outliers
 LONGEST = 0.9  # quantile of the training lengths that decides how many steps are averaged
 
 
@@ -34,6 +35,9 @@ class Series(Kind):
 
     Cells such as `[{"t": 0, "hr": 71}, {"t": 2.5, "hr": 80}]` are sorted by time and laid on even steps, the
     median gap of training rows; even steps without a value are gaps. A key that names no time is a channel.
+
+    A few steps far from all others, such as -9999 in place of a gap, do not count for mean and scale, and
+    all are clipped to 20 deviations.
 
     Example:
         >>> import pandas as pd
@@ -53,8 +57,7 @@ class Series(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Series", self.fields))
-        if self.max_length < 1:
-            raise ConfigurationError(f"Series max_length is {self.max_length}; give at least 1 step.")
+        check_whole("Series max_length", self.max_length, 1, "at least 1 step")
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Channels, each one's mean and scale, how many steps are averaged, whether there are gaps."""
@@ -110,20 +113,18 @@ class Series(Kind):
             )
         if channels > max(len(array) for array in there):
             messages.append(f"has {channels} channels and fewer steps; transpose to (length, channels)")
-        return [Problem(message, label(self.columns()), level="warning") for message in messages]
+        warnings = [Problem(message, label(self.columns()), level="warning") for message in messages]
+        return first_ten(self._outliers(cells, arrays)) + warnings
 
     def _rows(self, cells: Cells) -> tuple[list[np.ndarray | Steps | None], list[Problem]]:
         """Each row's (length, channels) or its steps with names, None where it has none; what is wrong."""
         columns = [_cells_of(cells.frame[column]) for column in self.columns()]
-        rows: list[np.ndarray | Steps | None] = []
-        problems: list[Problem] = []
-        for row, parts in enumerate(zip(*columns, strict=True)):
-            try:
-                rows.append(self._join([_steps(part, cells.root, self.outside) for part in parts]))
-            except DataError as problem:
-                problems.append(Problem(str(problem), label(self.columns()), cells.first_row + row))
-                rows.append(None)
-        return rows, problems
+        return each_row(
+            zip(*columns, strict=True),
+            lambda parts: self._join([_steps(part, cells.root, self.outside) for part in parts]),
+            label(self.columns()),
+            cells.first_row,
+        )
 
     def _arrays(
         self,
@@ -133,17 +134,12 @@ class Series(Kind):
         change: Callable[[np.ndarray], np.ndarray] = lambda array: array,
     ) -> tuple[list[np.ndarray | None], list[Problem]]:
         """What `change` makes of each row's (length, channels), at even times; what is wrong."""
-        arrays: list[np.ndarray | None] = []
-        problems: list[Problem] = []
-        for row, part in enumerate(rows):
-            array = None
-            try:
-                if part is not None:
-                    array = change(_even(part, clock, self.max_length))
-            except DataError as problem:
-                problems.append(Problem(str(problem), label(self.columns()), cells.first_row + row))
-            arrays.append(array)
-        return arrays, problems
+        return each_row(
+            rows,
+            lambda row: None if row is None else change(_even(row, clock, self.max_length)),
+            label(self.columns()),
+            cells.first_row,
+        )
 
     def _join(self, parts: list[np.ndarray | Steps | None]) -> np.ndarray | Steps | None:
         """Channels side by side; those of a row that are empty are gaps."""
@@ -169,6 +165,19 @@ class Series(Kind):
         whole = [part if isinstance(part, np.ndarray) else gap for part in parts]
         return np.concatenate(whole, axis=1)
 
+    def _outliers(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
+        """Rows that have a step far from those of all others."""
+        low, high = usual_range(np.concatenate([array for array in arrays if array is not None]), STEP_LIMIT)
+        problems = []
+        for row, array in enumerate(arrays):
+            if array is not None and (beyond := outside(array, low, high)).any():
+                message = (
+                    f"has the value {array[beyond][0]:g}, far from all others, which is clipped; mend it, or "
+                    "make it NaN if it was not observed"
+                )
+                problems.append(Problem(message, label(self.columns()), cells.first_row + row, "warning"))
+        return problems
+
     def _ragged(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
         """Rows whose number of channels is not that of most rows."""
         counts = Counter(array.shape[1] for array in arrays if array is not None)
@@ -183,17 +192,18 @@ class Series(Kind):
 
 
 def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: int) -> dict[str, Any]:
-    """The statistics of training rows, each (length, channels)."""
+    """The statistics of training rows, each (length, channels), without outliers."""
     there = [array for array in arrays if array is not None]
     if not there:
         raise DataError(f"{name}: none of the training rows has a series.")
-    usual = float(np.quantile([len(array) for array in there], LONGEST))
-    stride = max(1, math.ceil(usual / max_length))
+    length = float(np.quantile([len(array) for array in there], LONGEST))
+    stride = max(1, math.ceil(length / max_length))
     steps = np.concatenate([_average(array, stride, max_length) for array in there])
     given = ~np.isnan(steps)
-    count = np.maximum(given.sum(axis=0), 1)
-    mean = np.where(given, steps, 0).sum(axis=0, dtype=np.float64) / count
-    scale = np.sqrt((np.where(given, steps - mean, 0) ** 2).sum(axis=0) / count)
+    usual = given & ~outside(steps, *usual_range(steps, STEP_LIMIT))
+    count = np.maximum(usual.sum(axis=0), 1)
+    mean = np.where(usual, steps, 0).sum(axis=0, dtype=np.float64) / count
+    scale = np.sqrt((np.where(usual, steps - mean, 0) ** 2).sum(axis=0) / count)
     return {
         "channels": steps.shape[1],
         "stride": stride,
@@ -204,10 +214,11 @@ def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: 
 
 
 def standardise(array: np.ndarray, state: dict[str, Any], max_length: int) -> np.ndarray:
-    """One series, averaged, to mean 0 and deviation 1 of the training rows; 0 in gaps."""
+    """One series, averaged, to mean 0 and deviation 1 of the training rows, clipped; 0 in gaps."""
     steps = _average(array, state["stride"], max_length)
     given = ~np.isnan(steps)
-    values = np.where(given, (steps - np.array(state["mean"])) / np.array(state["scale"]), 0)
+    scaled = (steps - np.array(state["mean"])) / np.array(state["scale"])
+    values = np.where(given, scaled.clip(-STEP_LIMIT, STEP_LIMIT), 0)
     return np.concatenate([values, given] if state["gaps"] else [values], axis=1, dtype=np.float32)
 
 
@@ -240,7 +251,7 @@ def _even(row: np.ndarray | Steps, clock: Clock | None, longest: int) -> np.ndar
 
 def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | Steps | None:
     """One cell as (length, channels) or as steps with names, None if it is empty."""
-    if is_empty(cell):
+    if holds_nothing(cell):
         return None
     steps = steps_of(cell)
     array = array_of(cell, root, outside) if steps is None else steps.values

@@ -64,7 +64,8 @@ class Clock:
             longest: rows of many times as many even steps get coarser ones.
         """
         if strange := [name for name in steps.names if name not in self.names]:
-            raise DataError(f"has {', '.join(strange)}, and training rows have {', '.join(self.names)} alone")
+            names = ", ".join(self.names)
+            raise DataError(f"has channels {', '.join(strange)} that no training row has (they have {names})")
         values = steps.under(self.names)
         if steps.times is None or not self.step:
             if (steps.times is None) != (not self.step):
@@ -144,7 +145,7 @@ def steps_of(cell: Any) -> Steps | None:
         return None
     if not all(isinstance(step, Mapping) for step in cell):
         raise DataError(
-            f"{brief(cell, str)!r} mixes objects and others; give objects such as {{t: 0, v: 1.5}}"
+            f"{brief(cell, str)!r} mixes objects with other values; give objects such as {{t: 0, v: 1.5}}"
         )
     keys = sorted({name for step in cell for name in step}, key=str)
     when = next((key for word in TIMES for key in keys if str(key).lower() == word), None)
@@ -168,7 +169,10 @@ def side_by_side(parts: Mapping[str, Steps]) -> Steps:
         for column, part in parts.items()
     ]
     if any(part.times is None for part in named) or len({part.dated for part in named}) > 1:
-        raise DataError(f"the columns {', '.join(parts)} do not all have times of one sort; give such times")
+        raise DataError(
+            f"the columns {', '.join(parts)} mix dates and numbers as times, or lack times; give all columns "
+            "the same kind"
+        )
     names = [name for part in named for name in part.names]
     times = np.concatenate([part.times for part in named if part.times is not None])
     values = np.concatenate([part.under(names) for part in named])

@@ -2,7 +2,7 @@
 
 Numbers pass through one monotone curve per column, learned from the training rows and kept as a few
 knots: a straight line where the column is well behaved, its quantiles where it is skewed or has heavy
-tails. Between knots it is linear, beyond them constant, so that nothing extreme goes on.
+tails. It is linear between knots and constant beyond them, so extreme values are clipped.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import ArrayColumn, present_or_none
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import MISSING_NUMBERS, learn_curve, numbers_of, on_curve, wrong_numbers
-from commlearn.kinds.rows import first_ten, is_empty, named_columns, raise_errors
-from commlearn.kinds.written import FORMS, Parts
+from commlearn.kinds.rows import check_whole, first_ten, is_empty, named_columns, raise_errors
+from commlearn.kinds.written import FEWEST, FORMS, Parts
 from commlearn.records import Column
 
 MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, one that training did not name, the first named one
 CODE = re.compile(r"0\d+")
 MANY, MOSTLY = 20, 0.8  # categories that are numbers, and their share, from which the others are marks
 WHOLE = re.compile(r"(0|-0|-?[1-9][0-9]*)\.0")  # as whole-number floats are written; not "01.0", not "1.00"
+NOTHING = f"gives nothing to learn from: no label or key is in {FEWEST} training rows; leave it out"
 COMPOUND = (list, tuple, np.ndarray, dict, set)  # cells that are neither number nor category
 
 
@@ -66,8 +67,7 @@ class Tabular(Kind):
             if column not in self.fields:
                 raise ConfigurationError("categorical: " + unknown("column", column, self.fields))
         object.__setattr__(self, "forms", self._checked_forms())
-        if self.max_categories < 1:
-            raise ConfigurationError(f"max_categories is {self.max_categories}; give at least 1.")
+        check_whole("max_categories", self.max_categories, 1, "at least 1")
 
     def _checked_forms(self) -> dict[str, str]:
         if not isinstance(self.forms, Mapping):
@@ -77,7 +77,7 @@ class Tabular(Kind):
         for column, form in self.forms.items():
             if column not in self.fields:
                 raise ConfigurationError("forms: " + unknown("column", column, self.fields))
-            if form not in FORMS:
+            if not isinstance(form, str) or form not in FORMS:
                 raise ConfigurationError(f"forms, {column}: " + unknown("form", form, FORMS))
             if column in self.categorical:
                 raise ConfigurationError(
@@ -152,6 +152,10 @@ class Tabular(Kind):
             problems_of_all += first_ten(problems) if problems else self._warnings(values, category)
         return problems_of_all
 
+    def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
+        read = {part["column"] for part in [*state["numbers"], *state["categories"]]}
+        return [f"{column} {NOTHING}" for column in state.get("forms", {}) if column not in read]
+
     def _parts(
         self, values: pd.Series, learned: dict[str, Any] | None
     ) -> Iterator[tuple[str | None, np.ndarray, pd.Series | None]]:
@@ -195,6 +199,9 @@ class Tabular(Kind):
         column, messages = str(values.name), []
         if column in self.forms:
             distinct = int(values.astype(str).where(values.notna()).nunique())
+            learned = {"form": self.forms[column], **FORMS[self.forms[column]].learn(values)}
+            if distinct > 1 and not list(self._parts(values, learned)):
+                messages.append(NOTHING)
         elif category:
             names = {key for key in _keys(values)[1] if key is not None}
             distinct, full = len(names), int(values.count())
@@ -248,7 +255,10 @@ def _sort(values: pd.Series) -> str:
         return _sort(values.astype(object))
     if any(isinstance(cell, COMPOUND) for cell in values):
         return "holds lists; read them as a Series or a Vector"
-    some = str(values.dropna().iloc[0])
+    filled = values.dropna()
+    if not len(filled):
+        return "number"
+    some = str(filled.iloc[0])
     if sort.startswith(("date", "time", "period", "interval")):
         return f"holds {sort} cells such as {some!r}; turn them into numbers, such as days since a date"
     text = next((cell for cell in values if isinstance(cell, str)), some)
@@ -285,7 +295,7 @@ def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
 
 
 def _warn_of_others(cells: Cells, values: pd.Series, others: np.ndarray) -> None:
-    """Going on is right, but the user should know which category says nothing to the model."""
+    """Warn of categories that the model never saw; this is not an error."""
     rows = np.flatnonzero(others)
     if len(rows):
         more = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
@@ -301,11 +311,11 @@ def _wrong_cells(cells: Cells, column: str, parts: Parts) -> list[Problem]:
 
 
 def _warn_of_cells(cells: Cells, column: str, other: Mapping[int, str]) -> None:
-    """Cells that are right, but say what no training row said, count as empty: the user should know."""
+    """Warn of valid cells whose content was not in the training rows; they count as missing."""
     if other:
         row, what = min(other.items())
-        more = f" and {len(other) - 1} more rows" if len(other) > 1 else ""
-        message = f"{what} that training rows have not, or too seldom{more}; read as empty"
+        more = f", as are {len(other) - 1} more rows" if len(other) > 1 else ""
+        message = f"{what} that too few training rows have; read as empty{more}"
         warnings.warn(DataWarning(str(Problem(message, column, cells.first_row + row))), stacklevel=2)
 
 

@@ -10,7 +10,7 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from commlearn.batch import Modality, Spec
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import DataError
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained, ids_of
-from commlearn.kinds.rows import brief, first_ten, is_empty, raise_errors
+from commlearn.kinds.rows import brief, check_whole, first_ten, is_empty, raise_errors
 from commlearn.models.features import Texts
 
 PADDING, MASK, UNKNOWN = 0, 1, 2
@@ -51,10 +51,8 @@ class Text(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
-        if self.max_length < 1:
-            raise ConfigurationError(f"Text max_length is {self.max_length}; give at least 1 token.")
-        if self.vocabulary < 0:
-            raise ConfigurationError(f"Text vocabulary is {self.vocabulary}; give 0 words or more.")
+        check_whole("Text max_length", self.max_length, 1, "at least 1 token")
+        check_whole("Text vocabulary", self.vocabulary, 0, "0 words or more")
 
     def names(self) -> Sequence[str]:
         return (self.column,)
@@ -63,13 +61,15 @@ class Text(Kind):
         """The words that training rows hold at least twice, the most frequent first."""
         if isinstance(self.encoder, Pretrained):
             return self.encoder.for_texts(self.max_length)
-        counts: Counter[str] = Counter()
-        for text in self._texts(cells):
-            counts.update(split(text))
-        if not counts:
+        texts = self._texts(cells)
+        if not any(texts):
             raise DataError(f"{self.column}: none of the training rows has text.")
-        often = sorted((-count, word) for word, count in counts.items() if count > 1)
-        return {"words": [word for _, word in often[: self.vocabulary]]}
+        words = self._words(texts)
+        cut = self._cut(texts, Tokenizer(words))
+        return {"words": words} | ({"cut": cut} if cut else {})
+
+    def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
+        return [self._cut_note(state["cut"], "tokens")] if "cut" in state else []
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Sentences:
         if "tokenizer" in state:
@@ -89,13 +89,28 @@ class Text(Kind):
         if len(filled) > 1 and len(set(filled)) == 1:
             message = f"every text is the same: '{filled[0][:60]}'"
             problems.append(Problem(message, self.column, level="warning"))
-        cut = sum(1 for text in filled if len(text) > self.max_length and len(split(text)) > self.max_length)
+        pretrained = isinstance(self.encoder, Pretrained)  # whose tokens are not looked at here
+        cut = self._cut(filled, split if pretrained else Tokenizer(self._words(filled)))
         if cut:
-            message = (
-                f"{cut} texts have more than {self.max_length} words and are cut there; raise max_length"
-            )
+            message = self._cut_note(cut, "words" if pretrained else "tokens")
             problems.append(Problem(message, self.column, level="warning"))
         return problems
+
+    def _words(self, texts: Sequence[str]) -> list[str]:
+        """The words that the texts hold at least twice, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(split(text))
+        often = sorted((-count, word) for word, count in counts.items() if count > 1)
+        return [word for _, word in often[: self.vocabulary]]
+
+    def _cut(self, texts: Sequence[str], read: Callable[[str], Sequence[Any]]) -> int:
+        """How many texts are longer than what is read of them."""
+        return sum(len(text) > self.max_length and len(read(text)) > self.max_length for text in texts)
+
+    def _cut_note(self, cut: int, unit: str) -> str:
+        why = " (a word without a token of its own takes one a letter)" if unit == "tokens" else ""
+        return f"{cut} texts have more than {self.max_length} {unit}{why} and are cut there; raise max_length"
 
     def _texts(self, cells: Cells) -> list[str]:
         texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)

@@ -13,17 +13,13 @@ from pandas.api import types
 
 from commlearn.batch import Spec
 from commlearn.errors import DataError
-from commlearn.kinds.arrays import ArrayColumn, array_of, flat_lists, present_or_none, shown
+from commlearn.kinds.arrays import ArrayColumn, array_of, flat_lists, holds_nothing, present_or_none, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.numbers import LIMIT, numbers_of, wrong_numbers
-from commlearn.kinds.rows import first_ten, is_empty, label, named_columns, raise_errors, spread
+from commlearn.kinds.numbers import CHUNK, LIMIT, numbers_of, outside, usual_range, wrong_numbers
+from commlearn.kinds.rows import first_ten, label, named_columns, raise_errors
 from commlearn.records import Column
 
-CHUNK = 8_192  # rows handled at a time
 SAMPLE = 100  # vectors that decide the length
-QUARTILE_ROWS = 10_000  # rows that give the quartiles of a feature, at most
-QUARTILE_RANGE = 1.349  # of a Gaussian, in standard deviations
-OUTLIERS = 0.01  # share of the rows, at most, that can be outliers of a feature
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class Vector(Kind):
         self, cells: Cells, column: list[Any], features: int | None
     ) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
         """Any cells: stacked by the chunk where all are alike, else read one by one."""
-        rows = [row for row, cell in enumerate(column) if not (is_empty(cell) or _nothing_in(cell))]
+        rows = [row for row, cell in enumerate(column) if not holds_nothing(cell)]
         present = np.zeros(len(column), dtype=bool)
         present[rows] = True
         if features is None:
@@ -149,11 +145,6 @@ class Vector(Kind):
             except DataError:  # reported when all rows are read
                 continue
         return lengths.most_common(1)[0][0] if lengths else 1
-
-
-def _nothing_in(cell: Any) -> bool:
-    """An empty list or array."""
-    return (isinstance(cell, list | tuple) and not cell) or (isinstance(cell, np.ndarray) and not cell.size)
 
 
 def _wrong_length(length: int, features: int) -> str:
@@ -230,30 +221,15 @@ def _not_finite(values: np.ndarray, column: str, first_row: int) -> list[Problem
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of each feature without its outliers; a constant feature has scale 1."""
-    low, high = _fences(values)
+    low, high = usual_range(values)
     parts = [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
-    outside = np.sum([_outside(part, low, high).sum(axis=0) for part in parts], axis=0)
-    spread_out = outside > max(1, OUTLIERS * len(values))  # heavy tails, which are no outliers
-    low, high = np.where(spread_out, -np.inf, low), np.where(spread_out, np.inf, high)
-    count = len(values) - np.where(spread_out, 0, outside)
-
-    total, square = np.zeros(len(low)), np.zeros(len(low))
+    count, total, square = (np.zeros(len(low)) for _ in range(3))
     for part in parts:
-        total += np.where(_outside(part, low, high), 0, part).sum(axis=0, dtype=np.float64)
+        beyond = outside(part, low, high)
+        count += (~beyond).sum(axis=0)
+        total += np.where(beyond, 0, part).sum(axis=0, dtype=np.float64)
     mean = total / count
     for part in parts:
-        square += np.where(_outside(part, low, high), 0, np.square(part - mean)).sum(axis=0)
+        square += np.where(outside(part, low, high), 0, np.square(part - mean)).sum(axis=0)
     scale = np.sqrt(square / count)
     return mean, np.where(scale > 1e-6 * np.abs(mean), scale, 1.0).clip(1e-30)
-
-
-def _fences(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Between which numbers a feature is no outlier: `LIMIT` deviations, as its quartiles show them."""
-    sample = values[list(spread(len(values), QUARTILE_ROWS))]
-    lower, middle, upper = np.quantile(sample.astype(np.float64), (0.25, 0.5, 0.75), axis=0)
-    reach = np.where(upper > lower, LIMIT * (upper - lower) / QUARTILE_RANGE, np.inf)
-    return middle - reach, middle + reach
-
-
-def _outside(part: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return (part < low) | (part > high)

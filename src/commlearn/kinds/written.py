@@ -15,11 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from commlearn.kinds.numbers import LARGEST
 from commlearn.kinds.rows import brief, is_empty
 from commlearn.storage.plain_json import parse_json
 
@@ -44,8 +46,18 @@ class Form(NamedTuple):
     """One way of writing cells."""
 
     learn: Callable[[pd.Series], Learned]
-    read: Callable[[pd.Series, Learned], Parts]
+    parts: Callable[[pd.Series, Learned], Parts]
     cells: str  # what one is called in a message
+
+    def read(self, values: pd.Series, learned: Learned) -> Parts:
+        """What the cells hold; numbers that are infinite or too large are wrong."""
+        parts = self.parts(values, learned)
+        for numbers in parts.numbers.values():
+            for row in np.flatnonzero(np.abs(numbers) > LARGEST).tolist():
+                numbers[row] = math.nan
+                cell = brief(values.iloc[row], str)
+                parts.wrong[row] = f"{cell!r} is infinite or too large; mend it, or leave the cell empty"
+        return parts
 
 
 def _distinct(values: pd.Series) -> tuple[np.ndarray, list[Cell]]:
@@ -62,7 +74,7 @@ def _distinct(values: pd.Series) -> tuple[np.ndarray, list[Cell]]:
 
 
 def _each(values: pd.Series, read: Callable[[Cell], Any]) -> tuple[np.ndarray, list[Any]]:
-    """What each distinct cell is read as (None: it cannot be), and the place of each row's among them."""
+    """Each distinct cell as `read` parses it (None if it fails), and each row's index into them."""
     places, cells = _distinct(values)
     used = set(places.tolist())
     return places, [read(cell) if place in used else None for place, cell in enumerate(cells)]
@@ -77,8 +89,44 @@ def _wrong(values: pd.Series, places: np.ndarray, results: list[Any], what: str)
 
 
 def _numbers(places: np.ndarray, results: Iterable[float | None]) -> np.ndarray:
-    numbers = [math.nan if result is None else float(result) for result in results]
+    numbers = [math.nan if result is None else _float(result) for result in results]
     return np.array([*numbers, math.nan])[places]  # an empty cell's place is -1: the last
+
+
+def _float(number: Any) -> float:
+    """A number of any type; infinite where it is too large for a float."""
+    try:
+        return float(number)
+    except OverflowError:  # whole numbers have no largest in Python
+        return math.inf if number > 0 else -math.inf
+
+
+def _parted(
+    values: pd.Series,
+    read: Callable[[Cell], Any],
+    what: str,
+    numbers: Mapping[str, Callable[[Any], float | None]],
+    strange: Callable[[Any], str] = lambda result: "",
+) -> Parts:
+    """Columns of numbers from what each cell is read as.
+
+    Args:
+        values: the cells.
+        read: parses one; None if it fails.
+        what: it should be, for messages.
+        numbers: by name, what each makes of a parsed cell.
+        strange: what is right with a parsed cell, but was not learned; "" if nothing is.
+    """
+    places, results = _each(values, read)
+    parts = Parts(wrong=_wrong(values, places, results, what))
+    for name, number in numbers.items():
+        made = [None if result is None else number(result) for result in results]
+        parts.numbers[name] = _numbers(places, made)
+    unlearned = ["" if result is None else strange(result) for result in results] + [""]
+    for row, place in enumerate(places.tolist()):
+        if unlearned[place]:
+            parts.other[row] = f"{brief(values.iloc[row], str)!r} {unlearned[place]}"
+    return parts
 
 
 def _given(values: pd.Series, read: Callable[[Cell], Any]) -> list[Any]:
@@ -99,13 +147,13 @@ CLOCK = (
 YEAR_FIRST = re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})" + CLOCK)
 YEAR_LAST = re.compile(r"(?P<first>\d{1,2})([-/.])(?P<second>\d{1,2})\2\s?(?P<year>\d{4}|\d{2})" + CLOCK)
 IN_WORDS = re.compile(
-    r"(?:(?P<day>\d{1,2})\.?\s*(?P<month>[A-Za-zä]{3,9})|(?P<month2>[A-Za-zä]{3,9})\.?\s*(?P<day2>\d{1,2}))"
+    r"(?:(?P<day>\d{1,2})(?:st|nd|rd|th)?\.?\s*(?P<month>[A-Za-zä]{3,9})|(?P<month2>[A-Za-zä]{3,9})\.?\s*(?P<day2>\d{1,2}))"
     r"(?:st|nd|rd|th)?[.,]?\s+(?P<year>\d{4})" + CLOCK
 )
 
 
 def moment_of(cell: Cell, order: str = "") -> datetime | None:
-    """When a cell says; None if it says no date.
+    """The date and time in a cell; None if it holds no date.
 
     Args:
         cell: a date, or text of one.
@@ -200,6 +248,10 @@ def _read_dates(values: pd.Series, learned: Learned) -> Parts:
         name: np.where(missing, np.nan, np.append(parts[name], np.nan)[places]) for name in learned["parts"]
     }
     wrong = _wrong(values, places, moments, "date that can be read (2024-01-31 always can)")
+    for row in wrong:
+        if not learned["order"] and moment_of(values.iloc[row], "day first"):
+            cell = brief(values.iloc[row], str)
+            wrong[row] = f"{cell!r} could be read in two ways; state date-dmy or date-mdy as its form"
     return Parts(numbers, wrong=wrong)
 
 
@@ -263,7 +315,8 @@ def amount_of(cell: Cell) -> Amount | None:
         (Amount(written='1.299,00', unit='EUR'), Amount(written='3', unit='kg'), None)
     """
     if isinstance(cell, int | float | np.number) and not isinstance(cell, bool):
-        return Amount(repr(float(cell)), "")
+        written = repr(_float(cell))  # with more than three digits after the point, which no comma has
+        return Amount(f"{written}000" if "." in written and "e" not in written else written, "")
     match = AMOUNT.fullmatch(cell.strip()) if isinstance(cell, str) else None
     if match is None or (match["before"] and match["before"].lower() not in CURRENCIES):
         return None
@@ -329,20 +382,20 @@ def one_amount(values: pd.Series) -> tuple[np.ndarray, dict[int, str]]:
 def _read_amounts(values: pd.Series, learned: Learned) -> Parts:
     """One column of numbers for each unit: different ones are never mixed."""
     units = learned["units"]
-    places, amounts = _each(values, amount_of)
-    parts = Parts(wrong=_wrong(values, places, amounts, "number, with or without a unit"))
-    for target in dict.fromkeys(unit[0] for unit in units.values()):
-        results = [
-            amount.number(units[amount.unit][2]) * units[amount.unit][1]
-            if amount is not None and units.get(amount.unit, [None])[0] == target
-            else None
-            for amount in amounts
-        ]
-        parts.numbers[target or WITHOUT_UNIT] = _numbers(places, results)
-    strange = np.array([amount is not None and amount.unit not in units for amount in amounts] + [False])
-    for row in np.flatnonzero(strange[places]).tolist():
-        parts.other[row] = f"{brief(values.iloc[row], str)!r} has a unit"
-    return parts
+
+    def number_in(target: str) -> Callable[[Amount], float | None]:
+        own = {unit: (factor, sign) for unit, (into, factor, sign) in units.items() if into == target}
+        return lambda amount: (
+            amount.number(own[amount.unit][1]) * own[amount.unit][0] if amount.unit in own else None
+        )
+
+    return _parted(
+        values,
+        amount_of,
+        "number, with or without a unit",
+        {target or WITHOUT_UNIT: number_in(target) for target, _, _ in units.values()},
+        lambda amount: "" if amount.unit in units else "has a unit",
+    )
 
 
 YES = ("yes", "y", "true", "t", "on", "1", "ja", "j", "wahr", "oui", "sí", "si", "да", "✓", "✔", "✅")
@@ -351,14 +404,13 @@ WORDS = dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)
 
 
 def _yes_or_no(cell: Cell) -> float | None:
-    if isinstance(cell, float) and cell == int(cell):
+    if isinstance(cell, float | np.floating) and cell.is_integer():
         cell = int(cell)
-    return WORDS.get(str(cell).strip().lower().replace("\ufe0f", ""))
+    return WORDS.get(brief(cell, str).strip().lower().replace("\ufe0f", ""))
 
 
 def _read_answers(values: pd.Series, learned: Learned) -> Parts:
-    places, answers = _each(values, _yes_or_no)
-    return Parts({"": _numbers(places, answers)}, wrong=_wrong(values, places, answers, "yes or no"))
+    return _parted(values, _yes_or_no, "yes or no", {"": float})
 
 
 SHARE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:/|out of|of|von|sur|de)\s*(\d+)")
@@ -372,16 +424,14 @@ def share_of(cell: Cell) -> tuple[float, int] | None:
         ((4.5, 5), None, None)
     """
     match = SHARE.fullmatch(cell.strip().lower()) if isinstance(cell, str) else None
-    if match is None or not int(match[2]):
+    if match is None or not 0 < float(match[2]) <= LARGEST:
         return None
     points, most = float(match[1].replace(",", ".")), int(match[2])
     return (points, most) if points <= most else None
 
 
 def _read_ratings(values: pd.Series, learned: Learned) -> Parts:
-    places, shares = _each(values, share_of)
-    numbers = _numbers(places, [None if share is None else share[0] / share[1] for share in shares])
-    return Parts({"": numbers}, wrong=_wrong(values, places, shares, "rating such as 4/5"))
+    return _parted(values, share_of, "rating such as 4/5", {"": lambda share: share[0] / share[1]})
 
 
 SIGN = r"\s*(?:/|[xX×]|;|,\s|,(?=\d+\.))\s*"
@@ -407,15 +457,13 @@ def _learn_several(values: pd.Series) -> Learned:
 
 def _read_several(values: pd.Series, learned: Learned) -> Parts:
     count = learned["count"]
-    places, cells = _each(values, numbers_in)
-    results = [cell if cell is not None and len(cell) == count else None for cell in cells]
-    example = "/".join(["12"] * count)
-    parts = Parts(wrong=_wrong(values, places, results, f"row of {count} numbers such as {example}"))
-    for place in range(count):
-        parts.numbers[str(place + 1)] = _numbers(
-            places, [None if cell is None else cell[place] for cell in results]
-        )
-    return parts
+
+    def read(cell: Cell) -> tuple[float, ...] | None:
+        numbers = numbers_in(cell)
+        return numbers if numbers is not None and len(numbers) == count else None
+
+    what = f"row of {count} numbers such as {'/'.join(['12'] * count)}"
+    return _parted(values, read, what, {str(place + 1): itemgetter(place) for place in range(count)})
 
 
 def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
@@ -457,17 +505,14 @@ def _learn_labels(values: pd.Series) -> Learned:
 
 
 def _read_labels(values: pd.Series, learned: Learned) -> Parts:
-    places, labels = _each(values, lambda cell: labels_of(cell, learned["separator"]))
-    parts = Parts(wrong=_wrong(values, places, labels, "list of labels"))
-    for name in learned["names"]:
-        parts.numbers[name] = _numbers(
-            places, [None if each is None else float(name in each) for each in labels]
-        )
-    learned_names = set(learned["names"])
-    strange = [bool(each) and learned_names.isdisjoint(each) for each in labels] + [False]
-    for row in np.flatnonzero(np.array(strange)[places]).tolist():
-        parts.other[row] = f"{brief(values.iloc[row], str)!r} has labels"
-    return parts
+    names = learned["names"]
+    return _parted(
+        values,
+        lambda cell: labels_of(cell, learned["separator"]),
+        "list of labels",
+        {name: partial(lambda name, labels: name in labels, name) for name in names},
+        lambda labels: "has labels" if labels and set(names).isdisjoint(labels) else "",
+    )
 
 
 def object_of(cell: Cell) -> dict[str, Any] | None:
@@ -488,7 +533,7 @@ def object_of(cell: Cell) -> dict[str, Any] | None:
     for key, value in cell.items():
         if isinstance(value, Mapping):
             plain |= {f"{key}.{name}": inner for name, inner in (object_of(value) or {}).items()}
-        elif isinstance(value, str | int | float | bool) and not is_empty(value):
+        elif isinstance(value, str | int | float | np.number | np.bool_) and not is_empty(value):
             plain[str(key)] = value
     return plain
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,9 @@ class OwnEncoder(nn.Module):
         super().__init__()
         self.module = module
         self.features = features
-        self.takes_padding = "padding" in inspect.signature(module.forward).parameters
+        self.takes_padding = False
+        with suppress(ValueError):  # a traced module has no signature
+            self.takes_padding = "padding" in inspect.signature(module.forward).parameters
 
     def train(self, mode: bool = True) -> OwnEncoder:
         super().train(mode)
@@ -49,9 +52,9 @@ class OwnEncoder(nn.Module):
         name = type(self.module).__name__
         if padding is not None and not self.takes_padding:
             raise ConfigurationError(
-                f"These records differ in length, and the encoder {name} does not ask what is padding: an "
-                "embedding would depend on the records beside it. Write forward(self, values, padding=None); "
-                "padding is (batch, length), True where nothing may be read, or None."
+                f"These records differ in length, and the encoder {name} does not take `padding`, so an "
+                "embedding would depend on the other records in its batch. Write forward(self, values, "
+                "padding=None); padding is (batch, length), True where nothing may be read, or None."
             )
         made = self.module(values, padding=padding) if self.takes_padding else self.module(values)
         features, padding = made if isinstance(made, tuple) else (made, padding)
@@ -120,7 +123,7 @@ def modules_of(encoders: nn.ModuleDict) -> dict[str, nn.Module]:
 
 
 def refuse_unfit(encoders: nn.ModuleDict, weights: Mapping[str, Tensor], where: str) -> None:
-    """Refuse modules that are not those which weights were stored of."""
+    """Refuse modules whose parameters differ in shape from the stored weights."""
     for name, module in modules_of(encoders).items():
         first = PREFIX.format(name)
         stored = {key.removeprefix(first): part for key, part in weights.items() if key.startswith(first)}

@@ -105,7 +105,7 @@ class PretrainedEncoder(nn.Module):
 
 
 class FineTuned(PretrainedEncoder):
-    """Trained on with the rest; what does not reach the token states is left out of it."""
+    """Fine-tuned with the rest of the model; parameters that do not affect the token states stay frozen."""
 
     def __init__(self, description: Description, shape: tuple[int, ...], fresh: bool = True) -> None:
         super().__init__(description, shape)

@@ -144,6 +144,6 @@ def _from_hub(name: str) -> Path:
                 + (f" --revision {revision}" if revision else "")
             ) from problem
         raise ConfigurationError(
-            f"There is no folder {name}, and no model of this name could be had from the hub: {problem} Else "
-            "give the path of a folder."
+            f"There is no folder {name}, and no model of this name could be downloaded from the hub: "
+            f"{problem} Or give the path of a folder."
         ) from problem

@@ -84,32 +84,33 @@ class TableTokenizer(nn.Module):
         return torch.where(other, tokens + self.categories[self.first], tokens)
 
 
-class Layers(nn.Module):
-    """Linear layers, each with a norm and a GELU; a NaN is a missing value and counts as the mean."""
+class Stack(nn.Module):
+    """Layers one after another; a NaN is a missing value and counts as the mean."""
 
-    def __init__(self, features: int, hidden: int, layers: int) -> None:
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
-        stack: list[nn.Module] = []
-        for before in [features, *[hidden] * (layers - 1)][:layers]:
-            stack += [nn.Linear(before, hidden), nn.LayerNorm(hidden), nn.GELU()]
-        self.stack = nn.Sequential(*stack)
+        self.stack = nn.Sequential(*layers)
 
     def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return self.stack(values.masked_fill(values.isnan(), 0.0)), padding  # (batch, hidden)
+        return self.stack(values.masked_fill(values.isnan(), 0.0)), padding  # (batch, features)
 
 
-class Perceptron(nn.Module):
-    """Linear layers with a ReLU between them; a NaN is a missing value and counts as the mean."""
+def _with_norms(features: int, hidden: int, layers: int) -> Stack:
+    """Linear layers, each with a norm and a GELU."""
+    sizes = [features, *[hidden] * layers]
+    return Stack(
+        [
+            part
+            for before, after in pairwise(sizes)
+            for part in (nn.Linear(before, after), nn.LayerNorm(after), nn.GELU())
+        ]
+    )
 
-    def __init__(self, sizes: Sequence[int]) -> None:
-        super().__init__()
-        stack: list[nn.Module] = []
-        for before, after in pairwise(sizes):
-            stack += [nn.Linear(before, after), nn.ReLU()]
-        self.stack = nn.Sequential(*stack[:-1])
 
-    def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return self.stack(values.masked_fill(values.isnan(), 0.0)), padding  # (batch, sizes[-1])
+def _perceptron(sizes: Sequence[int]) -> Stack:
+    """Linear layers with a ReLU between them."""
+    parts = [part for before, after in pairwise(sizes) for part in (nn.Linear(before, after), nn.ReLU())]
+    return Stack(parts[:-1])
 
 
 class OneToken(nn.Module):
@@ -131,19 +132,19 @@ def mlp(shape: tuple[int, ...], width: int, hidden: int = 256, layers: int = 2) 
             f"An mlp needs at least 2 layers and 1 hidden feature; got {layers} layers of {hidden}. For one "
             "layer, choose the encoder linear."
         )
-    return ModalityEncoder(Layers(shape[0], hidden, layers - 1), VectorAdapter(hidden, width))
+    return ModalityEncoder(_with_norms(shape[0], hidden, layers - 1), VectorAdapter(hidden, width))
 
 
 def mlp_tokens(shape: tuple[int, ...], width: int, hidden: int = 10) -> ModalityEncoder:
     """A perceptron (MIMIC: 5-10-10), each of whose outputs becomes a token."""
     _check_sizes("mlp_tokens", [hidden])
-    return ModalityEncoder(Perceptron([shape[0], hidden, hidden]), FeatureTokenizer(hidden, width))
+    return ModalityEncoder(_perceptron([shape[0], hidden, hidden]), FeatureTokenizer(hidden, width))
 
 
 def perceptron(shape: tuple[int, ...], width: int, hidden: Sequence[int] = (32, 64, 128)) -> ModalityEncoder:
     """A perceptron (proprioception: 8-32-64-128-width) whose output is one token."""
     _check_sizes("perceptron", hidden)
-    return ModalityEncoder(Perceptron([shape[0], *hidden, width]), OneToken())
+    return ModalityEncoder(_perceptron([shape[0], *hidden, width]), OneToken())
 
 
 def _check_sizes(name: str, sizes: Sequence[int]) -> None:

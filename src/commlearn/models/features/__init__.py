@@ -11,7 +11,7 @@ weights.
 from commlearn.models.features.base import DIMENSIONS, FeatureValues, Texts
 from commlearn.models.features.blocks import FeatureBlocks
 from commlearn.models.features.fixed import FeatureColumn, FixedFeatures, feature_column
-from commlearn.models.features.series import MiniRocket, share_above
+from commlearn.models.features.series import MiniRocket
 from commlearn.models.features.stand_ins import StandIns, stand_ins
 
 __all__ = [
@@ -24,6 +24,5 @@ __all__ = [
     "StandIns",
     "Texts",
     "feature_column",
-    "share_above",
     "stand_ins",
 ]

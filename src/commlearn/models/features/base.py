@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from commlearn.batch import Modality, Spec, blank_values
 from commlearn.models.features.networks import EXTRA, Published
-from commlearn.records import Column
+from commlearn.records import Column, presence
 from commlearn.seeds import torch_generator
 
 DIMENSIONS = 256  # of a block of features, at most
@@ -34,6 +34,12 @@ class Texts(Modality):
     """Token ids of a batch of texts, and the texts themselves, for a network with a tokenizer of its own."""
 
     texts: tuple[str, ...] = ()  # "" = absent
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
+        if not self.texts:
+            return super().apply(change)
+        rows = change(torch.arange(len(self.texts), device=self.values.device)).tolist()
+        return replace(super().apply(change), texts=tuple(self.texts[row] for row in rows))
 
 
 class Learned(nn.Module):
@@ -57,13 +63,7 @@ class Sample:
     """Some records of a column, a block at a time, those without the modality left out."""
 
     def __init__(self, column: Column, rows: np.ndarray) -> None:
-        self.column, self.spec = column, column.spec
-        there = []
-        for start in range(0, len(rows), BLOCK):
-            some = rows[start : start + BLOCK]
-            present = column.take(some).present
-            there.append(some if present is None else some[present.numpy()])
-        self.rows = np.concatenate(there) if there else rows
+        self.column, self.spec, self.rows = column, column.spec, rows[presence(column, rows)]
 
     def __len__(self) -> int:
         return max(len(self.rows), 1)

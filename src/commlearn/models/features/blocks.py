@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from commlearn.batch import Spec, View
+from commlearn.errors import DAMAGED
 from commlearn.models.features.base import FeatureValues, Learned, some_places
 from commlearn.models.features.fixed import FixedFeatures, feature_column
 from commlearn.records import Records
@@ -53,7 +54,7 @@ class ExpectedFeatures(Learned):
 
     @torch.no_grad()
     def learn(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor], seed: int) -> Self:
-        """Follow training rows."""
+        """Estimate moments and choose penalties on training rows."""
         values = torch.cat([parts[name] for name in self.dims], dim=1).cpu().double()  # (rows, dim)
         there = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1).cpu()
         held = torch.from_numpy(numpy_generator(seed, "held out").permutation(len(values)) % HELD_OUT == 0)
@@ -100,7 +101,13 @@ class ExpectedFeatures(Learned):
         places = self._places()
         columns = torch.cat([places[other] for other in given])
         products = second[columns][:, places[name]]  # (given, dim)
-        spread, axes = torch.linalg.eigh(second[columns][:, columns])
+        if list(ridges) == [torch.inf]:
+            return [torch.zeros_like(products)]
+        moments = second[columns][:, columns]  # (given, given)
+        if len(ridges) == 1:
+            moments.diagonal().add_(ridges[0] * moments.trace() / rows + 1e-9)
+            return [torch.linalg.solve(moments, products)]
+        spread, axes = torch.linalg.eigh(moments)
         turned = axes.T @ products
         scale = spread.clamp(min=0).mean() * len(columns) / rows
         return [
@@ -111,7 +118,7 @@ class ExpectedFeatures(Learned):
         ]
 
     def _best(self, name: str, second: Tensor, rows: int, tried: Tensor) -> float:
-        """The penalty whose guesses err least."""
+        """The penalty with the smallest held-out error."""
         places, given = self._places(), [other for other in self.dims if other != name]
         if not given:
             return torch.inf
@@ -124,7 +131,7 @@ class ExpectedFeatures(Learned):
         return RIDGES[int(torch.stack(errors).argmin())]
 
     def _moments(self, values: Tensor, there: Tensor) -> Tensor:
-        """Mean products over the rows that have both modalities, as some complete rows could have them."""
+        """Second moments over the rows that have both modalities, projected to be positive semidefinite."""
         counts = (there.double().T @ there.double()).clamp(min=1)  # (modalities, modalities)
         sizes = torch.tensor(list(self.dims.values()))
         second = values.T @ values / counts.repeat_interleave(sizes, 0).repeat_interleave(sizes, 1)
@@ -156,7 +163,6 @@ def _mask(parts: Mapping[str, Tensor], present: Mapping[str, Tensor], name: str)
 
 
 EXPECTED_ROWS = 2048  # training rows that say what to expect of an absent modality, at most
-DAMAGED = (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class FeatureBlocks(nn.Module):
@@ -258,7 +264,7 @@ class FeatureBlocks(nn.Module):
             self.load_state_dict(tensors)
             self._check_expected()
             whole = bool(self(self.blank()).isfinite().all())
-        except DAMAGED as problem:
+        except (*DAMAGED, RuntimeError, SafetensorError) as problem:
             reason = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
             raise ValueError(f"it holds no features of these modalities ({reason})") from problem
         if not whole:

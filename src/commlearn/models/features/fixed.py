@@ -90,6 +90,7 @@ class FixedFeatures(Learned):
         sample = Sample(column, some_places(len(column), rows, numpy_generator(seed, "features")))
         self.raw.choose_network(sample)
         self.raw.learn(sample, seed)
+        self.raw.to(self.turn.device)  # what it learned lies near the processor
         if self.raw.source:
             tell(f"fixed features are {self.raw.source}")
         device = self.turn.device

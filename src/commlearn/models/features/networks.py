@@ -11,7 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from commlearn.errors import RunError
+from commlearn.storage.checksums import cached_digest
 
 MIDDLE, REACH = 127.0, 128.0  # of a byte: what the weights were trained on is (byte - MIDDLE) / REACH
 STAGES = (  # blocks, kernel, stride, expansion, channels before and after
@@ -36,19 +37,7 @@ STAGES = (  # blocks, kernel, stride, expansion, channels before and after
 )
 
 
-class FrozenNorm(nn.Module):
-    """A batch norm that uses the statistics that it was trained with."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
-            self.register_buffer(name, torch.full((channels,), value))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        norm = dict(self.named_buffers())
-        return F.batch_norm(
-            maps, norm["running_mean"], norm["running_var"], norm["weight"], norm["bias"], eps=1e-3
-        )
+BatchNorm = partial(nn.BatchNorm2d, eps=1e-3)
 
 
 class SameConv(nn.Conv2d):
@@ -72,11 +61,11 @@ class Block(nn.Module):
         self.expands, self.skips = expansion > 1, stride == 1 and before == after
         if self.expands:
             self._expand_conv = nn.Conv2d(before, hidden, 1, bias=False)
-            self._bn0 = FrozenNorm(hidden)
+            self._bn0 = BatchNorm(hidden)
         self._depthwise_conv = SameConv(hidden, hidden, kernel, stride=stride, groups=hidden, bias=False)
-        self._bn1 = FrozenNorm(hidden)
+        self._bn1 = BatchNorm(hidden)
         self._project_conv = nn.Conv2d(hidden, after, 1, bias=False)
-        self._bn2 = FrozenNorm(after)
+        self._bn2 = BatchNorm(after)
 
     def forward(self, maps: Tensor) -> Tensor:
         inner = F.relu6(self._bn0(self._expand_conv(maps))) if self.expands else maps
@@ -96,7 +85,7 @@ class EfficientNetLite0(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._conv_stem = SameConv(3, 32, 3, stride=2, bias=False)
-        self._bn0 = FrozenNorm(32)
+        self._bn0 = BatchNorm(32)
         self._blocks = nn.Sequential(
             *(
                 Block(kernel, 1 if place else stride, expansion, after if place else before, after)
@@ -105,21 +94,15 @@ class EfficientNetLite0(nn.Module):
             )
         )
         self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
-        self._bn1 = FrozenNorm(1280)
-        self.requires_grad_(False)
+        self._bn1 = BatchNorm(1280)
+        self.eval().requires_grad_(False)  # norms use the statistics that they were trained with
 
     @classmethod
     def published(cls, file: Path) -> EfficientNetLite0:
         """With the published weights; the classifier on top of them is left out."""
         state = torch.load(file, map_location="cpu", weights_only=True)
         network = cls()
-        network.load_state_dict(
-            {
-                name: values
-                for name, values in state.items()
-                if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
-            }
-        )
+        network.load_state_dict({name: state[name] for name in state if not name.startswith("_fc.")})
         return network
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -273,7 +256,7 @@ class Published:
         weights = self.weights()
         if weights is None:
             return None
-        return torch.frombuffer(bytearray(_digest(weights, weights.stat().st_mtime_ns)), dtype=torch.uint8)
+        return torch.frombuffer(bytearray.fromhex(cached_digest(weights)), dtype=torch.uint8)
 
     def check(self, sha256: Tensor) -> None:
         """Refuse to go on if the weights that features were learned with are not installed."""
@@ -337,13 +320,6 @@ _MEMORY: OrderedDict[bytes, Tensor] = OrderedDict()
 @lru_cache(maxsize=2)
 def _loaded(published: Published, weights: Path) -> nn.Module:
     return published.read(weights).eval().requires_grad_(False)
-
-
-@lru_cache(maxsize=4)
-def _digest(path: Path, changed: int) -> bytes:
-    """Read again only if the time of change differs."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _short(sha256: Tensor) -> str:

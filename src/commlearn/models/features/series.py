@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from commlearn.batch import Modality, Spec
+from commlearn.batch import Modality, Spec, tells_gaps
 from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
 from commlearn.models.features.networks import Published
 from commlearn.seeds import numpy_generator
 
+MOST_DILATIONS = 32  # of a kernel
 TIE = 1e-4  # by how much a bias lies above the output of the kernel that it was taken from
 SPORADIC = 0.5  # share of steps that were observed, below which a series is single measurements and no curve
 
@@ -52,7 +53,7 @@ class Steps(Raw):
         return 1.0 if self.sporadic else 0.5
 
     def learn(self, sample: Sample, seed: int) -> None:
-        self.store(marked=torch.tensor(all(_tells_gaps(part) for part in sample)))
+        self.store(marked=torch.tensor(all(tells_gaps(part) for part in sample)))
         some = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
         steps = torch.cat([self._observed(part)[part.real] for part in some])  # (steps, channels)
         low, centre, high = _quantiles(steps.cpu().numpy())
@@ -282,10 +283,10 @@ def _kernels() -> Tensor:
     return torch.full((84, 9), -1.0).scatter_(1, places, 2.0)
 
 
-def _dilations(length: int, features: int, most: int = 32) -> tuple[np.ndarray, np.ndarray]:
+def _dilations(length: int, features: int) -> tuple[np.ndarray, np.ndarray]:
     """Dilations for series of a length, and how many features of a kernel each has, as published."""
     each = max(features // 84, 1)
-    different = min(each, most)
+    different = min(each, MOST_DILATIONS)
     largest = np.log2(max((length - 1) / 8, 1))
     powers = np.logspace(0, largest, different, base=2).astype(np.int64)
     dilations, counts = np.unique(powers, return_counts=True)
@@ -293,17 +294,6 @@ def _dilations(length: int, features: int, most: int = 32) -> tuple[np.ndarray, 
     for extra in range(each - int(counts.sum())):
         counts[extra % len(counts)] += 1
     return dilations, counts
-
-
-def _tells_gaps(modality: Modality) -> bool:
-    """Whether the second half of the channels marks the first half as observed (1) or not (0)."""
-    values = modality.values.flatten(2)
-    half = values.shape[2] // 2
-    if values.shape[2] % 2 or not half:
-        return False
-    values = values[modality.real]
-    numbers, marks = values[:, :half], values[:, half:]
-    return bool(((marks == 0) | (marks == 1)).all() and (numbers[marks == 0] == 0).all())
 
 
 def _quantiles(steps: np.ndarray) -> list[np.ndarray]:
