@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import combinations
-from typing import NamedTuple, Self
+from itertools import chain, combinations
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -42,15 +42,15 @@ def choose_subsets(choice: str, modalities: Subset) -> tuple[Subset, ...]:
     """
     if match := UP_TO.fullmatch(choice):
         return _up_to(int(match[1]), modalities)
-    choices = {
-        "each_and_all": single_and_all(modalities),
-        "each": tuple((name,) for name in modalities),
-        "all": (modalities,),
-        "every": _up_to(len(modalities), modalities),
+    choices: dict[str, Callable[[], tuple[Subset, ...]]] = {  # those of "every" are many
+        "each_and_all": lambda: single_and_all(modalities),
+        "each": lambda: tuple((name,) for name in modalities),
+        "all": lambda: (modalities,),
+        "every": lambda: _up_to(len(modalities), modalities),
     }
     if choice not in choices:
         raise ConfigurationError(f"method.subsets: {unknown('choice', choice, [*choices, 'up_to_2'])}")
-    return choices[choice]
+    return choices[choice]()
 
 
 def single_and_all(modalities: Subset) -> tuple[Subset, ...]:
@@ -193,6 +193,23 @@ def view_of(
     }
 
 
+def tells_gaps(modality: Modality) -> bool:
+    """Whether the second half of a series' channels marks the first half as observed (1) or not (0).
+
+    Example:
+        >>> marked = torch.tensor([[[0.7, 1.0], [0.0, 0.0], [0.2, 1.0]]])  # (batch, length, channels)
+        >>> tells_gaps(Modality(marked)), tells_gaps(Modality(marked + 0.5))
+        (True, False)
+    """
+    values = modality.values.flatten(2)
+    half = values.shape[2] // 2
+    if values.shape[2] % 2 or not half:
+        return False
+    values = values[modality.real]
+    numbers, marks = values[:, :half], values[:, half:]
+    return bool(((marks == 0) | (marks == 1)).all() and (numbers[marks == 0] == 0).all())
+
+
 def to_device(view: View, device: torch.device | str) -> View:
     return {
         name: modality.apply(lambda tensor: tensor.to(device, non_blocking=True))
@@ -202,14 +219,17 @@ def to_device(view: View, device: torch.device | str) -> View:
 
 def _stacked(parts: Sequence[Modality]) -> Modality:
     sizes = [len(part) for part in parts]
-    others = {each.name for each in fields(parts[0])} - {"values", "padding", "present"}
-    tensors = {name for name in others if isinstance(getattr(parts[0], name), Tensor)}
-    return replace(
-        parts[0],
-        **{name: torch.cat([getattr(part, name) for part in parts]) for name in ("values", *tensors)},
-        padding=_masks([part.padding for part in parts], sizes, default=False),
-        present=_masks([part.present for part in parts], sizes, default=True),
-    )
+    whole: dict[str, Any] = {
+        "padding": _masks([part.padding for part in parts], sizes, default=False),
+        "present": _masks([part.present for part in parts], sizes, default=True),
+    }
+    for name in {each.name for each in fields(parts[0])} - whole.keys():
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], Tensor):
+            whole[name] = torch.cat(values)
+        elif isinstance(values[0], tuple):  # an entry for each record
+            whole[name] = tuple(chain.from_iterable(values))
+    return replace(parts[0], **whole)
 
 
 def _masks(masks: Sequence[Tensor | None], sizes: Sequence[int], default: bool) -> Tensor | None:

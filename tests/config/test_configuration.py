@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from commlearn.config.configuration import experiment_from, read_experiment, recipes, to_mapping
+from commlearn.config.configuration import (
+    experiment_from,
+    read_experiment,
+    recipes,
+    stored_experiment,
+    to_mapping,
+)
 from commlearn.config.fill import set_dotted
 from commlearn.errors import ConfigurationError
 
@@ -55,6 +61,9 @@ def test_another_method_does_not_inherit_options():
         ({"training.epochs": "many"}, "training.epochs is 'many'; give a whole number"),
         ({"training.epochs": 0}, "training.epochs is 0; give a number above 0"),
         ({"training.batch_size": 1}, "at least 2 records"),
+        ({"model.width": 0}, "model.width is 0; give a number above 0"),
+        ({"seed": -1}, "seed is -1; give 0 or more"),
+        ({"data.seed": -1}, "data.seed is -1; give 0 or more"),
         ({"training.precision": "bf16"}, "one of 32-true, bf16-mixed"),
         ({"training.learning_rate": "1e-3x"}, "give a number"),
         ({"method.name": "com"}, "Unknown method 'com', did you mean 'comm'"),
@@ -94,11 +103,26 @@ def test_files_that_are_no_recipe_are_refused(tmp_path):
         ("[1, 2]", "named settings"),
         ("a: [", "cannot be read as YAML"),
         ("seed: 1", "data is missing"),
+        ("data: table", "data.table is missing"),
+        ("data: {name: table, table: t.csv}", "data.schema is missing"),
+        ("data: trifeature\nvariant: [a]", r"variant is \['a'\]; give text"),
     ]:
         path = tmp_path / "mine.yaml"
         path.write_text(text)
         with pytest.raises(ConfigurationError, match=message):
             read_experiment(path)
+
+
+@pytest.mark.parametrize("method", ["", "[comm]", "3", "comm", "{temperature: 0.3}"])
+def test_a_method_that_is_given_takes_the_place_of_whatever_the_recipe_has(tmp_path, method):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"data: trifeature\nmethod: {method}\n")
+    assert read_experiment(path, method="clip").method == {"name": "clip"}
+
+
+def test_what_a_folder_names_in_place_of_a_method_is_refused():
+    with pytest.raises(ConfigurationError, match="Unknown method"):
+        stored_experiment({"name": "old", "data": {"name": "trifeature"}, "method": {"name": ["comm"]}})
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers():
@@ -131,6 +155,23 @@ def test_a_recipe_says_what_differs_from_its_base(tmp_path):
     path.write_text("base: trifeature-quik\n")
     with pytest.raises(ConfigurationError, match="did you mean 'trifeature-quick'"):
         read_experiment(path)
+
+
+def test_a_base_lies_beside_its_recipe_and_keeps_what_is_left_empty(tmp_path, monkeypatch):
+    folder, here = tmp_path / "recipes", tmp_path / "here"
+    for place in (folder, here):
+        place.mkdir()
+    monkeypatch.chdir(here)
+    (folder / "base.yaml").write_text("data: trifeature\ntraining: {epochs: 3}\nmethod: cmc\n")
+    (here / "base.yaml").write_text("data: trifeature\ntraining: {epochs: 5}\n")
+    path = folder / "mine.yaml"
+    path.write_text("base: base.yaml\ntraining:\ndata: {size: 64}\nmethod: {temperature: 0.2}\n")
+    mine = read_experiment(path)
+    assert mine.training.epochs == 3
+    assert mine.data == {"name": "trifeature", "size": 64}
+    assert mine.method == {"name": "cmc", "temperature": 0.2}
+    (folder / "base.yaml").unlink()  # from where the command runs, as paths are
+    assert read_experiment(path, method="comm").training.epochs == 5
 
 
 @pytest.mark.parametrize("name", [name for name in recipes() if name.startswith("ablation-")])

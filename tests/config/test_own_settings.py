@@ -7,13 +7,17 @@ import pytest
 import torch
 
 import commlearn as cl
-from commlearn.augmentations import TabularAugmentation, VectorAugmentation
+from commlearn.augmentations import DEFAULT_AUGMENTATION, TabularAugmentation, VectorAugmentation
 from commlearn.batch import Spec
 from commlearn.config.own_data import experiment_for
+from commlearn.config.resolve import resolved
 from commlearn.config.strength import LADDERS, chosen_augmentations, recognised
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.arrays import ArrayColumn
+from commlearn.models.encoders import default_encoder
 from commlearn.records import Dataset, ImageColumn, Records, VectorColumn
+from commlearn.tables.dataset import dataset_of
+from commlearn.tables.table import read_table
 
 DRAW = np.random.default_rng(0)
 
@@ -118,9 +122,6 @@ def test_the_choice_is_said_and_what_is_stated_stays():
 def test_a_text_of_few_records_gets_one_layer_unless_an_encoder_is_stated():
     frame = {"t": [f"some words {row}" for row in range(40)], "v": list(DRAW.normal(size=(40, 3)))}
     schema = cl.Schema({"t": cl.Text("t"), "v": cl.Vector("v")})
-    from commlearn.tables.dataset import dataset_of
-    from commlearn.tables.table import read_table
-
     data = dataset_of(read_table(frame), schema, test=0.0)
     learned = {"features": "learned"}
     assert experiment_for(settings(model=learned), data)[0].model.encoders["t"]["layers"] == 1
@@ -142,6 +143,11 @@ def test_options_without_a_name_go_to_the_part_that_is_chosen():
     assert experiment.model.encoders == {"a": {"name": "fixed"}, "t": {"name": "mlp", "hidden": 8}}
 
 
+def test_a_section_that_is_left_empty_states_nothing():
+    data = Dataset(Records({"a": vectors(10), "t": vectors(3)}), Records({}))
+    assert experiment_for(settings(training=None, model=None), data) == experiment_for(settings(), data)
+
+
 def test_options_that_fit_nothing_are_told():
     data = Dataset(Records({"a": vectors(10), "t": vectors(3)}), Records({}))
     with pytest.raises(ConfigurationError, match=r"Unknown modality or kind 'aa', did you mean 'a'"):
@@ -150,3 +156,24 @@ def test_options_that_fit_nothing_are_told():
         ConfigurationError, match=r"augmentations.a.strd', did you mean 'augmentations.a.std'"
     ):
         experiment_for(settings(augmentations={"a": {"strd": 0.7}}), data)
+
+
+@pytest.mark.parametrize("own", [{}, {"name": "vector", "std": 0.7}, {"std": 0.7}])
+@pytest.mark.parametrize("kind", ["text", "series"])
+def test_a_modality_whose_name_is_a_kind_shares_its_parts_with_none_of_that_kind(kind, own):
+    """Nor with one of the same kind: whoever states them names the modality."""
+    other = {"text": cl.Text("t"), "series": cl.Series("s")}[kind]
+    frame = {"v": list(DRAW.normal(size=(40, 9))), "t": [f"words {row}" for row in range(40)]}
+    frame["s"] = list(DRAW.normal(size=(40, 9)))
+    data = dataset_of(read_table(frame), cl.Schema({kind: cl.Vector("v"), "other": other}), test=0.0)
+    model = {"features": "learned", "encoders": {kind: {"name": "mlp", "hidden": 8}}}
+    experiment, _ = experiment_for(settings(model=model, augmentations={kind: own} if own else {}), data)
+    whole = resolved(experiment, data.train.specs)
+    assert whole.model.encoders[kind]["hidden"] == 8
+    assert whole.model.encoders["other"]["name"] == default_encoder(data.train.specs["other"])
+    assert whole.augmentations[kind]["name"] == "vector"
+    assert whole.augmentations["other"]["name"] == DEFAULT_AUGMENTATION[kind]
+    named = dataset_of(read_table(frame), cl.Schema({kind: other, "other": other}), test=0.0)
+    alone = {kind: {"name": "noise", "std": 0.7}}
+    whole = resolved(experiment_for(settings(augmentations=alone), named)[0], named.train.specs)
+    assert [part["name"] for part in whole.augmentations.values()] == ["noise", "vector"]

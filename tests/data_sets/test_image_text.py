@@ -100,6 +100,15 @@ def test_films_without_a_plot_are_left_out_and_counted(tmp_path):
     assert data.notes == ("1 films have no plot and are left out",)
 
 
+@pytest.mark.parametrize(("empty", "part"), [(range(10), "train"), (range(8, 10), "test")])
+def test_a_part_without_any_film_that_has_a_plot_is_refused(tmp_path, empty, part):
+    folder = films(tmp_path / "f")
+    for film in empty:
+        (folder / "dataset" / f"{film:07d}.json").write_text(json.dumps({"plot": [" "], "genres": []}))
+    with pytest.raises(DataError, match=f"the {part} part is empty. {len(empty)} films have no plot"):
+        read("mm_imdb", folder).read()
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -129,6 +138,22 @@ def test_memes_hold_validation_out_of_train_and_test_on_dev(tmp_path):
     assert len(data.test) == 6
     assert data.test.targets["hateful"].tolist() == [0, 1, 0, 1, 0, 1]
     assert len(read("hateful_memes", folder, validation=0.0).read().train) == 30
+
+
+def test_lines_of_one_image_stay_together_wherever_they_stand(tmp_path):
+    folder = memes(tmp_path / "m", train=200)
+
+    def validates():
+        data = read("hateful_memes", folder, validation=0.3).read()
+        images = data.validation.columns["image"].take(np.arange(len(data.validation))).values
+        assert 0.2 < len(data.validation) / (len(data.train) + len(data.validation)) < 0.4
+        return sorted(int(image[0, 0, 0]) for image in images)
+
+    before, lines = validates(), (folder / "train.jsonl").read_text().splitlines()
+    (folder / "train.jsonl").write_text("\n".join(lines[::-1]))
+    assert validates() == before
+    (folder / "train.jsonl").write_text("\n".join([*lines, *lines]))
+    assert validates() == sorted([*before, *before])
 
 
 def test_a_meme_of_both_files_is_left_out_of_train(tmp_path):

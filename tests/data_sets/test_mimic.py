@@ -78,6 +78,17 @@ def test_gaps_become_0_before_anything_is_learned(tmp_path):
     assert f"{COUNT + 1} values of ep_tdata are not finite and count as 0" in one.notes
 
 
+def test_labels_that_are_no_numbers_are_counted(tmp_path):
+    _, content = write(tmp_path)
+    diagnoses, deaths = (content[key].astype(float) for key in ("y_icd9", "adm_labels_all"))
+    diagnoses[:3, 7], diagnoses[:, 8], deaths[2, 4] = np.nan, np.nan, np.inf
+    data = Mimic(str(write(tmp_path, y_icd9=diagnoses, adm_labels_all=deaths)[0])).read()
+    assert data.notes == (
+        "3 values of y_icd9 are not finite and count as 0",
+        "1 values of adm_labels_all are not finite and count as 0",
+    )
+
+
 def test_series_are_24_hours_of_12_measurements_standardised_on_train(tmp_path):
     data = check_reader(Mimic(str(write(tmp_path)[0])))
     taken = data.train.columns["series"].take(np.arange(len(data.train)))
@@ -105,6 +116,10 @@ def test_the_converted_folder_reads_as_the_file(tmp_path):
         ),
         ({"y_icd9": np.zeros((40, 20))}, "y_icd9 40, adm_labels_all 43: the number of stays"),
         ({"adm_features_all": np.full((COUNT, 5), "x")}, "adm_features_all is of type <U1"),
+        ({"adm_features_all": np.zeros((COUNT, 0))}, r"adm_features_all has shape \(43, 0\), which holds no"),
+        ({"y_icd9": np.zeros((COUNT, 0))}, "y_icd9 has 0 labels, but data.task is 7"),
+        ({"adm_labels_all": np.zeros((COUNT, 0))}, r"adm_labels_all has shape \(43, 0\), which holds no"),
+        ({"adm_labels_all": np.zeros((COUNT, 1))}, "adm_labels_all has 1 class; at least 2"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_file_and_key(tmp_path, changes, message):

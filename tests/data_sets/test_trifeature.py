@@ -93,6 +93,18 @@ def test_targets_do_not_reveal_synergy_one_at_a_time():
         assert max(rates) < 0.2
 
 
-def test_impossible_settings_are_named():
-    with pytest.raises(ConfigurationError, match="train_pairs >= 2"):
-        Trifeature(train_pairs=1).read()
+@pytest.mark.parametrize("wrong", [{"train_pairs": 1}, {"size": 23}])
+def test_impossible_settings_are_named(wrong):
+    with pytest.raises(ConfigurationError, match=r"size >= 24, train_pairs >= 2"):
+        Trifeature(**wrong).read()
+
+
+def test_intervals_of_pairs_draw_the_images_of_both_sides():
+    data = Trifeature(size=24, train_pairs=60, views=1).read()
+    units = data.test.resampled
+    assert units.shape == (len(data.test), 2)
+    assert data.test.groups is None
+    assert data.train.held_together is None
+    shapes = data.test.targets["shared"]
+    for side in units.T:  # rows with one image have one shape
+        assert all(len(set(shapes[side == image])) == 1 for image in np.unique(side))

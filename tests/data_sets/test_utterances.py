@@ -23,7 +23,7 @@ def part(count, seed, labels=(1, 1)):
     for row in range(count):
         content["text"][row, : row % 3] = 0
     content["labels"] = draw.normal(size=(count, *labels))
-    content["id"] = np.array([f"film[{row}]" for row in range(count)], dtype=object)
+    content["id"] = np.array([f"film{row // 2}[{row}]" for row in range(count)], dtype=object)
     return content
 
 
@@ -194,3 +194,23 @@ def test_files_that_are_not_there_or_something_else_are_told(tmp_path):
     (tmp_path / "list.pkl").write_bytes(pickle.dumps([1]))
     with pytest.raises(DataError, match="holds a list; a dict of arrays"):
         read(tmp_path / "list.pkl")
+
+
+@pytest.mark.parametrize(
+    ("ids", "videos"),
+    [
+        (["a[0]", "a[1]", "b[0]", "b[1]", "b[2]"], [0, 0, 1, 1, 1]),
+        (
+            np.array([["a", 0, 1], ["b", 0, 1], ["a", 1, 2], ["c", 0, 1], ["a", 2, 3]], dtype=object),
+            [0, 1, 0, 2, 0],
+        ),
+        (["a", "b", "c", "d", "e"], None),
+        (["a[0]"], None),
+        (7, None),
+        ([[], [], "a", "a", None], [0, 0, 2, 2, 1]),
+    ],
+)
+def test_utterances_of_one_video_are_resampled_together(ids, videos, tmp_path):
+    path, _ = write(tmp_path, **{"test/id": ids})
+    units = read(path).test.resampled
+    assert (None if units is None else units.tolist()) == videos

@@ -87,6 +87,15 @@ def test_force_is_the_last_32_readings_between_minus_1_and_1(folder):
     np.testing.assert_allclose(force, np.tanh(first["ee_forces_continuous"][3, -32:]), atol=1e-6)
 
 
+def test_steps_of_one_episode_are_resampled_together(folder):
+    test = VisionTouch(str(folder), EVERY).read().test
+    position = test.targets["position"]
+    sizes = np.unique(test.resampled, return_counts=True)[1]
+    assert len(sizes) > 1
+    assert sizes.sum() == len(position)
+    assert test.groups is None  # in training, other steps of an episode are negatives as any others
+
+
 def test_proprioception_is_its_first_8_numbers_standardised_on_train(folder):
     data = VisionTouch(str(folder), ["proprio"], validation=0.25).read()
     raw = np.concatenate([episode(number)["proprio"][:49, :8] for number in published_order(10)[:6]])
@@ -138,12 +147,20 @@ def change(folder, tmp_path, key, values):
         ),
         ("proprio", np.zeros((50, 4)), "proprio has 4 senses; at least 8"),
         ("contact", np.zeros((40, 50)), "contact 40, .*the number of steps"),
+        ("image", np.zeros((50, 9, 8, 3), np.uint8), r"need one size; got .*\(9, 8, 3\) in episode_03_1000"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_file_and_key(folder, tmp_path, key, values, message):
     with pytest.raises(DataError, match=message) as raised:
         VisionTouch(str(change(folder, tmp_path, key, values)), EVERY).read()
-    assert "episode_03_1000.h5" in str(raised.value)
+    assert "episode_03_1000" in str(raised.value)
+
+
+def test_readings_that_are_not_finite_are_counted_where_they_are_used(tmp_path):
+    forces = episode(3)["ee_forces_continuous"]
+    forces[0, -1], forces[1, 0], forces[49] = np.nan, np.inf, np.nan  # the others are read of no step
+    data = VisionTouch(str(change(None, tmp_path, "ee_forces_continuous", forces)), EVERY).read()
+    assert data.notes == ("6 values are not finite and count as 0",)
 
 
 def test_links_to_other_files_are_not_followed(folder, tmp_path):

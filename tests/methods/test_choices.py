@@ -45,6 +45,11 @@ def test_subsets_by_name(choice, expected):
     assert ["".join(subset) for subset in choose_subsets(choice, NAMES)] == expected
 
 
+def test_subsets_that_are_not_chosen_are_not_made():
+    """All of 60 modalities would be a billion billion."""
+    assert len(choose_subsets("each_and_all", tuple(map(str, range(60))))) == 61
+
+
 @pytest.mark.parametrize("choice", ["each", "all", "every", "up_to_2"])
 def test_only_the_chosen_subsets_have_terms_and_every_parameter_learns(choice):
     method = comm(subsets=choice)
@@ -149,12 +154,29 @@ def test_every_choice_is_reachable_from_a_configuration():
         ({"method.temperature": {"full": {"full": 1}}}, "method.temperature.full: Unknown term 'full'"),
         ({"model.fusion": "atention"}, "Unknown fusion 'atention', did you mean 'attention'"),
         ({"model.fusion.layer": 2}, "did you mean 'model.fusion.layers'"),
-        ({"model.fusion.layers": 0}, "model.fusion: A fusion needs at least one layer"),
+        *(
+            (
+                {f"model.fusion.{key}": number, "model.fusion.name": name},
+                "A fusion needs at least one layer",
+            )
+            for name in ("attention", "class_attention", "cross_attention")
+            for key, number in (("layers", 0), ("heads", 0), ("heads", -2), ("heads", 3))
+        ),
+        *(
+            ({"method": {"name": name, "temperature": number}}, f"temperature is {number}; give a number")
+            for name in ("cmc", "simclr", "crossself", "supcon")
+            for number in (0.0, -0.1)
+        ),
+        ({"method": {"name": "clip", "projection": 0}}, "method.projection is 0; give a number above 0"),
+        ({"method": {"name": "cmc", "projection": -1}}, "method.projection is -1; give a number above 0"),
+        ({"method": {"name": "factorcl", "factor": -1}}, "method.factor is -1; give a number above 0"),
+        ({"method": {"name": "factorcl-sup", "factor": 0}}, "method.factor is 0; give a number above 0"),
+        ({"method": {"name": "factorcl-sup", "most_classes": -1}}, "method.most_classes is -1; give a numb"),
     ],
 )
 def test_mistakes_are_named(overrides, message):
     with pytest.raises(ConfigurationError, match=message):
-        build_method(read_experiment("trifeature-quick", {**overrides, "model.width": 16}), specs(2))
+        build_method(read_experiment("trifeature-quick", {"model.width": 16, **overrides}), specs(2))
 
 
 class Narrow(TokenEncoder):

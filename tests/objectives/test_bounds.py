@@ -127,7 +127,7 @@ def test_scores_of_another_shape_are_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.1, 0.4, 0.6])
 def test_learned_critics_reach_both_bounds(correlation):
-    from commlearn.models.heads import PairCritic
+    from commlearn.methods.factorcl import PairCritic
 
     lower, upper, tighter = learned_bounds(PairCritic, correlation)
     exact = information(correlation)

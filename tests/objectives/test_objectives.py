@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from commlearn.objectives import clip_loss, comm_terms, info_nce, log_sums, retrieval_accuracy
+from commlearn.objectives import (
+    alignment,
+    clip_loss,
+    comm_terms,
+    concentration,
+    info_nce,
+    log_sums,
+    masked_contrast,
+    orthogonality,
+    retrieval_accuracy,
+    supcon,
+)
 
 
 def slow_info_nce(first, second, temperature, groups=None):
@@ -254,12 +265,24 @@ def test_extreme_temperatures_stay_finite_and_right(temperature):
         torch.testing.assert_close(one, other, atol=1e-5 * other.abs().max().item(), rtol=1e-4)
 
 
-def test_under_autocast_the_loss_is_computed_in_full_precision():
+@pytest.mark.parametrize(
+    "loss",
+    [
+        info_nce,
+        lambda one, two: clip_loss(one, two, 3.0),
+        lambda one, two: supcon(one, two, torch.arange(16) % 3),
+        lambda one, two: masked_contrast(one, torch.stack([one, two])),
+        lambda one, two: orthogonality([one, two]),
+        lambda one, two: alignment([one, two], [two, one]),
+        lambda one, two: concentration([one, two]),
+    ],
+)
+def test_under_autocast_the_loss_is_computed_in_full_precision(loss):
     views = [rows.detach().float() for rows in pair(16, 8, 0)]
     with torch.autocast("cpu", torch.bfloat16):
-        inside = info_nce(*views)
-    assert torch.equal(inside, info_nce(*views))
-    assert info_nce(*(view.bfloat16() for view in views)).dtype == torch.float32
+        inside = loss(*views)
+    assert torch.equal(inside, loss(*views))
+    assert loss(*(view.bfloat16() for view in views)).dtype == torch.float32
 
 
 class Largest(TorchDispatchMode):

@@ -101,6 +101,13 @@ def test_concentration_equals_the_loop(modalities, limit):
     agree(concentration(vectors, limit), slow_concentration(vectors, limit), vectors)
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_concentration_of_what_diverged_is_not_a_number(wrong):
+    vectors = [torch.eye(4), torch.eye(4)]
+    vectors[0][1, 2] = wrong
+    assert concentration(vectors).isnan()
+
+
 def test_concentration_of_two_has_the_gradient_of_the_singular_values():
     vectors = draws(2, (6, 3), seed=0)
     values = torch.linalg.svdvals(vectors[0].T @ vectors[1] / 6)

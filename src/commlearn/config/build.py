@@ -19,7 +19,7 @@ from commlearn.errors import ConfigurationError, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
-from commlearn.models.build import build_encoders, build_fusion, not_passed
+from commlearn.models.build import build_encoders, build_fusion, not_passed, part_of
 from commlearn.models.encoders.own import OWN, features_made
 from commlearn.models.encoders.tabular import FIXED
 from commlearn.models.features import FeatureBlocks
@@ -40,7 +40,7 @@ def build_method(
 ) -> Method:
     """The method with fresh weights, decided by the seed alone.
 
-    The first weights matter where they are `fresh`; else a checkpoint will replace them.
+    `fresh`: whether initial weights matter; False if a checkpoint will replace them.
     """
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
@@ -85,38 +85,37 @@ def learned_features(
     return built.learn(records, experiment.seed, tell)
 
 
-def reads_features(experiment: Experiment, name: str, spec: Spec) -> bool:
+def reads_features(experiment: Experiment, name: str, specs: Mapping[str, Spec]) -> bool:
     """Whether the encoder of a modality reads its fixed features."""
-    chosen = experiment.model.encoders
-    named = chosen.get(name) or chosen.get(spec.kind)
+    named = part_of(experiment.model.encoders, name, specs)
     return named is not None and named["name"] == FIXED
 
 
 def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:
     """One augmentation for each modality: named for it, for its kind, or the kind's default."""
     built = {}
-    for name, spec in specs.items():
-        options = dict(augmentation_part(experiment, name, spec))
+    for name in specs:
+        options = dict(augmentation_part(experiment, name, specs))
         chosen = options.pop("name")
         if chosen != "none":
             built[name] = AUGMENTATIONS[chosen](**options)
     return built
 
 
-def augmentation_part(experiment: Experiment, name: str, spec: Spec) -> Part:
+def augmentation_part(experiment: Experiment, name: str, specs: Mapping[str, Spec]) -> Part:
     """The augmentation that is chosen for a modality or for its kind, or the kind's default.
 
     Where the encoder reads fixed features, they are what is augmented: a vector.
     """
-    if name not in experiment.augmentations and reads_features(experiment, name, spec):
-        spec = Spec("vector", ())
-    chosen = experiment.augmentations.get(name) or experiment.augmentations.get(spec.kind)
-    if not chosen and spec.kind not in DEFAULT_AUGMENTATION:
+    if name not in experiment.augmentations and reads_features(experiment, name, specs):
+        specs = {**specs, name: Spec("vector", ())}
+    chosen, kind = part_of(experiment.augmentations, name, specs), specs[name].kind
+    if not chosen and kind not in DEFAULT_AUGMENTATION:
         raise ConfigurationError(
-            f"No augmentation serves '{spec.kind}' by default. Name one for {name} (none leaves it as it "
+            f"There is no default augmentation for kind '{kind}'. Name one for {name} (none leaves it as it "
             "is), or add its kind to DEFAULT_AUGMENTATION."
         )
-    return chosen or {"name": DEFAULT_AUGMENTATION[spec.kind]}
+    return chosen or {"name": DEFAULT_AUGMENTATION[kind]}
 
 
 def pretrained_of(state: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

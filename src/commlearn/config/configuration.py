@@ -25,8 +25,8 @@ from commlearn.storage.misplaced import misplaced
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
 
-WHOLE = ("auto", "ddp")  # how strategies begin of which every device holds the whole model
-SHARDED = "fsdp"  # the one of which every device holds a part
+WHOLE = ("auto", "ddp")  # prefixes of strategies that keep the whole model on every device
+SHARDED = "fsdp"  # the strategy that splits the model over devices
 DEEPEST = 20  # recipes that are based on one another
 BEFORE: dict[str, dict[str, Any]] = {"clip": {"embedding": "projections"}}
 """By method: what options were before there was a choice, where that is not today's default."""
@@ -57,7 +57,7 @@ class Training:
     schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
     warmup_epochs: float = 0.0  # linear rise from 0 to the peak
     final_learning_rate: float = 0.0  # where a cosine ends
-    stand_ins: bool = False  # half of the versions of a record are made from one that modalities call alike
+    stand_ins: bool = False  # make half of a record's versions from a similar record (by fixed features)
     clip_norm: float = 0.0  # largest norm of the gradient; 0 = not clipped
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # of Lightning Fabric
     accelerator: str = "auto"  # cpu, cuda, ...
@@ -72,9 +72,10 @@ class Training:
     def batches_in_epoch(self, records: int, devices: int = 1) -> int:
         """How many whole batches the records make."""
         if self.batch_size > records:
+            advice = f"Give a batch of at most {records}." if records > 1 else "At least 2 are needed."
             raise TrainingError(
                 f"training.batch_size is {self.batch_size}, but there are only {records} training "
-                f"records. Give a batch of at most {records}."
+                f"records. {advice}"
             )
         if self.batch_size < devices:
             raise TrainingError(
@@ -142,19 +143,20 @@ def read_experiment(
         >>> read_experiment("trifeature-quick", {"training.epochs": 2}).training.epochs
         2
     """
-    mapping = _with_base(_read_yaml(_locate(recipe)))
+    mapping = _with_base(_locate(recipe))
     mapping.setdefault("name", Path(recipe).stem)
     variants = _variants(mapping)
     chosen = variant or mapping.get("variant") or next(iter(variants), "")
     problems = Problems(f"Recipe {recipe}")
-    if chosen and chosen not in variants:
+    if chosen and chosen not in [*variants]:  # nor a list, which no dict is asked for
         problems.add(unknown("variant", chosen, variants))
     elif chosen:
         mapping["variant"] = chosen
         for key, value in variants[chosen].items():
             set_dotted(mapping, key, value)
     mapping = _with_named_parts(mapping)
-    if method is not None and mapping.get("method", {}).get("name") != method:
+    stated = mapping.get("method")
+    if method is not None and not (isinstance(stated, Mapping) and stated.get("name") == method):
         mapping["method"] = {"name": method}
     for key, value in (overrides or {}).items():
         set_dotted(mapping, key, value)
@@ -179,7 +181,7 @@ def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None
     experiment = fill(Experiment, mapping, "", problems)
     if experiment is not None:
         _check_parts(experiment, problems)
-        _check_numbers(experiment.training, problems)
+        _check_numbers(experiment, problems)
     problems.raise_if_any(ConfigurationError)
     return experiment
 
@@ -187,7 +189,7 @@ def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None
 def stored_experiment(mapping: Mapping[str, Any]) -> Experiment:
     """The experiment of a folder written earlier: options that it does not state are as they were then."""
     method = mapping.get("method")
-    if isinstance(method, Mapping) and method.get("name") in BEFORE:
+    if isinstance(method, Mapping) and method.get("name") in [*BEFORE]:
         mapping = {**mapping, "method": {**BEFORE[method["name"]], **method}}
     return replace(experiment_from(mapping), stored=True)
 
@@ -197,14 +199,17 @@ def to_mapping(experiment: Experiment) -> dict[str, Any]:
     return {key: value for key, value in asdict(experiment).items() if key != "stored"}
 
 
-def _with_base(mapping: dict[str, Any], depth: int = 0) -> dict[str, Any]:
-    """The settings of the recipe that `base` names, under those stated here."""
+def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
+    """The settings of a recipe, over those of the one that its `base` names: a name, or a path from here."""
+    mapping = _read_yaml(path)
     if "base" not in mapping:
         return mapping
     own = {key: value for key, value in mapping.items() if key != "base"}
     if depth > DEEPEST:
         raise ConfigurationError(f"base: {mapping['base']!r} is based on itself. Name another recipe.")
-    base = _with_base(_read_yaml(_locate(mapping["base"])), depth + 1)
+    beside = path.parent / str(mapping["base"])
+    below = _locate(beside if beside.is_file() else mapping["base"])
+    base = _with_named_parts(_with_base(below, depth + 1))
     whole = ("name", "variants", "scores", "published")  # what one recipe says is not mixed with another's
     return merged({key: value for key, value in base.items() if key not in whole}, own)
 
@@ -218,7 +223,7 @@ def _locate(recipe: str | Path) -> Path:
         return path
     if path.exists() or path.suffix in {".yaml", ".yml"}:
         hint = misplaced(path, "recipe") or " Check the path."
-        raise ConfigurationError(f"{path} is no file of a recipe or a schema.{hint}")
+        raise ConfigurationError(f"{path} is not a recipe or schema file.{hint}")
     raise ConfigurationError(unknown("recipe", str(recipe), named) + " A path to a .yaml file works too.")
 
 
@@ -275,7 +280,13 @@ def _check_parts(experiment: Experiment, problems: Problems) -> None:
             problems.add(f"scores.{key}: " + unknown("variant", score.variant, experiment.variants))
 
 
-def _check_numbers(training: Training, problems: Problems) -> None:
+def _check_numbers(experiment: Experiment, problems: Problems) -> None:
+    training, width = experiment.training, experiment.model.width
+    if width < 1:
+        problems.add(f"model.width is {width}; give a number above 0.")
+    for key, seed in (("seed", experiment.seed), ("data.seed", experiment.data.get("seed", 0))):
+        if isinstance(seed, int) and seed < 0:
+            problems.add(f"{key} is {seed}; give 0 or more.")
     positive = ("epochs", "batch_size", "learning_rate", "devices", "nodes", "log_every", "checkpoint_every")
     for key in positive:
         if not getattr(training, key) > 0:

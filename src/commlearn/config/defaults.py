@@ -23,8 +23,8 @@ def suggest(
 ) -> dict[str, Any]:
     """Batch, epochs, width, rate, encoders and features for these training records.
 
-    A batch is a power of two near a sixteenth of the records: a contrast needs company, and an epoch
-    more than a few steps. Epochs are as many as take between 300 and 2 000 steps.
+    A batch is a power of two near a sixteenth of the records: a contrast needs many negatives, and an epoch
+    needs more than a few steps. Epochs are as many as take between 300 and 2 000 steps.
 
     Args:
         records: to train on.
@@ -87,8 +87,8 @@ def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
     """
     result: dict[str, Any] = {}
     for key, value in chosen.items():
-        if isinstance(value, Mapping) and isinstance(stated.get(key), Mapping):
-            value = left_open(value, stated[key])
+        if isinstance(value, Mapping) and isinstance(stated.get(key), Mapping | None):
+            value = left_open(value, stated.get(key) or {})
         elif key in stated:
             continue
         if value != {}:
@@ -127,14 +127,16 @@ def _encoders(records: Records) -> dict[str, dict[str, Any]]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings; those above win.
+    """Nested settings; those above win. A section that is left empty states nothing.
 
     Example:
         >>> merged({"training": {"epochs": 5, "threads": 1}}, {"training": {"epochs": 2}})
         {'training': {'epochs': 2, 'threads': 1}}
+        >>> merged({"training": {"epochs": 5}}, {"training": None})
+        {'training': {'epochs': 5}}
     """
     result = dict(below)
     for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
+        both = isinstance(value, Mapping | None) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value or {}) if both else value
     return result

@@ -54,7 +54,8 @@ def check_part(
 ) -> None:
     """Check a registry's part: its name, and its options against the signature of what it names.
 
-    Options take their type in place: YAML reads `1e-3` as text.
+    Options take their type in place: YAML reads `1e-3` as text. Those without a default have to be stated,
+    unless arguments are `given`, which are then all that a builder needs.
     """
     if part.get("name") is None:
         problems.add(f"{where} needs a name: one of {', '.join(sorted(registry))}.")
@@ -74,6 +75,11 @@ def check_part(
         elif key in hints:
             converted = _value(hints[key], value, _join(where, key), problems)
             part[key] = value if converted is _INVALID else converted
+    for name in () if given else options:
+        option = signature[name]
+        named = option.kind not in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
+        if named and option.default is option.empty and name not in part:
+            problems.add(f"{_join(where, name)} is missing.")
 
 
 def set_dotted(mapping: dict[str, Any], dotted: str, value: Any) -> None:
@@ -168,8 +174,10 @@ def _any_of(hints: tuple[Any, ...], value: Any) -> Any:
 
 def _plain(hint: Any, value: Any) -> Any:
     if hint is float:
+        if isinstance(value, bool):
+            raise _Wrong("a number")
         try:
-            return float(value) if not isinstance(value, bool) else _refuse("a number")
+            return float(value)
         except (TypeError, ValueError, OverflowError):  # a whole number may be too large for any float
             raise _Wrong("a number") from None
     if hint is int and (not isinstance(value, int) or isinstance(value, bool)):
@@ -179,10 +187,6 @@ def _plain(hint: Any, value: Any) -> Any:
     if hint is str and not isinstance(value, str):
         raise _Wrong("text")
     return value
-
-
-def _refuse(wanted: str) -> Any:
-    raise _Wrong(wanted)
 
 
 def _join(where: str, key: str) -> str:

@@ -14,11 +14,12 @@ from commlearn.augmentations import DEFAULT_AUGMENTATION
 from commlearn.batch import Spec
 from commlearn.config.build import pretrained_of, read_data
 from commlearn.config.configuration import Experiment, experiment_from
-from commlearn.config.defaults import choice_line, left_open, merged, suggest
+from commlearn.config.defaults import LARGE, choice_line, left_open, merged, suggest
 from commlearn.config.fill import set_dotted
 from commlearn.config.strength import chosen_augmentations
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.methods import METHODS
+from commlearn.models.build import part_of, part_of_kind
 from commlearn.models.encoders import default_encoder
 from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.tabular import FIXED
@@ -32,12 +33,7 @@ OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
 EMBEDDING = "fused+tokens"  # of every method that can
 ON_FEATURES = {"temperature": 0.3, "head": [256, 128]}  # of the same methods, if encoders read features
 Parts = Mapping[str, Any]
-Place = tuple[str, ...]
-# where parts are stated by modality or by kind, and which one a modality gets if nothing is stated
-PLACES: dict[Place, Callable[[Spec], str]] = {
-    ("augmentations",): lambda spec: DEFAULT_AUGMENTATION[spec.kind],
-    ("model", "encoders"): default_encoder,
-}
+"""What is stated of encoders or augmentations, by modality or by kind."""
 
 
 def is_schema(path: str | Path) -> bool:
@@ -92,30 +88,38 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
     settings = _with_own_modules(settings)
     stated = experiment_from(named_only(settings))  # what is wrong with the settings comes before a choice
     specs = data.train.specs
-    _check_keys(settings, specs)
-    settings = by_modality(settings, specs)
-    model, training = settings.get("model") or {}, settings.get("training") or {}
-    if "model" in settings:  # an empty one, or features that are left open, state nothing
-        settings["model"] = {
-            key: value for key, value in model.items() if (key, value) != ("features", "auto")
-        }
+    model, training = dict(settings.get("model") or {}), settings.get("training") or {}
+    encoders, augmentations = model.get("encoders", {}), settings.get("augmentations", {})
+    _check_keys({"augmentations": augmentations, "model.encoders": encoders}, specs)
+    encoders, augmentations = by_modality(encoders, specs), by_modality(augmentations, specs)
     chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"), stated.model.features)
     chosen["model"]["encoders"] = {
         name: part
         for name, part in chosen["model"]["encoders"].items()
-        if not {name, specs[name].kind} & {*stated.model.encoders}
+        if not part_of(stated.model.encoders, name, specs)
     }
-    on_features = _read_by_features(settings, data, chosen["model"]["features"])
+    on_features = []
+    if chosen["model"]["features"] == "fixed" and not isinstance(data.train, StreamedRecords):
+        on_features = _read_by_features(data, encoders, augmentations)
     chosen["model"]["encoders"] |= {name: {"name": FIXED} for name in on_features}
     if embeds_tokens(stated.method["name"]):
         chosen["method"] = {"name": stated.method["name"], "embedding": EMBEDDING}
         if on_features:
             chosen["method"] |= ON_FEATURES
+    chosen["augmentations"] = {}
     if METHODS[stated.method["name"]].views.augmented:
-        chosen["training"]["stand_ins"] = len(on_features) == len(specs) > 1
+        few = len(data.train) <= LARGE  # every record is compared with every other
+        chosen["training"]["stand_ins"] = len(on_features) == len(specs) > 1 and few
         chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations, on_features)
-    open_ones = left_open(chosen, {**settings, "method": stated.method}) | _sizes_of_images(settings, data)
-    settings = {**_completed(settings, chosen, specs), "method": stated.method}
+    if model.get("features") == "auto":  # states nothing
+        del model["features"]
+    settings = {**settings, "method": stated.method, "augmentations": augmentations}
+    settings["model"] = {**model, "encoders": encoders}
+    open_ones = left_open(chosen, settings) | _sizes_of_images(settings, data)
+    settings["model"]["encoders"] = _completed(encoders, chosen["model"]["encoders"], specs, default_encoder)
+    settings["augmentations"] = _completed(
+        augmentations, chosen["augmentations"], specs, lambda spec: DEFAULT_AUGMENTATION[spec.kind]
+    )
     experiment = experiment_from(merged(chosen, settings))
     return experiment, choice_line(open_ones, data.train) if open_ones else ""
 
@@ -129,20 +133,16 @@ def _with_own_modules(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "model": stated} if own else dict(settings)
 
 
-def _read_by_features(settings: Mapping[str, Any], data: Dataset, suggested: str) -> list[str]:
+def _read_by_features(data: Dataset, encoders: Parts, augmentations: Parts) -> list[str]:
     """The modalities whose encoders read fixed features: all for which nothing else is stated.
 
     An encoder, a pretrained one or an augmentation of pictures, texts or series is stated for their values.
     """
-    model = settings.get("model") or {}
-    if model.get("features", suggested) != "fixed" or isinstance(data.train, StreamedRecords):
-        return []
-    encoders, augmentations = (model.get("encoders") or {}), (settings.get("augmentations") or {})
-    chosen = []
-    for name, spec in data.train.specs.items():
-        part = augmentations.get(name, augmentations.get(spec.kind, {"name": "none"}))
+    chosen, specs = [], data.train.specs
+    for name, spec in specs.items():
+        part = part_of(augmentations, name, specs) or {"name": "none"}
         augmented = part if isinstance(part, str) else part.get("name", DEFAULT_AUGMENTATION[spec.kind])
-        free = name not in pretrained_of(data.state) and not {name, spec.kind} & {*encoders}
+        free = name not in pretrained_of(data.state) and not part_of(encoders, name, specs)
         if free and augmented in ("none", "noise", "vector"):
             chosen.append(name)
     return chosen
@@ -176,82 +176,52 @@ def named_only(settings: Mapping[str, Any]) -> dict[str, Any]:
         >>> named_only({"seed": 1, "augmentations": {"a": {"flip": 0}, "b": {"name": "none"}, "c": "text"}})
         {'seed': 1, 'augmentations': {'b': {'name': 'none'}, 'c': 'text'}}
     """
-    return _with_parts(settings, lambda place, parts, nameless: _but(parts, nameless))
-
-
-def _check_keys(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> None:
-    """Refuse parts of a modality that the data do not have."""
-    problems = Problems("Configuration")
-    for place in PLACES:
-        for key in _at(settings, place):
-            if key not in specs and key not in DEFAULT_AUGMENTATION:
-                kinds = {spec.kind for spec in specs.values()}
-                problems.add(f"{'.'.join(place)}: {unknown('modality or kind', key, {*specs, *kinds})}")
-    problems.raise_if_any(ConfigurationError)
-
-
-def by_modality(settings: Mapping[str, Any], specs: Mapping[str, Spec]) -> dict[str, Any]:
-    """The settings with options that are stated for a kind given to each modality of it.
-
-    Example:
-        >>> by_modality({"augmentations": {"image": {"flip": 0}}}, {"photo": Spec("image", (3, 8, 8))})
-        {'augmentations': {'photo': {'flip': 0}}}
-    """
-
-    def spread(place: Place, parts: Parts, nameless: Parts) -> Parts:
-        result = _but(parts, nameless)
-        for name, spec in specs.items():
-            options = {**nameless.get(spec.kind, {}), **nameless.get(name, {})}
-            if options and name not in result:
-                result[name] = options
-        return result
-
-    return _with_parts(settings, spread)
-
-
-def _completed(
-    settings: Mapping[str, Any], chosen: Mapping[str, Any], specs: Mapping[str, Spec]
-) -> dict[str, Any]:
-    """The settings with a name for every part of a modality: that of its kind, the chosen, the usual one."""
-
-    def whole(place: Place, parts: Parts, nameless: Parts) -> Parts:
-        result = dict(parts)
-        for name, options in nameless.items():
-            spec = specs[name]
-            of_kind = parts.get(spec.kind) or {"name": PLACES[place](spec)}
-            below = {"name": of_kind} if isinstance(of_kind, str) else of_kind
-            result[name] = {**(_at(chosen, place).get(name) or below), **options}
-        return result
-
-    return _with_parts(settings, whole)
-
-
-def _with_parts(
-    settings: Mapping[str, Any], change: Callable[[Place, Parts, Parts], Parts]
-) -> dict[str, Any]:
-    """The settings with other parts wherever some have no name; `change` gets all, and those without."""
-    result = dict(settings)
-    for place in PLACES:
-        parts = _at(result, place)
-        nameless = {
-            key: part for key, part in parts.items() if isinstance(part, Mapping) and "name" not in part
-        }
-        if nameless:
-            result = _with(result, place, change(place, parts, nameless))
+    result, model = dict(settings), settings.get("model")
+    if "augmentations" in settings:
+        result["augmentations"] = _named(settings["augmentations"])
+    if isinstance(model, Mapping) and "encoders" in model:
+        result["model"] = {**model, "encoders": _named(model["encoders"])}
     return result
 
 
-def _but(parts: Parts, others: Parts) -> dict[str, Any]:
-    return {key: part for key, part in parts.items() if key not in others}
+def _named(parts: Any) -> Any:
+    if not isinstance(parts, Mapping):
+        return parts  # refused where it is read
+    return {key: part for key, part in parts.items() if not isinstance(part, Mapping) or "name" in part}
 
 
-def _at(settings: Mapping[str, Any], place: tuple[str, ...]) -> Mapping[str, Any]:
-    here: Any = settings
-    for key in place:
-        here = here.get(key) if isinstance(here, Mapping) else None
-    return here if isinstance(here, Mapping) else {}
+def _check_keys(places: Mapping[str, Parts], specs: Mapping[str, Spec]) -> None:
+    """Refuse parts of a modality that the data do not have."""
+    problems, kinds = Problems("Configuration"), {spec.kind for spec in specs.values()}
+    for place, parts in places.items():
+        for key in parts:
+            if key not in specs and key not in DEFAULT_AUGMENTATION:
+                problems.add(f"{place}: {unknown('modality or kind', key, {*specs, *kinds})}")
+    problems.raise_if_any(ConfigurationError)
 
 
-def _with(settings: Mapping[str, Any], place: tuple[str, ...], value: Any) -> dict[str, Any]:
-    key, *rest = place
-    return {**settings, key: _with(settings[key], tuple(rest), value) if rest else value}
+def by_modality(parts: Parts, specs: Mapping[str, Spec]) -> dict[str, Any]:
+    """The parts with options that are stated for a kind given to each modality of it.
+
+    Example:
+        >>> by_modality({"image": {"flip": 0}}, {"photo": Spec("image", (3, 8, 8))})
+        {'photo': {'flip': 0}}
+    """
+    result = _named(parts)
+    nameless = {key: part for key, part in parts.items() if key not in result}
+    for name in specs:
+        options = {**(part_of_kind(nameless, name, specs) or {}), **nameless.get(name, {})}
+        if options and name not in result:
+            result[name] = options
+    return result
+
+
+def _completed(
+    parts: Parts, chosen: Parts, specs: Mapping[str, Spec], usual: Callable[[Spec], str]
+) -> dict[str, Any]:
+    """The parts, all with a name: of options alone that of the kind, the chosen or the usual one."""
+    named = _named(parts)
+    for name in [name for name in parts if name not in named]:
+        below = chosen.get(name) or part_of_kind(named, name, specs) or usual(specs[name])
+        named[name] = {**({"name": below} if isinstance(below, str) else below), **parts[name]}
+    return named

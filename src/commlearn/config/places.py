@@ -1,7 +1,7 @@
-"""Places on a machine or elsewhere: an artifact carries none, and what it says of them does not count.
+"""Paths and addresses: they are removed from artifacts and ignored when one is loaded.
 
-An artifact comes from others. Where its data lay, or lie, is no business of whoever loads it: tables are
-arguments. The same functions clean what is written and what is read.
+An artifact comes from others, and tables are passed as arguments. The same functions clean what is written
+and what is read.
 """
 
 from __future__ import annotations

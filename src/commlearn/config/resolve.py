@@ -32,13 +32,13 @@ def resolved(
     """
     chosen, settled = experiment.model.encoders, pretrained_of(learned)
     encoders = {
-        name: _whole(encoder_part(chosen, name, spec), ENCODERS)
-        for name, spec in specs.items()
+        name: _whole(encoder_part(chosen, name, specs), ENCODERS)
+        for name in specs
         if name in chosen or name not in settled
     }
     augmentations = {
-        name: _whole(augmentation_part(experiment, name, spec), {"none": dict, **AUGMENTATIONS})
-        for name, spec in specs.items()
+        name: _whole(augmentation_part(experiment, name, specs), {"none": dict, **AUGMENTATIONS})
+        for name in specs
     }
     builders = {name: method.build for name, method in METHODS.items()}
     fusion = _whole(experiment.model.fusion, FUSIONS)

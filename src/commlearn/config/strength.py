@@ -18,6 +18,7 @@ from commlearn.augmentations import AUGMENTATIONS, Augmentation
 from commlearn.augmentations.tabular import MISSING
 from commlearn.batch import Modality
 from commlearn.kinds.rows import spread
+from commlearn.models.build import part_of
 from commlearn.records import Column, Records
 from commlearn.tables.signal import CODES, glance
 
@@ -63,7 +64,7 @@ def chosen_augmentations(
     chosen = {}
     for name, column in records.columns.items():
         kind = column.spec.kind
-        if name in stated or kind in stated:
+        if part_of(stated, name, records.specs):
             continue
         if name in on_features:
             chosen[name] = dict(OF_FEATURES)

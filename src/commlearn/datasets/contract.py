@@ -90,7 +90,7 @@ def _wrong_values(taken: Modality, kind: str, shape: tuple[int, ...], count: int
 
 
 def _check_disjoint(data: Dataset, problems: Problems) -> None:
-    """Validation and test are other records than those of training; single twins may occur in nature."""
+    """Validation and test share no records with training; a few identical records are tolerated."""
     seen = {part: _prints(records) for part, records in data.parts.items() if len(records)}
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test"), ("probe", "test")):
         if one in seen and other in seen:

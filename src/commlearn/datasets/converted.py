@@ -83,7 +83,8 @@ def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to write into that gets its name when all is written: a part of the data looks like all."""
+    """A temporary folder, renamed when complete, because partial data would look complete."""
+    folder = folder.resolve()  # so that it has a name, which . has not
     fresh = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed while it wrote
@@ -92,7 +93,7 @@ def _whole(folder: Path) -> Iterator[Path]:
         for path in fresh.iterdir():
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and (any(folder.iterdir()) or folder == Path.cwd()):  # which has to stay
             for path in fresh.iterdir():
                 os.replace(path, folder / path.name)
         else:
@@ -196,4 +197,8 @@ def _text(entry: Any) -> Any:
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            break
+    if not isinstance(tree, dict) or path[-1] in tree:
+        raise DataError(f"{'/'.join(path)} is a second thing under the name of another. Rename one of them.")
     tree[path[-1]] = value

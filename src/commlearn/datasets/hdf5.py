@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import DAMAGED, ConfigurationError, DataError
 from commlearn.storage.plain_files import check_unpacked, plain_file
 
-UNREADABLE = (OSError, LookupError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
 MISSING = "HDF5 files need h5py. Install it with: pip install 'commlearn[h5]'"
 
 
-def read_hdf5(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Arrays of numbers at the top of an HDF5 file; links to other files are not followed.
-
-    Args:
-        path: of the file.
-        names: which; all if not given. Those that the file lacks are left out.
-    """
+def read_hdf5(path: str | Path) -> dict[str, np.ndarray]:
+    """Arrays of numbers at the top of an HDF5 file; links to other files are not followed."""
     try:
         import h5py
     except ImportError as problem:
@@ -29,14 +23,14 @@ def read_hdf5(path: str | Path, names: Sequence[str] | None = None) -> dict[str,
     arrays = {}
     try:
         with h5py.File(plain_file(path), "r") as file:
-            for name in file if names is None else names:
+            for name in file:
                 if not isinstance(file.get(name, getlink=True), h5py.HardLink):
                     continue
                 entry = file[name]
                 if isinstance(entry, h5py.Dataset) and entry.dtype.kind in "biuf":
                     _check(f"{path}, {name}", entry)
                     arrays[name] = entry[()]
-    except UNREADABLE as problem:
+    except (*DAMAGED, OSError, RuntimeError, MemoryError) as problem:
         raise DataError(f"{path} cannot be read as HDF5: {problem}. Is it cut off?") from problem
     return arrays
 

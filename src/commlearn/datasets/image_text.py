@@ -14,10 +14,10 @@ from commlearn.datasets.content import existing
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
 from commlearn.records import Chosen, Column, Dataset, Drawn, Records
-from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.schema import Schema
+from commlearn.tables.splits import name_keys, parts_of_names
 from commlearn.tables.table import Table
 
 GENRES = (
@@ -25,6 +25,7 @@ GENRES = (
     *("mystery", "sci-fi", "music", "fantasy", "family", "biography", "war", "history", "animation"),
     *("musical", "western", "sport", "short", "film-noir"),
 )
+COLUMNS = ("id", "image", "target", "part", "text", "record")
 PARTS = {"train": "train", "validation": "dev", "test": "test"}  # as split.json names them
 LISTED = 10  # problems of one kind that are listed
 LABELS = (0, 1)
@@ -80,7 +81,7 @@ def read_films(path: str | Path) -> ImageText:
     _tell(bad, problems)
     problems.raise_if_any(DataError)
     notes = [f"{none} films have no plot and are left out"] if none else []
-    return ImageText(pd.DataFrame(rows), root, notes)
+    return ImageText(pd.DataFrame(rows, columns=COLUMNS), root, notes)
 
 
 def _film(root: Path, film: str) -> dict[str, Any]:
@@ -113,8 +114,8 @@ def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
     """
     root = _folder(path, "hateful_memes", "the folder with train.jsonl, dev.jsonl and img/")
     train, test = (_lines(root, name) for name in ("train.jsonl", "dev.jsonl"))
-    chosen = numpy_generator(seed, "split").random(len(train)) < validation
-    for row, held in zip(train, chosen, strict=True):
+    images, _ = name_keys(pd.Series([row["image"] for row in train]))  # lines of one image stay together
+    for row, held in zip(train, parts_of_names(images, validation, 0.0, seed), strict=True):
         row["part"] = "validation" if held else "train"
     for row in test:
         row["part"] = "test"
@@ -235,6 +236,9 @@ def _dataset(
 ) -> Dataset:
     """Records of all parts. Rows are texts; a record with several has a row for each."""
     name, sort = target
+    for part in ("train", "test"):
+        if not (content.frame["part"] == part).any():
+            raise DataError(f"{content.root}: the {part} part is empty. {', '.join(content.notes)}.")
     size = {} if image.get("encoder") else {"size": SIZE}  # a pretrained encoder says its own
     schema = Schema.from_mapping(
         {

@@ -45,20 +45,32 @@ class Mimic:
         }
         content.raise_if_any()
         content.same({key: len(array) for key, array in arrays.items()}, "stays")
-        if diagnoses.shape[1] and not 0 <= self.task < diagnoses.shape[1]:
+        for key, array in arrays.items():
+            if 0 in array.shape[1:]:
+                content.problems.add(f"{key} has shape {array.shape}, which holds no numbers.")
+        if deaths.shape[1] == 1:
+            content.problems.add("adm_labels_all has 1 class; at least 2 were expected.")
+        if not 0 <= self.task < diagnoses.shape[1]:
             content.problems.add(f"y_icd9 has {diagnoses.shape[1]} labels, but data.task is {self.task}.")
         content.raise_if_any()
         if len(series) < FEWEST:
             raise DataError(f"{content.where}: {len(series)} stays are too few for the published split.")
         (series, gaps), (facts, holes) = finite(series), finite(facts)
+        diagnoses, undecided = finite(diagnoses[:, self.task])
+        deaths, unknown_deaths = finite(deaths)
         targets = {
-            "icd9": (diagnoses[:, self.task] > 0).astype(np.int64),
+            "icd9": (diagnoses > 0).astype(np.int64),
             "mortality": mortality(deaths),
         }
         parts = published_split(len(series))
         steps = Standard.of(series[parts["train"]].reshape(-1, series.shape[2]))
         columns = Standard.of(facts[parts["train"]])
-        not_finite = {"ep_tdata": gaps, "adm_features_all": holes}
+        not_finite = {
+            "ep_tdata": gaps,
+            "adm_features_all": holes,
+            "y_icd9": undecided,
+            "adm_labels_all": unknown_deaths,
+        }
         records = {
             part: Records(
                 {

@@ -7,37 +7,25 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping
+import pkgutil
+from collections import UserDict
 from typing import Any
 
 
-class Readers(Mapping[str, type[Any]]):
+class Readers(UserDict[str, Any]):
     """Names of data sets and the classes that read them, imported when they are first asked for.
 
     Readers that need a kind of modality, such as text, stand in a layer above this one: a name here is
     all that this layer knows of them.
     """
 
-    def __init__(self, places: Mapping[str, str]) -> None:
-        self.places: dict[str, str | type[Any]] = dict(places)
+    def __getitem__(self, name: str) -> type[Any]:
+        place = self.data[name]
+        return pkgutil.resolve_name(place) if isinstance(place, str) else place
 
     def add(self, name: str, reader: type[Any]) -> None:
         """A reader of one's own under a name, for this process."""
-        self.places[name] = reader
-
-    def __getitem__(self, name: str) -> type[Any]:
-        place = self.places[name]
-        if not isinstance(place, str):
-            return place
-        module, _, reader = place.partition(":")
-        return getattr(importlib.import_module(module), reader)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
+        self[name] = reader
 
 
 READERS = Readers(

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from commlearn.datasets.trifeature_render import COLOURS, SHAPES, TEXTURES, render
+from commlearn.datasets.trifeature_render import COLOURS, SHAPES, SMALLEST, TEXTURES, render
 from commlearn.errors import ConfigurationError
 from commlearn.records import Dataset, ImageColumn, Records
 from commlearn.seeds import numpy_generator
@@ -43,9 +43,9 @@ class Trifeature:
 
     def read(self) -> Dataset:
         """Renders all images and pairs them."""
-        if self.size < 16 or self.train_pairs < 2 or self.views < 1:
+        if self.size < SMALLEST or self.train_pairs < 2 or self.views < 1:
             raise ConfigurationError(
-                f"Trifeature needs size >= 16, train_pairs >= 2 and views >= 1; got {self.size}, "
+                f"Trifeature needs size >= {SMALLEST}, train_pairs >= 2 and views >= 1; got {self.size}, "
                 f"{self.train_pairs} and {self.views}."
             )
         train, test = self.objects()
@@ -132,4 +132,5 @@ def pair_records(objects: Objects, pairs: np.ndarray, mapping: np.ndarray) -> Re
             "unique2": objects.texture[second],
             "synergy": (mapping[objects.texture[first]] == objects.colour[second]).astype(np.int64),
         },
+        units=pairs.astype(np.uint64),
     )

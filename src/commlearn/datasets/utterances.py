@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Part(NamedTuple):
     values: dict[str, np.ndarray]  # (samples, steps, features) float32
     from_first_word: np.ndarray  # (samples, steps): from the first step that has text
     labels: np.ndarray  # (samples,)
+    videos: np.ndarray | None  # (samples,) uint64: which one each utterance is from, if the file says so
     notes: list[str]
 
 
@@ -82,7 +83,7 @@ class Utterances:
                     column.steps[:-1] = standard(column.steps[:-1])
                 columns[part][name] = column
         return {
-            part: Records(columns[part], {self.target: (read.labels > 0).astype(np.int64)})
+            part: Records(columns[part], {self.target: (read.labels > 0).astype(np.int64)}, units=read.videos)
             for part, read in parts.items()
         }
 
@@ -111,7 +112,9 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
     content.same({key: shape[1] for key, shape in sizes.items()}, "steps")
     if content.problems.messages:
         nothing = np.zeros((0, 0), dtype=bool)
-        return Part({name: np.zeros((0, 0, 0), dtype=np.float32) for name in names}, nothing, labels[:0], [])
+        return Part(
+            {name: np.zeros((0, 0, 0), dtype=np.float32) for name in names}, nothing, labels[:0], None, []
+        )
     notes = []
     values = {}
     for name, raw in arrays.items():
@@ -120,12 +123,23 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
             notes.append(f"{part}: {wrong} values of {name} are not finite and count as 0")
     spoken = values["text"].any(axis=2)  # (samples, steps)
     from_first_word = np.logical_or.accumulate(spoken, axis=1)
+    videos = _videos(content.leaves.get(f"{part}/id"), len(labels))
     there = from_first_word[:, -1] if from_first_word.shape[1] else np.zeros(len(from_first_word), dtype=bool)
     if not there.all():
         notes.append(f"{part}: {int((~there).sum())} of {len(there)} samples have no text and are left out")
         from_first_word, labels = from_first_word[there], labels[there]
         values = {name: array[there] for name, array in values.items()}
-    return Part({name: values[name] for name in names}, from_first_word, labels, notes)
+        videos = None if videos is None else videos[there]
+    return Part({name: values[name] for name in names}, from_first_word, labels, videos, notes)
+
+
+def _videos(ids: Any, samples: int) -> np.ndarray | None:
+    """A number for the video of each utterance, from ids such as `video[3]` or (video, start, end)."""
+    if not (isinstance(ids, list) or (isinstance(ids, np.ndarray) and ids.ndim)) or len(ids) != samples:
+        return None
+    first = [each if isinstance(each, str) else next(iter(np.ravel(each)), "") for each in ids]
+    videos = np.unique([str(each).partition("[")[0] for each in first], return_inverse=True)[1]
+    return videos.astype(np.uint64) if len(np.unique(videos)) < samples else None
 
 
 def _labels(content: Content, key: str) -> np.ndarray:

@@ -50,6 +50,12 @@ class VisionTouch:
         names = [name for name in MODALITIES if name in self.modalities]
         episodes = episode_files(self.path)
         read = {name: read_episode(path, names) for name, path in episodes.items()}
+        for number, arrays in enumerate(read.values()):
+            arrays["episode"] = np.full(len(arrays["position"]), number, dtype=np.uint64)
+        sizes = {arrays["image"].shape[1:]: name for name, arrays in read.items() if "image" in names}
+        if len(sizes) > 1:
+            listed = ", ".join(f"{size} in {name}" for size, name in sizes.items())
+            raise DataError(f"{self.path}: pictures of all episodes need one size; got {listed}.")
         parts = {
             part: {
                 key: np.concatenate([read[name][key] for name in chosen]) for key in next(iter(read.values()))
@@ -119,14 +125,15 @@ def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     records = {
         "position": sensed[1:, :POSITION],
         "contact": (contact[1:STEPS].sum(axis=1) > 0).astype(np.int64),
-        "wrong": np.array([wrong]),
     }
-    for name, key in (("image", "image"), ("force", "ee_forces_continuous")):
-        if name in names:
-            records[name] = sensors[key][: len(sensed) - 1]
+    if "image" in names:
+        records["image"] = sensors["image"][: len(sensed) - 1]
+    if "force" in names:
+        forces, lost = finite(sensors["ee_forces_continuous"][: len(sensed) - 1])
+        records["force"], wrong = np.tanh(forces), wrong + lost
     if "proprio" in names:
         records["proprio"] = sensed[:-1]
-    return records
+    return records | {"wrong": np.array([wrong])}
 
 
 def _pictures(content: Content) -> np.ndarray:
@@ -146,14 +153,14 @@ def _pictures(content: Content) -> np.ndarray:
 
 
 def _forces(content: Content) -> np.ndarray:
-    """(steps, 32, 6): the last readings of each step, between -1 and 1."""
+    """(steps, 32, 6): the last readings of each step."""
     forces = content.numbers("ee_forces_continuous", "steps, readings, 6")
     if forces.size and (forces.shape[1] < READINGS or forces.shape[2] != WIDTHS["force"]):
         content.problems.add(
             f"ee_forces_continuous has shape {forces.shape}; (steps, 50, 6) was expected, at least "
             f"{READINGS} readings."
         )
-    return np.tanh(finite(forces[:, -READINGS:])[0])
+    return forces[:, -READINGS:]
 
 
 def records_of(arrays: dict[str, np.ndarray], names: Sequence[str], sense: Standard | None) -> Records:
@@ -167,4 +174,5 @@ def records_of(arrays: dict[str, np.ndarray], names: Sequence[str], sense: Stand
             columns[name] = Sequences.cut("series", values, np.ones(values.shape[:2], dtype=bool))
         elif sense is not None:
             columns[name] = VectorColumn(sense(values))
-    return Records(columns, {name: arrays[name] for name in ("position", "contact")})
+    targets = {name: arrays[name] for name in ("position", "contact")}
+    return Records(columns, targets, units=arrays["episode"])

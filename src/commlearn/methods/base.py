@@ -87,7 +87,7 @@ class Method(nn.Module):
         yield self.compare(self.represent(batch).gathered())
 
     def represent(self, batch: Batch) -> Rows:
-        """What the loss needs of each record, computed without a look at other records."""
+        """What the loss needs of each record, computed for each record independently."""
         raise NotImplementedError
 
     def compare(self, rows: Rows) -> Step:
@@ -148,7 +148,10 @@ def absent_as_zero(vector: Tensor, modality: Modality) -> Tensor:
 def accuracies(
     pairs: Mapping[Subset, tuple[Tensor, Tensor]], present: Mapping[Subset, Tensor]
 ) -> dict[str, Tensor]:
-    """How often rows of one side retrieve those of the other, by term; one record alone finds itself."""
+    """How often rows of one side retrieve those of the other, by term.
+
+    A single record would always find itself, so it is skipped.
+    """
     return {
         subset_name(subset): retrieval_accuracy(*sides, present.get(subset))
         for subset, sides in pairs.items()

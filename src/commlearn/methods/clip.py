@@ -14,6 +14,7 @@ from commlearn.batch import Batch, View, subset_name
 from commlearn.methods.base import Method, Step, Views, pooled
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import concatenated
+from commlearn.models.heads import positive
 from commlearn.objectives import clip_loss, retrieval_accuracy
 
 Embedded = Literal["encoders", "projections"]
@@ -63,6 +64,7 @@ class CLIP(Method):
         embedding: Embedded = "encoders",
     ) -> CLIP:
         """CLIP with linear projectors; in few dimensions, what the loss does not ask for finds no room."""
+        positive(projection, "method.projection")
         projectors = {name: nn.Linear(width, projection, bias=False) for name in encoders}
         return cls(encoders, projectors, embedding)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from commlearn.methods.base import Views
 from commlearn.methods.separate import Contrasts, SeparateHeads
+from commlearn.models.heads import positive
 
 
 class CMC(SeparateHeads):
@@ -33,6 +34,7 @@ class CMC(SeparateHeads):
         cls, encoders: Mapping[str, nn.Module], width: int, temperature: float = 0.1, projection: int = 256
     ) -> CMC:
         """CMC with linear heads."""
+        positive(projection, "method.projection")
         return cls(encoders, {name: nn.Linear(width, projection) for name in encoders}, temperature)
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:

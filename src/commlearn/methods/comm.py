@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from commlearn.batch import Batch, Modality, Subset, merge, single_and_all, subset_name, view_of
+from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, accuracies, term_weights, weighted_mean
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.fused_parts import Contrast, Held, Objective, fused_parts, objective_of
@@ -89,8 +90,8 @@ class CoMM(Method):
     ) -> CoMM:
         """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too.
 
-        `prediction` is the weight of the mean squared error by which fused vectors tell each modality of the
-        record's other version.
+        `prediction` is the weight of the mean squared error of predicting each modality of the record's other
+        version from the fused vectors.
         """
         objective = objective_of(contrast, temperature)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
@@ -111,6 +112,11 @@ class CoMM(Method):
             padding: of modalities that are padded, (batch, length) bool each, True = ignore.
             present: of modalities that some records lack, (batch,) bool each, True = it is there.
         """
+        if self.prediction is not None:
+            raise ConfigurationError(
+                "The heads that `prediction` adds are trained by `steps`, and CoMMLoss does not know them. "
+                "Build the method with prediction=0, or descend the loss of its steps."
+            )
         views = tuple(view_of(view, padding, present) for view in (first, second))
         for view in views:
             self.subset(None, view)  # every modality must be there
@@ -126,7 +132,7 @@ class CoMM(Method):
         view = merge(batch.augmented)
         tokens = self.encode(view)  # each encoder runs once for both views
         fused = self.fusion(tokens, self.projected)
-        if self.beside is not None and self.beside.due():
+        if self.beside is not None and self.beside.count_step():
             self.beside.follow(self.tokens_beside(tokens), fused, partial(self.fusion, tokens))
         if self.prediction is not None:
             fused = {**fused, PREDICTED: self.prediction(view, tokens, fused)}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from commlearn.errors import ConfigurationError
+from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.base import term_weights, weighted_mean
 from commlearn.methods.rows import Rows, gather
 from commlearn.models.heads import TemperatureChoice, temperature_of, term_temperatures
@@ -72,6 +72,15 @@ class CoMMLoss(nn.Module):
                 f"Projections are of {', '.join(first)} in the first view and {', '.join(second)} in the "
                 f"second; both need the same, and one of all modalities, '{wanted}'."
             )
+        count = len(next(iter(first.values())))
+        for name, mask in (present or {}).items():
+            if name not in modalities:
+                raise ConfigurationError(f"present: {unknown('modality', name, modalities)}")
+            if mask.shape != (count,):
+                raise ConfigurationError(
+                    f"present of '{name}' has shape {tuple(mask.shape)}; one bool a record, ({count},), was "
+                    "expected."
+                )
         rows = Rows({}, dict(present or {}), groups=groups).apply(gather)
         one, two = ({subsets[name]: gather(part) for name, part in view.items()} for view in (first, second))
         terms = comm_terms(

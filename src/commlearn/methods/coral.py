@@ -1,7 +1,8 @@
 """COrAL: the fused vector and a unique vector of each modality are learned apart, and kept orthogonal.
 
-The two views of a record hide complementary tokens. Of each modality one view shows a few tokens and the
-other the rest: fused vectors agree only if what one modality hides is told from the others. (2026)
+The two views of a record hide complementary tokens. One view shows a few tokens of a modality and the other
+view the rest, so fused vectors agree only if what is hidden in one modality is inferred from the others.
+(2026)
 """
 
 from __future__ import annotations

@@ -88,15 +88,15 @@ class CoMMCrossSelf(CoMM):
 
         L = L_CoMM + weight * L_Cross+Self
 
-    A warm contrast of fused vectors reads synergy and forgets what single modalities show; a cold one of
-    the tokens that are fused keeps the latter, and agrees on what is shared sooner. Cross+Self sees the
+    A high temperature on fused vectors captures synergy but loses what single modalities show; a low
+    temperature on the tokens keeps the latter and learns shared information sooner. Cross+Self sees the
     tokens through a linear map: narrow ones leave a linear reader of the whole less noise beside the synergy.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of CoMM's loss.
-        token_loss: Cross+Self with a head for each modality; its encoders are not asked.
+        token_loss: Cross+Self with a head for each modality; its own encoders are not used.
         narrow: by modality a linear map of its tokens to what Cross+Self sees and the embedding holds.
         token_weight: of that loss.
         subsets: what is contrasted with the full fusion; each modality alone, and all.

@@ -11,6 +11,7 @@ and T what stands for the task, it maximises
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,9 +27,9 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, absent_as_zero, pooled, present_rows
 from commlearn.methods.rows import gather
 from commlearn.methods.supcon import class_target
-from commlearn.models.heads import PairCritic
+from commlearn.models.heads import positive
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound, near
-from commlearn.records import Records, class_codes
+from commlearn.records import Records
 
 UPPER: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "club": club_bound,  # the paper's
@@ -56,6 +57,30 @@ class Seen:
     tasks: Pair  # what stands for the task, for each modality
     given_shared: Given
     given_unique: Given
+
+
+class PairCritic(nn.Module):
+    """Scores every pair of a row of one side with a row of the other: f(x, y) = g(x) . h(y).
+
+    With enough outputs, g and h express any score; a score for each pair costs one product.
+    """
+
+    def __init__(self, first: int, second: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.first, self.second = (
+            nn.Sequential(
+                nn.Linear(features, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+            )
+            for features in (first, second)
+        )
+        self.scale = 1 / math.sqrt(hidden)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:  # (N, first), (M, second)
+        return self.first(first) @ self.second(second).T * self.scale  # (N, M)
 
 
 class FactorCL(Method):
@@ -164,7 +189,7 @@ class FactorCL(Method):
         return Step(loss, {**lower, **upper}, accuracy=accuracy)
 
     def nothing(self, group: str) -> Step:
-        """A step that changes nothing of a group of parameters, for a batch that teaches nothing."""
+        """A step with zero gradient for one group of parameters, for a batch with too few usable records."""
         zero = 0.0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
         return Step(zero, {"nothing": zero}, group=group)
 
@@ -214,13 +239,13 @@ class SupervisedFactorCL(FactorCL):
         most_classes: int = 1000,
     ) -> SupervisedFactorCL:
         """FactorCL with labels, and room for so many classes."""
+        positive(most_classes, "method.most_classes")
         made = parts(encoders, width, factor, condition=factor)
         return cls(encoders, **made, classes=nn.Embedding(most_classes, factor), target=target)
 
     def check_records(self, records: Records) -> None:
         self.target = class_target("factorcl-sup", self.target, records)
-        codes = class_codes(records.targets[self.target])
-        count = 0 if codes is None else int(codes.max()) + 1
+        count = int(records.classes[self.target].max()) + 1
         if count > self.classes.num_embeddings:
             raise ConfigurationError(
                 f"Target '{self.target}' has {count} classes; there is room for "
@@ -243,6 +268,7 @@ class SupervisedFactorCL(FactorCL):
 
 def parts(encoders: Mapping[str, nn.Module], width: int, factor: int, condition: int) -> dict[str, Any]:
     """Maps to factors, and a critic for each bound: those of lower bounds, and those of upper bounds."""
+    positive(factor, "method.factor")
     factors = {name: nn.Linear(width, 2 * factor) for name in encoders}
     keepers = {
         "shared": PairCritic(factor, factor),

@@ -1,7 +1,7 @@
 """HRIL: each modality agrees with the fusion of all, and two regularisers keep what they share and combine.
 
-The published loss has no term of all modalities alone: what only their combination says is to come from a
-term that asks the modalities' joint second moment for many directions.
+The published loss has no term of all modalities alone: synergy is to come from a term that spreads the
+modalities' joint second moment over many directions.
 """
 
 from __future__ import annotations

@@ -57,13 +57,14 @@ class Rows:
         return self.groups if self.groups is None or having is None else self.groups[having]
 
     def gathered(self) -> Rows:
-        """The rows of all ranks, with gradient."""
+        """The rows of all ranks, with gradient; a modality that none of the records lacks is not named."""
         if not _ranks() > 1:
             return self
         sizes = share_sizes(len(next(iter(self.vectors.values()))))
         together = iter(_gather_together(list(self.vectors.values()), sizes))
         others = replace(self, vectors={}).apply(lambda rows: gather(rows, sizes))
-        return replace(others, vectors={subset: next(together) for subset in self.vectors})
+        present = {name: mask for name, mask in others.present.items() if not mask.all()}
+        return replace(others, vectors={subset: next(together) for subset in self.vectors}, present=present)
 
 
 def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
@@ -74,7 +75,8 @@ def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
         vectors: by subset of modalities.
     """
     view = batch.plain if batch.plain is not None else batch.augmented[0]
-    present = {name: part.present for name, part in view.items() if part.present is not None}
+    every = _ranks() > 1  # of which one may lack nothing where another does; all exchange the same
+    present = {name: part.there for name, part in view.items() if every or part.present is not None}
     by_record = {
         subset: stacked.unflatten(0, (-1, len(batch))).transpose(0, 1) for subset, stacked in vectors.items()
     }

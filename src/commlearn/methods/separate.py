@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from commlearn.batch import Batch, Subset, View, merge, subset_name
 from commlearn.methods.base import Method, Step, absent_as_zero, pooled
 from commlearn.methods.rows import Rows, rows_of
+from commlearn.models.heads import positive
 from commlearn.models.present import project_present
 from commlearn.objectives import info_nce, retrieval_accuracy
 
@@ -33,7 +34,7 @@ class SeparateHeads(Method):
     ) -> None:
         super().__init__(encoders)
         self.heads = nn.ModuleDict(heads)
-        self.temperature = temperature
+        self.temperature = positive(temperature, "method.temperature")
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
         """What is contrasted, from every modality's projection in each view."""

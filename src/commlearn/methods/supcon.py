@@ -5,27 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, View, merge
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.methods.base import Method, Step, Views
+from commlearn.methods.base import Step, Views
 from commlearn.methods.comm import CoMM
-from commlearn.methods.rows import Rows, rows_of
+from commlearn.methods.rows import Rows
+from commlearn.models.encoders.own import token_encoders
 from commlearn.models.fused_parts import Held, fused_parts
 from commlearn.models.fusion import Fusion
-from commlearn.models.heads import HEAD, TemperatureChoice, projection_head
+from commlearn.models.heads import HEAD, TemperatureChoice, positive, projection_head
 from commlearn.models.present import project_present
 from commlearn.objectives import retrieval_accuracy, supcon
-from commlearn.records import Records, class_codes
+from commlearn.records import Records
 from commlearn.tables.streamed import StreamedRecords
 
 
-class SupCon(Method):
-    """Supervised contrastive learning of the full fusion.
+class SupCon(CoMM):
+    """Supervised contrastive learning of the full fusion, which is all that it has of CoMM.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
@@ -36,11 +36,8 @@ class SupCon(Method):
 
     Example:
         >>> import torch
-        >>> from commlearn.batch import Modality
-        >>> from commlearn.models.encoders import ENCODERS
-        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
-        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
-        >>> method = SupCon.build(encoders, width=8)
+        >>> method = SupCon.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
+        >>> view = {"left": torch.rand(4, 3), "right": torch.rand(4, 5)}
         >>> method.embed(view).shape, method.embed(view, ["left"]).shape
         (torch.Size([4, 8]), torch.Size([4, 8]))
     """
@@ -55,14 +52,12 @@ class SupCon(Method):
         target: str = "",
         temperature: float = 0.07,
     ) -> None:
-        super().__init__(encoders)
-        self.fusion = fusion
-        self.head = head
+        positive(temperature, "method.temperature")
+        super().__init__(encoders, fusion, head, [tuple(encoders)], temperature)
         self.target = target
-        self.temperature = temperature
 
     @classmethod
-    def build(
+    def build(  # type: ignore[override]
         cls,
         encoders: Mapping[str, nn.Module],
         width: int,
@@ -71,24 +66,17 @@ class SupCon(Method):
         temperature: float = 0.07,
     ) -> SupCon:
         """SupCon with CoMM's fusion and head."""
+        encoders = token_encoders(encoders, width)
         return cls(encoders, fusion or Fusion(width), projection_head(width), target, temperature)
 
     def check_records(self, records: Records) -> None:
         self.target = class_target("supcon", self.target, records)
 
-    def represent(self, batch: Batch) -> Rows:
-        tokens = self.encode(merge(batch.augmented))  # each encoder runs once for both views
-        return rows_of(batch, self.fusion(tokens, [self.modalities]))
-
     def compare(self, rows: Rows) -> Step:
         target = self.target or next(iter(rows.targets))
         first, second = self.head(rows.stacked(self.modalities)).chunk(2)
-        loss = supcon(first, second, rows.targets[target], self.temperature)
+        loss = supcon(first, second, rows.targets[target], self.temperature(rows.progress))
         return Step(loss, {target: loss}, accuracy={target: retrieval_accuracy(first, second)})
-
-    def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        subset = self.subset(modalities, view)
-        return self.fusion(self.encode(view, subset), [subset])[subset]
 
 
 class CoMMSup(CoMM):
@@ -97,8 +85,8 @@ class CoMMSup(CoMM):
         L = L_CoMM + label_weight * labelled / records * L_SupCon
 
     Both read the full fusion, each through a head of its own. A record without a label takes part in the
-    first term alone. The supervised term weighs as many records of the batch as are labelled: where few
-    labels weighed as much as many, what a readout of them reached on new records was worse.
+    first term alone. The supervised term weighs as many records of the batch as are labelled: giving few
+    labels the weight of many made readouts on new records worse.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
@@ -195,7 +183,7 @@ def class_target(method: str, wanted: str, records: Records) -> str:
     if wanted and wanted not in records.targets:
         raise ConfigurationError(f"method.target: {unknown('target', wanted, records.targets)}")
     candidates = [wanted] if wanted else list(records.targets)
-    usable = [name for name in candidates if class_codes(records.targets[name]) is not None]
+    usable = [name for name in candidates if name in records.classes]
     if not usable:
         raise ConfigurationError(
             f"Method {method} learns from classes, one a record; {', '.join(candidates)} holds numbers or "
@@ -207,8 +195,7 @@ def class_target(method: str, wanted: str, records: Records) -> str:
             f"Method {method} learns from one target, and the data have {len(usable)}: {', '.join(usable)}. "
             "Name one with --method.target."
         )
-    codes = class_codes(records.targets[usable[0]])
-    if codes is None or codes.max(initial=-1) < 1:
+    if records.classes[usable[0]].max(initial=-1) < 1:
         raise ConfigurationError(
             f"Method {method} learns from classes, and the rows to train on have fewer than two of them in "
             f"'{usable[0]}'. Give more labels, or choose a method that needs none, such as comm."

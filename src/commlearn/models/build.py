@@ -91,7 +91,7 @@ def build_encoders(
         width: of the tokens.
         chosen: encoder name and options, by modality or by kind; the rest get their kind's default.
         described: pretrained encoders that modalities were read for; a choice by modality goes before.
-        fresh: the first weights of those that are trained matter; else others will replace them.
+        fresh: whether initial weights matter; False if a checkpoint will replace them.
         features: have learned; the encoder `fixed` reads them.
         modules: of the user's, by modality; copies of them become its encoders.
     """
@@ -101,7 +101,7 @@ def build_encoders(
         if described and name in described and name not in chosen:
             encoders[name] = pretrained(spec.shape, width, described[name], fresh)
             continue
-        part = dict(encoder_part(chosen, name, spec))
+        part = dict(encoder_part(chosen, name, specs))
         encoder = part.pop("name")
         if encoder not in ENCODERS:
             raise ConfigurationError(unknown("encoder", encoder, ENCODERS))
@@ -116,14 +116,33 @@ def build_encoders(
     for name in copies:
         raise ConfigurationError(
             f"A module was passed as the encoder of '{name}', and the modalities with such an encoder are "
-            f"{', '.join(name for name in specs if encoder_part(chosen, name, specs[name])['name'] == OWN)}."
+            f"{', '.join(name for name in specs if encoder_part(chosen, name, specs)['name'] == OWN)}."
         )
     return encoders
 
 
-def encoder_part(chosen: Mapping[str, Mapping[str, Any]], name: str, spec: Spec) -> Mapping[str, Any]:
+def part_of(parts: Mapping[str, Any], name: str, specs: Mapping[str, Spec]) -> Any:
+    """The part that is stated for a modality or for its kind, if one is; a modality's name is no kind.
+
+    Example:
+        >>> specs = {"text": Spec("vector", (3,)), "title": Spec("text", (9,)), "age": Spec("vector", (1,))}
+        >>> [part_of({"text": "linear", "vector": "mlp"}, name, specs) for name in specs]
+        ['linear', None, 'mlp']
+    """
+    return parts.get(name) or part_of_kind(parts, name, specs)
+
+
+def part_of_kind(parts: Mapping[str, Any], name: str, specs: Mapping[str, Spec]) -> Any:
+    """The part that is stated for the kind of a modality, if one is."""
+    kind = specs[name].kind
+    return None if kind in specs else parts.get(kind)
+
+
+def encoder_part(
+    chosen: Mapping[str, Mapping[str, Any]], name: str, specs: Mapping[str, Spec]
+) -> Mapping[str, Any]:
     """The encoder that is chosen for a modality or for its kind, or the kind's default."""
-    return chosen.get(name) or chosen.get(spec.kind) or {"name": default_encoder(spec)}
+    return part_of(chosen, name, specs) or {"name": default_encoder(specs[name])}
 
 
 def _features(features: FeatureBlocks | None, name: str) -> FixedFeatures:

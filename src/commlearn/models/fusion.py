@@ -33,10 +33,10 @@ SLOPE = 1.702  # of the quick-GELU
 
 def check_sizes(width: int, layers: int, heads: int) -> None:
     """Refuse what no attention can be built of."""
-    if layers < 1 or width % heads:
+    if min(width, layers, heads) < 1 or width % heads:
         raise ValueError(
-            f"A fusion needs at least one layer and heads that divide its width; got {layers} layers, "
-            f"{heads} heads, width {width}."
+            "A fusion needs at least one layer, at least one head, and heads that divide its width; got "
+            f"{layers} layers, {heads} heads, width {width}."
         )
 
 

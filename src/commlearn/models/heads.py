@@ -1,4 +1,4 @@
-"""What stands between an embedding and its loss, never seen by a probe: heads, temperatures, critics."""
+"""What stands between an embedding and its loss, never seen by a probe: heads and temperatures."""
 
 from __future__ import annotations
 
@@ -108,44 +108,21 @@ def temperature_of(
     if choice == "learned":
         return LearnedTemperature()
     if not isinstance(choice, Mapping):
-        return Temperature(_positive(choice, where))
+        return Temperature(positive(choice, where))
     if {*choice} & {"start", "end"}:
         if {*choice} != {"start", "end"}:
             raise ConfigurationError(
                 f"{where} has {', '.join(choice)}; give start and end, and nothing else."
             )
-        return Temperature(*(_positive(choice[key], f"{where}.{key}") for key in ("start", "end")))
+        return Temperature(*(positive(choice[key], f"{where}.{key}") for key in ("start", "end")))
     for key in choice:
         if key not in terms:
             raise ConfigurationError(f"{where}: {unknown('term', key, [*terms, 'start', 'end'])}")
     return TermTemperatures({key: temperature_of(part, (), f"{where}.{key}") for key, part in choice.items()})
 
 
-def _positive(value: Any, where: str) -> float:
+def positive(value: Any, where: str) -> float:
+    """The value, refused where it is no number above 0."""
     if not isinstance(value, int | float) or not value > 0:
         raise ConfigurationError(f"{where} is {value!r}; give a number above 0.")
     return float(value)
-
-
-class PairCritic(nn.Module):
-    """Scores every pair of a row of one side with a row of the other: f(x, y) = g(x) . h(y).
-
-    With enough outputs, g and h express any score; a score for each pair costs one product.
-    """
-
-    def __init__(self, first: int, second: int, hidden: int = 256) -> None:
-        super().__init__()
-        self.first, self.second = (
-            nn.Sequential(
-                nn.Linear(features, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden),
-            )
-            for features in (first, second)
-        )
-        self.scale = 1 / math.sqrt(hidden)
-
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:  # (N, first), (M, second)
-        return self.first(first) @ self.second(second).T * self.scale  # (N, M)

@@ -1,4 +1,4 @@
-"""What modules see of a batch while they learn: records that have the modality, and each of them once.
+"""In training, a module sees only the records that have its modality.
 
 A batch norm would count an absent record as one of zeros. So absent records are left out before a module,
 and put back after it.

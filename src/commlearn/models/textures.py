@@ -14,10 +14,9 @@ LEAST = 1e-3  # energy, before its logarithm is taken
 
 
 def texture_energies(images: Tensor, patterns: Tensor) -> Tensor:
-    """How strong each pattern is in a picture's brightness, anywhere, as logarithms: (batch, patterns).
+    """Log energy of each pattern over the whole picture, (batch, patterns).
 
-    Pictures are uint8 of 0 to 255 or floats of 0 to 1; how bright they are and how much contrast they have
-    does not count.
+    Pictures are uint8 of 0 to 255 or floats of 0 to 1; brightness and contrast have almost no effect.
 
     Example:
         >>> stripes = torch.zeros(1, 3, 16, 16)

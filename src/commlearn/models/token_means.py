@@ -67,7 +67,7 @@ class Expectation(nn.Module):
 
 
 EACH = 16  # steps at the beginning, each of which is observed
-EVERY = 4  # of the later ones, one is
+EVERY = 4  # later, one step in this many is observed
 AT_A_TIME = 4  # subsets less a modality that one step looks at, so that its cost is linear in the modalities
 
 
@@ -102,8 +102,8 @@ class TokenMeans(nn.Module):
         """What means are taken of: here the tokens themselves."""
         return tokens
 
-    def due(self) -> bool:
-        """Whether this step of training is to be observed: each of the first, then every fourth."""
+    def count_step(self) -> bool:
+        """Count a step of training; whether it is to be observed: each of the first, then every fourth."""
         if not (self.training and self.track_running_stats):
             return False
         self.steps += 1

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def nce_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
-    """InfoNCE: at most I(X; Y | C), and near to it once the critic maximises it.
+    """InfoNCE: a lower bound of I(X; Y | C), close to it when the critic maximises it.
 
         1/N sum_i [ f(x_i, y_i) - log( sum_j a_ij exp f(x_i, y_j) / sum_j a_ij ) ]
 
@@ -26,8 +26,7 @@ def nce_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
         >>> round(nce_bound(100 * torch.eye(8)).item(), 4), round(torch.tensor(8.0).log().item(), 4)
         (2.0794, 2.0794)
     """
-    _check(scores)
-    weights = torch.ones_like(scores) if among is None else among
+    weights = _weights(scores, among)
     weighted = scores + weights.log()  # a weight of 0 leaves a pair out
     return (scores.diagonal() + weights.sum(dim=1).log() - weighted.logsumexp(dim=1)).mean()
 
@@ -39,7 +38,7 @@ def club_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
 
     With that critic, f(x, y) = log p(y | x) / p(y) + c(x), it is the information plus the divergence
     of the product of the marginals from the joint distribution: it is 0 where nothing is shared, and
-    exceeds the information the more, the more is shared.
+    exceeds the information by more the more is shared.
 
     Args:
         scores: of all pairs, (N, N).
@@ -49,9 +48,7 @@ def club_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
         >>> club_bound(torch.eye(4)).item()
         1.0
     """
-    _check(scores)
-    weights = torch.ones_like(scores) if among is None else among
-    others = weights * (1 - torch.eye(len(scores), dtype=scores.dtype, device=scores.device))
+    others = _weights(scores, among).clone().fill_diagonal_(0.0)
     total = others.sum(dim=1)  # (N,)
     counted = (total > 0).to(scores.dtype)
     apart = (others * scores).sum(dim=1) / total.clamp(min=torch.finfo(scores.dtype).tiny)
@@ -75,9 +72,7 @@ def leave_one_out_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
         >>> round(leave_one_out_bound(torch.eye(4)).item(), 4)
         1.0
     """
-    _check(scores)
-    weights = torch.ones_like(scores) if among is None else among
-    others = weights * (1 - torch.eye(len(scores), dtype=scores.dtype, device=scores.device))
+    others = _weights(scores, among).clone().fill_diagonal_(0.0)
     rows = others.sum(dim=1) > 0
     if not rows.any():
         return 0.0 * scores.sum()
@@ -98,8 +93,9 @@ def near(conditions: Tensor, bandwidth: float = 0.25) -> Tensor:
     return ((rows @ rows.T).clamp(max=1.0).sub(1.0) / bandwidth).exp()
 
 
-def _check(scores: Tensor) -> None:
+def _weights(scores: Tensor, among: Tensor | None) -> Tensor:
     if scores.ndim != 2 or scores.shape[0] != scores.shape[1] or len(scores) < 2:
         raise ValueError(
             f"A bound needs the scores of all pairs of at least 2 samples, (N, N); got {tuple(scores.shape)}."
         )
+    return torch.ones_like(scores) if among is None else among.to(scores.dtype)

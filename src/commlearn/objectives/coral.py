@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from commlearn.objectives.info_nce import unit_rows
 
 
 def orthogonality(vectors: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
@@ -26,7 +27,7 @@ def orthogonality(vectors: Sequence[Tensor], present: Sequence[Tensor | None] | 
     """
     everyone = vectors[0].new_ones(len(vectors[0]), dtype=torch.bool)
     masks = [everyone if mask is None else mask for mask in present or [None] * len(vectors)]
-    unit = [F.normalize(part, dim=1) for part in vectors]
+    unit = [unit_rows(part, 1.0) for part in vectors]
     terms = [
         ((unit[a] * unit[b]).sum(dim=1).square() * both).sum() / both.sum().clamp(min=1)
         for a, b in combinations(range(len(unit)), 2)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from commlearn.objectives.info_nce import unit_rows
+
 
 def alignment(
     first: Sequence[Tensor],
@@ -71,7 +73,8 @@ def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
         for mode in range(len(vectors)):
             core = core.movedim(mode, 0)
             unfolded = core.flatten(1)  # (dim, the rest)
-            turn = torch.linalg.svd(unfolded.detach(), full_matrices=False).U
+            finite = unfolded.detach().nan_to_num(0.0, 0.0, 0.0)  # the loss of what diverged is NaN
+            turn = torch.linalg.svd(finite, full_matrices=False).U
             core = (turn.T @ unfolded).reshape(-1, *core.shape[1:]).movedim(0, mode)
         squares = core.square()
         return F.relu(squares.max() / squares.sum().clamp(min=1e-12) - limit)
@@ -83,4 +86,4 @@ def spread_below(rows: Tensor, least: float) -> Tensor:
 
 
 def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
-    return F.normalize(torch.cat([F.normalize(part, dim=1) for part in parts], dim=1), dim=1)
+    return unit_rows(torch.cat([unit_rows(part, 1.0) for part in parts], dim=1), 1.0)

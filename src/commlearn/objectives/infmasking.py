@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from commlearn.objectives.info_nce import unit_rows
 
 
 def masked_contrast(
@@ -38,8 +39,9 @@ def masked_contrast(
             "A masked contrast needs at least 2 samples (samples, dim) and at least 2 masked versions of "
             f"each (versions, samples, dim); got {tuple(whole.shape)} and {tuple(masked.shape)}."
         )
-    anchors, draws = F.normalize(whole, dim=1), F.normalize(masked, dim=2)
-    similarity = torch.einsum("id,kjd->kij", anchors, draws)  # (K, N, N)
+    anchors, draws = unit_rows(whole, 1.0), unit_rows(masked, 1.0)
+    with torch.autocast(whole.device.type, enabled=False):
+        similarity = torch.einsum("id,kjd->kij", anchors, draws)  # (K, N, N)
     variance, mean = torch.var_mean(similarity, dim=0)  # (N, N)
     logits = mean / temperature + variance / (2 * temperature**2)
     if groups is not None:

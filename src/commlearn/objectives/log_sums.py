@@ -1,11 +1,11 @@
 """Logarithms of sums of exponentials over similarity matrices that never exist as a whole.
 
-A contrast needs of the N x N matrix of products only log sum_k exp(x_i . y_k) for every row, and in
-its backward pass exp(x_i . y_k) over that sum. Both are computed block by block, the backward pass
-from the products anew unless there are few, so that memory grows with N and not with its square. A block
+Of the N x N matrix of products, a contrast needs only log sum_k exp(x_i . y_k) for every row, and in
+its backward pass exp(x_i . y_k) over that sum. Both are computed block by block; the backward pass
+recomputes the products unless there are few, so that memory grows with N and not with its square. A block
 serves its rows and its columns at once, and a matrix of one view with itself is symmetric: half of it is
-enough. Together this needs fewer operations than the whole matrix does, in spite of the second look. Pairs
-of one group are left out of the sums block by block as well.
+enough. Together this needs fewer operations than the whole matrix does, although every product is computed
+twice. Pairs of one group are left out of the sums block by block as well.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from commlearn.objectives.info_nce import check_pair
+from commlearn.objectives.info_nce import check_pair, unit_rows
 
 
 def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
@@ -36,9 +35,10 @@ def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | 
         )
     own = -1 - torch.arange(samples, device=classes.device)  # a class of its own, below all real ones
     group = torch.where(classes < 0, own, classes).repeat(2)  # (2N,)
-    rows = F.normalize(torch.cat([first, second]), dim=1)  # (2N, dim)
+    rows = unit_rows(torch.cat([first, second]), 1.0)  # (2N, dim)
     itself = torch.eye(2 * samples, dtype=torch.bool, device=rows.device)
-    logits = (rows @ rows.T / temperature).masked_fill(itself, float("-inf"))  # (2N, 2N)
+    with torch.autocast(rows.device.type, enabled=False):
+        logits = (rows @ rows.T / temperature).masked_fill(itself, float("-inf"))  # (2N, 2N)
     share = logits.log_softmax(dim=1)
     positive = (group[:, None] == group) & ~itself
     return -(share.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)).mean()

@@ -11,7 +11,7 @@ from commlearn.objectives.info_nce import check_pair
 
 
 def sigreg(rows: Tensor, directions: Tensor, points: int = 17, reach: float = 5.0) -> Tensor:
-    """How far samples are from an isotropic Gaussian, seen along directions (Epps-Pulley; LeJEPA).
+    """How far samples are from an isotropic Gaussian, measured along random directions (Epps-Pulley; LeJEPA).
 
     With f the empirical characteristic function of the N samples along one direction, the loss is the mean
     over directions of
@@ -22,7 +22,7 @@ def sigreg(rows: Tensor, directions: Tensor, points: int = 17, reach: float = 5.
 
     Args:
         rows: samples, (N, dim).
-        directions: unit vectors, (dim, slices); drawn anew at each step, they see every direction.
+        directions: unit vectors, (dim, slices); redrawn at each step, they cover every direction.
         points: of the trapezoid rule.
         reach: the integral goes from -reach to reach.
 
