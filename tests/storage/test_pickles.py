@@ -7,6 +7,8 @@ import contextlib
 import datetime
 import pickle
 import struct
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -66,7 +68,7 @@ CALLS = {
     "an object outside the file ('42')": b"P42\n.",
     "an object outside the file": b"K\x01Q.",
     "the instruction EXT1": b"\x80\x02\x82\x01.",
-    "a buffer outside the file": b"\x80\x05\x97.",
+    "the instruction NEXT_BUFFER": b"\x80\x05\x97.",
     "the instruction EMPTY_SET": b"\x80\x04\x8f.",
     "a changed dict": b"}(S'__class__'\nS'x'\nd}b.",
     "a changed Name": b"cnumpy\nndarray\n}S'__setstate__'\nS'x'\nsb.",
@@ -226,6 +228,45 @@ def test_a_small_file_cannot_make_much_out_of_little(file):
     file.write_bytes(b"\x80\x02(" + text + call * 2000 + b"l.")
     with pytest.raises(DataError, match="far more memory than it has content"):
         read_pickle(file)
+
+
+def shared(levels: int) -> bytes:
+    """Lists of two that are the same one, levels deep: few bytes, of which a copy would have 2 ** levels."""
+    lists = b"".join(b"]q%c(h%ch%ce" % (level + 1, level, level) for level in range(levels))
+    return b"(]q\x00" + lists + b"1h%c" % levels
+
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tS'b'\ntR"
+OBJECTS = ARRAY + b"(K\x01K\x01\x85cnumpy\ndtype\n(S'O'\nK\x00K\x01tR\x89]K\x01atb"
+MUCH_OF_LITTLE = {
+    "a type's state": b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR" + shared(40) + b"b.",
+    "an array's shape": ARRAY + b"(K\x01" + shared(40) + b"NNNtb.",
+    "a type's name": b"cnumpy\ndtype\n(" + shared(40) + b"tR.",
+    "an encoding": b"c_codecs\nencode\n(S'x'\n" + shared(40) + b"tR.",
+    "an object outside": shared(40) + b"Q.",
+    "an item of an array": OBJECTS + b"K\x00" + shared(40) + b"s.",
+    "buffers of a text": b"(X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20) + b"q\x010"
+    b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntRq\x020"
+    + b"cnumpy.core.numeric\n_frombuffer\n(h\x01h\x02J\x00\x00\x10\x00\x85S'C'\ntR" * 200
+    + b"l.",
+    "a deep key": b"})" + b"\x85" * 300_000 + b"Ns.",
+}
+
+
+@pytest.mark.parametrize("what", MUCH_OF_LITTLE)
+def test_a_small_file_takes_little_memory_whatever_is_wrong_with_it(file, what):
+    """In a process of its own, since a deep key would end it."""
+    file.write_bytes(b"\x80\x02" + MUCH_OF_LITTLE[what])
+    program = (
+        "import resource\nfrom commlearn.storage.pickles import DataError, read_pickle\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
+        "try:\n    read_pickle('data.pkl')\nexcept DataError:\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) < 128 << 10  # KiB
 
 
 def test_a_huge_memo_number_is_only_a_number(file):

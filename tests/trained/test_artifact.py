@@ -17,13 +17,14 @@ from torch import nn
 
 import commlearn as cl
 from commlearn.config.own_data import experiment_for
-from commlearn.errors import CommlearnError, DataWarning, RunError
+from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, RunError
 from commlearn.methods import METHODS
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import Table
 from commlearn.trained.artifact import _distinct, export, load
 from commlearn.trained.run import load_run
+from commlearn.training.finetune import FineTuning
 from commlearn.training.loop import train
 
 SCHEMA = cl.Schema(
@@ -108,6 +109,40 @@ def test_the_card_holds_the_probes_with_their_intervals(run, tmp_path):
     finally:
         (run.folder.path / "probes.json").unlink()
     assert "| ill | balanced accuracy | 0.750 | 0.700 to 0.800 | 0.500 | 12 |" in card
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[1]",
+        '{"ill": 3}',
+        '{"ill": {}}',
+        '{"ill": {"balanced_accuracy": "x", "interval": [1], "test_records": 3}}',
+    ],
+)
+def test_probes_that_are_damaged_are_named(run, tmp_path, content):
+    run.folder.write("probes.json", content)
+    try:
+        with pytest.raises(RunError, match=r"probes\.json is missing or damaged"):
+            export(run, tmp_path / "m")
+    finally:
+        (run.folder.path / "probes.json").unlink()
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_embedder_is_exported_and_fine_tuned_as_its_model(tmp_path):
+    frame = table().drop(columns="case")
+    embedder = cl.Embedder(
+        cl.Schema({"labs": cl.Tabular(["age"]), "emb": cl.Vector("emb")}, {"ill": "class"})
+    )
+    for not_fitted in (embedder, 3):
+        with pytest.raises(ConfigurationError, match="is no trained model. Give a run, a fitted Embedder"):
+            export(not_fitted, tmp_path / "none")
+    embedder.set_params(epochs=1).fit(frame[:40])
+    again = load(export(embedder, tmp_path / "m"))
+    assert np.array_equal(cl.embed(again, frame), embedder.transform(frame))
+    settings = FineTuning("ill", epochs=1, validation=0.3)
+    assert cl.finetune(embedder, settings, tmp_path / "tuned", frame).step == 1
 
 
 def test_a_fresh_process_embeds_to_the_same_bits(run, exported, tmp_path):

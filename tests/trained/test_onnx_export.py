@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from commlearn.models.build import build_encoders
 from commlearn.models.fusion import Fusion
 from commlearn.models.fusion_variants import ClassAttentionFusion
 from commlearn.trained.model import Trained
-from commlearn.trained.onnx_export import Embedding, example_inputs, export_program
+from commlearn.trained.onnx_export import Embedding, export_onnx, export_program, inputs_of
 
 SPECS = {
     "photo": Spec("image", (3, 32, 32)),
@@ -41,7 +42,7 @@ def model(names, method="comm", **options):
 def inputs(names, batch, steps, seed=0):
     """Random tensors; padding at the end, a missing number and a category never seen."""
     draw = torch.Generator().manual_seed(seed)
-    tensors = example_inputs(tuple(names), SPECS, batch, steps)
+    tensors = [each.example for each in inputs_of(tuple(names), SPECS, batch, steps)]
     for place, tensor in enumerate(tensors):
         if tensor.dtype == torch.uint8:
             tensors[place] = torch.randint(0, 256, tensor.shape, generator=draw, dtype=torch.uint8)
@@ -57,9 +58,7 @@ def inputs(names, batch, steps, seed=0):
 
 
 def names_of(names):
-    from commlearn.trained.onnx_export import input_names
-
-    return input_names(tuple(names), SPECS)
+    return [each.name for each in inputs_of(tuple(names), SPECS)]
 
 
 @pytest.mark.parametrize("names", [["emb"], ["photo", "labs"], ["note", "ecg"]], ids="+".join)
@@ -131,6 +130,15 @@ def test_the_order_of_names_does_not_count_and_what_is_there_stays_described(tmp
     assert list(names_by_file[written.name]) == ["labs", "emb"]
 
 
+def test_an_embedder_makes_a_program_and_a_file_is_no_folder(tmp_path):
+    pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
+    carried = SimpleNamespace(trained=model(["emb"]))  # as an Embedder carries it
+    assert export_program(carried, ["emb"]).module()(torch.zeros(2, 6)).shape[0] == 2
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match=r"Cannot make the folder .*file: File exists"):
+        cl.export_onnx(carried, tmp_path / "file", [["emb"]])
+
+
 def test_graphs_replace_no_file_of_somebody_else(tmp_path):
     pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
     (tmp_path / "emb.onnx").write_text("mine")
@@ -150,3 +158,15 @@ def test_a_graph_is_served_without_commlearn(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "(7, 16)", done.stderr
+
+
+def test_texts_read_by_their_letters_are_refused_before_anything_is_written(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    table = {"numbers": rows, "note": [f"word{row % 7} of row {row}" for row in range(60)]}
+    schema = cl.Schema({"numbers": cl.Vector("numbers"), "note": cl.Text("note")})
+    settings = {"model.networks": False, "model.width": 16, "model.fusion.heads": 2}
+    model = cl.Embedder(schema, epochs=1, settings=settings).fit(table)
+    with pytest.raises(ConfigurationError, match=r"letters of texts.*export others \(subsets numbers\)"):
+        export_onnx(model, tmp_path / "graphs")
+    assert not (tmp_path / "graphs").exists()
+    assert [path.name for path in export_onnx(model, tmp_path / "graphs", [["numbers"]])] == ["numbers.onnx"]

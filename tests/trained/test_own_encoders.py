@@ -222,7 +222,7 @@ def test_mistakes_are_named_before_anything_is_trained(tmp_path):
         fit(phot=photo_net())
     with pytest.raises(ConfigurationError, match=r"'photo', Linear, fails on values of \(2, 3, 32, 32\)"):
         fit(photo=nn.Linear(3, 4))
-    with pytest.raises(ConfigurationError, match="the encoder Linear does not ask what is padding"):
+    with pytest.raises(ConfigurationError, match="the encoder Linear does not take `padding`"):
         fit(ecg=nn.Linear(1, 4))
     with pytest.raises(ConfigurationError, match=r"Conv2d made \(2, 4, 28, 28\).*give a vector"):
         fit(photo=nn.Conv2d(3, 4, 5))

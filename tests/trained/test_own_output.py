@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
-from commlearn.errors import ConfigurationError
+from commlearn.errors import ConfigurationError, DataError
 from commlearn.trained.stream import write
 
 
@@ -40,10 +41,36 @@ def test_a_file_of_somebody_else_stays(tmp_path, name):
         assert list(tmp_path.iterdir()) == [path]
 
 
+def test_numbered_columns_of_somebody_else_are_no_embeddings(tmp_path):
+    path = tmp_path / "z.csv"
+    path.write_text("name,x0\na,1\n")
+    with pytest.raises(ConfigurationError, match=r"does not hold embeddings that commlearn wrote"):
+        write(path, parts(1.0), names)
+
+
+@pytest.mark.parametrize("named", ["comm", "left_feature"])
 @pytest.mark.parametrize("name", ["z.parquet", "z.csv", "z.npz"])
-def test_embeddings_are_replaced_by_newer_ones(tmp_path, name):
+def test_embeddings_are_replaced_by_newer_ones(tmp_path, name, named):
     path = tmp_path / name
-    write(path, parts(1.0), names)
+    write(path, parts(1.0), lambda dim: [f"{named}{place}" for place in range(dim)])
     before = path.read_bytes()
     write(path, parts(2.0), names)
     assert path.read_bytes() != before
+
+
+def chunks(*ids):
+    for some in ids:
+        yield {"id": np.array(some)}, np.zeros((len(some), 3), dtype=np.float32)
+
+
+def test_ids_that_mix_types_are_text(tmp_path):
+    mixed = np.array([1, None, "3a"], dtype=object)
+    write(tmp_path / "z.parquet", chunks(mixed, np.array([4, 5])), names)
+    ids = pq.read_table(tmp_path / "z.parquet")["id"]
+    assert ids.to_pylist() == ["1", None, "3a", "4", "5"]
+
+
+def test_ids_that_turn_into_text_on_the_way_are_a_named_error(tmp_path):
+    with pytest.raises(DataError, match=r"z\.parquet: the cells of a column are of several types"):
+        write(tmp_path / "z.parquet", chunks([1, 2], np.array([3, "4a"], dtype=object)), names)
+    assert not list(tmp_path.iterdir())

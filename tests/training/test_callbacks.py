@@ -61,6 +61,24 @@ def test_callbacks_are_called_in_the_order_of_the_training(tmp_path):
     assert diary.calls[-1] == ("end", "NoneType")
 
 
+def test_a_single_callback_needs_no_list(tmp_path):
+    diary = Diary()
+    run = train(experiment(epochs=1), tmp_path / "run", data(), callbacks=diary)
+    cl.finetune(run, "half", tmp_path / "tuned", data(), callbacks=diary)
+    assert [call[0] for call in diary.calls].count("start") == 2
+
+
+def test_a_tensorboard_that_cannot_be_imported_is_left_out_with_a_warning(tmp_path, monkeypatch):
+    installed = types.ModuleType("tensorboard")
+    installed.__spec__ = types.SimpleNamespace(name="tensorboard")
+    monkeypatch.setitem(sys.modules, "tensorboard", installed)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.warns(RuntimeWarning, match="TensorBoard cannot be imported"):
+        run = train(experiment(), tmp_path / "run", data())
+    assert run.step == STEPS
+    assert not (tmp_path / "run" / "tensorboard").exists()
+
+
 def test_metrics_are_those_of_the_folder_and_the_speed(tmp_path):
     entries = []
 
@@ -117,14 +135,15 @@ def test_one_that_cannot_start_leaves_the_others_ended(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (print, "callbacks hold a builtin_function_or_method.*commlearn.Callback"),
-        (Diary, "callbacks hold a Diary, which is a class"),
+        ([print], "callbacks hold a builtin_function_or_method.*commlearn.Callback"),
+        ([Diary], "callbacks hold a Diary, which is a class"),
+        (["mlflo"], "Unknown tracker 'mlflo', did you mean 'mlflow'"),
         ("mlflo", "Unknown tracker 'mlflo', did you mean 'mlflow'"),
     ],
 )
 def test_what_is_no_callback_is_refused_before_anything_is_written(given, message, tmp_path):
     with pytest.raises(ConfigurationError, match=message):
-        train(experiment(), tmp_path / "run", data(), callbacks=[given])
+        train(experiment(), tmp_path / "run", data(), callbacks=given)
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 

@@ -181,3 +181,12 @@ def test_methods_with_labels_are_not_looked_at_through_the_rows_they_learned_fro
     assert Diagnostics(settings, own, method, {}).classes == {}
     validated = Dataset(own.train, own.test, own.test)
     assert "half" in Diagnostics(settings, validated, method, {}).classes
+
+
+def test_of_few_validation_records_nothing_is_said():
+    """Two embeddings have a rank of at most 2, which would be called a collapse."""
+    few = Dataset(data(64).train, data().test, data().test.choose(np.arange(2)))
+    settings = experiment()
+    looked_at = Diagnostics(settings, few, build_method(settings, few.train.specs), {})
+    assert len(looked_at.records) >= 32
+    assert looked_at.look(1).warnings == ()

@@ -176,6 +176,36 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
         finetune(base, quick("parity", epochs=1), tmp_path / "run", data)
     with pytest.raises(RunError, match="patience was 5, now 9"):
         finetune(base, quick("parity", epochs=1, patience=9), tmp_path / "run", data, resume=True)
+    with pytest.raises(RunError, match=r"learning_rate was 0\.003, now 0\.1") as refusal:
+        finetune(base, quick("parity", epochs=1, learning_rate=0.1), tmp_path / "run", data, resume=True)
+    finetune(base, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
+    assert refusal.tb is not None  # the folder is free while somebody holds the error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"epochs": 1.5}, "epochs"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_the_first_step(base, data, tmp_path, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        finetune(base, quick("parity", **options), tmp_path / "run", data)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("objective", "rows", "labels"), [("supcon", 1, "same"), ("head", 4, "new"), ("supcon", 4, "new")]
+)
+def test_validation_records_without_a_loss_are_refused(base, data, tmp_path, objective, rows, labels):
+    validation = data.test.choose(np.arange(10, 10 + rows))
+    validation.targets["parity"][:] = labels
+    few = Dataset(data.train, data.test, validation)
+    with pytest.raises(DataError, match="labelled validation records are too few"):
+        finetune(base, quick("parity", objective=objective, epochs=1), tmp_path / "run", few)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_diverges_is_told_and_never_kept(base, data, tmp_path, monkeypatch):

@@ -15,9 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from small_runs import assert_same, data, experiment, weights
 
 from commlearn.batch import Spec
+from commlearn.config.build import build_method
 from commlearn.config.configuration import experiment_from
 from commlearn.cores import cores
 from commlearn.errors import CheckpointError, RunError, TrainingError
@@ -30,7 +33,8 @@ from commlearn.storage.checkpoint import last_checkpoint, read_checkpoint, write
 from commlearn.trained.run import load_run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.descent import adamw, learning_rate_factor
-from commlearn.training.loop import train
+from commlearn.training.loop import Placed, _clip, train
+from commlearn.training.watch import Interrupt
 
 STEPS = 12  # 3 epochs of 4 batches
 
@@ -166,10 +170,23 @@ def test_a_run_folder_is_not_overwritten_unless_told(tmp_path):
     assert RunFolder(tmp_path / "run").state()[0]["step"] == 4
 
 
-def test_resuming_with_other_settings_names_them(tmp_path):
+def test_resuming_with_other_settings_names_them_and_leaves_the_folder_free(tmp_path):
     train(experiment(), tmp_path / "run", data())
-    with pytest.raises(RunError, match=r"training.learning_rate was 0.0003, now 0.1"):
+    with pytest.raises(RunError, match=r"training.learning_rate was 0.0003, now 0.1") as refusal:
         train(experiment(learning_rate=0.1), tmp_path / "run", data(), resume=True)
+    assert train(experiment(), tmp_path / "run", data(), resume=True).step == STEPS
+    assert refusal.tb is not None  # a notebook holds on to what its last error refers to
+
+
+def test_a_training_of_one_step_learns(tmp_path):
+    settings = experiment(epochs=1, batch_size=32, warmup_epochs=0.0)
+    run = train(settings, tmp_path / "run", data())
+    (entry,) = run.folder.metrics()
+    assert (run.step, entry["learning_rate"]) == (1, settings.training.learning_rate)
+    first = dict(build_method(settings, data().train.specs).named_parameters())
+    assert any(not torch.equal(first[name], value) for name, value in run.method.named_parameters())
+    two = train(experiment(epochs=2, batch_size=32, warmup_epochs=0.0), tmp_path / "two", data())
+    assert [entry["learning_rate"] for entry in two.folder.metrics()][-1] == 0.0  # where a cosine ends
 
 
 def test_a_second_run_in_one_folder_is_refused_while_the_first_lives(tmp_path):
@@ -240,6 +257,27 @@ def test_no_space_to_write_is_a_clear_sentence_and_keeps_the_last_checkpoint(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+@pytest.mark.parametrize("largest", [0.0, 0.1])
+def test_gradients_that_are_scaled_are_measured_and_clipped_as_they_are(largest):
+    """Mixed precision of 16 bits scales the loss until the step."""
+    norms, gradients, weights = [], [], []
+    for scale in (None, 1024.0):
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0)
+        plugins = [] if scale is None else [MixedPrecision("16-mixed", "cpu", scaler)]
+        fabric = Fabric(accelerator="cpu", plugins=plugins)
+        torch.manual_seed(0)
+        layer, rows = torch.nn.Linear(4, 1), torch.randn(8, 4)
+        player, optimizer = fabric.setup(layer, adamw(layer, layer.parameters(), experiment().training))
+        fabric.backward((player.weight * rows).square().mean())
+        norms.append(_clip(Placed(fabric, player, {}), optimizer, largest))
+        gradients.append(layer.weight.grad / (scale or 1.0))
+        optimizer.step()
+        weights.append(layer.weight.detach())
+    assert norms[0] > 0.1
+    for one, other in (norms, gradients, weights):
+        torch.testing.assert_close(other, one)
+
+
 def test_biases_norms_and_vectors_are_not_decayed():
     method = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4), torch.nn.Conv2d(1, 2, 3))
     training = experiment(weight_decay=0.5).training
@@ -296,6 +334,17 @@ def test_a_signal_leaves_a_checkpoint_that_continues_to_the_same_weights(number,
     assert subprocess.run([*command, "--out", str(tmp_path / "stopped"), "--resume"]).returncode == 0
     assert subprocess.run([*command, "--out", str(tmp_path / "whole")]).returncode == 0
     assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_ends_the_step_in_progress():
+    with Interrupt() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signalled
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with Interrupt() as stop:  # the first is asked again
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signalled
 
 
 def _interrupt_after(monkeypatch, steps: int, method: type = CoMM) -> None:

@@ -18,30 +18,18 @@ from typing import Any
 
 import torch
 
-from commlearn.errors import CheckpointError, RunError
+from commlearn.errors import DAMAGED, CheckpointError, RunError
 from commlearn.storage.locks import whole_file
 from commlearn.storage.plain_files import plain_file
 
 FORMAT = 1
 MAGIC = f"commlearn checkpoint {FORMAT}\n".encode()
 KINDRED = MAGIC.rpartition(b" ")[0]  # how checkpoints of any format start
-LAST, PREVIOUS, DAMAGED = "last.ckpt", "previous.ckpt", "damaged.ckpt"
-CHECKPOINTS = tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, DAMAGED))  # in a run folder
+LAST, PREVIOUS, ASIDE = "last.ckpt", "previous.ckpt", "damaged.ckpt"
+CHECKPOINTS = tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, ASIDE))  # in a run folder
 UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ImportError,
-    EOFError,
-    OSError,
-    ArithmeticError,
-    MemoryError,
-    RecursionError,
-    zipfile.BadZipFile,
-    NotImplementedError,
+    *(*DAMAGED, OSError, MemoryError, RuntimeError, ImportError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile),
 )
 
 
@@ -72,8 +60,8 @@ def _packed(state: dict[str, Any], path: Path) -> bytes:
         if isinstance(problem, RuntimeError) and not isinstance(problem.__context__, MemoryError):
             raise
         raise RunError(
-            f"Cannot write {path}: the memory was used up. What was saved before is whole. End other "
-            "programs or take a machine with more memory, then go on with --resume."
+            f"Cannot write {path}: there is not enough memory. Earlier checkpoints are intact. Close other "
+            "programs or use a machine with more memory, then go on with --resume."
         ) from problem
 
 
@@ -104,7 +92,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except UNREADABLE as problem:
         reason = str(problem).partition("\n")[0][:200]
         raise CheckpointError(
-            f"{path} was not loaded: it is no archive of tensors and plain values alone ({reason})."
+            f"{path} was not loaded: it is not an archive of only tensors and plain values ({reason})."
         ) from problem
     if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
         raise CheckpointError(f"{path} is not what training wrote: it holds no state with a step.")
@@ -146,7 +134,7 @@ def is_checkpoint(path: Path) -> bool:
 def set_aside(folder: Path) -> None:
     """Move a damaged last checkpoint away, lest the next one written push it onto the whole one before."""
     with suppress(OSError):
-        os.replace(folder / LAST, folder / DAMAGED)
+        os.replace(folder / LAST, folder / ASIDE)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -47,12 +47,17 @@ def check_parts(paths: Sequence[str | Path], whole: bool = False) -> None:
 
 def check_part(path: Path, digest: str) -> None:
     """Refuse a part whose content is not what was written."""
-    state = path.stat()
-    if not digest or _digest_of(path, state.st_size, state.st_mtime_ns) != digest:
+    if not digest or cached_digest(path) != digest:
         raise DataError(
             f"{path} is not what was written there: its content does not match its checksum. Delete it, and "
             "run the same `embed` again, which writes what is missing."
         )
+
+
+def cached_digest(path: Path) -> str:
+    """The same, read again only if the file's size or time of change differs."""
+    state = path.stat()
+    return _digest_of(path, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

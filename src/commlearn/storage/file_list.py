@@ -84,10 +84,10 @@ class FileList:
         if not isinstance(names, list) or not all(
             isinstance(name, str) and not OUTSIDE.search(name) for name in names
         ):
-            raise self._unusable("names what cannot be a file of its folder")
+            raise self._unusable("lists a name outside its folder")
         sums = stored.setdefault("sha256", {})
         if not isinstance(sums, dict) or not all(isinstance(digest, str) for digest in sums.values()):
-            raise self._unusable("states checksums that are none")
+            raise self._unusable("contains invalid checksums")
         return stored
 
     def add(self, *names: str) -> None:

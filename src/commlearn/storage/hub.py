@@ -101,7 +101,7 @@ def open_repository(repository: Repository, private: bool) -> set[str]:
     client = _client()
     with _errors(repository):
         if client.get_token() is None:
-            raise RunError(f"The hub takes no model from somebody it does not know: {SIGN_IN}.")
+            raise RunError(f"Storing a model on the hub needs an account: {SIGN_IN}.")
         api = client.HfApi()
         api.create_repo(repository.name, private=private, exist_ok=True)
         about = api.model_info(repository.name)
@@ -153,7 +153,7 @@ def _errors(repository: Repository) -> Iterator[None]:
         yield
     except errors.GatedRepoError as problem:
         raise RunError(
-            f"The owner of {name} lets in those who ask: ask on the model's page of the hub, then {SIGN_IN}."
+            f"Access to {name} must be requested: request it on the model's page of the hub, then {SIGN_IN}."
         ) from problem
     except errors.RepositoryNotFoundError as problem:
         raise RunError(

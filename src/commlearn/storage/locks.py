@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,7 +85,7 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
     What processes that were killed left of the same file is removed before.
 
     Args:
-        path: of the file, such as `.x.1.part` for process 1; one that is there is emptied.
+        path: of the file, such as `.x.1.part` for `x`; one that is there is emptied.
 
     Example:
         >>> import tempfile
@@ -111,7 +112,7 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
 
 
 def _parts_beside(path: Path) -> list[Path]:
-    """Parts of the same file by other processes."""
+    """Parts of the same file by other writers."""
     name = PART.fullmatch(path.name)
     try:
         others = [other for other in os.listdir(path.parent) if other != path.name] if name else []
@@ -157,7 +158,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         >>> os.listdir(folder)
         ['x']
     """
-    with open_part(path.with_name(f".{path.name}.{os.getpid()}.part")) as file:
+    number = secrets.randbelow(1 << 62)  # two processes on two machines may have one id
+    with open_part(path.with_name(f".{path.name}.{number}.part")) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from reprlib import repr as shortened  # of a few lists that hold each other, all of it fills the memory
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
 def restore_dtype(dtype: np.dtype, state: Any) -> None:
     """Gives a type its order of bytes; what else the state holds follows from the type."""
     if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-        raise ValueError(f"{state!r:.60} is no state of a type")
+        raise ValueError(f"{shortened(state)} is no state of a type")
     if any(part is not None for part in state[2:5]):
         raise Refused("a structured array")
     if state[1] in "<>" and dtype.kind != "O":
@@ -75,7 +76,7 @@ def restore_dtype(dtype: np.dtype, state: Any) -> None:
 
 def _dtype(size: Size, code: Any, *_: Any) -> np.dtype:
     if not isinstance(code, str) or not TYPE.fullmatch(code):
-        raise Refused(f"the array type {code!r:.60}")
+        raise Refused(f"the array type {shortened(code)}")
     text = "O" if "O" in code else code.replace("a", "S")
     return np.dtype(text, copy=True)  # type: ignore[call-overload]
 
@@ -90,6 +91,7 @@ def _frombuffer(size: Size, content: Any, dtype: Any, shape: Any, order: Any) ->
     if not isinstance(dtype, np.dtype) or dtype.hasobject or order not in ("C", "F"):
         raise ValueError("an array's buffer has no plain type")
     content = _bytes(content)
+    size.take(len(content))
     _fits(shape, dtype, len(content))
     return np.frombuffer(content, dtype).reshape(shape, order=order)
 
@@ -105,7 +107,7 @@ def _scalar(size: Size, dtype: Any, content: Any = b"") -> Any:
 
 def _encode(size: Size, text: Any, encoding: Any = None) -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Refused(f"'_codecs.encode' with {encoding!r}")
+        raise Refused(f"'_codecs.encode' with {shortened(encoding)}")
     size.take(len(text))
     return text.encode("latin-1")
 
@@ -122,7 +124,7 @@ def _never(size: Size, *_: Any) -> Any:
 
 def _count(shape: Any) -> int:
     if type(shape) is not tuple or not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError(f"{shape!r:.60} is no shape")
+        raise ValueError(f"{shortened(shape)} is no shape")
     return math.prod(shape)
 
 

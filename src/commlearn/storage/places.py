@@ -93,7 +93,7 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
             f"{source} cannot be opened: {problem}. Check the address and the rights."
         ) from problem
     names = sorted(entry.path for entry in listed if entry.type == fs.FileType.File)
-    chosen = tuple(name for ending in endings for name in names if name.endswith(ending))
+    chosen = tuple(name for ending in endings for name in names if name.lower().endswith(ending))
     if not chosen:
         raise DataError(
             f"The folder {source} holds no {endings[0]} file. Give a file, or a folder of "

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from commlearn.errors import DataError
+from commlearn.errors import DAMAGED, DataError
 
 ALWAYS = 64 << 20  # bytes that anything packed may unpack to
 TIMES = 100  # its own size that more may have
@@ -25,19 +25,6 @@ SORTS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
-# what numpy raises on files that are no arrays: the header is parsed as Python
-UNREADABLE = (
-    ValueError,
-    EOFError,
-    TypeError,
-    LookupError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
 
 
 def plain_file(path: str | Path) -> Path:
@@ -110,7 +97,10 @@ def read_npy(source: Path | BinaryIO) -> np.ndarray:
     """
     try:
         array = np.load(source, allow_pickle=False)
-    except UNREADABLE as problem:
+    except (
+        *(*DAMAGED, MemoryError, zipfile.BadZipFile),
+        *(SyntaxError, tokenize.TokenError),  # the header is parsed as Python
+    ) as problem:
         raise ValueError(str(problem) or type(problem).__name__) from problem
     if not isinstance(array, np.ndarray):
         raise ValueError("it is an archive of several arrays")

@@ -1,9 +1,12 @@
-"""JSON that others wrote: what cannot be read, or could not be used, raises a ValueError and nothing else."""
+"""JSON that all can read; that of others which could not be used raises a ValueError and nothing else."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,33 @@ def parse_json(content: str | bytes) -> Any:
     except UnicodeEncodeError as problem:
         raise ValueError("it holds half of a pair of surrogates, which is no text") from problem
     return values
+
+
+def json_text(value: Any, indent: int = 2, ascii_only: bool = True) -> str:
+    """Plain values, dataclasses and arrays as a file of JSON; NaN and infinity, which it lacks, are null.
+
+    Example:
+        >>> print(json_text({"low": float("-inf"), "high": 1.0}), end="")
+        {
+          "low": null,
+          "high": 1.0
+        }
+    """
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def values_of_file(path: Path, way_out: str = "Delete it, or make it again.") -> dict[str, Any]:

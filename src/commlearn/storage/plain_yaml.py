@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from commlearn.errors import ConfigurationError
+from commlearn.errors import DAMAGED, ConfigurationError
 
 MOST = 100_000  # values, each as often as it is referred to: a few references to references make billions
 DEEPEST = 50  # levels
@@ -26,7 +26,7 @@ def read_yaml(text: str, where: str) -> Any:
     """
     try:
         return yaml.load(text, _OneOfEach)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as problem:  # ValueError: 2020-13-45, 0x_
+    except (yaml.YAMLError, *DAMAGED) as problem:  # such as of 2020-13-45, 0x_ or !!bool maybe
         reason = str(problem).replace('in "<unicode string>", ', "")
         raise ConfigurationError(f"{where} cannot be read as YAML: {reason}") from problem
 

@@ -22,7 +22,7 @@ from commlearn.config.build import build_features
 from commlearn.config.configuration import stored_experiment, to_mapping
 from commlearn.config.places import data_without_places, file_inside, paths_inside, without_places
 from commlearn.config.resolve import resolved
-from commlearn.errors import ConfigurationError, RunError
+from commlearn.errors import DAMAGED, ConfigurationError, RunError
 from commlearn.kinds.base import check_learned
 from commlearn.models.encoders.own import refuse_unfit
 from commlearn.models.features import FeatureBlocks
@@ -35,11 +35,11 @@ from commlearn.storage.plain_json import parse_json
 from commlearn.tables.schema import Schema
 from commlearn.trained.embed import carrier
 from commlearn.trained.model import Trained, checked_reasons
-from commlearn.trained.model_bounds import DAMAGED, adopt_frozen, frozen_tensors, stored_method
-from commlearn.trained.model_card import hub_card, model_card
+from commlearn.trained.model_bounds import adopt_frozen, frozen_tensors, stored_method
+from commlearn.trained.model_card import hub_card, measured, model_card
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
-from commlearn.trained.run_folder import newer_is_named
+from commlearn.trained.run_folder import damage_named, make_folder, newer_is_named
 from commlearn.trained.training_rows import TrainingRows
 
 FORMAT = 1
@@ -50,11 +50,11 @@ FEATURES = "features.safetensors"  # what fixed features took from them
 NAMES = {CONFIG, TENSORS, CARD, SCHEMA, STATE, ROWS, FEATURES}
 
 
-def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True) -> Path:
+def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
     """Write a trained model to a folder of its own.
 
     Args:
-        trained: a run, or its folder.
+        trained: a run, an Embedder, or the folder of a run or an export.
         folder: is made; what else lies in it stays, and is refused if it has the name of a file to write.
         rows: keep the hashes of the rows that were trained on, by which readouts tell them from others, and
             why columns were not used. Whoever can guess an id or a row can tell by the hashes whether it was
@@ -75,8 +75,7 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
         raise ConfigurationError(
             f"{folder} is on the hub: commlearn.push_to_hub(run, '{folder}') stores there."
         )
-    if not isinstance(trained, Trained):
-        trained = load(trained)
+    trained = trained_model(trained)
     if not rows:
         trained = replace(trained, unused=None)
     path = Path(folder)
@@ -94,10 +93,7 @@ def export(trained: Trained | str | Path, folder: str | Path, rows: bool = True)
     config["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     probes = _probes(trained)
     files |= {CARD: model_card(trained, probes).encode(), CONFIG: _json(config)}
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RunError(f"Cannot make the folder {path}: {problem.strerror}.") from problem
+    make_folder(path)
     listed = FileList(path, _exported_before(path), "model's export")
     _refuse_changed_card(path / CARD, listed, files[CARD])
     listed.claim(*files)
@@ -128,6 +124,16 @@ def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
     now = path.read_bytes() if before and path.exists() else card
     if now != card and hashlib.sha256(now).hexdigest() != before:  # else an export wrote it, killed or not
         raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
+
+
+def trained_model(model: Any) -> Trained:
+    """The trained model of a run, of an Embedder, or of a folder or an address that `load` reads."""
+    model = load(model) if isinstance(model, str | Path) else carrier(model)
+    if not isinstance(model, Trained):
+        raise ConfigurationError(
+            f"A {type(model).__name__} is no trained model. Give a run, a fitted Embedder, or a folder."
+        )
+    return model
 
 
 def load(
@@ -166,7 +172,9 @@ def load(
         path = _fetched(repository)
         return _artifact(path, str(repository), outside, encoders, path.parents[1])
     if revision:
-        raise ConfigurationError(f"{folder} has no revision '{revision}': models of the hub alone have some.")
+        raise ConfigurationError(
+            f"{folder} has no revision '{revision}': only models on the hub have revisions."
+        )
     path = Path(folder)
     if (path / RUN_CONFIG).exists():
         return load_run(path, encoders)
@@ -282,11 +290,7 @@ def push_to_hub(
             f"{repository} names a revision; what is stored makes a new one. Leave it out."
         )
     folder = Path(trained) if isinstance(trained, str | Path) else None
-    model = carrier(trained) if folder is None else load(trained)
-    if not isinstance(model, Trained):
-        raise ConfigurationError(
-            f"A {type(model).__name__} is no trained model. Give the run or the Embedder."
-        )
+    model = trained_model(trained)
     with tempfile.TemporaryDirectory() as place:
         made = export(model, Path(place), rows)
         files = {path.name: path.read_bytes() for path in made.iterdir() if path.name in NAMES}
@@ -439,9 +443,12 @@ def _check_format(stated: object, where: str) -> None:
 
 def _probes(trained: Trained) -> dict[str, Any]:
     """What was measured on the run, if anything was."""
-    if not isinstance(trained, Run) or not (trained.folder.path / "probes.json").exists():
+    if not isinstance(trained, Run) or not (path := trained.folder.path / "probes.json").exists():
         return {}
-    return _values(trained.folder.path / "probes.json", _read(trained.folder.path / "probes.json"))
+    with damage_named(path):
+        probes: dict[str, Any] = parse_json(plain_file(path).read_bytes())
+        measured(probes)  # fails unless it holds what probes write
+    return probes
 
 
 def _json(value: Any) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
@@ -19,7 +19,8 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.models.tokens import Tokens
-from commlearn.records import Column, Records, image_numbers
+from commlearn.records import Column, Dataset, Records, image_numbers
+from commlearn.tables.streamed import StreamedRecords
 from commlearn.tables.table import Source, Table
 from commlearn.trained.model import Trained
 
@@ -36,24 +37,9 @@ class NotFiniteError(DivergedError):
         ]
         more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
         super().__init__(
-            f"The embedding is not finite of {', '.join(shown)}{more}. Look for extreme values there; if "
+            f"The embedding of {', '.join(shown)}{more} is not finite. Look for extreme values there; if "
             "there are none, the model's weights or its preprocessing are damaged."
         )
-
-
-def refuse_not_finite(vectors: np.ndarray, first_row: int = 0) -> None:
-    """Refuse embeddings, (records, dim), that hold infinities or NaN.
-
-    Example:
-        >>> try:
-        ...     refuse_not_finite(np.array([[0.0, 1.0], [np.nan, 0.0]]), first_row=10)
-        ... except NotFiniteError as problem:
-        ...     print(problem.rows)
-        [11]
-    """
-    rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(rows):
-        raise NotFiniteError((first_row + rows).tolist())
 
 
 @contextmanager
@@ -110,6 +96,8 @@ def embed(
     """
     model = carrier(model)
     fixed = features_of(model, blocks)
+    if batch_size is not None and batch_size < 1:
+        raise ConfigurationError(f"batch_size is {batch_size}; give at least 1.")
     if not isinstance(records, Records):
         if not isinstance(model, Trained):
             raise ConfigurationError(
@@ -155,7 +143,9 @@ def embed(
         method.train(training)
     if embeddings is None:
         return np.zeros((0, 0), dtype=np.float32)
-    refuse_not_finite(embeddings)
+    rows = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if len(rows):
+        raise NotFiniteError(rows.tolist())
     return embeddings
 
 
@@ -238,11 +228,7 @@ def _feature_columns(
     """The fixed features of each modality for which the embedding needs them, computed once."""
     needed = {} if fixed is None else fixed.each
     if blocks != "features":
-        needed = needed | {
-            name: encoder.features
-            for name, encoder in method.encoders.items()
-            if isinstance(encoder, FeatureEncoder)
-        }
+        needed = needed | {name: encoder.features for name, encoder in feature_encoders(method).items()}
     device = next(method.parameters()).device
     return {
         name: feature_column(features, records.columns[name], device)
@@ -255,7 +241,7 @@ def _learned_column(
     method: Method, name: str, records: Records, computed: Mapping[str, Column], batch_size: int
 ) -> Column:
     """What the encoder of a modality reads: fixed features, the tokens of distinct images, or the values."""
-    if name in method.encoders and isinstance(method.encoders[name], FeatureEncoder):
+    if name in feature_encoders(method):
         return computed[name]
     return _encoded_once(method, name, records, batch_size) or records.columns[name]
 
@@ -309,7 +295,7 @@ def with_tokens(model: Any, records: Records) -> Records:
         for name in method.modalities
         if name in records.columns
         and (fixed is None or name not in fixed.each)
-        and not isinstance(method.encoders[name], FeatureEncoder)
+        and name not in feature_encoders(method)
     ]
     rows = np.arange(len(records))
     encoded = {name: _tokens(method, name, records.columns[name], rows, batch_size) for name in learned}
@@ -358,6 +344,39 @@ def _padded(tokens: Tokens, length: int) -> Tokens:
     return replace(
         tokens, values=pad(tokens.values, (0, 0, 0, more)), padding=pad(padding, (0, more), value=True)
     )
+
+
+def with_features(
+    data: Dataset, method: Method, device: torch.device, tell: Callable[[str], None]
+) -> Dataset:
+    """The data with features in place of the values of each modality whose encoder reads them."""
+    readers = feature_encoders(method)
+    if readers and isinstance(data.train, StreamedRecords):
+        raise ConfigurationError(
+            f"Encoder fixed of {', '.join(readers)} reads features that are computed once, of records in "
+            "memory; these are streamed. Name other encoders, or leave out stream."
+        )
+    for name, encoder in readers.items():
+        tell(f"{name}: {encoder.features.dim} fixed features of {len(data.train)} records are computed")
+    validation = data.validation
+    if validation is not None and len(validation):
+        validation = as_encoders_read(validation, method, device)
+    return replace(data, train=as_encoders_read(data.train, method, device), validation=validation)
+
+
+def as_encoders_read(records: Records, method: Method, device: torch.device | None = None) -> Records:
+    """The records with fixed features in place of the values that they are computed from."""
+    computed = {
+        name: feature_column(encoder.features, records.columns[name], device)
+        for name, encoder in feature_encoders(method).items()
+        if name in records.columns
+    }
+    return replace(records, columns={**records.columns, **computed}) if computed else records
+
+
+def feature_encoders(method: Method) -> dict[str, FeatureEncoder]:
+    """The encoders that read fixed features, by modality."""
+    return {name: encoder for name, encoder in method.encoders.items() if isinstance(encoder, FeatureEncoder)}
 
 
 def carrier(model: Any) -> Any:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment
-from commlearn.errors import DataError, DataWarning, RunError
+from commlearn.errors import DAMAGED, DataError, DataWarning, RunError
 from commlearn.escapes import html_table
 from commlearn.kinds.rows import Unreadable
 from commlearn.methods.base import Method
@@ -104,7 +105,7 @@ class Trained:
                 warnings.warn(DataWarning(message), stacklevel=3)
         try:
             records = schema.only(modalities).read(rows, state, with_targets, empty, unreadable)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as problem:
+        except (*DAMAGED, MemoryError) as problem:
             raise _not_whole(repr(problem)) from problem
         for name, spec in records.specs.items():
             trained = self.specs.get(name, spec)
@@ -117,7 +118,12 @@ class Trained:
     ) -> Table:
         """The rows of a table, with the columns that records are made of, and the ids."""
         columns, reading = self.columns(with_targets, modalities)
-        return source if isinstance(source, Table) else read_table(source, columns, reading)
+        return source if isinstance(source, Table) else self.at_root(read_table(source, columns, reading))
+
+    def at_root(self, table: Table) -> Table:
+        """The table; paths in its cells are relative to the training's root, where its settings state one."""
+        root = self.experiment.data.get("root")
+        return replace(table, root=Path(root)) if root else table
 
     def columns(
         self, with_targets: bool = False, modalities: Sequence[str] | None = None
@@ -132,7 +138,8 @@ class Trained:
         """Positions of the rows of train, validation and test.
 
         A row that the training had stays in its part. A new one goes where the schema's split column or its
-        key says; where the training kept no rows for testing, new ones are for testing.
+        key says; where the training kept no rows for testing and at least half of the rows are its own, all
+        new ones are for testing.
         """
         schema, _ = self.reader()
         if schema.split is not None:
@@ -148,7 +155,7 @@ class Trained:
         part = parts_of_names(names.units, validation, test or TEST_SHARE, int(stated.get("seed", 0)))
         if self.rows is not None:
             before = self.rows.parts_of(names.keys, names.groups)
-            if test == 0 and (before >= 0).any():
+            if test == 0 and len(before) and (before >= 0).mean() >= 0.5:
                 part[:] = PARTS.index("test")
             part = np.where(before >= 0, before, part)
         rows = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}

@@ -19,8 +19,6 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.models.features import FeatureBlocks
 
-DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-"""What building raises of a configuration that describes no model."""
 TIMES, SPARE = 2, 1_000_000  # numbers that may be built of each that is stored, and beyond
 PARTS = 1_000  # likewise of tensors
 MOST = 10_000_000  # that any single size in a configuration may be

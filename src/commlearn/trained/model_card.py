@@ -41,7 +41,7 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
         *_own_modules(trained),
         *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
-        "## How well a linear probe reads it\n\n" + _measured(probes),
+        "## How well a linear probe reads it\n\n" + measured(probes),
         f"## Settings\n\n{_fenced(yaml_text(settings))}",
         f"## Versions\n\ncommlearn {commlearn.__version__}, torch {torch.__version__}, Python "
         f"{platform.python_version()}.",
@@ -152,7 +152,8 @@ def _learned(state: Mapping[str, Any]) -> str:
     return f" ({', '.join(facts)})" if facts else ""
 
 
-def _measured(probes: Mapping[str, Any]) -> str:
+def measured(probes: Mapping[str, Any]) -> str:
+    """A table of what probes have measured."""
     if not probes:
         return "Nothing was measured."
     lines = [
@@ -160,8 +161,7 @@ def _measured(probes: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for target, result in probes.items():
-        key = next(name for name in MEASURES if name in result)
-        measure, score = MEASURES[key], result[key]
+        (measure, score), *_ = ((MEASURES[key], result[key]) for key in MEASURES if key in result)
         low, high = result["interval"]
         lines.append(
             f"| {markdown(target)} | {measure} | {score:.3f} | {low:.3f} to {high:.3f} "

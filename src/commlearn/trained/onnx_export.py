@@ -14,7 +14,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,13 @@ from commlearn.batch import Modality, Spec, Subset, blank_values, single_and_all
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.tabular import FeatureEncoder
+from commlearn.models.features.raw import Words
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
 from commlearn.storage.plain_json import values_of_file
+from commlearn.trained.artifact import trained_model
 from commlearn.trained.model import Trained
+from commlearn.trained.run_folder import make_folder
 
 SEQUENCES = ("text", "series", "audio")  # kinds whose records have a length
 INPUTS = "inputs.json"  # what each graph takes
@@ -58,12 +61,12 @@ class Embedding(nn.Module):
 
 
 def export_onnx(
-    trained: Trained, folder: str | Path, subsets: Sequence[Sequence[str]] | None = None
+    trained: Any, folder: str | Path, subsets: Sequence[Sequence[str]] | None = None
 ) -> list[Path]:
     """Write an ONNX file for each subset of modalities, and what their inputs are as `inputs.json`.
 
     Args:
-        trained: a run or an artifact.
+        trained: a run, an artifact or an Embedder, or its folder.
         folder: is made.
         subsets: which; each modality alone and all of them if not given.
 
@@ -79,10 +82,13 @@ def export_onnx(
         ['left.onnx']
     """
     _need_onnx()
+    trained = trained_model(trained)
     names = tuple(trained.specs)
     wanted = [_in_order(trained, subset) for subset in subsets or single_and_all(names)]
+    for subset in wanted:
+        _refuse_what_graphs_lack(trained, subset)
     path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     files = [INPUTS, *(f"{subset_name(subset)}.onnx" for subset in wanted)]
     listed = FileList(path, kind="set of ONNX graphs")
     listed.claim(*files)
@@ -90,20 +96,16 @@ def export_onnx(
     described = _described(path)
     written = []
     for subset in wanted:
-        program = export_program(trained, subset)
-        inputs = input_names(subset, trained.specs)
+        program, inputs = export_program(trained, subset), inputs_of(subset, trained.specs)
         file = path / f"{subset_name(subset)}.onnx"
-        write_atomically(file, _to_onnx(program, inputs))
-        described[file.name] = {
-            name: {"type": _type(tensor), "shape": _free(name, tensor, trained.specs)}
-            for name, tensor in zip(inputs, example_inputs(subset, trained.specs), strict=True)
-        }
+        write_atomically(file, _to_onnx(program, [each.name for each in inputs]))
+        described[file.name] = {each.name: each.described() for each in inputs}
         written.append(file)
     write_atomically(path / INPUTS, (json.dumps(described, indent=1) + "\n").encode())
     return written
 
 
-def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
+def export_program(trained: Any, subset: Sequence[str]) -> ExportedProgram:
     """The embedding of a subset as a `torch.export` program: it runs where torch is and commlearn is not.
 
     Example:
@@ -118,22 +120,25 @@ def export_program(trained: Trained, subset: Sequence[str]) -> ExportedProgram:
         >>> program.module()(torch.from_numpy(table["left"])).shape[0]
         90
     """
+    trained = trained_model(trained)
     chosen = _in_order(trained, subset)
-    _refuse_networks(trained, chosen)
+    _refuse_what_graphs_lack(trained, chosen)
     device = next(trained.method.parameters()).device
     module = Embedding(trained.method, chosen, trained.specs).eval()
-    inputs = tuple(tensor.to(device) for tensor in example_inputs(chosen, trained.specs))
+    inputs = inputs_of(chosen, trained.specs)
+    tensors = tuple(each.example.to(device) for each in inputs)
+    free = tuple(dict.fromkeys(range(len(each.free)), Dim.DYNAMIC) for each in inputs)
     with _quiet():
-        shapes = {"tensors": _dynamic(chosen, trained.specs)}
-        program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(module, tensors, dynamic_shapes={"tensors": free}, strict=False)
     for part in program.graph_module.modules():  # lines of code on this machine are of no use elsewhere
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
             node.meta.pop("stack_trace", None)
     return program
 
 
-def _refuse_networks(trained: Trained, subset: Subset) -> None:
-    """A graph would have to hold the weights of published networks, and their tokenizers."""
+def _refuse_what_graphs_lack(trained: Trained, subset: Subset) -> None:
+    """A graph cannot split texts into letters; the weights of published networks stay out of it, too."""
+    rest = [name for name in trained.specs if not _reads_letters(trained, name)]
     for name in subset:
         encoder = trained.method.encoders[name]
         raw = encoder.features.raw if isinstance(encoder, FeatureEncoder) else None
@@ -142,6 +147,17 @@ def _refuse_networks(trained: Trained, subset: Subset) -> None:
                 f"The encoder of {name} reads outputs of {raw.network.name}, which a graph does not hold. "
                 "Train with model.networks=false to export graphs."
             )
+        if _reads_letters(trained, name):
+            others = f"export others (subsets {'+'.join(rest)}), or " if rest else ""
+            raise ConfigurationError(
+                f"The encoder of {name} reads the letters of texts, which a graph cannot do: {others}"
+                "train with model.features=learned."
+            )
+
+
+def _reads_letters(trained: Trained, name: str) -> bool:
+    encoder = trained.method.encoders[name]
+    return isinstance(encoder, FeatureEncoder) and isinstance(encoder.features.raw, Words)
 
 
 def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
@@ -156,37 +172,33 @@ def _described(folder: Path) -> dict[str, Any]:
     return {name: inputs for name, inputs in inputs_of_file.items() if (folder / name).exists()}
 
 
-def input_names(subset: Subset, specs: Mapping[str, Spec]) -> list[str]:
-    """The graph's inputs: a modality's name, and `NAME_padding` for sequences."""
-    names = []
-    for name in subset:
-        names += [name, f"{name}_padding"] if specs[name].kind in SEQUENCES else [name]
-    return names
+class Input(NamedTuple):
+    """What a graph takes."""
+
+    name: str
+    example: Tensor
+    free: tuple[str, ...]  # the first sides, whose lengths are free
+
+    def described(self) -> dict[str, Any]:
+        shape = [*self.free, *self.example.shape[len(self.free) :]]
+        return {"type": str(self.example.dtype).removeprefix("torch."), "shape": shape}
 
 
-def example_inputs(
+def inputs_of(
     subset: Subset, specs: Mapping[str, Spec], batch: int = BATCH, steps: int = STEPS
-) -> list[Tensor]:
-    """Tensors such as the graph takes."""
-    tensors = []
+) -> list[Input]:
+    """The graph's inputs: a modality's values, and for sequences `NAME_padding`."""
+    inputs = []
     for name in subset:
-        tensors.append(blank_values(specs[name], batch, steps))
+        values = blank_values(specs[name], batch, steps)
         if specs[name].kind in SEQUENCES:
             padding = torch.zeros(batch, steps, dtype=torch.bool)
             padding[0, steps // 2 :] = True
-            tensors.append(padding)
-    return tensors
-
-
-def _dynamic(subset: Subset, specs: Mapping[str, Spec]) -> tuple[dict[int, Any], ...]:
-    shapes: list[dict[int, Any]] = []
-    for name in subset:
-        if specs[name].kind in SEQUENCES:
-            length = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
-            shapes += [length, dict(length)]
+            free = ("batch", "length")
+            inputs += [Input(name, values, free), Input(f"{name}_padding", padding, free)]
         else:
-            shapes.append({0: Dim.DYNAMIC})
-    return tuple(shapes)
+            inputs.append(Input(name, values, ("batch",)))
+    return inputs
 
 
 def _to_onnx(program: ExportedProgram, inputs: Sequence[str]) -> bytes:
@@ -218,16 +230,6 @@ def _without_places(model: Any) -> None:
 def _is_graph(attribute: Any) -> bool:
     """Whether an attribute of a node is a graph, such as the branch of a condition."""
     return hasattr(attribute, "g") and bool(attribute.HasField("g"))
-
-
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _free(name: str, tensor: Tensor, specs: Mapping[str, Spec]) -> list[int | str]:
-    base = name if name in specs else name.removesuffix("_padding")
-    free = 2 if specs[base].kind in SEQUENCES else 1
-    return [*("batch", "length")[:free], *tensor.shape[free:]]
 
 
 def _need_onnx() -> None:

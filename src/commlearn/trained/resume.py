@@ -11,10 +11,9 @@ import torch
 from commlearn.config.configuration import Experiment, to_mapping
 from commlearn.config.resolve import resolved
 from commlearn.cores import cores, stated_threads
-from commlearn.errors import CheckpointError, RunError
+from commlearn.errors import DAMAGED, CheckpointError, RunError
 from commlearn.methods.base import Method
-from commlearn.trained.model_bounds import DAMAGED
-from commlearn.trained.run_folder import RunFolder
+from commlearn.trained.run_folder import RunFolder, by_dotted_key
 
 
 def open_folder(
@@ -47,7 +46,7 @@ def open_folder(
 
 
 def _same(folder: RunFolder, wanted: Experiment) -> None:
-    """What is not stated, in the folder or now, has its present default: folders of old state less."""
+    """Settings that neither side states take today's default, since older folders state fewer."""
     with folder.reading():
         stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
@@ -75,21 +74,6 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
-
-
-def by_dotted_key(value: Any, where: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key.
-
-    Example:
-        >>> by_dotted_key({"seed": 1, "training": {"epochs": 2, "betas": (0.9, 0.99)}})
-        {'seed': 1, 'training.epochs': 2, 'training.betas': [0.9, 0.99]}
-    """
-    if not isinstance(value, dict):
-        return {where: list(value) if isinstance(value, tuple) else value}
-    leaves: dict[str, Any] = {}
-    for key, inner in value.items():
-        leaves |= by_dotted_key(inner, f"{where}.{key}" if where else key)
-    return leaves
 
 
 def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> int:

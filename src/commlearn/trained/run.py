@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from commlearn.config.build import build_features, read_data
-from commlearn.errors import RunError
+from commlearn.errors import DAMAGED, RunError
 from commlearn.models.encoders.own import refuse_unfit
 from commlearn.records import Dataset
 from commlearn.trained.model import Trained
-from commlearn.trained.model_bounds import DAMAGED, adopt_frozen, stored_method
+from commlearn.trained.model_bounds import adopt_frozen, stored_method
 from commlearn.trained.resume import restore
 from commlearn.trained.run_folder import FROZEN_WEIGHTS, RunFolder
 

@@ -8,10 +8,10 @@ import json
 import platform
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 import commlearn
 from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment, stored_experiment, to_mapping
-from commlearn.errors import CommlearnError, ConfigurationError, RunError
+from commlearn.errors import DAMAGED, CommlearnError, ConfigurationError, RunError
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.base import check_learned
 from commlearn.models.features import FeatureBlocks
@@ -44,23 +44,15 @@ from commlearn.trained.data_identity import check_same_data, data_identity, iden
 from commlearn.trained.model import checked_reasons
 from commlearn.trained.training_rows import TrainingRows
 
+Content = TypeVar("Content")
+
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
     """A file of the run that is missing or no longer what was written is named."""
     try:
         yield
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        ArithmeticError,
-        RecursionError,
-        ConfigurationError,
-    ) as problem:
+    except (*DAMAGED, OSError, SafetensorError, ConfigurationError) as problem:
         reason = str(problem) if isinstance(problem, ConfigurationError) else str(problem).partition("\n")[0]
         reason = reason.removesuffix(".")
         raise RunError(f"{path} is missing or damaged: {reason}. Restore it, or train again.") from problem
@@ -109,17 +101,19 @@ def json_lines(path: Path) -> Iterable[dict[str, Any]]:
         yield entry
 
 
-def flat(entry: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under dotted names.
+def by_dotted_key(value: Any, where: str = "") -> dict[str, Any]:
+    """Nested values by dotted key.
 
     Example:
-        >>> flat({"step": 1, "terms": {"image": 0.5}})
-        {'step': 1, 'terms.image': 0.5}
+        >>> by_dotted_key({"seed": 1, "training": {"epochs": 2, "betas": (0.9, 0.99)}})
+        {'seed': 1, 'training.epochs': 2, 'training.betas': [0.9, 0.99]}
     """
-    values: dict[str, Any] = {}
-    for key, value in entry.items():
-        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return values
+    if not isinstance(value, dict):
+        return {where: list(value) if isinstance(value, tuple) else value}
+    leaves: dict[str, Any] = {}
+    for key, inner in value.items():
+        leaves |= by_dotted_key(inner, f"{where}.{key}" if where else key)
+    return leaves
 
 
 ENVIRONMENT = "environment.json"  # versions and seed
@@ -174,7 +168,7 @@ class RunFolder:
 
     def create(self, experiment: Experiment, data: Dataset) -> None:
         """Make the folder and write down what the run is."""
-        _make(self.checkpoints)
+        make_folder(self.checkpoints)
         self.lock()
         environment = {
             "commlearn": commlearn.__version__,
@@ -259,10 +253,7 @@ class RunFolder:
 
     def unused(self) -> dict[str, str] | None:
         """Columns of the table that were not read, each with the reason; None where nothing says it."""
-        if not (self.path / UNUSED).exists():
-            return None
-        with damage_named(self.path / UNUSED):
-            return checked_reasons(parse_json(self._text(UNUSED)))
+        return self._optional(UNUSED, lambda content: checked_reasons(parse_json(content)))
 
     def check_data(self, data: Dataset) -> None:
         """Refuse to train on with records that are not those of before."""
@@ -280,10 +271,14 @@ class RunFolder:
                 check_same_data(self.path, before, now, way_out)
 
     def _identity(self) -> dict[str, Any] | None:
-        if not (self.path / DATA).exists():
+        return self._optional(DATA, lambda content: dict(parse_json(content)))
+
+    def _optional(self, name: str, parse: Callable[[bytes], Content]) -> Content | None:
+        """What a file holds; None in a folder without it."""
+        if not (self.path / name).exists():
             return None
-        with damage_named(self.path / DATA):
-            return dict(parse_json(self._text(DATA)))
+        with damage_named(self.path / name):
+            return parse(plain_file(self.path / name).read_bytes())
 
     def _text(self, name: str) -> str:
         return plain_file(self.path / name).read_text(encoding="utf-8")
@@ -295,10 +290,7 @@ class RunFolder:
 
     def rows(self) -> TrainingRows | None:
         """Which rows the run was trained on; None in folders of versions that did not say it."""
-        if not (self.path / ROWS).exists():
-            return None
-        with damage_named(self.path / ROWS):
-            return TrainingRows.from_bytes(plain_file(self.path / ROWS).read_bytes())
+        return self._optional(ROWS, TrainingRows.from_bytes)
 
     def write_features(self, features: FeatureBlocks | None) -> None:
         """Write down what the run's fixed features have learned."""
@@ -318,10 +310,7 @@ class RunFolder:
 
     def frozen(self) -> dict[str, Tensor] | None:
         """The weights of frozen encoders, if the folder holds them."""
-        if not (self.path / FROZEN_WEIGHTS).exists():
-            return None
-        with damage_named(self.path / FROZEN_WEIGHTS):
-            return load_tensors((self.path / FROZEN_WEIGHTS).read_bytes())
+        return self._optional(FROZEN_WEIGHTS, load_tensors)
 
     def state(self) -> tuple[dict[str, Any], list[str]]:
         """The newest whole checkpoint, and warnings about damaged ones."""
@@ -353,7 +342,7 @@ class RunFolder:
     def writes(self, *names: str) -> None:
         """Must be called before files are written by other means, so that they are known to be the run's."""
         for parent in {(self.path / name).parent for name in names} - {self.path}:
-            _make(parent)
+            make_folder(parent)
         self.files.add(*names)
 
     def save(self, state: dict[str, Any]) -> None:
@@ -396,7 +385,7 @@ class RunFolder:
 
     def write_metrics_table(self) -> None:
         """The same metrics as CSV, one column a value."""
-        rows = [flat(entry) for entry in self.metrics()]
+        rows = [by_dotted_key(entry) for entry in self.metrics()]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
         writer = csv.writer(text)
@@ -411,7 +400,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in start[0].split(".")) if start else ()
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder that may be there already."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:

@@ -23,6 +23,7 @@ from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.rows import Unreadable
+from commlearn.methods import METHODS
 from commlearn.storage.locks import whole_file
 from commlearn.storage.places import find_files, is_remote
 from commlearn.tables.formats.reading import Reading
@@ -66,16 +67,18 @@ def _holds_embeddings(path: Path) -> bool:
 
 
 def _numbered(columns: list[str]) -> bool:
-    """Whether the last columns are those of embeddings: comm0, comm1, and so on.
+    """Whether the last columns are dimensions of embeddings: comm0, comm1, ... or those of features.
 
     Example:
-        >>> _numbered(["id", "comm0", "comm1"]), _numbered(["id", "price"])
-        (True, False)
+        >>> _numbered(["id", "comm0", "comm1"]), _numbered(["id", "price"]), _numbered(["id", "x0"])
+        (True, False, False)
     """
     last = re.fullmatch(r"(.*\D)(\d+)", columns[-1]) if columns else None
     if last is None or len(columns) <= int(last[2]):
         return False
     count = int(last[2]) + 1
+    if last[1] not in METHODS and not last[1].endswith("_feature"):
+        return False
     return columns[-count:] == [f"{last[1]}{place}" for place in range(count)]
 
 
@@ -112,7 +115,7 @@ def embed_table(
     schema = model.reader()[0].only(modalities)
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
     total, absent = 0, 0
-    tables = iterate_table(source, rows, columns, reading)
+    tables = map(model.at_root, iterate_table(source, rows, columns, reading))
     for table, vectors in embed_chunks(model, tables, modalities, batch_size, blocks):
         total, absent = total + len(table), absent + int(np.isnan(vectors[:, 0]).sum())
         yield table, vectors
@@ -216,6 +219,11 @@ def write(
         raise DataError(
             f"Cannot write {out}: {problem}. Free some space or choose another folder."
         ) from problem
+    except pa.ArrowException as problem:
+        raise DataError(
+            f"Cannot write {out}: the cells of a column are of several types ({problem}). Make all of them "
+            "text, or write .csv."
+        ) from problem
     return Written(str(out), count, dim)
 
 
@@ -244,7 +252,7 @@ class _Parquet:
         self.writer: pq.ParquetWriter | None = None
 
     def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
-        arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+        arrays = {name: _cells(values) for name, values in columns.items()}
         fields = [pa.field(name, array.type) for name, array in arrays.items()]
         flat = pa.array(np.ascontiguousarray(embedding).reshape(-1))
         number = pa.field("element", flat.type, nullable=False)  # without gaps it is written faster
@@ -260,6 +268,17 @@ class _Parquet:
     def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
+
+
+def _cells(values: np.ndarray) -> pa.Array:
+    """As Parquet has them; cells that mix types are text."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except pa.ArrowException:
+        if values.dtype != object:
+            raise
+        empty = pd.isna(values)
+        return pa.array([None if gap else str(value) for value, gap in zip(values, empty, strict=True)])
 
 
 class _Csv:

@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from commlearn.errors import DAMAGED
 from commlearn.records import Dataset
 from commlearn.storage.plain_json import parse_json
 
-DAMAGED = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 TRAIN, VALIDATION, UNKNOWN = 0, 1, -1
 
 
@@ -88,7 +88,7 @@ class TrainingRows:
             tensors = load(content)
             keys, parts = tensors["keys"].numpy().view(np.uint64), tensors["parts"].numpy()
             groups = tensors["groups"].numpy().view(np.uint64) if "groups" in tensors else None
-        except DAMAGED as problem:
+        except (*DAMAGED, SafetensorError) as problem:
             raise ValueError(f"it holds no rows of a training ({problem})") from problem
         lengths = {len(array) for array in (keys, parts, groups) if array is not None}
         if len(lengths) > 1 or parts.dtype != np.int8 or not all(isinstance(name, str) for name in labels):

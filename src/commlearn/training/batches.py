@@ -1,4 +1,4 @@
-"""The batch of each step, and what is to be descended for it: the seed and the step decide them alone.
+"""The batch of each step, which the seed and the step decide, and its loss where it is computed in parts.
 
 Where a batch does not fit, the gradient of the whole is computed from parts, one in memory at a time. A
 contrast needs the vectors of all records at once, but not what lies behind them. So (Gao et al., 2021,
@@ -8,18 +8,16 @@ contrast needs the vectors of all records at once, but not what lies behind them
 2. the loss is computed from all vectors, and its gradient at each of them;
 3. every part is computed once more, and descends the gradients at its own vectors.
 
-The second look costs one more forward pass. What is random is drawn before (augmentation) or from
-the part's own seed (dropout), so that both looks see the same. What an encoder learns from the
+The second pass costs one more forward computation. What is random is drawn before (augmentation) or from
+the part's own seed (dropout), so that both passes see the same. What an encoder learns from the
 statistics of its batch (batch norm) it learns from its part; the head's are those of the whole batch.
-Running moments take note of the second look alone.
+Running statistics are updated in the second pass only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from lightning_fabric import Fabric
@@ -35,8 +33,8 @@ from commlearn.models.features import StandIns
 from commlearn.models.present import moments_at_rest
 from commlearn.own_draws import OwnDraws
 from commlearn.records import Records
-from commlearn.seeds import numpy_generator, torch_generator, torch_seed
-from commlearn.training.descent import Descent, losses, parts, touched
+from commlearn.seeds import numpy_generator, torch_generator
+from commlearn.training.descent import Descent, parts, touched
 from commlearn.training.sharding import no_exchange
 
 Part = Callable[[], Batch]
@@ -160,23 +158,3 @@ def draw_batch(
         return replace(plan(part), progress=progress, groups=None if groups is None else groups[part])
 
     return make, len(rows)
-
-
-def descents(
-    fabric: Fabric,
-    player: nn.Module,
-    method: Method,
-    experiment: Experiment,
-    batch: tuple[Callable[[slice], Batch], int],
-    step: int,
-    draws: bool = True,
-) -> Iterator[Descent]:
-    """What is to be descended for one batch: the losses of the whole, or one that is computed in parts.
-
-    `draws` says whether the method `may_draw`.
-    """
-    (plan, size), part = batch, experiment.training.micro_batch
-    seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
-    if part:
-        return iter([cached_loss(fabric, player, method, split(plan, size, part), seed)])
-    return losses(fabric, player, method, plan(slice(None)), OwnDraws(seed()) if draws else nullcontext())

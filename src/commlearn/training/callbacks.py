@@ -55,10 +55,16 @@ class Callback:
 
 
 class Callbacks:
-    """Several callbacks, called in their order."""
+    """Several callbacks, called in their order.
 
-    def __init__(self, each: Sequence[Callback | str]) -> None:
-        self.each = [_callback(part) for part in each]
+    Args:
+        given: by the user; a single one need not be in a list.
+        more: that come after them.
+    """
+
+    def __init__(self, given: Sequence[Callback | str] | Callback | str, *more: Callback) -> None:
+        listed = [given] if isinstance(given, str | Callback) else given
+        self.each = [_callback(part) for part in (*listed, *more)]
 
     @contextmanager
     def following(self, start: Start) -> Iterator[None]:

@@ -31,7 +31,7 @@ class Descent:
 
 
 class Player(nn.Module):
-    """Lets the engine wrap a method that is not one forward call: all it computes, it computes in here."""
+    """Lets the engine wrap a method that is not one forward call: everything it computes runs in this one."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def parts(
 def touched(loss: Tensor, method: nn.Module) -> Tensor:
     """The loss, with a gradient of zero for parameters that it does not depend on.
 
-    Ranks wait for the gradient of every parameter, and another player's have none.
+    DDP waits for a gradient of every parameter, and the other player's parameters get none.
     """
     return loss + 0.0 * torch.stack([p.sum() for p in method.parameters() if p.requires_grad]).sum()
 

@@ -25,7 +25,7 @@ from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.trained.embed import records_at_once
 
-FEWEST = 32  # records that say anything
+FEWEST = 32  # the fewest records that a diagnosis needs
 SHARE = 32  # of the training records one in so many: an epoch is hardly longer for it
 IGNORED = 0.02  # a modality below this sensitivity
 COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # an embedding below the one, or above the other
@@ -42,7 +42,7 @@ class Diagnosis:
 class Diagnostics:
     """Looks at a method through the same few records, again and again.
 
-    Validation records are looked at if there are any, else training records.
+    Validation records are looked at if there are enough, else training records.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class Diagnostics:
     ) -> None:
         self.around = around
         self.seed, self.method, self.augmentations = experiment.seed, method, augmentations
-        records = data.validation if data.validation is not None and len(data.validation) else data.train
+        held_out = data.validation
+        records = held_out if held_out is not None and len(held_out) >= FEWEST else data.train
         count = min(experiment.training.diagnose, max(FEWEST, len(data.train) // SHARE), len(records))
         generator = numpy_generator(self.seed, "diagnose")
         chosen = records.sample(count, generator)

@@ -19,7 +19,7 @@ from torch import Tensor, contiguous_format, nn
 from commlearn.augmentations import make_batch
 from commlearn.batch import View, to_device
 from commlearn.config.build import build_augmentations
-from commlearn.config.configuration import Experiment, Training
+from commlearn.config.configuration import Experiment, Training, experiment_from, to_mapping
 from commlearn.config.resolve import resolved
 from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, RunError
 from commlearn.methods.base import Method
@@ -35,8 +35,8 @@ from commlearn.storage.fingerprint import fingerprint
 from commlearn.storage.places import is_remote
 from commlearn.storage.plain_json import values_of_file
 from commlearn.tables.table import Source
-from commlearn.trained.artifact import load
-from commlearn.trained.feature_columns import with_features
+from commlearn.trained.artifact import trained_model
+from commlearn.trained.embed import embedding_dim, with_features
 from commlearn.trained.model import Trained
 from commlearn.trained.model_bounds import frozen_tensors
 from commlearn.trained.resume import (
@@ -153,8 +153,8 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Ten
     classes = np.unique(_plain(labels))
     if len(classes) < 2:
         raise DataError(
-            "Fine-tuning needs at least two classes to tell apart, and the training records show "
-            f"{', '.join(map(str, classes))} alone. Take another target, or split otherwise."
+            "Fine-tuning needs at least two classes to tell apart, and the training records have only "
+            f"{', '.join(map(str, classes))}. Take another target, or change the split."
         )
 
     def codes(labels: np.ndarray) -> Tensor:
@@ -202,7 +202,7 @@ class FineTuning:
 
 
 def finetune(
-    trained: Trained | str | Path,
+    trained: Any,
     target: str | FineTuning,
     out: str | Path,
     data: Dataset | Source | None = None,
@@ -218,7 +218,7 @@ def finetune(
     looked at before the end, when they are probed.
 
     Args:
-        trained: a run or an export, or its folder.
+        trained: a run or an export, or its folder; or an Embedder.
         target: a target's name, or how to fine-tune in full.
         out: the run folder.
         data: a table, or records with targets; those of the training if not given.
@@ -239,18 +239,21 @@ def finetune(
         >>> cl.embed(tuned, table).shape[0]
         90
     """
-    trained = trained if isinstance(trained, Trained) else load(trained)
+    trained = trained_model(trained)
     settings = target if isinstance(target, FineTuning) else FineTuning(target)
+    planned = experiment_of(trained.experiment, settings, settings.batch_size)
+    experiment_from(to_mapping(planned))  # refuses settings before anything is read
     labelled = labelled_records(trained, settings.target, settings.validation, settings.seed, data)
     labels = labelled.train.targets[settings.target]
     objective = objective_for(settings.objective, labelled.sort, labels)
+    _check_validation(objective, labelled.validation.targets[settings.target], settings.target)
     experiment = experiment_of(trained.experiment, settings, len(labelled.train))
     if isinstance(data, str | Path):
         experiment = replace(experiment, data={**experiment.data, **_of_table(trained, data)})
     experiment = resolved(experiment, trained.specs, trained.state)
-    folder, following = RunFolder(out), Callbacks([*callbacks, *usual(progress)])
-    state, warnings = open_folder(folder, experiment, resume, overwrite)
+    folder, following = RunFolder(out), Callbacks(callbacks, *usual(progress))
     try:
+        state, warnings = open_folder(folder, experiment, resume, overwrite)
         if state is None:
             folder.create(experiment, labelled.data)
             folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
@@ -265,9 +268,7 @@ def finetune(
         else:
             folder.check_data(labelled.data)
         _same(folder, settings)
-        tuner = Tuner(
-            folder, experiment, trained.method, labelled, objective, settings.target, settings.patience
-        )
+        tuner = Tuner(folder, experiment, trained, labelled, objective, settings)
         if state is not None and not state["finished"]:
             warnings += threads_as_before(state, experiment.training.threads, tuner.fabric.device)
         for warning in warnings:
@@ -280,6 +281,17 @@ def finetune(
         return run
     finally:
         folder.unlock()
+
+
+def _check_validation(objective: TargetObjective, labels: np.ndarray, target: str) -> None:
+    """Refuse validation records that have no loss, by which the best epoch is chosen."""
+    foreign = "classes" in objective.about and bool((objective.encode(labels) == NONE).all())
+    if foreign or len(labels) < objective.views:
+        raise DataError(
+            f"target '{target}': {len(labels)} labelled validation records are too few: {objective.name} "
+            f"needs at least {objective.views}, and one of a class that training records have. Give more of "
+            "them, or change the split."
+        )
 
 
 def _labelled_rows(trained: Trained, labelled: Labelled, target: str) -> TrainingRows | None:
@@ -363,7 +375,10 @@ def _read(trained: Trained, source: Source | None) -> Dataset:
 def _with_target(records: Records, target: str) -> Records:
     rows = np.flatnonzero(has_label(records.targets[target]))
     if not len(rows):
-        raise DataError(f"target '{target}': no record of a part has it; fill it, or split otherwise.")
+        raise DataError(
+            f"target '{target}': the training or the validation part has no labelled record; add labels or "
+            "change the split."
+        )
     return records.choose(rows)
 
 
@@ -386,24 +401,23 @@ class Tuner:
         self,
         folder: RunFolder,
         experiment: Experiment,
-        method: Method,
+        trained: Trained,
         labelled: Labelled,
         objective: TargetObjective,
-        target: str,
-        patience: int,
+        settings: FineTuning,
     ) -> None:
         self.folder, self.experiment = folder, experiment
-        self.objective, self.target, self.patience = objective, target, patience
+        self.objective, self.target, self.patience = objective, settings.target, settings.patience
         from commlearn.training.loop import fabric_of  # brings the engine, which takes a second to import
 
         self.fabric = fabric_of(experiment.training)
-        method = copy.deepcopy(method).requires_grad_(True)
+        method = copy.deepcopy(trained.method).requires_grad_(True)
         parts = with_features(labelled.parts(), method, self.fabric.device, folder.log)
         self.train, self.validation = parts.train, cast(Records, parts.validation)
         self.augmentations = build_augmentations(experiment, labelled.train.specs)
         self.steps_per_epoch = max(1, len(self.train) // experiment.training.batch_size)
         with OwnDraws(torch_seed(experiment.seed, "fine-tuning head")):
-            self.tuned = Tuned(method, objective.head(_dim(method, self.train)))
+            self.tuned = Tuned(method, objective.head(embedding_dim(trained, blocks="learned")))
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
         self.finished = False
 
@@ -469,15 +483,14 @@ class Tuner:
                 continue
             views, labels = self._views(records, rows, "validation augment", start)
             losses += [float(self.objective.loss(player(iter(views)), labels))] * len(rows)
-        reached = float(np.mean(losses)) if losses else float("nan")
-        epoch = step // self.steps_per_epoch
-        if losses and not np.isfinite(reached):
+        reached, epoch = float(np.mean(losses)), step // self.steps_per_epoch
+        if not np.isfinite(reached):
             raise DivergedError(
                 f"The validation loss is {reached} after epoch {epoch}. Give a smaller learning rate, or "
                 "look for extreme values in the data."
             )
         self.folder.append(VALIDATION, {"step": step, "epoch": epoch, "loss": reached})
-        if reached < self.best["loss"] or self.best["epoch"] == 0:
+        if reached < self.best["loss"]:
             self.best = {"loss": reached, "epoch": epoch, "weights": self._weights()}
         return epoch >= self.experiment.training.epochs or epoch - self.best["epoch"] >= self.patience
 
@@ -520,11 +533,3 @@ class Tuner:
             self.finished = bool(state["finished"])
         self.folder.truncate_metrics(step)
         return step
-
-
-@torch.no_grad()
-def _dim(method: Method, records: Records) -> int:
-    """Numbers in an embedding."""
-    method.eval()
-    device = next(method.parameters()).device
-    return method.embed(to_device(records.view(np.arange(1)), device)).shape[1]

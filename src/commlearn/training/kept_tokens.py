@@ -30,7 +30,7 @@ from commlearn.augmentations import Augmentation, TokenDropout, TokenVersion
 from commlearn.batch import Modality, Spec, to_device
 from commlearn.config.build import build_augmentations
 from commlearn.config.configuration import Experiment
-from commlearn.errors import DataError
+from commlearn.errors import DAMAGED, DataError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import Frozen, frozen_encoders
 from commlearn.records import Chosen, Column, Dataset, Drawn, Records
@@ -150,7 +150,7 @@ def open_shard(path: Path) -> TokenShard:
             raise ValueError(f"it has {len(content)} bytes of {sum(sizes)}")
         if hashlib.sha256(content.data).hexdigest() != stated["sha256"]:
             raise ValueError("its content does not match its checksum")
-    except (OSError, ValueError, LookupError, TypeError, OverflowError) as problem:
+    except (*DAMAGED, OSError) as problem:
         raise DataError(f"{path} is damaged: {problem}") from problem
     values, present, padding = np.split(content, np.cumsum(sizes)[:2])
     return TokenShard(

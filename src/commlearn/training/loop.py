@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,17 +23,18 @@ from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import OWN
 from commlearn.models.features import FeatureBlocks, FeatureColumn, StandIns, stand_ins
-from commlearn.own_draws import may_draw
+from commlearn.own_draws import OwnDraws, may_draw
 from commlearn.records import Dataset, Records
+from commlearn.seeds import torch_seed
 from commlearn.tables.schema import Schema
-from commlearn.trained.feature_columns import with_features
+from commlearn.trained.embed import with_features
 from commlearn.trained.resume import open_folder, restore, restore_optimizers, threads_as_before
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.training_rows import rows_of_dataset
-from commlearn.training.batches import check_cacheable, descents, draw_batch
+from commlearn.training.batches import cached_loss, check_cacheable, draw_batch, split
 from commlearn.training.callbacks import Callback, Callbacks, Start
-from commlearn.training.descent import Descent, Player, adamw, learning_rate_factor
+from commlearn.training.descent import Descent, Player, adamw, learning_rate_factor, losses
 from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
@@ -61,8 +63,8 @@ def train(
         overwrite: throw away the run that the folder holds; refused if other files lie there, too.
         progress: shows how far training is; silent if not given.
         note: a line for the run's log, such as what was chosen and why.
-        encoders: modules of yours, by modality, in place of the experiment's: copies of them are trained, but
-            for parameters without `requires_grad`. To load the run, pass them again.
+        encoders: modules of yours, by modality, in place of the experiment's: copies of them are trained,
+            except parameters without `requires_grad`. To load the run, pass them again.
         callbacks: follow the training, and may stop it: instances of `Callback`, or names of trackers
             (`mlflow`, `trackio`, `wandb`).
 
@@ -83,9 +85,9 @@ def train(
         experiment, modules = with_modules(experiment, data, encoders or {})
     folder, fabric = RunFolder(out), fabric_of(experiment.training)
     writes = fabric.is_global_zero
-    following = Callbacks([*callbacks, *usual(progress)] if writes else ())
-    state, warnings = _opened(fabric, folder, experiment, resume, overwrite)
+    following = Callbacks(callbacks, *usual(progress)) if writes else Callbacks(())
     try:
+        state, warnings = _opened(fabric, folder, experiment, resume, overwrite)
         if data is None:
             data = read_data(experiment)
         for line in (note, *data.notes):
@@ -99,7 +101,7 @@ def train(
 def _opened(
     fabric: Fabric, folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """What the first rank found in the folder; what it cannot open, no rank waits for."""
+    """What the first rank finds in the folder. If it cannot open it, every rank raises the error."""
     opened: tuple[dict[str, Any] | None, list[str]] | CommlearnError = (None, [])
     if fabric.is_global_zero:
         try:
@@ -151,7 +153,9 @@ def descend(
     with watch.callbacks.following(start), stop:
         while step < start.total and not stopped:
             epoch = (step + 1) / start.steps_per_epoch
-            rate = training.learning_rate * learning_rate_factor(training, epoch)
+            factor = learning_rate_factor(training, epoch)
+            factor = factor or float(start.total == 1)  # a single step is not the end of a cosine
+            rate = training.learning_rate * factor
             for descent in losses(step):
                 norm = _descend(placed, descent, rate, training.clip_norm)
                 watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)
@@ -186,7 +190,10 @@ def _train(
     total = training.epochs * steps_per_epoch
     tell = _teller(folder, callbacks, fabric.is_global_zero)
     features = _features(folder, experiment, data, state is not None, tell)
-    method = _checked_method(experiment, data, features, modules)
+    method = build_method(experiment, data.train.specs, data.state, features=features, modules=modules)
+    method.check_records(data.train)
+    if training.micro_batch:
+        check_cacheable(method, experiment.method["name"], training.precision)
     step = restore(state, method, experiment) if state else 0
     if step > total:
         raise RunError(
@@ -220,17 +227,22 @@ def _train(
 
     draws = may_draw(method)
 
-    def losses(step: int) -> Iterator[Descent]:
-        batch = draw_batch(
+    def descents(step: int) -> Iterator[Descent]:
+        plan, size = draw_batch(
             with_tokens.train, experiment, augmentations, method, step, steps_per_epoch, fabric, alike
         )
-        return descents(fabric, placed.player, method, experiment, batch, step, draws)
+        seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
+        if training.micro_batch:
+            pieces = split(plan, size, training.micro_batch)
+            return iter([cached_loss(fabric, placed.player, method, pieces, seed)])
+        own = OwnDraws(seed()) if draws else nullcontext()
+        return losses(fabric, placed.player, method, plan(slice(None)), own)
 
     step = descend(
         placed,
         watch,
         Start(experiment, folder.path, step, total, steps_per_epoch),
-        losses,
+        descents,
         training.checkpoint_every,
         lambda: {"method": method.state_dict()},
         lambda _: watch.enough,
@@ -292,20 +304,6 @@ def _labels_seen(method: Method, data: Dataset) -> list[str]:
     return [target] if target else list(data.train.targets)
 
 
-def _checked_method(
-    experiment: Experiment,
-    data: Dataset,
-    features: FeatureBlocks | None,
-    modules: Mapping[str, nn.Module],
-) -> Method:
-    """A method that can learn from these records as the experiment says."""
-    method = build_method(experiment, data.train.specs, data.state, features=features, modules=modules)
-    method.check_records(data.train)
-    if experiment.training.micro_batch:
-        check_cacheable(method, experiment.method["name"], experiment.training.precision)
-    return method
-
-
 def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None) -> Placed:
     """The method and its optimizers on the engine's devices, with a checkpoint's moments if there are any."""
     player = fabric.setup(Player(method))
@@ -341,7 +339,7 @@ def _save(placed: Placed, folder: RunFolder, step: int, total: int, weights: dic
 
 
 def _teller(folder: RunFolder, callbacks: Callbacks, writes: bool) -> Callable[[str], None]:
-    """Tells a line to the log and to whoever watches."""
+    """A function that writes a line to the log and passes it to the callbacks."""
 
     def tell(line: str) -> None:
         if writes:
@@ -383,11 +381,18 @@ def _check_processes(training: Training) -> None:
 
 
 def _clip(placed: Placed, optimizer: Any, largest: float) -> Any:
-    """The norm of the gradient, clipped if asked; of what is not finite, the watch tells by the loss."""
-    if largest > 0:
+    """The norm of the gradient, clipped if asked. A loss that is not finite is reported by the watch."""
+    scaler = getattr(placed.fabric.strategy.precision, "scaler", None)  # of 16-mixed
+    if largest > 0 and scaler is None:
         clipped = placed.fabric.clip_gradients(
             placed.player, optimizer, max_norm=largest, error_if_nonfinite=False
         )
         return gathered(clipped)
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return gathered(torch.nn.utils.get_total_norm(gradients))
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    if scaler is not None:  # gradients are scaled up to the step of the optimizer, which is fused
+        scale = scaler.get_scale()
+        if largest > 0:
+            torch.nn.utils.clip_grads_with_norm_(parameters, largest * scale, norm)
+        norm = norm / scale
+    return gathered(norm)

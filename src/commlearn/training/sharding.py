@@ -44,8 +44,8 @@ def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:
     single = [name for name, parameter in player.named_parameters() if parameter.ndim == 0]
     if single:
         raise ConfigurationError(
-            f"training.strategy is '{SHARDED}', but {', '.join(single)} is a single number, which cannot be "
-            "parted. Give --training.strategy ddp, or leave a temperature that is not learned."
+            f"training.strategy is '{SHARDED}', but {', '.join(single)} is a scalar, which FSDP cannot "
+            "shard. Give --training.strategy ddp, or use a temperature that is not learned."
         )
     for parameter in player.parameters():
         parameter.data = parameter.data.contiguous()  # kernels are channels-last

@@ -19,7 +19,7 @@ from commlearn.config.configuration import to_mapping
 from commlearn.config.places import settings_without_places
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.storage.file_list import EVENTS
-from commlearn.trained.run_folder import RunFolder, flat
+from commlearn.trained.run_folder import RunFolder, by_dotted_key
 from commlearn.training.callbacks import Callback, Metrics, Start
 from commlearn.training.progress import title
 
@@ -31,7 +31,7 @@ class Tracker(Callback):
     """Sends settings and metrics to a tracker; a resumed training goes on with the tracker's run of before.
 
     The run's folder remembers which that is. A tracker that fails at the start is an error; one that fails
-    later is left, with a warning, and the training goes on.
+    later is dropped with a warning, and the training goes on.
     """
 
     package: ClassVar[str]
@@ -61,7 +61,7 @@ class Tracker(Callback):
         folder, remembered = RunFolder(start.folder), f"{self.package}.txt"
         path = start.folder / remembered
         before = path.read_text(encoding="utf-8").strip() if start.step and path.exists() else None
-        settings = flat(settings_without_places(to_mapping(start.experiment)))
+        settings = by_dotted_key(settings_without_places(to_mapping(start.experiment)))
         self.followed = True
         with redirect_stdout(sys.stderr):  # standard output belongs to results
             try:
@@ -87,7 +87,7 @@ class Tracker(Callback):
                 send()
         except self.failures() as problem:
             self.followed = False
-            line = f"The tracker '{self.package}' failed, and gets no more of this training: {problem}"
+            line = f"The tracker '{self.package}' failed and is no longer used in this training: {problem}"
             warnings.warn(RuntimeWarning(line), stacklevel=2)
 
 
@@ -175,12 +175,15 @@ class Trackio(WandB):
 class TensorBoard(Callback):
     """Event files in the run's folder."""
 
-    def start(self, start: Start) -> None:
+    def __init__(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self.writer = SummaryWriter
+
+    def start(self, start: Start) -> None:
         RunFolder(start.folder).writes(EVENTS)
         place = start.folder / EVENTS
-        self.board: Any = SummaryWriter(str(place.parent), filename_suffix=place.suffix)
+        self.board: Any = self.writer(str(place.parent), filename_suffix=place.suffix)
 
     def step(self, step: int, metrics: Metrics) -> None:
         for name, value in scalars(metrics).items():
@@ -201,9 +204,15 @@ def tracker(name: str) -> Callback:
 
 
 def usual(progress: Callback | None) -> list[Callback]:
-    """What follows every training: TensorBoard where it is installed, and the progress that is shown."""
-    board = [TensorBoard()] if importlib.util.find_spec("tensorboard") else []
-    return [*board, *([] if progress is None else [progress])]
+    """What follows every training: TensorBoard where it works, and the progress that is shown."""
+    board: list[Callback] = []
+    if importlib.util.find_spec("tensorboard"):
+        try:
+            board = [TensorBoard()]
+        except (ImportError, AttributeError, TypeError) as problem:  # its packages do not fit each other
+            line = f"TensorBoard cannot be imported and gets no events of this training: {problem}"
+            warnings.warn(RuntimeWarning(line), stacklevel=3)
+    return board if progress is None else [*board, progress]
 
 
 def scalars(metrics: Metrics) -> dict[str, float]:

@@ -45,6 +45,8 @@ class Interrupt:
 
     def _ask(self, number: int, frame: object) -> None:
         self.signal = number
+        if number == signal.SIGINT:  # a second Ctrl-C ends the step in progress
+            signal.signal(number, self.before[number])
 
     @property
     def asked(self) -> int:
@@ -53,8 +55,8 @@ class Interrupt:
     def agreed(self, fabric: Fabric, due: bool, enough: bool = False) -> bool:
         """Whether to stop: what any rank was asked, all do.
 
-        Several ranks talk about it when it is `due`, the same on all of them; a single one needs no talk.
-        A signal that arrives while they talk ends the run the next time.
+        Several ranks exchange it only when `due`, which is the same on all of them; a single rank need not.
+        A signal that arrives during the exchange ends the run the next time.
         """
         self.wish = max(self.wish, CALLBACK if enough else 0)
         if fabric.world_size == 1:
@@ -67,7 +69,7 @@ class Interrupt:
 
     @property
     def signalled(self) -> bool:
-        """Whether the end that was asked for is that of the program."""
+        """Whether a signal asked the program to end."""
         return self.asked > CALLBACK
 
     def error(self) -> BaseException:
