@@ -19,7 +19,7 @@ import time
 import torch
 from torch import Tensor
 
-from commlearn.models.heads import PairCritic
+from commlearn.methods.factorcl import PairCritic
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound
 
 DIM = 4

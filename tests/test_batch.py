@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from commlearn.augmentations import plan_batch
 from commlearn.batch import Modality, merge
+from commlearn.models.features import Texts
 from commlearn.models.tokens import Tokens
 
 
@@ -28,3 +30,17 @@ def test_stacked_views_without_masks_have_none():
     assert isinstance(tokens, Tokens)
     assert tokens.padding is None
     assert tokens.present is None
+
+
+def test_texts_stay_with_their_records():
+    texts = Texts(torch.arange(6)[:, None], texts=tuple("abcdef"))
+    for change in (
+        lambda rows: rows[1:4],
+        lambda rows: rows.flip(0),
+        lambda rows: rows[torch.tensor([5, 0])],
+    ):
+        changed = texts.apply(change)
+        assert changed.texts == tuple("abcdef"[row] for row in changed.values[:, 0].tolist())
+    parts = plan_batch({"notes": texts}, {}, {}, torch.Generator(), plain=True, augmented=2)(slice(2, 4))
+    assert parts.plain["notes"].texts == ("c", "d")
+    assert merge(parts.augmented)["notes"].texts == ("c", "d", "c", "d")

@@ -20,6 +20,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import commlearn as cl
 from commlearn.errors import ConfigurationError, DataError, DataWarning, RunError
+from commlearn.probes.readout_rows import rows_to_cross_fit
+from commlearn.trained.stream import embed_table
 
 EXCLUDED = {
     "check_transformer_preserve_dtypes": "embeddings are float32, as the weights are, whatever the input is",
@@ -241,6 +243,12 @@ def test_paths_in_cells_are_relative_to_the_root_that_is_given(tmp_path):
     np.testing.assert_allclose(model.transform(tmp_path / "elsewhere" / "rows.csv"), vectors, atol=1e-5)
     with pytest.raises(DataError, match=r"0\.png"):
         model.set_params(root=None).transform(rows)
+    far = tmp_path / "elsewhere" / "rows.csv"
+    fitted = cl.Embedder(epochs=1, batch_size=8, root=tmp_path, targets={"age": "number"}).fit(far)
+    assert set(cl.probe(fitted)) == set(cl.probe(fitted, far)) == {"age"}
+    assert rows_to_cross_fit(fitted).table.root == tmp_path
+    np.testing.assert_allclose(cl.embed(fitted, far), fitted.transform(far), atol=1e-5)
+    assert next(embed_table(fitted.trained, far))[0].root == tmp_path
 
 
 def test_any_setting_may_be_given_dotted_or_nested_and_wins():

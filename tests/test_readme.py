@@ -187,8 +187,8 @@ def registries() -> dict:
     from commlearn.kinds import KINDS
     from commlearn.models.encoders import ENCODERS
 
-    places = commlearn.READERS.places
-    return {"encoders": ENCODERS, "kinds": KINDS, "methods": commlearn.METHODS, "readers": places}
+    readers = commlearn.READERS.data
+    return {"encoders": ENCODERS, "kinds": KINDS, "methods": commlearn.METHODS, "readers": readers}
 
 
 def test_there_are_examples():

@@ -196,7 +196,7 @@ def test_memory_that_ends_in_a_checkpoint_is_a_sentence(tmp_path):
     words = [sys.executable, "-c", OUT_OF_MEMORY, str(tmp_path)]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
     sentence, rest = ended.stdout.splitlines()
-    assert sentence.startswith(f"Cannot write {tmp_path / 'last.ckpt'}: the memory was used up.")
+    assert sentence.startswith(f"Cannot write {tmp_path / 'last.ckpt'}: there is not enough memory.")
     assert rest == "1 ['last.ckpt']"
 
 
@@ -244,3 +244,13 @@ def test_converted_data_appear_whole(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(CommlearnError):
         read_converted(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("others", [[], ["notes.txt"]])
+def test_data_are_converted_into_the_folder_that_one_is_in(tmp_path, monkeypatch, others):
+    for name in others:
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    written = write_converted({"train": {"x": np.ones(3), "id": ["a"]}}, ".")
+    assert all(path.is_file() for path in written)
+    assert read_converted(".")["train"]["id"].tolist() == ["a"]

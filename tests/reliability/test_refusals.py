@@ -22,7 +22,7 @@ from hostile_models import folders
 
 from commlearn.comparison.plan import arrays_of as predictions
 from commlearn.config.configuration import experiment_from
-from commlearn.datasets.converted import read_converted, write_converted
+from commlearn.datasets.converted import read_converted, write_arrays, write_converted
 from commlearn.datasets.hdf5 import read_hdf5
 from commlearn.errors import CheckpointError, CommlearnError, DataError, RunError
 from commlearn.kinds.tabular import Tabular
@@ -273,6 +273,13 @@ def test_hdf5_that_draws_on_others_or_holds_nothing_is_refused(tmp_path):
     ):
         with pytest.raises(DataError, match=rf"{name}.h5, {message}"):
             read_hdf5(tmp_path / f"{name}.h5")
+
+
+@pytest.mark.parametrize("keys", [("train", "train/text"), ("a/b/c", "a/b"), ("a/b", "a/b/c/d")])
+def test_arrays_of_which_one_is_named_like_a_part_of_others_are_refused(tmp_path, keys):
+    write_arrays(tmp_path / "arrays.safetensors", dict.fromkeys(keys, np.ones(2)))
+    with pytest.raises(DataError, match="is a second thing under the name of another"):
+        read_converted(tmp_path)
 
 
 def test_predictions_of_a_comparison_that_are_damaged_or_too_much_are_named(tmp_path):
