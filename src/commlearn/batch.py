@@ -18,6 +18,16 @@ Subset = tuple[str, ...]
 UP_TO = re.compile(r"up_to_([1-9][0-9]*)")
 
 
+def as_names(given: Sequence[str] | None) -> list[str] | None:
+    """Names of modalities; a single one is a list of one.
+
+    Example:
+        >>> as_names("left"), as_names(["left", "right"]), as_names(None)
+        (['left'], ['left', 'right'], None)
+    """
+    return [given] if isinstance(given, str) else None if given is None else list(given)
+
+
 def subset_name(subset: Subset) -> str:
     """How a subset is called in logs and tables.
 

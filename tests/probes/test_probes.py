@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from commlearn.errors import DataError, DivergedError
+import commlearn as cl
+from commlearn.errors import DataError, DataWarning, DivergedError
 from commlearn.probes import (
     Vectors,
     balanced_accuracy,
@@ -235,3 +236,30 @@ def test_the_search_ends_where_no_record_is_read_wrongly(rows, monkeypatch):
     far = rows + 9 * (np.arange(len(rows)) % 2)[:, None]
     assert classes._search(far, np.arange(len(rows)) % 2, 0, None) == classes.STRENGTHS[0]
     assert tried == [classes.STRENGTHS[0]] * classes.FOLDS
+
+
+@pytest.fixture(scope="module")
+def halves():
+    rows = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+    table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0, "same": np.arange(90) < 60}
+    schema = cl.Schema(
+        {"left": cl.Vector("left"), "right": cl.Vector("right")}, targets={"sign": "class", "same": "class"}
+    )
+    model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+    return model, table
+
+
+def test_a_target_that_cannot_be_scored_does_not_keep_the_others_from_it(halves):
+    model, table = halves  # all that are scored have one value of `same`, and all to fit on the other
+    with pytest.warns(DataWarning, match="Not probed: .*same"):
+        assert list(cl.probe(model, table)) == ["sign"]
+    with pytest.raises(DataError, match="same"):
+        cl.probe(model, table, "same")
+
+
+def test_one_modality_needs_no_list(halves):
+    model, table = halves
+    single, listed = cl.embed(model, table, "left"), cl.embed(model, table, ["left"])
+    assert np.array_equal(single, listed)
+    assert np.array_equal(model.transform(table, "left"), listed)
+    assert cl.probe(model, table, "sign", "left") == cl.probe(model, table, "sign", ["left"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def names(text: str) -> list[str]:
@@ -16,6 +17,17 @@ def names(text: str) -> list[str]:
     if not given:
         raise argparse.ArgumentTypeError("give at least one name")
     return given
+
+
+def short_name(recipe: str) -> str:
+    """What a folder is called by default: as the recipe or the file, or as the folder of a `schema.yaml`.
+
+    Example:
+        >>> short_name("films/schema.yaml"), short_name("mine.yaml"), short_name("trifeature")
+        ('films', 'mine', 'trifeature')
+    """
+    path = Path(recipe)
+    return path.resolve().parent.name if path.name == "schema.yaml" else path.stem
 
 
 def add_recipe(parser: argparse.ArgumentParser, done: str) -> None:

@@ -30,6 +30,7 @@ from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.resume import changes
 
 USUAL = ("clip", "crossself", "comm")  # methods on a recipe
+SHOWN = 6  # differences that a message names
 
 
 def compare(
@@ -175,8 +176,10 @@ def _remember(out: Path, what: Mapping[str, Any]) -> None:
     if data and all(line.startswith("records ") for line in changed):
         check_same_data(out, data, now["data"], "Bring back what it was, or give another --out.")
     if changed:
+        rest = len(changed) - SHOWN
+        shown = [*changed[:SHOWN], *([f"and {rest} more differences"] if rest > 0 else [])]
         raise RunError(
-            f"{out} holds a comparison with other settings or records: {'; '.join(changed)}. "
+            f"{out} holds a comparison with other settings or records: {'; '.join(shown)}. "
             "Give another --out."
         )
     write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from commlearn.batch import as_names
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, Problems, unknown
 from commlearn.probes.classes import classes_of, read_classes
 from commlearn.probes.labels import label_names, read_labels
@@ -67,13 +68,28 @@ def probe(
         >>> result.train_records, result.test_records, result.balanced_accuracy > result.chance
         (60, 30, True)
     """
-    data = readout_rows(model, data)
-    chosen = chosen_targets(data, targets, kind)  # before anything is embedded
-    check_targets(data, chosen)
+    data, modalities = readout_rows(model, data), as_names(modalities)
+    chosen = chosen_targets(data, targets, kind)
+    if targets is None:
+        chosen = _scorable(data, chosen)
+    check_targets(data, chosen)  # before anything is embedded
     parts = [_with_any(records, modalities) for records in parts_to_read(data, chosen)]
     vectors = [Vectors(embed(model, records, modalities), records) for records in parts]
     outcomes = probe_vectors(data, *vectors, targets=list(chosen), seed=seed, kind=kind)
     return {name: outcome.result for name, outcome in outcomes.items()}
+
+
+def _scorable(data: Dataset, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Targets that can be scored; warnings name the others, unless there is nothing else."""
+    scorable = {}
+    for name, sort in chosen.items():
+        try:
+            check_targets(data, {name: sort})
+            scorable[name] = sort
+        except DataError as problem:
+            if len(data.test) and len(chosen) > 1:
+                warnings.warn(DataWarning(f"Not probed: {problem}"), stacklevel=3)
+    return scorable or dict(chosen)
 
 
 def parts_to_read(data: Dataset, sorts: Mapping[str, str]) -> list[Records]:

@@ -58,7 +58,8 @@ class NumberResult:
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"R2 {self.r2:.3f} [{low:.3f}, {high:.3f}]"
+        limits = f"{low:.3f}, {high:.3f}" if np.isfinite(low) else "no interval: too few rows or groups"
+        return f"R2 {self.r2:.3f} [{limits}]"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from commlearn.batch import Spec, View, merge, to_device
+from commlearn.batch import Spec, View, as_names, merge, to_device
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
 from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
@@ -94,7 +94,7 @@ def embed(
         >>> cl.embed(model, table, blocks="learned").shape
         (90, 384)
     """
-    model = carrier(model)
+    model, modalities = carrier(model), as_names(modalities)
     fixed = features_of(model, blocks)
     if batch_size is not None and batch_size < 1:
         raise ConfigurationError(f"batch_size is {batch_size}; give at least 1.")

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from commlearn.batch import Spec
+from commlearn.batch import Spec, as_names
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.rows import Unreadable
@@ -111,6 +111,7 @@ def embed_table(
         batch_size: records at a time, chosen from their size if not given.
         blocks: which parts of the embedding.
     """
+    modalities = as_names(modalities)
     columns, reading = model.columns(modalities=modalities)
     schema = model.reader()[0].only(modalities)
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})

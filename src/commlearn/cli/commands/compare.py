@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commlearn.cli.names import add_recipe, add_targets, names
+from commlearn.cli.names import add_recipe, add_targets, names, short_name
 from commlearn.cli.python_code import Call
 
 HELP = "Does an embedding add anything over what you would do otherwise? Methods, rivals, and a verdict."
@@ -74,7 +74,7 @@ def call(options: argparse.Namespace) -> Call:
 
 
 def _out(options: argparse.Namespace) -> Path:
-    return Path(options.out or f"runs/compare-{Path(options.recipe).stem}")
+    return Path(options.out or f"runs/compare-{short_name(options.recipe)}")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from commlearn.cli.names import add_recipe, names
+from commlearn.cli.names import add_recipe, names, short_name
 from commlearn.cli.python_code import Call, Code, program
 
 HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.training.progress import progress_for
 
     experiment, data, note = _read(options)
-    parts = [experiment.name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
+    name = short_name(options.recipe) if experiment.name == "schema" else experiment.name
+    parts = [name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
     out = options.out or "runs/" + "-".join(part for part in parts if part)
     others = [name for name in experiment.variants if name != experiment.variant]
     if others and not (options.quiet or options.json or options.variant):
