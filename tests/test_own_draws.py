@@ -16,7 +16,7 @@ from torch import nn
 from commlearn import Embedder
 from commlearn.own_draws import TAKE_A_GENERATOR, OwnDraws, may_draw
 from commlearn.trained.artifact import load
-from commlearn.training import batches
+from commlearn.training import loop
 
 SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("one", "two")}}
 
@@ -134,7 +134,7 @@ def test_steps_are_watched_for_draws_only_where_a_method_may_draw(method, watche
             entered.append(self.seed)
             return super().__enter__()
 
-    monkeypatch.setattr(batches, "OwnDraws", Noted)
+    monkeypatch.setattr(loop, "OwnDraws", Noted)
     Embedder(SCHEMA, method, epochs=1, batch_size=16).fit(table(0))
     assert bool(entered) == watched
 

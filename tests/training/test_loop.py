@@ -336,6 +336,15 @@ def test_a_signal_leaves_a_checkpoint_that_continues_to_the_same_weights(number,
     assert_same(tmp_path / "stopped", tmp_path / "whole")
 
 
+@pytest.fixture
+def usual_ctrl_c():
+    """As on a terminal: processes in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_second_ctrl_c_ends_the_step_in_progress():
     with Interrupt() as stop:
         os.kill(os.getpid(), signal.SIGINT)

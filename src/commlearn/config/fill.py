@@ -112,7 +112,8 @@ def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
         return _INVALID if filled is None else filled
     if get_origin(hint) is dict:
         if not isinstance(value, Mapping):
-            problems.add(f"{where} should be named settings, got {value!r}.")
+            got = "nothing" if value is None else repr(value)
+            problems.add(f"{where} should be named settings, got {got}.")
             return _INVALID
         inner = get_args(hint)[1]
         for key in value:

@@ -75,7 +75,7 @@ def _utterances(name: str, out: Path, rows: int, seed: int, label: str) -> None:
     if name in ("ur_funny", "mustard"):
         labels = labels_of(factors, label).astype(np.float64)
     content["labels"] = labels.reshape(-1, 1) if name == "ur_funny" else labels.reshape(-1, 1, 1)
-    content["id"] = np.array([f"video{row // 20}[{row % 20}]" for row in range(rows)], dtype=object)
+    content["id"] = np.array([f"video{row // 4}[{row % 4}]" for row in range(rows)], dtype=object)
     ends = [0, round(train * rows), round((train + valid) * rows), rows]
     parts = zip(("train", "valid", "test"), ends, ends[1:], strict=False)
     _pickle(out, {part: {key: values[a:b] for key, values in content.items()} for part, a, b in parts})
