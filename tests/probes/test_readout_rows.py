@@ -23,9 +23,9 @@ from commlearn.errors import DataError, DataWarning
 from commlearn.information.settings import Settings
 from commlearn.information.sources import gather
 from commlearn.probes.audit import audit_augmentations
-from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit
+from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit, without_overlap
 from commlearn.probes.retrieval import retrieval
-from commlearn.records import Records, VectorColumn
+from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.trained.training_rows import TrainingRows
 from commlearn.training.finetune import FineTuning, finetune
 
@@ -368,3 +368,27 @@ def test_intervals_of_retrieval_draw_whole_groups():
         ).intervals[20]
         widths.append(high - low)
     assert widths[0] != widths[1]
+
+
+def parts_of(cells, copies):
+    """60 rows to fit on, and rows to score, each several times."""
+    parts = np.arange(60), np.repeat(np.arange(60, len(cells)), copies)
+    train, test = (
+        Records(
+            {"a": VectorColumn(cells[rows].astype(np.float32))}, {"y": rows % 2}, keys=rows.astype(np.uint64)
+        )
+        for rows in parts
+    )
+    return Dataset(train, test)
+
+
+def test_copies_among_the_test_rows_count_as_one():
+    generator = np.random.default_rng(0)
+    with pytest.warns(DataWarning, match="270 of 300 test rows are copies"):
+        data = without_overlap(parts_of(generator.normal(size=(90, 3)), copies=10))
+    assert len(np.unique(data.test.resampled)) == 30
+    unlike = without_overlap(parts_of(generator.normal(size=(90, 3)), copies=1))
+    assert unlike.test.resampled is None
+    discrete = parts_of(generator.integers(2, size=(90, 3)), copies=1)
+    eight = replace(discrete.test, keys=discrete.test.columns["a"].values @ np.array([1, 2, 4]) + 1000)
+    assert without_overlap(replace(discrete, test=eight)).test.resampled is None

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.methods.base import Method
-from commlearn.records import Dataset, Records
+from commlearn.records import Column, Dataset, Records
 from commlearn.storage.places import is_remote, refuse_remote
 from commlearn.tables.dataset import NO_PLACE, named_records
 from commlearn.tables.splits import parts_of_names, row_names
@@ -25,6 +26,9 @@ from commlearn.tables.table import Source, Table, read_table
 from commlearn.trained.embed import carrier
 from commlearn.trained.model import TEST_SHARE, Trained
 from commlearn.trained.run import read_own_data
+
+COPIES = 0.02  # share of the test rows from which on copies are looked for
+COMPARED = 1000  # different rows that are compared, to tell copies from rows of a few discrete cells
 
 
 @dataclass(frozen=True)
@@ -296,7 +300,32 @@ def without_overlap(data: Dataset) -> Dataset:
                 f"{len(shared)} groups have rows both to fit on and to score: the split divides them, so a "
                 "probe may recognise the group instead of reading the target. Split by whole groups."
             )
-    return data
+    return replace(data, test=_copies_together(data.test))
+
+
+def _copies_together(test: Records) -> Records:
+    """Records of which some are copies of others, with the copies of one as one unit of their intervals.
+
+    Rows of a few discrete cells may be equal without being copies, so that equal rows count as copies only
+    where a single number, or one text, picture or series, tells nearly all different rows apart.
+    """
+    if test.keys is None or test.resampled is not None or type(test) is not Records:
+        return test
+    first = np.unique(test.keys, return_index=True)[1]
+    copies = len(test) - len(first)
+    if copies < COPIES * len(test) or not any(
+        _tells_apart(column, first) for column in test.columns.values()
+    ):
+        return test
+    _warn(f"{copies} of {len(test)} test rows are copies of other test rows; intervals count them as one.")
+    return replace(test, units=test.keys)
+
+
+def _tells_apart(column: Column, rows: np.ndarray) -> bool:
+    """Whether one number, or one whole of another kind, differs between nearly all of these records."""
+    taken = column.take(rows[:COMPARED]).values
+    wholes = taken.T if taken.ndim == 2 and column.spec.kind in ("vector", "tabular") else [taken.flatten(1)]
+    return any(len(torch.unique(each, dim=0)) > 0.9 * len(taken) for each in wholes)
 
 
 def _warn(message: str) -> None:
