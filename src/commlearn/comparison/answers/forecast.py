@@ -21,6 +21,7 @@ from commlearn.probes.readout_rows import without_overlap
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 
+ENOUGH = 3.0  # points below the best reader: what reads as much as that reads as well
 ROWS = 2000  # of each part that are looked at, at most
 READERS = ("single", "features", "late fusion", "boosting", "network")
 ADVICE = {
@@ -88,7 +89,7 @@ def _advice(values: Mapping[str, Any], modalities: Sequence[str]) -> str:
     if values["best"]["claim"] != "more":
         return "nothing"
     readers = values["budgets"][ALL]["readers"]
-    least = values["best"]["score"] - NO_LOSS
+    least = values["best"]["score"] - ENOUGH
     if values["combination"] and values["combination"]["claim"] == "more":
         return "features" if readers["features"]["score"] >= least else "combine"
     enough = [name for name in modalities if readers[alone(name)]["score"] > least]

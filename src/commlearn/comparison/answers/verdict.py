@@ -267,7 +267,7 @@ READ_BY = {
     "network": "a network",
     "tabicl": "TabICL",
 }
-NO_LOSS = 3.0  # points: an interval that reaches no further says that nothing is lost
+NO_LOSS = 5.0  # points: an interval that reaches no further says that little is lost
 
 
 def words_of(values: Mapping[str, Any]) -> list[str]:
