@@ -172,8 +172,8 @@ class Series(Kind):
         for row, array in enumerate(arrays):
             if array is not None and (beyond := outside(array, low, high)).any():
                 message = (
-                    f"has the value {array[beyond][0]:g}, far from all others, which is clipped; correct it, or "
-                    "make it NaN if it was not observed"
+                    f"has the value {array[beyond][0]:g}, far from all others, which is clipped; correct "
+                    "it, or make it NaN if it was not observed"
                 )
                 problems.append(Problem(message, label(self.columns()), cells.first_row + row, "warning"))
         return problems
