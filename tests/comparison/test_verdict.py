@@ -499,7 +499,7 @@ def test_the_report_of_a_run_opens_with_the_verdict_of_its_comparison(compared, 
         ({"5%": "none", "all": "less"}, r"\(comm\) loses: -5.0"),
         (
             {"5%": "more", "all": "none"},
-            r"With 5 % of the labels \(20 rows\) .* \+5.0 .*with all of them nothing",
+            r"With 5 % of the labels \(20 rows\) .* \+5.0 .*with all labels it adds nothing",
         ),
         ({"5%": "none", "all": "more"}, r"adds \+5.0 \[\+4.0, \+6.0\] points to the best rival, features"),
         ({"5%": "less", "all": "none"}, r"With 5 % of the labels features is better than the embedding"),
@@ -535,7 +535,8 @@ def test_the_words_say_what_the_claims_are(claims, expected):
     assert sentences[-1] == "Each of these can be left out at little loss: notes (+0.0 [-1.0, +1.0])."
     nothing = words_of({**values, "best": {"reader": "features", **claim("none")}})
     assert nothing == [
-        "Nothing here reads it: the best reader, features, is +0.0 [-1.0, +1.0] points from chance (AUROC)."
+        "Nothing here predicts it: the best reader, features, differs from chance by +0.0 [-1.0, +1.0] points "
+        "(AUROC)."
     ]
 
 

@@ -275,8 +275,8 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
     measure, best = MEASURES[values["measure"]], values["best"]
     if best["claim"] != "more":
         return [
-            f"Nothing here reads it: the best reader, {best['reader']}, is {points_words(best)} points from "
-            f"chance ({measure})."
+            f"Nothing here predicts it: the best reader, {best['reader']}, differs from chance by "
+            f"{points_words(best)} points ({measure})."
         ]
     sentences = [sentence for method in _whole(values)["differences"] for sentence in _adds(values, method)]
     if not sentences:
@@ -313,7 +313,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
     if fewer:
         largest = max(fewer, key=lambda budget: more[budget]["points"])
         part = values["budgets"][largest]
-        rest = "" if "all" in more else f"; with all of them nothing ({points_words(last)})"
+        rest = "" if "all" in more else f"; with all labels it adds nothing ({points_words(last)})"
         sentences.append(
             f"With {_budget(largest)} ({part['labelled_rows']} rows) the embedding ({method}) adds "
             f"{points_words(more[largest])} points to the best rival, {part['rival']}{rest}."
@@ -363,7 +363,7 @@ def modality_words(each: Mapping[str, Any]) -> list[str]:
     if spare:
         sentences.append(f"Each of these can be left out at little loss: {', '.join(spare)}.")
     if open_ones:
-        sentences.append(f"Too few rows say whether these are needed: {', '.join(open_ones)}.")
+        sentences.append(f"There are too few rows to say whether these are needed: {', '.join(open_ones)}.")
     return sentences
 
 
