@@ -535,8 +535,8 @@ def test_the_words_say_what_the_claims_are(claims, expected):
     assert sentences[-1] == "Each of these can be left out at little loss: notes (+0.0 [-1.0, +1.0])."
     nothing = words_of({**values, "best": {"reader": "features", **claim("none")}})
     assert nothing == [
-        "Nothing here predicts it: the best reader, features, differs from chance by +0.0 [-1.0, +1.0] points "
-        "(AUROC)."
+        "Nothing here predicts it: the best reader, features, differs from chance by +0.0 [-1.0, +1.0] "
+        "points (AUROC)."
     ]
 
 
