@@ -119,3 +119,34 @@ def test_a_sample_is_of_rows_that_have_labels(schema, tmp_path, monkeypatch):
     table.to_csv(tmp_path / "table.csv", index=False)
     rows = forecast(schema, tmp_path / "table.csv", ["same"])["same"]["rows"]
     assert rows == {"train": 40, "test": 20}
+
+
+def values_with(features=95.0, alone=(60.0, 60.0), lowest=(-1.0, -1.0), combination="none"):
+    """Of two modalities: scores, the low ends of what leaving one out costs, and whether combining adds."""
+    readers = {"features": features, "a alone": alone[0], "b alone": alone[1]}
+    return {
+        "best": {"claim": "more", "score": 96.0, "reader": "boosting"},
+        "budgets": {"all": {"readers": {name: {"score": score} for name, score in readers.items()}}},
+        "combination": {"claim": combination},
+        "modalities": {
+            name: {"refit": {"interval": [low, 5.0], "claim": "none"}}
+            for name, low in zip("ab", lowest, strict=True)
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ({"features": 60.0, "combination": "more"}, "combine"),
+        ({"combination": "more"}, "features"),  # additive: a linear reader of both needs no more
+        ({"alone": (95.0, 95.0)}, "align"),
+        ({"alone": (95.0, 95.0), "lowest": (-15.0, -10.0)}, "features"),  # too few rows to say
+        ({"alone": (95.0, 60.0), "lowest": (-40.0, -2.0)}, "one"),
+        ({"alone": (95.0, 60.0), "lowest": (-40.0, -9.0)}, "features"),
+        ({"alone": (95.0, 60.0), "lowest": (-40.0, None)}, "features"),
+        ({"alone": (95.0, 60.0), "lowest": (-40.0, 0.0)}, "one"),
+    ],
+)
+def test_advice_spares_a_modality_only_where_the_interval_does(given, advice):
+    assert forecasts_of._advice(values_with(**given), ["a", "b"]) == advice

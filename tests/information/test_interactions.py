@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from sklearn.kernel_ridge import KernelRidge
 import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.information import InteractionReport, LabelReports, Settings, evidence
+from commlearn.information import report as report_words
 from commlearn.information.ask import ask
 from commlearn.information.calibrate import Twin, calibrate, calibrate_like
 from commlearn.information.estimate import QuantityKey, information_of
@@ -513,3 +515,26 @@ def test_frames_of_the_same_rows_in_different_orders_are_refused():
         cl.interactions({"a": shuffled, "b": table[["b"]]}, target=table["y"])
     with pytest.raises(CommlearnError, match="'a' and 'target'"):
         cl.interactions({"a": shuffled, "b": shuffled.to_numpy()}, target=table["y"])
+
+
+@pytest.mark.parametrize(
+    ("p", "of_synergy", "expected"),
+    [
+        (0.02, 1.0, "no evidence that the combination itself matters (p = 1.00)"),
+        (0.02, 0.01, "; the combination itself matters (p = 0.02)"),
+        (0.3, 0.01, "no evidence that the combination itself matters (p = 0.30)"),
+        (None, 0.01, "could not be tested"),
+    ],
+)
+def test_a_combination_matters_only_where_there_is_a_synergy(p, of_synergy, expected):
+    synergy = SimpleNamespace(bits=0.4, p=of_synergy)
+    pair = SimpleNamespace(synergistic=synergy)
+    part = SimpleNamespace(bits=0.1)
+    data = SimpleNamespace(total=SimpleNamespace(bits=0.5), spectrum=(part, part), pairs=(pair,))
+    report = SimpleNamespace(data=data, combination=SimpleNamespace(independent=0.2, p=p))
+    assert expected in report_words._chance(report)
+
+
+def test_what_rounds_to_nothing_is_not_called_present():
+    assert "too little" in report_words._tested(SimpleNamespace(bits=0.004, p=0.001))
+    assert "p < 0.01" in report_words._tested(SimpleNamespace(bits=0.4, p=0.001))

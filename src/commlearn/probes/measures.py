@@ -278,16 +278,15 @@ def interval_over_repeats(
         for axis in axes
         if each.shape[axis] > 1
     }
-    of_repeats = sum(variances.values())
+    of_repeats, wider = sum(variances.values()), 1.0
     if of_repeats > 0:
         freedom = (of_repeats + np.nanvar(drawn)) ** 2 / sum(
             variance**2 / (each.shape[axis] - 1) for axis, variance in variances.items()
         )
         quantile = (1 + level) / 2
+        wider = float(t.ppf(quantile, freedom) / norm.ppf(quantile))
         drawn = drawn + of_repeats**0.5 * norm.ppf(_spread_evenly(len(drawn)))
-        factor = float(t.ppf(quantile, freedom) / norm.ppf(quantile))
-        return interval_of(drawn, centre, factor, limits, level)
-    return interval_of(drawn, centre, 1.0, limits, level)
+    return interval_of(drawn, centre, wider, limits, level)
 
 
 def _spread_evenly(count: int) -> np.ndarray:
