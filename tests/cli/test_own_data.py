@@ -125,7 +125,12 @@ def test_a_run_embeds_and_probes_its_own_split_and_a_table(run, folder, tmp_path
     output_of(capsys, "embed", run, "-o", tmp_path / "own.npz")
     with np.load(tmp_path / "own.npz", allow_pickle=False) as arrays:
         assert len(arrays["embedding"]) == len(arrays["shared"]) < 80
+        own = dict(arrays)
     rows = pd.read_csv(folder / "table.csv")
+    chosen = rows.set_index("id").loc[own["id"]].reset_index()
+    assert chosen["shared"].tolist() == own["shared"].tolist()
+    chosen.to_csv(folder / "chosen.csv", index=False)
+    np.testing.assert_allclose(cl.embed(cl.load(run), folder / "chosen.csv"), own["embedding"], atol=1e-5)
     rows["shared"] = rows["shared"].astype(float)
     rows.loc[:4, "shared"] = np.nan
     rows.to_csv(folder / "gaps.csv", index=False)

@@ -10,7 +10,7 @@ import numpy as np
 from commlearn.comparison.plan import COST, PREDICTIONS, Job, Member, arrays_of
 from commlearn.config.configuration import Experiment, Score
 from commlearn.methods import METHODS
-from commlearn.probes import chosen_targets, measures
+from commlearn.probes import MEASURE_OF, MEASURES, chosen_targets, measures
 from commlearn.probes.measures import draws, interval_over_repeats, widening
 from commlearn.records import Dataset
 from commlearn.storage.plain_json import values_of_file
@@ -78,13 +78,6 @@ def seed_pairs(own: Collection[int], other: Collection[int]) -> list[tuple[int, 
     return [(one, two) for one in own for two in other]
 
 
-MEASURES = {
-    "class": ("balanced_accuracy", "balanced accuracy"),
-    "number": ("r2", "R2"),
-    "multilabel": ("weighted_f1", "weighted F1"),
-}
-
-
 def table_from(
     experiment: Experiment,
     data: Dataset,
@@ -125,11 +118,11 @@ def table_from(
         }
     for name in scores:
         _compare(name, rows, {member: values[name] for member, values in draws.items()}, factors[name])
-    shown = {MEASURES[sorts[target]][1] for target in named}
+    shown = {MEASURES[MEASURE_OF[sorts[target]]] for target in named}
     return {
         "recipe": experiment.name,
         "metric": f"{' and '.join(sorted(shown))} of a linear probe, percent",
-        "measures": {name: MEASURES[sorts[score.targets[0]]][1] for name, score in scores.items()},
+        "measures": {name: MEASURES[MEASURE_OF[sorts[score.targets[0]]]] for name, score in scores.items()},
         "chance": {name: _chance(name, rows, scores) for name in scores},
         "scores": {name: list(score.targets) for name, score in scores.items()},
         "records": {"train": len(data.train), "fit": len(data.fit), "test": len(data.test)},
@@ -148,7 +141,7 @@ def _by_seed(jobs: Sequence[Job], score: Score, sorts: Mapping[str, str]) -> dic
     for job in jobs:
         probes = job.probes() if job.variant == score.variant else None
         for target in score.targets if probes else ():
-            value = probes[target][MEASURES[sorts[target]][0]] if probes and target in job.targets else None
+            value = probes[target][MEASURE_OF[sorts[target]]] if probes and target in job.targets else None
             if value is not None:
                 by_seed.setdefault(job.seed, {})[target] = value
     return {

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import types
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.storage.plain_yaml import yaml_text
+from commlearn.storage.typed_values import WrongValue, converted
 
 _INVALID = object()  # stands for a value whose problem was reported; its field keeps the default
-
-
-class _Wrong(Exception):
-    """A value that does not fit its type; the message says what would."""
 
 
 def fill(cls: type, mapping: Any, where: str, problems: Problems) -> Any:
@@ -30,9 +26,9 @@ def fill(cls: type, mapping: Any, where: str, problems: Problems) -> Any:
         if key not in names:
             problems.add(unknown("key", _join(where, key), [_join(where, name) for name in names]))
             continue
-        converted = _value(hints[key], value, _join(where, key), problems)
-        if converted is not _INVALID:
-            values[key] = converted
+        typed = _value(hints[key], value, _join(where, key), problems)
+        if typed is not _INVALID:
+            values[key] = typed
     required = [
         entry.name
         for entry in dataclasses.fields(cls)
@@ -73,8 +69,8 @@ def check_part(
         if key not in options:
             problems.add(unknown("key", _join(where, key), [_join(where, option) for option in options]))
         elif key in hints:
-            converted = _value(hints[key], value, _join(where, key), problems)
-            part[key] = value if converted is _INVALID else converted
+            typed = _value(hints[key], value, _join(where, key), problems)
+            part[key] = value if typed is _INVALID else typed
     for name in () if given else options:
         option = signature[name]
         named = option.kind not in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
@@ -125,8 +121,8 @@ def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
         entries = {key: _value(inner, entry, _join(where, key), problems) for key, entry in value.items()}
         return {key: entry for key, entry in entries.items() if entry is not _INVALID}
     try:
-        return _convert(hint, value)
-    except _Wrong as wrong:
+        return converted(hint, value)
+    except WrongValue as wrong:
         problems.add(f"{where} is {_shown(value)}; give {wrong}.")
         return _INVALID
 
@@ -134,60 +130,6 @@ def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
 def _shown(value: Any) -> str:
     """The value as YAML writes it where Python has a word of its own."""
     return yaml_text(value).split()[0] if value is None or isinstance(value, bool) else repr(value)
-
-
-def _convert(hint: Any, value: Any) -> Any:
-    """The value as its type, where YAML left room; anything else is refused."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        if value not in get_args(hint):
-            raise _Wrong("one of " + ", ".join(str(choice) for choice in get_args(hint)))
-        return value
-    if origin in (Union, types.UnionType):
-        return _any_of(get_args(hint), value)
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise _Wrong("named settings")
-        return {key: _convert(get_args(hint)[1], entry) for key, entry in value.items()}
-    if origin in (list, tuple) or (origin is not None and origin.__name__ == "Sequence"):
-        if not isinstance(value, list | tuple):
-            raise _Wrong("a list")
-        inner = next((arg for arg in get_args(hint) if arg is not Ellipsis), Any)
-        if origin is tuple and Ellipsis not in get_args(hint) and len(value) != len(get_args(hint)):
-            raise _Wrong(f"{len(get_args(hint))} values")
-        return [_convert(inner, entry) for entry in value]
-    return _plain(hint, value)
-
-
-def _any_of(hints: tuple[Any, ...], value: Any) -> Any:
-    """The value as the first of several types that it fits."""
-    if value is None and type(None) in hints:
-        return None
-    wanted = []
-    for hint in hints:
-        try:
-            if hint is not type(None):
-                return _convert(hint, value)
-        except _Wrong as wrong:
-            wanted.append(str(wrong))
-    raise _Wrong(", or ".join(wanted))
-
-
-def _plain(hint: Any, value: Any) -> Any:
-    if hint is float:
-        if isinstance(value, bool):
-            raise _Wrong("a number")
-        try:
-            return float(value)
-        except (TypeError, ValueError, OverflowError):  # a whole number may be too large for any float
-            raise _Wrong("a number") from None
-    if hint is int and (not isinstance(value, int) or isinstance(value, bool)):
-        raise _Wrong("a whole number")
-    if hint is bool and not isinstance(value, bool):
-        raise _Wrong("true or false")
-    if hint is str and not isinstance(value, str):
-        raise _Wrong("text")
-    return value
 
 
 def _join(where: str, key: str) -> str:

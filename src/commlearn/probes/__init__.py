@@ -13,6 +13,7 @@ from commlearn.probes.probe import (
     sort_of,
 )
 from commlearn.probes.results import (
+    MEASURE_OF,
     MEASURES,
     LabelsResult,
     NumberResult,
@@ -24,6 +25,7 @@ from commlearn.probes.results import (
 
 __all__ = [
     "MEASURES",
+    "MEASURE_OF",
     "PROBES",
     "LabelsResult",
     "NumberResult",

@@ -91,6 +91,13 @@ class LabelsResult:
         )
 
 
+MEASURE_OF = {
+    "class": ProbeResult.measure,
+    "number": NumberResult.measure,
+    "multilabel": LabelsResult.measure,
+}
+"""The figure that a target of each sort is summed up by."""
+
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",
     "r2": "R2",

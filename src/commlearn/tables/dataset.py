@@ -16,7 +16,7 @@ from commlearn.storage.fingerprint import fingerprint
 from commlearn.tables.leaks import answer_notes
 from commlearn.tables.names import with_ids
 from commlearn.tables.schema import Schema
-from commlearn.tables.splits import RowNames, check_shares, row_names, split_rows
+from commlearn.tables.splits import RowNames, check_shares, name_keys, row_names, split_rows
 from commlearn.tables.streamed_table import streamed_dataset
 from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target
@@ -71,6 +71,16 @@ class TableData:
             table = replace(table, root=Path(self.root)) if self.root else table
             data = dataset_of(table, schema, self.validation, self.test, self.seed)
         return replace(data, files=fingerprint(self.table))
+
+    def ids(self, records: Records) -> dict[str, np.ndarray]:
+        """The id column for records that were read from this table; nothing if its schema names none."""
+        schema = Schema.from_mapping(self.schema)
+        if schema.id is None or records.keys is None:
+            return {}
+        ids = read_table(self.table, [schema.id], schema.reading()).frame[schema.id]
+        keys, _ = name_keys(ids)
+        order = np.argsort(keys)
+        return {schema.id: ids.to_numpy()[order[np.searchsorted(keys, records.keys, sorter=order)]]}
 
 
 def dataset_of(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from torch import nn
@@ -20,6 +20,7 @@ from commlearn.kinds.rows import LIMIT, UNREADABLE
 from commlearn.models.encoders.own import OWN
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
+from commlearn.storage.typed_values import WrongValue, converted
 
 VERSION = 1  # of the schema's form
 OPTIONS = ("missing", "unreadable", "unreadable_limit", "encoding")
@@ -30,7 +31,6 @@ SETTINGS = (
 )
 """What a schema's file may hold in addition: where the table is, and how it is trained on."""
 WRITTEN_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*")
-TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def load(source: str | Path) -> tuple[Any, str]:
@@ -223,21 +223,10 @@ def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Proble
 
 def _checked(hint: Any, value: Any, where: str, problems: Problems) -> Any:
     """The value as its type, where YAML left room; lists become tuples."""
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            problems.add(f"{where} is {value!r}; give one of {', '.join(map(str, get_args(hint)))}.")
-        return value
-    if hint in TYPES:
-        fits = (
-            isinstance(value, bool)
-            if hint is bool
-            else isinstance(value, hint) and not isinstance(value, bool)
-        )
-        if hint is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if not fits:
-            problems.add(f"{where} is {value!r:.60}; give {TYPES[hint]}.")
-        return value
     if get_origin(hint) is UnionType and str in get_args(hint):  # one column or several
         return tuple(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    try:
+        value = converted(hint, value)
+    except WrongValue as wrong:
+        problems.add(f"{where} is {value!r:.60}; give {wrong}.")
     return tuple(value) if isinstance(value, list) else value

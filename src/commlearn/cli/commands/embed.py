@@ -13,7 +13,7 @@ from commlearn.cli.python_code import Call, Code, program
 HELP = "Embed a table, or the records of a run's data set, with a trained model."
 EXAMPLE = """\
 Writes a file with `embedding` and the schema's id column. A table is read chunk by chunk: it may be
-larger than memory. Without a table, the run's own records are embedded, with their targets.
+larger than memory. Without a table, the run's own records are embedded, with their ids and targets.
 
 Parquet and WebDataset's tar files can be embedded into a folder: complete files come one by one, a call
 that was stopped goes on, and the processes of torchrun share the work. A table may be a URL.
@@ -96,11 +96,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _own(loaded: Any, options: argparse.Namespace) -> Any:
+    from commlearn.datasets import READERS
     from commlearn.trained.embed import dimension_names, embed
     from commlearn.trained.run import read_own_data
     from commlearn.trained.stream import write
 
     records = getattr(read_own_data(loaded), options.split)
     vectors = embed(loaded, records, options.modalities, blocks=options.blocks)
-    parts = iter([(records.targets, vectors)])
+    settings = dict(loaded.experiment.data)
+    ids = READERS["table"](**settings).ids(records) if settings.pop("name") == "table" else {}
+    parts = iter([(ids | records.targets, vectors)])
     return write(options.out, parts, lambda dim: dimension_names(loaded, dim, options.blocks))
