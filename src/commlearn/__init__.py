@@ -1,4 +1,4 @@
-"""One representation from several modalities, learned without labels, and what they know together."""
+"""Learn one representation from several modalities without labels, and measure what they know together."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ __all__ = [*_PUBLIC, "plot"]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first asked for: `import commlearn` stays quick."""
+    """Import public names on first use, so that `import commlearn` stays fast."""
     if name == "plot":  # a module: cl.plot.losses(run)
         return importlib.import_module("commlearn.plot")
     if name in _PUBLIC:

@@ -1,4 +1,4 @@
-"""`python -m commlearn` is the command line."""
+"""`python -m commlearn` runs the command line."""
 
 import sys
 

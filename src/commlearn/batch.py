@@ -1,4 +1,4 @@
-"""What flows through the library: named modalities of a batch of records."""
+"""The data that flow through the library: named modalities of a batch of records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UP_TO = re.compile(r"up_to_([1-9][0-9]*)")
 
 
 def as_names(given: Sequence[str] | None) -> list[str] | None:
-    """Names of modalities; a single one is a list of one.
+    """Return names of modalities as a list; a single name becomes a list of one.
 
     Example:
         >>> as_names("left"), as_names(["left", "right"]), as_names(None)
@@ -29,7 +29,7 @@ def as_names(given: Sequence[str] | None) -> list[str] | None:
 
 
 def subset_name(subset: Subset) -> str:
-    """How a subset is called in logs and tables.
+    """Return the name of a subset in logs and tables.
 
     Example:
         >>> subset_name(("image", "text"))
@@ -39,11 +39,11 @@ def subset_name(subset: Subset) -> str:
 
 
 def choose_subsets(choice: str, modalities: Subset) -> tuple[Subset, ...]:
-    """The subsets that a name stands for.
+    """Return the subsets that a name stands for.
 
     Args:
-        choice: `each_and_all` (the paper's), `each`, `all`, `every` (all that there are), or `up_to_2`
-            (all of at most 2 modalities, and all of them together).
+        choice: `each_and_all` (the paper's), `each`, `all`, `every` (every possible subset), or `up_to_2`
+            (all subsets of at most 2 modalities, and all modalities together).
         modalities: in schema order.
 
     Example:
@@ -52,7 +52,7 @@ def choose_subsets(choice: str, modalities: Subset) -> tuple[Subset, ...]:
     """
     if match := UP_TO.fullmatch(choice):
         return _up_to(int(match[1]), modalities)
-    choices: dict[str, Callable[[], tuple[Subset, ...]]] = {  # those of "every" are many
+    choices: dict[str, Callable[[], tuple[Subset, ...]]] = {  # lazy: "every" makes many
         "each_and_all": lambda: single_and_all(modalities),
         "each": lambda: tuple((name,) for name in modalities),
         "all": lambda: (modalities,),
@@ -64,7 +64,7 @@ def choose_subsets(choice: str, modalities: Subset) -> tuple[Subset, ...]:
 
 
 def single_and_all(modalities: Subset) -> tuple[Subset, ...]:
-    """The paper's n + 1 subsets.
+    """Return the paper's n + 1 subsets: each modality alone, and all of them.
 
     Example:
         >>> single_and_all(("image", "text"))
@@ -75,7 +75,7 @@ def single_and_all(modalities: Subset) -> tuple[Subset, ...]:
 
 
 def all_but_one(modalities: Subset) -> tuple[Subset, ...]:
-    """What is left of the modalities when one is missing.
+    """Return the subsets that leave out exactly one modality.
 
     Example:
         >>> all_but_one(("a", "b", "c"))
@@ -93,7 +93,7 @@ def _up_to(size: int, modalities: Subset) -> tuple[Subset, ...]:
 
 
 def blank_values(spec: Spec, records: int = 1, steps: int = 1) -> torch.Tensor:
-    """Values of a modality that say nothing, to try a network with.
+    """Return values of a modality without information, to try out a network.
 
     Example:
         >>> blank_values(Spec("series", (3,)), records=2, steps=5).shape
@@ -109,10 +109,10 @@ def blank_values(spec: Spec, records: int = 1, steps: int = 1) -> torch.Tensor:
 
 
 class Spec(NamedTuple):
-    """What an encoder must know of a modality to be built."""
+    """What is needed to build an encoder for a modality."""
 
     kind: str  # image, vector, ...
-    shape: tuple[int, ...]  # of one record's values; image: channels, height, width; vector: features
+    shape: tuple[int, ...]  # shape of one record's values; image: channels, height, width; vector: features
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,14 @@ class Modality:
 
     values: Tensor  # (batch, ...) of one kind
     padding: Tensor | None = None  # (batch, length) bool, True = ignore, everywhere and always
-    present: Tensor | None = None  # (batch,) bool, False = this record has no such modality
+    present: Tensor | None = None  # (batch,) bool, False = the record lacks this modality
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
     def real(self) -> Tensor:
-        """Which steps are no padding, (batch, length) bool."""
+        """Which steps are not padding, (batch, length) bool."""
         if self.padding is None:
             return torch.ones(self.values.shape[:2], dtype=torch.bool, device=self.values.device)
         return ~self.padding
@@ -141,7 +141,7 @@ class Modality:
         return self.present
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """The same modality with `change` applied to each of its tensors."""
+        """Return the same modality with `change` applied to each of its tensors."""
         return replace(
             self,
             values=change(self.values),
@@ -159,7 +159,7 @@ View = dict[str, Modality]
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method's step sees: the views that it declared it needs, and targets if it asked."""
+    """What a method sees in a step: the views that it declared, and targets if it declared them."""
 
     plain: View | None = None
     augmented: tuple[View, ...] = ()
@@ -182,12 +182,12 @@ def view_of(
     padding: Mapping[str, Tensor] | None = None,
     present: Mapping[str, Tensor] | None = None,
 ) -> View:
-    """Plain tensors as the modalities of the same records; what is a `Modality` already stays as it is.
+    """Wrap plain tensors as the modalities of the same records; a `Modality` is kept unchanged.
 
     Args:
         values: by modality, (batch, ...) each.
-        padding: of those that are padded, (batch, length) bool each, True = ignore.
-        present: of those that some records lack, (batch,) bool each, False = this record lacks it.
+        padding: masks of the modalities that are padded, (batch, length) bool each, True = ignore.
+        present: masks of the modalities that some records lack, (batch,) bool each, False = absent.
 
     Example:
         >>> view_of({"ecg": torch.ones(2, 9, 3)}, present={"ecg": torch.tensor([True, False])})["ecg"].present
@@ -204,7 +204,7 @@ def view_of(
 
 
 def tells_gaps(modality: Modality) -> bool:
-    """Whether the second half of a series' channels marks the first half as observed (1) or not (0).
+    """Return whether the second half of a series' channels marks the first as observed (1) or not (0).
 
     Example:
         >>> marked = torch.tensor([[[0.7, 1.0], [0.0, 0.0], [0.2, 1.0]]])  # (batch, length, channels)
@@ -243,7 +243,7 @@ def _stacked(parts: Sequence[Modality]) -> Modality:
 
 
 def _masks(masks: Sequence[Tensor | None], sizes: Sequence[int], default: bool) -> Tensor | None:
-    """One mask for all; where a part has none, the default; None if none has one."""
+    """Return one mask for all parts, with the default for parts without a mask; None if no part has one."""
     example = next((mask for mask in masks if mask is not None), None)
     if example is None:
         return None

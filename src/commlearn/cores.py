@@ -1,4 +1,4 @@
-"""How many cores there are to share out, and how many of them other processes leave free."""
+"""How many cores this process may use, and how many of them other processes leave free."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-STATISTICS = Path("/proc/stat")  # of Linux: what each core has done since the start, in ticks
+STATISTICS = Path("/proc/stat")  # on Linux: what each core has done since boot, in ticks
 WORKING = (0, 1, 2, 5, 6, 7)  # user, nice, system, interrupts, soft interrupts, taken by the machine's host
 SAMPLE = 0.2  # seconds: 20 ticks of a core
 SHORTEST = 0.1  # shortest interval over which load is measured, in seconds
 
-_chosen: set[str] = set()  # numbers of threads that were chosen here, and not stated
+_chosen: set[str] = set()  # numbers of threads that this module chose and nobody stated
 
 
 def cores() -> int:
-    """Those that this process may use.
+    """Return the number of cores that this process may use.
 
     Example:
         >>> cores() > 0
@@ -27,7 +27,7 @@ def cores() -> int:
 
 
 def stated_threads() -> int:
-    """The threads that OMP_NUM_THREADS states; 0 if it states none, or `use_free_cores` has set it.
+    """Return the number of threads that OMP_NUM_THREADS states; 0 if none, or if `use_free_cores` set it.
 
     Example:
         >>> stated_threads() >= 0
@@ -38,7 +38,7 @@ def stated_threads() -> int:
 
 
 class OtherWork:
-    """Measures from now on how many cores other processes keep busy.
+    """Measures how many cores other processes keep busy, from its creation on.
 
     Example:
         >>> 0 <= OtherWork().free() <= cores()
@@ -49,7 +49,7 @@ class OtherWork:
         self.started = self._now()
 
     def free(self) -> int:
-        """Cores without other work since then, rounded; all of them where the system does not report it."""
+        """Return the cores without other work since then, rounded; all if the system does not report it."""
         (before, worked, own), (now, works, owns) = self.started, self._now()
         seconds = now - before
         if seconds < SHORTEST:
@@ -59,12 +59,12 @@ class OtherWork:
 
     @staticmethod
     def _now() -> tuple[float, float, float]:
-        """The clock, the seconds that our cores have worked, and those that they worked for this process."""
+        """Return the clock, the seconds our cores have worked, and the seconds this process has worked."""
         return time.monotonic(), _seconds_worked(), time.process_time()
 
 
 def free_cores() -> int:
-    """Cores that other processes leave free, at least 1; it takes .2 s to see.
+    """Return how many cores other processes leave free, at least 1; measuring it takes 0.2 s.
 
     Example:
         >>> 1 <= free_cores() <= cores()
@@ -76,11 +76,11 @@ def free_cores() -> int:
 
 
 def use_free_cores() -> str:
-    """Give torch as many threads as cores are free, if some are not; a line that says so, else nothing.
+    """Give torch as many threads as cores are free; return a message, empty if nothing was changed.
 
-    torch's threads spin while they wait for one another: beside other work that needs their cores, two of
-    them take several times the time of one. Before torch is imported, threads are in addition made to sleep
-    while they wait. What OMP_NUM_THREADS and OMP_WAIT_POLICY state stays.
+    torch's threads spin while they wait for each other: next to other work that needs their cores, two of
+    them take several times as long as one. If torch is not imported yet, threads are also made to sleep
+    while they wait. Values that OMP_NUM_THREADS and OMP_WAIT_POLICY already have are kept.
 
     Example:
         >>> use_free_cores() if stated_threads() else ""
@@ -106,7 +106,7 @@ def use_free_cores() -> str:
 
 
 def _seconds_worked() -> float:
-    """What the cores of this process have worked for anybody since the start; 0 where no file says so."""
+    """Return the seconds that this process's cores have worked for anyone since boot; 0 if not reported."""
     with suppress(OSError, ValueError, IndexError):
         lines = [line.split() for line in STATISTICS.read_text(encoding="ascii").splitlines()]
         ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}

@@ -1,4 +1,4 @@
-"""Errors that a user can cause and mend: they name the thing, show the value and say what to do."""
+"""Errors that a user can cause and fix: they name the thing, show the value and say what to do."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ R = TypeVar("R")
 
 
 class CommlearnError(Exception):
-    """Anything that the user can mend. The command line prints it and exits with code 2."""
+    """Anything that the user can fix. The command line prints it and exits with code 2."""
 
 
 class ConfigurationError(CommlearnError):
-    """A recipe, an option or a name that does not fit."""
+    """A recipe, an option or a name that is not valid."""
 
 
 class DataError(CommlearnError):
-    """A record, a column or a file that does not fit."""
+    """A record, a column or a file that is not valid."""
 
 
 class DataWarning(UserWarning):
-    """A flaw in a table that does not stop the work but should be known."""
+    """A flaw in a table that does not stop the work, but that the user should know about."""
 
 
 class CheckpointError(CommlearnError):
@@ -37,7 +37,7 @@ class RunError(CommlearnError):
 
 
 class TrainingError(CommlearnError):
-    """Training that cannot go on."""
+    """Training that cannot continue."""
 
 
 class DivergedError(TrainingError):
@@ -45,11 +45,11 @@ class DivergedError(TrainingError):
 
 
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RecursionError)
-"""What reading damaged content raises; errors of a format, of the disk and of memory come on top."""
+"""Errors raised by reading damaged content, in addition to those of a format, of the disk and of memory."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The known name that looks most like `name`, or None if none is close; case and spaces count last.
+    """Return the known name most like `name`, or None; equal names but for case and outer spaces come first.
 
     Example:
         >>> nearest("modalitys", ["modalities", "targets"]), nearest("b1", ["b3", "B1"])
@@ -64,7 +64,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def unknown(what: str, name: object, valid: Iterable[str]) -> str:
-    """One sentence that names an unknown thing, the nearest known one and all that would do.
+    """Return a message that names an unknown thing, the nearest known one and all valid ones.
 
     Example:
         >>> unknown("method", "com", ["comm", "clip"])
@@ -77,12 +77,12 @@ def unknown(what: str, name: object, valid: Iterable[str]) -> str:
 
 
 def renamed_argument(old: str, new: str, gone_in: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function that still takes a keyword argument by its old name, with a warning.
+    """Return a decorator that still accepts a keyword argument by its old name, with a warning.
 
     Args:
-        old: the name until now.
-        new: the name from now on.
-        gone_in: the version in which the old name goes.
+        old: the previous name.
+        new: the current name.
+        gone_in: the version in which the old name is removed.
     """
 
     def of(function: Callable[P, R]) -> Callable[P, R]:
@@ -100,7 +100,7 @@ def renamed_argument(old: str, new: str, gone_in: str) -> Callable[[Callable[P, 
 
 
 class Problems:
-    """Collects every problem of one input, so that the user mends them in one go.
+    """Collects every problem of one input, so that the user can fix them all at once.
 
     Example:
         >>> problems = Problems("recipe")

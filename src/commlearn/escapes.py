@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""All but tab and newline; marks that turn the direction of text; halves of characters."""
+"""Control characters except tab and newline, marks that change the text direction, and lone surrogates."""
 NOT_IN_NAMES = re.compile(r'[%\x00-\x1f/\\:*?"<>|]')
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MARKS = re.compile(r"([\\`*\[\]|~!]|(?<!\w)_|_(?!\w))")
 
 
 def printable(text: object) -> str:
-    r"""Text that moves no cursor and changes no title: control characters as they are written in Python.
+    r"""Return text that cannot control a terminal: control characters are escaped as in Python.
 
     Example:
         >>> print(printable("\x1b[31mred"))
@@ -27,7 +27,7 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""Like `printable`, with newlines escaped too.
+    r"""Return printable text as `printable` does, with newlines escaped too.
 
     Example:
         >>> print(one_line("a\n0 errors"))
@@ -37,7 +37,7 @@ def one_line(text: object) -> str:
 
 
 def file_name_part(text: object) -> str:
-    """Text within the name of a file: signs that mean more to some file system are written as their codes.
+    """Return text for use in a file name: characters special to some file system become their codes.
 
     Example:
         >>> file_name_part("Action/Adventure")
@@ -47,9 +47,9 @@ def file_name_part(text: object) -> str:
 
 
 def spreadsheet_text(value: Any) -> Any:
-    """A cell of a CSV file that spreadsheets show and do not compute: text that could be a formula is quoted.
+    """Return a CSV cell that spreadsheets show and do not compute: text that could be a formula is quoted.
 
-    Numbers, and text that is one, stay as they are.
+    Numbers, and text that is a number, are unchanged.
 
     Example:
         >>> spreadsheet_text("=1+1"), spreadsheet_text("-5"), spreadsheet_text(-5)
@@ -65,7 +65,7 @@ def spreadsheet_text(value: Any) -> Any:
 
 
 def markdown(text: object) -> str:
-    """Text within a line of Markdown, or a cell of its tables: no HTML, no marks, no new line.
+    """Escape text for a line of Markdown or a cell of its tables: no HTML, no markup, no line break.
 
     Example:
         >>> markdown("<b>a|b</b>")
@@ -76,7 +76,7 @@ def markdown(text: object) -> str:
 
 
 def code_span(text: object) -> str:
-    """Text as code within a line of Markdown, fenced by more backticks than it holds in a row.
+    """Return text as code within a line of Markdown, fenced by more backticks than it has in a row.
 
     Example:
         >>> code_span("age"), code_span("a`b")
@@ -89,7 +89,7 @@ def code_span(text: object) -> str:
 
 
 def html_text(text: object) -> str:
-    """Text of several lines as a notebook shows it; nothing in it is markup.
+    """Return text of several lines as HTML for a notebook, with all markup escaped.
 
     Example:
         >>> html_text("a < b")
@@ -99,7 +99,7 @@ def html_text(text: object) -> str:
 
 
 def html_table(title: str, head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table as a notebook shows it; nothing in its cells is markup.
+    """Return a table as HTML for a notebook, with all markup in its cells escaped.
 
     Example:
         >>> html_table("Two", ["a"], [["<b>"]])
@@ -114,7 +114,7 @@ def html_table(title: str, head: Sequence[object], rows: Iterable[Sequence[objec
 
 
 class _Escaped:
-    """A stream to which only printable text passes."""
+    """A stream that passes on only printable text."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -129,7 +129,7 @@ class _Escaped:
 
 @contextlib.contextmanager
 def escaped_output() -> Iterator[None]:
-    """Within, whatever is printed is printable."""
+    """Escape control characters in everything that is printed within this context."""
     out: Any = _Escaped(sys.stdout)
     errors: Any = _Escaped(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
@@ -137,5 +137,5 @@ def escaped_output() -> Iterator[None]:
 
 
 def terminal_stream(stream: Any) -> Any:
-    """The stream for what draws on a terminal, whose own control characters have to pass; else the same."""
+    """Return the unescaped stream if it is a terminal, for drawing with control characters; else the same."""
     return stream.stream if isinstance(stream, _Escaped) and stream.isatty() else stream

@@ -1,4 +1,4 @@
-"""The scikit-learn face: fit on a table, transform any table like it."""
+"""The scikit-learn interface: fit on a table, transform any table like it."""
 
 from __future__ import annotations
 
@@ -43,38 +43,38 @@ from commlearn.training.callbacks import Callback
 from commlearn.training.progress import progress_for
 
 ARRAY = "x"  # the column that a 2-D array becomes
-LABELS = "y"  # column name for labels that have none
+LABELS = "y"  # column name for labels without a name
 PLAIN = "commlearn schema"  # marks plain values that were a Schema
 
 
 class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
-    """Learns one embedding of a table's modalities, without labels unless the method is one that uses them.
+    """Learns one embedding of a table's modalities, without labels unless the method uses them.
 
     Args:
         schema: which columns make which modality; a `Schema`, its plain values or a YAML file. If it is not
-            given, it is guessed from the table that is fitted.
+            given, it is guessed from the table in `fit`.
         method: name of the method, or its name and options.
         epochs: passes over the records; chosen from the data if not given, as are the next two.
-        batch_size: records a step.
-        learning_rate: at its peak.
+        batch_size: records per step.
+        learning_rate: peak learning rate.
         random_state: seed of weights, order and augmentation; a RandomState or None draws one, as in
             scikit-learn.
-        out: folder in which the run is kept, in place of any run that it holds; not kept if not given.
+        out: folder to keep the run in, replacing any run that it holds; by default the run is not kept.
         verbose: show progress and the settings that were chosen.
-        features: `fixed`: encoders read well-known features of each modality, which join the embedding;
-            `learned`: they read its values; `auto`: fixed up to 20 000 rows.
-        targets: columns that are answers and never inputs: their names, or name to `class`, `number` or
-            `multilabel`; in addition to those of a schema.
-        encoders: by modality your own torch module that turns values into a vector or tokens; it is trained
+        features: `fixed`: encoders read well-known features of each modality, which also become part of the
+            embedding; `learned`: they read its values; `auto`: fixed up to 20 000 rows.
+        targets: columns that are answers and never inputs: their names, or a mapping from name to `class`,
+            `number` or `multilabel`; in addition to those of a schema.
+        encoders: by modality, your own torch module that turns values into a vector or tokens; it is trained
             too, except for parameters with `requires_grad=False`. Or the name of one of the library's.
-        root: the folder to which paths in cells are relative; that of a table's file if not given.
-        networks: fixed features of pictures and texts hold outputs of published networks, where
-            `commlearn[encoders]` is installed; False: never.
-        settings: any others, by dotted name ({"training.weight_decay": 1e-3}) or nested; they win over the
-            arguments above.
-        callbacks: follow the training, and may stop it: instances of `Callback`, or names of trackers.
+        root: the folder that paths in cells are relative to; by default that of the table's file.
+        networks: whether fixed features of pictures and texts include outputs of published networks, if
+            `commlearn[encoders]` is installed.
+        settings: any other settings, by dotted name ({"training.weight_decay": 1e-3}) or nested; they
+            override the arguments above.
+        callbacks: instances of `Callback`, which follow the training and may stop it, or names of trackers.
 
-    `fit` leaves the columns that it does not use in `unused_`, each with the reason; it is saved along.
+    `fit` stores the columns that it does not use in `unused_`, each with the reason; `save` keeps them.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
@@ -85,7 +85,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         (40, 391)
     """
 
-    _from_folder = False  # what it names is not fetched
+    _from_folder = False  # whether it was loaded; then files that it names are not fetched
 
     def __init__(
         self,
@@ -122,15 +122,15 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.callbacks = callbacks
 
     def fit(self, X: Any, y: Any = None) -> Embedder:
-        """Learn from the rows that the schema's split column marks as train; from all if it names none.
+        """Learn from the rows that the schema's split column marks as train, or from all if it names none.
 
-        Labels are not seen, but by methods that learn from them (`comm-sup`, `supcon`, `factorcl-sup`).
+        Only methods that learn from labels see them (`comm-sup`, `supcon`, `factorcl-sup`).
 
         Args:
-            X: a DataFrame of pandas or Polars, a PyArrow table, a Hugging Face Dataset, a list of dicts, a
-                dict of arrays, the path of a table, or a 2-D array, which is one vector a row.
-            y: a class for each row, None or NaN where it is unknown, for a method that learns from labels;
-                ignored by all others.
+            X: a pandas or Polars DataFrame, a PyArrow table, a Hugging Face Dataset, a list of dicts, a
+                dict of arrays, the path of a table, or a 2-D array, which is one vector per row.
+            y: a class for each row, None or NaN if unknown, for a method that learns from labels; ignored
+                by all others.
         """
         from commlearn.training.loop import train
 
@@ -188,13 +188,13 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     def transform(
         self, X: Any, modalities: Sequence[str] | None = None, blocks: Blocks = "all"
     ) -> np.ndarray:
-        """Embeddings, (records, dim) float32, in the container that `set_output` asked for.
+        """Return embeddings, (records, dim) float32, in the container chosen with `set_output`.
 
         Args:
-            X: what `fit` takes, with the columns of the modalities; a file is read chunk by chunk.
-            modalities: embed by these only; by whatever a record has if not given.
+            X: anything that `fit` takes, with the columns of the modalities; a file is read chunk by chunk.
+            modalities: modalities to embed from; by default whatever a record has.
             blocks: `learned` is what the method embeds, `features` the fixed features of each modality,
-                `all` one beside the other.
+                `all` both side by side.
         """
         trained = self.trained
         if isinstance(X, str | Path) and self.root is None:
@@ -215,7 +215,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return self
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """comm0, ... for the learned dimensions, NAME_feature0, ... for the fixed ones of each modality."""
+        """Return comm0, ... for learned dimensions and NAME_feature0, ... for a modality's fixed features."""
         check_is_fitted(self)
         return self._names(self.dim_)
 
@@ -224,12 +224,12 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     @property
     def schema_(self) -> Schema:
-        """The schema by which it reads tables: the stated one, or the one that was guessed."""
+        """The schema that tables are read with: the stated one, or the one that was guessed."""
         return self.trained.reader()[0]
 
     @property
     def trained(self) -> Trained:
-        """The trained model, which `embed`, `probe` and `export` take as well."""
+        """The trained model, which `embed`, `probe` and `export` also accept."""
         check_is_fitted(self)
         return self.trained_
 
@@ -244,12 +244,12 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         encoders: Mapping[str, nn.Module] | None = None,
         revision: str | None = None,
     ) -> Embedder:
-        """An Embedder from a run folder, from what `save` or `export` wrote, or from the hub.
+        """Return an Embedder from a run folder, from what `save` or `export` wrote, or from the hub.
 
         Args:
-            folder: of the run or the export; or hf://user/name.
-            encoders: the modules of yours with which it was trained, by modality.
-            revision: of a model of the hub.
+            folder: folder of the run or the export; or hf://user/name.
+            encoders: your own modules that it was trained with, by modality.
+            revision: revision of a model on the hub.
         """
         trained = load(folder, encoders=encoders, revision=revision)
         schema, _ = trained.reader()
@@ -271,7 +271,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Embedder:
-        """`load` of a folder, or of the hub's model user/name; `options` are those of `load`."""
+        """Load from a folder, or from the hub's model user/name; `options` are those of `load`."""
         return cls.load(name if on_hub(name) or Path(name).exists() else f"hf://{name}", **options)
 
     def push_to_hub(self, name: str, **options: Any) -> str:
@@ -279,7 +279,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return push_to_hub(self, name, **options)
 
     def _repr_html_inner(self) -> str:
-        """What a notebook shows: scikit-learn's picture of the settings, then what was trained."""
+        """Return what a notebook shows: scikit-learn's picture of the settings, then what was trained."""
         return str(super()._repr_html_inner()) + self._trained_html()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
@@ -293,7 +293,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return hasattr(self, "trained_")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Plain values and bytes: no object of ours is pickled; modules of the user's are, as they came."""
+        """Return plain values and bytes: no object of ours is pickled; the user's modules are, unchanged."""
         state = dict(super().__getstate__())
         if isinstance(self.schema, Schema):
             modules = modules_of_schema(self.schema)
@@ -331,7 +331,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return schema.reading(state)
 
     def _table(self, X: Any, reading: Reading, fitting: bool = False) -> Table:
-        """The rows, and what scikit-learn wants to know of them."""
+        """Return the rows, and record what scikit-learn needs to know about them."""
         table = self._rows(X, reading, fitting)
         return table if self.root is None else replace(table, root=Path(self.root))
 
@@ -353,7 +353,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     def _with_targets(
         self, stated: Schema | None, table: Table, labels: Mapping[str, str]
     ) -> tuple[Schema, dict[str, str]]:
-        """The stated schema, or a guess, with the targets that were named; why a guess leaves columns out."""
+        """Return the stated or guessed schema with the named targets, and why a guess leaves columns out."""
         names = [self.targets] if isinstance(self.targets, str) else list(self.targets or ())
         schema, reasons = (stated, {}) if stated else _guessed_schema(table, [*names, *labels])
         if isinstance(self.targets, Mapping):
@@ -373,12 +373,12 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
 
 def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, str]:
-    """The table with the labels as a column, in place of one of their name; and how it is called.
+    """Return the table with the labels as a column, replacing one of the same name, and the column's name.
 
     Args:
         table: the rows.
-        y: a label for each, in their order.
-        inputs: columns of which a stated schema makes modalities.
+        y: a label for each row, in the order of the rows.
+        inputs: columns that a stated schema uses for modalities.
     """
     labels = pd.Series(list(y) if isinstance(y, list | tuple) else _one_each(y))
     if len(labels) != len(table):
@@ -397,7 +397,7 @@ def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, st
 
 
 def _one_each(y: Any) -> np.ndarray:
-    """Labels in one dimension."""
+    """Return the labels as a one-dimensional array."""
     values = np.asarray(y)
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     if values.ndim != 1:
@@ -417,7 +417,7 @@ def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[
 
 
 def _seed(random_state: Any) -> int:
-    """A whole number as it is; else one that the generator, or numpy's own, draws."""
+    """Return a whole number unchanged; otherwise draw one from the generator, or from numpy's own."""
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     if isinstance(random_state, np.random.Generator):

@@ -1,7 +1,7 @@
 """Give each thread its own random generator, even inside modules that accept none.
 
-torch's global generator belongs to every thread of the process. Two trainings in two threads that seed it
-draw from each other's numbers, and from those of the caller. A mode of torch functions belongs to one thread.
+torch's global generator is shared by all threads of the process. Two trainings that seed it in two threads
+would use up each other's random numbers, and the caller's. A torch function mode belongs to one thread.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ DRAW_NOTHING = frozenset(
         *(nn.Sequential, nn.ModuleDict, nn.ModuleList, nn.ParameterDict),
     ]
 )
-TURN = threading.RLock()  # for the moments in which the global generator is lent
+TURN = threading.RLock()  # held while the global generator is lent
 
 
 class OwnDraws(TorchFunctionMode):
-    """Within it, this thread's draws come from the seed; the global generator stays as it was.
+    """Context in which this thread's draws come from the seed; the global generator stays unchanged.
 
     Functions that take a generator are given one. For the few that take none, such as dropout, the global
-    generator is lent for the length of that call, by one thread at a time. Entered again, it goes on where
-    it was.
+    generator is lent for the duration of the call, to one thread at a time. When entered again, the context
+    continues where it stopped.
 
     Args:
-        seed: of the draws on every device.
+        seed: seed of the draws on every device.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -79,20 +79,20 @@ class OwnDraws(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if name in TAKE_A_GENERATOR and options.get("generator") is None:
             device = device_of(args, options)
-            if device.type != "meta":  # which holds no numbers
+            if device.type != "meta":  # the meta device holds no numbers
                 options = {**options, "generator": self.generator(device)}
         elif name in TAKE_NONE and (name != "scaled_dot_product_attention" or _drops(*args, **options)):
             return self.lent(function, args, options)
         return function(*args, **options)
 
     def generator(self, device: torch.device) -> torch.Generator:
-        """The one of a device."""
+        """Return the generator of a device."""
         if device not in self.generators:
             self.generators[device] = torch.Generator(device).manual_seed(self.seed)
         return self.generators[device]
 
     def lent(self, function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """Call the function while the global generator of its device is at our state."""
+        """Call the function with the global generator of its device set to our state."""
         device = device_of(args, options)
         if device.type == "meta":
             return function(*args, **options)
@@ -109,9 +109,9 @@ class OwnDraws(TorchFunctionMode):
 
 
 def may_draw(module: nn.Module) -> bool:
-    """Whether any part of a module might draw; others need no `OwnDraws`, which cost time at every call.
+    """Return whether any part of a module might draw; others need no `OwnDraws`, which slow down every call.
 
-    Any module may, except the torch modules listed here and modules of this library without `draws = True`.
+    Any module might, except the torch modules listed here and modules of this library without `draws = True`.
 
     Example:
         >>> may_draw(nn.Sequential(nn.Linear(2, 3), nn.Dropout())), may_draw(nn.Linear(2, 3))
@@ -129,10 +129,10 @@ def _part_may_draw(part: nn.Module) -> bool:
 
 
 def device_of(args: Sequence[Any], options: Mapping[str, Any]) -> torch.device:
-    """Where a call draws: as stated, else where its first tensor lies, else torch's default."""
+    """Return the device of a call: the stated one, otherwise its first tensor's, otherwise the default."""
     stated = options.get("device")
     if stated is not None:
-        return torch.empty(0, device=stated).device  # with its number
+        return torch.empty(0, device=stated).device  # with its index
     tensors = (value for value in (*args, *options.values()) if isinstance(value, Tensor))
     first = next(tensors, None)
     return torch.get_default_device() if first is None else first.device

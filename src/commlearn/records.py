@@ -1,4 +1,4 @@
-"""Records in memory: named columns that hand out modalities by row, and their targets."""
+"""Records in memory: named columns that return modalities by row, and the records' targets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Column(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, rows: np.ndarray) -> Modality:
-        """The modality of these records, in this order."""
+        """Return the modality of these records, in this order."""
         ...
 
 
@@ -71,7 +71,7 @@ class VectorColumn:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some rows of a column, which stays as it is in memory."""
+    """Some rows of a column, without a copy of it."""
 
     column: Column
     rows: np.ndarray  # (records,): position of each in the column
@@ -88,7 +88,7 @@ class Chosen:
 
 
 def image_numbers(column: Column) -> np.ndarray | None:
-    """The number of the image that each record shows, where records may show the same one; else None."""
+    """Return the number of the image that each record shows, if records may share images; otherwise None."""
     if isinstance(column, ImageColumn):
         return column.index
     if isinstance(column, Chosen):
@@ -101,12 +101,12 @@ def image_numbers(column: Column) -> np.ndarray | None:
 class Drawn:
     """Records with several versions of one modality, such as several plots of a film.
 
-    The first is what a probe sees; training draws one each time.
+    A probe sees the first version; training draws one each time.
     """
 
     column: Column  # the versions of all records
     first: np.ndarray  # (records,): position of each record's first version in the column
-    count: np.ndarray  # (records,): how many versions it has; they follow the first
+    count: np.ndarray  # (records,): number of versions of each record, all adjacent
 
     @property
     def spec(self) -> Spec:
@@ -124,14 +124,14 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Records:
-    """Rows that join several modalities, with targets for those who ask."""
+    """Rows of several modalities, with their targets."""
 
     columns: dict[str, Column]
     targets: dict[str, np.ndarray] = field(default_factory=dict)
-    keys: np.ndarray | None = None  # (records,) uint64: which record this is, in whatever table it lies
+    keys: np.ndarray | None = None  # (records,) uint64: identifies a record in whatever table it appears
     groups: np.ndarray | None = None  # (records,) uint64: which records belong together, such as a patient's
     units: np.ndarray | None = None  # (records,) or (records, sides) uint64: what several records share
-    sorts: Mapping[str, str] = field(default_factory=dict)  # of targets: class, number, multilabel
+    sorts: Mapping[str, str] = field(default_factory=dict)  # by target: class, number or multilabel
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.columns.items()}
@@ -155,12 +155,12 @@ class Records:
         names: Sequence[str] | None = None,
         generator: np.random.Generator | None = None,
     ) -> View:
-        """The named modalities of these rows.
+        """Return the named modalities of these rows.
 
         Args:
             rows: which records.
             names: which modalities; all if not given.
-            generator: draws one of the versions of a modality that has several; else the first is taken.
+            generator: draws one version of a modality that has several; if not given, the first is taken.
         """
         index = positions(rows, len(self))
         if generator is None:
@@ -168,7 +168,7 @@ class Records:
         return {name: _draw(self.columns[name], index, generator) for name in names or self.columns}
 
     def choose(self, rows: np.ndarray) -> Records:
-        """The records at these positions; nothing is copied but the targets."""
+        """Return the records at these positions; their columns are not copied."""
         columns: dict[str, Column] = {name: Chosen(column, rows) for name, column in self.columns.items()}
         return Records(
             columns,
@@ -181,32 +181,32 @@ class Records:
 
     @property
     def resampled(self) -> np.ndarray | None:
-        """What intervals draw in place of records: their groups, or what they share, such as images of pairs.
+        """What intervals resample in place of records: groups, or shared units such as the images of pairs.
 
-        Unlike a group, a unit does not keep its records from being negatives of each other in training.
+        Unlike records of one group, records that share a unit can be each other's negatives in training.
         """
         return self.groups if self.groups is not None else self.units
 
     @property
     def held_together(self) -> np.ndarray | None:
-        """What folds may not divide, (records,); pairs cannot be parted by both of their sides."""
+        """What folds may not divide, (records,); None for pairs, which cannot be split by both sides."""
         together = self.resampled
         return None if together is None or together.ndim > 1 else together
 
     def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
-        """The records at some places of the order in which an epoch visits them."""
+        """Return the records at these places of the order in which an epoch visits them."""
         return _epoch_order(seed, epoch, len(self))[places]
 
     def sample(self, count: int, generator: np.random.Generator) -> Records:
-        """Some of the records, in their order."""
+        """Draw some of the records, and return them in their order."""
         return self.choose(np.sort(generator.choice(len(self), count, replace=False)))
 
     def labels(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """Class numbers of these rows, below 0 where a record has none, for every target of classes."""
+        """Return class numbers of these rows for every target of classes, below 0 if a record has none."""
         return {name: torch.as_tensor(codes[rows]) for name, codes in self.classes.items()}
 
     def group_numbers(self, rows: np.ndarray) -> torch.Tensor | None:
-        """A number for the group of each of these rows; None where nothing says what belongs together."""
+        """Return the number of each row's group; None if the records have no groups."""
         return None if self.groups is None else torch.from_numpy(self.groups[rows].view(np.int64))
 
     @cached_property
@@ -219,7 +219,7 @@ class Records:
 
 
 def presence(column: Column, rows: np.ndarray | None = None) -> np.ndarray:
-    """Which of these records, or of all, have the modality, (records,) bool; as a rule nothing is read."""
+    """Return which of these records, or of all, have the modality, (records,) bool; usually reads nothing."""
     rows = np.arange(len(column)) if rows is None else rows
     if isinstance(column, Chosen):
         return presence(column.column, column.rows[rows])
@@ -234,12 +234,12 @@ def presence(column: Column, rows: np.ndarray | None = None) -> np.ndarray:
 
 
 def place_keys(part: str, records: int) -> np.ndarray:
-    """Keys of the records of one part of a data set whose records have no names of their own."""
+    """Return keys for the records of one part of a data set whose records have no names."""
     return pd.util.hash_array(np.arange(records)) ^ np.uint64(zlib.crc32(part.encode()) << 32)
 
 
 def positions(rows: np.ndarray | slice, count: int) -> np.ndarray:
-    """Which of `count` records are meant.
+    """Return the positions that `rows` selects among `count` records.
 
     Example:
         >>> positions(slice(2, None), 5).tolist(), positions(np.array([True, False]), 2).tolist()
@@ -257,18 +257,18 @@ def _epoch_order(seed: int, epoch: int, records: int) -> np.ndarray:
 
 
 def _draw(column: Column, rows: np.ndarray, generator: np.random.Generator) -> Modality:
-    """One version of a modality that has several, at random."""
+    """Draw one version of a modality that has several."""
     if isinstance(column, Chosen):
         return _draw(column.column, column.rows[rows], generator)
     return column.draw(rows, generator) if isinstance(column, Drawn) else column.take(rows)
 
 
 def class_codes(values: np.ndarray, sort: str = "") -> np.ndarray | None:
-    """Classes as whole numbers from 0, -1 where there is none; None if the values are no classes.
+    """Return classes as whole numbers from 0, -1 for no class; None if the values are not classes.
 
     Args:
         values: one for each record.
-        sort: of the target, as a schema states it; fractions are classes if it says so and they repeat.
+        sort: sort of the target in a schema; fractions are classes only if it says so and they repeat.
 
     Example:
         >>> class_codes(np.array(["cat", None, "dog", "cat"], dtype=object)).tolist()
@@ -281,7 +281,7 @@ def class_codes(values: np.ndarray, sort: str = "") -> np.ndarray | None:
     if values.dtype.kind == "f":
         labelled = np.isfinite(values)
         given = values[labelled]
-        repeated = 2 * len(np.unique(given)) <= len(given)  # which measurements seldom are
+        repeated = 2 * len(np.unique(given)) <= len(given)  # measurements seldom repeat
         if not ((sort and repeated) or np.array_equal(given, np.round(given))):
             return None
     elif values.dtype.kind == "O":
@@ -298,21 +298,21 @@ def class_codes(values: np.ndarray, sort: str = "") -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a reader hands over: where to train, where to fit a probe, where to score it."""
+    """What a reader returns: the records to train on, to fit probes on and to score them on."""
 
     train: Records
     test: Records
-    validation: Records | None = None  # never test
-    probe: Records | None = None  # where probes are fitted, if not on `train`
-    schema: Mapping[str, Any] | None = None  # of the table, as plain values, if it was one
+    validation: Records | None = None  # never the test part
+    probe: Records | None = None  # records that probes are fitted on, if not `train`
+    schema: Mapping[str, Any] | None = None  # schema of the table as plain values, if read from a table
     state: Mapping[str, Any] | None = None  # what each modality learned on `train`, as plain values
-    notes: tuple[str, ...] = ()  # what was left out or mended, to be shown
-    unreadable: Sequence[Mapping[str, Any]] = ()  # cells that count as missing; of streams, so far
-    files: Mapping[str, str] | None = None  # size and digest of each file of the table, if it was in files
+    notes: tuple[str, ...] = ()  # what was left out or corrected, to be shown to the user
+    unreadable: Sequence[Mapping[str, Any]] = ()  # cells that count as missing; for streams, those so far
+    files: Mapping[str, str] | None = None  # size and digest of each file of the table, if it has files
     unused: Mapping[str, str] | None = None  # columns that are not read, each with the reason, if known
 
     def __post_init__(self) -> None:
-        """Records that nothing names are named by their part and place; one object in two parts stays one."""
+        """Give records without keys a key from part and position; an object used as two parts stays one."""
         named: dict[int, Records] = {}
         for name, records in self.parts.items():
             if records.keys is None and records.columns:
@@ -321,7 +321,7 @@ class Dataset:
 
     @property
     def parts(self) -> dict[str, Records]:
-        """The parts that there are, by name."""
+        """The parts that exist, by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test, "probe": self.probe}
         return {name: records for name, records in named.items() if records is not None}
 
@@ -332,15 +332,15 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Series end to end in memory; padded at the end to the longest of a batch when taken."""
+    """Series stored end to end in memory, and padded at the end to the longest of a batch when taken."""
 
     kind: str
     steps: np.ndarray  # (all steps + 1, channels) float32; the last is zero and serves as padding
-    starts: np.ndarray  # (records + 1,): record i has steps[starts[i]:starts[i + 1]]; none = absent
+    starts: np.ndarray  # (records + 1,): record i has steps[starts[i]:starts[i + 1]]; no steps: absent
 
     @classmethod
     def of(cls, kind: str, arrays: Sequence[np.ndarray | None], channels: int) -> Sequences:
-        """From each record's (length, channels), None where it has none."""
+        """Build from each record's series, (length, channels), or None if it has none."""
         there = [array for array in arrays if array is not None]
         steps = np.concatenate([*there, np.zeros((1, channels), dtype=np.float32)])
         lengths = [0 if array is None else len(array) for array in arrays]
@@ -348,7 +348,7 @@ class Sequences:
 
     @classmethod
     def cut(cls, kind: str, values: np.ndarray, steps_to_keep: np.ndarray) -> Sequences:
-        """From (records, length, channels): the steps that `kept`, (records, length), marks."""
+        """Build from (records, length, channels), with the steps that the mask (records, length) marks."""
         end = np.zeros((1, values.shape[2]), dtype=np.float32)
         steps = np.concatenate([values[steps_to_keep], end], dtype=np.float32)
         return cls(kind, steps, np.cumsum([0, *steps_to_keep.sum(axis=1)]))

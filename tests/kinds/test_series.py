@@ -326,6 +326,7 @@ def test_columns_with_times_of_their_own_are_channels_of_one_series():
     assert modality.values.shape == (2, 3, 4)
     assert modality.values[0, :, 2:].tolist() == [[0, 1], [1, 1], [0, 1]]  # bp, hr
     assert modality.values[1, :, 2].sum() == 0
+    assert not [problem for problem in kind.check(rows) if "their mean" in problem.message]
 
 
 def test_a_row_that_lasts_for_years_takes_no_more_memory_than_others():

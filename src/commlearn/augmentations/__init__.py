@@ -1,4 +1,4 @@
-"""Augmentations by name, one file per kind of modality, and the wrapper that makes the views."""
+"""Augmentations by name, one file per kind of modality, and the functions that make the views."""
 
 from __future__ import annotations
 

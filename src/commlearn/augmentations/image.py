@@ -1,9 +1,9 @@
-"""SimCLR's image augmentation as a resampled crop, a short blur and one matrix of colours per image.
+"""SimCLR's image augmentation as a resampled crop, a short blur and one colour matrix per image.
 
-A crop is resized as it is stored, bytes as bytes, and becomes floats only then. Brightness, contrast,
-saturation, hue rotation and greyscale are affine in colour: one 3x3 matrix and one offset. Left
-unclamped in between, the four jitters commute, so that their order does not matter, nor whether the blur
-comes before them. Values are clamped to 0..1 once, at the end.
+On the CPU, a crop is resized in its stored type, bytes as bytes, and only then becomes floats. Brightness,
+contrast, saturation, hue rotation and greyscale are affine in colour: one 3x3 matrix and one offset. Without
+clamping in between, the four jitters commute, so neither their order matters nor whether the blur comes
+before them. Values are clamped to 0..1 once, at the end.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from commlearn.errors import ConfigurationError
 
 LUMA = (0.299, 0.587, 0.114)
 REFERENCE_SIZE = 224  # the blur's sigma is given for images of this size
-REACH = 4  # sigmas from its centre that a blur looks: what is farther weighs 6e-5
+REACH = 4  # sigmas from its centre that a blur reaches: all that is farther weighs 6e-5
 
 
 @dataclass(frozen=True)
 class ImageAugmentation:
-    """Random resized crop, flip, colour jitter, greyscale, blur; each image with its own parameters."""
+    """Random resized crop, flip, colour jitter, greyscale and blur; each image has its own parameters."""
 
-    size: int = 0  # pixels a side of the augmented image; 0 keeps the image's own
+    size: int = 0  # pixels per side of the augmented image; 0 keeps the image's own size
     scale: tuple[float, float] = (0.08, 1.0)  # share of the area that a crop keeps
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # of a crop's width to its height
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # ratio of a crop's width to its height
     brightness: float = 0.4  # factor drawn from 1 - this to 1 + this
-    contrast: float = 0.4  # likewise
-    saturation: float = 0.4  # likewise
-    hue: float = 0.1  # turn of the colour circle, drawn from - this to + this
-    jitter: float = 0.8  # probability of the four above
-    greyscale: float = 0.2  # probability
-    blur: float = 0.5  # probability
-    sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels of a 224-pixel image
+    contrast: float = 0.4  # factor, as for brightness
+    saturation: float = 0.4  # factor, as for brightness
+    hue: float = 0.1  # share of a full turn of the colour circle, drawn from - this to + this
+    jitter: float = 0.8  # probability of the four changes above
+    greyscale: float = 0.2  # probability of removing colour
+    blur: float = 0.5  # probability of a blur
+    sigma: tuple[float, float] = (0.1, 2.0)  # sigma of the blur, in pixels of a 224-pixel image
     flip: float = 0.5  # probability of a horizontal flip
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class ImageAugmentation:
     def plan(
         self, modality: Modality, generator: torch.Generator, spec: Spec | None = None
     ) -> Callable[[slice], Modality]:
-        """Draws for all images now; the images are made in the parts that are asked for."""
+        """Draw the parameters of all images now; return a function that augments a requested part of them."""
         images = modality.values  # (batch, channels, height, width), uint8 or float in 0..1
         draw = torch.rand(len(images), 12, generator=generator)
 
@@ -71,7 +71,7 @@ class ImageAugmentation:
         return part
 
     def change(self, images: Tensor, draw: tuple[Tensor, ...]) -> Tensor:
-        """The images as twelve numbers between 0 and 1 for each of them say, floats in 0..1."""
+        """Augment the images as twelve random numbers per image determine; returns floats in 0..1."""
         boxes, mirrored, sigma = self.geometry(images, draw[:6])
         size = (self.size or images.shape[-2], self.size or images.shape[-1])
         move = _move_each if images.device.type == "cpu" else _move_all
@@ -80,9 +80,9 @@ class ImageAugmentation:
         return (matrix @ moved.flatten(2)).add_(offset).clamp_(0, 1).view(moved.shape)
 
     def geometry(self, images: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each crop top, left, height and width in whole pixels; whether it is mirrored; its blur's sigma.
+        """Return each crop's top, left, height and width in whole pixels, whether to mirror it, and its blur.
 
-        A sigma is a share of the result's side, and 0 where nothing is blurred.
+        The blur is given by its sigma as a share of the result's side, 0 for an image that is not blurred.
         """
         height, width = images.shape[-2:]
         area, ratio, top, left, flip, blur = draw
@@ -92,12 +92,12 @@ class ImageAugmentation:
         wide = ((share * aspect).sqrt() * width).round().clamp(1, width)
         boxes = torch.stack([top * (height - tall + 1), left * (width - wide + 1), tall, wide], dim=1).int()
         low, high = self.sigma
-        sigma = low + (high - low) * blur / max(self.blur, 1e-9)  # `blur` below its probability: blurred
+        sigma = low + (high - low) * blur / max(self.blur, 1e-9)  # blurred if below the probability
         sigma = torch.where(blur < self.blur, sigma, torch.zeros_like(sigma)) / REFERENCE_SIZE
         return boxes, flip < self.flip, sigma
 
     def colours(self, moved: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Jitter and greyscale as a colour matrix (batch, c, c) and an offset (batch, 1, 1)."""
+        """Return jitter and greyscale as a colour matrix (batch, c, c) and an offset (batch, 1, 1)."""
         jitter, grey, brightness, contrast, saturation, hue = draw
         on = (jitter < self.jitter).float()
         factor = 1 + on * self.brightness * (2 * brightness - 1)
@@ -116,7 +116,7 @@ class ImageAugmentation:
 def _move_each(
     images: Tensor, boxes: Tensor, mirrored: Tensor, sigma: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Each image cropped, resized with antialiasing, mirrored and blurred by itself, near the processor."""
+    """Crop, resize with antialiasing, mirror and blur each image by itself, so that it stays in the cache."""
     moved = torch.empty(*images.shape[:2], *size)
     for number, (box, mirror, blur) in enumerate(
         zip(boxes.tolist(), mirrored.tolist(), sigma.tolist(), strict=True)
@@ -135,9 +135,9 @@ def _move_each(
 def _move_all(
     images: Tensor, boxes: Tensor, mirrored: Tensor, sigma: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """The same by two matrix products for all images, where a launch costs more than arithmetic.
+    """Do the same with two matrix products for all images, as launches cost more than arithmetic on GPUs.
 
-    Channels lie one after the other in memory: every product is then one of large matrices.
+    Channels are stored one after the other in memory, so that every product is one of large matrices.
     """
     top, left, tall, wide = boxes.to(images.device).unbind(1)
     mirrored, sigma = mirrored.to(images.device), sigma.to(images.device)
@@ -154,7 +154,7 @@ def _move_all(
 
 
 def _blur_along(image: Tensor, axis: int, sigma: float) -> Tensor:
-    """Gaussian blur of one image along one axis; beyond its border nothing counts."""
+    """Blur one image along one axis with a Gaussian; nothing beyond the border counts."""
     pixels, weights = image.shape[axis], np.ones(image.shape[axis], dtype=np.float32)
     blurred = image.clone()
     for away in range(1, min(pixels - 1, int(REACH * sigma)) + 1):
@@ -168,7 +168,10 @@ def _blur_along(image: Tensor, axis: int, sigma: float) -> Tensor:
 
 
 def _crop_matrix(start: Tensor, extent: Tensor, pixels: int, size: int) -> Tensor:
-    """Antialiased linear resampling of [start, start + extent) to `size` pixels, (batch, size, pixels)."""
+    """Return matrices that resample [start, start + extent) to `size` pixels, (batch, size, pixels).
+
+    Resampling is linear and antialiased.
+    """
     step = (extent / size)[:, None]  # (batch, 1): source pixels per output pixel
     centre = start[:, None] + (torch.arange(size, device=start.device) + 0.5) * step  # (batch, size)
     source = torch.arange(pixels, device=start.device) + 0.5
@@ -179,7 +182,7 @@ def _crop_matrix(start: Tensor, extent: Tensor, pixels: int, size: int) -> Tenso
 
 
 def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
-    """Gaussian blur along one axis, (batch, size, size); the identity where sigma is 0."""
+    """Return matrices of a Gaussian blur along one axis, (batch, size, size); the identity if sigma is 0."""
     place = torch.arange(size, device=sigma.device)
     bell = torch.exp(-(place**2) / (2 * sigma.clamp(min=1e-2)[:, None] ** 2))  # (batch, size), by distance
     distance = (place[:, None] - place).abs().flatten()
@@ -188,13 +191,13 @@ def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
 
 
 def _saturate(factor: Tensor, luma: Tensor) -> Tensor:
-    """factor * colour + (1 - factor) * its grey, (batch, 3, 3)."""
+    """Return the matrix of factor * colour + (1 - factor) * its grey, (batch, 3, 3)."""
     grey = luma.expand(3, 3)
     return factor[:, None, None] * torch.eye(3, device=luma.device) + (1 - factor)[:, None, None] * grey
 
 
 def _rotate_hue(turn: Tensor, luma: Tensor) -> Tensor:
-    """Rotation of the colour plane by a share of a full turn; greys and luma stay, (batch, 3, 3)."""
+    """Return the rotation of colours by a share of a full turn, (batch, 3, 3); greys and luma are kept."""
     to_plane = torch.tensor(
         [list(LUMA), [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=luma.device
     )  # YIQ

@@ -1,4 +1,4 @@
-"""Augmentation of sequences: steps are dropped, noise is added, and if asked a part is stretched."""
+"""Augmentation of sequences: dropped steps, added noise and optionally a crop that is stretched."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from commlearn.batch import Modality, Spec, tells_gaps
 
 @dataclass(frozen=True)
 class SequenceAugmentation:
-    """Crop, noise and dropped steps, each record with its own draw; padding stays as it is."""
+    """Crop, noise and dropped steps, with a separate draw for each record; padding is unchanged."""
 
-    drop: float = 0.8  # the largest share of a record's steps that are set to zero
-    drop_probability: float = 0.5  # of a record to lose steps
-    std: float = 0.1  # of the noise, in units of the values, which are standardised
-    noise_probability: float = 0.5  # of a record to get noise
-    crop: float = 1.0  # the smallest share that a crop keeps, stretched to the old length; 1 = no crop
+    drop: float = 0.8  # largest share of a record's steps that are set to zero
+    drop_probability: float = 0.5  # probability that a record loses steps
+    std: float = 0.1  # standard deviation of the noise, in units of the standardised values
+    noise_probability: float = 0.5  # probability that a record gets noise
+    crop: float = 1.0  # smallest share that a crop keeps; it is stretched to the old length; 1 = no crop
 
     def __post_init__(self) -> None:
         for name in ("drop", "drop_probability", "noise_probability", "crop"):
@@ -34,7 +34,7 @@ class SequenceAugmentation:
         noise = torch.randn(values.shape, generator=generator).to(values)
         if self.crop < 1:
             values = _stretch(values, real.sum(dim=1), self.crop + (1 - self.crop) * draw[0], draw[1])
-        if tells_gaps(modality):  # what was not observed gets none, nor do the marks that say so
+        if tells_gaps(modality):  # neither unobserved values nor the marks of observation get noise
             marks = values[..., values.shape[2] // 2 :]
             noise = noise * torch.cat([marks, torch.zeros_like(marks)], dim=2)
         noisy = (draw[2] < self.noise_probability)[:, None, None]
@@ -45,13 +45,13 @@ class SequenceAugmentation:
 
 
 def _lowest(order: Tensor, count: Tensor) -> Tensor:
-    """True at the floor(count) lowest places of each row, (batch, length)."""
+    """Return a mask that is True at the floor(count) lowest entries of each row, (batch, length)."""
     rank = order.argsort(dim=1).argsort(dim=1)
     return rank < count.floor()[:, None]
 
 
 def _stretch(values: Tensor, lengths: Tensor, share: Tensor, start: Tensor) -> Tensor:
-    """A part of each sequence, its steps repeated so that it is as long as the whole."""
+    """Return a part of each sequence, with steps repeated so that it is as long as the whole."""
     place = torch.arange(values.shape[1], device=values.device)  # (length,)
     length = share * lengths  # (batch,) steps of the part
     source = (start * (lengths - length))[:, None] + place * share[:, None]  # (batch, length)

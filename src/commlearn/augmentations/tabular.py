@@ -1,4 +1,4 @@
-"""Augmentations of tables with gaps and categories, and of raw vectors."""
+"""Augmentations of tables with missing cells and categories, and of raw vectors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from commlearn.augmentations.views import check_share, check_size
 from commlearn.batch import Modality, Spec
 
-MISSING = 0.0  # the code of a cell without category
+MISSING = 0.0  # the code of a cell without a category
 
 
 @dataclass(frozen=True)
 class TabularAugmentation:
-    """Noise on numbers, and some cells made missing; one known cell of a record always stays."""
+    """Adds noise to numbers and makes some cells missing; at least one known cell of a record stays."""
 
-    std: float = 0.1  # of the noise, in units of the numbers, which are standardised
-    mask: float = 0.2  # probability of a cell to become missing
+    std: float = 0.1  # standard deviation of the noise, in units of the standardised numbers
+    mask: float = 0.2  # probability that a cell becomes missing
 
     def __post_init__(self) -> None:
         check_share("mask", self.mask, whole=False)
@@ -39,14 +39,14 @@ class TabularAugmentation:
 
 @dataclass(frozen=True)
 class VectorAugmentation:
-    """Noise, and some features set to zero, which is their mean, or to what another record has there (SCARF).
+    """Adds noise and sets some features to zero, which is their mean, or to another record's value (SCARF).
 
     At least one feature of a record stays.
     """
 
-    std: float = 0.1  # of the noise, in units of the values, which are standardised
-    drop: float = 0.2  # probability of a feature to be set to zero
-    swap: float = 0.0  # probability of a feature to be taken from another record of the batch
+    std: float = 0.1  # standard deviation of the noise, in units of the standardised values
+    drop: float = 0.2  # probability that a feature is set to zero
+    swap: float = 0.0  # probability that a feature is taken from another record of the batch
 
     def __post_init__(self) -> None:
         check_share("drop", self.drop, whole=False)
@@ -68,7 +68,7 @@ class VectorAugmentation:
 
 
 def _others(modality: Modality, generator: torch.Generator) -> torch.Tensor:
-    """For each cell a record of the batch that has the modality, at random."""
+    """Draw for each cell a record of the batch that has the modality, (batch, features)."""
     draw = torch.rand(modality.values.shape, generator=generator).to(modality.values.device)
     present = modality.present
     there = torch.arange(len(draw), device=draw.device) if present is None else present.nonzero()[:, 0]
@@ -79,7 +79,7 @@ def _others(modality: Modality, generator: torch.Generator) -> torch.Tensor:
 class Noise:
     """Adds Gaussian noise."""
 
-    std: float = 0.1  # in units of the values, which are standardised
+    std: float = 0.1  # in units of the standardised values
 
     def __post_init__(self) -> None:
         check_size("std", self.std)

@@ -1,4 +1,4 @@
-"""Augmentation of text and of token states that were computed before: some are masked, some left out."""
+"""Augmentations of text and of precomputed token states: some are masked, some left out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MASK = 1  # the id that stands for a hidden token
 
 @dataclass(frozen=True)
 class TextAugmentation:
-    """Masks tokens and leaves tokens out, each record with its own draw; padding stays as it is.
+    """Masks tokens and leaves tokens out, with a separate draw for each record; padding is unchanged.
 
-    Of a pretrained tokenizer's ids, those that are no part of the text stay, and where it has no id that
-    hides a token, tokens that would be hidden are left out.
+    With a pretrained tokenizer, ids that are not part of the text are kept. If it has no mask id, tokens
+    that would be masked are left out instead.
     """
 
-    mask: float = 0.15  # probability of each token
-    dropout: float = 0.0  # probability of each token to be left out; at least one token stays
+    mask: float = 0.15  # probability that a token is masked
+    dropout: float = 0.0  # probability that a token is left out; at least one token stays
 
     def __post_init__(self) -> None:
         check_share("mask", self.mask)
@@ -41,14 +41,14 @@ class TextAugmentation:
             return modality.with_values(values)
         last = (
             draw[1].masked_fill(~words, -1).argmax(dim=1, keepdim=True)
-        )  # the token of the largest draw stays
+        )  # the token with the largest draw stays
         left_out = left_out.scatter(1, last, False)
         return replace(modality, values=values, padding=left_out | padding)
 
 
 @dataclass(frozen=True)
 class TokenDropout:
-    """Leaves tokens out, of each record a share of its own, drawn from 0 to `most`; one stays at least."""
+    """Leaves out tokens, for each record a share drawn from 0 to `most`; at least one stays."""
 
     most: float = 0.8  # largest share of a record's tokens that is left out
 
@@ -68,7 +68,7 @@ class TokenDropout:
 
 @dataclass(frozen=True)
 class TokenVersion:
-    """Chooses one of a record's augmented versions that were kept; the first is the record as it is."""
+    """Chooses one of a record's stored augmented versions; never the first, which is the record as it is."""
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         batch, versions = modality.values.shape[:2]

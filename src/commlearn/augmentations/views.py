@@ -1,4 +1,4 @@
-"""Makes the views that a method declared: the record as it is, and augmented versions of it."""
+"""Views that a method declared: the records as they are, and augmented versions of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Augmentation(Protocol):
     """Changes every record of one modality at random, each with its own parameters."""
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
-        """An augmented version; every random number comes from `generator` (on the CPU)."""
+        """Return an augmented version; every random number comes from `generator` (on the CPU)."""
         ...
 
 
@@ -28,24 +28,24 @@ class Plans(Protocol):
     def plan(
         self, modality: Modality, generator: torch.Generator, spec: Spec | None = None
     ) -> Callable[[slice], Modality]:
-        """What makes the augmented version of some of the records; each call gives the same."""
+        """Return a function that augments a slice of the records, the same way on each call."""
         ...
 
 
 def check_share(name: str, share: float, whole: bool = True) -> None:
-    """Refuse a setting that is no share, or if a whole is too much, one that is 1."""
+    """Reject a setting that is not a share from 0 to 1, or that is 1 if `whole` is false."""
     if not 0 <= share <= 1 or (share == 1 and not whole):
         raise ConfigurationError(f"{name} is {share}; give a share from 0 to {'1' if whole else 'below 1'}.")
 
 
 def check_size(name: str, size: float) -> None:
-    """Refuse a setting that is negative or infinite."""
+    """Reject a setting that is negative or infinite."""
     if not 0 <= size < math.inf:
         raise ConfigurationError(f"{name} is {size}; give a number of at least 0.")
 
 
 def check_range(name: str, bounds: Sequence[float], most: float = math.inf) -> None:
-    """Refuse a setting that is not a smaller and a larger number from 0 to `most`."""
+    """Reject a setting that is not a lower and an upper bound between 0 and `most`."""
     if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] <= most or math.isinf(bounds[1]):
         limit = "at least 0" if math.isinf(most) else f"from 0 to {most:g}"
         raise ConfigurationError(f"{name} is {list(bounds)}; give a smaller and a larger number {limit}.")
@@ -60,7 +60,7 @@ def make_batch(
     augmented: int,
     specs: Mapping[str, Spec] | None = None,
 ) -> Batch:
-    """The batch that a method asked for; nothing that it did not ask for is computed."""
+    """Make the batch that a method declared; nothing else is computed."""
     return plan_batch(view, targets, augmentations, generator, plain, augmented, specs)(slice(None))
 
 
@@ -74,21 +74,21 @@ def plan_batch(
     specs: Mapping[str, Spec] | None = None,
     sources: Sequence[View] = (),
 ) -> Callable[[slice], Batch]:
-    """A batch whose parts are made when they are asked for: all random numbers are drawn now.
+    """Plan a batch whose parts are made on request; all random numbers are drawn now.
 
     Args:
         view: the records as they are.
-        targets: of the records.
-        augmentations: by modality.
-        generator: of all random numbers.
+        targets: targets of the records, by name.
+        augmentations: augmentations by modality; a modality without one is not changed.
+        generator: source of all random numbers.
         plain: whether the batch holds the records as they are.
-        augmented: how many augmented versions of them it holds.
+        augmented: number of augmented versions that the batch holds; not used with `sources`.
         specs: kind and shape of each modality.
-        sources: what each augmented version is made from; the records themselves if not given.
+        sources: a view per augmented version to make it from; if not given, `view` for each.
 
     Returns:
-        What makes the batch of some of the records; its parts together are the batch of `make_batch`,
-        and the same part is the same however often it is made.
+        A function that makes the batch for a slice of the records. The parts together are the batch of
+        `make_batch`, and the same part is the same however often it is made.
     """
     versions = [
         {

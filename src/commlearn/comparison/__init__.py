@@ -1,1 +1,1 @@
-"""Comparisons: what to train, the processes that do it, and the table of results."""
+"""Comparisons: the plan of trainings, the processes that run them, and the table of results."""

@@ -1,4 +1,4 @@
-"""Simple baselines by name: what one would do without learning a representation, a floor and a ceiling."""
+"""Simple baselines by name: alternatives to learning a representation, a floor and a ceiling."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ from commlearn.training.finetune import FineTuning, finetune
 
 @dataclass(frozen=True)
 class Given:
-    """What a baseline may look at."""
+    """Inputs that a baseline may use."""
 
-    experiment: Experiment  # CoMM, with the sizes, encoders, budget and seed of what it is compared with
+    experiment: Experiment  # CoMM, with the sizes, encoders, budget and seed of the other members
     data: Dataset
-    targets: Sequence[str]  # only a baseline that learns from labels looks at them
-    folder: Path  # of its own, for what it keeps
+    targets: Sequence[str]  # used only by a baseline that learns from labels
+    folder: Path  # the baseline's own folder, for files that it keeps
     progress: Callback
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A member of a comparison that is no method."""
+    """A member of a comparison that is not a method."""
 
     about: str
     make: Callable[[Given, Sequence[Records]], list[np.ndarray]]
-    """Vectors of each part, (records, dim); what is learned, is learned from the first part alone."""
+    """Makes the vectors of each part, (records, dim); nothing is fitted on the parts after the first."""
     drawn: bool = False  # whether the seed matters
-    labels: bool = False  # whether it learns from labels: then it is trained for one target
+    labels: bool = False  # whether it learns from labels; if so, it is trained for one target
 
 
-PIXELS = 16  # a side, to which an image is averaged
-WORDS = 2000  # the most frequent of the first part
-BLOCK = 512  # records at a time
+PIXELS = 16  # pixels per side to which an image is averaged
+WORDS = 2000  # most frequent words of the first part that are counted
+BLOCK = 512  # records processed at once
 
 
 def raw(given: Given, parts: Sequence[Records], names: Sequence[str] | None = None) -> list[np.ndarray]:
-    """The named modalities' features side by side; all if none are named."""
+    """Return the raw features of the named modalities (all if none are named) side by side."""
     columns = raw_parts(parts, names or list(given.data.train.specs))
     return [np.concatenate([rows[part] for rows in columns.values()], axis=1) for part in range(len(parts))]
 
 
 def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[np.ndarray]]:
-    """Each modality's features in each part, (records, features).
+    """Return each modality's raw features in each part, (records, features).
 
-    Vectors and cells of tables as they are, categories one-hot, images averaged to 16 x 16 pixels, series
-    and audio by five statistics of each channel, text by the weighted counts of its words. A record without
-    the modality has zeros; where some have none, one more feature says so.
+    Vectors and numeric table cells are unchanged, categories one-hot, images averaged to 16 x 16 pixels;
+    series and audio become five statistics of each channel, text the weighted counts of its words. A record
+    without the modality has zeros; if any record lacks it, one more feature marks those that do.
     """
     features_of = {}
     for name in names:
@@ -86,7 +86,7 @@ def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[
 def _read(
     records: Records, name: str, flat: Callable[[Modality, Spec], Tensor], spec: Spec
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features, (records, features), and which records have the modality."""
+    """Return the features, (records, features), and which records have the modality."""
     values, there = [], []
     for start in range(0, len(records), BLOCK):
         modality = records.view(slice(start, start + BLOCK), [name])[name]
@@ -105,14 +105,14 @@ def _pixels(modality: Modality, spec: Spec) -> Tensor:  # (batch, channels, heig
 
 
 def _cells(modality: Modality, spec: Spec) -> Tensor:
-    """Numbers with zero where one is missing, which ones are missing, and categories one-hot."""
+    """Return numbers with zeros for missing ones, flags for the missing ones, and one-hot categories."""
     numbers, codes = modality.values[:, : spec.shape[0]], modality.values[:, spec.shape[0] :]
     chosen = [F.one_hot(codes[:, i].long(), size) for i, size in enumerate(spec.shape[1:])]
     return torch.cat([numbers.nan_to_num(), numbers.isnan(), *chosen], dim=1)
 
 
 def _steps(modality: Modality, spec: Spec) -> Tensor:
-    """Mean, deviation, least, most and mean change of each channel, over steps that are not padding."""
+    """Return mean, deviation, least, most and mean change of each channel over steps that are not padding."""
     values = modality.values.float().nan_to_num().flatten(2)  # (batch, steps, channels)
     real = modality.real
     weight = real[..., None].float()
@@ -124,17 +124,17 @@ def _steps(modality: Modality, spec: Spec) -> Tensor:
     both = weight[:, 1:] * weight[:, :-1]
     change = ((values[:, 1:] - values[:, :-1]).abs() * both).sum(dim=1) / both.sum(dim=1).clamp(min=1)
     statistics = torch.cat([mean, deviation, least, most, change], dim=1)
-    return statistics.nan_to_num(posinf=0.0, neginf=0.0)  # a record without a step
+    return statistics.nan_to_num(posinf=0.0, neginf=0.0)  # records without any step
 
 
 def _words(modality: Modality, spec: Spec) -> Tensor:
-    """How often each id occurs, (batch, ids)."""
+    """Count how often each id occurs, (batch, ids)."""
     counts = torch.zeros(len(modality), spec.shape[0])
     return counts.scatter_add_(1, modality.values, modality.real.float())
 
 
 def _frequent(records: Records, name: str, spec: Spec) -> Callable[[Modality, Spec], Tensor]:
-    """What turns text into tf-idf of the most frequent ids of these records; rows of length 1."""
+    """Return a function from text to tf-idf rows of length 1, over the most frequent ids of these records."""
     within = np.zeros(spec.shape[0], dtype=np.int64)
     for start in range(0, len(records), BLOCK):
         modality = records.view(slice(start, start + BLOCK), [name])[name]
@@ -158,12 +158,12 @@ _FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {
 }
 
 
-RIDGE = 0.1  # added to the variance of every direction of a modality, which is 1 a feature
-COMMON = 64  # directions a modality, at most
+RIDGE = 0.1  # added to the variance of each direction of a modality; the variance of each feature is 1
+COMMON = 64  # common directions, at most
 
 
 def pca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
-    """As many principal components of the standardised raw features as an embedding has numbers."""
+    """Return principal components of the standardised raw features, as many as the model is wide."""
     rows = raw(given, parts)
     scaler = StandardScaler().fit(rows[0])
     rows = [scaler.transform(part) for part in rows]
@@ -174,7 +174,7 @@ def pca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
 
 
 def cca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
-    """Generalised canonical correlation: every modality's projection to what all have in common."""
+    """Generalised canonical correlation: project every modality onto the directions that all share."""
     columns = raw_parts(parts, list(given.data.train.specs))
     scaled = []
     for rows in columns.values():
@@ -191,14 +191,14 @@ def cca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
 def common_directions(
     modalities: Sequence[np.ndarray], most: int, ridge: float = RIDGE
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """MAXVAR: the directions G that all modalities' ridge projections P_i reach best together.
+    """MAXVAR: find the directions G that all modalities' ridge projections P_i reach best together.
 
         G = leading eigenvectors of sum_i P_i,   P_i = X_i (X_i'X_i + n ridge I)^-1 X_i',
         map_i = (X_i'X_i + n ridge I)^-1 X_i' G sqrt(n).
 
     Returns:
-        A map for each modality, (features, directions); and how well each direction is reached by the
-        modalities on average, from 0 to 1.
+        A map for each modality, (features, directions); and how well the modalities reach each direction on
+        average, from 0 to 1.
     """
     records = len(modalities[0])
     shrunk, solved = [], []
@@ -216,7 +216,7 @@ def common_directions(
 
 
 def fixed_features(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
-    """The fixed features of every modality, side by side; raw ones of what a pretrained encoder reads."""
+    """Return all modalities' fixed features side by side; raw ones where a pretrained encoder reads them."""
     pretrained = pretrained_of(given.data.state)
     specs = {name: spec for name, spec in given.data.train.specs.items() if name not in pretrained}
     blocks = FeatureBlocks(specs, given.experiment.model.networks).learn(parts[0], 0)
@@ -228,13 +228,13 @@ def fixed_features(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
 
 
 def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
-    """Embeddings by the weights that the seed starts with."""
+    """Return embeddings from the initial weights of the seed, without training."""
     method = _fresh(given, learned_features(given.experiment, given.data)).eval()
     return [embed(method, records) for records in parts]
 
 
 def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
-    """The same network trained on the labels of one target for as many epochs, unless validation ends it."""
+    """Train the same network on the labels of one target, for as many epochs unless stopped by validation."""
     training = given.experiment.training
     settings = FineTuning(
         given.targets[0],
@@ -274,11 +274,11 @@ BASELINES: dict[str, Baseline] = {
         "CoMM's network trained on the target's labels: a ceiling", supervised, drawn=True, labels=True
     ),
 }
-"""Beside these, `raw:NAME` is one modality alone, and `single` stands for each of them."""
+"""In addition, `raw:NAME` is one modality alone, and `single` stands for `raw:NAME` of every modality."""
 
 
 def single_names(modalities: Sequence[str]) -> list[str]:
-    """The baselines of single modalities.
+    """Return the names of the baselines of single modalities.
 
     Example:
         >>> single_names(["image", "text"])
@@ -288,7 +288,7 @@ def single_names(modalities: Sequence[str]) -> list[str]:
 
 
 def find_baseline(name: str, modalities: Sequence[str]) -> Baseline | None:
-    """The baseline of this name; None if it is none."""
+    """Return the baseline of this name; None if the name is not a baseline's."""
     if not name.startswith(SINGLE):
         return BASELINES.get(name)
     modality = name.removeprefix(SINGLE)

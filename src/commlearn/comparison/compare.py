@@ -1,4 +1,4 @@
-"""Comparison: the same data, encoders, budget and probe for several methods and seeds, in one table."""
+"""Comparison of several methods and seeds with the same data, encoders, budget and probe, in one table."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from commlearn.tables.schema import Schema
 from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.resume import changes
 
-USUAL = ("clip", "crossself", "comm")  # methods on a recipe
-SHOWN = 6  # differences that a message names
+USUAL = ("clip", "crossself", "comm")  # default methods on a recipe
+SHOWN = 6  # differences that a message lists, at most
 
 
 def compare(
@@ -46,31 +46,31 @@ def compare(
     rivals: Sequence[str] | None = None,
     budgets: Sequence[str | int] | None = None,
 ) -> Comparison:
-    """Train what is missing, skip what is done, and write one table and one verdict.
+    """Run the trainings that are missing, skip those that are done, and write one table and one verdict.
 
-    Methods differ in nothing but what they learn: data, splits, encoders, steps and probe are the same.
-    One that cannot take the data is refused before anything is trained; one that fails on the way is reported
-    in the table, and neither takes the others down nor is averaged in.
+    Methods differ only in what they learn: data, splits, encoders, steps and probe are the same. A method
+    that cannot take the data is refused before anything is trained. A training that fails later is reported
+    in the table and left out of the averages; the others continue.
 
     Args:
         recipe: name of a recipe, path of a YAML file (a recipe or a schema), a `Schema` or its plain values.
-        methods: names of methods and baselines; `single` is each modality alone, `all` is all that there are.
+        methods: names of methods and baselines; `single` is each modality alone, `all` is all that exist.
             `comm` on a table and `clip`, `crossself` and `comm` on a recipe if not given.
-        seeds: how many (0, 1, ...), or which.
-        out: folder of the comparison; running again in it goes on where it stopped.
+        seeds: number of seeds (0, 1, ...) or the seeds themselves.
+        out: folder of the comparison; running again in it resumes where it stopped.
         overrides: dotted key to value, for every method.
-        jobs: trainings at a time; 0 = one for each CPU core, or one if there is a GPU.
+        jobs: trainings to run at once; 0 = one for each CPU core, or one if there is a GPU.
         tell: receives a line for each training that starts and ends.
-        targets: what is probed; the recipe's scores, or all targets, if not given.
-        table: takes the place of a schema's: a path, or what else `Embedder.fit` takes as a table. One in
-            memory is written to `out` once; paths in its cells are relative to the working folder.
-        rivals: what the embeddings are compared with, for the verdict: names in `RIVALS`. All on a table,
-            none on a recipe if not given; an empty list asks for no verdict.
-        budgets: of labels: shares such as `5%`, numbers a class such as 20, or `all`; 1, 5, 10, 50 and
-            100 % if not given.
+        targets: targets to probe; the recipe's scores, or all targets, if not given.
+        table: replaces the schema's table: a path, or anything else that `Embedder.fit` takes as a table. A
+            table in memory is written to `out` once; paths in its cells are relative to the working folder.
+        rivals: names in `RIVALS` that the verdict compares the embeddings with. All on a table, none on a
+            recipe if not given; with an empty list there is no verdict.
+        budgets: budgets of labels: shares such as `5%`, numbers per class such as 20, or `all`; 1, 5, 10, 50
+            and 100 % if not given.
 
     Returns:
-        The table, as it is written to `table.json`, with the verdict beside it.
+        The table, as written to `table.json`, together with the verdict.
 
     Example:
         >>> import pandas as pd
@@ -106,7 +106,7 @@ def compared(
     rivals: Sequence[str] | None,
     budgets: Sequence[str | int] | None = None,
 ) -> Comparison:
-    """A comparison on a source that is already named; the other arguments are those of `compare`."""
+    """Compare on an existing source; the other arguments are those of `compare`."""
     on_table = is_schema(source.recipe)
     methods = (["comm"] if on_table else USUAL) if methods is None else methods
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
@@ -141,7 +141,7 @@ def _trained(
     refused: Mapping[str, str],
     files: Mapping[str, str] | None,
 ) -> dict[Job, str]:
-    """Do what is missing; the reasons of those that failed."""
+    """Run the jobs that are missing; return the reasons of those that failed."""
     missing = [job for job in planned if job.probes() is None]
     for name, reason in refused.items():
         tell(f"left out: {name}: {reason}")
@@ -168,7 +168,7 @@ def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: M
 
 
 def _remember(out: Path, what: Mapping[str, Any]) -> None:
-    """A comparison goes on only with the settings and the records that it began with."""
+    """Record settings and records, or raise an error if they differ from those the comparison began with."""
     path, now = out / BEGUN, json.loads(json.dumps(what, sort_keys=True, default=str))
     before = values_of_file(path, "Give another --out.") if path.exists() else now
     data = before.pop("data", {}) if before is not now else now["data"]

@@ -1,6 +1,6 @@
-"""One training of a comparison, in a process of its own: train or fit, embed, probe, write down.
+"""One training of a comparison in its own process: train or fit, embed, probe, and write the results.
 
-It reads `job.json` of its folder. Each file is written atomically, `probes.json` last.
+The process reads `job.json` in its folder. Each file is written atomically, `probes.json` last.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PATIENCE = 60.0  # seconds to wait until a job of a killed comparison has writte
 
 
 def work(folder: Path) -> None:
-    """Do what `job.json` says."""
+    """Run the job that `job.json` describes."""
     spec = values_of_file(folder / SPEC)
     if spec["method"] == READOUTS:
         read_share(Path(spec["options"]["out"]), spec["options"])
@@ -52,7 +52,7 @@ def work(folder: Path) -> None:
     way_out = "Bring back what it was, or give another --out."
     check_same_data("The comparison", {"files": spec.get("files")}, {"files": data.files}, way_out)
     if spec["method"] in METHODS and METHODS[spec["method"]].views.targets:
-        data = replace(data, train=data.fit)  # labels of the records that probes are fitted on
+        data = replace(data, train=data.fit)  # with labels, train on the records that probes are fitted on
     parts = [data.fit, data.test]
     if data.validation is not None and len(data.validation):
         parts.append(data.validation)
@@ -60,7 +60,7 @@ def work(folder: Path) -> None:
     files, before, started = RunFolder(folder), _cost(folder), time.monotonic()
     try:
         rows = _vectors(spec, experiment, data, parts, folder)
-    finally:  # an interrupted training adds to the time of the next
+    finally:  # the time of an interrupted training counts when it resumes
         cost = {
             "seconds": round(before.get("seconds", 0.0) + time.monotonic() - started, 2),
             "peak_memory_mb": max(filter(None, (before.get("peak_memory_mb"), peak_memory())), default=None),
@@ -71,7 +71,7 @@ def work(folder: Path) -> None:
     outcomes = probe_vectors(data, *vectors, targets=spec["targets"])
     results: dict[str, Any] = {name: outcome.result for name, outcome in outcomes.items()}
     arrays = _arrays(outcomes)
-    if all((folder / name).exists() for name in (PROBES, PREDICTIONS)):  # of other targets
+    if all((folder / name).exists() for name in (PROBES, PREDICTIONS)):  # results of other targets
         results = {**values_of_file(folder / PROBES), **results}
         arrays = {**arrays_of(folder / PREDICTIONS), **arrays}
     content = io.BytesIO()
@@ -83,7 +83,7 @@ def work(folder: Path) -> None:
 def experiment_of_job(
     spec: dict[str, Any], source: ComparisonSource, experiment: Experiment, modalities: Sequence[str]
 ) -> Experiment:
-    """The method with the options of this variant; CoMM's, where a baseline takes its network."""
+    """Return the experiment with the job's method and options; CoMM's for baselines that use its network."""
     baseline = find_baseline(spec["method"], modalities)
     if baseline is not None and not baseline.drawn:
         return experiment
@@ -94,7 +94,7 @@ def experiment_of_job(
 def _vectors(
     spec: dict[str, Any], experiment: Experiment, data: Dataset, parts: Sequence[Records], folder: Path
 ) -> list[np.ndarray]:
-    """Embeddings of each part, by a trained method or a baseline."""
+    """Return the embeddings of each part by a trained method or a baseline."""
     baseline = find_baseline(spec["method"], list(data.train.specs))
     if baseline is not None:
         if experiment.training.threads:
@@ -121,7 +121,7 @@ def _cost(folder: Path) -> dict[str, Any]:
 def end_with(parent: int) -> None:
     """Treat the death of the comparison as SIGTERM: a training writes a checkpoint and ends.
 
-    `parent` is the descriptor of a pipe of which the comparison holds the other end.
+    `parent` is the descriptor of a pipe whose other end the comparison holds.
     """
 
     def watch() -> None:
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"diverged: {problem}")
         return DIVERGED
     except CommlearnError as problem:
-        print(" ".join(str(problem).split()))  # the last line is what is reported
+        print(" ".join(str(problem).split()))  # the comparison reports the last line
         return FAILED
     return 0
 

@@ -1,4 +1,4 @@
-"""Every training that a comparison needs, refused before the first if a method cannot take the data."""
+"""Plan of a comparison's trainings; methods that cannot take the data are refused before the first one."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Job:
     method: str
     seed: int
     variant: str
-    targets: tuple[str, ...]  # what is probed on it
+    targets: tuple[str, ...]  # targets to probe
     folder: Path
-    options: dict[str, Any] = field(default_factory=dict, compare=False)  # of the method, for this target
-    cost: int = 0  # those with the most are started first
+    options: dict[str, Any] = field(default_factory=dict, compare=False)  # method options for this target
+    cost: int = 0  # relative cost; the costliest jobs start first
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.method, f"seed {self.seed}", self.variant) if part)
 
     def probes(self) -> dict[str, Any] | None:
-        """What was measured, if all of it was."""
+        """Return the probe results; None unless all targets have been probed."""
         path = self.folder / PROBES
         if not path.exists() or not (self.folder / PREDICTIONS).exists():
             return None
@@ -60,7 +60,7 @@ class Member:
 
     @property
     def labels(self) -> bool:
-        """Whether it learns from labels: then it is trained for each target on its own."""
+        """Whether it learns from labels; if so, it is trained separately for each target."""
         return self.baseline.labels if self.baseline else METHODS[self.name].views.targets
 
     @property
@@ -71,7 +71,7 @@ class Member:
 
 
 def scores_of(experiment: Experiment, data: Dataset, targets: Sequence[str] | None) -> dict[str, Score]:
-    """The columns of the table: the recipe's, or the named targets, or all."""
+    """Return the scores in the table's columns: the named targets, the recipe's scores, or all targets."""
     named = experiment.scores if targets is None else {}
     wanted = [target for score in named.values() for target in score.targets] or targets
     chosen = chosen_targets(data, wanted, "linear")
@@ -86,12 +86,12 @@ def members_of(
     data: Dataset,
     scores: Mapping[str, Score],
 ) -> tuple[list[Member], dict[str, str]]:
-    """Who takes part, and who cannot and why; only `all` may name those that cannot."""
+    """Return the members, and those that cannot take part with reasons, which only `all` may include."""
     modalities = list(data.train.specs)
     wanted, optional = _expand(names, modalities)
     problems, refused, members = Problems("compare"), {}, []
     targets = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
-    arms: list[Experiment] = []  # what a method is built from, once where variants differ in other things
+    arms: list[Experiment] = []  # one for each distinct set of method, model and training settings
     for variant in dict.fromkeys(score.variant for score in scores.values()):
         arm = source.arm(experiment, variant)
         if (arm.method, arm.model, arm.training) not in [
@@ -112,7 +112,7 @@ def members_of(
 def plan(
     members: Sequence[Member], scores: Mapping[str, Score], seeds: Sequence[int], out: Path
 ) -> list[Job]:
-    """Every training that the scores need, the costly ones first."""
+    """Return every training that the scores need, seed by seed, with the costly ones first."""
     variants: dict[str, list[str]] = {}
     for score in scores.values():
         targets = variants.setdefault(score.variant, [])
@@ -128,7 +128,7 @@ def plan(
 
 
 def _expand(names: Sequence[str], modalities: Sequence[str]) -> tuple[list[str], set[str]]:
-    """`single` and `all` written out; those that only `all` named may be refused."""
+    """Expand `single` and `all`; return all names, and those that may be refused as only `all` named them."""
     wanted: dict[str, bool] = {}
     for name in names:
         if name == "all":
@@ -142,7 +142,7 @@ def _expand(names: Sequence[str], modalities: Sequence[str]) -> tuple[list[str],
 def _member(
     name: str, source: ComparisonSource, arms: Sequence[Experiment], data: Dataset, targets: Sequence[str]
 ) -> Member:
-    """A method or baseline that can take these data; else the reason why not, raised."""
+    """Return a method or baseline that can take these data, or raise an error with the reason."""
     modalities = list(data.train.specs)
     baseline = find_baseline(name, modalities)
     if baseline is not None:
@@ -167,7 +167,7 @@ def _member(
 def _learned_targets(
     name: str, options: Mapping[str, Any], data: Dataset, targets: Sequence[str]
 ) -> list[str]:
-    """The targets that a method learns from, one in each training; none for most methods."""
+    """Return the targets that a method learns from, one in each training; empty for most methods."""
     if not METHODS[name].views.targets:
         return []
     stated = options.get("target")
@@ -207,7 +207,7 @@ def _job(member: Member, seed: int, variant: str, targets: Sequence[str], out: P
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
-    """The named arrays of a file, or an error that names it and the way out."""
+    """Read the named arrays of a file; raise an error with a remedy if the file is damaged."""
     try:
         with zipfile.ZipFile(plain_file(path)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())

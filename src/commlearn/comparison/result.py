@@ -1,4 +1,4 @@
-"""What a comparison gives back: the table of scores, and the verdict with its frame, pictures and page."""
+"""Result of a comparison: the table of scores and the verdict, with its data frame, plots and HTML."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from commlearn.escapes import html_text
 
 
 class Comparison(dict[str, Any]):
-    """The table, as it is written to `table.json`, and the comparison with its rivals.
+    """The table, as written to `table.json`, and the verdict on the methods and their rivals.
 
     Attributes:
-        verdict: what `verdict.json` holds; None where no rivals were asked for.
+        verdict: the content of `verdict.json`; None if no verdict was requested.
     """
 
     def __init__(self, table: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> None:
@@ -25,11 +25,11 @@ class Comparison(dict[str, Any]):
         self.verdict = None if verdict is None else dict(verdict)
 
     def __str__(self) -> str:
-        """The verdict in sentences, target by target."""
+        """Return the verdict in sentences, target by target, or the table if there is no verdict."""
         return "\n".join(sentence_lines(self.verdict)) if self.verdict else dict.__repr__(self)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each target, budget of labels and reader."""
+        """Return the verdict as a frame: one row for each target, budget of labels and reader."""
         rows = []
         for target, values in self._targets().items():
             for budget, part in values["budgets"].items():
@@ -59,7 +59,7 @@ class Comparison(dict[str, Any]):
         return pd.DataFrame(rows)
 
     def plot(self, target: str | None = None) -> Any:
-        """Budget curves, differences to the best rival and absent modalities of one target: three Axes."""
+        """Plot one target: budget curves, differences to the best rival, absent modalities; three Axes."""
         from commlearn.plot.verdict import verdict
 
         return verdict(self, target)
@@ -90,7 +90,7 @@ class Comparison(dict[str, Any]):
 
 
 def sentence_lines(verdict: Mapping[str, Any]) -> list[str]:
-    """The verdict as lines: each target, its sentences, and what was not tried."""
+    """Return the verdict as lines: each target with its sentences, and what was not tried."""
     lines = []
     for target, values in verdict["targets"].items():
         lines += [f"{target}:", *(f"  {sentence}" for sentence in values["words"])]

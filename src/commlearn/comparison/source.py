@@ -1,4 +1,4 @@
-"""What a comparison is made on: a recipe, or a table that a schema describes."""
+"""The source of a comparison's experiment and records: a recipe, or a table that a schema describes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from commlearn.tables.splits import PARTS, parts_of_names
 from commlearn.tables.streamed import StreamedRecords
 from commlearn.trained.data_identity import data_identity
 
-HELD_OUT = 0.25  # of the records that are not for testing, where settings are chosen on them
-HELD_OUT_SEED = 271_828  # a split by the same hash, whose test records these are not, has another one
-SHOWN_ONLY = ("about", "published", "scores")  # what of an experiment changes no training
+HELD_OUT = 0.25  # share of the non-test records to choose settings on, if there are no validation records
+HELD_OUT_SEED = 271_828  # must differ from the seed of the test split, which uses the same hash of keys
+SHOWN_ONLY = ("about", "published", "scores")  # parts of an experiment that do not affect training
 
 
 @dataclass(frozen=True)
 class ComparisonSource:
-    """Where experiment and records come from, for every training of the comparison alike."""
+    """The source of experiment and records, which all trainings of a comparison share."""
 
-    recipe: str  # its name, or the path of a YAML file: a recipe or a schema
-    table: str | None = None  # takes the place of a schema's
+    recipe: str  # name of a recipe, or path of a YAML file: a recipe or a schema
+    table: str | None = None  # replaces the schema's table
     overrides: dict[str, Any] = field(default_factory=dict)  # dotted key to value
-    before_test: bool = False  # what is scored in place of the test records was held out from the others
+    before_test: bool = False  # whether held-out records take the place of the test records
 
     def read(self, variant: str = "", more: Mapping[str, Any] | None = None) -> tuple[Experiment, Dataset]:
-        """The recipe's variant, or the schema, with further overrides, and its records, none in two parts."""
+        """Read the experiment of a recipe's variant or a schema, and its records, no record in two parts."""
         overrides = self.of_all({**self.overrides, **(more or {})})
-        if is_schema(self.recipe):  # what it leaves open is chosen once, for all methods, as CoMM needs it
+        if is_schema(self.recipe):  # open settings are chosen once for all methods, as CoMM needs them
             method = None if self.stated_method().get("name") == "comm" else "comm"
             experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
         elif self.table:
@@ -52,17 +52,20 @@ class ComparisonSource:
         return experiment, without_overlap(without_test(data) if self.before_test else data)
 
     def arm(self, experiment: Experiment, variant: str) -> Experiment:
-        """The experiment as a variant of its recipe has it, without a look at the records."""
+        """Return the experiment of a variant of the recipe, without reading the records."""
         if not variant or variant == experiment.variant:
             return experiment
         return read_experiment(self.recipe, self.of_all(self.overrides), variant)
 
     def of_all(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Without those of a method, which are given to it alone."""
+        """Return the overrides that apply to all methods, leaving out the options of one method."""
         return {key: value for key, value in overrides.items() if not key.startswith("method.")}
 
     def method_options(self, method: str, experiment: Experiment) -> dict[str, Any]:
-        """The recipe's options if the method is its own, and the overrides; on a table what CoMM gets."""
+        """Return a method's options: those that the recipe or schema states for it, and the overrides.
+
+        On a table, they include the options chosen for CoMM if the method can embed tokens as CoMM does.
+        """
         own = experiment.method if experiment.method["name"] == method else {}
         if is_schema(self.recipe):
             if embeds_tokens(method):
@@ -78,19 +81,19 @@ class ComparisonSource:
         return {**own, **given, "name": method}
 
     def stated_method(self) -> dict[str, Any]:
-        """The method that a schema's file names, and its options."""
+        """Return the method that a schema's file names, with its options."""
         part = self._stated().get("method") or {}
         return {"name": part} if isinstance(part, str) else dict(part)
 
     def _stated(self) -> Mapping[str, Any]:
-        """What a schema's file says."""
+        """Return the content of the schema's file."""
         return schema_yaml.load(Path(self.recipe))[0]
 
 
 def without_test(data: Dataset) -> Dataset:
-    """The data set with the validation records in place of the test records, or a quarter of the others.
+    """Return the data set with its test records replaced by the validation records or held-out ones.
 
-    Records of a group stay together.
+    Without validation records, a quarter of the other records is held out; groups stay whole.
     """
     if isinstance(data.train, StreamedRecords):
         raise ConfigurationError(
@@ -107,13 +110,13 @@ def without_test(data: Dataset) -> Dataset:
 
 
 def _held_out(records: Records) -> np.ndarray:
-    """(records,): whether a record is scored; its key or its group decides."""
+    """Return which records are held out to be scored, (records,) bool, decided by key or group."""
     units = records.keys if records.groups is None else records.groups
     return parts_of_names(np.asarray(units), 0.0, HELD_OUT, HELD_OUT_SEED) == PARTS.index("test")
 
 
 def identity(experiment: Experiment, data: Dataset) -> dict[str, Any]:
-    """What all trainings share: the settings, the data, and a digest of splits, targets and preprocessing."""
+    """Return what all trainings share: settings, data, and a digest of splits, targets and preprocessing."""
     digest = hashlib.sha256(json.dumps(data.state, sort_keys=True, default=str).encode())
     for part, records in data.parts.items():
         digest.update(f"{part} {len(records)}".encode())
@@ -124,5 +127,5 @@ def identity(experiment: Experiment, data: Dataset) -> dict[str, Any]:
 
 
 def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experiment:
-    """The experiment with another method, checked."""
+    """Return the experiment with another method, checked."""
     return experiment_from({**to_mapping(experiment), "method": dict(options)})

@@ -1,4 +1,4 @@
-"""A schema or a table of the caller's memory as files in the folder of a comparison, for its processes."""
+"""Storage of in-memory schemas and tables in the folder of a comparison, where its processes read them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from commlearn.tables.schema import Schema, modules_of_schema
 from commlearn.tables.table import read_table
 
 SCHEMA, TABLE = "schema.yaml", "table.parquet"
-BEGUN = "compare.json"  # what a folder compares, written before the first training
+BEGUN = "compare.json"  # settings and records of the comparison, written before the first training
 
 
 def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) -> str:
-    """Where the recipe or the schema is read: a schema in memory is written into the folder.
+    """Return where to read the recipe or schema; a schema in memory is written into the folder.
 
     Args:
-        recipe: the name or path of one, a `Schema` or its plain values.
+        recipe: the name or path of a recipe or schema, a `Schema` or its plain values.
         out: folder of the comparison.
     """
     if isinstance(recipe, str | Path):
@@ -49,10 +49,10 @@ def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) ->
 
 
 def stored_table(table: Any, recipe: str, out: Path) -> str | None:
-    """Where the table is read: one in memory is written into the folder, with the columns that it needs.
+    """Return where to read the table; a table in memory is written into the folder, needed columns only.
 
     Args:
-        table: a path or URL, what `read_table` takes, or None.
+        table: a path or URL, anything else that `read_table` takes, or None.
         recipe: path of the schema.
         out: folder of the comparison.
     """
@@ -78,7 +78,7 @@ def stored_table(table: Any, recipe: str, out: Path) -> str | None:
 
 
 def _storable(values: pd.Series, pictures: bool) -> pa.Array:
-    """A column as Arrow holds it: pictures as files, arrays as lists of lists."""
+    """Convert a column to Arrow: pictures as encoded image files, arrays as lists of lists."""
     if values.dtype == object:
         values = values.map(_picture if pictures else _lists)
     try:
@@ -112,7 +112,7 @@ def _lists(cell: Any) -> Any:
 
 
 def _written(path: Path, content: bytes) -> str:
-    """The path of a file with this content; one with another belongs to another comparison."""
+    """Write a file and return its path; raise an error if it belongs to another comparison."""
     path = path.resolve()
     if not path.exists() or path.read_bytes() != content:
         if path.exists() and (path.parent / BEGUN).exists():

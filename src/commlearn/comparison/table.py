@@ -1,4 +1,4 @@
-"""The table of a comparison: scores over seeds, differences to the best baseline, costs and failures."""
+"""The table of a comparison: scores over seeds, differences from the best baseline, costs and failures."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Prediction(NamedTuple):
 
 
 Predictions = dict[str, Prediction]
-"""By target."""
+"""Predictions by target."""
 
 
 def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.ndarray:
-    """The score of each bootstrap sample of the test records, in percent; several targets are averaged.
+    """Return the score of each bootstrap sample of the test records, in percent, averaged over targets.
 
-    The samples depend on the records alone, so that those of two members are the same ones.
+    The samples depend only on the records, so they are the same for every member.
     """
     each = []
     for target, (truth, predicted, groups) in predictions.items():
@@ -43,7 +43,7 @@ def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.nd
 
 
 def widening_of(predictions: Predictions, sorts: Mapping[str, str]) -> float:
-    """By how much the draws spread too little, of the target with the fewest records or groups."""
+    """Return the factor that widens the draws' intervals, the largest over the targets."""
     each = [
         widening(measures.strata_of(sorts[name], one.truth), one.groups) for name, one in predictions.items()
     ]
@@ -57,16 +57,16 @@ def difference(
     centre: float | None = None,
     factor: float = 1.0,
 ) -> tuple[float, float]:
-    """95 % interval of own minus other, over draws of test records and over pairs of seeds.
+    """Return the 95 % interval of own minus other, over draws of test records and over pairs of seeds.
 
-    The draws are spread by `factor` about `centre`, the difference on the records as they are.
+    The draws are spread by `factor` about `centre`, the difference on the original records.
     """
     gaps = np.stack([own[one] - other[two] for one, two in pairs])  # (pairs, draws)
     return interval_over_repeats(gaps, float(np.nanmean(gaps)) if centre is None else centre, factor)
 
 
 def seed_pairs(own: Collection[int], other: Collection[int]) -> list[tuple[int, int]]:
-    """Equal seeds of both; where one has a single seed, it stands for every seed of the other.
+    """Pair equal seeds; if one side has a single seed or none are equal, pair every seed with every other.
 
     Example:
         >>> seed_pairs([0, 1, 2], [0, 2]), seed_pairs([0], [0, 1])
@@ -86,7 +86,7 @@ def table_from(
     jobs: Sequence[Job],
     errors: Mapping[Job, str],
 ) -> dict[str, Any]:
-    """Scores in percent, by member: mean and standard deviation over the seeds that ended well."""
+    """Build the table: scores in percent by member, with mean and standard deviation over finished seeds."""
     named = {target for score in scores.values() for target in score.targets}
     sorts = chosen_targets(data, sorted(named), "linear")
     steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
@@ -136,7 +136,7 @@ def table_from(
 
 
 def _by_seed(jobs: Sequence[Job], score: Score, sorts: Mapping[str, str]) -> dict[int, float]:
-    """The score of each seed for which all of its targets were measured."""
+    """Return the score of each seed for which all targets of the score were measured."""
     by_seed: dict[int, dict[str, float]] = {}
     for job in jobs:
         probes = job.probes() if job.variant == score.variant else None
@@ -163,7 +163,7 @@ def _cell(values: Mapping[int, float]) -> dict[str, Any]:
 def _compare(
     score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]], factor: float = 1.0
 ) -> None:
-    """Add each row's difference to the best label-free baseline; without one, to the best other member."""
+    """Add each row's difference from the best label-free baseline or, without one, the best other member."""
     means = {name: row["scores"][score]["mean"] for name, row in rows.items()}
     scored = [name for name, mean in means.items() if mean is not None]
     simple = [name for name in scored if rows[name]["role"] in ("baseline", "floor")]
@@ -196,7 +196,7 @@ def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
 
 
 def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
-    """Of one seed on average: seconds for all of its trainings; the most memory that one of them held."""
+    """Return the average seconds per seed for all its trainings, and the peak memory of any training."""
     costs = [values_of_file(job.folder / COST) for job in jobs if (job.folder / COST).exists()]
     seeds = len({job.seed for job in jobs}) or 1
     return {
@@ -206,20 +206,20 @@ def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
 
 
 def _width(jobs: Sequence[Job]) -> int | None:
-    """Numbers in an embedding: what a probe may choose from."""
+    """Return the width of the embeddings, the number of features that a probe may use."""
     widths = [values_of_file(job.folder / COST).get("width") for job in jobs if (job.folder / COST).exists()]
     return max((width for width in widths if width is not None), default=None)
 
 
 def _updates(member: Member, steps: int) -> int:
-    """Of the weights: the same steps for all, of which a two-player method makes two."""
+    """Return the number of weight updates: the same steps for all, two per batch for two-player methods."""
     if member.baseline is None:
         return steps * METHODS[member.name].steps_per_batch
     return steps if member.labels else 0
 
 
 def _chance(score: str, rows: Mapping[str, Any], scores: Mapping[str, Score]) -> float | None:
-    """What guessing reaches, in percent; None for numbers, of which it explains nothing."""
+    """Return the score of guessing, in percent; None for numbers, of which a guess explains nothing."""
     for row in rows.values():
         for probes in row["probes"].values():
             chances = [(probes or {}).get(target, {}).get("chance") for target in scores[score].targets]

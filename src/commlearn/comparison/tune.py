@@ -1,4 +1,4 @@
-"""Tuning: every method gets the same number of settings to try, and is scored where none was chosen."""
+"""Tuning: every method tries the same number of settings and is scored on data not used to choose them."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from commlearn.storage.plain_json import json_text
 from commlearn.storage.plain_yaml import read_yaml
 
 Setting = dict[str, Any]
-"""Dotted key to value; an empty one is the recipe as it stands."""
-LOGARITHMIC = 4  # a range of positive numbers whose end is so many times its beginning is drawn on this scale
-TRIES = 100  # draws for each setting; whole numbers of a short range come again and again
+"""Dotted key to value; an empty one is the unchanged recipe."""
+LOGARITHMIC = 4  # draw on a logarithmic scale if a range's upper end is at least this multiple of its lower
+TRIES = 100  # draws allowed per setting, as a short range of integers yields many duplicates
 
 Values = list[Any] | tuple[float, float] | tuple[int, int]
 """Values to choose from, or the ends of a range."""
 
 
 def values_of(key: str, stated: str | Sequence[Any]) -> Values:
-    """Values with commas between them, or the range `a..b`.
+    """Parse comma-separated values, or a range `a..b`.
 
     Example:
         >>> values_of("method.temperature", ".1,.3"), values_of("training.epochs", "4..20")
@@ -60,9 +60,9 @@ def values_of(key: str, stated: str | Sequence[Any]) -> Values:
 def settings_to_try(
     over: Mapping[str, Values], budget: int | None, seed: int, default: bool = True
 ) -> list[Setting]:
-    """The recipe as it stands, and further settings: all of a grid if the budget allows, else draws of it.
+    """Return the unchanged recipe and further settings: the whole grid if the budget allows, or random draws.
 
-    With any range, settings are drawn at random; a larger budget begins with the draws of a smaller one.
+    Settings are also drawn if there is any range. A larger budget begins with the draws of a smaller one.
 
     Example:
         >>> settings_to_try({"method.temperature": [0.1, 0.3]}, None, 0)
@@ -111,7 +111,7 @@ def _range(key: str, stated: str) -> Values:
 
 
 def _drawn(values: Values, draw: np.random.Generator) -> Any:
-    """One of the values, or a number of the range: on a logarithmic scale if it is wide."""
+    """Draw one of the values, or a number from the range, on a logarithmic scale if it is wide."""
     if isinstance(values, list):
         return values[int(draw.integers(len(values)))]
     low, high = values
@@ -123,14 +123,14 @@ def _drawn(values: Values, draw: np.random.Generator) -> Any:
     return float(f"{number:.3g}")
 
 
-LONGEST_NAME = 100  # of a setting's folder
+LONGEST_NAME = 100  # characters in the name of a setting's folder, at most
 
 
 @dataclass(frozen=True)
 class Axis:
     """A setting to search over, and the methods that have it."""
 
-    key: str  # dotted
+    key: str  # dotted key of the setting
     values: Values
     methods: tuple[str, ...]
 
@@ -149,32 +149,32 @@ def tune(
     table: str | Path | None = None,
     search_seed: int = 0,
 ) -> dict[str, Any]:
-    """Choose settings for each method with one budget, then train and score each at its choice.
+    """Choose settings for each method within one budget, then train and score each with its chosen settings.
 
-    Data that are generated are drawn anew, with the next data seed, to choose on. Of all others the test rows
-    stay unseen until the choice is made: settings are chosen on the validation rows, or, where there are
-    none, on a quarter of the training rows. What was tried is kept: running again in the same folder goes on
-    where it stopped.
+    Generated data are generated again, with the next data seed, to choose settings on. For all other data
+    the test rows are not used until the choice is made: settings are chosen on the validation rows or, if
+    there are none, on a quarter of the training rows. Finished trials are kept, so running again in the same
+    folder resumes where it stopped.
 
     Args:
         recipe: name of a recipe, or path of a YAML file: a recipe or a schema.
         over: dotted key to values, `[0.1, 0.3]` or `"0.1,0.3"`, or to a range, `"0.05..1"`. `comm,clip:KEY`
-            searches over it for these methods alone.
+            searches over the key for these methods only.
         methods: names of methods and baselines, `raw:NAME` for one modality; as in `compare` if not given.
-        budget: settings that are tried for each method, the recipe's own among them; the whole grid if not
+        budget: number of settings to try for each method, including the recipe's own; the whole grid if not
             given.
-        seeds: how many (0, 1, ...), or which, for the final trainings; one for each that is tried.
-        out: folder; every setting has a comparison in it.
+        seeds: number of seeds (0, 1, ...) or the seeds themselves, for the final trainings; trials use one.
+        out: folder, with a comparison in it for every setting.
         overrides: dotted key to value, for every method and setting.
-        jobs: trainings at a time; 0 = one for each CPU core, or one if there is a GPU.
+        jobs: trainings to run at once; 0 = one for each CPU core, or one if there is a GPU.
         tell: receives a line for each training that starts and ends.
-        targets: what is probed; the recipe's scores, or all targets, if not given.
-        table: takes the place of a schema's.
-        search_seed: of settings that are drawn at random.
+        targets: targets to probe; the recipe's scores, or all targets, if not given.
+        table: replaces the schema's table.
+        search_seed: seed of the settings that are drawn at random.
 
     Returns:
-        What is written to `tuning.json`: for each method what it was given, what was tried, what was chosen,
-        and the scores with the recipe's own setting and with the chosen one.
+        The content of `tuning.json`: for each method the settings tried and the one chosen, with the scores
+        of the recipe's own setting and of the chosen one.
 
     Example:
         >>> import pandas as pd
@@ -229,7 +229,7 @@ def _tables(
     tell: Callable[[str], None],
     **options: Any,
 ) -> dict[str, dict[str, Any]]:
-    """By the name of its folder, each setting's table: a comparison of the methods that have it."""
+    """Return each setting's table by the name of its folder: a comparison of the methods that try it."""
     tables = {}
     for setting in _once([setting for each in settings.values() for setting in each]):
         name = _folder_name(setting)
@@ -248,7 +248,7 @@ def _tables(
 def _axes(
     over: Mapping[str, str | Sequence[Any]], methods: Sequence[str], source: ComparisonSource
 ) -> list[Axis]:
-    """What is searched over; a setting that a method does not have is an error."""
+    """Return the settings to search over; raise an error for those that a method does not have."""
     problems, axes = Problems("tune"), []
     for method in methods:
         if not _exists(method):
@@ -273,12 +273,12 @@ def _axes(
 
 
 def _exists(method: str) -> bool:
-    """Whether it may take part; which modalities there are is known later."""
+    """Whether a method or baseline of this name may exist; the data's modalities are not known yet."""
     return method in METHODS or method in BASELINES or method.startswith(SINGLE)
 
 
 def _has(method: str, key: str) -> bool:
-    """Whether a setting changes anything for a method; for a baseline none does."""
+    """Whether a setting affects a method; none affects a baseline."""
     if method not in METHODS:
         return False
     name = key.removeprefix("method.").partition(".")[0]
@@ -286,7 +286,7 @@ def _has(method: str, key: str) -> bool:
 
 
 def _experiment(source: ComparisonSource) -> Experiment:
-    """The settings as they stand, without a look at the records of a recipe."""
+    """Return the source's experiment; for a recipe, without reading its records."""
     if is_schema(source.recipe):
         return source.read()[0]
     return read_experiment(source.recipe, source.of_all(source.overrides))
@@ -300,7 +300,7 @@ def _settings(
     source: ComparisonSource,
     experiment: Experiment,
 ) -> list[Setting]:
-    """What is tried for a method: the recipe as it stands, and others that differ from it."""
+    """Return the settings to try for a method: the unchanged recipe and others that differ from it."""
     own = {axis.key: axis.values for axis in axes if method in axis.methods}
     stated = _stated(method, source, experiment)
     return [
@@ -311,7 +311,7 @@ def _settings(
 
 
 def _stated(method: str, source: ComparisonSource, experiment: Experiment) -> dict[str, Any]:
-    """Dotted key to value for all settings as they stand, options of the method included."""
+    """Return the current value of every setting by dotted key, including the method's options."""
     values = _dotted({**to_mapping(experiment), "method": {}})
     if method in METHODS:
         parameters = inspect.signature(METHODS[method].build).parameters
@@ -332,7 +332,7 @@ def _dotted(mapping: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 
 def _check(tried: Mapping[str, Sequence[Setting]], source: ComparisonSource, experiment: Experiment) -> None:
     """Refuse settings that no training could have, before the first training."""
-    if is_schema(source.recipe):  # what it leaves open is chosen from the records: one look does
+    if is_schema(source.recipe):  # choices depend on the records: one setting per method is read
         for setting in _once([settings[-1] for settings in tried.values()]):
             replace(source, overrides={**source.overrides, **setting}).read()
         return
@@ -350,7 +350,7 @@ def _check(tried: Mapping[str, Sequence[Setting]], source: ComparisonSource, exp
 
 
 def _chosen_on(source: ComparisonSource, experiment: Experiment) -> tuple[ComparisonSource, dict[str, str]]:
-    """Where settings are chosen, and the same in words."""
+    """Return the source to choose settings on, and descriptions of where they are chosen and scored."""
     reader = READERS[experiment.data["name"]]
     if getattr(reader, "generated", False):
         seed = experiment.data.get("seed", inspect.signature(reader).parameters["seed"].default)
@@ -366,7 +366,7 @@ def _rank(trials: Mapping[str, dict[str, Any]], method: str, setting: Setting) -
 
 
 def _mean_above_chance(table: Mapping[str, Any], method: str) -> float | None:
-    """The mean over the scores of how much of the way from chance to 100 is gone, in percent."""
+    """Return each score's share of the distance from chance to 100, in percent, averaged over the scores."""
     shares = []
     for score, cell in table["methods"][method]["scores"].items():
         if cell["mean"] is None:
@@ -383,7 +383,7 @@ def _row(
     trials: Mapping[str, dict[str, Any]],
     final: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """What a method was given, what was tried, and what came of it."""
+    """Return a method's entry in the result: the settings tried, the one chosen, and their scores."""
 
     def scored(tables: Mapping[str, dict[str, Any]], setting: Setting) -> dict[str, Any]:
         row = tables[_folder_name(setting)]["methods"][method]
@@ -417,7 +417,7 @@ def _words(setting: Setting) -> str:
 
 
 def _folder_name(setting: Setting) -> str:
-    """What a setting's folder is called: its values, or a digest where these are no file name."""
+    """Return the name of a setting's folder: its values, or a digest if they do not make a file name."""
     name = "_".join(f"{key}={value}" for key, value in setting.items()) or "default"
     if len(name) <= LONGEST_NAME and all(letter.isalnum() or letter in "._=-" for letter in name):
         return name

@@ -1,4 +1,4 @@
-"""Processes that work on jobs; one that fails does not take the others down."""
+"""Processes that work on jobs; if one fails, the others continue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from commlearn.comparison.source import ComparisonSource
 from commlearn.cores import cores, free_cores, stated_threads
 from commlearn.trained.run_folder import RunFolder
 
-SECONDS_BETWEEN = 30.0  # two lines about a training that runs
+SECONDS_BETWEEN = 30.0  # seconds between two progress lines of a running training
 OUTPUT = "output.txt"
 COMMAND = (sys.executable, "-m", "commlearn.comparison.job")
 
@@ -33,9 +33,9 @@ def work_on(
     tell: Callable[[str], None],
     files: Mapping[str, str] | None = None,
 ) -> dict[Job, str]:
-    """Run each job in a process of its own; the reasons of those that failed.
+    """Run each job in its own process; return the reasons of those that failed.
 
-    A job that reads a table with another fingerprint than `files` is refused.
+    A job is refused if the fingerprint of the table it reads differs from `files`.
     """
     shared = _threads_for(min(at_a_time, max(len(jobs), 1)))
     stated = int(source.overrides.get("training.threads") or 0)
@@ -64,7 +64,7 @@ def work_on(
                 else:
                     errors[job] = _reason(job, process.returncode)
                     tell(f"failed: {job}: {errors[job]}")
-    finally:  # nothing runs any more unless we were stopped: then each writes a checkpoint and ends
+    finally:  # processes still run only after an interruption: each writes a checkpoint and ends
         for process in running.values():
             process.terminate()
         for process in running.values():
@@ -74,7 +74,7 @@ def work_on(
 
 
 def _threads_for(processes: int) -> int:
-    """Threads of each of the processes: they share the cores that other work leaves free."""
+    """Return the number of threads per process; processes share the cores that other work leaves free."""
     most = cores() // processes
     if most <= 1:
         return 1
@@ -98,12 +98,12 @@ def _start(
     folder = RunFolder(job.folder)
     folder.write(SPEC, json.dumps(spec, indent=2) + "\n")
     folder.writes(OUTPUT)
-    with (job.folder / OUTPUT).open("ab") as output:  # one that outlived its comparison may still write
+    with (job.folder / OUTPUT).open("ab") as output:  # an orphaned process may still write
         return start_process([*COMMAND, str(job.folder)], output, threads)
 
 
 def _threads_before(job: Job) -> int:
-    """The threads of a job that was interrupted, as others would change its weights; 0 if it is new."""
+    """Return the thread count of an interrupted job, as another would change its weights; 0 for a new job."""
     path = job.folder / SPEC
     with suppress(OSError, ValueError, LookupError, TypeError):
         return int(json.loads(path.read_text(encoding="utf-8"))["threads"])
@@ -111,7 +111,7 @@ def _threads_before(job: Job) -> int:
 
 
 def start_process(command: Sequence[str], output: BinaryIO, threads: int) -> subprocess.Popen[bytes]:
-    """A process that ends when this one does: it waits for the end of a pipe that nobody writes to."""
+    """Start a process that ends when this one does: its stdin is a pipe that closes at that moment."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.PIPE, env=environment
@@ -124,7 +124,7 @@ def _let_go(process: subprocess.Popen[bytes]) -> None:
 
 
 def _reason(job: Job, code: int) -> str:
-    """Why a process ended, in one line."""
+    """Return why a process ended, in one line."""
     last_words = _last_words(job)
     if code < 0:
         name = signal.Signals(-code).name
@@ -145,14 +145,14 @@ def _last_words(job: Job) -> str:
 
 
 def peak_memory() -> int | None:
-    """The most memory in MB that this process held at once; on a GPU, of the GPU.
+    """Return the peak memory of this process in MB, of GPU memory if there is a GPU.
 
-    None where it cannot be measured.
+    Returns None if it cannot be measured.
     """
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6)
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the parent held before it started us
+    if status.exists():  # getrusage includes what the parent held before starting this process
         lines = status.read_text(encoding="ascii", errors="replace").splitlines()
         held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
         if held:
@@ -166,6 +166,6 @@ def peak_memory() -> int | None:
 
 
 def forget_peak() -> None:
-    """Let the peak begin anew, where the system can do that."""
+    """Reset the peak of main memory, if the system can."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -1,1 +1,1 @@
-"""Settings of a run: what is stated, what a recipe says, what is chosen from the data; what they build."""
+"""Settings of a run: stated by the user, given by a recipe or chosen from the data; and what they build."""

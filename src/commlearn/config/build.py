@@ -1,4 +1,4 @@
-"""From an experiment's names to data, augmentations and a method with fresh weights."""
+"""Build what an experiment names: data, augmentations and a method with fresh weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def build_method(
     features: FeatureBlocks | None = None,
     modules: Mapping[str, nn.Module] | None = None,
 ) -> Method:
-    """The method with fresh weights, decided by the seed alone.
+    """Build the method with fresh weights, which are determined by the seed alone.
 
     `fresh`: whether initial weights matter; False if a checkpoint will replace them.
     """
@@ -55,9 +55,9 @@ def build_method(
 def build_features(
     experiment: Experiment, specs: Mapping[str, Spec], state: Mapping[str, Any] | None = None
 ) -> FeatureBlocks | None:
-    """Fixed features, before they have learned, if the experiment asks for them and any modality has some.
+    """Build fixed features that have not learned yet; None if the experiment or its modalities have none.
 
-    Modalities that were read for a pretrained encoder have none: its states say more.
+    Modalities that were read for a pretrained encoder have none, as its states are more informative.
     """
     pretrained = pretrained_of(state)
     plain = {name: spec for name, spec in specs.items() if name not in pretrained}
@@ -72,9 +72,9 @@ def learned_features(
     rows: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> FeatureBlocks | None:
-    """Fixed features that have learned from the training records, if the experiment asks for some.
+    """Return fixed features that have learned from the training records; None if the experiment has none.
 
-    Of streamed records, a sample of the training rows is in memory.
+    If records are streamed, they learn from the sample of the training rows that is in memory.
     """
     built = build_features(experiment, data.train.specs, data.state)
     if built is None:
@@ -92,7 +92,7 @@ def reads_features(experiment: Experiment, name: str, specs: Mapping[str, Spec])
 
 
 def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:
-    """One augmentation for each modality: named for it, for its kind, or the kind's default."""
+    """Build one augmentation for each modality, except those for which "none" is chosen."""
     built = {}
     for name in specs:
         options = dict(augmentation_part(experiment, name, specs))
@@ -103,9 +103,9 @@ def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> di
 
 
 def augmentation_part(experiment: Experiment, name: str, specs: Mapping[str, Spec]) -> Part:
-    """The augmentation that is chosen for a modality or for its kind, or the kind's default.
+    """Return the augmentation that is chosen for a modality or for its kind, or the kind's default.
 
-    Where the encoder reads fixed features, they are what is augmented: a vector.
+    If the encoder reads fixed features, these are augmented, as a vector.
     """
     if name not in experiment.augmentations and reads_features(experiment, name, specs):
         specs = {**specs, name: Spec("vector", ())}
@@ -119,19 +119,19 @@ def augmentation_part(experiment: Experiment, name: str, specs: Mapping[str, Spe
 
 
 def pretrained_of(state: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    """The pretrained encoders for which modalities were read, by modality."""
+    """Return the pretrained encoders for which modalities were read, by modality."""
     return {name: learned["encoder"] for name, learned in (state or {}).items() if "encoder" in learned}
 
 
 def with_modules(
     experiment: Experiment, data: Dataset, modules: Mapping[str, nn.Module]
 ) -> tuple[Experiment, dict[str, nn.Module]]:
-    """The experiment with modules of the user's as encoders, and copies of them that have read records.
+    """Return the experiment with the user's modules as encoders, and copies of these that have read records.
 
-    The modules that are given stay as they are.
+    The given modules stay as they are.
     """
     copies, chosen = copy.deepcopy(dict(modules)), dict(experiment.model.encoders)
-    seed = torch_seed(experiment.seed, "own modules")  # of those that are made when they first read
+    seed = torch_seed(experiment.seed, "own modules")  # for lazy weights, drawn at the first forward pass
     for name, part in chosen.items():
         if part["name"] == OWN and name not in copies:
             raise not_passed(name)
@@ -148,7 +148,7 @@ def with_modules(
 
 
 def read_data(experiment: Experiment) -> Dataset:
-    """Read the data set that the experiment names; nothing is fetched that a loaded folder names.
+    """Read the data set that the experiment names; if a folder was loaded, nothing is fetched.
 
     Example:
         >>> from commlearn.config.configuration import read_experiment

@@ -1,4 +1,4 @@
-"""What a run is made from: frozen dataclasses, filled from YAML and `--section.key value` overrides.
+"""The configuration of a run: frozen dataclasses, filled from YAML and `--section.key value` overrides.
 
 All problems of a recipe are collected and reported at once. Parts (a reader, a method, an encoder,
 an augmentation) are chosen by name from the library's registries, never by import path, so that
@@ -27,50 +27,50 @@ from commlearn.storage.plain_yaml import read_yaml
 
 WHOLE = ("auto", "ddp")  # prefixes of strategies that keep the whole model on every device
 SHARDED = "fsdp"  # the strategy that splits the model over devices
-DEEPEST = 20  # recipes that are based on one another
+DEEPEST = 20  # longest chain of recipes that are based on one another
 BEFORE: dict[str, dict[str, Any]] = {"clip": {"embedding": "projections"}}
-"""By method: what options were before there was a choice, where that is not today's default."""
+"""By method: values of options from before they could be chosen, if different from today's defaults."""
 Part = dict[str, Any]
 """A name from a registry and its options."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What is built around the modalities."""
+    """Settings of the model: width, encoders, fusion and fixed features."""
 
-    width: int = 512  # of tokens and embedding
+    width: int = 512  # width of tokens and of the fused vector
     encoders: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
-    fusion: Part = field(default_factory=lambda: {"name": "attention"})  # of the methods that fuse
-    features: Literal["auto", "fixed", "learned"] = "auto"  # fixed ones of each modality, or the encoders'
-    networks: bool = True  # fixed features hold outputs of published networks whose weights are installed
+    fusion: Part = field(default_factory=lambda: {"name": "attention"})  # for methods that fuse
+    features: Literal["auto", "fixed", "learned"] = "auto"  # fixed ones of each modality or only learned ones
+    networks: bool = True  # whether fixed features include outputs of installed published networks
 
 
 @dataclass(frozen=True)
 class Training:
-    """How parameters are found."""
+    """Settings of the training."""
 
     epochs: int = 100  # passes over the training records
-    batch_size: int = 64  # records a step, over all devices together
-    micro_batch: int = 0  # records of a batch in memory at a time, on each device; 0 = all
-    learning_rate: float = 3e-4  # of AdamW, at its peak
+    batch_size: int = 64  # records per step, over all devices together
+    micro_batch: int = 0  # records of a batch that are in memory together, on each device; 0 = all
+    learning_rate: float = 3e-4  # peak learning rate of AdamW
     weight_decay: float = 1e-4  # not applied to biases, norms and 1-D parameters
     schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up
     warmup_epochs: float = 0.0  # linear rise from 0 to the peak
-    final_learning_rate: float = 0.0  # where a cosine ends
+    final_learning_rate: float = 0.0  # at the end of a cosine
     stand_ins: bool = False  # make half of a record's versions from a similar record (by fixed features)
-    clip_norm: float = 0.0  # largest norm of the gradient; 0 = not clipped
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # of Lightning Fabric
+    clip_norm: float = 0.0  # largest norm of the gradient; 0 = no clipping
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # as Lightning Fabric names it
     accelerator: str = "auto"  # cpu, cuda, ...
-    devices: int = 1  # a node
+    devices: int = 1  # devices per node
     nodes: int = 1
     strategy: str = "auto"  # ddp and its variants: each device holds the whole model; fsdp: a part of it
     threads: int = 0  # CPU threads; 0 = torch decides
     log_every: int = 20  # steps between two lines of metrics
     checkpoint_every: int = 500  # steps between two checkpoints; one at the end in any case
-    diagnose: int = 256  # held-out records, at most, that are looked at after each epoch; 0 = none
+    diagnose: int = 256  # most records that diagnostics embed after each epoch; 0 = no diagnostics
 
     def batches_in_epoch(self, records: int, devices: int = 1) -> int:
-        """How many whole batches the records make."""
+        """Return the number of whole batches in an epoch."""
         if self.batch_size > records:
             advice = f"Give a batch of at most {records}." if records > 1 else "At least 2 are needed."
             raise TrainingError(
@@ -89,12 +89,12 @@ class Training:
 class Variant:
     """One of several trainings that a recipe consists of."""
 
-    set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value, over the recipe's own
+    set: dict[str, Any] = field(default_factory=dict)  # dotted key -> value; they override the recipe's own
 
 
 @dataclass(frozen=True)
 class Score:
-    """A column of the comparison: the mean of the probes of some targets on one training."""
+    """A column of the comparison: the mean of the probe scores of some targets on one training."""
 
     targets: list[str]
     variant: str = ""  # empty: the recipe's only training
@@ -102,12 +102,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A whole run, resolved."""
+    """Everything that defines a training: data, method, model, augmentations and settings."""
 
     name: str
     data: Part
     method: Part = field(default_factory=lambda: {"name": "comm"})
-    seed: int = 0  # of initial weights, order and augmentation; the data have their own
+    seed: int = 0  # for initial weights, order and augmentation; the data have their own seed
     model: Model = field(default_factory=Model)
     augmentations: dict[str, Part] = field(default_factory=dict)  # by modality or by kind
     training: Training = field(default_factory=Training)
@@ -116,11 +116,11 @@ class Experiment:
     scores: dict[str, Score] = field(default_factory=dict)
     published: dict[str, dict[str, float]] = field(default_factory=dict)  # method -> score -> percent
     about: str = ""
-    stored: bool = field(default=False, compare=False)  # was read from a folder: nothing it names is fetched
+    stored: bool = field(default=False, compare=False)  # read from a folder: nothing it names is fetched
 
 
 def recipes() -> dict[str, Path]:
-    """The recipes inside the package, by name."""
+    """Return the paths of the recipes inside the package, by name."""
     folder = Path(str(resources.files("commlearn") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
@@ -136,8 +136,8 @@ def read_experiment(
     Args:
         recipe: name of a recipe inside the package, or path of a YAML file.
         overrides: dotted key to value, such as {"training.epochs": 20}; they win over the variant's.
-        variant: which of the recipe's trainings; its first if not given.
-        method: takes the place of the recipe's method, whose options then do not carry over.
+        variant: which of the recipe's variants; if not given, the one it names, otherwise its first.
+        method: replaces the recipe's method, whose options then do not carry over.
 
     Example:
         >>> read_experiment("trifeature-quick", {"training.epochs": 2}).training.epochs
@@ -148,7 +148,7 @@ def read_experiment(
     variants = _variants(mapping)
     chosen = variant or mapping.get("variant") or next(iter(variants), "")
     problems = Problems(f"Recipe {recipe}")
-    if chosen and chosen not in [*variants]:  # nor a list, which no dict is asked for
+    if chosen and chosen not in [*variants]:  # a list: what YAML gives may not be hashable
         problems.add(unknown("variant", chosen, variants))
     elif chosen:
         mapping["variant"] = chosen
@@ -164,7 +164,7 @@ def read_experiment(
 
 
 def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What each variant sets. What does not fit is left out here, and reported when the whole is checked."""
+    """Return what each variant sets, without ill-formed parts: these are reported when all is checked."""
     stated = mapping.get("variants")
     sets: dict[str, dict[str, Any]] = {}
     for name, variant in stated.items() if isinstance(stated, Mapping) else ():
@@ -175,7 +175,7 @@ def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None) -> Experiment:
-    """Check a whole mapping and make an experiment of it; all problems are reported at once."""
+    """Check a whole mapping and turn it into an experiment; all problems are reported at once."""
     problems = problems or Problems("Configuration")
     mapping = _with_named_parts(mapping)
     experiment = fill(Experiment, mapping, "", problems)
@@ -187,7 +187,7 @@ def experiment_from(mapping: Mapping[str, Any], problems: Problems | None = None
 
 
 def stored_experiment(mapping: Mapping[str, Any]) -> Experiment:
-    """The experiment of a folder written earlier: options that it does not state are as they were then."""
+    """Return the experiment of an older folder; options that it does not state are as they were then."""
     method = mapping.get("method")
     if isinstance(method, Mapping) and method.get("name") in [*BEFORE]:
         mapping = {**mapping, "method": {**BEFORE[method["name"]], **method}}
@@ -195,12 +195,12 @@ def stored_experiment(mapping: Mapping[str, Any]) -> Experiment:
 
 
 def to_mapping(experiment: Experiment) -> dict[str, Any]:
-    """Plain values, as they are written to the run folder and read back."""
+    """Return plain values, as they are written to the run folder and read back."""
     return {key: value for key, value in asdict(experiment).items() if key != "stored"}
 
 
 def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
-    """The settings of a recipe, over those of the one that its `base` names: a name, or a path from here."""
+    """Read a recipe's settings, merged over those of its `base`: a name, or a path relative to the recipe."""
     mapping = _read_yaml(path)
     if "base" not in mapping:
         return mapping
@@ -210,7 +210,7 @@ def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
     beside = path.parent / str(mapping["base"])
     below = _locate(beside if beside.is_file() else mapping["base"])
     base = _with_named_parts(_with_base(below, depth + 1))
-    whole = ("name", "variants", "scores", "published")  # what one recipe says is not mixed with another's
+    whole = ("name", "variants", "scores", "published")  # these are not inherited from another recipe
     return merged({key: value for key, value in base.items() if key not in whole}, own)
 
 
@@ -239,7 +239,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """`method: comm` is short for `method: {name: comm}`, likewise data, encoders, fusion, augmentations."""
+    """Expand `method: comm` to `method: {name: comm}`, and also data, encoders, fusion and augmentations."""
 
     def named(part: Any) -> Any:
         return {"name": part} if isinstance(part, str) else part
@@ -256,7 +256,7 @@ def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
         result["model"] = {**model, "encoders": encoders}
     if isinstance(model, dict) and "fusion" in model:
         fusion = named(model["fusion"])
-        if isinstance(fusion, dict):  # options alone are the default's
+        if isinstance(fusion, dict):  # options without a name are for the default
             fusion = {**Model().fusion, **fusion}
         result["model"] = {**result["model"], "fusion": fusion}
     return result

@@ -1,4 +1,4 @@
-"""Settings chosen from the data, where the user states none."""
+"""Settings that are chosen from the data if the user states none."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 from commlearn.records import Records
 from commlearn.tables.streamed import StreamedRecords
 
-BATCH = (16, 256)  # the smallest and the largest
-BATCH_ON_FEATURES = 128  # the largest where encoders read fixed features
-STEPS = (300, 2_000)  # the fewest and the most
-PASSES = 12  # epochs between these two
+BATCH = (16, 256)  # smallest and largest batch
+BATCH_ON_FEATURES = 128  # largest batch if encoders read fixed features
+STEPS = (300, 2_000)  # fewest and most steps
+PASSES = 12  # epochs, if the number of steps stays between these two
 PASSES_ON_FEATURES = 8
-LARGE = 20_000  # records from which a wider model pays, and learned features carry
-SMALL = 5_000  # records up to which one layer reads a text
+LARGE = 20_000  # records above which a wider model pays off, and learned features suffice
+SMALL = 5_000  # records up to which text encoders have one layer
 
 
 def suggest(
     records: Records, epochs: int | None = None, batch: int | None = None, features: str = "auto"
 ) -> dict[str, Any]:
-    """Batch, epochs, width, rate, encoders and features for these training records.
+    """Choose batch size, epochs, width, learning rate, encoders and features for these training records.
 
     A batch is a power of two near a sixteenth of the records: a contrast needs many negatives, and an epoch
-    needs more than a few steps. Epochs are as many as take between 300 and 2 000 steps.
+    needs more than a few steps. The number of epochs is chosen to take between 300 and 2 000 steps.
 
     Args:
-        records: to train on.
-        epochs: if they are stated, the warm-up follows them.
-        batch: if it is stated, the epochs follow it.
-        features: what encoders read; "auto" leaves it to the number of records.
+        records: training records.
+        epochs: number of epochs, if stated; the warm-up follows it.
+        batch: batch size, if stated; the epochs follow it.
+        features: what encoders read; "auto" decides by the number of records and whether they are streamed.
 
     Example:
         >>> import numpy as np
@@ -46,7 +46,7 @@ def suggest(
     if not batch or batch < 1:
         near = 2 ** round(math.log2(max(count / 16, 1)))
         batch = min(max(near, BATCH[0]), most, max(count, 2))
-    steps = max(count // batch, 1)  # an epoch
+    steps = max(count // batch, 1)  # per epoch
     epochs = epochs or max(1, round(min(max(passes * steps, STEPS[0]), STEPS[1]) / steps))
     return {
         "model": {
@@ -65,7 +65,7 @@ def suggest(
 
 
 def choice_line(settings: Mapping[str, Any], records: Records) -> str:
-    """The choice in one line.
+    """Describe chosen settings in one line.
 
     Example:
         >>> import numpy as np
@@ -79,7 +79,7 @@ def choice_line(settings: Mapping[str, Any], records: Records) -> str:
 
 
 def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """What was chosen and not stated.
+    """Return the settings that were chosen and not stated.
 
     Example:
         >>> left_open({"training": {"epochs": 5, "threads": 1}, "seed": 1}, {"training": {"epochs": 2}})
@@ -118,16 +118,16 @@ def _short(value: Any) -> str:
 
 
 def _encoders(records: Records) -> dict[str, dict[str, Any]]:
-    """A text of few records is read by one layer: two are slower, and learn no more from them."""
+    """Choose one-layer text encoders for few records: two layers are slower and learn no more from these."""
     if len(records) > SMALL:
         return {}
     small = {"name": "text", "hidden": 96, "layers": 1}
     texts = [name for name, spec in records.specs.items() if spec.kind == "text" and len(spec.shape) == 1]
-    return {name: dict(small) for name in texts}  # ids of a pretrained tokenizer go to its own encoder
+    return {name: dict(small) for name in texts}  # texts of a pretrained tokenizer have another encoder
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings; those above win. A section that is left empty states nothing.
+    """Merge nested settings; those of `above` win. An empty section states nothing.
 
     Example:
         >>> merged({"training": {"epochs": 5, "threads": 1}}, {"training": {"epochs": 2}})

@@ -1,4 +1,4 @@
-"""From plain YAML values to typed dataclasses: unknown keys and wrong types are reported with the way out."""
+"""From plain YAML values to typed dataclasses; errors say how to fix unknown keys and wrong types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INVALID = object()  # stands for a value whose problem was reported; its field 
 
 
 def fill(cls: type, mapping: Any, where: str, problems: Problems) -> Any:
-    """Make an instance of a dataclass from a mapping, or None if that was not possible."""
+    """Make an instance of a dataclass from a mapping; return None if that is not possible."""
     if not isinstance(mapping, Mapping):
         problems.add(f"{where or 'The configuration'} should be named settings, got {mapping!r}.")
         return None
@@ -48,10 +48,10 @@ def check_part(
     problems: Problems,
     given: tuple[str, ...] = (),
 ) -> None:
-    """Check a registry's part: its name, and its options against the signature of what it names.
+    """Check a part of a registry: its name, and its options against the signature of what it names.
 
-    Options take their type in place: YAML reads `1e-3` as text. Those without a default have to be stated,
-    unless arguments are `given`, which are then all that a builder needs.
+    Options are converted to their type in place, since YAML reads `1e-3` as text. Those without a default
+    have to be stated, unless arguments are `given`: then these are all that a builder needs.
     """
     if part.get("name") is None:
         problems.add(f"{where} needs a name: one of {', '.join(sorted(registry))}.")
@@ -128,7 +128,7 @@ def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """The value as YAML writes it where Python has a word of its own."""
+    """Format a value for a message, with None, True and False as YAML writes them."""
     return yaml_text(value).split()[0] if value is None or isinstance(value, bool) else repr(value)
 
 

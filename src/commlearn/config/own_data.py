@@ -1,7 +1,7 @@
-"""From a schema and its table to a training: settings are the user's, else chosen from the data.
+"""From a schema and its table to a training: settings are the user's, or chosen from the data.
 
-A part is an augmentation or an encoder, stated for a modality or for all of a kind. Without a name, as in
-`augmentations: {photo: {flip: 0}}`, it is what would have been chosen anyway, with these options.
+A part is an augmentation or an encoder, stated for one modality or for all of a kind. Without a name, as in
+`augmentations: {photo: {flip: 0}}`, it is the part that would have been chosen anyway, with these options.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.streamed import StreamedRecords
 
 OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
-EMBEDDING = "fused+tokens"  # of every method that can
-ON_FEATURES = {"temperature": 0.3, "head": [256, 128]}  # of the same methods, if encoders read features
+EMBEDDING = "fused+tokens"  # of every method that supports it
+ON_FEATURES = {"temperature": 0.3, "head": [256, 128]}  # options of these methods if encoders read features
 Parts = Mapping[str, Any]
-"""What is stated of encoders or augmentations, by modality or by kind."""
+"""Stated encoders or augmentations, by modality or by kind."""
 
 
 def is_schema(path: str | Path) -> bool:
-    """Whether a YAML file describes a table: it names modalities, as no recipe does."""
+    """Whether a YAML file is a schema: it names modalities, which no recipe does."""
     if Path(path).suffix not in {".yaml", ".yml"} or not Path(path).is_file():
         return False
     values, _ = schema_yaml.load(Path(path))
@@ -50,13 +50,13 @@ def read_own(
     overrides: Mapping[str, Any] | None = None,
     method: str | None = None,
 ) -> tuple[Experiment, Dataset, str]:
-    """What to train, on which records, and which settings were chosen from them.
+    """Return what to train, the records to train on, and a line on the settings chosen from them.
 
     Args:
-        path: of a schema, which may also say where its table is (relative to itself) and how to train.
-        table: takes the place of the schema's.
+        path: path of a schema, which may also state its table (relative to itself) and training settings.
+        table: table to use instead of the schema's.
         overrides: dotted key to value, such as {"training.epochs": 20}.
-        method: takes the place of the schema's.
+        method: method to use instead of the schema's.
     """
     values, where = schema_yaml.load(Path(path))
     schema = Schema.from_mapping(values, where)
@@ -84,9 +84,9 @@ def read_own(
 
 
 def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experiment, str]:
-    """The settings with what they leave open chosen from the records; and the choice in one line."""
+    """Choose from the records what settings leave open; return the experiment and a line on the choice."""
     settings = _with_own_modules(settings)
-    stated = experiment_from(named_only(settings))  # what is wrong with the settings comes before a choice
+    stated = experiment_from(named_only(settings))  # reports wrong settings before any choice
     specs = data.train.specs
     model, training = dict(settings.get("model") or {}), settings.get("training") or {}
     encoders, augmentations = model.get("encoders", {}), settings.get("augmentations", {})
@@ -108,10 +108,10 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
             chosen["method"] |= ON_FEATURES
     chosen["augmentations"] = {}
     if METHODS[stated.method["name"]].views.augmented:
-        few = len(data.train) <= LARGE  # every record is compared with every other
+        few = len(data.train) <= LARGE  # stand-ins compare every record with every other
         chosen["training"]["stand_ins"] = len(on_features) == len(specs) > 1 and few
         chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations, on_features)
-    if model.get("features") == "auto":  # states nothing
+    if model.get("features") == "auto":  # "auto" states nothing
         del model["features"]
     settings = {**settings, "method": stated.method, "augmentations": augmentations}
     settings["model"] = {**model, "encoders": encoders}
@@ -125,7 +125,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
 
 
 def _with_own_modules(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the encoders that a schema says are modules of the user's."""
+    """Add to the settings the encoders that the schema declares to be the user's own modules."""
     modalities = settings["data"].get("schema", {}).get("modalities", {})
     own = {name: {"name": OWN} for name, part in modalities.items() if part.get("encoder") == OWN}
     model = dict(settings.get("model") or {})
@@ -134,9 +134,9 @@ def _with_own_modules(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_by_features(data: Dataset, encoders: Parts, augmentations: Parts) -> list[str]:
-    """The modalities whose encoders read fixed features: all for which nothing else is stated.
+    """Return the modalities whose encoders read fixed features: all for which nothing else is stated.
 
-    An encoder, a pretrained one or an augmentation of pictures, texts or series is stated for their values.
+    A stated encoder, a pretrained one, or an augmentation of pictures, texts or series needs their values.
     """
     chosen, specs = [], data.train.specs
     for name, spec in specs.items():
@@ -159,7 +159,7 @@ def embeds_tokens(method: str) -> bool:
 
 
 def _sizes_of_images(settings: Mapping[str, Any], data: Dataset) -> dict[str, Any]:
-    """The sizes of images that the schema leaves open, as a schema would state them."""
+    """Return the sizes of images that the schema leaves open, in the form in which it would state them."""
     modalities = settings["data"].get("schema", {}).get("modalities", {})
     sizes = {
         name: {"size": spec.shape[-1]}
@@ -170,7 +170,7 @@ def _sizes_of_images(settings: Mapping[str, Any], data: Dataset) -> dict[str, An
 
 
 def named_only(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without the parts that have no name.
+    """Return the settings without the parts that have no name.
 
     Example:
         >>> named_only({"seed": 1, "augmentations": {"a": {"flip": 0}, "b": {"name": "none"}, "c": "text"}})
@@ -186,12 +186,12 @@ def named_only(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _named(parts: Any) -> Any:
     if not isinstance(parts, Mapping):
-        return parts  # refused where it is read
+        return parts  # refused when it is read
     return {key: part for key, part in parts.items() if not isinstance(part, Mapping) or "name" in part}
 
 
 def _check_keys(places: Mapping[str, Parts], specs: Mapping[str, Spec]) -> None:
-    """Refuse parts of a modality that the data do not have."""
+    """Refuse parts for modalities that the data do not have, or for unknown kinds."""
     problems, kinds = Problems("Configuration"), {spec.kind for spec in specs.values()}
     for place, parts in places.items():
         for key in parts:
@@ -201,7 +201,7 @@ def _check_keys(places: Mapping[str, Parts], specs: Mapping[str, Spec]) -> None:
 
 
 def by_modality(parts: Parts, specs: Mapping[str, Spec]) -> dict[str, Any]:
-    """The parts with options that are stated for a kind given to each modality of it.
+    """Return the parts, with options that are stated for a kind copied to each of its modalities.
 
     Example:
         >>> by_modality({"image": {"flip": 0}}, {"photo": Spec("image", (3, 8, 8))})
@@ -219,7 +219,7 @@ def by_modality(parts: Parts, specs: Mapping[str, Spec]) -> dict[str, Any]:
 def _completed(
     parts: Parts, chosen: Parts, specs: Mapping[str, Spec], usual: Callable[[Spec], str]
 ) -> dict[str, Any]:
-    """The parts, all with a name: of options alone that of the kind, the chosen or the usual one."""
+    """Give every part a name: for options alone, that of the chosen part, their kind's or the usual one."""
     named = _named(parts)
     for name in [name for name in parts if name not in named]:
         below = chosen.get(name) or part_of_kind(named, name, specs) or usual(specs[name])

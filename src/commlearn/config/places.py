@@ -1,7 +1,7 @@
-"""Paths and addresses: they are removed from artifacts and ignored when one is loaded.
+"""Paths and addresses: removed from artifacts when they are written, and ignored when they are loaded.
 
-An artifact comes from others, and tables are passed as arguments. The same functions clean what is written
-and what is read.
+An artifact may come from others, and tables are passed as arguments. The same functions clean what is
+written and what is read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from commlearn.datasets import READERS
 from commlearn.errors import RunError
 
 ENCODERS = ("pretrained", "encoder")  # keys whose text names a pretrained model
-SWITCH = "outside"  # of a modality: paths in cells may leave the folder of the table
+SWITCH = "outside"  # key of a modality: whether paths in cells may leave the folder of the table
 
 
 def data_without_places(data: Any) -> Any:
-    """The part of an experiment that names its data, with numbers and choices alone: neither is a place.
+    """Return an experiment's data settings, reduced to numbers and choices, neither of which is a place.
 
     Example:
         >>> data_without_places({"name": "table", "table": "/data/t.csv", "schema": {"id": "a"}})
@@ -28,7 +28,7 @@ def data_without_places(data: Any) -> Any:
         {'name': 'trifeature', 'size': 64, 'pairs': 'all'}
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str) or data["name"] not in READERS:
-        return data  # refused where it is read
+        return data  # refused when it is read
     reader = READERS[data["name"]]
     stated, hints = inspect.signature(reader).parameters, get_type_hints(reader.__init__)
     without = {}
@@ -41,7 +41,7 @@ def data_without_places(data: Any) -> Any:
 
 
 def without_places(value: Any) -> Any:
-    """The same values; of a pretrained encoder's folder the name alone."""
+    """Return the values with folders of pretrained encoders reduced to their names."""
     if isinstance(value, list):
         return [without_places(entry) for entry in value]
     if not isinstance(value, dict):
@@ -53,7 +53,7 @@ def without_places(value: Any) -> Any:
 
 
 def paths_inside(schema: Any) -> Any:
-    """A schema as plain values, none of whose modalities lets paths leave the folder of the table."""
+    """Return a schema, as plain values, in which no modality lets paths leave the folder of the table."""
     modalities = schema.get("modalities") if isinstance(schema, Mapping) else None
     if not isinstance(modalities, Mapping):
         return schema
@@ -69,7 +69,7 @@ def paths_inside(schema: Any) -> Any:
 
 
 def file_inside(folder: Path, name: str, root: Path | None = None) -> Path:
-    """The path of a file of an artifact; a link that leads out of the folder, or of `root`, is refused."""
+    """Return the path of an artifact's file; refuse a link out of the folder, or out of `root` if given."""
     path = folder / name
     if not path.resolve().is_relative_to((root or folder).resolve()):
         raise RunError(
@@ -80,7 +80,7 @@ def file_inside(folder: Path, name: str, root: Path | None = None) -> Path:
 
 
 def settings_without_places(value: Any) -> Any:
-    """Settings to show: of files and folders that they name the name alone."""
+    """Return settings to show, with paths of files and folders reduced to their names."""
     if isinstance(value, dict):
         return {key: settings_without_places(entry) for key, entry in without_places(value).items()}
     if isinstance(value, list | tuple):
@@ -89,7 +89,7 @@ def settings_without_places(value: Any) -> Any:
 
 
 def place_free(name: str) -> str:
-    """What a pretrained encoder or a file is called: its last part alone; of a model of a hub all of it.
+    """Return the last part of an encoder's or a file's path; keep the whole name of a model on a hub.
 
     Example:
         >>> place_free("/models/clip"), place_free("owner/model")
@@ -101,7 +101,7 @@ def place_free(name: str) -> str:
 
 
 def _is_place(text: str) -> bool:
-    """Whether this is an address, or a path that says more than where a file lies below a folder."""
+    """Whether this is an address, or a path other than a plain relative one, such as /data or ../data."""
     return (
         text.startswith(("/", "~", "..", "./", "\\\\")) or "://" in text or bool(PureWindowsPath(text).drive)
     )

@@ -1,4 +1,4 @@
-"""Every option of a run stated, so that its folder means the same when a default changes later."""
+"""States every option of a run, so that its folder means the same when a default changes later."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from commlearn.models.encoders import ENCODERS
 def resolved(
     experiment: Experiment, specs: Mapping[str, Spec], learned: Mapping[str, Any] | None = None
 ) -> Experiment:
-    """The same experiment with the parts of each modality named, and all options of all parts stated.
+    """Return the experiment with the parts of each modality named, and all options of all parts stated.
 
-    What is stated stays; resolving twice changes nothing more.
+    Options that are already stated stay, so resolving twice changes nothing more.
 
     Example:
         >>> from commlearn.config.configuration import read_experiment
@@ -54,7 +54,7 @@ def resolved(
 def _whole(
     part: Mapping[str, Any], registry: Mapping[str, Callable[..., Any]], given: tuple[str, ...] = ()
 ) -> Part:
-    """The part with the defaults of all options that it does not state."""
+    """Return the part, with the defaults of all options that it does not state."""
     defaults = _defaults(registry[part["name"]])
     return {
         "name": part["name"],
@@ -64,7 +64,7 @@ def _whole(
 
 
 def _defaults(build: Callable[..., Any]) -> dict[str, Any]:
-    """The options that need not be stated, with the values that they then have."""
+    """Return the options that need not be stated, with their defaults."""
     if build is dict:
         return {}
     made = {field.name: field.default_factory for field in fields(build)} if is_dataclass(build) else {}

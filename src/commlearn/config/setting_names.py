@@ -10,7 +10,7 @@ from commlearn.errors import nearest
 from commlearn.methods import METHODS
 
 LONE_SETTINGS = {*(field.name for field in fields(Experiment)), "base", "stream", "validation", "test"}
-"""Settings that stand in no section."""
+"""Settings that belong to no section."""
 CALLED = {
     "lr": "training.learning_rate",
     "wd": "training.weight_decay",
@@ -19,12 +19,12 @@ CALLED = {
     "tau": "method.temperature",
     "dim": "model.width",
 }
-"""What other programs call some of them."""
-BUILT = {"encoders", "width", "fusion"}  # arguments of a method that are no settings
+"""Names that other programs use for some settings."""
+BUILT = {"encoders", "width", "fusion"}  # arguments of a method that are not settings
 
 
 def setting_like(word: str) -> str | None:
-    """The setting that a word without a section means, by its own name or by one that is nearly it.
+    """Return the setting that a word without a section means, by its exact name or a similar one.
 
     Example:
         >>> setting_like("batch-size"), setting_like("temprature"), setting_like("colour")

@@ -1,9 +1,9 @@
-"""How strongly the records of a table may be augmented, found on the records themselves.
+"""How strongly to augment the records of a table, decided on the records themselves.
 
-An augmentation should change a record as much as possible and still leave it that record. So each
-modality gets the strongest of a few strengths at which most augmented records still look more like
-their own original than like any other, by the features that the augmentation left. No label is needed
-for that.
+An augmentation should change a record as much as possible but leave it recognisable. So each modality
+gets the strongest of a few strengths at which at least half of the augmented records still look more
+like their own original than like any other, by the features that the augmentation left. This needs no
+labels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ENOUGH = 0.5  # share of them that must be recognised
 
 OF_FEATURES = {"name": "vector", "std": 0.0, "drop": 0.0, "swap": 0.3}
 
-# strongest first; the last is taken if none will do
+# strongest first; the last is used if no other leaves enough records recognisable
 LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
     "image": (
         {"name": "simclr"},
@@ -60,7 +60,7 @@ LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
 def chosen_augmentations(
     records: Records, stated: Mapping[str, Any], on_features: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """An augmentation for each modality that has a ladder and for which none is stated."""
+    """Choose augmentations that are not stated, for encoders on fixed features and kinds with a ladder."""
     chosen = {}
     for name, column in records.columns.items():
         kind = column.spec.kind
@@ -74,7 +74,7 @@ def chosen_augmentations(
 
 
 def recognised(column: Column, augmentation: Augmentation) -> float:
-    """Share of a sample of records that look most like themselves once augmented.
+    """Return the share of a sample of records that, once augmented, still look most like themselves.
 
     Example:
         >>> from commlearn.augmentations import VectorAugmentation
@@ -91,11 +91,11 @@ def recognised(column: Column, augmentation: Augmentation) -> float:
     if not len(seen):
         return 1.0
     square = seen.square().sum(dim=1, keepdim=True) - 2 * seen @ originals.T + left @ originals.square().T
-    return float((square.diagonal() <= square.amin(dim=1) + 1e-6).double().mean())  # twins count as one
+    return float((square.diagonal() <= square.amin(dim=1) + 1e-6).double().mean())  # ties count as recognised
 
 
 def _strongest(column: Column) -> int:
-    """The place on the ladder of the strongest augmentation that leaves enough records recognisable."""
+    """Return the place on the ladder of the strongest augmentation that leaves records recognisable."""
     ladder = LADDERS[column.spec.kind]
     for place, part in enumerate(ladder[:-1]):
         options = {key: value for key, value in part.items() if key != "name"}
@@ -105,7 +105,7 @@ def _strongest(column: Column) -> int:
 
 
 def _left(changed: Modality, column: Column) -> torch.Tensor:
-    """Which features of a look the augmentation left, (batch, features); what it dropped shows nothing."""
+    """Return which features the augmentation left, (batch, features); dropped ones are not compared."""
     looks = _looks(changed, column)
     if column.spec.kind == "vector":
         return looks != 0
@@ -117,6 +117,6 @@ def _left(changed: Modality, column: Column) -> torch.Tensor:
 
 
 def _looks(modality: Modality, column: Column) -> torch.Tensor:
-    if modality.values.dtype == torch.uint8:  # as augmentation returns it
+    if modality.values.dtype == torch.uint8:  # augmented images are floats in 0..1
         modality = modality.with_values(modality.values.float() / 255)
     return glance(modality, column.spec).double()

@@ -1,4 +1,4 @@
-"""What modalities know about a target, together and apart, estimated from finite data."""
+"""Estimates, from finite data, of what modalities know about a target, together and separately."""
 
 from commlearn.information.ask import interactions
 from commlearn.information.pairs import PairReport

@@ -1,4 +1,4 @@
-"""From a model, arrays or a table to the report."""
+"""Entry points that turn a model, arrays or a table into an interaction report."""
 
 from __future__ import annotations
 
@@ -51,33 +51,34 @@ def interactions(
     tell: Callable[[str], None] | None = None,
     posteriors: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | PairReport | LabelReports:
-    """What modalities know about a target: how much is shared, unique and synergistic, in bits.
+    """Estimate what modalities know about a target: how much is shared, unique and synergistic, in bits.
 
     Args:
-        model_or_embeddings: what holds the modalities: a dict of arrays, (records, features) each, no model
-            needed; a run, its folder or an Embedder; a Schema or a dict of names of columns, to read raw
+        model_or_embeddings: source of the modalities: a dict of arrays, (records, features) each, which needs
+            no model; a run, its folder or an Embedder; or a Schema or a dict of column names, to read raw
             columns of the table.
-        data: a table for a model or for columns (a run without one is asked about its own data set); with
-            arrays, the target values.
-        target: one class or number a record, or the name of a column; several labels a record give one
-            report a label.
-        modalities: which to compare; all if not given.
-        groups: records of one group (a patient, a film) are never on both sides of a fold; values, or the
-            name of a column.
-        predictions: of a supervised model for every subset, (records, classes) probabilities: the MODEL view.
+        data: a table (arrays need none, and a run without one is analysed on its own data set); with arrays
+            and no `target`, the target values.
+        target: one class or number per record, or the name of a column; several labels per record give one
+            report per label.
+        modalities: names of the modalities to compare; all if not given.
+        groups: one value per record, or the name of a column; records of one group (a patient, a film) are
+            never on both sides of a fold.
+        predictions: a supervised model's probabilities for every subset, (records, classes), for the MODEL
+            view.
         settings: how thorough the report is; see `Settings`.
-        tell: called with what is being done, in words.
-        posteriors: probabilities of every subset, (records, classes), in place of own experts; each record's
-            must be from experts that have not seen it. Combinations are not tested then, and there
-            is no learning curve.
+        tell: called with a progress message at each step.
+        posteriors: probabilities for every subset, (records, classes), to use instead of fitted experts; each
+            record's must come from experts that have not seen it. Combinations are then not tested, and
+            there is no learning curve.
 
     Returns:
-        The report: print it, plot it, or take `to_dict` and `to_frame`. One a label for several labels. Of
-        more than five modalities, whose subsets are too many, the report of their pairs.
+        The report, which can be printed, plotted or converted with `to_dict` and `to_frame`; one per label if
+        there are several labels. More than five modalities have too many subsets, so the report is on pairs.
 
     Raises:
-        DataError: records that do not fit together, or a target that cannot be asked about.
-        ConfigurationError: a name that does not exist, or settings that do not fit.
+        DataError: the records do not fit together, or the target cannot be analysed.
+        ConfigurationError: a name does not exist, or the settings do not fit.
 
     Example:
         >>> import numpy as np
@@ -104,9 +105,9 @@ def ask(
     tell: Callable[[str], None] | None = None,
     posteriors: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | PairReport | LabelReports:
-    """The report on one target of what `gather` returned; embeddings are made once for all targets."""
+    """Return the report on one target; `gather` has computed the embeddings once for all targets."""
     settings, tell = settings or Settings(), tell or (lambda what: None)
-    with threadpool_limits(1):  # small matrices: threads only wait for each other
+    with threadpool_limits(1):  # matrices are small: more threads only wait for each other
         asked = gathered.about(target)
         labels = label_columns(asked.values)
         if labels is None:
@@ -212,7 +213,7 @@ def judge(
     tell: Callable[[str], None] = lambda what: None,
     planted: bool = True,
 ) -> tuple[View, Curve, Limits]:
-    """The DATA view with its intervals, the learning curve and the limits."""
+    """Return the DATA view with its intervals, the learning curve and the limits."""
     tell("learning curve")
     curve = learning_curve(evidence, logs, measure(logs, evidence.labels), settings)
     tell("a planted synergy")

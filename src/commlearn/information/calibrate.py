@@ -1,8 +1,8 @@
-"""What to expect at one's own size: data with known parts, through the whole estimation.
+"""Calibration: the whole estimation on data with known parts and the size of the user's own data.
 
-Two or more binary latents, seen through Gaussian noise and rotated into many dimensions with non-linear
-copies. Given the latents, all else is noise: the decomposition is that of the scalars before the rotation,
-which fine binning gives.
+Each modality shows a discrete latent through Gaussian noise. The noisy scalar is rotated into many dimensions
+together with non-linear copies. Given the scalar, all else is noise, so the true decomposition is that of the
+scalars before the rotation, which fine binning gives.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from commlearn.tables.table import Source, Table, read_table
 
 @dataclass(frozen=True)
 class Twin:
-    """A distribution of latents, and how modalities show them."""
+    """A joint distribution of latents and a target, and how modalities show the latents."""
 
-    name: str  # what it is called
+    name: str  # name of the twin, which also seeds its samples
     latents: Array  # joint probabilities p[x_1, ..., x_n, y] of values 0, ..., k - 1
-    # Per modality, between neighbouring values, in standard deviations of the noise.
+    # Per modality, the distance between neighbouring values, in standard deviations of the noise.
     separations: tuple[float, ...]
-    dimensions: int | tuple[int, ...] = 32  # of each modality, at least 4; one number for all, or one each
+    dimensions: int | tuple[int, ...] = 32  # columns of each modality, at least 4; one number applies to all
 
     def sample(self, records: int, seed: int) -> tuple[dict[str, Array], np.ndarray]:
-        """Modalities a, b, ... and the target."""
+        """Draw records, and return their modalities a, b, ... and their target."""
         draw = numpy_generator(seed, f"twin {self.name}")
         cells = draw.choice(self.latents.size, size=records, p=self.latents.ravel())
         *values, target = np.unravel_index(cells, self.latents.shape)
@@ -53,11 +53,11 @@ class Twin:
         return arrays, target
 
     def truth(self, bins: int = 100) -> Pid:
-        """The exact decomposition of two modalities, by fine binning."""
+        """Return the exact decomposition of two modalities, computed by fine binning."""
         return broja(self.binned(bins))
 
     def binned(self, bins: int) -> Array:
-        """p[t_1, ..., t_n, y] of the noisy scalars."""
+        """Return the joint probabilities p[t_1, ..., t_n, y] of the binned noisy scalars and the target."""
         table = self.latents
         for place, apart in enumerate(self.separations):
             channel = _channel(self.latents.shape[place], apart, bins)  # (values, bins)
@@ -66,7 +66,7 @@ class Twin:
 
 
 def _channel(values: int, apart: float, bins: int) -> Array:
-    """p(bin | value) on bins of about equal mass."""
+    """Return p(bin | value), (values, bins), for bins of about equal mass."""
     centres = apart * (np.arange(values) - (values - 1) / 2)
     grid = np.linspace(centres[0] - 6, centres[-1] + 6, 20_001)
     mixture = norm.cdf(grid[:, None] - centres).mean(axis=1)
@@ -78,7 +78,7 @@ def _channel(values: int, apart: float, bins: int) -> Array:
 
 
 def _spread(scalar: Array, dimensions: int, draw: np.random.Generator) -> Array:
-    """The scalar, three non-linear copies and noise, rotated."""
+    """Return the scalar, three non-linear copies of it and columns of noise, rotated together."""
     copies = np.stack([scalar, np.tanh(scalar), scalar**2 / 4, np.sin(scalar)], axis=1)
     noise = draw.normal(size=(len(scalar), dimensions - copies.shape[1]))
     rotation, _ = np.linalg.qr(draw.normal(size=(dimensions, dimensions)))
@@ -90,17 +90,17 @@ _APART = (4.0, 3.0)
 
 @dataclass(frozen=True)
 class Calibration:
-    """Errors of the report on twins of one's own data, in bits."""
+    """Errors of the report on twins of the user's data, in bits."""
 
-    records: int  # of each twin
-    classes: int  # how many
-    dimensions: tuple[int, ...]  # of each modality
-    truth: dict[str, dict[str, float]]  # twin to part to bits
-    # Twin to part to its error in each repetition, estimate less truth.
+    records: int  # number of records in each sample of a twin
+    classes: int  # number of classes
+    dimensions: tuple[int, ...]  # number of columns of each modality
+    truth: dict[str, dict[str, float]]  # for each twin, the true bits of each part
+    # For each twin and part, the error in each repetition: estimate minus truth.
     errors: dict[str, dict[str, list[float]]]
 
     def expected(self, part: str) -> float:
-        """Nine of ten errors of this part were no larger."""
+        """Return the absolute error of this part that nine of ten repetitions did not exceed."""
         errors = np.concatenate([np.abs(parts[part]) for parts in self.errors.values()])
         return float(np.quantile(errors, 0.9))
 
@@ -133,7 +133,7 @@ class Calibration:
 
 
 def twins_like(shares: Array, dimensions: tuple[int, ...]) -> list[Twin]:
-    """Twins of the first two modalities with these class shares: shared, unique, synergistic."""
+    """Return three twins of the first two modalities with these class shares: shared, unique, synergistic."""
     classes = len(shares)
     diagonal = np.zeros((classes,) * 3)
     first = np.zeros_like(diagonal)
@@ -157,14 +157,14 @@ def calibrate(
     settings: Settings | None = None,
     tell: Callable[[str], None] = lambda what: None,
 ) -> Calibration:
-    """Run the whole estimation on twins of one's data.
+    """Run the whole estimation on twins of the user's data.
 
     Args:
-        target: of one's data: its number of records and class shares are the twins'.
-        dimensions: of each modality, at least two.
-        repeats: samples of each twin.
-        settings: of the estimation; intervals and curves are left out, as they change no estimate.
-        tell: called with what is being done, in words.
+        target: the user's target, whose number of records and class shares the twins take over.
+        dimensions: number of columns of each modality; at least two modalities.
+        repeats: number of samples of each twin.
+        settings: settings of the estimation; intervals and curves are left out, as they change no estimate.
+        tell: called with a progress message before each sample.
 
     Example:
         >>> from commlearn.information.material import prepare_target
@@ -201,16 +201,16 @@ def calibrate_like(
     bins: int | None = None,
     tell: Callable[[str], None] = lambda what: None,
 ) -> Calibration:
-    """The same for a table: its records, class balance and raw columns are the twins'.
+    """Run `calibrate` on twins with the number of records, class balance and raw columns of a table.
 
     Args:
         like: the table.
-        target: the column whose classes count.
+        target: name of the column with the classes.
         schema: which columns make which modality; guessed if not given.
-        modalities: these only.
-        repeats: samples of each twin.
-        bins: quantile classes of a number.
-        tell: called with what is being done, in words.
+        modalities: names of the modalities to use; all if not given.
+        repeats: number of samples of each twin.
+        bins: number of quantile classes if the target is a number.
+        tell: called with a progress message before each sample.
     """
     table = read_table(like, reading=PLAIN if schema is None else schema.reading())
     asked = gather(schema or _guessed(table, target), table, modalities, None).about(target)
@@ -237,7 +237,7 @@ def _guessed(table: Table, target: str) -> Schema:
 
 
 def _estimate(twin: Twin, records: int, seed: int, settings: Settings) -> dict[str, float]:
-    """The parts of a sample that has every class often enough to be folded."""
+    """Draw a sample with enough records of every class for the folds, and return its estimated parts."""
     classes = twin.latents.shape[-1]
     for attempt in range(100):
         arrays, labels = twin.sample(records, seed + 1000 * attempt)

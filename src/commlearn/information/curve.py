@@ -1,4 +1,4 @@
-"""Learning curves: the same estimate on fewer records, and what each modality is worth."""
+"""Learning curves: the same estimates on fewer records, and what each modality adds."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from commlearn.information.experts.standard_errors import half_width, standard_e
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
-_LEAST = 200  # records of a part
-_ONE_HALF = 4000  # records from which one half says enough
+_LEAST = 200  # fewest records in a half
+_ONE_HALF = 4000  # number of records from which a single half is enough
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What the last doubling of the records changed of a number, on the same records."""
+    """Change of a number over the last doubling of the records, measured on the same records."""
 
-    bits: float  # with all records less with half of them
+    bits: float  # estimate with all records minus that with half of them
     error: float  # standard error
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What one modality adds to all others, at one number of records."""
+    """What one modality adds to all others, estimated from a given number of records."""
 
-    records: int  # how many
+    records: int  # number of records
     bits: float  # I(all; Y) - I(all others; Y)
-    bits_interval: tuple[float, float]  # of the bits
-    accuracy: float  # balanced accuracy of all less that of all others, a share
-    accuracy_interval: tuple[float, float]  # of the accuracy
+    bits_interval: tuple[float, float]  # interval of `bits`
+    accuracy: float  # balanced accuracy of all minus that of all others, as a fraction
+    accuracy_interval: tuple[float, float]  # interval of `accuracy`
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The numbers at each number of records, and the worth of each modality."""
+    """Every quantity, and the gain from each modality, at each number of records."""
 
-    numbers: dict[QuantityKey, dict[int, float]]  # quantity to {records: bits}
-    worth: dict[str, list[Gain]]  # modality to its gain at each number of records
-    # Of each number, what the last doubling of the records changed; empty without halves. Where an error
-    # falls as 1 / records, as much is still missing.
+    numbers: dict[QuantityKey, dict[int, float]]  # for each quantity, {records: bits}
+    worth: dict[str, list[Gain]]  # for each modality, its gain at each number of records
+    # Change of each quantity over the last doubling of the records; empty without halves. If the error falls
+    # as 1 / records, the same amount is still missing.
     growth: dict[QuantityKey, Growth] = field(default_factory=dict)
 
     def extrapolated(self) -> dict[QuantityKey, float]:
-        """2 est(n) - est(n / 2): a second opinion, noisier than the headline; empty without halves."""
+        """Return 2 est(n) - est(n / 2), a second opinion noisier than the headline; empty without halves."""
         return {
             key: self.numbers[key][max(self.numbers[key])] + change.bits
             for key, change in self.growth.items()
@@ -55,9 +55,9 @@ class Curve:
 
 
 def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> Curve:
-    """Estimate on halves, of many records on one of them, with everything fitted anew.
+    """Repeat the estimate on halves of the records (on one half if there are many), refitting everything.
 
-    Without `settings.curve` only all records are looked at.
+    If `settings.curve` is False, the curve contains only the estimate on all records.
     """
     whole = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
     once = replace(settings, repeats=1)
@@ -72,7 +72,7 @@ def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings:
 
 @dataclass(frozen=True)
 class _Point:
-    """Everything anew on some records."""
+    """All estimates on one set of records."""
 
     rows: np.ndarray
     measured: Measured
@@ -86,7 +86,7 @@ def _point(rows: np.ndarray, part: Evidence, settings: Settings) -> _Point:
 
 
 def _growth(measured: Measured, halves: list[_Point], groups: np.ndarray | None) -> dict[QuantityKey, Growth]:
-    """Record by record, the share of each number with all records less that with half of them."""
+    """Return the mean difference between each record's shares with all records and with half of them."""
     if not halves:
         return {}
     rows = np.concatenate([half.rows for half in halves])
@@ -109,7 +109,7 @@ def _numbers(grouped: Mapping[int, list[_Point]]) -> dict[QuantityKey, dict[int,
 
 
 def _worth(grouped: Mapping[int, list[_Point]], names: tuple[str, ...]) -> dict[str, list[Gain]]:
-    """Gains, averaged over the parts of one size; the interval stays that of one part."""
+    """Return gains averaged over the parts of one size; intervals stay as wide as those of a single part."""
     worth: dict[str, list[Gain]] = {}
     for size, points in grouped.items():
         for name in names:
@@ -132,14 +132,14 @@ def _mean_interval(intervals: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evidence]]:
-    """Two halves, of many records one; whole groups, every class in each."""
+    """Return two halves (one if there are many records) with whole groups, if they have enough records."""
     draw = numpy_generator(settings.seed, "interactions learning curve")
     units = np.arange(len(evidence.labels)) if evidence.groups is None else evidence.groups
     if len(evidence.labels) < 2 * _LEAST:
         return []
     if evidence.groups is None:
         order = draw.permutation(len(units))
-        order = order[np.argsort(evidence.labels[order], kind="stable")]  # classes in turn: stratified
+        order = order[np.argsort(evidence.labels[order], kind="stable")]  # sorted by class, to stratify
         share = np.empty(len(units), dtype=int)
         share[order] = np.arange(len(units)) % 2
     else:
@@ -151,7 +151,7 @@ def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evi
 
 
 def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:
-    """Every class often enough, in enough groups."""
+    """Return whether every class has enough records, and whether there are enough groups."""
     counts = np.bincount(evidence.labels[rows], minlength=int(evidence.labels.max()) + 1)
     groups = len(rows) if evidence.groups is None else len(np.unique(evidence.groups[rows]))
     return bool(counts.min() >= 2 * evidence.folds.count and groups >= 2 * evidence.folds.count)
@@ -159,7 +159,7 @@ def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:
 
 def _gains(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> dict[str, Gain]:
     labels, groups, names = evidence.labels, evidence.groups, measured.names
-    weight = len(labels) / (np.bincount(labels)[labels] * len(np.unique(labels)))  # of balanced accuracy
+    weight = len(labels) / (np.bincount(labels)[labels] * len(np.unique(labels)))  # for balanced accuracy
     gains = {}
     for name in names:
         rest = tuple(other for other in names if other != name)

@@ -1,7 +1,7 @@
-"""Whether the numbers of a report can be believed: leaks, cross-checks and diagnoses.
+"""Checks of whether the numbers of a report can be trusted: leaks, cross-checks and diagnostics.
 
 For Gaussians the unique information of the weaker modality is zero (Barrett 2015), so the parts follow from
-the three shares of variance that linear regressions explain:
+the shares of variance that three linear regressions explain (on each modality alone, and on both):
 
     I_A = -1/2 log2(1 - R2_A)        shared = min(I_1, I_2)        synergy = I_12 - max(I_1, I_2)
 """
@@ -34,7 +34,7 @@ _PENALTIES = np.logspace(-2, 4, 7)
 
 
 def gaussian_parts(evidence: Evidence, numbers: Array) -> dict[str, float]:
-    """Shared, unique and synergistic bits of two modalities about a number, regressions held out by fold."""
+    """Return the Gaussian parts of two modalities about a number, in bits, from held-out regressions."""
     first, second = evidence.blocks.values()
     alone1, alone2 = (_bits(block, numbers, evidence) for block in (first, second))
     total = max(_bits(np.concatenate([first, second], axis=1), numbers, evidence), alone1, alone2)
@@ -48,7 +48,7 @@ def gaussian_parts(evidence: Evidence, numbers: Array) -> dict[str, float]:
 
 
 def gaussian_note(evidence: Evidence, numbers: Array) -> str:
-    """The parts in words."""
+    """Return the Gaussian parts as a sentence."""
     parts = gaussian_parts(evidence, numbers)
     first, second = evidence.names
     return (
@@ -67,19 +67,19 @@ def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
     return float(max(0.0, -0.5 * np.log2(np.clip(unexplained, 1e-9, 1.0))))
 
 
-_COPIES = 0.01  # share of records that are copies from which a report warns of them
-_LEAST_COLUMNS = 3  # values of fewer columns repeat without being copies
-_LEAST_DISTINCT = 50  # records of fewer kinds are no copies but alike
-_BITS = 0.02  # of leak from which a report warns of it
-_EXPLAINED = 0.5  # share of the variance below which components have lost much
-_SAME_ORDER = 0.999  # rank correlation from which a column is the number itself
-_LEAST_GROUPS, _IMPURE = 20, 0.1  # values of a column; share of chance's impurity that they may have
-_NEIGHBOURS, _JUMP, _NEAR = 16, 6.0, 0.25  # asked of each record; factor between two; share of records
-_ASKED = 500  # records whose neighbours are looked at
+_COPIES = 0.01  # share of copies among the records above which a report warns
+_LEAST_COLUMNS = 3  # records of fewer columns may be equal without being copies
+_LEAST_DISTINCT = 50  # up to this many distinct records, equal ones do not count as copies
+_BITS = 0.02  # bits of leakage from which a report warns
+_EXPLAINED = 0.5  # share of variance held by the components below which a report warns
+_SAME_ORDER = 0.999  # rank correlation above which a column counts as the target number itself
+_LEAST_GROUPS, _IMPURE = 20, 0.1  # fewest values of a column; highest impurity, relative to chance
+_NEIGHBOURS, _JUMP, _NEAR = 16, 6.0, 0.25  # neighbours per record; factor of a jump; share of records
+_ASKED = 500  # records whose neighbours are searched
 
 
 def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """A warning for each modality that reads the target's own column.
+    """Return a warning for each modality that reads the target's own column.
 
     Example:
         >>> answers_read("ill", {"labs": ["hb", "ill"], "notes": ["note"]})[0][:53]
@@ -95,16 +95,17 @@ def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str
 
 @dataclass(frozen=True)
 class Signs:
-    """What makes the numbers claim too much."""
+    """Warnings about the data that make the numbers doubtful, mostly because they are too high."""
 
-    severe: list[str]  # for these the numbers cannot be trusted
-    others: list[str]  # to be read beside the numbers
+    severe: list[str]  # warnings because of which the numbers cannot be trusted
+    others: list[str]  # warnings to read alongside the numbers
 
 
 def leak_signs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Signs:
-    """Columns that hold the target; copies and near-copies; groups that show, or that matter.
+    """Return warnings about columns that hold the target, copies, near-copies, groups and lost columns.
 
-    A model's dimension that tells the target was learned; a column that was given may be the target.
+    Only columns from the caller are searched for the target: one of them may be the target, whereas a
+    dimension of a model's embedding that predicts the target was learned.
     """
     material = material.choose(target.rows)
     arrays = material.arrays
@@ -132,7 +133,7 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
 
 
 def _lost_columns(evidence: Evidence) -> list[str]:
-    """Modalities of which the components that most experts read hold little."""
+    """Return a warning for each modality whose components, which most experts read, hold little variance."""
     lost = []
     for name, block in evidence.blocks.items():
         columns = evidence.columns[name]
@@ -151,7 +152,7 @@ def _lost_columns(evidence: Evidence) -> list[str]:
 
 
 def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
-    """A column from which the class, or the number, follows without error."""
+    """Return a warning about the first column that predicts the class, or the number, without error."""
     classes = len(target.classes)
     ranks = None if target.numbers is None else rankdata(target.numbers)
     for place in range(values.shape[1]):
@@ -175,7 +176,7 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
 
 
 def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
-    """A column that numbers groups of records which all have one class."""
+    """Return a warning about the first column that seems to number groups of records with the same class."""
     records = len(values)
     for place in range(values.shape[1]):
         _, whose, counts = np.unique(values[:, place], return_inverse=True, return_counts=True)
@@ -195,10 +196,11 @@ def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
 
 
 def _near_copies(evidence: Evidence) -> list[str]:
-    """Records with few neighbours very near and all others far away, in one modality or in all of them.
+    """Return a warning if many records have a few very near neighbours and no others nearby.
 
-    In a smooth cloud the distance to the next neighbour grows little by little; a jump by a factor says that
-    the nearer ones are the same thing again, with a jitter. Neighbours of the own group are no surprise.
+    Each modality is checked, and all of them joined. In a smooth cloud, the distance to the next neighbour
+    grows gradually. A jump by a large factor means that the nearer ones are copies of the record with some
+    jitter. Neighbours of the same group do not count.
     """
     joined = {**evidence.columns, "all modalities": np.concatenate(list(evidence.columns.values()), axis=1)}
     records = len(evidence.labels)
@@ -238,7 +240,10 @@ def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) ->
 
 
 def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
-    """Records that repeat in a modality: copies where columns vary continuously, else perhaps only alike."""
+    """Return warnings about records that repeat in a modality: those about copies, and the others.
+
+    Repeated records are copies if a column varies continuously; otherwise they may only be alike.
+    """
     copies: list[str] = []
     alike: list[str] = []
     for name, values in arrays.items():
@@ -258,7 +263,7 @@ def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
 
 
 def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
-    """Records that are the same in all modalities, beyond what modalities put together at random give."""
+    """Return a warning if more records are equal in all modalities than random pairings would give."""
     rounded = [values.round(9) for values in arrays.values()]
     records = len(rounded[0])
     draw = numpy_generator(seed, "interactions copies")
@@ -283,23 +288,23 @@ def _repeated(parts: list[Array]) -> int:
 
 
 TRUSTED_RECORDS, TRUSTED_PER_CELL, TRUSTED_GROUPS = 500, 10.0, 20
-_GROWN, _GROWN_SHARE = 0.25, 0.3  # bits, and share of certainty, by which half as many records may know less
-_MISCALIBRATED = 0.05  # share by which confidence may miss the hits
+_GROWN, _GROWN_SHARE = 0.25, 0.3  # tolerated growth from half to all records: bits, share of H(Y)
+_MISCALIBRATED = 0.05  # tolerated calibration error, as a fraction
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Signs of trust and of doubt."""
+    """Evidence on whether the numbers of a report can be trusted."""
 
-    verdict: str  # in one sentence, whether the numbers can be trusted and what is only a lower bound
-    gap: float  # the largest certificate of the programs, in bits
-    # By how much the confidence of each subset's posterior misses its hits, a share.
+    verdict: str  # one sentence: whether the numbers can be trusted, and which are only lower bounds
+    gap: float  # largest certificate of the programs, in bits
+    # Calibration error of each subset's posterior: mean distance of confidence and hit rate, as a fraction.
     calibration: dict[str, float]
-    cells: dict[str, int]  # of each single modality's posterior
-    per_cell: float  # records a class and cell, on average
+    cells: dict[str, int]  # number of cells of each single modality's posterior
+    per_cell: float  # mean number of records per class and cell
     learnable: float  # share of a planted synergy that experts found
-    trusted: bool  # the numbers hold as they are, or as lower bounds
-    seconds: float  # what the report took
+    trusted: bool  # whether the numbers hold, as estimates or as lower bounds
+    seconds: float  # time that the report took
 
 
 def diagnose(
@@ -311,9 +316,9 @@ def diagnose(
     severe: Sequence[str],
     seconds: float,
 ) -> tuple[Diagnostics, list[str]]:
-    """The diagnostics, and a sentence with a number for each doubt.
+    """Return the diagnostics, and a sentence for each doubt.
 
-    The learning curve says whether there are enough records; without one, their number decides.
+    The learning curve shows whether there are enough records; without one, their number decides.
     """
     labels = evidence.labels
     names = view.names
@@ -336,7 +341,7 @@ def diagnose(
     trusted = not doubts
     verdict = f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(view, limits)
     errors = {subset_name(subset): calibration_error(log, labels) for subset, log in logs.items()}
-    chance = 1 / np.sqrt(len(labels))  # what sampling alone leaves
+    chance = 1 / np.sqrt(len(labels))  # error from sampling alone
     doubts += [
         f"the posterior of {name} is miscalibrated: its confidence misses its hits by "
         f"{100 * error:.0f} points"
@@ -364,13 +369,13 @@ def _verdict(view: View, limits: Limits) -> str:
 
 
 def expected_error(parts: Sequence[Estimate], records: int) -> str:
-    """Half the widest interval among the parts, and no less than what 1 000 records leave, scaled."""
+    """Return a clause on the error: half the widest interval, or 0.05 bits * sqrt(1000 / records) if more."""
     bits = max(0.05 * float(np.sqrt(1000 / records)), *((part.high - part.low) / 2 for part in parts))
     return f"expect each part to be off by up to {bits:.2f} bits"
 
 
 def count_doubts(evidence: Evidence, expected: str) -> list[str]:
-    """What speaks against trust where no learning curve says whether there are enough records."""
+    """Return doubts about the number of records and groups, for reports without a learning curve."""
     return _few_records(evidence.labels, expected) + _few_groups(evidence.groups, expected)
 
 
@@ -391,13 +396,13 @@ def _few_groups(groups: np.ndarray | None, expected: str) -> list[str]:
 
 
 def _per_cell(labels: np.ndarray) -> float:
-    """Records a class and cell, on average."""
+    """Return the mean number of records per class and cell."""
     classes = len(np.unique(labels))
     return len(labels) / (classes * cell_count(len(labels), classes))
 
 
 def calibration_error(log: np.ndarray, labels: np.ndarray) -> float:
-    """Mean distance between confidence and hits, over ten bins of equal mass.
+    """Return the mean distance between confidence and hit rate, over ten bins of equal mass.
 
     Example:
         >>> calibration_error(np.log([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 0])).__round__(2)

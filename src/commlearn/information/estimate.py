@@ -1,7 +1,7 @@
-"""From held-out posteriors to the decomposition: ladder, union information, atoms, spectrum, in bits.
+"""Decomposition of held-out posteriors, in bits: ladder, union information, atoms and spectrum.
 
-Everything is a mean over records, so every number comes with one value a record: its influence function,
-which gives standard errors and what each record contributes.
+Every number is a mean over records, so it comes with one value per record, its influence function. That gives
+the standard error and each record's contribution.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from commlearn.information.pid.decomposition import shapley
 from commlearn.information.pid.marginals import Array, log_posterior
 from commlearn.information.pid.quantise import cell_count, cell_table, soft_cells
 
-PRIOR = 10.0  # records by which a cell's mean posterior steadies its counts
+PRIOR = 10.0  # weight, in records, of a cell's mean posterior when smoothing its counts
 _BITS = float(np.log(2))
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of bits, and each record's share of it: they average to it, but for cuts at zero.
+    """A number of bits, and each record's share of it; the shares average to the number.
 
-    Where a bound replaces a number, bits and shares are the bound's. `uncut` keeps the number's own shares,
-    from which its error is computed: two numbers cut to one bound would otherwise differ by exactly nothing.
+    If a bound replaces a number, bits and shares are those of the bound. `uncut` keeps the number's own
+    shares for its error: two numbers cut to one bound would otherwise have a difference without error.
     """
 
     bits: float
@@ -45,7 +45,7 @@ class Quantity:
         return Quantity(self.bits * factor, self.shares * factor, self.uncut * factor)
 
     def at_least(self, *others: Quantity) -> Quantity:
-        """The largest of them."""
+        """Return the largest of the quantities, with this one's uncut shares."""
         return replace(max((self, *others), key=lambda quantity: quantity.bits), uncut=self.uncut)
 
     def at_most(self, *others: Quantity) -> Quantity:
@@ -54,7 +54,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Union:
-    """Union information of some subsets, and the certificate of the program on cells."""
+    """Union information of some subsets, with the certificate of the program on cells."""
 
     quantity: Quantity
     gap: float
@@ -66,11 +66,11 @@ class Measured:
     """The decomposition of one set of posteriors."""
 
     names: tuple[str, ...]
-    entropy: float  # H(Y): certainty
-    ladder: dict[Subset, Quantity]  # I(A; Y) of every subset, never less than that of a part
-    unions: list[Union]  # by order k, the union information of all subsets of k modalities
-    without: dict[str, Union]  # union information of all single modalities but one
-    # Union information of two (sets of) modalities, for each pair and each against the rest.
+    entropy: float  # H(Y), the bits that certainty takes
+    ladder: dict[Subset, Quantity]  # I(A; Y) of every subset A, never less than that of a subset inside it
+    unions: list[Union]  # for each order k, the union information of all subsets of k modalities
+    without: dict[str, Union]  # for each modality, union information of all other single modalities
+    # Union information of each pair of modalities, and of each modality and the set of all others.
     pairs: dict[tuple[Subset, Subset], Union]
 
     @property
@@ -85,12 +85,12 @@ class Measured:
 
     @property
     def unique(self) -> dict[str, Quantity]:
-        """What the single modalities would know less without each."""
+        """Information that the single modalities would lose without each one."""
         return {name: self.unions[0].quantity - union.quantity for name, union in self.without.items()}
 
     @property
     def non_exclusive(self) -> Quantity:
-        """What single modalities know and more than one of them carries."""
+        """Information of the single modalities that more than one of them carries."""
         shared = self.unions[0].quantity
         for part in self.unique.values():
             shared = shared - part
@@ -98,22 +98,22 @@ class Measured:
 
     @property
     def shapley(self) -> dict[str, Quantity]:
-        """The mean gain from a modality over all orders of joining."""
+        """Mean gain from adding each modality, over all orders of adding them."""
         return shapley(self.ladder, self.names, Quantity(0.0, *[np.zeros_like(self.total.shares)] * 2))
 
     @property
     def gap(self) -> float:
-        """The largest certificate of all programs."""
+        """Largest certificate of all programs, in bits."""
         return max(union.gap for union in [*self.unions, *self.without.values(), *self.pairs.values()])
 
 
 def united(names: Subset, first: Subset, second: Subset) -> Subset:
-    """The names that are in either, in their order."""
+    """Return the names that are in either subset, in the order of `names`."""
     return tuple(name for name in names if name in {*first, *second})
 
 
 def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str, Quantity]:
-    """Redundant, unique and synergistic information of two modalities, or sets of modalities."""
+    """Return the redundant, unique and synergistic information of two modalities or sets of modalities."""
     union = measured.pairs[first, second].quantity
     both = united(measured.names, first, second)
     alone1, alone2, total = (measured.ladder[subset] for subset in (first, second, both))
@@ -126,7 +126,7 @@ def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str,
 
 
 def information_in(log: Array, labels: np.ndarray) -> Quantity:
-    """I(A; Y): what held-out posteriors say of the records' labels beyond the classes' shares."""
+    """Return I(A; Y): what held-out posteriors say about the labels beyond the shares of the classes."""
     share = np.bincount(labels) / len(labels)
     bits = (log[np.arange(len(labels)), labels] - np.log(share)[labels]) / _BITS
     return Quantity(float(bits.mean()), bits, bits)
@@ -139,10 +139,10 @@ def measure(
     tolerance: float = 1e-5,
     cells: dict[Subset, Array] | None = None,
 ) -> Measured:
-    """Ladder, unions and atoms of held-out posteriors.
+    """Decompose held-out posteriors into ladder, unions and pairs.
 
-    `logs` are natural, log p(y | A) of every subset, (records, classes); `tolerance` is the wanted
-    certificate of the programs, in bits; `cells` are made where missing and left there, for resamplings.
+    `logs` holds the natural log p(y | A) of every subset, (records, classes). `tolerance` is the required
+    certificate of the programs, in bits. `cells` is a cache: missing cells are added for later resamplings.
     """
     weights = np.ones(len(labels)) if weights is None else weights
     world = _World(logs, labels, weights, tolerance, {} if cells is None else cells)
@@ -161,7 +161,7 @@ def measure(
 
 
 def _pairs(names: Subset) -> list[tuple[Subset, Subset]]:
-    """Each pair, and for more than two each one against the rest."""
+    """Return each pair and, if there are more than two names, each one against the rest."""
     pairs: list[tuple[Subset, Subset]] = [((a,), (b,)) for a, b in combinations(names, 2)]
     if len(names) > 2:
         pairs += [((name,), tuple(other for other in names if other != name)) for name in names]
@@ -181,7 +181,7 @@ def _ladder(world: _World, names: Subset) -> dict[Subset, Quantity]:
 def _by_order(
     world: _World, ladder: dict[Subset, Quantity], names: Subset, without: list[Quantity]
 ) -> list[Union]:
-    """Union information by order, each at least the one before."""
+    """Return the union information of each order, never less than that of the order before."""
     unions: list[Union] = []
     least = without
     for size in range(1, len(names)):
@@ -193,7 +193,7 @@ def _by_order(
 
 
 class _World:
-    """Records with posteriors and weights; cells are made once, tables and unions as asked."""
+    """Weighted records with their posteriors; cells, tables and solved programs are cached."""
 
     def __init__(
         self,
@@ -215,12 +215,12 @@ class _World:
         self.solved: dict[tuple[Subset, ...], UnionInformation] = {}
 
     def information(self, subset: Subset) -> Quantity:
-        """H(Y) less the held-out cross-entropy."""
+        """Return I(A; Y): H(Y) minus the held-out cross-entropy."""
         score = self.logs[subset][self.rows, self.labels] / _BITS
         return self._quantity(score - self.log_target[self.labels])
 
     def union(self, subsets: list[Subset], ladder: Mapping[Subset, Quantity], whole: Subset) -> Union:
-        """Union information on cells, corrected for what quantisation lost of each subset."""
+        """Return the union information on cells, corrected for what quantisation lost of each subset."""
         if len(subsets) == 1:
             return Union(ladder[subsets[0]], 0.0, ())
         tables = [self._table(subset) for subset in subsets]
@@ -245,7 +245,7 @@ class _World:
         )
 
     def _solved(self, subsets: list[Subset]) -> UnionInformation:
-        """The program, once for each list of subsets: "all but one" of three is also a pair."""
+        """Solve the program once per list of subsets: "all but one" of three modalities is also a pair."""
         asked = tuple(subsets)
         if asked not in self.solved:
             tables = [self._table(subset) for subset in subsets]
@@ -272,14 +272,14 @@ ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
 
 class QuantityKey(NamedTuple):
-    """What a number is, and of which modalities."""
+    """Key of a number: which part it is, and of which modalities."""
 
     part: str  # "information", an atom of two, "spectrum 1", ..., "unique", "non_exclusive" or "shapley"
     subsets: tuple[Subset, ...]  # one subset of the modalities, or the two that an atom compares
 
     @property
     def of(self) -> str:
-        """The subsets, to be read."""
+        """The subsets as text for display."""
         return " | ".join(map(subset_name, self.subsets))
 
     def __str__(self) -> str:
@@ -287,7 +287,7 @@ class QuantityKey(NamedTuple):
 
 
 def subset_name(subset: Subset) -> str:
-    """The names, to be read; one with a separator in it is quoted, so that no two subsets read the same.
+    """Return the names as text; one that contains a separator is quoted, so that no two subsets look alike.
 
     Example:
         >>> subset_name(("a", "b + c"))
@@ -297,12 +297,12 @@ def subset_name(subset: Subset) -> str:
 
 
 def information_of(subset: Subset) -> QuantityKey:
-    """Of I(A; Y)."""
+    """Return the key of I(A; Y)."""
     return QuantityKey("information", (subset,))
 
 
 def quantities(measured: Measured) -> dict[QuantityKey, Quantity]:
-    """Every number, in the order in which they are listed."""
+    """Return every number by its key, in the order in which reports list them."""
     whole = (measured.names,)
     numbers = {information_of(subset): value for subset, value in measured.ladder.items()}
     for pair in measured.pairs:

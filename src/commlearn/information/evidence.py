@@ -1,4 +1,4 @@
-"""Held-out posteriors of one target: by the best experts, by linear ones, from a model's own embedding."""
+"""Held-out posteriors of one target, from the best experts, linear probes and a model's own embeddings."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from commlearn.information.settings import Settings
 from commlearn.kinds.rows import is_empty
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
-MOST_FUSED = 3  # modalities of which every subset has an expert of its fused embedding
+MOST_FUSED = 3  # modalities up to which experts also read the fused embedding of every subset
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Records ready to be judged."""
+    """Features, labels and folds of the records of a report."""
 
-    blocks: dict[str, Array]  # components of each modality
-    columns: dict[str, Array]  # all of each modality, standardised
-    fused: dict[Subset, Array]  # features of a model's own embedding of subsets
+    blocks: dict[str, Array]  # principal components of each modality
+    columns: dict[str, Array]  # all columns of each modality, standardised
+    fused: dict[Subset, Array]  # principal components of a model's own embedding of subsets
     labels: np.ndarray  # 0, ..., classes - 1
-    folds: Folds  # who is held out when, and the groups
+    folds: Folds  # the fold in which each record is held out, and the groups
 
     @property
     def groups(self) -> np.ndarray | None:
-        """Of the records, 0, 1, ..., if there are any."""
+        """Groups of the records as 0, 1, ..., if there are any."""
         return self.folds.groups
 
     @property
@@ -51,7 +51,7 @@ class Evidence:
         return tuple(self.blocks)
 
     def choose(self, rows: np.ndarray, settings: Settings) -> Evidence:
-        """The same of some records, in folds of their own."""
+        """Return the evidence of some of the records, divided into new folds."""
         labels = self.labels[rows]
         groups = None if self.groups is None else np.unique(self.groups[rows], return_inverse=True)[1]
         return Evidence(
@@ -66,7 +66,7 @@ class Evidence:
 def gather_evidence(
     material: Material, target: Target, groups: np.ndarray | None, settings: Settings
 ) -> Evidence:
-    """Features and folds of the records that have a target."""
+    """Return the features, labels and folds of the records that have a target."""
     material = material.choose(target.rows)
     codes = None if groups is None else group_codes(groups[target.rows], settings.folds)
     return Evidence(
@@ -78,7 +78,7 @@ def gather_evidence(
 
 
 def _features(arrays: Mapping[str, Array], settings: Settings) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Components and columns of each modality."""
+    """Return the principal components and the standardised columns of each modality."""
     coded = {name: with_codes(array) for name, array in arrays.items()}
     return (
         {name: components(array, settings.components) for name, array in coded.items()},
@@ -87,7 +87,7 @@ def _features(arrays: Mapping[str, Array], settings: Settings) -> tuple[dict[str
 
 
 def group_codes(groups: np.ndarray, folds: int) -> np.ndarray:
-    """Groups as 0, 1, ...; a record without one is a group of its own."""
+    """Return groups as 0, 1, ...; each record without a group forms its own."""
     values = np.asarray(groups)
     codes: np.ndarray
     if values.dtype == object or values.dtype.kind in "US":
@@ -106,7 +106,7 @@ def group_codes(groups: np.ndarray, folds: int) -> np.ndarray:
 
 
 def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) -> Folds:
-    """Folds in which every class can be learned and judged."""
+    """Return folds, after checking that every class can be learned without any one of them."""
     folds = make_folds(target.labels, codes, settings.folds, settings.seed)
     problems = Problems(f"target '{target.name}'")
     for label in folds.unlearned(target.labels):
@@ -121,11 +121,11 @@ def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) ->
 def best_logs(
     evidence: Evidence, settings: Settings, tell: Callable[[str], None] = lambda what: None
 ) -> tuple[Logs, dict[Subset, Posterior]]:
-    """The best experts on everything: single embeddings side by side, and a model's own of every subset.
+    """Fit the best experts on single embeddings side by side and on a model's own embedding of every subset.
 
     Returns:
-        Held-out posteriors, averaged over divisions into folds, and those of the first one that can read any
-        pairing of modalities.
+        Held-out log posteriors, averaged over divisions into folds, and the posteriors of the first division,
+        which can read any pairing of modalities.
     """
     labels = evidence.labels
     logs, posteriors = _logs_of_folds(evidence, settings, tell)
@@ -143,7 +143,7 @@ def best_logs(
 def _logs_of_folds(
     evidence: Evidence, settings: Settings, tell: Callable[[str], None]
 ) -> tuple[Logs, dict[Subset, Posterior]]:
-    """The same of one division into folds."""
+    """Return what `best_logs` returns, for a single division into folds."""
     posteriors = best_posteriors(evidence, all_subsets(evidence.names), settings, tell)
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
     if len(evidence.names) <= MOST_FUSED:
@@ -158,7 +158,7 @@ def best_posteriors(
     tell: Callable[[str], None],
     smaller: Mapping[Subset, Posterior] | None = None,
 ) -> dict[Subset, Posterior]:
-    """The best experts on some subsets, smaller ones first, of single modalities side by side."""
+    """Fit the best experts on some subsets, smaller ones first, with single modalities side by side."""
     return fit_posteriors(
         evidence.blocks,
         subsets,
@@ -173,10 +173,10 @@ def best_posteriors(
 
 
 def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, tell: Callable[[str], None]) -> Logs:
-    """Posteriors of subsets, joined by what their fused embeddings say and by the subsets inside them.
+    """Combine each subset's posterior with those of its fused embedding and of the subsets inside it.
 
-    Every subset has an embedding of its own, or none has: else a larger one would be credited with what the
-    fusion of a smaller one shows.
+    Either every subset has a fused embedding or none has. Otherwise a larger subset would be credited with
+    what the fusion of a smaller one shows.
     """
     joined: Logs = {}
     for subset, block in evidence.fused.items():
@@ -189,15 +189,15 @@ def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, tell: C
 
 
 def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
-    """What a linear probe of the modalities side by side can use.
+    """Return the posteriors of a linear probe of the modalities side by side.
 
-    Linear experts among the posteriors are not fitted again.
+    Linear experts among the given posteriors are reused.
     """
     probes: dict[Subset, Posterior] = {}
     for subset in all_subsets(evidence.names):
         blocks = tuple(evidence.blocks[name] for name in subset)
         linear = (
-            posteriors[subset].experts[: len(LINEAR)]  # which a rich family begins with
+            posteriors[subset].experts[: len(LINEAR)]  # a rich family begins with the linear ones
             if subset in posteriors
             else [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
         )
@@ -206,7 +206,7 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
 
 
 def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
-    """What a linear probe reads off the model's own embedding of each subset, if there is a model."""
+    """Return a linear probe's posteriors from the model's own embedding of each subset, if there is one."""
     if evidence.names not in evidence.fused:
         return None
     blocks = {(name,): block for name, block in evidence.blocks.items()} | evidence.fused
@@ -217,14 +217,14 @@ def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
 
 
 def _log_of_block(block: Array, evidence: Evidence, family: Family, settings: Settings) -> Array:
-    """The posterior of one family of experts on one array."""
+    """Return the held-out log posterior of one family of experts on one array."""
     name = ("fused",)
     fitted = fit_posteriors({name[0]: block}, [name], evidence.labels, evidence.folds, family, settings.seed)
     return fitted[name].log
 
 
 def raw_logs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Logs | None:
-    """The best experts on the raw columns behind a model's embeddings, if there are any."""
+    """Return the best experts' posteriors from the raw columns behind a model's embeddings, if any."""
     if not material.raw:
         return None
     raw = {name: array[target.rows] for name, array in material.raw.items()}
@@ -238,9 +238,9 @@ def model_logs(
     evidence: Evidence,
     of_these: Callable[[Array], Array],
 ) -> Logs | None:
-    """A supervised model's own predictions of every subset, calibrated on other folds.
+    """Return a supervised model's own predictions from every subset, calibrated on other folds.
 
-    They are of the records that are compared, or of all that were offered, from which `of_these` takes them.
+    `predictions` has rows for the compared records or for all offered records, from which `of_these` selects.
     """
     if predictions is None:
         return None
@@ -270,17 +270,17 @@ def model_logs(
     return logs
 
 
-_EXACT = 1000  # columns up to which the covariance is decomposed whole
-_MOST_CODES = 64  # values of a column up to which they may be names
-_LEAST_OFTEN = 4  # records a value, on average, of a column of names
-_MOST_COLUMNS = 8  # columns of names in one modality
+_EXACT = 1000  # number of columns up to which the full covariance is decomposed
+_MOST_CODES = 64  # number of distinct values up to which a column may hold codes
+_LEAST_OFTEN = 4  # fewest records per value, on average, in a column of codes
+_MOST_COLUMNS = 8  # most columns of codes in one modality
 
 
 def components(values: Array, most: int) -> Array:
-    """Leading principal components, (records, at most `most`), their spread half equalised.
+    """Return the leading principal components, (records, at most `most`), with their spread half equalised.
 
-    Columns are standardised, so that units do not count; components keep the root of their standard
-    deviation, so that directions in which records differ most still stand out. Labels are not looked at.
+    Columns are standardised, so that units do not matter. Components are scaled to the root of their standard
+    deviation, so that directions in which records differ most still stand out. Labels are not used.
     """
     rows = all_columns(values)
     if not rows.any():
@@ -297,7 +297,7 @@ def components(values: Array, most: int) -> Array:
 
 
 def all_columns(values: Array) -> Array:
-    """Every column that varies, standardised; one of zeros if none does."""
+    """Return every column that varies, standardised; a single column of zeros if none does."""
     scale = values.std(axis=0)
     varying = scale > 1e-9 * np.abs(values).max(axis=0)
     if not varying.any():
@@ -306,7 +306,7 @@ def all_columns(values: Array) -> Array:
 
 
 def with_codes(values: Array) -> Array:
-    """The columns, and a mark for each value of those whose few values may be names instead of amounts."""
+    """Return the columns, with an indicator for each value of those that may hold codes, not amounts."""
     marks = []
     for column in values.T:
         names = np.unique(column[: 50 * _MOST_CODES])

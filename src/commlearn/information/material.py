@@ -1,4 +1,4 @@
-"""What a report is made from: modalities as arrays of the same records, and the target's classes."""
+"""Inputs of a report: modalities as arrays of the same records, and the target's classes."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from commlearn.errors import ConfigurationError, DataError, Problems, unknown
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.rows import is_empty
 
-FEW = 20  # records of a class below which its part of the result is unreliable
+FEW = 20  # number of records of a class below which results for it are unreliable
 _MOST_CLASSES = 20  # distinct numbers above which a target counts as continuous
 _BINS = 8
-_MOST_CODES, _FEW_EACH = 200, 5  # values of a column of codes; records of each, on average
+_MOST_CODES, _FEW_EACH = 200, 5  # most codes in a column; fewest records of each, on average
 
 
 @dataclass(frozen=True)
 class Target:
-    """Labels 0, ..., classes - 1 of the records that have one."""
+    """A target as labels 0, ..., classes - 1, for the records that have a value."""
 
-    name: str  # what the target is called
-    labels: np.ndarray  # of the records that have one
-    classes: tuple[str, ...]  # what each label stands for
-    rows: np.ndarray  # positions of these records
-    records: int  # how many there were
+    name: str  # name of the target
+    labels: np.ndarray  # one for each record that has a value
+    classes: tuple[str, ...]  # name of the class that each label stands for
+    rows: np.ndarray  # positions of these records among all
+    records: int  # number of all records, also those without a value
     numbers: np.ndarray | None = None  # the values behind the classes, if the target was continuous
-    notes: tuple[str, ...] = field(default=())  # what was done to it
+    notes: tuple[str, ...] = field(default=())  # what was done to the target
     warnings: tuple[str, ...] = field(default=())  # what makes the result less certain
     severe: tuple[str, ...] = field(default=())  # why the result cannot be trusted
 
 
 def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: str | None = None) -> Target:
-    """Labels from classes, or from numbers by quantiles.
+    """Turn a target's classes, or its numbers cut at quantiles, into labels.
 
-    Empty cells are left out and counted. Without `bins`, numbers of more than 20 values get 8 classes. Two
-    values, and a target whose `sort` is `class`, as a schema states it, are never cut.
+    Empty cells are left out and counted. Without `bins`, fractions, and whole numbers with more than 20
+    values, are cut into 8 classes. Targets with two values, and those whose `sort` is `class` (stated by a
+    schema), are never cut.
 
     Raises:
-        DataError: fewer than two classes, or a class with fewer records than folds.
+        DataError: there are fewer than two classes, or a class has fewer records than there are folds.
     """
     series = pd.Series(np.asarray(values)) if not isinstance(values, pd.Series) else values
     rows = np.flatnonzero([not is_empty(value) for value in series])
@@ -84,7 +85,7 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
 
 
 def label_columns(values: Any) -> dict[str, np.ndarray] | None:
-    """One 0/1 column a label, if the target is multi-label: a 2-D array or one collection of labels a record.
+    """Return one 0/1 column per label if the target is 2-D or has a collection of labels per record.
 
     Example:
         >>> label_columns([("a",), ("a", "b"), ()])["b"].tolist()
@@ -104,7 +105,7 @@ def label_columns(values: Any) -> dict[str, np.ndarray] | None:
 
 
 def is_collection(cell: object) -> bool:
-    """Whether a cell holds several labels."""
+    """Whether a cell holds a collection of labels."""
     return isinstance(cell, list | tuple | set | frozenset) or (
         isinstance(cell, np.ndarray) and cell.ndim == 1
     )
@@ -120,7 +121,7 @@ def _is_continuous(values: pd.Series) -> bool:
 
 
 def _perhaps_names(values: pd.Series, name: str) -> list[str]:
-    """A doubt whether whole numbers of few values are amounts or codes of classes."""
+    """Return a doubt if whole numbers with few values may be codes of classes, not amounts."""
     distinct = values.nunique()
     whole = values.dtype.kind in "iuf" and bool((values == values.round()).all())
     if not (whole and _MOST_CLASSES < distinct <= _MOST_CODES and distinct * _FEW_EACH <= len(values)):
@@ -145,7 +146,7 @@ def _numbers(values: pd.Series, name: str) -> np.ndarray:
 
 def _quantile_classes(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, list[str]]:
     edges = np.unique(np.quantile(numbers, np.linspace(0, 1, bins + 1)[1:-1]))
-    if edges[-1] <= numbers.min():  # the least value is that of most records: it against all others
+    if edges[-1] <= numbers.min():  # most records have the lowest value: split it from all others
         edges = np.unique(numbers)[1:2]
     codes = np.searchsorted(edges, numbers, side="right")
     present, codes = np.unique(codes, return_inverse=True)
@@ -176,7 +177,7 @@ def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int)
 
 
 def _texts(values: Iterable[object], digits: int = 6) -> list[str]:
-    """Values as text: whole numbers as they are, others with as many digits as tell them apart.
+    """Return values as text: whole numbers unchanged, others with enough digits to tell them apart.
 
     Example:
         >>> _texts([1234567.0, 0.5]), _texts([0.12345678, 0.12345679])
@@ -187,30 +188,30 @@ def _texts(values: Iterable[object], digits: int = 6) -> list[str]:
         texts = [_text(value, more) for value in values]
         if len(set(texts)) == len(texts):
             return texts
-    return [repr(value) for value in values]  # 1 beside "1"
+    return [repr(value) for value in values]  # such as 1 and "1"
 
 
 def _text(value: object, digits: int) -> str:
     if not isinstance(value, float):
         return str(value)
-    whole = value.is_integer() or abs(value) >= 10**digits  # no exponent for thousands
+    whole = value.is_integer() or abs(value) >= 10**digits  # no exponent for large numbers
     return f"{value:.0f}" if whole and abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
-MOST_MODALITIES = 5  # of which all subsets are looked at; of more, each pair
+MOST_MODALITIES = 5  # number up to which all subsets are measured; beyond it, only pairs are
 
 
 @dataclass(frozen=True)
 class Material:
-    """Modalities of the same records."""
+    """Modalities as arrays of the same records."""
 
     arrays: dict[str, Array]  # (records, features) of each modality
-    # One model's own embedding of subsets of them, if there is a model.
+    # A model's own embedding of each subset of two or more modalities, if there is a model.
     fused: dict[tuple[str, ...], Array] = field(default_factory=dict)
-    # Of modalities that are numbers themselves, the few columns behind a model's embeddings; None of arrays.
+    # Raw columns behind a model's embeddings, of tables and vectors with few of them; None without a model.
     columns: dict[str, Array] | None = None
     where: str = "the arrays given"  # what the arrays are, in words
-    notes: tuple[str, ...] = field(default=())  # what a reader should know of them
+    notes: tuple[str, ...] = field(default=())  # what a reader should know about the arrays
 
     @property
     def records(self) -> int:
@@ -218,17 +219,17 @@ class Material:
 
     @property
     def given(self) -> dict[str, Array]:
-        """Columns as they were given, in which an answer may stand."""
+        """Columns as the caller passed them, which may contain the answer."""
         return self.arrays if self.columns is None else self.columns
 
     @property
     def raw(self) -> dict[str, Array]:
-        """The columns behind a model's embeddings, if they are few in every modality."""
+        """Raw columns behind a model's embeddings, if every modality has few of them; otherwise empty."""
         columns = self.columns or {}
         return columns if columns.keys() == self.arrays.keys() else {}
 
     def choose(self, rows: np.ndarray) -> Material:
-        """The same of some records."""
+        """Return the material of some of the records."""
         return Material(
             {name: values[rows] for name, values in self.arrays.items()},
             {subset: values[rows] for subset, values in self.fused.items()},
@@ -239,11 +240,11 @@ class Material:
 
 
 def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> Material:
-    """Checked arrays, one a modality.
+    """Check arrays, one per modality, and return them as material.
 
     Raises:
-        DataError: different numbers of records, none, or values that are not finite numbers.
-        ConfigurationError: fewer than two modalities, or one that is not there.
+        DataError: arrays are empty, differ in their number of records, or hold values that are not finite.
+        ConfigurationError: fewer than two modalities are named, or one that does not exist.
     """
     problems = Problems("The embeddings cannot be compared")
     chosen = {}
@@ -277,7 +278,7 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
 
 
 def as_numbers(values: Any) -> Array:
-    """Numbers of an array, or of a tensor wherever it lies."""
+    """Return an array, or a tensor on any device, as an array of float64."""
     return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float64)
 
 

@@ -1,15 +1,15 @@
-"""What chance would give: labels exchanged, and modalities exchanged within each class.
+"""Permutation tests: labels exchanged among records, and modalities exchanged within each class.
 
-The experts stay as they were fitted on other folds; only held-out records take each other's places, within
-their fold. Records of one group do so together, as they may be alike for reasons of their own: a group takes
-the labels of another one, row by row, stretched or shortened where their sizes differ. Under the null
-hypothesis a held-out fold is as likely in any of these orders, so the rank of what was seen among what was
-exchanged is a p-value, without fitting anything again.
+The experts stay as they were fitted on other folds; only held-out records change places, within their fold.
+Records of one group move together, as they may be alike for other reasons: a group takes the labels of
+another one, row by row, stretched or shortened if their sizes differ. Under the null hypothesis, a held-out
+fold is equally likely in any of these orders, so the rank of the observed value among the exchanged ones is a
+p-value, without refitting anything.
 
-That holds for one fold. Over several, experts have learned from each other's held-out records: what the first
-fold seems to show of the second it shows the other way round too, and the mean over folds varies with up to
-twice the variance of folds exchanged apart. What was exchanged is spread by the root of two around its mean
-before it is compared.
+That holds for one fold. With several folds, experts have learned from each other's held-out records: what the
+first fold seems to show about the second, the second also shows about the first, and the variance of the mean
+over folds is up to twice that of folds exchanged separately. So the exchanged values are spread around their
+mean by the root of two before the comparison.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ _BITS = float(np.log(2))
 _MOST, _MOST_CELLS = (
     2000,
     12_000,
-)  # records, and records times classes, that are exchanged, of more a random part
-_FEWEST = 500  # of them: each exchange asks all experts anew
-_ENOUGH = 15  # exchanges as good as what was seen after which none more are tried
-_LEAST = 20  # arrangements: of fewer, the best one has a share above 0.05
-_TRIED = 200  # exchanges in which that many different arrangements should come up
-_SPREAD = 2**0.5  # of a mean over folds, in that of folds apart
+)  # most records, and records times classes, to exchange; if there are more, a random part is used
+_FEWEST = 500  # fewest records of that part, which is limited because each exchange runs all experts again
+_ENOUGH = 15  # number of exchanges as good as the observed value after which the test stops
+_LEAST = 20  # distinct arrangements needed: with fewer, even the best one has a share above 0.05
+_TRIED = 200  # number of exchanges within which that many arrangements must come up
+_SPREAD = 2**0.5  # spread of a mean over folds, relative to that of folds exchanged separately
 
 
 @dataclass(frozen=True)
 class Combination:
-    """Does the combination matter beyond what independent modalities would say together?"""
+    """Test of whether the combination matters beyond what independent modalities would say together."""
 
-    # The share of within-class permutations that fit the joint experts as well as the data does; None where
-    # there is too little to exchange.
+    # Share of within-class permutations that fit the joint experts as well as the data does; None if there is
+    # too little to exchange, or no joint posterior.
     p: float | None
     independent: float  # I(all; Y), in bits, if modalities were independent given the class
 
 
 class Exchange:
-    """Records that take each other's places within their part, whole groups together.
+    """Random exchange of records within their part, with whole groups moving together.
 
-    Parts and groups are numbered from 0; without groups each record goes by itself.
+    Parts and groups are numbered from 0; without groups, each record moves alone.
 
     Example:
         >>> exchange = Exchange(np.zeros(6, dtype=int), np.array([0, 0, 1, 1, 2, 2]))
@@ -67,23 +67,23 @@ class Exchange:
         self.parts, self.whose = (
             parts[first],
             self.groups[first],
-        )  # of each unit: a part's records of one group
-        self.rows = np.argsort(self.unit, kind="stable")  # unit by unit
+        )  # part and group of each unit, which is the records of one group in one part
+        self.rows = np.argsort(self.unit, kind="stable")  # records, unit by unit
         self.starts = np.cumsum(self.sizes) - self.sizes
-        self.place = np.empty(len(parts), dtype=np.intp)  # of a record in its unit
+        self.place = np.empty(len(parts), dtype=np.intp)  # position of each record in its unit
         self.place[self.rows] = np.arange(len(parts)) - np.repeat(self.starts, self.sizes)
 
     def draw(self, draw: np.random.Generator) -> np.ndarray:
-        """For each record, the one whose place it takes.
+        """Return, for each record, the one whose place it takes.
 
-        Groups with records in the same parts are exchanged alike in all of them.
+        Groups with records in the same parts are exchanged in the same way in all of them.
         """
         order = draw.random(int(self.groups.max()) + 1)[self.whose]
         donors = np.lexsort((order, self.parts))[self.unit]
         return self.rows[self.starts[donors] + self.place * self.sizes[donors] // self.sizes[self.unit]]
 
     def suffices(self, values: np.ndarray) -> bool:
-        """Whether the records' values have so many different arrangements that one can stand out."""
+        """Whether the records' values have enough distinct arrangements for one to stand out."""
         draw, seen = numpy_generator(0, "interactions arrangements"), set()
         for _ in range(_TRIED):
             seen.add(values[self.draw(draw)].tobytes())
@@ -95,13 +95,13 @@ class Exchange:
 def label_tests(
     logs: Mapping[Subset, Array], labels: np.ndarray, folds: Folds, permutations: int, seed: int
 ) -> dict[Subset, float | None]:
-    """p-values of "the subset says nothing about the target"; None where there is too little to exchange."""
+    """Return p-values of "the subset says nothing about the target"; None if too little can be exchanged."""
     exchange = Exchange(folds.of, folds.groups)
     if not exchange.suffices(labels):
         return dict.fromkeys(logs)
     draw = numpy_generator(seed, "interactions labels shuffled")
     rows, log_share = np.arange(len(labels)), np.log(np.bincount(labels) / len(labels))
-    gains = {subset: log - log_share for subset, log in logs.items()}  # more of a frequent class says nothing
+    gains = {subset: log - log_share for subset, log in logs.items()}  # no credit for the shares of classes
     chance: dict[Subset, list[float]] = {subset: [] for subset in logs}
     for _ in range(permutations):
         others = labels[exchange.draw(draw)]
@@ -118,9 +118,10 @@ def combination_test(
     permutations: int,
     seed: int,
 ) -> Combination:
-    """Exchange all modalities but the first within class and fold: all marginals stay, the combination goes.
+    """Test the combination by exchanging all modalities but the first within class and fold.
 
-    Nothing is tested without a posterior of all of them together, which reads any pairing.
+    This keeps all marginals and destroys the combination. Nothing is tested without a joint posterior of all
+    modalities, which reads any pairing.
     """
     names = max(logs, key=len)
     joint = posteriors.get(names)
@@ -131,7 +132,7 @@ def combination_test(
     within, labels = (folds.of * (labels.max() + 1) + labels)[rows], labels[rows]
     exchange = Exchange(within, None if folds.groups is None else folds.groups[rows])
     tested = joint is not None and exchange.suffices(rows)
-    exchange = exchange if tested else Exchange(within)  # enough for the mean
+    exchange = exchange if tested else Exchange(within)  # single records will do for the mean
     places = np.arange(len(rows))
     seen = float(joint.log[rows, labels].mean()) if joint is not None else 0.0
     chance: list[float] = []
@@ -150,7 +151,7 @@ def combination_test(
 
 
 def missing_tests(labels: np.ndarray, folds: Folds, combination: bool = True) -> list[str]:
-    """A warning for each test that is left out because there is too little to exchange."""
+    """Return a warning for each test that is left out because there is too little to exchange."""
     missing = []
     if not Exchange(folds.of, folds.groups).suffices(labels):
         missing.append(("the parts have no p-values", "labels"))
@@ -166,7 +167,7 @@ def missing_tests(labels: np.ndarray, folds: Folds, combination: bool = True) ->
 
 
 def _rank(seen: float, chance: list[float]) -> float:
-    """Share of what chance gives, and of what was seen, that is as good as what was seen."""
+    """Return the p-value: the share of values, counting the observed one, that are at least as good."""
     values = np.array(chance)
     wide = values.mean() + _SPREAD * (values - values.mean())
     return float(1 + np.count_nonzero(wide >= seen - 1e-12)) / (1 + len(values))

@@ -1,4 +1,4 @@
-"""Each pair of many modalities: what the two share, what each adds to the other, what only both say."""
+"""Report on each pair of many modalities: what the two share, what each one adds, and their synergy."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from commlearn.information.views import Pair, make_view
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_PAIRED = 6  # modalities of which every pair is read
+MOST_PAIRED = 6  # number of modalities up to which every pair is read
 PARTS = (*ATOMS, "total")
 
 
 @dataclass(frozen=True)
 class PairReport:
-    """What each modality of many knows about a target alone, what each pair knows, and what all do.
+    """Report on many modalities: what each one alone, each pair, and all together know about a target.
 
-    Of more than five modalities there are too many subsets to read each of them.
+    With more than five modalities, there are too many subsets to read each of them.
     """
 
-    values: Mapping[str, Any]  # all numbers, as JSON knows them
+    values: Mapping[str, Any]  # all results, as JSON-compatible values
 
     @property
     def verdict(self) -> str:
@@ -45,11 +45,11 @@ class PairReport:
         return str(self.values["verdict"])
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers, with their intervals."""
+        """Return all numbers with their intervals, and the report as text under `words`."""
         return {**self.values, "words": str(self)}
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a number: quantity, of, bits, low, high, error, p."""
+        """Return one row per number: quantity, of, bits, low, high, error, p, growing."""
         rows = [{"quantity": "information", "of": name, **one} for name, one in self.values["alone"].items()]
         for pair in self.values["pairs"]:
             rows += [{"quantity": part, "of": pair["name"], **pair[part]} for part in PARTS]
@@ -57,7 +57,7 @@ class PairReport:
         return pd.DataFrame(rows)
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """A bar for each pair; also written to `path` if given."""
+        """Return a figure with a bar for each pair; also write it to `path` if given."""
         from commlearn.plot.interactions import pairs_figure
 
         return pairs_figure(self.values, path)
@@ -106,7 +106,7 @@ def pair_values(
     tell: Callable[[str], None],
     sort: str | None = None,
 ) -> dict[str, Any]:
-    """Plain values: every modality alone, all together, and pairs: of many, those that know most alone."""
+    """Return plain values for each modality alone, pairs of those that know most, and all together."""
     target = prepare_target(values, name, settings.bins, settings.folds, sort)
     evidence = gather_evidence(material, target, groups, settings)
     whole, labels = evidence.names, evidence.labels
@@ -123,10 +123,10 @@ def pair_values(
         pairs.append(_pair(view.pairs[0]))
         totals += [view.measured.total] if view.measured else []
     for one in whole:
-        if one not in alone:  # of no pair that was read
+        if one not in alone:  # in none of the pairs that were read
             bits = information_in(posteriors[(one,)].log, labels)
             alone[one] = with_interval(bits, settings.level, limits, groups=evidence.groups)
-    most = information_in(posteriors[whole].log, labels).at_least(*totals)  # more cannot know less
+    most = information_in(posteriors[whole].log, labels).at_least(*totals)  # more modalities cannot know less
     total = with_interval(most, settings.level, limits, groups=evidence.groups, combined=True)
     tell("leaks")
     signs = leak_signs(material, target, evidence, settings)
@@ -165,7 +165,7 @@ def _verdict(limits: Limits) -> str:
 def _posteriors(
     evidence: Evidence, settings: Settings, tell: Callable[[str], None]
 ) -> tuple[dict[Subset, Posterior], list[Subset]]:
-    """Of each modality alone, of pairs, and of all together; and which pairs were read."""
+    """Return posteriors of each modality alone, of pairs and of all together, and the pairs read."""
     whole = evidence.names
     single: list[Subset] = [(one,) for one in whole]
     pairs = min(len(whole), MOST_PAIRED)
@@ -183,7 +183,7 @@ def _posteriors(
 
 
 def _left_out(names: Sequence[str], read: Sequence[Subset]) -> list[str]:
-    """A note on the pairs that were not read, and on how to ask for them."""
+    """Return a note on pairs that were not read and how to get them, or none if all were read."""
     paired = {name for both in read for name in both}
     others = [name for name in names if name not in paired]
     if not others:
@@ -203,7 +203,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
 
 
 def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
-    """Who knows most alone; which pair shares most; which says most that neither says."""
+    """Return sentences on who knows most alone, which pair shares most, and which has the largest synergy."""
     alone, pairs = values["alone"], values["pairs"]
     best = max(alone, key=lambda name: alone[name]["bits"])
     shares = max(pairs, key=lambda pair: pair["redundant"]["bits"])
@@ -233,7 +233,7 @@ def share_in_words(names: list[str], total: Mapping[str, Any], entropy: float) -
 
 
 def part_in_words(what: str, part: Mapping[str, Any]) -> str:
-    """The sentence with the number in its place."""
+    """Return the sentence with the number in its place, and a doubt if it may be chance."""
     if _is_nothing(part):
         return what.replace("{}", "nothing")
     if part["p"] is None:

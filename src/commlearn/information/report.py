@@ -1,4 +1,4 @@
-"""The report: all results about one target, as sentences, as plain values and as a table."""
+"""The report: all results for one target, as sentences, as plain values and as a table."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InteractionReport:
-    """What modalities know about a target, together and apart, in bits.
+    """Report on what modalities know about a target, together and separately, in bits.
 
     Attributes:
-        target: its labels, classes and what was done to it.
-        where: what the modalities' arrays are.
-        data: the DATA view: the best experts on everything given.
-        linear: what a linear probe can use of the same arrays, side by side.
+        target: labels and classes of the target, and what was done to it.
+        where: what the modalities' arrays are, in words.
+        data: the DATA view: the best experts on all arrays.
+        linear: the view of a linear probe of the same arrays, side by side.
         representation: the REPRESENTATION view: a linear probe of a model's own embedding of each subset.
-        raw: the best experts on the raw columns behind a model's embeddings, where they are few.
+        raw: the best experts on the raw columns behind a model's embeddings, if these are few.
         model: the MODEL view: a supervised model's own predictions.
-        combination: the test that the combination matters.
-        curve: the same numbers on fewer records, and what each modality is worth.
-        diagnostics: whether to believe it.
-        settings: how it was made.
-        warnings: what makes it less certain.
-        notes: what a reader should know.
+        combination: the test of whether the combination matters.
+        curve: the same numbers on fewer records, and what each modality adds.
+        diagnostics: evidence on whether the numbers can be trusted.
+        settings: settings that the report was made with.
+        warnings: what makes the numbers less certain.
+        notes: what else a reader should know.
     """
 
     target: Target
@@ -69,7 +69,7 @@ class InteractionReport:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Names, in order."""
+        """Names of the modalities, in order."""
         return self.data.names
 
     @property
@@ -83,12 +83,12 @@ class InteractionReport:
 
     @property
     def atoms(self) -> Pair:
-        """Of two modalities. Of more, the first pair's: see `data.pairs` and `data.spectrum` then."""
+        """Parts of the two modalities, or of the first pair of more: see `data.pairs` and `data.spectrum`."""
         return self.data.pairs[0]
 
     @property
     def views(self) -> dict[str, View]:
-        """Those that there are, by name."""
+        """The views that the report has, by name."""
         named = {
             "data": self.data,
             "linear": self.linear,
@@ -99,13 +99,13 @@ class InteractionReport:
         return {name: view for name, view in named.items() if view is not None}
 
     def contributions(self) -> pd.DataFrame:
-        """Each record's share of every number, in bits: they average to the numbers.
+        """Return each record's share of information and parts, in bits; the shares average to the numbers.
 
         The records with the largest `synergistic` are those whose label only the combination explains.
-        Of more than two modalities the parts are those of the first pair.
+        With more than two modalities, the parts are those of the first pair.
 
         Raises:
-            DataError: the report was read back, and records' shares are not written.
+            DataError: the report was read back from values, which do not include the records' shares.
         """
         measured = self.data.measured
         if measured is None:
@@ -120,16 +120,16 @@ class InteractionReport:
         return pd.DataFrame({"record": self.target.rows, "label": label} | columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the records' shares, as JSON knows it, with settings, seed and version."""
+        """Return all but the records' shares as JSON-compatible values, with settings, seed and version."""
         return report_values(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InteractionReport:
-        """The report that gave these values: it prints and plots as before, without records' shares."""
+        """Rebuild the report from its values; it prints and plots as before but lacks the records' shares."""
         return cls(**report_fields(values))
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a number: view, quantity, of, bits, low, high, error, p."""
+        """Return one row per number: view, quantity, of, bits, low, high, error, p, growing."""
         return pd.DataFrame(
             {"view": name, "quantity": key.part, "of": key.of, **asdict(value)}
             for name, view in self.views.items()
@@ -143,7 +143,7 @@ class InteractionReport:
         return html_text(self)
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """The figure; also written to `path` if given."""
+        """Return the figure; also write it to `path` if given."""
         from commlearn.plot.interactions import interaction_figure
 
         return interaction_figure(self.to_dict(), path)
@@ -151,12 +151,12 @@ class InteractionReport:
 
 @dataclass(frozen=True)
 class LabelReports:
-    """One report a label of a multi-label target.
+    """One report per label of a multi-label target.
 
     Attributes:
-        name: of the target.
-        reports: by label.
-        skipped: labels that could not be asked about, and why.
+        name: name of the target.
+        reports: the report of each label.
+        skipped: labels that could not be analysed, with the reason for each.
     """
 
     name: str
@@ -171,7 +171,7 @@ class LabelReports:
         return {"target": self.name, "labels": labels, "skipped": dict(self.skipped)}
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows of all reports, with their label."""
+        """Return the rows of all reports, with a column for the label."""
         frames = [report.to_frame().assign(label=label) for label, report in self.reports.items()]
         return pd.concat(frames, ignore_index=True)
 
@@ -183,7 +183,7 @@ class LabelReports:
         return html_text(self)
 
     def plot(self, path: str | Path | None = None) -> dict[str, Figure]:
-        """One figure a label; the label joins the name of the file."""
+        """Return one figure per label; the label is appended to the file name."""
         figures = {}
         for label, report in self.reports.items():
             named = (
@@ -194,7 +194,7 @@ class LabelReports:
 
 
 def report_values(report: InteractionReport) -> dict[str, Any]:
-    """The report as dictionaries and lists; the keys are those of `InteractionReport`."""
+    """Return the report as dictionaries and lists, the values of `InteractionReport.to_dict`."""
     labels, worth = report.target.labels, report.curve.worth
     return {
         "verdict": report.verdict,
@@ -266,7 +266,7 @@ def _key(key: QuantityKey) -> dict[str, Any]:
 
 
 def report_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a report is made of, from the dictionaries of `report_values`."""
+    """Return the fields of an `InteractionReport`, from the dictionaries of `report_values`."""
     counts = values["classes"]
     labels = np.repeat(np.arange(len(counts)), list(counts.values()))
     target = Target(values["target"], labels, tuple(counts), np.arange(len(labels)), len(labels))
@@ -309,13 +309,13 @@ def _read_view(view: Mapping[str, Any], names: tuple[str, ...], entropy: float) 
     return View(names, entropy, view["gap"], list(map(tuple, view["cells"])), numbers, accuracy, balanced)
 
 
-PRESENT = 0.05  # level at which a part is called present
-ROUNDED = 0.005  # bits that are printed as 0.00
+PRESENT = 0.05  # largest p-value at which a part is called present
+ROUNDED = 0.005  # bits below which a number is printed as 0.00
 _LOWER = "  Synergy is what these experts could learn of it; anything harder to learn would come on top."
 
 
 def in_words(report: InteractionReport) -> str:
-    """The report, one finding a line; the first line says whether to believe it."""
+    """Return the report as text, one finding per line; the first line says whether to trust it."""
     lines = [
         report.verdict,
         *_opening(report),
@@ -386,20 +386,20 @@ def _parts(pair: Pair) -> str:
 
 
 def _which_pair(view: View) -> str:
-    """The two modalities with the largest synergy."""
+    """Return a clause that names the two modalities with the largest synergy."""
     single = [pair for pair in view.pairs if len(pair.first) == len(pair.second) == 1]
     most = max(single, key=lambda pair: pair.synergistic.bits)
     return f", most of all {most.first[0]} with {most.second[0]} ({most.synergistic.bits:.2f})"
 
 
 def _chance(report: InteractionReport) -> str:
-    """What conditional independence would leave of the synergy."""
+    """Return a sentence on how much synergy conditional independence would leave."""
     total, test = report.data.total, report.combination
     left = max(0.0, min(test.independent, total.bits) - report.data.spectrum[0].bits)
     if test.p is None:
         finding = "whether the combination itself matters could not be tested"
     else:
-        p = max(test.p, _synergy(report.data).p or 0.0)  # there has to be a synergy, too
+        p = max(test.p, _synergy(report.data).p or 0.0)  # the synergy must be present, too
         beginning = "" if p <= PRESENT else "no evidence that "
         finding = f"{beginning}the combination itself matters (p {_p(p)})"
     return f"  Modalities independent given the class would leave {left:.2f} bits of synergy; {finding}."
@@ -424,7 +424,7 @@ def _ladder(report: InteractionReport) -> list[str]:
 
 
 def _droppable(report: InteractionReport) -> list[str]:
-    """The modality whose loss costs least."""
+    """Return a sentence on the modality whose loss costs least."""
     view, names = report.data, report.modalities
     costs = {}
     for name in names:
@@ -454,7 +454,7 @@ def _linear(report: InteractionReport) -> list[str]:
 
 
 def _synergy(view: View) -> Estimate:
-    """Of two modalities their synergy, of more all that single ones do not know."""
+    """Return the synergy of two modalities or, if there are more, the largest part beyond single ones."""
     return (
         view.pairs[0].synergistic
         if len(view.spectrum) == 2
@@ -483,7 +483,7 @@ def _views(report: InteractionReport) -> list[str]:
 
 
 def _more_data(report: InteractionReport) -> list[str]:
-    """Would more records change the answer, and which modality would they be worth collecting for?"""
+    """Return sentences on what each modality adds, and on whether more records would change the total."""
     points = report.curve.numbers[information_of(report.modalities)]
     lines = []
     for name, gains in report.curve.worth.items():

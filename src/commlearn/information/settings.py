@@ -1,4 +1,4 @@
-"""How thoroughly a report is made."""
+"""Settings of a report: how thorough it is."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from commlearn.errors import ConfigurationError, Problems
 
-_FEW_RECORDS = 800  # below which it matters who is in which fold
+_FEW_RECORDS = 800  # number of records below which the division into folds matters
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a report; the defaults are those that the documented figures were measured with."""
+    """Settings of a report; the documented figures were measured with the defaults."""
 
-    folds: int = 5  # each record is judged by experts that did not see its fold
-    repeats: int | None = None  # divisions into folds, averaged; 2 below 800 records and else 1 if not given
-    level: float = 0.9  # of the intervals
+    folds: int = 5  # number of folds; each record is judged by experts that did not see its fold
+    repeats: int | None = None  # divisions into folds to average over; default: 2 below 800 records, else 1
+    level: float = 0.9  # confidence level of the intervals
     bootstrap: int = 30  # resamplings of the records, for the intervals of parts near zero
-    permutations: int = 119  # of the null tests
-    bins: int | None = None  # quantile classes of a continuous target; 8 if not given
-    components: int = 64  # principal components of a modality, at most
-    curve: bool = True  # repeat on halves: does more data change the answer?
+    permutations: int = 119  # permutations in each null test
+    bins: int | None = None  # number of quantile classes of a continuous target; 8 if not given
+    components: int = 64  # most principal components of a modality
+    curve: bool = True  # repeat on halves, to see whether more data would change the answer
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -34,11 +34,11 @@ class Settings:
             problems.add(f"level is {self.level}; give a share from 0.5 to less than 1, such as 0.9")
         if self.bins is not None and self.bins < 2:
             problems.add(f"bins is {self.bins}; give at least 2 classes")
-        most = 2**32 - 1 - 1000 * (self.repeats or 2)  # scikit-learn's, less those of further divisions
+        most = 2**32 - 1 - 1000 * (self.repeats or 2)  # scikit-learn's limit, less what further divisions add
         if not 0 <= self.seed <= most:
             problems.add(f"seed is {self.seed}; give a whole number from 0 to {most}")
         problems.raise_if_any(ConfigurationError)
 
     def repeats_of(self, records: int) -> int:
-        """How often records are divided into folds."""
+        """Return how many times the records are divided into folds."""
         return self.repeats or (2 if records < _FEW_RECORDS else 1)

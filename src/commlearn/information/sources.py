@@ -34,13 +34,13 @@ from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target
 from commlearn.trained.embed import carrier, embed
 
-_CHUNK = 1024  # records
-_SIDE = 16  # pixels that an image is averaged to
-_WORDS = 256  # counts that words are hashed to
+_CHUNK = 1024  # records read at a time
+_SIDE = 16  # pixels per side to which images are averaged
+_WORDS = 256  # buckets to which words are hashed
 
 
 def schema_of(columns: Mapping[str, Any], table: Table) -> Schema:
-    """A schema from names of columns: numbers and categories are tabular, lists and arrays vectors."""
+    """Return a schema for named columns: a single column of lists or arrays is a vector, all else tabular."""
     kinds: dict[str, Any] = {}
     for name, given in columns.items():
         chosen = [given] if isinstance(given, str) else list(given)
@@ -55,12 +55,12 @@ def _holds_lists(cells: pd.Series) -> bool:
 
 
 def raw_arrays(records: Records) -> dict[str, Array]:
-    """Every modality as (records, features)."""
+    """Return every modality as an array, (records, features)."""
     return {name: _flat(column) for name, column in records.columns.items()}
 
 
 def _flat(column: Column) -> Array:
-    # Which columns a table has follows from what is missing anywhere in it.
+    # A table is read at once, because its features depend on where values are missing in any record.
     size = len(column) if column.spec.kind == "tabular" else _CHUNK
     parts = []
     for start in range(0, len(column), size):
@@ -79,7 +79,7 @@ def _image(modality: Modality, spec: Spec) -> np.ndarray:
 
 
 def _tabular(modality: Modality, spec: Spec) -> np.ndarray:
-    """Numbers with a mark where one is missing, and a column for each category."""
+    """Return numbers, with indicators of missing ones, and a column for each category."""
     values = modality.values.float().numpy()
     numbers, codes = values[:, : spec.shape[0]], values[:, spec.shape[0] :]
     missing = np.isnan(numbers)
@@ -90,7 +90,7 @@ def _tabular(modality: Modality, spec: Spec) -> np.ndarray:
 
 
 def _series(modality: Modality, spec: Spec) -> np.ndarray:
-    """Mean, deviation, mean step and trend of every channel over the steps that are there."""
+    """Return the mean, deviation, mean step and trend of every channel over the real steps."""
     values = modality.values.float().nan_to_num().reshape(len(modality.values), modality.values.shape[1], -1)
     described = moments(values, modality.real.float())
     valid = modality.real.float()[..., None]  # (batch, steps, 1)
@@ -102,7 +102,7 @@ def _series(modality: Modality, spec: Spec) -> np.ndarray:
 
 
 def _text(modality: Modality, spec: Spec) -> np.ndarray:
-    """How often each word occurs, words hashed."""
+    """Return log counts of words, hashed into buckets."""
     ids = modality.values.long()
     counts = torch.zeros(len(ids), _WORDS)
     counts.scatter_add_(1, (ids * 2654435761 % 4294967296) % _WORDS, modality.real.float())
@@ -123,17 +123,17 @@ _BLOCKS = 5
 
 
 def trifeature_of(model: Any) -> Trifeature | None:
-    """The controlled experiment that a model was trained on; None if it was trained on something else."""
+    """Return the Trifeature experiment of a model; None if it was trained on other data."""
     options = dict(model.experiment.data) if hasattr(model, "experiment") else {}
     reader = READERS[options.pop("name")](**options) if options.get("name") in READERS else None
     return reader if isinstance(reader, Trifeature) else None
 
 
 def own_records(model: Any) -> CrossFitRows:
-    """Records of a run's own data set that can be judged fold by fold.
+    """Return records of a run's own data set that can be judged fold by fold.
 
-    Of a method that saw no labels those of its training, of others those that it was not trained on. They are
-    the rows that a table of them would give.
+    If the method saw no labels, they are its training records; otherwise, those it was not trained on. For a
+    run on a table, they are the rows that passing this table would give.
     """
     reader = trifeature_of(model)
     if reader is None:
@@ -151,9 +151,10 @@ def own_records(model: Any) -> CrossFitRows:
 
 
 def trifeature_blocks(reader: Trifeature, objects: Objects, pairs: int) -> tuple[Records, np.ndarray]:
-    """Unbiased pairs of images, and the block of each: images of one combination share a block.
+    """Draw unbiased pairs of images within blocks, and return the pairs with the block of each.
 
-    Pairs drawn from all images would show each image in several folds, and experts would recognise it.
+    Images of one combination share a block. Pairs drawn from all images would show each image in several
+    folds, and experts would recognise it.
     """
     looks = (objects.shape, objects.texture, objects.colour)
     combination = np.unique(np.stack(looks, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
@@ -169,40 +170,40 @@ def trifeature_blocks(reader: Trifeature, objects: Objects, pairs: int) -> tuple
     return pair_records(objects, np.concatenate(drawn), reader.mapping()), np.concatenate(blocks)
 
 
-_FEW_COLUMNS = 128  # of a modality whose raw columns are looked at beside its embedding
+_FEW_COLUMNS = 128  # most columns of a modality whose raw columns are analysed next to its embedding
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is compared, about which target, which records belong together, and what a reader is warned of."""
+    """One target of a source, with the modalities to compare, the groups of records and any warnings."""
 
     material: Material
     values: Any
     name: str
     groups: np.ndarray | None
-    positions: np.ndarray  # of these records among all that the source offered
-    offered: int  # how many those are
+    positions: np.ndarray  # positions of these records among all that the source offered
+    offered: int  # number of records that the source offered
     warnings: tuple[str, ...] = ()
-    sort: str | None = None  # of the target, where a schema states it
+    sort: str | None = None  # sort of the target (such as `class`), if a schema states it
 
     def of_these(self, values: np.ndarray) -> np.ndarray:
-        """Rows of these records, given theirs or those of all that the source offered."""
+        """Return the rows of these records, from rows for them or for all that the source offered."""
         return values[self.positions] if values.shape[:1] == (self.offered,) else values
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Modalities of a source, which can be asked about any target that it has."""
+    """Modalities of a source, ready for any target that it has."""
 
     material: Material  # modalities of the records that have all of them
-    read: Callable[[Any], tuple[Any, str]]  # values of all records and name of a target
-    records: int  # how many the source has
-    rows: np.ndarray  # positions of these records
-    groups: np.ndarray | None  # of these records
-    targets: Mapping[str, str | None] = field(default_factory=dict)  # that the source states, and their sorts
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of a table, that each modality reads
-    offered: int | None = None  # how many there were, where some were trained on with labels and left out
-    places: np.ndarray | None = None  # positions of the source's records among those
+    read: Callable[[Any], tuple[Any, str]]  # returns the values of a target for all records, and its name
+    records: int  # number of records in the source
+    rows: np.ndarray  # positions of the records that have all modalities
+    groups: np.ndarray | None  # groups of these records
+    targets: Mapping[str, str | None] = field(default_factory=dict)  # targets that are stated, with sorts
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # table columns of each modality
+    offered: int | None = None  # number of records before any trained on with labels were left out
+    places: np.ndarray | None = None  # positions of the source's records among those offered
 
     def about(self, target: Any) -> Asked:
         values, name = self.read(target)
@@ -221,14 +222,14 @@ class Gathered:
 
 
 def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Gathered:
-    """Find modalities, targets and groups.
+    """Return the modalities, targets and groups of a source.
 
     Args:
-        source: a run, its folder, an Embedder or a method; a dict of arrays; a Schema, or a dict of names of
-            columns, which read `data` without a model.
+        source: a run, its folder, an Embedder or a method; a dict of arrays; or a Schema or a dict of column
+            names, to read `data` without a model.
         data: a table, Records or a Dataset.
-        modalities: which to compare; all if not given.
-        groups: values, or the name of a column.
+        modalities: names of the modalities to compare; all if not given.
+        groups: one value per record, or the name of a column.
     """
     if isinstance(source, str | Path):
         from commlearn.trained.artifact import load
@@ -249,7 +250,7 @@ def _check_length(what: str, values: Any, records: int) -> None:
 
 
 def names_columns(source: Mapping[str, Any], data: Any) -> bool:
-    """Whether values are names of columns of a table."""
+    """Whether the values of `source` are names of table columns."""
     named = all(
         isinstance(value, str)
         or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
@@ -274,7 +275,7 @@ def _of_arrays(
 
 
 def _check_order(given: Mapping[str, Any]) -> None:
-    """Refuse frames and series of the same rows in different orders: they are joined by position."""
+    """Refuse frames and series with the same rows in different orders, as they are joined by position."""
     frames = {name: each.index for name, each in given.items() if isinstance(each, pd.DataFrame | pd.Series)}
     for name, index in frames.items():
         first, order = next(iter(frames.items()))
@@ -344,12 +345,12 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
 
 
 def _of_records(target: Any, rows: CrossFitRows) -> Any:
-    """A target that is given by values, as values of the records that are looked at."""
+    """Reduce the values of a target to the records that are used; a name stays as it is."""
     return target if target is None or isinstance(target, str) else rows.of_all(target)
 
 
 def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:
-    """The model's own embedding of every subset of two or more; nothing where subsets are too many."""
+    """Return the model's own embedding of each subset of two or more; none if there are too many subsets."""
     if len(names) > MOST_MODALITIES:
         return {}
     return {
@@ -360,7 +361,7 @@ def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str
 
 
 def own_columns(records: Records) -> dict[str, Array]:
-    """Raw columns of the modalities that are tables and vectors of few columns."""
+    """Return the raw columns of the modalities that are tables or vectors with few columns."""
     small = {
         name: records.columns[name]
         for name, spec in records.specs.items()
@@ -377,7 +378,7 @@ def _table(data: Any, source: object = None) -> Table:
 
 
 def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:
-    """Values as given, or a column by its name; one column is read as its values."""
+    """Return values, or the column of that name, with their name; a 2-D array of one column becomes 1-D."""
     if getattr(given, "ndim", 1) == 2 and given.shape[1] == 1:
         given = given.iloc[:, 0] if isinstance(given, pd.DataFrame) else given[:, 0]
     if isinstance(given, pd.DataFrame):
@@ -394,7 +395,7 @@ def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:
 def _target(
     schema: Schema | None, table: Table | None, records: Records | None, target: Any
 ) -> tuple[Any, str]:
-    """Values and name of the target, from the records, the schema's targets or any column."""
+    """Return the values and name of the target, from the records, the schema's targets or any column."""
     stated = [*(schema.targets if schema else ()), *(records.targets if records else ())]
     if target is None and len(set(stated)) == 1:
         target = stated[0]
@@ -414,7 +415,7 @@ def _target(
 
 
 def _objects(values: Any) -> Any:
-    """An array that keeps one collection a record apart; a frame keeps the names of its columns."""
+    """Return values as an array, with each collection as one object; arrays and frames stay as they are."""
     if isinstance(values, np.ndarray | pd.DataFrame):
         return values
     cells = list(values)
@@ -436,7 +437,7 @@ def _groups(groups: Any, table: Table | None, schema: Schema | None, records: in
 
 
 def _complete(records: Records) -> tuple[Records, np.ndarray]:
-    """Records that have all of the modalities, and which they are."""
+    """Return the records that have all of the modalities, and their positions."""
     there = np.all([presence(column) for column in records.columns.values()], axis=0)
     rows = np.flatnonzero(there)
     if not len(rows):

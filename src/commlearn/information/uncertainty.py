@@ -1,4 +1,4 @@
-"""How far off a number may be: standard errors, near zero a bootstrap, and a planted synergy to be found."""
+"""Uncertainty of the numbers: standard errors, a bootstrap near zero, and a planted synergy to find."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.seeds import numpy_generator
 
-REACH = 1.5  # times the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
-GROWS, GROWS_SHARE = 0.03, 0.05  # bits, and share of the number, from which growth counts
-WHOLE = 0.005  # bits below certainty that nothing can be told from
-LEARNABLE = 0.6  # of a planted synergy
-_DIRECTIONS = 8  # of a modality, at most: learning them costs bits that are as good as none
-WIDER = 1.2  # times the errors of records, as experts of several folds have learned from each other
+REACH = 1.5  # factor on the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
+GROWS, GROWS_SHARE = 0.03, 0.05  # growth above which a number still grows: bits, and share of it
+WHOLE = 0.005  # bits below certainty that still count as certainty
+LEARNABLE = 0.6  # share of a planted synergy below which synergies may be missed
+_DIRECTIONS = 8  # most directions of a modality to learn; the bits that they cost are the resolution
+WIDER = 1.2  # factor on standard errors, as experts of several folds have learned from each other's records
 
 Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number of bits and how sure it is."""
+    """A number of bits and its uncertainty."""
 
     bits: float  # the estimate
     low: float  # lower end of the interval
-    high: float  # upper end; as far as certainty where the number is still growing
+    high: float  # upper end; H(Y), certainty, if the number is still growing
     error: float  # standard error
-    p: float | None = None  # of "it is zero", where tested
-    growing: bool = False  # experts have not learned all of it: the number is a lower bound
+    p: float | None = None  # p-value of "it is zero", if tested
+    growing: bool = False  # experts have not learned all of it, so the number is a lower bound
 
     def __str__(self) -> str:
         if self.growing:
@@ -52,12 +52,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Limits:
-    """The range of all numbers of a report, and what it cannot distinguish from nothing."""
+    """Range of all numbers of a report, and what it cannot distinguish from nothing."""
 
     most: float  # H(Y)
-    # Bits below which a probe of so many directions learns nothing from so many records.
+    # Bits that learning the directions costs with this many records; fewer cannot be told from none.
     resolution: float = 0.0
-    learnable: float = 1.0  # the share of a planted synergy that was found
+    learnable: float = 1.0  # share of a planted synergy that was found
 
 
 def with_interval(
@@ -69,11 +69,11 @@ def with_interval(
     growth: Growth | None = None,
     combined: bool = False,
 ) -> Estimate:
-    """A quantity with its interval.
+    """Return a quantity with its interval.
 
     The upper end reaches as far as the number would grow if its error fell as a power of the records between
-    1 / 2 and 1, with the uncertainty of that. Where the growth is plain, or experts would not have seen a
-    synergy, the upper end is open. `combined` says that it is of a combination, which may be hard to learn.
+    1 / 2 and 1, plus the uncertainty of that growth. It is open if the number clearly grows, or if the
+    quantity is `combined` (about a combination, which may be hard to learn) and experts would miss a synergy.
     """
     growth = growth or Growth(0.0, 0.0)
     error = max(standard_error(shares, groups) for shares in (quantity.shares, quantity.uncut))
@@ -83,7 +83,7 @@ def with_interval(
     above = REACH * max(growth.bits, 0.0) + float(np.hypot(wide, REACH * wide_growth))
     below = REACH * min(growth.bits, 0.0) - wide
     grows = growth.bits > max(GROWS, GROWS_SHARE * quantity.bits)
-    whole = quantity.bits > limits.most - WHOLE  # nothing is left to grow into
+    whole = quantity.bits > limits.most - WHOLE  # no room left to grow
     growing = not whole and (grows or (combined and limits.learnable < LEARNABLE))
     high = quantity.bits + max(above, limits.resolution)
     return Estimate(
@@ -96,7 +96,7 @@ def with_interval(
 
 
 def find_limits(evidence: Evidence, settings: Settings, planted: bool = True) -> Limits:
-    """What certainty takes, and what these records let experts see.
+    """Return the bits that certainty takes, and the limits of what experts can see in these records.
 
     `planted` says whether a synergy is planted in the two widest modalities, to see how much is found.
     """
@@ -116,29 +116,29 @@ def bootstrap(
     read: Callable[[Measured], Mapping[Name, float]],
     weights: Array,
 ) -> dict[Name, Array]:
-    """Every number in every resampling; the experts stay as they are."""
+    """Return every number in every resampling; the experts are not refitted."""
     with workers() as pool:
         rows = list(pool.map(lambda weight: read(again(weight)), weights))
     return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
 
 def resampled_weights(records: int, count: int, seed: int, groups: np.ndarray | None = None) -> Array:
-    """How often each record is drawn, whole groups together."""
+    """Return how often each record is drawn, (count, records), with whole groups drawn together."""
     draw = numpy_generator(seed, "interactions bootstrap")
     units = records if groups is None else int(groups.max()) + 1
     drawn = draw.multinomial(units, np.full(units, 1 / units), size=count).astype(np.float64)
     return drawn if groups is None else drawn[:, groups]
 
 
-_RANK = 2  # pairs of directions that experts look for
+_RANK = 2  # number of pairs of directions that experts look for
 
 
 def learnable_share(blocks: tuple[Array, Array], groups: np.ndarray | None, settings: Settings) -> float:
-    """The share of a planted bit of synergy that is found, from 0 to 1.
+    """Return the share of a planted bit of synergy that experts find, from 0 to 1.
 
-    Labels are made that nothing but the combination of two modalities says: the XOR of a random half-space of
-    each. Where experts find little of it, a combination of the same sort in the true labels would be missed
-    too, however flat the learning curve is: it is flat at zero as well.
+    The planted labels depend only on the combination of two modalities: the XOR of a random half-space of
+    each. If experts find little of it, they would also miss such a combination in the true labels. A flat
+    learning curve does not rule that out, as it is flat at zero, too.
     """
     count, seed = settings.folds, settings.seed
     draw = numpy_generator(seed, "interactions planted")
@@ -164,7 +164,7 @@ def learnable_share(blocks: tuple[Array, Array], groups: np.ndarray | None, sett
 
 
 def _half_space(block: Array, draw: np.random.Generator) -> np.ndarray:
-    """On which side of a random plane through the median, all directions counting alike."""
+    """Return each record's side of a random plane through the median; all directions have equal weight."""
     scale = block.std(axis=0)
     side = block @ (draw.normal(size=block.shape[1]) / np.maximum(scale, 1e-9))
     return (side > np.median(side)).astype(np.intp)

@@ -1,4 +1,4 @@
-"""One view of the data: posteriors, their decomposition, and how sure all of its numbers are."""
+"""One view of the data: the decomposition of posteriors, with the uncertainty of all its numbers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import Estimate, Limits, bootstrap, resampled_weights, with_interval
 
-_MANY_CLASSES, _FEW = 20, 5  # classes from which, and to how many, resamplings are limited
-_ROUGH = 1e-3  # certificate of resamplings, in bits: far below what they vary by
+_MANY_CLASSES, _FEW = 20, 5  # number of classes above which resamplings are limited, and to how many
+_ROUGH = 1e-3  # certificate of the programs in resamplings, in bits: far below their variation
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The decomposition of two modalities, or of one against all others."""
+    """Decomposition of two modalities, or of one and the set of all others."""
 
     first: Subset
     second: Subset
@@ -46,16 +46,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class View:
-    """What one family of experts sees."""
+    """Decomposition as seen by one family of experts."""
 
-    names: Subset  # of the modalities, in order
-    entropy: float  # H(Y): certainty
-    gap: float  # the largest certificate of its programs
-    cells: list[tuple[int, ...]]  # by order, of the posteriors of all subsets of that size
+    names: Subset  # names of the modalities, in order
+    entropy: float  # H(Y), the bits that certainty takes
+    gap: float  # largest certificate of its programs, in bits
+    cells: list[tuple[int, ...]]  # for each order, cells of the posterior of each subset of that size
     numbers: dict[QuantityKey, Estimate]  # every quantity of the decomposition
     accuracy: dict[Subset, float]  # share of records that the posterior of each subset gets right
-    balanced_accuracy: dict[Subset, float]  # mean of the classes' shares
-    measured: Measured | None = None  # the numbers behind, with each record's share; None if read back
+    balanced_accuracy: dict[Subset, float]  # mean of that share over the classes
+    measured: Measured | None = None  # the underlying numbers, with each record's share; None if read back
 
     @property
     def total(self) -> Estimate:
@@ -68,28 +68,28 @@ class View:
 
     @property
     def pairs(self) -> list[Pair]:
-        """Decompositions of two."""
+        """Decompositions of each pair, and of each modality and the set of all others."""
         return [self._pair(*key.subsets) for key in self.numbers if key.part == "redundant"]
 
     @property
     def spectrum(self) -> list[Estimate]:
-        """S(1), ..., S(n)."""
+        """The order spectrum, S(1), ..., S(n)."""
         orders = range(1, len(self.names) + 1)
         return [self.numbers[QuantityKey(f"spectrum {order}", (self.names,))] for order in orders]
 
     @property
     def unique(self) -> dict[str, Estimate]:
-        """Of each modality among all."""
+        """Unique information of each modality among all."""
         return {name: self.numbers[QuantityKey("unique", ((name,),))] for name in self.names}
 
     @property
     def non_exclusive(self) -> Estimate:
-        """What more than one single modality carries."""
+        """Information that more than one single modality carries."""
         return self.numbers[QuantityKey("non_exclusive", (self.names,))]
 
     @property
     def shapley(self) -> dict[str, Estimate]:
-        """Of each modality."""
+        """Shapley value of each modality."""
         return {name: self.numbers[QuantityKey("shapley", ((name,),))] for name in self.names}
 
     def _pair(self, first: Subset, second: Subset) -> Pair:
@@ -112,14 +112,14 @@ def make_view(
     growth: Mapping[QuantityKey, Growth] | None = None,
     limits: Limits | None = None,
 ) -> View:
-    """Decompose and say how sure."""
+    """Decompose posteriors, and return all numbers with intervals and p-values."""
     growth, labels, folds = growth or {}, evidence.labels, evidence.folds
     cells: dict[Subset, Array] = {}
     measured = measure(logs, labels, cells=cells)
     limits = limits or Limits(measured.entropy)
     resamplings = min(settings.bootstrap, _FEW if labels.max() >= _MANY_CLASSES else settings.bootstrap)
     weights = resampled_weights(len(labels), resamplings, settings.seed, folds.groups)
-    draws = bootstrap(  # without resamplings that miss a class, as those of few groups may
+    draws = bootstrap(  # without resamplings that miss a class, which happens with few groups
         lambda weight: measure(logs, labels, weight, _ROUGH, cells),
         lambda again: {key: value.bits for key, value in quantities(again).items()},
         weights[[np.bincount(labels, weights=weight).all() for weight in weights]],
@@ -157,11 +157,11 @@ def _p_value(
     groups: np.ndarray | None = None,
     bias: float = 0.0,
 ) -> float | None:
-    """Of "this part is zero": the larger of "those it comes from say nothing" and its own one-sided test.
+    """Return the p-value of "this part is zero"; None if labels could not be exchanged.
 
-    None where labels could not be exchanged. A part that shrinks with more records is tested as it would be
-    after as much shrinking again, as the interval reaches there too: little that is unique is claimed of
-    modalities that say the same.
+    It is the largest of the part's own one-sided test and the tests of "this source says nothing". A part
+    that shrinks with more records is tested as if it had shrunk by the same amount again, as its interval
+    reaches there too. So modalities that say the same are credited with little unique information.
     """
     if key.part == "shapley":
         return None
@@ -176,14 +176,14 @@ def _p_value(
 
 
 def _combined(key: QuantityKey) -> bool:
-    """Whether a number is of a combination of modalities."""
+    """Whether a number is about a combination of modalities."""
     if key.part == "information":
         return len(key.subsets[0]) > 1
     return key.part == "synergistic" or (key.part.startswith("spectrum") and key.part != "spectrum 1")
 
 
 def _sources(key: QuantityKey, names: Subset) -> list[Subset]:
-    """Subsets without which a part cannot be there."""
+    """Return the subsets that must say something for a part to exist."""
     if key.part == "redundant":
         return list(key.subsets)
     if key.part == "unique2":

@@ -1,4 +1,4 @@
-"""Kinds of modality by name, one file each."""
+"""The kinds of modality by name; each has its own file."""
 
 from __future__ import annotations
 

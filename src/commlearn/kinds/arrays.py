@@ -1,4 +1,4 @@
-"""Cells that hold arrays: numbers in lists, in arrays or in files, and rows of them in memory."""
+"""Cells that hold arrays: numbers in lists, arrays or files, and columns of them in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ArrayColumn:
 
     values: np.ndarray  # (records, cells) float32
     spec: Spec
-    present: np.ndarray | None = None  # (records,): False where a record has no such modality
+    present: np.ndarray | None = None  # (records,): False if a record lacks the modality
 
     def __len__(self) -> int:
         return len(self.values)
@@ -41,12 +41,12 @@ class ArrayColumn:
 
 
 def present_or_none(present: np.ndarray) -> np.ndarray | None:
-    """Which records are there; None if all are."""
+    """Return which records are present, or None if all are."""
     return None if present.all() else present
 
 
 def holds_nothing(cell: Any) -> bool:
-    """An empty cell, or a list or an array without a number: the record has nothing here.
+    """Return whether a cell is empty, or a list or an array without numbers: the record has nothing here.
 
     Example:
         >>> holds_nothing([]), holds_nothing("[]"), holds_nothing(np.zeros((0, 3))), holds_nothing([0.0])
@@ -60,22 +60,22 @@ def holds_nothing(cell: Any) -> bool:
 
 
 def array_of(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
-    """A list, an array or a file as an array of floats, at least 32 bits wide; None is NaN."""
+    """Return a list, an array or a file as an array of floats of at least 32 bits; None becomes NaN."""
     array = numbers_in(cell, root, outside)
     narrow = array.dtype.itemsize < 4 or array.dtype == np.float32
     return array.astype(np.float32 if narrow else np.float64, copy=False)
 
 
 def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
-    """A list, an array or a file as an array of numbers of their own type; with None they are floats.
+    """Return a list, an array or a file as an array that keeps the numbers' type; None makes them floats.
 
     Args:
-        cell: numbers, nested as deep as the array has axes; objects such as {"t": 0, "v": 1.5}, a step each;
-            or the path of a .npy or .csv file.
+        cell: numbers, nested as deep as the array has axes; objects such as {"t": 0, "v": 1.5}, one for each
+            step; or the path of a .npy or .csv file.
         root: the folder to which a path is relative.
-        outside: whether the path may leave it.
+        outside: whether the path may leave that folder.
     """
-    if isinstance(cell, str) and cell.lstrip().startswith("["):  # as a table of text stores a list
+    if isinstance(cell, str) and cell.lstrip().startswith("["):  # tables of text store lists this way
         try:
             cell = parse_json(cell)
         except ValueError as problem:
@@ -105,7 +105,7 @@ def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
 
 
 def _lengths(cell: Any) -> str:
-    """The different lengths of the rows of a list, "" where these are not what is wrong."""
+    """Return the different lengths of a list's rows, as text; "" if these are not the problem."""
     listed = isinstance(cell, list | tuple) or (isinstance(cell, np.ndarray) and cell.ndim > 0)
     rows = list(cell) if listed else []
     sizes = {len(row) for row in rows if isinstance(row, list | tuple)}
@@ -113,7 +113,7 @@ def _lengths(cell: Any) -> str:
 
 
 def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
-    """Where a file lies; one that leaves the table's folder is refused unless that was allowed."""
+    """Return the path of a file; one outside the table's folder is refused unless `outside` allows it."""
     if "://" in str(cell):
         raise DataError(f"{shown(cell)} is an address, and nothing is fetched. Download it and name its path")
     folder = os.path.abspath(root)
@@ -142,7 +142,10 @@ def _real(folder: str) -> str:
 
 
 def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
-    """All numbers of a column of arrow lists end to end, not ours to change, and each length (-1: none)."""
+    """Return the numbers of a column of Arrow lists end to end (read-only), and each length (-1: none).
+
+    Returns None for other columns.
+    """
     if not isinstance(column.dtype, pd.ArrowDtype):
         return None
     sort = column.dtype.pyarrow_dtype
@@ -159,7 +162,7 @@ def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def shown(cell: Any) -> str:
-    """A cell in a message: short, and an array by its shape."""
+    """Return a cell as a message shows it: shortened, or the shape of an array."""
     if isinstance(cell, np.ndarray):
         return " x ".join(map(str, cell.shape)) or "one number"
     text = brief(cell, str, most=None)
@@ -167,7 +170,7 @@ def shown(cell: Any) -> str:
 
 
 def _load(path: Path, name: str) -> np.ndarray:
-    """The array in a .npy file, or the columns of a .csv file, with or without a line of names."""
+    """Return the array in a .npy file, or the columns of a .csv file with or without a line of names."""
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".csv"):
         raise DataError(f"{name} is no array; give numbers, or the path of a .npy or .csv file")

@@ -24,24 +24,24 @@ from commlearn.kinds.rows import check_whole, each_row, first_ten, raise_errors
 from commlearn.kinds.series import learn_sequences, standardise
 from commlearn.records import Column, Sequences
 
-RATE = 16_000  # samples a second, to which all sound is resampled
-RATES = (1000, 400_000)  # the lowest and the highest that are read
+RATE = 16_000  # samples a second to which all sound is resampled
+RATES = (1000, 400_000)  # lowest and highest rate that are read
 WINDOW = 400  # samples: 25 ms
 HOP = 160  # samples: 10 ms
 TRANSFORM = 512  # points of the Fourier transform
 MELS = 64
-LOUDEST = 1e6  # full scale is 1; what is far beyond it is damage, and its power would be infinite
-FULL_SCALES = (2**15, 2**23, 2**31, 2**64)  # of whole numbers
+LOUDEST = 1e6  # full scale is 1; samples far beyond it are damage, and their power would be infinite
+FULL_SCALES = (2**15, 2**23, 2**31, 2**64)  # full scales of whole-number samples
 QUIET = 1e-8  # power added before the logarithm, so that silence is finite
 
 
 @dataclass(frozen=True)
 class Audio(Kind):
-    """One column of sound: paths or bytes of WAV files, or arrays of samples of one known rate.
+    """One column of sound: paths or bytes of WAV files, or arrays of samples at one known rate.
 
     Sound becomes mono at 16 kHz, then 64 log-mel bands in frames of 25 ms every 10 ms; frames are
     averaged down to `max_length`, and each band is standardised with the training rows. Whole numbers in a
-    list or an array are of 16 bits, unless they need 24 or 32; those of one byte are of 8.
+    list or an array are taken as 16-bit samples unless they need 24 or 32 bits, and single bytes as 8-bit.
 
     Example:
         >>> import pandas as pd
@@ -55,7 +55,7 @@ class Audio(Kind):
     name: ClassVar[str] = "audio"
 
     column: str
-    rate: int | None = None  # samples a second of cells that are arrays; a file tells its own
+    rate: int | None = None  # samples a second, for cells that are arrays; a file states its rate
     max_length: int = 512  # frames of the longest sound after averaging
     outside: bool = False  # paths may leave the table's folder
 
@@ -69,13 +69,13 @@ class Audio(Kind):
         return (self.column,)
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        """Each band's mean and scale, and how many frames are averaged."""
+        """Return each band's mean and scale, and how many frames are averaged."""
         frames, problems = self._each(cells, log_mel)
         raise_errors(self.column, problems)
         return learn_sequences(self.column, frames, self.max_length)
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
-        """The frames, averaged and standardised."""
+        """Return the frames, averaged and standardised."""
         frames, problems = self._each(
             cells, lambda sound: standardise(log_mel(sound), state, self.max_length)
         )
@@ -94,7 +94,7 @@ class Audio(Kind):
         return first_ten(problems) + first_ten(silent)
 
     def _each(self, cells: Cells, change: Callable[[np.ndarray], Any]) -> tuple[list[Any], list[Problem]]:
-        """What `change` makes of each row's mono samples, None where it has none; what is wrong."""
+        """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
         return each_row(
             cells.frame[self.column].tolist(),
             lambda cell: None if holds_nothing(cell) else change(self._sound(cell, cells.root)),
@@ -103,7 +103,7 @@ class Audio(Kind):
         )
 
     def _sound(self, cell: Any, root: Path) -> np.ndarray:
-        """One cell as mono samples at 16 kHz."""
+        """Return one cell as mono samples at 16 kHz."""
         if isinstance(cell, dict):  # as the `datasets` library stores sound
             cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, bytes | bytearray):
@@ -118,24 +118,24 @@ class Audio(Kind):
             raise DataError(f"holds an array of {shown(samples)}; give (samples,) or (samples, channels)")
         if not samples.size:
             raise DataError(f"{shown(cell)} has no samples; leave the cell empty")
-        if not (np.abs(samples) <= LOUDEST).all():  # NaN is not
+        if not (np.abs(samples) <= LOUDEST).all():  # also catches NaN
             raise DataError(
                 f"holds samples that are not finite, or beyond {LOUDEST:g}; mend them, or empty the cell"
             )
         mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-        from scipy.signal import resample_poly  # takes a second to import, for every process
+        from scipy.signal import resample_poly  # deferred, as it takes a second in every process
 
         divisor = gcd(rate, RATE)
         return resample_poly(mono, RATE // divisor, rate // divisor).astype(np.float32)
 
 
 def read_wav(file: Path | io.BytesIO, name: str) -> tuple[int, np.ndarray]:
-    """Rate, and samples as (samples,) or (samples, channels) within -1 and 1."""
+    """Return the rate and the samples, (samples,) or (samples, channels), of a WAV file; full scale is 1."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             rate, samples = wavfile.read(file)
-    except (*DAMAGED, OSError, UnboundLocalError, MemoryError, struct.error) as problem:  # a header that lies
+    except (*DAMAGED, OSError, UnboundLocalError, MemoryError, struct.error) as problem:  # a wrong header
         raise DataError(
             f"{name} is not a WAV file that can be read ({problem}); convert it to WAV"
         ) from problem
@@ -147,7 +147,7 @@ def read_wav(file: Path | io.BytesIO, name: str) -> tuple[int, np.ndarray]:
 
 
 def log_mel(sound: np.ndarray) -> np.ndarray:
-    """Logarithm of the power in each mel band, (frames, bands), of mono samples at 16 kHz.
+    """Return the logarithm of the power in each mel band, (frames, bands), of mono samples at 16 kHz.
 
     Example:
         >>> log_mel(np.zeros(1600)).shape
@@ -164,7 +164,7 @@ def log_mel(sound: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def mel_filters() -> Tensor:
-    """Triangles evenly spaced in mel, 2595 log10(1 + f / 700), from 0 Hz to 8 kHz: (bins, bands)."""
+    """Return triangular filters, evenly spaced in mel, 2595 log10(1 + f / 700), to 8 kHz: (bins, bands)."""
     highest = 2595 * np.log10(1 + RATE / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, highest, MELS + 2) / 2595) - 1)  # Hz
     bins = np.linspace(0, RATE / 2, TRANSFORM // 2 + 1)[:, None]
@@ -174,7 +174,7 @@ def mel_filters() -> Tensor:
 
 
 def _of_cell(samples: np.ndarray) -> np.ndarray:
-    """Samples of a list or an array; wide whole numbers are of 16 bits unless they need more."""
+    """Scale the samples of a list or an array; wide whole numbers count as 16-bit unless they need more."""
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize == 1:
         return _scaled(samples)
     loudest = max(-int(samples.min(initial=0)), int(samples.max(initial=0)))
@@ -182,7 +182,7 @@ def _of_cell(samples: np.ndarray) -> np.ndarray:
 
 
 def _scaled(samples: np.ndarray) -> np.ndarray:
-    """Whole numbers of any width as shares of full scale; bytes are centred on 128."""
+    """Convert whole numbers of any width to fractions of full scale; bytes are centred on 128."""
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
     if samples.dtype.kind == "i":

@@ -1,9 +1,9 @@
-"""A kind of modality: all that the library must know to read, learn from and embed it.
+"""Base class of the kinds of modality: all that the library needs to read, learn from and embed one.
 
-One file per kind. A kind says which columns of a table it reads, what it learns from the training
+Each kind has its own file. It defines which columns of a table it reads, what it learns from the training
 rows (plain values, saved as JSON with the model), and how cells become a `Column` of tensors. The kind
-that the column's `Spec` names chooses encoder and augmentation unless the user does: several kinds of
-cells may become vectors.
+named in the column's `Spec` determines encoder and augmentation unless the user chooses them: several
+kinds of cells may become vectors.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import pandas as pd
 from commlearn.errors import ConfigurationError
 from commlearn.records import Column
 
-DIVISORS = ("scale", "std")  # keys of numbers that values are divided by
+DIVISORS = ("scale", "std")  # keys of learned numbers by which values are divided
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a table, named so that the user finds it."""
+    """One problem with a table, described so that the user can find it."""
 
     message: str  # names the thing, shows the value, says what to do
     column: str = ""
     row: int | str | None = None  # position in the table, or the record's id
     level: Literal["error", "warning"] = "error"  # an error stops, a warning is shown
-    id: str = ""  # of the record in this row, where the table has ids
+    id: str = ""  # id of the record in this row, if the table has ids
 
     def __str__(self) -> str:
         row = "" if self.row is None else f"row {self.row}" + (f" (id {self.id})" if self.id else "")
@@ -41,7 +41,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Cells:
-    """Rows of a table, and where it lies: paths in cells are relative to it."""
+    """Rows of a table, and the folder to which paths in their cells are relative."""
 
     frame: pd.DataFrame  # index 0..n-1
     root: Path = field(default_factory=Path)
@@ -56,45 +56,45 @@ class Cells:
 
 @dataclass(frozen=True)
 class Kind:
-    """Base of all kinds; a subclass is a frozen dataclass whose fields are what a schema states.
+    """Base of all kinds; a subclass is a frozen dataclass whose fields are the entries of a schema.
 
-    The first field is its column or its columns; the others are settings and have defaults.
+    The first field is its column or columns; the others are settings with defaults.
     """
 
     name: ClassVar[str]  # in YAML: `kind: image`
 
     def columns(self) -> tuple[str, ...]:
-        """The columns of the table that it reads: the first field."""
+        """Return the columns of the table that the kind reads, which its first field names."""
         stated: str | Sequence[str] = getattr(self, fields(self)[0].name)  # type: ignore[arg-type]
         return (stated,) if isinstance(stated, str) else tuple(stated)
 
     def names(self) -> Sequence[str]:
-        """Columns whose cells are read as text even if they look like numbers."""
+        """Return the columns whose cells are read as text even if they look like numbers."""
         return ()
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        """Statistics of the training rows, as plain values that JSON holds (no NaN, no arrays)."""
+        """Return statistics of the training rows, as plain values that fit into JSON (no NaN, no arrays)."""
         raise NotImplementedError
 
     def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
-        """Lines for the log about what was learned."""
+        """Return lines for the log about what was learned."""
         return ()
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
-        """The cells as a column of tensors, standardised with what was learned.
+        """Return the cells as a column of tensors, standardised with the learned statistics.
 
-        A record without the modality (an empty cell, or all of several cells empty) is marked absent.
-        What cannot be read raises one DataError that names every such row (the first ten, and how many).
+        A record without the modality (an empty cell, or several cells that are all empty) is marked absent.
+        If cells cannot be read, one DataError reports how many rows are affected and names the first ten.
         """
         raise NotImplementedError
 
     def check(self, cells: Cells) -> list[Problem]:
-        """Everything wrong with the cells, without raising: unreadable, constant, of the wrong type."""
+        """Return all problems with the cells without raising: unreadable, constant or of the wrong type."""
         raise NotImplementedError
 
 
 def plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state as JSON gives it back: a model that was saved reads a table as it did before."""
+    """Return the state as read back from JSON, so that a saved model reads a table as it did before."""
     return json.loads(json.dumps(state))
 
 
@@ -103,7 +103,7 @@ def check_learned(state: Mapping[str, Any] | None, where: str = "preprocessing")
 
     Args:
         state: what each modality learned, as plain values.
-        where: what to call it.
+        where: what to call the state in messages.
 
     Example:
         >>> check_learned({"labs": {"mean": [0.5], "scale": [0.0]}})

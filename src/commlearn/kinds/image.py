@@ -1,4 +1,4 @@
-"""Images: paths, bytes, arrays or PIL images of any size and colour, as RGB squares of one size."""
+"""Images: paths, bytes, arrays or PIL images of any size and colour, read as RGB squares of one size."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from commlearn.kinds.pictures import Decoder, Fitting, Pictures, in_threads, is_
 from commlearn.kinds.pretrained import Pretrained
 from commlearn.kinds.rows import check_whole, first_ten, is_empty, raise_errors, spread
 
-SIZES = (32, 64, 96, 128, 224)  # pixels a side, to choose from
-FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training rows with an image from which a size is chosen
-SAMPLE = 256  # training rows that decide the size
-LARGEST = 4_096  # pixels a side that are read
-IMAGES_IN_MEMORY = 1 << 30  # bytes of decoded images that stay in memory
-DEPTHS = (255, 1023, 4095, 16_383, 65_535)  # largest values of 8 to 16 bits
-ELONGATED = 3  # longer by shorter side from which the cut loses most of an image
+SIZES = (32, 64, 96, 128, 224)  # sizes to choose from, in pixels a side
+FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training images needed for these sizes
+SAMPLE = 256  # training images that determine the size and the depth
+LARGEST = 4_096  # largest size that is read, in pixels a side
+IMAGES_IN_MEMORY = 1 << 30  # most bytes of decoded images that are kept in memory
+DEPTHS = (255, 1023, 4095, 16_383, 65_535)  # largest values of 8, 10, 12, 14 and 16 bits
+ELONGATED = 3  # ratio of longer to shorter side from which cropping loses most of an image
 
 
 @dataclass(frozen=True)
 class Image(Kind):
     """One column of images.
 
-    An image is scaled so that its shorter side fits, and the longer one is cut evenly at both ends. No bars
-    are added: an encoder would have to learn to ignore them, and they would reveal the proportions to a
+    An image is scaled so that its shorter side fits, and the longer one is cropped evenly at both ends. No
+    bars are added: an encoder would have to learn to ignore them, and they would reveal the proportions to a
     contrastive loss. With a few thousand images, an encoder trained from scratch gains little from large
-    images and is many times slower: unless a size is stated, large ones are for many images. Grey becomes
-    RGB, what is transparent lies on white, EXIF rotation is applied, grey of more than 8 bits is scaled by
-    the depth found in training rows. With a pretrained encoder, size and scaling are as its folder says.
+    images and is many times slower: unless a size is stated, large sizes are chosen only for many images.
+    Grey becomes RGB, transparency becomes white, EXIF rotation is applied, and grey of more than 8 bits is
+    scaled by the depth found in training rows. A pretrained encoder's folder determines size and scaling.
 
     Example:
         >>> Image("path").columns()
@@ -45,10 +45,10 @@ class Image(Kind):
 
     name: ClassVar[str] = "image"
 
-    column: str  # of paths relative to the table, bytes, arrays or PIL images
-    size: int = 0  # pixels a side; 0 = near the median of the training images, smaller where these are few
+    column: str  # column of paths relative to the table, bytes, arrays or PIL images
+    size: int = 0  # pixels a side; 0 = near the median of the training images, smaller if these are few
     outside: bool = False  # paths may leave the table's folder
-    encoder: Any = None  # a torch module; or a pretrained one: its folder, or settings of `Pretrained`
+    encoder: Any = None  # a torch module, the folder of a pretrained encoder, or settings of `Pretrained`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
@@ -85,10 +85,10 @@ class Image(Kind):
         return learned | self.encoder.for_images() if isinstance(self.encoder, Pretrained) else learned
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Pictures:
-        """The images as a column.
+        """Return the images as a column.
 
-        Where all fit in memory they are decoded here, and every bad one is reported. Where they do not,
-        only paths and headers are looked at here; the rest is decoded, and reported, when it is read.
+        If all fit in memory, they are decoded here and every bad one is reported. Otherwise only paths and
+        headers are checked here; pixels are decoded, and errors in them reported, when a batch is taken.
         """
         fitting = Fitting(state["resize"], state["resample"]) if "resize" in state else None
         decoder = Decoder(cells.root, self.outside, state["white"], fitting)
@@ -134,7 +134,7 @@ class Image(Kind):
 
 
 def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
-    """Different cells, and which of them each row holds (-1 = none): one file is decoded once."""
+    """Return the distinct cells, and which one each row holds (-1 = none), so that a file is decoded once."""
     place_of: dict[Any, int] = {}
     sources: list[Any] = []
     index = np.full(len(cells), -1, dtype=np.int64)
@@ -149,7 +149,7 @@ def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
 
 
 def _look(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
-    """Width, height and, of an image of more than 8 bits, its largest value (else 0)."""
+    """Return width, height and, for an image of more than 8 bits, its largest value (otherwise 0)."""
     if isinstance(cell, np.ndarray | list):
         deepest = cell.max(initial=0) if isinstance(cell, np.ndarray) and cell.dtype == np.uint16 else 0
         with decoder.open(cell) as picture:
@@ -162,7 +162,7 @@ def _look(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
 def _largest(picture: PIL.Image) -> int:
     try:
         return int(np.asarray(picture).max())
-    except (OSError, SyntaxError, ValueError):  # cut off: reported where its pixels are needed
+    except (OSError, SyntaxError, ValueError):  # cut off: reported when its pixels are needed
         return 0
 
 

@@ -1,4 +1,4 @@
-"""Cells that hold numbers, and the curve that brings a column of them to one scale."""
+"""Reading of cells that hold numbers, and the curve that brings a column of them to a common scale."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ MISSING_NUMBERS = (
     *("NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN", "-nan"),
     *("NULL", "null", "None", "none", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )
-"""What programs write among numbers where there is none. Among words, these are words like others."""
+"""Words that programs write in place of a missing number. In columns of text they are ordinary words."""
 LIMIT = 6.0  # the largest standardised number: six standard deviations
-KNOTS = 33  # of the curve of a skewed column
+KNOTS = 33  # knots in the curve of a skewed column
 SKEW, KURTOSIS = 1.5, 8.0  # beyond either (kurtosis above a Gaussian's), a column follows its quantiles
-NUMBERS = (str, int, float, Decimal, np.number, np.bool_)  # types of cells that can be one
+NUMBERS = (str, int, float, Decimal, np.number, np.bool_)  # types of cells that can hold a number
 LARGEST = 1e150  # squares of larger numbers overflow
-CHUNK = 8_192  # rows handled at a time
-QUARTILE_ROWS = 10_000  # rows that give the quartiles of a column, at most
-QUARTILE_RANGE = 1.349  # of a Gaussian, in standard deviations
-OUTLIERS = 0.01  # share of a column's numbers, at most, that can be outliers
+CHUNK = 8_192  # rows processed at once
+QUARTILE_ROWS = 10_000  # most rows from which the quartiles of a column are computed
+QUARTILE_RANGE = 1.349  # interquartile range of a Gaussian, in standard deviations
+OUTLIERS = 0.01  # largest share of a column's numbers that can be outliers
 
 
 def as_numbers(values: pd.Series) -> np.ndarray:
-    """The cells as float64; what is no number, nor text of one, is NaN."""
+    """Return the cells as float64; NaN for cells that hold neither a number nor text of one."""
     if values.dtype == object:
         values = values.where([isinstance(cell, NUMBERS) for cell in values], None)
     try:
         numbers = pd.to_numeric(values, errors="coerce")
-    except OverflowError:  # whole numbers have no largest in Python
+    except OverflowError:  # Python's whole numbers have no upper limit
         numbers = pd.to_numeric(values.map(_as_float), errors="coerce")
     return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -46,7 +46,7 @@ def _as_float(cell: object) -> object:
 
 
 def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The cells as float64, NaN where empty, and which of them are no numbers."""
+    """Return the cells as float64, NaN if empty, and which of them are not numbers."""
     if types.is_numeric_dtype(values) and not types.is_complex_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(values), dtype=bool)
     empty = values.isna().to_numpy(dtype=bool)
@@ -54,17 +54,17 @@ def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         return np.full(len(values), np.nan), ~empty
     numbers = as_numbers(values)
     wrong = np.isnan(numbers) & ~empty
-    wrong[wrong] = [not (is_empty(cell) or is_no_number(cell)) for cell in values[wrong]]  # blanks, too
+    wrong[wrong] = [not (is_empty(cell) or is_no_number(cell)) for cell in values[wrong]]  # blanks are fine
     return numbers, wrong
 
 
 def is_no_number(cell: object) -> bool:
-    """Whether a cell holds one of the words that stand for a missing number."""
+    """Return whether a cell holds one of the words that stand for a missing number."""
     return isinstance(cell, str) and cell.strip() in MISSING_NUMBERS
 
 
 def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: np.ndarray) -> list[Problem]:
-    """Cells of a numeric column that are text, infinite or too large."""
+    """Return a problem for each cell of a numeric column that is text, infinite or too large."""
     infinite = np.abs(numbers) > LARGEST
     problems = []
     for row in np.flatnonzero(wrong | infinite).tolist():
@@ -76,19 +76,19 @@ def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: n
 
 
 def learn_curve(numbers: np.ndarray) -> tuple[list[float], list[float]]:
-    """Knots and scores of a monotone curve to mean 0 and deviation 1; none if there is no number."""
+    """Return knots and scores of a monotone curve to mean 0 and deviation 1; none if there is no number."""
     given = numbers[~np.isnan(numbers)]
     if not len(given):
         return [], []
     low, high = given.min(), given.max()
-    if high - low <= max(1e-13 * max(abs(low), abs(high)), 1 / LARGEST):  # constant but for rounding
+    if high - low <= max(1e-13 * max(abs(low), abs(high)), 1 / LARGEST):  # constant apart from rounding
         reach = LIMIT * max(1.0, abs(low) / 100)
         return [float(low - reach), float(high + reach)], [-LIMIT, LIMIT]
     if not _skewed(given):
         mean, std = given.mean(), given.std()
         return [float(mean - LIMIT * std), float(mean + LIMIT * std)], [-LIMIT, LIMIT]
     end = ndtri(1 - 0.5 / len(given))
-    scores = np.linspace(-end, end, KNOTS)  # of a Gaussian
+    scores = np.linspace(-end, end, KNOTS)  # scores of a Gaussian
     quantiles = np.quantile(given, ndtr(scores))
     quantiles[0], quantiles[-1] = low, high
     knots, place = np.unique(quantiles, return_inverse=True)
@@ -103,7 +103,7 @@ def on_curve(numbers: np.ndarray, knots: list[float], scores: list[float]) -> np
 
 
 def _skewed(given: np.ndarray) -> bool:
-    scaled = given / np.abs(given).max()  # no power of a huge number overflows
+    scaled = given / np.abs(given).max()  # so that powers of huge numbers do not overflow
     centred = scaled - scaled.mean()
     deviation = np.sqrt((centred**2).mean())
     if deviation == 0:
@@ -113,10 +113,10 @@ def _skewed(given: np.ndarray) -> bool:
 
 
 def usual_range(values: np.ndarray, limit: float = LIMIT) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest number of each column that is no outlier; NaN is a gap.
+    """Return the bounds of each column beyond which a number is an outlier; NaN is a gap.
 
-    An outlier is `limit` deviations, as the quartiles show them, from the median. Where more than a few
-    numbers are, the column has heavy tails and no outliers.
+    An outlier is more than `limit` deviations, estimated from the quartiles, from the median. If more than a
+    few numbers are, the column has heavy tails and no outliers, and its bounds are infinite.
 
     Example:
         >>> low, high = usual_range(np.append(np.arange(9.0), 9.97e36)[:, None])
@@ -126,7 +126,7 @@ def usual_range(values: np.ndarray, limit: float = LIMIT) -> tuple[np.ndarray, n
     sample = values[list(spread(len(values), QUARTILE_ROWS))].astype(np.float64)
     quantile = np.nanquantile if np.isnan(sample).any() else np.quantile
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column of gaps alone
+        warnings.simplefilter("ignore", RuntimeWarning)  # if a column is all gaps
         lower, middle, upper = quantile(sample, (0.25, 0.5, 0.75), axis=0)
     reach = np.where(upper > lower, limit * (upper - lower) / QUARTILE_RANGE, np.inf)
     low, high = middle - reach, middle + reach
@@ -140,5 +140,5 @@ def usual_range(values: np.ndarray, limit: float = LIMIT) -> tuple[np.ndarray, n
 
 
 def outside(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Which values are outliers; no gap is one."""
+    """Return which values are outliers; a gap is not."""
     return (values < low) | (values > high)

@@ -1,4 +1,4 @@
-"""From a cell to a square of pixels: whatever PIL reads, as RGB bytes of one size."""
+"""Decoding of cells to square images: whatever PIL can read, as RGB bytes of one size."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import raise_errors
 
-LARGEST = 89_478_485  # pixels of an image; a few bytes can claim more and fill the memory
-DEEPEST = 65_535  # the largest value of 16 bits
-GLANCE = 32  # pixels a side to which an image is decoded to see whether it can be
-LONGEST = 32  # times as long as broad: of a longer image the middle is read
-PROGRAMS = {"EPS", "WMF", "EMF"}  # formats that are programs for another program, which PIL would start
+LARGEST = 89_478_485  # most pixels of an image; a file of a few bytes can claim more and fill the memory
+DEEPEST = 65_535  # largest value of 16 bits
+GLANCE = 32  # pixels a side when an image is decoded only to see whether that works
+LONGEST = 32  # largest ratio of the sides; only the middle of a longer image is read
+PROGRAMS = {"EPS", "WMF", "EMF"}  # formats that hold programs, for which PIL would start another program
 UNREADABLE = (
     *(*DAMAGED, OSError, SyntaxError, RuntimeError, AssertionError, MemoryError),
     *(struct.error, zlib.error, PIL.DecompressionBombError),
@@ -40,13 +40,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Fitting:
-    """How a pretrained encoder's images are made square."""
+    """How the images for a pretrained encoder are made square."""
 
-    resize: int | list[int]  # of the shorter side, or height and width whatever the proportions
-    resample: int  # a filter of PIL
+    resize: int | list[int]  # pixels of the shorter side, or height and width regardless of proportions
+    resample: int  # PIL's number of the resampling filter
 
     def square(self, picture: PIL.Image, size: int) -> PIL.Image:
-        """Resized, and cut at the centre to `size` pixels a side."""
+        """Return the picture resized, and cropped at the centre to `size` pixels a side."""
         if isinstance(self.resize, int):
             short = min(picture.size)
             if max(picture.size) > LONGEST * short:  # a line of pixels would become a huge image
@@ -63,15 +63,15 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Turns a cell into pixels; refuses by name what cannot be read."""
+    """Decoder of cells to pixels; its errors name the cell that cannot be read."""
 
     root: Path  # paths in cells are relative to it
     outside: bool = False  # paths may leave the root
     white: int = DEEPEST  # the value that is white in images of more than 8 bits
-    fitting: Fitting | None = None  # what a pretrained encoder asks for
+    fitting: Fitting | None = None  # how a pretrained encoder needs its images
 
     def pixels(self, cell: Any, size: int) -> np.ndarray:
-        """(3, size, size) uint8: scaled so that the shorter side fits, the rest cut off evenly."""
+        """Return (3, size, size) uint8, scaled by the shorter side and cropped, or as `fitting` says."""
         with _damage_named(cell), self.open(cell) as picture:
             if self.fitting is None:
                 picture.draft("RGB", (size, size))  # JPEG: decodes at a fraction of the size
@@ -83,12 +83,12 @@ class Decoder:
         return np.asarray(square).transpose(2, 0, 1)
 
     def open(self, cell: Any) -> PIL.Image:
-        """The picture with its header read: its size and mode are known, its pixels are not."""
+        """Open the picture and read its header: its size and mode are known, its pixels are not."""
         if isinstance(cell, dict):  # as the `datasets` library stores images
             cell = cell.get("bytes") or cell.get("path")
         with _damage_named(cell):
             if isinstance(cell, PIL.Image):
-                return cell.copy()  # so that closing or drafting it changes nothing of the caller's
+                return cell.copy()  # closing or drafting it must not change the caller's image
             if isinstance(cell, np.ndarray | list):
                 return self.from_array(np.asarray(cell))
             if isinstance(cell, bytes | bytearray):
@@ -113,7 +113,7 @@ class Decoder:
             array = np.minimum(array * (255 / self.white), 255).round()
         else:
             low, high, limit = float(array.min()), float(array.max()), 1 if array.dtype.kind == "f" else 255
-            if not (low >= 0 and high <= limit):  # NaN is neither
+            if not (low >= 0 and high <= limit):  # also catches NaN
                 raise DataError(
                     f"An array of {array.dtype} has values from {low:g} to {high:g}; give whole numbers of 0 "
                     "to 255 or fractions of 0 to 1."
@@ -122,7 +122,7 @@ class Decoder:
         return PIL.fromarray(array.astype(np.uint8))
 
     def rgb(self, picture: PIL.Image) -> PIL.Image:
-        """Any mode as RGB: what is transparent lies on white, deep grey is scaled by `white`."""
+        """Convert any mode to RGB: transparency becomes white, and deep grey is scaled by `white`."""
         if picture.mode == "F":
             return self.from_array(np.nan_to_num(np.asarray(picture))).convert("RGB")
         if is_deep(picture):
@@ -142,17 +142,17 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images of many records, decoded once if all fit in memory, else each time they are asked for.
+    """Images of many records, decoded once if all fit in memory, otherwise each time they are taken.
 
     Records that show the same file share its pixels.
     """
 
     decoder: Decoder
     size: int
-    sources: list[Any]  # different cells
+    sources: list[Any]  # distinct cells
     index: np.ndarray  # (records,): which source a record shows; -1 = none
-    column: str  # for messages
-    first_row: int = 0  # likewise
+    column: str  # name of the column, for messages
+    first_row: int = 0  # position of the first row in the table, for messages
     images: np.ndarray | None = field(default=None, repr=False)  # (sources, 3, size, size) uint8
 
     @property
@@ -161,7 +161,7 @@ class Pictures:
 
     @cached_property
     def present(self) -> np.ndarray | None:
-        """(records,): False where a record has no image; None if all have one."""
+        """(records,): False if a record has no image; None if all have one."""
         return None if (self.index >= 0).all() else self.index >= 0
 
     def __len__(self) -> int:
@@ -175,7 +175,7 @@ class Pictures:
         return Modality(torch.from_numpy(images), None, torch.from_numpy(chosen >= 0) if absent else None)
 
     def raise_unreadable(self) -> None:
-        """Refuse images that cannot be decoded, which are otherwise met when they are asked for."""
+        """Check that all images can be decoded; otherwise errors appear only when images are taken."""
         if self.images is not None:
             return
         read = in_threads(lambda cell: _refused(self.decoder, cell), self.sources)
@@ -196,7 +196,7 @@ class Pictures:
 
 
 def in_threads(work: Callable[[Any], Result], cells: Iterable[Any]) -> list[Result | DataError]:
-    """What `work` makes of each cell, or the error that names what is wrong with it, in order."""
+    """Return the result of `work` for each cell, in order, or the error that says what is wrong with it."""
 
     def one(cell: Any) -> Result | DataError:
         try:
@@ -204,18 +204,18 @@ def in_threads(work: Callable[[Any], Result], cells: Iterable[Any]) -> list[Resu
         except DataError as problem:
             return problem
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # PIL decodes outside Python's lock
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # PIL releases Python's lock to decode
         return list(pool.map(one, cells))
 
 
 def unread(read: Sequence[Any], index: np.ndarray, column: str, rows: np.ndarray) -> list[Problem]:
-    """One problem for each row that shows what could not be read.
+    """Return one problem for each row whose image could not be read.
 
     Args:
-        read: of each source what it became, or the error.
+        read: the result of each source, or its error.
         index: which source each row shows; -1 = none.
-        column: for messages.
-        rows: positions in the table, likewise.
+        column: name of the column, for messages.
+        rows: positions of the rows in the table, for messages.
     """
     return [
         Problem(str(read[source]), column, row)
@@ -229,7 +229,7 @@ def _refused(decoder: Decoder, cell: Any) -> None:
 
 
 def is_deep(picture: PIL.Image) -> bool:
-    """More than 8 bits a pixel: PIL's own conversion would cut their values off."""
+    """Return whether an image has more than 8 bits a pixel: PIL's own conversion would clip its values."""
     return picture.mode.startswith("I") or picture.mode == "F"
 
 
@@ -243,7 +243,7 @@ def shown(cell: Any) -> str:
 
 @contextmanager
 def _damage_named(cell: Any) -> Iterator[None]:
-    """Whatever PIL makes of a damaged file becomes one error that names the cell."""
+    """Turn whatever PIL raises for a damaged file into one error that names the cell."""
     try:
         yield
     except UNREADABLE as problem:

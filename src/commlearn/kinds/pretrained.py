@@ -1,4 +1,4 @@
-"""The choice of a pretrained encoder in a schema, what a kind learns of it, and its tokenizer."""
+"""The choice of a pretrained encoder in a schema, what a kind learns from it, and its tokenizer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from commlearn.models.encoders.pretrained_model import architecture_of, image_pr
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A transformer whose weights lie in a folder or on the Hugging Face hub.
+    """A transformer whose weights are stored in a folder or on the Hugging Face hub.
 
     In a schema: `encoder: FOLDER`, or `encoder: {pretrained: FOLDER, frozen: false}`.
 
@@ -28,11 +28,11 @@ class Pretrained:
         Pretrained(pretrained='models/clip', frozen=True, cache=True, views=0, precision='float32')
     """
 
-    pretrained: str  # folder; else `owner/model` or `owner/model@revision` on the hub
-    frozen: bool = True  # else it is trained on with the rest
-    cache: bool = True  # token states of training records are computed once and kept on disk, if frozen
-    views: int = 0  # augmented versions of each record that are kept; 0 = the record, and token dropout
-    precision: Literal["float32", "float16"] = "float32"  # of what is kept
+    pretrained: str  # a folder, or `owner/model` or `owner/model@revision` on the hub
+    frozen: bool = True  # False = it is fine-tuned with the rest of the model
+    cache: bool = True  # if frozen, token states of training records are computed once and kept on disk
+    views: int = 0  # augmented versions kept of each record; 0 = the record alone, with token dropout
+    precision: Literal["float32", "float16"] = "float32"  # type of the token states that are kept
 
     def __post_init__(self) -> None:
         problems = Problems("encoder")
@@ -50,9 +50,9 @@ class Pretrained:
 
     @classmethod
     def of(cls, value: Any) -> Pretrained | nn.Module | str | None:
-        """The choice from how it is written: a folder's name, named settings, or nothing.
+        """Build the choice from its written form: a folder's name, named settings, or nothing.
 
-        A module of the user's stays as it is, and so does `own module`, as which files know it.
+        The user's own torch module is returned unchanged, and so is `own module`, its name in files.
         """
         if value is None or value == OWN or isinstance(value, cls | nn.Module):
             return value
@@ -72,13 +72,13 @@ class Pretrained:
         return cls(**value)
 
     def to_plain(self) -> Any:
-        """What `of` reads; settings at their defaults are left out."""
+        """Return the form that `of` reads; settings at their defaults are left out."""
         entries = dataclasses.fields(self)
         changed = {e.name: getattr(self, e.name) for e in entries if getattr(self, e.name) != e.default}
         return self.pretrained if len(changed) == 1 else changed
 
     def for_images(self) -> dict[str, Any]:
-        """How images are prepared for the encoder, and its description."""
+        """Return how images are prepared for the encoder, and the encoder's description."""
         folder = locate(self.pretrained)
         described = self._described(folder, "image")
         prepared = image_preparation(folder)
@@ -86,7 +86,7 @@ class Pretrained:
         return {**prepared, "encoder": described}
 
     def for_texts(self, max_length: int) -> dict[str, Any]:
-        """The encoder's tokenizer and its description."""
+        """Return the encoder's tokenizer and the encoder's description."""
         folder = locate(self.pretrained)
         described = self._described(folder, "text")
         tokenizing = subwords(folder, described["architecture"], described["config"])
@@ -118,16 +118,16 @@ class Pretrained:
         }
 
 
-AT_ONCE = 4096  # texts: an encoding holds far more than its ids
+AT_ONCE = 4096  # texts encoded at once: an encoding takes far more memory than its ids
 
 
 def ids_of(texts: Sequence[str], tokenizer: str, max_length: int) -> list[list[int]]:
-    """The ids of each text, with what the model expects at its ends; empty texts have none.
+    """Return the token ids of each text, with the special tokens at its ends; empty texts have none.
 
     Args:
-        texts: in any language that the tokenizer knows.
-        tokenizer: as JSON.
-        max_length: tokens of a text that are read, its ends included.
+        texts: texts in any language that the tokenizer covers.
+        tokenizer: the tokenizer as JSON.
+        max_length: most tokens of a text that are read, including the special ones at its ends.
     """
     made = _tokenizer(tokenizer)
     made.enable_truncation(max_length)

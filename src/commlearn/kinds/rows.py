@@ -1,6 +1,6 @@
-"""What kinds share in reading cells row by row: which are empty, and what becomes of bad ones.
+"""Functions that kinds share to read cells row by row: which cells are empty, and how to treat bad ones.
 
-Bad cells are reported, or count as missing where the schema says so: which, and how many.
+Bad cells are reported, or count as missing if the schema says so; either way they are listed and counted.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import pandas as pd
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Cells, Kind, Problem
 
-LISTED = 10  # problems of one sort that are listed one by one
-UNREADABLE = ("error", "missing")  # what a schema may state of cells that cannot be read
+LISTED = 10  # most problems of one sort that are listed one by one
+UNREADABLE = ("error", "missing")  # choices in a schema for cells that cannot be read
 WAY_OUT = "To go on without such cells, and have a list of them, state in the schema: unreadable: missing"
-LIMIT = 5.0  # percent of the filled cells of a modality, at most, that count as missing
-PART = 1_000  # filled cells from which a part of a table is judged before its end
+LIMIT = 5.0  # largest percentage of a modality's filled cells that may count as missing
+PART = 1_000  # number of filled cells assumed, at least, when a table is judged before its end
 Result = TypeVar("Result")
 
 
 class UnreadableError(DataError):
-    """Cells that cannot be read.
+    """Error for cells that cannot be read.
 
     Args:
-        message: names them, or the first ten of them.
-        problems: one for each, those of rows with their row.
+        message: text that names the cells, or the first ten of them.
+        problems: one problem for each cell, with its row if it belongs to one.
     """
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
@@ -40,7 +40,7 @@ class UnreadableError(DataError):
 
 
 def is_empty(cell: Any) -> bool:
-    """None, NaN, NA or text without a visible character: the record has nothing here."""
+    """Return whether a cell is None, NaN, NA or blank text, so that the record has nothing here."""
     if isinstance(cell, str):
         return not cell.strip()
     if cell is None or cell is pd.NA or cell is pd.NaT:
@@ -51,7 +51,7 @@ def is_empty(cell: Any) -> bool:
 def each_row(
     rows: Iterable[Any], change: Callable[[Any], Result], column: str, first_row: int
 ) -> tuple[list[Result | None], list[Problem]]:
-    """What `change` makes of each row, None where it refuses one; and what is wrong."""
+    """Apply `change` to each row; return the results, None for rows that it refuses, and the problems."""
     results: list[Result | None] = []
     problems: list[Problem] = []
     for row, cell in enumerate(rows, start=first_row):
@@ -65,7 +65,7 @@ def each_row(
 
 @contextmanager
 def collecting(problems: Problems, where: str) -> Iterator[None]:
-    """Continue after an error, and report it with the others."""
+    """Continue after an error, and add it to the problems to report."""
     try:
         yield
     except DataError as problem:
@@ -73,7 +73,7 @@ def collecting(problems: Problems, where: str) -> Iterator[None]:
 
 
 def first_ten(problems: Sequence[Problem]) -> list[Problem]:
-    """The first ten one by one, and how many more there are."""
+    """Return the first ten problems, and one that says how many more there are."""
     first = list(problems[:LISTED])
     if len(problems) > LISTED:
         more = f"and {len(problems) - LISTED} more rows like these"
@@ -82,13 +82,13 @@ def first_ten(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def first_names(names: Sequence[str], between: str = ", ") -> str:
-    """The first ten names, and how many more there are."""
+    """Return the first ten names as text, and how many more there are."""
     more = f"{between.strip(', ')} and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return between.join(names[:LISTED]) + more
 
 
 def raise_errors(column: str, problems: Sequence[Problem]) -> None:
-    """One error for all rows that cannot be read, naming the first ten."""
+    """Raise one error for all rows that cannot be read, naming the first ten."""
     errors = [problem for problem in problems if problem.level == "error"]
     if len(errors) == 1:
         raise UnreadableError(str(errors[0]), errors)
@@ -98,7 +98,7 @@ def raise_errors(column: str, problems: Sequence[Problem]) -> None:
 
 
 def brief(cell: Any, show: Callable[[Any], str] = repr, most: int | None = 60) -> str:
-    """The start of a cell, for a message; some objects cannot be shown at all.
+    """Return the start of a cell for a message, or the type of an object that cannot be shown.
 
     Example:
         >>> brief("x" * 99, str) == "x" * 60
@@ -111,7 +111,7 @@ def brief(cell: Any, show: Callable[[Any], str] = repr, most: int | None = 60) -
 
 
 def spread(count: int, most: int) -> range:
-    """At most `most` positions, evenly spaced over `count` rows.
+    """Return at most `most` positions, evenly spaced over `count` rows.
 
     Example:
         >>> list(spread(10, 4))
@@ -121,7 +121,7 @@ def spread(count: int, most: int) -> range:
 
 
 def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
-    """The columns that a schema names: at least one, none twice."""
+    """Return the columns that a schema names; check that there is one, and that none is named twice."""
     columns = (fields,) if isinstance(fields, str) else tuple(fields)
     if not columns:
         raise ConfigurationError(f"{kind} needs at least one column; got none.")
@@ -132,42 +132,42 @@ def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
 
 
 def check_whole(name: str, value: Any, least: int, wanted: str) -> None:
-    """Refuse a setting that is no whole number, or too small."""
+    """Check that a setting is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ConfigurationError(f"{name} is {value!r:.60}; give {wanted}.")
 
 
 def label(columns: Sequence[str]) -> str:
-    """One or several columns in a message."""
+    """Return the name of one or several columns for a message."""
     return columns[0] if len(columns) == 1 else f"{columns[0]} to {columns[-1]}"
 
 
 class Unreadable:
-    """Empties the cells that a kind refuses by row, and keeps a list of them.
+    """List of the cells that a kind refuses by row; they are emptied, so that they count as missing.
 
-    However short the table, one unreadable cell per modality is always allowed.
+    One unreadable row per modality is always allowed, however short the table.
 
     Args:
-        limit: percent of the filled cells of each modality that may be unreadable.
+        limit: percentage of the filled cells of each modality that may be unreadable.
     """
 
     def __init__(self, limit: float = LIMIT) -> None:
         self.limit = limit
         self.entries: list[Mapping[str, Any]] = []  # modality, column, row and problem of each cell
         self._cells: set[tuple[str, str, Any]] = set()
-        self._filled: dict[tuple[str, int], int] = {}  # cells of each part of the table, by its first row
-        self._lock = Lock()  # groups of a streamed table are read by threads
+        self._filled: dict[tuple[str, int], int] = {}  # filled cells by modality and first row
+        self._lock = Lock()  # threads read the row groups of a streamed table
 
     def without(
         self, name: str, kind: Kind, cells: Cells, read: Callable[[Cells], Result]
     ) -> tuple[Result, Cells]:
-        """What `read` makes of the cells, those emptied that it refuses; and these cells.
+        """Read the cells, emptying those that `read` refuses; return the result and the remaining cells.
 
         Args:
-            name: of the modality.
-            kind: that reads them.
+            name: name of the modality.
+            kind: kind of the modality.
             cells: rows of a table, or of a part of it.
-            read: raises UnreadableError as long as it refuses any.
+            read: function that reads the cells; it raises UnreadableError as long as it refuses any.
         """
         filled = int((~cells.frame[list(kind.columns())].isna().all(axis=1)).sum())
         with self._lock:
@@ -183,10 +183,10 @@ class Unreadable:
                 self._note(name, problem.problems)
 
     def judge(self, at_end: bool = True) -> None:
-        """Refuse more of them than the limit allows.
+        """Raise an error if more cells are unreadable than the limit allows.
 
         Args:
-            at_end: all of the table was read; else a part of it is judged only if it is large.
+            at_end: all of the table was read; otherwise the limit applies to at least 1,000 filled cells.
         """
         for name, rows, filled, first in self._by_modality():
             allowed = self.limit / 100 * (filled if at_end else max(filled, PART))
@@ -200,7 +200,7 @@ class Unreadable:
                 )
 
     def lines(self) -> list[str]:
-        """For each modality, how many cells count as missing, and which."""
+        """Return a line for each modality: how many cells count as missing, and which."""
         return [
             f"{name}: {len(rows)} of {filled} cells cannot be read and count as missing (rows "
             f"{', '.join(map(str, rows[:LISTED]))}{', ...' if len(rows) > LISTED else ''}); the first: "
@@ -209,14 +209,14 @@ class Unreadable:
         ]
 
     def problems(self) -> list[Problem]:
-        """The cells as warnings."""
+        """Return the cells as warnings."""
         return [
             Problem(f"counts as missing: {entry['problem']}", entry["column"], entry["row"], "warning")
             for entry in self.entries
         ]
 
     def _by_modality(self) -> Iterator[tuple[str, list[int], int, Mapping[str, Any]]]:
-        """Its name, the rows that cannot be read, how many are filled, and the first entry."""
+        """Yield each modality's name, its unreadable rows, its number of filled cells and its first entry."""
         with self._lock:
             every_entry, counts = [*self.entries], [*self._filled.items()]
         for name in dict.fromkeys(entry["modality"] for entry in every_entry):
@@ -235,9 +235,9 @@ class Unreadable:
 
 
 def _emptied(kind: Kind, cells: Cells, problems: tuple[Problem, ...]) -> Cells | None:
-    """Without the refused cells: of a table they are single ones, else all of the modality's in the row.
+    """Empty the refused cells: single ones of a tabular modality, otherwise all of the modality in the row.
 
-    None if nothing would be emptied.
+    Returns None if nothing would be emptied.
     """
     columns = list(kind.columns())
     empty = {column: np.zeros(len(cells), dtype=bool) for column in columns}

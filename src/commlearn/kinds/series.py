@@ -1,4 +1,4 @@
-"""Series: measurements in order of time, of any length, with any number of channels and with gaps."""
+"""Series: measurements over time, of any length, with any number of channels and with gaps."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from commlearn.kinds.rows import LISTED, check_whole, each_row, first_ten, label
 from commlearn.kinds.steps import Clock, Steps, clock_of, side_by_side, steps_of
 from commlearn.records import Column, Sequences
 
-MOST_STEPS = 512  # of a series after averaging, where nothing else is stated
-STEP_LIMIT = 20.0  # deviations from the mean to which steps are clipped; beyond, a few steps are outliers
+MOST_STEPS = 512  # default for the most steps of a series after averaging
+STEP_LIMIT = 20.0  # deviations to which steps are clipped; a few steps beyond them are outliers
 LONGEST = 0.9  # quantile of the training lengths that decides how many steps are averaged
 
 
@@ -29,15 +29,16 @@ LONGEST = 0.9  # quantile of the training lengths that decides how many steps ar
 class Series(Kind):
     """One column of series (lists, arrays, paths of .npy or .csv files), or a column for each channel.
 
-    A series is (length,) or (length, channels). Long ones are averaged over a few steps at a time, the
-    same few for all rows, so that steps keep their meaning. Where training rows have gaps (NaN), as many
-    channels again follow, which tell where each was observed (1) and where not (0).
+    A series is (length,) or (length, channels). Long ones are averaged over groups of a few steps, of the
+    same size for all rows, so that steps keep their meaning. If training rows have gaps (NaN), the channels
+    are followed by as many again that mark where each was observed (1) and where not (0).
 
-    Cells such as `[{"t": 0, "hr": 71}, {"t": 2.5, "hr": 80}]` are sorted by time and laid on even steps, the
-    median gap of training rows; even steps without a value are gaps. A key that names no time is a channel.
+    Cells such as `[{"t": 0, "hr": 71}, {"t": 2.5, "hr": 80}]` are sorted by time and resampled to even steps
+    of the median gap in training rows, or longer ones so that nine rows in ten fit into `max_length`. Even
+    steps without a value are gaps. Every key other than the time is a channel.
 
-    A few steps far from all others, such as -9999 in place of a gap, do not count for mean and scale, and
-    all are clipped to 20 deviations.
+    A few steps far from all others, such as -9999 in place of a gap, are left out of mean and scale, and all
+    steps are clipped to 20 deviations.
 
     Example:
         >>> import pandas as pd
@@ -60,7 +61,7 @@ class Series(Kind):
         check_whole("Series max_length", self.max_length, 1, "at least 1 step")
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        """Channels, each one's mean and scale, how many steps are averaged, whether there are gaps."""
+        """Return channels, their means and scales, how many steps to average, and whether gaps occur."""
         rows, problems = self._rows(cells)
         clock = _clock(rows, self.max_length)
         arrays, more = self._arrays(cells, rows, clock)
@@ -74,7 +75,7 @@ class Series(Kind):
         return [note] if note else []
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
-        """The series, averaged and standardised."""
+        """Return the series, averaged and standardised."""
         rows, problems = self._rows(cells)
         clock = Clock(**state["clock"]) if "clock" in state else None
         arrays, more = self._arrays(
@@ -117,7 +118,7 @@ class Series(Kind):
         return first_ten(self._outliers(cells, arrays)) + warnings
 
     def _rows(self, cells: Cells) -> tuple[list[np.ndarray | Steps | None], list[Problem]]:
-        """Each row's (length, channels) or its steps with names, None where it has none; what is wrong."""
+        """Return each row as (length, channels) or named steps (None if it has neither), and the problems."""
         columns = [_cells_of(cells.frame[column]) for column in self.columns()]
         return each_row(
             zip(*columns, strict=True),
@@ -133,7 +134,7 @@ class Series(Kind):
         clock: Clock | None,
         change: Callable[[np.ndarray], np.ndarray] = lambda array: array,
     ) -> tuple[list[np.ndarray | None], list[Problem]]:
-        """What `change` makes of each row's (length, channels), at even times; what is wrong."""
+        """Apply `change` to each row's (length, channels) at even times; return results and problems."""
         return each_row(
             rows,
             lambda row: None if row is None else change(_even(row, clock, self.max_length)),
@@ -142,7 +143,7 @@ class Series(Kind):
         )
 
     def _join(self, parts: list[np.ndarray | Steps | None]) -> np.ndarray | Steps | None:
-        """Channels side by side; those of a row that are empty are gaps."""
+        """Join a row's channels side by side; empty ones become gaps."""
         if len(parts) == 1:
             return parts[0]
         named = zip(self.columns(), parts, strict=True)
@@ -166,7 +167,7 @@ class Series(Kind):
         return np.concatenate(whole, axis=1)
 
     def _outliers(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
-        """Rows that have a step far from those of all others."""
+        """Return a warning for each row with a step far from all others."""
         low, high = usual_range(np.concatenate([array for array in arrays if array is not None]), STEP_LIMIT)
         problems = []
         for row, array in enumerate(arrays):
@@ -179,7 +180,7 @@ class Series(Kind):
         return problems
 
     def _ragged(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
-        """Rows whose number of channels is not that of most rows."""
+        """Return a problem for each row whose number of channels differs from that of most rows."""
         counts = Counter(array.shape[1] for array in arrays if array is not None)
         if len(counts) < 2:
             return []
@@ -192,7 +193,7 @@ class Series(Kind):
 
 
 def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: int) -> dict[str, Any]:
-    """The statistics of training rows, each (length, channels), without outliers."""
+    """Return the statistics of training rows, each (length, channels), leaving out outliers."""
     there = [array for array in arrays if array is not None]
     if not there:
         raise DataError(f"{name}: none of the training rows has a series.")
@@ -214,7 +215,7 @@ def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: 
 
 
 def standardise(array: np.ndarray, state: dict[str, Any], max_length: int) -> np.ndarray:
-    """One series, averaged, to mean 0 and deviation 1 of the training rows, clipped; 0 in gaps."""
+    """Average one series and scale it to the training rows' mean 0 and deviation 1, clipped; gaps are 0."""
     steps = _average(array, state["stride"], max_length)
     given = ~np.isnan(steps)
     scaled = (steps - np.array(state["mean"])) / np.array(state["scale"])
@@ -223,7 +224,7 @@ def standardise(array: np.ndarray, state: dict[str, Any], max_length: int) -> np
 
 
 def _average(array: np.ndarray, stride: int, max_length: int) -> np.ndarray:
-    """Means over `stride` steps at a time, or a multiple of it where that is still too long."""
+    """Average every `stride` steps, or a multiple of `stride` if the series would still be too long."""
     stride *= math.ceil(math.ceil(len(array) / stride) / max_length)
     if stride == 1:
         return array
@@ -235,13 +236,13 @@ def _average(array: np.ndarray, stride: int, max_length: int) -> np.ndarray:
 
 
 def _clock(rows: Sequence[np.ndarray | Steps | None], longest: int) -> Clock | None:
-    """What rows of steps with names teach; None where most rows are plain lists."""
+    """Return the clock learned from rows with named steps; None unless most rows have them."""
     steps = [row for row in rows if isinstance(row, Steps)]
     return clock_of(steps, longest) if 2 * len(steps) > sum(row is not None for row in rows) else None
 
 
 def _even(row: np.ndarray | Steps, clock: Clock | None, longest: int) -> np.ndarray:
-    """A row at even times."""
+    """Return the values of a row at even times."""
     if isinstance(row, Steps):
         return row.values if clock is None else clock.even(row, longest)
     if clock is not None and len(clock.names) > 1:
@@ -250,7 +251,7 @@ def _even(row: np.ndarray | Steps, clock: Clock | None, longest: int) -> np.ndar
 
 
 def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | Steps | None:
-    """One cell as (length, channels) or as steps with names, None if it is empty."""
+    """Return one cell as (length, channels) or as named steps, None if it is empty."""
     if holds_nothing(cell):
         return None
     steps = steps_of(cell)

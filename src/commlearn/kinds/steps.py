@@ -1,4 +1,4 @@
-"""Steps with times, `[{"t": 0, "v": 1.5}, ...]`: sorted, and laid on even steps where times are uneven."""
+"""Steps with times, `[{"t": 0, "v": 1.5}, ...]`: sorted by time, and resampled to even steps."""
 
 from __future__ import annotations
 
@@ -17,28 +17,33 @@ from commlearn.kinds.rows import brief, is_empty
 from commlearn.kinds.written import moment_of
 from commlearn.storage.plain_json import parse_json
 
-TIMES = ("t", "time", "timestamp", "ts", "date", "datetime", "when", "zeit")  # keys of a step's time
+TIMES = ("t", "time", "timestamp", "ts", "date", "datetime", "when", "zeit")  # keys that hold a step's time
 TEXT = re.compile(r"\s*\[\s*\{")
-EVEN = 0.01  # of a gap: by how much others may differ from it
-UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))  # and their seconds
-FARTHEST = 1e15  # even steps of one row
+EVEN = 0.01  # fraction of the step by which gaps may differ and still count as even
+UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))  # units of time, in seconds
+FARTHEST = 1e15  # limit on the even steps of one row
 
 
 @dataclass(frozen=True)
 class Steps:
     """The steps of one cell in order of their times."""
 
-    names: tuple[str, ...]  # of the channels
-    values: np.ndarray  # (steps, channels) float64, NaN where a step has none
+    names: tuple[str, ...]  # names of the channels
+    values: np.ndarray  # (steps, channels) float64, NaN if a step has no value
     times: np.ndarray | None = None  # (steps,): numbers, or seconds of dates
     dated: bool = False
 
     def at_one_time(self) -> bool:
-        """Whether several steps have the same time."""
-        return self.times is not None and bool((np.diff(self.times) == 0).any())
+        """Return whether a channel has several values at the same time."""
+        if self.times is None:
+            return False
+        moments, moment = np.unique(self.times, return_inverse=True)
+        values = np.zeros((len(moments), len(self.names)), dtype=np.int64)
+        np.add.at(values, moment, ~np.isnan(self.values))
+        return bool((values > 1).any())
 
     def under(self, names: Sequence[str]) -> np.ndarray:
-        """The channels of these names; NaN where it has none."""
+        """Return the channels of these names, (steps, names); NaN for a name without a channel."""
         values = np.full((len(self.values), len(names)), np.nan)
         for place, name in enumerate(self.names):
             if name in names:
@@ -48,20 +53,20 @@ class Steps:
 
 @dataclass(frozen=True)
 class Clock:
-    """What the times of training rows taught: the channels, and the step of the grid on which values lie."""
+    """The channels of training rows, and the even steps learned from their times."""
 
     names: list[str]
-    step: float = 0.0  # 0: there are no times
+    step: float = 0.0  # 0 if steps have no times
     dated: bool = False
-    shortest: float = 0.0  # gap between two steps
+    shortest: float = 0.0  # shortest gap between two steps
     longest: float = 0.0
 
     def even(self, steps: Steps, longest: int) -> np.ndarray:
-        """Values at even steps, (steps, channels): the mean of the nearest ones, NaN where there are none.
+        """Return values at even steps, (steps, channels): the mean of the nearest values, NaN if none.
 
         Args:
-            steps: of one row.
-            longest: rows of many times as many even steps get coarser ones.
+            steps: steps of one row.
+            longest: usual limit on even steps; rows of more than 8 times as many get coarser ones.
         """
         if strange := [name for name in steps.names if name not in self.names]:
             names = ", ".join(self.names)
@@ -84,7 +89,7 @@ class Clock:
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def note(self) -> str:
-        """What a log says; nothing where times are even."""
+        """Return a line for the log about uneven times; empty if times are even."""
         if self.longest - self.shortest <= EVEN * self.step:
             return ""
         gaps = f"{self._shown(self.shortest)} to {self._shown(self.longest)}"
@@ -98,11 +103,11 @@ class Clock:
 
 
 def clock_of(rows: Sequence[Steps], longest: int) -> Clock:
-    """The channels of all rows, and a grid as fine as the median gap between steps.
+    """Return the channels of all rows, with even steps of the median gap, or longer ones for long rows.
 
     Args:
         rows: training rows.
-        longest: even steps that most rows have at most.
+        longest: most even steps that nine rows in ten may have.
 
     Example:
         >>> rows = [steps_of([{"t": 0, "v": 1}, {"t": 1, "v": 2}, {"t": 5, "v": 3}, {"t": 6, "v": 4}])]
@@ -129,13 +134,13 @@ def clock_of(rows: Sequence[Steps], longest: int) -> Clock:
 
 
 def steps_of(cell: Any) -> Steps | None:
-    """A list of objects such as {"t": 0, "v": 1.5}, or JSON text of one; None where it is something else.
+    """Parse a list of objects such as {"t": 0, "v": 1.5}, or its JSON text; return None for anything else.
 
     Example:
         >>> steps_of([{"t": 2, "v": 0.5}, {"t": 1, "v": 1.5}]).values.tolist()
         [[1.5], [0.5]]
     """
-    if isinstance(cell, str) and TEXT.match(cell):  # as a table of text stores it
+    if isinstance(cell, str) and TEXT.match(cell):  # tables of text store it this way
         try:
             cell = parse_json(cell)
         except ValueError:
@@ -163,7 +168,7 @@ def steps_of(cell: Any) -> Steps | None:
 
 
 def side_by_side(parts: Mapping[str, Steps]) -> Steps:
-    """Steps of several columns as channels of one series: what is at the same time is one step."""
+    """Join steps of several columns as channels of one series; `Clock.even` merges those at the same time."""
     named = [
         replace(part, names=tuple(f"{column}.{name}" for name in part.names))
         for column, part in parts.items()
@@ -192,7 +197,7 @@ def _number(cell: Any, name: Any) -> float:
 
 
 def _time(cell: Any, name: Any, place: int) -> tuple[float, bool]:
-    """A number, or the seconds of a date; and whether it was one."""
+    """Return a time as a number or as the seconds of a date, and whether it was a date."""
     cell = pd.Timestamp(cell) if isinstance(cell, np.datetime64) else cell
     if is_empty(cell):
         raise DataError(f"step {place} has no time '{name}'; give every step one")

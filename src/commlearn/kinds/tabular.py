@@ -1,8 +1,8 @@
 """Tables: numeric and categorical columns side by side, with gaps.
 
 Numbers pass through one monotone curve per column, learned from the training rows and kept as a few
-knots: a straight line where the column is well behaved, its quantiles where it is skewed or has heavy
-tails. It is linear between knots and constant beyond them, so extreme values are clipped.
+knots: a straight line if the column is well behaved, its quantiles if it is skewed or has heavy tails.
+The curve is linear between knots and constant beyond them, so extreme values are clipped.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from commlearn.kinds.rows import check_whole, first_ten, is_empty, named_columns
 from commlearn.kinds.written import FEWEST, FORMS, Parts
 from commlearn.records import Column
 
-MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, one that training did not name, the first named one
+MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, an unlearned category, the first learned one
 CODE = re.compile(r"0\d+")
-MANY, MOSTLY = 20, 0.8  # categories that are numbers, and their share, from which the others are marks
-WHOLE = re.compile(r"(0|-0|-?[1-9][0-9]*)\.0")  # as whole-number floats are written; not "01.0", not "1.00"
+MANY, MOSTLY = 20, 0.8  # numeric categories, and their share, above which the others count as marks
+WHOLE = re.compile(r"(0|-0|-?[1-9][0-9]*)\.0")  # whole-number floats as text; not "01.0", not "1.00"
 NOTHING = f"gives nothing to learn from: no label or key is in {FEWEST} training rows; leave it out"
-COMPOUND = (list, tuple, np.ndarray, dict, set)  # cells that are neither number nor category
+COMPOUND = (list, tuple, np.ndarray, dict, set)  # types of cells that are neither number nor category
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,10 @@ class Tabular(Kind):
 
     name: ClassVar[str] = "tabular"
 
-    fields: Sequence[str] | str  # the columns
-    categorical: Sequence[str] | str = ()  # those that are categories though they hold numbers
-    max_categories: int = 256  # of one column; rarer ones count as other
-    forms: Mapping[str, str] = field(
-        default_factory=dict, hash=False
-    )  # column to how it is written: date, amount, ...
+    fields: Sequence[str] | str  # columns to read
+    categorical: Sequence[str] | str = ()  # columns of numbers to read as categories
+    max_categories: int = 256  # most categories of one column; rarer ones count as other
+    forms: Mapping[str, str] = field(default_factory=dict, hash=False)  # form by column: date, amount, ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Tabular", self.fields))
@@ -89,7 +87,7 @@ class Tabular(Kind):
         return (*self.categorical, *self.forms)
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        """A curve for each column of numbers, the names of each of categories, and of the parts of forms."""
+        """Return curves of numeric columns, names of categorical ones, and what forms learned."""
         problems = [self._problems(cells, cells.frame[column]) for column in self.columns()]
         raise_errors(", ".join(self.columns()), [problem for of_column in problems for problem in of_column])
         state: dict[str, Any] = {"numbers": [], "categories": []}
@@ -112,7 +110,7 @@ class Tabular(Kind):
         return state
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
-        """Standardised numbers (NaN where missing), then the codes of categories as floats."""
+        """Return standardised numbers (NaN if missing), followed by the codes of categories as floats."""
         shape = (len(state["numbers"]), *(len(part["names"]) + FIRST for part in state["categories"]))
         width = shape[0] + len(state["categories"])
         table = np.empty((len(cells), width), dtype=np.float32)
@@ -159,7 +157,7 @@ class Tabular(Kind):
     def _parts(
         self, values: pd.Series, learned: dict[str, Any] | None
     ) -> Iterator[tuple[str | None, np.ndarray, pd.Series | None]]:
-        """The numbers or the categories of a column; of a written one, those of each of its parts by name."""
+        """Yield the numbers or categories of a column; for a column with a form, each part with its name."""
         nothing = np.zeros(0)
         if learned is not None:
             parts = FORMS[learned["form"]].read(values, learned)
@@ -174,7 +172,7 @@ class Tabular(Kind):
         return values.name in self.categorical or _sort(values) == "category"
 
     def _names(self, values: pd.Series) -> list[str]:
-        """The names of the most frequent categories, in an order that rows do not change."""
+        """Return the names of the most frequent categories, in an order that is independent of the rows'."""
         places, keys = _keys(values)
         counts: Counter[str] = Counter()
         for key, count in zip(keys, np.bincount(places[places >= 0], minlength=len(keys)), strict=True):
@@ -184,7 +182,7 @@ class Tabular(Kind):
         return sorted(ranked[: self.max_categories])
 
     def _problems(self, cells: Cells, values: pd.Series) -> list[Problem]:
-        """Why a column cannot be learned from."""
+        """Return the problems that prevent learning from a column."""
         if values.name in self.forms:
             form = FORMS[self.forms[values.name]]
             return _wrong_cells(cells, str(values.name), form.read(values, form.learn(values)))
@@ -225,9 +223,9 @@ class Tabular(Kind):
 
 
 def _numbers_as_text(names: list[str]) -> list[str]:
-    """What to say of categories that are numbers, all of them or nearly."""
+    """Return warnings about categories if all or nearly all of them are numbers."""
     numeric = pd.to_numeric(pd.Series(names), errors="coerce").notna()
-    if any(CODE.fullmatch(name) for name in names):  # a postcode such as 04109 is no number
+    if any(CODE.fullmatch(name) for name in names):  # a postcode such as 04109 is not a number
         return []
     if numeric.all():
         return ["holds numbers as text, read as categories; turn them with pd.to_numeric"]
@@ -239,7 +237,7 @@ def _numbers_as_text(names: list[str]) -> list[str]:
 
 
 def _sort(values: pd.Series) -> str:
-    """What a column holds: a number, a category, or else a sentence that says what is wrong with it."""
+    """Return "number" or "category", whichever a column holds, or a sentence on what is wrong with it."""
     if isinstance(values.dtype, pd.CategoricalDtype) or types.is_bool_dtype(values):
         return "category"
     if types.is_complex_dtype(values):
@@ -251,7 +249,7 @@ def _sort(values: pd.Series) -> str:
         return "number"
     if sort in ("string", "boolean", "categorical"):
         return "category"
-    if sort == "unknown-array" and values.dtype != object:  # a dictionary of arrow: its cells are plain
+    if sort == "unknown-array" and values.dtype != object:  # Arrow dictionary, whose cells are plain
         return _sort(values.astype(object))
     if any(isinstance(cell, COMPOUND) for cell in values):
         return "holds lists; read them as a Series or a Vector"
@@ -266,13 +264,13 @@ def _sort(values: pd.Series) -> str:
 
 
 def _keys(values: pd.Series) -> tuple[np.ndarray, list[str | None]]:
-    """Each cell's place among the distinct ones (-1: empty), and their names (None: blank)."""
+    """Return each cell's index into the distinct cells (-1: empty), and their names (None: blank)."""
     places, distinct = pd.factorize(values)
     return np.asarray(places), [_key(value) for value in distinct]
 
 
 def _key(value: Any) -> str | None:
-    """One name for 1, 1.0, "1", "1.0", True and "TRUE", as the same column may come in several types."""
+    """Return one name for 1, 1.0, "1", "1.0", True and "TRUE": a column may be stored as several types."""
     if isinstance(value, bool | np.bool_):
         return str(int(value))
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
@@ -288,14 +286,14 @@ def _key(value: Any) -> str | None:
 def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
     places, keys = _keys(values)
     code_of = {_key(name): code for code, name in enumerate(names, start=FIRST)}
-    # words such as NA that no training row had stand for nothing: earlier versions emptied them in CSV
+    # words such as NA count as missing unless they were learned: earlier versions emptied them in CSV
     nothing = {None, *MISSING_NUMBERS} - code_of.keys()
     codes = [MISSING if key is None or key in nothing else code_of.get(key, OTHER) for key in keys]
-    return np.array([*codes, MISSING])[places]  # an empty cell's place is -1: the last
+    return np.array([*codes, MISSING])[places]  # an empty cell's place is -1, the last entry
 
 
 def _warn_of_others(cells: Cells, values: pd.Series, others: np.ndarray) -> None:
-    """Warn of categories that the model never saw; this is not an error."""
+    """Warn about categories that the model never saw; this is not an error."""
     rows = np.flatnonzero(others)
     if len(rows):
         more = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
@@ -311,7 +309,7 @@ def _wrong_cells(cells: Cells, column: str, parts: Parts) -> list[Problem]:
 
 
 def _warn_of_cells(cells: Cells, column: str, other: Mapping[int, str]) -> None:
-    """Warn of valid cells whose content was not in the training rows; they count as missing."""
+    """Warn about valid cells whose content was too rare in training rows; they count as missing."""
     if other:
         row, what = min(other.items())
         more = f", as are {len(other) - 1} more rows" if len(other) > 1 else ""

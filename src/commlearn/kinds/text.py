@@ -1,7 +1,7 @@
-"""Text: words and punctuation learned on training rows; unknown words as hashed character 3-grams.
+"""Text: words and punctuation learned from training rows; unknown words as hashed character 3-grams.
 
-No file is fetched: what a word is follows from a regular expression, which words have an id of
-their own from the training rows. A word that was not learned is still read, by its letters.
+No file is downloaded: a regular expression splits text into words, and the training rows determine which
+words get their own id. A word that was not learned is still read, through its letters.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from commlearn.kinds.rows import brief, check_whole, first_ten, is_empty, raise_
 from commlearn.models.features import Texts
 
 PADDING, MASK, UNKNOWN = 0, 1, 2
-RESERVED = 3  # ids before those of words
-HASHED = 1024  # ids of character 3-grams
+RESERVED = 3  # number of ids before those of words
+HASHED = 1024  # number of ids for character 3-grams
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -35,7 +35,7 @@ WORD = re.compile(r"\w+|[^\w\s]")
 class Text(Kind):
     """One column of text, in any language and script.
 
-    With a pretrained encoder, its own tokenizer takes the place of words that are learned.
+    With a pretrained encoder, its tokenizer replaces the learned words.
 
     Example:
         >>> Text("notes").columns()
@@ -45,9 +45,9 @@ class Text(Kind):
     name: ClassVar[str] = "text"
 
     column: str
-    max_length: int = 128  # tokens of a text that are read
-    vocabulary: int = 8192  # words with an id of their own, at most
-    encoder: Any = None  # a torch module; or a pretrained one: its folder, or settings of `Pretrained`
+    max_length: int = 128  # most tokens of a text that are read
+    vocabulary: int = 8192  # most words that get their own id
+    encoder: Any = None  # a torch module, the folder of a pretrained encoder, or settings of `Pretrained`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
@@ -58,7 +58,7 @@ class Text(Kind):
         return (self.column,)
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        """The words that training rows hold at least twice, the most frequent first."""
+        """Return the words that occur twice or more in training rows, most frequent first; or a tokenizer."""
         if isinstance(self.encoder, Pretrained):
             return self.encoder.for_texts(self.max_length)
         texts = self._texts(cells)
@@ -89,7 +89,7 @@ class Text(Kind):
         if len(filled) > 1 and len(set(filled)) == 1:
             message = f"every text is the same: '{filled[0][:60]}'"
             problems.append(Problem(message, self.column, level="warning"))
-        pretrained = isinstance(self.encoder, Pretrained)  # whose tokens are not looked at here
+        pretrained = isinstance(self.encoder, Pretrained)  # its tokenizer is not loaded here
         cut = self._cut(filled, split if pretrained else Tokenizer(self._words(filled)))
         if cut:
             message = self._cut_note(cut, "words" if pretrained else "tokens")
@@ -97,7 +97,7 @@ class Text(Kind):
         return problems
 
     def _words(self, texts: Sequence[str]) -> list[str]:
-        """The words that the texts hold at least twice, the most frequent first."""
+        """Return the words that occur at least twice in the texts, most frequent first."""
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(split(text))
@@ -105,7 +105,7 @@ class Text(Kind):
         return [word for _, word in often[: self.vocabulary]]
 
     def _cut(self, texts: Sequence[str], read: Callable[[str], Sequence[Any]]) -> int:
-        """How many texts are longer than what is read of them."""
+        """Return how many texts are longer than the part that is read."""
         return sum(len(text) > self.max_length and len(read(text)) > self.max_length for text in texts)
 
     def _cut_note(self, cut: int, unit: str) -> str:
@@ -119,10 +119,10 @@ class Text(Kind):
 
 
 class Tokenizer:
-    """Text to ids, given the words that were learned.
+    """Tokenizer that turns text into ids, given the words that were learned.
 
     Args:
-        words: each gets an id of its own; all others share those of their character 3-grams.
+        words: words that each get their own id; all others share the ids of their character 3-grams.
 
     Example:
         >>> tokenizer = Tokenizer(["the", "cat"])
@@ -146,14 +146,14 @@ class Tokenizer:
         return tokens or [UNKNOWN]
 
     def letters(self, word: str) -> list[int]:
-        """An id for each 3 characters in a row, the word's ends included."""
+        """Return an id for each run of 3 characters of a word, whose ends are marked."""
         marked = f"<{word}>"
         grams = (marked[start : start + 3].encode() for start in range(len(marked) - 2))
         return [self.first_hashed + zlib.crc32(gram) % HASHED for gram in grams]
 
 
 def split(text: str) -> list[str]:
-    """Lower-case words and single signs.
+    """Split text into lower-case words and single punctuation marks.
 
     Example:
         >>> split("It's 12 µm!")
@@ -168,11 +168,9 @@ class Sentences:
 
     tokens: np.ndarray  # (all tokens,) int32
     starts: np.ndarray  # (records + 1,): record i has tokens[starts[i]:starts[i + 1]]; none = absent
-    ids: int  # how many different ids there are
-    reserved: tuple[
-        int, ...
-    ] = ()  # of a pretrained tokenizer: the id that hides (-1 = none), the special ones
-    texts: tuple[str, ...] = ()  # of each record, where there are features that read them
+    ids: int  # number of different ids
+    reserved: tuple[int, ...] = ()  # a pretrained tokenizer's mask id (-1 = none), then its special ids
+    texts: tuple[str, ...] = ()  # text of each record, for features that read it
 
     @property
     def spec(self) -> Spec:
@@ -180,7 +178,7 @@ class Sentences:
 
     @cached_property
     def present(self) -> np.ndarray | None:
-        """(records,): False where a record has no text; None if all have one."""
+        """(records,): False if a record has no text; None if all have one."""
         filled = np.diff(self.starts) > 0
         return None if filled.all() else filled
 
@@ -194,7 +192,7 @@ class Sentences:
         values = np.zeros(filled.shape, dtype=np.int64)
         values[filled] = self.tokens[(self.starts[rows][:, None] + place)[filled]]
         absent = lengths == 0
-        values[absent, 0], filled[absent, 0] = UNKNOWN, True  # something to attend to; it goes no further
+        values[absent, 0], filled[absent, 0] = UNKNOWN, True  # one token to attend to; its output is not used
         present = None if self.present is None else torch.from_numpy(~absent)
         taken = torch.from_numpy(values), torch.from_numpy(~filled), present
         return Texts(*taken, tuple(self.texts[row] for row in rows)) if self.texts else Modality(*taken)
@@ -209,7 +207,7 @@ def _end_to_end(
 
 
 def _decode(cells: list[Any], column: str, first_row: int) -> tuple[list[str], list[Problem]]:
-    """The text of each row ("" = none), and what is no text."""
+    """Return the text of each row ("" = none), and a problem for each cell that is not text."""
     texts, problems = [], []
     for row, cell in enumerate(cells):
         try:

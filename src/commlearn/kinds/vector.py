@@ -19,7 +19,7 @@ from commlearn.kinds.numbers import CHUNK, LIMIT, numbers_of, outside, usual_ran
 from commlearn.kinds.rows import first_ten, label, named_columns, raise_errors
 from commlearn.records import Column
 
-SAMPLE = 100  # vectors that decide the length
+SAMPLE = 100  # vectors that determine the length
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Vector(Kind):
         object.__setattr__(self, "fields", named_columns("Vector", self.fields))
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        """The number of features, and each one's mean and scale."""
+        """Return the number of features, and each one's mean and scale."""
         values, present, problems = self._matrix(cells, None)
         raise_errors(label(self.columns()), problems)
         if not present.any():
@@ -56,7 +56,7 @@ class Vector(Kind):
         return state
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
-        """The vectors, standardised and clipped; zeros where a record has none."""
+        """Return the vectors, standardised and clipped; zeros if a record has none."""
         values, present, problems = self._matrix(cells, state["features"])
         raise_errors(label(self.columns()), problems)
         if "mean" in state:
@@ -89,7 +89,7 @@ class Vector(Kind):
         return [Problem(message, label(self.columns()), level="warning")]
 
     def _matrix(self, cells: Cells, features: int | None) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
-        """The rows as (records, features) float32 of our own, which are there, and what is wrong."""
+        """Return a new (records, features) float32 array, which rows are present, and the problems."""
         columns = [cells.frame[column] for column in self.columns()]
         if len(columns) > 1 or types.is_numeric_dtype(columns[0]):
             values, present, problems = _from_numbers(cells, columns)
@@ -107,7 +107,7 @@ class Vector(Kind):
     def _from_cells(
         self, cells: Cells, column: list[Any], features: int | None
     ) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
-        """Any cells: stacked by the chunk where all are alike, else read one by one."""
+        """Read any cells: chunks of cells that are alike are stacked, others are read one by one."""
         rows = [row for row, cell in enumerate(column) if not holds_nothing(cell)]
         present = np.zeros(len(column), dtype=bool)
         present[rows] = True
@@ -152,7 +152,7 @@ def _wrong_length(length: int, features: int) -> str:
 
 
 def _stack(chunk: list[Any], features: int) -> np.ndarray | None:
-    """Cells that are alike as rows of one array; None if they are not alike."""
+    """Stack cells that are alike as rows of one array; return None if they are not alike."""
     sorts = set(map(type, chunk))
     try:
         with np.errstate(over="ignore"):
@@ -220,7 +220,7 @@ def _not_finite(values: np.ndarray, column: str, first_row: int) -> list[Problem
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each feature without its outliers; a constant feature has scale 1."""
+    """Return the mean and deviation of each feature without outliers; a constant feature has scale 1."""
     low, high = usual_range(values)
     parts = [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
     count, total, square = (np.zeros(len(low)) for _ in range(3))

@@ -1,8 +1,8 @@
 """Cells as people write them: dates, amounts with units, yes and no, ratings, several labels, JSON objects.
 
-A form turns one column of a table into several of numbers or categories. What it must know of the writing,
-such as the units and whether the day comes before the month, is learned from training rows and saved with
-the model, so that a later table is read in the same way.
+A form turns one column of a table into several columns of numbers or categories. How the cells are written,
+such as their units and whether the day comes before the month, is learned from training rows and saved with
+the model, so that later tables are read in the same way.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from commlearn.kinds.numbers import LARGEST
 from commlearn.kinds.rows import brief, is_empty
 from commlearn.storage.plain_json import parse_json
 
-FEWEST = 3  # training cells of a unit, a label or a key, at least, for a column of its own
-MOST = 64  # labels or keys that get one, at most
+FEWEST = 3  # training cells that a unit, label or key needs to get a column
+MOST = 64  # most units, labels or keys that get a column
 HASHABLE = (str, int, float, date, np.number, np.bool_, type(None), type(pd.NA))
 Cell = Any
 Learned = dict[str, Any]
@@ -34,12 +34,12 @@ Learned = dict[str, Any]
 
 @dataclass
 class Parts:
-    """What one column of cells holds, as columns of the same rows."""
+    """The content of one column of cells, split into columns of the same rows."""
 
-    numbers: dict[str, np.ndarray] = field(default_factory=dict)  # float64, NaN where there is none
+    numbers: dict[str, np.ndarray] = field(default_factory=dict)  # float64, NaN if there is none
     categories: dict[str, pd.Series] = field(default_factory=dict)
-    wrong: dict[int, str] = field(default_factory=dict)  # row to what is wrong with its cell
-    other: dict[int, str] = field(default_factory=dict)  # row to what is right, but was not learned
+    wrong: dict[int, str] = field(default_factory=dict)  # by row: what is wrong with its cell
+    other: dict[int, str] = field(default_factory=dict)  # by row: valid content that was not learned
 
 
 class Form(NamedTuple):
@@ -47,10 +47,10 @@ class Form(NamedTuple):
 
     learn: Callable[[pd.Series], Learned]
     parts: Callable[[pd.Series, Learned], Parts]
-    cells: str  # what one is called in a message
+    cells: str  # what such cells are called in a message
 
     def read(self, values: pd.Series, learned: Learned) -> Parts:
-        """What the cells hold; numbers that are infinite or too large are wrong."""
+        """Return the parts of the cells; infinite or too large numbers are reported as wrong."""
         parts = self.parts(values, learned)
         for numbers in parts.numbers.values():
             for row in np.flatnonzero(np.abs(numbers) > LARGEST).tolist():
@@ -61,7 +61,7 @@ class Form(NamedTuple):
 
 
 def _distinct(values: pd.Series) -> tuple[np.ndarray, list[Cell]]:
-    """The different cells that hold anything, and the place of each row's among them (-1: empty)."""
+    """Return each row's index (-1: empty) into a list of cells, and that list: distinct if hashable."""
     plain = values.astype(object) if isinstance(values.dtype, pd.ArrowDtype) else values
     hashable = plain.dtype != object or all(isinstance(cell, HASHABLE) for cell in plain)
     if hashable:
@@ -74,7 +74,7 @@ def _distinct(values: pd.Series) -> tuple[np.ndarray, list[Cell]]:
 
 
 def _each(values: pd.Series, read: Callable[[Cell], Any]) -> tuple[np.ndarray, list[Any]]:
-    """Each distinct cell as `read` parses it (None if it fails), and each row's index into them."""
+    """Return the indices of `_distinct`, and its cells as parsed by `read` (None if that fails)."""
     places, cells = _distinct(values)
     used = set(places.tolist())
     return places, [read(cell) if place in used else None for place, cell in enumerate(cells)]
@@ -90,14 +90,14 @@ def _wrong(values: pd.Series, places: np.ndarray, results: list[Any], what: str)
 
 def _numbers(places: np.ndarray, results: Iterable[float | None]) -> np.ndarray:
     numbers = [math.nan if result is None else _float(result) for result in results]
-    return np.array([*numbers, math.nan])[places]  # an empty cell's place is -1: the last
+    return np.array([*numbers, math.nan])[places]  # an empty cell's place is -1, the last entry
 
 
 def _float(number: Any) -> float:
-    """A number of any type; infinite where it is too large for a float."""
+    """Return a number of any type as a float, infinite if it is too large."""
     try:
         return float(number)
-    except OverflowError:  # whole numbers have no largest in Python
+    except OverflowError:  # Python's whole numbers have no upper limit
         return math.inf if number > 0 else -math.inf
 
 
@@ -108,14 +108,14 @@ def _parted(
     numbers: Mapping[str, Callable[[Any], float | None]],
     strange: Callable[[Any], str] = lambda result: "",
 ) -> Parts:
-    """Columns of numbers from what each cell is read as.
+    """Parse each cell and return columns of numbers computed from the results.
 
     Args:
         values: the cells.
-        read: parses one; None if it fails.
-        what: it should be, for messages.
-        numbers: by name, what each makes of a parsed cell.
-        strange: what is right with a parsed cell, but was not learned; "" if nothing is.
+        read: parses one cell; None if that fails.
+        what: what a cell should be, for messages.
+        numbers: for each new column, the function that computes its number from a parsed cell.
+        strange: describes content of a parsed cell that is valid but was not learned; "" if there is none.
     """
     places, results = _each(values, read)
     parts = Parts(wrong=_wrong(values, places, results, what))
@@ -130,7 +130,7 @@ def _parted(
 
 
 def _given(values: pd.Series, read: Callable[[Cell], Any]) -> list[Any]:
-    """What the filled cells of all rows are read as, without those that cannot be."""
+    """Return the parsed cells of all rows, without those that are empty or cannot be parsed."""
     places, results = _each(values, read)
     return [results[place] for place in places[places >= 0].tolist() if results[place] is not None]
 
@@ -153,11 +153,11 @@ IN_WORDS = re.compile(
 
 
 def moment_of(cell: Cell, order: str = "") -> datetime | None:
-    """The date and time in a cell; None if it holds no date.
+    """Return the date and time in a cell; None if it holds no date.
 
     Args:
         cell: a date, or text of one.
-        order: "day first" or "month first", for text such as 3/4/2024; "" refuses what could be either.
+        order: "day first" or "month first", for text such as 3/4/2024; "" refuses ambiguous dates.
 
     Example:
         >>> moment_of("2024-03-04 12:30"), moment_of("4 Mar 2024")
@@ -200,7 +200,7 @@ def moment_of(cell: Cell, order: str = "") -> datetime | None:
 
 
 def _order(values: pd.Series) -> str:
-    """Whether days or months come first in dates that begin with neither a year nor a word."""
+    """Return whether days or months come first in dates such as 3/4/2024; "" if that is unclear."""
     firsts, seconds, dots = [0], [0], False
     for cell in _distinct(values)[1]:
         match = YEAR_LAST.fullmatch(cell.strip()) if isinstance(cell, str) else None
@@ -223,7 +223,7 @@ def _learn_dates(values: pd.Series, order: str = "") -> Learned:
 
 
 def _date_parts(moments: list[datetime], newest: int) -> dict[str, np.ndarray]:
-    """Age in days and year, and where in the year, the week and the day, as places on a circle."""
+    """Return age in days, the year, and points on a circle for the month, the weekday and the hour."""
     parts = {
         "age": np.array([newest - moment.toordinal() for moment in moments], dtype=np.float64),
         "year": np.array([moment.year for moment in moments], dtype=np.float64),
@@ -278,13 +278,13 @@ AMOUNT = re.compile(
 
 
 class Amount(NamedTuple):
-    """A number as it is written, and its unit."""
+    """A number as it is written, with its unit."""
 
     written: str
-    unit: str  # "" where there is none
+    unit: str  # "" if there is none
 
     def number(self, comma: str) -> float:
-        """Its value; `comma` says which sign begins the fraction of numbers such as 1,299; "": it is none."""
+        """Return the value; `comma` is the decimal sign of an ambiguous number such as 1,299 ("": none)."""
         digits = re.sub(r"['’\u00a0\u202f]", "", self.written)
         sign = _fraction_sign(digits) or comma
         thousands = "[.,]" if not sign else "[,]" if sign == "." else "[.]"
@@ -295,7 +295,7 @@ class Amount(NamedTuple):
 
 
 def _fraction_sign(digits: str) -> str:
-    """The sign before the fraction; "" where nothing says which it is."""
+    """Return the decimal sign of a number; "" if it is ambiguous."""
     last = max(digits.rfind("."), digits.rfind(","))
     if last < 0:
         return "."
@@ -308,14 +308,14 @@ def _fraction_sign(digits: str) -> str:
 
 
 def amount_of(cell: Cell) -> Amount | None:
-    """The number and the unit of a cell; None where it holds something else.
+    """Return the number and the unit in a cell; None if it holds something else.
 
     Example:
         >>> amount_of("€ 1.299,00"), amount_of("3kg"), amount_of("3 of 4")
         (Amount(written='1.299,00', unit='EUR'), Amount(written='3', unit='kg'), None)
     """
     if isinstance(cell, int | float | np.number) and not isinstance(cell, bool):
-        written = repr(_float(cell))  # with more than three digits after the point, which no comma has
+        written = repr(_float(cell))  # padded next: more than three decimals are unambiguous
         return Amount(f"{written}000" if "." in written and "e" not in written else written, "")
     match = AMOUNT.fullmatch(cell.strip()) if isinstance(cell, str) else None
     if match is None or (match["before"] and match["before"].lower() not in CURRENCIES):
@@ -327,7 +327,7 @@ def amount_of(cell: Cell) -> Amount | None:
 
 
 def _signs(amounts: list[Amount]) -> dict[str, str]:
-    """By unit the sign before a fraction; "" where it has none, and no entry where nothing says it."""
+    """Return the decimal sign of each unit; "" if it has no fractions, and no entry if that is unclear."""
     counts: dict[str, Counter[str]] = {}
     for amount in amounts:
         sign = _fraction_sign(amount.written)
@@ -344,7 +344,7 @@ def _learn_amounts(values: pd.Series, fewest: int = FEWEST) -> Learned:
     amounts: list[Amount] = _given(values, amount_of)
     counts, signs = Counter(amount.unit for amount in amounts), _signs(amounts)
     units: dict[str, list[Any]] = {}
-    into: dict[int, str] = {}  # of each group of units, the one that is written most often
+    into: dict[int, str] = {}  # the most frequent unit of each group of units
     for unit, count in counts.most_common():
         if count < min(fewest, counts.most_common(1)[0][1]) or len(units) == MOST:
             continue
@@ -355,7 +355,7 @@ def _learn_amounts(values: pd.Series, fewest: int = FEWEST) -> Learned:
 
 
 def one_amount(values: pd.Series) -> tuple[np.ndarray, dict[int, str]]:
-    """The cells as numbers of one unit, NaN where there is none; and by row what is wrong.
+    """Return the cells as numbers of one unit, NaN if there is none; and what is wrong, by row.
 
     Example:
         >>> one_amount(pd.Series(["1.299,00 €", "950 €", None, "12 kg"]))
@@ -380,7 +380,7 @@ def one_amount(values: pd.Series) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _read_amounts(values: pd.Series, learned: Learned) -> Parts:
-    """One column of numbers for each unit: different ones are never mixed."""
+    """Return one column of numbers for each unit; units that cannot be converted are never mixed."""
     units = learned["units"]
 
     def number_in(target: str) -> Callable[[Amount], float | None]:
@@ -417,7 +417,7 @@ SHARE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:/|out of|of|von|sur|de)\s*(\d+)")
 
 
 def share_of(cell: Cell) -> tuple[float, int] | None:
-    """Points and the most there are: `4/5`, `4.5 of 5`; None where it is something else.
+    """Return the points and the maximum of a rating such as `4/5` or `4.5 of 5`; None for anything else.
 
     Example:
         >>> share_of("4,5 / 5"), share_of("7/5"), share_of("four")
@@ -440,7 +440,7 @@ SEVERAL_NUMBERS = re.compile(rf"\(?({PLAIN_NUMBER}(?:{SIGN}{PLAIN_NUMBER}){{1,3}
 
 
 def numbers_in(cell: Cell) -> tuple[float, ...] | None:
-    """Two to four numbers with signs between them; None where it is something else.
+    """Return two to four numbers that have signs between them; None for anything else.
 
     Example:
         >>> numbers_in("139/85"), numbers_in("40 x 80 x 2.5"), numbers_in("48.1,11.5"), numbers_in("1,299")
@@ -467,14 +467,14 @@ def _read_several(values: pd.Series, learned: Learned) -> Parts:
 
 
 def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
-    """The labels that a cell lists; None where it is no list.
+    """Return the labels that a cell lists; None if it is not a list.
 
     Example:
         >>> labels_of("red; blue", ";"), labels_of('["red"]', ";"), labels_of(["red", None], "")
         (('red', 'blue'), ('red',), ('red',))
     """
     if isinstance(cell, str) and cell.lstrip().startswith("["):
-        with suppress(ValueError):  # text that only begins like a list
+        with suppress(ValueError):  # text that starts like a list but is none
             cell = parse_json(cell)
     if isinstance(cell, str):
         parts: list[Any] = cell.split(separator) if separator else [cell]
@@ -488,7 +488,7 @@ def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
 
 
 def separator_of(values: pd.Series) -> str:
-    """The sign between the labels of cells of text: the first of ; | and , that some hold."""
+    """Return the sign between labels in cells of text: the first of ; | and , that occurs, "" if none."""
     texts = [
         cell for cell in _distinct(values)[1] if isinstance(cell, str) and not cell.lstrip().startswith("[")
     ]
@@ -516,7 +516,7 @@ def _read_labels(values: pd.Series, learned: Learned) -> Parts:
 
 
 def object_of(cell: Cell) -> dict[str, Any] | None:
-    """The plain values of a JSON object by their dotted names; None where it is none.
+    """Return the plain values of a JSON object by their dotted names; None if it is not an object.
 
     Example:
         >>> object_of('{"size": {"w": 40, "h": 80}, "oak": true, "cuts": [1, 2]}')

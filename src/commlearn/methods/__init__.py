@@ -1,4 +1,4 @@
-"""Methods by name: CoMM and what it is compared with.
+"""Methods by name: CoMM and the methods that it is compared with.
 
 Example:
     >>> METHODS["comm"].__name__, "clip" in METHODS
@@ -56,4 +56,4 @@ METHODS: dict[str, type[Method]] = {
     "simclr": SimCLR,
     "supcon": SupCon,
 }
-"""Classes by the names that settings and the command line use; a method of your own is added to it."""
+"""Method classes by the names that settings and the command line use. Add your own methods here."""

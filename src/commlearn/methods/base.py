@@ -21,32 +21,32 @@ from commlearn.records import Records
 
 @dataclass(frozen=True)
 class Views:
-    """What a method needs of each record; the data side makes exactly this."""
+    """The versions of each record that a method needs; the data side produces exactly these."""
 
-    plain: bool = False  # the record as it is
-    augmented: int = 2  # how many independently augmented versions
+    plain: bool = False  # the record without augmentation
+    augmented: int = 2  # number of independently augmented versions
     targets: bool = False  # labels; most methods must not see them
 
 
 @dataclass(frozen=True)
 class Step:
-    """One loss to descend, with its parts by name."""
+    """A loss to minimise, with its parts by name."""
 
     loss: Tensor
     terms: dict[str, Tensor]
-    group: str = "main"  # which parameters it updates
-    accuracy: dict[str, Tensor] = field(default_factory=dict)  # in-batch retrieval, by term
+    group: str = "main"  # name of the parameter group that it updates
+    accuracy: dict[str, Tensor] = field(default_factory=dict)  # in-batch retrieval accuracy, by term
 
     def plus(self, name: str, term: Tensor, weight: float) -> Step:
-        """The same step with a further term in its loss."""
+        """Return the same step with one more term in its loss."""
         return replace(self, loss=self.loss + weight * term, terms={**self.terms, name: term})
 
 
 class Method(nn.Module):
-    """Learns from views of records; embeds any subset of the modalities it was trained on.
+    """Learns from views of records, and embeds any subset of the modalities it was trained on.
 
-    A subclass states `views` and whether it `draws`, and implements `build`, `embed`, and how it learns:
-    `represent` and `compare` if it has one loss, whose batch can then be computed in parts; else `steps`.
+    A subclass sets `views` and `draws`, and implements `build`, `embed` and how it learns: `represent` and
+    `compare` if it has one loss, so that a batch can be computed in parts; otherwise `steps`.
 
     Args:
         encoders: one for each modality, in schema order.
@@ -54,8 +54,8 @@ class Method(nn.Module):
 
     views: ClassVar[Views] = Views()
     steps_per_batch: ClassVar[int] = 1
-    draws: ClassVar[bool] = False  # random numbers in its steps, beside those of encoders and fusion
-    modality_count: ClassVar[tuple[int, int | None]] = (1, None)  # the fewest and the most
+    draws: ClassVar[bool] = False  # whether its steps draw random numbers, apart from encoders and fusion
+    modality_count: ClassVar[tuple[int, int | None]] = (1, None)  # fewest and most; None: no limit
 
     def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Method(nn.Module):
 
     @classmethod
     def build(cls, encoders: Mapping[str, nn.Module], width: int) -> Method:
-        """The method with its published parts around given encoders of one width.
+        """Build the method from its published parts and the given encoders, which share one width.
 
         Further keyword arguments of a subclass are its options: recipes and the command line
         set them by name.
@@ -79,34 +79,34 @@ class Method(nn.Module):
 
     @property
     def modalities(self) -> Subset:
-        """Names of what it was trained on, in schema order."""
+        """Names of the modalities it is trained on, in schema order."""
         return tuple(self.encoders)
 
     def steps(self, batch: Batch) -> Iterator[Step]:
-        """Yields a loss, waits until it was descended, and so on: two players take two steps."""
+        """Yield each loss after the optimizer step for the previous one: two players take two steps."""
         yield self.compare(self.represent(batch).gathered())
 
     def represent(self, batch: Batch) -> Rows:
-        """What the loss needs of each record, computed for each record independently."""
+        """Return what the loss needs of each record, computed for each record independently."""
         raise NotImplementedError
 
     def compare(self, rows: Rows) -> Step:
-        """The loss of a batch, from the rows of all of its parts and of all ranks: on every rank the same."""
+        """Return the loss of a batch, from the rows of all its parts and ranks; every rank gets the same."""
         raise NotImplementedError
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        """Embeddings of records, (batch, dim), from all or some of the trained modalities."""
+        """Return embeddings of the records, (batch, dim), from all or some of the trained modalities."""
         raise NotImplementedError
 
     def check_records(self, records: Records) -> None:
-        """Refuse records that this method cannot learn from, before anything is trained."""
+        """Reject records that this method cannot learn from, before anything is trained."""
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
-        """The parameters that each player updates."""
+        """Return the parameters that each player updates."""
         return {"main": [parameter for parameter in self.parameters() if parameter.requires_grad]}
 
     def encode(self, view: View, names: Sequence[str] | None = None) -> dict[str, Tokens]:
-        """Tokens of each named modality; what is encoded already stays as it is."""
+        """Return the tokens of each named modality; modalities that are already tokens are kept."""
         tokens = {}
         for name in names or self.modalities:
             part = view[name]
@@ -114,7 +114,7 @@ class Method(nn.Module):
         return tokens
 
     def subset(self, modalities: Sequence[str] | None, view: View) -> Subset:
-        """The chosen modalities in schema order, checked against what was trained and what is there."""
+        """Return the chosen modalities in schema order; reject those that were not trained or not given."""
         wanted = self.modalities if modalities is None else tuple(modalities)
         for name in wanted:
             if name not in self.encoders:
@@ -130,27 +130,27 @@ class Method(nn.Module):
 
 
 def present_rows(view: View, subset: Subset) -> Tensor | None:
-    """Which records have every modality of the subset; None if all do."""
+    """Return which records have every modality of the subset, (batch,) bool; None if all do."""
     masks = [mask for name in subset if (mask := view[name].present) is not None]
     return torch.stack(masks).all(dim=0) if masks else None
 
 
 def pooled(method: Method, view: View, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Each modality's mean token, (batch, width)."""
+    """Return each modality's mean token, (batch, width)."""
     return {name: pool(tokens) for name, tokens in method.encode(view, names).items()}
 
 
 def absent_as_zero(vector: Tensor, modality: Modality) -> Tensor:
-    """Rows of records that lack the modality become zero."""
+    """Return the vectors, with zeros for records that lack the modality."""
     return vector if modality.present is None else vector * modality.present[:, None].to(vector.dtype)
 
 
 def accuracies(
     pairs: Mapping[Subset, tuple[Tensor, Tensor]], present: Mapping[Subset, Tensor]
 ) -> dict[str, Tensor]:
-    """How often rows of one side retrieve those of the other, by term.
+    """Return how often rows of one side retrieve their counterparts on the other, by term.
 
-    A single record would always find itself, so it is skipped.
+    A single record would always find itself, so a term with only one is skipped.
     """
     return {
         subset_name(subset): retrieval_accuracy(*sides, present.get(subset))
@@ -160,7 +160,7 @@ def accuracies(
 
 
 def term_weights(weights: Mapping[str, float], subsets: Sequence[Subset]) -> dict[Subset, float]:
-    """The weight of each subset's term: as given by its name, such as `image+text`, else 1."""
+    """Return the weight of each subset's term: the one given by name, such as `image+text`, or 1."""
     names = {subset_name(subset): subset for subset in subsets}
     for name, weight in weights.items():
         if name not in names:
@@ -174,6 +174,6 @@ def term_weights(weights: Mapping[str, float], subsets: Sequence[Subset]) -> dic
 
 
 def weighted_mean(terms: Mapping[Subset, Tensor], weights: Mapping[Subset, float]) -> Tensor:
-    """The mean of the terms, each counted as often as its weight says."""
+    """Return the weighted mean of the terms."""
     total = sum(weights[subset] for subset in terms)
     return torch.stack([weights[subset] / total * term for subset, term in terms.items()]).sum()

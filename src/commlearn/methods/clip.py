@@ -1,4 +1,4 @@
-"""CLIP ("Cross"): each modality retrieves the other. Reaches what is shared, and only that."""
+"""CLIP ("Cross"): each modality retrieves the other. Reaches only what is shared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from commlearn.models.heads import positive
 from commlearn.objectives import clip_loss, retrieval_accuracy
 
 Embedded = Literal["encoders", "projections"]
-"""What an embedding holds of each modality: the pooled output of its encoder, or its projection."""
+"""What an embedding holds for each modality: the pooled output of its encoder, or its projection."""
 
 
 class CLIP(Method):
@@ -63,7 +63,7 @@ class CLIP(Method):
         projection: int = 32,
         embedding: Embedded = "encoders",
     ) -> CLIP:
-        """CLIP with linear projectors; in few dimensions, what the loss does not ask for finds no room."""
+        """Build CLIP with linear projectors; few dimensions leave no room for what the loss ignores."""
         positive(projection, "method.projection")
         projectors = {name: nn.Linear(width, projection, bias=False) for name in encoders}
         return cls(encoders, projectors, embedding)
@@ -86,6 +86,6 @@ class CLIP(Method):
         return Step(loss, terms, accuracy=accuracy)
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        """The encoders' outputs side by side, or the projections, the space that the loss made."""
+        """Return the encoders' outputs side by side, or the projections, which the loss compares."""
         projectors = self.projectors if self.embedding == "projections" else None
         return concatenated(self, view, modalities, projectors)

@@ -1,4 +1,4 @@
-"""CMC (contrastive multiview coding): every pair of modalities agrees about which record is which."""
+"""CMC (contrastive multiview coding): every pair of modalities must agree on which record is which."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CMC(SeparateHeads):
     def build(
         cls, encoders: Mapping[str, nn.Module], width: int, temperature: float = 0.1, projection: int = 256
     ) -> CMC:
-        """CMC with linear heads."""
+        """Build CMC with linear heads."""
         positive(projection, "method.projection")
         return cls(encoders, {name: nn.Linear(width, projection) for name in encoders}, temperature)
 

@@ -3,7 +3,7 @@
 The whole idea: draw two augmented versions of the *whole* multimodal record, fuse each subset of
 its modalities into one vector with one network, and make every subset agree with the full fusion
 of the other version. The full term reaches shared, unique and synergistic information; the term of
-one modality reaches what is shared and what is unique to it.
+one modality reaches what it shares and what is unique to it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class CoMM(Method):
 
     Args:
         encoders: one for each modality; they share the fusion's width. `build` also takes plain modules
-            that make a vector, (batch, width), or tokens, (batch, length, width), of a tensor.
+            that turn a tensor into a vector, (batch, width), or tokens, (batch, length, width).
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
-        subsets: what is contrasted with the full fusion; each modality alone, and all.
-        temperature: of the contrast; a module for one that is learned, moves, or differs between terms.
-        weights: of the terms, by subset name; 1 where nothing is said.
-        beside: what an embedding holds beside the fused vector, if anything.
-        objective: makes the terms of the projections; `comm_terms`, or one without negatives, which has no
-            use for a temperature.
-        prediction: of each modality from the fused vectors, beside the contrast; none if not given.
+        subsets: subsets to contrast with the full fusion; by default each modality alone, and all.
+        temperature: a number, or a module if it is learned, changes in training or differs between terms.
+        weights: weights of the terms, by subset name; 1 by default.
+        beside: makes the vectors that an embedding holds next to the fused vector, if any.
+        objective: makes the terms from the projections: `comm_terms`, or an objective without negatives,
+            which ignores the temperature.
+        prediction: heads that predict each modality from the fused vectors, in addition to the contrast.
 
     Example:
         >>> import torch
@@ -88,10 +88,10 @@ class CoMM(Method):
         contrast: Contrast = "infonce",
         prediction: float = 0.0,
     ) -> CoMM:
-        """CoMM with its published fusion and head; embeddings may hold each modality's mean token, too.
+        """Build CoMM with its published fusion and head.
 
-        `prediction` is the weight of the mean squared error of predicting each modality of the record's other
-        version from the fused vectors.
+        `embedding` may add each modality's mean token, or textures. `prediction` is the weight of the mean
+        squared error of predicting each modality of the record's other version from the fused vectors.
         """
         objective = objective_of(contrast, temperature)
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
@@ -104,13 +104,13 @@ class CoMM(Method):
         padding: Mapping[str, Tensor] | None = None,
         present: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The projections of two augmented views of the same records, by subset, as `CoMMLoss` takes them.
+        """Return the projections of two augmented views of the same records, by subset, for `CoMMLoss`.
 
         Args:
-            first: values by modality, (batch, ...) each; a `Modality` where one view has padding of its own.
-            second: the same records, augmented anew.
-            padding: of modalities that are padded, (batch, length) bool each, True = ignore.
-            present: of modalities that some records lack, (batch,) bool each, True = it is there.
+            first: values by modality, (batch, ...) each; a `Modality` if a view has its own padding.
+            second: the same records, augmented independently.
+            padding: masks of the modalities that are padded, (batch, length) bool each, True = ignore.
+            present: masks of the modalities that some records lack, (batch,) bool each, True = present.
         """
         if self.prediction is not None:
             raise ConfigurationError(
@@ -119,7 +119,7 @@ class CoMM(Method):
             )
         views = tuple(view_of(view, padding, present) for view in (first, second))
         for view in views:
-            self.subset(None, view)  # every modality must be there
+            self.subset(None, view)  # raises an error if a modality is missing
         projections = self.project(self.represent(Batch(augmented=views)))
         one, two = ({subset_name(key): rows for key, rows in view.items()} for view in projections)
         return one, two
@@ -128,7 +128,7 @@ class CoMM(Method):
         return rows_of(batch, self.fused_views(batch)[1])
 
     def fused_views(self, batch: Batch) -> tuple[dict[str, Tokens], dict[Subset, Tensor]]:
-        """The tokens of both augmented views, one after the other, and the fused vector of every subset."""
+        """Return the tokens of both augmented views, stacked, and the fused vector of every subset."""
         view = merge(batch.augmented)
         tokens = self.encode(view)  # each encoder runs once for both views
         fused = self.fusion(tokens, self.projected)
@@ -139,11 +139,11 @@ class CoMM(Method):
         return tokens, fused
 
     def tokens_beside(self, tokens: Mapping[str, Tokens]) -> Mapping[str, Tokens]:
-        """The tokens whose means stand beside the fused vector."""
+        """Return the tokens whose means are placed next to the fused vector."""
         return tokens
 
     def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
-        """The projection of every subset of modalities, for each of the two views."""
+        """Return the projection of every subset of modalities, for each of the two views."""
         first, second, present = {}, {}, self.present(rows)
         for subset in self.projected:
             projected = project_present(self.head_of(subset), rows.stacked(subset), present.get(subset))
@@ -151,18 +151,18 @@ class CoMM(Method):
         return first, second
 
     def head_of(self, subset: Subset) -> nn.Module:
-        """What projects the vector of a subset."""
+        """Return the head that projects the vector of a subset."""
         return self.head
 
     def present(self, rows: Rows) -> dict[Subset, Tensor]:
-        """Which records have a subset, if some lack it; the full fusion takes what modalities there are."""
+        """Return which records have each subset that some lack; the full fusion takes any modalities."""
         return rows.masks(subset for subset in self.subsets if subset != self.modalities)
 
     def compare(self, rows: Rows) -> Step:
         return self.contrast(*self.project(rows), rows)
 
     def contrast(self, first: Mapping[Subset, Tensor], second: Mapping[Subset, Tensor], rows: Rows) -> Step:
-        """The loss from the projections of both views."""
+        """Return the loss, from the projections of both views."""
         full, present = self.modalities, self.present(rows)
         temperatures = term_temperatures(self.temperature, first, full, rows.progress)
         all_terms = self.objective(first, second, full, temperatures, present, rows.groups)
@@ -175,7 +175,10 @@ class CoMM(Method):
         return step.plus("prediction", mean_error(rows.vectors[PREDICTED]), self.prediction.weight)
 
     def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
-        """Embeddings of records, (batch, dim), from all or some of the modalities; plain tensors will do."""
+        """Return embeddings of the records, (batch, dim), from all or some modalities.
+
+        Plain tensors are accepted in place of a `Modality`.
+        """
         view = view_of(view)
         tokens = self.encode(view, self.subset(modalities, view))
         fused = self.fuse(tokens, tuple(tokens))
@@ -184,7 +187,7 @@ class CoMM(Method):
         return torch.cat([fused, self.beside(self.tokens_beside(tokens), fused)], dim=1)
 
     def fuse(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
-        """The fused vector alone, (batch, width): what the head was trained on."""
+        """Return the fused vector alone, (batch, width): what the head was trained on."""
         view = view_of(view)
         subset = self.subset(modalities, view)
         return self.fusion(self.encode(view, subset), [subset])[subset]

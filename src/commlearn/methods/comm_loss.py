@@ -1,4 +1,4 @@
-"""CoMM's loss for a loop of one's own: projections in, the loss and its terms out."""
+"""CoMM's loss for your own training loop: projections in, the loss and its terms out."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from commlearn.objectives import comm_terms
 
 
 class CoMMLoss(nn.Module):
-    """Every subset of modalities agrees with the fusion of all of them in the other augmented view.
+    """CoMM's loss: every subset of modalities must agree with the fusion of all of them in the other view.
 
-    The term of a subset s is 1/2 [NTX(first[s], second[all]) + NTX(second[s], first[all])], the loss their
-    mean. Where several processes train together, the records of all are each other's negatives.
+    The term of a subset s is 1/2 [NTX(first[s], second[all]) + NTX(second[s], first[all])], and the loss is
+    their weighted mean. If several processes train together, the records of all processes are each other's
+    negatives.
 
     Args:
-        temperature: of the contrast; "learned" makes it a parameter, which the optimizer must be given;
-            `{"start": 0.5, "end": 0.1}` moves it with the training's progress; `{"full": 0.5, "single": 0.1}`
-            is one for the term of all modalities, and one for those of each alone.
-        weights: of the terms by name, such as `{"image+text": 2.0}`; 1 where nothing is stated.
+        temperature: a number; "learned" makes it a parameter, which you must pass to the optimizer;
+            `{"start": 0.5, "end": 0.1}` changes it with the training's progress;
+            `{"full": 0.5, "single": 0.1}` sets one for the full term and one for the single modalities.
+        weights: weights of the terms by name, such as `{"image+text": 2.0}`; 1 by default.
 
     Example:
         >>> import torch
@@ -52,16 +53,17 @@ class CoMMLoss(nn.Module):
         groups: Tensor | None = None,
         progress: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and its terms by name.
+        """Return the loss, and its terms by name.
 
         Args:
-            first: projections of the first view, (batch, dim) each: by modality, and of all together, as
-                in `{"image": ..., "text": ..., "image+text": ...}`. Further subsets, such as `image+text`
-                of three, make further terms.
-            second: the same of the second view.
-            present: of modalities that some records lack, which records have them, (batch,) bool each.
-            groups: of the records, (batch,) integers; those of one group are not each other's negatives.
-            progress: share of the training that is done, 0 to 1: where a temperature moves, it follows this.
+            first: projections of the first view, (batch, dim) each: of each modality and of all together,
+                as in `{"image": ..., "text": ..., "image+text": ...}`. Further subsets, such as
+                `image+text` of three modalities, make further terms.
+            second: the same for the second view.
+            present: for modalities that some records lack, which records have them, (batch,) bool each.
+            groups: group of each record, (batch,) integers; records of one group are not each other's
+                negatives.
+            progress: share of the training that is done, 0 to 1; a changing temperature follows it.
         """
         subsets = {name: tuple(name.split("+")) for name in first}
         modalities = {part for subset in subsets.values() for part in subset}

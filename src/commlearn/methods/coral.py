@@ -1,4 +1,4 @@
-"""COrAL: the fused vector and a unique vector of each modality are learned apart, and kept orthogonal.
+"""COrAL: learns the fused vector and a unique vector of each modality separately, and keeps them orthogonal.
 
 The two views of a record hide complementary tokens. One view shows a few tokens of a modality and the other
 view the rest, so fused vectors agree only if what is hidden in one modality is inferred from the others.
@@ -25,21 +25,21 @@ from commlearn.objectives import comm_terms, orthogonality
 
 
 class COrAL(CoMM):
-    """Contrasts of the fused vector and of a unique vector of each modality, all of them orthogonal.
+    """Contrasts the fused vector and a unique vector of each modality between views; all are orthogonal.
 
         L = InfoNCE(Z, Z') + sum_m InfoNCE(U_m, U_m') + orthogonal * sum of squared cosines of Z and all U_m
 
-    Published for two modalities. With more, each record draws anew of which one view shows few tokens and of
-    which the other does; a modality of one token hides nothing.
+    Published for two modalities. Which modalities are mostly hidden in the first view, and which in the
+    second, is drawn for each record. A modality with a single token hides nothing.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
-        unique: by modality, what makes the unique vector of its mean token.
-        heads: by modality, what maps this vector to the space of its contrast.
-        share: of a modality's tokens that one view hides; the other view hides the rest. 0 hides nothing.
+        unique: by modality, a module that maps its mean token to its unique vector.
+        heads: by modality, a module that maps this vector to the space of its contrast.
+        share: share of a modality's tokens that one view hides; the other hides the rest. 0 hides nothing.
         orthogonal: weight of the squared cosines.
-        embedding: what is embedded; `fused+unique` are all vectors side by side.
-        parts: CoMM's: fusion, head and temperature.
+        embedding: what is embedded; `fused+unique` means all vectors side by side.
+        parts: CoMM's arguments: fusion, head and temperature.
 
     Example:
         >>> method = COrAL.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
@@ -48,7 +48,7 @@ class COrAL(CoMM):
         (torch.Size([4, 24]), torch.Size([4, 16]))
     """
 
-    draws = True  # what it hides
+    draws = True  # which tokens to hide
 
     modality_count = (2, None)
 
@@ -83,7 +83,7 @@ class COrAL(CoMM):
         embedding: Literal["fused", "fused+unique"] = "fused+unique",
         head: tuple[int, int] = HEAD,
     ) -> COrAL:
-        """COrAL with CoMM's fusion, and heads like CoMM's."""
+        """Build COrAL with CoMM's fusion, and heads like CoMM's."""
         parts = fused_parts(encoders, width, fusion, "each_and_all", temperature, "fused", head)
         unique = {
             name: nn.Sequential(
@@ -105,11 +105,11 @@ class COrAL(CoMM):
         return rows_of(batch, vectors)
 
     def head_of(self, subset: Subset) -> nn.Module:
-        """Of the fused vector, or of the unique one of a modality."""
+        """Return the head of the fused vector, or of a modality's unique vector."""
         return self.head if subset == self.modalities else self.heads[subset[0]]
 
     def contrast(self, first: Mapping[Subset, Tensor], second: Mapping[Subset, Tensor], rows: Rows) -> Step:
-        """Every vector agrees with itself in the other view, and with no other vector."""
+        """Return the loss: each vector agrees with itself in the other view and is orthogonal to the rest."""
         present = self.present(rows)
         degrees = term_temperatures(self.temperature, self.subsets, self.modalities, rows.progress)
         terms = {}
@@ -127,7 +127,7 @@ class COrAL(CoMM):
         return contrasts.plus("orthogonal", apart, self.orthogonal)
 
     def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
-        """The fused vector, and the unique ones of the modalities beside it; zeros where one is absent."""
+        """Return the fused vector and, with `fused+unique`, the unique vectors after it, 0 if absent."""
         view = view_of(view)
         tokens = self.encode(view, self.subset(modalities, view))
         fused = self.fuse(tokens, tuple(tokens))
@@ -138,17 +138,18 @@ class COrAL(CoMM):
 
 
 def hide_complements(tokens: Mapping[str, Tokens], share: float) -> dict[str, Tokens]:
-    """The tokens of two views, (2 * records, length, width), of which none is shown in both.
+    """Return the tokens of two views, (2 * records, length, width), with complementary tokens hidden.
 
-    Of a record's modality one view hides the share, the other view the rest; of half of the modalities it is
-    the first view that hides more, and which half, each record draws. Each view shows one token at least.
-    Hidden tokens are padding: never attended.
+    One view hides `share` of a modality's tokens and the other hides the rest, so that no token is shown in
+    both; if the share rounds to no token, nothing is hidden. The first view hides `share` of half of the
+    modalities, drawn for each record, and the second view that of the others. Each view shows at least one
+    token. Hidden tokens are marked as padding, so they are never attended.
     """
     example = next(iter(tokens.values())).values
     records, device = len(example) // 2, example.device
-    places = torch.rand(records, len(tokens), device=device).argsort(dim=1)  # an order of the modalities
+    places = torch.rand(records, len(tokens), device=device).argsort(dim=1)  # random order of the modalities
     turn = torch.rand(records, 1, device=device) < 0.5
-    more = (places % 2 == 0) ^ turn  # (records, modalities): the first view hides more
+    more = (places % 2 == 0) ^ turn  # (records, modalities): whether the first view hides more
     hidden = {}
     for (name, part), first in zip(tokens.items(), more.unbind(dim=1), strict=True):
         length = part.values.shape[1]

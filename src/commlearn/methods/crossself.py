@@ -1,4 +1,4 @@
-"""Cross+Self (SLIP-like): align modalities with each other, and each with its own augmented version."""
+"""Cross+Self (SLIP-like): aligns modalities with each other, and each with its own augmented version."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from commlearn.models.tokens import Tokens, pool
 
 
 class CrossSelf(SeparateHeads):
-    """NT-Xent across modalities plus half the sum of NT-Xent within. Reaches shared and unique.
+    """NT-Xent across modalities plus half the sum of NT-Xent within each. Reaches shared and unique.
 
     Args:
         encoders: one for each modality.
         heads: one for each modality, into the space of the loss.
-        temperature: of every contrast.
-        within: modalities that are contrasted with themselves; all if not given. Naming the images
-            alone makes it SLIP with a fixed temperature.
+        temperature: temperature of every contrast.
+        within: modalities that are contrasted with themselves; all by default. Naming only the images
+            makes it SLIP with a fixed temperature.
 
     Example:
         >>> import torch
@@ -65,7 +65,7 @@ class CrossSelf(SeparateHeads):
         temperature: float = 0.1,
         within: list[str] | None = None,
     ) -> CrossSelf:
-        """Cross+Self with a three-layer head for each modality."""
+        """Build Cross+Self with a three-layer head for each modality."""
         return cls(encoders, {name: projection_head(width) for name in encoders}, temperature, within)
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
@@ -77,7 +77,7 @@ class CrossSelf(SeparateHeads):
         return pairs | {(name,): [(first[name], second[name])] for name in self.within}
 
     def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Mean over pairs of modalities + 1/2 the sum over modalities."""
+        """Return the mean over pairs of modalities plus half the sum over single modalities."""
         names = [subset_name(pair) for pair in combinations(self.modalities, 2)]
         cross = mean_of([terms[name] for name in names if name in terms], self)
         return cross + sum((terms[name] / 2 for name in self.within if name in terms), 0.0 * cross)
@@ -90,19 +90,20 @@ class CoMMCrossSelf(CoMM):
 
     A high temperature on fused vectors captures synergy but loses what single modalities show; a low
     temperature on the tokens keeps the latter and learns shared information sooner. Cross+Self sees the
-    tokens through a linear map: narrow ones leave a linear reader of the whole less noise beside the synergy.
+    tokens through a linear map. If it is narrow, a linear readout of the whole embedding has less noise to
+    separate from the synergy.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of CoMM's loss.
         token_loss: Cross+Self with a head for each modality; its own encoders are not used.
-        narrow: by modality a linear map of its tokens to what Cross+Self sees and the embedding holds.
-        token_weight: of that loss.
-        subsets: what is contrasted with the full fusion; each modality alone, and all.
-        temperature: of CoMM's contrast; a module for one that is learned, moves, or differs between terms.
-        beside: what an embedding holds beside the fused vector.
-        prediction: of each modality from the fused vectors.
+        narrow: by modality, a linear map of its tokens to what Cross+Self sees and the embedding holds.
+        token_weight: weight of that loss.
+        subsets: subsets to contrast with the full fusion; by default each modality alone, and all.
+        temperature: CoMM's: a number, or a module if it is learned, changes or differs between terms.
+        beside: makes the vectors that an embedding holds next to the fused vector, if any.
+        prediction: heads that predict each modality from the fused vectors.
 
     Example:
         >>> import torch
@@ -143,7 +144,7 @@ class CoMMCrossSelf(CoMM):
         head: tuple[int, int] = HEAD,
         prediction: float = 0.0,
     ) -> CoMMCrossSelf:
-        """CoMM and Cross+Self as published, but for CoMM's temperature; tokens of at most `token_width`."""
+        """Build both as published, except for CoMM's temperature and tokens of at most `token_width`."""
         if token_weight < 0:
             raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
         if token_width < 1:
@@ -176,5 +177,5 @@ class CoMMCrossSelf(CoMM):
 
 
 def mean_token(name: str) -> Subset:
-    """Where the mean token of a modality stands among the subsets."""
+    """Return the key of a modality's mean token among the subsets."""
     return "mean token", name

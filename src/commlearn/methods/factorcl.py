@@ -1,10 +1,10 @@
 """FactorCL: what two modalities share and what is unique to each, as separate factors.
 
-Lower bounds of mutual information (InfoNCE) are raised for what a factor shall keep, upper bounds
-(NCE-CLUB) lowered for what it shall not. An upper bound holds for the critic that maximises InfoNCE,
-so two players take turns: the critics of the upper bounds catch up, then everything else takes a
-step. (Liang et al., NeurIPS 2023.) With s_i and u_i the shared and the unique factor of modality i,
-and T what stands for the task, it maximises
+Lower bounds on mutual information (InfoNCE) are raised for what a factor should keep, and upper bounds
+(NCE-CLUB) are lowered for what it should not. An upper bound is valid for the critic that maximises
+InfoNCE, so two players take turns: the critics of the upper bounds catch up, then everything else takes
+a step. (Liang et al., NeurIPS 2023.) With s_i and u_i the shared and the unique factor of modality i,
+and T a stand-in for the task, it maximises
 
     I(s_1; s_2) - I(s_1; s_2 | T)  +  I(u_1; T) + I(u_2; T) - I(u_1; u_2) + I(u_1; u_2 | T).
 """
@@ -32,7 +32,7 @@ from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound, nea
 from commlearn.records import Records
 
 UPPER: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
-    "club": club_bound,  # the paper's
+    "club": club_bound,  # the paper's choice
     "leave_one_out": leave_one_out_bound,
 }
 
@@ -42,27 +42,27 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Given:
-    """What a bound is conditioned on."""
+    """The condition of a bound."""
 
     condition: Tensor  # (records, features)
-    among: Tensor  # (records, records): how much the column's record is a draw given the row's condition
+    among: Tensor  # (records, records): weight of the column's record as a draw given the row's condition
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What both players see of the records of a batch that have all that is needed."""
+    """What both players see of a batch: the records that have everything they need."""
 
     shared: Pair
     unique: Pair
-    tasks: Pair  # what stands for the task, for each modality
+    tasks: Pair  # the stand-in for the task, for each modality
     given_shared: Given
     given_unique: Given
 
 
 class PairCritic(nn.Module):
-    """Scores every pair of a row of one side with a row of the other: f(x, y) = g(x) . h(y).
+    """Critic that scores every row of one side with every row of the other: f(x, y) = g(x) . h(y).
 
-    With enough outputs, g and h express any score; a score for each pair costs one product.
+    With enough outputs, g and h can express any score, and scoring all pairs takes one matrix product.
     """
 
     def __init__(self, first: int, second: int, hidden: int = 256) -> None:
@@ -84,18 +84,18 @@ class PairCritic(nn.Module):
 
 
 class FactorCL(Method):
-    """FactorCL without labels: the factors of augmented versions stand for the task.
+    """FactorCL without labels: the factors of augmented versions stand in for the task.
 
-    I(u_i; T) looks at the augmented version of modality i, conditions look at both. Draws given a
-    condition are records with one that is near: a kernel weighs them. Only records that have both
-    modalities are learned from.
+    I(u_i; T) uses the augmented version of modality i, and conditions use those of both modalities.
+    Records with a similar condition, weighted by a kernel, serve as draws given a condition. Only
+    records that have both modalities are learned from.
 
     Args:
         encoders: one for each of the two modalities.
         factors: for each modality, a map to its shared and its unique factor side by side.
         keepers: critics of lower bounds, by term.
         removers: critics of upper bounds, by term.
-        upper: the upper bound, from the scores of all pairs.
+        upper: computes the upper bound from the scores of all pairs.
 
     Example:
         >>> import torch
@@ -134,7 +134,7 @@ class FactorCL(Method):
         factor: int = 128,
         upper: Literal["club", "leave_one_out"] = "club",
     ) -> FactorCL:
-        """FactorCL with linear factors and a critic of three layers on each side of a bound."""
+        """Build FactorCL with linear factors and critics that have three layers on each side of a pair."""
         return cls(encoders, **parts(encoders, width, factor, condition=2 * factor), upper=UPPER[upper])
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
@@ -145,22 +145,22 @@ class FactorCL(Method):
     def steps(self, batch: Batch) -> Iterator[Step]:
         seen = self.see(batch)
         yield self.nothing("critics") if seen is None else self.catch_up(seen)
-        yield self.nothing("main") if seen is None else self.advance(seen)  # once the first was taken
+        yield self.nothing("main") if seen is None else self.advance(seen)  # after the first step
 
     def see(self, batch: Batch) -> Seen | None:
-        """The factors of the batch over all ranks; None if fewer than two records have both modalities."""
+        """Return the factors of the batch over all ranks; None if fewer than two records have both."""
         plain, augmented = batch.plain or {}, batch.augmented[0]
         rows = complete(plain, self.modalities)
         if len(rows) < 2:
             return None
-        s, u = (choose(pair, rows) for pair in self.factorise(plain))  # images may be larger than their crops
+        s, u = (choose(pair, rows) for pair in self.factorise(plain))  # plain images may be larger than crops
         s_augmented, u_augmented = (choose(pair, rows) for pair in self.factorise(augmented))
         given = [torch.cat(pair, dim=1).detach() for pair in (s_augmented, u_augmented)]
         conditions = [Given(condition, near(condition)) for condition in given]
         return Seen(s, u, u_augmented, *conditions)
 
     def factorise(self, view: View) -> tuple[Pair, Pair]:
-        """The shared and the unique factor of both modalities, of one scale."""
+        """Return the shared and the unique factor of both modalities, normalised to one scale."""
         one, other = (
             [F.layer_norm(half, half.shape[1:]) for half in self.factors[name](rows).chunk(2, dim=1)]
             for name, rows in pooled(self, view).items()
@@ -168,7 +168,7 @@ class FactorCL(Method):
         return (one[0], other[0]), (one[1], other[1])
 
     def catch_up(self, seen: Seen) -> Step:
-        """The critics of the upper bounds maximise InfoNCE on factors that stand still."""
+        """Return the step in which the critics of the upper bounds maximise InfoNCE on fixed factors."""
         terms = {
             name: nce_bound(self.removers[name](left.detach(), right.detach()), among)
             for name, (left, right, among) in removed(seen).items()
@@ -176,7 +176,7 @@ class FactorCL(Method):
         return Step(-torch.stack(list(terms.values())).sum(), terms, group="critics")
 
     def advance(self, seen: Seen) -> Step:
-        """Encoders, factors and the critics of the lower bounds, against upper bounds that stand still."""
+        """Return the step of encoders, factors and lower bounds' critics; the upper bounds' are fixed."""
         scores = {name: self.keepers[name](left, right) for name, (left, right, _) in raised(seen).items()}
         lower = {name: nce_bound(scores[name], among) for name, (_, _, among) in raised(seen).items()}
         upper = {
@@ -189,7 +189,7 @@ class FactorCL(Method):
         return Step(loss, {**lower, **upper}, accuracy=accuracy)
 
     def nothing(self, group: str) -> Step:
-        """A step with zero gradient for one group of parameters, for a batch with too few usable records."""
+        """Return a step with zero gradient for a parameter group, if a batch has too few usable records."""
         zero = 0.0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
         return Step(zero, {"nothing": zero}, group=group)
 
@@ -201,9 +201,10 @@ class FactorCL(Method):
 
 
 class SupervisedFactorCL(FactorCL):
-    """FactorCL with labels: a learned vector of the class stands for the task.
+    """FactorCL with labels: a learned vector of the class stands in for the task.
 
-    Draws given a class are the records of the batch that have it. Records without a label are left out.
+    The records of a class in the batch serve as draws given that class. Records without a label are left
+    out.
 
     Args:
         encoders: one for each of the two modalities.
@@ -211,7 +212,7 @@ class SupervisedFactorCL(FactorCL):
         keepers: critics of lower bounds, by term.
         removers: critics of upper bounds, by term.
         classes: a vector for each class.
-        target: whose classes; may stay empty where the data have one target of classes.
+        target: target whose classes are used; may be empty if the data have one target of classes.
     """
 
     views = Views(augmented=1, targets=True)
@@ -238,7 +239,7 @@ class SupervisedFactorCL(FactorCL):
         target: str = "",
         most_classes: int = 1000,
     ) -> SupervisedFactorCL:
-        """FactorCL with labels, and room for so many classes."""
+        """Build FactorCL with labels, with room for `most_classes` classes."""
         positive(most_classes, "method.most_classes")
         made = parts(encoders, width, factor, condition=factor)
         return cls(encoders, **made, classes=nn.Embedding(most_classes, factor), target=target)
@@ -267,7 +268,7 @@ class SupervisedFactorCL(FactorCL):
 
 
 def parts(encoders: Mapping[str, nn.Module], width: int, factor: int, condition: int) -> dict[str, Any]:
-    """Maps to factors, and a critic for each bound: those of lower bounds, and those of upper bounds."""
+    """Return the maps to factors, and the critics of the lower and of the upper bounds."""
     positive(factor, "method.factor")
     factors = {name: nn.Linear(width, 2 * factor) for name in encoders}
     keepers = {
@@ -284,11 +285,11 @@ def parts(encoders: Mapping[str, nn.Module], width: int, factor: int, condition:
 
 
 Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]
-"""By term: both sides that a critic scores, and what counts as a draw given the condition."""
+"""By term: both sides that a critic scores, and the weights of draws given the condition, if it has one."""
 
 
 def raised(seen: Seen) -> Scored:
-    """The information that lower bounds raise."""
+    """Return the information that lower bounds raise."""
     one, other = seen.unique
     return {
         "shared": (*seen.shared, None),
@@ -299,7 +300,7 @@ def raised(seen: Seen) -> Scored:
 
 
 def removed(seen: Seen) -> Scored:
-    """The information that upper bounds lower."""
+    """Return the information that upper bounds lower."""
     one, other = seen.shared
     return {
         "shared_given": (torch.cat([one, seen.given_shared.condition], 1), other, seen.given_shared.among),
@@ -308,12 +309,12 @@ def removed(seen: Seen) -> Scored:
 
 
 def still(critic: nn.Module, left: Tensor, right: Tensor) -> Tensor:
-    """The critic's scores, without a gradient for the critic."""
+    """Return the critic's scores, without a gradient for the critic."""
     return functional_call(critic, {name: p.detach() for name, p in critic.named_parameters()}, (left, right))
 
 
 def complete(view: View, modalities: Sequence[str]) -> Tensor:
-    """Positions of the records, over all ranks, that have all modalities."""
+    """Return the positions, over all ranks, of the records that have all modalities."""
     rows = present_rows(view, tuple(modalities))
     if rows is None:
         first = next(iter(view.values())).values
@@ -322,6 +323,6 @@ def complete(view: View, modalities: Sequence[str]) -> Tensor:
 
 
 def choose(pair: Pair, rows: Tensor) -> Pair:
-    """These records of both modalities, over all ranks."""
+    """Return the rows of these records, over all ranks, for both modalities."""
     one, other = (gather(part)[rows] for part in pair)
     return one, other

@@ -1,7 +1,7 @@
 """HRIL: each modality agrees with the fusion of all, and two regularisers keep what they share and combine.
 
-The published loss has no term of all modalities alone: synergy is to come from a term that spreads the
-modalities' joint second moment over many directions.
+The published loss has no contrast between the full fusions of both views. Synergy should instead come from a
+term that spreads the modalities' joint second moment over many directions.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from commlearn.models.fused_parts import Held, fused_parts
 from commlearn.models.heads import HEAD, TemperatureChoice
 from commlearn.objectives import alignment, concentration
 
-DIRECTIONS = 24  # of each modality's projection that the joint second moment is taken of
-ENTRIES = DIRECTIONS**3  # the most that this moment has: of more than three modalities fewer directions
+DIRECTIONS = 24  # directions of each modality's projection that enter the joint second moment
+ENTRIES = DIRECTIONS**3  # most entries of this moment; more than three modalities get fewer directions
 
 
 class HRIL(CoMM):
-    """The terms of CoMM of single modalities, and HRIL's alignment and synergy.
+    """CoMM's terms of single modalities, plus HRIL's alignment and synergy terms.
 
         L = sum_m InfoNCE(Z_m, Z_all) + align * L_align + synergy * L_syn
 
-    The published weights are not known; both are 1 by default.
+    The weights were not published; both are 1 by default.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
-        turn: orthonormal columns, (features of the head, directions), to which projections are reduced.
+        turn: orthonormal columns, (features of the head, directions), onto which projections are reduced.
         regularisers: the weights of alignment and synergy.
-        parts: CoMM's: subsets (each modality alone), temperature and beside.
+        parts: CoMM's arguments: subsets (each modality alone), temperature and beside.
 
     Example:
         >>> method = HRIL.build({"left": nn.Linear(3, 8), "right": nn.Linear(5, 8)}, width=8)
@@ -74,7 +74,7 @@ class HRIL(CoMM):
         embedding: Held = "fused",
         head: tuple[int, int] = HEAD,
     ) -> HRIL:
-        """HRIL with CoMM's fusion and head."""
+        """Build HRIL with CoMM's fusion and head."""
         if min(align, synergy) < 0:
             raise ConfigurationError(
                 f"method.align is {align} and method.synergy {synergy}; give weights of at least 0."
@@ -99,7 +99,7 @@ class HRIL(CoMM):
         return Step(loss, {**step.terms, **regularisers}, accuracy=step.accuracy)
 
     def concentrated(self, projections: Sequence[Tensor], complete: Tensor | None) -> Tensor:
-        """How much of what complete records say together lies in one direction."""
+        """Return how far the joint second moment of the complete records is concentrated in one direction."""
         chosen = [part if complete is None else part[complete] for part in projections]
         if not len(chosen[0]):
             return projections[0].sum() * 0.0

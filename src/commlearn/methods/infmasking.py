@@ -1,7 +1,7 @@
-"""InfMasking: CoMM, and the full fusion agrees with every heavily masked version of itself.
+"""InfMasking: CoMM in which the full fusion must also agree with heavily masked versions of itself.
 
-What a few tokens of each modality say together must point to the whole record, whichever tokens
-are left: the network has to combine what is scattered. (NeurIPS 2025)
+Whichever few tokens of each modality are left, together they must identify the whole record, so the
+network has to combine scattered information. (NeurIPS 2025)
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from commlearn.models.heads import HEAD, TemperatureChoice, half_cosine, term_te
 from commlearn.models.tokens import Tokens
 from commlearn.objectives import masked_contrast
 
-MASKED: Subset = ("masked versions of all",)  # stands among the subsets; no name of a modality
+MASKED: Subset = ("masked versions of all",)  # a key among the subsets, not the name of a modality
 
 
 @dataclass(frozen=True)
 class Masking:
-    """How tokens are masked, and what the term of the masked versions weighs."""
+    """How tokens are masked, and the weight of the term of the masked versions."""
 
-    versions: int = 6  # of each view
-    share: tuple[float, float] = (0.6, 0.8)  # of the tokens of a record that are masked: least, most
-    weight: tuple[float, float] = (0.0, 1.0)  # at the start and at the end of training
+    versions: int = 6  # masked versions of each view
+    share: tuple[float, float] = (0.6, 0.8)  # least and largest share of a record's tokens to mask
+    weight: tuple[float, float] = (0.0, 1.0)  # weight of the term at the start and the end of training
 
     def __post_init__(self) -> None:
         least, most = self.share
@@ -43,7 +43,7 @@ class Masking:
             )
 
     def weight_at(self, progress: float) -> float:
-        """The weight after this share of the training, half a cosine from its start to its end."""
+        """Return the weight after this share of the training, on half a cosine from start to end."""
         return half_cosine(*self.weight, progress)
 
 
@@ -54,8 +54,8 @@ class InfMasking(CoMM):
         encoders: one for each modality; they share the fusion's width.
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
-        masking: how tokens are masked, and what that weighs.
-        parts: CoMM's: subsets, temperature, beside and prediction.
+        masking: how tokens are masked, and the weight of that term.
+        parts: CoMM's arguments: subsets, temperature, beside and prediction.
 
     Example:
         >>> import torch
@@ -65,7 +65,7 @@ class InfMasking(CoMM):
         (torch.Size([4, 8]), torch.Size([4, 8]))
     """
 
-    draws = True  # what it hides
+    draws = True  # which tokens to hide
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class InfMasking(CoMM):
         head: tuple[int, int] = HEAD,
         prediction: float = 0.0,
     ) -> InfMasking:
-        """InfMasking with CoMM's published fusion and head."""
+        """Build InfMasking with CoMM's published fusion and head."""
         masking = Masking(versions, (share[0], share[1]), (weight[0], weight[1]))
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         return cls(**parts, masking=masking)
@@ -118,14 +118,14 @@ class InfMasking(CoMM):
 
     @property
     def versions(self) -> int:
-        """Masked versions that are drawn of each record."""
+        """Number of masked versions drawn for each view of a record."""
         return self.masking.versions
 
 
 def hide(tokens: Mapping[str, Tokens], share: tuple[float, float]) -> dict[str, Tokens]:
-    """The tokens with a random share of each record's hidden; one of them always stays.
+    """Return the tokens with a random share of each record's tokens hidden; at least one always stays.
 
-    Hidden tokens are padding: never attended.
+    Hidden tokens are marked as padding, so they are never attended.
     """
     lengths = [part.values.shape[1] for part in tokens.values()]
     example = next(iter(tokens.values())).values

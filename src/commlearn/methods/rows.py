@@ -1,7 +1,7 @@
-"""What a loss needs of a batch, one row for each record, and how ranks share it.
+"""The input of a loss, with one row for each record, and how ranks share it.
 
-Everything up to here concerns each record on its own: it can be computed in small parts, on many
-devices. A loss compares records, so it sees the rows of all parts and of all ranks.
+Everything before this point concerns each record separately and can be computed in small parts, on many
+devices. A loss compares records, so it needs the rows of all parts and all ranks.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from commlearn.batch import Batch, Subset
 
 @dataclass(frozen=True)
 class Rows:
-    """Vectors of records, and which records have what."""
+    """Vectors of records, and which records have which modality."""
 
     vectors: dict[Subset, Tensor]  # (records, views, width) each
-    present: dict[str, Tensor] = field(default_factory=dict)  # (records,) bool; unnamed: all records have it
+    present: dict[str, Tensor] = field(default_factory=dict)  # (records,) bool; if not named, all have it
     targets: dict[str, Tensor] = field(default_factory=dict)  # (records,) each
     progress: float = 0.0  # share of the training that is done
-    groups: Tensor | None = None  # (records,): those of one group are not each other's negatives
+    groups: Tensor | None = None  # (records,): records of one group are not each other's negatives
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Rows:
-        """The same rows with `change` applied to each tensor."""
+        """Return the same rows with `change` applied to each tensor."""
         return Rows(
             {subset: change(value) for subset, value in self.vectors.items()},
             {name: change(value) for name, value in self.present.items()},
@@ -39,25 +39,25 @@ class Rows:
         )
 
     def stacked(self, subset: Subset) -> Tensor:
-        """The vectors of one subset view by view, (views * records, width)."""
+        """Return the vectors of one subset, view after view, (views * records, width)."""
         return self.vectors[subset].transpose(0, 1).flatten(0, 1)
 
     def having(self, subset: Subset) -> Tensor | None:
-        """Which records have every modality of the subset, (records,); None if all do."""
+        """Return which records have every modality of the subset, (records,); None if all do."""
         masks = [self.present[name] for name in subset if name in self.present]
         return torch.stack(masks).all(dim=0) if masks else None
 
     def masks(self, subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
-        """Which records have a subset, (records,) each, of the subsets that some lack."""
+        """Return which records have each subset, (records,) each, for the subsets that some lack."""
         masks = {subset: self.having(subset) for subset in subsets}
         return {subset: mask for subset, mask in masks.items() if mask is not None}
 
     def groups_of(self, having: Tensor | None) -> Tensor | None:
-        """The groups of these records, or of all if none are chosen; None where nothing names groups."""
+        """Return the groups of these records, or of all if `having` is None; None if there are no groups."""
         return self.groups if self.groups is None or having is None else self.groups[having]
 
     def gathered(self) -> Rows:
-        """The rows of all ranks, with gradient; a modality that none of the records lacks is not named."""
+        """Return the rows of all ranks, with gradient; `present` names only modalities that some lack."""
         if not _ranks() > 1:
             return self
         sizes = share_sizes(len(next(iter(self.vectors.values()))))
@@ -68,14 +68,14 @@ class Rows:
 
 
 def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
-    """Rows from vectors that are stacked view by view, (views * records, width).
+    """Build rows from vectors that are stacked view after view, (views * records, width).
 
     Args:
-        batch: what they were computed from.
-        vectors: by subset of modalities.
+        batch: the batch that the vectors were computed from.
+        vectors: vectors by subset of modalities.
     """
     view = batch.plain if batch.plain is not None else batch.augmented[0]
-    every = _ranks() > 1  # of which one may lack nothing where another does; all exchange the same
+    every = _ranks() > 1  # another rank may have absent records, and all must exchange the same masks
     present = {name: part.there for name, part in view.items() if every or part.present is not None}
     by_record = {
         subset: stacked.unflatten(0, (-1, len(batch))).transpose(0, 1) for subset, stacked in vectors.items()
@@ -84,7 +84,7 @@ def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of several parts of one batch."""
+    """Concatenate the rows of several parts of one batch."""
 
     def together(each: Iterable[dict[Any, Tensor]]) -> dict[Any, Tensor]:
         dicts = list(each)
@@ -101,11 +101,11 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 
 def gather(rows: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
-    """The rows of all ranks, in the order of ranks, with gradient; the rows themselves if there is one.
+    """Return the rows of all ranks, in the order of ranks, with gradient; a single rank's are unchanged.
 
     Args:
-        rows: this rank's, (rows, ...); ranks may differ in their number.
-        sizes: how many rows each rank has, if that is known; else the ranks tell each other.
+        rows: this rank's rows, (rows, ...); ranks may have different numbers of them.
+        sizes: number of rows of each rank, if known; otherwise the ranks exchange it.
     """
     if not _ranks() > 1:
         return rows
@@ -113,7 +113,7 @@ def gather(rows: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
 
 
 def _gather_together(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-    """The rows of all ranks of several tensors in one exchange: every exchange waits for the slowest."""
+    """Gather several tensors from all ranks in one exchange, as each exchange waits for the slowest rank."""
     widths = [tensor[0].numel() for tensor in tensors]
     rows = gather(torch.cat([tensor.flatten(1) for tensor in tensors], dim=1), sizes)
     parts = rows.split(widths, dim=1)
@@ -121,7 +121,7 @@ def _gather_together(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[Te
 
 
 def share_sizes(size: int) -> list[int]:
-    """How many rows each rank has."""
+    """Exchange the number of rows, and return that of each rank."""
     backend = dist.get_backend()
     device = "cuda" if backend == "nccl" else "cpu"
     sizes = torch.zeros(_ranks(), dtype=torch.int64, device=device)
@@ -135,10 +135,10 @@ def _ranks() -> int:
 
 
 class _Gather(Function):
-    """Every rank computes the same of all rows, so it knows the gradient of its own rows without an exchange.
+    """Gathers rows; its gradient needs no exchange, as every rank computes the same loss from all rows.
 
-    The engine takes the mean of the ranks' gradients of the weights, where each has its own rows' part alone:
-    so a row counts once for every rank.
+    The engine averages the ranks' gradients of the weights, and each rank contributes only the part of its
+    own rows. So the gradient of a row is multiplied by the number of ranks.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What methods that keep modalities apart have in common: a head each, and contrasts between pairs."""
+"""Base of the methods that keep modalities separate: a head for each, and contrasts between pairs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from commlearn.models.present import project_present
 from commlearn.objectives import info_nce, retrieval_accuracy
 
 Contrasts = dict[Subset, list[tuple[Tensor, Tensor]]]
-"""By term: pairs of projections that are contrasted, and whose losses are averaged."""
+"""By term: the pairs of projections to contrast; their losses are averaged."""
 
 
 class SeparateHeads(Method):
-    """NT-Xent between projections of single modalities; embeds by laying encoder outputs side by side.
+    """NT-Xent between projections of single modalities; the embedding concatenates the encoder outputs.
 
-    A subclass says which projections are contrasted, and how the terms make one loss.
+    A subclass defines which projections are contrasted, and how the terms are combined into one loss.
 
     Args:
         encoders: one for each modality.
         heads: one for each modality, into the space of the loss.
-        temperature: of every contrast.
+        temperature: temperature of every contrast.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class SeparateHeads(Method):
         self.temperature = positive(temperature, "method.temperature")
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
-        """What is contrasted, from every modality's projection in each view."""
+        """Return the pairs to contrast, from every modality's projection in each view."""
         raise NotImplementedError
 
     def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """One loss from the terms that this batch has records for; there may be none."""
+        """Combine the terms that this batch has records for into one loss; there may be none."""
         return mean_of(list(terms.values()), self)
 
     def represent(self, batch: Batch) -> Rows:
@@ -62,7 +62,7 @@ class SeparateHeads(Method):
         return Step(self.combine(terms), terms, accuracy=accuracy)
 
     def project(self, rows: Rows) -> list[dict[str, Tensor]]:
-        """Every modality's projection, for each view."""
+        """Return every modality's projection, for each view."""
         views, projected = self.views.augmented, {}
         for name in self.modalities:
             stacked, present = rows.stacked((name,)), rows.having((name,))
@@ -74,7 +74,7 @@ class SeparateHeads(Method):
 
 
 def mean_of(terms: Sequence[Tensor], method: nn.Module) -> Tensor:
-    """The mean; of nothing it is a zero that can be descended."""
+    """Return the mean of the terms or, without any, a zero that can be backpropagated."""
     return torch.stack(list(terms)).mean() if terms else 0.0 * next(method.parameters()).sum()
 
 
@@ -84,7 +84,7 @@ def concatenated(
     modalities: Sequence[str] | None,
     projectors: Mapping[str, nn.Module] | nn.ModuleDict | None = None,
 ) -> Tensor:
-    """The pooled encoder outputs of the chosen modalities, projected if so wished, side by side."""
+    """Return the pooled encoder outputs of the chosen modalities side by side, projected if requested."""
     chosen = method.subset(modalities, view)
     vectors = pooled(method, view, chosen)
     if projectors is not None:

@@ -1,4 +1,4 @@
-"""SimCLR for each modality on its own: what can be learned without ever looking at two together."""
+"""SimCLR for each modality separately: what can be learned without ever seeing two of them together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SimCLR(SeparateHeads):
 
     @classmethod
     def build(cls, encoders: Mapping[str, nn.Module], width: int, temperature: float = 0.1) -> SimCLR:
-        """SimCLR with a three-layer head for each modality."""
+        """Build SimCLR with a three-layer head for each modality."""
         return cls(encoders, {name: projection_head(width) for name in encoders}, temperature)
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:

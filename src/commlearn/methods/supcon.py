@@ -1,6 +1,6 @@
-"""SupCon: the fused embeddings of records of one class agree. Labels say what is worth keeping.
+"""SupCon: the fused embeddings of records of one class agree, so labels decide what is kept.
 
-`CoMMSup` adds it to CoMM where few records, or not all, have a label.
+`CoMMSup` adds it to CoMM for data in which only some records have a label.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from commlearn.tables.streamed import StreamedRecords
 
 
 class SupCon(CoMM):
-    """Supervised contrastive learning of the full fusion, which is all that it has of CoMM.
+    """Supervised contrastive learning on CoMM's full fusion, without CoMM's own terms.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of the loss.
-        target: whose classes are contrasted; may stay empty where the data have one target of classes.
-        temperature: of the contrast.
+        target: target whose classes are contrasted; may be empty if the data have one target of classes.
+        temperature: temperature of the contrast.
 
     Example:
         >>> import torch
@@ -65,7 +65,7 @@ class SupCon(CoMM):
         target: str = "",
         temperature: float = 0.07,
     ) -> SupCon:
-        """SupCon with CoMM's fusion and head."""
+        """Build SupCon with CoMM's fusion and head."""
         encoders = token_encoders(encoders, width)
         return cls(encoders, fusion or Fusion(width), projection_head(width), target, temperature)
 
@@ -80,23 +80,23 @@ class SupCon(CoMM):
 
 
 class CoMMSup(CoMM):
-    """CoMM of all records, and the supervised contrast of those of which a label is known.
+    """CoMM on all records, plus the supervised contrast on those with a known label.
 
         L = L_CoMM + label_weight * labelled / records * L_SupCon
 
-    Both read the full fusion, each through a head of its own. A record without a label takes part in the
-    first term alone. The supervised term weighs as many records of the batch as are labelled: giving few
-    labels the weight of many made readouts on new records worse.
+    Both read the full fusion, each through its own head. A record without a label enters only the first
+    term. The supervised term is weighted by the labelled share of the batch: giving few labels the weight
+    of many made readouts on new records worse.
 
     Args:
         encoders: one for each modality; they share the fusion's width.
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of CoMM's loss.
         label_head: maps it to the space of the supervised contrast.
-        target: whose classes are contrasted; may stay empty where the data have one target of classes.
-        label_weight: of the supervised contrast.
-        label_temperature: of the supervised contrast.
-        parts: what else CoMM takes.
+        target: target whose classes are contrasted; may be empty if the data have one target of classes.
+        label_weight: weight of the supervised contrast.
+        label_temperature: temperature of the supervised contrast.
+        parts: CoMM's other arguments.
 
     Example:
         >>> import torch
@@ -138,7 +138,7 @@ class CoMMSup(CoMM):
         label_weight: float = 1.0,
         label_temperature: float = 0.1,
     ) -> CoMMSup:
-        """CoMM as published, and SupCon behind a head of the same sizes."""
+        """Build CoMM as published, and SupCon with a head of the same sizes."""
         if not label_weight >= 0:
             raise ConfigurationError(f"method.label_weight is {label_weight}; give 0 or more.")
         if not label_temperature > 0:
@@ -157,7 +157,7 @@ class CoMMSup(CoMM):
         return step.plus(f"labels: {target}", term, self.label_weight * share)
 
     def contrast_labelled(self, rows: Rows, classes: Tensor) -> tuple[Tensor, float]:
-        """The supervised contrast of the records with a class, 0 if fewer than two have one; their share."""
+        """Return the supervised contrast of the labelled records, 0 if fewer than two, and their share."""
         labelled = classes >= 0
         projected = project_present(self.label_head, rows.stacked(self.modalities), labelled)
         share = float(labelled.double().mean())
@@ -168,7 +168,7 @@ class CoMMSup(CoMM):
 
 
 def class_target(method: str, wanted: str, records: Records) -> str:
-    """The target whose classes a method learns from: the wanted one, or the only one that there is."""
+    """Return the target whose classes a method learns from: the requested one, or the only one."""
     if isinstance(records, StreamedRecords):
         raise ConfigurationError(
             f"Method {method} learns from labels, and a table that is streamed is trained on without them: "

@@ -1,4 +1,4 @@
-"""Latent converters: from an encoder's own features to tokens of the fusion's width."""
+"""Adapters, which convert an encoder's features to tokens of the fusion's width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class SequenceAdapter(nn.Module):
-    """A sequence of vectors stays as it is, projected only if its width is another."""
+    """Passes a sequence of vectors on, projected only if its width differs from the fusion's."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class SequenceAdapter(nn.Module):
 
 
 class VectorAdapter(nn.Module):
-    """One vector becomes one token."""
+    """Projects one vector to one token."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class VectorAdapter(nn.Module):
 
 
 class FeatureTokenizer(nn.Module):
-    """One token a feature: its value times a learned direction plus a learned bias (FT-Transformer)."""
+    """One token per feature: its value times a learned direction plus a learned bias (FT-Transformer)."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class FeatureTokenizer(nn.Module):
 
 
 class MapAdapter(nn.Module):
-    """Each cell of a feature map becomes a token that knows its place: 1x1 projection + fixed positions."""
+    """Turns each cell of a feature map into a token: 1x1 projection plus a fixed code of its position."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class MapAdapter(nn.Module):
 
 
 def sincos_positions(rows: int, columns: int, width: int) -> Tensor:
-    """Fixed 2-D sin-cos code, (rows * columns, width): half of the width for each axis.
+    """Return a fixed 2-D sin-cos code, (rows * columns, width), with half of the width for each axis.
 
     Example:
         >>> sincos_positions(2, 3, 8).shape
@@ -71,7 +71,7 @@ def sincos_positions(rows: int, columns: int, width: int) -> Tensor:
 
 
 def sincos(position: Tensor, width: int) -> Tensor:
-    """Fixed sin-cos code of positions on one axis, (positions, width)."""
+    """Return a fixed sin-cos code of positions on one axis, (positions, width)."""
     frequencies = 10_000 ** -(torch.arange(0, width, 2) / max(width, 1))
     angles = position[:, None] * frequencies  # (positions, ceil(width / 2))
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]

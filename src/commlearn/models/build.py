@@ -1,4 +1,4 @@
-"""From names and shapes to modules: the one place where encoders and fusions are looked up."""
+"""Builds modules from names and shapes: the one place where encoders and fusions are looked up."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from commlearn.models.fusion_variants import ClassAttentionFusion, ConcatFusion,
 
 
 def attention(modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8) -> Fusion:
-    """CoMM's: a learned token reads the tokens of all modalities of the subset."""
+    """Build CoMM's fusion: a learned token reads the tokens of all modalities of the subset."""
     return Fusion(width, layers, heads)
 
 
 def class_attention(
     modalities: Sequence[str], width: int, layers: int = 2, heads: int = 8
 ) -> ClassAttentionFusion:
-    """CoMM's, with more layers at less cost: the learned token reads the same tokens again."""
+    """Build CoMM's fusion with more layers at less cost: the learned token reads the same tokens again."""
     return ClassAttentionFusion(width, layers, heads)
 
 
 def cross_attention(
     modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8
 ) -> CrossAttentionFusion:
-    """The tokens of each modality read those of the others."""
+    """Build a fusion in which the tokens of each modality read those of the others."""
     return CrossAttentionFusion(width, layers, heads)
 
 
 def concat_linear(modalities: Sequence[str], width: int) -> ConcatFusion:
-    """Mean tokens side by side through one linear map."""
+    """Build a fusion that concatenates mean tokens and applies one linear map."""
     return ConcatFusion(modalities, width)
 
 
 def concat_mlp(modalities: Sequence[str], width: int, hidden: int = 512) -> ConcatFusion:
-    """Mean tokens side by side through an MLP."""
+    """Build a fusion that concatenates mean tokens and applies an MLP."""
     return ConcatFusion(
         modalities,
         width,
@@ -63,7 +63,7 @@ FUSIONS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_fusion(modalities: Sequence[str], width: int, chosen: Mapping[str, Any]) -> nn.Module:
-    """The fusion that a configuration names, with its options."""
+    """Build the fusion that a configuration names, with its options."""
     part = dict(chosen)
     name = part.pop("name")
     if name not in FUSIONS:
@@ -84,19 +84,20 @@ def build_encoders(
     features: FeatureBlocks | None = None,
     modules: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, nn.Module]:
-    """One encoder for each modality.
+    """Build one encoder for each modality.
 
     Args:
         specs: kind and shape of each modality, in schema order.
-        width: of the tokens.
+        width: width of the tokens.
         chosen: encoder name and options, by modality or by kind; the rest get their kind's default.
-        described: pretrained encoders that modalities were read for; a choice by modality goes before.
+        described: pretrained encoders that modalities were prepared for, by modality; `chosen` overrides
+            them if it names the modality itself.
         fresh: whether initial weights matter; False if a checkpoint will replace them.
-        features: have learned; the encoder `fixed` reads them.
-        modules: of the user's, by modality; copies of them become its encoders.
+        features: fixed features that have learned, which the encoder `fixed` reads.
+        modules: the user's modules, by modality; copies of them become the encoders.
     """
     encoders: dict[str, nn.Module] = {}
-    copies = copy.deepcopy(dict(modules or {}))  # together: what two of them share they go on sharing
+    copies = copy.deepcopy(dict(modules or {}))  # copied together, so that shared parts stay shared
     for name, spec in specs.items():
         if described and name in described and name not in chosen:
             encoders[name] = pretrained(spec.shape, width, described[name], fresh)
@@ -122,7 +123,7 @@ def build_encoders(
 
 
 def part_of(parts: Mapping[str, Any], name: str, specs: Mapping[str, Spec]) -> Any:
-    """The part that is stated for a modality or for its kind, if one is; a modality's name is no kind.
+    """Return the part stated for a modality or its kind, if any; a name of a modality never means a kind.
 
     Example:
         >>> specs = {"text": Spec("vector", (3,)), "title": Spec("text", (9,)), "age": Spec("vector", (1,))}
@@ -133,7 +134,7 @@ def part_of(parts: Mapping[str, Any], name: str, specs: Mapping[str, Spec]) -> A
 
 
 def part_of_kind(parts: Mapping[str, Any], name: str, specs: Mapping[str, Spec]) -> Any:
-    """The part that is stated for the kind of a modality, if one is."""
+    """Return the part stated for the kind of a modality, if any."""
     kind = specs[name].kind
     return None if kind in specs else parts.get(kind)
 
@@ -141,12 +142,12 @@ def part_of_kind(parts: Mapping[str, Any], name: str, specs: Mapping[str, Spec])
 def encoder_part(
     chosen: Mapping[str, Mapping[str, Any]], name: str, specs: Mapping[str, Spec]
 ) -> Mapping[str, Any]:
-    """The encoder that is chosen for a modality or for its kind, or the kind's default."""
+    """Return the encoder chosen for a modality or for its kind, or the kind's default."""
     return part_of(chosen, name, specs) or {"name": default_encoder(specs[name])}
 
 
 def _features(features: FeatureBlocks | None, name: str) -> FixedFeatures:
-    """The fixed features of a modality that the encoder `fixed` reads."""
+    """Return the fixed features of a modality whose encoder is `fixed`."""
     if features is None or name not in features.each:
         raise ConfigurationError(
             f"Encoder {FIXED} of '{name}' reads the modality's fixed features, and there are none. Set "
@@ -156,14 +157,14 @@ def _features(features: FeatureBlocks | None, name: str) -> FixedFeatures:
 
 
 def _module(modules: dict[str, nn.Module], name: str) -> nn.Module:
-    """The module of the user's that encodes a modality, taken out of those that were passed."""
+    """Remove the user's module for a modality from those that were passed, and return it."""
     if name not in modules:
         raise not_passed(name)
     return modules.pop(name)
 
 
 def not_passed(name: str) -> ConfigurationError:
-    """What is wrong where a modality's encoder is a module of the user's that nobody passed."""
+    """Return the error for a modality whose encoder is a user-defined module that was not passed."""
     return ConfigurationError(
         f"The encoder of '{name}' is a module of yours, and no file holds its code. Pass it in Python: "
         f"encoders={{'{name}': module}} is an argument of cl.load, cl.train, Embedder and Embedder.load."
@@ -171,7 +172,7 @@ def not_passed(name: str) -> ConfigurationError:
 
 
 def _check_options(part: str, build: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Every builder takes two things that it is given; the rest are its options."""
+    """Refuse options that a builder lacks; its options are all its parameters but the first two."""
     accepted = list(inspect.signature(build).parameters)[2:]
     for option in options:
         if option not in accepted:

@@ -1,4 +1,4 @@
-"""What CoMM and its kin have in addition to their encoders, from the options that configurations name."""
+"""The parts of CoMM and related methods other than their encoders, built from configuration options."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from commlearn.models.without_negatives import SIGReg, vicreg_terms
 from commlearn.objectives import comm_terms
 
 Objective = Callable[..., dict[Subset, Tensor]]
-"""Takes what `comm_terms` takes, and makes a term of each subset."""
+"""Takes the arguments of `comm_terms` and returns a term for each subset."""
 Contrast = Literal["infonce", "sigreg", "vicreg"]
 """How a subset is compared with the full fusion: with other records as negatives, or without."""
 Held = Literal["fused", "fused+tokens", "fused+textures"]
-"""What an embedding holds: the fused vector, and beside it the mean token of each modality, or textures."""
+"""What an embedding holds: the fused vector, alone or followed by each modality's mean token or textures."""
 
 
 def fused_parts(
@@ -38,7 +38,7 @@ def fused_parts(
     head: tuple[int, int] = HEAD,
     prediction: float = 0.0,
 ) -> dict[str, Any]:
-    """The arguments of CoMM's constructor; the fusion is the published one if none is given."""
+    """Return the arguments of CoMM's constructor; the fusion is the published one if none is given."""
     if prediction < 0:
         raise ConfigurationError(f"method.prediction is {prediction}; give 0 or more.")
     if min(head) < 1:
@@ -70,7 +70,7 @@ def _beside(embedding: Held, encoders: Mapping[str, nn.Module], width: int) -> T
 
 
 def objective_of(contrast: Contrast, temperature: TemperatureChoice) -> Objective:
-    """The terms that a contrast stands for; those without negatives have no use for a chosen temperature."""
+    """Return the objective of a contrast; those without negatives accept only a number, which they ignore."""
     if contrast != "infonce" and not isinstance(temperature, int | float):
         raise ConfigurationError(
             f"method.contrast {contrast} has no temperature, and method.temperature is {temperature}. "

@@ -1,15 +1,15 @@
 """The fusion transformer: a learned [CLS] token reads the tokens of a subset of modalities.
 
-What it computes is plain: [CLS] and the tokens of the subset, concatenated, through pre-norm
-transformer layers; the embedding is the final norm of the [CLS] row. Three exact savings make it
-cheap, for any number of subsets:
+[CLS] and the tokens of the subset are concatenated and go through pre-norm transformer layers; the
+embedding is the final norm of the [CLS] row. Three exact savings make it cheap, for any number of
+subsets:
 
 1. Only the [CLS] row of the last layer is read, so only that row is computed.
-2. A score is q . (W h) = (W^T q) . h: the one query is carried through the key matrix, and the
+2. A score is q . (W h) = (W^T q) . h: the single query goes through the key matrix, and the
    attention-weighted mean of h through the value matrix, instead of every token through both.
-3. With one layer, what a modality contributes (its score maximum, its sum of weights, its weighted
-   mean) does not depend on the subset: it is computed once and subsets only add contributions up.
-   Where tokens are few, each goes through the value matrix once, and all subsets through the rest at once.
+3. With one layer, the contribution of a modality (its score maximum, its sum of weights, its weighted
+   mean) does not depend on the subset: it is computed once, and subsets only add contributions up.
+   If tokens are few, each goes through the value matrix once, and all subsets through the rest at once.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from commlearn.batch import Subset
 from commlearn.models.tokens import Tokens, tokens_of
 
-FEW = 16  # tokens of a record
+FEW = 16  # most tokens per record for which all subsets are fused together
 CLS = ""  # no modality has this name
-SLOPE = 1.702  # of the quick-GELU
+SLOPE = 1.702  # slope of the sigmoid in the quick-GELU
 
 
 def check_sizes(width: int, layers: int, heads: int) -> None:
-    """Refuse what no attention can be built of."""
+    """Refuse sizes from which no attention can be built."""
     if min(width, layers, heads) < 1 or width % heads:
         raise ValueError(
             "A fusion needs at least one layer, at least one head, and heads that divide its width; got "
@@ -44,9 +44,9 @@ class Fusion(nn.Module):
     """Fuses the tokens of any subset of modalities into one vector.
 
     Args:
-        width: of the tokens and of the embedding.
-        layers: pre-norm transformer layers.
-        heads: attention heads; they divide the width.
+        width: width of the tokens and of the embedding.
+        layers: number of pre-norm transformer layers.
+        heads: number of attention heads, which must divide the width.
 
     Example:
         >>> image, text = torch.ones(2, 16, 8), torch.ones(2, 8)  # 16 tokens a record, and one
@@ -65,24 +65,24 @@ class Fusion(nn.Module):
     def forward(
         self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
     ) -> dict[Subset, Tensor]:
-        """The embedding of each subset, (batch, width).
+        """Return the embedding of each subset, (batch, width).
 
         Args:
-            parts: by modality: tokens, whose padding is not read, or a plain tensor of them, (batch, length,
-                width); of one token a record, (batch, width).
-            subsets: of the modalities, such as `[("image",), ("image", "text")]`.
+            parts: by modality, tokens, whose padding is ignored, or a plain tensor: (batch, length, width),
+                or (batch, width) with one token per record.
+            subsets: subsets of the modalities, such as `[("image",), ("image", "text")]`.
         """
         tokens, subsets = tokens_of(parts), list(subsets)
         if len(self.layers) > 1:
             return {subset: self._deep([tokens[name] for name in subset]) for subset in subsets}
         read = {name: tokens[name] for name in dict.fromkeys(name for subset in subsets for name in subset)}
-        few = not torch.compiler.is_compiling()  # a graph is for any number of tokens
+        few = not torch.compiler.is_compiling()  # a compiled graph takes any number of tokens
         if few and sum(part.values.shape[1] for part in read.values()) <= FEW:
             return self._few(read, subsets)
         return {subset: self.norm(row) for subset, row in self.first_layer(tokens, subsets).items()}
 
     def first_layer(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
-        """The [CLS] row of each subset: every modality is read once, whatever the number of subsets."""
+        """Return the [CLS] row of each subset; every modality is read once, however many subsets use it."""
         layer = cast(FusionLayer, self.layers[0])
         batch = next(iter(tokens.values())).values.shape[0]
         cls = self.cls.expand(batch, 1, -1)  # (batch, 1, width)
@@ -95,7 +95,7 @@ class Fusion(nn.Module):
         }
 
     def _few(self, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> dict[Subset, Tensor]:
-        """One layer that reads few tokens: all subsets go through its matrices side by side."""
+        """Fuse few tokens with one layer: all subsets go through its matrices side by side."""
         if not subsets:
             return {}
         layer = cast(FusionLayer, self.layers[0])
@@ -103,7 +103,7 @@ class Fusion(nn.Module):
         return dict(zip(subsets, rows.chunk(len(subsets)), strict=True))
 
     def _deep(self, tokens: list[Tokens]) -> Tensor:
-        """Several layers: all but the last in full, then the [CLS] row of the last."""
+        """Fuse with several layers: compute all but the last in full, then only the [CLS] row of the last."""
         sequence = prepend(self.cls, tokens)
         for layer in self.layers[:-1]:
             sequence = Tokens(layer(sequence), sequence.padding)
@@ -113,21 +113,21 @@ class Fusion(nn.Module):
 
 
 class Reading(NamedTuple):
-    """What one group of tokens contributes to the attention of the [CLS] row."""
+    """Contribution of one group of tokens to the attention of the [CLS] row."""
 
     peak: Tensor  # (batch, heads): the largest score, subtracted before exponentials
     weight: Tensor  # (batch, heads): the sum of exponentials
-    content: Tensor  # (batch, heads, width): the tokens' sum, weighted by the exponentials
+    content: Tensor  # (batch, heads, width): the sum of the tokens, weighted by the exponentials
 
     def split(self, askers: int) -> list[Reading]:
-        """The part of each, where several asked with their heads side by side."""
+        """Split a reading made with the heads of several queries side by side into one reading for each."""
         return [
             Reading(*part) for part in zip(*(tensor.chunk(askers, dim=1) for tensor in self), strict=True)
         ]
 
 
 class AttentionLayer(nn.Module):
-    """The weights of a pre-norm layer: attention, and a quick-GELU MLP, usually of four times the width."""
+    """Weights of a pre-norm layer: attention and a quick-GELU MLP, by default four times as wide inside."""
 
     def __init__(self, width: int, heads: int, feed_forward: int | None = None) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class AttentionLayer(nn.Module):
         self.heads = heads
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width, bias=False)  # softmax cancels a bias of keys
+        self.key = nn.Linear(width, width, bias=False)  # a key bias would cancel in the softmax
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width)
@@ -143,7 +143,7 @@ class AttentionLayer(nn.Module):
         self.contract = nn.Linear(inner, width)
 
     def attend(self, own: Tensor, asking: Tensor, others: Tokens) -> Tensor:  # (batch, length, width)
-        """The rows after this layer; `asking` and the values of `others` are normed."""
+        """Return the rows after this layer; `asking` and the values of `others` are already normalised."""
         projected = (self.query(asking), self.key(others.values), self.value(others.values))
         query, key, value = (rearrange(rows, "b l (h e) -> b h l e", h=self.heads) for rows in projected)
         attended = None if others.padding is None else ~others.padding[:, None, None]  # (b, 1, 1, l)
@@ -151,16 +151,16 @@ class AttentionLayer(nn.Module):
         return self.feed(own + self.out(rearrange(context, "b h l e -> b l (h e)")))
 
     def feed(self, rows: Tensor) -> Tensor:
-        """Add the MLP with its quick-GELU: x sigmoid(a x) = silu(a x) / a, which is one kernel."""
+        """Add the MLP with its quick-GELU, computed as x sigmoid(a x) = silu(a x) / a, a single kernel."""
         scaled = F.linear(self.mlp_norm(rows), SLOPE * self.expand.weight, SLOPE * self.expand.bias)
         hidden = F.silu(scaled, inplace=not torch.is_grad_enabled())
         return rows + F.linear(hidden, self.contract.weight / SLOPE, self.contract.bias)
 
 
 class FusionLayer(AttentionLayer):
-    """A layer in which tokens read each other.
+    """A layer in which tokens attend to each other.
 
-    Calling it computes all rows; `reader`, `read` and `conclude` compute the first row alone.
+    Calling it computes all rows; `reader`, `read` and `conclude` compute only the first row.
     """
 
     def forward(self, sequence: Tokens) -> Tensor:  # (batch, length, width)
@@ -168,13 +168,13 @@ class FusionLayer(AttentionLayer):
         return self.attend(sequence.values, rows, Tokens(rows, sequence.padding))
 
     def reader(self, cls: Tensor) -> Tensor:  # (batch or 1, width)
-        """The query of the [CLS] row, carried through the key matrix of each head."""
+        """Return the query of the [CLS] row, multiplied by the key matrix of each head."""
         query = rearrange(self.query(self.norm(cls)), "b (h e) -> b h e", h=self.heads)
         key = rearrange(self.key.weight, "(h e) w -> h e w", h=self.heads)
         return torch.einsum("bhe,hew->bhw", query, key) / math.sqrt(query.shape[-1])
 
     def read(self, reader: Tensor, tokens: Tokens) -> Reading:
-        """What `tokens` contribute to the row that asks with `reader`."""
+        """Return the contribution of `tokens` to the row whose query is `reader`."""
         rows = self.norm(tokens.values)  # (batch, length, width)
         scores = reader.expand(rows.shape[0], -1, -1) @ rows.transpose(1, 2)  # (batch, heads, length)
         if tokens.padding is not None:
@@ -184,7 +184,7 @@ class FusionLayer(AttentionLayer):
         return Reading(peak, weights.sum(dim=-1), weights @ rows)
 
     def conclude(self, cls: Tensor, readings: list[Reading]) -> Tensor:
-        """The [CLS] row after this layer, from all that was read, (batch, width)."""
+        """Return the [CLS] row after this layer, combined from all readings, (batch, width)."""
         peak = torch.stack([reading.peak for reading in readings]).amax(dim=0)  # (batch, heads)
         shares = [(reading.peak - peak).exp() for reading in readings]
         pairs = list(zip(shares, readings, strict=True))
@@ -196,7 +196,7 @@ class FusionLayer(AttentionLayer):
         return self.feed(cls + self.out(context))
 
     def conclude_few(self, cls: Tensor, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> Tensor:
-        """The same rows of several subsets, (subsets * batch, width); each token is projected once."""
+        """Return the [CLS] rows of several subsets, (subsets * batch, width), projecting each token once."""
         reader = self.reader(cls)[0].T  # (width, heads)
         every = {CLS: Tokens(cls[None]), **tokens}
         read = {name: self._score(reader, part) for name, part in every.items()}
@@ -216,7 +216,7 @@ class FusionLayer(AttentionLayer):
         return self.feed(cls + self.out(torch.cat(contexts)))
 
     def _score(self, reader: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Of each token its score in each head, and its values, (batch, length, heads, features)."""
+        """Return each token's score and values in each head; values are (batch, length, heads, features)."""
         rows = self.norm(tokens.values)  # (batch, length, width)
         scores = rows @ reader
         if tokens.padding is not None:
@@ -225,13 +225,13 @@ class FusionLayer(AttentionLayer):
 
 
 def prepend(cls: Tensor, tokens: list[Tokens]) -> Tokens:
-    """[CLS] and the tokens of all given modalities as one sequence."""
+    """Join [CLS] and the tokens of all given modalities into one sequence."""
     batch = tokens[0].values.shape[0]
     return joined([Tokens(cls.expand(batch, 1, -1)), *tokens])
 
 
 def joined(tokens: list[Tokens]) -> Tokens:
-    """The tokens of all given modalities as one sequence."""
+    """Join the tokens of all given modalities into one sequence."""
     values = torch.cat([part.values for part in tokens], dim=1)
     if all(part.padding is None for part in tokens):
         return Tokens(values)

@@ -1,6 +1,6 @@
-"""Other fusions with the contract of `Fusion`: deeper at less cost, or to measure what attention is worth.
+"""Alternatives to `Fusion` with its interface: deeper at less cost, or to measure what attention is worth.
 
-Each takes any number of modalities and any subset of them; a modality that a record lacks (all of
+Each takes any number of modalities and any subset of them. A modality that a record lacks (all of
 its tokens are padding) changes nothing, as if it were not in the subset.
 """
 
@@ -19,17 +19,17 @@ from commlearn.models.tokens import Tokens, pool, tokens_of
 
 
 class ClassAttentionFusion(Fusion):
-    """The learned token reads the tokens again in every layer; they stay as the encoders made them.
+    """A fusion whose learned token reads the encoders' unchanged tokens again in every layer.
 
-    So each further layer costs one reading of the tokens, by all subsets at once, where the layer of a
-    transformer costs all its products for every token and subset. One layer is the one of `Fusion`.
+    Each further layer costs one reading of the tokens, by all subsets at once, whereas a transformer
+    layer costs all its products for every token and subset. With one layer this is the same as `Fusion`.
     (Class attention, from CaiT.)
     """
 
     def forward(
         self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
     ) -> dict[Subset, Tensor]:
-        """The embedding of each subset, (batch, width)."""
+        """Return the embedding of each subset, (batch, width)."""
         tokens = tokens_of(parts)
         subsets = list(subsets)
         rows = self.first_layer(tokens, subsets)
@@ -40,7 +40,7 @@ class ClassAttentionFusion(Fusion):
     def _read_again(
         self, layer: FusionLayer, rows: dict[Subset, Tensor], tokens: Mapping[str, Tokens]
     ) -> dict[Subset, Tensor]:
-        """The rows after one more layer; each modality is read by all that ask for it together."""
+        """Return the rows after one more layer; each modality is read once for all subsets that have it."""
         readers = {subset: layer.reader(row) for subset, row in rows.items()}  # (batch, heads, width)
         readings = {
             subset: [layer.read(readers[subset], Tokens(row[:, None]))] for subset, row in rows.items()
@@ -55,15 +55,15 @@ class ClassAttentionFusion(Fusion):
 
 
 class ConcatFusion(nn.Module):
-    """Mean tokens side by side, zeros for what is not in the subset, and a map to one vector.
+    """A fusion that concatenates mean tokens, zeros for modalities not in the subset, and maps the result.
 
-    The first linear map of concatenated vectors is a sum of one map a modality: it is computed once
-    for all subsets.
+    The first linear map of concatenated vectors is a sum of one map per modality, each of which is
+    computed once for all subsets.
     """
 
     def __init__(self, modalities: Sequence[str], width: int, after: nn.Module | None = None) -> None:
         super().__init__()
-        joint = nn.Linear(len(modalities) * width, width)  # for the scale of its start alone
+        joint = nn.Linear(len(modalities) * width, width)  # only its initial values are used
         self.bias = nn.Parameter(joint.bias.detach().clone())
         self.maps = nn.ParameterDict(
             {
@@ -78,7 +78,7 @@ class ConcatFusion(nn.Module):
     def forward(
         self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
     ) -> dict[Subset, Tensor]:
-        """The embedding of each subset, (batch, width)."""
+        """Return the embedding of each subset, (batch, width)."""
         tokens = tokens_of(parts)
         mapped = {name: F.linear(pool(sequence), self.maps[name]) for name, sequence in tokens.items()}
         return {
@@ -88,9 +88,9 @@ class ConcatFusion(nn.Module):
 
 
 class CrossAttentionFusion(nn.Module):
-    """The tokens of each modality read those of the others in the subset; the embedding is their mean.
+    """A fusion that lets each modality's tokens read those of the others in the subset, then averages them.
 
-    A learned token stands among what is read, so that a modality alone has something to read too.
+    A learned token is always among those that are read, so that a single modality has something to read too.
     """
 
     def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:
@@ -103,7 +103,7 @@ class CrossAttentionFusion(nn.Module):
     def forward(
         self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
     ) -> dict[Subset, Tensor]:
-        """The embedding of each subset, (batch, width)."""
+        """Return the embedding of each subset, (batch, width)."""
         tokens = tokens_of(parts)
         return {subset: self._fuse({name: tokens[name] for name in subset}) for subset in subsets}
 
@@ -123,7 +123,7 @@ class CrossAttentionFusion(nn.Module):
         return self.norm((means * there[..., None]).sum(dim=0) / count)
 
     def _others(self, others: list[Tokens], own: Tokens) -> Tokens:
-        """The learned token and the others' tokens as one sequence."""
+        """Join the learned token and the others' tokens into one sequence."""
         batch = own.values.shape[0]
         values = torch.cat([self.none.expand(batch, 1, -1), *(part.values for part in others)], dim=1)
         start = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
@@ -131,7 +131,7 @@ class CrossAttentionFusion(nn.Module):
 
 
 class CrossLayer(AttentionLayer):
-    """A layer in which tokens read other tokens."""
+    """A layer in which tokens attend to other tokens."""
 
     def forward(self, own: Tokens, others: Tokens) -> Tensor:  # (batch, length, width)
         read = Tokens(self.norm(others.values), others.padding)

@@ -1,4 +1,4 @@
-"""What stands between an embedding and its loss, never seen by a probe: heads and temperatures."""
+"""Heads and temperatures: the parts between an embedding and its loss, which no probe sees."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, unknown
 
 TemperatureChoice = float | Literal["learned"] | dict[str, float | Literal["learned"] | dict[str, float]]
-"""A number, `learned`, `{start: .., end: ..}` over the training, or any of these by term."""
+"""A number, `learned`, `{start: .., end: ..}` over the training, or a mapping from terms to any of these."""
 
 
 HEAD = (512, 256)  # hidden and output features of the published head
-TERMS = ("full", "single")  # names for the term of all modalities, and for those of each one alone
+TERMS = ("full", "single")  # names for the term of all modalities, and for the terms of single modalities
 
 
 def projection_head(width: int, hidden: int = HEAD[0], out: int = HEAD[1]) -> nn.Sequential:
-    """CoMM's head: Linear-BN-ReLU, Linear-BN-ReLU, Linear."""
+    """Build CoMM's head: Linear-BN-ReLU, Linear-BN-ReLU, Linear."""
     return nn.Sequential(
-        nn.Linear(width, hidden, bias=False),  # batch norm brings its own bias
+        nn.Linear(width, hidden, bias=False),  # batch norm has its own bias
         nn.BatchNorm1d(hidden),
         nn.ReLU(inplace=True),
         nn.Linear(hidden, hidden, bias=False),
@@ -34,7 +34,7 @@ def projection_head(width: int, hidden: int = HEAD[0], out: int = HEAD[1]) -> nn
 
 
 class Temperature(nn.Module):
-    """A temperature that stays as it is, or moves over the training by half a cosine.
+    """A temperature that is constant or changes over the training along half a cosine.
 
     Example:
         >>> cooling = Temperature(0.5, 0.1)
@@ -52,7 +52,7 @@ class Temperature(nn.Module):
 
 
 class LearnedTemperature(nn.Module):
-    """A temperature that is learned, as a logarithm, and never falls below a hundredth."""
+    """A temperature that is learned as a logarithm and never falls below 0.01."""
 
     lowest = 0.01
 
@@ -65,7 +65,7 @@ class LearnedTemperature(nn.Module):
 
 
 class TermTemperatures(nn.Module):
-    """A temperature for each term of a loss: by its name, else as `full` or `single`, else 0.1.
+    """A temperature for each term of a loss: that of its name, or of `full` or `single`, or by default 0.1.
 
     Example:
         >>> parts, both = TermTemperatures({"full": Temperature(0.5), "a": Temperature(0.2)}), ("a", "b")
@@ -90,21 +90,21 @@ class TermTemperatures(nn.Module):
 def term_temperatures(
     temperature: nn.Module, subsets: Iterable[Subset], full: Subset, progress: float = 0.0
 ) -> dict[Subset, float | Tensor]:
-    """The temperature of each subset's term, at this share of the training."""
+    """Return the temperature of each subset's term after a share `progress` of the training."""
     if isinstance(temperature, TermTemperatures):
         return temperature(subsets, full, progress)
     return dict.fromkeys(subsets, temperature(progress))
 
 
 def half_cosine(start: float, end: float, progress: float) -> float:
-    """The value after this share of the training, on half a cosine from its start to its end."""
+    """Return the value after a share `progress` of the training, on half a cosine from `start` to `end`."""
     return start + (end - start) * (1 - math.cos(math.pi * progress)) / 2
 
 
 def temperature_of(
     choice: float | str | Mapping[str, Any], terms: Sequence[str] = TERMS, where: str = "method.temperature"
 ) -> nn.Module:
-    """The temperature that a configuration names."""
+    """Build the temperature that a configuration describes."""
     if choice == "learned":
         return LearnedTemperature()
     if not isinstance(choice, Mapping):
@@ -122,7 +122,7 @@ def temperature_of(
 
 
 def positive(value: Any, where: str) -> float:
-    """The value, refused where it is no number above 0."""
+    """Return the value as a float; refuse anything but a number above 0."""
     if not isinstance(value, int | float) or not value > 0:
         raise ConfigurationError(f"{where} is {value!r}; give a number above 0.")
     return float(value)

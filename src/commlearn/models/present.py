@@ -1,7 +1,7 @@
 """In training, a module sees only the records that have its modality.
 
-A batch norm would count an absent record as one of zeros. So absent records are left out before a module,
-and put back after it.
+A batch norm would count an absent record as one of zeros. Absent records are therefore left out of a
+module's input, and zeros are put back in their places in its output.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from commlearn.models.tokens import Tokens, absent_as_padding
 
 
 class PresentRows:
-    """Picks the rows that are present for a module, and puts what it makes of them back in their places.
+    """Picks the present rows for a module and puts its outputs back in their places.
 
-    Fewer than two have no statistics: a module then sees one row twice, or zeros where there is none, and
-    its running moments stay as they are. So its parameters always get a gradient, for which ranks wait.
+    Fewer than two rows have no statistics: a module then sees one row twice, or zeros if there is none, and
+    its running moments do not change. Its parameters thus always get a gradient, which other ranks wait for.
 
     Example:
         >>> import torch
@@ -35,23 +35,23 @@ class PresentRows:
         self.places = present.nonzero()[:, 0]
 
     def pick(self, rows: Tensor) -> Tensor:
-        """The present rows, (present, ...)."""
+        """Return the present rows, (present, ...), but at least two."""
         if not len(self.places):
             return rows.new_zeros(2, *rows.shape[1:])
         return rows[self.places if len(self.places) > 1 else self.places.repeat(2)]
 
     def put_back(self, made: Tensor) -> Tensor:
-        """What was made of them, with zeros for the others, (rows, ...)."""
+        """Return a module's outputs in their rows, with zeros for the absent ones, (rows, ...)."""
         empty = made.new_zeros(self.count, *made.shape[1:])
         return empty.index_copy(0, self.places, made[: len(self.places)])
 
     def moments(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Whether the running moments of a module take note of the rows that are picked."""
+        """Return a context in which a module's running moments move only if two or more rows are present."""
         return nullcontext() if len(self.places) > 1 else moments_at_rest(module)
 
 
 def encode_present(encoder: nn.Module, modality: Modality) -> Tokens:
-    """Tokens of a modality; while it learns, its encoder sees the records that have it alone."""
+    """Return the tokens of a modality; in training, the encoder sees only the records that have it."""
     if modality.present is None or not encoder.training:
         return encoder(modality)
     rows = PresentRows(modality.present)
@@ -62,9 +62,9 @@ def encode_present(encoder: nn.Module, modality: Modality) -> Tokens:
 
 
 def project_present(head: nn.Module, vectors: Tensor, present: Tensor | None) -> Tensor:
-    """What a head makes of the vectors of records that are present; zeros for the others.
+    """Return a head's output for the vectors of records that are present, and zeros for the others.
 
-    The vectors are view by view, (views * records, width).
+    The vectors are ordered view by view, (views * records, width).
     """
     if present is None:
         return head(vectors)
@@ -75,9 +75,9 @@ def project_present(head: nn.Module, vectors: Tensor, present: Tensor | None) ->
 
 @contextmanager
 def moments_at_rest(module: nn.Module) -> Iterator[None]:
-    """While it lasts, what a module sees does not move the running moments inside it.
+    """Keep the running moments inside a module from moving within this context.
 
-    Batch norms go on using the statistics of their batch.
+    Batch norms still use the statistics of their batch.
     """
     moving: list[Any] = [part for part in module.modules() if getattr(part, "track_running_stats", False)]
     for part in moving:

@@ -1,4 +1,4 @@
-"""Self-prediction: what a fused vector of one view tells of each modality of the record's other view."""
+"""Self-prediction: predicting each modality of a record's other view from a fused vector of one view."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features.base import FeatureValues
 from commlearn.models.tokens import Tokens, pool
 
-HIDDEN = 256  # units of a head
-PREDICTED: Subset = ("predicted modalities",)  # where errors stand among the subsets; no name of a modality
+HIDDEN = 256  # hidden units of a head
+PREDICTED: Subset = ("predicted modalities",)  # key of the errors among the subsets; not a modality
 
 
 class SelfPrediction(nn.Module):
-    """Heads that predict each modality from fused vectors: its fixed features, or its mean token.
+    """Heads that predict each modality's fixed features, or its mean token, from fused vectors.
 
-    The features are of about unit variance; tokens are standardised each on its own and give no gradient.
+    The features have about unit variance. Each mean token is standardised on its own and passes no gradient.
     Both come from the record's other augmented version, so that what was hidden in one must be inferred.
-    Beside a contrast, which keeps records apart, tokens have no reason to collapse.
+    Alongside a contrast, which keeps records apart, tokens have no reason to collapse.
 
     Args:
-        encoders: one for each modality; what reads fixed features says which.
-        width: of fused vectors.
-        weight: of the mean squared error in a method's loss.
+        encoders: one for each modality; if it reads fixed features, those are predicted.
+        width: width of the fused vectors.
+        weight: weight of the mean squared error in a method's loss.
     """
 
     def __init__(self, encoders: Mapping[str, nn.Module], width: int, weight: float) -> None:
@@ -36,7 +36,7 @@ class SelfPrediction(nn.Module):
         self.weight = weight
         read = {name: part for name, part in encoders.items() if isinstance(part, FeatureEncoder)}
         sizes = {name: read[name].features.dim if name in read else width for name in encoders}
-        self.readers = [read]  # in a list, so that they are no submodules
+        self.readers = [read]  # in a list, so that they are not submodules
         self.heads = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, size))
@@ -45,15 +45,16 @@ class SelfPrediction(nn.Module):
         )
 
     def forward(self, view: View, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> Tensor:
-        """Squared errors of each row, summed over what can be predicted, and how many these are.
+        """Return each row's squared errors, summed over all predictions that are possible, and their number.
 
         Args:
             view: both augmented versions of the records, one after the other.
-            tokens: of each modality of it.
+            tokens: tokens of each modality of the view.
             fused: vectors of subsets of its modalities, (2 * records, width) each.
 
         Returns:
-            (2 * records, 2). A modality that a record lacks is not predicted, nor by a subset it lacks.
+            (2 * records, 2). A modality that a record lacks is not predicted, and a subset predicts only for
+            records that have all of it, unless it is the full one.
         """
         total: list[Tensor] = []
         for name, head in self.heads.items():
@@ -67,7 +68,7 @@ class SelfPrediction(nn.Module):
 
     @torch.no_grad()
     def target(self, name: str, modality: Modality, tokens: Tokens) -> Tensor:
-        """What is to be predicted of a modality, (2 * records, size)."""
+        """Return the fixed features or mean tokens to predict for a modality, (2 * records, size)."""
         reader = self.readers[0].get(name)
         if reader is not None:
             given = isinstance(modality, FeatureValues)
@@ -77,12 +78,12 @@ class SelfPrediction(nn.Module):
 
 
 def mean_error(rows: Tensor) -> Tensor:
-    """The mean squared error from what `SelfPrediction` gives of all rows, (..., 2)."""
+    """Return the mean squared error from the sums and counts of `SelfPrediction` for all rows, (..., 2)."""
     total = rows.flatten(0, -2).sum(dim=0)
     return total[0] / total[1].clamp(min=1)
 
 
 def other_version(rows: Tensor) -> Tensor:
-    """Each row's counterpart in the other of two versions that lie one after the other."""
+    """Return each row's counterpart in the other of two versions that are stored one after the other."""
     first, second = rows.chunk(2)
     return torch.cat([second, first])

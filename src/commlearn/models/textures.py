@@ -1,4 +1,4 @@
-"""How strong small patterns are in a picture: texture energies (Laws, 1980), which need no learning."""
+"""Texture energies, the strength of small patterns in a picture (Laws, 1980); they need no learning."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIDE = 5  # pixels of a pattern
+SIDE = 5  # side of a pattern in pixels
 PATTERNS = SIDE * SIDE
-LEAST = 1e-3  # energy, before its logarithm is taken
+LEAST = 1e-3  # lower limit of an energy before its logarithm is taken
 
 
 def texture_energies(images: Tensor, patterns: Tensor) -> Tensor:
-    """Log energy of each pattern over the whole picture, (batch, patterns).
+    """Return the log energy of each pattern over the whole picture, (batch, patterns).
 
-    Pictures are uint8 of 0 to 255 or floats of 0 to 1; brightness and contrast have almost no effect.
+    Pictures are uint8 in 0..255 or floats in 0..1. Brightness and contrast have almost no effect.
 
     Example:
         >>> stripes = torch.zeros(1, 3, 16, 16)
@@ -27,14 +27,14 @@ def texture_energies(images: Tensor, patterns: Tensor) -> Tensor:
     """
     values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     grey = StandardImage()((values.nan_to_num() - 0.5) / 0.25).mean(dim=1, keepdim=True)
-    height, width = (max(0, SIDE - side) for side in grey.shape[2:])  # that a small picture lacks
+    height, width = (max(0, SIDE - side) for side in grey.shape[2:])  # pixels that a small picture lacks
     answers = F.conv2d(F.pad(grey, (0, width, 0, height)), patterns[:, None])  # (batch, patterns, ...)
     energies = torch.linalg.vector_norm(answers, dim=(2, 3)) / answers[0, 0].numel() ** 0.5
     return energies.clamp(min=LEAST).log()
 
 
 class TextureEnergies(nn.Module):
-    """The energies of all waves of five pixels, (batch, 25)."""
+    """Texture energies of all waves of five pixels, (batch, 25)."""
 
     patterns: Tensor
 
@@ -48,11 +48,11 @@ class TextureEnergies(nn.Module):
 
 
 class StandardImage(nn.Module):
-    """Each image less its mean colour, divided by how much it varies around it."""
+    """Subtracts each image's mean colour and divides by the image's spread around it."""
 
     def __init__(self, least: float = 0.2) -> None:
         super().__init__()
-        self.least = least  # added to the spread: an empty image stays empty
+        self.least = least  # added to the spread, so that an empty image stays empty
 
     def forward(self, images: Tensor) -> Tensor:  # (batch, channels, height, width)
         deviation = images - images.mean(dim=(2, 3), keepdim=True)
@@ -61,10 +61,10 @@ class StandardImage(nn.Module):
 
 
 def waves(size: int) -> Tensor:
-    """2-D cosines of every pair of frequencies from coarse to fine, of norm 1: (size * size, size, size)."""
+    """Return unit-norm 2-D cosines of every frequency pair, coarse to fine, (size * size, size, size)."""
     place = (torch.arange(size) + 0.5) * math.pi / size
     cosines = torch.cos(torch.arange(size)[:, None] * place)  # (frequency, place)
     pairs = torch.einsum("fi,gj->fgij", cosines, cosines).flatten(0, 1)
-    total = torch.arange(size)[:, None] + torch.arange(size)  # of both frequencies
+    total = torch.arange(size)[:, None] + torch.arange(size)  # sum of both frequencies
     pairs = pairs[total.flatten().sort(stable=True).indices]
     return pairs / pairs.norm(dim=(1, 2), keepdim=True)

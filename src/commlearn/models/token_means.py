@@ -1,4 +1,4 @@
-"""What each modality says before fusion, to be appended to the fused vector."""
+"""Summaries of each modality before fusion (mean tokens or textures), to be appended to the fused vector."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RIDGE = 0.1  # added to the variances, in units of their mean
 
 
 class Expectation(nn.Module):
-    """The best linear guess of some numbers from others, over the batches seen last.
+    """Best linear guess of some numbers from others, fitted to recent batches.
 
-    Moments run along with training, as those of a batch norm do; no gradient is needed. Before the first
-    batch the guess is zero. As in a batch norm, `track_running_stats` says whether the moments move.
+    Its moments are running averages, as in a batch norm, and need no gradient. Before the first batch the
+    guess is zero. As in a batch norm, `track_running_stats` determines whether the moments move.
 
     Example:
         >>> given = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
@@ -33,8 +33,8 @@ class Expectation(nn.Module):
 
     batches: Tensor
     squares: Tensor  # (given + 1, given + 1): mean products of the given numbers and 1
-    products: Tensor  # (given + 1, wanted): theirs with the wanted ones
-    weights: Tensor  # (given + 1, wanted): what these moments make of a guess
+    products: Tensor  # (given + 1, wanted): mean products of the given numbers and 1 with the wanted ones
+    weights: Tensor  # (given + 1, wanted): weights of the guess, computed from these moments
 
     def __init__(self, given: int, wanted: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Expectation(nn.Module):
 
     @torch.no_grad()
     def observe(self, given: Tensor, wanted: Tensor) -> None:
-        """Take a batch into the moments, (rows, given) and (rows, wanted)."""
+        """Update the moments with a batch, (rows, given) and (rows, wanted)."""
         if not self.track_running_stats:
             return
         with torch.autocast(given.device.type, enabled=False):
@@ -61,26 +61,26 @@ class Expectation(nn.Module):
             self.weights.copy_(torch.cholesky_solve(self.products, factor))
 
     def forward(self, given: Tensor) -> Tensor:
-        """The guess, (rows, wanted)."""
+        """Return the guess, (rows, wanted)."""
         slope, start = self.weights[:-1], self.weights[-1]
         return given @ slope.to(given.dtype) + start.to(given.dtype)
 
 
-EACH = 16  # steps at the beginning, each of which is observed
+EACH = 16  # first steps, all of which are observed
 EVERY = 4  # later, one step in this many is observed
-AT_A_TIME = 4  # subsets less a modality that one step looks at, so that its cost is linear in the modalities
+AT_A_TIME = 4  # single or leave-one-out subsets observed per step, so that cost is linear in the modalities
 
 
 class TokenMeans(nn.Module):
-    """The mean token of each modality, standardised over training records; a guess where there is none.
+    """Mean token of each modality, standardised over training records; a guess if the modality is absent.
 
-    A contrast makes the fused vector forget what augmentation changes; the tokens below it still hold
-    it. A modality that is absent is guessed from the fused vector of those that are there, which points
-    to the same record: what modalities share is filled in, the rest is zero, the average record.
+    A contrast makes the fused vector forget what augmentation changes, but the tokens below it still hold
+    it. An absent modality is guessed from the fused vector of the present ones, which describes the same
+    record: what modalities share is filled in, and the rest is zero, as for the average record.
 
     Args:
-        modalities: their names.
-        width: of a token.
+        modalities: names of the modalities.
+        width: width of a token.
         fused: width of a fused vector; that of a token if not given.
 
     Example:
@@ -94,23 +94,23 @@ class TokenMeans(nn.Module):
     def __init__(self, modalities: Sequence[str], width: int, fused: int | None = None) -> None:
         super().__init__()
         self.track_running_stats = True
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # of training, looked at or not
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))  # training steps, observed or not
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(width, affine=False) for name in modalities})
         self.guesses = nn.ModuleDict({name: Expectation(fused or width, width) for name in modalities})
 
     def chosen(self, tokens: Mapping[str, Tokens]) -> Mapping[str, Tokens]:
-        """What means are taken of: here the tokens themselves."""
+        """Return what is averaged: here the tokens themselves."""
         return tokens
 
     def count_step(self) -> bool:
-        """Count a step of training; whether it is to be observed: each of the first, then every fourth."""
+        """Count a training step; return whether to observe it: all of the first 16, then every fourth."""
         if not (self.training and self.track_running_stats):
             return False
         self.steps += 1
         return bool(self.steps <= EACH or self.steps % EVERY == 0)
 
     def in_turn(self, subsets: Sequence[Subset]) -> list[Subset]:
-        """Those of the subsets that this step looks at: all of a few, of many the next ones in turn."""
+        """Return the subsets that this step observes: all if they are few, otherwise the next few in turn."""
         if len(subsets) <= AT_A_TIME:
             return list(subsets)
         step = int(self.steps)
@@ -124,19 +124,19 @@ class TokenMeans(nn.Module):
         fused: Mapping[Subset, Tensor],
         fuse: Callable[[list[Subset]], Mapping[Subset, Tensor]],
     ) -> None:
-        """Observe a step of training, its records whole and less a modality.
+        """Observe a training step, with its records complete and with one modality left out.
 
         Args:
-            tokens: of each modality.
-            fused: the vectors that there are.
-            fuse: makes those of further subsets.
+            tokens: tokens of each modality.
+            fused: fused vectors that are already computed.
+            fuse: computes the fused vectors of further subsets.
         """
         rests = self.in_turn(all_but_one(tuple(self.norms)))
         self.observe(tokens, {**fused, **fuse([subset for subset in rests if subset not in fused])})
 
     @torch.no_grad()
     def observe(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
-        """Follow training records: mean and deviation, and what fused vectors of the others let expect."""
+        """Update means and deviations, and guesses from fused vectors of others, with training records."""
         if not self.training:
             return
         tokens = self.chosen(tokens)
@@ -157,7 +157,7 @@ class TokenMeans(nn.Module):
                 self._guess(name).observe(torch.cat(given), torch.cat(wanted))
 
     def forward(self, tokens: Mapping[str, Tokens], fused: Tensor) -> Tensor:
-        """Side by side for all modalities, (batch, modalities * width)."""
+        """Return the means or guesses of all modalities side by side, (batch, modalities * width)."""
         parts, tokens = [], self.chosen(tokens)
         for name in self.norms:
             if name not in tokens:
@@ -172,7 +172,7 @@ class TokenMeans(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        state_dict.setdefault(f"{prefix}steps", torch.zeros((), dtype=torch.long))  # of older runs
+        state_dict.setdefault(f"{prefix}steps", torch.zeros((), dtype=torch.long))  # older runs lack it
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _standard(self, name: str, means: Tensor) -> Tensor:
@@ -184,10 +184,10 @@ class TokenMeans(nn.Module):
 
 
 class TextureMeans(TokenMeans):
-    """The texture energies of each modality's pictures in place of their mean tokens.
+    """Texture energies of each modality's pictures in place of their mean tokens.
 
-    A contrast of crops and blurred versions forgets textures, and so do the tokens below it, in part. What
-    is measured and not learned forgets nothing.
+    A contrast of crops and blurred versions forgets textures, and so, in part, do the tokens below it.
+    Energies are measured, not learned, so they lose nothing in training.
     """
 
     def __init__(self, modalities: Sequence[str], fused: int) -> None:
@@ -198,7 +198,7 @@ class TextureMeans(TokenMeans):
 
 
 def _textures(tokens: Tokens) -> Tokens:
-    """The energies as one token; zeros where tokens were made without them, to ask for sizes."""
+    """Return the energies as one token; zeros if the tokens hold none, as when only sizes are needed."""
     energies = tokens.textures
     if energies is None:
         energies = tokens.values.new_zeros(len(tokens), PATTERNS)
@@ -207,7 +207,7 @@ def _textures(tokens: Tokens) -> Tokens:
 
 
 def _there(tokens: Tokens) -> Tensor:
-    """Which records have a token at all, (batch,) bool."""
+    """Return which records have any token, (batch,) bool."""
     if tokens.padding is None:
         return torch.ones(tokens.values.shape[0], dtype=torch.bool, device=tokens.values.device)
     return ~tokens.padding.all(dim=1)

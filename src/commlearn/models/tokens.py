@@ -1,4 +1,4 @@
-"""Tokens: what every encoder hands to the fusion."""
+"""Tokens, the output of every encoder and the input of the fusion."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from commlearn.batch import Modality
 
 @dataclass(frozen=True)
 class Tokens(Modality):
-    """A modality as a sequence of vectors of one width, (batch, length, width), for each record.
+    """A modality as one sequence of vectors of the same width per record, (batch, length, width).
 
-    `padding`, (batch, length), is True where nothing may attend: all over a record that lacks the modality.
-    A view may hold tokens in place of what they were made from: they are not encoded again.
+    `padding`, (batch, length), is True where nothing may attend: everywhere in a record that lacks the
+    modality. A view may hold tokens in place of the values they were made from; they are not encoded again.
     """
 
-    textures: Tensor | None = None  # (batch, patterns): what was measured of a picture beside its tokens
+    textures: Tensor | None = None  # (batch, patterns): measured on a picture, in addition to its tokens
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
         textures = None if self.textures is None else change(self.textures)
@@ -27,7 +27,7 @@ class Tokens(Modality):
 
 
 class TokenEncoder(nn.Module):
-    """Reads a `Modality` and gives `Tokens` of the fusion's width; any other module reads plain tensors."""
+    """Maps a `Modality` to `Tokens` of the fusion's width; any other module reads plain tensors."""
 
 
 class ModalityEncoder(TokenEncoder):
@@ -36,7 +36,7 @@ class ModalityEncoder(TokenEncoder):
     Args:
         encoder: maps (values, padding) to features of its own shape.
         adapter: maps these features to tokens, (batch, length, width).
-        textures: maps values to what stands beside the tokens, (batch, patterns).
+        textures: maps values to the textures stored with the tokens, (batch, patterns).
     """
 
     def __init__(self, encoder: nn.Module, adapter: nn.Module, textures: nn.Module | None = None) -> None:
@@ -49,14 +49,14 @@ class ModalityEncoder(TokenEncoder):
         features, padding = self.encoder(modality.values, modality.padding)
         values = self.adapter(features)  # (batch, length, width)
         padding = absent_as_padding(values, padding, modality.present)
-        if padding is not None:  # a weight of 0 times NaN is NaN: nothing under padding goes on
+        if padding is not None:  # a weight of 0 times NaN is NaN, so values under padding are zeroed
             values = values.masked_fill(padding[..., None], 0.0)
         textures = None if self.textures is None else self.textures(modality.values)
         return Tokens(values, padding, modality.present, textures)
 
 
 def tokens_of(parts: Mapping[str, Tensor | Tokens]) -> dict[str, Tokens]:
-    """Plain tensors as tokens, (batch, length, width); of a vector, (batch, width), one token a record."""
+    """Wrap plain tensors as tokens, (batch, length, width); a vector, (batch, width), becomes one token."""
     return {
         name: part if isinstance(part, Tokens) else Tokens(part if part.ndim == 3 else part[:, None])
         for name, part in parts.items()
@@ -64,7 +64,7 @@ def tokens_of(parts: Mapping[str, Tensor | Tokens]) -> dict[str, Tokens]:
 
 
 def pool(tokens: Tokens) -> Tensor:
-    """Mean of the tokens that are not padding, (batch, width); zeros where there are none.
+    """Return the mean of the tokens that are not padding, (batch, width); zeros if there are none.
 
     Example:
         >>> import torch
@@ -79,7 +79,7 @@ def pool(tokens: Tokens) -> Tensor:
 
 
 def absent_as_padding(values: Tensor, padding: Tensor | None, present: Tensor | None) -> Tensor | None:
-    """A modality that a record lacks contributes no token: all of its tokens are padding."""
+    """Return the padding, extended so that all tokens of an absent modality are padding."""
     if present is None:
         return padding
     absent = ~present.unsqueeze(1).expand(values.shape[:2])  # (batch, length)

@@ -1,4 +1,4 @@
-"""CoMM's terms without negatives: no record is told from the others of its batch or its group."""
+"""CoMM's terms without negatives: records are not contrasted with the others of their batch or group."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Projections = Mapping[Subset, Tensor]
 
 
 class SIGReg(nn.Module):
-    """Every subset lies near the full fusion of the other view, and its records like draws of a Gaussian.
+    """Terms that pull every subset towards the full fusion of the other view, and its records to a Gaussian.
 
         term[s] = (1 - weight) * mean ((s - full') / 2)^2 + weight * SIGReg(s), the mean over both views
 
-    Directions are drawn anew at each step of training, from the number of that step: the same on every rank
+    Each training step draws new directions from its step number, so that they are the same on every rank
     and after a resume.
 
     Args:
-        weight: of the Gaussian's part.
-        slices: directions along which samples are seen.
+        weight: weight of the Gaussian part.
+        slices: number of directions onto which samples are projected.
 
     Example:
         >>> both = ("left", "right")
@@ -54,13 +54,13 @@ class SIGReg(nn.Module):
         self.step += self.training
 
         def loss(rows: Tensor, other: Tensor) -> Tensor:
-            apart = F.mse_loss(rows, other) / 4  # of both from their middle
+            apart = F.mse_loss(rows, other) / 4  # squared distance of both from their midpoint
             return (1 - self.weight) * apart + self.weight * sigreg(rows, directions.to(rows.dtype))
 
         return _terms(loss, first, second, full, present)
 
     def directions(self, features: int) -> Tensor:
-        """This step's unit vectors, (features, slices)."""
+        """Return this step's unit vectors, (features, slices)."""
         draw = torch.Generator().manual_seed(int(self.step))
         return F.normalize(torch.randn(features, self.slices, generator=draw), dim=0)
 
@@ -73,9 +73,9 @@ def vicreg_terms(
     present: Mapping[Subset, Tensor] | None = None,
     groups: Tensor | None = None,
 ) -> dict[Subset, Tensor]:
-    """VICReg between every subset and the full fusion of the other view, the mean over both views.
+    """Return VICReg between every subset and the full fusion of the other view, the mean over both views.
 
-    Temperature and groups are those of a contrast with negatives, and change nothing here.
+    Temperature and groups, which a contrast with negatives uses, are ignored here.
     """
     return _terms(vicreg, first, second, full, present)
 
@@ -87,7 +87,7 @@ def _terms(
     full: Subset,
     present: Mapping[Subset, Tensor] | None,
 ) -> dict[Subset, Tensor]:
-    """The loss of each subset with the full fusion of the other view; 0 where fewer than two have it."""
+    """Return each subset's loss with the full fusion of the other view; 0 if fewer than two rows have it."""
     terms = {}
     for subset in first:
         rows = (present or {}).get(subset)

@@ -1,8 +1,8 @@
-"""Bounds of mutual information from the scores of a critic, for all pairs of a batch.
+"""Bounds on mutual information from a critic's scores of all pairs of a batch.
 
-Row i of `scores` holds f(x_i, y_j) for all j; (x_i, y_i) was drawn together, and y_j with j != i takes
-the place of a draw from p(y). For information given a condition c, y_j must be drawn from p(y | c_i):
-`among[i, j]` says how much y_j counts as such a draw. For classes that is 1 where c_j = c_i, else 0.
+Row i of `scores` holds f(x_i, y_j) for all j. x_i and y_i were drawn together, and y_j with j != i serves
+as a draw from p(y). For information given a condition c, y_j must be drawn from p(y | c_i), and
+`among[i, j]` is the weight of y_j as such a draw. For classes it is 1 if c_j = c_i, otherwise 0.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from torch import Tensor
 
 
 def nce_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
-    """InfoNCE: a lower bound of I(X; Y | C), close to it when the critic maximises it.
+    """Return InfoNCE, a lower bound on I(X; Y | C) that is close to it if the critic maximises the bound.
 
         1/N sum_i [ f(x_i, y_i) - log( sum_j a_ij exp f(x_i, y_j) / sum_j a_ij ) ]
 
     It cannot exceed log N.
 
     Args:
-        scores: of all pairs, (N, N).
+        scores: scores of all pairs, (N, N).
         among: the weights a_ij >= 0, (N, N), with a_ii > 0; all 1 if not given.
 
     Example:
@@ -32,17 +32,17 @@ def nce_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
 
 
 def club_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
-    """NCE-CLUB: at least I(X; Y | C), if the critic is the one that maximises InfoNCE.
+    """Return NCE-CLUB, which is at least I(X; Y | C) if the critic is the one that maximises InfoNCE.
 
         E[ f(x_i, y_i) ] - E_{j != i}[ f(x_i, y_j) ]
 
     With that critic, f(x, y) = log p(y | x) / p(y) + c(x), it is the information plus the divergence
-    of the product of the marginals from the joint distribution: it is 0 where nothing is shared, and
-    exceeds the information by more the more is shared.
+    of the product of the marginals from the joint distribution. It is 0 if nothing is shared, and the
+    more is shared, the more it exceeds the information.
 
     Args:
-        scores: of all pairs, (N, N).
-        among: the weights a_ij >= 0, (N, N); all 1 if not given. A row without any other is left out.
+        scores: scores of all pairs, (N, N).
+        among: the weights a_ij >= 0, (N, N); all 1 if not given. A row without any other pair is left out.
 
     Example:
         >>> club_bound(torch.eye(4)).item()
@@ -56,17 +56,17 @@ def club_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
 
 
 def leave_one_out_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
-    """A tighter upper bound: InfoNCE whose own pair is not among those that it is compared with.
+    """Return a tighter upper bound: InfoNCE that excludes a row's own pair from those it is compared with.
 
         1/N sum_i [ f(x_i, y_i) - log( sum_{j != i} a_ij exp f(x_i, y_j) / sum_{j != i} a_ij ) ]
 
-    With the critic that maximises InfoNCE the mean inside has the expectation exp c(x_i), so that the
-    logarithm is at most c(x_i) on average (Jensen), and the whole at least I(X; Y | C). Unlike NCE-CLUB
-    it tends to the information itself as N grows.
+    With the critic that maximises InfoNCE, the mean inside the logarithm has the expectation exp c(x_i). So
+    the logarithm is at most c(x_i) on average (Jensen), and the whole is at least I(X; Y | C). Unlike
+    NCE-CLUB, it tends to the information itself as N grows.
 
     Args:
-        scores: of all pairs, (N, N).
-        among: the weights a_ij >= 0, (N, N); all 1 if not given. A row without any other is left out.
+        scores: scores of all pairs, (N, N).
+        among: the weights a_ij >= 0, (N, N); all 1 if not given. A row without any other pair is left out.
 
     Example:
         >>> round(leave_one_out_bound(torch.eye(4)).item(), 4)
@@ -81,7 +81,7 @@ def leave_one_out_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
 
 
 def near(conditions: Tensor, bandwidth: float = 0.25) -> Tensor:
-    """How much row j counts as a draw given the condition of row i: a kernel of the cosine, (N, N).
+    """Return the weight of row j as a draw given the condition of row i, a kernel of the cosine, (N, N).
 
     Example:
         >>> near(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(decimals=3)

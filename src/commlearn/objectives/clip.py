@@ -1,4 +1,4 @@
-"""The symmetric cross-entropy of CLIP: one modality retrieves the other."""
+"""CLIP's symmetric cross-entropy: each modality retrieves the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from commlearn.objectives.log_sums import log_sums_between
 
 
 def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor, groups: Tensor | None = None) -> Tensor:
-    """Symmetric cross-entropy over the N x N cosine similarities of two modalities.
+    """Return the symmetric cross-entropy over the N x N cosine similarities of two modalities.
 
         loss = 1/2 [ CE(scale * a b^T, identity) + CE(scale * b a^T, identity) ]
 
@@ -17,9 +17,9 @@ def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor, groups: Tens
 
     Args:
         first: one modality's projections, (N, dim).
-        second: the other's, (N, dim); row i belongs to the same sample.
-        scale: what similarities are multiplied by (the inverse of a temperature).
-        groups: of the samples, (N,) integers; samples of one group are not each other's negatives.
+        second: the other modality's, (N, dim); row i belongs to the same sample.
+        scale: factor of the similarities (the inverse of a temperature).
+        groups: group of each sample, (N,) integers; samples of one group are not each other's negatives.
 
     Example:
         >>> import torch
@@ -29,5 +29,5 @@ def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor, groups: Tens
     check_pair(first, second, groups)
     first, second = scale * unit_rows(first, 1.0), unit_rows(second, 1.0)
     rows, columns = log_sums_between(first, second, groups)  # (N,), (N,)
-    chosen = (first * second).sum(dim=1)  # (N,): every row with its own sample
+    chosen = (first * second).sum(dim=1)  # (N,): each row with its own sample
     return ((rows + columns) / 2 - chosen).mean()

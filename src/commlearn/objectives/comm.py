@@ -20,7 +20,7 @@ def comm_terms(
     present: Mapping[Subset, Tensor] | None = None,
     groups: Tensor | None = None,
 ) -> dict[Subset, Tensor]:
-    """The terms of CoMM's loss, one for each subset s of modalities.
+    """Return the terms of CoMM's loss, one for each subset s of modalities.
 
         term[s] = 1/2 [ NTX(first[s], second[full]) + NTX(second[s], first[full]) ]
 
@@ -31,10 +31,10 @@ def comm_terms(
         first: projection of each subset from the first augmented view, each (N, dim).
         second: the same from the second view.
         full: the subset of all modalities; a key of both.
-        temperature: of the contrast; by subset if terms differ.
-        present: for a subset, which samples have all of its modalities, (N,) bool; a subset that is
-            not named is complete. A term is computed over its samples; one with fewer than two is 0.
-        groups: of the samples, (N,) integers; samples of one group are not each other's negatives.
+        temperature: temperature of the contrast; by subset if terms have different ones.
+        present: by subset, which samples have all of its modalities, (N,) bool; a subset that is not
+            named is complete. A term is computed over these samples; with fewer than two it is 0.
+        groups: group of each sample, (N,) integers; samples of one group are not each other's negatives.
 
     Returns:
         A scalar for each subset, in the order of `first`.
@@ -53,7 +53,7 @@ def comm_terms(
     alike = not present and len({*by_term.values()}) == 1
     if alike and len(first) > 1 and in_one_block(first[full]):
         return _few_terms(first, second, full, by_term[full], groups)
-    wholes: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what complete terms that have it share
+    wholes: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what complete terms with it share
     terms = {}
     for subset in first:
         degree = by_term[subset]
@@ -89,7 +89,7 @@ def _term(
     alone: tuple[Tensor, Tensor],
     groups: Tensor | None,
 ) -> Tensor:
-    """One subset's term, given the sums of the full fusions over themselves."""
+    """Return one subset's term, given the log sums within each view of the full fusion."""
     if one is all_one:  # the full subset: both halves are the same contrast
         return contrast(one, two, *alone, groups)
     halves = (
@@ -106,7 +106,7 @@ def _few_terms(
     temperature: float | Tensor,
     groups: Tensor | None,
 ) -> dict[Subset, Tensor]:
-    """The same terms of few samples that have all modalities: those of all subsets side by side."""
+    """Return the same terms for few samples that have all modalities, computing all subsets at once."""
     order = [full, *(subset for subset in first if subset != full)]
     rows = torch.stack([view[subset] for view in (first, second) for subset in order])
     rows = unit_rows(rows, temperature)  # (2 * subsets, N, dim)

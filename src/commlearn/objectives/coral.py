@@ -1,4 +1,4 @@
-"""COrAL's regulariser: vectors that should hold different things point in different directions."""
+"""COrAL's regulariser: vectors that should hold different information point in different directions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from commlearn.objectives.info_nce import unit_rows
 
 
 def orthogonality(vectors: Sequence[Tensor], present: Sequence[Tensor | None] | None = None) -> Tensor:
-    """The sum over pairs of vectors of the mean squared cosine between them.
+    """Return the sum over pairs of vectors of the mean squared cosine between them.
 
         loss = sum_{a < b} mean_i cos(v_a_i, v_b_i)^2
 
     Args:
-        vectors: of the same samples, (N, dim) each: the fused one, and each modality's unique one.
-        present: for each which samples have it, (N,) bool, or None if all do; a mean is over those with both.
+        vectors: vectors of the same samples, (N, dim) each: the fused one, and each modality's unique one.
+        present: for each vector, which samples have it, (N,) bool, or None if all do; each mean is over the
+            samples with both vectors.
 
     Example:
         >>> one, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])

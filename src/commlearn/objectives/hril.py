@@ -1,4 +1,4 @@
-"""HRIL's regularisers: unimodal vectors agree as wholes, and what they do together has many directions."""
+"""HRIL's regularisers: joined unimodal vectors agree, and their joint second moment has many directions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ def alignment(
     present: Sequence[Tensor | None] | None = None,
     least: float = 0.5,
 ) -> Tensor:
-    """How far two views of all modalities side by side are from agreeing, and from filling their space.
+    """Return how far two views, with all modalities side by side, are from agreeing and filling their space.
 
-    With c the unit vectors of all modalities, side by side and of length 1,
+    With c the unit vectors of all modalities, side by side and normalised to length 1,
 
         loss = mean_i (1 - c1_i . c2_i)^2 + mean_d max(0, least - deviation_d((c1 + c2) / 2)).
 
     Args:
         first: vectors of each modality from one view, (N, dim) each; zeros where a sample lacks it.
         second: the same from the other view.
-        present: for each modality which samples have it, (N,) bool, or None if all do: deviations are theirs.
-        least: the deviation below which a dimension counts.
+        present: for each modality, which samples have it, (N,) bool, or None if all do; deviations are
+            computed over these samples.
+        least: deviation below which a dimension is penalised.
 
     Example:
         >>> z = torch.eye(4)
@@ -44,19 +45,19 @@ def alignment(
 
 
 def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
-    """How much of the modalities' joint second moment lies in one direction, above a limit.
+    """Return how much of the modalities' joint second moment is in one direction, above a limit.
 
-    With T the mean over samples of the outer product of their vectors, and G its core, T with every mode
-    turned to its singular directions (Tucker decomposition, higher-order SVD),
+    With T the mean over samples of the outer product of their vectors, and G its core, which is T with every
+    mode rotated to its singular directions (Tucker decomposition, higher-order SVD),
 
         loss = max(0, max G^2 / |G|^2 - limit).
 
-    The directions are taken as given: no gradient goes through the decomposition. Of two modalities it is
-    exact nonetheless. The tensor has dim^n entries.
+    The directions are treated as constants: no gradient flows through the decomposition. For two modalities
+    the gradient is exact nonetheless. The tensor has dim^n entries.
 
     Args:
-        vectors: of each of two modalities or more, (N, dim) each.
-        limit: a share of the core that one entry may have.
+        vectors: vectors of two or more modalities, (N, dim) each.
+        limit: share of the core's squared norm that one entry may have.
 
     Example:
         >>> concentration([torch.ones(4, 2), torch.ones(4, 2)]).item()  # one direction has all
@@ -66,14 +67,14 @@ def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
     """
     vectors = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in vectors]
     with torch.autocast(vectors[0].device.type, enabled=False):
-        joint = vectors[0]  # (N, dim), then one dim more for each modality but the last
+        joint = vectors[0]  # (N, dim), then one more dim for each modality except the last
         for part in vectors[1:-1]:
             joint = joint[..., None] * part.reshape(len(part), *[1] * (joint.ndim - 1), -1)
         core = torch.tensordot(joint, vectors[-1], dims=([0], [0])) / len(joint)  # (dim, ..., dim)
         for mode in range(len(vectors)):
             core = core.movedim(mode, 0)
             unfolded = core.flatten(1)  # (dim, the rest)
-            finite = unfolded.detach().nan_to_num(0.0, 0.0, 0.0)  # the loss of what diverged is NaN
+            finite = unfolded.detach().nan_to_num(0.0, 0.0, 0.0)  # if values diverged, the loss is NaN
             turn = torch.linalg.svd(finite, full_matrices=False).U
             core = (turn.T @ unfolded).reshape(-1, *core.shape[1:]).movedim(0, mode)
         squares = core.square()
@@ -81,7 +82,7 @@ def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
 
 
 def spread_below(rows: Tensor, least: float) -> Tensor:
-    """By how much the deviation of each dimension lies below the least one wanted, (dim,)."""
+    """Return by how much the deviation of each dimension falls below the least one wanted, (dim,)."""
     return F.relu(least - (rows.var(dim=0) + 1e-4).sqrt())
 
 

@@ -11,10 +11,10 @@ from commlearn.objectives.info_nce import unit_rows
 def masked_contrast(
     whole: Tensor, masked: Tensor, temperature: float | Tensor = 0.1, groups: Tensor | None = None
 ) -> Tensor:
-    """InfoNCE of whole samples against all of their masked versions, from a few that were drawn.
+    """Return InfoNCE of whole samples against all of their masked versions, from a few that were drawn.
 
-    Masked versions of sample j, normalised, are taken as draws of a Gaussian with mean m_j and
-    covariance C_j. With z_i the normalised whole sample i and s_ij(k) = z_i.z_jk for its k-th draw,
+    The normalised masked versions of sample j are treated as draws from a Gaussian with mean m_j and
+    covariance C_j. With z_i the normalised whole sample i and s_ij(k) = z_i.z_jk for the k-th draw of j,
 
         E_k[ -log( exp(s_ii/t) / sum_j exp(s_ij/t) ) ]
             <= 1/N sum_i [ -z_i.m_i/t + log sum_j E exp(s_ij/t) ]                    (Jensen)
@@ -26,8 +26,8 @@ def masked_contrast(
     Args:
         whole: projections of whole samples, (N, dim).
         masked: projections of K masked versions of each, (K, N, dim), K at least 2.
-        temperature: what cosine similarities are divided by.
-        groups: of the samples, (N,) integers; samples of one group are not each other's negatives.
+        temperature: divisor of the cosine similarities.
+        groups: group of each sample, (N,) integers; samples of one group are not each other's negatives.
 
     Example:
         >>> z = torch.eye(4)

@@ -12,7 +12,7 @@ from commlearn.objectives.log_sums import blocks, log_sums_between, log_sums_wit
 def info_nce(
     first: Tensor, second: Tensor, temperature: float | Tensor = 0.1, groups: Tensor | None = None
 ) -> Tensor:
-    """NT-Xent over two views of the same N samples; row i of both belongs to sample i.
+    """Return NT-Xent over two views of the same N samples; row i of both belongs to sample i.
 
     With z the 2N normalised rows of both views and p(i) the other view of row i,
 
@@ -24,9 +24,9 @@ def info_nce(
     Args:
         first: projections of one view, (N, dim).
         second: projections of the other view, (N, dim).
-        temperature: what cosine similarities are divided by.
-        groups: of the samples, (N,) integers; samples of one group are not each other's negatives, and
-            the bound holds no longer.
+        temperature: divisor of the cosine similarities.
+        groups: group of each sample, (N,) integers; samples of one group are not each other's negatives,
+            and the bound no longer holds.
 
     Returns:
         The loss, a scalar tensor.
@@ -48,33 +48,33 @@ def contrast(
     within_second: Tensor,
     groups: Tensor | None = None,
 ) -> Tensor:
-    """NT-Xent of two views whose rows are scaled, and whose sums over themselves are known.
+    """Return NT-Xent of two views, from their scaled rows and the log sums within each view.
 
     Args:
-        first: rows of one view as `unit_rows` makes them, (N, dim); of several at once, (..., N, dim).
+        first: rows of one view as `unit_rows` makes them, (N, dim); for several at once, (..., N, dim).
         second: rows of the other view, (N, dim).
         within_first: `log_sums_within(first, groups)`, (..., N); contrasts with several other views share it.
-        within_second: likewise of `second`, (N,).
-        groups: of the samples, (N,); samples of one group are not each other's negatives.
+        within_second: the same for `second`, (N,).
+        groups: group of each sample, (N,); samples of one group are not each other's negatives.
 
     Returns:
-        A scalar for each view at once, (...).
+        A scalar for each view in `first`, (...).
     """
     rows, columns = log_sums_between(first, second, groups)  # (..., N), (..., N)
-    chosen = (first * second).sum(dim=-1)  # (..., N): every row with its own other view
+    chosen = (first * second).sum(dim=-1)  # (..., N): each row with its other view
     everything = torch.logaddexp(rows, within_first) + torch.logaddexp(columns, within_second)
     return (everything / 2 - chosen).mean(dim=-1)
 
 
 def unit_rows(rows: Tensor, temperature: float | Tensor) -> Tensor:
-    """Rows of length 1 / sqrt(t), whose products are cosines over the temperature; at least float32."""
+    """Return rows of length 1 / sqrt(t), whose products are cosines over t, in float32 or wider."""
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     return F.normalize(rows, dim=-1) * temperature**-0.5
 
 
 @torch.no_grad()
 def retrieval_accuracy(first: Tensor, second: Tensor, present: Tensor | None = None) -> Tensor:
-    """Share of rows of `first` whose most similar row of `second` are their own sample.
+    """Return the share of rows of `first` whose most similar row of `second` is the same sample.
 
     Args:
         first: (N, dim).
@@ -87,13 +87,13 @@ def retrieval_accuracy(first: Tensor, second: Tensor, present: Tensor | None = N
     """
     if present is not None:
         first, second = first[present], second[present]
-    targets = F.normalize(second, dim=1).T  # (dim, N); the length of a row of `first` changes no order
+    targets = F.normalize(second, dim=1).T  # (dim, N); row lengths of `first` do not change the order
     most_similar = torch.cat([(first[some] @ targets).argmax(dim=1) for some in blocks(first)])
     return (most_similar == torch.arange(len(first), device=first.device)).float().mean()
 
 
 def check_pair(first: Tensor, second: Tensor, groups: Tensor | None = None) -> None:
-    """Refuse what a contrast cannot be computed on."""
+    """Reject views and groups that no contrast can be computed on."""
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(
             f"A contrast needs two views of one shape (samples, dim); got {tuple(first.shape)} "

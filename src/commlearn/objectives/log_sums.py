@@ -1,10 +1,10 @@
-"""Logarithms of sums of exponentials over similarity matrices that never exist as a whole.
+"""Logarithms of sums of exponentials over similarity matrices that are never held as a whole.
 
-Of the N x N matrix of products, a contrast needs only log sum_k exp(x_i . y_k) for every row, and in
-its backward pass exp(x_i . y_k) over that sum. Both are computed block by block; the backward pass
+From the N x N matrix of products, a contrast needs only log sum_k exp(x_i . y_k) for every row, and in its
+backward pass exp(x_i . y_k) divided by that sum. Both are computed block by block. The backward pass
 recomputes the products unless there are few, so that memory grows with N and not with its square. A block
-serves its rows and its columns at once, and a matrix of one view with itself is symmetric: half of it is
-enough. Together this needs fewer operations than the whole matrix does, although every product is computed
+is used for its rows and its columns at once, and a matrix of one view with itself is symmetric, so half of
+it is enough. Together this needs fewer operations than the whole matrix, although every product is computed
 twice. Pairs of one group are left out of the sums block by block as well.
 """
 
@@ -18,19 +18,19 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-BLOCK = {"cpu": 512}  # rows and columns of a block: 1 MB stays near the processor
-LARGE_BLOCK = 4096  # elsewhere, where a block must be large to be worth its launch
+BLOCK = {"cpu": 512}  # rows and columns of a block: 1 MB stays in the processor's cache
+LARGE_BLOCK = 4096  # on other devices, where a block must be large to be worth its launch
 
-FEW = 512  # rows whose products wait for the backward pass: 1 MB
+FEW = 512  # most rows whose products are kept for the backward pass: 1 MB
 
 
 def log_sums_between(first: Tensor, second: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """log sum_k exp(x_i . y_k) for every row x_i of `first`, and log sum_i for every y_k of `second`.
+    """Return log sum_k exp(x_i . y_k) for every row x_i of `first`, and log sum_i for every y_k of `second`.
 
     Args:
         first: (N, dim); several such matrices at once as (..., N, dim).
         second: (M, dim).
-        groups: of the rows of both, (N,) integers with M = N; a pair i != k of one group is not summed.
+        groups: group of each row of both, (N,) integers with M = N; pairs i != k of one group are left out.
 
     Returns:
         Tensors of N and of M numbers, (..., N) and (..., M).
@@ -45,11 +45,11 @@ def log_sums_between(first: Tensor, second: Tensor, groups: Tensor | None = None
 
 
 def log_sums_within(rows: Tensor, groups: Tensor | None = None) -> Tensor:
-    """log sum_{k != i} exp(x_i . x_k) for every row x_i, (..., N).
+    """Return log sum_{k != i} exp(x_i . x_k) for every row x_i, (..., N).
 
     Args:
         rows: (N, dim), at least two; several such matrices at once as (..., N, dim).
-        groups: of the rows, (N,) integers; a pair of one group is not summed. The sum of nothing is -inf.
+        groups: group of each row, (N,) integers; pairs of one group are left out. An empty sum gives -inf.
 
     Example:
         >>> log_sums_within(torch.zeros(3, 2)).exp()
@@ -60,12 +60,12 @@ def log_sums_within(rows: Tensor, groups: Tensor | None = None) -> Tensor:
 
 
 def in_one_block(rows: Tensor) -> bool:
-    """Whether the rows are few enough for products that wait for the backward pass."""
+    """Return whether the rows are few enough for their products to be kept for the backward pass."""
     return rows.shape[-2] <= min(FEW, BLOCK.get(rows.device.type, LARGE_BLOCK))
 
 
 def blocks(rows: Tensor) -> Iterator[slice]:
-    """Slices that cover all rows in order."""
+    """Return slices that cover all rows in order."""
     size = BLOCK.get(rows.device.type, LARGE_BLOCK)
     return (slice(start, start + size) for start in range(0, rows.shape[-2], size))
 
@@ -105,7 +105,7 @@ class _Within(Function):
         for i in blocks(rows):
             for k in blocks(rows):
                 if k.start < i.start:
-                    continue  # the mirror image of a block that was seen
+                    continue  # the mirror image of an earlier block
                 products = _products_of_others(rows, i, k, groups)
                 _include(sums[..., i], products, -1)
                 if i != k:
@@ -118,7 +118,7 @@ class _Within(Function):
     @once_differentiable
     def backward(ctx: Any, of_sums: Tensor) -> tuple[Tensor, None]:
         rows, groups, sums, few = ctx.saved_tensors
-        sums = sums.masked_fill(sums.isinf(), 0.0)  # of a sum of nothing every share is 0, not 0 / 0
+        sums = sums.masked_fill(sums.isinf(), 0.0)  # every share of an empty sum is 0, not 0 / 0
         to_rows = torch.zeros_like(rows)
         for i in blocks(rows):
             for k in blocks(rows):
@@ -136,12 +136,12 @@ class _Within(Function):
 
 
 def _nothing(rows: Tensor, count: int | None = None) -> Tensor:
-    """The logarithm of an empty sum for each row, or for so many in place of the rows."""
+    """Return the logarithm of an empty sum for each row, or for each of `count` rows."""
     return rows.new_full((*rows.shape[:-2], count or rows.shape[-2]), float("-inf"))
 
 
 def _products(first: Tensor, second: Tensor, i: slice, k: slice, groups: Tensor | None) -> Tensor:
-    """Products of a block of both; the exponential of a pair of one group counts as zero, but a row's own."""
+    """Return the products of a block of both, -inf for a pair of one group except a row's own pair."""
     products = first[..., i, :] @ second[..., k, :].mT  # (..., block, block)
     if groups is not None:
         together = groups[i, None] == groups[k]
@@ -150,7 +150,7 @@ def _products(first: Tensor, second: Tensor, i: slice, k: slice, groups: Tensor 
 
 
 def _products_of_others(rows: Tensor, i: slice, k: slice, groups: Tensor | None) -> Tensor:
-    """Products of two blocks of rows; a row's product with itself counts as an exponential of zero."""
+    """Return the products of two blocks of rows, -inf for a row with itself, so that its exponential is 0."""
     products = _products(rows, rows, i, k, groups)
     if i == k:
         products.diagonal(dim1=-2, dim2=-1).fill_(float("-inf"))
@@ -158,15 +158,15 @@ def _products_of_others(rows: Tensor, i: slice, k: slice, groups: Tensor | None)
 
 
 def _if_few(products: Tensor, rows: int, columns: int) -> Tensor | None:
-    """The products of one block that holds all, if they are few enough to wait for the backward pass."""
+    """Return the products if they are in one block and few enough to be kept for the backward pass."""
     return products if products.shape[-2:] == (rows, columns) and max(rows, columns) <= FEW else None
 
 
 def _include(sums: Tensor, products: Tensor, dim: int) -> None:
-    """Add the exponentials of more products to running sums."""
+    """Add the exponentials of more products to the running sums, in place."""
     torch.logaddexp(sums, products.logsumexp(dim=dim), out=sums)
 
 
 def _shares(products: Tensor, sums: Tensor, weights: Tensor) -> Tensor:
-    """Each product's share of its sum, weighted."""
+    """Return each product's share of its sum, weighted."""
     return (products - sums).exp_().mul_(weights)

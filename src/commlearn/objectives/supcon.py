@@ -9,7 +9,7 @@ from commlearn.objectives.info_nce import check_pair, unit_rows
 
 
 def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | Tensor = 0.07) -> Tensor:
-    """SupCon (the form whose mean over positives stands outside of the logarithm).
+    """Return SupCon, in the form that takes the mean over positives outside the logarithm.
 
     With z the 2N normalised rows of both views, and P(i) the rows other than i of i's class,
 
@@ -18,9 +18,9 @@ def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | 
     Args:
         first: projections of one view, (N, dim).
         second: projections of the other view, (N, dim).
-        classes: of the samples, (N,) integers; a sample below 0 has none: its only positive is its
-            own other view.
-        temperature: what cosine similarities are divided by.
+        classes: class of each sample, (N,) integers; below 0 the sample has none, and its only positive
+            is its own other view.
+        temperature: divisor of the cosine similarities.
 
     Example:
         >>> z = torch.eye(4)
@@ -33,7 +33,7 @@ def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | 
         raise ValueError(
             f"Every sample needs a class: {samples} samples, classes of shape {tuple(classes.shape)}."
         )
-    own = -1 - torch.arange(samples, device=classes.device)  # a class of its own, below all real ones
+    own = -1 - torch.arange(samples, device=classes.device)  # a class for each alone, below all real ones
     group = torch.where(classes < 0, own, classes).repeat(2)  # (2N,)
     rows = unit_rows(torch.cat([first, second]), 1.0)  # (2N, dim)
     itself = torch.eye(2 * samples, dtype=torch.bool, device=rows.device)

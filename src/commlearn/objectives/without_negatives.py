@@ -1,4 +1,4 @@
-"""Objectives that compare no sample with another one: views agree, and samples fill the space."""
+"""Objectives that do not contrast samples with each other: views agree, and samples fill the space."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from commlearn.objectives.info_nce import check_pair
 
 
 def sigreg(rows: Tensor, directions: Tensor, points: int = 17, reach: float = 5.0) -> Tensor:
-    """How far samples are from an isotropic Gaussian, measured along random directions (Epps-Pulley; LeJEPA).
+    """Return how far samples are from an isotropic Gaussian, along random directions (Epps-Pulley; LeJEPA).
 
     With f the empirical characteristic function of the N samples along one direction, the loss is the mean
     over directions of
 
         N * integral |f(t) - exp(-t^2 / 2)|^2 exp(-t^2 / 2) dt,
 
-    by the trapezoid rule. Of Gaussian samples it is about 1, whatever N is.
+    by the trapezoid rule. For Gaussian samples it is about 1, whatever N is.
 
     Args:
         rows: samples, (N, dim).
-        directions: unit vectors, (dim, slices); redrawn at each step, they cover every direction.
-        points: of the trapezoid rule.
+        directions: unit vectors, (dim, slices); if redrawn at each step, they cover every direction.
+        points: number of points of the trapezoid rule.
         reach: the integral goes from -reach to reach.
 
     Example:
@@ -42,7 +42,7 @@ def sigreg(rows: Tensor, directions: Tensor, points: int = 17, reach: float = 5.
 def vicreg(
     first: Tensor, second: Tensor, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
 ) -> Tensor:
-    """VICReg: views agree, every dimension varies, and no two vary together.
+    """Return VICReg's loss: views agree, every dimension varies, and no two vary together.
 
         loss = invariance * mean (first - second)^2
              + variance * mean over both views and dimensions of max(0, 1 - deviation)
@@ -52,8 +52,8 @@ def vicreg(
         first: projections of one view, (N, dim), not normalised.
         second: projections of the other view, (N, dim); row i belongs to the same sample.
         invariance: weight of the first part.
-        variance: of the second.
-        covariance: of the third.
+        variance: weight of the second part.
+        covariance: weight of the third part.
 
     Example:
         >>> draw = torch.Generator().manual_seed(0)
@@ -68,7 +68,7 @@ def vicreg(
 
 
 def _covariances(rows: Tensor) -> Tensor:
-    """The squared covariances of all ordered pairs of dimensions, over the number of dimensions."""
+    """Return the sum of squared covariances of all ordered pairs of dimensions, per dimension."""
     centred = rows - rows.mean(dim=0)
     covariance = centred.T @ centred / (len(rows) - 1)  # (dim, dim)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / rows.shape[1]

@@ -1,7 +1,7 @@
-"""Pictures from Python: every function returns the matplotlib Axes that it drew on.
+"""Plots: every function returns the matplotlib Axes that it drew on.
 
-Nothing is shown or saved: `axes.figure.savefig("losses.png")` or a notebook does that. Colours can be
-told apart by the colour-blind; names from data are shown as they are, never read as formulas.
+Nothing is shown or saved: `axes.figure.savefig("losses.png")` or a notebook does that. Colours are safe for
+colour-blind readers. Names from data are shown as they are, never parsed as formulas.
 
 Example:
     >>> entries = [{"step": 1, "terms": {"image": 3.0}}, {"step": 2, "terms": {"image": 2.0}}]

@@ -1,4 +1,4 @@
-"""Charts of comparisons, drawn by matplotlib without a display."""
+"""Charts of comparisons, drawn by matplotlib without needing a display."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ ROLES = {
     "floor": ("#CCCCCC", "the least to expect"),
     "ceiling": (COLOURS[1], "the most to expect"),
 }
-"""The colour of each role that a member can have, and what it is."""
+"""Colour and description of each role that a member can have."""
 TICKS = (0, 25, 50, 75, 100)  # percent
-NAME = 34  # characters of a name
-ROOM = 38  # percent: the length of a bar that holds its figure
+NAME = 34  # characters of a name, at most
+ROOM = 38  # percent: length from which a bar has room for its value
 
 
 @styled
 def comparison_chart(table: dict[str, Any], path: Path) -> None:
-    """A panel for each score, a bar for each method with its value; published figures as diamonds."""
+    """Write a chart: a panel per score, a bar with its value per method; published values are diamonds."""
     rows, scores = table["methods"], list(table["scores"])
     labels = [f"{legible(name, NAME)}\n{ROLES[row['role']][1]}" for name, row in rows.items()]
     size = (2.4 + 0.05 * max(map(len, labels)) + 2.6 * len(scores), 1.5 + 0.42 * len(rows))
@@ -69,7 +69,7 @@ def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
 
 
 def _value(axes: Axes, place: int, cell: dict[str, Any], published: float | None, ink: str) -> None:
-    """The figure in its bar where that is long enough, else behind it and behind a diamond that is near."""
+    """Write the value inside its bar if it fits, otherwise after the bar and after a diamond that is near."""
     mean, std = cell["mean"], cell["std"]
     if mean is None:
         axes.text(2, place, "failed", va="center", fontsize=8)

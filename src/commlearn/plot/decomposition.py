@@ -1,4 +1,4 @@
-"""Shared, unique and synergistic information as bars with their names beside them."""
+"""Bar charts of shared, unique and synergistic information."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ SHARED = {"color": QUIET, "hatch": "////", "edgecolor": "white"}
 
 @styled
 def information(report: Any, axes: Axes | None = None) -> Axes:
-    """Shared, unique and synergistic information: a bar a part with its interval, for each view there is.
+    """Draw shared, unique and synergistic information: a bar with its interval per part, for each view.
 
     Args:
         report: an interaction report, its plain values, or several of either by target (their data views, or
             pairs of many modalities).
-        axes: where to draw.
+        axes: axes to draw on.
     """
     groups = [(name, parts_of(view)) for name, view in _views(report)]
     axes = axes or new_axes(6.4, tallness(report))
@@ -68,12 +68,12 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
 
 
 def tallness(report: Any) -> float:
-    """Inches that the bars of a report take."""
+    """Return the height in inches that the bars of a report take."""
     return 0.8 + 0.21 * sum(len(parts_of(view)) + 1 for _, view in _views(report))
 
 
 def whisker(axes: Axes, place: int, part: Mapping[str, Any]) -> float:
-    """A number's interval; one that is still growing has an arrow in place of an upper end. Where it ends."""
+    """Draw a number's interval, with an arrow instead of an upper end if it still grows; return its end."""
     growing = part.get("growing", False)
     end = max(part["bits"] if growing else part["high"], part["low"])
     axes.plot([part["low"], end], [place] * 2, "|-", color=INK, mec=INK, lw=1, ms=4)
@@ -90,10 +90,10 @@ def _words(part: str) -> str:
 
 
 def parts_of(view: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The parts that sum to the total, each with its bits and its interval.
+    """Return the parts that sum to the total, each with its bits and its interval.
 
-    Of two modalities their four atoms; of more: what several carry, what each adds, and what 2, 3, ... of
-    them say together.
+    For two modalities these are the four atoms. For more, they are what several carry, what each adds, and
+    what 2, 3, ... of them say together.
     """
     if len(view["spectrum"]) == 2:
         pair = view["pairs"][0]
@@ -111,7 +111,7 @@ def parts_of(view: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _views(report: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """What is drawn, each with its heading: views, pairs of many modalities, or those of several reports."""
+    """Return what to draw, each with its heading: views, modality pairs, or those of several reports."""
     values = report if isinstance(report, Mapping) else report.to_dict()
     if "views" in values:
         return [(VIEWS.get(name, name), view) for name, view in values["views"].items()]

@@ -1,4 +1,4 @@
-"""What the network sees of a modality: clean and augmented versions of some records, side by side."""
+"""What the network sees of one modality: clean and augmented versions of some records, side by side."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from commlearn.trained.embed import as_encoders_read, carrier
 
 OTHERS = 32  # records of the same batch, from which an augmentation may take values
 
-WORDS = 16  # of a text that fit on a small picture
+WORDS = 16  # words of a text that fit on a small picture
 
 
 @styled
 def gallery(
     model: Any, data: Any, modality: str, records: int = 3, versions: int = 4, seed: int = 0
 ) -> np.ndarray:
-    """What the network sees: records as they are (left) and augmented, one row each.
+    """Draw what the network sees: records as they are (left) and augmented, one row each.
 
-    Judge by eye whether you could still tell the target from the augmented versions. Where an encoder reads
-    fixed features, they are drawn, a bar each.
+    Judge by eye whether you could still tell the target from the augmented versions. If an encoder reads
+    fixed features, those are drawn, one bar per feature.
 
     Args:
         model: a training, an artifact or an Embedder.
         data: a Dataset, Records, or a table.
-        modality: which.
-        records: how many, evenly spread.
-        versions: augmented versions of each.
-        seed: of the augmentation.
+        modality: the modality to draw.
+        records: number of records, evenly spread over the data.
+        versions: number of augmented versions of each record.
+        seed: seed of the augmentation.
     """
     trained = carrier(model)
     if modality not in trained.specs:
@@ -60,7 +60,7 @@ def gallery(
 
 
 def _one_scale(row: Sequence[Axes]) -> None:
-    """Versions of one record are compared, so their lines and bars have one scale."""
+    """Give the lines and bars of one record's versions the same scale, so that they can be compared."""
     drawn = [cell for cell in row if cell.lines or cell.containers]
     limits = [cell.get_ylim() for cell in drawn]
     for cell in drawn:
@@ -76,7 +76,7 @@ class Seen:
     words: tuple[str, ...] = ()
 
     def draw(self, axes: Axes) -> None:
-        """As a picture that suits the kind."""
+        """Draw the version in a way that suits its kind."""
         axes.grid(visible=False)
         if self.kind == "image":
             pixels = np.moveaxis(self.values, 0, -1)
@@ -93,7 +93,7 @@ class Seen:
             axes.set_axis_off()
 
     def text(self) -> str:
-        """The words, lines short enough for a small picture."""
+        """Return the first words, in lines short enough for a small picture."""
         lines = wrap(" ".join(self.words[:WORDS]), 15, break_long_words=False)
         return "\n".join([*lines, *(["..."] if len(self.words) > WORDS else [])])
 
@@ -101,15 +101,15 @@ class Seen:
 def versions_of(
     trained: Any, data: Any, modality: str, records: int, versions: int, seed: int
 ) -> list[list[Seen]]:
-    """For some records: the clean version, then augmented ones.
+    """Return for each of some records its clean version, followed by augmented ones.
 
     Args:
-        trained: what was trained; it knows its augmentations.
+        trained: the trained model, whose settings define the augmentations.
         data: a Dataset (its training records), Records, or a table.
-        modality: which.
-        records: how many, evenly spread over those that have the modality.
-        versions: augmented versions of each.
-        seed: of the augmentation.
+        modality: the modality to return.
+        records: number of records, evenly spread over those that have the modality.
+        versions: number of augmented versions of each record.
+        seed: seed of the augmentation.
     """
     if isinstance(data, Dataset):
         data = data.train
@@ -139,7 +139,7 @@ def _seen(modality: Modality, row: int, kind: str, words: Any) -> Seen:
 
 
 def _words_of(ids: np.ndarray, words: Any) -> tuple[str, ...]:
-    """Words that training named, a block for what is masked, a dot for parts of other words."""
+    """Return the words of the training's vocabulary, with a block for masked tokens and a dot for others."""
     first = RESERVED
     return tuple(
         "▮" if token == MASK else words[token - first] if first <= token < first + len(words) else "·"

@@ -1,4 +1,4 @@
-"""The interaction report as a picture: parts with intervals, and what each subset says."""
+"""Figures of the interaction report: parts with intervals, and what each subset says."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from matplotlib.figure import Figure
 from commlearn.plot.decomposition import information, tallness, whisker
 from commlearn.plot.style import INK, as_list, joined, legible, modality_colours, side_by_side, styled
 
-MOST = 6  # pairs of many modalities
+MOST = 6  # pairs that are drawn if there are many modalities
 
 
 @styled
 def interaction_figure(values: Mapping[str, Any], path: str | Path | None = None) -> Figure:
-    """Parts as every view sees them on the left, information and accuracy of every subset on the right.
+    """Draw the parts in every view on the left, and information and accuracy of every subset on the right.
 
     Args:
-        values: of an interaction report, as its `to_dict` gives them.
-        path: where to write it; the ending says the format.
+        values: values of an interaction report, as its `to_dict` returns them.
+        path: file to write; its extension determines the format.
     """
     ladder = values["views"]["data"]["ladder"]
     figure, (left, right) = side_by_side([tallness(values), 0.9 + 0.27 * len(ladder)], 12, 0.6)
@@ -36,11 +36,11 @@ def interaction_figure(values: Mapping[str, Any], path: str | Path | None = None
 
 @styled
 def pairs_figure(values: Mapping[str, Any], path: str | Path | None = None) -> Figure:
-    """The parts of the six pairs of many modalities that know most, the one that knows most at the top.
+    """Draw the parts of the six most informative pairs of many modalities, the most informative at the top.
 
     Args:
-        values: of the report of pairs, as its `to_dict` gives them.
-        path: where to write it; the ending says the format.
+        values: values of the report of pairs, as its `to_dict` returns them.
+        path: file to write; its extension determines the format.
     """
     best = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])[:MOST]
     shown = {**values, "pairs": best}
@@ -60,7 +60,7 @@ def _written(figure: Figure, path: str | Path | None) -> Figure:
 
 
 def _draw_ladder(axes: Axes, values: Mapping[str, Any]) -> None:
-    """What each subset says, and how often it is right."""
+    """Draw the information that each subset provides, and how often its prediction is right."""
     ladder = values["views"]["data"]["ladder"]
     names = ["+".join(rung["modalities"]) for rung in ladder]
     colours = modality_colours(names)

@@ -1,4 +1,4 @@
-"""What probes read off embeddings."""
+"""Charts of what probes read off embeddings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from commlearn.probes.audit import Audit
 
 @styled
 def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) -> Axes:
-    """What a probe reads off each subset of modalities, with its 95 % interval.
+    """Draw a probe's score for each subset of modalities, with its 95 % interval.
 
     Args:
-        rungs: by subset, as `probe_ladder` gives them for one target.
-        title: such as the target's name.
-        axes: where to draw.
+        rungs: results by subset, as `probe_ladder` returns them for one target.
+        title: title of the plot, such as the target's name.
+        axes: axes to draw on.
     """
     whole = list(dict.fromkeys("+".join(rungs).split("+")))
     labels = [joined(name, whole) for name in rungs]
@@ -47,7 +47,7 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
 
 @styled
 def audit(result: Audit, axes: Axes | None = None) -> Axes:
-    """What a probe still reads of a target when inputs are augmented, by modality."""
+    """Draw what a probe can still read of a target when inputs are augmented, by modality."""
     modalities = list(dict.fromkeys(row.modality for row in result.rows))
     axes = axes or new_axes(5.4, 0.9 + 0.24 * (len(modalities) + len(result.rows)))
     colours = modality_colours(modalities)
@@ -68,7 +68,7 @@ def audit(result: Audit, axes: Axes | None = None) -> Axes:
 
 
 def _score(axes: Axes, place: int, result: Any, colour: str, marker: str) -> None:
-    """A score with its interval, and its figure behind that."""
+    """Draw a score with its interval, followed by its value."""
     low, high = result.interval
     score = score_of(result)
     axes.plot([low, high], [place, place], color=colour, lw=2.5, solid_capstyle="butt")

@@ -1,4 +1,4 @@
-"""Embeddings in two dimensions, for the eye: PCA, t-SNE, or UMAP where it is installed."""
+"""Embeddings projected to two dimensions for display: PCA, t-SNE, or UMAP if it is installed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from commlearn.errors import ConfigurationError, unknown
 
 
 def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The two directions of most variance, (records, 2); the sign of each is fixed by its largest weight."""
+    """Project onto the two directions of most variance, (records, 2).
+
+    The sign of each direction is fixed by its largest weight.
+    """
     centred = vectors - vectors.mean(axis=0)
     if min(centred.shape) < 2:
         return np.zeros((len(vectors), 2))
     exact = centred.astype(np.float64)
     if exact.shape[1] > len(exact):
         two = np.linalg.svd(exact, full_matrices=False)[2][:2]
-    else:  # the same from a small matrix; the smaller of the two comes first
+    else:  # the same from a small matrix; eigh returns the smaller one first
         last = exact.shape[1] - 1
         two = eigh(exact.T @ exact, subset_by_index=(last - 1, last))[1].T[::-1]
     signs = np.sign(two[np.arange(2), np.abs(two).argmax(axis=1)])
@@ -26,7 +29,10 @@ def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Neighbourhoods kept rather than distances, (records, 2); of fewer than five records their PCA."""
+    """Project by t-SNE, which keeps neighbourhoods rather than distances, (records, 2).
+
+    Fewer than five records get their PCA.
+    """
     if len(vectors) < 5:
         return pca(vectors, seed)
     from sklearn.manifold import TSNE
@@ -37,7 +43,7 @@ def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def umap(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Neighbourhoods kept rather than distances, (records, 2)."""
+    """Project by UMAP, which keeps neighbourhoods rather than distances, (records, 2)."""
     if importlib.util.find_spec("umap") is None:
         raise ConfigurationError("UMAP is not installed. Install it: pip install 'commlearn[umap]'")
     from umap import UMAP
@@ -50,17 +56,17 @@ PROJECTIONS = {"pca": pca, "tsne": tsne, "umap": umap}
 
 
 def projections() -> list[str]:
-    """Those that can be used here."""
+    """Return the names of the projections that are installed."""
     return [name for name in PROJECTIONS if name != "umap" or importlib.util.find_spec("umap") is not None]
 
 
 def project(vectors: np.ndarray, how: str = "pca", seed: int = 0) -> np.ndarray:
-    """Two numbers a record.
+    """Project each record to two numbers, (records, 2).
 
     Args:
         vectors: (records, dim).
-        how: pca, tsne, or umap where it is installed.
-        seed: of tsne and umap.
+        how: pca, tsne, or umap if it is installed.
+        seed: seed of tsne and umap.
 
     Example:
         >>> project(np.eye(4)).shape
@@ -72,11 +78,11 @@ def project(vectors: np.ndarray, how: str = "pca", seed: int = 0) -> np.ndarray:
 
 
 def aligned(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The same map turned and mirrored to lie as the reference does, scaled to fit -1..1.
+    """Centre, rotate and mirror a map to match a reference, and scale it to fit -1..1.
 
     Args:
         points: (records, 2).
-        reference: (records, 2) of the same records.
+        reference: (records, 2), for the same records.
 
     Example:
         >>> square = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1]])

@@ -1,4 +1,4 @@
-"""Records as points of their embeddings."""
+"""Maps of embedded records in two dimensions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from commlearn.plot.style import LINE, legible, new_axes, styled
 from commlearn.probes import has_label
 
-MOST = 14  # classes with a colour of their own
+MOST = 14  # classes drawn with their own colour and marker
 MARKERS = "os^DvPX"
 CLASSES = (
     "#332288",
@@ -22,7 +22,7 @@ CLASSES = (
     "#cc5566",
     "#882255",
     "#3d7fb0",
-)  # as the report's
+)  # as in the report
 
 
 @styled
@@ -32,13 +32,13 @@ def embedding_map(
     title: str = "",
     axes: Axes | None = None,
 ) -> Axes:
-    """Records in two dimensions, coloured by a target.
+    """Draw records in two dimensions, coloured by a target.
 
     Args:
-        points: (records, 2), as `project` gives them.
-        labels: one a record; numbers of more than 14 values are coloured by size.
-        title: such as the target's name.
-        axes: where to draw.
+        points: (records, 2), as `project` returns them.
+        labels: one per record; numbers with more than 14 distinct values get a colour scale.
+        title: title of the plot, such as the target's name.
+        axes: axes to draw on.
     """
     axes = axes or new_axes(6.0, 3.8)
     shown = np.isfinite(points).all(axis=1)
@@ -60,7 +60,7 @@ def embedding_map(
 
 
 def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
-    """A colour and a shape for each of the most frequent classes, with names; grey for the others."""
+    """Draw the most frequent classes with a colour, a marker and a name each, and the others in grey."""
     names, counts = np.unique(labels, return_counts=True)
     most = names if len(names) <= MOST else np.sort(names[np.argsort(-counts, kind="stable")[: MOST - 1]])
     for place, name in enumerate(most):

@@ -1,4 +1,4 @@
-"""One look for all pictures; names from data are shown as they are, never read as formulas."""
+"""A common style for all figures; names from data are shown as they are, never parsed as formulas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from commlearn.probes.ladder import called
 
-COLOURS = (  # of modalities, in the report too: Okabe-Ito, darkened until each can be seen on white
+COLOURS = (  # modality colours, here and in the report: Okabe-Ito, darkened until each is visible on white
     "#0072b2",
     "#c47d00",
     "#00855f",
@@ -25,7 +25,7 @@ COLOURS = (  # of modalities, in the report too: Okabe-Ito, darkened until each 
     "#968800",
     "#555555",
 )
-TICK = 22  # characters of a name at an axis
+TICK = 22  # characters of a name at an axis, at most
 INK, LINE, QUIET = "#1c2430", "#d5dae1", "#7a8594"
 STYLE: Any = {
     "axes.prop_cycle": cycler(color=COLOURS),
@@ -44,14 +44,14 @@ STYLE: Any = {
     "legend.fontsize": 8.0,
     "legend.frameon": False,
     "text.color": INK,
-    "text.parse_math": False,  # a column named "$x$" is no formula
+    "text.parse_math": False,  # a column named "$x$" is not a formula
     "xtick.color": INK,
     "ytick.color": INK,
 }
 
 
 def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """The same look for every picture, and nobody else's settings changed."""
+    """Decorate a drawing function to use the common style, without changing the caller's settings."""
 
     @wraps(draw)
     def drawn(*values: Any, **named: Any) -> Any:
@@ -62,7 +62,7 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Picture(Figure):
-    """A figure that notebooks show, whether or not pyplot was imported."""
+    """A figure that notebooks display, whether or not pyplot was imported."""
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -71,14 +71,14 @@ class Picture(Figure):
 
 
 class PictureAxes(Axes):
-    """Axes that notebooks show with the figure which they are a part of."""
+    """Axes that notebooks display as the whole figure they belong to."""
 
     def _repr_png_(self) -> bytes:
         return Picture._repr_png_(self.figure)  # type: ignore[arg-type]
 
 
 class Panels(np.ndarray):
-    """Axes of one figure, which notebooks show as that figure."""
+    """Array of the axes of one figure, which notebooks display as that figure."""
 
     def _repr_png_(self) -> bytes:
         return Picture._repr_png_(self.flat[0].figure)
@@ -90,12 +90,12 @@ def new_axes(width: float = 4.6, height: float = 2.8) -> Axes:
 
 
 def side_by_side(heights: Sequence[float], width: float, first: float = 1.0) -> tuple[Figure, list[Axes]]:
-    """Axes beside each other, each about as tall as it needs.
+    """Return a figure with axes next to each other, each about as tall as it needs to be.
 
     Args:
-        heights: inches of each.
-        width: inches of all.
-        first: how wide the first is, where the others are 1.
+        heights: height of each, in inches.
+        width: total width, in inches.
+        first: width of the first axes, relative to that of each of the others.
     """
     steps = sorted(set(heights))
     figure = Picture(figsize=(width, steps[-1] + 0.6), layout="constrained")
@@ -112,9 +112,9 @@ def side_by_side(heights: Sequence[float], width: float, first: float = 1.0) -> 
 
 
 def legible(name: Any, most: int = 36) -> str:
-    """A name as matplotlib shows it: it hides labels that begin with an underscore.
+    """Return a name that matplotlib will show: it hides labels that begin with an underscore.
 
-    Names that are longer than a chart can bear lose their middle: their ends tell them apart.
+    Names that are too long for a chart lose their middle, as their ends tell them apart.
     """
     text = " ".join(str(name).split())
     text = text if len(text) <= most else f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
@@ -122,7 +122,7 @@ def legible(name: Any, most: int = 36) -> str:
 
 
 def joined(subset: str, whole: Sequence[str] = (), most: int = 2 * TICK) -> str:
-    """A subset of modalities at an axis, each name as long as there is room for it; of many those it lacks.
+    """Return an axis label for a subset, with names cut to fit; large subsets are named by what they lack.
 
     Example:
         >>> joined("image+text"), joined("image+text+table+series")
@@ -137,13 +137,16 @@ def joined(subset: str, whole: Sequence[str] = (), most: int = 2 * TICK) -> str:
 
 
 def modality_colours(names: Iterable[str]) -> dict[str, str]:
-    """The colour of each modality, in the order of the schema; several together have that of the text."""
+    """Return the colour of each single modality, by order of appearance.
+
+    Subsets of several modalities get none: they are drawn in the text's colour.
+    """
     alone = dict.fromkeys(name for name in names if "+" not in name and name not in ("fused", ""))
     return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(alone)}
 
 
 def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The same places in the same order, moved until none is nearer to the next than the gap.
+    """Move places, in the same order and between `low` and `high`, until neighbours are at least `gap` apart.
 
     Example:
         >>> apart([1.0, 5.0, 1.5], 1, 0, 9)
@@ -160,11 +163,11 @@ def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[
 
 
 def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
-    """Each line's name beside its end, led to by a line of its colour; names are moved apart.
+    """Write each line's name next to its end, connected by a line in its colour; names are moved apart.
 
     Args:
-        axes: where the lines are.
-        ends: by name: the line's last point, and its colour.
+        axes: axes with the lines.
+        ends: last point and colour of each line, by name.
     """
     low, high = axes.get_ylim()
     figure = cast(Figure, axes.get_figure(root=True))
@@ -191,7 +194,7 @@ def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
 
 
 def as_list(axes: Axes, labels: Sequence[str], headings: Container[int] = ()) -> None:
-    """A row for each label, from the top; headings are bold."""
+    """Give the vertical axis a row for each label, from the top; headings are bold."""
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

@@ -1,4 +1,4 @@
-"""What was measured while a model was trained."""
+"""Charts of the metrics that were logged during a training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from commlearn.trained.run_folder import RunFolder
 
 
 def losses(run: Any, axes: Axes | None = None) -> Axes:
-    """Every term of the loss over the steps.
+    """Draw every term of the loss over the steps.
 
     Args:
         run: a training, its folder, or the entries of its `metrics.jsonl`.
-        axes: where to draw; a new figure if not given.
+        axes: axes to draw on; a new figure if not given.
 
     Example:
         >>> entries = [{"step": 1, "terms": {"image": 3.0}}, {"step": 2, "terms": {"image": 2.0}}]
@@ -31,7 +31,7 @@ def losses(run: Any, axes: Axes | None = None) -> Axes:
 
 @styled
 def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axes:
-    """Any entry of the metrics over the steps, such as `accuracy` or `gradient_norm`."""
+    """Draw any entry of the metrics over the steps, such as `accuracy` or `gradient_norm`."""
     entries = [entry for entry in _entries(run) if key in entry]
     if not entries:
         raise DataError(f"Nothing named '{key}' was measured; the run may have been shorter than log_every.")

@@ -1,4 +1,4 @@
-"""The verdict in pictures: budgets of labels, differences to the best rival, absent modalities."""
+"""Charts of the verdict: budgets of labels, differences to the best rival, absent modalities."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ CLAIMS = {"more": COLOURS[2], "less": COLOURS[5], "none": QUIET}
 WAYS = {"refit": "fitted without it", "left_out": "left out", "filled_with_mean": "filled with the mean"}
 LINES = ("--", "-.", ":")
 OTHERS = "#c3c9d1"
-FLOOR = -10.0  # percent: what is far below, as R2 of few rows can be, is not drawn to scale
+FLOOR = -10.0  # percent: lower scores, such as R2 on few rows, are drawn here
 
 
 @styled
 def verdict(comparison: Any, target: str | None = None) -> np.ndarray:
-    """Budget curves, differences to the best rival and absent modalities of one target, side by side.
+    """Draw budget curves, differences to the best rival and absent modalities of a target, side by side.
 
     Args:
         comparison: what `cl.compare` returned, or the values in `verdict.json`.
-        target: which; the first if not given.
+        target: the target to draw; the first if not given.
     """
     values = _target(comparison, target)
     rows = sum(len(one) + 1 for one in _losses(values).values())
@@ -50,12 +50,12 @@ def verdict(comparison: Any, target: str | None = None) -> np.ndarray:
 
 @styled
 def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None) -> Axes:
-    """The score of every reader over the number of labelled rows: embeddings in colour, rivals behind them.
+    """Draw every reader's score over the number of labelled rows: embeddings in colour, rivals behind them.
 
     Args:
         comparison: what `cl.compare` returned, or the values in `verdict.json`.
-        target: which; the first if not given.
-        axes: where to draw.
+        target: the target to draw; the first if not given.
+        axes: axes to draw on.
     """
     values, axes = _target(comparison, target), axes or new_axes(6.4, 3.6)
     parts = list(values["budgets"].values())
@@ -93,12 +93,12 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
 
 @styled
 def differences(comparison: Any, target: str | None = None, axes: Axes | None = None) -> Axes:
-    """Each embedding minus the best rival of its budget, with intervals: a forest plot.
+    """Draw each embedding's score minus that of the best rival at its budget, with intervals: a forest plot.
 
     Args:
         comparison: what `cl.compare` returned, or the values in `verdict.json`.
-        target: which; the first if not given.
-        axes: where to draw.
+        target: the target to draw; the first if not given.
+        axes: axes to draw on.
     """
     gaps = _gaps(_target(comparison, target))
     axes = axes or new_axes(5.2, 1.0 + 0.34 * len(gaps))
@@ -111,12 +111,12 @@ def differences(comparison: Any, target: str | None = None, axes: Axes | None = 
 
 @styled
 def absences(comparison: Any, target: str | None = None, axes: Axes | None = None) -> Axes:
-    """What it costs that test records lack a modality, for features and for embeddings, with intervals.
+    """Draw what it costs if test records lack a modality, for features and for embeddings, with intervals.
 
     Args:
         comparison: what `cl.compare` returned, or the values in `verdict.json`.
-        target: which; the first if not given.
-        axes: where to draw.
+        target: the target to draw; the first if not given.
+        axes: axes to draw on.
     """
     losses = _losses(_target(comparison, target))
     axes = axes or new_axes(5.6, 1.2 + 0.26 * sum(len(one) + 1 for one in losses.values()))
@@ -163,7 +163,7 @@ def _gaps(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _losses(values: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """By modality: the best reader fitted without it, then features and embeddings."""
+    """Return by modality the loss of the best reader fitted without it, then of features and embeddings."""
     each = {}
     for modality, one in values["modalities"].items():
         each[modality] = {"best reader, fitted without it": one["refit"]}

@@ -1,4 +1,4 @@
-"""Probes: what can be read off frozen embeddings, linearly or by nearest neighbours."""
+"""Probes: predictions of targets from frozen embeddings, linear or by nearest neighbours."""
 
 from commlearn.probes.classes import balanced_accuracy, read_classes
 from commlearn.probes.probe import (

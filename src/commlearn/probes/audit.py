@@ -1,4 +1,4 @@
-"""Does the label survive the augmentation? Probes of augmented inputs compared with probes of clean ones."""
+"""Audit of augmentations: do probes still read a target from augmented inputs as they do from clean ones?"""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.trained.embed import as_encoders_read, carrier
 
-LOST = 0.5  # share of what a probe reads above chance; beyond it the augmentation destroys the target
+LOST = 0.5  # if a probe keeps less than this share of its score above chance, the target is destroyed
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """One modality at one strength."""
+    """Result of one modality at one strength of its augmentation."""
 
     modality: str
-    strength: int  # how many times over its augmentation was applied; 0 = clean
-    result: Any  # what `probe` finds
-    destroys: bool
+    strength: int  # how many times in a row its augmentation was applied; 0 = clean
+    result: Any  # as `probe` returns it
+    destroys: bool  # whether the augmentation destroys the target
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was measured for one target."""
+    """Results of an audit for one target."""
 
     target: str
     rows: tuple[AuditRow, ...]
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for each modality whose augmentation destroys the target."""
+        """One sentence for each modality whose augmentation, applied once, destroys the target."""
         sentences = []
         for row in self.rows:
             if row.destroys and row.strength == 1:
@@ -73,19 +73,19 @@ def audit_augmentations(
     records: int = 2000,
     seed: int = 0,
 ) -> Audit:
-    """How much of a target a probe reads off each modality, clean and augmented.
+    """Measure how well a probe predicts a target from each modality, clean and augmented.
 
-    A probe is fitted on augmented training records and scored on augmented test records: what is left of
-    the target, not what a change of inputs does to a probe that never saw it. The embeddings are the
-    model's own, so a target that it cannot read off clean inputs cannot be judged.
+    The probe is fitted on augmented training records and scored on augmented test records. It therefore
+    measures what is left of the target, not how a probe of clean inputs reacts to a change of inputs. The
+    embeddings are the model's own, so a target that cannot be read from clean inputs cannot be judged.
 
     Args:
-        model: a trained run, artifact or Embedder; its augmentations are the ones that are judged.
-        data: where to fit and where to score; or a table, which is split as the training's was.
-        target: which.
-        strengths: how many times over an augmentation is applied.
-        records: of each split, at most.
-        seed: of the augmentation, the choice of records and the probes.
+        model: a trained run, artifact or Embedder whose augmentations are judged.
+        data: a Dataset with rows to fit on and to score; or a table, which is split as in training.
+        target: name of the target.
+        strengths: how many times in a row an augmentation is applied.
+        records: number of records of each part, at most.
+        seed: seed of the augmentation, the choice of records and the probes.
 
     Example:
         >>> import numpy as np
@@ -105,7 +105,7 @@ def audit_augmentations(
 def audit_rows(
     model: Any, data: Dataset, target: str, strengths: Sequence[int], records: int, seed: int
 ) -> Audit:
-    """The audit on the rows that `readout_rows` gave."""
+    """Run the audit on rows from `readout_rows`."""
     if any(strength < 1 for strength in strengths):
         raise ConfigurationError(f"strengths is {list(strengths)}; give whole numbers from 1.")
     chosen_targets(data, target)
@@ -128,7 +128,7 @@ def audit_rows(
 
 
 def _chosen(records: Records, what: str, name: str, target: str, most: int, seed: int) -> Records:
-    """At most so many records that have the modality and the target."""
+    """Draw up to `most` records that have the modality and the target."""
     there = np.flatnonzero(presence(records.columns[name]) & has_label(records.targets[target]))
     if not len(there):
         raise DataError(
@@ -154,7 +154,7 @@ def _embedded(
 
 
 def _destroys(clean: Outcome, result: Any) -> bool:
-    """Most of what can be read is gone, beyond what the intervals leave open."""
+    """Whether most of the score above chance is gone, and not only within the intervals' uncertainty."""
     before, after = (getattr(one, one.measure) for one in (clean.result, result))
     nothing, (least, _) = clean.result.chance, clean.result.interval
     return bool(

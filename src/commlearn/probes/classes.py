@@ -1,4 +1,4 @@
-"""Classes: a logistic regression on frozen embeddings."""
+"""Classes: logistic regression on frozen embeddings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from commlearn.probes.results import Groups, Outcome, ProbeResult
 from commlearn.seeds import numpy_generator
 
 STRENGTHS = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-5, 2.1, 0.5))
-"""C, the inverse of the squared L2 penalty: from 1e-5 to 100, two a decade."""
+"""C, the inverse of the squared L2 penalty: from 1e-5 to 100, two per decade."""
 FOLDS = 5
-SEARCH_ROWS = 4000  # of the training rows, at most, in the search for C
+SEARCH_ROWS = 4000  # training rows used in the search for C, plus a few of rare classes
 
 
 def read_classes(
@@ -31,15 +31,17 @@ def read_classes(
     seed: int = 0,
     groups: Groups = (None, None),
 ) -> Outcome:
-    """Logistic regression on standardised features, classes weighted equally, C found on `train` alone.
+    """Probe classes with logistic regression on standardised features; C is found on `train` only.
+
+    Classes are weighted equally.
 
     Args:
         train: (records, features).
         train_labels: (records,).
-        test: likewise.
-        test_labels: likewise.
-        seed: of the folds and of the bootstrap.
-        groups: of training and of test records, which folds and bootstrap keep together.
+        test: (records, features).
+        test_labels: (records,).
+        seed: seed of the folds and of the bootstrap.
+        groups: groups of training and of test records, which folds and bootstrap keep together.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
@@ -56,7 +58,7 @@ def read_classes(
 
 
 def classes_of(labels: np.ndarray) -> np.ndarray:
-    """The classes that a probe can tell apart."""
+    """Return the classes that a probe can tell apart; raise an error if there are fewer than two."""
     classes = np.unique(labels)
     if len(classes) < 2:
         raise DataError(
@@ -76,7 +78,7 @@ def scored(
     seed: int,
     groups: np.ndarray | None = None,
 ) -> Outcome:
-    """What the shares of the classes, (records, classes), are worth against the labels."""
+    """Score predicted class probabilities, (records, classes), against the labels."""
     every_class = np.unique(np.concatenate([classes, labels]))
     truth, predicted = (
         np.searchsorted(every_class, labels),
@@ -113,7 +115,7 @@ def scored(
 
 
 def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over the classes of the share of their records that are right.
+    """Return the mean over the classes of the share of their records predicted correctly.
 
     Example:
         >>> balanced_accuracy(np.array([True, True, True, False]), np.array([0, 0, 0, 1]))
@@ -123,7 +125,7 @@ def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray | None) -> float:
-    """The C of the best cross-validated balanced accuracy; the strongest penalty among equals."""
+    """Return the C with the best cross-validated balanced accuracy; ties go to the strongest penalty."""
     chosen, folds = _searched(labels, seed, groups)
     if folds < 2:
         return 1.0
@@ -136,7 +138,7 @@ def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray 
     parts = [
         (rows[fit], labels[fit], rows[held], labels[held])
         for fit, held in splits
-        if len(held) and len(np.unique(labels[fit])) > 1  # of few groups
+        if len(held) and len(np.unique(labels[fit])) > 1  # may fail with few groups
     ]
     models: list[LogisticRegression | None] = [None] * len(parts)
     best, most = 1.0, 0.0
@@ -147,13 +149,13 @@ def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray 
             score += balanced_accuracy(model.predict(held) == held_labels, held_labels)
         if score > most:
             best, most = strength, score
-        if most == len(parts):  # no record is read wrongly
+        if most == len(parts):  # every record is predicted correctly
             break
     return best
 
 
 def _searched(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
-    """Rows for the search, with every class in every fold, and how many folds.
+    """Return rows for the search, enough to have every class in every fold, and the number of folds.
 
     Classes with a single record, or a single group, are left out.
     """
@@ -166,7 +168,7 @@ def _searched(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -
     if several.sum() < 2:
         return order, 1
     folds = int(min(FOLDS, units[several].min()))
-    place = np.empty_like(order)  # of each row among those of its class
+    place = np.empty_like(order)  # rank of each row within its class
     for code in range(len(counts)):
         place[codes == code] = np.arange(counts[code])
     chosen = (np.arange(len(order)) < SEARCH_ROWS) | (place < folds)
@@ -179,7 +181,7 @@ def _fit(
     model = start or LogisticRegression(max_iter=400, tol=1e-3, warm_start=True)
     model.set_params(C=strength)
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    weights = (len(labels) / (len(counts) * counts))[codes]  # every class alike; sklearn takes longer
+    weights = (len(labels) / (len(counts) * counts))[codes]  # equal class weights, faster than sklearn's
     with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
         warnings.simplefilter("ignore", ConvergenceWarning)  # 400 steps rank the strengths well enough
         return model.fit(rows, labels, weights)

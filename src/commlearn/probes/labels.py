@@ -1,4 +1,4 @@
-"""Sets of labels: a logistic regression for each label, with a threshold chosen on validation records."""
+"""Sets of labels: logistic regression for each label, with thresholds chosen on validation records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from commlearn.probes.results import Groups, LabelsResult, Outcome
 from commlearn.seeds import numpy_generator
 
 STRENGTHS = tuple(10.0**power for power in range(-5, 3))  # C, the inverse of the squared L2 penalty
-HELD = 0.2  # of the training records, where there are no validation records
+HELD = 0.2  # share of the training records that is held out if there are no validation records
 
 
 def read_labels(
@@ -29,9 +29,10 @@ def read_labels(
     groups: Groups = (None, None),
     validation: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Outcome:
-    """One against the rest on standardised features; C and thresholds chosen on validation records.
+    """Probe sets of labels with a logistic regression for each label on standardised features.
 
-    Without validation records a fifth of the training records is held out.
+    C and the thresholds are chosen on validation records or, without any, on a held-out fifth of the
+    training records.
     """
     names = label_names(train_labels)
     truth = label_matrix(train_labels, names)
@@ -67,7 +68,7 @@ def scored(
     seed: int,
     groups: np.ndarray | None = None,
 ) -> Outcome:
-    """What probabilities of labels, (records, labels), are worth against the truth."""
+    """Score predicted label probabilities, (records, labels), against the truth."""
     predicted = shares >= thresholds
     parts: dict[str, Measure] = {
         "weighted_f1": lambda weights: measures.f1(predicted, truth, weights, weighted=True),
@@ -95,7 +96,7 @@ def scored(
 
 
 def label_names(labels: np.ndarray) -> tuple[str, ...]:
-    """The labels of training records, sorted; columns of a matrix are numbered."""
+    """Return the labels that occur in training records, sorted; the columns of a matrix are numbered."""
     if labels.ndim == 2:
         return tuple(str(column) for column in range(labels.shape[1]))
     names = sorted({str(label) for record in labels for label in record})
@@ -105,7 +106,7 @@ def label_names(labels: np.ndarray) -> tuple[str, ...]:
 
 
 def label_matrix(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Which record has which of the labels, (records, labels) bool; labels without a name are left out.
+    """Return which record has which label, (records, labels) bool; labels not in `names` are left out.
 
     Example:
         >>> rows = np.empty(2, dtype=object)
@@ -125,7 +126,7 @@ def label_matrix(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
 
 
 def best_threshold(shares: np.ndarray, truth: np.ndarray) -> float:
-    """The threshold of the best F1 on these records; 0.5 if none of them has the label.
+    """Return the threshold with the best F1 on these records; 0.5 if none of them has the label.
 
     Example:
         >>> best_threshold(np.array([0.1, 0.2, 0.3]), np.array([False, True, True]))
@@ -135,7 +136,7 @@ def best_threshold(shares: np.ndarray, truth: np.ndarray) -> float:
         return 0.5
     order = np.argsort(-shares, kind="stable")
     hits = np.cumsum(truth[order])
-    last = np.append(np.diff(shares[order]) != 0, True)  # a threshold takes all records of one share
+    last = np.append(np.diff(shares[order]) != 0, True)  # a threshold includes all records of equal share
     scores = np.where(last, 2 * hits / (np.arange(1, len(order) + 1) + truth.sum()), -1.0)
     return float(shares[order][scores.argmax()])
 
@@ -143,7 +144,7 @@ def best_threshold(shares: np.ndarray, truth: np.ndarray) -> float:
 def _shares(
     train: np.ndarray, truth: np.ndarray, others: list[np.ndarray], strength: float
 ) -> list[np.ndarray]:
-    """Each label's probability for other records; a label that all or no record has keeps its share."""
+    """Fit each label and predict it for other records; if all or no records have it, predict its share."""
     shares = [np.empty((len(rows), truth.shape[1])) for rows in others]
     for label in range(truth.shape[1]):
         share = truth[:, label].mean()

@@ -1,4 +1,4 @@
-"""The ladder: what a probe reads off each modality alone, off pairs, and off all together."""
+"""Probe ladder: probes of each modality alone, of pairs, and of all modalities together."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from commlearn.trained.embed import (
     with_tokens,
 )
 
-ENCODED = 1024  # records whose tokens are in memory at a time
-PAIRS_UP_TO = 3  # modalities; with more, pairs are left out unless they are asked for
+ENCODED = 1024  # records whose tokens are in memory at once
+PAIRS_UP_TO = 3  # modalities, at most, for which pairs are probed by default
 
 Ladder = dict[str, dict[str, Any]]
-"""By target, then by subset, from the fewest modalities to all: what `probe` finds."""
+"""Probe results by target, then by subset, from the fewest modalities to all."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Embedded:
     """Embeddings of the records that have at least one modality of a subset."""
 
     subset: Subset
-    rows: np.ndarray  # (n,): which records, in their order
+    rows: np.ndarray  # (n,): positions of these records, in ascending order
     vectors: np.ndarray  # (n, dim)
 
     def among(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in `rows` of the records that have an embedding, and their embeddings."""
+        """Return the positions in `rows` of the records that have an embedding, and their embeddings."""
         there = np.flatnonzero(np.isin(rows, self.rows))
         return there, self.vectors[np.searchsorted(self.rows, rows[there])]
 
@@ -65,17 +65,17 @@ def probe_ladder(
     subsets: Sequence[Sequence[str]] | None = None,
     seed: int = 0,
 ) -> Ladder:
-    """Probes of every subset of modalities: the same targets and the same split for each.
+    """Probe several subsets of modalities, with the same targets and the same split for each.
 
     A record that has none of a subset's modalities is left out of its rung; each result counts its records.
 
     Args:
         model: a trained run, method or Embedder.
-        data: where to fit and where to score; or a table, which is split as the training's was; the
+        data: a Dataset with rows to fit on and to score; or a table, which is split as in training; the
             training's own data if not given.
-        targets: which; all if not given.
-        subsets: which; each modality alone, pairs (of up to three modalities), and all, if not given.
-        seed: of the folds and of the bootstrap.
+        targets: targets to probe; all if not given.
+        subsets: subsets to probe; if not given, each modality alone, pairs (of up to three), and all.
+        seed: seed of the folds and of the bootstrap.
 
     Example:
         >>> import numpy as np
@@ -105,7 +105,7 @@ def probe_ladder(
 
 
 def _checked(subsets: Sequence[Sequence[str]], modalities: Subset) -> list[Subset]:
-    """Named subsets; a name alone is a subset of one."""
+    """Return subsets by name, checked; a single name is a subset of one."""
     chosen = [(subset,) if isinstance(subset, str) else tuple(subset) for subset in subsets]
     for subset in chosen:
         for name in subset or ("",):
@@ -115,7 +115,7 @@ def _checked(subsets: Sequence[Sequence[str]], modalities: Subset) -> list[Subse
 
 
 def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> list[Subset]:
-    """Each modality alone, pairs where there are few modalities, and all.
+    """Return each modality alone, pairs if there are few modalities, and all together.
 
     Example:
         >>> subsets_of(["a", "b"])
@@ -128,11 +128,11 @@ def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> lis
 
 
 def called(subset: str, whole: Sequence[str] = ()) -> str:
-    """A subset in a sentence, where many names would be too long.
+    """Return the name of a subset for use in a sentence, shortened if it has many modalities.
 
     Args:
         subset: names, joined by "+".
-        whole: names of all modalities; a subset of many is named by those that it lacks.
+        whole: names of all modalities; a large subset is described by those that it lacks.
 
     Example:
         >>> called("image+text"), called("image+text+table+series")
@@ -150,7 +150,7 @@ def called(subset: str, whole: Sequence[str] = ()) -> str:
 def embed_subsets(
     model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
 ) -> dict[str, Embedded]:
-    """Embeddings of clean records by each subset of modalities; each modality is encoded once for all."""
+    """Embed records, without augmentation, by each subset of modalities; encodes each modality only once."""
     there = {
         name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
     }
@@ -191,7 +191,7 @@ def outcomes_of(
     seed: int = 0,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
-    """The rungs, with their predictions, from embeddings of `parts_to_read`; and why there is none."""
+    """Probe embeddings of `parts_to_read`; return the rungs with predictions, and why any are missing."""
     outcomes: dict[str, dict[str, Outcome]] = {}
     problems: dict[str, str] = {}
     for target in targets:
@@ -209,13 +209,13 @@ def outcomes_of(
 
 @dataclass(frozen=True)
 class Gain:
-    """What all modalities together read beyond the best one alone, on the records that have that one."""
+    """Score of all modalities together minus that of the best one alone, on records that have that one."""
 
-    best: str
+    best: str  # name of the best single modality
     score: float  # all together minus the best one
     interval: Interval
     records: int
-    without: int  # records that do not have the best one
+    without: int  # records that lack the best modality
 
 
 def gain_of(
@@ -225,7 +225,10 @@ def gain_of(
     sort: str,
     seed: int = 0,
 ) -> Gain | None:
-    """Paired over records; None where there is one modality, or none whose rung could be probed."""
+    """Return the gain of all modalities over the best single one, paired over records.
+
+    Returns None if there is only one modality, or if the rungs needed for the comparison are missing.
+    """
     alone = {name: outcome for name, outcome in outcomes.items() if len(test[name].subset) == 1}
     whole = list(test)[-1]
     if not alone or whole in alone or whole not in outcomes:

@@ -1,15 +1,15 @@
-"""Measures of predictions: each for many weightings of the same test records at once.
+"""Measures of predictions, each computed for many weightings of the same test records at once.
 
 A bootstrap sample is a weighting: how often each record was drawn. A measure takes weights of shape
-(draws, records) and gives (draws,); a single row of ones gives the plain value. The samples are the same for
-every method that is scored on the same records.
+(draws, records) and returns (draws,); a single row of ones gives the plain value. The samples are the same
+for every method that is scored on the same records.
 
-Where records belong to groups, groups are drawn, each with all of its records. Of n units of a stratum n - 1
-are drawn and weigh n / (n - 1) each, so that few units vary as much as they should (Rao and Wu, 1988), and
-draws are spread about their centre as Student's t asks for as many units.
+If records belong to groups, groups are drawn, each with all of its records. From n units of a stratum, n - 1
+are drawn and weigh n / (n - 1) each, so that few units vary as much as they should (Rao and Wu, 1988). Draws
+are spread about their centre as Student's t requires for that number of units.
 
-Records may also be pairs of things, such as images, each of which stands in many records. Then the things of
-each side are drawn, and a record weighs the product (the crossed bootstrap of Owen, 2007).
+Records may also be pairs of things, such as images, each of which occurs in many records. Then the things of
+each side are drawn, and a record's weight is their product (the crossed bootstrap of Owen, 2007).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from commlearn.seeds import numpy_generator
 
 
 def once(records: int) -> np.ndarray:
-    """Every record one time, (1, records)."""
+    """Return weights that count every record once, (1, records)."""
     return np.ones((1, records), dtype=np.float32)
 
 
 def accuracy(right: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the records that are right."""
+    """Return the share of the records that are predicted correctly."""
     return (weights @ right.astype(np.float32)) / weights.sum(axis=1)
 
 
 def mean_recall(right: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Balanced accuracy: the mean over the classes of the share of their records that are right."""
+    """Balanced accuracy: the mean over the classes of the share of their records predicted correctly."""
     recalls = [accuracy(right[labels == label], weights[:, labels == label]) for label in np.unique(labels)]
     return np.mean(recalls, axis=0)
 
@@ -50,7 +50,7 @@ def auprc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
     """Average precision: the precision at each distinct score, weighted by the recall it adds."""
     hits, misses = _by_score(scores, positive, weights)
     above = np.cumsum(hits, axis=1)
-    has_hits = hits.any(axis=0)  # at other scores no recall is added
+    has_hits = hits.any(axis=0)  # other scores add no recall
     precision = above[:, has_hits] / np.maximum(np.cumsum(hits + misses, axis=1)[:, has_hits], 1e-12)
     return np.einsum("ij,ij->i", hits[:, has_hits], precision, dtype=np.float64) / _total(hits)
 
@@ -58,19 +58,19 @@ def auprc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
 def mean_over_labels(
     measure: object, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """The mean of `auroc` or `auprc` over labels; one that all or no test record has is left out."""
+    """Return the mean of `auroc` or `auprc` over labels, without labels that all or no test records have."""
     of_labels = [
         measure(scores[:, label], positive[:, label], weights)  # type: ignore[operator]
         for label in range(positive.shape[1])
         if 0 < positive[:, label].sum() < len(positive)
     ]
     values = np.array(of_labels).reshape(-1, len(weights))
-    with np.errstate(invalid="ignore"):  # a draw may have no label that is left
+    with np.errstate(invalid="ignore"):  # a draw may have no usable label
         return np.nansum(values, axis=0) / (~np.isnan(values)).sum(axis=0)
 
 
 def f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray, weighted: bool) -> np.ndarray:
-    """F1 of each label, averaged over labels: equally, or weighted by how many records have the label."""
+    """Return F1 averaged over labels, equally or weighted by the number of records with the label."""
     hits = weights @ (predicted & truth).astype(np.float32)  # (draws, labels)
     predicted_count = weights @ predicted.astype(np.float32)
     there = weights @ truth.astype(np.float32)
@@ -81,12 +81,12 @@ def f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray, weighted: 
 
 
 def squared_error(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean squared error of each output, (draws, outputs)."""
+    """Return the mean squared error of each output, (draws, outputs)."""
     return (weights @ (predicted - truth) ** 2) / weights.sum(axis=1, keepdims=True)
 
 
 def r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the variance of each output that is explained, (draws, outputs); NaN where nothing varies."""
+    """Return the explained share of each output's variance, (draws, outputs); NaN if nothing varies."""
     count = weights.sum(axis=1, keepdims=True)
     centred = truth - truth.mean(axis=0)
     variance = weights @ centred**2 / count - (weights @ centred / count) ** 2
@@ -95,7 +95,7 @@ def r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndar
 
 
 def main_score(sort: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The figure that a target of this sort is summed up by, (draws,): see `MEASURES`."""
+    """Return the figure that summarises a target of this sort, (draws,): see `MEASURES`."""
     if sort == "class":
         return mean_recall(truth == predicted, truth, weights)
     if sort == "number":
@@ -104,14 +104,14 @@ def main_score(sort: str, truth: np.ndarray, predicted: np.ndarray, weights: np.
 
 
 def strata_of(sort: str, truth: np.ndarray) -> np.ndarray:
-    """What every draw of records keeps the shares of: classes."""
+    """Return the strata whose shares every draw of records preserves: the classes, if there are any."""
     return truth if sort == "class" else np.zeros(len(truth), dtype=np.int64)
 
 
 def _by_score(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of the positive and of the negative records at each distinct score, the highest first.
+    """Return the weights of positive and of negative records at each distinct score, highest first.
 
-    In float32, which holds every count of up to 16 million records exactly, and their halves up to 8.
+    They are float32, which is exact for counts of up to 16 million records, and for their halves up to 8.
     """
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
@@ -127,32 +127,32 @@ def _total(weights: np.ndarray) -> np.ndarray:
 
 
 Measure = Callable[[np.ndarray], np.ndarray]
-"""From weights (draws, records) to values (draws,)."""
+"""Maps weights (draws, records) to values (draws,)."""
 
 DRAWS = 1000
-AT_A_TIME = 4_000_000  # weights in memory
-AT_ONCE = 500_000  # of them that are measured together, which a processor's cache holds
-NO_SPREAD = 1e-6  # width of an interval of draws that are all the same
-ALONE = 0.2  # of the classes may have one group each in an interval that leaves them out
+AT_A_TIME = 4_000_000  # weights in memory at once
+AT_ONCE = 500_000  # weights that are measured together, as many as fit a processor's cache
+NO_SPREAD = 1e-6  # an interval narrower than this comes from draws that are all the same
+ALONE = 0.2  # largest share of classes with a single group that an interval may ignore
 SHARE = (0.0, 1.0)
 SHARES = ("balanced_accuracy", "accuracy", "auroc", "auprc", "weighted_f1", "macro_f1")
 LIMITS = {"r2": (-np.inf, 1.0), "mse": (0.0, np.inf), **dict.fromkeys(SHARES, SHARE)}
-"""Between which values a measure lies."""
+"""The lowest and highest value of each measure."""
 
 
 def draws(
     strata: np.ndarray, seed: int = 0, count: int = DRAWS, groups: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """What each record weighs in each draw, in blocks of (draws, records).
+    """Yield the weight of each record in each draw, in blocks of (draws, records).
 
-    All strata keep their weight, so that a rare class is never missing; groups with records of several strata
-    are one stratum.
+    All strata keep their weight, so that a rare class is never missing. If any group has records of several
+    strata, all groups form one stratum.
 
     Args:
-        strata: of each record.
-        seed: of the draws.
-        count: how many.
-        groups: of each record; (records, sides) where each is drawn by all of its sides.
+        strata: stratum of each record.
+        seed: seed of the draws.
+        count: number of draws.
+        groups: group of each record; (records, sides) if records are pairs that are drawn by all sides.
     """
     generator = numpy_generator(seed, "probe bootstrap")
     sides = [_units(strata, side) for side in _sides(groups)]
@@ -168,7 +168,7 @@ def draws(
 
 
 def _drawn(stratum: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    """What each unit weighs in each of some draws, (draws, units)."""
+    """Draw the weight of each unit in each of `size` draws, (draws, units)."""
     weights = np.zeros((size, len(stratum)), dtype=np.float32)
     for one in np.unique(stratum):
         members = np.flatnonzero(stratum == one)
@@ -181,11 +181,11 @@ def _drawn(stratum: np.ndarray, size: int, generator: np.random.Generator) -> np
 
 
 def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
-    """By how much an interval of Student's t is wider than a normal one, for as many units.
+    """Return the factor by which Student's t interval is wider than a normal one, for this number of units.
 
-    The strata's variances are taken as alike, so that those with few units count most (Welch and
-    Satterthwaite). Infinite where there is no estimate: of one unit alone, or where more than a fifth of the
-    classes have a single group, of which nobody knows how it would differ from others.
+    The strata's variances are assumed equal, so that strata with few units count most (Welch and
+    Satterthwaite). The factor is infinite if there is no estimate: if every stratum has a single unit, or if
+    more than a fifth of the classes have a single group, whose difference from others is unknown.
 
     Example:
         >>> round(widening(np.zeros(10)), 3), round(widening(np.arange(4)), 3)
@@ -199,7 +199,7 @@ def _widening(stratum: np.ndarray, grouped: bool) -> float:
     alone = counts == 1
     if alone.all() or (grouped and alone.mean() > ALONE):
         return float("inf")
-    shares = 1 / counts[~alone]  # of the variance of a mean over strata
+    shares = 1 / counts[~alone]  # contributions to the variance of a mean over strata
     freedom = shares.sum() ** 2 / (shares**3 / (1 - shares)).sum()
     return float(t.ppf(0.975, freedom) / norm.ppf(0.975))
 
@@ -211,13 +211,13 @@ def measured(
     groups: np.ndarray | None = None,
     limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, tuple[float, tuple[float, float]]]:
-    """Each measure's value, and its 95 % interval over bootstrap samples of records, or of their groups.
+    """Return each measure's value and 95 % interval over bootstrap samples of records, or of their groups.
 
-    Shares that no sample changes, as where every record is right, get the interval that the binomial
-    distribution gives the smallest class.
+    Shares that are equal in all samples, such as when every record is predicted correctly, get the binomial
+    interval of the smallest class.
     """
     values: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-    with np.errstate(invalid="ignore", divide="ignore"):  # a draw without any record of a class
+    with np.errstate(invalid="ignore", divide="ignore"):  # draws that lack a class
         step = max(1, AT_ONCE // max(len(strata), 1))
         for block in draws(strata, seed, groups=groups):
             for start in range(0, len(block), step):
@@ -237,7 +237,7 @@ def measured(
 
 
 def unseen_errors(strata: np.ndarray, groups: np.ndarray | None) -> float:
-    """How far a mean over classes may be off if none of a class's units differs from the others."""
+    """Return how far a mean over classes may be off although the units of each class all agree."""
     counts = [np.unique(_units(strata, side)[1], return_counts=True)[1] for side in _sides(groups)]
     return max((1 - 0.025 ** (1 / each.min())) / len(each) for each in counts)
 
@@ -249,17 +249,17 @@ def interval_over_repeats(
     limits: tuple[float, float] = (-np.inf, np.inf),
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval of a mean over repetitions, such as draws of labels and seeds, each on all bootstrap samples.
+    """Return the interval of a mean over few repetitions, such as draws of labels and seeds.
 
-    Repetitions are few. Their variance is added to that of the samples, and the sum gets the Student's t of
-    as many degrees of freedom as it has (Satterthwaite, 1946).
+    Each repetition has values on all bootstrap samples. The variance over repetitions is added to that over
+    samples, and the interval uses Student's t with the degrees of freedom of the sum (Satterthwaite, 1946).
 
     Args:
         values: (repetitions, ..., samples), an axis for each thing that is repeated.
-        centre: the mean on the records as they are.
-        factor: what `widening` gives for the records.
-        limits: of the measure.
-        level: of the interval.
+        centre: the mean on the original records.
+        factor: result of `widening` for the records.
+        limits: lowest and highest value of the measure.
+        level: confidence level of the interval.
 
     Example:
         >>> seeds = np.array([[0.1] * 1000, [0.2] * 1000, [0.3] * 1000])
@@ -273,7 +273,7 @@ def interval_over_repeats(
         return interval_of(drawn, centre, factor, limits, level)
     drawn = centre + factor * (drawn - centre)
     each = np.nanmean(values, axis=-1)
-    variances = {  # of the mean, by the number of repetitions
+    variances = {  # variance of the mean, by axis of repetitions
         axis: each.mean(axis=tuple(other for other in axes if other != axis)).var(ddof=1) / each.shape[axis]
         for axis in axes
         if each.shape[axis] > 1
@@ -290,7 +290,7 @@ def interval_over_repeats(
 
 
 def _spread_evenly(count: int) -> np.ndarray:
-    """Numbers between 0 and 1 at even distances, in an order that has nothing to do with their size."""
+    """Return evenly spaced numbers between 0 and 1, in random order."""
     return numpy_generator(0, "comparison repeats").permutation((np.arange(count) + 0.5) / count)
 
 
@@ -301,9 +301,9 @@ def interval_of(
     limits: tuple[float, float] = (-np.inf, np.inf),
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """The middle of the draws, spread about the centre by a factor.
+    """Return the central interval of the draws, widened about the centre by a factor.
 
-    Draws that are NaN are left out; `factor` is what `widening` gives.
+    Draws that are NaN are left out; `factor` is a result of `widening`.
     """
     if np.isnan(values).all() or np.isnan(centre):
         return float("nan"), float("nan")
@@ -315,12 +315,12 @@ def interval_of(
 
 
 def _sides(groups: np.ndarray | None) -> list[np.ndarray | None]:
-    """What is drawn: records, their groups, or the things on each side of pairs."""
+    """Return the groupings that are drawn by: None for single records, the groups, or each side of pairs."""
     return [groups] if groups is None or groups.ndim == 1 else list(groups.T)
 
 
 def _units(strata: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The unit of each record, and the stratum of each unit: one for all where groups have several strata."""
+    """Return each record's unit and each unit's stratum, one for all if any group has several strata."""
     if groups is None:
         return np.arange(len(strata)), np.asarray(strata)
     _, first, units = np.unique(groups, return_index=True, return_inverse=True)

@@ -1,29 +1,29 @@
-"""The most similar rows by cosine, exactly and block by block: for probes, reports and search."""
+"""Exact search for the most similar rows by cosine, block by block, for probes, reports and search."""
 
 from __future__ import annotations
 
 import numpy as np
 
-CELLS = 1 << 24  # products that are in memory at a time
+CELLS = 1 << 24  # products in memory at once
 
 Apart = tuple[np.ndarray, np.ndarray]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows brought to length 1, whose products are cosines; a row of zeros stays one."""
+    """Scale rows to length 1, so that their products are cosines; rows of zeros stay zero."""
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
 def nearest(
     rows: np.ndarray, among: np.ndarray, count: int, apart: Apart | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the most similar rows and their cosines, (rows, count) each, the most similar first.
+    """Return positions and cosines of the most similar rows, (rows, count) each, the most similar first.
 
     Args:
-        rows: queries, of length 1, as are the candidates.
-        among: candidates; ties go to the earlier row.
-        count: how many; all if there are fewer.
-        apart: units of `rows` and of `among`; a row does not find those of its own unit.
+        rows: queries, scaled to length 1.
+        among: candidates, scaled to length 1; ties go to the earlier row.
+        count: number of rows to find; all if there are fewer.
+        apart: units of `rows` and of `among`; a row does not find candidates of its own unit.
 
     Example:
         >>> positions, cosines = nearest(np.eye(2), np.array([[0.0, 1.0], [0.6, 0.8], [1.0, 0.0]]), 2)
@@ -43,7 +43,7 @@ def nearest(
         similar = rows[start : start + block] @ among.T  # (block, among)
         if apart is not None:
             similar[apart[0][start : start + block, None] == apart[1]] = -np.inf
-        similar[np.isnan(similar)] = -np.inf  # rows of a network that diverged
+        similar[np.isnan(similar)] = -np.inf  # from a network that diverged
         lowest = np.partition(similar, len(among) - count, axis=1)[:, len(among) - count]
         for row, (of_row, least) in enumerate(zip(similar, lowest, strict=True), start):
             candidates = np.flatnonzero(of_row >= least)

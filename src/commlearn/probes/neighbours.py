@@ -1,4 +1,4 @@
-"""Nearest neighbours: what the geometry of an embedding says, without fitting anything."""
+"""Nearest neighbours: probes of the geometry of an embedding, without fitted weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from commlearn.probes.nearest import nearest, unit
 from commlearn.probes.results import Groups, Outcome
 from commlearn.seeds import numpy_generator
 
-COUNTS = (1, 5, 20, 50)  # of neighbours that are tried
-SEARCH_ROWS = 2000  # of the training rows, at most, that are asked in the search
+COUNTS = (1, 5, 20, 50)  # numbers of neighbours that are tried
+SEARCH_ROWS = 2000  # training rows used as queries in the search, at most
 
 
 def neighbour_classes(
@@ -24,7 +24,7 @@ def neighbour_classes(
     seed: int = 0,
     groups: Groups = (None, None),
 ) -> Outcome:
-    """The votes of the most similar training records; how many vote is found on training records alone."""
+    """Classify by votes of the most similar training records; their number is chosen on training records."""
     classes_there = classes.classes_of(train_labels)
     votes = (train_labels[:, None] == classes_there).astype(np.float64)  # (records, classes)
     train, test = _rows(train, test)
@@ -46,7 +46,7 @@ def neighbour_numbers(
     seed: int = 0,
     groups: Groups = (None, None),
 ) -> Outcome:
-    """The mean of the most similar training records."""
+    """Predict the mean of the most similar training records; their number is chosen on training records."""
     values = np.asarray(train_values, dtype=np.float64).reshape(len(train_values), -1)
     train, test = _rows(train, test)
 
@@ -65,7 +65,10 @@ def _search(
     loss: Callable[[np.ndarray, np.ndarray], float],
     groups: np.ndarray | None,
 ) -> int:
-    """How many neighbours serve training records best, none of its own group; the fewest among equals."""
+    """Return the number of neighbours, outside a record's own group, that is best for training records.
+
+    Ties go to the smallest number.
+    """
     rows = numpy_generator(seed, "probe rows").permutation(len(train))[:SEARCH_ROWS]
     units = np.arange(len(train)) if groups is None else groups
     others, _ = nearest(train[rows], train, max(COUNTS), apart=(units[rows], units))
@@ -76,7 +79,7 @@ def _search(
 
 
 def _means(values: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """The mean of the neighbours' values, (records, outputs), without all of them in memory at once."""
+    """Return the mean of the neighbours' values, (records, outputs), without holding all values in memory."""
     total = np.zeros((len(neighbours), values.shape[1]))
     for places in neighbours.T:
         total += values[places]
@@ -84,6 +87,6 @@ def _means(values: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 
 
 def _rows(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised and brought to length 1: their products are cosines."""
+    """Standardise the rows and scale them to length 1, so that their products are cosines."""
     scaler = StandardScaler().fit(train)
     return unit(scaler.transform(train)), unit(scaler.transform(test))

@@ -1,4 +1,4 @@
-"""Numbers: a ridge regression on frozen embeddings, one or several outputs."""
+"""Numbers: ridge regression on frozen embeddings, with one or several outputs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from commlearn.probes import measures
 from commlearn.probes.measures import Measure, measured
 from commlearn.probes.results import Groups, NumberResult, Outcome
 
-STRENGTHS = np.logspace(-2, 4, 13)  # of the squared L2 penalty
-FOLDS = 5  # where groups are held out together
+STRENGTHS = np.logspace(-2, 4, 13)  # strengths of the squared L2 penalty
+FOLDS = 5  # folds if groups have to be held out together
 
 
 def read_numbers(
@@ -23,7 +23,9 @@ def read_numbers(
     seed: int = 0,
     groups: Groups = (None, None),
 ) -> Outcome:
-    """Ridge regression on standardised features, its penalty, which outputs share, found on `train` alone.
+    """Probe numbers with ridge regression on standardised features.
+
+    The outputs share one penalty, which is found on `train` only.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(200, 4))
@@ -31,7 +33,7 @@ def read_numbers(
         True
     """
     scaler = StandardScaler().fit(train)
-    rows, folds = scaler.transform(train), None  # each record left out in turn, which costs one decomposition
+    rows, folds = scaler.transform(train), None  # None: leave-one-out, for one decomposition
     if groups[0] is not None and len(np.unique(groups[0])) > 1:
         count = min(FOLDS, len(np.unique(groups[0])))
         folds = list(GroupKFold(count).split(rows, groups=groups[0]))
@@ -48,7 +50,7 @@ def scored(
     seed: int,
     groups: np.ndarray | None = None,
 ) -> Outcome:
-    """What predictions are worth; R2 and MSE of several outputs are the means over them."""
+    """Score predictions; R2 and MSE of several outputs are averaged over them."""
     predicted, values = _two_axes(predicted), _two_axes(values)
     parts: dict[str, Measure] = {
         "r2": lambda weights: measures.r2(predicted, values, weights).mean(axis=1),

@@ -1,4 +1,4 @@
-"""From a model and its data to what probes read: one entry for every sort of target."""
+"""Probes of a model on its data: one entry point for every sort of target."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBES: dict[str, dict[str, Callable[..., Outcome]]] = {
     "linear": {"class": read_classes, "number": read_numbers, "multilabel": read_labels},
     "neighbours": {"class": neighbour_classes, "number": neighbour_numbers},
 }
-"""By name, and by the sort of target that it reads."""
+"""Probes by name, then by the sort of target that they predict."""
 
 
 class Vectors(NamedTuple):
@@ -44,16 +44,16 @@ def probe(
     seed: int = 0,
     kind: str = "linear",
 ) -> dict[str, ProbeResult | NumberResult | LabelsResult]:
-    """Probes of frozen, clean embeddings: fitted on training records, scored on test records.
+    """Fit probes on frozen embeddings of clean training records and score them on test records.
 
     Args:
         model: a trained run, method or Embedder.
-        data: where to fit and where to score; or a table, which is split as the training's was; the
+        data: a Dataset with rows to fit on and to score; or a table, which is split as in training; the
             training's own data if not given. Rows whose labels the model saw are not scored.
-        targets: which; all if not given. Records without one are left out and counted.
-        modalities: embed these only; all if not given. Records without any of them are left out, and a
+        targets: targets to probe; all if not given. Records without a target are left out and counted.
+        modalities: modalities to embed; all if not given. Records without any of them are left out, and a
             warning counts them.
-        seed: of the folds and of the bootstrap.
+        seed: seed of the folds and of the bootstrap.
         kind: `linear` or `neighbours`.
 
     Example:
@@ -80,7 +80,7 @@ def probe(
 
 
 def _scorable(data: Dataset, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Targets that can be scored; warnings name the others, unless there is nothing else."""
+    """Return the targets that can be scored and warn about the others, or return all if none can be."""
     scorable = {}
     for name, sort in chosen.items():
         try:
@@ -93,13 +93,13 @@ def _scorable(data: Dataset, chosen: Mapping[str, str]) -> dict[str, str]:
 
 
 def parts_to_read(data: Dataset, sorts: Mapping[str, str]) -> list[Records]:
-    """Records to fit on, to score, and to choose thresholds on, if targets of these sorts need any."""
+    """Return the records to fit on, to score, and, if targets of these sorts need them, for thresholds."""
     validation = data.validation if "multilabel" in sorts.values() else None
     return [data.fit, data.test, *([] if validation is None else [validation])]
 
 
 def _with_any(records: Records, modalities: Sequence[str] | None) -> Records:
-    """The records that have any of the named modalities."""
+    """Return the records that have any of the named modalities; warn about those that are left out."""
     names = None if modalities is None else [name for name in modalities if name in records.columns]
     rows = rows_with_any(records, names)
     if names is None or len(rows) in (0, len(records)):
@@ -117,9 +117,9 @@ def probe_vectors(
     seed: int = 0,
     kind: str = "linear",
 ) -> dict[str, Outcome]:
-    """Probes of vectors, wherever they come from, with the predictions behind each result.
+    """Probe vectors from any source; return results with the predictions behind them.
 
-    The parts are to fit on, to score on, and to choose thresholds on if there are any.
+    The parts are those to fit on, to score on, and optionally to choose thresholds on.
     """
     fit, test, *rest = parts
     validation = rest[0] if rest and len(rest[0].records) else None
@@ -146,7 +146,7 @@ def probe_vectors(
 def chosen_targets(
     data: Dataset, targets: Sequence[str] | str | None, kind: str = "linear"
 ) -> dict[str, str]:
-    """The named targets and their sorts, checked; all that the probe can read if none are named."""
+    """Return the named targets with their sorts, checked; all that the probe can read if none are named."""
     if kind not in PROBES:
         raise ConfigurationError(unknown("probe", kind, PROBES))
     stated = (data.schema or {}).get("targets") or {}
@@ -166,7 +166,7 @@ def chosen_targets(
 
 
 def check_targets(data: Dataset, chosen: Mapping[str, str]) -> None:
-    """Refuse, all at once, targets that cannot be fitted or scored: before anything is trained."""
+    """Raise one error for all targets that cannot be fitted or scored, before anything is trained."""
     if not len(data.test):
         raise DataError("There are no test records to score a probe on; the split has none.")
     problems = Problems("targets")
@@ -186,7 +186,7 @@ def check_targets(data: Dataset, chosen: Mapping[str, str]) -> None:
 
 
 def sort_of(values: np.ndarray) -> str:
-    """What a target is where no schema says it: class, number or multilabel.
+    """Infer the sort of a target that no schema states: class, number or multilabel.
 
     Example:
         >>> sort_of(np.array([0, 1, 1])), sort_of(np.array([0.5, 1.25])), sort_of(np.zeros((2, 3), int))
@@ -202,7 +202,7 @@ def sort_of(values: np.ndarray) -> str:
 
 
 def has_label(labels: np.ndarray) -> np.ndarray:
-    """Which records have a label: None and NaN are none.
+    """Return which records have a label; None and NaN count as missing.
 
     Example:
         >>> has_label(np.array(["a", None], dtype=object)).tolist()
@@ -216,7 +216,7 @@ def has_label(labels: np.ndarray) -> np.ndarray:
 
 
 def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rows that have the target, their labels, and which they are."""
+    """Return the vectors of records that have the target, their labels, and which records have it."""
     there, labels = _labels(part.records, name, what)
     return part.rows[there], labels, there
 
@@ -226,7 +226,7 @@ def _of(groups: np.ndarray | None, there: np.ndarray) -> np.ndarray | None:
 
 
 def _labels(records: Records, name: str, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which records have the target, and their labels."""
+    """Return which records have the target, and their labels; raise an error if they cannot be used."""
     labels = records.targets[name]
     there = has_label(labels)
     if not there.any():

@@ -1,8 +1,8 @@
-"""The one place that gives readouts their rows: which to fit on, which to score, and what belongs together.
+"""The one place that gives readouts their rows: which to fit on, which to score, and which belong together.
 
-Every readout - probe, ladder, retrieval, audit, interactions, report, fine-tuning - asks here. No row is
-scored whose label the model has seen, nor one that belongs to a group of such rows. Where no other rows are
-left, an error says which to pass. Groups ride along in `Records.groups`.
+Every readout - probe, ladder, retrieval, audit, interactions, report, fine-tuning - gets its rows here. No
+row is scored if the model has seen its label or the label of another row of its group. If no other rows are
+left, an error says which to pass. Groups are passed along in `Records.groups`.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ from commlearn.trained.embed import carrier
 from commlearn.trained.model import TEST_SHARE, Trained
 from commlearn.trained.run import read_own_data
 
-COPIES = 0.02  # share of the test rows from which on copies are looked for
-COMPARED = 1000  # different rows that are compared, to tell copies from rows of a few discrete cells
+COPIES = 0.02  # smallest share of equal test rows that is examined for copies
+COMPARED = 1000  # distinct rows compared to tell copies from rows of a few discrete cells, at most
 
 
 @dataclass(frozen=True)
 class CrossFitRows:
-    """Records each of which is judged by experts that were fitted on others."""
+    """Records that are each judged by experts fitted on other records."""
 
     records: Records  # with their groups
-    table: Table | None  # the rows that they were read from, if it was a table; row i is record i
-    source: str  # what the records are, in words
-    warning: str = ""  # what a reader has to know about them, if anything
-    positions: np.ndarray | None = None  # which of the records that were offered they are; None for all
-    offered: int | None = None  # how many were offered; None if these are all
+    table: Table | None  # rows that the records were read from, if it was a table; row i is record i
+    source: str  # description of the records
+    warning: str = ""  # caveat about the records to show to the user, if any
+    positions: np.ndarray | None = None  # positions among the records that were offered; None for all
+    offered: int | None = None  # number of records that were offered; None if these are all
 
     def of_all(self, values: Any) -> Any:
-        """Values that were given for all records that were offered, as values of these records."""
+        """Select the values of these records from values for all records that were offered."""
         if self.positions is None or len(values) == len(self.records):
             return values
         return values.iloc[self.positions] if hasattr(values, "iloc") else np.asarray(values)[self.positions]
 
 
 def readout_rows(model: Any, data: Dataset | Source | None = None, with_targets: bool = True) -> Dataset:
-    """Rows to fit a readout on, and rows to score it on that neither it nor the model has learned from.
+    """Return rows to fit a readout on, and other rows to score it on whose labels the model has not seen.
 
     Args:
         model: a trained run, artifact, Embedder or method.
-        data: parts chosen by hand; or a table, whose rows go to the parts that they had in training, new
-            rows to those that their keys say; the training's own data if not given.
-        with_targets: read the targets of a table's schema; where none is read, none need be there.
+        data: a Dataset of chosen parts; or a table, whose rows go to the parts that they had in training,
+            and new rows to the parts that their keys determine; the training's own data if not given.
+        with_targets: whether to read the targets of a table's schema; if not, the table need not have them.
 
     Returns:
         `fit` to fit on, `validation` to choose thresholds on, `test` to score.
 
     Raises:
-        DataError: no row is left that could be scored.
+        DataError: no row is left to score.
     """
     trained = carrier(model)
     if data is None:
@@ -88,15 +88,16 @@ def rows_to_cross_fit(
     modalities: Sequence[str] | None = None,
     with_targets: bool = False,
 ) -> CrossFitRows:
-    """Rows for a readout that fits and judges in turn, fold by fold.
+    """Return rows for a readout that fits and judges in turn, fold by fold.
 
-    All rows if the model saw no labels; else those whose labels it did not see.
+    These are all rows if the model saw no labels, otherwise the rows whose labels it did not see. Of a data
+    set, only the rows to fit on or, if the model saw labels, the test rows are considered.
 
     Args:
         model: a trained run, artifact, Embedder or method.
         data: a table, records, or a data set; the training's own data if not given.
-        modalities: read these only.
-        with_targets: read the targets of a table's schema, too.
+        modalities: modalities to read; all if not given.
+        with_targets: whether to read the targets of a table's schema, too.
     """
     trained = carrier(model)
     if data is None and (table := own_table(trained)) is not None:
@@ -136,7 +137,7 @@ def rows_to_cross_fit(
 
 
 def unseen_positions(model: Any, table: Table) -> np.ndarray:
-    """Which rows of a table may be scored, before any of them is read."""
+    """Return the positions of a table's rows that may be scored, without reading their modalities."""
     trained = _reader(model, carrier(model))
     names = row_names(table, trained.reader()[0])
     keys, groups = (None, None) if names is None else names
@@ -146,7 +147,7 @@ def unseen_positions(model: Any, table: Table) -> np.ndarray:
 def held_out(
     records: int, groups: np.ndarray | None, share: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """A share of the records, or of their groups, that a readout is not fitted on, (records,) bool."""
+    """Draw a share of the records, or of their groups, to hold out from fitting, (records,) bool."""
     units = np.arange(records) if groups is None else np.unique(groups, return_inverse=True)[1]
     if not units.any():  # a single group: its records are divided after all
         units = np.arange(records)
@@ -159,7 +160,7 @@ def _counted(records: int, source: str) -> str:
 
 
 def own_table(model: Any) -> str | None:
-    """Where the table lies that a model was trained on; None if it was trained on something else."""
+    """Return the path of the table that a model was trained on; None if it was trained on something else."""
     trained = carrier(model)
     stated = trained.experiment.data if hasattr(trained, "experiment") else {}
     if stated.get("name") != "table" or stated.get("stream"):
@@ -225,7 +226,7 @@ def _parts_of_table(trained: Trained, source: Source, with_targets: bool) -> Dat
 
 
 def _unseen(trained: Any, count: int, keys: np.ndarray | None, groups: np.ndarray | None) -> np.ndarray:
-    """Which records may be scored, (records,) bool; an error where there are none."""
+    """Return which records may be scored, (records,) bool; raise an error if there are none."""
     rows = getattr(trained, "rows", None)
     lacks_groups = rows is not None and rows.groups is not None and groups is None
     if not _saw_labels(trained):
@@ -277,7 +278,7 @@ def _all_seen(trained: Any, records: int) -> str:
 
 
 def without_overlap(data: Dataset) -> Dataset:
-    """The data set without test rows that a readout is fitted on or chosen on; groups in both are named."""
+    """Remove test rows that are also used for fitting or validation; warn about groups in both parts."""
     fit, test = data.fit, data.test
     used = [part.keys for part in (fit, data.validation) if part is not None and part.keys is not None]
     if not used or test.keys is None:
@@ -304,10 +305,10 @@ def without_overlap(data: Dataset) -> Dataset:
 
 
 def _copies_together(test: Records) -> Records:
-    """Records of which some are copies of others, with the copies of one as one unit of their intervals.
+    """Return test records with all copies of one record as a single unit of the intervals.
 
-    Rows of a few discrete cells may be equal without being copies, so that equal rows count as copies only
-    where a single number, or one text, picture or series, tells nearly all different rows apart.
+    Rows of a few discrete cells may be equal without being copies. Equal rows therefore count as copies only
+    if a single number, or one text, picture or series, tells nearly all distinct rows apart.
     """
     if test.keys is None or test.resampled is not None or type(test) is not Records:
         return test
@@ -322,7 +323,7 @@ def _copies_together(test: Records) -> Records:
 
 
 def _tells_apart(column: Column, rows: np.ndarray) -> bool:
-    """Whether one number, or one whole of another kind, differs between nearly all of these records."""
+    """Whether one number of a column, or its whole value, differs between nearly all of these records."""
     taken = column.take(rows[:COMPARED]).values
     wholes = taken.T if taken.ndim == 2 and column.spec.kind in ("vector", "tabular") else [taken.flatten(1)]
     return any(len(torch.unique(each, dim=0)) > 0.9 * len(taken) for each in wholes)

@@ -1,4 +1,4 @@
-"""What a probe found: shares, not percent; every figure with its 95 % interval over test records."""
+"""Results of probes: figures as shares, not percent, each with its 95 % interval over test records."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from commlearn.storage.plain_json import json_text
 
 Interval = tuple[float, float]
 Groups = tuple[np.ndarray | None, np.ndarray | None]
-"""Which records belong together, of those to fit on and of those to score; None where nothing says it."""
+"""Groups of the records to fit on and of those to score; None if no groups are known."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How well one class can be read."""
+    """How well a class target can be predicted."""
 
     balanced_accuracy: float  # mean of the recalls of all classes
-    interval: Interval  # of the balanced accuracy
-    accuracy: float  # share of test records that are right
+    interval: Interval  # interval of the balanced accuracy
+    accuracy: float  # share of test records predicted correctly
     chance: float  # balanced accuracy of a guess
     classes: int
-    strength: float  # C, or how many neighbours; found on the training records alone
+    strength: float  # C, or the number of neighbours, chosen on the training records only
     train_records: int
     test_records: int
-    dropped: int = 0  # records left out, as they have no label
-    auroc: float = float("nan")  # mean over classes, each against the rest
-    auprc: float = float("nan")  # likewise; of two classes, that of the second
-    intervals: dict[str, Interval] = field(default_factory=dict)  # of the other figures
+    dropped: int = 0  # records left out because they have no label
+    auroc: float = float("nan")  # mean over classes, each against the rest; with two, of the second class
+    auprc: float = float("nan")  # mean over classes, each against the rest; with two, of the second class
+    intervals: dict[str, Interval] = field(default_factory=dict)  # intervals of the other figures
 
     measure: ClassVar[str] = "balanced_accuracy"
 
@@ -41,17 +41,17 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class NumberResult:
-    """How well one number, or several outputs together, can be read."""
+    """How well a number, or several outputs together, can be predicted."""
 
-    r2: float  # share of the variance of the test records that is explained; 0 = their mean, 1 = all
-    interval: Interval  # of R2
-    strength: float  # of the L2 penalty, or how many neighbours; found on the training records alone
+    r2: float  # explained share of the test records' variance; 0 = predicting their mean, 1 = perfect
+    interval: Interval  # interval of R2
+    strength: float  # strength of the L2 penalty, or number of neighbours, chosen on training records only
     train_records: int
     test_records: int
-    dropped: int = 0  # records left out, as they have no number
-    mse: float = float("nan")  # mean squared error, in the target's own units
-    intervals: dict[str, Interval] = field(default_factory=dict)  # of the other figures
-    outputs: tuple[dict[str, float], ...] = ()  # R2 and MSE of each, where there are several
+    dropped: int = 0  # records left out because they have no number
+    mse: float = float("nan")  # mean squared error, in the target's units squared
+    intervals: dict[str, Interval] = field(default_factory=dict)  # intervals of the other figures
+    outputs: tuple[dict[str, float], ...] = ()  # R2 and MSE of each output, if there are several
 
     measure: ClassVar[str] = "r2"
     chance: ClassVar[float] = 0.0  # R2 of a guess: the mean for every record
@@ -64,22 +64,22 @@ class NumberResult:
 
 @dataclass(frozen=True)
 class LabelsResult:
-    """How well a set of labels can be read."""
+    """How well a set of labels can be predicted."""
 
-    weighted_f1: float  # mean over labels, weighted by how many test records have each
-    interval: Interval  # of the weighted F1
+    weighted_f1: float  # mean over labels, weighted by the number of test records with each
+    interval: Interval  # interval of the weighted F1
     macro_f1: float  # plain mean over labels
     auroc: float  # mean over labels
-    auprc: float  # likewise
+    auprc: float  # mean over labels
     chance: float  # weighted F1 of a guess: all labels for every record
     labels: tuple[str, ...]
-    thresholds: tuple[float, ...]  # of each label's probability, chosen on validation records
+    thresholds: tuple[float, ...]  # thresholds on each label's probability, chosen on validation records
     strength: float  # C, chosen on validation records
     train_records: int
     validation_records: int
     test_records: int
-    dropped: int = 0  # records left out, as they have no labels at all
-    intervals: dict[str, Interval] = field(default_factory=dict)  # of the other figures
+    dropped: int = 0  # records left out because their target is missing
+    intervals: dict[str, Interval] = field(default_factory=dict)  # intervals of the other figures
 
     measure: ClassVar[str] = "weighted_f1"
 
@@ -96,7 +96,7 @@ MEASURE_OF = {
     "number": NumberResult.measure,
     "multilabel": LabelsResult.measure,
 }
-"""The figure that a target of each sort is summed up by."""
+"""The figure that summarises a target of each sort."""
 
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",
@@ -104,11 +104,11 @@ MEASURES = {
     "weighted_f1": "weighted F1",
     "auroc": "AUROC",
 }
-"""What the figure is called that a result, or a target in a verdict, is summed up by."""
+"""Display names of the figures that summarise a result, or a target in a verdict."""
 
 
 def score_of(result: Any) -> float:
-    """The figure that a probe's interval belongs to."""
+    """Return the figure that summarises a result, to which its `interval` belongs."""
     return getattr(result, result.measure)
 
 
@@ -118,10 +118,10 @@ class Outcome:
 
     result: Any
     truth: np.ndarray  # (records,) codes of classes, or (records, outputs) numbers or 0/1 labels
-    predicted: np.ndarray  # likewise
-    groups: np.ndarray | None = None  # (records,) which of them belong together
+    predicted: np.ndarray  # shaped like truth
+    groups: np.ndarray | None = None  # group of each record: (records,), or (records, sides) for pairs
 
 
 def to_json(results: Mapping[str, Any]) -> str:
-    """The results by target; what could not be measured is null, as JSON has no NaN."""
+    """Return the results by target as JSON, with null for figures that could not be measured (NaN)."""
     return json_text(results)

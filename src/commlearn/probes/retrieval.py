@@ -1,4 +1,4 @@
-"""Retrieval across modalities: a record's text finds its own image among all others."""
+"""Retrieval across modalities, such as finding a record's image among all others by its text."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from commlearn.probes.nearest import unit
 from commlearn.records import Records
 from commlearn.trained.embed import Blocks, carrier, embed, features_of
 
-BLOCK = 1024  # queries at a time
+BLOCK = 1024  # queries processed at once
 TOP = (1, 5, 10)
-FEATURES = 2.0  # length of the fixed features where the vector of the loss has 1; chosen on training rows
+FEATURES = 2.0  # length of the fixed features relative to the loss's vector; chosen on training rows
 
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """How often a record is found by some of its modalities among the others of all records."""
+    """How often some of a record's modalities find its other ones among those of all records."""
 
     recall: dict[int, float]  # k to the share of records that are among the k most similar
-    intervals: dict[int, tuple[float, float]]  # 95 %, bootstrap over records
+    intervals: dict[int, tuple[float, float]]  # 95 % intervals by bootstrap over records or their groups
     median_rank: float  # 1 = found first
     records: int
 
@@ -54,13 +54,13 @@ def retrieval(
 
     Args:
         model: a trained run, or a method.
-        records: those that have all of the modalities take part.
+        records: records to search; only those that have all of the modalities take part.
         query: names of modalities, such as `["text"]`.
         gallery: names of modalities, such as `["image"]`.
-        top: the ks.
-        seed: of the bootstrap.
+        top: values of k to report recall at.
+        seed: seed of the bootstrap.
         blocks: `learned` compares in the space of the loss, `features` compares the fixed features of each
-            side and what they predict of the other, `all` both.
+            side and their prediction of the other side's, `all` does both.
     """
     names = _checked(_method(model), records, query, gallery)
     complete = np.all([presence(records.columns[name]) for name in names], axis=0)
@@ -83,7 +83,7 @@ def retrieval(
 def _checked(
     method: Method, records: Records, query: Sequence[str], gallery: Sequence[str]
 ) -> tuple[str, ...]:
-    """The modalities of both sides, which must differ: a record would find itself by what it is found by."""
+    """Return the modalities of both sides, checked; one on both sides would make each record find itself."""
     names = (*query, *gallery)
     if not query or not gallery:
         raise ConfigurationError("A side of the retrieval names no modality; name one or more on each side.")
@@ -97,7 +97,7 @@ def _checked(
 
 
 def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """The place of each query's own row among the gallery by cosine, 1 = most similar; ties count half.
+    """Return the rank by cosine of each query's own row in the gallery, 1 = most similar; ties count half.
 
     Example:
         >>> ranks(np.eye(3), np.eye(3)).tolist()
@@ -114,13 +114,13 @@ def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 
 
 def _within(rank_of_each: np.ndarray, k: int) -> Measure:
-    """The share of the records whose rank is at most k."""
+    """Return a measure: the share of the records whose rank is at most k."""
     return lambda weights: accuracy(rank_of_each <= k, weights)
 
 
 @singledispatch
 def comparable(method: Any, view: View, subset: Subset) -> Tensor:
-    """The subset's vectors where the method compares subsets with each other, (batch, dim)."""
+    """Return a subset's vectors in the space where the method compares subsets, (batch, dim)."""
     raise ConfigurationError(
         f"{type(method).__name__} does not bring subsets of modalities into one space, so that one could "
         "retrieve another. Methods that do: clip, cmc, crossself, comm, hril, infmasking. Of any method, "
@@ -145,11 +145,11 @@ def _comm(method: CoMM, view: View, subset: Subset) -> Tensor:
 
 @comparable.register
 def _whole(method: COrAL | SupCon, view: View, subset: Subset) -> Tensor:
-    return comparable.dispatch(object)(method, view, subset)  # only views of all modalities agree
+    return comparable.dispatch(object)(method, view, subset)  # their loss aligns only views of all modalities
 
 
 def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: View) -> Tensor:
-    """The mean of what the heads make of the modalities that a record has, (batch, dim)."""
+    """Return the mean projection over the modalities that a record has, (batch, dim)."""
     projected = {name: heads[name](rows) for name, rows in vectors.items()}
     there = {name: absent_as_zero(torch.ones_like(projected[name][:, :1]), view[name]) for name in projected}
     total = torch.stack([projected[name] * there[name] for name in projected]).sum(dim=0)
@@ -160,7 +160,7 @@ def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: 
 def comparable_vectors(
     model: Any, records: Records, names: Sequence[str], blocks: Blocks = "all"
 ) -> np.ndarray:
-    """Vectors of some modalities, (records, dim), whose cosines with those of others say what is alike."""
+    """Return vectors of some modalities, (records, dim), comparable by cosine with those of others."""
     parts = [] if blocks == "features" else [unit(_in_the_space_of_the_loss(_method(model), records, names))]
     if features_of(model, blocks) is not None:
         parts.append(FEATURES * unit(embed(model, records, names, blocks="features")))

@@ -1,4 +1,4 @@
-"""Search: the records of a table that are most like one, by any of their modalities, and why."""
+"""Search: the records of a table that are most similar to a query, by any of their modalities, and why."""
 
 from commlearn.search.similar import Searcher, similar
 

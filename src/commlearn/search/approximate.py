@@ -1,4 +1,4 @@
-"""Search among millions through lists of similar vectors, by faiss (the extra `search`)."""
+"""Search among millions of vectors through lists of similar ones, with faiss (the extra `search`)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from commlearn.errors import ConfigurationError
 from commlearn.seeds import numpy_generator
 
 EXTRA = "pip install 'commlearn[search]'"
-LISTS, VISITED = 4.0, 0.02  # lists: times the root of the vectors; the share of them that a query visits
-FEWEST = 8  # lists visited at least
-EXAMPLES = 50  # vectors a list from which its middle is learned
+LISTS, VISITED = 4.0, 0.02  # lists per square root of the vector count; share of the lists visited
+FEWEST = 8  # lists that a query visits, at least
+EXAMPLES = 50  # vectors per list from which the centres are learned
 
 
 class Lists:
-    """Vectors of length 1 in lists of similar ones; a query looks into the nearest lists only.
+    """Vectors of length 1 in lists of similar ones; a query searches only the nearest lists.
 
     Args:
         vectors: (records, dim) float32.
-        visited: lists that a query looks into; more find more, and take longer.
+        visited: number of lists that a query searches; more lists find more, but take longer.
     """
 
     def __init__(self, vectors: np.ndarray, visited: int | None = None) -> None:
@@ -35,7 +35,10 @@ class Lists:
         self.index.nprobe = self.visited
 
     def nearest(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and cosines of similar vectors, (rows, count) each; -1 where the lists held too few."""
+        """Return positions and cosines of similar vectors, (rows, count) each.
+
+        Positions are -1 where the lists had too few.
+        """
         cosines, positions = self.index.search(np.ascontiguousarray(rows, dtype=np.float32), count)
         return positions, cosines
 

@@ -1,4 +1,4 @@
-"""The vectors of a table's records, as a file that says of which model and which table it is."""
+"""The vectors of a table's records, stored in a file that identifies its model and table."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ FORMAT = "1"
 
 @dataclass(frozen=True)
 class Index:
-    """Vectors of the records that have one of some modalities, and how alike they are.
+    """Vectors of the records that have at least one of some modalities, and how to compare them.
 
     Args:
-        rows: their numbers in the table, (records,).
-        vectors: of length 1, (records, dim) float32.
-        whole: likeness by all of the modalities together, the one of the vectors.
-        each: by each modality of a candidate.
+        rows: row numbers of the records in the table, (records,).
+        vectors: vectors of length 1, (records, dim) float32.
+        whole: likeness in all of the modalities together, for which the vectors are computed.
+        each: likeness in each of the candidates' modalities, by name.
     """
 
     rows: np.ndarray
@@ -50,7 +50,7 @@ class Index:
 
 
 def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Callable[[str], None]) -> Index:
-    """Embed a table's rows, chunk by chunk."""
+    """Embed a table's rows, chunk by chunk, and calibrate likeness on random pairs of them."""
     rows, parts = [], []
     chunk = chunk_rows({name: model.specs[name] for name in modalities})
     for start in range(0, len(table), chunk):
@@ -77,21 +77,21 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
 
 
 def _sides(by: Subset, name: str) -> tuple[Subset, Subset]:
-    """A modality is compared with itself where the query has it, else with all that the query has."""
+    """Compare a modality with itself if the query has it, otherwise with all modalities of the query."""
     return ((name,), (name,)) if name in by else (by, (name,))
 
 
 def records_of(
     model: Trained, table: Table, rows: np.ndarray, by: Sequence[str], modalities: Sequence[str]
 ) -> Records:
-    """Some rows of a table as records with these modalities, those that have none of them too."""
+    """Return some rows of a table as records with these modalities, including rows that have none of them."""
     names = [name for name in model.specs if name in by or name in modalities]
     cells = Cells(table.frame.iloc[rows].reset_index(drop=True), table.root, int(rows[0]) if len(rows) else 0)
     return model.records(cells, modalities=names, empty=True)
 
 
 def model_identity(model: Trained) -> str:
-    """A digest of all that turns a table into vectors."""
+    """Return a digest of everything that turns a table into vectors."""
     config, tensors = to_parts(model)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + tensors)
     if model.features is not None:
@@ -100,7 +100,7 @@ def model_identity(model: Trained) -> str:
 
 
 def table_identity(schema: Schema, table: Table, names: Sequence[str]) -> str:
-    """A digest of the cells of some modalities, and of the size and date of files that they name."""
+    """Return a digest of the cells of some modalities, and of the size and date of the files they name."""
     schema = schema.only(names)
     columns = [column for column in schema.columns(with_targets=False) if column in table.frame]
     digest = hashlib.sha256(cell_keys(table.frame, columns).tobytes())
@@ -121,16 +121,16 @@ def _state(root: Path, cell: str | Path) -> bytes:
 
 
 def file_name(where: str, by: Subset, modalities: Subset) -> str:
-    """One name for each table and each pair of sides."""
+    """Return a file name that is unique for each table and each pair of sides."""
     words = json.dumps([where, by, modalities])
     return f"{hashlib.sha256(words.encode()).hexdigest()[:16]}.safetensors"
 
 
 def write(path: Path, index: Index, identity: Mapping[str, str]) -> None:
-    """Into one file of tensors and words, from which nothing can be run.
+    """Write the index to one file of tensors and strings, which cannot contain executable code.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the file cannot be written.
     """
     tensors = {"rows": index.rows, "vectors": index.vectors}
     for likeness in (index.whole, *index.each.values()):
@@ -147,14 +147,14 @@ def write(path: Path, index: Index, identity: Mapping[str, str]) -> None:
 def read(
     path: Path, identity: Mapping[str, str], by: Subset, modalities: Subset, records: int
 ) -> tuple[Index | None, str]:
-    """The index in a file; else None, and in words why it cannot serve.
+    """Return the index in a file, or None with the reason why it cannot be used (empty if there is no file).
 
     Args:
-        path: of the file.
-        identity: of the model and of the table that it must be of.
-        by: modalities of a query.
-        modalities: of the candidates.
-        records: of the table.
+        path: path of the file.
+        identity: digests of the model and of the table that the index must belong to.
+        by: modalities of the queries.
+        modalities: modalities of the candidates.
+        records: number of records in the table.
     """
     if not path.exists():
         return None, ""
@@ -186,7 +186,7 @@ def read(
 
 
 def _fits(index: Index, records: int) -> bool:
-    """Whether its parts belong together, and to a table of so many records."""
+    """Return whether the parts of an index fit together, and fit a table with this number of records."""
     rows, vectors, center = index.rows, index.vectors, index.whole.center
     if rows.dtype != np.int64 or vectors.ndim != 2 or rows.shape != vectors.shape[:1] or not len(rows):
         return False

@@ -1,4 +1,4 @@
-"""How alike two records are by some modalities: a cosine, and what share of random pairs is less alike."""
+"""How similar two records are in some modalities: a cosine, and the share of random pairs less similar."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from commlearn.probes.retrieval import comparable_vectors
 from commlearn.records import Records
 from commlearn.trained.embed import embed
 
-SAMPLE = 1000  # records of a table that say how alike random pairs are
-PAIRS = 4000  # of them, roughly
+SAMPLE = 1000  # records of a table from which random pairs are taken
+PAIRS = 4000  # random pairs, roughly
 ALIKE, UNLIKE = (
     0.95,
     0.5,
-)  # shares of random pairs that are less alike, from which and below which words say so
-SAME = 1e-4  # distance of vectors of length 1 below which a model tells no difference
+)  # shares of less similar random pairs from which records are called alike, and below which unlike
+SAME = 1e-4  # distance of vectors of length 1 below which records count as copies
 
 
 @dataclass(frozen=True)
 class Likeness:
     """A cosine between the modalities `by` of one record and `modalities` of another, with its calibration.
 
-    The same modalities on both sides are compared as the model embeds them, each dimension standardised;
-    different ones in the space in which the training brought them together (see `comparable_vectors`).
+    If both sides have the same modalities, their embeddings are compared, each dimension standardised.
+    Different ones are compared in the space in which training brought them together (`comparable_vectors`).
 
     Args:
         by: modalities of the query.
-        modalities: of the candidates.
-        center: mean of the embeddings, (dim,); nothing where modalities differ.
-        scale: their deviation, likewise.
-        typical: cosines of random pairs, sorted; nothing where there are no two records.
+        modalities: modalities of the candidates.
+        center: mean of the embeddings, (dim,); empty if the modalities differ.
+        scale: standard deviation of the embeddings, (dim,); empty if the modalities differ.
+        typical: cosines of random pairs, sorted; empty with fewer than two records.
     """
 
     by: Subset
@@ -48,12 +48,12 @@ class Likeness:
 
     @property
     def name(self) -> str:
-        """How it is called in files."""
+        """Its name in files."""
         return f"{subset_name(self.by)}:{subset_name(self.modalities)}"
 
     @classmethod
     def learn(cls, model: Any, records: Records, by: Subset, modalities: Subset) -> Likeness:
-        """From some records of a table, in random order."""
+        """Calibrate on some records of a table, which must be in random order."""
         rows = np.flatnonzero(having(records, by) & having(records, modalities))
         records = records.choose(rows)
         nothing = np.zeros(0)
@@ -72,21 +72,21 @@ class Likeness:
         return cls(by, modalities, likeness.center, likeness.scale, np.sort(np.concatenate(cosines)))
 
     def query_vectors(self, model: Any, records: Records) -> np.ndarray:
-        """Vectors of length 1 of records that are searched by, (records, dim) float32."""
+        """Return the vectors of records as queries, scaled to length 1, (records, dim) float32."""
         return self.laid_out(raw_vectors(model, records, self.by, self.by == self.modalities))
 
     def candidate_vectors(self, model: Any, records: Records) -> np.ndarray:
-        """Vectors of length 1 of records that may be hits, (records, dim) float32."""
+        """Return the vectors of records as candidates, scaled to length 1, (records, dim) float32."""
         return self.laid_out(raw_vectors(model, records, self.modalities, self.by == self.modalities))
 
     def laid_out(self, vectors: np.ndarray) -> np.ndarray:
-        """Raw vectors standardised and brought to length 1."""
+        """Standardise raw vectors if both sides have the same modalities, and scale them to length 1."""
         if len(self.center):
             vectors = (vectors - self.center) / self.scale
         return unit(vectors).astype(np.float32)
 
     def above(self, cosines: np.ndarray) -> np.ndarray:
-        """The share of random pairs that are less alike; NaN where there is none, or no cosine."""
+        """Return the share of random pairs that are less similar; NaN without pairs or without a cosine."""
         if not len(self.typical):
             return np.full(len(cosines), np.nan)
         shares = np.searchsorted(self.typical, cosines) / len(self.typical)
@@ -94,20 +94,20 @@ class Likeness:
 
 
 def raw_vectors(model: Any, records: Records, names: Subset, same: bool) -> np.ndarray:
-    """Vectors to be compared with those of the same modalities, or with those of others, (records, dim)."""
+    """Return vectors to compare with those of the same modalities, or of other ones, (records, dim)."""
     return embed(model, records, names) if same else comparable_vectors(model, records, names)
 
 
 def having(records: Records, names: Sequence[str]) -> np.ndarray:
-    """Which records have one of these modalities at least, (records,) bool."""
+    """Return which records have at least one of these modalities, (records,) bool."""
     return np.any([presence(records.columns[name]) for name in names], axis=0)
 
 
 def in_words(above: dict[str, float]) -> str:
-    """Which modalities say that two records are alike, and which say that they are not.
+    """Say in words in which modalities two records are alike, and in which they are not.
 
     Args:
-        above: by modality the share of random pairs that are less alike.
+        above: share of random pairs that are less similar, by modality.
 
     Example:
         >>> in_words({"plot": 0.999, "poster": 0.3, "cast": 0.7, "year": float("nan")})

@@ -1,4 +1,4 @@
-"""What is searched for: a row of the table, or the cells of a record that need not be in it."""
+"""Search queries: a row of the table, or the cells of a record that need not be in it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from commlearn.tables.table import Table
 from commlearn.trained.model import Trained
 
 Query = int | str | Mapping[str, Any]
-"""The number of a row (from 0), the id of one, or cells by column, modality or kind."""
+"""A row's number (from 0), a row's id, or cells by column, modality or kind."""
 
 
 def row_of(query: int | str, table: Table, schema: Schema) -> int:
-    """The number of the row that a query names."""
+    """Return the number of the row that a query names."""
     if not isinstance(query, str):
         row = int(query)
         if not 0 <= row < len(table):
@@ -51,7 +51,7 @@ def row_of(query: int | str, table: Table, schema: Schema) -> int:
 
 
 def cells_of(query: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """The cells of a query by column; keys may name a modality of one column, or a kind that is there once.
+    """Return a query's cells by column; keys may also name a one-column modality, or a kind that is unique.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -79,7 +79,7 @@ def cells_of(query: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
 
 
 def modalities_of(cells: Mapping[str, Any], schema: Schema) -> list[str]:
-    """Those of which a query has a cell."""
+    """Return the modalities for which a query has a cell that is not empty."""
     return [
         name
         for name, kind in schema.modalities.items()
@@ -88,7 +88,7 @@ def modalities_of(cells: Mapping[str, Any], schema: Schema) -> list[str]:
 
 
 def records_of_cells(model: Trained, cells: Mapping[str, Any], names: Sequence[str]) -> Records:
-    """A query's cells as one record; its paths are those of whoever asks, wherever they lead."""
+    """Return a query's cells as one record; paths are relative to the working directory and may leave it."""
     schema = model.reader()[0].only(names)
     kinds: dict[str, Any] = dict(schema.modalities)
     kinds = {

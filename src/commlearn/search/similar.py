@@ -1,4 +1,4 @@
-"""The records of a table that are most like one: by a row, a text, a picture, by some modalities, and why."""
+"""Similarity search: the records of a table that are most like a row, a text or a picture, and why."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from commlearn.trained.embed import carrier
 from commlearn.trained.model import Trained
 from commlearn.trained.run import Run
 
-FOLDER = "search"  # of a run
-SHOWN = 120  # characters of what a record holds
+FOLDER = "search"  # folder of the index inside a run
+SHOWN = 120  # characters of a record's content that are shown
 
 
 def similar(
@@ -49,29 +49,29 @@ def similar(
     approximate: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Any:
-    """The records of a table that are most like a query, the most similar first.
+    """Return the records of a table that are most like a query, the most similar first.
 
     Args:
         model: a run, an export or an Embedder that was trained on a table.
-        table: rows among which is searched; the training's own if None.
-        query: the number of a row, from 0; the id of one, as text; or the cells of a record, such as
+        table: rows to search; the training's own table if None.
+        query: the number of a row, from 0; the id of a row, as text; or the cells of a record, such as
             `{"plot": "a boat in a storm"}` or `{"poster": "boat.png"}`, by modality, column or kind.
-        k: how many records.
-        modalities: of the table's records that count; those of `by` if not given.
-        by: modalities of the query that count; all that it has if not given. Where they differ from
-            `modalities`, one is searched by the other.
-        index: the folder in which vectors of the table are kept for the next search; that of a run is
-            `search` inside it, and others keep none.
-        approximate: search through lists of faiss, for many queries among millions (`Searcher`).
-        tell: takes lines of progress.
+        k: number of records to return.
+        modalities: modalities of the table's records that count; those of `by` if not given.
+        by: modalities of the query that count; if not given, all that a query by cells has, otherwise those
+            of `modalities`, or all. If they differ from `modalities`, the search is across modalities.
+        index: folder in which the table's vectors are kept for the next search. If not given, a run keeps
+            them in its folder `search`, and other models do not keep them.
+        approximate: search through faiss lists, for many queries among millions of records (`Searcher`).
+        tell: function that receives progress messages.
 
     Returns:
-        A frame of the table's kind, a row for each hit: `rank`, `row`, `id`, `group` (where the schema names
-        such columns), `score` (a cosine), and `above`, the share of random pairs of records that are less
-        alike. The same of each modality: `score_NAME`, `above_NAME`. `why` says in words which modalities say
-        so (those above 95 % of random pairs) and which do not (those below half of them); `copy` is true
-        where the model sees no difference; `record` is the start of what the record holds. The row that
-        was asked for is not among them.
+        A frame of the same library as the table, with a row for each hit: `rank`, `row`, `id` and `group` (if
+        the schema names such columns), `score` (a cosine), and `above`, the share of random pairs of records
+        that are less similar. With several modalities, `score_NAME` and `above_NAME` are the same for each.
+        `why` names the modalities that are alike (above 95 % of random pairs) and unlike (below half of
+        them). `copy` is true if the model sees no difference. `record` is the start of the record's content.
+        A row that serves as the query is not among the hits.
 
     Example:
         >>> import numpy as np
@@ -87,17 +87,17 @@ def similar(
 
 
 class Searcher:
-    """A table that is searched several times: read, embedded and laid out once.
+    """A table for several searches, which is read, embedded and indexed once.
 
     Args:
-        model: as for `similar`, as are the others.
-        table: rows among which is searched.
-        query: the first, or one like all others: its cells say what `by` and `modalities` are.
-        modalities: of the table's records.
-        by: modalities of a query.
-        index: the folder of the index.
-        approximate: search through lists of faiss.
-        tell: takes lines of progress.
+        model: as for `similar`; so are the other arguments.
+        table: rows to search.
+        query: the first query, or one like all others: its cells determine `by` and `modalities`.
+        modalities: modalities of the table's records that count.
+        by: modalities of the queries that count.
+        index: folder of the index.
+        approximate: search through faiss lists.
+        tell: function that receives progress messages.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Searcher:
         self.lists = Lists(self.index.vectors) if approximate else None
 
     def similar(self, query: Query, k: int = 10) -> Any:
-        """What the function `similar` gives, for another query."""
+        """Return the records most like another query, as the function `similar` does."""
         if k < 1:
             raise ConfigurationError(f"k is {k}; give how many records are to be shown, 1 or more.")
         if isinstance(query, Mapping):
@@ -149,7 +149,7 @@ class Searcher:
         return in_kind_of(self.source, self._hits(query_record, rows, cosines))
 
     def _hits(self, query_record: Records, rows: np.ndarray, cosines: np.ndarray) -> pd.DataFrame:
-        """The frame of what was found."""
+        """Return the frame of the hits."""
         cells = self.table.frame.iloc[rows]
         columns: dict[str, Any] = {"rank": np.arange(1, len(rows) + 1), "row": rows}
         for name, column in (("id", self.schema.id), ("group", self.schema.group)):
@@ -171,7 +171,7 @@ class Searcher:
         return pd.DataFrame(columns)
 
     def _scores(self, query_record: Records, records: Records) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """By modality each hit's cosine, NaN where one side lacks it; and which hits are the query again."""
+        """Return each hit's cosine by modality, NaN if one side lacks it, and which hits are copies."""
         scores, copies = {}, np.full(len(records), self.by == self.modalities)
         for name, likeness in self.index.each.items():
             asks, has = bool(having(query_record, likeness.by)[0]), having(records, [name])
@@ -186,7 +186,7 @@ class Searcher:
         return scores, copies
 
     def _shown(self, row: int) -> str:
-        """The start of a record's texts, else of its other cells."""
+        """Return the start of a record's text or, if there are no text modalities, of its other cells."""
         cells = self.table.frame.iloc[row]
         kinds = sorted(self.schema.modalities.values(), key=lambda kind: kind.name != "text")
         names = [column for kind in kinds for column in kind.columns() if column in cells]
@@ -196,7 +196,9 @@ class Searcher:
         return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
     def _index(self, folder: str | Path | None, tell: Callable[[str], None]) -> Index:
-        """From its file, if that is of this model and table; else made, and kept if there is a folder."""
+        """Read the index from its file if that fits this model and table; otherwise build it, and write it if
+        there is a folder.
+        """
         run = self.model.folder if isinstance(self.model, Run) and folder is None else None
         place = Path(folder) if folder is not None else run and run.path / FOLDER
         if not place:
@@ -240,7 +242,7 @@ def _sides(
     modalities: Sequence[str] | str | None,
     by: Sequence[str] | str | None,
 ) -> tuple[Subset, Subset]:
-    """Modalities of the query and of the table's records, in the schema's order."""
+    """Return the modalities of the query and of the table's records, in the schema's order."""
     given = modalities_of(cells_of(query, schema), schema) if isinstance(query, Mapping) else None
     if given == []:
         raise DataError("The query has no cell with anything in it. Give one, such as a text or a picture.")

@@ -1,1 +1,1 @@
-"""Files on disk: locks, checksums, plain formats, and reading of files that others wrote."""
+"""Files on disk: locks, checksums, plain formats, and safe reading of files from other sources."""

@@ -1,7 +1,7 @@
-"""Checkpoints: written whole or not at all, checked by sum, read without running code.
+"""Checkpoints: written whole or not at all, verified by checksum, read without running code.
 
-A file is one line of magic and version, one line with the SHA-256 of the rest, and the rest: a
-torch archive of tensors and plain values. The checkpoint before the last one is kept.
+A file is a line of magic and version, a line with the SHA-256 of the rest, and the rest: a torch archive
+of tensors and plain values. The checkpoint before the last one is kept.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from commlearn.storage.plain_files import plain_file
 
 FORMAT = 1
 MAGIC = f"commlearn checkpoint {FORMAT}\n".encode()
-KINDRED = MAGIC.rpartition(b" ")[0]  # how checkpoints of any format start
+KINDRED = MAGIC.rpartition(b" ")[0]  # start of checkpoints of any format
 LAST, PREVIOUS, ASIDE = "last.ckpt", "previous.ckpt", "damaged.ckpt"
-CHECKPOINTS = tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, ASIDE))  # in a run folder
+CHECKPOINTS = tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, ASIDE))  # their paths in a run folder
 UNREADABLE = (
     *(*DAMAGED, OSError, MemoryError, RuntimeError, ImportError),
     *(pickle.UnpicklingError, zipfile.BadZipFile),
@@ -34,7 +34,7 @@ UNREADABLE = (
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
-    """Write `state` as the last checkpoint; what was last becomes the previous one."""
+    """Write `state` as the last checkpoint; the one that was last becomes the previous one."""
     last = folder / LAST
     content = _packed(state, last)
     with _cannot(last), whole_file(last) as file:
@@ -47,16 +47,16 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
 
 
 def _packed(state: dict[str, Any], path: Path) -> bytes:
-    """The content of a checkpoint."""
+    """Return the content of a checkpoint file."""
     buffer, head = io.BytesIO(), len(MAGIC) + 2 * hashlib.sha256().digest_size + 1
     try:
-        buffer.write(bytes(head))  # the place of what is known at the end: there is no second copy in memory
+        buffer.write(bytes(head))  # reserves the head, known only at the end: no second copy in memory
         torch.save(state, buffer)
         digest = hashlib.sha256(buffer.getbuffer()[head:]).hexdigest().encode()
         buffer.seek(0)
         buffer.write(MAGIC + digest + b"\n")
         return buffer.getvalue()
-    except (MemoryError, RuntimeError) as problem:  # torch's own, after one of memory
+    except (MemoryError, RuntimeError) as problem:  # torch's own, raised after a MemoryError
         if isinstance(problem, RuntimeError) and not isinstance(problem.__context__, MemoryError):
             raise
         raise RunError(
@@ -66,7 +66,7 @@ def _packed(state: dict[str, Any], path: Path) -> bytes:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read one checkpoint file; a damaged one is refused."""
+    """Return the state in a checkpoint file; a damaged file is refused."""
     try:
         content = plain_file(path).read_bytes()
     except OSError as problem:
@@ -100,7 +100,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_archive(payload: bytes) -> None:
-    """Training packs nothing: an archive that unpacks to more than its size was made to fill the memory."""
+    """Refuse an archive that unpacks to more than its size: training never compresses, so it is a trap."""
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > len(payload):
@@ -108,7 +108,7 @@ def _check_archive(payload: bytes) -> None:
 
 
 def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """The newest whole checkpoint of a folder, and a warning for each that had to be passed over."""
+    """Return the newest whole checkpoint of a folder, and a warning for each one that was skipped."""
     warnings: list[str] = []
     for name in (LAST, PREVIOUS):
         path = folder / name
@@ -123,7 +123,7 @@ def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file starts as our checkpoints do."""
+    """Return whether a file starts as the library's checkpoints do."""
     try:
         with plain_file(path).open("rb") as file:
             return file.read(len(KINDRED)) == KINDRED
@@ -132,13 +132,13 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def set_aside(folder: Path) -> None:
-    """Move a damaged last checkpoint away, lest the next one written push it onto the whole one before."""
+    """Move a damaged last checkpoint away; otherwise the next write would replace the intact one with it."""
     with suppress(OSError):
         os.replace(folder / LAST, folder / ASIDE)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """The file has its old content or the new, never a part of it."""
+    """Write a file that always has either its old content or the new, never a part of it."""
     with _cannot(path), whole_file(path) as file:
         file.write(content)
 

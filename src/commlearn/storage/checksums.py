@@ -1,4 +1,4 @@
-"""Parts of a folder of embeddings, compared with the checksums that were written with them."""
+"""Comparison of the parts of a folder of embeddings with the checksums that were written with them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from commlearn.errors import DataError
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 
-LIST = "files.json"  # of a folder's files that the library wrote
-EMBEDDINGS = "folder of embeddings"  # what that list says the folder is
-PLAN = "plan.json"  # what embeddings were made of
+LIST = "files.json"  # list of the files that the library wrote into a folder
+EMBEDDINGS = "folder of embeddings"  # what that list calls the folder
+PLAN = "plan.json"  # description of what the embeddings were made from
 PART = "part-*.parquet"
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits."""
+    """Return the SHA-256 of a file's content, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_parts(paths: Sequence[str | Path], whole: bool = False) -> None:
-    """Refuse files of a folder of embeddings that are not as they were written; others are not looked at.
+    """Check that files of a folder of embeddings are as they were written; other files are ignored.
 
     Args:
         paths: files of one folder.
-        whole: the folder is read, not a file of it: refuse one in which parts are missing.
+        whole: whether the whole folder is read, not single files of it; then missing parts are refused, too.
     """
     folder = Path(paths[0]).parent
     sums = _checksums(folder / LIST)
@@ -46,7 +46,7 @@ def check_parts(paths: Sequence[str | Path], whole: bool = False) -> None:
 
 
 def check_part(path: Path, digest: str) -> None:
-    """Refuse a part whose content is not what was written."""
+    """Check that the content of a part is what was written."""
     if not digest or cached_digest(path) != digest:
         raise DataError(
             f"{path} is not what was written there: its content does not match its checksum. Delete it, and "
@@ -55,7 +55,7 @@ def check_part(path: Path, digest: str) -> None:
 
 
 def cached_digest(path: Path) -> str:
-    """The same, read again only if the file's size or time of change differs."""
+    """Return a file's SHA-256, read again only if its size or modification time differs."""
     state = path.stat()
     return _digest_of(path, state.st_size, state.st_mtime_ns)
 
@@ -66,13 +66,13 @@ def _digest_of(path: Path, size: int, changed: int) -> str:
 
 
 def _checksums(path: Path) -> dict[str, str] | None:
-    """The checksum of each part that a folder should have, empty where it has none; None in other folders."""
+    """Return each expected part's checksum ("" if it has none); None if no embeddings are listed there."""
     try:
         stored = parse_json(plain_file(path).read_text(encoding="utf-8"))
     except OSError:
         return None
     except ValueError as problem:
-        if not path.with_name(PLAN).exists():  # it is somebody else's
+        if not path.with_name(PLAN).exists():  # the file is not ours
             return None
         raise DataError(f"{path} is damaged: it is not JSON. Embed into another folder.") from problem
     if not isinstance(stored, dict) or stored.get("commlearn") != EMBEDDINGS:

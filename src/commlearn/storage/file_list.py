@@ -1,4 +1,4 @@
-"""Which files of a folder the library wrote: only those are ever removed or replaced."""
+"""Lists of the files that the library wrote into a folder: only those are ever removed or replaced."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from commlearn.storage.plain_json import parse_json
 
 RUN, FORMAT = "run folder", 1
 EVENTS = "tensorboard/events.out.tfevents.*.commlearn"  # TensorBoard fills in the star
-OUTSIDE = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # a name that leaves its folder
-SHOWN = 10  # names in a message
+OUTSIDE = re.compile(r"^$|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # matches names outside the folder
+SHOWN = 10  # most names in a message
 
 
 class FileList:
@@ -32,8 +32,8 @@ class FileList:
     file, never a file without a name.
 
     Args:
-        folder: whose files are listed.
-        usual: names that count as listed in a folder without a list, of a run beside one of its checkpoints.
+        folder: folder whose files are listed.
+        usual: names that count as listed in a folder without a list; in a run only next to a checkpoint.
         kind: what the folder is.
 
     Example:
@@ -55,20 +55,20 @@ class FileList:
         return self.path.exists()
 
     def names(self) -> set[str]:
-        """What is listed; in a folder without a list, what is recognised as ours."""
+        """Return the listed names; in a folder without a list, those recognised as the library's."""
         return self._recognised() if not self.exists else set(self._stored()["files"])
 
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of the files that were sealed, by name."""
+        """Return the SHA-256 of the files that were sealed, by name."""
         return dict(self._stored()["sha256"]) if self.exists else {}
 
     def seal(self, name: str, digest: str) -> None:
-        """State the SHA-256 of a listed file that is whole and about to get its name."""
+        """Record the SHA-256 of a listed file that is complete, even before it gets its name."""
         with turn(self.folder):
             self._store(self.names(), {**self.checksums(), name: digest})
 
     def _stored(self) -> dict[str, Any]:
-        """The list as it is written, checked."""
+        """Return the list as stored, after checking it."""
         try:
             stored = parse_json(plain_file(self.path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
@@ -91,17 +91,17 @@ class FileList:
         return stored
 
     def add(self, *names: str) -> None:
-        """List files that are about to be written; one that is there already and is not listed is refused."""
+        """List files that are about to be written; a file that exists without being listed is refused."""
         if self.exists and self.names().issuperset(names):
             return
-        with turn(self.folder):  # another process may add names of its own
+        with turn(self.folder):  # another process may be adding names
             listed = self.names()
             if self.exists:
                 self._refuse_to_replace(set(names) - listed)
             self._store(listed.union(names))
 
     def claim(self, *names: str) -> None:
-        """Begin a list where there is no run; refuse if a file of somebody else has one of these names."""
+        """Begin a list if there is none; refuse if a file of somebody else has one of these names."""
         with turn(self.folder):
             listed = self.names()
             self._refuse_to_replace(set(names) - listed)
@@ -109,12 +109,12 @@ class FileList:
                 self._store(listed)
 
     def foreign(self) -> Iterator[str]:
-        """Files and links that are not ours."""
+        """Yield the names of files and links that the library did not write."""
         listed = self.names()
         return (name for name in _walk(self.folder) if name != LOCK and not self._is_ours(name, listed))
 
     def check_removable(self) -> None:
-        """Refuse if anything in the folder may not be ours."""
+        """Check that the library wrote everything in the folder."""
         way_out = "Nothing was removed. {}, or give another --out (in Python: out=...)."
         if not self.exists:
             raise RunError(
@@ -130,10 +130,10 @@ class FileList:
             )
 
     def remove(self, last: str) -> None:
-        """Remove what is ours, and folders that are empty then; all or nothing is refused.
+        """Remove the library's files, and folders that are then empty; refuse if the folder holds others.
 
         Args:
-            last: the name that goes last, because it makes the folder a run.
+            last: the name to remove last, because it makes the folder a run.
         """
         self.check_removable()
         listed = self.names()
@@ -144,14 +144,14 @@ class FileList:
         except OSError as problem:
             raise RunError(f"Cannot remove {problem.filename}: {problem.strerror}.") from problem
         for parent in sorted(_parents(names), key=len, reverse=True):
-            with suppress(OSError):  # a foreign folder in it
+            with suppress(OSError):  # it holds a foreign folder
                 (self.folder / parent).rmdir()
         self._store(set())
 
     def remove_leftovers(self) -> None:
         """Remove what processes that were killed had begun to write in place of listed files.
 
-        What a living process writes stays.
+        Files that a live process is writing stay.
         """
         listed = self.names()
         for parent in {"", *_parents(listed)}:
@@ -168,7 +168,7 @@ class FileList:
         return bool(whole in listed or whole == LIST or (EVENTS in listed and fnmatchcase(name, EVENTS)))
 
     def _recognised(self) -> set[str]:
-        """What a commlearn without lists wrote: usual names beside a checkpoint that starts as ours do."""
+        """Return what versions without lists wrote: usual names, in a run only if it has checkpoints."""
         if self.kind != RUN:
             return set(self.usual)
         checkpoints = {name for name in CHECKPOINTS if is_checkpoint(self.folder / name)}
@@ -198,12 +198,12 @@ class FileList:
 
 
 def _parents(names: Iterable[str]) -> set[str]:
-    """Folders of these files below the one that is listed."""
+    """Return the folders of these files below the listed folder."""
     return {parent.as_posix() for name in names for parent in PurePosixPath(name).parents} - {"."}
 
 
 def _walk(folder: Path, below: str = "") -> Iterator[str]:
-    """Names of all that is no folder; links to folders are not entered, nor is what may not be read."""
+    """Yield the names of all but folders; unreadable folders and links to folders count as files."""
     try:
         with os.scandir(folder / below) as entries:
             inside = sorted(entries, key=lambda entry: entry.name)

@@ -1,4 +1,4 @@
-"""What tells one table from another at the same path: the names, sizes and content of its files."""
+"""Fingerprints that tell tables at the same path apart: names, sizes and content of their files."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pyarrow as pa
 from commlearn.errors import DataError
 from commlearn.storage.places import find_files, is_remote
 
-ENDINGS = (".parquet", ".pq", ".tar")  # of a table's files where it is a folder
-READ = (1 << 32, 1 << 26)  # bytes of a table that are looked at: here, and at a URL
-BLOCK = 1 << 20  # bytes that are read together
-SHOWN = 5  # differences in a message
+ENDINGS = (".parquet", ".pq", ".tar")  # endings of a table's files, if the table is a folder
+READ = (1 << 32, 1 << 26)  # most bytes of a table that are hashed: on this machine, and at a URL
+BLOCK = 1 << 20  # bytes that are read at once
+SHOWN = 5  # most differences in a message
 SHORT = 16  # digits of a digest in a message
 
 
 def fingerprint(source: str | Path) -> dict[str, str]:
-    """Size and SHA-256 of each file of a table, by name.
+    """Return the size and SHA-256 of each file of a table, by name.
 
-    Of tables above 4 GiB (64 MiB at a URL) blocks are hashed that are spread evenly over each file, its end
-    among them, where Parquet keeps the sizes and statistics of all columns. Files that cells point to are
-    not looked at.
+    Up to 4 GiB (64 MiB at a URL) are hashed, an equal share of each file. Of a file that exceeds its share,
+    only blocks spread evenly over it are hashed, including its end, where Parquet keeps the sizes and
+    statistics of all columns. Files that cells refer to are not read.
 
     Args:
         source: path or URL of a table's file or folder.
@@ -53,7 +53,7 @@ def fingerprint(source: str | Path) -> dict[str, str]:
 
 
 def _starts(size: int, share: int) -> Iterator[int]:
-    """Where the blocks of a file start of which `share` bytes are read.
+    """Yield the starts of the blocks to read, `share` bytes in total, from a file of `size` bytes.
 
     Example:
         >>> list(_starts(3 * BLOCK + 1, 4 * BLOCK)) == [0, BLOCK, 2 * BLOCK, 3 * BLOCK]
@@ -69,7 +69,7 @@ def _starts(size: int, share: int) -> Iterator[int]:
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """In words what two fingerprints differ in; empty if in nothing.
+    """Return the differences between two fingerprints in words; empty if there are none.
 
     Example:
         >>> differences({"a.csv": "3 bytes, sha256 12"}, {"a.csv": "4 bytes, sha256 34", "b.csv": "0 bytes"})

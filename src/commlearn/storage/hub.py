@@ -1,6 +1,6 @@
-"""The Hugging Face hub: named files of a repository, fetched or stored. No other file imports its client.
+"""Download and upload of a repository's files on the Hugging Face hub; no other file imports its client.
 
-Its own settings hold: HF_TOKEN or `hf auth login`, HF_HUB_OFFLINE, HF_HOME, HF_ENDPOINT.
+The client's own settings apply: HF_TOKEN or `hf auth login`, HF_HUB_OFFLINE, HF_HOME, HF_ENDPOINT.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ SIGN_IN = "sign in (hf auth login, or HF_TOKEN)"
 
 @dataclass(frozen=True)
 class Repository:
-    """A model's repository on the hub, and the branch, tag or commit that is meant."""
+    """A model's repository on the hub, and a branch, tag or commit in it."""
 
     name: str
     revision: str | None = None
 
     @classmethod
     def of(cls, address: str, revision: str | None = None) -> Repository:
-        """From an address.
+        """Parse an address.
 
         Args:
             address: hf://user/name, or hf://user/name@revision.
-            revision: if the address has none.
+            revision: the revision, if the address has none.
 
         Example:
             >>> Repository.of("hf://ana/films@v1")
@@ -53,7 +53,7 @@ class Repository:
 
 
 def on_hub(source: object) -> bool:
-    """Whether a model is named by its address on the hub.
+    """Return whether a model is named by its address on the hub.
 
     Example:
         >>> on_hub("hf://ana/films"), on_hub("runs/films")
@@ -63,7 +63,7 @@ def on_hub(source: object) -> bool:
 
 
 def fetch(repository: Repository, name: str) -> Path:
-    """One file of a repository, in the cache of this machine.
+    """Fetch one file of a repository into the cache of this machine, and return its path there.
 
     Raises:
         FileNotFoundError: the repository has no such file.
@@ -78,7 +78,7 @@ def fetch(repository: Repository, name: str) -> Path:
 
 
 def fetch_matching(repository: Repository, patterns: Sequence[str]) -> Path:
-    """The folder in the cache of this machine with all files of a repository that match."""
+    """Fetch all matching files of a repository into this machine's cache, and return their folder there."""
     client = _client()
     with _errors(repository):
         return Path(
@@ -92,11 +92,11 @@ def fetch_matching(repository: Repository, patterns: Sequence[str]) -> Path:
 
 
 def open_repository(repository: Repository, private: bool) -> set[str]:
-    """Make a repository if there is none; the names of its files.
+    """Make a repository if there is none, and return the names of its files.
 
     Args:
-        repository: to be stored in.
-        private: whether it is for its owner alone; one that is there already is refused if it is not so.
+        repository: the repository to store files in.
+        private: whether only its owner may see it; an existing repository that differs is refused.
     """
     client = _client()
     with _errors(repository):
@@ -116,13 +116,13 @@ def open_repository(repository: Repository, private: bool) -> set[str]:
 
 
 def store(repository: Repository, files: Mapping[str, bytes], stale: Sequence[str], message: str) -> str:
-    """Store files in one commit, whose name is returned.
+    """Store files in one commit, and return its hash.
 
     Args:
-        repository: that is there already.
-        files: by name.
-        stale: names of files that go.
-        message: of the commit.
+        repository: an existing repository.
+        files: content of each file, by name.
+        stale: names of files to delete.
+        message: message of the commit.
     """
     client = _client()
     added = [client.CommitOperationAdd(name, content) for name, content in files.items()]
@@ -145,7 +145,7 @@ def _client() -> Any:
 
 @contextmanager
 def _errors(repository: Repository) -> Iterator[None]:
-    """The client's errors as ours, each with the way out."""
+    """Turn the client's errors into the library's, each with a way out."""
     from huggingface_hub import errors
 
     name = repository.name
@@ -177,7 +177,7 @@ def _errors(repository: Repository) -> Iterator[None]:
                 f"{SIGN_IN} with a token that may do it."
             ) from problem
         raise RunError(f"The hub failed at {name}: {_line(problem)} Try again later.") from problem
-    except (errors.HTTPError, OSError) as problem:  # of the connection, or of the disk
+    except (errors.HTTPError, OSError) as problem:  # errors of the connection or the disk
         raise RunError(
             f"The hub could not be reached for {name}: {_line(problem)} Check the connection and "
             "HF_HUB_OFFLINE. What was fetched before is read without them."

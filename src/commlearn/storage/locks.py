@@ -1,4 +1,4 @@
-"""Locks of files, by the means that the operating system has, and one process at a time in a folder."""
+"""File locks, as the operating system provides them, and one process at a time in a folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, TextIO
 
 from commlearn.errors import RunError
 
-PART = re.compile(r"\.(.+)\.\d+\.part")  # a file that is being written, or was by a process that was killed
-FAR = 1 << 30  # the byte that is locked where locks are of bytes: behind what anybody reads or writes
+PART = re.compile(r"\.(.+)\.\d+\.part")  # a file that a process writes, or wrote before it was killed
+FAR = 1 << 30  # the byte to lock if locks apply to bytes: beyond all that is read or written
 LOCK = "lock"
 SWITCH = "COMMLEARN_LOCKS"  # an environment variable
 
@@ -36,14 +36,14 @@ def lock(handle: int, wait: bool = False, shared: bool = False) -> bool:
 
     Args:
         handle: the file's descriptor.
-        wait: for the process that has the lock now, for a few seconds at least.
-        shared: with others that share it, too; Windows has no such locks, and none is taken there.
+        wait: whether to wait for the process that has the lock now, for a few seconds at least.
+        shared: whether to share the lock with others that do; Windows cannot, and takes none then.
 
     Returns:
         False if another process has the lock.
 
     Raises:
-        OSError: the file cannot be locked at all, such as on some network disks.
+        OSError: the file cannot be locked at all, for example on some network disks.
 
     Example:
         >>> import tempfile
@@ -80,12 +80,12 @@ def _lock_byte(handle: int, mode: int) -> None:
 
 @contextmanager
 def open_part(path: Path) -> Iterator[BinaryIO]:
-    """A new file that is locked, so that others see that somebody writes it; what is left of it is removed.
+    """Open a new file and lock it, so that others see it being written; remove it if it is left at the end.
 
-    What processes that were killed left of the same file is removed before.
+    Remains of the same file from processes that were killed are removed first.
 
     Args:
-        path: of the file, such as `.x.1.part` for `x`; one that is there is emptied.
+        path: path of the file, such as `.x.1.part` for `x`; an existing file is emptied.
 
     Example:
         >>> import tempfile
@@ -112,7 +112,7 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
 
 
 def _parts_beside(path: Path) -> list[Path]:
-    """Parts of the same file by other writers."""
+    """Return the parts of the same file from other writers."""
     name = PART.fullmatch(path.name)
     try:
         others = [other for other in os.listdir(path.parent) if other != path.name] if name else []
@@ -126,9 +126,9 @@ def _parts_beside(path: Path) -> list[Path]:
 def _locked(path: Path) -> BinaryIO:
     while True:
         file = path.open("wb")
-        with suppress(OSError):  # some network disks lock nothing
+        with suppress(OSError):  # some network disks have no locks
             lock(file.fileno(), wait=True)
-        if _lies_at(file, path):  # else it was removed as abandoned before it was locked
+        if _lies_at(file, path):  # otherwise it was removed as abandoned before the lock
             return file
         file.close()
 
@@ -142,13 +142,13 @@ def _lies_at(file: BinaryIO, path: Path) -> bool:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when the block has ended without an error, and is on the disk then.
+    """Open a file that gets its name, and is safely on the disk, when the block ends without an error.
 
-    Until then the name stands for what it stood for before; its folder knows the new file even if the power
-    fails.
+    Until then the name refers to what it did before. The folder's entry is written to the disk as well, so
+    that the new file survives a power failure.
 
     Args:
-        path: of the file; what is written until the block ends lies beside it, as `file.name` says.
+        path: path of the file; until the block ends, `file.name` in the same folder holds what was written.
 
     Example:
         >>> import tempfile
@@ -158,15 +158,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         >>> os.listdir(folder)
         ['x']
     """
-    number = secrets.randbelow(1 << 62)  # two processes on two machines may have one id
+    number = secrets.randbelow(1 << 62)  # processes on two machines may have the same id
     with open_part(path.with_name(f".{path.name}.{number}.part")) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
-        if os.name == "nt":  # a file that is open keeps its name there
+        if os.name == "nt":  # an open file cannot be renamed there
             file.close()
         os.replace(file.name, path)
-        with suppress(OSError):  # some systems and disks cannot; the name is there all the same
+        with suppress(OSError):  # some systems and disks cannot; the file has its name anyway
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -175,24 +175,24 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_if_abandoned(path: Path) -> None:
-    """Remove a part whose process has ended: a living one holds a lock on what it writes."""
+    """Remove a part whose process has ended; a live process holds a lock on what it writes."""
     with suppress(OSError):
         with path.open("r+b") as file:
             if not lock(file.fileno()):
                 return
             if os.name != "nt":
-                path.unlink()  # while nobody else can begin to write it
+                path.unlink()  # while no other process can start to write it
         path.unlink(missing_ok=True)
 
 
 def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) -> TextIO:
-    """Make the folder and keep others out until the result is closed; a dead process holds nothing.
+    """Make a folder and lock it against other processes until the result is closed or this process dies.
 
     Args:
-        folder: which is made if it is not there.
-        doing: what another process is doing if it is already in there, such as "training".
-        shared: let others in that share it, too.
-        patience: seconds to wait for that process.
+        folder: the folder to lock.
+        doing: what another process that holds the lock is doing, such as "training", for the message.
+        shared: whether to share the lock with others that do so.
+        patience: seconds to wait for the other process.
 
     Example:
         >>> import tempfile
@@ -202,7 +202,7 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
     end = time.monotonic() + patience
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a")  # what stands in it stays
+        file = (folder / LOCK).open("a")  # keeps existing content
     except OSError as problem:
         raise RunError(f"Cannot write to {folder}: {problem.strerror}.") from problem
     try:
@@ -224,23 +224,23 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
 
 
 def without_locks() -> bool:
-    """Whether the user has turned locks off."""
+    """Return whether the user has turned locks off."""
     return os.environ.get(SWITCH, "").lower() in ("off", "0", "no", "false")
 
 
 @contextmanager
 def turn(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block for the same folder, where folders can be locked."""
-    if without_locks():  # which may wait forever where there are none
+    """Wait until no other process is in this block for the same folder, if folders can be locked."""
+    if without_locks():  # where locks do not work, waiting may never end
         yield
         return
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
+    except OSError:  # Windows cannot open folders
         yield
         return
     try:
-        with suppress(OSError):  # nor do some network disks lock them
+        with suppress(OSError):  # some network disks cannot lock them
             lock(handle, wait=True)
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What lies at a path where something else belongs, and the command that leads on from there."""
+"""Hints for a path that holds something other than expected: what it is, and the command to run next."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from commlearn.errors import nearest
 
 Wanted = Literal["run", "table", "recipe"]
 TABLES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".tar", ".xlsx", ".feather")
-RUNS = ("config.yaml", "config.json")  # of a training, of an export
-SHOWN = 3  # runs of a folder that are named
+RUNS = ("config.yaml", "config.json")  # configuration files of a training and of an export
+SHOWN = 3  # most runs of a folder that are named
 
 
 def misplaced(path: str | Path, wanted: Wanted) -> str:
-    """A sentence on what lies there, to be added to an error; empty where there is nothing to say.
+    """Return a sentence about what is at a path, to be added to an error; empty if there is nothing to say.
 
     Args:
-        path: that was given.
-        wanted: what belongs in its place.
+        path: the path that the user named.
+        wanted: what should be there.
 
     Example:
         >>> misplaced("films.csv", "run")

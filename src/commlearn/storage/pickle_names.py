@@ -1,7 +1,7 @@
-"""The names that a pickle of arrays may hold, and our own functions in their place.
+"""The names that a pickle of arrays may use, and the library's own functions that replace them.
 
-numpy writes an array as: make an empty one, then give it this state. What a file states is checked here
-before numpy sees it: types are plain ones, and as many bytes follow as the shape says.
+numpy pickles an array in two steps: make an empty one, then set its state. The state in a file is checked
+here before numpy sees it: types must be plain, and the number of bytes must match the shape.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from reprlib import repr as shortened  # of a few lists that hold each other, all of it fills the memory
+from reprlib import repr as shortened  # the full text of a few lists that hold each other fills the memory
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,18 @@ TYPE = re.compile(r"[<>=|]?(?:b1|\?|O|O8|[iu][1248]|f[248]|c(?:8|16)|[SUa]\d{1,9
 
 
 class Refused(Exception):
-    """What a pickle asks for and does not get."""
+    """Raised if a pickle requests something that is not allowed; the message names it."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A name of `ADMITTED` on the stack; it can be called and nothing else."""
+    """A name from `ADMITTED` on the stack, which can only be called."""
 
     path: str
 
 
 class Size:
-    """How many bytes the calls of one file may still produce."""
+    """Number of bytes that the calls of one file may still produce."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -42,7 +42,7 @@ class Size:
 
 
 def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
-    """Gives an empty array the shape, type and content that its state holds."""
+    """Give an empty array the shape, type and content of its state."""
     if type(state) is not tuple or len(state) not in (4, 5):
         raise ValueError("the state of an array has 4 or 5 parts")
     shape, dtype, by_columns, content = state[-4:]
@@ -64,7 +64,7 @@ def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
 
 
 def restore_dtype(dtype: np.dtype, state: Any) -> None:
-    """Gives a type its order of bytes; what else the state holds follows from the type."""
+    """Give a type its byte order; the rest of the state follows from the type."""
     if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
         raise ValueError(f"{shortened(state)} is no state of a type")
     if any(part is not None for part in state[2:5]):
@@ -129,7 +129,7 @@ def _count(shape: Any) -> int:
 
 
 def _bytes(content: Any) -> bytes | bytearray:
-    """Python 2's bytes were read as Latin-1 text, and are bytes again here."""
+    """Return content as bytes; those of Python 2 were read as Latin-1 text and are converted back."""
     if isinstance(content, str):
         return content.encode("latin-1")
     if not isinstance(content, bytes | bytearray):

@@ -1,10 +1,10 @@
-"""Published pickles, read without running anything that they ask for.
+"""Reading of published pickles without running anything that they request.
 
 A pickle is a program for a small stack machine, two of whose instructions import and call whatever the
-file names. Here the standard library's machine gets the instructions that build values and none that
-imports: a name in the file is looked up in `pickle_names.ADMITTED`, a table of our own functions that make
-arrays, and anything else is refused by its name. No instruction makes memory for more than the file has,
-and what calls may produce is checked against its size before memory is asked for.
+file names. Here the standard library's machine gets only the instructions that build values, and none that
+imports: a name in the file is looked up in `pickle_names.ADMITTED`, a table of the library's own functions
+that make arrays, and any other name is refused. No instruction allocates more memory than the file has
+content, and what calls may produce is checked against the file's size before memory is allocated.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ INSTRUCTIONS = (
 
 
 def read_pickle(path: str | Path) -> Any:
-    """The content of a pickle of numpy arrays, dicts, lists, tuples, text and numbers.
+    """Return the content of a pickle of numpy arrays, dicts, lists, tuples, text and numbers.
 
-    Files of Python 2 and of any numpy are read; bytes that Python 2 calls `str` become text (Latin-1).
+    Files from Python 2 and from any numpy can be read; bytes that Python 2 calls `str` become text (Latin-1).
 
     Example:
         >>> import pickle, tempfile
@@ -67,7 +67,7 @@ def _read(content: mmap.mmap, size: int, path: Path) -> Any:
         return Machine(content, size).load()
     except (Refused, *DAMAGED) as problem:
         reason = str(problem) or type(problem).__name__
-        if isinstance(problem, Refused) and content.tell() < size:  # else a name is cut off
+        if isinstance(problem, Refused) and content.tell() < size:  # otherwise a name may be cut off
             raise DataError(
                 f"{path} was not loaded: it asks for {reason}, at byte {content.tell() - 1}. Data need "
                 "arrays, dicts, lists, tuples, text and numbers; one with anything else may run programs."
@@ -75,17 +75,17 @@ def _read(content: mmap.mmap, size: int, path: Path) -> Any:
         raise DataError(f"{path}, byte {content.tell() - 1}: damaged or cut off ({reason}).") from problem
 
 
-class Machine(pickle._Unpickler):  # in Python, whose instructions can be chosen
-    """Builds the value that a pickle describes.
+class Machine(pickle._Unpickler):  # written in Python: its instructions can be chosen
+    """Stack machine that builds the value that a pickle describes.
 
     Args:
-        content: of the file, with `read` and `readline`.
-        size: of the file in bytes.
+        content: content of the file, with `read` and `readline`.
+        size: size of the file in bytes.
     """
 
     stack: list[Any]
-    append: Callable[[Any], None]  # to the stack
-    pop_mark: Callable[[], list[Any]]  # what lies above the last mark, taken off with it
+    append: Callable[[Any], None]  # appends to the stack
+    pop_mark: Callable[[], list[Any]]  # removes the last mark and returns the values above it
     read: Callable[[int], bytes]
     load_global: Callable[[], None]
 
@@ -127,7 +127,7 @@ class Machine(pickle._Unpickler):  # in Python, whose instructions can be chosen
             raise Refused(f"a changed {type(value).__name__}")
 
     def last(self, sort: type) -> Any:
-        """The value on top, which has to be of one type: an array would copy much into little."""
+        """Return the value on top, which must be of one type: an array would copy shared lists in full."""
         if type(self.stack[-1]) is not sort:
             raise ValueError(f"a {sort.__name__} was expected, not a {type(self.stack[-1]).__name__}")
         return self.stack[-1]
@@ -149,13 +149,13 @@ class Machine(pickle._Unpickler):  # in Python, whose instructions can be chosen
         self.last(dict).update(_pairs(values))
 
     def load_dict(self) -> None:
-        values = self.pop_mark()  # which changes what is appended to
+        values = self.pop_mark()  # first, as it changes what `append` appends to
         self.append(_pairs(values))
 
-    def load_frame(self) -> None:  # how the file is laid out: a reader that reads on needs no such hint
+    def load_frame(self) -> None:  # a hint on the layout, not needed to read in order
         self.read(8)
 
-    def load_bytearray8(self) -> None:  # the library's asks for the memory before it reads
+    def load_bytearray8(self) -> None:  # the library's allocates memory before it reads
         (count,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(count)))
 
@@ -168,7 +168,7 @@ class _Instructions(dict[int, Callable[[Any], None]]):
 
 
 Machine.dispatch = _Instructions(
-    (code, getattr(Machine, step.__name__))  # ours where it has one
+    (code, getattr(Machine, step.__name__))  # Machine's own, if it has one
     for code, step in pickle._Unpickler.dispatch.items()
     if CODES[code] in INSTRUCTIONS.split()
 )
@@ -177,5 +177,5 @@ Machine.dispatch = _Instructions(
 def _pairs(values: list[Any]) -> dict[Any, Any]:
     for key in values[::2]:
         if type(key) is tuple and any(type(part) is tuple for part in key):
-            raise Refused("a key of nested tuples")  # hashing goes as deep as they do
+            raise Refused("a key of nested tuples")  # hashing recurses as deep as they are nested
     return dict(zip(values[::2], values[1::2], strict=True))

@@ -1,6 +1,6 @@
-"""Where tables lie: on this machine, or anywhere that pyarrow's or fsspec's file systems reach.
+"""Location of tables: on this machine, or anywhere that pyarrow's or fsspec's file systems reach.
 
-What the user names is fetched; what a folder names that was loaded is not.
+Tables that the user names are fetched; those that a loaded folder names are not.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _FETCHED: ContextVar[bool] = ContextVar("fetched", default=True)
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one table, in the order of their names."""
+    """The files of one table, in order of their endings and names."""
 
     where: str  # what the user calls the table
     filesystem: fs.FileSystem
     paths: tuple[str, ...]
-    root: Path  # to which paths in cells are relative
+    root: Path  # folder to which paths in cells are relative
 
     def size(self, path: str) -> int:
         return int(self.filesystem.get_file_info(path).size or 0)
 
 
 def is_remote(source: object) -> bool:
-    """Whether a table is named by a URL, such as s3://bucket/table.
+    """Return whether a table is named by a URL, such as s3://bucket/table.
 
     Example:
         >>> is_remote("s3://bucket/table"), is_remote("films.parquet")
@@ -46,7 +46,7 @@ def is_remote(source: object) -> bool:
 
 @contextmanager
 def nothing_fetched() -> Iterator[None]:
-    """Within, tables at URLs are refused and models of a hub are looked for on this machine alone."""
+    """Refuse tables at URLs within the block, and look for models of a hub on this machine only."""
     token = _FETCHED.set(False)
     try:
         yield
@@ -55,12 +55,12 @@ def nothing_fetched() -> Iterator[None]:
 
 
 def may_fetch() -> bool:
-    """Whether what is named may be fetched: the user named it."""
+    """Return whether tables and models may be fetched, because the user named them."""
     return _FETCHED.get()
 
 
 def refuse_remote(source: object) -> None:
-    """An error if a table that a loaded folder names is at a URL."""
+    """Raise an error if a table that a loaded folder names is at a URL."""
     if is_remote(source):
         raise DataError(
             f"The table of the training is at {source}. What a loaded folder names is not fetched. Name it "
@@ -69,11 +69,11 @@ def refuse_remote(source: object) -> None:
 
 
 def find_files(source: str | Path, endings: Sequence[str]) -> Files:
-    """One file, or those of a folder that have one of these endings.
+    """Return one file, or the files of a folder that have one of these endings.
 
     Args:
         source: path or URL of a file or a folder.
-        endings: such as `.parquet`; of a folder, files with the first ending come first.
+        endings: endings such as `.parquet`; files of a folder with the first ending come first.
     """
     if not may_fetch():
         refuse_remote(source)
@@ -103,7 +103,7 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
 
 
 def _opened(url: str) -> tuple[fs.FileSystem, str]:
-    """pyarrow's own file system for the URL, else fsspec's."""
+    """Return pyarrow's own file system for the URL, otherwise fsspec's, and the path in it."""
     try:
         return fs.FileSystem.from_uri(url)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):

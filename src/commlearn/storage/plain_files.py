@@ -1,4 +1,4 @@
-"""What may be read as a file: no pipe, no device, nothing that unpacks out of proportion or is unpickled."""
+"""Checks of files before they are read: no pipes or devices, no excessive unpacking, no unpickling."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 
 from commlearn.errors import DAMAGED, DataError
 
-ALWAYS = 64 << 20  # bytes that anything packed may unpack to
-TIMES = 100  # its own size that more may have
-ALLOWED = "COMMLEARN_UNPACKED_GIB"  # a setting of the environment: GiB that may be unpacked in any case
+ALWAYS = 64 << 20  # bytes that any packed file may unpack to
+TIMES = 100  # multiple of its own size that a packed file may unpack to
+ALLOWED = "COMMLEARN_UNPACKED_GIB"  # environment variable: GiB that may always be unpacked
 SORTS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -28,7 +28,7 @@ SORTS = {
 
 
 def plain_file(path: str | Path) -> Path:
-    """The path itself, if a file lies there.
+    """Return the path itself, if it is that of a regular file.
 
     Raises:
         OSError: there is nothing, or a pipe, a socket or a device, from which reading may never end.
@@ -44,12 +44,12 @@ def plain_file(path: str | Path) -> Path:
 
 
 def check_unpacked(what: str, size: int, packed: int) -> None:
-    """Refuse what unpacks to far more than it is.
+    """Refuse content that unpacks to far more than its packed size.
 
     Args:
-        what: the file, and what in it.
-        size: bytes when it is unpacked, as far as that is known.
-        packed: bytes as it is.
+        what: name of the file, and of the content in it.
+        size: unpacked size in bytes, as far as it is known.
+        packed: packed size in bytes.
     """
     most = max(ALWAYS, TIMES * packed, int(_allowed() * 2**30))
     if size > most:
@@ -60,7 +60,7 @@ def check_unpacked(what: str, size: int, packed: int) -> None:
 
 
 class Unpacked(io.RawIOBase):
-    """The unpacked content of a file, as much of it as is in proportion."""
+    """Stream of the unpacked content of a file, which fails if that is far larger than the file."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self.file, self.path = file, path
@@ -89,11 +89,11 @@ def _allowed() -> float:
 
 
 def read_npy(source: Path | BinaryIO) -> np.ndarray:
-    """The array in a .npy file: what a file says of itself is not believed, and nothing is unpickled.
+    """Return the array in a .npy file, without trusting the file's header or unpickling anything.
 
     Raises:
-        ValueError: it holds something else, or less than it says.
-        OSError: it cannot be read.
+        ValueError: the file holds something else, or less than its header says.
+        OSError: the file cannot be read.
     """
     try:
         array = np.load(source, allow_pickle=False)

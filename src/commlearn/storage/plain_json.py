@@ -1,4 +1,4 @@
-"""JSON that all can read; that of others which could not be used raises a ValueError and nothing else."""
+"""Portable JSON; parsing unusable JSON from others raises a ValueError and nothing else."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from commlearn.errors import RunError
 from commlearn.storage.plain_files import plain_file
 
-DEEPEST = 50  # levels
+DEEPEST = 50  # most levels of nesting
 SIGNS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{\]}]', re.DOTALL)
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_json(content: str | bytes) -> Any:
-    """The values of JSON text.
+    """Return the values of JSON text.
 
     Raises:
-        ValueError: it is no JSON, is nested deeper than 50 levels, has a number of thousands of digits, or
-            text that is no Unicode.
+        ValueError: the text is not JSON, is nested deeper than 50 levels, has a number of thousands of
+            digits, or holds text that is not valid Unicode.
 
     Example:
         >>> parse_json('{"a": [1, null]}')
@@ -42,7 +42,7 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def json_text(value: Any, indent: int = 2, ascii_only: bool = True) -> str:
-    """Plain values, dataclasses and arrays as a file of JSON; NaN and infinity, which it lacks, are null.
+    """Return values, dataclasses and arrays as JSON text; NaN and infinity, which JSON lacks, become null.
 
     Example:
         >>> print(json_text({"low": float("-inf"), "high": 1.0}), end="")
@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 def values_of_file(path: Path, way_out: str = "Delete it, or make it again.") -> dict[str, Any]:
-    """The named values in a file that the library wrote, or an error that names it and the way out."""
+    """Return the named values in a file that the library wrote; an error names the file and the way out."""
     try:
         values = parse_json(plain_file(path).read_text(encoding="utf-8"))
         if not isinstance(values, dict):

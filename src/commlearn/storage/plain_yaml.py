@@ -1,4 +1,4 @@
-"""YAML as plain values: no code, each key once, and no more values than a person would write."""
+"""YAML as plain values: no code, no duplicate keys, and no more values than a person would write."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import yaml
 
 from commlearn.errors import DAMAGED, ConfigurationError
 
-MOST = 100_000  # values, each as often as it is referred to: a few references to references make billions
-DEEPEST = 50  # levels
+MOST = 100_000  # most values, each counted per reference: nested references can make billions
+DEEPEST = 50  # most levels of nesting
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """The values of YAML text; errors name the place that cannot be read.
+    """Return the values of YAML text; errors name the place that cannot be read.
 
     Args:
-        text: of the file.
-        where: what to call it in messages.
+        text: content of the file.
+        where: what to call the text in messages.
 
     Example:
         >>> read_yaml("epochs: 3", "settings")
@@ -26,17 +26,17 @@ def read_yaml(text: str, where: str) -> Any:
     """
     try:
         return yaml.load(text, _OneOfEach)
-    except (yaml.YAMLError, *DAMAGED) as problem:  # such as of 2020-13-45, 0x_ or !!bool maybe
+    except (yaml.YAMLError, *DAMAGED) as problem:  # for example, for 2020-13-45, 0x_ or !!bool maybe
         reason = str(problem).replace('in "<unicode string>", ', "")
         raise ConfigurationError(f"{where} cannot be read as YAML: {reason}") from problem
 
 
 def yaml_text(values: Any, **options: Any) -> str:
-    """YAML of plain values in their own order; tuples are lists, and nothing refers to anything else.
+    """Return plain values as YAML text in their order, with tuples as lists and without references.
 
     Args:
-        values: to be written.
-        options: of `yaml.dump`.
+        values: the values to write.
+        options: options of `yaml.dump`.
 
     Example:
         >>> yaml_text({"scale": (0.5, 1.0), "about": "é"}, allow_unicode=True)
@@ -54,7 +54,7 @@ _Plain.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
 class _OneOfEach(yaml.SafeLoader):
-    """YAML whose keys are given once: of two, one would be dropped silently."""
+    """Loader that refuses duplicate keys, one of which would be dropped silently, and excessive size."""
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
@@ -74,7 +74,7 @@ class _OneOfEach(yaml.SafeLoader):
 
 
 def _size(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
-    """How many values a node stands for."""
+    """Return how many values a node stands for, references counted."""
     if depth > DEEPEST:
         problem = f"it is nested deeper than {DEEPEST} levels, or refers to itself"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)

@@ -1,4 +1,4 @@
-"""Values of YAML as the types that Python names: what does not fit is refused with what would."""
+"""Conversion of YAML values to annotated Python types; errors say what would fit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class WrongValue(Exception):
 
 
 def converted(hint: Any, value: Any) -> Any:
-    """The value as its type, where YAML left room.
+    """Convert a value to its type, as far as YAML leaves that open.
 
     Raises:
-        WrongValue: it does not fit.
+        WrongValue: the value does not fit the type.
 
     Example:
         >>> converted(float, "1e-3"), converted(int | None, None), converted(tuple[int, ...], [1, 2])
@@ -43,7 +43,7 @@ def converted(hint: Any, value: Any) -> Any:
 
 
 def _any_of(hints: tuple[Any, ...], value: Any) -> Any:
-    """The value as the first of several types that it fits."""
+    """Convert a value to the first of several types that it fits."""
     if value is None and type(None) in hints:
         return None
     wanted = []

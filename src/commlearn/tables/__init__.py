@@ -1,1 +1,1 @@
-"""Tables of one's own: read, described by a schema, checked, split and streamed."""
+"""The user's own tables: reading, schemas, checks, splits and streaming."""

@@ -1,4 +1,4 @@
-"""Everything that can be checked of a table before training: one report, every problem with its place."""
+"""Checks of a table before training, collected in one report that locates every problem."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from commlearn.tables.signal import Survey, shuffled, survey
 from commlearn.tables.table import Table
 from commlearn.tables.targets import read_target
 
-FEWEST, FEW = 8, 50  # training rows: fewer than the first are an error, than the second a warning
-GLANCE = 32  # pixels a side of the images that are compared
-FLOPS = 5e10  # a second: one core of a CPU
+FEWEST, FEW = 8, 50  # fewest training rows that cause no error, and no warning
+GLANCE = 32  # pixels per side of the images that are compared
+FLOPS = 5e10  # per second, on one CPU core
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found; facts are plain values."""
+    """Problems and facts found in a table; facts are plain values."""
 
     problems: tuple[Problem, ...]
     facts: dict[str, Any]
@@ -49,10 +49,10 @@ class Report:
 
 
 def check(table: Table, schema: Schema) -> Report:
-    """Look for everything that would stop or spoil a training, and collect it.
+    """Find and collect everything in a table that would stop or spoil a training.
 
     Args:
-        table: rows and where they lie.
+        table: the rows and their root folder.
         schema: what the columns are.
     """
     missing = schema.misnamed_columns(table.frame)
@@ -100,7 +100,7 @@ def check(table: Table, schema: Schema) -> Report:
 def _splits(
     cells: Cells, schema: Schema, missing: Mapping[str, str]
 ) -> tuple[dict[str, np.ndarray], list[Problem]]:
-    """Rows of each split, and what is wrong with them; all rows are for training if that is unknown."""
+    """Return the rows of each split, and problems; if the split is unknown, all rows are for training."""
     splits = {"train": np.arange(len(cells))}
     problems: list[Problem] = []
     if schema.split is not None and schema.split not in missing:
@@ -121,7 +121,7 @@ def _splits(
 def _read(
     cells: Cells, schema: Schema, kinds: Mapping[str, Kind], train: np.ndarray, unreadable: Unreadable
 ) -> tuple[dict[str, Column], dict[str, Any], list[Problem]]:
-    """Each modality that can be read as a column, what it learned, and all that its kind complains of."""
+    """Return the modalities that can be read as columns, what each learned, and all problems found."""
     columns: dict[str, Column] = {}
     states: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -149,12 +149,12 @@ def _read(
 
 
 def _refusing(kind: Kind, cells: Cells) -> None:
-    """Refuse what the kind complains of by row."""
+    """Raise the kind's errors that concern particular rows."""
     raise_errors(label(kind.columns()), [problem for problem in kind.check(cells) if problem.row is not None])
 
 
 def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[str, Any], list[Problem]]:
-    """How a target is distributed, and what is wrong with it."""
+    """Return facts about a target's distribution, and problems with it."""
     values, problems = read_target(cells, name, sort)
     problems = first_ten(problems)
     messages = []
@@ -197,7 +197,7 @@ def _modalities(
     surveys: Mapping[str, Survey],
     splits: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Of each modality: how many records have it, how long it is, what test rows share with training."""
+    """Return for each modality how many records have it, its lengths, and what test shares with training."""
     shared = seen_in_training({name: survey.prints for name, survey in surveys.items()}, splits)
     facts: dict[str, Any] = {}
     for name, column in columns.items():
@@ -215,7 +215,7 @@ def _modalities(
 def _expected(
     columns: Mapping[str, Column], states: Mapping[str, Any], surveys: Mapping[str, Survey], rows: int
 ) -> dict[str, Any]:
-    """Memory of the records and time of an epoch: a rough sum, not a measurement."""
+    """Estimate the memory of the records and the time of an epoch: a rough sum, not a measurement."""
     size, work = 0.0, 1e6 * (len(columns) + 1)  # the fusion of n + 1 subsets
     for name, column in columns.items():
         grown = (states[name]["size"] / GLANCE) ** 2 if column.spec.kind == "image" else 1.0
@@ -231,7 +231,7 @@ def _expected(
 
 
 def _work(spec: Spec, grown: float, column: Column, lengths: np.ndarray | None) -> float:
-    """Multiplications of one forward pass of one record."""
+    """Return the number of multiplications in one forward pass of one record."""
     if spec.kind == "image":
         side = GLANCE * grown**0.5
         return side**2 * (3_100 if side <= 96 else 36_000)  # small_cnn, ResNet-18

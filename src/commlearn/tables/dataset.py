@@ -1,4 +1,4 @@
-"""A table as a data set: read, split, and prepared with what its training rows taught."""
+"""A table as a data set: read, split, and prepared with what was learned from its training rows."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ NO_PLACE = (
     "Nothing says where the table of the training is: it was in memory, or the model is an export, which "
     "names no data. Pass a table: it is an argument of every command and function that reads rows."
 )
-COPIES = 0.01  # share of rows that are copies of others from which a note says so
+COPIES = 0.01  # share of rows that copy other rows, above which a note says so
 
 
 @dataclass(frozen=True)
 class TableData:
-    """Any table that a schema describes.
+    """A table that a schema describes.
 
-    Rows are split as its split column says; else by the hash of their group, if the schema names a group
-    column; else by the hash of their id, or of their cells if there is none.
+    Rows are split by the split column if the schema names one; otherwise by the hash of their group, if it
+    names a group column; otherwise by the hash of their id, or of their cells if there is no id.
 
     Example:
         >>> import tempfile, pathlib
@@ -44,16 +44,16 @@ class TableData:
         (7, 3)
     """
 
-    table: str  # Parquet (file or folder), tar files of WebDataset, CSV, TSV or JSON lines
-    schema: dict[str, Any]  # its modalities, targets, id, group and split
-    validation: float = 0.0  # share of the rows, where no split column says it
-    test: float = 0.2  # likewise
-    seed: int = 0  # of the split
-    stream: int = 0  # rows in memory at a time, of Parquet or tar files; 0 = the whole table
-    root: str = ""  # the folder to which paths in cells are relative; that of the table if not stated
+    table: str  # path or URL, as `read_table` takes it: Parquet (file or folder), WebDataset tar, CSV, ...
+    schema: dict[str, Any]  # schema as plain values: modalities, targets, id, group and split
+    validation: float = 0.0  # share of the rows, if there is no split column
+    test: float = 0.2  # share of the rows, if there is no split column
+    seed: int = 0  # seed of the split
+    stream: int = 0  # rows in memory at a time, for Parquet or tar files; 0 = the whole table
+    root: str = ""  # folder to which paths in cells are relative; the table's folder if not given
 
     def read(self) -> Dataset:
-        """Reads the table and learns from its training rows alone."""
+        """Read the table, and learn from its training rows only."""
         if not self.table:
             raise DataError(NO_PLACE)
         schema = Schema.from_mapping(self.schema)
@@ -73,7 +73,7 @@ class TableData:
         return replace(data, files=fingerprint(self.table))
 
     def ids(self, records: Records) -> dict[str, np.ndarray]:
-        """The id column for records that were read from this table; nothing if its schema names none."""
+        """Return the id column for records read from this table; empty if the schema names no id."""
         schema = Schema.from_mapping(self.schema)
         if schema.id is None or records.keys is None:
             return {}
@@ -86,14 +86,14 @@ class TableData:
 def dataset_of(
     table: Table, schema: Schema, validation: float = 0.0, test: float = 0.2, seed: int = 0
 ) -> Dataset:
-    """The table's records, split; all problems are reported at once.
+    """Read and split the table's records; all problems are reported at once.
 
     Args:
-        table: rows and where they lie.
+        table: the rows and their root folder.
         schema: what the columns are.
-        validation: share of the rows, where no split column says it.
-        test: likewise.
-        seed: of the split.
+        validation: share of the rows, if there is no split column.
+        test: share of the rows, if there is no split column.
+        seed: seed of the split.
     """
     problems = Problems("The table does not fit the schema")
     for message in schema.misnamed_columns(table.frame).values():
@@ -112,7 +112,7 @@ def dataset_of(
         problems.add(message)
     if learning.messages and schema.unreadable == "error":
         problems.add(WAY_OUT)
-    if problems.messages:  # report what reading would have found, too
+    if problems.messages:  # also report what reading would have found
         _collect_the_rest(problems, table, schema)
     problems.raise_if_any(DataError)
     unreadable = Unreadable(schema.unreadable_limit)
@@ -137,12 +137,12 @@ def dataset_of(
 
 
 def named_records(records: Records, names: RowNames | None) -> Records:
-    """The records with the keys and groups of the rows that they were read from."""
+    """Return the records with the keys and groups of the rows that they were read from."""
     return records if names is None else replace(records, keys=names.keys, groups=names.groups)
 
 
 def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
-    """A note where cells do not distinguish rows."""
+    """Return a note if many rows have the same cells and no id distinguishes them."""
     if schema.id is not None or records.keys is None:
         return ()
     distinct = len(np.unique(records.keys))
@@ -155,7 +155,7 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
 
 
 def _unreadable(table: Table, schema: Schema) -> list[str]:
-    """What is wrong with the cells of every modality, those too that could be learned from."""
+    """Return the errors in the cells of every modality, including those that could be learned from."""
     every_problem = [problem for kind in schema.modalities.values() for problem in kind.check(table)]
     errors = [problem for problem in every_problem if problem.level == "error"]
     return [str(problem) for problem in with_ids(errors, table, schema.id)]

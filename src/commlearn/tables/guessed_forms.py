@@ -1,4 +1,4 @@
-"""Guesses of how columns are written, and of cells that stand for an empty one, each with a reason."""
+"""Guesses of the form in which columns are written and of cells that mean empty, each with a reason."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from commlearn.kinds.written import (
 )
 from commlearn.storage.plain_json import parse_json
 
-MOST = 0.95  # share of the filled cells that are written in one form
-FEWEST = 5  # filled cells, at least
-LOOKED_AT = 20_000  # rows
-MANY = 20  # different numbers in text from which they are numbers and not categories
-SCALES = {3, 4, 5, 6, 7, 10, 20, 100}  # points that ratings have at most
-SEVERAL = 0.1  # share of cells of several labels from which commas between them are none of a sentence
-LABELS = 100  # different labels, at most
-BETWEEN_COMMAS, REPEATED, SHORT = 40, 5, 25  # of labels between commas: at most, times each, characters
+MOST = 0.95  # minimum share of the filled cells that are written in the form
+FEWEST = 5  # minimum number of filled cells
+LOOKED_AT = 20_000  # rows to look at, at most
+MANY = 20  # different numbers in text above which they are numbers, not categories
+SCALES = {3, 4, 5, 6, 7, 10, 20, 100}  # possible maximum points of a rating
+SEVERAL = 0.1  # share of cells with several labels above which text holds labels; with commas, twice that
+LABELS = 100  # maximum number of different labels
+BETWEEN_COMMAS, REPEATED, SHORT = 40, 5, 25  # labels between commas: most, mean repeats, most characters
 CODE = re.compile(r"0\d+")
 ORDINALS = {"st", "nd", "rd", "th"}
 
 
 class Writing(NamedTuple):
-    """How a column is written, and why one thinks so."""
+    """The form in which a column is written, and the reason for this guess."""
 
     form: str
     reason: str
 
 
 def guessed_form(column: pd.Series) -> Writing | None:
-    """The form of a column; None if it is none, or nobody can say which.
+    """Guess the form of a column; None if it has none, or if it remains unclear.
 
     Example:
         >>> guessed_form(pd.Series(["3 kg", "500 g", "1 kg", "2 kg", "750 g"]))
@@ -71,7 +71,7 @@ def guessed_form(column: pd.Series) -> Writing | None:
     parts = form.read(filled, form.learn(filled))
     parted = [*parts.numbers.values(), *(pd.factorize(part)[0] for part in parts.categories.values())]
     if not any(len(np.unique(part[~np.isnan(part)])) > 1 for part in parted):
-        return None  # nothing in it varies
+        return None  # no part of it varies
     if parts.wrong:
         example = str(filled.iloc[min(parts.wrong)])[:30]
         among = "" if len(seen) == len(column) else f" of {len(filled)}"
@@ -109,12 +109,12 @@ def _dates(cells: list[Any]) -> Writing | None:
 
 
 def any_moment(cell: Any) -> datetime | None:
-    """When a cell says, be the day or the month first; None if it says no date."""
+    """Return the date and time in a cell, trying the day first, then the month first; None if it has none."""
     return moment_of(cell, "day first") or moment_of(cell, "month first")
 
 
 def amount_in_unit(cell: Any) -> Amount | None:
-    """A number, alone or with a unit that is one; None where a cell says something else."""
+    """Return the number in a cell, alone or with a plausible unit; None if the cell holds anything else."""
     amount = amount_of(cell)
     return amount if amount is not None and (not amount.unit or _is_unit(amount.unit)) else None
 
@@ -162,7 +162,7 @@ def _is_unit(unit: str) -> bool:
 
 
 def _bare_numbers(amounts: list[Amount]) -> Writing | None:
-    """Numbers in a column of text, which are no names of anything."""
+    """Recognise numbers written as text, unless they may be codes, categories or ids."""
     texts = {amount.written for amount in amounts}
     if any(CODE.fullmatch(text) for text in texts) or len(texts) <= MANY:
         return None
@@ -172,8 +172,8 @@ def _bare_numbers(amounts: list[Amount]) -> Writing | None:
 
 
 def _several(cells: list[Any]) -> Writing | None:
-    """Measures such as 139/85; whole numbers, each pair its own, may count and date records: 17/2023."""
-    if _share(cells, any_moment) >= MOST:  # which nothing says how to read
+    """Recognise measures such as 139/85, but not unique whole numbers, which may number records: 17/2023."""
+    if _share(cells, any_moment) >= MOST:  # dates, but it is unclear whether the day or the month comes first
         return None
     rows = [numbers for cell in cells if (numbers := numbers_in(cell)) is not None]
     if len(rows) < MOST * len(cells) or len({len(numbers) for numbers in rows}) > 1:
@@ -188,7 +188,7 @@ def _objects(cells: list[Any]) -> Writing | None:
     if isinstance(cells[0], str) and not cells[0].lstrip().startswith("{"):
         return None
     if any(isinstance(cell, dict) and cell.keys() & {"bytes", "path"} for cell in cells):
-        return None  # files
+        return None  # files, as the `datasets` library stores them
     if _share(cells, object_of) < MOST:
         return None
     learned = FORMS["json"].learn(pd.Series(cells, dtype=object))
@@ -246,18 +246,18 @@ def _listed(cell: Any) -> Any:
 
 
 EMPTY_WORDS = ("n/a", "N/A", "#N/A", "-", "--", "–", "—", "?", "NULL", "null", "NaN", "nan", "<NA>")
-"""Words that no column of words holds for their own sake."""
+"""Words that mean an empty cell even in a column of words."""
 BESIDE_NUMBERS = (
     *(*EMPTY_WORDS, *MISSING_NUMBERS, "unknown", "Unknown", "unbekannt", "k.A.", "k. A.", "n.a.", "n. a."),
     *("tbd", "TBD", "missing", "Missing", ".", "..", "...", "…", "not available", "not known"),
 )
-"""Words that stand for an empty cell where the others are numbers, dates, amounts, or yes and no."""
+"""Words that mean an empty cell if all others are numbers, dates, amounts, ratings, or yes and no."""
 CODES = (-9, -99, -999, -9999, -99999, -999999, 99, 999, 9999, 99999, 999999)
-REPEATED_CODE = 2  # rows, at least
+REPEATED_CODE = 2  # minimum number of rows with a code
 
 
 def guessed_missing(column: pd.Series) -> tuple[list[Any], str]:
-    """Cells that stand for an empty one, and why; nothing where that is not sure.
+    """Return the cell values that mean an empty cell, and the reason; nothing if that is not certain.
 
     Example:
         >>> guessed_missing(pd.Series([31, -999, 44, 60, -999, 27]))
@@ -305,7 +305,7 @@ def _codes(column: pd.Series) -> tuple[list[Any], str]:
 
 
 def _is_code(code: int, low: float, high: float) -> bool:
-    """Whether a repeated number lies too far from all others to be one of them."""
+    """Whether a repeated number is too far from all others to be a value like them."""
     if code < 0:
         return low >= 0 and (code <= -99 or high - low < -code)
     return code - high > 2 * (high - low) and high > low

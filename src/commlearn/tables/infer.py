@@ -1,4 +1,4 @@
-"""A first schema for a table, each guess with its reason, for its owner to read and correct."""
+"""A first schema for a table, with a reason for each guess, for the user to review and correct."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ GROUP = {"group", "patient", "subject", "user", "person", "participant", "speake
 GROUP |= {"session", "author", "family", "household", "student", "animal", "donor", "device"}
 IDENTIFIER = {"id", "ids", "uuid", "guid", "key", "index", "idx", "rowid"}
 IDENTIFIER |= {"no", "nr", "number", "code", "name"}
-NAMES_ROWS = {"id", "ids", "key", "index", "idx", "unnamed", "mrn", "nr", "nummer"}  # whole numbers so called
-NAMES_ROWS_LAST = {"no", "number"}  # likewise, as the last word
-NAMES_THINGS = {"id", "ids", "key", "mrn", "code", "zip", "zipcode", "postcode", "plz"}  # that may repeat
+NAMES_ROWS = {"id", "ids", "key", "index", "idx", "unnamed", "mrn", "nr", "nummer"}  # ids of whole numbers
+NAMES_ROWS_LAST = {"no", "number"}  # the same, but only as the last word of a name
+NAMES_THINGS = {"id", "ids", "key", "mrn", "code", "zip", "zipcode", "postcode", "plz"}  # codes, may repeat
 TARGET = {"label", "labels", "target", "targets", "y", "class", "classes", "outcome", "diagnosis", "answer"}
-MAY_BE_WRITTEN = ("nothing", "category", "labels", "text")  # what columns in a form look like at first
-NEARLY = 0.95  # share of different values from which a column named id is one, with mistakes
-CLASSES = 100  # different values of a class target, at most, unless it was named
-MANY = 20  # different numbers of a target from which it is a number, and of an identifier to be a category
-FRACTIONS = 5  # likewise, where some are no whole numbers
-WIDTH = 116  # characters of a line of a comment
-SEVERAL = 0.1  # share of cells of several labels from which a target has several
+MAY_BE_WRITTEN = ("nothing", "category", "labels", "text")  # what columns in a form may look like at first
+NEARLY = 0.95  # share of different values from which a column named id counts as one, with mistakes
+CLASSES = 100  # maximum number of different values of a guessed class target, or labels of a named one
+MANY = 20  # different numbers: a target with more is a number, and an identifier with more no category
+FRACTIONS = 5  # the same for a target, if some are not whole numbers
+WIDTH = 116  # characters per line of a comment
+SEVERAL = 0.1  # share of cells with several labels above which a target is multilabel
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What some columns were taken for, and why."""
+    """The guessed role of one or more columns, with the reason."""
 
     role: str  # modality, target, id, group, split, missing or unused
-    name: str  # of the modality, or of the column
+    name: str  # name of the modality or the column
     reason: str
-    value: Any = None  # the kind of a modality, the type of a target, what stands for an empty cell
+    value: Any = None  # kind of a modality, type of a target, or values that mean an empty cell
 
 
 def seen_as(name: str, column: pd.Series, root: Path) -> Look:
-    """What a column looks like; few whole numbers that name something are categories."""
+    """Return what a column looks like; a few whole numbers that name something are categories."""
     seen = look(column, root)
     few = 1 < seen.distinct <= min(MANY, seen.filled / 2) and seen.sort == "number"
     if few and _words(name) & NAMES_THINGS and _words(name) != {"id"} and _whole(column):
@@ -77,13 +77,13 @@ def _whole(column: pd.Series) -> bool:
 
 
 def role_of(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) -> Guess | None:
-    """Its role, if it has one. There is one id, one group and one split.
+    """Return the role of a column; None if it has none. There is one id, one group and one split.
 
     Args:
-        name: of the column.
+        name: name of the column.
         column: its cells.
         seen: what they look like.
-        taken: the columns that have these roles already; a second group is read, a second id or split is not.
+        taken: columns by role, so far; a second group may be an input, a second id or split is unused.
     """
     guess = _by_name(name, column, seen)
     if guess is not None and guess.role == "group" and "group" in taken:
@@ -94,7 +94,7 @@ def role_of(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) 
 
 
 def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
-    """The type of a target that was named as one."""
+    """Guess the type of a target that the user named."""
     if seen.sort == "labels":
         return Guess("target", name, "named as a target; holds lists of labels", "multilabel")
     cells = column.dropna()
@@ -120,7 +120,7 @@ def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
 
 
 def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
-    """What the name of a column gives away, if its values agree."""
+    """Guess a role from the name of a column, if its values agree."""
     words = _words(name)
     repeated = 2 < seen.distinct < seen.filled
     if words & SPLIT and seen.distinct > 1:
@@ -144,7 +144,7 @@ def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
 
 
 def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Guess | None:
-    """A column whose values name the rows: each its own, whole numbers or single words."""
+    """Recognise ids (unique whole numbers or single words), and near-ids or codes to leave unused."""
     if seen.sort not in ("number", "nothing", "category"):
         return None
     named = bool(words & NAMES_ROWS) or name.lower().endswith(("nummer", *NAMES_ROWS_LAST & words))
@@ -164,7 +164,7 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
         )
         return Guess("unused", name, reason)
     if seen.sort == "number":
-        with np.errstate(invalid="ignore"):  # of two infinite ones there is no difference
+        with np.errstate(invalid="ignore"):  # the difference of two infinities is NaN
             counter = len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _whole(column)
         if counter or (named and _whole(column)):
             return Guess("id", name, "counts the rows" if counter else "whole numbers, each its own")
@@ -173,25 +173,25 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
 
 
 NUMBERED = re.compile(r"(.*?)(\d+)")
-RUN = 8  # numbered columns that make a vector, at least
+RUN = 8  # minimum number of numbered columns that make a vector
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """A schema and the guesses that it is made of."""
+    """A schema and the guesses from which it was built."""
 
     schema: Schema
     guesses: tuple[Guess, ...]
     answers: Mapping[str, str] = field(
         default_factory=dict
-    )  # columns among the inputs that may be answers, and why
+    )  # input columns that may be answers, with the reason
 
     def to_yaml(self, table: str = "the table", path: str | None = None) -> str:
-        """The schema with a comment for each guess.
+        """Return the schema as YAML with a comment for each guess.
 
         Args:
-            table: how the table is called in the first comment.
-            path: where it lies, relative to the schema; `commlearn train` reads it there.
+            table: name of the table in the first comment.
+            path: path of the table relative to the schema, from which `commlearn train` reads it.
         """
         lines = [
             f"# Guessed from {table}. Review and correct it; each comment gives the reason.",
@@ -226,12 +226,12 @@ class Inferred:
         return "\n".join(lines) + "\n"
 
     def of(self, role: str) -> list[Guess]:
-        """The guesses of one role."""
+        """Return the guesses with this role."""
         return [guess for guess in self.guesses if guess.role == role]
 
 
 def stated_targets(table: Table, names: Sequence[str]) -> dict[str, Guess]:
-    """The type of each column that was named as a target."""
+    """Guess the type of each column that the user named as a target."""
     for name in names:
         if name not in table.frame.columns:
             raise DataError(unknown("column", name, table.frame.columns))
@@ -245,9 +245,9 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
     """Guess a kind for every column of a table.
 
     Args:
-        table: rows and where they lie.
-        targets: columns that are to be predicted, whatever they look like.
-        encoding: of the table's file of text, if it was stated.
+        table: the rows and their root folder.
+        targets: columns to predict, whatever they look like.
+        encoding: encoding of the table's text file, if it was given.
     """
     missing = _missing(table.frame)
     table = replace(table, frame=Reading(missing_in={g.name: g.value for g in missing}).emptied(table.frame))
@@ -296,13 +296,13 @@ def _missing(frame: pd.DataFrame) -> list[Guess]:
 
 
 def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str, Writing]) -> list[Guess]:
-    """Numbered columns as vectors, other numbers and categories as one table, each other column alone."""
+    """Combine numbered columns into vectors, and other numbers and categories into one table."""
     modalities: list[Guess] = []
     taken: set[str] = set()
     for prefix, columns in _runs([name for name, seen in looks.items() if seen.sort == "number"]):
         missing = frame[columns].isna()
         if (missing.any(axis=1) != missing.all(axis=1)).any():
-            continue  # a vector has no gaps, a table may
+            continue  # a vector cannot have gaps, a table can
         reason = f"{len(columns)} numbered columns of numbers, {columns[0]} to {columns[-1]}"
         modalities.append(_modality(prefix.strip("_-. ") or "vector", "vector", columns, reason, modalities))
         taken.update(columns)
@@ -336,7 +336,7 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def _runs(names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Columns of one prefix whose numbers have no gap, in the order of the numbers."""
+    """Return the columns that share a prefix and are numbered without gaps, by prefix, in numeric order."""
     runs: dict[str, dict[int, str]] = {}
     for name in names:
         match = NUMBERED.fullmatch(name)
@@ -357,7 +357,7 @@ def _modality(
     before: Sequence[Guess],
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Guess:
-    """A modality under a name that a schema allows and that is still free."""
+    """Return a modality with a valid name that is not taken yet."""
     clean = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or kind
     taken = {guess.name for guess in before if guess.role == "modality"}
     names = [clean, f"{clean}_{kind}", *(f"{clean}_{count}" for count in range(2, len(taken) + 3))]
@@ -368,14 +368,14 @@ def _modality(
 
 
 def _flow(key: str, value: Any) -> str:
-    """One line of YAML."""
+    """Return a key and its value as one line of YAML."""
     inner = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False)
     outer = yaml.safe_dump(key, allow_unicode=True, width=1 << 30)
     return f"{_bare(outer)}: {_bare(inner)}"
 
 
 def _bare(dumped: str) -> str:
-    """Without the end of a document; spaces of a name stay, the unusual ones too."""
+    """Strip YAML's end-of-document mark and line breaks; spaces in a name stay, including unusual ones."""
     return dumped.removesuffix("...\n").strip("\n")
 
 

@@ -1,4 +1,4 @@
-"""What lets a score look better than it is: copies and groups in two splits, answers among the inputs."""
+"""Leaks that make a score look too good: copies and groups in two splits, answers among the inputs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ YES_OR_NO = ("true", "false", "yes", "no")
 def copies(
     prints: Mapping[str, np.ndarray], splits: Mapping[str, np.ndarray], cells: Cells, schema: Schema
 ) -> list[Problem]:
-    """Warnings for records that look like an earlier one in every modality.
+    """Return warnings for records that look like one in train, or an earlier one, in every modality.
 
     Args:
-        prints: what each record looks like, by modality.
+        prints: fingerprint of each record, by modality.
         splits: positions of the rows of each split.
-        cells: the rows.
+        cells: the rows of the table.
         schema: which columns the modalities read.
     """
-    looks = pd.util.hash_pandas_object(pd.DataFrame(prints), index=False).to_numpy()  # of all modalities
+    looks = pd.util.hash_pandas_object(pd.DataFrame(prints), index=False).to_numpy()  # over all modalities
     where: np.ndarray = np.full(len(looks), "", dtype=object)
     for name, members in splits.items():
         where[members] = name
@@ -67,7 +67,7 @@ def copies(
 
 
 def seen_in_training(prints: Mapping[str, np.ndarray], splits: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """For each modality, the share of its test records whose cell training records show too."""
+    """Return by modality the share of test records whose cell also occurs in training."""
     if not {"train", "test"} <= splits.keys():
         return {}
     shares = {}
@@ -79,7 +79,7 @@ def seen_in_training(prints: Mapping[str, np.ndarray], splits: Mapping[str, np.n
 
 
 def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> list[Problem]:
-    """Errors for groups that have rows in several splits."""
+    """Return errors for groups with rows in several splits, and a warning for rows without a group."""
     odd = odd_names(cells, column)
     if odd:
         return first_ten(odd)
@@ -108,7 +108,7 @@ def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> 
 
 
 def possible_answers(frame: pd.DataFrame) -> list[str]:
-    """The columns of two numbers, or of yes and no, as the answers that a user may want to predict have.
+    """Return columns of two numbers, or of yes and no, which may be answers that a user wants to predict.
 
     Example:
         >>> possible_answers(pd.DataFrame({"died": [0, 1, 1], "age": [70, 81, 64], "sex": ["f", "m", "f"]}))
@@ -117,18 +117,18 @@ def possible_answers(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame.columns if _yes_or_no(frame[name])]
 
 
-ANSWERS = {"label", "labels", "target", "targets", "outcome", "diagnosis", "answer", "prognosis"}  # in a name
-LOOKED_AT = 20_000  # rows
-SINGLE = (str, int, float, Decimal, np.number, np.bool_)  # cells that are one number or one word
-FEWEST = 20  # rows with both cells, at least: fewer may agree by chance
-STRAIGHT = 0.9999  # correlation from which one column is the other but for scale and rounding
-NEARLY = 0.99  # share of rows whose class a column of few values tells, from which it is nearly the target
-PER_VALUE, OF_A_CLASS = 5, 5  # rows of a value on average, and of the rarest class, at least
-MOST_FREQUENT = 0.9  # share of the largest class, at most
+ANSWERS = {"label", "labels", "target", "targets", "outcome", "diagnosis", "answer", "prognosis"}  # in names
+LOOKED_AT = 20_000  # rows to compare, at most
+SINGLE = (str, int, float, Decimal, np.number, np.bool_)  # types of cells that hold one number or one text
+FEWEST = 20  # minimum number of rows with both cells: fewer may agree by chance
+STRAIGHT = 0.9999  # correlation from which two columns are the same up to scale, offset and rounding
+NEARLY = 0.99  # share of rows whose class few values determine, from which a column is nearly the target
+PER_VALUE, OF_A_CLASS = 5, 5  # minimum number of rows per value on average, and of the rarest class
+MOST_FREQUENT = 0.9  # maximum share of the largest class
 
 
 def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
-    """Input columns that give a target away, or whose name suggests one, each with the reason.
+    """Return input columns that give a target away, or whose name suggests an answer, each with the reason.
 
     Example:
         >>> age = np.arange(40.0)
@@ -156,7 +156,7 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
 
 
 def answer_notes(frame: pd.DataFrame, schema: Schema) -> tuple[str, ...]:
-    """A note for each column among the inputs that is likely to be an answer."""
+    """Return a note for each input column that is likely to be an answer."""
     return tuple(
         f"{column} {reason}, and is among the inputs: the embedding holds it"
         for column, reason in likely_answers(frame, schema).items()
@@ -164,7 +164,7 @@ def answer_notes(frame: pd.DataFrame, schema: Schema) -> tuple[str, ...]:
 
 
 def _parts(values: pd.Series, kind: Kind) -> list[pd.Series]:
-    """The column, or what its form reads in it."""
+    """Return the column, or the columns that its form reads from it."""
     form = FORMS.get(kind.forms.get(str(values.name), "")) if isinstance(kind, Tabular) else None
     if form is None:
         return [values]
@@ -173,7 +173,7 @@ def _parts(values: pd.Series, kind: Kind) -> list[pd.Series]:
 
 
 class _Looked:
-    """The cells of a column that is compared with others."""
+    """A column's cells, prepared for comparison with other columns."""
 
     def __init__(self, cells: pd.Series, sort: str = "") -> None:
         self.cells, self.sort = cells, sort
@@ -191,7 +191,7 @@ class _Looked:
 
 
 def _gives_away(values: _Looked, target: _Looked, name: str) -> str:
-    """How a column tells a target, "" if it does not."""
+    """Describe how a column gives a target away; "" if it does not."""
     both = values.filled & target.filled
     if both.sum() < FEWEST or not (values.single & target.single)[both].all():
         return ""
@@ -237,7 +237,7 @@ def _parted(numbers: np.ndarray, above: np.ndarray) -> bool:
 
 
 def warn_of_likely_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:
-    """One warning that names the columns among the inputs that are likely to be answers."""
+    """Issue one warning that names the input columns that are likely to be answers."""
     reasons = [f"{column} {reason}" for column, reason in likely_answers(frame, schema).items()]
     if reasons:
         shown = first_names(reasons, "; ")
@@ -246,7 +246,7 @@ def warn_of_likely_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int 
 
 
 def warn_of_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:
-    """One warning that names the columns among the inputs of a guessed schema that may be answers."""
+    """Issue one warning that names the input columns of a guessed schema that may be answers."""
     tables = [kind for kind in schema.modalities.values() if isinstance(kind, Tabular)]
     answers = possible_answers(frame[[column for kind in tables for column in kind.columns()]])
     if answers:

@@ -1,4 +1,4 @@
-"""What the cells of a column look like: a path to an image, a vector, text, a number, a category."""
+"""Guesses of what the cells of a column look like: paths of images, vectors, text, numbers, categories."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ DATES = (
     "the day or the month comes first: date-dmy or date-mdy"
 )
 TIMES = "times without a date are not read; turn them into numbers, such as seconds"
-MOST = 0.9  # share of the cells that look alike
-NEARLY = 0.8  # share of dates or numbers among many values from which the other cells are marks, such as n.a.
-MANY = 20  # different values: at most as many may be categories
+MOST = 0.9  # minimum share of the cells that look alike
+NEARLY = 0.8  # share of dates or numbers among many values, from which the rest are marks, such as n.a.
+MANY = 20  # maximum number of different values that may be categories
 ADDRESS = re.compile(r"[a-z0-9]+://.*", re.IGNORECASE)
 WAYS_OUT = {
     "sound is read from .wav files; convert them": (".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus"),
@@ -45,7 +45,7 @@ WAYS_OUT = {
 
 
 def ending_of(cell: str) -> str:
-    """The ending of what may be a path, in small letters.
+    """Return the lower-case file ending of text that may be a path or a URL.
 
     Example:
         >>> ending_of(" img/A.PNG "), ending_of("https://example.org/a.jpg?width=200")
@@ -58,7 +58,7 @@ def ending_of(cell: str) -> str:
 
 
 def unread(cells: Sequence[str], distinct: int) -> str:
-    """Why a column of such text is not read, and the way out; "" where it is text or categories.
+    """Explain why a column of such text is not read and what to do; "" if it is text or categories.
 
     Example:
         >>> unread(["a.mp3", "b.mp3"], 2)
@@ -82,7 +82,7 @@ def unread(cells: Sequence[str], distinct: int) -> str:
 
 
 def _nearly(what: str, cells: Sequence[str], read: Callable[[str], object], share: float) -> str:
-    """Why a column is not read most of whose cells are dates or numbers; "" where it is none."""
+    """Explain why a column of mostly dates or numbers is not read; "" if it is not such a column."""
     marks = [cell for cell in cells if read(cell) is None]
     if len(marks) > (1 - share) * len(cells):
         return ""
@@ -92,15 +92,15 @@ def _nearly(what: str, cells: Sequence[str], read: Callable[[str], object], shar
     return f"mostly {what}, except cells such as {shown}; mend or empty these, and it is read as {what}"
 
 
-SAMPLE = 300  # cells of a column that are looked at
-FEW = 100  # different values: at most as many make a category
-WORDS = 4  # words that a cell of text has on average, at least
-CHARACTERS = 40  # likewise
+SAMPLE = 300  # cells of a column to look at, at most
+FEW = 100  # maximum number of different values of a category
+WORDS = 4  # minimum number of words that a cell of text has on average
+CHARACTERS = 40  # the same for characters; either is enough
 PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".tga"}
 AUDIO = (".wav", ".wave")
 ARRAYS = (".npy", ".csv")
 NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
-GAPS = 0.05  # share of lists with a gap from which they are series, which may have some
+GAPS = 0.05  # share of lists with gaps above which they are series, in which gaps are allowed
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Look:
 
 
 def look(column: pd.Series, root: Path) -> Look:
-    """What the column looks like, from at most 300 of its cells and the number of its values."""
+    """Guess what a column looks like from at most 300 of its cells and its number of different values."""
     filled = column[column.notna()]
     if not len(filled):
         return Look("nothing", "every cell is empty")
@@ -168,7 +168,7 @@ def _arrow(filled: pd.Series, root: Path) -> Look:
 
 
 def _gaps(arrays: Iterable[np.ndarray]) -> bool:
-    """Whether several of them hold NaN."""
+    """Whether more than a share of `GAPS` of the arrays contain NaN."""
     gaps = [bool(pd.isna(array).any()) for array in arrays]
     return sum(gaps) > GAPS * len(gaps)
 
@@ -191,7 +191,7 @@ def _number(filled: pd.Series) -> Look:
 
 
 def _distinct(filled: pd.Series) -> int:
-    """How many values differ; some may be lists, which nothing can hash."""
+    """Count the different values; some may be lists, which cannot be hashed."""
     try:
         return int(filled.nunique())
     except TypeError:
@@ -271,7 +271,7 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
 
 
 def _content(cell: Any) -> Any:
-    """What a cell of the `datasets` library holds: the bytes of a file or its path."""
+    """Return the bytes or path of a file stored by the `datasets` library, or any other cell unchanged."""
     stored = isinstance(cell, dict) and not cell.keys().isdisjoint(("bytes", "path"))
     return cell.get("bytes") or cell.get("path") if stored else cell
 
@@ -298,7 +298,7 @@ def _steps(cell: Any) -> Steps | None:
 
 
 def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
-    """By shape: pixels are an image, one length a vector, several lengths or channels a series."""
+    """Guess from shapes: pixels mean an image, one length a vector, several lengths or channels a series."""
     arrays = []
     for cell in cells:
         try:

@@ -1,4 +1,4 @@
-"""Rows and columns by name: which columns a kind reads, each record's id, each row's split."""
+"""Checks of ids, groups, splits and words that may mean an empty cell, and messages that name records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from commlearn.kinds.base import Problem
 from commlearn.kinds.numbers import MISSING_NUMBERS
 from commlearn.tables.table import Table
 
-WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of a column's name
+WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # words in a column's name
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -29,7 +29,7 @@ SPLITS = {
 
 
 def odd_names(table: Table, column: str) -> list[Problem]:
-    """Rows whose cell is no name of anything, such as a list or bytes that are no text."""
+    """Return a problem for each cell that cannot be a name, such as a list or bytes that are not text."""
     values = table.frame[column]
     nested = isinstance(values.dtype, pd.ArrowDtype) and pa.types.is_nested(values.dtype.pyarrow_dtype)
     if values.dtype != object and not nested:
@@ -51,7 +51,7 @@ def _is_odd(cell: object) -> bool:
 
 
 def id_problems(table: Table, column: str) -> list[Problem]:
-    """Rows without an id, and rows whose id an earlier row has."""
+    """Return a problem for each row without an id, or with the id of an earlier row."""
     odd = odd_names(table, column)
     if odd:
         return odd
@@ -74,7 +74,7 @@ def id_problems(table: Table, column: str) -> list[Problem]:
 
 
 def missing_words(table: Table, columns: Sequence[str]) -> list[Problem]:
-    """Columns of text some of whose cells may stand for an empty one, which only the user can say."""
+    """Warn of text columns with words such as NA, of which only the user can say whether they mean empty."""
     problems = []
     for column in columns:
         values = table.frame[column]
@@ -92,7 +92,7 @@ def missing_words(table: Table, columns: Sequence[str]) -> list[Problem]:
 
 
 def split_problems(table: Table, column: str) -> list[Problem]:
-    """Rows whose split is none of train, validation and test."""
+    """Return a problem for each row whose split is not a known name of train, validation or test."""
     odd = odd_names(table, column)
     if odd:
         return odd
@@ -106,12 +106,12 @@ def split_problems(table: Table, column: str) -> list[Problem]:
 
 
 def with_ids(problems: Sequence[Problem], table: Table, column: str | None) -> tuple[Problem, ...]:
-    """The same problems; each that is of a row names its id, too, where the table has one.
+    """Add the record's id to each problem that concerns a row, if the table has an id column.
 
     Args:
-        problems: of the table.
-        table: whose rows they count.
-        column: of the ids.
+        problems: problems found in the table.
+        table: table whose rows they refer to.
+        column: the id column; None if there is none.
     """
     if column is None or column not in table.frame:
         return tuple(problems)

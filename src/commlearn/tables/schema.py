@@ -1,6 +1,6 @@
-"""The schema of a table: which columns make which modality, what can be predicted, what joins rows.
+"""The schema of a table: the columns of its modalities and targets, of ids, groups and the split.
 
-A schema is stated in Python or YAML, and reads any table that has its columns::
+A schema is written in Python or YAML and can read any table that has its columns::
 
     modalities:
       xray: {kind: image, column: path}
@@ -43,23 +43,23 @@ EXAMPLES = {"modalities": "{'xray': Image('path')}", "targets": "{'diagnosis': '
 
 @dataclass(frozen=True)
 class Schema:
-    """Which modalities a table's rows join, by name and in this order.
+    """The modalities of a table's rows, by name and in order, with the targets, id, group and split columns.
 
     Args:
-        modalities: name to kind, such as `{"xray": Image("path"), "labs": Tabular(["hb", "crp"])}`;
+        modalities: kinds by name, such as `{"xray": Image("path"), "labs": Tabular(["hb", "crp"])}`;
             names consist of letters, digits, `_` and `-`.
-        targets: column to `class`, `number` or `multilabel`; methods never see them, probes do.
-        id: the column that names a record.
-        group: the column whose rows belong together, such as a patient: never in two splits.
-        split: the column that says train, validation or test.
-        version: of the schema's form.
+        targets: `class`, `number` or `multilabel` by column; probes use them, most methods never see them.
+        id: column that identifies each record.
+        group: column that names the group of a row, such as a patient; a split by hash never divides it.
+        split: column that assigns each row to train, validation or test.
+        version: version of the schema format.
         missing: words that stand for an empty cell in any column, such as `["NA", "-"]`; or words and
             numbers by column, such as `{"age": [-999]}`, where `*` stands for every column.
-        unreadable: `error` refuses cells that cannot be read, such as paths of dead files; `missing` takes
-            them for empty, and lists them.
+        unreadable: `error` refuses cells that cannot be read, such as paths of missing files; `missing`
+            treats them as empty and lists them.
         unreadable_limit: largest percentage of a modality's filled cells that may count as missing.
-        encoding: of tables that are files of text, such as "cp1252"; detected if not stated; UTF-8 is tried
-            first.
+        encoding: encoding of tables in text files, such as "cp1252"; if not given, it is detected, trying
+            UTF-8 first.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -104,7 +104,7 @@ class Schema:
 
     @classmethod
     def from_mapping(cls, mapping: Any, where: str = "schema") -> Schema:
-        """A schema from plain values, as YAML and JSON hold them."""
+        """Build a schema from plain values, as read from YAML or JSON."""
         problems = Problems(where)
         values = schema_yaml.parts(mapping, problems)
         if values:
@@ -113,15 +113,15 @@ class Schema:
         return cls(**values)
 
     def to_mapping(self) -> dict[str, Any]:
-        """The schema as plain values; what is at its default is left out."""
+        """Return the schema as plain values, leaving out settings at their defaults."""
         return schema_yaml.to_mapping(self)
 
     def to_yaml(self) -> str:
-        """The schema as text that `from_yaml` reads from a file."""
+        """Return the schema as YAML text that `from_yaml` can read."""
         return schema_yaml.dump(self.to_mapping())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return the HTML table that a notebook displays."""
         modalities, rows = self.to_mapping()["modalities"], []
         for name, kind in self.modalities.items():
             own = ("kind", "column", "columns")
@@ -135,7 +135,7 @@ class Schema:
         return html_table("Schema", ("name", "what it is", "columns", "settings"), rows)
 
     def columns(self, with_targets: bool = True) -> tuple[str, ...]:
-        """Every column of the table that it needs, each once; without targets, those of modalities alone."""
+        """Return each column that the schema needs, once; without targets, only those of the modalities."""
         names = [column for kind in self.modalities.values() for column in kind.columns()]
         if with_targets:
             names += [column for column in (self.id, self.group, self.split) if column is not None]
@@ -143,10 +143,10 @@ class Schema:
         return tuple(dict.fromkeys(names))
 
     def reading(self, state: Mapping[str, Any] | None = None) -> Reading:
-        """What it says of cells before a table is read, for `read_table`.
+        """Return the settings that `read_table` needs to interpret cells: names, missing values, encoding.
 
         Args:
-            state: what was learned, by which more columns are known to hold categories.
+            state: what `learn` returned, which identifies more columns as categories.
         """
         names = {column for column in (self.id, self.group, self.split) if column is not None}
         for name, kind in self.modalities.items():
@@ -161,7 +161,7 @@ class Schema:
         return Reading(frozenset(names), everywhere, by_column, self.encoding)
 
     def only(self, modalities: Sequence[str] | None) -> Schema:
-        """The same schema with some of its modalities, in its own order; all of them if none are named."""
+        """Return the schema with only these modalities, in the schema's order; None keeps all of them."""
         if modalities is None:
             return self
         for name in modalities:
@@ -173,7 +173,7 @@ class Schema:
         return replace(self, modalities=chosen)
 
     def missing_columns(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
-        """The columns that it needs and the table lacks, each with a sentence that says so."""
+        """Return the columns that the schema needs and the table lacks, each with an error message."""
         owners = {
             column: f"modality '{name}' reads"
             for name, kind in self.modalities.items()
@@ -186,7 +186,7 @@ class Schema:
         }
 
     def misnamed_columns(self, frame: pd.DataFrame) -> dict[str, str]:
-        """Likewise the columns that it lacks of a table to train on, those under `missing` among them."""
+        """Return missing columns of a table to train on, including those named in the `missing` setting."""
         return {
             column: _missing(column, "the schema's list of missing cells names", frame)
             for column in self.training_columns()
@@ -194,17 +194,17 @@ class Schema:
         } | self.missing_columns(frame)
 
     def training_columns(self) -> tuple[str, ...]:
-        """Every column that it names."""
+        """Return every column that the schema names, including those in the `missing` setting."""
         listed = self.missing if isinstance(self.missing, Mapping) else ()
         names = [name for name in (*self.columns(), *listed) if name != schema_yaml.EVERYWHERE]
         return tuple(dict.fromkeys(names))
 
     def learn(self, table: Table, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
-        """What each modality's kind learns from the training rows: plain values, saved with the model.
+        """Return what each modality's kind learns from the training rows: plain values, saved with the model.
 
         Args:
-            table: rows and where they lie.
-            rows: positions of the training rows; all if not given.
+            table: the rows and their root folder.
+            rows: positions of the training rows; all rows if not given.
         """
         cells = self._cells(table, with_targets=False)
         problems = Problems("The training rows cannot be learned from")
@@ -216,15 +216,15 @@ class Schema:
         return state
 
     def notes(self, state: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-        """What the log says of what was learned, by modality."""
+        """Return log lines about what was learned, each beginning with the modality."""
         return tuple(
             f"{name}: {note}" for name, kind in self.modalities.items() for note in kind.notes(state[name])
         )
 
     def _learned(self, name: str, kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
-        """What a kind learns from some rows; problems name the row in the whole table."""
+        """Return what a kind learns from some rows; errors name the row in the whole table."""
         some = cells if rows is None or len(rows) == len(cells) else cells.take(rows)
-        if self.unreadable == "missing":  # reading counts them
+        if self.unreadable == "missing":  # no limit here: `read` counts them
             return Unreadable(100).without(name, kind, some, kind.learn)[0]
         try:
             return kind.learn(some)
@@ -236,13 +236,13 @@ class Schema:
     def read_modality(
         self, name: str, cells: Cells, state: Mapping[str, Any], unreadable: Unreadable | None
     ) -> Column:
-        """One modality as a column; cells that cannot be read are emptied and noted where there is a list.
+        """Read one modality as a column; if a list is given, unreadable cells are emptied and noted in it.
 
         Args:
-            name: of the modality.
+            name: name of the modality.
             cells: the rows.
             state: what its kind learned.
-            unreadable: the list; None refuses such cells.
+            unreadable: list of unreadable cells; if None, such cells raise an error.
         """
         kind = self.modalities[name]
         if unreadable is None:
@@ -264,15 +264,15 @@ class Schema:
         empty: bool = False,
         unreadable: Unreadable | None = None,
     ) -> Records:
-        """The table as records, every modality prepared with what was learned.
+        """Read the table as records, with every modality prepared by what was learned.
 
         Args:
-            table: rows and where they lie.
+            table: the rows and their root folder.
             state: what `learn` returned.
-            with_targets: read the target columns too; a table to embed need not have them.
-            empty: let records pass that have no modality at all.
-            unreadable: where the schema lets cells that cannot be read count as missing, gets a list of them,
-                and is to be judged by the caller; else this table is judged alone, and a warning counts them.
+            with_targets: also read the target columns, which a table to embed need not have.
+            empty: accept records that have no modality at all.
+            unreadable: collects the unreadable cells if the schema counts them as missing; the caller must
+                judge it. If not given, this table is judged on its own and a warning counts the cells.
         """
         noted = None if self.unreadable == "error" else unreadable or Unreadable(self.unreadable_limit)
         cells = self._cells(table, with_targets)
@@ -301,14 +301,14 @@ class Schema:
         return Records(columns, targets, sorts=self.targets)
 
     def ids(self, table: Table) -> np.ndarray | None:
-        """The name of each record, checked to be there and to be its own; None if there is no id column."""
+        """Return the id of each record, checking that all exist and are unique; None without an id column."""
         if self.id is None or self.id not in table.frame:
             return None
         raise_errors(self.id, id_problems(table, self.id))
         return table.frame[self.id].to_numpy()
 
     def splits(self, table: Table) -> dict[str, np.ndarray]:
-        """Positions of the rows of train, validation and test; without a split column all are train."""
+        """Return the rows of train, validation and test by position; without a split column all are train."""
         if self.split is None:
             return {"train": np.arange(len(table))}
         if self.split not in table.frame:
@@ -319,10 +319,10 @@ class Schema:
         return {name: positions for name, positions in rows.items() if len(positions)}
 
     def with_absent(self, table: Table) -> tuple[Table, list[str]]:
-        """The table with empty columns for modalities of which it has none, and the names of these.
+        """Return the table with empty columns for the modalities that it lacks, and the names of these.
 
-        A column that may only be misspelt is left to be reported, and so are those of a table without any
-        modality.
+        Columns that may only be misspelt are not added, so that they are reported as missing. Nothing is
+        added to a table without any modality.
         """
         frame = table.frame
         spare = [str(name) for name in frame.columns if name not in self.columns()]
@@ -346,12 +346,12 @@ class Schema:
 
 
 def nothing_there(cells: Cells, columns: Mapping[str, Column], id: str | None = None) -> list[Problem]:
-    """Records that have no modality at all.
+    """Return a problem for each record that has no modality at all.
 
     Args:
         cells: rows of the table.
-        columns: all modalities, as they were read.
-        id: the column by which they are named, in addition to their row.
+        columns: every modality, as read.
+        id: column whose value names a record in the message, in addition to its row.
     """
     empty = np.flatnonzero(~np.any([presence(column) for column in columns.values()], axis=0))
     named = cells.frame[id].astype(object).tolist() if id in cells.frame and len(empty) else None
@@ -366,13 +366,13 @@ def nothing_there(cells: Cells, columns: Mapping[str, Column], id: str | None = 
 
 
 def modules_of_schema(schema: Schema) -> dict[str, nn.Module]:
-    """The encoders of the user's that its modalities name, such as `Image("photo", encoder=module)`."""
+    """Return the user's own encoder modules by modality, such as that of `Image("photo", encoder=module)`."""
     encoders = {name: getattr(kind, "encoder", None) for name, kind in schema.modalities.items()}
     return {name: encoder for name, encoder in encoders.items() if isinstance(encoder, nn.Module)}
 
 
 def schema_with_modules(schema: Schema, modules: Mapping[str, nn.Module]) -> Schema:
-    """A schema that was read from plain values, which hold no module, with those that it had."""
+    """Put encoder modules back into a schema that was read from plain values, which cannot hold them."""
     kinds: dict[str, Any] = dict(schema.modalities)
     kinds |= {name: replace(kinds[name], encoder=module) for name, module in modules.items()}
     return replace(schema, modalities=kinds)

@@ -22,19 +22,19 @@ from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
 from commlearn.storage.typed_values import WrongValue, converted
 
-VERSION = 1  # of the schema's form
+VERSION = 1  # version of the schema format
 OPTIONS = ("missing", "unreadable", "unreadable_limit", "encoding")
 KEYS = ("version", "modalities", "targets", "id", "group", "split", *OPTIONS)
 SETTINGS = (
     *("table", "name", "seed", "validation", "test", "stream"),
     *("method", "model", "training", "augmentations"),
 )
-"""What a schema's file may hold in addition: where the table is, and how it is trained on."""
+"""Keys that a schema file may also hold: where the table is, and how to train on it."""
 WRITTEN_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*")
 
 
 def load(source: str | Path) -> tuple[Any, str]:
-    """The values of a YAML file or of YAML text, and what to call it in messages."""
+    """Return the values of a YAML file or YAML text, and its name for messages."""
     is_file = isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml")))
     where = str(source) if is_file else "schema"
     try:
@@ -58,14 +58,14 @@ def newer(version: object) -> str:
 
 
 def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
-    """The arguments of a schema from plain values; a kind that could not be made is None."""
+    """Convert plain values to arguments of a schema; a kind that cannot be built becomes None."""
     if not isinstance(mapping, Mapping):
         problems.add(f"needs modalities and, if there are any, targets; got {mapping!r:.60}.")
         return {}
     version = mapping.get("version", VERSION)
     if not isinstance(version, int) or version > VERSION:
         problems.add(newer(version))
-        return {}  # what else is strange may be new
+        return {}  # other unknown entries may belong to a newer version
     for key in mapping:
         if key not in (*KEYS, *SETTINGS):
             problems.add(unknown("key", key, (*KEYS, *SETTINGS)))
@@ -94,7 +94,7 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
 
 
 def check_unreadable(unreadable: Any, limit: Any, problems: Problems) -> None:
-    """Refuse what cannot be done with cells that cannot be read."""
+    """Check the settings for unreadable cells."""
     if unreadable not in UNREADABLE:
         problems.add(f"unreadable is {unreadable!r:.60}; give one of {', '.join(UNREADABLE)}.")
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 100:
@@ -102,7 +102,7 @@ def check_unreadable(unreadable: Any, limit: Any, problems: Problems) -> None:
 
 
 def check_encoding(encoding: Any, problems: Problems) -> None:
-    """Refuse what is no encoding of text."""
+    """Check that the encoding is a text encoding that Python supports."""
     try:
         "".encode(encoding or "utf-8")
     except (LookupError, TypeError):
@@ -111,11 +111,11 @@ def check_encoding(encoding: Any, problems: Problems) -> None:
         )
 
 
-EVERYWHERE = "*"  # in place of a column
+EVERYWHERE = "*"  # stands for every column
 
 
 def missing_cells(stated: Any, problems: Problems) -> tuple[str, ...] | dict[str, tuple[Any, ...]]:
-    """What stands for an empty cell: words of every column, or words and numbers of columns by name."""
+    """Return the values that mean an empty cell: words for all columns, or words and numbers by column."""
     if not isinstance(stated, Mapping):
         return _missing_words(stated, problems)
     cells: dict[str, tuple[Any, ...]] = {}
@@ -131,7 +131,7 @@ def missing_cells(stated: Any, problems: Problems) -> tuple[str, ...] | dict[str
 
 
 def _missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
-    """Words, and no numbers, which a column of numbers may hold."""
+    """Return words that mean an empty cell in all columns; numbers are refused, as they may be values."""
     listed = (words,) if isinstance(words, str) else words
     if not isinstance(listed, list | tuple):
         problems.add(f"missing is {words!r:.60}; give words that stand for an empty cell, such as [NA, '-'].")
@@ -146,7 +146,7 @@ def _missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
 
 
 def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
-    """One modality's kind from its plain values, or None if that was not possible."""
+    """Build one modality's kind from its plain values; None if that is not possible."""
     if not isinstance(part, Mapping) or part.get("kind") is None:
         problems.add(
             f"{where} needs a kind and a column, such as {{kind: image, column: path}}; got {part!r:.60}."
@@ -175,7 +175,7 @@ def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
 
 
 def kind_to_mapping(kind: Kind) -> dict[str, Any]:
-    """What `kind_from` reads; settings at their defaults are left out."""
+    """Return a kind as plain values that `kind_from` reads, without settings at their defaults."""
     columns = [str(column) for column in kind.columns()]
     plain: dict[str, Any] = {"kind": kind.name}
     plain |= {"column": columns[0]} if len(columns) == 1 else {"columns": columns}
@@ -207,7 +207,7 @@ def _plain(value: Any) -> Any:
 
 
 def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Problems) -> Any:
-    """The value of `column` or `columns`, as the kind's first argument takes it."""
+    """Return the value of `column` or `columns` as the kind's first argument takes it."""
     given = [part[key] for key in ("column", "columns") if part.get(key) is not None]
     if len(given) != 1:
         problems.add(f"{where} needs one of column and columns; got {'both' if given else 'neither'}.")
@@ -222,7 +222,7 @@ def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Proble
 
 
 def _checked(hint: Any, value: Any, where: str, problems: Problems) -> Any:
-    """The value as its type, where YAML left room; lists become tuples."""
+    """Convert a YAML value to the type that its hint requires; lists become tuples."""
     if get_origin(hint) is UnionType and str in get_args(hint):  # one column or several
         return tuple(map(str, value)) if isinstance(value, list | tuple) else str(value)
     try:

@@ -1,7 +1,8 @@
-"""A short description of each record, and a test for rows that were shuffled against each other.
+"""Fingerprints and cheap features of records, and a test for rows that were shuffled against each other.
 
 Records are compared as a model sees them, standardised and cut to length, so that one pass serves
-every kind: numbers are rounded to a twentieth of their deviation, images to a coarse thumbnail.
+every kind: numbers are rounded to a twentieth of their deviation, and images are reduced to a coarse
+thumbnail.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from commlearn.kinds.rows import spread
 from commlearn.records import Column
 from commlearn.seeds import numpy_generator
 
-PART = 1024  # rows at a time
-GRAIN = 0.05  # of standardised numbers: what is closer counts as equal
-THUMB = 8  # pixels a side
-SHADES = 16  # levels of grey that count as equal
-BINS = 256  # of a bag of words
-CODES = 32  # categories of a column with a feature of their own
+PART = 1024  # rows to read at a time
+GRAIN = 0.05  # in standardised units: numbers that are rounded to the same multiple count as equal
+THUMB = 8  # pixels per side of a thumbnail
+SHADES = 16  # grey levels that count as equal
+BINS = 256  # bins of a bag of words
+CODES = 32  # features per column of categories; the last is shared by all further ones
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over a column found."""
+    """The result of one pass over a column."""
 
-    prints: np.ndarray  # (records,) int64: equal where records look equal; 0 = absent
-    lengths: np.ndarray | None  # (records,) steps or tokens; None where all are of one size
-    bytes: int  # of all records, as batches hold them
+    prints: np.ndarray  # (records,) int64: equal if records look equal; 0 = absent
+    lengths: np.ndarray | None  # (records,) steps or tokens; None if all have the same size
+    bytes: int  # size of all records, as stored in batches
 
 
 def survey(column: Column) -> Survey:
-    """The look of every record."""
+    """Compute the fingerprints and lengths of a column's records, and their total size."""
     prints = np.zeros(len(column), dtype=np.int64)
     lengths = np.zeros(len(column), dtype=np.int64)
     size, padded = 0, False
@@ -57,7 +58,7 @@ def survey(column: Column) -> Survey:
 
 
 def features(column: Column, rows: np.ndarray) -> np.ndarray:
-    """A few cheap numbers for each of these records, (rows, features)."""
+    """Compute a few cheap features of each of these records, (rows, features)."""
     parts = [glance(modality, column.spec) for _, modality in _parts(column, rows)]
     return torch.cat(parts).double().numpy()
 
@@ -82,7 +83,7 @@ def _thumbnails(images: torch.Tensor) -> torch.Tensor:
 
 
 def glance(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tensor:
-    """A few cheap numbers for each record of a batch, (batch, features)."""
+    """Compute a few cheap features of each record of a batch, (batch, features)."""
     kind, shape = spec
     values = modality.values
     if kind == "image":
@@ -97,13 +98,13 @@ def glance(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tenso
 
 
 def _bag(modality: Modality) -> torch.Tensor:
-    """How often words of each bin occur, as logarithms."""
+    """Return the logarithm of how often words of each bin occur."""
     counts = torch.zeros(len(modality), BINS)
     return counts.scatter_add_(1, modality.values % BINS, modality.real.float()).log1p()
 
 
 def moments(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Mean, deviation and mean step of each channel over the real steps, (batch, 3 * channels)."""
+    """Return mean, deviation and mean change of each channel over the real steps, (batch, 3 * channels)."""
     count = real.sum(dim=1).clamp(min=1)[:, None]  # (batch, 1)
     mean = (values * real[..., None]).sum(dim=1) / count
     spread = ((values - mean[:, None]) ** 2 * real[..., None]).sum(dim=1) / count
@@ -111,14 +112,14 @@ def moments(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean, spread.sqrt(), step.sum(dim=1) / count], dim=1)
 
 
-ROWS = 2_000  # of the table, at most
-FEWEST = 60  # rows with both modalities, at least: fewer say nothing
+ROWS = 2_000  # rows of the table to compare, at most
+FEWEST = 60  # minimum number of rows with both modalities: fewer show nothing
 INPUTS, OUTPUTS = 32, 8  # principal components
-SHUFFLES = 100  # a pair is cleared by beating all of them
+SHUFFLES = 100  # a pair shares signal if it beats all of them
 
 
 def shuffled(columns: dict[str, Column]) -> list[Problem]:
-    """A warning for each pair of modalities that show no sign of belonging together.
+    """Return a warning for each pair of modalities that shows no sign of belonging together.
 
     The test is cheap and misses synergy and fine detail, so it only warns.
     """
@@ -139,7 +140,7 @@ def shuffled(columns: dict[str, Column]) -> list[Problem]:
 
 
 def shares_signal(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether one can be predicted from the other better than from any of 100 shuffles of its rows.
+    """Whether either predicts the other better than after any of 100 shuffles of the other's rows.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(200, 5))
@@ -150,10 +151,10 @@ def shares_signal(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def _predicts(inputs: np.ndarray, outputs: np.ndarray) -> bool:
-    """Held-out R2 of a ridge regression between principal components, against shuffled rows."""
+    """Whether ridge regression of principal components has a higher held-out R2 than on shuffled rows."""
     x, y = _components(inputs, INPUTS), _components(outputs, OUTPUTS)
     if not x.shape[1] or not y.shape[1]:
-        return True  # constant: reported elsewhere, and nothing to compare
+        return True  # constant features are reported elsewhere; there is nothing to compare
     generator = numpy_generator(0, "shared signal")
     order = generator.permutation(len(x))
     fit, held = order[: len(x) // 2], order[len(x) // 2 :]
@@ -168,7 +169,7 @@ def _predicts(inputs: np.ndarray, outputs: np.ndarray) -> bool:
 
 
 def _components(rows: np.ndarray, most: int) -> np.ndarray:
-    """The first principal components of standardised features, each of variance 1."""
+    """Return the first principal components of standardised features, each scaled to variance 1."""
     scale = rows.std(axis=0)
     varied = scale > 1e-9
     rows = (rows[:, varied] - rows[:, varied].mean(axis=0)) / scale[varied]

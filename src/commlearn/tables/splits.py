@@ -1,8 +1,8 @@
-"""Which part each row of a table belongs to, decided by the row's own key or group and nothing else.
+"""Assignment of a table's rows to parts, decided by each row's own key or group and nothing else.
 
-A key is a number that names a record wherever it lies, from its id or from its cells. It is the same whether
-the row comes from memory, Parquet or CSV, first or last, alone or among others. What follows from keys (which
-part a row belongs to, whether a model was trained on it) therefore does not change when other rows are added,
+A key is a number that identifies a record, derived from its id or its cells. It is the same whether the row
+comes from memory, Parquet or CSV, first or last, alone or among others. What is derived from keys (which part
+a row belongs to, whether a model was trained on it) therefore does not change when other rows are added,
 dropped or sorted.
 """
 
@@ -26,32 +26,32 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
 
 PARTS = ("train", "validation", "test")
-EMPTY = np.uint64(0x9AE16A3B2F90404F)  # the hash of a cell that holds nothing
+EMPTY = np.uint64(0x9AE16A3B2F90404F)  # hash of an empty cell
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats
-MIDNIGHT = " 00:00:00"  # of a date, which not every format states
+MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
 
 class RowNames(NamedTuple):
-    """Which records the rows are, and which of them belong together."""
+    """Keys that identify the records of rows, and the groups that they belong to."""
 
-    keys: np.ndarray  # (rows,) uint64, from the id column, else from the cells of the modalities
-    groups: np.ndarray | None  # (rows,) uint64; None if the schema names no group
+    keys: np.ndarray  # (rows,) uint64, from the id column, or from the modalities' cells if there is no id
+    groups: np.ndarray | None  # (rows,) uint64; None if there is no group column
 
     @property
     def units(self) -> np.ndarray:
-        """What is never divided between parts: a group, else a record."""
+        """What is never divided between parts: groups if there are any, otherwise records."""
         return self.keys if self.groups is None else self.groups
 
 
 def deciding_columns(schema: Schema) -> tuple[str, ...]:
-    """The columns that say which record a row is and which part it belongs to."""
+    """Return the columns that determine which record a row is and which part it belongs to."""
     named = [column for column in (schema.id, schema.group, schema.split) if column is not None]
     cells = () if schema.id is not None else schema.columns(with_targets=False)
     return tuple(dict.fromkeys([*named, *cells]))
 
 
 def row_names(table: Table, schema: Schema) -> RowNames | None:
-    """Keys and groups of the rows; None if the table lacks columns that name them.
+    """Return the keys and groups of the rows; None if the table lacks the columns that keys need.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -74,7 +74,7 @@ def row_names(table: Table, schema: Schema) -> RowNames | None:
         return RowNames(keys, None)
     raise_errors(schema.group, odd_names(table, schema.group))
     groups, given = name_keys(frame[schema.group])
-    groups[~given] = keys[~given]  # a row of no group is a group of its own
+    groups[~given] = keys[~given]  # a row without a group forms its own group
     return RowNames(keys, groups)
 
 
@@ -91,10 +91,10 @@ def split_rows(
     seed: int = 0,
     names: RowNames | None = None,
 ) -> dict[str, np.ndarray]:
-    """Positions of the rows of train, validation and test, each in the table's order.
+    """Return the positions of the rows of train, validation and test, each in the table's order.
 
-    The schema's split column decides if there is one; else the hash of a row's group, or of its key. Adding,
-    dropping or sorting rows therefore moves no other row to another part.
+    The schema's split column decides if there is one; otherwise the hash of a row's group or key does.
+    Adding, dropping or sorting rows therefore moves no other row to another part.
 
     Example:
         >>> from commlearn.kinds.text import Text
@@ -122,13 +122,13 @@ def split_rows(
 
 
 def parts_of_names(units: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
-    """A part for each row, as a position in PARTS, from the unit that it belongs to.
+    """Return a part for each row, as a position in PARTS, determined by the row's unit.
 
-    A test or a training that would stay empty, as happens with few groups, gets the unit that is nearest to
-    it; a validation may stay empty.
+    If test or train would stay empty, as happens with few groups, it gets the unit that is nearest to it;
+    validation may stay empty.
     """
     salt = int(numpy_generator(seed, "split").integers(0, 1 << 64, dtype=np.uint64, endpoint=False))
-    place = _mixed(units ^ np.uint64(salt)) / 2.0**64  # between 0 and 1, evenly over all keys
+    place = _mixed(units ^ np.uint64(salt)) / 2.0**64  # between 0 and 1, uniform over all keys
     part = np.where(place < test, 2, np.where(place < test + validation, 1, 0))
     if test > 0 and not (part == 2).any() and len(np.unique(units)) > 1:
         part[place == place.min()] = 2
@@ -138,7 +138,7 @@ def parts_of_names(units: np.ndarray, validation: float, test: float, seed: int)
 
 
 def check_shares(validation: float, test: float) -> None:
-    """Refuse shares that leave nothing to train on."""
+    """Check that the shares are valid and leave something to train on."""
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ConfigurationError(
             f"validation is {validation} and test is {test}; give shares of the rows from 0 to less than 1, "
@@ -147,7 +147,7 @@ def check_shares(validation: float, test: float) -> None:
 
 
 def name_keys(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """A key for each name (an id or a group), and which cells hold one. Names are compared as text.
+    """Return a key for each name (id or group), and which cells hold one. Names are compared as text.
 
     Example:
         >>> ids, given = name_keys(pd.Series([7.0, 8.0, None]))
@@ -163,10 +163,10 @@ def name_keys(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cell_keys(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """A key for each row from what its cells hold, (rows,) uint64; copies of a row share one.
+    """Return a key for each row, hashed from its cells, (rows,) uint64; copies of a row share one.
 
-    Numbers are compared as a model reads them, in 32 bits, so that the same table in another format has the
-    same keys.
+    Fractions are compared as a model reads them, in 32 bits, so that the same table in another format has
+    the same keys; whole numbers are compared exactly.
 
     Example:
         >>> one = pd.DataFrame({"a": [1, 2], "v": [[0.5, 1], None]})
@@ -193,7 +193,7 @@ def _name(value: Any) -> str | None:
 
 
 def _cells(values: pd.Series) -> np.ndarray:
-    """One hash a cell."""
+    """Return one hash per cell."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         return _numbers(values.to_numpy(dtype=np.float64, na_value=np.nan))
     cells = values.astype(object).tolist()
@@ -217,7 +217,7 @@ def _cells(values: pd.Series) -> np.ndarray:
 
 
 def _plain(cell: Any) -> str | float | bytes | None:
-    """Text, a number, or the bytes of anything else; None where nothing is given."""
+    """Convert a cell to text, a number, or bytes for anything else; None if it is empty."""
     if isinstance(cell, str):
         text = cell.strip()
         if text.startswith("["):
@@ -233,13 +233,13 @@ def _plain(cell: Any) -> str | float | bytes | None:
         return None if number != number else number
     if isinstance(cell, bytes):
         return cell
-    if isinstance(cell, date):  # as tables of text hold it
+    if isinstance(cell, date):  # as text files store it
         return str(cell).removesuffix(MIDNIGHT)
     return _of_array(cell)
 
 
 def _number(text: str) -> str | float:
-    """Text of a number as the number: a table of text holds the same cells as a table of numbers."""
+    """Convert text of a number to the number, so that both get the same key."""
     if text[0] not in "+-.0123456789":
         return text
     try:
@@ -249,7 +249,7 @@ def _number(text: str) -> str | float:
 
 
 def _of_array(cell: Any) -> bytes:
-    """Shape and content of an array or of nested lists; of other things what they show of themselves."""
+    """Return shape and content of an array or nested lists as bytes; for other objects their JSON text."""
     try:
         array = np.asarray(cell)
         if array.dtype == object:
@@ -270,7 +270,7 @@ def _shown(cell: Any) -> str:
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:
-    """A hash of each number: exact for whole ones, as 32 bits hold it for others."""
+    """Return a hash of each number: whole numbers exactly, others as 32 bits represent them."""
     whole = (np.abs(values) < WHOLE) & (values == np.round(values))
     with np.errstate(over="ignore", invalid="ignore"):
         bits = values.astype(np.float32).view(np.uint32).astype(np.uint64) | np.uint64(1 << 62)

@@ -1,9 +1,9 @@
-"""Records that are read while they are trained on: groups of rows are loaded when they are needed.
+"""Records that are read during training: groups of rows are loaded when they are needed.
 
-Groups are shuffled and handed to lanes; each lane goes through the rows of its groups, shuffled within
-each, and the lanes are asked in turn. Place p of the epoch is decided by the seed and the sizes alone, so
-that any step can be gone back to. With a batch that k ranks divide, rank r (every k-th row from r on) sees
-the groups of every k-th lane: what ranks read does not overlap.
+Groups are shuffled and assigned to lanes. Each lane goes through the rows of its groups, shuffled within
+each group, and the lanes take turns. The row at place p of an epoch depends only on the seed, the epoch, the
+group sizes and the number of lanes, so training can resume at any step. If k ranks divide a batch, rank r
+(every k-th row from r on) sees the groups of every k-th lane, so what ranks read does not overlap.
 
 Groups are read ahead in threads, so that a step seldom waits. Threads affect only when a group arrives, never
 which rows a batch holds.
@@ -31,7 +31,7 @@ from commlearn.seeds import numpy_generator
 
 @dataclass(frozen=True)
 class Lanes:
-    """Which rows come one after the other.
+    """The order in which an epoch visits the rows of its groups.
 
     Example:
         >>> lanes = lanes_of_epoch(0, 0, [3, 2, 4], 2)
@@ -42,13 +42,13 @@ class Lanes:
     seed: int
     epoch: int
     first: np.ndarray  # (groups,): the first row of each group
-    sizes: np.ndarray  # (groups,)
-    groups: tuple[np.ndarray, ...]  # of each lane, in its order
-    starts: tuple[np.ndarray, ...]  # of each lane: the round at which each of its groups begins
-    ends: np.ndarray  # (lanes,): the round at which each is at its end
+    sizes: np.ndarray  # (groups,): rows of each group
+    groups: tuple[np.ndarray, ...]  # groups of each lane, in order
+    starts: tuple[np.ndarray, ...]  # for each lane, the round in which each of its groups begins
+    ends: np.ndarray  # (lanes,): the round after which each lane has no rows left
 
     def rows(self, places: np.ndarray) -> np.ndarray:
-        """The rows at these places of the epoch."""
+        """Return the rows at these places of the epoch."""
         group, since = self._at(places)
         rows = np.empty(len(places), dtype=np.int64)
         for number in np.unique(group).tolist():
@@ -57,11 +57,11 @@ class Lanes:
         return rows
 
     def groups_at(self, places: np.ndarray) -> list[int]:
-        """The groups in which the rows at these places lie."""
+        """Return the groups that contain the rows at these places."""
         return np.unique(self._at(places)[0]).tolist()
 
     def _at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The group of each place, and how many of its rows were visited before."""
+        """Return the group at each place, and how many of its rows were visited before."""
         lane, turn = self._turns(places)
         group, since = np.empty_like(lane), np.empty_like(lane)
         for number in np.unique(lane):
@@ -72,10 +72,10 @@ class Lanes:
         return group, since
 
     def _turns(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The lane that is asked at each place, and how often it was asked before."""
+        """Return the lane whose turn it is at each place, and how many turns it had before."""
         by_end = np.argsort(self.ends, kind="stable")
         ends = self.ends[by_end]
-        asked = np.minimum.outer(ends, self.ends).sum(axis=1)  # places until the j-th lane ended
+        asked = np.minimum.outer(ends, self.ends).sum(axis=1)  # places until j + 1 lanes have ended
         over = np.searchsorted(asked, places, side="right")  # how many lanes have ended
         lane, turn = np.empty(len(places), np.int64), np.empty(len(places), np.int64)
         for count in np.unique(over):
@@ -88,13 +88,13 @@ class Lanes:
 
 
 def lanes_of_epoch(seed: int, epoch: int, sizes: Sequence[int], lanes: int) -> Lanes:
-    """Hand shuffled groups to lanes, each to the one that is through first.
+    """Assign shuffled groups to lanes, each to the lane that finishes first.
 
     Args:
-        seed: of the run.
-        epoch: every epoch has another order.
-        sizes: rows of each group.
-        lanes: how many groups are open at a time.
+        seed: seed of the run.
+        epoch: number of the epoch; each has a different order.
+        sizes: number of rows of each group.
+        lanes: number of groups that are open at a time.
     """
     numbers = np.asarray(sizes, dtype=np.int64)
     shuffled = numpy_generator(seed, "order", epoch).permutation(len(numbers))
@@ -125,16 +125,16 @@ def _order_within(seed: int, epoch: int, group: int, size: int) -> np.ndarray:
     return numpy_generator(seed, "order", epoch, group).permutation(size).astype(np.int32)
 
 
-AHEAD = 4  # batches that reading is ahead
+AHEAD = 4  # batches to read ahead
 
 
 class Groups:
-    """Groups of rows that are read when they are first needed, and forgotten when others are.
+    """Groups of rows that are read when they are first needed, and dropped when others are needed.
 
     Args:
-        read: gives the records of a group.
-        sizes: records of each group.
-        lanes: groups that are visited at a time; as many again are read ahead.
+        read: returns the records of a group.
+        sizes: number of records of each group.
+        lanes: number of groups that are open at a time; as many again are read ahead.
     """
 
     def __init__(self, read: Callable[[int], Records], sizes: Sequence[int], lanes: int) -> None:
@@ -148,14 +148,14 @@ class Groups:
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def expect(self, groups: Sequence[int]) -> None:
-        """Begin to read these groups, if it was not begun."""
+        """Start to read these groups, unless that has already started."""
         for group in groups:
             self._begin(group)
 
     def view(
         self, rows: np.ndarray, names: Sequence[str], generator: np.random.Generator | None = None
     ) -> View:
-        """Modalities of rows of any groups, in the order of `rows`."""
+        """Return the modalities of rows from any groups, in the order of `rows`."""
         group = np.searchsorted(self.ends, rows, side="right")
         place = rows - (self.ends - self.sizes)[group]
         chosen = [(number, np.flatnonzero(group == number)) for number in np.unique(group).tolist()]
@@ -172,7 +172,7 @@ class Groups:
         self._groups.move_to_end(group)
 
     def _forget(self, needed: int) -> None:
-        """The groups that were needed last stay."""
+        """Drop all groups but those that were needed most recently."""
         while len(self._groups) > max(2 * self.lanes, needed):
             self._groups.popitem(last=False)
 
@@ -194,10 +194,10 @@ class StreamedColumn:
 
 @dataclass(frozen=True)
 class StreamedRecords(Records):
-    """Records of groups that are read on the way, and a sample of them in memory."""
+    """Records whose groups are read during training, and a sample of them in memory."""
 
     row_groups: Groups = field(kw_only=True)
-    sampled: Records = field(kw_only=True)  # some of them, for readers of a few
+    sampled: Records = field(kw_only=True)  # some of the records, for callers that need only a few
 
     def view(
         self,
@@ -225,7 +225,7 @@ class StreamedRecords(Records):
         return self.sampled.sample(min(count, len(self.sampled)), generator)
 
     def _streamed(self, names: Sequence[str]) -> list[str]:
-        """Those that were not put in another place, such as a frozen encoder's token states."""
+        """Return the modalities that were not replaced, for example by a frozen encoder's token states."""
         return [name for name in names if isinstance(self.columns[name], StreamedColumn)]
 
     def _lanes(self, seed: int, epoch: int) -> Lanes:
@@ -243,7 +243,7 @@ class StreamedRecords(Records):
 
 
 def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
-    """One modality from several, as long as the longest, its records in `order`.
+    """Join several modalities into one, padded to the longest, with its records in `order`.
 
     Example:
         >>> short, long = Modality(torch.ones(1, 2)), Modality(torch.ones(1, 3))
@@ -264,6 +264,6 @@ def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
 
 
 def _lengthened(values: Tensor, length: int, fill: float | bool) -> Tensor:
-    """More steps at the end of the second axis."""
+    """Pad the second axis at its end to this length."""
     missing = length - values.shape[1]
     return F.pad(values, [0, 0] * (values.ndim - 2) + [0, missing], value=fill) if missing else values

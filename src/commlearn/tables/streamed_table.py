@@ -1,6 +1,6 @@
-"""A table larger than memory as a data set: its training rows are read group by group while they are used.
+"""A table larger than memory as a data set: its training rows are read group by group during training.
 
-Preprocessing is learned from a sample that fits in memory; diagnostics look at the same sample.
+Preprocessing is learned from a sample that fits in memory; diagnostics use the same sample.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from commlearn.tables.splits import PARTS, deciding_columns, parts_of_names, row
 from commlearn.tables.streamed import Groups, StreamedColumn, StreamedRecords
 from commlearn.tables.table import Table
 
-LANES = 32  # groups that are visited at a time, at most
+LANES = 32  # groups that are open at a time, at most
 SAMPLED = 64  # groups that a sample is drawn from, at most
 
 
-GroupedTable: TypeAlias = ParquetTable | TarTable  # whose rows lie in groups, each of which can be read alone
+GroupedTable: TypeAlias = ParquetTable | TarTable  # each group of rows can be read separately
 
 
 def open_groups(source: str) -> GroupedTable:
-    """Parquet or tar files, here or at a URL."""
+    """Open Parquet or tar files, local or at a URL, whose rows can be read in groups."""
     path = Path(source)
     if not (path.exists() or is_remote(source)):
         raise DataError(f"There is no table {source}. Check the path.")
@@ -55,15 +55,15 @@ def open_groups(source: str) -> GroupedTable:
 def streamed_dataset(
     source: str, schema: Schema, rows: int, validation: float = 0.0, test: float = 0.2, seed: int = 0
 ) -> Dataset:
-    """The table's training rows, read as they are needed, and samples of all parts in memory.
+    """Return a data set that streams the table's training rows and holds samples of all parts in memory.
 
     Args:
         source: a file or folder of Parquet or tar files, or its URL.
         schema: what the columns are.
-        rows: in memory at a time, of the training; and of each sample, at most.
-        validation: share of the rows, where no split column says it.
-        test: likewise.
-        seed: of the split and of the samples.
+        rows: training rows in memory at a time, and most rows of each sample.
+        validation: share of the rows, if there is no split column.
+        test: share of the rows, if there is no split column.
+        seed: seed of the split and of the samples.
     """
     table = _Split(open_groups(source), schema, validation, test, seed)
     drawn = {name: table.sample(name, rows) for name in PARTS if table.count(name)}
@@ -109,7 +109,7 @@ def streamed_dataset(
 
 
 class _Split:
-    """A table whose rows are parted, and which rows of each group of rows belong to which part."""
+    """A table in groups, with its rows assigned to parts."""
 
     def __init__(
         self, grouped: GroupedTable, schema: Schema, validation: float, test: float, seed: int
@@ -146,7 +146,7 @@ class _Split:
         }
 
     def _refuse_repeated(self, column: str) -> None:
-        """An error that names two rows of one id, wherever they lie."""
+        """Raise an error that names two rows with the same id, in any groups, if there are any."""
         by_key = np.argsort(self.keys, kind="stable")
         again = by_key[1:][np.diff(self.keys[by_key]) == 0]
         if len(again):
@@ -161,19 +161,19 @@ class _Split:
         return int(self.counts[name].sum())
 
     def names_of(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """Keys and groups of all rows of one part."""
+        """Return the keys and groups of all rows of one part."""
         chosen = np.concatenate(self.part) == PARTS.index(name)
         return self.keys[chosen], None if self.groups is None else self.groups[chosen]
 
     def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
-        """The training records of a group; what cannot be read in any of its rows is named."""
+        """Return the training records of a group; unreadable cells in any of its rows are reported."""
         table = self._table(group, with_targets=False)
         records = self.schema.read(table, state, unreadable=self.unreadable)
         self.unreadable.judge(at_end=False)
         return records.choose(self._rows(group, "train"))
 
     def sample(self, name: str, most: int) -> tuple[Table, np.ndarray]:
-        """Rows of one part from groups all over the table, each with its share, and their positions."""
+        """Draw an equal share of a part's rows in groups all over the table; also return their positions."""
         filled = np.flatnonzero(self.counts[name])
         chosen = filled[list(spread(len(filled), SAMPLED))]
         share = min(1.0, most / int(self.counts[name][chosen].sum()))
@@ -199,14 +199,14 @@ class _Split:
 
 
 def _answers(sample: Table, schema: Schema, table: _Split) -> tuple[str, ...]:
-    """Likely answers among the inputs, and on how many of the training rows they were looked for."""
+    """Return notes on likely answers among the inputs, and on how many training rows were examined."""
     where = f"in {len(sample)} of {table.count('train')} training rows"
     notes = answer_notes(sample.frame, schema) or ("no likely answer is among the inputs",)
     return tuple(f"{note} ({where})" for note in notes)
 
 
 def _note(table: _Split, samples: Mapping[str, Records], lanes: int, largest: int) -> str:
-    """What is streamed, and what is looked at in its place, in one line."""
+    """Describe in one line what is streamed, and which samples are used in its place."""
     parts = ", ".join(f"{len(part)} of {table.count(name)} {name} rows" for name, part in samples.items())
     return (
         f"streamed: {len(table.grouped.sizes)} groups of at most {largest} rows, {lanes} open at a time and "

@@ -1,7 +1,7 @@
-"""Tables from anywhere: frames, Parquet, CSV, JSON lines, arrays; read whole, or chunk by chunk.
+"""Reading of tables from frames, arrays, Parquet, CSV, JSON lines and more, whole or in chunks.
 
-Reading in chunks gives the rows and types that reading whole gives: the type of a column of a text
-file is decided over the whole file, so that a chunk of whole numbers does not turn a code `01` into 1.
+Reading in chunks yields the same rows and types as reading whole: the type of a column in a text
+file is decided from the whole file, so that a chunk of whole numbers does not turn a code `01` into 1.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from commlearn.tables.formats.zip_files import table_in_zip
 Source: TypeAlias = Any  # a frame, records in a list, a dict of arrays, or a path or URL
 
 
-Table: TypeAlias = Cells  # rows, and where they lie: what kinds read are the cells of a table
+Table: TypeAlias = Cells  # rows and their root folder; kinds call them cells
 
 
 def read_table(source: Source, columns: Sequence[str] | None = None, reading: Reading = PLAIN) -> Table:
-    """Read a table whole.
+    """Read a whole table.
 
     Args:
         source: a DataFrame of pandas or Polars, a PyArrow table, a DuckDB relation, a Hugging Face Dataset, a
             list of dicts, a dict of arrays, or the path of a Parquet file (or of a folder of them), of
-            WebDataset's tar files, of a Feather or .xlsx file, of CSV, TSV or JSON lines (these also as
+            WebDataset tar files, of a Feather or .xlsx file, of CSV, TSV or JSON lines (these also as
             `.gz`), or of a .zip of one of these; or the URL of Parquet files, such as s3://bucket/table.
-        columns: read these only; missing columns are reported later, by the schema.
-        reading: what a schema says of cells, `schema.reading()`.
+        columns: columns to read, all if not given; the schema reports missing ones later.
+        reading: a schema's settings for cells, from `schema.reading()`.
 
     Example:
         >>> read_table({"a": [1, 2], "v": np.zeros((2, 3))}).frame.columns.tolist()
@@ -55,13 +55,15 @@ def read_table(source: Source, columns: Sequence[str] | None = None, reading: Re
 def iterate_table(
     source: Source, rows: int = CHUNK, columns: Sequence[str] | None = None, reading: Reading = PLAIN
 ) -> Iterator[Table]:
-    """The table in chunks of at most `rows` rows; memory stays that of one chunk for files.
+    """Yield the table in chunks of at most `rows` rows.
+
+    Parquet, CSV and JSON lines take the memory of one chunk. Tar files are read one by one, others whole.
 
     Args:
         source: what `read_table` takes.
-        rows: of a chunk; 0 gives the whole table as one.
-        columns: read these only; missing columns are reported later, by the schema.
-        reading: what a schema says of cells, `schema.reading()`.
+        rows: most rows of a chunk; 0 yields the whole table as one chunk.
+        columns: columns to read, all if not given; the schema reports missing ones later.
+        reading: a schema's settings for cells, from `schema.reading()`.
     """
     if isinstance(source, Mapping) or is_frame(source):
         frame = _in_memory(source)
@@ -90,7 +92,7 @@ def iterate_table(
 
 
 def _has_columns(part: Any) -> bool:
-    """Whether it is a whole table; one column of a library that speaks Arrow is none."""
+    """Whether an object is a whole table, and not a list or a single column."""
     return not isinstance(part, list) and any(hasattr(part, name) for name in ("columns", "column_names"))
 
 
@@ -121,7 +123,7 @@ def _in_memory(source: Any) -> pd.DataFrame:
 
 
 def _series(name: str, values: Any) -> pd.Series:
-    """One column; a 2-D array becomes vectors that share its memory, a higher one a column of arrays."""
+    """Return one column; a 2-D array becomes vectors that share its memory, one with more axes cells."""
     if isinstance(values, pd.Series):
         return values.reset_index(drop=True)
     if hasattr(values, "shape"):
@@ -136,7 +138,7 @@ def _series(name: str, values: Any) -> pd.Series:
 
 
 def _array(name: str, values: Any) -> np.ndarray:
-    """The values in numpy, in this machine's order of bytes."""
+    """Convert values to a numpy array in this machine's byte order."""
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as problem:
@@ -150,7 +152,7 @@ def _array(name: str, values: Any) -> np.ndarray:
 
 
 def _pictures(values: np.ndarray) -> np.ndarray:
-    """Channels last, where values are pictures as torch holds them: bytes or fractions, channels first."""
+    """Move channels last if the values look like torch images: bytes or fractions, channels first."""
     if values.ndim != 4 or values.shape[1] not in (1, 3) or values.shape[3] in (1, 3, 4) or not values.size:
         return values
     fractions = values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
@@ -162,7 +164,7 @@ def _holds_arrays(values: Any) -> bool:
 
 
 def _existing(path: Path) -> Path:
-    if os.path.isdir(path):  # False for what no file can be called, where Path.exists raises
+    if os.path.isdir(path):  # False for invalid file names, for which Path.exists raises
         return path
     if os.path.exists(path):
         try:

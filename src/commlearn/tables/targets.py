@@ -1,4 +1,4 @@
-"""Targets: what a column holds that a probe can be asked to predict."""
+"""Targets: columns of classes, numbers or sets of labels that a probe can predict."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SEPARATOR = re.compile(r"\s*[;|,]\s*")
 
 
 def encode_target(cells: Cells, column: str, sort: str) -> np.ndarray:
-    """One value a record; a record without one has NaN (numbers) or None (all else).
+    """Return one value per record: NaN (in columns of numbers) or None (in all others) if it has none.
 
     Args:
         cells: rows of the table.
-        column: the target's.
-        sort: `class` keeps labels as they are, `number` gives float64, `multilabel` a tuple of labels.
+        column: column of the target.
+        sort: `class` keeps labels unchanged, `number` gives float64, `multilabel` a tuple of labels.
     """
     values, problems = read_target(cells, column, sort)
     raise_errors(column, problems)
@@ -32,7 +32,7 @@ def encode_target(cells: Cells, column: str, sort: str) -> np.ndarray:
 
 
 def read_target(cells: Cells, column: str, sort: str) -> tuple[np.ndarray, list[Problem]]:
-    """Like `encode_target`, with what cannot be read handed back instead of raised."""
+    """Like `encode_target`, but return what cannot be read as problems instead of raising an error."""
     values, problems = TARGETS[sort](cells.frame[column])
     return values, [Problem(message, column, cells.first_row + row) for row, message in problems]
 
@@ -56,7 +56,7 @@ def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     numbers = as_numbers(values)
     problems: dict[int, str] = {}
     texts = [isinstance(cell, str) and not (is_empty(cell) or is_no_number(cell)) for cell in values]
-    if (np.isnan(numbers) & texts).any():  # amounts such as 1.299,00 €, of one unit
+    if (np.isnan(numbers) & texts).any():  # amounts in one unit, such as 1.299,00 €
         words = [is_no_number(cell) for cell in values]
         numbers, problems = one_amount(values.astype(object).mask(words, None))
     for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
@@ -83,7 +83,7 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
 
 
 def _labels_of(text: str) -> tuple[str, ...]:
-    """Labels with signs between them, or as a table of text stores a list."""
+    """Split text into labels at each ; | or comma, or parse a list in JSON, as text files store it."""
     if text.startswith("["):
         try:
             return _sorted(parse_json(text))

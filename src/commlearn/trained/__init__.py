@@ -1,1 +1,1 @@
-"""What a training leaves: the run folder, the artifact, and embeddings by its model."""
+"""Results of a training: the run folder, the artifact, and embeddings by the trained model."""

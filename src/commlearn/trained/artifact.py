@@ -1,4 +1,4 @@
-"""A trained model as one folder to hand on: tensors, plain values and a model card. No pickle, no code."""
+"""A trained model as a folder to share: tensors, plain values and a model card. No pickle, no code."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ FORMAT = 1
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"
 ROWS = "rows.safetensors"  # hashes of the rows that were trained on
-FEATURES = "features.safetensors"  # what fixed features took from them
+FEATURES = "features.safetensors"  # what fixed features learned from these rows
 NAMES = {CONFIG, TENSORS, CARD, SCHEMA, STATE, ROWS, FEATURES}
 
 
 def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
-    """Write a trained model to a folder of its own.
+    """Write a trained model to its own folder.
 
     Args:
         trained: a run, an Embedder, or the folder of a run or an export.
-        folder: is made; what else lies in it stays, and is refused if it has the name of a file to write.
-        rows: keep the hashes of the rows that were trained on, by which readouts tell them from others, and
-            why columns were not used. Whoever can guess an id or a row can tell by the hashes whether it was
-            among them; a reason may quote a cell.
+        folder: made if needed. Other files in it stay; one with the name of a file to write is refused.
+        rows: keep the hashes of the training rows, by which readouts recognise them, and the reasons why
+            columns were not used. Anyone who can guess an id or a row can tell from the hashes whether it
+            was among them; a reason may quote a cell.
 
     Example:
         >>> import numpy as np
@@ -98,17 +98,17 @@ def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
     _refuse_changed_card(path / CARD, listed, files[CARD])
     listed.claim(*files)
     listed.add(*files)
-    for name, content in files.items():  # the configuration last: with it the folder is whole
+    for name, content in files.items():  # the configuration last: it completes the folder
         write_atomically(path / name, content)
     listed.seal(CARD, hashlib.sha256(files[CARD]).hexdigest())
     for name in NAMES - files.keys():
-        if name in listed.names():  # of an export before, such as rows that are now left out
+        if name in listed.names():  # from an earlier export, such as rows that are now left out
             (path / name).unlink(missing_ok=True)
     return path
 
 
 def _exported_before(path: Path) -> list[str]:
-    """What an export wrote that kept no list of its files."""
+    """Return the files of an export that kept no list of them; empty if the folder holds no export."""
     try:
         config = parse_json(plain_file(path / CONFIG).read_bytes())
     except (OSError, ValueError):
@@ -119,15 +119,16 @@ def _exported_before(path: Path) -> list[str]:
 
 
 def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
-    """A model card that somebody has edited since is theirs."""
+    """Refuse to replace a model card that somebody has edited since it was exported."""
     before = listed.checksums().get(CARD)
     now = path.read_bytes() if before and path.exists() else card
-    if now != card and hashlib.sha256(now).hexdigest() != before:  # else an export wrote it, killed or not
+    # the old or the new content was written by an export, even if that was killed
+    if now != card and hashlib.sha256(now).hexdigest() != before:
         raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
 
 
 def trained_model(model: Any) -> Trained:
-    """The trained model of a run, of an Embedder, or of a folder or an address that `load` reads."""
+    """Return the trained model of a run, an Embedder, or a folder or address that `load` reads."""
     model = load(model) if isinstance(model, str | Path) else carrier(model)
     if not isinstance(model, Trained):
         raise ConfigurationError(
@@ -142,18 +143,18 @@ def load(
     encoders: Mapping[str, nn.Module] | None = None,
     revision: str | None = None,
 ) -> Trained:
-    """A trained model from its run folder, from what `export` wrote or from the hub; no code in it is run.
+    """Load a trained model from a run folder, an export or the hub; no code in it is run.
 
-    What an export says of places does not count: where its data lie, that paths in cells may leave the
-    folder of a table. Nothing that a folder names is fetched.
+    Statements of an export about places are ignored: where its data are stored, and that paths in cells may
+    leave the folder of a table. Nothing that a folder names is fetched.
 
     Args:
-        folder: of a training or of an export; or hf://user/name of the Hugging Face hub, of which the files
-            of an export alone are fetched.
-        outside: let an export's schema allow that paths in cells leave the folder of the table.
-        encoders: modules of yours with which it was trained, by modality, made as they were then; copies of
+        folder: folder of a run or an export; or hf://user/name on the Hugging Face hub, from which only the
+            files of an export are fetched.
+        outside: let an export's schema allow paths in cells to leave the folder of the table.
+        encoders: your own modules with which it was trained, by modality, built as they were then; copies of
             them get its weights.
-        revision: of a model of the hub: a branch, a tag or a commit; hf://user/name@revision says the same.
+        revision: branch, tag or commit of a model on the hub, the same as in hf://user/name@revision.
 
     Example:
         >>> import numpy as np
@@ -217,7 +218,7 @@ def _artifact(
 
 
 def _config(path: Path, where: str) -> dict[str, Any]:
-    """The configuration of an artifact, which names its other files."""
+    """Check and return the configuration of an artifact, which names its other files."""
     config = _values(f"{where}/{CONFIG}", _read(path))
     if not isinstance(config, dict) or "format" not in config:
         raise RunError(f"{where}/{CONFIG} is not the configuration of an artifact: it states no format.")
@@ -239,7 +240,7 @@ def _config(path: Path, where: str) -> dict[str, Any]:
 
 
 def _fetched(repository: Repository) -> Path:
-    """The folder of a model of the hub in the cache of this machine, all of it of one commit."""
+    """Fetch a model from the hub, all files from one commit; return its folder in this machine's cache."""
     try:
         config = fetch(repository, CONFIG)
         same = Repository(repository.name, config.parent.name)
@@ -261,22 +262,22 @@ def push_to_hub(
     license: str | None = None,
     datasets: Sequence[str] = (),
 ) -> str:
-    """Store a trained model on the Hugging Face hub, in one commit. It needs `commlearn[hf]` and a token.
+    """Store a trained model on the Hugging Face hub, in one commit. Needs `commlearn[hf]` and a token.
 
-    What is stored is an export, with its model card: weights, settings, names of columns, and what was
-    learned from the cells of the training rows to read others: words, categories, scales. No row and no label
-    is in it. The card of an export that you edited is stored as you wrote it.
+    What is stored is an export with its model card: weights, settings, column names, and what was learned
+    from the training cells in order to read others (words, categories, scales). It contains no rows and no
+    labels. If you edited the card of an export, your version is stored.
 
     Args:
         trained: a run, an Embedder, or the folder of a run or an export.
         address: user/name, with or without hf:// before it.
-        private: for its owner alone. A repository that is there already must be what is said here.
-        rows: store what `export` keeps of them by default, too: hashes, and why columns were not used.
-        license: of the weights, as the hub calls it, such as "mit".
-        datasets: of the hub, from which it learned.
+        private: whether only its owner can see it. An existing repository must already match this.
+        rows: also store what `export` keeps by default: row hashes, and why columns were not used.
+        license: licence of the weights, by its name on the hub, such as "mit".
+        datasets: data sets on the hub that the model learned from.
 
     Returns:
-        The address of what was stored, with its commit: `load` takes it.
+        The address of the stored model with its commit, which `load` accepts.
 
     Example:
         >>> push_to_hub("runs/films", "films")  # doctest: +ELLIPSIS
@@ -311,7 +312,7 @@ def push_to_hub(
 
 
 def _refuse_foreign(repository: Repository) -> None:
-    """What is not ours is not replaced."""
+    """Refuse to replace the content of a repository that is not a model of commlearn."""
     try:
         ours = _exported_before(fetch(repository, CONFIG).parent)
     except FileNotFoundError:
@@ -324,7 +325,7 @@ def _refuse_foreign(repository: Repository) -> None:
 
 
 def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
-    """A trained model as plain values and the bytes of its tensors."""
+    """Return a trained model as plain values and the bytes of its tensors."""
     tensors, aliases = _distinct({**trained.method.state_dict(), **frozen_tensors(trained.method)})
     experiment = to_mapping(resolved(trained.experiment, trained.specs, trained.state))
     experiment["data"] = data_without_places(experiment["data"])
@@ -351,7 +352,7 @@ def from_parts(
     outside: bool = True,
     encoders: Mapping[str, nn.Module] | None = None,
 ) -> Trained:
-    """What `to_parts` took apart, with rows that were trained on and fixed features; places do not count."""
+    """Rebuild what `to_parts` took apart, with training rows and fixed features; ignore places of data."""
     _check_format(config["format"], where)
     with newer_is_named(where, config.get("commlearn")):
         check_learned(config["preprocessing"], f"{where}, preprocessing")
@@ -413,14 +414,14 @@ def _trained(
 
 
 def _check_names(names: Iterable[str]) -> None:
-    """Modalities name files, such as those of ONNX graphs, which must stay where they are written."""
+    """Refuse modality names that are paths: files such as ONNX graphs are named after modalities."""
     for name in names:
         if Path(name).name != name or "\\" in name:
             raise ValueError(f"a modality is called {name!r:.60}")
 
 
 def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Every tensor once, and which names stand for one of another name: the format holds no shared memory."""
+    """Return each tensor once, and aliases for other names of it: the format cannot hold shared memory."""
     first_name: dict[Any, str] = {}
     tensors, aliases = {}, {}
     for name, tensor in state.items():
@@ -442,12 +443,12 @@ def _check_format(stated: object, where: str) -> None:
 
 
 def _probes(trained: Trained) -> dict[str, Any]:
-    """What was measured on the run, if anything was."""
+    """Return the probe results of the run; empty if there are none."""
     if not isinstance(trained, Run) or not (path := trained.folder.path / "probes.json").exists():
         return {}
     with damage_named(path):
         probes: dict[str, Any] = parse_json(plain_file(path).read_bytes())
-        measured(probes)  # fails unless it holds what probes write
+        measured(probes)  # fails unless these are probe results
     return probes
 
 

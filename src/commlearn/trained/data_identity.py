@@ -1,4 +1,4 @@
-"""Which records a training had: it goes on with no others, nor with a table that was changed."""
+"""Identifies a training's records, so that it does not resume with others or with a changed table."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import differences
 from commlearn.tables.streamed import StreamedRecords
 
-LOOKED_AT = 64  # records whose values are looked at
+LOOKED_AT = 64  # records whose values are compared
 SHORT = 16  # digits of a digest in a message
-CLOSE = 1e-3  # of their deviation: what numbers may differ by on another machine
+CLOSE = 1e-3  # tolerance for another machine, relative to a number or to its deviation
 
 
 def data_identity(data: Dataset) -> dict[str, Any]:
-    """What tells these records from others, as plain values."""
+    """Return plain values that tell these records from others."""
     train: Records = data.train.sampled if isinstance(data.train, StreamedRecords) else data.train
     rows = np.unique(np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64))
     keys = hashlib.sha256()
@@ -43,15 +43,15 @@ def data_identity(data: Dataset) -> dict[str, Any]:
 
 
 def identity_digest(identity: Mapping[str, Any]) -> str:
-    """One word for all of it that is the same on every machine."""
+    """Return a digest of the part of an identity that is the same on every machine."""
     exact = {key: value for key, value in identity.items() if key != "values"}
     return hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
 
 
 def check_same_data(where: object, before: Mapping[str, Any], now: Mapping[str, Any], way_out: str) -> None:
-    """Refuse records that are not those of before.
+    """Refuse records that are not those the training began with.
 
-    `way_out` says what to do, as a sentence.
+    `way_out` is a sentence that tells the user what to do.
     """
     changes = _changes(before, now)
     if changes:
@@ -59,7 +59,7 @@ def check_same_data(where: object, before: Mapping[str, Any], now: Mapping[str, 
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In words what two identities differ in; empty if in nothing."""
+    """Describe how two identities differ; empty if they do not."""
     changes = []
     if before.get("files") and now.get("files") and (files := differences(before["files"], now["files"])):
         changes.append(files)

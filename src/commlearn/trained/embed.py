@@ -24,7 +24,7 @@ from commlearn.tables.streamed import StreamedRecords
 from commlearn.tables.table import Source, Table
 from commlearn.trained.model import Trained
 
-SHOWN = 10  # rows in a message
+SHOWN = 10  # rows to name in a message
 
 
 class NotFiniteError(DivergedError):
@@ -44,7 +44,7 @@ class NotFiniteError(DivergedError):
 
 @contextmanager
 def naming_rows(table: Table, id_column: str | None) -> Iterator[None]:
-    """Name rows of the table that are embedded here by their number in all of it, and by their id."""
+    """Make errors name rows that are not finite by their number in the whole table, and by their id."""
     try:
         yield
     except NotFiniteError as problem:
@@ -54,9 +54,9 @@ def naming_rows(table: Table, id_column: str | None) -> Iterator[None]:
 
 
 Blocks = Literal["all", "learned", "features"]
-"""Which parts of an embedding: what the method embeds, the fixed features, or both in this order."""
-CACHED = 1_600_000  # bytes of values that are embedded at once
-TOKENS_IN_MEMORY = 500_000_000  # bytes of tokens that are kept of images which many records show
+"""Blocks of an embedding: what the method embeds (learned), the fixed features, or both in this order."""
+CACHED = 1_600_000  # bytes of values to embed at once
+TOKENS_IN_MEMORY = 500_000_000  # most bytes of tokens to keep for images that many records share
 
 
 @torch.inference_mode()
@@ -67,21 +67,21 @@ def embed(
     batch_size: int | None = None,
     blocks: Blocks = "all",
 ) -> np.ndarray:
-    """Embeddings of clean (not augmented) records, (records, dim) float32.
+    """Return embeddings of clean (not augmented) records, (records, dim) float32.
 
     Args:
         model: a method, or a run or an Embedder that holds one.
-        records: what to embed; if the model was trained on a table, a table will do.
-        modalities: which of them to use; all that were trained if not given. Where some are named, records
+        records: records to embed; or a table, if the model was trained on one.
+        modalities: modalities to use; all that were trained if not given. If some are named, records
             without any of them get NaN, and a warning counts them.
-        batch_size: records at a time, chosen from their size if not given; it does not change the result
+        batch_size: records per batch, chosen from their size if not given; it does not change the result
             beyond rounding.
-        blocks: `learned` is what the method embeds, `features` the fixed features of each modality (of one
-            that is absent or not used, what the others let expect), `all` both in this order. A model
-            without features has the learned part alone.
+        blocks: `learned` is what the method embeds, `features` the fixed features of each modality (an
+            estimate from the others for one that is absent or not used), `all` both in this order. A model
+            without fixed features has only the learned block.
 
     Raises:
-        DivergedError: an embedding is not finite; its rows are named.
+        DivergedError: an embedding is not finite; the message names its rows.
 
     Example:
         >>> import numpy as np
@@ -157,7 +157,7 @@ def embed_with_gaps(
     batch_size: int | None = None,
     blocks: Blocks = "all",
 ) -> np.ndarray:
-    """Embeddings of the records that have any of the modalities, `rows_with_any`; of the others NaN."""
+    """Return embeddings of the records at the positions `there` (from `rows_with_any`), NaN for others."""
     if not len(there):
         return np.full((len(records), embedding_dim(model, modalities, blocks)), np.nan, dtype=np.float32)
     try:
@@ -170,7 +170,7 @@ def embed_with_gaps(
 
 
 def warn_of_absent(absent: int, records: int, names: Sequence[str]) -> None:
-    """Count the records that have none of some modalities."""
+    """Warn that some records have none of the named modalities, and how many."""
     message = (
         f"{absent} of {records} records have none of {', '.join(names)}: their embeddings are NaN in memory, "
         "and left out of files."
@@ -179,7 +179,7 @@ def warn_of_absent(absent: int, records: int, names: Sequence[str]) -> None:
 
 
 def embedding_dim(model: Trained, modalities: Sequence[str] | None = None, blocks: Blocks = "all") -> int:
-    """Numbers in an embedding of these modalities; of all of them if none are named."""
+    """Return the dimension of an embedding of these modalities; of all modalities if none are named."""
     fixed = features_of(model, blocks)
     learned = 0
     if blocks != "features":
@@ -192,14 +192,14 @@ def embedding_dim(model: Trained, modalities: Sequence[str] | None = None, block
 
 
 def rows_with_any(records: Records, names: Sequence[str] | None) -> np.ndarray:
-    """Positions of the records that have any of these modalities; of all records if none are named."""
+    """Return the positions of records that have any of these modalities; of all records if none are named."""
     if names is None or not len(records):
         return np.arange(len(records))
     return np.flatnonzero(np.any([presence(records.columns[name]) for name in names], axis=0))
 
 
 def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
-    """The fixed features that these blocks of a model's embedding hold, if any."""
+    """Return the fixed features that these blocks of a model's embedding include; None if there are none."""
     if blocks not in get_args(Blocks):
         raise ConfigurationError(unknown("blocks", str(blocks), get_args(Blocks)))
     features: FeatureBlocks | None = getattr(carrier(model), "features", None)
@@ -212,9 +212,9 @@ def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
 
 
 def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
-    """comm0, comm1, ... for the learned dimensions, NAME_feature0, ... for those of each modality.
+    """Return column names: the method's, such as comm0, then NAME_feature0, ... of each modality's features.
 
-    Of some methods fewer modalities make fewer dimensions.
+    With some methods, fewer modalities give fewer dimensions.
     """
     features = features_of(model, blocks)
     fixed = [] if features is None else features.names()
@@ -225,7 +225,7 @@ def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
 def _feature_columns(
     method: Method, fixed: FeatureBlocks | None, records: Records, names: Sequence[str], blocks: Blocks
 ) -> dict[str, Column]:
-    """The fixed features of each modality for which the embedding needs them, computed once."""
+    """Compute the fixed features of each modality for which the embedding needs them, once."""
     needed = {} if fixed is None else fixed.each
     if blocks != "features":
         needed = needed | {name: encoder.features for name, encoder in feature_encoders(method).items()}
@@ -240,24 +240,24 @@ def _feature_columns(
 def _learned_column(
     method: Method, name: str, records: Records, computed: Mapping[str, Column], batch_size: int
 ) -> Column:
-    """What the encoder of a modality reads: fixed features, the tokens of distinct images, or the values."""
+    """Return what a modality's encoder reads: fixed features, tokens of distinct images, or the values."""
     if name in feature_encoders(method):
         return computed[name]
     return _encoded_once(method, name, records, batch_size) or records.columns[name]
 
 
 def records_at_once(records: Records) -> int:
-    """As many records as keep first layers in a processor's cache, but enough for large products."""
+    """Return a batch size that keeps first layers in the processor's cache but allows large products."""
     size = sum(modality.values.nbytes for modality in records.view(slice(0, 1)).values())
     return min(max(CACHED // max(size, 1), 16), 1024)
 
 
 @dataclass(frozen=True)
 class TokensColumn:
-    """Tokens in place of what they were made from: of images that many records show, each encoded once."""
+    """Tokens in place of the values they were made from; an image that many records share is encoded once."""
 
-    tokens: Tokens  # of the distinct images, or of every record
-    index: np.ndarray  # (records,): which of them each record has
+    tokens: Tokens  # tokens of the distinct images, or of every record
+    index: np.ndarray  # (records,): position of each record's tokens
 
     @property
     def spec(self) -> Spec:
@@ -265,7 +265,7 @@ class TokensColumn:
 
     @property
     def present(self) -> np.ndarray | None:
-        """(records,): which of them have the modality; None if all do."""
+        """(records,): which records have the modality; None if all do."""
         mask = self.tokens.present
         return None if mask is None else mask.cpu().numpy()[self.index]
 
@@ -283,7 +283,7 @@ class TokensColumn:
 
 
 def with_tokens(model: Any, records: Records) -> Records:
-    """Records with tokens in place of the values that learned encoders read: several subsets share them.
+    """Replace the values that learned encoders read by their tokens, so that several subsets share them.
 
     Values from which an embedding's fixed features are computed stay.
     """
@@ -303,7 +303,7 @@ def with_tokens(model: Any, records: Records) -> Records:
 
 
 def _encoded_once(method: Method, name: str, records: Records, batch_size: int) -> TokensColumn | None:
-    """Tokens in place of a column whose images are shown by many records each; None for others."""
+    """Encode each image of a column once if most are shared by several records; None for other columns."""
     column = records.columns[name]
     numbers = image_numbers(column)
     if numbers is None or name not in method.encoders:
@@ -319,7 +319,7 @@ def _encoded_once(method: Method, name: str, records: Records, batch_size: int) 
 
 @torch.inference_mode()
 def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_size: int) -> TokensColumn:
-    """What the encoder of a modality makes of these rows."""
+    """Encode these rows of a modality."""
     device, training, parts = next(method.parameters()).device, method.training, []
     method.eval()
     try:
@@ -334,7 +334,7 @@ def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_s
 
 
 def _padded(tokens: Tokens, length: int) -> Tokens:
-    """The same tokens in a longer sequence, whose end is padding."""
+    """Extend the tokens to a longer sequence with padding at the end."""
     more = length - tokens.values.shape[1]
     if not more:
         return tokens
@@ -349,7 +349,7 @@ def _padded(tokens: Tokens, length: int) -> Tokens:
 def with_features(
     data: Dataset, method: Method, device: torch.device, tell: Callable[[str], None]
 ) -> Dataset:
-    """The data with features in place of the values of each modality whose encoder reads them."""
+    """Return the data with fixed features in place of values, for each modality whose encoder reads them."""
     readers = feature_encoders(method)
     if readers and isinstance(data.train, StreamedRecords):
         raise ConfigurationError(
@@ -365,7 +365,7 @@ def with_features(
 
 
 def as_encoders_read(records: Records, method: Method, device: torch.device | None = None) -> Records:
-    """The records with fixed features in place of the values that they are computed from."""
+    """Return the records with fixed features in place of values where the encoder reads these."""
     computed = {
         name: feature_column(encoder.features, records.columns[name], device)
         for name, encoder in feature_encoders(method).items()
@@ -375,17 +375,17 @@ def as_encoders_read(records: Records, method: Method, device: torch.device | No
 
 
 def feature_encoders(method: Method) -> dict[str, FeatureEncoder]:
-    """The encoders that read fixed features, by modality."""
+    """Return the encoders that read fixed features, by modality."""
     return {name: encoder for name, encoder in method.encoders.items() if isinstance(encoder, FeatureEncoder)}
 
 
 def carrier(model: Any) -> Any:
-    """What carries the method: an Embedder's trained model, or the model itself."""
+    """Return the object that holds the method: an Embedder's trained model, or the model itself."""
     return getattr(model, "trained", model)
 
 
 def _refuse_empty(view: View, start: int) -> None:
-    """A record without any of the modalities has no embedding."""
+    """Refuse records without any of the modalities, which have no embedding."""
     masks = [modality.present for modality in view.values()]
     given = [mask for mask in masks if mask is not None]
     if not masks or len(given) < len(masks):

@@ -1,4 +1,4 @@
-"""A trained method and all that is needed to read a table as it did in training."""
+"""A trained method, with everything needed to read tables as in its training."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from commlearn.tables.splits import PARTS, RowNames, parts_of_names, row_names
 from commlearn.tables.table import Source, Table, read_table
 from commlearn.trained.training_rows import TrainingRows
 
-TEST_SHARE = 0.2  # of the rows that a training's settings do not part
+TEST_SHARE = 0.2  # share of test rows if the training's settings state none, or 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A method with its weights; if it was trained on a table, what reads another like it."""
+    """A method with its weights and, if it was trained on a table, what is needed to read similar tables."""
 
     experiment: Experiment
     method: Method
@@ -37,30 +37,30 @@ class Trained:
     schema: Schema | None = None
     state: dict[str, Any] | None = None  # what each modality learned from the training rows
     warnings: tuple[str, ...] = field(default=())
-    fine_tuned: bool = False  # whatever the method, its weights have then seen labels
-    rows: TrainingRows | None = None  # that it was trained on; None if nothing says which
-    features: FeatureBlocks | None = None  # fixed ones, in addition to what the method embeds
+    fine_tuned: bool = False  # if so, its weights have seen labels, whatever the method
+    rows: TrainingRows | None = None  # rows that it was trained on; None if unknown
+    features: FeatureBlocks | None = None  # fixed features, in addition to what the method embeds
     unused: Mapping[str, str] | None = None  # columns of the table that were not read, each with the reason
 
     @property
     def saw_labels(self) -> bool:
-        """Whether labels took part in the training."""
+        """Whether the training used labels."""
         return self.method.views.targets or self.fine_tuned
 
     @property
     def labels_seen(self) -> str:
-        """How many labels took part in the training, and of what, in words; empty if none did."""
+        """How many labels of each target the training used, in words; empty if it used none."""
         if not self.saw_labels:
             return ""
         counts = {} if self.rows is None else self.rows.label_counts
         return ", ".join(f"{count:,} labels of {name}" for name, count in counts.items()) or "labels"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return the HTML that a notebook shows."""
         return html_table(f"{type(self).__name__} '{self.experiment.name}'", ("", ""), self._summary())
 
     def _summary(self) -> list[tuple[str, str]]:
-        """What was trained, in a few lines: a word for each, and what it is."""
+        """Return a few facts about what was trained, as pairs of a label and a value."""
         encoders, training = self.experiment.model.encoders, self.experiment.training
         read_by = {name: f", read by {part['name']}" for name, part in encoders.items()}
         parameters = sum(parameter.numel() for parameter in self.method.parameters())
@@ -86,21 +86,21 @@ class Trained:
         empty: bool = False,
         unreadable: Unreadable | None = None,
     ) -> Records:
-        """The table as the method's records.
+        """Read a table as records for the method.
 
         Args:
-            table: rows with the columns of the modalities; no others are needed. Modalities of which the
-                table has no column are absent from every record, and a warning names them.
+            table: rows with the columns of the modalities; no others are needed. A modality for which the
+                table has no column is absent from every record, and a warning names it.
             with_targets: read the schema's targets too.
-            modalities: read these only.
-            empty: let records pass that have none of them, in place of refusing the table.
-            unreadable: gets a list of cells that count as missing as they cannot be read; see `Schema.read`.
+            modalities: read only these.
+            empty: accept records that have none of the modalities, instead of refusing the table.
+            unreadable: collects the cells that cannot be read and count as missing; see `Schema.read`.
         """
         rows = self.table(table, with_targets, modalities)
         schema, state = self.reader()
         if modalities is None:
             rows, absent = schema.with_absent(rows)
-            if absent and rows.first_row == 0:  # once, however many parts the table is read in
+            if absent and rows.first_row == 0:  # warn once, however many parts the table is read in
                 message = f"The table has no column of {', '.join(absent)}: embedded by the other modalities."
                 warnings.warn(DataWarning(message), stacklevel=3)
         try:
@@ -116,30 +116,30 @@ class Trained:
     def table(
         self, source: Source | Table, with_targets: bool = False, modalities: Sequence[str] | None = None
     ) -> Table:
-        """The rows of a table, with the columns that records are made of, and the ids."""
+        """Read the columns that records are made from, and the ids; a `Table` is returned unchanged."""
         columns, reading = self.columns(with_targets, modalities)
         return source if isinstance(source, Table) else self.at_root(read_table(source, columns, reading))
 
     def at_root(self, table: Table) -> Table:
-        """The table; paths in its cells are relative to the training's root, where its settings state one."""
+        """Return the table with paths in cells relative to the training's root, if its settings state one."""
         root = self.experiment.data.get("root")
         return replace(table, root=Path(root)) if root else table
 
     def columns(
         self, with_targets: bool = False, modalities: Sequence[str] | None = None
     ) -> tuple[list[str], Reading]:
-        """The columns of a table that records are made of, those of ids, and how cells are read."""
+        """Return the columns to read (those of the records and the ids), and how to read their cells."""
         schema, state = self.reader()
         schema = schema.only(modalities)
         ids = [] if schema.id is None else [schema.id]
         return [*schema.columns(with_targets), *ids], schema.reading(state)
 
     def split(self, table: Table, names: RowNames | None = None) -> dict[str, np.ndarray]:
-        """Positions of the rows of train, validation and test.
+        """Return the positions of the train, validation and test rows.
 
-        A row that the training had stays in its part. A new one goes where the schema's split column or its
-        key says; where the training kept no rows for testing and at least half of the rows are its own, all
-        new ones are for testing.
+        The schema's split column decides if there is one. Otherwise a row that the training had stays in
+        its part, and a new row goes where its key or group puts it. If the training kept no rows for testing
+        and at least half of the rows are its own, all new rows are test rows.
         """
         schema, _ = self.reader()
         if schema.split is not None:
@@ -162,7 +162,7 @@ class Trained:
         return {name: chosen for name, chosen in rows.items() if len(chosen)}
 
     def reader(self) -> tuple[Schema, dict[str, Any]]:
-        """The schema, and what was learned; a training that read no table has neither."""
+        """Return the schema and what was learned; raise an error for a training that read no table."""
         if self.schema is None or self.state is None:
             if self.experiment.data["name"] == "table":
                 raise RunError(
@@ -177,10 +177,10 @@ class Trained:
 
 
 def checked_reasons(stated: Any) -> dict[str, str]:
-    """Columns that were not used, each with the reason, as a file states them.
+    """Check that a file's content states columns that were not used, each with the reason, and return it.
 
     Raises:
-        ValueError: it states something else.
+        ValueError: the content is something else.
     """
     if not isinstance(stated, dict) or not all(isinstance(reason, str) for reason in stated.values()):
         raise ValueError("it states no reasons, by column")

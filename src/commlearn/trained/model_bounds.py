@@ -1,4 +1,4 @@
-"""How large a model may be built from files that others wrote, and the weights of frozen encoders in them."""
+"""Limits on the size of models that are built from stored files, and the frozen encoders' weights in them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.models.features import FeatureBlocks
 
-TIMES, SPARE = 2, 1_000_000  # numbers that may be built of each that is stored, and beyond
-PARTS = 1_000  # likewise of tensors
-MOST = 10_000_000  # that any single size in a configuration may be
+TIMES, SPARE = 2, 1_000_000  # most numbers to build: TIMES as many as stored, plus SPARE
+PARTS = 1_000  # most tensors to build: TIMES as many as stored, plus PARTS
+MOST = 10_000_000  # largest value of any single size in a configuration
 
 
 def stored_method(
@@ -33,7 +33,7 @@ def stored_method(
     features: Callable[[], FeatureBlocks | None] = lambda: None,
     modules: Mapping[str, nn.Module] | None = None,
 ) -> tuple[Method, FeatureBlocks | None]:
-    """The method that files describe, with weights that those stored will replace, and its fixed features."""
+    """Build the method that files describe and its fixed features; stored weights replace its own later."""
     described = to_mapping(experiment)
     shapes = [spec.shape for spec in specs.values()]
     for value in _whole_numbers([described["model"], described["method"], shapes, _sizes(state)]):
@@ -49,7 +49,7 @@ def stored_method(
 
 
 def _sizes(state: Mapping[str, Any] | None) -> Any:
-    """What was learned, without pretrained encoders, whose configurations are their own."""
+    """Return what was learned without pretrained encoders, which have their own configurations."""
     parts = [part for part in (state or {}).values() if isinstance(part, Mapping)]
     return [{name: value for name, value in part.items() if name != "encoder"} for part in parts]
 
@@ -76,7 +76,7 @@ def no_larger_than(stored: Iterable[Tensor], where: str) -> Iterator[None]:
         if parameter is None or threading.get_ident() != thread:
             return
         built, count = built + parameter.numel(), count + 1
-        if built > numbers or count > parts:  # its memory was asked for, and not used yet
+        if built > numbers or count > parts:  # its memory is allocated, but not used yet
             raise RunError(
                 f"{where} describes a model of more than {min(built, numbers):,} numbers in {count:,} "
                 f"tensors, and holds {sum(sizes):,} in {len(sizes):,}. It is damaged, or not what it says."
@@ -89,11 +89,11 @@ def no_larger_than(stored: Iterable[Tensor], where: str) -> Iterator[None]:
         hook.remove()
 
 
-FROZEN = "pretrained."  # before the names of tensors that are no part of the method's own state
+FROZEN = "pretrained."  # prefix of names of tensors that are not part of the method's own state
 
 
 def frozen_tensors(method: Method) -> dict[str, Tensor]:
-    """The weights of every frozen encoder, by names that no other tensor has."""
+    """Return the weights of every frozen encoder, under names that no other tensor has."""
     return {
         f"{FROZEN}{name}.{key}": tensor
         for name, encoder in frozen_encoders(method.encoders).items()
@@ -102,7 +102,7 @@ def frozen_tensors(method: Method) -> dict[str, Tensor]:
 
 
 def adopt_frozen(method: Method, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Give frozen encoders the weights that `frozen_tensors` named; returns the other tensors."""
+    """Load the weights that `frozen_tensors` named into frozen encoders; return the other tensors."""
     rest = dict(tensors)
     for name, encoder in frozen_encoders(method.encoders).items():
         first = f"{FROZEN}{name}."

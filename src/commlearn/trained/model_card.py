@@ -1,4 +1,4 @@
-"""The model card: what an artifact is, what it was trained on, how well it reads, where it ends."""
+"""The model card: what an artifact is, what it was trained on, how well probes read it, and its limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from commlearn.storage.plain_yaml import read_yaml, yaml_text
 from commlearn.trained.model import Trained
 
 LIBRARY = {"library_name": "commlearn"}
-HEAD = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)  # what hubs read of a card
+HEAD = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)  # the part of a card that hubs read
 USE = (
     '## Use\n\n```python\nimport commlearn\n\nmodel = commlearn.load("{}")\n'
     'z = commlearn.embed(model, "table.parquet")\n```'
@@ -28,7 +28,7 @@ MEASURES = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "weighted_f1":
 
 
 def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
-    """Markdown for people."""
+    """Return the model card of a trained model as Markdown, for human readers."""
     count = sum(parameter.numel() for parameter in trained.method.parameters())
     experiment = to_mapping(trained.experiment)
     settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}
@@ -54,12 +54,12 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
 
 
 def hub_card(card: str, address: str, stated: Mapping[str, Any]) -> str:
-    """A card as it lies on a hub: what its owner states stands at its head, and how it is loaded from there.
+    """Return a card for a hub, with the owner's statements in its head and code that loads it from there.
 
     Args:
-        card: as it was written, or edited since.
-        address: of the model.
-        stated: joins the head, which the hub reads.
+        card: the card as it was written, or edited since.
+        address: address of the model.
+        stated: values to add to the head, which the hub reads.
     """
     card = card.replace("\r\n", "\n")
     head = HEAD.match(card)
@@ -77,7 +77,7 @@ def _head(values: Mapping[str, Any]) -> str:
 
 
 def _own_modules(trained: Trained) -> list[str]:
-    """What must be passed to load it, if anything."""
+    """Return a note on the modules that must be passed to load the model, if there are any."""
     modules = modules_of(trained.method.encoders)
     if not modules:
         return []
@@ -98,7 +98,7 @@ def _tags(trained: Trained) -> list[str]:
 
 
 def _features(trained: Trained) -> list[str]:
-    """What an embedding holds in addition to the learned part, if anything."""
+    """Return a section on the fixed features that an embedding holds, if there are any."""
     if trained.features is None:
         return []
     sources = [
@@ -124,7 +124,7 @@ def _modality(trained: Trained, name: str) -> str:
 
 
 def _pretrained(encoder: Mapping[str, Any]) -> str:
-    """Whose weights are in the folder besides those that were trained."""
+    """Describe the pretrained encoder of a modality, whose own licence applies to its weights."""
     name = encoder["pretrained"]
     short = place_free(name)
     sort = "frozen" if encoder["frozen"] else "tuned"
@@ -140,7 +140,7 @@ def _columns(names: Any) -> str:
 
 
 def _learned(state: Mapping[str, Any]) -> str:
-    """The statistics of the training rows in a few words."""
+    """Summarise the statistics of the training rows in a few words."""
     facts = []
     for key, value in state.items():
         if isinstance(value, list) and key in ("words", "numbers", "categories"):
@@ -153,7 +153,7 @@ def _learned(state: Mapping[str, Any]) -> str:
 
 
 def measured(probes: Mapping[str, Any]) -> str:
-    """A table of what probes have measured."""
+    """Return the results of probes as a Markdown table."""
     if not probes:
         return "Nothing was measured."
     lines = [
@@ -171,6 +171,6 @@ def measured(probes: Mapping[str, Any]) -> str:
 
 
 def _fenced(text: str) -> str:
-    """YAML as a block that nothing in it ends."""
+    """Return YAML as a fenced block, with a fence longer than any run of backticks in the text."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}yaml\n{text}{fence}"

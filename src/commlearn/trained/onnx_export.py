@@ -1,7 +1,7 @@
-"""A trained model for machines without commlearn: one ONNX graph a subset of modalities, or a torch program.
+"""Export to machines without commlearn: one ONNX graph per subset of modalities, or a torch program.
 
-A graph maps prepared inputs to embeddings. Its batch size and the length of its sequences are free; what
-prepares the inputs (sizes, means, words) is in the artifact's `preprocessing.json`.
+A graph maps prepared inputs to embeddings. Its batch size and sequence lengths are free. What is needed to
+prepare the inputs (sizes, means, words) is in the artifact's `preprocessing.json`.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from commlearn.trained.artifact import trained_model
 from commlearn.trained.model import Trained
 from commlearn.trained.run_folder import make_folder
 
-SEQUENCES = ("text", "series", "audio")  # kinds whose records have a length
-INPUTS = "inputs.json"  # what each graph takes
-OUTPUT = "embedding_of_records"  # not "embedding", which is what a text encoder's own table is called
-BATCH, STEPS = 3, 17  # of the inputs that are traced; neither is written into the graph
+SEQUENCES = ("text", "series", "audio")  # kinds whose records vary in length
+INPUTS = "inputs.json"  # inputs of each graph
+OUTPUT = "embedding_of_records"  # not "embedding", the name of a text encoder's own table
+BATCH, STEPS = 3, 17  # sizes of the traced inputs; the graph fixes neither
 
 
 class Embedding(nn.Module):
     """A method's embedding of one subset, as a function of plain tensors.
 
-    Each modality is its values and, for a sequence, which steps are padding (True = ignore).
+    Each modality is passed as its values and, for a sequence, a mask of its padding (True = ignore).
     """
 
     def __init__(self, method: Method, subset: Subset, specs: Mapping[str, Spec]) -> None:
@@ -63,12 +63,12 @@ class Embedding(nn.Module):
 def export_onnx(
     trained: Any, folder: str | Path, subsets: Sequence[Sequence[str]] | None = None
 ) -> list[Path]:
-    """Write an ONNX file for each subset of modalities, and what their inputs are as `inputs.json`.
+    """Write an ONNX file for each subset of modalities, and a description of their inputs, `inputs.json`.
 
     Args:
         trained: a run, an artifact or an Embedder, or its folder.
-        folder: is made.
-        subsets: which; each modality alone and all of them if not given.
+        folder: folder to write to; made if needed.
+        subsets: subsets to export; each modality alone and all of them together if not given.
 
     Example:
         >>> import numpy as np
@@ -106,7 +106,7 @@ def export_onnx(
 
 
 def export_program(trained: Any, subset: Sequence[str]) -> ExportedProgram:
-    """The embedding of a subset as a `torch.export` program: it runs where torch is and commlearn is not.
+    """Return the embedding of a subset as a `torch.export` program, which runs without commlearn.
 
     Example:
         >>> import numpy as np
@@ -130,14 +130,14 @@ def export_program(trained: Any, subset: Sequence[str]) -> ExportedProgram:
     free = tuple(dict.fromkeys(range(len(each.free)), Dim.DYNAMIC) for each in inputs)
     with _quiet():
         program = torch.export.export(module, tensors, dynamic_shapes={"tensors": free}, strict=False)
-    for part in program.graph_module.modules():  # lines of code on this machine are of no use elsewhere
+    for part in program.graph_module.modules():  # stack traces of this machine are of no use elsewhere
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
             node.meta.pop("stack_trace", None)
     return program
 
 
 def _refuse_what_graphs_lack(trained: Trained, subset: Subset) -> None:
-    """A graph cannot split texts into letters; the weights of published networks stay out of it, too."""
+    """Refuse encoders that read letters of texts or outputs of published networks, which graphs lack."""
     rest = [name for name in trained.specs if not _reads_letters(trained, name)]
     for name in subset:
         encoder = trained.method.encoders[name]
@@ -161,23 +161,23 @@ def _reads_letters(trained: Trained, name: str) -> bool:
 
 
 def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
-    """The names as the method takes them, whatever order they were given in."""
+    """Return the names in the method's order, whatever order they were given in."""
     return trained.method.subset(tuple(subset), dict.fromkeys(trained.specs))  # type: ignore[arg-type]
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    """What is recorded of existing graphs."""
+    """Read what is recorded about the inputs of existing graphs."""
     path = folder / INPUTS
     inputs_of_file = values_of_file(path) if path.exists() else {}
     return {name: inputs for name, inputs in inputs_of_file.items() if (folder / name).exists()}
 
 
 class Input(NamedTuple):
-    """What a graph takes."""
+    """One input of a graph."""
 
     name: str
     example: Tensor
-    free: tuple[str, ...]  # the first sides, whose lengths are free
+    free: tuple[str, ...]  # names of the first dimensions, whose sizes are free
 
     def described(self) -> dict[str, Any]:
         shape = [*self.free, *self.example.shape[len(self.free) :]]
@@ -187,7 +187,7 @@ class Input(NamedTuple):
 def inputs_of(
     subset: Subset, specs: Mapping[str, Spec], batch: int = BATCH, steps: int = STEPS
 ) -> list[Input]:
-    """The graph's inputs: a modality's values, and for sequences `NAME_padding`."""
+    """Return the graph's inputs: each modality's values and, for sequences, `NAME_padding`."""
     inputs = []
     for name in subset:
         values = blank_values(specs[name], batch, steps)
@@ -208,7 +208,7 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str]) -> bytes:
         raise ConfigurationError("The installed torch wrote no ONNX graph. Update torch and onnxscript.")
     import onnx
 
-    model = made.model_proto  # written anew each time that it is asked for
+    model = made.model_proto  # a new object at each access
     _without_places(model)
     content = io.BytesIO()
     onnx.save(model, content)
@@ -216,7 +216,7 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str]) -> bytes:
 
 
 def _without_places(model: Any) -> None:
-    """Take away what the exporter notes of each node: lines of code, by their files on this machine."""
+    """Remove the exporter's notes on each node, which name files and lines of code on this machine."""
     waiting = [model, model.graph, *model.functions]
     while waiting:
         part = waiting.pop()
@@ -242,7 +242,7 @@ def _need_onnx() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters' own progress and deprecations are no news to our user."""
+    """Hide the exporters' own progress output and warnings, which do not concern the user."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""Whether a run starts afresh or goes on, and from what."""
+"""Whether a run starts afresh or resumes, and from which state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from commlearn.trained.run_folder import RunFolder, by_dotted_key
 def open_folder(
     folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Lock the folder and decide whether this run starts afresh or goes on."""
+    """Lock the folder; return the state to resume from (None if the run starts afresh) and warnings."""
     if not folder.exists:
         folder.claim()
         return None, []
@@ -41,12 +41,12 @@ def open_folder(
     except CheckpointError:
         if list(folder.checkpoints.glob("*.ckpt")):
             raise
-        folder.clear()  # stopped before its first checkpoint: there is nothing to go on from
+        folder.clear()  # stopped before its first checkpoint: there is nothing to resume from
         return None, []
 
 
 def _same(folder: RunFolder, wanted: Experiment) -> None:
-    """Settings that neither side states take today's default, since older folders state fewer."""
+    """Refuse settings that differ from the run's; both are resolved first, as older folders state fewer."""
     with folder.reading():
         stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
@@ -62,7 +62,7 @@ def _same(folder: RunFolder, wanted: Experiment) -> None:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is not the same in nested settings, a line each.
+    """Return the differences between nested settings, one line each.
 
     Example:
         >>> changes({"seed": 1, "training": {"epochs": 2}}, {"seed": 1, "training": {"epochs": 3}})
@@ -77,14 +77,14 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> int:
-    """Give a method the checkpoint's weights; returns the checkpoint's step."""
+    """Load the checkpoint's weights into a method; return the checkpoint's step."""
     with fitting(experiment):
         method.load_state_dict(state["method"])
     return int(state["step"])
 
 
 def threads_as_before(state: Mapping[str, Any], stated: int, device: torch.device) -> list[str]:
-    """A run goes on with the threads it had, unless others are stated; on the CPU a warning if so."""
+    """Use as many threads as the run had, unless others are stated; warn if they differ on the CPU."""
     before = state.get("threads", torch.get_num_threads())
     if before <= cores() and not (stated or stated_threads()):
         torch.set_num_threads(before)
@@ -104,15 +104,15 @@ def restore_optimizers(
     experiment: Experiment,
     placed: Callable[[dict[str, Any], Any], dict[str, Any]] = lambda state, optimizer: state,
 ) -> None:
-    """Give optimizers the checkpoint's moments, after the engine has placed the weights.
+    """Load the checkpoint's moments into optimizers, after the engine has placed the weights.
 
-    `placed` says what of an optimizer's whole state this process keeps.
+    `placed` selects the part of an optimizer's whole state that this process keeps.
     """
     with fitting(experiment):
         for name, optimizer in optimizers.items():
             options = [{**group} for group in optimizer.param_groups]
             optimizer.load_state_dict(placed(state["optimizers"][name], optimizer))
-            # options are the experiment's, whatever is stored
+            # keep the experiment's options, whatever the checkpoint states
             for group, stated in zip(optimizer.param_groups, options, strict=True):
                 group.update({key: value for key, value in stated.items() if key != "params"})
             _check_moments(optimizer)

@@ -1,4 +1,4 @@
-"""A training that ended, in memory and from its folder. Nothing of this needs the engine that trains."""
+"""A finished training, in memory or loaded from its folder. Nothing here needs the training engine."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from commlearn.trained.run_folder import FROZEN_WEIGHTS, RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Trained):
-    """A training that ended, or was loaded from its folder."""
+    """A trained model together with the run folder that its training wrote."""
 
     folder: RunFolder
     step: int
-    rank: int = 0  # of this process; others than 0 have nothing to tell
+    rank: int = 0  # rank of this process; only rank 0 reports results
 
     def _summary(self) -> list[tuple[str, str]]:
-        """What was trained, and where it lies."""
+        """Return what was trained, for how many steps, and its folder."""
         return [*super()._summary(), ("steps", f"{self.step:,}"), ("folder", str(self.folder.path))]
 
 
 def load_run(path: str | Path, modules: Mapping[str, nn.Module] | None = None) -> Run:
-    """A run from its folder, with the weights of its newest whole checkpoint."""
+    """Load a run from its folder, with the weights of its newest intact checkpoint."""
     folder = RunFolder(path)
     with folder.reading():
         return _loaded(folder, modules)
@@ -83,7 +83,7 @@ def _loaded(folder: RunFolder, modules: Mapping[str, nn.Module] | None) -> Run:
 
 
 def read_own_data(trained: Trained) -> Dataset:
-    """The data of a training, read again; refused if its table was changed in the meantime."""
+    """Read the data of a training again; refuse a table that has changed in the meantime."""
     data = read_data(trained.experiment)
     if isinstance(trained, Run):
         trained.folder.check_table(data.files)

@@ -49,7 +49,7 @@ Content = TypeVar("Content")
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """A file of the run that is missing or no longer what was written is named."""
+    """Turn any error in reading a file of the run into one that names the file as missing or damaged."""
     try:
         yield
     except (*DAMAGED, OSError, SafetensorError, ConfigurationError) as problem:
@@ -60,11 +60,11 @@ def damage_named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def newer_is_named(where: str, version: object) -> Iterator[None]:
-    """Say of an error in reading that a later commlearn wrote this, if one did.
+    """Add to an error in reading that a newer commlearn wrote the files, if one did.
 
     Args:
-        where: what is read.
-        version: of the commlearn that wrote it, as it states; anything else counts as none.
+        where: what is being read.
+        version: the stated version of the commlearn that wrote it; anything but a version is ignored.
 
     Example:
         >>> with newer_is_named("films", "99.1"):
@@ -86,7 +86,7 @@ which may be why it cannot be read: Unknown key 'mood'. Update commlearn.
 
 
 def json_lines(path: Path) -> Iterable[dict[str, Any]]:
-    """Every whole line; a last line that a kill cut off is no line."""
+    """Yield the entry of each complete line; a last line that was cut off by a kill is skipped."""
     if not path.exists():
         return
     with damage_named(path):
@@ -102,7 +102,7 @@ def json_lines(path: Path) -> Iterable[dict[str, Any]]:
 
 
 def by_dotted_key(value: Any, where: str = "") -> dict[str, Any]:
-    """Nested values by dotted key.
+    """Flatten nested values into one dict with dotted keys.
 
     Example:
         >>> by_dotted_key({"seed": 1, "training": {"epochs": 2, "betas": (0.9, 0.99)}})
@@ -122,11 +122,11 @@ SCHEMA, STATE, MODALITIES = "schema.json", "preprocessing.json", "modalities.jso
 UNUSED = "unused.json"  # columns that were not read, each with the reason
 UNREADABLE = "unreadable.json"  # cells that could not be read and counted as missing
 ROWS = "rows.safetensors"  # keys of the rows that were trained on
-FEATURES = "features.safetensors"  # what fixed features took from the training rows
-DATA = "data.json"  # what tells the records of the training from others
-VALIDATION = "validation.jsonl"  # what fine-tuning saw after each epoch
+FEATURES = "features.safetensors"  # what fixed features learned from the training rows
+DATA = "data.json"  # identifies the records of the training
+VALIDATION = "validation.jsonl"  # validation loss after each epoch of fine-tuning
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
-FROZEN_WEIGHTS = "frozen.safetensors"  # of encoders, if the run began with an artifact
+FROZEN_WEIGHTS = "frozen.safetensors"  # weights of frozen encoders, if the run began with an artifact
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
     *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS, UNUSED, UNREADABLE),
@@ -137,8 +137,8 @@ USUAL = (
 class RunFolder:
     """Reads and writes the files of one run.
 
-    Metrics hold only what the seed decides; wall-clock figures have a file of their own, so that a
-    resumed run's metrics equal an undisturbed one's.
+    Metrics hold only what the seed determines. Wall-clock figures are in a separate file, so that the
+    metrics of a resumed run equal those of an uninterrupted one.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -155,7 +155,7 @@ class RunFolder:
         return (self.path / CONFIG).exists()
 
     def reading(self) -> AbstractContextManager[None]:
-        """Says of an error in reading this folder that a later commlearn wrote it, if one did."""
+        """Add to an error in reading this folder that a newer commlearn wrote it, if one did."""
         try:
             version = values_of_file(self.path / ENVIRONMENT).get("commlearn")
         except RunError:
@@ -167,7 +167,7 @@ class RunFolder:
         return (self.path / FINE_TUNING).exists()
 
     def create(self, experiment: Experiment, data: Dataset) -> None:
-        """Make the folder and write down what the run is."""
+        """Make the folder and store what defines the run."""
         make_folder(self.checkpoints)
         self.lock()
         environment = {
@@ -177,7 +177,7 @@ class RunFolder:
             "numpy": np.__version__,
             "system": platform.platform(),
             "seed": experiment.seed,
-            "threads": torch.get_num_threads(),  # on a CPU they decide the order of sums
+            "threads": torch.get_num_threads(),  # on a CPU, they determine the order of sums
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         modalities = {name: [spec.kind, *spec.shape] for name, spec in data.train.specs.items()}
@@ -191,24 +191,24 @@ class RunFolder:
         self.write(CONFIG, yaml_text(to_mapping(experiment), allow_unicode=True))
 
     def write_unreadable(self, data: Dataset) -> None:
-        """Write down which cells of the table counted as missing because they could not be read, if any."""
+        """Store which cells of the table counted as missing because they could not be read, if any."""
         if data.unreadable:
             cells = [dict(entry) for entry in data.unreadable]
             self.write(UNREADABLE, json.dumps(cells, indent=1, ensure_ascii=False) + "\n")
 
     def clear(self) -> None:
-        """Remove what a former run left here; refused if anything here may be somebody else's."""
-        self.files.check_removable()  # before the lock leaves a file
+        """Remove what an earlier run left here; refuse if anything here may be somebody else's."""
+        self.files.check_removable()  # before locking creates a file
         self.lock()
         self.files.remove(last=CONFIG)
 
     def claim(self) -> None:
-        """Take a folder that holds no run; refused if a run's files would replace somebody else's."""
+        """Take over a folder that holds no run; refuse if a run's files would replace somebody else's."""
         self.lock()
         self.files.claim(*USUAL)
 
     def lock(self) -> None:
-        """Refuse a second run in one folder while the first lives; a dead process holds no lock."""
+        """Lock the folder, so that no second run uses it meanwhile; a dead process holds no lock."""
         if self._lock is not None:
             return
         self._lock = hold(self.path, "training")
@@ -220,7 +220,7 @@ class RunFolder:
             self._lock = None
 
     def experiment(self) -> Experiment:
-        """What was run here."""
+        """Read the experiment that was run here."""
         if not self.exists:
             raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
         with damage_named(self.path / CONFIG):
@@ -228,7 +228,7 @@ class RunFolder:
             return stored_experiment(dict(values))
 
     def specs(self) -> dict[str, Spec]:
-        """Kind and shape of each modality that was trained."""
+        """Read the kind and shape of each modality that was trained."""
         with damage_named(self.path / MODALITIES):
             stored = parse_json(self._text(MODALITIES))
             specs = {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
@@ -237,7 +237,7 @@ class RunFolder:
             return specs
 
     def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
-        """The schema of the table that was trained on, and what was learned; None where there is none."""
+        """Read the schema of the training's table and what was learned; None for each that does not exist."""
         parsed: dict[str, Any] = {SCHEMA: None, STATE: None}
         for name in (SCHEMA, STATE):
             needed = name == STATE and parsed[SCHEMA] is not None
@@ -252,21 +252,21 @@ class RunFolder:
         return schema, parsed[STATE]
 
     def unused(self) -> dict[str, str] | None:
-        """Columns of the table that were not read, each with the reason; None where nothing says it."""
+        """Read the columns of the table that were not used, each with the reason; None if unknown."""
         return self._optional(UNUSED, lambda content: checked_reasons(parse_json(content)))
 
     def check_data(self, data: Dataset) -> None:
-        """Refuse to train on with records that are not those of before."""
+        """Refuse to continue with records other than those the training began with."""
         way_out = "Bring back what it was, or train anew with --overwrite or another --out."
         self._check(data_identity(data), way_out)
 
     def check_table(self, files: Mapping[str, str] | None) -> None:
-        """Refuse a table at the place of the training's that is another."""
+        """Refuse a table at the training's path whose files are not those of the training."""
         self._check({"files": files}, "Bring back what it was, or name the table that you mean.")
 
     def _check(self, now: Mapping[str, Any], way_out: str) -> None:
         before = self._identity()
-        if before is not None:  # folders of earlier versions do not say it
+        if before is not None:  # folders of earlier versions do not store it
             with damage_named(self.path / DATA):
                 check_same_data(self.path, before, now, way_out)
 
@@ -274,7 +274,7 @@ class RunFolder:
         return self._optional(DATA, lambda content: dict(parse_json(content)))
 
     def _optional(self, name: str, parse: Callable[[bytes], Content]) -> Content | None:
-        """What a file holds; None in a folder without it."""
+        """Read and parse a file; return None if the folder does not have it."""
         if not (self.path / name).exists():
             return None
         with damage_named(self.path / name):
@@ -284,16 +284,16 @@ class RunFolder:
         return plain_file(self.path / name).read_text(encoding="utf-8")
 
     def write_rows(self, rows: TrainingRows | None) -> None:
-        """Write down which rows the run was trained on."""
+        """Store which rows the run was trained on."""
         if rows is not None:
             self.write_bytes(ROWS, rows.to_bytes())
 
     def rows(self) -> TrainingRows | None:
-        """Which rows the run was trained on; None in folders of versions that did not say it."""
+        """Read which rows the run was trained on; None in folders of versions that did not store it."""
         return self._optional(ROWS, TrainingRows.from_bytes)
 
     def write_features(self, features: FeatureBlocks | None) -> None:
-        """Write down what the run's fixed features have learned."""
+        """Store what the run's fixed features have learned."""
         if features is not None:
             self.write_bytes(FEATURES, features.to_bytes())
 
@@ -302,18 +302,18 @@ class RunFolder:
         return (self.path / FEATURES).exists()
 
     def features(self, built: FeatureBlocks | None) -> FeatureBlocks | None:
-        """The run's fixed features, from what they are before they have learned; None where it has none."""
+        """Read what the run's fixed features learned into newly built ones; None if the run has none."""
         if built is None:
             return None
         with damage_named(self.path / FEATURES):
             return built.from_bytes((self.path / FEATURES).read_bytes())
 
     def frozen(self) -> dict[str, Tensor] | None:
-        """The weights of frozen encoders, if the folder holds them."""
+        """Read the weights of frozen encoders; None if the folder does not hold them."""
         return self._optional(FROZEN_WEIGHTS, load_tensors)
 
     def state(self) -> tuple[dict[str, Any], list[str]]:
-        """The newest whole checkpoint, and warnings about damaged ones."""
+        """Read the newest intact checkpoint; also return warnings about damaged ones."""
         state, warnings = last_checkpoint(self.checkpoints)
         identity = self._identity()
         if identity is not None and state.get("data", identity_digest(identity)) != identity_digest(identity):
@@ -327,7 +327,7 @@ class RunFolder:
         self.write_bytes(name, text.encode())
 
     def write_if_possible(self, name: str, text: str) -> str:
-        """Write a file whose content the user sees anyway; a note if it cannot be written, else nothing."""
+        """Write a file whose content the user sees anyway; return a note if it cannot be written."""
         try:
             self.write(name, text)
         except RunError as problem:
@@ -335,12 +335,12 @@ class RunFolder:
         return ""
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file whole; one that is there already is replaced only if a run wrote it."""
+        """Write a file completely or not at all; replace an existing one only if a run wrote it."""
         self.writes(name)
         write_atomically(self.path / name, content)
 
     def writes(self, *names: str) -> None:
-        """Must be called before files are written by other means, so that they are known to be the run's."""
+        """List files as the run's; has to be called before they are written by other means."""
         for parent in {(self.path / name).parent for name in names} - {self.path}:
             make_folder(parent)
         self.files.add(*names)
@@ -378,13 +378,13 @@ class RunFolder:
         return list(json_lines(self.path / METRICS))
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget what was measured after `step`: a resumed run measures it again."""
+        """Delete what was measured after `step`, since a resumed run measures it again."""
         for name in (METRICS, SPEED, *([VALIDATION] if (self.path / VALIDATION).exists() else ())):
             entries = [entry for entry in json_lines(self.path / name) if entry["step"] <= step]
             self.write(name, "".join(json.dumps(entry) + "\n" for entry in entries))
 
     def write_metrics_table(self) -> None:
-        """The same metrics as CSV, one column a value."""
+        """Write the metrics as CSV, with one column per value."""
         rows = [by_dotted_key(entry) for entry in self.metrics()]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
@@ -395,13 +395,13 @@ class RunFolder:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The numbers that a version begins with."""
+    """Return the numbers that a version begins with."""
     start = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     return tuple(int(number) for number in start[0].split(".")) if start else ()
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that may be there already."""
+    """Make a folder if it does not exist yet."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:

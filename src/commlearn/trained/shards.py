@@ -1,4 +1,4 @@
-"""Embeddings of a large table as a folder of files: written one by one, by one process or by several."""
+"""Embeddings of a large table as a folder of files, written one by one, by one process or several."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ FORMAT = 2
 
 
 class EmbeddingFolder:
-    """Parts that appear when they are whole, each with a checksum that is compared when it is met again.
+    """A folder of parts that appear once complete, each with a checksum that later calls verify.
 
     Args:
-        folder: where they lie; it is made when it is opened.
-        plan: what they are made of, as plain values: `rows` of each part, `data` for the fingerprint of the
-            table, and whatever else must be the same to go on.
+        folder: where the parts are stored; made when it is opened.
+        plan: what the parts are made from, as plain values: `rows` of each part, `data` for the fingerprint
+            of the table, and whatever else must stay the same for a call to continue.
     """
 
     def __init__(self, folder: str | Path, plan: Mapping[str, Any]) -> None:
@@ -58,9 +58,9 @@ class EmbeddingFolder:
 
     @contextmanager
     def opened(self, alone: bool) -> Iterator[None]:
-        """Make the folder, or see that it is the one of this plan; keep other calls out until it is closed.
+        """Make the folder, or check that it belongs to this plan; keep other calls out until it is closed.
 
-        With `alone` no other process shares the work.
+        With `alone`, no other process may share the work.
         """
         doing = "embedding" if alone else "embedding alone"
         with closing(hold(self.folder, doing, shared=not alone)):
@@ -74,14 +74,14 @@ class EmbeddingFolder:
         return self.folder / f"part-{number:05}.parquet"
 
     def has(self, path: Path) -> bool:
-        """Whether a part is there; one that is not what was written is refused."""
+        """Return whether a part exists; refuse one whose content is not what was written."""
         if not path.exists():
             return False
         check_part(path, self.files.checksums().get(path.name, ""))
         return True
 
     def seal(self, name: str, fresh: Path) -> None:
-        """Note the checksum of a part that is whole, before it gets its name."""
+        """Store the checksum of a complete part, before the part gets its name."""
         self.files.seal(name, file_digest(fresh))
 
     def _begin(self) -> None:
@@ -120,7 +120,7 @@ class EmbeddingFolder:
         return f"{key} was {str(before)[:60]}, and is {str(now)[:60]}"
 
 
-ROWS = 65_536  # of a file, unless one group of rows has more
+ROWS = 65_536  # most rows of a file, unless a single group of rows has more
 
 
 def write_shards(
@@ -135,19 +135,19 @@ def write_shards(
 ) -> Written:
     """Embed Parquet or tar files into `part-00000.parquet` and so on, in the table's order.
 
-    A file appears when it is complete and on the disk. Files that are there are left, so that a call that
-    was stopped goes on where it was, and their checksums are compared; a folder of another model, table or
-    choice of modalities is refused, be it another table at the same path.
+    A file appears once it is complete and on disk. Existing files are kept after their checksums were
+    verified, so that a stopped call can be continued. A folder of another model, table or choice of
+    modalities is refused, even if the other table has the same path.
 
     Args:
         model: a run or an artifact that was trained on a table.
         source: a file or folder, or its URL.
-        out: folder, which is made.
-        modalities: which of them to use; all that were trained if not given.
-        rank: of this process; it writes every `ranks`-th file.
-        ranks: processes that share the work. They need not see each other.
+        out: output folder; made if needed.
+        modalities: modalities to use; all that were trained if not given.
+        rank: number of this process, which writes every `ranks`-th file.
+        ranks: number of processes that share the work. They need not communicate.
         tell: called with a line about each file that was written.
-        blocks: which parts of the embedding.
+        blocks: which blocks of the embedding to compute.
     """
     fixed = features_of(model, blocks)
     refuse_input_as_output(source, out)
@@ -176,13 +176,13 @@ def write_shards(
             records += written.num_rows
             dim = written.schema.to_arrow_schema().field("embedding").type.list_size
     rows = sum(plan["rows"][rank::ranks])
-    if ranks == 1 or records:  # of several, one may meet none of the rows that have any
+    if ranks == 1 or records:  # one of several ranks may have no row with any of them
         refuse_all_absent(rows - records, rows, plan["modalities"])
     return Written(str(out), records, dim)
 
 
 def _shards(sizes: Sequence[int]) -> Iterator[range]:
-    """Neighbouring groups of rows that make one file."""
+    """Yield ranges of neighbouring groups of rows, one range for each file."""
     first, rows = 0, 0
     for group, size in enumerate(sizes):
         if rows and rows + size > ROWS:
@@ -196,7 +196,7 @@ def _shards(sizes: Sequence[int]) -> Iterator[range]:
 def _parts(
     model: Trained, table: GroupedTable, groups: range, modalities: Sequence[str] | None, blocks: Blocks
 ) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
-    """Ids and embeddings of some groups, chunk by chunk."""
+    """Yield the ids and embeddings of some groups, chunk by chunk."""
     chunks = _chunks(model, table, groups, modalities)
     for part, vectors in embed_chunks(model, chunks, modalities, None, blocks):
         yield without_absent(part, model.reader()[0].id, vectors, modalities)
@@ -216,7 +216,7 @@ def _chunks(
 
 
 def _fingerprint(module: torch.nn.Module) -> str:
-    """What tells one model's weights from another's."""
+    """Return a digest that tells one model's weights from another's."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Embeddings of tables larger than memory, written to a file as they are made."""
+"""Embeddings of tables larger than memory, written to a file as they are computed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refuse_file_of_others(path: Path) -> None:
     """Refuse to replace a file that does not hold embeddings as this library writes them.
 
     Args:
-        path: to be written; ends in .parquet, .csv or .npz.
+        path: file to write; ends in .parquet, .csv or .npz.
     """
     if path.exists() and not _holds_embeddings(path):
         raise ConfigurationError(
@@ -67,7 +67,7 @@ def _holds_embeddings(path: Path) -> bool:
 
 
 def _numbered(columns: list[str]) -> bool:
-    """Whether the last columns are dimensions of embeddings: comm0, comm1, ... or those of features.
+    """Whether the last columns are dimensions of an embedding: comm0, comm1, ..., or fixed features.
 
     Example:
         >>> _numbered(["id", "comm0", "comm1"]), _numbered(["id", "price"]), _numbered(["id", "x0"])
@@ -82,13 +82,13 @@ def _numbered(columns: list[str]) -> bool:
     return columns[-count:] == [f"{last[1]}{place}" for place in range(count)]
 
 
-CHUNK_BYTES = 1 << 27  # of one chunk's records in memory, roughly
-ROWS = (512, 32_768)  # of a chunk
+CHUNK_BYTES = 1 << 27  # memory that one chunk's records take, roughly
+ROWS = (512, 32_768)  # fewest and most rows of a chunk
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a file of embeddings holds."""
+    """Where embeddings were written, how many, and their dimension."""
 
     out: str
     records: int
@@ -102,14 +102,14 @@ def embed_table(
     batch_size: int | None = None,
     blocks: Blocks = "all",
 ) -> Iterator[tuple[Table, np.ndarray]]:
-    """The table chunk by chunk, each with its embeddings; memory stays that of one chunk.
+    """Yield the table chunk by chunk, each with its embeddings; only one chunk is in memory at a time.
 
     Args:
         model: a run or an artifact that was trained on a table.
         source: rows with the columns of the modalities.
-        modalities: which of them to use; all that were trained if not given.
-        batch_size: records at a time, chosen from their size if not given.
-        blocks: which parts of the embedding.
+        modalities: modalities to use; all that were trained if not given.
+        batch_size: records per batch, chosen from their size if not given.
+        blocks: which blocks of the embedding to compute.
     """
     modalities = as_names(modalities)
     columns, reading = model.columns(modalities=modalities)
@@ -130,7 +130,7 @@ def embed_chunks(
     batch_size: int | None,
     blocks: Blocks,
 ) -> Iterator[tuple[Table, np.ndarray]]:
-    """Each part of a table with its embeddings; cells that cannot be read are judged over all parts."""
+    """Yield each part of a table with its embeddings; the limit on unreadable cells counts all parts."""
     schema = model.reader()[0].only(modalities)
     unreadable = Unreadable(schema.unreadable_limit)
     for table in tables:
@@ -145,7 +145,7 @@ def embed_chunks(
 
 
 def refuse_all_absent(absent: int, records: int, modalities: Iterable[str]) -> None:
-    """Count the rows without any of the modalities in a warning; refuse a table that has no others."""
+    """Warn if some rows have none of the modalities; refuse a table in which no row has any."""
     if absent == records:
         raise DataError(f"No row of the table has any of {', '.join(modalities)}. Name others.")
     if absent:
@@ -162,12 +162,12 @@ def write_embeddings(
 ) -> Written:
     """Embed a table into a .parquet, .csv or .npz file, with the schema's id column if the table has it.
 
-    Rows without any of the modalities that are named have no embedding and are left out: where there is no
-    id, a column `row` says which are there.
+    Rows without any of the named modalities have no embedding and are left out. If the table has no id, a
+    column `row` then tells which rows are in the file.
 
-    The file appears when it is complete and on the disk, and not before.
+    The file appears only once it is complete and on disk.
     """
-    features_of(model, blocks)  # refuses what there is none of, before anything is read
+    features_of(model, blocks)  # refuses blocks that the model lacks, before anything is read
     refuse_input_as_output(source, out)
     schema, _ = model.reader()
     if schema.id is not None:
@@ -189,20 +189,21 @@ def write(
     names: Callable[[int], Sequence[str]],
     seal: Callable[[str, Path], None] | None = None,
 ) -> Written:
-    """Columns and embeddings, part by part, into one file.
+    """Write columns and embeddings, part by part, to one file.
 
     Args:
-        out: ends in .parquet, .csv or .npz.
-        parts: columns by name, and (records, dim).
-        names: where each dimension has a column: the columns' names, from how many there are.
-        seal: is given the file's name and where it lies when it is whole, before it gets that name.
+        out: path that ends in .parquet, .csv or .npz.
+        parts: columns by name, and embeddings (records, dim).
+        names: returns the names of the embedding's columns, given their number; used by formats that have
+            one column per dimension.
+        seal: called with the file's name and its temporary path once it is complete, before it is renamed.
     """
     path = Path(out)
     if path.suffix not in WRITERS:
         raise ConfigurationError(f"{out}: give a file that ends in {', '.join(WRITERS)}.")
     if not path.parent.is_dir():
         raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
-    if seal is None:  # else the folder's list says which file is whose
+    if seal is None:  # otherwise the folder's list says which files are the library's
         refuse_file_of_others(path)
     try:
         with whole_file(path) as file:
@@ -212,7 +213,7 @@ def write(
                 count, dim = _add_all(writer, parts)
                 writer.close()
             finally:
-                with suppress(OSError):  # a full disk fails once more, and was reported
+                with suppress(OSError):  # a full disk fails again here, and was already reported
                     writer.close()
             if seal is not None:
                 seal(path.name, fresh)
@@ -229,7 +230,7 @@ def write(
 
 
 def _add_all(writer: Any, parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]) -> tuple[int, int]:
-    """Hand each part to the writer while the next is embedded; how many rows and dimensions there are."""
+    """Write each part while the next is embedded; return the number of rows and of dimensions."""
     count, dim = 0, 0
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commlearn-writes") as background:
         last: Future[None] | None = None
@@ -246,7 +247,7 @@ def _add_all(writer: Any, parts: Iterator[tuple[Mapping[str, np.ndarray], np.nda
 
 
 class _Parquet:
-    """One row group a part; embeddings as lists of one length."""
+    """Writes one row group per part, with embeddings as fixed-size lists."""
 
     def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
         self.path = path
@@ -256,13 +257,13 @@ class _Parquet:
         arrays = {name: _cells(values) for name, values in columns.items()}
         fields = [pa.field(name, array.type) for name, array in arrays.items()]
         flat = pa.array(np.ascontiguousarray(embedding).reshape(-1))
-        number = pa.field("element", flat.type, nullable=False)  # without gaps it is written faster
+        number = pa.field("element", flat.type, nullable=False)  # non-nullable numbers are written faster
         kind = pa.list_(number, embedding.shape[1])
         vectors = pa.FixedSizeListArray.from_arrays(flat, type=kind)
         schema = pa.schema([*fields, pa.field("embedding", kind, nullable=False)])
         table = pa.table([*arrays.values(), vectors], schema=schema)
         if self.writer is None:
-            options = {"use_dictionary": False, "compression": "none"}  # such numbers do not get smaller
+            options = {"use_dictionary": False, "compression": "none"}  # embeddings do not compress
             self.writer = pq.ParquetWriter(self.path, table.schema, **options)
         self.writer.write_table(table.cast(self.writer.schema))
 
@@ -272,7 +273,7 @@ class _Parquet:
 
 
 def _cells(values: np.ndarray) -> pa.Array:
-    """As Parquet has them; cells that mix types are text."""
+    """Return a column as an Arrow array; cells of mixed types become text."""
     try:
         return pa.array(values, from_pandas=True)
     except pa.ArrowException:
@@ -283,7 +284,7 @@ def _cells(values: np.ndarray) -> pa.Array:
 
 
 class _Csv:
-    """A column for each dimension."""
+    """Writes one column per dimension."""
 
     def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
         self.path, self.names, self.begun = path, names, False
@@ -294,9 +295,8 @@ class _Csv:
         texts = [name for name in frame.columns if frame[name].dtype.kind == "O"]
         frame = frame.assign(**{name: frame[name].map(spreadsheet_text) for name in texts})
         returns = any(frame[name].astype(str).str.contains("\r").any() for name in texts)
-        quoting = (
-            csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-        )  # which takes "\r" for a plain character
+        # QUOTE_MINIMAL treats "\r" as a plain character
+        quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
         frame = frame.rename(columns=spreadsheet_text)
         frame.to_csv(self.path, mode="a", header=not self.begun, index=False, quoting=quoting)
         self.begun = True
@@ -306,7 +306,7 @@ class _Csv:
 
 
 class _Arrays:
-    """All in memory until the end, as the format asks."""
+    """Keeps everything in memory until the end, as the format requires."""
 
     def __init__(self, path: Path, names: Callable[[int], Sequence[str]]) -> None:
         self.path = path
@@ -329,34 +329,34 @@ WRITERS: dict[str, type] = {".parquet": _Parquet, ".csv": _Csv, ".npz": _Arrays}
 
 
 def _without_objects(values: np.ndarray) -> np.ndarray:
-    """Text in place of objects, which could only be stored as pickle."""
+    """Convert objects to text, since they could only be stored as pickle."""
     if values.dtype != object:
         return values
     return np.array(["" if value is None else str(value) for value in values])
 
 
 def chunk_rows(specs: Mapping[str, Spec]) -> int:
-    """Rows of a chunk, fewer where records are large."""
+    """Return the number of rows per chunk, which is smaller if records are large."""
     size = 0
     for spec in specs.values():
         if spec.kind == "image":
             size += math.prod(spec.shape)
         elif spec.kind in ("series", "audio"):
-            size += 2048 * spec.shape[0]  # 512 steps
+            size += 2048 * spec.shape[0]  # assuming 512 steps
         else:
             size += 1024 if spec.kind == "text" else 4 * sum(spec.shape)
     return int(np.clip(CHUNK_BYTES // max(size, 1), *ROWS))
 
 
 def ids_of(table: Table, column: str | None) -> dict[str, np.ndarray]:
-    """The id column, if the table has it."""
+    """Return the id column by its name; empty if the table does not have it."""
     return {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
 
 
 def without_absent(
     table: Table, column: str | None, vectors: np.ndarray, modalities: Sequence[str] | None
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Names and embeddings of the rows that have one: where modalities are named, some may have none."""
+    """Return names and embeddings of rows that have one; if modalities are named, some rows may have none."""
     names = ids_of(table, column)
     if modalities is None:
         return names, vectors
@@ -366,14 +366,14 @@ def without_absent(
 
 
 def check_ids(source: Source, column: str, reading: Reading) -> None:
-    """Refuse two rows of one id before anything is embedded; eight bytes a row."""
+    """Refuse duplicate ids before anything is embedded; needs eight bytes of memory per row."""
     try:
         hashes = [
             pd.util.hash_array(table.frame[column].to_numpy())
             for table in iterate_table(source, columns=[column], reading=reading)
         ]
     except DataError:
-        return  # no such column, which a table to embed need not have; reading it reports all else
+        return  # a table to embed need not have the column; reading it later reports any other problem
     looks = np.concatenate(hashes)
     order = np.argsort(looks, kind="stable")
     same = np.flatnonzero(looks[order][1:] == looks[order][:-1])
@@ -388,7 +388,7 @@ def check_ids(source: Source, column: str, reading: Reading) -> None:
 
 
 def refuse_input_as_output(source: Source, out: str | Path) -> None:
-    """Refuse to write over a table that is read, or beside its files, where it would be read with them."""
+    """Refuse to write over the input table, or into its folder, where the output would be read with it."""
     if not isinstance(source, str | Path) or is_remote(source) or not Path(source).exists():
         return
     files, path = find_files(source, (".parquet", ".pq", ".tar")).paths, Path(out)

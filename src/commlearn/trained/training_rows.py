@@ -1,6 +1,6 @@
-"""Which rows a model was trained on, and whose labels it saw: what every readout asks before it scores.
+"""The rows that a model was trained on, and whose labels it saw. Every readout checks them before it scores.
 
-Rows are remembered as hashes of their names (`tables/splits.py`), never as the names or the cells.
+Rows are stored as keys, hashes of their ids or cells (`tables/splits.py`), never as the ids or cells.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ TRAIN, VALIDATION, UNKNOWN = 0, 1, -1
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Keys of the rows that a training had before it, each with its part and group."""
+    """Keys of the rows that a training was given, each with its part and group."""
 
     keys: np.ndarray  # (rows,) uint64, sorted
     parts: np.ndarray  # (rows,) int8: 0 = trained on, 1 = validation, 2 = test
     groups: np.ndarray | None = None  # (rows,) uint64; None if the schema named no group
-    labels: tuple[str, ...] = ()  # targets whose labels were seen, of the rows of parts 0 and 1
-    label_counts: Mapping[str, int] = field(default_factory=dict)  # labels of each that rows of part 0 have
+    labels: tuple[str, ...] = ()  # targets whose labels were seen, in rows of parts 0 and 1
+    label_counts: Mapping[str, int] = field(default_factory=dict)  # labels per target in rows of part 0
 
     def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-        """The part of each row, -1 for rows that the training did not have; a group belongs to one part."""
+        """Return the part of each row, -1 if unknown to the training; a new row takes its group's part."""
         parts = _looked_up(self.keys, self.parts, keys)
         if groups is None or self.groups is None:
             return parts
@@ -42,7 +42,7 @@ class TrainingRows:
         return np.where(parts == UNKNOWN, of_group, parts)
 
     def seen(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-        """Which rows, or rows of their group, the training learned from or was stopped by, (rows,) bool."""
+        """Return which rows, or rows of their group, were used to train or to stop training, (rows,) bool."""
         used = np.isin(self.parts, (TRAIN, VALIDATION))
         mask = np.isin(keys, self.keys[used])
         if groups is not None and self.groups is not None:
@@ -50,7 +50,7 @@ class TrainingRows:
         return mask
 
     def joined(self, other: TrainingRows | None) -> TrainingRows:
-        """The rows of both trainings; a row of two parts belongs to the one that saw more of it."""
+        """Return the rows of both trainings; of a row's parts, train goes before validation and test."""
         if other is None:
             return self
         groups = None
@@ -64,7 +64,7 @@ class TrainingRows:
         return replace(joined, label_counts=most)
 
     def to_bytes(self) -> bytes:
-        """As a safetensors file, which holds numbers and names and cannot run anything."""
+        """Return a safetensors file, a format that holds only numbers and names and cannot run code."""
         tensors = {"keys": self.keys.view(np.int64), "parts": self.parts}
         if self.groups is not None:
             tensors["groups"] = self.groups.view(np.int64)
@@ -74,7 +74,7 @@ class TrainingRows:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> TrainingRows:
-        """What `to_bytes` made.
+        """Read what `to_bytes` made.
 
         Raises:
             ValueError: the bytes are something else.
@@ -82,7 +82,7 @@ class TrainingRows:
         try:
             size = int.from_bytes(content[:8], "little")
             header = parse_json(content[8 : 8 + size])
-            labels = parse_json(header.get("__metadata__", {}).get("labels", "[]"))  # or counts by name
+            labels = parse_json(header.get("__metadata__", {}).get("labels", "[]"))  # names or counts by name
             given = labels.items() if isinstance(labels, dict) else ()
             counts = {name: int(count) for name, count in given if count is not None}
             tensors = load(content)
@@ -97,7 +97,7 @@ class TrainingRows:
 
 
 def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows | None:
-    """What a training on this data set has to remember.
+    """Return the rows that a training on this data set has to store; None if they have no keys.
 
     Example:
         >>> from commlearn.datasets.trifeature import Trifeature
@@ -121,14 +121,14 @@ def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows |
 
 
 def _given(labels: np.ndarray) -> int:
-    """How many records have a label."""
+    """Number of records with a label."""
     return int(pd.notna(labels).reshape(len(labels), -1).all(axis=1).sum())
 
 
 def _sorted(
     keys: np.ndarray, parts: np.ndarray, groups: np.ndarray | None, labels: Iterable[str]
 ) -> TrainingRows:
-    """Each key once, with the smallest of its parts: training before validation before test."""
+    """Sort by key and keep each key once, with the smallest of its parts: train, validation, then test."""
     order = np.lexsort((parts, keys))
     keys, parts = keys[order], parts[order].astype(np.int8)
     first = np.ones(len(keys), dtype=bool)
@@ -138,7 +138,7 @@ def _sorted(
 
 
 def _looked_up(ordered: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The value of the first equal entry of a sorted array, -1 where there is none."""
+    """Return the value of the first equal entry in a sorted array, -1 if there is none."""
     if not len(ordered):
         return np.full(len(wanted), UNKNOWN, dtype=np.int8)
     place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)

@@ -1,17 +1,17 @@
-"""The batch of each step, which the seed and the step decide, and its loss where it is computed in parts.
+"""The batch of each step, determined by the seed and the step, and its loss if it is computed in parts.
 
-Where a batch does not fit, the gradient of the whole is computed from parts, one in memory at a time. A
-contrast needs the vectors of all records at once, but not what lies behind them. So (Gao et al., 2021,
+If a batch does not fit in memory, its gradient is computed from parts, one in memory at a time. A contrast
+needs the vectors of all records at once, but not the activations behind them. Therefore (Gao et al., 2021,
 "Scaling deep contrastive learning batch size under memory limited setup"):
 
-1. every part's vectors are computed, and nothing else of it is kept;
+1. the vectors of every part are computed, and nothing else of it is kept;
 2. the loss is computed from all vectors, and its gradient at each of them;
-3. every part is computed once more, and descends the gradients at its own vectors.
+3. every part is computed once more, and the gradients at its vectors are propagated back through it.
 
-The second pass costs one more forward computation. What is random is drawn before (augmentation) or from
-the part's own seed (dropout), so that both passes see the same. What an encoder learns from the
-statistics of its batch (batch norm) it learns from its part; the head's are those of the whole batch.
-Running statistics are updated in the second pass only.
+The second pass costs one more forward computation. Random numbers are drawn before (augmentation) or from
+the part's own seed (dropout), so that both passes see the same. The batch statistics that an encoder uses
+(batch norm) are those of its part; the head's are those of the whole batch. Running statistics are updated
+in the second pass only.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Vectors = dict[Subset, Tensor]
 
 
 def split(plan: Callable[[slice], Batch], records: int, size: int) -> list[Part]:
-    """Parts of at most `size` records; a last one of a single record joins the one before."""
+    """Divide a batch into parts of at most `size` records; a last part of one record joins the one before."""
     starts = list(range(0, records, size))
     if len(starts) > 1 and records - starts[-1] == 1:
         starts.pop()
@@ -57,7 +57,7 @@ def cached_loss(
     batches: Sequence[Part],
     seeds: Callable[[int], int],
 ) -> Descent:
-    """The loss of a batch that is given in parts."""
+    """Return the loss of a batch that is given in parts."""
 
     def represent(number: int) -> Rows:
         with OwnDraws(seeds(number)):
@@ -92,7 +92,7 @@ def cached_loss(
 
 
 def check_cacheable(method: Method, name: str, precision: str) -> None:
-    """Refuse what cannot be computed in parts."""
+    """Refuse a method or a precision whose batches cannot be computed in parts."""
     if type(method).steps is not Method.steps:
         raise ConfigurationError(
             f"training.micro_batch: method {name} takes several steps with one batch, each from fresh "
@@ -123,12 +123,12 @@ def draw_batch(
     fabric: Fabric,
     alike: StandIns | None = None,
 ) -> tuple[Callable[[slice], Batch], int]:
-    """The batch of one step: this rank's share of the records, moved, to be augmented on the device.
+    """Draw this rank's share of one step's batch and move it to the device, to be augmented there.
 
-    Augmented versions may be made from records that are `alike`.
+    Augmented versions may be made from records that stand in for others, `alike`.
 
     Returns:
-        What makes any part of the batch, and the number of its records.
+        A function that makes any part of the batch, and the number of its records.
     """
     epoch, place = divmod(step, steps_per_epoch)
     size = experiment.training.batch_size

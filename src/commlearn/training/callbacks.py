@@ -1,4 +1,4 @@
-"""What follows a training: one small protocol for progress, trackers, and whatever stops it early."""
+"""Callbacks of a training: one small protocol for progress, trackers, and early stopping."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ class Start:
     """A training that is about to take its next step."""
 
     experiment: Experiment
-    folder: Path  # of the run
-    step: int  # steps that are done: 0, or those of the checkpoint from which it goes on
-    total: int  # steps at its end
+    folder: Path  # run folder
+    step: int  # completed steps: 0, or those of the checkpoint that it resumes from
+    total: int  # steps at the end of the training
     steps_per_epoch: int
 
 
 class Callback:
-    """Follows a training: write the methods that you need, the others do nothing.
+    """Follows a training. Override the methods that you need; the others do nothing.
 
-    `step` or `epoch` that returns True stops the training: it writes a checkpoint and ends as a whole run,
-    which `resume` continues. An exception ends it as any error. Of several processes only the first calls.
+    If `step` or `epoch` returns True, the training stops: it writes a checkpoint and ends as a complete run,
+    which `resume` continues. An exception ends it like any error. With several processes, only
+    the first one calls callbacks.
 
     Example:
         >>> class LowEnough(Callback):
@@ -39,27 +40,27 @@ class Callback:
     """
 
     def start(self, start: Start) -> None:
-        """Before the first step, also the first after a resume."""
+        """Called before the first step, also before the first after a resume."""
 
     def step(self, step: int, metrics: Metrics) -> bool | None:
-        """Metrics were taken: every `training.log_every` steps and at the end of an epoch."""
+        """Called with new metrics, every `training.log_every` steps and at the end of an epoch."""
 
     def epoch(self, epoch: int, metrics: Metrics) -> bool | None:
-        """An epoch ended; `metrics` are those of its last step, diagnostics included."""
+        """Called after an epoch; `metrics` are those of its last step, diagnostics included."""
 
     def end(self, error: BaseException | None) -> None:
-        """After the last step; `error` is what ended the training early, KeyboardInterrupt included."""
+        """Called after the last step; `error` is what ended the training early, such as KeyboardInterrupt."""
 
     def note(self, line: str) -> None:
-        """A line of the log that is of interest while one waits."""
+        """Called with log lines that are worth showing while the training runs."""
 
 
 class Callbacks:
-    """Several callbacks, called in their order.
+    """Several callbacks, called in order.
 
     Args:
-        given: by the user; a single one need not be in a list.
-        more: that come after them.
+        given: the user's callbacks; a single one need not be in a list.
+        more: callbacks to call after them.
     """
 
     def __init__(self, given: Sequence[Callback | str] | Callback | str, *more: Callback) -> None:
@@ -68,7 +69,7 @@ class Callbacks:
 
     @contextmanager
     def following(self, start: Start) -> Iterator[None]:
-        """What was started is ended, whatever happens."""
+        """Start every callback, and end those that were started whatever happens in between."""
         with ExitStack() as stack:
             for callback in self.each:
                 callback.start(start)
@@ -76,7 +77,7 @@ class Callbacks:
             yield
 
     def step(self, step: int, metrics: Metrics) -> bool:
-        """Whether any asks to stop; all are called."""
+        """Call every callback; return whether any of them asks to stop."""
         return any([callback.step(step, metrics) for callback in self.each])
 
     def epoch(self, epoch: int, metrics: Metrics) -> bool:

@@ -1,4 +1,4 @@
-"""How a loss is descended: losses under the engine, the optimizer and its schedule."""
+"""Gradient descent: losses under the engine, the optimizer and its schedule."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Descent:
 
     terms: dict[str, Tensor]
     accuracy: dict[str, Tensor]
-    group: str  # of parameters
+    group: str  # name of the group of parameters that it updates
     backward: Callable[[], None]
 
 
 class Player(nn.Module):
-    """Lets the engine wrap a method that is not one forward call: everything it computes runs in this one."""
+    """Lets the engine wrap a method that has no single forward call: all its work runs inside this one."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def losses(
     batch: Batch,
     draws: AbstractContextManager[Any],
 ) -> Iterator[Descent]:
-    """Each of a method's losses for one batch; the next is computed after the last was descended."""
+    """Yield each of a method's losses for one batch, computed after the step on the one before."""
     steps = method.steps(batch)
     for _ in range(method.steps_per_batch):
         with draws:
@@ -59,22 +59,23 @@ def losses(
 def parts(
     step: Step, fabric: Fabric, method: Method
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], str]:
-    """A step as the plain collections that the engine can handle."""
+    """Return a step as plain collections, which the engine can handle."""
     loss = step.loss if fabric.world_size == 1 else touched(step.loss, method)
     return loss, step.terms, step.accuracy, step.group
 
 
 def touched(loss: Tensor, method: nn.Module) -> Tensor:
-    """The loss, with a gradient of zero for parameters that it does not depend on.
+    """Return the loss with a zero gradient for parameters that it does not depend on.
 
-    DDP waits for a gradient of every parameter, and the other player's parameters get none.
+    DDP waits for a gradient of every parameter, and the other player's parameters would get none.
     """
     return loss + 0.0 * torch.stack([p.sum() for p in method.parameters() if p.requires_grad]).sum()
 
 
 def adamw(module: nn.Module, parameters: Iterable[Parameter], training: Training) -> torch.optim.AdamW:
-    """AdamW that decays matrices and kernels, not biases, norms and other 1-D parameters."""
-    parts = [part for part in module.modules() if not isinstance(part, nn.ParameterDict)]  # has names of data
+    """Return an AdamW that decays matrices and kernels, but not biases, norms and other 1-D parameters."""
+    # a ParameterDict has attributes that are named by the data, such as "bias"
+    parts = [part for part in module.modules() if not isinstance(part, nn.ParameterDict)]
     free = {id(bias) for part in parts if (bias := getattr(part, "bias", None)) is not None}
     decayed: list[Parameter] = []
     others: list[Parameter] = []
@@ -90,7 +91,7 @@ def adamw(module: nn.Module, parameters: Iterable[Parameter], training: Training
 
 
 def learning_rate_factor(training: Training, epoch: float) -> float:
-    """What the peak learning rate is multiplied by, `epoch` passes into training.
+    """Return the factor on the peak learning rate, `epoch` passes into training.
 
     Example:
         >>> learning_rate_factor(Training(epochs=10, schedule="cosine"), 5.0)

@@ -1,7 +1,7 @@
-"""What an embedding looks like while it is learned: its rank, its spread, and what it listens to.
+"""Diagnostics of an embedding in training: its rank, its spread, and its sensitivity to each modality.
 
-After every epoch a small held-out batch is embedded, clean and in evaluation mode. Nothing here
-touches the training: no gradient, no random number that a step draws, no state.
+After every epoch a small batch, held out if possible, is embedded in evaluation mode. This does not
+affect the training: it needs no gradient, draws none of a step's random numbers and changes no state.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.trained.embed import records_at_once
 
 FEWEST = 32  # the fewest records that a diagnosis needs
-SHARE = 32  # of the training records one in so many: an epoch is hardly longer for it
-IGNORED = 0.02  # a modality below this sensitivity
-COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # an embedding below the one, or above the other
+SHARE = 32  # at most one in so many training records is used, which hardly makes an epoch longer
+IGNORED = 0.02  # sensitivity below which a modality counts as ignored
+COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # collapsed if below the one or above the other
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was seen after an epoch."""
+    """Diagnostics of one epoch, and the warnings that follow from them."""
 
     values: dict[str, dict[str, float]]
     warnings: tuple[str, ...]
 
 
 class Diagnostics:
-    """Looks at a method through the same few records, again and again.
+    """Embeds the same few records after each epoch to see how a method is doing.
 
-    Validation records are looked at if there are enough, else training records.
+    These are validation records if there are enough of them, otherwise training records.
     """
 
     def __init__(
@@ -60,8 +60,9 @@ class Diagnostics:
         count = min(experiment.training.diagnose, max(FEWEST, len(data.train) // SHARE), len(records))
         generator = numpy_generator(self.seed, "diagnose")
         chosen = records.sample(count, generator)
-        self.records = chosen.choose(generator.permutation(len(chosen)))  # neighbours in a table are alike
-        seen = method.views.targets and records is data.train  # their neighbours would be read off the labels
+        self.records = chosen.choose(generator.permutation(len(chosen)))  # neighbouring rows are alike
+        # neighbours of training records would reflect the labels that the method learned from
+        seen = method.views.targets and records is data.train
         self.classes = {
             name: torch.from_numpy(codes)
             for name, values in ({} if seen else self.records.targets).items()
@@ -72,14 +73,14 @@ class Diagnostics:
 
     @torch.no_grad()
     def look(self, epoch: int) -> Diagnosis:
-        """Embed the records in every way that is needed, and say what it shows."""
+        """Embed the records in every way that is needed; return the diagnostics and warnings."""
         with self.around():
             training = self.method.training
             self.method.eval()
             plain, names = self.records.view(slice(None)), self.method.modalities
             view = merge(
                 [dict(self.method.encode(part)) for part in self._parts(plain)]
-            )  # once, for all that is asked of it
+            )  # encoded once, for all embeddings of it
             fused = self._embed(view)
             alone = {name: self._embed(view, [name]) for name in names}
             shuffled = {
@@ -121,29 +122,30 @@ def _rows(view: View, start: int, stop: int) -> View:
 
 
 def effective_rank(embedding: Tensor) -> float:
-    """RankMe: the exponential of the entropy of the normalised singular values, exp(-sum p log p).
+    """Return RankMe: the exponential of the entropy of the normalised singular values, exp(-sum p log p).
 
-    The mean is not taken off: embeddings that are all but one point have a rank near 1, whatever the noise
-    around it.
+    The mean is not subtracted: embeddings that are nearly a single point have a rank near 1, whatever the
+    noise around it.
 
     Example:
         >>> round(effective_rank(torch.eye(8)), 3), round(effective_rank(torch.ones(8, 8)), 3)
         (8.0, 1.0)
     """
     rows = embedding.double()
-    square = torch.linalg.qr(rows if len(rows) > rows.shape[1] else rows.T, mode="r").R  # has the same values
+    # R has the same singular values
+    square = torch.linalg.qr(rows if len(rows) > rows.shape[1] else rows.T, mode="r").R
     values = torch.linalg.svdvals(square)
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return float(torch.special.entr(shares).sum().exp())
 
 
 def alignment(first: Tensor, second: Tensor) -> float:
-    """The mean squared distance between normalised embeddings of two versions of a record; 0 = equal."""
+    """Return the mean squared distance of normalised embeddings of two versions of a record; 0 = equal."""
     return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(dim=1).mean())
 
 
 def uniformity(embedding: Tensor) -> float:
-    """The logarithm of the mean of exp(-2 d^2) over pairs of normalised embeddings; 0 = all in one place.
+    """Return the logarithm of the mean of exp(-2 d^2) over pairs of normalised embeddings; 0 = all equal.
 
     Example:
         >>> uniformity(torch.ones(4, 3))
@@ -154,10 +156,10 @@ def uniformity(embedding: Tensor) -> float:
 
 
 def sensitivity(embedding: Tensor, shuffled: Tensor) -> float:
-    """How far embeddings move if one modality comes from the next record, by how far records are apart.
+    """Return how far embeddings move when one modality is swapped, relative to the distance between records.
 
-    0: the modality changes nothing; 1: as much as if the whole record were the next one. `shuffled` has one
-    modality of each record from the record before it.
+    0: the modality changes nothing; 1: it changes as much as the whole other record would. `shuffled` has
+    one modality of each record from the record before it.
     """
     apart = (embedding - embedding.roll(1, 0)).square().sum()
     return float((embedding - shuffled).square().sum() / apart.clamp(min=torch.finfo(apart.dtype).tiny))
@@ -166,9 +168,9 @@ def sensitivity(embedding: Tensor, shuffled: Tensor) -> float:
 def neighbours(
     embedding: Tensor, classes: Tensor, count: int = 5, groups: Tensor | None = None
 ) -> float | None:
-    """Balanced accuracy of a vote of the nearest others by cosine; None if there is nothing to tell.
+    """Return balanced accuracy of a nearest-neighbour vote by cosine; None with too few records or classes.
 
-    Records whose class is below 0 are left out; none is voted on by others of its group.
+    Records whose class is below 0 are left out. Records of the same group do not vote on each other.
 
     Example:
         >>> near = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
@@ -191,7 +193,7 @@ def neighbours(
 
 
 def warnings_for(values: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """What a user should know, in plain words."""
+    """Return warnings for the user about a collapsing embedding and ignored modalities."""
     warnings = []
     rank, uniform = values["rank"]["fused"], values["spread"]["uniformity"]
     if rank < COLLAPSED_RANK or uniform > COLLAPSED_UNIFORMITY:

@@ -64,17 +64,17 @@ class TargetObjective:
 
     name: str  # cross-entropy, binary cross-entropy, squared error or supcon
     views: int  # augmented versions of a record that the loss compares
-    outputs: int  # of the head
-    encode: Callable[[np.ndarray], Tensor]  # labels to what the loss takes
-    loss: Callable[[list[Tensor], Tensor], Tensor]  # the head's outputs for each view, and encoded labels
-    about: dict[str, Any]  # plain values that tell what an output means
+    outputs: int  # number of outputs of the head
+    encode: Callable[[np.ndarray], Tensor]  # turns labels into what the loss takes
+    loss: Callable[[list[Tensor], Tensor], Tensor]  # takes outputs of the head for each view, encoded labels
+    about: dict[str, Any]  # plain values that describe what an output means
 
     def head(self, dim: int) -> nn.Module:
         return projection_head(dim) if self.name == "supcon" else nn.Linear(dim, self.outputs)
 
 
 def cross_entropy(labels: np.ndarray) -> TargetObjective:
-    """A linear head with an output for each class."""
+    """Return the objective of a linear head with one output per class."""
     classes, codes = _classes(labels)
 
     def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def cross_entropy(labels: np.ndarray) -> TargetObjective:
 
 
 def supervised_contrast(labels: np.ndarray) -> TargetObjective:
-    """Records of one class agree, as SupCon has it; a probe reads the result."""
+    """Return the objective of SupCon, by which records of one class agree; a probe reads the result."""
     classes, codes = _classes(labels)
 
     def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def supervised_contrast(labels: np.ndarray) -> TargetObjective:
 
 
 def binary_cross_entropy(labels: np.ndarray) -> TargetObjective:
-    """A linear head with an output for each label of a set."""
+    """Return the objective of a linear head with one output per label, for sets of labels."""
     matrix = labels.ndim == 2
     names = (
         [str(column) for column in range(labels.shape[1])]
@@ -120,7 +120,7 @@ def binary_cross_entropy(labels: np.ndarray) -> TargetObjective:
 
 
 def squared_error(values: np.ndarray) -> TargetObjective:
-    """A linear head with an output for each number; numbers are standardised by the training records."""
+    """Return the objective of a linear head with one output per number, standardised by training records."""
     rows = values.reshape(len(values), -1).astype(np.float64)
     mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-12)
 
@@ -138,18 +138,18 @@ OBJECTIVES: dict[str, dict[str, Callable[[np.ndarray], TargetObjective]]] = {
     "head": {"class": cross_entropy, "multilabel": binary_cross_entropy, "number": squared_error},
     "supcon": {"class": supervised_contrast},
 }
-"""By the name of the objective and the sort of the target."""
+"""Builders of objectives, by name of the objective and sort of the target."""
 
 
 def objective_for(name: str, sort: str, labels: np.ndarray) -> TargetObjective:
-    """The objective for a target, learned from the labels of training records."""
+    """Return the objective for a target, with classes or scales from the labels of training records."""
     if sort not in OBJECTIVES[name]:
         raise DataError(f"The objective '{name}' takes no target of sort {sort}; take 'head'.")
     return OBJECTIVES[name][sort](labels)
 
 
 def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Tensor]]:
-    """The classes of training records, and what turns labels into codes."""
+    """Return the classes of training records, and a function that turns labels into codes."""
     classes = np.unique(_plain(labels))
     if len(classes) < 2:
         raise DataError(
@@ -166,7 +166,7 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Ten
 
 
 def _plain(labels: np.ndarray) -> np.ndarray:
-    """Labels that can be sorted, whatever a column mixes."""
+    """Return labels that can be sorted, even if a column mixes types."""
     return labels.astype(str) if labels.dtype == object else labels
 
 
@@ -175,17 +175,17 @@ RESULT = "finetuned.json"
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How a trained representation is fine-tuned."""
+    """Settings of a fine-tuning."""
 
     target: str
     objective: Literal["head", "supcon"] = "head"  # a linear head, or the supervised contrast
-    epochs: int = 30  # at most
+    epochs: int = 30  # most epochs
     patience: int = 5  # epochs without a better validation loss after which it ends
-    validation: float = 0.15  # share of the training records held out, where the data have none
-    learning_rate: float = 3e-4  # of AdamW
-    batch_size: int = 64  # records a step
+    validation: float = 0.15  # share of the training records to hold out if there is no validation part
+    learning_rate: float = 3e-4  # learning rate of AdamW
+    batch_size: int = 64  # records per step
     weight_decay: float = 1e-4
-    seed: int = 0  # of the head, the order, the augmentation and the records held out
+    seed: int = 0  # for the head, the order, the augmentation and the records held out
 
     def __post_init__(self) -> None:
         problems = Problems("fine-tuning")
@@ -213,19 +213,19 @@ def finetune(
 ) -> Run:
     """Train all weights of a model for one target, and keep those of the best epoch.
 
-    The folder `out` is a run like any other: embed with it, probe it, export it. Labels are those on which
-    probes are fitted; where the data have no validation part, one is taken from them. Test records are not
-    looked at before the end, when they are probed.
+    The folder `out` is a run like any other: embed with it, probe it, export it. The labels are those on
+    which probes are fitted; if the data have no validation part, one is held out from them. Test records are
+    not used before the end, when they are probed.
 
     Args:
         trained: a run or an export, or its folder; or an Embedder.
-        target: a target's name, or how to fine-tune in full.
+        target: a target's name, or all settings of the fine-tuning.
         out: the run folder.
         data: a table, or records with targets; those of the training if not given.
-        resume: go on from the folder's last checkpoint.
+        resume: continue from the folder's last checkpoint.
         overwrite: throw away the run that the folder holds.
-        progress: shows how far it is.
-        callbacks: as those of `train`; one that asks to stop ends the fine-tuning after the epoch.
+        progress: shows the progress; silent if not given.
+        callbacks: as in `train`; one that asks to stop ends the fine-tuning after the epoch.
 
     Example:
         >>> import numpy as np
@@ -242,7 +242,7 @@ def finetune(
     trained = trained_model(trained)
     settings = target if isinstance(target, FineTuning) else FineTuning(target)
     planned = experiment_of(trained.experiment, settings, settings.batch_size)
-    experiment_from(to_mapping(planned))  # refuses settings before anything is read
+    experiment_from(to_mapping(planned))  # refuses bad settings before anything is read
     labelled = labelled_records(trained, settings.target, settings.validation, settings.seed, data)
     labels = labelled.train.targets[settings.target]
     objective = objective_for(settings.objective, labelled.sort, labels)
@@ -284,7 +284,7 @@ def finetune(
 
 
 def _check_validation(objective: TargetObjective, labels: np.ndarray, target: str) -> None:
-    """Refuse validation records that have no loss, by which the best epoch is chosen."""
+    """Refuse validation records without a loss, since the best epoch is chosen by it."""
     foreign = "classes" in objective.about and bool((objective.encode(labels) == NONE).all())
     if foreign or len(labels) < objective.views:
         raise DataError(
@@ -295,13 +295,13 @@ def _check_validation(objective: TargetObjective, labels: np.ndarray, target: st
 
 
 def _labelled_rows(trained: Trained, labelled: Labelled, target: str) -> TrainingRows | None:
-    """The rows whose labels the new run will have seen, those that its base saw among them."""
+    """Return the rows whose labels the new run will have seen, including those that its base saw."""
     rows = rows_of_dataset(labelled.parts(), [target])
     return rows.joined(trained.rows) if rows is not None and trained.saw_labels else rows
 
 
 def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Experiment:
-    """What the new run's folder states: the base's model and data, and how it was fine-tuned."""
+    """Return the experiment of the new run: the base's model and data, and the fine-tuning's settings."""
     training = Training(
         epochs=settings.epochs,
         batch_size=min(settings.batch_size, max(records, 2)),
@@ -318,14 +318,14 @@ def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Exper
 
 
 def _of_table(trained: Trained, table: str | Path) -> dict[str, Any]:
-    """Where the new run finds its records: in the table that it was fine-tuned on."""
+    """Return the data settings of the new run, which name the table that it was fine-tuned on."""
     schema, _ = trained.reader()
     place = str(table) if is_remote(table) else str(Path(table).resolve())
     return {"name": "table", "table": place, "schema": schema.to_mapping()}
 
 
 def _same(folder: RunFolder, settings: FineTuning) -> None:
-    """A fine-tuning goes on only with the settings that it began with."""
+    """Refuse to continue a fine-tuning with settings other than those it began with."""
     path = folder.path / FINE_TUNING
     if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
@@ -338,10 +338,10 @@ def _same(folder: RunFolder, settings: FineTuning) -> None:
 
 
 class Labelled(NamedTuple):
-    """Records that have the target."""
+    """Data for one target, with the labelled records of the train and validation parts."""
 
     data: Dataset  # as it was read
-    sort: str  # of the target: class, number or multilabel
+    sort: str  # sort of the target: class, number or multilabel
     train: Records
     validation: Records
 
@@ -352,7 +352,7 @@ class Labelled(NamedTuple):
 def labelled_records(
     trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None = None
 ) -> Labelled:
-    """The records on which probes are fitted, without those that have no label."""
+    """Return the labelled records on which probes are fitted, divided into training and validation."""
     data = data if isinstance(data, Dataset) else _read(trained, data)
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
@@ -364,7 +364,7 @@ def labelled_records(
 
 
 def _read(trained: Trained, source: Source | None) -> Dataset:
-    """The table, or the data of the training, in the parts that it had them in."""
+    """Read the table, or the data of the training, divided into the parts that the training had."""
     data = readout_rows(trained, source)
     table = trained.experiment.data.get("table") if source is None else source
     if data.files is not None or not isinstance(table, str | Path) or not table:
@@ -390,12 +390,12 @@ class Tuned(nn.Module):
         self.method = method
         self.head = head
 
-    def forward(self, views: Iterator[View]) -> list[Tensor]:  # an iterator, which the engine lets alone
+    def forward(self, views: Iterator[View]) -> list[Tensor]:  # an iterator, which the engine leaves alone
         return [self.head(self.method.embed(view)) for view in views]  # each (batch, outputs)
 
 
 class Tuner:
-    """Descends one target's loss; keeps the weights of the epoch with the lowest validation loss."""
+    """Minimises one target's loss, and keeps the weights of the epoch with the lowest validation loss."""
 
     def __init__(
         self,
@@ -408,7 +408,7 @@ class Tuner:
     ) -> None:
         self.folder, self.experiment = folder, experiment
         self.objective, self.target, self.patience = objective, settings.target, settings.patience
-        from commlearn.training.loop import fabric_of  # brings the engine, which takes a second to import
+        from commlearn.training.loop import fabric_of  # imports the engine, which takes a second
 
         self.fabric = fabric_of(experiment.training)
         method = copy.deepcopy(trained.method).requires_grad_(True)
@@ -422,7 +422,7 @@ class Tuner:
         self.finished = False
 
     def run(self, state: dict[str, Any] | None, callbacks: Callbacks) -> dict[str, Any]:
-        """Train until validation stops improving; returns a summary."""
+        """Train until the validation loss stops improving; return a summary."""
         from commlearn.training.loop import Placed, descend
 
         training = self.experiment.training
@@ -473,13 +473,13 @@ class Tuner:
 
     @torch.no_grad()
     def _look(self, player: Any, step: int) -> bool:
-        """Whether to stop: validation has not improved for `patience` epochs."""
+        """Validate; return whether to stop, after the last epoch or `patience` epochs without improvement."""
         player.eval()
         records, size = self.validation, max(self.experiment.training.batch_size, 256)
         losses = []
         for start in range(0, len(records), size):
             rows = np.arange(start, min(start + size, len(records)))
-            if len(rows) < self.objective.views:  # a contrast needs company
+            if len(rows) < self.objective.views:  # a contrast needs other records
                 continue
             views, labels = self._views(records, rows, "validation augment", start)
             losses += [float(self.objective.loss(player(iter(views)), labels))] * len(rows)
@@ -497,7 +497,7 @@ class Tuner:
     def _views(
         self, records: Records, rows: np.ndarray, purpose: str, counter: int
     ) -> tuple[list[View], Tensor]:
-        """As many augmented versions as the loss compares; validation sees the clean record if it is one."""
+        """Return augmented views for the loss to compare; if only one, validation uses the clean record."""
         view = to_device(records.view(rows), self.fabric.device)
         labels = self.objective.encode(records.targets[self.target][rows]).to(self.fabric.device)
         if purpose != "augment" and self.objective.views == 1:
@@ -512,7 +512,7 @@ class Tuner:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.tuned.state_dict().items()}
 
     def _state(self) -> dict[str, Any]:
-        """The last weights to go on from; at the end, the best ones."""
+        """Return the state of a checkpoint: the last weights to resume from; at the end, the best ones."""
         weights = self.best["weights"] if self.finished else self._weights()
         parts: dict[str, dict[str, Tensor]] = {"method": {}, "head": {}}
         for name, tensor in weights.items():

@@ -1,12 +1,12 @@
 """Frozen encoders run once: their token states are written to files, which training then reads.
 
-A file is a line of magic, a line of JSON (shapes, type and the SHA-256 of the rest), spaces up to a
-multiple of 64 bytes, and the rest: states, which of them are padding, and which records are there.
-It is written whole or not at all; what a killed process leaves has another name, and no lock.
+A file is a line of magic, a line of JSON (shape, type and the SHA-256 of the rest) with spaces up to a
+multiple of 64 bytes, and the rest: the states, which records are present, and which states are padding.
+It is written completely or not at all; what a killed process leaves has another name, and no lock.
 
-What is kept is found again by what decides it: the records' content, the encoder's weights, the
-precision and the augmentation. Files are written one by one, so that a stopped computation goes on
-where it was; a damaged file is computed anew.
+A file is named after everything that determines its content: the records, the encoder's weights, the
+precision and the augmentation. Files are written one by one, so that a stopped computation can continue
+where it was; a damaged file is computed again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ALIGNED = 64  # bytes
 
 @dataclass(frozen=True)
 class TokenShard:
-    """Token states of some records, each in one or more versions: as it is, and augmented."""
+    """Token states of some records, each in one or more versions: unchanged, and augmented."""
 
     values: np.ndarray  # (records, versions, length, features)
     padding: np.ndarray | None  # (records, versions, length) bool, True = ignore
@@ -56,9 +56,9 @@ class TokenShard:
 
 @dataclass(frozen=True)
 class TokenColumn:
-    """Token states of many records, read from disk as they are asked for."""
+    """Token states of many records, read from disk on demand."""
 
-    shards: Sequence[TokenShard]  # all but the last of one size
+    shards: Sequence[TokenShard]  # all of one size, except the last
 
     @property
     def spec(self) -> Spec:
@@ -75,7 +75,7 @@ class TokenColumn:
         return sum(len(shard) for shard in self.shards)
 
     def take(self, rows: np.ndarray) -> Modality:
-        """(batch, length, features), or (batch, versions, length, features) where there are several."""
+        """Return (batch, length, features), or (batch, versions, length, features) if there are several."""
         which, place = np.divmod(rows, len(self.shards[0]))
         used = np.unique(which)
         versions, _, features = self.shards[0].values.shape[1:]
@@ -100,7 +100,7 @@ class TokenColumn:
 
 
 def write_shard(path: Path, shard: TokenShard) -> None:
-    """Write a file that `open_shard` reads; it appears when it is complete."""
+    """Write a file that `open_shard` reads; it appears once it is complete."""
     parts = [shard.values, shard.present.astype(np.uint8)]
     parts += [] if shard.padding is None else [shard.padding.astype(np.uint8)]
     buffers = [np.ascontiguousarray(part).data.cast("B") for part in parts]
@@ -129,13 +129,13 @@ def write_shard(path: Path, shard: TokenShard) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed had begun to write; the living hold a lock on theirs."""
+    """Remove files that killed processes had begun to write; living processes hold a lock on theirs."""
     for leftover in folder.glob(".*.tokens.*.part"):
         remove_if_abandoned(leftover)
 
 
 def open_shard(path: Path) -> TokenShard:
-    """Map a file into memory after its content was checked; a damaged one is refused."""
+    """Check a file's content and map it into memory; refuse a damaged one."""
     try:
         with plain_file(path).open("rb") as file:
             magic, head = file.readline(), file.readline()
@@ -161,8 +161,8 @@ def open_shard(path: Path) -> TokenShard:
 
 
 FORMAT = 1
-SHARD = 512  # records of a file
-AT_ONCE = 32  # records that the encoder sees together
+SHARD = 512  # records per file
+AT_ONCE = 32  # records per batch of the encoder
 
 
 def with_kept_tokens(
@@ -173,7 +173,7 @@ def with_kept_tokens(
     fabric: Fabric,
     tell: Callable[[str], None],
 ) -> tuple[Dataset, dict[str, Augmentation]]:
-    """Records whose frozen encoders need not run again, and the augmentations that fit them."""
+    """Return the data with kept token states for frozen encoders, and the augmentations that fit them."""
     augmentations = build_augmentations(experiment, data.train.specs)
     train: dict[str, Column] = {}
     validation: dict[str, Column] = {}
@@ -193,7 +193,7 @@ def with_kept_tokens(
             validation[name] = keeper.keep(data.validation.columns[name], fabric)
         if views:
             augmentations[name] = TokenVersion()
-        elif before is not None:  # none was chosen otherwise
+        elif before is not None:  # otherwise "none" was chosen
             augmentations[name] = TokenDropout() if augmented else before
         place = (
             f"{name}: token states of {len(data.train)} records by {choice['pretrained']} (frozen), "
@@ -210,17 +210,17 @@ def _with_columns(records: Records, columns: Mapping[str, Column]) -> Records:
 
 @dataclass(frozen=True)
 class Keeper:
-    """Computes what a frozen encoder makes of records, or finds it where it was kept."""
+    """Computes a frozen encoder's token states and keeps them, or reads those that were kept."""
 
     modality: str  # for messages
     encoder: Frozen
     precision: str
-    augmentation: Augmentation | None  # of the versions in addition to the record as it is
-    views: int  # how many of them
+    augmentation: Augmentation | None  # makes all versions but the unchanged record
+    views: int  # number of augmented versions
     tell: Callable[[str], None]
 
     def keep(self, column: Column, fabric: Fabric) -> Column:
-        """The column's token states; of texts with several versions, those of every version."""
+        """Return the column's token states; for records with several versions, those of every version."""
         if not isinstance(column, Drawn):
             return self.all(column, fabric)
         rows = [np.arange(first, first + n) for first, n in zip(column.first, column.count, strict=True)]
@@ -228,7 +228,7 @@ class Keeper:
         return Drawn(tokens, column.count.cumsum() - column.count, column.count)
 
     def all(self, column: Column, fabric: Fabric) -> TokenColumn:
-        """The token states of every row; each process computes its share of the files."""
+        """Return the token states of every row; each process computes its share of the files."""
         parts = [np.arange(start, min(start + SHARD, len(column))) for start in range(0, len(column), SHARD)]
         mine = range(fabric.global_rank, len(parts), fabric.world_size)
         shards = {number: self.shard(column, parts[number], fabric.device) for number in mine}
@@ -241,7 +241,7 @@ class Keeper:
         )
 
     def shard(self, column: Column, rows: np.ndarray, device: torch.device) -> TokenShard:
-        """These records' token states: found, or computed and kept."""
+        """Return these records' token states, read from their file or computed and kept."""
         modality = column.take(rows)
         key = self.key(modality)
         path = cache_folder() / f"{key}.tokens"
@@ -255,7 +255,7 @@ class Keeper:
         return open_shard(path)
 
     def key(self, modality: Modality) -> str:
-        """Names the file by all that decides its content."""
+        """Return the file's name, a hash of everything that determines its content."""
         described = self.encoder.description
         settings = [FORMAT, described.sha256, described.architecture, self.precision, self.views]
         settings += [repr(self.augmentation), tuple(modality.values.shape), str(modality.values.dtype)]
@@ -281,7 +281,7 @@ class Keeper:
     def versions(
         self, modality: Modality, column: Column, generator: torch.Generator, device: torch.device
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The record as it is, then its augmented versions: (batch, versions, length, features)."""
+        """Encode records unchanged, then in augmented versions: (batch, versions, length, features)."""
         seen = [modality]
         if self.augmentation is not None:
             seen += [self.augmentation(modality, generator, column.spec) for _ in range(self.views)]
@@ -300,7 +300,7 @@ class Keeper:
 
 
 def cache_folder() -> Path:
-    """Where token states are kept: in COMMLEARN_CACHE, else in the user's folder for caches."""
+    """Return the folder for token states: in COMMLEARN_CACHE, otherwise in the user's cache folder."""
     base = os.environ.get("COMMLEARN_CACHE")
     if base:
         return Path(base) / "tokens"
@@ -318,7 +318,7 @@ def _slices(modality: Modality, size: int) -> Iterator[Modality]:
 
 
 def _view(before: Augmentation | None, now: Any, views: int) -> str:
-    """What one view of a record is, in words."""
+    """Describe in words what one view of a record is."""
     if views:
         return f"one of {views} kept versions, each augmented by {before}"
     if now is None:

@@ -1,4 +1,4 @@
-"""Training: one loop to read at one sitting, on Lightning Fabric."""
+"""Training: one loop that can be read in one sitting, on Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def train(
     encoders: Mapping[str, nn.Module] | None = None,
     callbacks: Sequence[Callback | str] = (),
 ) -> Run:
-    """Train what the experiment says and keep all of it in the folder `out`.
+    """Train an experiment and store everything about it in the folder `out`.
 
     Args:
         experiment: what to train, or the name or path of a recipe.
-        out: the run folder; one that holds a run is refused unless `resume` or `overwrite`.
-        data: records, if they are not to be read as the experiment says.
-        resume: go on from the folder's last checkpoint, to the same weights as never interrupted.
-        overwrite: throw away the run that the folder holds; refused if other files lie there, too.
-        progress: shows how far training is; silent if not given.
+        out: the run folder; one that holds a run is refused unless `resume` or `overwrite` is set.
+        data: records to train on; if not given, they are read as the experiment says.
+        resume: continue from the folder's last checkpoint, to the same weights as without interruption.
+        overwrite: throw away the run that the folder holds; refused if it also holds other files.
+        progress: shows the progress of the training; silent if not given.
         note: a line for the run's log, such as what was chosen and why.
-        encoders: modules of yours, by modality, in place of the experiment's: copies of them are trained,
-            except parameters without `requires_grad`. To load the run, pass them again.
-        callbacks: follow the training, and may stop it: instances of `Callback`, or names of trackers
-            (`mlflow`, `trackio`, `wandb`).
+        encoders: your own modules, by modality, in place of the experiment's encoders: copies of them are
+            trained, except parameters without `requires_grad`. To load the run, pass them again.
+        callbacks: instances of `Callback`, or names of trackers (`mlflow`, `trackio`, `wandb`), which
+            follow the training and may stop it.
 
     Example:
         >>> import tempfile
@@ -101,7 +101,7 @@ def train(
 def _opened(
     fabric: Fabric, folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """What the first rank finds in the folder. If it cannot open it, every rank raises the error."""
+    """Open the folder on the first rank, and return its state and warnings or raise its error on all."""
     opened: tuple[dict[str, Any] | None, list[str]] | CommlearnError = (None, [])
     if fabric.is_global_zero:
         try:
@@ -117,11 +117,11 @@ def _opened(
 
 @dataclass(frozen=True)
 class Placed:
-    """A module where the engine has put it."""
+    """A module and its optimizers, as the engine has placed them."""
 
     fabric: Fabric
     player: Any  # the engine's wrapper
-    optimizers: Mapping[str, Any]  # by group of parameters
+    optimizers: Mapping[str, Any]  # by name of the parameter group
 
 
 def descend(
@@ -134,20 +134,20 @@ def descend(
     enough: Callable[[int], bool],
     stopped: bool = False,
 ) -> int:
-    """The training loop: every step's losses are descended one by one.
+    """Run the training loop: in every step, descend its losses one by one.
 
     Args:
         placed: what is trained.
-        watch: logs, and tells the callbacks.
-        start: the step to begin with and the last one.
-        losses: of the step with this number; the next is computed after the last was descended.
+        watch: logs, and calls the callbacks.
+        start: the first step and the last one.
+        losses: yields the losses of the step with this number, each computed after descending the one before.
         checkpoint_every: steps between checkpoints; the last step has one, too.
-        weights: what a checkpoint holds in addition to the optimizers.
-        enough: whether the training ends after this many steps.
-        stopped: whether it has ended already.
+        weights: returns what a checkpoint holds in addition to the optimizers.
+        enough: returns whether the training ends after this many steps.
+        stopped: whether the training has ended already.
 
     Returns:
-        The number of steps that are done.
+        The number of completed steps.
     """
     fabric, training, step, stop = placed.fabric, start.experiment.training, start.step, Interrupt()
     with watch.callbacks.following(start), stop:
@@ -249,7 +249,7 @@ def _train(
     )
     if fabric.is_global_zero:
         folder.write_metrics_table()
-        folder.write_unreadable(data)  # those of a streamed table are met on the way
+        folder.write_unreadable(data)  # a streamed table's are found during training
         folder.log(f"{'finished' if step == total else 'stopped by a callback'} after step {step}")
     stay_whole(placed.player)
     method.eval()
@@ -272,9 +272,9 @@ def _train(
 def _features(
     folder: RunFolder, experiment: Experiment, data: Dataset, resumed: bool, tell: Callable[[str], None]
 ) -> FeatureBlocks | None:
-    """The fixed features: read if the run has learned them before, else learned from the training records.
+    """Return the fixed features: read if the run has learned them before, otherwise learned now.
 
-    They come before the first step, so that a run that is interrupted has them, too.
+    They are learned from the training records before the first step, so an interrupted run has them, too.
     """
     if resumed and folder.has_features:
         return folder.features(build_features(experiment, data.train.specs, data.state))
@@ -282,7 +282,7 @@ def _features(
 
 
 def _stand_ins(records: Records, tell: Callable[[str], None]) -> StandIns | None:
-    """The records that may stand in for others: every modality needs fixed features to compare."""
+    """Find records that may stand in for others; every modality needs fixed features to compare them by."""
     columns = {name: column for name, column in records.columns.items() if isinstance(column, FeatureColumn)}
     without = [name for name in records.columns if name not in columns]
     if without:
@@ -297,7 +297,7 @@ def _stand_ins(records: Records, tell: Callable[[str], None]) -> StandIns | None
 
 
 def _labels_seen(method: Method, data: Dataset) -> list[str]:
-    """The targets whose labels the method learns from."""
+    """Return the targets whose labels the method learns from."""
     if not method.views.targets:
         return []
     target = getattr(method, "target", "")
@@ -305,7 +305,7 @@ def _labels_seen(method: Method, data: Dataset) -> list[str]:
 
 
 def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None) -> Placed:
-    """The method and its optimizers on the engine's devices, with a checkpoint's moments if there are any."""
+    """Place the method and its optimizers on the engine's devices, with a checkpoint's moments if any."""
     player = fabric.setup(Player(method))
     made = {
         group: adamw(method, parameters, experiment.training)
@@ -319,7 +319,7 @@ def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[
 
 
 def _descend(placed: Placed, descent: Descent, rate: float, largest_norm: float) -> Any:
-    """One step of one player; returns the norm of its gradient."""
+    """Take one step of one player; return the norm of its gradient."""
     optimizer = placed.optimizers[descent.group]
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -339,7 +339,7 @@ def _save(placed: Placed, folder: RunFolder, step: int, total: int, weights: dic
 
 
 def _teller(folder: RunFolder, callbacks: Callbacks, writes: bool) -> Callable[[str], None]:
-    """A function that writes a line to the log and passes it to the callbacks."""
+    """Return a function that writes a line to the log and passes it to the callbacks."""
 
     def tell(line: str) -> None:
         if writes:
@@ -350,7 +350,7 @@ def _teller(folder: RunFolder, callbacks: Callbacks, writes: bool) -> Callable[[
 
 
 def fabric_of(training: Training) -> Fabric:
-    """The engine, as the settings place it."""
+    """Launch the engine on the devices and in the precision that the settings name."""
     if training.threads:
         torch.set_num_threads(training.threads)
     if training.accelerator == "cpu" or (training.accelerator == "auto" and not torch.cuda.is_available()):
@@ -381,8 +381,8 @@ def _check_processes(training: Training) -> None:
 
 
 def _clip(placed: Placed, optimizer: Any, largest: float) -> Any:
-    """The norm of the gradient, clipped if asked. A loss that is not finite is reported by the watch."""
-    scaler = getattr(placed.fabric.strategy.precision, "scaler", None)  # of 16-mixed
+    """Clip the gradient if `largest` is set; return its norm. The watch reports non-finite losses."""
+    scaler = getattr(placed.fabric.strategy.precision, "scaler", None)  # only with 16-mixed
     if largest > 0 and scaler is None:
         clipped = placed.fabric.clip_gradients(
             placed.player, optimizer, max_norm=largest, error_if_nonfinite=False
@@ -390,7 +390,7 @@ def _clip(placed: Placed, optimizer: Any, largest: float) -> Any:
         return gathered(clipped)
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
-    if scaler is not None:  # gradients are scaled up to the step of the optimizer, which is fused
+    if scaler is not None:  # gradients stay scaled until the optimizer's step, which is fused
         scale = scaler.get_scale()
         if largest > 0:
             torch.nn.utils.clip_grads_with_norm_(parameters, largest * scale, norm)

@@ -1,4 +1,4 @@
-"""How far training is: a bar on a terminal, plain lines elsewhere, or nothing."""
+"""Progress of a training: a bar on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from commlearn.training.callbacks import Callback, Metrics, Start
 
 
 class Lines(Callback):
-    """A plain line now and then, for logs; on standard error, as all progress."""
+    """Prints a plain line now and then, for logs; on standard error, like all progress."""
 
     def __init__(self, seconds_between: float = 10.0) -> None:
         self.seconds_between = seconds_between
@@ -40,7 +40,7 @@ class Lines(Callback):
 
 
 class TwoLines(Bar):
-    """Bar, step, time left and title; below, figures: what does not fit is cut at the end of its line."""
+    """A line of bar, step, time left and title, and a line of figures; each is cut if it does not fit."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -77,7 +77,7 @@ class Terminal(Callback):
 
 
 def progress_for(quiet: bool = False, lines: bool = False) -> Callback:
-    """The kind of progress that fits where the output goes."""
+    """Return the kind of progress display that fits where the output goes."""
     if quiet:
         return Callback()
     return Lines() if lines or not sys.stderr.isatty() else Terminal()
@@ -89,7 +89,7 @@ def title(experiment: Experiment) -> str:
 
 
 def figures(metrics: Metrics) -> str:
-    """The speed, and every term by name, with its in-batch retrieval accuracy in percent."""
+    """Format the speed and every loss term, with its in-batch retrieval accuracy in percent."""
     parts, accuracy = [f"{metrics['samples_per_second']:.0f} samples/s"], metrics["accuracy"]
     for name, term in metrics["terms"].items():
         right = f" ({100 * accuracy[name]:.0f}%)" if name in accuracy else ""

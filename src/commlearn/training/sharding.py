@@ -1,7 +1,8 @@
-"""FSDP: between steps every device holds a part of each parameter, of its gradient and of AdamW's moments.
+"""FSDP: between steps, every device holds a part of each parameter, its gradient and AdamW's moments.
 
-Fabric's FSDP2 gathers the parameters for a step and parts the gradients after it. One rank writes the
-checkpoints of the whole, as in any other run: they are those of one device, and go on with any number.
+Fabric's FSDP2 gathers the parameters for a step and shards the gradients after it. One rank writes
+complete checkpoints, as in any other run. They are like those of a single device, and a run can resume
+from them on any number of devices.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from commlearn.errors import ConfigurationError
 
 
 def strategy_of(training: Training) -> str | Strategy:
-    """What Fabric gets: FSDP2 over all devices, DDP without what no step needs, or a name it knows."""
+    """Return Fabric's strategy: FSDP2 over all devices, DDP without unneeded work, or a name it knows."""
     if training.strategy == SHARDED:
         return ModelParallelStrategy(_shard, training.devices * training.nodes, tensor_parallel_size=1)
     if training.strategy == "ddp":
-        # Batch norms use their batch while they train; what rank 0 saves of their buffers is its own.
+        # Batch norms use their batch in training, so buffers need no exchange: rank 0 saves its own.
         named = signature(DistributedDataParallel).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers"
         options: dict[str, Any] = {buffers: False, "gradient_as_bucket_view": True}
@@ -55,7 +56,7 @@ def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:
 
 @contextmanager
 def whole(player: nn.Module) -> Iterator[None]:
-    """While it lasts every device holds all parameters, so that the method can be called by itself."""
+    """Gather all parameters on every device within the block, so that the method can be called directly."""
     parted = stay_whole(player)
     try:
         yield
@@ -65,7 +66,7 @@ def whole(player: nn.Module) -> Iterator[None]:
 
 
 def stay_whole(player: nn.Module) -> list[FSDPModule]:
-    """Every device holds all parameters from now on; returns what was parted."""
+    """Gather all parameters on every device from now on; return the modules that were sharded."""
     parted = _parted(player)
     for module in parted:
         module.unshard()
@@ -74,7 +75,7 @@ def stay_whole(player: nn.Module) -> list[FSDPModule]:
 
 @contextmanager
 def no_exchange(fabric: Fabric, player: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """Gradients stay, and gathered parameters stay whole: ranks may have unequal numbers of parts."""
+    """Keep gradients local and parameters gathered, as ranks may have unequal numbers of parts."""
     for module in _parted(player):
         module.set_reshard_after_backward(not enabled)
     with fabric.no_backward_sync(player, enabled):  # type: ignore[arg-type]
@@ -86,12 +87,12 @@ def _parted(player: nn.Module) -> list[FSDPModule]:
 
 
 def gathered(state: Any) -> Any:
-    """A state with every tensor whole; all ranks have to call it."""
+    """Return a state with every tensor gathered; all ranks have to call this."""
     return tree_map(lambda value: value.full_tensor() if isinstance(value, DTensor) else value, state)
 
 
 def in_parts(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimizer's whole state, each rank its part where its parameters are parted."""
+    """Return an optimizer's whole state, or this rank's part of it if the parameters are sharded."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not any(isinstance(parameter, DTensor) for parameter in parameters):
         return state

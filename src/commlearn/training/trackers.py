@@ -1,7 +1,7 @@
-"""Trackers of experiments as callbacks. Each package is imported in its class alone.
+"""Experiment trackers as callbacks. Each package is imported only in its own class.
 
-Where a tracker keeps its runs is its own choice, by its own settings: MLFLOW_TRACKING_URI and
-MLFLOW_EXPERIMENT_NAME, WANDB_MODE and WANDB_PROJECT, TRACKIO_DIR.
+A tracker's own settings decide where it stores its runs: MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME,
+WANDB_MODE and WANDB_PROJECT, TRACKIO_DIR.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from commlearn.trained.run_folder import RunFolder, by_dotted_key
 from commlearn.training.callbacks import Callback, Metrics, Start
 from commlearn.training.progress import title
 
-PROJECT = "commlearn"  # where the tracker's own settings name none
-MOST_PARAMETERS = 100  # that MLflow takes at a time
+PROJECT = "commlearn"  # project name if the tracker's own settings name none
+MOST_PARAMETERS = 100  # most parameters that MLflow takes at once
 
 
 class Tracker(Callback):
-    """Sends settings and metrics to a tracker; a resumed training goes on with the tracker's run of before.
+    """Sends settings and metrics to a tracker; a resumed training continues the tracker's earlier run.
 
-    The run's folder remembers which that is. A tracker that fails at the start is an error; one that fails
-    later is dropped with a warning, and the training goes on.
+    The run's folder stores which one that is. A tracker that fails at the start raises an error; one that
+    fails later is dropped with a warning, and the training continues.
     """
 
     package: ClassVar[str]
@@ -44,7 +44,7 @@ class Tracker(Callback):
             )
 
     def open(self, name: str, settings: Mapping[str, Any], before: str | None) -> str:
-        """Begin a run, or go on with that of `before`; returns what the tracker calls it."""
+        """Begin a run, or continue the one called `before`; return the tracker's name for it."""
         raise NotImplementedError
 
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -54,7 +54,7 @@ class Tracker(Callback):
         raise NotImplementedError
 
     def failures(self) -> tuple[type[Exception], ...]:
-        """Errors that are the tracker's, not ours."""
+        """Return the types of errors that are the tracker's, not this library's."""
         return (OSError, ValueError, RuntimeError)
 
     def start(self, start: Start) -> None:
@@ -63,7 +63,7 @@ class Tracker(Callback):
         before = path.read_text(encoding="utf-8").strip() if start.step and path.exists() else None
         settings = by_dotted_key(settings_without_places(to_mapping(start.experiment)))
         self.followed = True
-        with redirect_stdout(sys.stderr):  # standard output belongs to results
+        with redirect_stdout(sys.stderr):  # standard output is for results
             try:
                 called = self.open(title(start.experiment), settings, before)
             except self.failures() as problem:
@@ -122,7 +122,7 @@ class MLflow(Tracker):
 
 
 class WandB(Tracker):
-    """A run of Weights & Biases, beside any that is active."""
+    """A run of Weights & Biases, separate from any that is active."""
 
     package = "wandb"
 
@@ -153,7 +153,7 @@ class WandB(Tracker):
 
 
 class Trackio(WandB):
-    """A run of trackio, which names it."""
+    """A run of trackio, which chooses the run's name."""
 
     package = "trackio"
 
@@ -173,7 +173,7 @@ class Trackio(WandB):
 
 
 class TensorBoard(Callback):
-    """Event files in the run's folder."""
+    """Writes TensorBoard's event files in the run's folder."""
 
     def __init__(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -197,26 +197,26 @@ TRACKERS: dict[str, type[Callback]] = {kind.package: kind for kind in (MLflow, T
 
 
 def tracker(name: str) -> Callback:
-    """The tracker of this name."""
+    """Return the tracker with this name."""
     if name not in TRACKERS:
         raise ConfigurationError(unknown("tracker", name, TRACKERS))
     return TRACKERS[name]()
 
 
 def usual(progress: Callback | None) -> list[Callback]:
-    """What follows every training: TensorBoard where it works, and the progress that is shown."""
+    """Return the callbacks of every training: TensorBoard if it works, and the progress display if any."""
     board: list[Callback] = []
     if importlib.util.find_spec("tensorboard"):
         try:
             board = [TensorBoard()]
-        except (ImportError, AttributeError, TypeError) as problem:  # its packages do not fit each other
+        except (ImportError, AttributeError, TypeError) as problem:  # incompatible packages
             line = f"TensorBoard cannot be imported and gets no events of this training: {problem}"
             warnings.warn(RuntimeWarning(line), stacklevel=3)
     return board if progress is None else [*board, progress]
 
 
 def scalars(metrics: Metrics) -> dict[str, float]:
-    """Numbers by the names that trackers group: terms/left, accuracy/left.
+    """Flatten metrics to numbers with names that trackers group: terms/left, accuracy/left.
 
     Example:
         >>> scalars({"step": 4, "epoch": 0.5, "terms": {"left": 1.5}})
@@ -228,5 +228,5 @@ def scalars(metrics: Metrics) -> dict[str, float]:
 
 
 def _plain(name: str) -> str:
-    """A name as MLflow allows it: letters, digits, spaces and _-./ alone."""
+    """Turn a name into one that MLflow allows, with only letters, digits, spaces and _-./ in it."""
     return re.sub(r"[^\w\-./ ]", "_", name)

@@ -20,15 +20,15 @@ from commlearn.training.diagnostics import Diagnostics
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-CALLBACK = 1  # who asked: a number below those of the signals that are handled here
+CALLBACK = 1  # stands for a callback that asks to stop; below the numbers of the signals handled here
 
 
 class Interrupt:
     """Turns Ctrl-C and SIGTERM into a checkpoint after the step in progress."""
 
     def __init__(self) -> None:
-        self.signal = 0  # the last that arrived; written by the handler alone, so that none is forgotten
-        self.wish = 0  # of callbacks and of other ranks
+        self.signal = 0  # the last signal received; written only by the handler, so that none is lost
+        self.wish = 0  # what callbacks and other ranks asked for
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -53,10 +53,10 @@ class Interrupt:
         return max(self.signal, self.wish)
 
     def agreed(self, fabric: Fabric, due: bool, enough: bool = False) -> bool:
-        """Whether to stop: what any rank was asked, all do.
+        """Return whether to stop: all ranks stop if any of them was asked to.
 
-        Several ranks exchange it only when `due`, which is the same on all of them; a single rank need not.
-        A signal that arrives during the exchange ends the run the next time.
+        Several ranks exchange this only when `due`, which is the same on all of them; a single rank need not.
+        A signal that arrives during the exchange ends the run at the next exchange.
         """
         self.wish = max(self.wish, CALLBACK if enough else 0)
         if fabric.world_size == 1:
@@ -86,14 +86,14 @@ class Watch:
         callbacks: Callbacks,
         writes: bool,
         diagnostics: Diagnostics | None = None,
-        other_work: OtherWork | None = None,  # where torch's threads share its cores
+        other_work: OtherWork | None = None,  # measures the load on a CPU that torch's threads share
     ) -> None:
         self.folder, self.training, self.callbacks, self.writes = folder, training, callbacks, writes
         self.diagnostics, self.other_work = diagnostics, other_work
-        self.warnings: tuple[str, ...] = ()  # of the last epoch
+        self.warnings: tuple[str, ...] = ()  # warnings of the last epoch
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
         self.latest: dict[str, dict[str, Tensor]] = {"terms": {}, "accuracy": {}, "gradient_norm": {}}
-        self.enough = False  # a callback asks to stop
+        self.enough = False  # whether a callback has asked to stop
         self.since = time.perf_counter()
         self.since_step: int | None = None
 
@@ -105,7 +105,7 @@ class Watch:
         group: str,
         norm: Tensor,
     ) -> None:
-        """Take note of one loss that was descended."""
+        """Record one loss after its step of descent."""
         prefix = "" if group == "main" else f"{group}."
         named = {prefix + name: term.detach() for name, term in terms.items()}
         self.unchecked.append((step, named))
@@ -114,9 +114,9 @@ class Watch:
         self.latest["gradient_norm"] |= {group: norm}
 
     def step(self, step: int, epoch: float, rate: float) -> bool:
-        """End of a step: at some, and after an epoch, check the losses since the last and write metrics.
+        """End a step: every `log_every` steps and after an epoch, check recent losses and write metrics.
 
-        Returns whether it was one of those, on all ranks alike.
+        Returns whether it did so, which is the same on all ranks.
         """
         if self.since_step is None:
             self.since_step = step - 1
@@ -142,7 +142,7 @@ class Watch:
         return True
 
     def _look_for_other_work(self) -> None:
-        """One warning, at the first metrics, if torch has more threads than cores are free."""
+        """Warn once, at the first metrics, if torch has more threads than there are free cores."""
         if self.other_work is not None and self.writes:
             free, threads = max(1, self.other_work.free()), torch.get_num_threads()
             if threads > free:
@@ -156,7 +156,7 @@ class Watch:
         self.other_work = None
 
     def _diagnose(self, diagnostics: Diagnostics, epoch: int) -> dict[str, dict[str, float]]:
-        """What the embedding looks like; a warning is shown once, when it first applies."""
+        """Return the diagnostics of the embedding; log warnings that did not apply after the last epoch."""
         seen = diagnostics.look(epoch)
         for warning in seen.warnings if self.writes else ():
             if warning.split(":")[0] not in {before.split(":")[0] for before in self.warnings}:
@@ -165,7 +165,7 @@ class Watch:
         return {f"diagnostics.{part}": entries for part, entries in seen.values.items() if entries}
 
     def check(self) -> None:
-        """Stop at the first loss that was not finite; nothing after it was saved."""
+        """Raise an error for the first loss that was not finite; no checkpoint was saved after it."""
         for step, terms in self.unchecked:
             for name, term in terms.items():
                 if not torch.isfinite(term):

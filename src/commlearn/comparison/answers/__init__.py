@@ -1,1 +1,1 @@
-"""What a comparison answers: every reader on every budget of labels, and the verdict in words."""
+"""Answers of a comparison: the scores of every reader at every budget of labels, and a verdict in words."""

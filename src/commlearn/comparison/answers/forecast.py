@@ -1,4 +1,4 @@
-"""Before anything is trained: which modalities know a target, whether they share or combine, and advice."""
+"""Forecast before training: which modalities predict a target, alone or combined, with advice."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from commlearn.probes.readout_rows import without_overlap
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 
-ENOUGH = 3.0  # points below the best reader: what reads as much as that reads as well
-ROWS = 2000  # of each part that are looked at, at most
+ENOUGH = 3.0  # points below the best reader within which a reader counts as equally good
+ROWS = 2000  # rows of each part that are used, at most
 READERS = ("single", "features", "late fusion", "boosting", "network")
 ADVICE = {
     "nothing": "Nothing reads it from these features: look for other features or more rows before training.",
@@ -40,23 +40,23 @@ def forecast(
     targets: Sequence[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """What readers of fixed features say of each target, on a sample of the rows; nothing is trained.
+    """Read each target from fixed features on a sample of the rows, without training an embedding.
 
     Args:
         schema: path of a YAML file.
-        table: takes the place of the schema's.
-        targets: which; all if not given.
+        table: replaces the schema's table.
+        targets: names of targets; all if not given.
         tell: receives a line for each target.
 
     Returns:
-        By target: `advice` (a name in `ADVICE`), `words`, and the values that a verdict has.
+        By target: `advice` (a name in `ADVICE`), `words`, and the values of a verdict.
     """
     experiment, data, _ = read_own(schema, table, {"model.features": "fixed"}, "comm")
     data = without_overlap(data)
     sorts = chosen_targets(data, targets, "linear")
     check_targets(data, sorts)
     data = replace(data, train=_some(data.fit, sorts), test=_some(data.test, sorts), probe=None)
-    check_targets(data, sorts)  # of a sample the rarest may have no label that is left
+    check_targets(data, sorts)  # a sample may have no labels of a rare target
     modalities = list(data.train.specs)
     vectors = vectors_of(experiment, data, {}, untrained=False)
     readers, _, _ = chosen_rivals(READERS, modalities, len(data.fit))
@@ -76,7 +76,7 @@ def forecast(
 
 
 def _some(records: Records, targets: Iterable[str]) -> Records:
-    """The records, or a sample of those that have any of the targets."""
+    """Return the records, or if there are too many, a sample of those that have any of the targets."""
     if len(records) <= ROWS:
         return records
     labelled = np.flatnonzero(np.any([has_label(records.targets[name]) for name in targets], axis=0))
@@ -85,7 +85,10 @@ def _some(records: Records, targets: Iterable[str]) -> Records:
 
 
 def _advice(values: Mapping[str, Any], modalities: Sequence[str]) -> str:
-    """What the claims support: a modality is spared only if it surely costs at most `NO_LOSS` points."""
+    """Return the advice that the claims support.
+
+    A modality counts as dispensable only if the interval rules out a loss of `NO_LOSS` points or more.
+    """
     if values["best"]["claim"] != "more":
         return "nothing"
     readers = values["budgets"][ALL]["readers"]

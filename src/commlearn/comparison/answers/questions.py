@@ -1,4 +1,4 @@
-"""The part of a comparison that answers: readouts of what was trained beside its rivals, and the verdict."""
+"""The answers of a comparison: readouts of the trained methods next to their rivals, and the verdict."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ VERDICT = "verdict.json"
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked of a comparison."""
+    """Targets, budgets and rivals that a comparison's verdict covers."""
 
-    tasks: tuple[Task, ...]  # the targets
-    budgets: tuple[str, ...]  # of labels
-    readers: tuple[str, ...]  # the rivals
+    tasks: tuple[Task, ...]  # one for each target
+    budgets: tuple[str, ...]  # budgets of labels
+    readers: tuple[str, ...]  # names of the rivals' readers
     pretrained: tuple[str, ...]  # those of them that were trained on other tables
-    not_tried: dict[str, str]  # who does not take part, and why
+    not_tried: dict[str, str]  # members that are left out, with the reason for each
 
     @classmethod
     def of(
@@ -49,7 +49,7 @@ class Questions:
         rivals: Sequence[str] | None,
         budgets: Sequence[str | int] | None,
     ) -> Questions:
-        """Checked before anything is trained."""
+        """Build the questions and check them before anything is trained."""
         readers, pretrained, left_out = chosen_rivals(rivals, list(data.train.specs), len(data.fit))
         if not readers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
@@ -68,7 +68,7 @@ class Questions:
         at_a_time: int,
         tell: Callable[[str], None],
     ) -> dict[str, Any]:
-        """Read what is missing, and write the verdict."""
+        """Compute the missing readouts, and write and return the verdict."""
         not_tried = dict(self.not_tried)
         runs: dict[str, Path] = {}
         for job in jobs:

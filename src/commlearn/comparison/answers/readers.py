@@ -1,7 +1,7 @@
-"""Readers: from blocks of features of some labelled rows to predictions of all other rows.
+"""Readers: functions from blocks of features and some labelled rows to predictions of all other rows.
 
-Every reader is fitted on the labelled rows alone; what it chooses, it chooses in their folds. Labelled rows
-are predicted by what was fitted on the other folds, so that predictions of training rows may be scored.
+Every reader is fitted on the labelled rows only and chooses its settings in their folds. Labelled rows are
+predicted by models fitted on the other folds, so that predictions of training rows may be scored.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from commlearn.comparison.answers.task import Labelled
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # C, the inverse of the squared L2 penalty
-FACTORS = (1 / 3, 3.0)  # by which the scale of each block is tried to change
-LEADING = 64  # principal components that stand for a wider block where distances or cuts are looked for
-HIDDEN = 128
-CUTS = 20  # features that each cut of a tree may choose from, at least
+FACTORS = (1 / 3, 3.0)  # factors that are tried on the scale of each block
+LEADING = 64  # principal components that replace a wider block for readers that use distances or cuts
+HIDDEN = 128  # width of the network's hidden layer
+CUTS = 20  # features that each split of a tree may choose from, at least
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""From rows (rows, features) to predictions (rows, outputs)."""
+"""Maps rows (rows, features) to predictions (rows, outputs)."""
 Fit = Callable[[np.ndarray, np.ndarray], Predict]
-"""From labelled rows and their truth."""
+"""Fits a `Predict` on labelled rows and their true values."""
 
 
 class Block(NamedTuple):
-    """Features of one sort: of the rows to fit on, and of the rows to predict."""
+    """One set of features, for the rows to fit on and for the rows to predict."""
 
     train: np.ndarray  # (rows, dim)
-    test: np.ndarray
+    test: np.ndarray  # (rows, dim)
 
 
 class Reading(NamedTuple):
-    """Predictions, (rows, outputs): of training rows by what had not seen them, NaN where there is none."""
+    """Predictions of one reader, (rows, outputs)."""
 
-    train: np.ndarray
+    train: np.ndarray  # by models that had not seen the row; NaN if there is none
     test: np.ndarray
 
 
 def linear(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
-    """Logistic or ridge regression; the penalty and the scale of each block are chosen in the folds."""
+    """Read with logistic or ridge regression; the penalty and each block's scale are chosen in the folds."""
     sort = labelled.task.sort
     parts = [_standardised(block) for block in blocks.values()]
     widths = np.array([part.train.shape[1] for part in parts])
@@ -71,18 +71,18 @@ def linear(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
 
 
 def boosted(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
-    """Gradient boosting of shallow trees; wide blocks by their leading components."""
+    """Read with gradient boosting of shallow trees; wide blocks are reduced to leading components."""
     return _read(_fit_boosted(labelled.task.sort), blocks, labelled)
 
 
 def network(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
-    """A network of one hidden layer, trained on the labels and stopped early where there are enough."""
+    """Read with a network of one hidden layer, stopped early if there are enough labels."""
     joined = _joined([_standardised(block) for block in blocks.values()])
     return _reading(_fit_network(labelled.task.sort), *joined, labelled)
 
 
 def in_context(classifier: Any, regressor: Any) -> Callable[[Mapping[str, Block], Labelled], Reading]:
-    """A reader by a model that was trained on other tables and takes the labelled rows as its context."""
+    """Reader backed by a model pretrained on other tables, which takes the labelled rows as its context."""
 
     def read(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
         return _read(_by_estimators(labelled.task.sort, classifier, regressor), blocks, labelled)
@@ -91,13 +91,13 @@ def in_context(classifier: Any, regressor: Any) -> Callable[[Mapping[str, Block]
 
 
 def stacked(readings: Sequence[Reading], labelled: Labelled) -> Reading:
-    """Late fusion: a linear reader of what was predicted from each modality alone, out of fold."""
+    """Late fusion: read linearly from the out-of-fold predictions of each modality's own reader."""
     log_odds = [Block(*(_log_odds(labelled.task.sort, side) for side in reading)) for reading in readings]
     return linear({str(place): block for place, block in enumerate(log_odds)}, labelled)
 
 
 def components(blocks: Mapping[str, Block], most: int = LEADING) -> Block:
-    """The leading principal components of all blocks side by side, from training rows without labels."""
+    """Return the leading principal components of all blocks, found on training rows without labels."""
     train, test = _joined([_standardised(block) for block in blocks.values()])
     return _leading(Block(train, test), most)
 
@@ -109,7 +109,7 @@ def _read(fit: Fit, blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
 def _reading(
     fit: Fit, train: np.ndarray, test: np.ndarray, labelled: Labelled, held: np.ndarray | None = None
 ) -> Reading:
-    """Predictions of labelled rows out of fold, of others by what is fitted on all that are labelled."""
+    """Predict labelled rows out of fold and all others with a model fitted on every labelled row."""
     rows = train[labelled.rows]
     predict = fit(rows, labelled.truth)
     seen = np.full((len(train), labelled.truth.shape[1]), np.nan)
@@ -120,7 +120,7 @@ def _reading(
 
 
 def _held_out(fit: Fit, rows: np.ndarray, labelled: Labelled) -> np.ndarray:
-    """Predictions of each labelled row by what was fitted on the other folds."""
+    """Predict each labelled row with a model fitted on the other folds."""
     held_out = np.empty((len(rows), labelled.truth.shape[1]))
     for chosen, held in labelled.parts():
         held_out[held] = fit(rows[chosen], labelled.truth[chosen])(rows[held])
@@ -177,7 +177,7 @@ def _fit_network(sort: str) -> Fit:
 
 
 def _by_estimators(sort: str, classifier: Any, regressor: Any, several: bool = False) -> Fit:
-    """From scikit-learn's face of a model: classes, labels one by one, numbers one by one or together."""
+    """Wrap scikit-learn estimators as a `Fit`: a model per label, and one per number unless `several`."""
 
     def fit_codes(rows: np.ndarray, codes: np.ndarray, outputs: int) -> Predict:
         there = np.unique(codes)
@@ -210,18 +210,18 @@ def _by_estimators(sort: str, classifier: Any, regressor: Any, several: bool = F
 
 
 def _never_empty(predict: Predict, outputs: int) -> Predict:
-    """Estimators refuse to predict no rows."""
+    """Wrap a prediction function to accept zero rows, which estimators refuse."""
     return lambda rows: predict(rows) if len(rows) else np.zeros((0, outputs))
 
 
 def _fitted(model: Any, rows: np.ndarray, truth: np.ndarray) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the steps that there are rank settings well
+        warnings.simplefilter("ignore", ConvergenceWarning)  # enough steps to rank the settings
         return model.fit(rows, truth)
 
 
 def _standardised(block: Block) -> Block:
-    """Each column by its mean and deviation over training rows; rows that are NaN are no rows."""
+    """Standardise each column by its mean and deviation over the training rows without NaN."""
     train = block.train[~np.isnan(block.train).any(axis=1)]
     centre, scale = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
     scale = np.where(scale > 1e-9, scale, np.inf)
@@ -242,7 +242,7 @@ def _joined(blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _leading(block: Block, most: int = LEADING) -> Block:
-    """A block as it is, or its leading principal components."""
+    """Reduce a block to its leading principal components if it is wider than `most`."""
     if block.train.shape[1] <= most:
         return block
     centre = block.train.mean(axis=0)

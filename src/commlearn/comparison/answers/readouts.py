@@ -1,7 +1,7 @@
-"""Readouts of a comparison: every reader on every draw of labelled rows, in processes, kept one by one.
+"""Readouts of a comparison: every reader on every draw of labelled rows, computed in several processes.
 
-The comparison writes the vectors and the targets once; each process takes its share of the units, and leaves
-one whole file for each. What is there is not done again.
+The comparison writes the vectors and the targets once. Each process takes its share of the units and writes
+one complete file for each. Units whose file exists are not computed again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import values_of_file
 
 READOUTS = FOLDER = "readouts"
-VECTORS = "vectors"  # written for the processes, and removed when they are done
+VECTORS = "vectors"  # folder written for the processes, and removed when they are done
 INDEX = "index.json"
 
 
 @dataclass(frozen=True)
 class Readout:
-    """One draw of labelled rows of one target, at one budget; of records that lack a modality, or of all."""
+    """One draw of labelled rows of a target at a budget, with all modalities or without one."""
 
     target: str
     budget: str
@@ -42,7 +42,7 @@ class Readout:
     without: str = ""
 
     def path(self, out: Path) -> Path:
-        """The file of its results."""
+        """Return the path of the results file."""
         absent = f"-without-{_short(self.without)}" if self.without else ""
         name = f"{self.budget.replace('%', 'pc')}-{self.draw}{absent}.npz"
         return out / FOLDER / _short(self.target) / name
@@ -61,19 +61,19 @@ class ReadoutJob(Job):
 
 
 class Result(NamedTuple):
-    """What one reader reached."""
+    """The result of one reader."""
 
-    selection: float  # the measure on training rows, none of which it had seen
-    loss: float  # log loss on test rows; of numbers the squared error
+    selection: float  # the measure on training rows, predicted by models that had not seen them
+    loss: float  # log loss on test rows; squared error for numbers
     seconds: float
-    megabytes: float  # at its peak, with everything that the process held
+    megabytes: float  # peak memory of the whole process
     scores: np.ndarray  # (1 + draws,): on the test rows, and on bootstrap samples of them
 
 
 def units_of(
     task: Task, budgets: Sequence[str], modalities: Sequence[str], readers: Sequence[str], runs: Sequence[str]
 ) -> Iterator[tuple[Readout, list[str]]]:
-    """Everything that is read of a target, the costly first, each with its readers."""
+    """Yield every readout of a target with the names of its readers, the costly ones first."""
     several = list(modalities) if len(modalities) > 1 else []
     yield Readout(task.name, ALL), [*readers, *runs]
     for absent in several:
@@ -87,7 +87,10 @@ def units_of(
 
 
 def results_in(path: Path) -> dict[tuple[str, str], Result]:
-    """By reader and segment (the modality that the test rows lack, or nothing); empty if not yet read."""
+    """Return the results in a file by reader and segment (modality missing in the test rows, or "").
+
+    The result is empty if the file does not exist yet.
+    """
     if not path.exists():
         return {}
     arrays = arrays_of(path)
@@ -99,13 +102,13 @@ def results_in(path: Path) -> dict[tuple[str, str], Result]:
 
 
 def missing_readers(path: Path, readers: Sequence[str]) -> list[str]:
-    """Those whose results a file lacks."""
+    """Return the readers whose results a file lacks."""
     there = {name for name, _ in results_in(path)}
     return [name for name in readers if name not in there]
 
 
 def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task]) -> Path:
-    """Vectors and targets as plain arrays, which all processes read from the same pages of memory."""
+    """Write vectors and targets as plain arrays; processes map the vectors and so share their memory."""
     folder = out / FOLDER / VECTORS
     folder.mkdir(parents=True, exist_ok=True)
     for place, block in enumerate(vectors.values()):
@@ -125,17 +128,17 @@ def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task
 
 
 def clear_material(out: Path) -> None:
-    """Remove what was written for the processes, and nothing else."""
+    """Remove the files that were written for the processes, and nothing else."""
     folder = out / FOLDER / VECTORS
     for pattern in (INDEX, "*-train.npy", "*-test.npy", "task*.npz"):
         for path in folder.glob(pattern):
             path.unlink()
-    with suppress(OSError):  # something else lies there
+    with suppress(OSError):  # the folder holds other files
         folder.rmdir()
 
 
 def read_share(out: Path, options: Mapping[str, Any]) -> None:
-    """Every unit whose number is a process's own, of those that are missing."""
+    """Compute the missing readouts among the units that belong to this process's share."""
     vectors, tasks = _read_material(out / FOLDER / VECTORS)
     modalities = [key.name for key in vectors if key.sort == "alone"]
     runs = [key.name for key in vectors if key.sort == "learned" and not key.without]
@@ -158,7 +161,7 @@ def read_share(out: Path, options: Mapping[str, Any]) -> None:
 
 
 def results_of_unit(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str], Result]:
-    """What each reader reaches, by reader and segment."""
+    """Return the results of each reader, by reader and segment."""
     results, task = {}, unit.labelled.task
     for name in readers:
         began = time.process_time()
@@ -205,5 +208,5 @@ def _read_material(folder: Path) -> tuple[dict[Key, Block], list[Task]]:
 
 
 def _short(name: str) -> str:
-    """A name as a folder's name of one length, whatever it holds."""
+    """Hash a name to a fixed-length name that is safe in paths."""
     return hashlib.sha256(name.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What one would do otherwise: the rivals of a learned embedding, on the same rows and features."""
+"""Rivals of a learned embedding: the usual alternatives, read from the same rows and features."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ RIVALS = {
     "tabicl": "TabICL on the features side by side",
 }
 PRETRAINED = {"tabicl": ("TabICLClassifier", "TabICLRegressor")}
-ROWS_IN_CONTEXT = 10_000  # that a pretrained reader takes, at most
-REFIT = ("features", "late fusion", "boosting", "network")  # rivals that are asked what an absence costs
+ROWS_IN_CONTEXT = 10_000  # labelled rows that a pretrained reader takes, at most
+REFIT = ("features", "late fusion", "boosting", "network")  # rivals refitted without each modality
 
 
 class Key(NamedTuple):
-    """Which vectors: of one modality alone, beside the others, or of a run; of records without a modality."""
+    """Name of a set of vectors: one modality's features (alone or next to others) or an embedding."""
 
     sort: str  # alone, beside, learned or untrained
-    name: str = ""  # of the modality or of the run
-    without: str = ""
+    name: str = ""  # name of the modality or of the run
+    without: str = ""  # modality that is left out
 
 
 @dataclass(frozen=True)
 class Material:
-    """Vectors of the rows to fit on and of the rows to score, cut to those that have a target."""
+    """Vectors of the rows to fit on and of the rows to score, restricted to rows that have a target."""
 
     blocks: Mapping[Key, Block]
 
     @classmethod
     def of(cls, vectors: Mapping[Key, Block], task: Task) -> Material:
-        """Those of the task's rows."""
+        """Select the vectors of the task's rows."""
         return cls(
             {
                 key: Block(np.asarray(block.train[task.train_rows]), np.asarray(block.test[task.test_rows]))
@@ -63,24 +63,24 @@ class Material:
 
     @property
     def runs(self) -> list[str]:
-        """The trained methods, one for each seed."""
+        """Names of the runs, one for each method and seed."""
         return [key.name for key in self.blocks if key.sort == "learned" and not key.without]
 
     def beside(self, without: str = "") -> dict[str, Block]:
-        """The features of all modalities but one."""
+        """Return the features of all modalities, or of all but one."""
         return {
             name: self.blocks[Key("beside", name, without)] for name in self.modalities if name != without
         }
 
     def embedding(self, run: str, without: str = "") -> dict[str, Block]:
-        """What a run learned, with the features beside it."""
+        """Return a run's embedding together with the features of its modalities."""
         return {"learned": self.blocks[Key("learned", run, without)], **self.beside(without)}
 
 
 class Unit:
     """All readers of one target on the same labelled rows.
 
-    `absences` says whether the readers are also tried on test rows that lack a modality.
+    With `absences`, readers also predict the test rows with each modality missing in turn.
     """
 
     def __init__(
@@ -97,13 +97,13 @@ class Unit:
         self._readings: dict[str, Reading] = {}
 
     def reading(self, name: str) -> Reading:
-        """Predictions by one reader; those on test rows that lack a modality follow the others."""
+        """Return a reader's predictions; those for test rows with a modality missing come at the end."""
         if name not in self._readings:
             self._readings[name] = self._read(name)
         return self._readings[name]
 
     def segments(self, name: str) -> list[str]:
-        """What the test predictions of a reader are of: all modalities, then without one of them."""
+        """Return the modality missing in each segment of a reader's test predictions; "" if none is."""
         return ["", *self.absences] if name == "features" or name in self.material.runs else [""]
 
     def _read(self, name: str) -> Reading:
@@ -132,7 +132,7 @@ class Unit:
         return read[name](beside, labelled)
 
     def _left_out(self, run: str, modality: str, blocks: Mapping[str, Block]) -> dict[str, Block]:
-        """What the run embeds of records that lack the modality, and the features that are expected of it."""
+        """Return the run's embedding of records that lack the modality, and the features expected then."""
         learned = self.material.blocks.get(Key("learned", run, modality))
         absent = {
             name: self.material.blocks.get(Key("beside", name, modality)) or _mean(block)
@@ -144,7 +144,7 @@ class Unit:
 
 
 def alone(modality: str) -> str:
-    """What the reader of one modality is called.
+    """Return the name of the reader of a single modality.
 
     Example:
         >>> alone("ecg")
@@ -156,7 +156,7 @@ def alone(modality: str) -> str:
 def chosen_rivals(
     names: Sequence[str] | None, modalities: Sequence[str], rows: int
 ) -> tuple[list[str], dict[str, tuple[Any, Any]], dict[str, str]]:
-    """The readers of the named rivals, those that need a pretrained model, and who was left out and why."""
+    """Return the named rivals' readers, those with a pretrained model, and left-out rivals with reasons."""
     asked = list(RIVALS) if names is None or "all" in names else list(dict.fromkeys(names))
     for name in asked:
         if name not in RIVALS:
@@ -180,7 +180,7 @@ def chosen_rivals(
 
 
 def estimators(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Classifier and regressor of a pretrained reader, with weights that are on this machine already."""
+    """Return the classifier and regressor of a pretrained reader, without downloading weights."""
     module = importlib.import_module(name)
     classifier, regressor = (getattr(module, part) for part in PRETRAINED[name])
     local = {"allow_auto_download": False}
@@ -188,7 +188,7 @@ def estimators(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _unusable(name: str, rows: int) -> str:
-    """Why a pretrained reader cannot be used here; empty if it can: it is tried on a few rows."""
+    """Return why a pretrained reader cannot be used here, empty if it can; tries it on a few rows."""
     if importlib.util.find_spec(name) is None:
         return f"{name} is not installed: pip install 'commlearn[tabular]'"
     if rows > ROWS_IN_CONTEXT:
@@ -203,12 +203,12 @@ def _unusable(name: str, rows: int) -> str:
 
 
 def _mean(block: Block) -> Block:
-    """What is filled in where a modality is absent: the mean of the training rows."""
+    """Replace the test rows by the training mean, as a stand-in for an absent modality."""
     return Block(block.train, np.repeat(block.train.mean(axis=0, keepdims=True), len(block.test), axis=0))
 
 
 def _with_rows(blocks: Mapping[str, Block], more: Sequence[Mapping[str, Block]]) -> dict[str, Block]:
-    """The blocks with further rows to predict below their own."""
+    """Append further rows to predict to each block."""
     return {
         name: Block(block.train, np.concatenate([block.test, *(each[name].test for each in more)]))
         for name, block in blocks.items()

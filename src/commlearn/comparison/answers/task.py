@@ -1,4 +1,4 @@
-"""What is read and how it is scored: one target, its labelled rows at every budget, its measure."""
+"""Readout tasks of a comparison: a target, its labelled rows at each budget, and how readers are scored."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from commlearn.seeds import numpy_generator
 
 ALL = "all"
 BUDGETS = ("1%", "5%", "10%", "50%", ALL)
-APART = 1.5  # times as many labelled rows has each budget as the one before
-DRAWS = 5  # of the labelled rows at each budget
-FEWEST = 2  # labelled rows a class
-FEWEST_ROWS = 10  # where there are no classes
-RARE = 0.8  # share of the most frequent class from which on the area under the ROC curve is the score
-FOLDS, MANY = (5, 3), 1000  # up to so many labelled rows five folds, else three
-AT_A_TIME = 4_000_000  # weights under which a measure is taken at once
-SMOOTH = 1e-4  # probability that is lent to every class before its logarithm is taken
+APART = 1.5  # smallest ratio between the numbers of labelled rows of successive budgets
+DRAWS = 5  # draws of labelled rows at each budget
+FEWEST = 2  # labelled rows per class, at least, if the budget is a share
+FEWEST_ROWS = 10  # the same for targets without classes
+RARE = 0.8  # above this share of the most frequent class, the score is the area under the ROC curve
+FOLDS, MANY = (5, 3), 1000  # five folds for up to this many labelled rows, otherwise three
+AT_A_TIME = 4_000_000  # weights that a measure is computed under at once, at most
+SMOOTH = 1e-4  # probability added to every class before taking the logarithm
 
 
 @dataclass(frozen=True)
 class Task:
-    """One target of the rows to fit on and of the rows to score."""
+    """One target, with its values on the rows to fit on and on the rows to score."""
 
     name: str
     sort: str  # class, number or multilabel
     measure: str  # balanced_accuracy, auroc or r2
-    labels: tuple[str, ...]  # of the outputs
+    labels: tuple[str, ...]  # names of the outputs
     train_rows: np.ndarray  # positions, among the rows to fit on, of those that have the target
-    test_rows: np.ndarray
+    test_rows: np.ndarray  # the same among the rows to score
     train: np.ndarray  # (rows, outputs): one-hot classes, 0/1 labels or standardised numbers
     test: np.ndarray
     groups: np.ndarray | None = None
@@ -46,38 +46,38 @@ class Task:
 
     @property
     def chance(self) -> float:
-        """What a guess scores."""
+        """Score of a guess."""
         return {"balanced_accuracy": 1 / max(len(self.labels), 1), "auroc": 0.5, "r2": 0.0}[self.measure]
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """Every test row once, and then the bootstrap samples of them, (1 + draws, rows)."""
+        """Weights of the test rows: ones, followed by their bootstrap samples, (1 + draws, rows)."""
         return np.concatenate([measures.once(len(self.test)), *draws(self.strata, groups=self.test_groups)])
 
     @property
     def strata(self) -> np.ndarray:
-        """Of the bootstrap: classes stay as frequent as they are."""
+        """Strata of the bootstrap, which keep the class frequencies fixed."""
         return self.test.argmax(axis=1) if self.sort == "class" else np.zeros(len(self.test), dtype=np.int64)
 
     @property
     def widening(self) -> float:
-        """By how much bootstrap samples of few rows or groups spread too little."""
+        """Factor that widens bootstrap intervals, which are too narrow with few rows or groups."""
         return widening(self.strata, self.test_groups)
 
     def scores(
         self, truth: np.ndarray, predicted: np.ndarray, prior: np.ndarray, weights: np.ndarray | None = None
     ) -> np.ndarray:
-        """The measure under each row of weights, (draws,).
+        """Return the measure under each row of weights, (draws,).
 
-        The guess is the class whose probability exceeds `prior`, its share among the labelled rows, most,
-        which is best for the mean of the recalls.
+        The predicted class is the one whose probability most exceeds, as a ratio, its share `prior` among
+        the labelled rows; this is optimal for the mean of the recalls.
         """
         weights = measures.once(len(truth)) if weights is None else weights
         if weights.size > AT_A_TIME and len(weights) > 1:
             parts = np.array_split(weights, min(len(weights), -(-weights.size // AT_A_TIME)))
             return np.concatenate([self.scores(truth, predicted, prior, part) for part in parts])
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a mean over draws without any row of a class
+            warnings.simplefilter("ignore", RuntimeWarning)  # means over draws that lack a class
             if self.measure == "r2":
                 return measures.r2(predicted, truth, weights).mean(axis=1)
             if self.measure == "balanced_accuracy":
@@ -89,7 +89,7 @@ class Task:
             return measures.mean_over_labels(measures.auroc, predicted[:, asked], positive, weights)
 
     def losses(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Of each row: log loss in nats; of numbers the squared error, in variances."""
+        """Return the loss of each row: log loss in nats, or for numbers the squared error in variances."""
         if self.sort == "number":
             return ((predicted - truth) ** 2).mean(axis=1)
         if self.sort == "class":
@@ -101,11 +101,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The rows whose labels a readout may use, and the folds that its settings are chosen in."""
+    """The rows whose labels a readout may use, and the folds in which its settings are chosen."""
 
     task: Task
     rows: np.ndarray  # positions among the task's training rows
-    folds: np.ndarray  # (rows,): number of each one's fold
+    folds: np.ndarray  # (rows,): number of each row's fold
 
     @cached_property
     def truth(self) -> np.ndarray:
@@ -117,10 +117,10 @@ class Labelled:
         return self.truth.mean(axis=0)
 
     def mean_loss(self, predicted: np.ndarray) -> float:
-        """What settings are chosen by: the mean loss of the labelled rows.
+        """Return the mean loss of the labelled rows, by which settings are chosen.
 
-        Where balanced accuracy is the score, probabilities are divided by the share of their class, as in
-        the guess, and every class counts alike: else a reader gives up rare classes for frequent ones.
+        If the score is balanced accuracy, probabilities are divided by their class's share, as for the
+        prediction, and all classes count equally. Otherwise readers would sacrifice rare classes.
         """
         if self.task.measure != "balanced_accuracy":
             return float(self.task.losses(self.truth, predicted).mean())
@@ -131,7 +131,7 @@ class Labelled:
 
     @cached_property
     def rest(self) -> np.ndarray:
-        """Training rows that are not labelled and share no group with those that are."""
+        """Training rows that are not labelled and share no group with labelled rows."""
         left = np.ones(len(self.task.train), dtype=bool)
         left[self.rows] = False
         if self.task.groups is not None:
@@ -139,15 +139,16 @@ class Labelled:
         return np.flatnonzero(left)
 
     def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions among the labelled rows: to fit on and held out, fold by fold."""
+        """Yield, for each fold, the positions among the labelled rows to fit on and those held out."""
         for fold in np.unique(self.folds):
             yield np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
 
 
 def labelled_rows(task: Task, budget: str, draw: int = 0) -> Labelled:
-    """Some labelled training rows.
+    """Draw labelled training rows up to a budget.
 
-    The budget is `5%` of the labels, `20` a class (rows, where there are no classes), or `all`.
+    The budget is a share of the labels (`5%`), a number per class (`20`; of rows if there are no classes),
+    or `all`.
     """
     generator = numpy_generator(draw, "labelled rows")
     if budget == ALL:
@@ -158,12 +159,12 @@ def labelled_rows(task: Task, budget: str, draw: int = 0) -> Labelled:
         rows = np.sort(np.concatenate([members[: _count(budget, len(members), FEWEST)] for members in each]))
     else:
         order = generator.permutation(len(task.train))
-        rows = np.sort(order[: max(2, _count(budget, len(order), FEWEST_ROWS))])  # one is held out
+        rows = np.sort(order[: max(2, _count(budget, len(order), FEWEST_ROWS))])  # two, as one is held out
     return Labelled(task, rows, _folds(task, rows))
 
 
 def budgets_of(task: Task, budgets: Sequence[str]) -> list[str]:
-    """The budgets that differ on this target, and all labels at the end."""
+    """Return the budgets that differ enough on this target, in ascending order, followed by all labels."""
     sizes = {budget: len(labelled_rows(task, budget).rows) for budget in budgets if budget != ALL}
     chosen, least = [], 1.0
     for budget in sorted(sizes, key=lambda budget: sizes[budget]):
@@ -174,7 +175,7 @@ def budgets_of(task: Task, budgets: Sequence[str]) -> list[str]:
 
 
 def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
-    """As text, or an error that says what a budget looks like.
+    """Return budgets as text; raise an error that shows valid formats if one is malformed.
 
     Example:
         >>> checked_budgets([20, "5%", "all"])
@@ -194,7 +195,7 @@ def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
 
 
 def task_of(data: Dataset, name: str, sort: str) -> Task:
-    """The target as numbers."""
+    """Return a target of the data set as a task, with its labels as numbers."""
     (train_rows, first), (test_rows, second) = (_labelled(records, name) for records in (data.fit, data.test))
     groups, test_groups = data.fit.held_together, data.test.resampled
     groups = None if groups is None else groups[train_rows]
@@ -234,10 +235,10 @@ def _count(budget: str, members: int, fewest: int) -> int:
 
 
 def _folds(task: Task, rows: np.ndarray) -> np.ndarray:
-    """Of each labelled row: groups together, classes alike, as far as their numbers allow."""
+    """Return each labelled row's fold; groups stay whole and folds are stratified where counts allow."""
     truth, groups = task.train[rows], None if task.groups is None else task.groups[rows]
     count = min(FOLDS[len(rows) > MANY], len(rows) if groups is None else len(np.unique(groups)))
-    if count < 2:  # of a single group: its rows are parted after all
+    if count < 2:  # a single group: its rows are divided after all
         groups, count = None, min(FOLDS[0], len(rows))
     codes = truth.argmax(axis=1) if task.sort == "class" else None
     if codes is not None and np.bincount(codes)[np.unique(codes)].min() < 2:
@@ -253,7 +254,7 @@ def _folds(task: Task, rows: np.ndarray) -> np.ndarray:
         )
     folds = np.zeros(len(rows), dtype=np.int64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds
+        warnings.simplefilter("ignore", UserWarning)  # about classes with fewer rows than folds
         for number, (_, held) in enumerate(splitter.split(rows, codes, groups)):
             folds[held] = number
     return folds

@@ -1,4 +1,4 @@
-"""The vectors that readers compare: fixed features of each modality, and what each training learned."""
+"""The vectors that readers are compared on: each modality's fixed features and each run's embeddings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from commlearn.tables.streamed import StreamedRecords
 from commlearn.trained.artifact import load
 from commlearn.trained.embed import embed, embed_with_gaps, rows_with_any
 
-AT_A_TIME = 4096  # records
+AT_A_TIME = 4096  # records processed at once
 
 
 def vectors_of(
@@ -30,10 +30,10 @@ def vectors_of(
     runs: Mapping[str, Path],
     untrained: bool = True,
 ) -> dict[Key, Block]:
-    """Vectors of the rows to fit on and to score, of all modalities and without each of them.
+    """Return the vectors of the rows to fit on and to score, with all modalities and without each one.
 
-    Features are learned from training rows, without labels. A modality that was read for a pretrained
-    encoder has the means of its states in their place.
+    Fixed features learn from training rows, without labels. A modality that was read for a pretrained
+    encoder has raw features instead.
     """
     parts = (data.fit, data.test)
     modalities = list(data.train.specs)
@@ -46,7 +46,7 @@ def vectors_of(
     }
     for absent, names in subsets.items():
         sides = [features.beside(names, side) for side in range(2)]
-        for name in modalities:  # of one that is absent: what the others let expect
+        for name in modalities:  # for an absent one: what the others predict
             vectors[Key("beside", name, absent)] = Block(sides[0][name], sides[1][name])
     for run, folder in runs.items():
         model = load(folder)
@@ -61,7 +61,7 @@ def vectors_of(
 
 
 class _Features:
-    """Fixed features of each part, each modality computed once."""
+    """Fixed features of each part, computed once for each modality."""
 
     def __init__(self, experiment: Experiment, data: Dataset, parts: Sequence[Records]) -> None:
         train = data.fit if isinstance(data.train, StreamedRecords) else data.train
@@ -77,7 +77,7 @@ class _Features:
         self.states = raw_parts(parts, [name for name in data.train.specs if name not in plain])
 
     def alone(self, name: str, side: int) -> np.ndarray:
-        """One modality's features, zeros where a record lacks it, and whether it does if any record does."""
+        """Return one modality's features, zeros if absent, plus a flag column if any record lacks it."""
         if name in self.states:
             return self.states[name][side]
         there = [presence(records.columns[name]) for records in self.parts]
@@ -89,7 +89,7 @@ class _Features:
         )
 
     def beside(self, names: Sequence[str], side: int) -> dict[str, np.ndarray]:
-        """The features of every modality, as they stand in an embedding of these modalities."""
+        """Return every modality's features, as an embedding of only the named modalities holds them."""
         features = {
             name: values[side] if name in names else np.zeros_like(values[side])
             for name, values in self.states.items()
@@ -113,6 +113,6 @@ class _Features:
 
 
 def _embedded(model: Any, records: Records, names: Sequence[str]) -> np.ndarray:
-    """What a method embeds of these modalities; zeros for records that have none of them."""
+    """Return learned embeddings from these modalities; zeros for records that have none of them."""
     there = rows_with_any(records, names)
     return np.nan_to_num(embed_with_gaps(model, records, there, names, blocks="learned"), copy=False)

@@ -1,8 +1,8 @@
-"""From what readers reached to statements: what adds something, what is needed, what only combining says.
+"""Verdict: statements on what embeddings add, which modalities are needed and whether combining them matters.
 
-A statement is made where its interval excludes 0 and the difference is at least one point. The intervals of
-one question are wide enough to hold all together with 95 % (Bonferroni); they are over test rows or groups,
-draws of labelled rows and seeds. Whoever is compared with was chosen on training rows.
+A statement is made if its interval excludes 0 and the difference is at least one point. The intervals of one
+question hold jointly with 95 % (Bonferroni); they cover test rows or groups, draws of labelled rows and
+seeds. The reader that others are compared with was chosen on training rows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from commlearn.comparison.answers.task import ALL, Task, labelled_rows
 from commlearn.probes import MEASURES
 from commlearn.probes.measures import NO_SPREAD, interval_over_repeats, unseen_errors
 
-LEAST = 1.0  # points: a difference that is worth a sentence
-COMBINED = 2.0  # points: that reading modalities together has to add to late fusion
+LEAST = 1.0  # smallest difference, in points, that is worth a sentence
+COMBINED = 2.0  # points that reading modalities together has to add to reading them apart
 LEVEL = 0.95
-SEED = "#"  # between the name of a method and its seed
+SEED = "#"  # separator between the name of a method and its seed
 
 Results = dict[Readout, dict[tuple[str, str], Result]]
 
 
 def run_name(method: str, seed: int) -> str:
-    """What a training is called among the readers.
+    """Return the name of a training among the readers.
 
     Example:
         >>> run_name("comm", 0)
@@ -47,7 +47,7 @@ def verdict_of(
     runs: Sequence[str],
     not_tried: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The verdict as plain values, as it is written to `verdict.json`."""
+    """Return the verdict as plain values, as written to `verdict.json`."""
     targets = {}
     for task in tasks:
         units = [readout for readout, _ in units_of(task, budgets, modalities, readers, runs)]
@@ -69,7 +69,7 @@ def verdict_of(
 
 
 class TargetVerdict:
-    """The results of one target, and the questions that are put to them."""
+    """The results of one target, and the verdict's claims computed from them."""
 
     def __init__(
         self,
@@ -89,10 +89,10 @@ class TargetVerdict:
         self.budgets = [budget for budget, without in reversed(self.units) if not without]
 
     def values(self) -> dict[str, Any]:
-        """All that is said of the target but the words, in percent."""
+        """Return the target's part of the verdict, in percent, except for the words."""
         task, many = self.task, max(len(self.budgets) * len(self.methods), 1)
         whole = self._best((ALL, ""), self._everyone())
-        level = self._level(2)  # is anything read, and does combining matter
+        level = self._level(2)  # two questions: is anything readable, and does combining matter
         without, reader = self._best_of_some(self._everyone())
         readable = self._claim(self._gaps((ALL, without), reader, None), level)
         return {
@@ -143,7 +143,7 @@ class TargetVerdict:
         }
 
     def _combination(self, level: float) -> dict[str, Any] | None:
-        """What reading modalities together adds to reading each alone and joining what was read."""
+        """Return what reading modalities jointly adds to the best of single modalities and late fusion."""
         apart = [name for name in self.rivals if name.endswith(ALONE) or name == "late fusion"]
         joint = [name for name in self._everyone() if name not in apart]
         if not apart or not joint or len(self.modalities) < 2:
@@ -154,9 +154,9 @@ class TargetVerdict:
         return {"joint": first, "without": without, "apart": second, **self._claim(gaps, level, COMBINED)}
 
     def _best_of_some(self, names: Sequence[str]) -> tuple[str, str]:
-        """The best on training rows among all modalities and all but one: which it lacks, and its name.
+        """Return the modality left out ("" if none) and the name of the best reader on training rows.
 
-        Columns that say nothing of a target can hide what other modalities say together.
+        Leaving one out matters: uninformative columns can hide what the other modalities tell together.
         """
         without = [name for name in self.modalities if len(self.modalities) > 2 and (ALL, name) in self.units]
         best = {
@@ -170,12 +170,12 @@ class TargetVerdict:
         return key[1], best[key]
 
     def _there(self, key: tuple[str, str], names: Sequence[str]) -> list[str]:
-        """Those of some readers that were fitted on these modalities."""
+        """Return those of the named readers that were fitted for this budget and these modalities."""
         fitted = {name for unit in self.units[key] for name, _ in unit}
         return [name for name in names if self._names(name)[0] in fitted]
 
     def _absent(self, modality: str, whole: str) -> dict[str, Any]:
-        """What a record without the modality costs: where readers are fitted without it, and where not."""
+        """Return the cost of lacking a modality, for readers refitted without it and those fitted with it."""
         key, level = (ALL, modality), self._level(len(self.modalities))
         tried = self._there(key, self._everyone())
         refit = self._best(key, tried)
@@ -194,11 +194,11 @@ class TargetVerdict:
         return [*self.rivals, *self.methods]
 
     def _names(self, name: str) -> list[str]:
-        """A rival, or all trainings of a method."""
+        """Return the names of a method's trainings, or a rival's own name."""
         return self.methods.get(name) or [name]
 
     def _of(self, key: tuple[str, str], name: str, segment: str = "") -> list[list[Result]]:
-        """By draw of labelled rows: what was reached, by one reader or by each seed of a method."""
+        """Return, for each draw of labelled rows, the results of a rival or of each seed of a method."""
         return [
             [unit[one, segment] for one in self._names(name) if (one, segment) in unit]
             for unit in self.units[key]
@@ -208,17 +208,17 @@ class TargetVerdict:
         return float(np.mean([one.selection for unit in self._of(key, name) for one in unit]))
 
     def _best(self, key: tuple[str, str], names: Sequence[str]) -> str:
-        """The best on training rows; of equals the simplest, which comes first."""
+        """Return the best reader on training rows; ties go to the first, which is the simplest."""
         return max(names, key=lambda name: round(np.nan_to_num(self._selection(key, name), nan=-1e9), 4))
 
     def _gaps(self, key: tuple[str, str], own: str, other: str | None) -> np.ndarray:
-        """Score minus that of another reader, or minus chance: (draws of labels, seeds, 1 + samples)."""
+        """Return score minus another reader's score, or chance: (draws of labels, seeds, 1 + samples)."""
         if other is None:
             return _stacked(self._of(key, own)) - self.task.chance
         return self._across(self._of(key, own), self._of(key, other))
 
     def _across(self, own: list[list[Result]], other: list[list[Result]]) -> np.ndarray:
-        """Differences: seed by seed, or of every seed to a reader that has no seeds."""
+        """Return differences seed by seed, or of every seed to a reader that has a single result."""
         first, second = _stacked(own), _stacked(other)
         if 1 not in (first.shape[1], second.shape[1]):
             seeds = min(first.shape[1], second.shape[1])
@@ -238,7 +238,7 @@ class TargetVerdict:
     def _interval(
         self, scores: np.ndarray, level: float, limits: tuple[float, float] = (-np.inf, np.inf)
     ) -> tuple[float, float]:
-        """Over samples of test rows, draws of labels and seeds."""
+        """Return the interval over samples of test rows, draws of labels and seeds."""
         centre = float(scores[..., 0].mean())
         low, high = interval_over_repeats(scores[..., 1:], centre, self.task.widening, limits, level)
         if high - low < NO_SPREAD and self.task.measure != "r2":
@@ -251,13 +251,13 @@ class TargetVerdict:
 
 
 def _stacked(results: list[list[Result]]) -> np.ndarray:
-    """(draws of labels, seeds, 1 + samples), of the seeds that every draw has."""
+    """Stack scores to (draws of labels, seeds, 1 + samples), cut to the fewest seeds of any draw."""
     seeds = min(map(len, results))
     return np.stack([[one.scores for one in unit[:seeds]] for unit in results])
 
 
 def _finite(low: float, high: float) -> list[float | None]:
-    """Limits as JSON has them: null where too few rows or groups say anything."""
+    """Return limits for JSON: null if there are too few rows or groups for an interval."""
     return [float(limit) if np.isfinite(limit) else None for limit in (low, high)]
 
 
@@ -267,11 +267,11 @@ READ_BY = {
     "network": "a network",
     "tabicl": "TabICL",
 }
-NO_LOSS = 5.0  # points: an interval that reaches no further says that little is lost
+NO_LOSS = 5.0  # points: if the interval's lower limit is above minus this, little is lost
 
 
 def words_of(values: Mapping[str, Any]) -> list[str]:
-    """Sentences: does learning add anything, with how many labels, which modalities are needed."""
+    """Return sentences on whether and with how many labels learning adds, and which modalities matter."""
     measure, best = MEASURES[values["measure"]], values["best"]
     if best["claim"] != "more":
         return [
@@ -347,7 +347,7 @@ def _combination(claim: Mapping[str, Any]) -> list[str]:
 
 
 def modality_words(each: Mapping[str, Any]) -> list[str]:
-    """Which modalities are needed, which disturb, which can be left out, and of which nothing is certain."""
+    """Return sentences on which modalities are needed, harmful, dispensable or undecided."""
     needed, spare, open_ones = [], [], []
     for name, values in each.items():
         claim = values["refit"]
@@ -382,7 +382,7 @@ def _budget(budget: str) -> str:
 
 
 def points_words(claim: Mapping[str, Any]) -> str:
-    """A difference with its interval, in points."""
+    """Format a difference with its interval, in points."""
     low, high = claim["interval"]
     limits = "no interval: too few groups" if low is None or high is None else f"{low:+.1f}, {high:+.1f}"
     return f"{claim['points']:+.1f} [{limits}]"

@@ -13,16 +13,16 @@ from scipy.special import logsumexp
 from commlearn.information.experts.folds import Expert, Folds
 from commlearn.information.pid.marginals import Array
 
-_COMPONENTS = 16  # leading ones that clusters are sought in
-_ROUNDS = 15  # of the mixture
-_AT_ONCE = 2**23  # records times joint cells in memory at a time
+_COMPONENTS = 16  # leading components in which clusters are sought
+_ROUNDS = 15  # rounds of fitting the mixture
+_AT_ONCE = 2**23  # records times joint cells in memory at once
 
 
 def memberships(block: Array, clusters: int, seed: int) -> Array:
-    """Soft assignment to clusters of the leading components, (records, clusters), without any label.
+    """Assign records softly to clusters of the leading components, without labels, (records, clusters).
 
-    A mixture of Gaussians that share one variance a component, from k-means on: components in which clusters
-    are apart become narrow and count more.
+    The clusters are a mixture of Gaussians that share one variance per component, started from k-means.
+    Components in which clusters are well separated become narrow and count more.
     """
     points = block[:, :_COMPONENTS]
     centres = np.unique(points.round(6), axis=0)
@@ -41,14 +41,14 @@ def memberships(block: Array, clusters: int, seed: int) -> Array:
 
 
 def _distances(points: Array, centres: Array, spread: Array) -> Array:
-    """Squared distances in units of the spread, (records, clusters), but for a term of each record."""
+    """Return squared distances in units of the spread, (records, clusters), up to a constant per record."""
     return (centres**2 / spread).sum(axis=1) - 2 * (points / spread) @ centres.T
 
 
 def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds) -> Expert:
-    """Count labels in joint cells, with back-off to what the modalities say apart.
+    """Count labels in joint cells, with back-off to what the modalities say separately.
 
-    A cell starts from its expected labels if modalities were independent given the class.
+    Each cell starts with one record, its class shares as if modalities were independent given the class.
     """
     marked = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
     training, cells = folds.training(), prod(part.shape[1] for part in members)
@@ -65,7 +65,7 @@ def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds) -> E
 
 
 def _read(table: Array, members: Sequence[Array]) -> Array:
-    """Smoothed log p(y | joint cell)."""
+    """Return log p(y | x), the table's rows averaged by the record's weights on the joint cells."""
     chances = np.empty((len(members[0]), table.shape[1]))
     for rows, joint in _joints(members):
         chances[rows] = joint @ table
@@ -73,7 +73,7 @@ def _read(table: Array, members: Sequence[Array]) -> Array:
 
 
 def _joints(members: Sequence[Array]) -> Iterator[tuple[slice, Array]]:
-    """Products of memberships, (records, joint cells), of as many records as memory should hold at a time."""
+    """Yield products of memberships, (records, joint cells), for as many records at once as memory allows."""
     step = max(1, _AT_ONCE // prod(part.shape[1] for part in members))
     for start in range(0, len(members[0]), step):
         rows = slice(start, start + step)
@@ -84,7 +84,7 @@ def _joints(members: Sequence[Array]) -> Iterator[tuple[slice, Array]]:
 
 
 def _independent(members: tuple[Array, ...], marked: Array, train: np.ndarray, target: Array) -> Array:
-    """p(y | cells) if modalities were independent given the class, (joint cells, classes)."""
+    """Return p(y | cells) as if modalities were independent given the class, (joint cells, classes)."""
     logs = np.log(target)[None]
     for part in members:
         counts = part[train].T @ marked[train] + target

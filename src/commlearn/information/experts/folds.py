@@ -1,4 +1,4 @@
-"""Who is held out when, and what an expert is: fitted without each fold, in the simplest case linearly."""
+"""Folds of held-out records, and experts that are fitted without each fold, in the simplest case linear."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from commlearn.information.pid.marginals import Array
 
-Rows: TypeAlias = Sequence[np.ndarray]  # for each modality, whose values a record shows
+Rows: TypeAlias = Sequence[np.ndarray]  # per modality, the record that each record takes its values from
 
 
 @dataclass(frozen=True)
 class Folds:
-    """The fold in which each record is held out, and the groups, 0, 1, ..., that no fold parts."""
+    """The fold in which each record is held out, and the groups, 0, 1, ..., that no fold divides."""
 
     of: np.ndarray  # (records,)
     count: int
     groups: np.ndarray | None = None
 
     def members(self, rows: Rows) -> Iterator[tuple[int, np.ndarray]]:
-        """Positions of each fold's records; modalities of one record must be of one fold."""
+        """Yield the positions of each fold's records; all modalities of a record must come from one fold."""
         of = self.of[rows[0]]
         for fold in range(self.count):
             yield fold, np.flatnonzero(of == fold)
 
     def training(self) -> list[np.ndarray]:
-        """Which records each fold's experts learn from, (records,) bool each."""
+        """Return which records each fold's experts learn from, (records,) bool each."""
         return [self.of != fold for fold in range(self.count)]
 
     def unlearned(self, labels: np.ndarray) -> np.ndarray:
-        """Classes that some fold's experts cannot learn, as no record of theirs is left to learn from."""
+        """Return the classes that some fold's experts cannot learn, having no training records of them."""
         counts = [np.bincount(labels[train], minlength=labels.max() + 1) for train in self.training()]
         return np.flatnonzero(np.min(counts, axis=0) == 0)
 
     def own_rows(self, modalities: int) -> Rows:
-        """Every record with its own values."""
+        """Return the rows that give every record its own values."""
         return [np.arange(len(self.of))] * modalities
 
 
 def make_folds(labels: np.ndarray, groups: np.ndarray | None, count: int, seed: int) -> Folds:
-    """Folds with all classes in each, as far as whole groups allow it."""
+    """Make folds with all classes in each, as far as keeping groups whole allows."""
     of = np.zeros(len(labels), dtype=np.intp)
     if groups is None:
         parts = StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels)
@@ -58,14 +58,14 @@ def make_folds(labels: np.ndarray, groups: np.ndarray | None, count: int, seed: 
 
 @dataclass(frozen=True)
 class Expert:
-    """Fitted on all folds but one, for each one left out; reads any pairing of modalities."""
+    """Models fitted on all folds but one, for each fold left out; they accept any pairing of modalities."""
 
     blocks: Sequence[Array]  # features of each modality
     folds: Folds
-    fitted: Sequence[Callable[[list[Array]], Array]]  # by fold: features of each modality to logits
+    fitted: Sequence[Callable[[list[Array]], Array]]  # per fold: maps each modality's features to logits
 
     def logits(self, rows: Rows) -> Array:
-        """Of each record by what was fitted without its fold, (records, classes)."""
+        """Return the logits of each record from the model fitted without its fold, (records, classes)."""
         members = list(self.folds.members(rows))
         parts = [
             self.fitted[fold]([block[row[mine]] for block, row in zip(self.blocks, rows, strict=True)])
@@ -81,7 +81,7 @@ LINEAR = (0.01, 1.0)  # inverse penalties of the linear family
 
 
 def fit_linear(blocks: Sequence[Array], labels: np.ndarray, folds: Folds, strength: float) -> Expert:
-    """Fit on all folds but one, for each one left out."""
+    """Fit a logistic regression on all folds but one, for each fold left out."""
     features = np.concatenate(blocks, axis=1)
     return Expert(blocks, folds, [_fit(features[t], labels[t], strength) for t in folds.training()])
 
@@ -89,7 +89,7 @@ def fit_linear(blocks: Sequence[Array], labels: np.ndarray, folds: Folds, streng
 def _fit(features: Array, labels: np.ndarray, strength: float) -> Callable[[list[Array]], Array]:
     model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(features, labels)
     weights, offsets = model.coef_.T, model.intercept_
-    if len(offsets) == 1:  # of two classes the log odds of the second
+    if len(offsets) == 1:  # with two classes, the model has only the log odds of the second
         weights, offsets = np.hstack([np.zeros_like(weights), weights]), np.append(0.0, offsets)
     weights = np.ascontiguousarray(weights)
     return lambda parts: np.concatenate(parts, axis=1) @ weights + offsets

@@ -1,11 +1,11 @@
-"""The non-linear experts: small networks of all folds, trained side by side as one batch of matrices.
+"""The non-linear experts: small networks of all folds, trained together as one batch of matrices.
 
-    log p(y | x) = w2 [ relu(x w1 + b1) ] + b2                        of the modalities side by side
+    log p(y | x) = w2 [ relu(x w1 + b1) ] + b2                        on the concatenated modalities
     log p(y | x) = w2 [ prod_m relu(x_m w1_m + b1_m) ] + b2           with a factor for each modality
-    log p(y | x) = w2 [ prod_m tanh(x_m w1_m + b1_m) ] + b2           which starts from given directions
+    log p(y | x) = w2 [ prod_m tanh(x_m w1_m + b1_m) ] + b2           starting from given directions
 
-The latter ones are made for combinations: a product of two features is what a parity or a comparison needs,
-and a product of two steps is what an XOR of half-spaces is.
+The last two are meant for combinations: a parity or a comparison needs a product of two features, and an XOR
+of half-spaces is a product of two step functions.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ Weights = list[
 ]  # w1 (networks, features, hidden), b1 of each factor, w2 (networks, hidden, classes), b2
 
 
-_MUCH = 0.2  # of the training rows, in one group
-_PLENTY = 2000  # training rows
+_MUCH = 0.2  # share of the training rows from which one group is too large for keeping groups whole
+_PLENTY = 2000  # training rows above which batches are twice as large
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the networks are trained."""
+    """Settings of the networks and of their training."""
 
     hidden: int = 64
     epochs: int = 60
-    visits: int = 80_000  # of training rows by one network, at most: many records need fewer epochs
+    visits: int = 80_000  # training rows that one network reads, at most: many records need fewer epochs
     patience: int = 10  # epochs without a better held-in loss
-    batch: int = 128  # twice as many where there are plenty of records
-    rate: float = 5e-3  # Adam's
+    batch: int = 128  # rows per step; twice as many above `_PLENTY` training rows
+    rate: float = 5e-3  # Adam's learning rate
     decay: float = 1e-2  # decoupled weight decay, times the rate
-    drop: float = 0.2  # of hidden units
-    held_in: float = 0.12  # of the training rows, for stopping
-    copies: int = 2  # networks a fold
+    drop: float = 0.2  # dropout rate of hidden units
+    held_in: float = 0.12  # share of the training rows that is set aside for early stopping
+    copies: int = 2  # networks per fold
     steps: bool = False  # tanh instead of relu
 
 
@@ -58,9 +58,9 @@ def fit_networks(
     recipe: Recipe | None = None,
     directions: Callable[[list[Array], np.ndarray], tuple[Array, ...]] | None = None,
 ) -> Expert:
-    """Train `copies` networks a fold on the other folds, each stopped by training rows (groups) of its own.
+    """Train `copies` networks per fold on the other folds, each stopped by its own held-in rows or groups.
 
-    With `product` each modality has a factor of its own. `directions` are found from a network's training
+    With `product`, each modality has its own factor. `directions` finds directions from a network's training
     rows and labels; hidden units start as random mixtures of them.
     """
     recipe = recipe or Recipe()
@@ -82,22 +82,22 @@ def fit_networks(
 
 
 def _mean_log(weights: Weights, product: bool, steps: bool, parts: Sequence[Array]) -> Array:
-    """Mean log probability of a fold's copies."""
+    """Return the mean log probability over the networks of a fold."""
     hidden = _product(_hidden(weights, _factors(parts, product), steps))
     return log_softmax(hidden @ weights[-2] + weights[-1], axis=-1).mean(axis=0)
 
 
 def _factors(blocks: Sequence[Array], product: bool) -> list[Single]:
-    """What each factor of the hidden layer reads."""
+    """Return the input of each factor of the hidden layer."""
     chosen = blocks if product else [np.concatenate(blocks, axis=1)]
     return [part.astype(np.float32) for part in chosen]
 
 
 def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to learn from and rows to stop by, (networks, rows) each.
+    """Return the rows to learn from and the rows for early stopping, (networks, rows) each.
 
-    No group is on both sides, as it would be recognised and training would stop too late; but where one group
-    holds much of the rows, they are divided without regard to groups.
+    No group is on both sides, as it would be recognised and training would stop too late. But if one group
+    has many of the rows, they are divided without regard to groups.
     """
     fit, held = [], []
     smallest = min(int((folds.of != fold).sum()) for fold in range(folds.count))
@@ -108,7 +108,7 @@ def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.
         if folds.groups is not None and np.bincount(folds.groups[order]).max() < _MUCH * len(order):
             place = draw.permutation(folds.groups.max() + 1)[folds.groups[order]]
             order = order[np.argsort(place, kind="stable")]
-            whole = folds.groups[order] != folds.groups[order[for_stop - 1]]  # but of the last one held
+            whole = folds.groups[order] != folds.groups[order[for_stop - 1]]  # not in the last group held
             rest = draw.permutation(order[for_stop:][whole[for_stop:]])
         held.append(order[:for_stop])
         fit.append(rest)
@@ -119,7 +119,7 @@ def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.
 def _start(
     networks: int, widths: list[int], recipe: Recipe, classes: int, draw: np.random.Generator
 ) -> Weights:
-    """Random weights; factors of a product of relus start around one, where it is nearly a sum."""
+    """Draw initial weights; factors of a product of ReLUs start around one, where it is nearly a sum."""
     weights, hidden = [], recipe.hidden
     around, wide = (0.0, 0.5) if recipe.steps else (float(len(widths) > 1), 0.1)
     for width in widths:
@@ -139,7 +139,7 @@ def _train(
     recipe: Recipe,
     draw: np.random.Generator,
 ) -> Weights:
-    """Adam with decoupled decay; every network keeps its weights of the best epoch."""
+    """Train with Adam and decoupled weight decay; every network keeps the weights of its best epoch."""
     first = [np.zeros_like(part) for part in weights]
     second = [np.zeros_like(part) for part in weights]
     best, lowest = [part.copy() for part in weights], np.full(len(train), np.inf)
@@ -187,7 +187,7 @@ def _adam(
 
 
 def _hidden(weights: Weights, rows: list[Single], steps: bool) -> list[Single]:
-    """Every factor of the hidden layer, (networks, rows, hidden)."""
+    """Return every factor of the hidden layer, (networks, rows, hidden)."""
     sums = [part @ w + b for part, w, b in zip(rows, weights[0:-2:2], weights[1:-2:2], strict=True)]
     return [np.tanh(part) if steps else np.maximum(part, 0) for part in sums]
 
@@ -202,7 +202,10 @@ def _product(factors: list[Single]) -> Single:
 def _gradient(
     weights: Weights, rows: list[Single], labels: np.ndarray, recipe: Recipe, draw: np.random.Generator
 ) -> Weights:
-    """Gradients of the mean cross-entropy; rows (networks, batch, features), labels (networks, batch)."""
+    """Return the gradients of the mean cross-entropy.
+
+    Rows are (networks, batch, features), labels (networks, batch).
+    """
     w2, b2 = weights[-2:]
     factors = _hidden(weights, rows, recipe.steps)
     hidden, share = _product(factors), np.float32(1 - recipe.drop)

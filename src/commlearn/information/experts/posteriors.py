@@ -30,29 +30,29 @@ from commlearn.information.experts.reduced import (
 from commlearn.information.experts.stacking import Stack, fit_stack
 from commlearn.information.pid.marginals import Array
 
-_MOST = 8  # threads: what Python itself does is done by one at a time
+_MOST = 8  # threads, at most: only one at a time can run Python code
 
 
 def threads() -> int:
-    """As many as OMP_NUM_THREADS states, or one for each core that this process may use."""
+    """Return the value of OMP_NUM_THREADS, or the number of cores that this process may use; at most 8."""
     return min(stated_threads() or cores(), _MOST)
 
 
 @contextmanager
 def workers() -> Iterator[ThreadPoolExecutor]:
-    """A pool that cancels pending tasks when something goes wrong or the user interrupts."""
+    """Yield a thread pool that cancels pending tasks on an error or an interrupt by the user."""
     pool = ThreadPoolExecutor(threads())
     try:
         yield pool
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # whoever needs a result has waited for it
+        pool.shutdown(wait=False, cancel_futures=True)  # callers have waited for the results they need
 
 
 @contextmanager
 def ignore_convergence_warnings() -> Iterator[None]:
-    """Probes may stop before they converged: 200 steps are as good a probe.
+    """Ignore convergence warnings: a probe stopped after 200 steps is as good as a converged one.
 
-    Filters of warnings belong to all threads, so the filter is set once around all of them.
+    Warning filters are shared by all threads, so the filter is set once around all of them.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -61,10 +61,10 @@ def ignore_convergence_warnings() -> Iterator[None]:
 
 Subset = tuple[str, ...]
 
-_MOST_CELLS = 32**3  # of a table: more hold no records, and no memory holds them
-_FEW = 8  # leading components of each modality
-_PLENTY = 5000  # records from which one of the large networks a fold is enough
-_MARKS = (8, 32)  # clusters whose memberships networks see, from few records to many
+_MOST_CELLS = 32**3  # joint cells of a table: more would be empty, and would not fit into memory
+_FEW = 8  # leading components of each modality for the networks on few directions
+_PLENTY = 5000  # records from which one large network per fold is enough
+_MARKS = (8, 32)  # number of clusters whose memberships networks read: with few records, with many
 
 
 Fit = Callable[[], Expert]
@@ -73,7 +73,7 @@ Family = Callable[["Features", Subset, np.ndarray, Folds], list[Fit]]
 
 @dataclass(frozen=True)
 class Features:
-    """What experts read of a modality: components, all columns, and soft clusters, which are found once."""
+    """Inputs of the experts: each modality's components, all its columns, and soft clusters, found once."""
 
     blocks: Mapping[str, Array]
     columns: Mapping[str, Array]
@@ -85,11 +85,11 @@ class Features:
         return tuple(self.blocks[name] for name in subset)
 
     def columns_of(self, subset: Subset) -> tuple[Array, ...]:
-        """Columns where there are any, else components."""
+        """Return the columns of each modality if they are known, otherwise its components."""
         return tuple(self.columns.get(name, self.blocks[name]) for name in subset)
 
     def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
-        """Memberships of each modality, (records, count)."""
+        """Return the cluster memberships for each modality, (records, count)."""
         with self._lock:
             for name in subset:
                 if (name, count) not in self._memberships:
@@ -97,25 +97,25 @@ class Features:
         return tuple(self._memberships[name, count] for name in subset)
 
     def with_clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
-        """Components and the clusters a record is in: what holds for pairs of groups is easier learned."""
+        """Return components and cluster memberships, which make effects of cluster pairs easier to learn."""
         pairs = zip(self.of(subset), self.clusters(subset, count), strict=True)
         return tuple(np.concatenate([block, members * count**0.5], axis=1) for block, members in pairs)
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """What a subset of modalities says about the target of a record that was not learned from."""
+    """Held-out posterior of the target given a subset of modalities."""
 
     subset: Subset
     experts: list[Expert]
-    parts: list[Posterior]  # of smaller subsets
+    parts: list[Posterior]  # posteriors of the subsets inside this one
     stack: Stack
-    log: Array  # (records, classes): of every record as it is, natural logarithms
+    log: Array  # (records, classes): natural log posterior of every record with its own values
 
     def paired(self, rows: Mapping[str, np.ndarray]) -> Array:
-        """log p(y | A) with each modality taken from the record that `rows` says, within folds.
+        """Return log p(y | A) with each modality taken from the record that `rows` names, within folds.
 
-        What a single modality says of a record does not depend on what the record is paired with.
+        The posterior given a single modality does not depend on what that modality is paired with.
         """
         chosen = [rows[name] for name in self.subset]
         if len(self.subset) == 1:
@@ -126,7 +126,7 @@ class Posterior:
 
 
 def all_subsets(names: Sequence[str]) -> list[Subset]:
-    """Every non-empty subset, smaller ones first.
+    """Return every non-empty subset, smaller ones first.
 
     Example:
         >>> all_subsets(["a", "b"])
@@ -146,9 +146,9 @@ def fit_posteriors(
     columns: Mapping[str, Array] | None = None,
     smaller: Mapping[Subset, Posterior] | None = None,
 ) -> dict[Subset, Posterior]:
-    """Posteriors of all subsets, smaller ones first: a larger one builds on those inside it.
+    """Fit the posteriors of all subsets, smaller ones first, as a larger one builds on those inside it.
 
-    All experts of a family are fitted side by side, on all cores. `smaller` were fitted before.
+    All experts of a family are fitted in parallel, on all cores. `smaller` holds posteriors fitted before.
     """
     posteriors: dict[Subset, Posterior] = dict(smaller or {})
     features = Features(blocks, columns or {}, seed)
@@ -172,7 +172,7 @@ def combined(
     labels: np.ndarray,
     folds: Folds,
 ) -> Posterior:
-    """One posterior from fitted experts and from the posteriors of the subsets inside it."""
+    """Stack fitted experts and the posteriors of the subsets inside this one into one posterior."""
     parts = [smaller[part] for part in smaller if set(part) < set(subset)]
     rows = folds.own_rows(len(subset))
     logs = [log_softmax(expert.logits(rows), axis=1) for expert in experts] + [part.log for part in parts]
@@ -181,13 +181,16 @@ def combined(
 
 
 def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
-    """What a linear probe can use: two strengths of penalty."""
+    """Return the fits of linear probes, with two strengths of penalty."""
     chosen = features.of(subset)
     return [partial(fit_linear, chosen, labels, folds, strength) for strength in LINEAR]
 
 
 def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
-    """Linear probes, small networks and cluster tables of several sizes; for combinations also products."""
+    """Return the fits of linear probes, boosting, small networks and cluster tables of several sizes.
+
+    For combinations there are product models too.
+    """
     chosen, seed = features.of(subset), features.seed
 
     def network_of_clusters(product: bool) -> Expert:
@@ -204,7 +207,7 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
     if len(subset) == 1:
         fits.append(partial(fit_networks, chosen, labels, folds, seed))
     else:
-        few = tuple(block[:, :_FEW] for block in chosen)  # few directions: combinations are easier found
+        few = tuple(block[:, :_FEW] for block in chosen)  # combinations are easier to find in few directions
         fits += [partial(network_of_clusters, product) for product in (False, True)]
         fits.append(partial(fit_networks, few, labels, folds, seed))
     tables = [partial(table, clusters) for clusters in _cluster_counts(len(subset), len(labels))]
@@ -212,7 +215,9 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
 
 
 def _on_columns(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
-    """Boosting on the columns that say most, and where components lost some a linear probe of them."""
+    """Return the fit of boosting on the most informative columns, and that of a linear probe on the same ones
+    if there are fewer components than columns.
+    """
     columns = features.columns_of(subset)
     wide = any(
         part.shape[1] > block.shape[1] for part, block in zip(columns, features.of(subset), strict=True)
@@ -222,7 +227,7 @@ def _on_columns(features: Features, subset: Subset, labels: np.ndarray, folds: F
 
 
 def _on_pairs(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
-    """Products of directions: by a linear probe, by boosting, and as the start of networks of steps."""
+    """Return the fits on products of directions: linear probes, boosting, and tanh networks."""
     blocks, seed = features.of(subset), features.seed
 
     recipe = Recipe(hidden=32, steps=True, copies=int(np.clip(4000 // len(labels), 1, 2)))
@@ -237,7 +242,7 @@ def _on_pairs(features: Features, subset: Subset, labels: np.ndarray, folds: Fol
 
 
 def _cluster_counts(modalities: int, records: int) -> list[int]:
-    """Sizes of the tables: coarse ones, a fine one of about five records a joint cell, one between.
+    """Return the table sizes: coarse ones, a fine one with about five records per joint cell, one in between.
 
     Example:
         >>> _cluster_counts(2, 2000), _cluster_counts(12, 2000)  # 3 clusters of 12 are 531 441 cells

@@ -1,14 +1,14 @@
-"""Experts on a few directions of each modality that labels choose: screened columns, and pairs of directions.
+"""Experts on a few directions of each modality, chosen with the labels: screened columns and pair directions.
 
-Principal components do not look at labels: of hundreds of columns of which three matter they lose the signal,
-and of two modalities whose product matters they show directions by their spread alone. Here every fold
-chooses from its own training rows
+Principal components ignore the labels: if only three of hundreds of columns matter, they lose the signal, and
+if the product of two modalities matters, they rank directions by spread alone. Here every fold chooses from
+its own training rows
 
-    columns      by their F statistic, then by a linear machine with the universal L1 penalty
-    pairs        singular vectors of the cross-moments  E[(1{y = c} - p_c) x_1 x_2^T]: what XOR, products and
-                 "do these belong together" leave of a combination, whatever a modality says alone
+    columns      by their F statistic, then by a linear SVM with the universal L1 penalty
+    pairs        singular vectors of the cross-moments  E[(1{y = c} - p_c) x_1 x_2^T]: the trace that XOR,
+                 products and "do these belong together" leave, whatever each modality says alone
 
-and a model of the chosen directions and of the products of pairs.
+and fits a model on the chosen directions and on the products of pairs.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from commlearn.information.pid.marginals import Array
 Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
 
 _SCREENED = 100  # columns that the L1 penalty chooses from
-_SELECTION_ROWS, _OF_A_CLASS = 2000, 20  # records that are enough to choose by, and of a class
-_TREES = 80  # of one boosting, over all classes
-_VISITS = 1_000_000  # of records by its trees, at most
-_SOLVER = Lock()  # liblinear draws from one generator of the whole process
+_SELECTION_ROWS, _OF_A_CLASS = 2000, 20  # records that suffice for choosing, and the least from each class
+_TREES = 80  # trees of one boosting model, over all classes
+_VISITS = 1_000_000  # largest product of trees and records, unless that leaves fewer than 8 rounds
+_SOLVER = Lock()  # liblinear has one random generator for the whole process
 
 
 @dataclass(frozen=True)
 class Directions:
-    """What a model reads: directions of each modality, the first `products` of which are multiplied."""
+    """Directions of each modality that a model reads, the first `products` of them also as products."""
 
-    weights: tuple[Array, ...]  # of each modality, (columns, directions)
-    # Leading directions of the first two modalities whose products and squares are read too.
+    weights: tuple[Array, ...]  # one per modality, (columns, directions)
+    # Number of leading directions of the first two modalities whose products and squares are read too.
     products: int = 0
 
     def read(self, parts: Sequence[Array]) -> Array:
-        """Features of records, given the columns of each modality."""
+        """Return the features of records, given the columns of each modality."""
         seen = [part @ weight for part, weight in zip(parts, self.weights, strict=True)]
         if self.products:
             first, second = (part[:, : self.products] for part in seen[:2])
@@ -61,7 +61,7 @@ def fit_reduced(
     choice: Choice,
     model: Callable[[int, int], Any],
 ) -> Expert:
-    """Choose directions and fit on all folds but one, for each one left out."""
+    """Choose directions and fit a model on all folds but one, for each fold left out."""
     fitted = []
     for train in map(np.flatnonzero, folds.training()):
         parts = [part[train] for part in columns]
@@ -93,7 +93,7 @@ def boosting(records: int, classes: int) -> Any:
 
 
 def screened_columns(parts: Sequence[Array], labels: np.ndarray, most: int = 16) -> Directions:
-    """The columns of each modality that say most about the target."""
+    """Return the columns of each modality that are most informative about the target."""
     return Directions(tuple(_screened(part, labels, most) for part in parts))
 
 
@@ -103,7 +103,7 @@ def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
         return np.eye(count)
     rows = _rows_to_choose_by(labels)
     part, labels = part[rows], labels[rows]
-    varied = np.flatnonzero(np.ptp(part, axis=0) > 0)  # in this fold
+    varied = np.flatnonzero(np.ptp(part, axis=0) > 0)  # columns that vary in this fold
     if len(varied) <= most:
         return np.eye(count)[:, varied if len(varied) else [0]]
     strength = np.nan_to_num(f_classif(part[:, varied], labels)[0])
@@ -122,7 +122,10 @@ def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
 
 
 def _rows_to_choose_by(labels: np.ndarray) -> np.ndarray:
-    """All records, or of many some of each class, evenly spread: rows may be sorted, and classes rare."""
+    """Return all records or, if there are many, evenly spaced ones of each class.
+
+    Rows may be sorted, and classes may be rare.
+    """
     if len(labels) <= _SELECTION_ROWS:
         return np.arange(len(labels))
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -134,7 +137,10 @@ def _rows_to_choose_by(labels: np.ndarray) -> np.ndarray:
 
 
 def pair_directions(parts: Sequence[Array], labels: np.ndarray, rank: int) -> Directions:
-    """Directions of two modalities whose products differ most between classes, scaled to unit deviation."""
+    """Return the directions of two modalities whose products differ most between classes.
+
+    They are scaled to unit standard deviation.
+    """
     first, second = parts
     marks = np.eye(int(labels.max()) + 1)[labels]
     marks -= marks.mean(axis=0)
@@ -155,5 +161,5 @@ def pair_directions(parts: Sequence[Array], labels: np.ndarray, rank: int) -> Di
 
 
 def pair_starts(parts: Sequence[Array], labels: np.ndarray, rank: int) -> tuple[Array, ...]:
-    """The same as what networks start from."""
+    """Return the weights of `pair_directions`, from which networks start."""
     return pair_directions(parts, labels, rank).weights

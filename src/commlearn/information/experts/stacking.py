@@ -1,4 +1,4 @@
-"""One calibrated posterior from several: a weighted product of experts, weights found on other folds."""
+"""One calibrated posterior from several: a weighted product of experts, with weights from other folds."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Stack:
 
 
 def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Stack:
-    """Weights for each fold from the held-out predictions of all others: temperature scaling included.
+    """Fit the weights of each fold, temperature included, on the held-out predictions of all other folds.
 
-    Weights are pulled softly towards equal ones. Then all are shrunk by how surely they say more than the
-    classes' shares: with few records or groups, some expert always fits by chance.
+    Weights are pulled gently towards equal ones. Then all are shrunk according to how certainly they beat
+    the class shares: with few records or groups, some expert always fits by chance.
     """
     stacked = np.stack(experts)  # (experts, records, classes)
     weights, offsets = [], []
@@ -51,9 +51,9 @@ def fit_stack(experts: Sequence[Array], labels: np.ndarray, folds: Folds) -> Sta
 def _shrunk(
     point: Array, stacked: Array, labels: np.ndarray, groups: np.ndarray | None
 ) -> tuple[Array, Array]:
-    """James and Stein's positive part: weights times 1 - (error / gain)^2; the classes' shares for the rest.
+    """Shrink towards the class shares by the positive-part James-Stein factor, 1 - 2 (error / gain)^2.
 
-    The squared error is doubled, for the reason that `nulls` gives: folds were learned from each other.
+    The squared error is doubled because folds were learned from each other, as `nulls` explains.
     """
     weight, offset = point[: len(stacked)], point[len(stacked) :]
     log = log_softmax(np.tensordot(weight, stacked, axes=1) + offset, axis=1)
@@ -65,7 +65,7 @@ def _shrunk(
 
 
 def _fit(stacked: Array, labels: np.ndarray) -> Array:
-    """Weights and offsets; a unit of squared distance of a weight from equal ones costs one nat."""
+    """Fit weights and offsets; each unit of a weight's squared distance from equal weights costs one nat."""
     count, records, classes = stacked.shape
     chosen = np.arange(records)
     target = stacked[:, chosen, labels].sum(axis=1)

@@ -1,4 +1,4 @@
-"""How far a mean over records, or over groups of them, may be off."""
+"""Standard errors, intervals and p-values of a mean over records, or over groups of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from commlearn.information.pid.marginals import Array
 
 
 def standard_error(shares: Array, groups: np.ndarray | None = None) -> float:
-    """Of the mean of the records' shares; m groups are m draws, and m / (m - 1) corrects their variance.
+    """Return the standard error of the mean of the records' shares.
+
+    With m groups there are only m draws, and m / (m - 1) corrects their variance.
 
     Example:
         >>> standard_error(np.array([1.0, 1.0, -1.0, -1.0]), np.array([0, 0, 1, 1]))
@@ -23,23 +25,23 @@ def standard_error(shares: Array, groups: np.ndarray | None = None) -> float:
 
 
 def correction(groups: np.ndarray | None) -> float:
-    """Of the variance among groups, which is taken around their own mean."""
+    """Return the correction of the variance among groups, which is taken around their own mean."""
     return 1.0 if groups is None else 1 + 1 / _freedom(groups)
 
 
 def half_width(error: float, level: float, groups: np.ndarray | None = None) -> float:
-    """Of an interval: normal, or of Student's t where the error comes from groups."""
+    """Return the half-width of an interval: normal, or Student's t if the error comes from groups."""
     above = 0.5 + level / 2
     return error * float(norm.ppf(above) if groups is None else t.ppf(above, _freedom(groups)))
 
 
 def tail(value: float, error: float, groups: np.ndarray | None = None) -> float:
-    """p-value of "it is zero" against "it is more", with the same distributions."""
+    """Return the p-value of "it is zero" against "it is more", with the distributions of `half_width`."""
     if error <= 0:
         return 0.0
     return float(norm.sf(value / error) if groups is None else t.sf(value / error, _freedom(groups)))
 
 
 def _freedom(groups: np.ndarray) -> int:
-    """Degrees of freedom among groups."""
+    """Return the degrees of freedom among groups, at least one."""
     return max(int(np.count_nonzero(np.bincount(groups))) - 1, 1)

@@ -1,4 +1,4 @@
-"""Partial information decomposition of a table of probabilities: what is redundant, unique, synergistic."""
+"""Partial information decomposition of a probability table into redundant, unique and synergistic parts."""
 
 from commlearn.information.pid.decomposition import OrderSpectrum, Pid, broja, order_spectrum
 from commlearn.information.pid.union_information import UnionInformation, union_information

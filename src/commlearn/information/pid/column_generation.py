@@ -1,7 +1,7 @@
 """The union-information program when the joint table is too large to write down.
 
-A coupling needs few cells: work on a short list, then price all others. The list's coupling is a coupling of
-the whole program, so its entropy stays a rigorous bound; the list's influence functions may break the
+A coupling needs few cells: solve on a short list, then price all others. The list's coupling is a coupling of
+the whole program, so its entropy stays a rigorous bound. The list's influence functions may violate the
 constraint elsewhere, and lowering them by the worst excess found anywhere makes them feasible again. Cells
 with an excess join the list. All cells can be priced without a table of them: split the modalities into two
 halves, and sum_y exp(sum_i a_i(x_i, y)) is a product of two matrices. Everything in here is in nats.
@@ -20,12 +20,12 @@ from commlearn.information.pid.union_solver import CellSolution, best_of, solve_
 
 _CHUNK = 4_000_000  # cells priced at a time
 _FLOOR = -60.0  # stands for -inf where differences are taken
-_CANDIDATES = 20_000  # violated cells looked at in one pricing
+_CANDIDATES = 20_000  # violated cells that one pricing returns, at most
 
 
 @dataclass(frozen=True)
 class Prices:
-    """The largest log sum_y exp(sum_i a_i) over all cells, and the cells above zero with theirs."""
+    """The largest log sum_y exp(sum_i a_i) over all cells, and the cells above zero with their values."""
 
     excess: float
     cells: NDArray[np.intp]
@@ -36,12 +36,12 @@ Pricing = Callable[[Sequence[Array], NDArray[np.intp]], Prices]
 
 
 def all_cells(sizes: Sequence[int]) -> NDArray[np.intp]:
-    """Every joint cell, one row each."""
+    """Return every joint cell, one row each."""
     return np.indices(sizes).reshape(len(sizes), -1).T
 
 
 def possible_cells(tables: Sequence[Array], cells: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The cells in which at least one class has mass in every modality."""
+    """Return the cells in which at least one class has mass in every modality."""
     possible = np.ones((len(cells), tables[0].shape[1]), dtype=bool)
     for table, rows in zip(tables, cells.T, strict=True):
         possible &= (table > 0)[rows]
@@ -53,11 +53,11 @@ def solve_by_columns(
 ) -> CellSolution:
     """Solve the program on a growing list of cells until the certificate is below ``tolerance``.
 
-    Every row and class of the tables p(x_i, y) has some mass, and all have one p(y).
+    Every row and class of the tables p(x_i, y) must have some mass, and all must have the same p(y).
 
     Returns:
         A solution whose coupling is valid, and whose influence functions are feasible on every cell that the
-        pricing saw: on every joint cell with ``price``.
+        pricing checked: with ``price``, on every joint cell.
     """
     pricing = pricing or price
     cells = np.unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]), axis=0)
@@ -76,9 +76,9 @@ def solve_by_columns(
 
 
 def _staircase_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
-    """Cells of one coupling: per class, lay the modalities' rows side by side and cut at every edge.
+    """Return the cells of one coupling: per class, line up the rows of each modality and cut at every edge.
 
-    Rows are ordered by their log odds for the class, so that rows that say the same lie beside each other.
+    Rows are ordered by their log odds for the class, so that rows with similar posteriors are coupled.
     """
     target = tables[0].sum(axis=0)
     cells = []
@@ -101,7 +101,7 @@ def _by_posterior(table: Array, label: int) -> NDArray[np.intp]:
 
 
 def _aligned_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
-    """For every row of every modality, the rows of the others whose posteriors look most alike."""
+    """Return, for every row of every modality, the rows of the others with the most similar posteriors."""
     roots = [np.sqrt(table / table.sum(axis=1, keepdims=True)) for table in tables]
     cells = []
     for root in roots:
@@ -111,7 +111,7 @@ def _aligned_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
 
 
 def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CANDIDATES) -> Prices:
-    """Find the largest constraint over every joint cell, and up to ``most`` violated cells, worst first."""
+    """Find the largest constraint over all joint cells, and up to ``most`` violated cells, worst first."""
     half = _split_point([len(part) for part in influence])
     left, right = influence[:half], influence[half:]
     shift = _balance(left, right)
@@ -135,7 +135,7 @@ def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CAND
 
 
 def price_nearby(influence: Sequence[Array], cells: NDArray[np.intp], sweeps: int = 2) -> Prices:
-    """Find violated cells by exchanging one modality's row at a time, starting from the listed cells."""
+    """Find violated cells by replacing one modality's row after another, starting from the listed cells."""
     influence = [np.maximum(part, _FLOOR) for part in influence]
     cells = cells.copy()
     score = _score(influence, cells)
@@ -157,7 +157,7 @@ def _score(influence: Sequence[Array], cells: NDArray[np.intp]) -> Array:
 
 
 def _split_point(sizes: Sequence[int]) -> int:
-    """Where to cut the list of modalities so that both halves have about as many joint rows."""
+    """Return where to cut the list of modalities so that both halves have about as many joint rows."""
     logs = np.cumsum(np.log(sizes))
     return 1 + int(np.argmin(np.abs(logs[:-1] - logs[-1] / 2)))
 
@@ -170,7 +170,7 @@ def _half_scores(parts: Sequence[Array]) -> Array:
 
 
 def _balance(left: Sequence[Array], right: Sequence[Array]) -> Array:
-    """A weight per class moved between the halves, so that neither overflows."""
+    """Return the log weight per class to move between the halves, so that neither overflows."""
     top_left, top_right = (sum(part.max(axis=0) for part in parts) for parts in (left, right))
     return (top_right - top_left) / 2
 
@@ -183,7 +183,7 @@ def _made_feasible(listed: CellSolution, excess: float) -> CellSolution:
 
 
 def _spread(priced: Prices, each: int = 8) -> NDArray[np.intp]:
-    """The worst few cells of every row of every modality: violations that differ from each other."""
+    """Return the worst few cells of every row of every modality: violations that differ from each other."""
     chosen = np.zeros(len(priced.cells), dtype=bool)
     for rows in priced.cells.T:
         order = np.argsort(rows, kind="stable")  # keeps the worst first within a row

@@ -1,7 +1,7 @@
-"""Partial information decomposition: what modalities know about a target, together and apart.
+"""Partial information decomposition: what modalities say about a target, together and separately.
 
-``broja`` splits the information of two modalities into redundant, unique and synergistic parts;
-``order_spectrum`` asks the same of any number of them; ``union_information`` is the quantity behind both.
+``broja`` splits the information of two modalities into redundant, unique and synergistic parts.
+``order_spectrum`` decomposes that of any number of them; ``union_information`` is the quantity behind both.
 Tables are joint probabilities with the target on the last axis; information is in bits.
 """
 
@@ -23,15 +23,15 @@ from commlearn.information.pid.union_information import union_information
 
 @dataclass(frozen=True)
 class Pid:
-    """The information of two modalities about a target, split in four, in bits.
+    """The information of two modalities about a target, split into four parts, in bits.
 
     Attributes:
-        redundant: what either of them says.
-        unique1: what only the first says.
-        unique2: what only the second says.
-        synergistic: what neither says alone.
+        redundant: information that either of them provides.
+        unique1: information that only the first provides.
+        unique2: information that only the second provides.
+        synergistic: information that neither provides alone.
         total: I(X1, X2; Y), the sum of the four.
-        gap: the certificate: no part is further from its true value.
+        gap: the certificate: no part is further than this from its true value.
     """
 
     redundant: float
@@ -49,13 +49,13 @@ def broja(p: ArrayLike, tolerance: float = 1e-6) -> Pid:
         unique1 = I_u - I(X2; Y)                       unique2 = I_u - I(X1; Y)
         redundant = I(X1; Y) + I(X2; Y) - I_u          synergistic = I(X1, X2; Y) - I_u
 
-    I_u is the certified lower bound, raised to max(I(X1; Y), I(X2; Y)) where rounding left it below. So no
-    part is negative, the four sum to the total, unique parts err low and the others high, by at most ``gap``.
-    The one assumption: unique (hence redundant) information depends only on p(x1, y) and p(x2, y).
+    I_u is the certified lower bound, raised to max(I(X1; Y), I(X2; Y)) if rounding left it below. So no part
+    is negative, the four sum to the total, unique parts err low and the others high, by at most ``gap``.
+    The one assumption is that unique (hence redundant) information depends only on p(x1, y) and p(x2, y).
 
     Args:
         p: joint probabilities p[x1, x2, y]; they sum to 1.
-        tolerance: wanted certificate in bits.
+        tolerance: the certificate to reach, in bits.
 
     Returns:
         The four parts, their sum and the certificate.
@@ -103,13 +103,13 @@ class OrderSpectrum:
     """The information of n modalities about a target, in bits.
 
     Attributes:
-        spectrum: S(1), ..., S(n): what single modalities know together, what pairs add, and so on.
-        unique: per modality, what the single modalities would know less without it.
-        non_exclusive: S(1) less all unique parts: carried by more than one modality. It is not redundancy.
+        spectrum: S(1), ..., S(n): the union information of single modalities, what pairs add, and so on.
+        unique: per modality, what the union information of single modalities would lose without it.
+        non_exclusive: S(1) minus all unique parts: carried by more than one modality. It is not redundancy.
         shapley: per modality, its fair share of the total: an attribution, not a decomposition.
-        ladder: I(X_A; Y) for every subset A of modalities, the empty one included.
+        ladder: I(X_A; Y) for every subset A of modalities, including the empty one.
         total: I(X_1, ..., X_n; Y), the sum of the spectrum.
-        gap: the certificate: no S(k) and no unique part is further from its true value.
+        gap: the certificate: no S(k) and no unique part is further than this from its true value.
     """
 
     spectrum: tuple[float, ...]
@@ -127,15 +127,15 @@ def order_spectrum(p: ArrayLike, tolerance: float = 1e-6) -> OrderSpectrum:
         I_u(k) = union information of all subsets of k modalities, each as one variable with p(x_A, y)
         S(k) = I_u(k) - I_u(k - 1)        U_i = I_u(all singles) - I_u(all singles but i)
 
-    Every I_u is its certified lower bound, raised to the ones that it cannot be below: so no S(k) and no U_i
-    is negative, and the S(k) sum to the total.
+    Every I_u is its certified lower bound, raised to those that it cannot be below. So no S(k) and no U_i is
+    negative, and the S(k) sum to the total.
 
     Args:
         p: joint probabilities p[x_1, ..., x_n, y]; they sum to 1.
-        tolerance: wanted certificate in bits.
+        tolerance: the certificate to reach, in bits.
 
     Returns:
-        Spectrum, unique parts, attribution and the ladder of subsets.
+        The spectrum, the unique parts, the attribution and the ladder of subsets.
 
     Raises:
         DataError: ``p`` is not a joint distribution, or its subsets have too many distinct posteriors.
@@ -172,13 +172,13 @@ def _subsets(count: int, size: int) -> list[Subset]:
 
 
 def _marginal(table: Array, subset: Subset) -> Array:
-    """p(x_A, y) as a two-axis table."""
+    """Return p(x_A, y) as a two-axis table."""
     others = tuple(i for i in range(table.ndim - 1) if i not in subset)
     return table.sum(axis=others).reshape(-1, table.shape[-1])
 
 
 def _ladder(table: Array) -> dict[Subset, float]:
-    """I(X_A; Y) of every subset, never less than what a part of it knows."""
+    """Return I(X_A; Y) of every subset, never less than that of a smaller subset inside it."""
     count = table.ndim - 1
     ladder: dict[Subset, float] = {(): 0.0}
     for size in range(1, count + 1):
@@ -189,7 +189,7 @@ def _ladder(table: Array) -> dict[Subset, float]:
 
 
 def _unions_without_one(table: Array, tolerance: float) -> tuple[list[float], list[float]]:
-    """I_u of all single modalities but one, for each one left out, with the certificates."""
+    """Return I_u of all single modalities but one, for each one left out, with the certificates."""
     count = table.ndim - 1
     if count == 1:
         return [0.0], [0.0]
@@ -201,7 +201,7 @@ def _unions_without_one(table: Array, tolerance: float) -> tuple[list[float], li
 def _unions_by_order(
     table: Array, ladder: dict[Subset, float], least: float, tolerance: float
 ) -> tuple[list[float], list[float]]:
-    """I_u(1), ..., I_u(n), each at least the one before and at most the total, with the certificates."""
+    """Return I_u(1), ..., I_u(n), each at least the one before and at most the total, with certificates."""
     count = table.ndim - 1
     total = ladder[tuple(range(count))]
     unions, gaps = [], []
@@ -214,7 +214,7 @@ def _unions_by_order(
 
 
 def shapley(ladder: Mapping[Any, Any], names: Sequence[Any], nothing: Any = 0.0) -> dict[Any, Any]:
-    """The mean gain from each modality over all orders of joining."""
+    """Return the mean gain from adding each modality, over all orders in which modalities can be added."""
     shares = {}
     for name in names:
         others = [other for other in names if other != name]

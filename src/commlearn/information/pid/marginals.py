@@ -1,7 +1,7 @@
-"""Checked tables p(x, y) of one modality (or one subset) and a target, and what can be read off a single one.
+"""Checked tables p(x, y) of one modality (or one subset) and a target, and quantities of a single table.
 
-Information is a function of the posteriors p(y | x) and their law alone, so rows with the same posterior are
-merged before anything expensive is done, and every result is spread back over the rows it came from.
+Information depends only on the posteriors p(y | x) and their distribution. So rows with the same posterior
+are merged before anything expensive is done, and every result is spread back over the rows it came from.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from commlearn.errors import DataError
 Array = NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-6  # how far a table's sum may be from one, and class masses from each other
-LEAST_MASS = 1e-13  # cells below it are left to the bounds instead of the solver
+LEAST_MASS = 1e-13  # cells with less are left out of the solver; only the bounds account for them
 IMPOSSIBLE = -30.0  # log probability that a cell without mass may have, so that influence stays finite
-_SAME_POSTERIOR = 12  # decimals
+_SAME_POSTERIOR = 12  # decimals in which equal posteriors agree
 
 
 def checked_table(values: ArrayLike, name: str, least_axes: int) -> Array:
-    """The table as float64 that sums to one, or a DataError that says what is wrong with it."""
+    """Return the table as float64 that sums to one, or raise a DataError that says what is wrong with it."""
     try:
         table = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -48,7 +48,7 @@ def checked_table(values: ArrayLike, name: str, least_axes: int) -> Array:
 
 
 def checked_marginals(marginals: Sequence[ArrayLike]) -> list[Array]:
-    """Tables p(x_i, y) that share one p(y), or a DataError that names the largest difference."""
+    """Return tables p(x_i, y) that share one p(y), or raise a DataError that names the largest difference."""
     if len(marginals) == 0:
         raise DataError("There are no marginals; give one table p(x_i, y) per modality.")
     tables = [checked_table(table, f"marginal {i}", 2) for i, table in enumerate(marginals)]
@@ -73,7 +73,7 @@ def checked_marginals(marginals: Sequence[ArrayLike]) -> list[Array]:
 
 
 def _with_common_target(tables: Sequence[Array], target: Array) -> list[Array]:
-    """Each class column scaled to the target; a class that one table lacks is lost to all."""
+    """Scale each class column to the target; a class that one table lacks is dropped from all."""
     target = np.where(np.all([table.sum(axis=0) > 0 for table in tables], axis=0), target, 0.0)
     target = target / target.sum()
     scaled = []
@@ -84,33 +84,35 @@ def _with_common_target(tables: Sequence[Array], target: Array) -> list[Array]:
 
 
 def entropy(masses: Array) -> float:
-    """-sum p log p, in nats."""
+    """Return -sum p log p, in nats."""
     some = masses[masses > 0]
     return float(-(some * np.log(some)).sum())
 
 
 def information(table: Array) -> float:
-    """I(X; Y) of a table p(x, y), in nats, never negative."""
+    """Return I(X; Y) of a table p(x, y), in nats, never negative."""
     return max(0.0, entropy(table.sum(axis=0)) + entropy(table.sum(axis=1)) - entropy(table.ravel()))
 
 
 def log_posterior(table: Array) -> Array:
-    """log p(y | x), for a table in which every row has mass; -inf where a cell has none."""
+    """Return log p(y | x) of a table in which every row has mass; -inf for cells without mass."""
     with np.errstate(divide="ignore"):
         return np.log(table / table.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """The tables a solver sees: rows with equal posteriors merged, dust below LEAST_MASS left out."""
+    """Tables for a solver: rows with equal posteriors merged, cells below LEAST_MASS left out."""
 
-    tables: list[Array]  # p(group, y) per modality, all with one p(y), never above what was merged
+    tables: list[Array]  # p(group, y) per modality, all with one p(y), never above the mass that was merged
     groups: list[NDArray[np.intp]]  # per modality, the group of every original row; -1 for a row without mass
     labels: NDArray[np.intp]  # the classes kept
 
 
 def reduce_marginals(tables: Sequence[Array]) -> Reduced:
-    """Merge rows with equal posteriors and drop dust, so that a solver meets only what matters."""
+    """Merge rows with equal posteriors and drop cells of negligible mass, so that a solver gets only what
+    matters.
+    """
     merged, groups = zip(*(_merge_rows(table) for table in tables), strict=True)
     cleaned = [np.where(table > LEAST_MASS, table, 0.0) for table in merged]
     labels = np.flatnonzero(np.all([table.sum(axis=0) > 0 for table in cleaned], axis=0))
@@ -140,9 +142,9 @@ def _merge_rows(table: Array) -> tuple[Array, NDArray[np.intp]]:
 
 
 def spread_influence(reduced: Reduced, influence: Sequence[Array], classes: int) -> tuple[list[Array], float]:
-    """Influence functions of the original tables from those of the reduced ones.
+    """Extend the influence functions of the reduced tables to the original ones.
 
-    Cells without mass, left out of the program, get so low a value that a class costs at most
+    Cells without mass, left out of the program, get such a low value that a class contributes at most
     exp(IMPOSSIBLE) in any joint cell, whatever the other modalities say.
 
     Returns:
@@ -154,7 +156,7 @@ def spread_influence(reduced: Reduced, influence: Sequence[Array], classes: int)
         filled = np.where(np.isfinite(part), part, low)
         whole = np.full((len(filled), classes), IMPOSSIBLE / len(influence))
         whole[:, reduced.labels] = filled
-        usual = int(table.sum(axis=1).argmax())  # a row that never occurs may say what another one says
+        usual = int(table.sum(axis=1).argmax())  # rows that never occur may take another row's values
         spread.append(whole[np.where(group < 0, usual, group)])
     return spread, float(np.log1p(classes * np.exp(IMPOSSIBLE)))
 

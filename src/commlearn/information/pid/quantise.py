@@ -1,4 +1,4 @@
-"""Posteriors as few cells: tables p(cell, y) that keep what a modality says, whatever its dimension."""
+"""Posteriors quantised into tables p(cell, y) that keep what a modality says, whatever its dimension."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_VALUES = 800  # cells times classes: the program's equations grow with the
 
 
 def cell_count(records: int, classes: int) -> int:
-    """About n^(1/3) + classes, fewer of many classes.
+    """Return the number of cells to use: about n^(1/3) + classes, fewer if there are many classes.
 
     Example:
         >>> cell_count(1000, 2), cell_count(2500, 50)
@@ -22,10 +22,10 @@ def cell_count(records: int, classes: int) -> int:
 
 
 def soft_cells(log_posterior: Array, cells: int) -> Array:
-    """Each record's weights on cells, (records, at most `cells`): a function of its posterior alone.
+    """Return each record's weights on cells, (records, at most `cells`), computed from posteriors only.
 
-    Two classes: cells of equal mass along the log odds, each record between its two nearest. More classes:
-    k-means of the posteriors' square roots, where straight distance is that of distributions.
+    Two classes: cells of equal mass along the log odds, each record shared between its two nearest. More
+    classes: k-means on the square roots of the posteriors, whose Euclidean distance is Hellinger's.
     """
     if log_posterior.shape[1] == 2:
         return _between_levels(log_posterior[:, 1], cells)
@@ -39,7 +39,7 @@ def soft_cells(log_posterior: Array, cells: int) -> Array:
 
 
 def _between_levels(score: Array, cells: int) -> Array:
-    """Linear weights of the two cells whose mean scores enclose the record's."""
+    """Return linear weights on the two cells whose mean scores enclose the record's."""
     order = np.argsort(score, kind="stable")
     means = np.array([score[part].mean() for part in np.array_split(order, cells) if len(part)])
     levels = _distinct(means)
@@ -69,7 +69,7 @@ def _near_centres(roots: Array, centres: Array) -> Array:
 def cell_table(
     members: Array, log_posterior: Array, labels: np.ndarray, prior: float, weights: Array | None = None
 ) -> Array:
-    """p(cell, y): labels counted, each cell steadied by `prior` records of its mean posterior."""
+    """Return p(cell, y) from label counts, each cell smoothed by `prior` records with its mean posterior."""
     classes = log_posterior.shape[1]
     members = members if weights is None else members * weights[:, None]
     counts = members.T @ np.eye(classes)[labels]  # (cells, classes)
@@ -83,7 +83,7 @@ def cell_table(
 
 
 def _with_target(table: Array, target: Array) -> Array:
-    """The table scaled in turn to the cells' masses and to the classes' counts."""
+    """Scale the table alternately to the classes' counts and to the cells' masses."""
     mass = table.sum(axis=1, keepdims=True)
     for _ in range(50):
         table = table * (target / table.sum(axis=0))

@@ -1,4 +1,4 @@
-"""Union information: what several modalities know about a target if only their own p(x_i, y) is to count."""
+"""Union information: what several modalities say about a target if only their own p(x_i, y) counts."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class Envelope:
 
     # (segments, 2) masses of first and second class, steepest first: the outcomes of the union.
     segments: Array
-    owner: NDArray[np.intp]  # the modality whose curve holds the vertex after each segment but the last
-    # How many of that modality's rows, the most likely second class first, lie before the vertex.
+    owner: NDArray[np.intp]  # modality whose curve has the vertex after each segment, except the last one
+    # Number of that modality's rows before the vertex, those most likely of the second class first.
     taken: NDArray[np.intp]
     orders: list[NDArray[np.intp]]  # per modality, its rows in that order
 
 
 def solve_two_classes(tables: Sequence[Array]) -> CellSolution:
-    """Of two-class tables p(x_i, y), every row with some mass: exact, in O(n log n), in nats.
+    """Solve two-class tables p(x_i, y), in which every row has some mass: exactly, in O(n log n), in nats.
 
-    Two-class experiments are ordered by their ROC curves. The least informative experiment that is at least
-    as good as every one so has the concave envelope of all the ROC curves. Its segments are its outcomes:
+    Two-class experiments are ordered by their ROC curves. So the least informative experiment that is at
+    least as good as each of them has the concave envelope of all ROC curves. Its segments are its outcomes:
 
         I_u = H(Y) - sum_segments [ -dT log(dT / (dT + dF)) - dF log(dF / (dT + dF)) ]
 
     with dT, dF the mass of the second and the first class on a segment.
 
     The dual is exact too. At every threshold t the envelope is one modality's operating point, so log loss,
-    an integral of threshold losses, splits into one term a modality:
+    an integral of threshold losses, splits into one term per modality:
 
         a_i(x, second) = - integral of dt / t       over the thresholds of i at which x is called first
         a_i(x, first)  = - integral of dt / (1 - t) over the thresholds of i at which x is called second
@@ -63,7 +63,7 @@ def solve_two_classes(tables: Sequence[Array]) -> CellSolution:
 
 
 def roc_envelope(tables: Sequence[Array]) -> Envelope:
-    """Upper concave hull of all the ROC vertices."""
+    """Return the upper concave hull of the vertices of all ROC curves."""
     orders = [np.argsort(-table[:, 1] / table.sum(axis=1), kind="stable") for table in tables]
     curves = [np.cumsum(table[order], axis=0) for table, order in zip(tables, orders, strict=True)]
     end = curves[0][-1]
@@ -79,7 +79,7 @@ def roc_envelope(tables: Sequence[Array]) -> Envelope:
 
 
 def _upper_hull(points: Array) -> list[int]:
-    """Indices of the upper hull of points sorted by their first coordinate, the ends included."""
+    """Return the indices of the upper hull of points sorted by their first coordinate, including the ends."""
     first, second = points[:, 0].tolist(), points[:, 1].tolist()
     hull: list[int] = []
     for new in range(len(first)):
@@ -95,7 +95,10 @@ def _upper_hull(points: Array) -> list[int]:
 
 
 def _threshold_integrals(tables: Sequence[Array], hull: Envelope) -> list[Array]:
-    """Every vertex is optimal between the posteriors of the segments beside it; sum what that gives a row."""
+    """Return the influence functions, as sums over vertices of what each vertex contributes to a row.
+
+    A vertex is optimal for thresholds between the posteriors of the two segments that meet in it.
+    """
     total = hull.segments.sum(axis=1)
     with np.errstate(divide="ignore"):
         log_first, log_second = np.log(hull.segments / total[:, None]).T
@@ -127,8 +130,8 @@ class UnionInformation:
     """Bounds on the union information, in bits, and the influence functions that attain the lower one.
 
     Attributes:
-        lower: from feasible influence functions: certain.
-        upper: from a feasible coupling: certain.
+        lower: a rigorous bound, from feasible influence functions.
+        upper: a rigorous bound, from a feasible coupling.
         influence: a_i(x_i, y) per modality, in bits and finite; H(Y) + sum_i E[a_i(x_i, y)] is ``lower`` and
             u(x, y) = sum_i a_i(x_i, y) - log2 p(y) is one record's share of it.
     """
@@ -144,27 +147,27 @@ class UnionInformation:
 
 
 def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -> UnionInformation:
-    """What any joint distribution with these marginals must at least tell about the target.
+    """Bound the least information about the target that a joint distribution with these marginals can have.
 
         I_u = min over q with q(x_i, y) = p(x_i, y) for all i of I_q(Y; X_1, ..., X_n)
             = H(Y) + max_a E[sum_i a_i(x_i, Y)]   subject to   sum_y 2^(sum_i a_i(x_i, y)) <= 1 at every x
 
     Two classes are solved exactly (concave envelope of ROC curves), more by an interior-point method, on all
-    joint cells or, if they are many, on a growing list of them. Both bounds are rigorous however it ends.
-    Beyond 1e8 joint cells of distinct posteriors (seven modalities of twenty cells, say) the bounds are
-    apart: the lower one is then the union of the most informative modalities that fit, the upper one belongs
-    to the best coupling that a local search finds.
+    joint cells or, if there are many, on a growing list of them. Both bounds are rigorous however it ends.
+    Beyond 1e8 joint cells of distinct posteriors (say, seven modalities with twenty cells each) the bounds
+    differ: the lower one is then the union of the most informative modalities that fit, and the upper one
+    comes from the best coupling that a local search finds.
 
     Args:
         marginals: p(x_i, y) per modality, (values of x_i, classes); p(y) must agree among them.
-        tolerance: wanted gap in bits; steps are spent until it is reached, not beyond.
+        tolerance: the gap to reach, in bits; the solver stops there.
 
     Returns:
         The bounds and the influence functions.
 
     Raises:
-        DataError: a marginal that is no distribution, or marginals with different p(y), or so many cells and
-            classes that the equations do not fit into memory.
+        DataError: a marginal is not a distribution, the marginals differ in p(y), or there are so many cells
+            and classes that the equations do not fit into memory.
 
     Example:
         >>> import numpy as np
@@ -187,13 +190,13 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
 
 
 def _solve(tables: Sequence[Array], tolerance: float) -> CellSolution:
-    """Leave out modalities that say nothing, then choose the method."""
+    """Leave out uninformative modalities, then choose the method and solve."""
     telling = [i for i, table in enumerate(tables) if len(table) > 1]
     solved = _solve_telling([tables[i] for i in telling] or [tables[0]], tolerance)
     influence = [np.zeros_like(table) for table in tables]
     for i, part in zip(telling or [0], solved.influence, strict=True):
         influence[i] = part
-    best = _single(tables, int(np.argmax([information(table) for table in tables])))  # at least that
+    best = _single(tables, int(np.argmax([information(table) for table in tables])))  # a lower bound too
     if best.value > solved.value:
         return CellSolution(best.influence, solved.coupling, solved.entropy, best.value)
     return CellSolution(influence, solved.coupling, solved.entropy, solved.value)
@@ -214,7 +217,7 @@ def _solve_telling(tables: Sequence[Array], tolerance: float) -> CellSolution:
 
 
 def _single(tables: Sequence[Array], i: int) -> CellSolution:
-    """The posteriors of one modality: a feasible dual for all, the exact optimum if it is the only one."""
+    """Return the posteriors of one modality: a feasible dual for all, the optimum if it is the only one."""
     influence = [np.zeros_like(table) for table in tables]
     influence[i] = log_posterior(tables[i])
     unsure = entropy(tables[i].ravel()) - entropy(tables[i].sum(axis=1))
@@ -231,7 +234,7 @@ def _check_size(sizes: Sequence[int], classes: int) -> None:
 
 
 def _solve_unpriced(tables: Sequence[Array], tolerance: float) -> CellSolution:
-    """Rigorous bounds without looking at all joint cells; apart by what the left-out modalities add.
+    """Bound the union without looking at all joint cells; the gap is what the left-out modalities may add.
 
     The most informative modalities whose joint cells can be priced give the influence functions; a list of
     cells that grows by local search gives a coupling of all modalities.

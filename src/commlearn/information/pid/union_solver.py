@@ -1,4 +1,4 @@
-"""The union-information program on a list of joint cells, solved with a certificate; all of it is in nats.
+"""The union-information program on a list of joint cells, solved with a certificate. Everything is in nats.
 
 Primal, over couplings q of the modalities that keep every p(x_i, y):
 
@@ -9,11 +9,11 @@ Dual, over influence functions a_i(x_i, y):
     max_a  sum_i sum_{x_i, y} p(x_i, y) a_i(x_i, y)
     subject to   log sum_y exp(sum_i a_i(x_i, y)) <= 0   at every x
 
-A primal-dual interior-point method works on the dual, one multiplier q(x) a cell: the coupling is
+A primal-dual interior-point method works on the dual, with one multiplier q(x) per cell: the coupling is
 q(x, y) = q(x) softmax_y(sum_i a_i(x_i, y)). Three choices make it converge in about ten Newton steps, from
-smooth tables to nearly deterministic ones: slacks of their own for the constraints, a barrier weighted by the
-mass that conditional independence gives a cell, and a second-order correction that knows the curvature of the
-log-sum-exp.
+smooth tables to nearly deterministic ones: separate slack variables for the constraints, a barrier weighted
+by the mass that conditional independence gives a cell, and a second-order correction for the curvature of
+the log-sum-exp.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _LEAST_WEIGHT = 1e-14  # barrier weight of a cell that conditional independence 
 
 @dataclass(frozen=True)
 class UnionProgram:
-    """The program's constants; all influence functions lie end to end in one vector of coordinates."""
+    """The program's constants; all influence functions are concatenated into one vector of coordinates."""
 
     tables: Sequence[Array]
     cells: NDArray[np.intp]  # (cells, modalities)
     marginal: Array  # (coordinates,)
     collect: csr_matrix  # (coordinates, cells * classes): sums a coupling into its marginals
     pairs: dict[tuple[int, int], csr_matrix]  # sums cells into pairs of rows of two modalities
-    free: NDArray[np.intp]  # the coordinates that move; the others only shift weight between modalities
+    free: NDArray[np.intp]  # coordinates that move; others lack mass or only shift weight between modalities
     weight: Array  # (cells,)
 
     @property
@@ -52,7 +52,7 @@ class UnionProgram:
         return np.concatenate([[0], np.cumsum([table.size for table in self.tables])])
 
     def score(self, influence: Array) -> Array:
-        """sum_i a_i(x_i, y) for every cell and class."""
+        """Return sum_i a_i(x_i, y) for every cell and class."""
         return (self.collect.T @ influence).reshape(-1, self.classes)
 
     def marginals_of(self, coupling: Array) -> Array:
@@ -64,7 +64,7 @@ class UnionProgram:
 
 
 def build_program(tables: Sequence[Array], cells: NDArray[np.intp]) -> UnionProgram:
-    """The program of tables p(x_i, y) whose coupling lives on ``cells``, one row index per modality."""
+    """Build the program for tables p(x_i, y) with couplings on ``cells``, one row index per modality."""
     sizes = [len(table) for table in tables]
     classes = tables[0].shape[1]
     starts = np.concatenate([[0], np.cumsum(sizes[:-1], dtype=int)]) * classes
@@ -93,9 +93,9 @@ def _sum_rows(key: NDArray[np.intp], rows: int) -> csr_matrix:
 
 
 def _free_coordinates(tables: Sequence[Array]) -> NDArray[np.intp]:
-    """Those with mass, less one a class in all modalities but the first.
+    """Return the coordinates with mass, minus one per class in every modality but the first.
 
-    To raise a_1 by c(y) and lower a_2 by as much changes nothing.
+    Raising a_1 by c(y) and lowering a_2 by the same amount changes nothing.
     """
     free = [table > 0 for table in tables]
     for table, mask in zip(tables[1:], free[1:], strict=True):
@@ -104,7 +104,7 @@ def _free_coordinates(tables: Sequence[Array]) -> NDArray[np.intp]:
 
 
 def _independent_mass(tables: Sequence[Array], cells: NDArray[np.intp]) -> Array:
-    """sum_y p(y) prod_i p(x_i | y): the cell's mass if the modalities were independent given the class."""
+    """Return sum_y p(y) prod_i p(x_i | y), a cell's mass if modalities were independent given the class."""
     target = tables[0].sum(axis=0)
     mass = np.broadcast_to(target, (len(cells), len(target)))
     for table, rows in zip(tables, cells.T, strict=True):
@@ -114,14 +114,14 @@ def _independent_mass(tables: Sequence[Array], cells: NDArray[np.intp]) -> Array
 
 
 def log_sum_exp(score: Array) -> tuple[Array, Array]:
-    """log sum_y exp(score) of every cell, and its softmax."""
+    """Return log sum_y exp(score) of every cell, and the softmax of its scores."""
     top = score.max(axis=1, keepdims=True)
     share = np.exp(score - top)
     total = share.sum(axis=1, keepdims=True)
     return (top + np.log(total))[:, 0], share / total
 
 
-_LONGEST_STEP = 3.0  # in the exponent: beyond it the linear model of an exponential says nothing
+_LONGEST_STEP = 3.0  # in the exponent: beyond it, the linear model of an exponential is worthless
 _CENTRALITY = 1e-3  # least share of its target that a cell's complementarity may have after a step
 
 
@@ -129,17 +129,17 @@ _CENTRALITY = 1e-3  # least share of its target that a cell's complementarity ma
 class CellSolution:
     """A feasible dual and a (nearly) feasible primal point on a list of cells, in nats."""
 
-    # The a_i(x_i, y) per modality; -inf where p(x_i, y) is zero. Scaled so that the constraint holds on every
+    # a_i(x_i, y) per modality; -inf where p(x_i, y) is zero. Scaled so that the constraint holds on every
     # cell of the list.
     influence: list[Array]
-    # The q(x, y), one row a cell; its marginals are at most p(x_i, y), with a minute mass missing.
+    # q(x, y), one row per cell; its marginals are at most p(x_i, y), with a minute mass missing.
     coupling: Array
     entropy: float  # sum of -q(x, y) log q(y | x): a lower bound on H(Y | X) of the completed coupling
     value: float  # sum_i E[a_i], the dual objective
 
     @property
     def gap(self) -> float:
-        """What the dual falls short of the primal on these cells."""
+        """How far the dual falls short of the primal on these cells."""
         return -self.entropy - self.value
 
 
@@ -159,8 +159,8 @@ def solve_on_cells(
 ) -> CellSolution:
     """Solve the program whose coupling lives on ``cells`` until the certificate is below ``tolerance`` nats.
 
-    Every row and class of the tables p(x_i, y) has some mass, all have one p(y), and the cells can carry a
-    coupling. After the last of the Newton steps what was reached is returned.
+    Every row and class of the tables p(x_i, y) must have some mass, all tables must have the same p(y), and
+    the cells must admit a coupling. After the last Newton step, the best solution so far is returned.
     """
     program = build_program(tables, cells)
     point = _start(program)
@@ -179,7 +179,7 @@ def solve_on_cells(
 
 
 def _start(program: UnionProgram) -> _Point:
-    """The mean log posterior of the modalities, lowered by one: feasible by Hoelder's inequality."""
+    """Start at the modalities' mean log posterior, lowered by one: feasible by Hoelder's inequality."""
     with np.errstate(divide="ignore"):
         logs = [np.log(table / table.sum(axis=1, keepdims=True)).ravel() for table in program.tables]
     influence = (np.concatenate(logs) - 1.0) / len(program.tables)
@@ -188,13 +188,13 @@ def _start(program: UnionProgram) -> _Point:
 
 
 def best_of(*solutions: CellSolution) -> CellSolution:
-    """The best dual point beside the best primal one."""
+    """Combine the best dual point with the best primal one."""
     dual, primal = max(solutions, key=lambda one: one.value), max(solutions, key=lambda one: one.entropy)
     return CellSolution(dual.influence, primal.coupling, primal.entropy, dual.value)
 
 
 def _certify(program: UnionProgram, point: _Point) -> CellSolution:
-    """The point made feasible on both sides."""
+    """Make the point feasible on both sides, dual and primal."""
     influence = point.influence.copy()
     influence[: program.tables[0].size] -= max(0.0, point.excess.max())
     mass = program.marginal > 0
@@ -213,14 +213,14 @@ def _shrink_to_marginals(program: UnionProgram, coupling: Array) -> Array:
 
 
 def conditional_entropy(coupling: Array) -> float:
-    """H(Y | X) times the total mass, in nats: sum of -q(x, y) log q(y | x) over a table of masses."""
+    """Return H(Y | X) times the total mass, in nats: sum of -q(x, y) log q(y | x) over a table of masses."""
     total = np.broadcast_to(coupling.sum(axis=1, keepdims=True), coupling.shape)
     some = coupling > 0
     return float(-(coupling[some] * np.log(coupling[some] / total[some])).sum())
 
 
 def _newton_step(program: UnionProgram, point: _Point) -> _Point:
-    """A predictor with no barrier, then the step that aims where the predictor showed one can get."""
+    """Compute a predictor without barrier, then take the step that aims for what the predictor can reach."""
     solve = _normal_equations(program, point)
     complementarity = point.mass @ point.slack
     missed = -(point.excess + point.slack)  # how far the slack is from what the influence functions leave
@@ -247,7 +247,7 @@ class _Direction:
     mass: Array
     slack: Array
     score: Array
-    variance: Array  # of the score's change under the cell's posterior
+    variance: Array  # variance of the score's change under the cell's posterior
 
 
 def _normal_equations(program: UnionProgram, point: _Point) -> Callable[[Array], Array]:
@@ -278,7 +278,7 @@ def _normal_equations(program: UnionProgram, point: _Point) -> Callable[[Array],
 
 
 def _cholesky(matrix: Array) -> tuple[Array, bool]:
-    """Cholesky factor, with the least ridge that rounding asks for."""
+    """Return the Cholesky factor, with the smallest ridge that rounding requires."""
     diagonal = np.arange(len(matrix))
     for ridge in (1e-13, 1e-11, 1e-9):
         matrix[diagonal, diagonal] = 1.0 + ridge
@@ -292,7 +292,7 @@ def _cholesky(matrix: Array) -> tuple[Array, bool]:
 def _direction(
     program: UnionProgram, point: _Point, solve: Callable[[Array], Array], aim: Array, missed: Array
 ) -> _Direction:
-    """Newton's direction to mass * slack = aim, the right marginals and slack = -excess."""
+    """Return Newton's direction towards mass * slack = aim, the right marginals and slack = -excess."""
     posterior, mass, slack = point.posterior, point.mass, point.slack
     base = (aim - mass * missed) / slack
     influence = solve(program.marginal - program.marginals_of(base[:, None] * posterior))

@@ -1,7 +1,7 @@
 """Encoders by name. Each is built from the shape of one record's values and the fusion's width.
 
-Two are not: `fixed` is built from the fixed features of the modality, `own module` from a module of
-the user's.
+There are two exceptions: `fixed` is built from the fixed features of the modality, `own module` from
+a user-defined module.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 DEFAULTS = {"text": "text", "series": "series", "audio": "series", "tabular": "tabular", "vector": "mlp"}
-SMALL = 96  # pixels a side, at most, for which a small network does
+SMALL = 96  # largest side in pixels for which a small network suffices
 
 
 def default_encoder(spec: Spec) -> str:
-    """The encoder that serves a modality unless another is named.
+    """Return the name of the encoder for a modality if none is chosen.
 
     Example:
         >>> default_encoder(Spec("image", (3, 64, 64))), default_encoder(Spec("image", (3, 224, 224)))

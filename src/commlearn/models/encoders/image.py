@@ -1,4 +1,4 @@
-"""Image encoders: values in, a feature map out; no pooling, so that every cell can be a token."""
+"""Image encoders, from values to a feature map without pooling, so that every cell can be a token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from commlearn.models.tokens import ModalityEncoder
 
 
 class ImageEncoder(nn.Module):
-    """Runs a convolutional stack on images given as uint8 in 0..255 or floats in 0..1."""
+    """Runs a convolutional stack on images that are uint8 in 0..255 or floats in 0..1."""
 
     def __init__(self, stack: nn.Module) -> None:
         super().__init__()
@@ -32,11 +32,11 @@ class ImageEncoder(nn.Module):
 
 
 def small_cnn(shape: tuple[int, ...], width: int, channels: Sequence[int] = (24, 48, 128)) -> ModalityEncoder:
-    """Three convolutions for images of 32 to 96 pixels that learn in minutes; 64 pixels become a 4x4 map.
+    """Build an encoder of three convolutions for images of 32 to 96 pixels; 64 pixels become a 4x4 map.
 
-    What makes it quick to learn: brightness and contrast are taken out of every image, the first
-    layer starts as waves of every direction and period, the others start as identities, and a
-    maximum over neighbours makes a texture look the same wherever its pattern starts.
+    It learns in minutes: brightness and contrast are removed from every image, the first layer is
+    initialised to waves of every direction and period, the others to identities, and a maximum over
+    neighbours makes a texture look the same wherever its pattern starts.
     """
     layers: list[nn.Module] = [StandardImage()]
     for number, (before, after) in enumerate(zip((shape[0], *channels), channels, strict=False)):
@@ -73,7 +73,7 @@ def _outer(colour: Tensor, wave: Tensor) -> Tensor:
 
 
 def alexnet(shape: tuple[int, ...], width: int) -> ModalityEncoder:
-    """AlexNet's feature stack: 224 pixels become a 6x6 map of 256 channels."""
+    """Build AlexNet's feature stack: 224 pixels become a 6x6 map of 256 channels."""
     stack = nn.Sequential(
         nn.Conv2d(shape[0], 64, 11, stride=4, padding=2),
         nn.ReLU(inplace=True),
@@ -93,12 +93,12 @@ def alexnet(shape: tuple[int, ...], width: int) -> ModalityEncoder:
 
 
 def resnet18(shape: tuple[int, ...], width: int) -> ModalityEncoder:
-    """ResNet-18 without its pooling: a map of 512 channels at a 32nd of the size."""
+    """Build ResNet-18 without its final pooling: a map of 512 channels at 1/32 of the size."""
     return _tokens_of(_resnet(BasicBlock, (2, 2, 2, 2), shape[0]), shape, width, 512, 32)
 
 
 def resnet50(shape: tuple[int, ...], width: int) -> ModalityEncoder:
-    """ResNet-50 without its pooling: a map of 2 048 channels at a 32nd of the size."""
+    """Build ResNet-50 without its final pooling: a map of 2 048 channels at 1/32 of the size."""
     return _tokens_of(_resnet(Bottleneck, (3, 4, 6, 3), shape[0]), shape, width, 2048, 32)
 
 

@@ -1,4 +1,4 @@
-"""A module of the user's as an encoder: plain tensors in, a vector or tokens out."""
+"""User-defined modules as encoders, from plain tensors to a vector or tokens."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from commlearn.errors import ConfigurationError, RunError
 from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.tokens import ModalityEncoder, TokenEncoder
 
-OWN = "own module"  # what configurations and schemas call it: they hold no code
-PREFIX = "encoders.{}.encoder.module."  # of its weights among those of a method
+OWN = "own module"  # its name in configurations and schemas, which hold no code
+PREFIX = "encoders.{}.encoder.module."  # prefix of its weights among those of a method
 
 
 class OwnEncoder(nn.Module):
-    """Runs a module on values alone, or on values and `padding` if its `forward` has such an argument.
+    """Runs a module on values only, or on values and `padding` if its `forward` has such an argument.
 
-    Pictures come as fractions of 0 to 1. What it gives is a vector, (batch, features), or tokens, (batch,
-    length, features), and with them, where their padding is not that of the values, the tokens' padding.
-    A module of which no parameter is trained stays in evaluation mode.
+    Pictures are passed as floats in 0..1. The module returns a vector, (batch, features), or tokens, (batch,
+    length, features), together with their padding if it is not that of the values. A module whose
+    parameters are all frozen stays in evaluation mode.
 
     Args:
-        module: the user's.
-        features: of the vector or of each token; 0 = any.
+        module: the user's module.
+        features: size of the vector or of each token; 0 = any.
     """
 
     def __init__(self, module: nn.Module, features: int = 0) -> None:
@@ -80,19 +80,19 @@ class OwnEncoder(nn.Module):
 
 
 def own(module: nn.Module, width: int, features: int = 0) -> ModalityEncoder:
-    """A module that is passed in Python; what is no token of the fusion's width is projected to one.
+    """Build an encoder from a module passed in Python; outputs that differ in width are projected.
 
     Args:
-        module: the user's, not a copy of it.
-        width: of the tokens.
-        features: that it gives; 0 = the width.
+        module: the user's module itself, not a copy of it.
+        width: width of the tokens.
+        features: number of features that the module returns; 0 = the width.
     """
     features = features or width
     return ModalityEncoder(OwnEncoder(module, features), SequenceAdapter(features, width))
 
 
 def token_encoders(encoders: Mapping[str, nn.Module], width: int) -> dict[str, nn.Module]:
-    """The encoders of a method: plain modules among them must give vectors or tokens of its width."""
+    """Return a method's encoders, wrapping plain modules, which must give vectors or tokens of its width."""
     return {
         name: encoder if isinstance(encoder, TokenEncoder) else own(encoder, width)
         for name, encoder in encoders.items()
@@ -100,9 +100,9 @@ def token_encoders(encoders: Mapping[str, nn.Module], width: int) -> dict[str, n
 
 
 def features_made(name: str, module: nn.Module, example: Modality) -> int:
-    """How many features a module makes of records: of a vector, or of each token.
+    """Return the number of features in a module's output, of a vector or of each token.
 
-    The module is asked in evaluation mode, and left in it.
+    The module is put into evaluation mode and left in it.
     """
     encoder = OwnEncoder(module).eval()
     try:
@@ -117,7 +117,7 @@ def features_made(name: str, module: nn.Module, example: Modality) -> int:
 
 
 def modules_of(encoders: nn.ModuleDict) -> dict[str, nn.Module]:
-    """The modules of the user's among the encoders of a method."""
+    """Return the user's modules among the encoders of a method, by modality."""
     inner = {name: getattr(encoder, "encoder", None) for name, encoder in encoders.items()}
     return {name: encoder.module for name, encoder in inner.items() if isinstance(encoder, OwnEncoder)}
 
@@ -146,5 +146,5 @@ def refuse_unfit(encoders: nn.ModuleDict, weights: Mapping[str, Tensor], where: 
 
 
 def _shape(tensor: Tensor) -> str:
-    """A shape in words; a lazy parameter takes that of the weights which it gets."""
+    """Describe a shape in words; a lazy parameter takes the shape of the weights that it gets."""
     return "lazy" if is_lazy(tensor) else " x ".join(map(str, tensor.shape)) or "a number"

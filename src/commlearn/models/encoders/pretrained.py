@@ -1,8 +1,8 @@
-"""Pretrained transformers as encoders: their token states go to the fusion.
+"""Pretrained transformers as encoders, whose token states go to the fusion.
 
-A frozen one is no part of the method's parameters: it is read when it is first needed, takes no
-gradient, and checkpoints leave it out (they hold its checksum). Where its token states were computed
-before, they pass through it unchanged. A fine-tuned one is a module like any other.
+A frozen one is not among the method's parameters: it is loaded when it is first needed, gets no
+gradient, and checkpoints leave it out (they hold its checksum). Token states that were computed
+earlier pass through it unchanged. A fine-tuned one is a module like any other.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from commlearn.storage.places import nothing_fetched
 
 @dataclass(frozen=True)
 class Description:
-    """A pretrained model as plain values: all but its weights."""
+    """Everything about a pretrained model except its weights, as plain values."""
 
     pretrained: str  # folder, or name on the hub
     architecture: str  # class in transformers
-    config: Mapping[str, Any]  # its configuration
-    features: int  # of a token state
-    sha256: str  # of the folder's configuration and weights
+    config: Mapping[str, Any]  # configuration of the architecture
+    features: int  # width of a token state
+    sha256: str  # checksum of the folder's configuration, preparation and weights
     frozen: bool = True
-    mean: tuple[float, ...] = ()  # of pixels from 0 to 1; images alone
-    std: tuple[float, ...] = ()  # likewise
-    padding: int = 0  # id under padding; texts alone
+    mean: tuple[float, ...] = ()  # mean that pixels in 0..1 are normalised by; images only
+    std: tuple[float, ...] = ()  # standard deviation that they are normalised by; images only
+    padding: int = 0  # token id under padding; texts only
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Description:
         return cls(**{entry.name: values[entry.name] for entry in fields(cls) if entry.name in values})
 
     def weights(self) -> nn.Module:
-        """The model from its folder, which must be the one that was described."""
-        with nothing_fetched():  # learning from the training rows fetched it, if the user named one of a hub
+        """Load the model from its folder, which must match this description."""
+        with nothing_fetched():  # a hub model that the user named was fetched when training rows were read
             folder = locate(self.pretrained)
         sha = fingerprint(folder)
         if sha != self.sha256:
@@ -55,10 +55,10 @@ class Description:
 
 
 class PretrainedEncoder(nn.Module):
-    """Pixels or token ids to token states."""
+    """Maps pixels or token ids to token states."""
 
     mean: Tensor  # (3, 1, 1)
-    std: Tensor  # likewise
+    std: Tensor  # (3, 1, 1)
 
     def __init__(self, description: Description, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -79,15 +79,15 @@ class PretrainedEncoder(nn.Module):
         return self.texts(values, padding), padding
 
     def states(self, values: Tensor, padding: Tensor | None) -> Tensor:
-        """What the transformer makes of prepared values, (batch, length, features)."""
+        """Return the transformer's token states for prepared values, (batch, length, features)."""
         raise NotImplementedError
 
     def computed(self, values: Tensor) -> bool:
-        """Whether these are token states already, and neither pixels nor ids."""
+        """Return whether these values are token states already, rather than pixels or ids."""
         raw = tuple(values.shape[1:]) == self.shape if self.reads_images else not values.is_floating_point()
         return not raw
 
-    def normalised(self, pixels: Tensor) -> Tensor:  # (batch, 3, size, size): bytes, or 0 to 1
+    def normalised(self, pixels: Tensor) -> Tensor:  # (batch, 3, size, size): bytes, or floats in 0..1
         if pixels.dtype == torch.uint8:
             pixels = pixels.float() / 255
         return (pixels - self.mean) / self.std
@@ -105,7 +105,7 @@ class PretrainedEncoder(nn.Module):
 
 
 class FineTuned(PretrainedEncoder):
-    """Fine-tuned with the rest of the model; parameters that do not affect the token states stay frozen."""
+    """A transformer that is fine-tuned; parameters that do not affect the token states stay frozen."""
 
     def __init__(self, description: Description, shape: tuple[int, ...], fresh: bool = True) -> None:
         super().__init__(description, shape)
@@ -123,7 +123,7 @@ class FineTuned(PretrainedEncoder):
 
 
 class Frozen(PretrainedEncoder):
-    """Never trained; no part of the method's state."""
+    """A transformer that is never trained and is not part of the method's state."""
 
     def __init__(self, description: Description, shape: tuple[int, ...]) -> None:
         super().__init__(description, shape)
@@ -131,7 +131,7 @@ class Frozen(PretrainedEncoder):
 
     @property
     def backbone(self) -> nn.Module:
-        """The transformer, read when it is first asked for; modalities with one encoder share it."""
+        """The transformer, loaded on first use; modalities with the same encoder share it."""
         if not self.held:
             key = (self.description.sha256, self.description.architecture)
             model = IN_MEMORY.get(key)
@@ -142,7 +142,7 @@ class Frozen(PretrainedEncoder):
         return self.held[0]
 
     def adopt(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take these weights in place of the folder's."""
+        """Use these weights instead of the folder's."""
         model = build(self.description.architecture, self.description.config)
         model.load_state_dict(dict(tensors))
         self.held = [self.hold(model)]
@@ -151,7 +151,7 @@ class Frozen(PretrainedEncoder):
         return model.eval().requires_grad_(False)
 
     def states(self, values: Tensor, padding: Tensor | None) -> Tensor:
-        with torch.inference_mode(False):  # what is read within it could never be trained on
+        with torch.inference_mode(False):  # weights loaded in inference mode could not be used in training
             model = self.backbone.to(values.device)
         with torch.no_grad():
             return feed(model, values, padding)
@@ -163,9 +163,9 @@ IN_MEMORY: WeakValueDictionary[tuple[str, str], nn.Module] = WeakValueDictionary
 def pretrained(
     shape: tuple[int, ...], width: int, description: Mapping[str, Any], fresh: bool = True
 ) -> ModalityEncoder:
-    """A pretrained transformer; every one of its token states becomes a token.
+    """Build an encoder from a pretrained transformer, each of whose token states becomes a token.
 
-    `fresh` reads the first weights of one that is fine-tuned, which a checkpoint will not replace.
+    If a checkpoint will replace the weights of a fine-tuned one, pass `fresh=False` to skip loading them.
     """
     stated = Description.of(description)
     encoder = Frozen(stated, shape) if stated.frozen else FineTuned(stated, shape, fresh)
@@ -173,13 +173,13 @@ def pretrained(
 
 
 def frozen_encoders(encoders: nn.ModuleDict) -> dict[str, Frozen]:
-    """Those of a method's encoders that are pretrained and frozen, by modality."""
+    """Return a method's encoders that are pretrained and frozen, by modality."""
     inner = {name: getattr(encoder, "encoder", None) for name, encoder in encoders.items()}
     return {name: encoder for name, encoder in inner.items() if isinstance(encoder, Frozen)}
 
 
 def first_version(values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Token states that were computed before; of several versions of a record the first, as it is."""
+    """Return token states that were computed earlier; if a record has several versions, the first one's."""
     if values.ndim == 4:  # (batch, versions, length, features)
         values, padding = values[:, 0], None if padding is None else padding[:, 0]
     return values.float(), padding

@@ -1,7 +1,7 @@
-"""The folder that holds pretrained weights: where it is, what it says of itself, what is refused.
+"""The folder that holds pretrained weights: locating it, reading its metadata, refusing unsafe contents.
 
-Weights are read from safetensors alone. Files of other formats can run code when they are opened,
-so that a folder without safetensors is refused by the name of what it holds instead.
+Weights are read from safetensors only. Files of other formats can run code when they are opened, so a
+folder without safetensors is refused with an error that names the files it holds instead.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from commlearn.storage.plain_json import parse_json
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"  # names another model, which transformers would load
-MODULES = "modules.json"  # a folder of sentence-transformers: a transformer, then pooling and the like
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]  # of a hub's repository
+MODULES = "modules.json"  # present in sentence-transformers folders: a transformer, then pooling etc.
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]  # files to fetch from a hub repository
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
-READ = 1 << 22  # bytes at a time
+READ = 1 << 22  # bytes read at a time
 
 
 def locate(name: str) -> Path:
-    """The folder whose `config.json` describes the transformer.
+    """Return the folder whose `config.json` describes the transformer.
 
     Args:
         name: a folder, or the name of a model on the Hugging Face hub, `owner/model` or
-            `owner/model@revision`. The hub is asked only if there is no such folder.
+            `owner/model@revision`. The hub is queried only if there is no such folder.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -57,14 +57,14 @@ def locate(name: str) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """A SHA-256 of what decides the encoder's output: its configuration, preparation and weights."""
+    """Return a SHA-256 of what determines the encoder's output: configuration, preparation and weights."""
     files = [folder / CONFIG, folder / "preprocessor_config.json", folder / "processor_config.json"]
     files = [path for path in files if path.is_file()] + sorted(folder.glob("*.safetensors"))
     return _digest(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 
 
 def longest_text(folder: Path) -> int | None:
-    """How many tokens a folder of sentence-transformers was made for, if it says so."""
+    """Return the longest text, in tokens, that a sentence-transformers folder states, if it does."""
     path = folder / "sentence_bert_config.json"
     return read_json(path).get("max_seq_length") if path.is_file() else None
 
@@ -85,7 +85,7 @@ def missing_extra(package: str) -> ConfigurationError:
 
 @lru_cache(maxsize=16)
 def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Read again only if a size or a time of change differs."""
+    """Return the SHA-256 of the files, which are read again only if a size or modification time changes."""
     digest = hashlib.sha256()
     for path, size, _ in files:
         digest.update(f"{path.name} {size}\n".encode())
@@ -96,7 +96,7 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def _transformer(path: Path) -> Path:
-    """Where the transformer lies: in the folder, or where the first module of several does."""
+    """Return the transformer's folder: the given one, or that of the first module if there are several."""
     if not (path / MODULES).is_file():
         return path
     modules = read_json(path / MODULES)
@@ -132,7 +132,7 @@ def _refuse_pickles(folder: Path) -> None:
 
 
 def _from_hub(name: str) -> Path:
-    """Download what a name on the hub stands for, or find it where it was downloaded before."""
+    """Download the hub's model of this name, or find an earlier download of it."""
     repository, _, revision = name.partition("@")
     try:
         return fetch_matching(Repository(repository, revision or None), WANTED)

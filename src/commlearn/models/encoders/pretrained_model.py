@@ -1,9 +1,9 @@
-"""Transformers as modules, tokenizers and image preparations: the one file that imports transformers.
+"""Pretrained models, tokenizers and image preparations; the only file that imports transformers.
 
-Nothing in a folder is run: its classes are those of the installed library and its weights are safetensors. A
-configuration comes from a folder or an artifact of others, and transformers lets it name more: kernels of
-attention that are downloaded and run, code, quantisers, other models as parts. None of that is passed on:
-sizes and switches of the model's own class count, and names of functions.
+Nothing in a folder is executed: classes are those of the installed library, and weights are safetensors. A
+configuration may come from somebody else's folder or artifact, and transformers lets it name more: attention
+kernels that are downloaded and run, code, quantisers, other models as parts. None of that is passed on. Only
+sizes and switches of the model's own class are, and names of functions.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ WORDS = frozenset(
         *("summary_type", "classifier_pooling", "rope_parameters", "pos_att_type", "norm_rel_ebd"),
     }
 )
-"""Options whose values may hold words: each chooses among what is written in the library."""
-WORD = re.compile(r"[\w-]*")  # names of a hub and paths have slashes or dots
-KERNELS = ("get_kernel", "is_kernels_available", "lazy_load_kernel")  # in modules that download code to run
+"""Options whose values may be words: each chooses among things that the library itself implements."""
+WORD = re.compile(r"[\w-]*")  # does not match hub names and paths, which have slashes or dots
+KERNELS = ("get_kernel", "is_kernels_available", "lazy_load_kernel")  # in modules that run downloaded code
 
 
 def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
-    """The configuration of a model of transformers, with attention that torch computes.
+    """Return the configuration of a transformers model, with attention computed by torch.
 
-    `base` is the class of all configurations, whose own options do not count.
+    `base` is the base class of all configurations, whose own options are ignored.
 
     Raises:
-        ConfigurationError: an option names something else than a number or a function of the library, or the
-            model is one that loads other models or kernels.
+        ConfigurationError: an option holds something other than numbers or names of the library's functions,
+            or the model is one that loads other models or kernels.
     """
     _refuse_loaders(model)
     config = model.config_class(**admitted(model, base, stated))
@@ -60,7 +60,7 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
 
 
 def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that count; of those of the model's own class, one that names anything is refused."""
+    """Return the stated options of the model's own class; refuse values that could name code or a model."""
     chosen = {name: stated[name] for name in _options(model, base) if name in stated}
     for name, value in chosen.items():
         if _wrong(name, value):
@@ -72,7 +72,7 @@ def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _refuse_loaders(model: Any) -> None:
-    """Models whose own modules ask a hub for code."""
+    """Refuse models whose own modules fetch code from a hub."""
     if any(hasattr(sys.modules[model.__module__], name) for name in KERNELS):
         raise ConfigurationError(
             f"{model.__name__} runs kernels that are downloaded, which is not done here. Choose another one."
@@ -80,14 +80,14 @@ def _refuse_loaders(model: Any) -> None:
 
 
 def _options(model: Any, base: Any) -> list[str]:
-    """Options of the model's own class."""
+    """Return the names of the options of the model's own class."""
     general = {*inspect.signature(base.__init__).parameters, "args", "kwargs"}
     stated = inspect.signature(model.config_class.__init__).parameters
     return [name for name in stated if name not in general and not name.startswith("_")]
 
 
 def _wrong(name: str, value: Any) -> bool:
-    """Whether a value is more than numbers, and words where there may be some."""
+    """Return whether a value holds anything other than numbers and, if the option allows them, words."""
     if value is None or isinstance(value, int | float):
         return False
     if isinstance(value, list | tuple):
@@ -100,12 +100,12 @@ def _wrong(name: str, value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Settings that are objects as the mapping that they were."""
+    """Convert settings that are objects back to mappings."""
     return value.to_dict() if hasattr(value, "to_dict") else value
 
 
-TOWERS = {"image": "vision_config", "text": "text_config"}  # the part of a two-tower model
-SENSIBLE = 100_000  # tokens; tokenizers without a limit state an absurd one
+TOWERS = {"image": "vision_config", "text": "text_config"}  # the part to use of a two-tower model
+SENSIBLE = 100_000  # limit in tokens if the model has none; tokenizers without one state an absurd number
 
 
 class Subwords(NamedTuple):
@@ -113,14 +113,14 @@ class Subwords(NamedTuple):
 
     tokenizer: str  # JSON, as the package tokenizers reads it
     ids: int
-    longest: int  # tokens that the model takes at most
+    longest: int  # most tokens that the model takes
     padding: int
-    mask: int  # -1: the model knows no token that hides another
-    special: list[int]  # ids that are no part of the text
+    mask: int  # id of the mask token; -1: the model has none
+    special: list[int]  # ids that are not part of the text
 
 
 def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
-    """The class that gives token states of images or texts, its configuration and the states' width."""
+    """Return the class whose output is token states of images or texts, its configuration and their width."""
     transformers = _transformers()
     stated = read_json(folder / CONFIG)
     try:
@@ -153,7 +153,7 @@ def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
 
 
 def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
-    """The model with random weights, always the same."""
+    """Build the model with random weights that are always the same."""
     transformers = _transformers()
     if not _is_model(transformers, architecture):
         raise ConfigurationError(f"transformers {transformers.__version__} has no model {architecture}.")
@@ -163,7 +163,7 @@ def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
 
 
 def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Module:
-    """The model with the folder's weights, in float32; weights that do not fit are refused."""
+    """Load the model with the folder's weights, in float32; refuse weights that do not fit."""
     transformers = _transformers()
     cls = getattr(transformers, architecture)
     try:
@@ -194,10 +194,10 @@ def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Modul
 
 
 def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subwords:
-    """The tokenizer of the folder of this model."""
+    """Return the tokenizer in a model's folder."""
     transformers = _transformers()
     if (folder / "tokenizer.json").is_file():
-        read_json(folder / "tokenizer.json")  # names the file if it is cut off
+        read_json(folder / "tokenizer.json")  # if the file is truncated, this error names it
     try:
         with _quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -207,9 +207,9 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
     except (OSError, ValueError, KeyError, AttributeError, ImportError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise ConfigurationError(f"{folder} has no tokenizer that can be read: {reason}") from problem
-    stated = _config(architecture, config)  # knows the names that other models have for the same
+    stated = _config(architecture, config)  # maps the different names that models have for a setting
     places = getattr(stated, "max_position_embeddings", None) or SENSIBLE
-    if "roberta" in stated.model_type:  # counts its places from the padding's id on
+    if "roberta" in stated.model_type:  # numbers its positions from the padding id + 1
         places -= (stated.pad_token_id or 0) + 1
     limits = [places, longest_text(folder), tokenizer.model_max_length]
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stated.pad_token_id
@@ -224,7 +224,7 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
 
 
 def image_preparation(folder: Path) -> dict[str, Any]:
-    """How the folder's images are resized, cut and normalised, as plain values."""
+    """Return how images are resized, cropped and normalised for the folder's model, as plain values."""
     transformers = _transformers()
     try:
         with _quiet(transformers):
@@ -261,7 +261,7 @@ def image_preparation(folder: Path) -> dict[str, Any]:
 
 
 def feed(model: nn.Module, values: Tensor, padding: Tensor | None) -> Tensor:
-    """Token states of prepared pixels, or of ids with what is not attended to, (batch, length, features)."""
+    """Return the token states of prepared pixels, or of ids and their padding, (batch, length, features)."""
     if values.is_floating_point():
         options = {}
         if "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
@@ -274,7 +274,7 @@ def feed(model: nn.Module, values: Tensor, padding: Tensor | None) -> Tensor:
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """No bars and no remarks on towers that are not read; what matters is raised."""
+    """Suppress progress bars and remarks on towers that are not loaded; real problems are still raised."""
     log = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
@@ -306,5 +306,5 @@ def _is_model(transformers: Any, name: str) -> bool:
 
 
 def _without_pooling(cls: type) -> dict[str, bool]:
-    """A pooled vector is not asked for: no layer that would make one."""
+    """Return the option that omits a model's pooling layer, if it has one: pooled vectors are not used."""
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(cls).parameters else {}

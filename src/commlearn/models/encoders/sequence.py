@@ -1,6 +1,6 @@
-"""Encoders of sequences: whatever length, neither padding's content nor its amount changes a token.
+"""Encoders for sequences of any length; neither the content nor the amount of padding changes a token.
 
-All expect padding at the end, as batches are made. NaN means "not observed" and counts as 0, which is
+All expect padding at the end, where batching puts it. NaN means "not observed" and counts as 0, which is
 the mean of standardised values.
 """
 
@@ -18,14 +18,14 @@ from commlearn.models.adapters import SequenceAdapter, sincos
 from commlearn.models.fusion import FusionLayer
 from commlearn.models.tokens import ModalityEncoder, Tokens
 
-KERNEL = 5  # steps that a convolution of the stem sees
+KERNEL = 5  # steps that each convolution of the stem sees
 
 
 class StridedStem(nn.Module):
-    """Convolutions that each halve the length: `length` steps become ceil(length / stride).
+    """Convolutions of stride 2, or one of stride 1: `length` steps become ceil(length / stride).
 
-    Padding is zero before every convolution, and so is what lies beyond the end: a step sees the same
-    wherever the batch ends.
+    Padding is set to zero before every convolution, and so is everything beyond the end: a step sees the
+    same wherever the batch ends.
     """
 
     def __init__(self, channels: int, features: int, stride: int) -> None:
@@ -44,13 +44,13 @@ class StridedStem(nn.Module):
         for convolution, norm, step in zip(self.convolutions, self.norms, self.steps, strict=True):
             values = convolution(blank(values, padding).transpose(1, 2)).transpose(1, 2)
             values = F.gelu(norm(values))  # (batch, ceil(length / step), features)
-            if padding is not None:  # a step is padding if the one that it is centred on was
+            if padding is not None:  # a step is padding if the input step at its centre is
                 padding = padding[:, ::step]
         return values, padding
 
 
 class StepwiseStem(nn.Module):
-    """Each step on its own: a convolution of kernel 1, which is a linear map."""
+    """A linear map of each step separately, that is, a convolution with a kernel of 1."""
 
     def __init__(self, channels: int, features: int) -> None:
         super().__init__()
@@ -63,8 +63,8 @@ class StepwiseStem(nn.Module):
 class SequenceTransformer(nn.Module):
     """A stem, then pre-norm transformer layers over its steps.
 
-    `positions` adds a fixed sin-cos code of its place to each step; `feed_forward` is four times the features
-    where nothing is given.
+    `positions` adds a fixed sin-cos code of its position to each step. `feed_forward` is the width inside the
+    MLPs, by default four times the features.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class SequenceTransformer(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A GRU that reads from the first step to the last: padding, which comes after, is never seen."""
+    """A GRU that reads from the first step to the last, so that steps never see the padding after them."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -111,9 +111,9 @@ class Recurrent(nn.Module):
 def series(
     shape: tuple[int, ...], width: int, hidden: int = 128, layers: int = 2, heads: int = 4, stride: int = 4
 ) -> ModalityEncoder:
-    """For sequences of which nothing is known: strided convolutions, positions, a small transformer.
+    """Build the general-purpose encoder: strided convolutions, positions, a small transformer.
 
-    One token stands for `stride` steps; the convolutions overlap, so that few steps still make tokens.
+    One token represents `stride` steps; the convolutions overlap, so that even a few steps produce tokens.
     """
     stem = StridedStem(shape[0], hidden, stride)
     return ModalityEncoder(
@@ -129,10 +129,10 @@ def transformer(
     hidden: int = 40,
     feed_forward: int | None = None,
 ) -> ModalityEncoder:
-    """The paper's sequence transformer: every step is a token, no position code.
+    """Build the paper's sequence transformer: every step is a token, without a position code.
 
-    Published runs have a feed_forward of 2 048; where none is given it is four times `hidden`, which is
-    quicker and has fewer parameters.
+    Published runs have a feed_forward of 2 048. The default is four times `hidden`, which is faster and
+    has fewer parameters.
     """
     stem = StepwiseStem(shape[0], hidden)
     network = SequenceTransformer(stem, hidden, layers, heads, positions=False, feed_forward=feed_forward)
@@ -140,24 +140,24 @@ def transformer(
 
 
 def gru(shape: tuple[int, ...], width: int, hidden: int = 512) -> ModalityEncoder:
-    """A gated recurrent unit; its state after every step is a token."""
+    """Build a gated recurrent unit whose state after every step is a token."""
     return ModalityEncoder(Recurrent(shape[0], hidden), SequenceAdapter(hidden, width))
 
 
 def blank(values: Tensor, padding: Tensor | None) -> Tensor:
-    """Values with 0 where they are NaN and under padding, whatever lies there."""
+    """Return the values with 0 in place of NaN and of everything under padding."""
     if padding is not None:
         values = values.masked_fill(padding[..., None], 0.0)
     return values.masked_fill(values.isnan(), 0.0)
 
 
 def something_attended(padding: Tensor) -> Tensor:
-    """Attention over nothing is not a number: a record that is all padding attends to its zeros."""
+    """Return the padding, unset in records that are all padding: attention over nothing would be NaN."""
     return padding & ~padding.all(dim=1, keepdim=True)
 
 
 class TokenStem(nn.Module):
-    """Token ids to learned vectors; whatever lies under padding reads as id 0, a vector of zeros."""
+    """Maps token ids to learned vectors; anything under padding is read as id 0, a vector of zeros."""
 
     def __init__(self, ids: int, features: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class TokenStem(nn.Module):
 def text(
     shape: tuple[int, ...], width: int, hidden: int = 192, layers: int = 2, heads: int = 4
 ) -> ModalityEncoder:
-    """Token vectors, fixed sin-cos positions and a pre-norm transformer; one token for each of the text's."""
+    """Build token vectors, fixed sin-cos positions and a pre-norm transformer; one token per text token."""
     stem = TokenStem(shape[0], hidden)
     return ModalityEncoder(
         SequenceTransformer(stem, hidden, layers, heads, positions=True), SequenceAdapter(hidden, width)
@@ -183,10 +183,10 @@ LEAK = 0.1  # slope of the leaky ReLU below zero
 
 
 class CausalConvolutions(nn.Module):
-    """Convolutions of two steps at a time: a result has seen the steps up to its own, and none after.
+    """Convolutions over pairs of steps: an output depends on the steps up to its own, and on none after.
 
-    The pairs are counted from the first step on, so that 32 readings become one result that has seen
-    them all. A step without a partner meets zero.
+    Pairs start at the first step, so that with five convolutions 32 readings become one output that depends
+    on all of them. A step without a partner is paired with zeros.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -200,13 +200,13 @@ class CausalConvolutions(nn.Module):
             values = blank(values, padding).transpose(1, 2)  # (batch, channels, length)
             values = F.pad(values, (0, values.shape[2] % 2))
             values = F.leaky_relu(convolution(values), LEAK).transpose(1, 2)
-            if padding is not None:  # there is a result where its first step was there
+            if padding is not None:  # an output is real if the first step of its pair is
                 padding = padding[:, ::2]
         return values, padding  # (batch, ceil(length / 2^layers), sizes[-1])
 
 
 def force(shape: tuple[int, ...], width: int, hidden: Sequence[int] = (16, 32, 64, 128)) -> ModalityEncoder:
-    """Vision&Touch's encoder of force, 6-16-32-64-128-width: 32 readings become one token."""
+    """Build Vision&Touch's force encoder, 6-16-32-64-128-width: 32 readings become one token."""
     if not hidden or min(hidden) < 1:
         raise ConfigurationError(f"The hidden sizes of force are {list(hidden)}; give numbers above 0.")
     return ModalityEncoder(CausalConvolutions([shape[0], *hidden, width]), SequenceAdapter(width, width))

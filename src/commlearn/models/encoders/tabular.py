@@ -1,4 +1,4 @@
-"""Encoders of tables with gaps and categories, and of raw vectors."""
+"""Encoders for tables with gaps and categories, and for raw vectors."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from commlearn.models.tokens import ModalityEncoder, TokenEncoder, Tokens
 
 
 class AsItIs(nn.Module):
-    """Values go to the adapter unchanged."""
+    """Passes values to the adapter unchanged."""
 
     def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return values, padding
 
 
 def linear(shape: tuple[int, ...], width: int) -> ModalityEncoder:
-    """A vector becomes one token by one linear map."""
+    """Build an encoder that maps a vector to one token with a linear map."""
     return ModalityEncoder(AsItIs(), VectorAdapter(shape[0], width))
 
 
 def features(shape: tuple[int, ...], width: int) -> ModalityEncoder:
-    """Every number becomes a token of its own."""
+    """Build an encoder that turns every number of a vector into a separate token."""
     return ModalityEncoder(AsItIs(), FeatureTokenizer(shape[0], width))
 
 
-MISSING, OTHER = 0, 1  # codes of a cell without category, and of a category that training did not name
+MISSING, OTHER = 0, 1  # codes of a cell without a category, and of a category not named in training
 
 
 class TableTokenizer(nn.Module):
-    """One token a column.
+    """One token per column.
 
-    A number is its value times a learned direction plus a learned bias; a missing one a learned vector. A
-    category is a learned vector. That of unnamed categories is a learned step away from that of a missing
-    one: a table without any in training, which never learns the step, reads them as missing. Columns of
-    numbers come first.
+    A number becomes its value times a learned direction plus a learned bias, or a learned vector if it is
+    missing. A category is a learned vector. That of unnamed categories is a learned step away from that of
+    a missing one: if training has none, the step is never learned and they are read as missing. Numeric
+    columns come first.
     """
 
     first: Tensor  # (categories,): the row of each column's code 0
-    last: Tensor  # (categories,): the row of its last code
+    last: Tensor  # (categories,): the row of each column's last code
 
     def __init__(self, numbers: int, categories: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class TableTokenizer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Layers one after another; a NaN is a missing value and counts as the mean."""
+    """Layers in sequence; a NaN is a missing value and is replaced by 0, the mean."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Stack(nn.Module):
 
 
 def _with_norms(features: int, hidden: int, layers: int) -> Stack:
-    """Linear layers, each with a norm and a GELU."""
+    """Build linear layers, each followed by a norm and a GELU."""
     sizes = [features, *[hidden] * layers]
     return Stack(
         [
@@ -108,25 +108,25 @@ def _with_norms(features: int, hidden: int, layers: int) -> Stack:
 
 
 def _perceptron(sizes: Sequence[int]) -> Stack:
-    """Linear layers with a ReLU between them."""
+    """Build linear layers with a ReLU between each two."""
     parts = [part for before, after in pairwise(sizes) for part in (nn.Linear(before, after), nn.ReLU())]
     return Stack(parts[:-1])
 
 
 class OneToken(nn.Module):
-    """A vector that has the width of a token already."""
+    """Adapter for a vector that already has the width of a token."""
 
     def forward(self, features: Tensor) -> Tensor:  # (batch, width)
         return features.unsqueeze(1)  # (batch, 1, width)
 
 
 def tabular(shape: tuple[int, ...], width: int) -> ModalityEncoder:
-    """Every column of a table becomes a token, missing cells and unseen categories included."""
+    """Build an encoder that turns every column of a table into a token, even gaps and unseen categories."""
     return ModalityEncoder(AsItIs(), TableTokenizer(shape[0], tuple(shape[1:]), width))
 
 
 def mlp(shape: tuple[int, ...], width: int, hidden: int = 256, layers: int = 2) -> ModalityEncoder:
-    """A vector becomes one token by a perceptron of `layers` linear maps."""
+    """Build an encoder that maps a vector to one token with a perceptron of `layers` linear maps."""
     if layers < 2 or hidden < 1:
         raise ConfigurationError(
             f"An mlp needs at least 2 layers and 1 hidden feature; got {layers} layers of {hidden}. For one "
@@ -136,13 +136,13 @@ def mlp(shape: tuple[int, ...], width: int, hidden: int = 256, layers: int = 2) 
 
 
 def mlp_tokens(shape: tuple[int, ...], width: int, hidden: int = 10) -> ModalityEncoder:
-    """A perceptron (MIMIC: 5-10-10), each of whose outputs becomes a token."""
+    """Build a perceptron (MIMIC: 5-10-10), each of whose outputs becomes a token."""
     _check_sizes("mlp_tokens", [hidden])
     return ModalityEncoder(_perceptron([shape[0], hidden, hidden]), FeatureTokenizer(hidden, width))
 
 
 def perceptron(shape: tuple[int, ...], width: int, hidden: Sequence[int] = (32, 64, 128)) -> ModalityEncoder:
-    """A perceptron (proprioception: 8-32-64-128-width) whose output is one token."""
+    """Build a perceptron (proprioception: 8-32-64-128-width) whose output is one token."""
     _check_sizes("perceptron", hidden)
     return ModalityEncoder(_perceptron([shape[0], *hidden, width]), OneToken())
 
@@ -161,9 +161,9 @@ FIXED = "fixed"  # the name of this encoder
 
 
 class FeatureEncoder(TokenEncoder):
-    """Tokens of a modality by way of its fixed features.
+    """Encodes a modality through its fixed features.
 
-    The features are not trained, and the model saves them once.
+    The features are not trained, and the model saves them only once.
     """
 
     def __init__(self, features: FixedFeatures, encoder: ModalityEncoder) -> None:
@@ -184,5 +184,5 @@ class FeatureEncoder(TokenEncoder):
 
 
 def fixed(features: FixedFeatures, width: int, hidden: int = 256, layers: int = 2) -> FeatureEncoder:
-    """The fixed features of a modality become one token by a perceptron of `layers` linear maps."""
+    """Build an encoder that maps fixed features to one token with a perceptron of `layers` linear maps."""
     return FeatureEncoder(features, mlp((features.dim,), width, hidden, layers))

@@ -1,11 +1,11 @@
 """Fixed features of each kind of modality: well-known numbers that are computed, not trained.
 
-Series and sound become random-convolution features (MiniRocket) and statistics of each channel, texts
-weighted counts of words and their leading directions, images pixels, gradients and colours,
-tables cells and what is missing of them; vectors stay as they are. Where packages with the weights of
-EfficientNet-lite0 and MiniLM are installed, what these see of images and texts is among the features.
-What a kind takes from training rows are buffers, so a model that holds `FixedFeatures` saves them with its
-weights.
+Series and sound become random-convolution features (MiniRocket) and statistics of each channel; texts,
+leading directions of weighted word counts; images, pixels, edges, colours and textures; tables, cells
+and which of them are missing. Vectors do not change. If the packages with the weights of
+EfficientNet-lite0 and MiniLM are installed, their outputs for images and texts are included.
+Everything that a kind learns from training rows is a buffer, so a model that holds `FixedFeatures` saves
+it with its weights.
 """
 
 from commlearn.models.features.base import DIMENSIONS, FeatureValues, Texts

@@ -1,4 +1,4 @@
-"""What features of every kind are made from: modules that learn buffers, samples of records, directions."""
+"""Building blocks for features of every kind: modules that learn buffers, samples of records, directions."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from commlearn.models.features.networks import EXTRA, Published
 from commlearn.records import Column, presence
 from commlearn.seeds import torch_generator
 
-DIMENSIONS = 256  # of a block of features, at most
+DIMENSIONS = 256  # most dimensions of a block of features
 BLOCK = 256  # records read at a time
-QUANTILE_ROWS = 2048  # training rows that decide what is an outlier, at most
+QUANTILE_ROWS = 2048  # most training rows used to decide what is an outlier
 
 
 @dataclass(frozen=True)
 class FeatureValues(Modality):
-    """The fixed features of a modality, (batch, dim), in place of what they were computed from.
+    """Fixed features of a modality, (batch, dim), in place of the values that they were computed from.
 
-    A view may hold them: they are not computed again.
+    A view may hold them; they are not computed again.
     """
 
 
 @dataclass(frozen=True)
 class Texts(Modality):
-    """Token ids of a batch of texts, and the texts themselves, for a network with a tokenizer of its own."""
+    """Token ids of a batch of texts, and the texts themselves, for a network that has its own tokenizer."""
 
     texts: tuple[str, ...] = ()  # "" = absent
 
@@ -43,7 +43,7 @@ class Texts(Modality):
 
 
 class Learned(nn.Module):
-    """A module whose buffers get their sizes when it learns; a fresh one takes those of a state it loads."""
+    """A module whose buffers get their sizes when it learns, or when it loads a state."""
 
     def store(self, **values: Tensor | np.ndarray) -> None:
         for name, value in values.items():
@@ -60,7 +60,7 @@ class Learned(nn.Module):
 
 
 class Sample:
-    """Some records of a column, a block at a time, those without the modality left out."""
+    """Some records of a column, read in blocks; records without the modality are left out."""
 
     def __init__(self, column: Column, rows: np.ndarray) -> None:
         self.column, self.spec, self.rows = column, column.spec, rows[presence(column, rows)]
@@ -69,26 +69,26 @@ class Sample:
         return max(len(self.rows), 1)
 
     def __iter__(self) -> Iterator[Modality]:
-        if not len(self.rows):  # no record has it: something to take the sizes from
+        if not len(self.rows):  # no record has it: yield a blank one to take the sizes from
             yield Modality(blank_values(self.spec))
         for start in range(0, len(self.rows), BLOCK):
             yield replace(self.column.take(self.rows[start : start + BLOCK]), present=None)
 
     def some(self, count: int, generator: np.random.Generator) -> Sample:
-        """At most so many of the records, at random."""
+        """Return at most `count` of the records, chosen at random."""
         return Sample(self.column, self.rows[some_places(len(self.rows), count, generator)])
 
 
 class Raw(Learned):
-    """Features of one kind as the literature has them: any number, in any unit.
+    """Features of one kind as the literature defines them: any number of features, in any unit.
 
-    Outputs of a network are among them if its weights are installed when they learn. The weights are no part
-    of the state, their SHA-256 is.
+    Outputs of a network are included if its weights are installed when the features learn. The weights are
+    not part of the state, but their SHA-256 is.
     """
 
-    optional: tuple[str, ...] = ()  # buffers that not every state has; the first is that of `instead`
-    same_unit = False  # whether a larger deviation means that a feature says more
-    own, instead = "", ""  # what features there are, and which in place of a network's, in words
+    optional: tuple[str, ...] = ()  # buffers that not every state has; the first belongs to `instead`
+    same_unit = False  # whether a feature with a larger deviation carries more information
+    own, instead = "", ""  # descriptions of the features, and of those that replace a network's
 
     def __init__(self, spec: Spec, network: Published | None = None) -> None:
         super().__init__()
@@ -96,35 +96,35 @@ class Raw(Learned):
 
     @property
     def softness(self) -> float:
-        """A component's deviation to this power is its size: 1 = as it is, 0 = whitened."""
+        """Power of a component's deviation that gives its size: 1 = unchanged, 0 = whitened."""
         return 1.0
 
     @property
     def uses_network(self) -> bool:
-        """Whether features are those of a network, too; known once they have learned."""
+        """Whether the features include those of a network; known once they have learned."""
         return self.holds("sha256")
 
     def holds(self, buffer: str) -> bool:
         return buffer in dict(self.named_buffers(recurse=False))
 
     def choose_network(self, sample: Sample) -> None:
-        """Take outputs of the network from now on, if it reads such records and its weights are installed."""
+        """Use the network's outputs from now on, if it reads such records and its weights are installed."""
         sha256 = None if self.network is None or not self.network_reads(sample) else self.network.sha256()
         if sha256 is not None:
             self.store(sha256=sha256)
 
     def network_reads(self, sample: Sample) -> bool:
-        """Whether the network can make something of these records."""
+        """Return whether the network can read these records."""
         return True
 
     @property
     def described(self) -> str:
-        """The features without those of a network or in its place, in words."""
+        """Description of the features, without those of a network or in its place."""
         return self.own
 
     @property
     def source(self) -> str:
-        """What the features are and how to get others, in words; nothing where there is no choice."""
+        """Description of the features and of how to get others; empty if there is no choice."""
         if not self.own or self.network is None:
             return ""
         if self.uses_network:
@@ -136,18 +136,18 @@ class Raw(Learned):
         return f"{self.described}{more}; those of {self.network.name} are not among them ({EXTRA} adds them)"
 
     def learn(self, sample: Sample, seed: int) -> None:
-        """Take what is needed from training rows; most kinds need nothing."""
+        """Learn what is needed from training rows; by default, nothing."""
 
     def forward(self, modality: Modality) -> list[Tensor]:
-        """Groups of features, each (batch, features); all groups count the same, whatever their sizes."""
+        """Return groups of features, each (batch, features); groups of any size count the same."""
         raise NotImplementedError
 
     def beside_network(self, own: Tensor, outputs: Tensor) -> list[Tensor]:
-        """Groups in which the outputs of the network count twice as much as the kind's own features."""
+        """Return groups in which the network's outputs count twice as much as the kind's own features."""
         return [own, *outputs.chunk(2, dim=1)]
 
     def blank(self) -> Modality:
-        """A record that says nothing."""
+        """Return a blank record, which carries no information."""
         return Modality(blank_values(self.spec))
 
     def _load_from_state_dict(
@@ -163,12 +163,12 @@ class Raw(Learned):
 
 
 def some_places(count: int, most: int, generator: np.random.Generator) -> np.ndarray:
-    """At most so many of `count` places, in their order."""
+    """Return at most `most` of `count` places, in ascending order."""
     return np.arange(count) if count <= most else np.sort(generator.choice(count, most, replace=False))
 
 
 def leading_directions(matrix: Tensor | sparse.csr_matrix, most: int, seed: int) -> Tensor:
-    """The leading right singular vectors, (columns, at most `most`), by subspace iteration from a seed."""
+    """Return the leading right singular vectors, (columns, at most `most`), by seeded subspace iteration."""
     rows, columns = matrix.shape
     width = min(most + 16, rows, columns)
     start = torch.randn(columns, width, generator=torch_generator(seed, "components"))

@@ -1,4 +1,4 @@
-"""The fixed features of several modalities side by side, as they stand beside a learned embedding."""
+"""The fixed features of several modalities side by side, as they are appended to a learned embedding."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from commlearn.models.features.fixed import FixedFeatures, feature_column
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 
-RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, float("inf"))  # times dimensions / rows; the last expects nothing
-HELD_OUT = 3  # one row of so many decides between them
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, float("inf"))  # times dimensions / rows; inf guesses zero
+HELD_OUT = 3  # one row in this many is held out to choose among them
 
 
 class ExpectedFeatures(Learned):
-    """The best linear guess of a modality's features from those of the modalities that are there.
+    """Best linear guess of a modality's features from those of the modalities that are present.
 
-    Its penalty is chosen on training rows held out, for each modality given all the others. Where nothing
-    better is found the guess is zero, the average record.
+    Its penalty is chosen on held-out training rows, for each modality given all the others. If nothing
+    better is found, the guess is zero, the average record.
 
     Example:
         >>> rows = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
@@ -45,11 +45,11 @@ class ExpectedFeatures(Learned):
     def __init__(self, dims: Mapping[str, int]) -> None:
         super().__init__()
         self.dims = dict(dims)
-        self.weights: dict[tuple[str, tuple[str, ...]], Tensor] = {}  # of a guess, by what is given
+        self.weights: dict[tuple[str, tuple[str, ...]], Tensor] = {}  # of guesses: modality, then those given
         self.store(
             second=torch.zeros(0, 0),  # (dim, dim): mean products of all features
-            rows=torch.tensor(1.0),  # that they are means of
-            ridge=torch.full((len(dims),), torch.inf),  # of each modality
+            rows=torch.tensor(1.0),  # number of rows that they are means of
+            ridge=torch.full((len(dims),), torch.inf),  # (modalities,): penalty of each
         )
 
     @torch.no_grad()
@@ -72,7 +72,7 @@ class ExpectedFeatures(Learned):
         return self
 
     def forward(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The features with guesses in place of those that are absent."""
+        """Return the features, with guesses in place of those that are absent."""
         there = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1)  # (batch, modalities)
         filled = {name: parts[name].clone() for name in self.dims}
         patterns, which = torch.unique(there, dim=0, return_inverse=True)
@@ -86,7 +86,7 @@ class ExpectedFeatures(Learned):
         return filled
 
     def _weights(self, name: str, given: tuple[str, ...]) -> Tensor:
-        """What a guess multiplies the given features with, (given, dim)."""
+        """Return the weights by which a guess multiplies the given features, (given, dim)."""
         if (name, given) not in self.weights:
             ridge = float(self.ridge[list(self.dims).index(name)])
             second = self.second.cpu().double()
@@ -97,7 +97,7 @@ class ExpectedFeatures(Learned):
     def _solved(
         self, name: str, given: Sequence[str], second: Tensor, rows: float, ridges: Sequence[float]
     ) -> list[Tensor]:
-        """The weights at each penalty."""
+        """Solve for the weights at each penalty."""
         places = self._places()
         columns = torch.cat([places[other] for other in given])
         products = second[columns][:, places[name]]  # (given, dim)
@@ -118,7 +118,7 @@ class ExpectedFeatures(Learned):
         ]
 
     def _best(self, name: str, second: Tensor, rows: int, tried: Tensor) -> float:
-        """The penalty with the smallest held-out error."""
+        """Return the penalty with the smallest held-out error."""
         places, given = self._places(), [other for other in self.dims if other != name]
         if not given:
             return torch.inf
@@ -131,7 +131,7 @@ class ExpectedFeatures(Learned):
         return RIDGES[int(torch.stack(errors).argmin())]
 
     def _moments(self, values: Tensor, there: Tensor) -> Tensor:
-        """Second moments over the rows that have both modalities, projected to be positive semidefinite."""
+        """Compute second moments over rows that have both modalities, projected to positive semidefinite."""
         counts = (there.double().T @ there.double()).clamp(min=1)  # (modalities, modalities)
         sizes = torch.tensor(list(self.dims.values()))
         second = values.T @ values / counts.repeat_interleave(sizes, 0).repeat_interleave(sizes, 1)
@@ -141,7 +141,7 @@ class ExpectedFeatures(Learned):
         return (axes * spread.clamp(min=0)) @ axes.T
 
     def _places(self) -> dict[str, Tensor]:
-        """Where the features of each modality lie among all."""
+        """Return the column numbers of each modality's features among all."""
         ends = np.cumsum(list(self.dims.values()))
         return {
             name: torch.arange(int(end) - size, int(end))
@@ -156,21 +156,21 @@ class ExpectedFeatures(Learned):
 
 
 def _mask(parts: Mapping[str, Tensor], present: Mapping[str, Tensor], name: str) -> Tensor:
-    """Which rows have the modality, (rows,) bool."""
+    """Return which rows have the modality, (rows,) bool."""
     if name in present:
         return present[name]
     return torch.ones(len(parts[name]), dtype=torch.bool, device=parts[name].device)
 
 
-EXPECTED_ROWS = 2048  # training rows that say what to expect of an absent modality, at most
+EXPECTED_ROWS = 2048  # most training rows used to learn what to expect of an absent modality
 
 
 class FeatureBlocks(nn.Module):
-    """Features of all modalities in schema order, (batch, dim): the width never depends on what is there.
+    """Features of all modalities in schema order, (batch, dim); the width never depends on what is present.
 
-    Those of a modality that a record lacks, or that is not asked for, are what its other modalities let
-    expect; the mean if they say nothing of it. With `networks`, outputs of published networks are among them,
-    where their weights are installed.
+    Those of a modality that a record lacks, or that is not requested, are guessed from its other modalities;
+    they are the mean if those carry no information about it. With `networks`, outputs of published networks
+    are included if their weights are installed.
 
     Example:
         >>> import numpy as np
@@ -190,29 +190,29 @@ class FeatureBlocks(nn.Module):
 
     @property
     def each(self) -> dict[str, FixedFeatures]:
-        """The features of each modality that has some."""
+        """The fixed features of each modality, by name."""
         return cast("dict[str, FixedFeatures]", dict(self.blocks.items()))
 
     @property
     def dims(self) -> dict[str, int]:
-        """Dimensions of each modality's features."""
+        """Number of dimensions of each modality's features."""
         return {name: block.dim for name, block in self.each.items()}
 
     @property
     def dim(self) -> int:
-        """Dimensions of all modalities' features together."""
+        """Number of dimensions of all modalities' features together."""
         return sum(self.dims.values())
 
     def names(self) -> list[str]:
-        """What each dimension is called."""
+        """Return the name of each dimension."""
         return [f"{name}_feature{place}" for name, dim in self.dims.items() for place in range(dim)]
 
     def blank(self) -> View:
-        """A record that says nothing, to try a network with."""
+        """Return a blank record, which carries no information, to try a network with."""
         return {name: block.raw.blank() for name, block in self.each.items()}
 
     def learn(self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None) -> Self:
-        """Take what is needed from training records, without labels."""
+        """Learn what is needed from training records, without labels."""
         for name, block in self.each.items():
             own = partial(lambda name, line: tell(f"{name}: {line}"), name)
             block.learn(records.columns[name], seed, tell=own)
@@ -229,7 +229,7 @@ class FeatureBlocks(nn.Module):
 
     @torch.no_grad()
     def forward(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        """The features of a batch of records."""
+        """Return the features of a batch of records, (batch, dim)."""
         example = next(iter(view.values())).values
         parts, present = {}, {}
         for name, block in self.each.items():
@@ -246,14 +246,14 @@ class FeatureBlocks(nn.Module):
         return torch.cat(list(parts.values()), dim=1)
 
     def to_bytes(self) -> bytes:
-        """As a safetensors file, which holds numbers and names and cannot run anything."""
+        """Return the features as a safetensors file, which holds numbers and names and cannot run code."""
         return save({name: tensor.cpu().contiguous() for name, tensor in self.state_dict().items()})
 
     def from_bytes(self, content: bytes) -> Self:
-        """Take what `to_bytes` wrote.
+        """Load what `to_bytes` returned.
 
         Raises:
-            ValueError: the bytes are something else, or belong to other modalities.
+            ValueError: the bytes are not such a file, or belong to other modalities.
         """
         try:
             tensors = load(content)

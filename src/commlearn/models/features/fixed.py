@@ -1,4 +1,4 @@
-"""The fixed features of one modality: standardised, reduced to their leading directions, turned."""
+"""The fixed features of one modality: standardised, reduced to their leading directions, rotated."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from commlearn.records import Chosen, Column, Drawn, image_numbers
 from commlearn.seeds import numpy_generator, torch_generator
 
 LIMIT = 6.0  # deviations to which features and components are clipped
-FLOOR = 0.05  # of the usual deviation in a block: a column that varies less is not blown up to one
-TELL_EVERY = 8  # blocks of records that a network reads, which takes seconds
-COMPONENT_ROWS = 4096  # training rows that decide the components, at most
+FLOOR = 0.05  # share of a block's usual deviation: a column that varies less is not scaled up to 1
+TELL_EVERY = 8  # blocks of records between messages while a network reads them, which takes seconds
+COMPONENT_ROWS = 4096  # most training rows used to find the components
 
 
 class FixedFeatures(Learned):
-    """One modality's fixed features: (batch, dim) float32, always finite, zeros where it is absent.
+    """One modality's fixed features: (batch, dim) float32, always finite, zeros if it is absent.
 
-    Features of the kind are standardised and clipped. Where they are more than 256, their leading principal
-    components take their place, as large as they are; of MiniRocket and pictures, whose first few say too
-    little, each with the square root of its deviation. They are then turned by a random rotation, so that
-    every dimension has about the same variance and a reader that standardises each does not whiten them,
-    which would blow up noise.
-    All dimensions together have the variance `dim`. With `networks`, outputs of a published network are among
-    them, where its weights are installed.
+    The kind's features are standardised and clipped. If there are more than 256, they are replaced by their
+    leading principal components. These keep their scale, except that the components of MiniRocket and
+    pictures, whose first few carry too little, get the square root of their deviation. A random rotation
+    then gives every dimension about the same variance, so that a reader that standardises each does not
+    whiten them, which would amplify noise.
+    All dimensions together have the variance `dim`. With `networks`, outputs of a published network are
+    included if its weights are installed.
 
     Example:
         >>> from commlearn.records import VectorColumn
@@ -60,22 +60,22 @@ class FixedFeatures(Learned):
         self.spec = spec
         self.raw = RAW.get(spec.kind, Cells)(spec, NETWORKS.get(spec.kind) if networks else None)
         self.store(
-            kept=torch.zeros(1, dtype=torch.long),  # (features,): `varying`, as files of features call it
+            kept=torch.zeros(1, dtype=torch.long),  # (features,): the name of `varying` in files of features
             centre=torch.zeros(1),  # (features,)
             scale=torch.ones(1),  # (features,)
-            components=torch.zeros(0, 0),  # (features, dim); empty = features as they are
+            components=torch.zeros(0, 0),  # (features, dim); empty = features are used directly
             deviation=torch.ones(1),  # (dim,): of each component on training rows
-            turn=torch.zeros(1, 1),  # (dim, dim): gives each component its weight, and turns all
+            turn=torch.zeros(1, 1),  # (dim, dim): weights each component, then rotates all
         )
 
     @property
     def dim(self) -> int:
-        """How many dimensions there are; known once it has learned."""
+        """Number of dimensions; known once the features have learned."""
         return len(self.turn)
 
     @property
     def varying(self) -> Tensor:
-        """Places of the raw features that vary, (features,)."""
+        """Column numbers of the raw features that vary, (features,)."""
         return self.get_buffer("kept")
 
     @torch.no_grad()
@@ -86,11 +86,11 @@ class FixedFeatures(Learned):
         rows: int = 20_000,
         tell: Callable[[str], None] = lambda line: None,
     ) -> FixedFeatures:
-        """Take what is needed from training rows, without labels; records without it are left out."""
+        """Learn from training rows, without labels; records without the modality are left out."""
         sample = Sample(column, some_places(len(column), rows, numpy_generator(seed, "features")))
         self.raw.choose_network(sample)
         self.raw.learn(sample, seed)
-        self.raw.to(self.turn.device)  # what it learned lies near the processor
+        self.raw.to(self.turn.device)  # what it learned is on the CPU
         if self.raw.source:
             tell(f"fixed features are {self.raw.source}")
         device = self.turn.device
@@ -107,7 +107,7 @@ class FixedFeatures(Learned):
 
     @torch.no_grad()
     def forward(self, modality: Modality) -> Tensor:
-        """The features of a batch of records, (batch, dim)."""
+        """Return the features of a batch of records, (batch, dim)."""
         values = self._standardised(torch.cat(self.raw(modality), dim=1))  # (batch, features)
         if self.components.numel():
             values = values @ self.components  # (batch, dim)
@@ -119,13 +119,12 @@ class FixedFeatures(Learned):
         return ((values - self.centre) / self.scale).nan_to_num().clamp(-LIMIT, LIMIT)
 
     def _standardise(self, raw: Tensor, seed: int) -> None:
-        """Centre and scale of each feature, outliers drawn in; features that never vary are dropped."""
+        """Find each feature's centre and scale, with outliers clipped; drop features that never vary."""
         rows = some_places(len(raw), QUANTILE_ROWS, numpy_generator(seed, "quantiles"))
         values = np.nan_to_num(raw.numpy())
         low, high = np.quantile(values[rows], [0.02, 0.98], axis=0).astype(np.float64)
-        reach = np.where(
-            high > low, 10 * (high - low), np.inf
-        )  # inf: a few say something, such as a rare class
+        # inf: few values differ, but they carry information, such as a rare class
+        reach = np.where(high > low, 10 * (high - low), np.inf)
         mean, deviation = np.empty(len(low)), np.empty(len(low))
         for start in range(0, len(low), 128):  # float64, a few columns at a time
             some = slice(start, start + 128)
@@ -134,7 +133,7 @@ class FixedFeatures(Learned):
         alive = deviation > 1e-6 * np.abs(mean) + 1e-12
         varying = np.flatnonzero(alive) if alive.any() else np.zeros(1, dtype=np.int64)
         usual = float(np.median(deviation[varying]))
-        if self.raw.same_unit:  # deviations are to be compared: one scale for all
+        if self.raw.same_unit:  # deviations must stay comparable: one scale for all
             scale = np.full(len(varying), np.sqrt((deviation[varying] ** 2).mean()))
         else:
             scale = np.maximum(deviation[varying], FLOOR * usual)
@@ -146,7 +145,7 @@ class FixedFeatures(Learned):
         )
 
     def _find_components(self, raw: Tensor, group: np.ndarray, seed: int) -> None:
-        """The directions in which records differ most, where each group of features counts as much."""
+        """Find the directions in which records differ most, with all groups of features counting the same."""
         self.store(components=torch.zeros(0, 0))
         member = group[self.varying.numpy()]  # (features,)
         sizes = np.bincount(member)
@@ -172,18 +171,18 @@ class FixedFeatures(Learned):
 
 
 def _rotation(size: int, seed: int) -> Tensor:
-    """A random rotation, (size, size) float64."""
+    """Return a random rotation, (size, size) float64."""
     drawn = torch.randn(size, size, generator=torch_generator(seed, "rotation"), dtype=torch.float64)
     return torch.linalg.qr(drawn)[0]
 
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """The features of one modality of many records; records that show the same image share theirs."""
+    """Features of one modality of many records; records that show the same image share them."""
 
     values: np.ndarray  # (distinct, dim) float32
     present: np.ndarray | None  # (distinct,) bool, False = the record lacks the modality
-    index: np.ndarray  # (records,): which features each record has
+    index: np.ndarray  # (records,): row of `values` that each record has
 
     @property
     def spec(self) -> Spec:
@@ -193,7 +192,7 @@ class FeatureColumn:
         return len(self.index)
 
     def there(self, rows: np.ndarray) -> np.ndarray:
-        """Which of these records have the modality, (rows,) bool."""
+        """Return which of these records have the modality, (rows,) bool."""
         if self.present is None:
             return np.ones(len(rows), dtype=bool)
         return self.present[self.index[rows]]
@@ -205,7 +204,7 @@ class FeatureColumn:
 
 
 def feature_column(features: FixedFeatures, column: Column, device: torch.device | None = None) -> Column:
-    """The column's features, of every version where records have several; features stay what they are.
+    """Compute a column's features, for every version if records have several; feature columns stay unchanged.
 
     Example:
         >>> from commlearn.records import VectorColumn
@@ -239,7 +238,7 @@ def _computed(features: FixedFeatures, modality: Modality) -> Modality:
 
 
 def _present(parts: list[Modality]) -> np.ndarray | None:
-    """Which records have the modality; None if all do."""
+    """Return which records have the modality; None if all do."""
     masks = [part.there.numpy() for part in parts]
     there = np.concatenate(masks) if masks else np.ones(0, dtype=bool)
     return None if there.all() else there

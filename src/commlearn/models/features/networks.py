@@ -1,7 +1,7 @@
-"""Published networks whose weights a package carries: where they lie, and what they make of records, once.
+"""Published networks whose weights a package contains: finding them, and caching their outputs.
 
-EfficientNet-lite0 (Tan and Le, 2019) gives 1 280 features of a picture, MiniLM (Wang et al., 2020), as a
-sentence encoder, 384 of a text.
+EfficientNet-lite0 (Tan and Le, 2019) gives 1 280 features of a picture; MiniLM (Wang et al., 2020), as a
+sentence encoder, gives 384 features of a text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from commlearn.errors import RunError
 from commlearn.storage.checksums import cached_digest
 
-MIDDLE, REACH = 127.0, 128.0  # of a byte: what the weights were trained on is (byte - MIDDLE) / REACH
+MIDDLE, REACH = 127.0, 128.0  # the weights were trained on bytes as (byte - MIDDLE) / REACH
 STAGES = (  # blocks, kernel, stride, expansion, channels before and after
     (1, 3, 1, 1, 32, 16),
     (2, 3, 2, 6, 16, 24),
@@ -41,7 +41,7 @@ BatchNorm = partial(nn.BatchNorm2d, eps=1e-3)
 
 
 class SameConv(nn.Conv2d):
-    """A convolution that pads as the published weights need it: a stride gives ceil(size / stride)."""
+    """A convolution padded as the published weights expect: a stride gives ceil(size / stride)."""
 
     def forward(self, maps: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -53,7 +53,7 @@ class SameConv(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Expand, convolve each channel, contract; the input is added where the shape is the same."""
+    """Expands, convolves each channel, and contracts; the input is added if the shape is unchanged."""
 
     def __init__(self, kernel: int, stride: int, expansion: int, before: int, after: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Pixels from 0 to 255, (batch, 3, height, width), to (batch, 1280). Names are those of the weights.
+    """Maps pixels in 0..255, (batch, 3, height, width), to (batch, 1280). Names are those of the weights.
 
     Example:
         >>> EfficientNetLite0()(torch.zeros(2, 3, 32, 32)).shape
@@ -95,11 +95,11 @@ class EfficientNetLite0(nn.Module):
         )
         self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
         self._bn1 = BatchNorm(1280)
-        self.eval().requires_grad_(False)  # norms use the statistics that they were trained with
+        self.eval().requires_grad_(False)  # norms use the statistics from training
 
     @classmethod
     def published(cls, file: Path) -> EfficientNetLite0:
-        """With the published weights; the classifier on top of them is left out."""
+        """Build the network with the published weights, without the classifier on top."""
         state = torch.load(file, map_location="cpu", weights_only=True)
         network = cls()
         network.load_state_dict({name: state[name] for name in state if not name.startswith("_fc.")})
@@ -112,9 +112,9 @@ class EfficientNetLite0(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
-TOKENIZER = "tokenizer.json"  # beside the weights
-LONGEST = 128  # pieces of a text that are read, as when the weights were trained
-STEP = 16  # lengths are multiples of it: those of one length go through the network together
+TOKENIZER = "tokenizer.json"  # in the folder of the weights
+LONGEST = 128  # most pieces of a text that are read, as when the weights were trained
+STEP = 16  # lengths are multiples of it, because texts of one length go through the network together
 
 WIDTH, HIDDEN, HEADS, LAYERS = 384, 1536, 12, 6
 PIECES, PLACES = 30_522, 512
@@ -122,7 +122,7 @@ NORM = 1e-12
 
 
 def pieces(texts: Sequence[str], tokenizer: Path) -> list[Tensor]:
-    """Ids of the word pieces of each text, 0 up to the next multiple of 16; of an empty text 0 alone."""
+    """Return the ids of each text's word pieces, padded with 0 to a multiple of 16; empty texts are all 0."""
     encodings = _tokenizer(tokenizer).encode_batch(list(texts))
     ids = [torch.tensor(one.ids if text else [0]) for text, one in zip(texts, encodings, strict=True)]
     return [F.pad(one, (0, -len(one) % STEP)) for one in ids]
@@ -139,7 +139,7 @@ def _tokenizer(file: Path) -> Any:
 
 
 class Layer(nn.Module):
-    """Attention and a perceptron, each added to what it reads and normalised."""
+    """Attention and a perceptron, each added to its input and normalised."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class Layer(nn.Module):
 
 
 class MiniLM(nn.Module):
-    """Ids of word pieces, (batch, length), 0 = none, to (batch, 384): the mean state, of length one.
+    """Maps ids of word pieces, (batch, length), 0 = none, to their mean state of norm 1, (batch, 384).
 
     Example:
         >>> MiniLM()(torch.tensor([[101, 7592, 102, 0]])).shape
@@ -174,7 +174,7 @@ class MiniLM(nn.Module):
 
     @classmethod
     def published(cls, file: Path) -> MiniLM:
-        """With the published weights."""
+        """Build the network with the published weights."""
         network = cls()
         names = (_published_name(name) for name in network.state_dict())
         tensors = load_file(file)
@@ -187,14 +187,14 @@ class MiniLM(nn.Module):
         real = ids != 0
         states = self.words(ids) + self.places.weight[: ids.shape[1]] + self.kinds.weight[0]  # (b, n, width)
         states = self.norm(states)
-        seen = real | ~real.any(dim=1, keepdim=True)  # of no text at all: something to attend to
+        seen = real | ~real.any(dim=1, keepdim=True)  # an empty text needs something to attend to
         for layer in self.layers:
             states = layer(states, seen)
         return F.normalize((states * real[..., None]).sum(dim=1), dim=1)
 
 
 def _published_name(name: str) -> str:
-    """What the published weights call a tensor.
+    """Return the name of a tensor in the published weights.
 
     Example:
         >>> _published_name("layers.3.query.weight"), _published_name("words.weight")
@@ -219,14 +219,14 @@ def _published_name(name: str) -> str:
 
 
 EXTRA = "pip install 'commlearn[encoders]'"
-SWITCH = "COMMLEARN_NETWORKS"  # set to 0: as if no package of a network were installed
-TOGETHER = 8  # records in a pass, always: of another number, sums differ in their last bits
-REMEMBERED = 20_000  # records whose outputs stay in memory
+SWITCH = "COMMLEARN_NETWORKS"  # 0: behave as if no package of a network were installed
+TOGETHER = 8  # records in a pass, always: with another number, sums differ in their last bits
+REMEMBERED = 20_000  # most records whose outputs are kept in memory
 
 
 @dataclass(frozen=True)
 class Published:
-    """A network whose weights are a file of an installed package; nothing of the package is run.
+    """A network whose weights are a file of an installed package; no code of the package is run.
 
     Example:
         >>> MINILM.name, MINILM.package
@@ -234,32 +234,32 @@ class Published:
     """
 
     name: str
-    package: str  # what to install
-    folder: str  # of the package, which holds the file
+    package: str  # name of the package to install
+    folder: str  # folder of the installed package, which contains the file
     file: str
     read: Callable[[Path], nn.Module]
-    needs: tuple[str, ...] = ()  # other packages
+    needs: tuple[str, ...] = ()  # other packages that must be installed
 
     def weights(self) -> Path | None:
-        """Where the weights lie; None where the package is not installed."""
+        """Return the path of the weights; None if the package, or one that it needs, is not installed."""
         absent = os.environ.get(SWITCH) == "0" or any(find_spec(name) is None for name in self.needs)
         spec = None if absent else find_spec(self.folder)
         places = [] if spec is None else spec.submodule_search_locations or []
         return next((path for place in places if (path := Path(place) / self.file).is_file()), None)
 
     def beside(self, file: str) -> Path:
-        """Another file in the folder of the weights."""
+        """Return the path of another file in the folder of the weights."""
         return self._installed().parent / file
 
     def sha256(self) -> Tensor | None:
-        """Of the weights that are installed, (32,) uint8."""
+        """Return the SHA-256 of the installed weights, (32,) uint8; None if there are none."""
         weights = self.weights()
         if weights is None:
             return None
         return torch.frombuffer(bytearray.fromhex(cached_digest(weights)), dtype=torch.uint8)
 
     def check(self, sha256: Tensor) -> None:
-        """Refuse to go on if the weights that features were learned with are not installed."""
+        """Check that the weights with which features were learned are installed; raise a RunError if not."""
         installed = self.sha256()
         if installed is None:
             raise self._missing()
@@ -271,13 +271,13 @@ class Published:
             )
 
     def outputs(self, records: Sequence[Tensor], device: torch.device) -> Tensor:
-        """What the network makes of each record, (records, features); each of the last ones only once.
+        """Return the network's output for each record, (records, features), from memory for recent ones.
 
-        Those of one shape go through the network together.
+        Records of one shape go through the network together.
         """
         name = self.name.encode()
         keys = [hashlib.blake2b(name + record.numpy().tobytes()).digest() for record in records]
-        remembered = {key: _MEMORY.pop(key, None) for key in {*keys}}  # other threads may ask, too
+        remembered = {key: _MEMORY.pop(key, None) for key in {*keys}}  # pop: other threads use it too
         values = {key: value for key, value in remembered.items() if value is not None}
         waiting: dict[tuple[int, ...], dict[bytes, Tensor]] = {}
         for key, record in zip(keys, records, strict=True):
@@ -297,7 +297,7 @@ class Published:
         return torch.stack([values[key] for key in keys]).to(device)
 
     def _network(self, device: torch.device) -> nn.Module:
-        with torch.inference_mode(False):  # it serves later calls, too
+        with torch.inference_mode(False):  # the network is reused by later calls, in any mode
             return _loaded(self, self._installed()).to(device)
 
     def _installed(self) -> Path:
@@ -314,7 +314,7 @@ class Published:
 
 
 _MEMORY: OrderedDict[bytes, Tensor] = OrderedDict()
-"""Outputs of the last records, by a hash of their content: learning, training and embedding ask again."""
+"""Outputs of recent records, by a hash of their content; learning, training and embedding reuse them."""
 
 
 @lru_cache(maxsize=2)

@@ -1,7 +1,8 @@
 """How much a picture shows of the patches that are typical of training rows (Coates and Ng, 2012).
 
-Patches are brought to the same mean and contrast, whitened, and grouped by spherical k-means; of each quarter
-of a picture its features say how much it shows of each group, and of its negative. It is one convolution.
+Patches are normalised to the same mean and contrast, whitened, and grouped by spherical k-means. The
+features say how much each quarter of a picture shows of each group and of its negative. They are computed
+with one convolution.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from commlearn.batch import Modality
 from commlearn.models.features.base import Sample
 from commlearn.seeds import torch_generator
 
-SIDE, STRIDE, LARGEST = 6, 2, 32  # pixels: of a patch, from patch to patch, of a picture
+SIDE, STRIDE, LARGEST = 6, 2, 32  # in pixels: a patch's side, the step between patches, a picture's side
 GROUPS = 128
-PATCHES, ROUNDS = 20_000, 12  # that groups are made from, and how often they are made anew
+PATCHES, ROUNDS = 20_000, 12  # most patches to make groups from, and rounds of k-means
 CONTRAST = 1e-3  # added to the variance of a patch, so that flat ones stay flat
 NOISE = 0.01  # added to the variances that whitening divides by
-LEAST = 1.0  # likeness below which a patch does not count for a group
+LEAST = 1.0  # likeness below which a patch does not count towards a group
 
 
 def pictures_for_patches(modality: Modality) -> Tensor:
-    """Pictures of 0 to 1 and at most 32 pixels a side, (batch, channels, height, width)."""
+    """Return pictures in 0..1 with sides of at most 32 pixels, (batch, channels, height, width)."""
     values = modality.values.float().nan_to_num() / 255
     height, width = (min(side, LARGEST) for side in values.shape[-2:])
     return F.adaptive_avg_pool2d(values, (height, width))
 
 
 def typical_patches(sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
-    """A kernel for each group, (groups, channels, SIDE, SIDE), and what a patch has to exceed, (groups,)."""
+    """Return each group's kernel, (groups, channels, SIDE, SIDE), and the offset to subtract, (groups,)."""
     generator = torch_generator(seed, "patches")
     each = max(1, PATCHES // len(sample))
     drawn = []
@@ -52,7 +53,7 @@ def typical_patches(sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
     for _ in range(ROUNDS):
         nearest = (patches @ centres.T).abs().argmax(dim=1)
         signed = (patches * centres[nearest]).sum(dim=1, keepdim=True)
-        moved = (1e-3 * centres).index_add(0, nearest, signed * patches)  # an empty group stays where it is
+        moved = (1e-3 * centres).index_add(0, nearest, signed * patches)  # an empty group does not move
         centres = F.normalize(moved, dim=1)
     kernels = centres @ whiten
     shape = (GROUPS, -1, SIDE, SIDE)
@@ -60,7 +61,7 @@ def typical_patches(sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def shown_patches(modality: Modality, kernels: Tensor, offset: Tensor) -> Tensor:
-    """How much each quarter of a picture shows of each group and of its negative, (batch, 8 x groups)."""
+    """Return how much each quarter of a picture shows of each group and its negative, (batch, 8 x groups)."""
     pictures = pictures_for_patches(modality)
     centre, contrast = _moments(pictures)
     sums = kernels.sum(dim=(1, 2, 3)).view(1, -1, 1, 1)
@@ -72,7 +73,7 @@ def shown_patches(modality: Modality, kernels: Tensor, offset: Tensor) -> Tensor
 
 
 def _moments(pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and contrast of every patch, over all channels, (batch, 1, rows, columns)."""
+    """Return the mean and contrast of every patch, over all channels, (batch, 1, rows, columns)."""
     centre = F.avg_pool2d(pictures.mean(dim=1, keepdim=True), SIDE, STRIDE)
     squares = F.avg_pool2d(pictures.square().mean(dim=1, keepdim=True), SIDE, STRIDE)
     return centre, ((squares - centre.square()).clamp(min=0) + CONTRAST).sqrt()

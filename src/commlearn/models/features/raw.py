@@ -1,4 +1,4 @@
-"""Features of texts, images, vectors and tables as the literature has them, and which kind has which."""
+"""Standard features of texts, images, vectors and tables, and the mapping from kinds to features."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ LETTERS = HashingVectorizer(
     norm=None,
     dtype=np.float32,
 )
-"""Counts of three to five letters in a row, within words."""
+"""Counts runs of three to five letters within words."""
 
 
 class Words(Raw):
-    """tf-idf of a text's ids, and the directions in which texts differ most (truncated SVD).
+    """tf-idf of a text's ids, reduced to the directions in which texts differ most (truncated SVD).
 
-    Where the weights of MiniLM are installed, its sentence vectors are beside them; else runs of letters are
-    counted, too, which say what inflected and misspelt words have in common, as the network does.
+    If the weights of MiniLM are installed, its sentence vectors are included. Otherwise runs of letters are
+    counted too, which capture what inflected and misspelt words have in common, as the network does.
     """
 
     own = "weighted counts (tf-idf) of words and their leading directions"
     instead = "letters in a row"
     optional = ("letters",)
     same_unit = True
-    most, most_letters = 20_000, 8192  # ids and runs of letters that are counted
+    most, most_letters = 20_000, 8192  # most ids, and runs of letters, that are counted
     chosen: Tensor
     rarity: Tensor
     directions: Tensor
@@ -84,11 +84,11 @@ class Words(Raw):
         return Texts(blank.values, texts=("",) * len(blank))
 
     def _sentences(self, modality: Modality) -> Tensor:
-        """A vector of each text by the network, (batch, features)."""
+        """Return the network's vector of each text, (batch, features)."""
         return MINILM.outputs(pieces(_texts(modality), MINILM.beside(TOKENIZER)), modality.values.device)
 
     def _counts(self, modality: Modality) -> Tensor:
-        """How often each id occurs, (batch, ids)."""
+        """Count how often each id occurs, (batch, ids)."""
         values = modality.values.long()
         counts = torch.zeros(len(values), self.spec.shape[0], device=values.device)
         return counts.scatter_add_(1, values.clamp(0, self.spec.shape[0] - 1), modality.real.float())
@@ -105,12 +105,12 @@ def _letter_counts(modality: Modality) -> sparse.csr_matrix:
 
 
 def _weighted(parts: list[sparse.csr_matrix], most: int) -> tuple[np.ndarray, sparse.csr_matrix, np.ndarray]:
-    """The most frequent columns, their tf-idf in texts of length 1, and how rare each is."""
+    """Return the most frequent columns, their tf-idf with each text scaled to norm 1, and their rarity."""
     counts = sparse.vstack(parts).tocsr()
     texts = counts.shape[0]
     within = np.asarray((counts > 0).sum(axis=0)).ravel()
     often = np.sort(np.argsort(-within, kind="stable")[:most])
-    least = 2 if texts > 100 else 1  # what a single text holds tells nothing of others
+    least = 2 if texts > 100 else 1  # what occurs in one text carries no information about others
     often = often[within[often] >= least] if (within >= least).any() else often[:1]
     rarity = np.log((1 + texts) / (1 + within[often])) + 1
     matrix = counts[:, often].log1p().multiply(rarity).tocsr()
@@ -119,25 +119,25 @@ def _weighted(parts: list[sparse.csr_matrix], most: int) -> tuple[np.ndarray, sp
     return often.astype(np.int64), matrix, rarity.astype(np.float32)
 
 
-SIDE = 128  # pixels a side that the network sees; 96 takes half the time, and is up to 2 points worse
-SMALLEST = 16  # pixels a side from which a picture is one to the network
+SIDE = 128  # side in pixels that the network sees; 96 takes half the time, and is up to 2 points worse
+SMALLEST = 16  # smallest side in pixels of a picture that the network reads
 
 
 class Pixels(Raw):
-    """Pixels averaged over a grid, directions of edges (as HOG has them), colours and textures.
+    """Pixels averaged over a grid, directions of edges (as in HOG), colours and textures.
 
-    Where the weights of EfficientNet-lite0 are installed, its outputs for pictures in colour are beside them;
-    else how much a picture shows of the patches that are typical of training rows.
+    If the weights of EfficientNet-lite0 are installed, its outputs for colour pictures are included;
+    otherwise, how much a picture shows of the patches that are typical of training rows.
     """
 
     own = "pixels, directions of edges, colours"
     instead = "patches that are typical of training rows"
     optional = ("kernels", "offset", "patterns")
-    largest = 64  # pixels a side
+    largest = 64  # side in pixels to which larger pictures are reduced
     directions = 8
-    levels = 8  # of a channel
+    levels = 8  # levels per channel
     softness = 0.5
-    patterns: Tensor  # (patterns, side, side): whose energies tell textures
+    patterns: Tensor  # (patterns, side, side): their energies describe textures
     kernels: Tensor  # (groups of patches, channels, side, side)
     offset: Tensor  # (groups,)
 
@@ -177,7 +177,7 @@ class Pixels(Raw):
         return [torch.cat(pixels, dim=1), self._edges(values), self._colours(values)]
 
     def _edges(self, values: Tensor) -> Tensor:
-        """How strong edges of each direction are: in 8 x 8 and 4 x 4 cells, and in the whole image."""
+        """Measure edge strength by direction, in grids of 8 x 8 and 4 x 4 cells and in the whole image."""
         padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
         right = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]  # (batch, channels, height, width)
         down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -186,7 +186,7 @@ class Pixels(Raw):
         place = torch.atan2(down, right).remainder(torch.pi) / torch.pi * self.directions
         centres = torch.arange(self.directions, device=values.device).view(1, -1, 1, 1)
         away = (place - centres).abs()
-        away = torch.minimum(away, self.directions - away)  # the last direction is beside the first
+        away = torch.minimum(away, self.directions - away)  # the last direction is next to the first
         edges = (1 - away).clamp(min=0) * (
             right.square() + down.square()
         ).sqrt()  # (batch, bins, height, width)
@@ -196,7 +196,7 @@ class Pixels(Raw):
         )
 
     def _colours(self, values: Tensor) -> Tensor:
-        """How much of each level a channel has, softly, in the whole image and its quarters."""
+        """Return soft histograms of each channel's levels, in the whole image and its quarters."""
         steps = torch.linspace(0, 1, self.levels, device=values.device).view(1, 1, -1, 1, 1)
         near = (1 - (values[:, :, None] - steps).abs() * (self.levels - 1)).clamp(min=0)
         near = near.flatten(1, 2)  # (batch, channels x levels, height, width)
@@ -204,21 +204,21 @@ class Pixels(Raw):
 
 
 class Cells(Raw):
-    """A vector as it is; zeros in gaps."""
+    """A vector unchanged, but for zeros in gaps."""
 
     def forward(self, modality: Modality) -> list[Tensor]:
         return [modality.values.flatten(1).float().nan_to_num()]
 
 
-FEWEST_PARTS, PARTS = 4, 8  # of a column's range
-MOST_PARTS = 64  # of all columns together: so more than 16 numbers stay as they are
+FEWEST_PARTS, PARTS = 4, 8  # fewest and most parts of a column's range
+MOST_PARTS = 64  # parts of all columns together, so that more than 16 numbers are not divided
 
 
 class Table(Raw):
-    """Numbers with zero in gaps, which ones are missing, and categories one-hot.
+    """Numbers with zeros in gaps, flags of missing numbers, and one-hot categories.
 
-    Where columns of numbers are few, how far each number reaches through each part of its column's range is
-    beside them (piecewise linear, Gorishniy 2022): a linear reader then follows any curve of one column.
+    If there are few numeric columns, features also say how far each number reaches through each part of its
+    column's range (piecewise linear, Gorishniy 2022). Linear readers can then follow any curve of one column.
     """
 
     optional = ("knots",)
@@ -244,16 +244,16 @@ class Table(Raw):
         return modality.values[:, : self.spec.shape[0]].float()
 
     def _reached(self, numbers: Tensor) -> Tensor:
-        """From 0, below a part, to 1, above it: (batch, numbers x parts)."""
+        """Return how far each number reaches through each part, from 0 to 1, (batch, numbers x parts)."""
         low, high = self.knots[:, :-1], self.knots[:, 1:]  # (numbers, parts)
         share = (numbers[:, :, None] - low) / (high - low).clamp(min=1e-6)
         return share.clamp(0, 1).flatten(1)
 
 
 def _knots(numbers: np.ndarray, parts: int) -> np.ndarray:
-    """The different quantiles of each column, (numbers, parts + 1), then its maximum, which nothing exceeds.
+    """Return each column's distinct quantiles, (numbers, parts + 1), then its maximum, which nothing exceeds.
 
-    Of a column that they divide into one part there is the maximum alone: the part says what the number says.
+    A column that they divide into a single part has only its maximum: the part would repeat the number.
     """
     knots = np.zeros((numbers.shape[1], parts + 1), dtype=np.float32)
     for column, values in enumerate(numbers.T):

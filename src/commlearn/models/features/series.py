@@ -1,4 +1,4 @@
-"""Features of series and sound: random convolutions (MiniRocket), and statistics of each channel."""
+"""Features of series and sound: random convolutions (MiniRocket) and statistics of each channel."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
 from commlearn.models.features.networks import Published
 from commlearn.seeds import numpy_generator
 
-MOST_DILATIONS = 32  # of a kernel
-TIE = 1e-4  # by how much a bias lies above the output of the kernel that it was taken from
-SPORADIC = 0.5  # share of steps that were observed, below which a series is single measurements and no curve
+MOST_DILATIONS = 32  # most dilations of a kernel
+TIE = 1e-4  # added to a bias, so that it is above the kernel output that it was taken from
+SPORADIC = 0.5  # share of observed steps below which a series is single measurements rather than a curve
 
 
 class Steps(Raw):
     """MiniRocket and statistics of each channel, over the steps that are not padding.
 
-    Where the second half of the channels tells in which steps the first half was observed, as the kinds
-    series and audio write gaps, the gaps are filled with what was observed last. Where most steps are gaps,
-    as in laboratory values of patients, there is no curve for MiniRocket to read: statistics stand alone
-    then, of values whose large ones are drawn in, with how far from the usual they are in either direction.
+    If the second half of the channels marks the steps in which the first half was observed, as the kinds
+    series and audio encode gaps, the gaps are filled with the last observed value. If most steps are gaps,
+    as in patients' laboratory values, there is no curve for MiniRocket to read. Then only statistics are
+    used, of log-compressed values, including how far from the usual they are in either direction.
     """
 
     marked: Tensor
@@ -40,11 +40,11 @@ class Steps(Raw):
         super().__init__(spec, network)
         channels = int(np.prod(spec.shape))
         self.store(
-            marked=torch.tensor(False),  # whether half of the channels tell what was observed
+            marked=torch.tensor(False),  # whether half of the channels mark what was observed
             sporadic=torch.tensor(False),  # whether most steps are gaps
             centre=torch.zeros(channels),  # (channels,)
             scale=torch.ones(channels),  # (channels,)
-            longest=torch.tensor(1.0),  # steps
+            longest=torch.tensor(1.0),  # steps of the longest training series
         )
         self.rocket = MiniRocket()
 
@@ -79,7 +79,7 @@ class Steps(Raw):
         return [rocket, torch.cat(list(statistics.values()), dim=1)]
 
     def _observed(self, modality: Modality) -> Tensor:
-        """(batch, steps, channels) with NaN in gaps and in padding."""
+        """Return the values, (batch, steps, channels), with NaN in gaps and in padding."""
         values = modality.values.float().flatten(2)
         if self.marked:
             half = values.shape[2] // 2
@@ -91,13 +91,13 @@ class Steps(Raw):
         return scaled.clamp(-10, 10)  # NaN stays
 
     def _filled(self, scaled: Tensor) -> Tensor:
-        """Gaps filled with what was observed last, and with the centre before that."""
+        """Fill gaps with the last observed value, and with the centre before the first one."""
         place = torch.arange(scaled.shape[1], device=scaled.device).view(1, -1, 1)
         last = torch.where(scaled.isnan(), 0, place).cummax(dim=1).values
         return scaled.gather(1, last).nan_to_num()
 
     def _statistics(self, scaled: Tensor, filled: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """Statistics of each channel over the steps that were observed, and how many steps there are."""
+        """Compute statistics of each channel over its observed steps, and a measure of the length."""
         seen, steps = ~scaled.isnan(), real.sum(dim=1)  # (batch, steps, channels), (batch,)
         values, count = scaled.nan_to_num(), seen.sum(dim=1).clamp(min=1)
         mean = values.sum(dim=1) / count
@@ -134,12 +134,12 @@ class Steps(Raw):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        complete = {f"{prefix}sporadic": torch.tensor(False), **state_dict}  # of older files
+        complete = {f"{prefix}sporadic": torch.tensor(False), **state_dict}  # older files lack it
         super()._load_from_state_dict(complete, prefix, *args, **kwargs)
 
 
 def _unusual(statistics: Mapping[str, Tensor]) -> list[Tensor]:
-    """How far mean and last value are from the usual, in either direction, and what was observed at all."""
+    """Return how far mean and last value are from the usual, either way, and what was observed at all."""
     return [statistics["mean"].abs(), statistics["last"].abs(), (statistics["share"] > 0).float()]
 
 
@@ -166,9 +166,9 @@ class MiniRocket(Learned):
         self.features = features
         self.store(
             dilations=torch.ones(1, dtype=torch.long),
-            counts=torch.ones(1, dtype=torch.long),  # (dilations,): features of each kernel
+            counts=torch.ones(1, dtype=torch.long),  # (dilations,): features per kernel
             chosen=torch.ones(1, 84, 1, dtype=torch.bool),  # (dilations, kernels, channels)
-            biases=torch.zeros(84),  # of all dilations end to end, each (kernels, count)
+            biases=torch.zeros(84),  # biases of all dilations end to end, each (kernels, count)
         )
 
     @torch.no_grad()
@@ -177,9 +177,9 @@ class MiniRocket(Learned):
 
         Args:
             series: some of the training series, (batch, steps, channels), without gaps.
-            lengths: steps of each that are not padding, (batch,).
-            usual: length that dilations are made for.
-            seed: of the channels and of the series that a bias is a quantile of.
+            lengths: number of steps of each series that are not padding, (batch,).
+            usual: length for which dilations are chosen.
+            seed: seed for choosing channels and the series that each bias is a quantile of.
         """
         generator = numpy_generator(seed, "rocket")
         dilations, counts = _dilations(usual, self.features)
@@ -204,18 +204,18 @@ class MiniRocket(Learned):
                 values = output[row, kernel, : max(int(lengths[row]), 1)]
                 biases.append(np.quantile(values, share[at : at + count]))
                 at += count
-        # A quantile can be an output itself: a little above it, so that rounding does not decide.
+        # A quantile can equal an output: the bias is set slightly above it, so that rounding does not decide.
         self.store(biases=(np.concatenate(biases) + TIE).astype(np.float32))
         self.to(device)
         return self
 
     @torch.no_grad()
     def forward(self, series: Tensor, lengths: Tensor) -> Tensor:
-        """The shares, (batch, features).
+        """Return the shares of positive values, (batch, features).
 
         Args:
             series: (batch, channels, steps), without gaps, zeros in padding.
-            lengths: steps of each that are not padding, (batch,).
+            lengths: number of steps of each series that are not padding, (batch,).
         """
         return torch.cat(
             [self._shares(*part) for part in zip(series.split(32), lengths.split(32), strict=True)]
@@ -230,11 +230,9 @@ class MiniRocket(Learned):
             output = self._convolved(series, index)  # (batch, kernels, steps)
             biases = self.biases[at : at + 84 * count].view(84, count)
             at += 84 * count
-            ends = (lengths > 8 * dilation).long() * 4 * dilation  # where the kernel reads beyond the series
+            ends = (lengths > 8 * dilation).long() * 4 * dilation  # steps whose kernel overruns the series
             shares = output.new_empty(len(series), 84, count)
-            for parity, end in enumerate(
-                (torch.zeros_like(ends), ends)
-            ):  # every other kernel without its ends
+            for parity, end in enumerate((torch.zeros_like(ends), ends)):  # every other kernel omits its ends
                 kernels = slice((index + parity) % 2, None, 2)
                 counted = ((place >= end[:, None]) & (place < (lengths - end)[:, None])).to(output.dtype)
                 counted = counted / counted.sum(dim=1, keepdim=True).clamp(min=1)  # (batch, steps)
@@ -243,7 +241,7 @@ class MiniRocket(Learned):
         return torch.cat(columns, dim=1)
 
     def _convolved(self, series: Tensor, index: int) -> Tensor:
-        """(batch, channels, steps) -> (batch, kernels, steps) at one dilation, zeros beyond the ends."""
+        """Convolve (batch, channels, steps) to (batch, kernels, steps) at one dilation, padded with zeros."""
         dilation, chosen = int(self.dilations[index]), self.chosen[index].to(series.dtype)
         kernels = _kernels().to(series)
         if series.shape[1] <= 16:  # kernels of all channels at once
@@ -254,12 +252,12 @@ class MiniRocket(Learned):
 
 
 def share_above(values: Tensor, biases: Tensor, counted: Tensor) -> Tensor:
-    """How much of the weight of steps lies where a value is above each bias.
+    """Return the total weight of the steps in which a value is above each bias.
 
     Args:
         values: (batch, kernels, steps).
         biases: (kernels, count).
-        counted: (batch, steps), weights that sum to 1.
+        counted: (batch, steps), weights of the steps, which sum to 1.
 
     Returns:
         (batch, kernels, count)
@@ -278,13 +276,13 @@ def share_above(values: Tensor, biases: Tensor, counted: Tensor) -> Tensor:
 
 
 def _kernels() -> Tensor:
-    """MiniRocket's weights, (84, 9): 2 at each choice of three places, -1 elsewhere."""
+    """Return MiniRocket's weights, (84, 9): 2 at each choice of three places, -1 elsewhere."""
     places = torch.tensor(list(combinations(range(9), 3)))
     return torch.full((84, 9), -1.0).scatter_(1, places, 2.0)
 
 
 def _dilations(length: int, features: int) -> tuple[np.ndarray, np.ndarray]:
-    """Dilations for series of a length, and how many features of a kernel each has, as published."""
+    """Return dilations for series of a length, and the features per kernel that each has, as published."""
     each = max(features // 84, 1)
     different = min(each, MOST_DILATIONS)
     largest = np.log2(max((length - 1) / 8, 1))
@@ -297,7 +295,7 @@ def _dilations(length: int, features: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _quantiles(steps: np.ndarray) -> list[np.ndarray]:
-    """The 5 %, 50 % and 95 % quantiles of each channel, NaN left out; 0 where nothing was observed."""
+    """Return the 5 %, 50 % and 95 % quantiles of each channel, ignoring NaN; 0 if nothing was observed."""
     quantiles = np.zeros((3, steps.shape[1]), dtype=np.float32)
     for channel, values in enumerate(steps.T):
         seen = values[np.isfinite(values)]

@@ -1,4 +1,4 @@
-"""Records that may stand in for one another: most of their modalities call each other neighbours."""
+"""Stand-ins: records that may replace one another because they are neighbours in most modalities."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from scipy.stats import binom
 from commlearn.batch import View
 from commlearn.models.features.fixed import FeatureColumn
 
-SHARE = 0.5  # of the augmented versions that are made from a stand-in, where a record has one
-NEAREST = (3, 15)  # neighbours of a record in each modality: half the root of the records, within these
-ABOVE_CHANCE = 2.0  # times as many as modalities that share nothing would agree on
+SHARE = 0.5  # probability that an augmented version is made from a stand-in, if the record has one
+NEAREST = (3, 15)  # limits on the neighbours per modality: half the square root of the number of records
+ABOVE_CHANCE = 2.0  # least ratio of stand-ins to those on which unrelated modalities would agree by chance
 BLOCK = 512  # records compared with all others at a time
 
 
 @dataclass(frozen=True)
 class StandIns:
-    """For each record, those that an augmented version of it may be made from.
+    """For each record, the records from which an augmented version of it may be made.
 
-    Neighbours in one modality alone may have nothing else in common. Those that most modalities agree on
-    are alike in what the modalities share, and where modalities share nothing, hardly any agree.
+    Neighbours in only one modality may have nothing else in common. Those on which most modalities agree
+    are alike in what the modalities share; if modalities share nothing, they agree on hardly any.
     """
 
     places: np.ndarray  # (records, most) int64: the stand-ins of each record, then -1
-    count: np.ndarray  # (records,): how many there are
+    count: np.ndarray  # (records,): number of stand-ins of each record
     columns: Mapping[str, FeatureColumn]
 
     def view(self, rows: np.ndarray, generator: np.random.Generator) -> View:
-        """These records, or for about half of those that have one, a stand-in.
+        """Return a view of these records, about half of those with stand-ins replaced by one.
 
-        A modality that only one of both has stays the record's own.
+        A modality that only one of the two has is taken from the record itself.
         """
         chosen = self.places[rows, (generator.random(len(rows)) * self.count[rows]).astype(np.int64)]
         replaced = (generator.random(len(rows)) < SHARE) & (self.count[rows] > 0)
@@ -47,7 +47,7 @@ class StandIns:
 
 
 def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
-    """The stand-ins of each record; None with one modality, or if modalities hardly agree on any.
+    """Find the stand-ins of each record; None with one modality, or if modalities hardly agree on any.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
@@ -72,7 +72,7 @@ def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
 
 
 def _agreed(columns: Mapping[str, FeatureColumn], nearest: int) -> Iterator[np.ndarray]:
-    """Pairs of a record, in order, and one that more than half of its modalities have among the nearest."""
+    """Yield pairs of a record, in order, and another that is near it in more than half of the modalities."""
     records = len(next(iter(columns.values())))
     needed = len(columns) // 2 + 1
     directions = [
@@ -85,7 +85,7 @@ def _agreed(columns: Mapping[str, FeatureColumn], nearest: int) -> Iterator[np.n
         votes = torch.zeros(some.stop - start, records, dtype=torch.int16)
         for values, there in directions:
             alike = values[some] @ values.T  # (block, records)
-            alike.diagonal(offset=start).fill_(-torch.inf)  # a record is no neighbour of its own
+            alike.diagonal(offset=start).fill_(-torch.inf)  # a record is not its own neighbour
             if not there.all():
                 alike.masked_fill_(~there, -torch.inf)
             top = alike.topk(nearest, dim=1)

@@ -1,1 +1,1 @@
-"""File formats of tables, each as chunks of pandas rows."""
+"""File formats of tables, each read as chunks of pandas rows."""

@@ -1,4 +1,4 @@
-"""CSV as spreadsheets and pandas write it: the separator from its header, types from all of its rows."""
+"""CSV as spreadsheets and pandas write it: separator from the header, types from all rows."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from commlearn.tables.formats.text_files import open_text, read_decoded
 from commlearn.tables.formats.written_numbers import CODE, as_written, judged, may_be_numbers
 
 WHOLE = 1 << 62  # rows: more than any file has
-BEYOND = "cells beyond the header"  # a column that pandas is given for them, as it may drop them otherwise
+BEYOND = "cells beyond the header"  # column added to hold them, as pandas may otherwise drop them
 SEPARATORS = (",", ";", "\t", "|")
-HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line that states the separator to Excel
+HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line that tells Excel the separator
 QUOTED = re.compile(r'"[^"]*"')
 COUNT = "0|-?[1-9][0-9]{0,17}"
 LONGEST = 64  # characters of a code, at most
-SHOWN = 10  # columns in a message
-HEADER_LINES = 100  # of a header whose names are quoted over several lines, at most
+SHOWN = 10  # columns listed in a message, at most
+HEADER_LINES = 100  # lines of a header whose quoted names span several lines, at most
 
 
 @dataclass(frozen=True)
 class _Header:
     separator: str
     names: list[str]
-    before: int  # lines before it that are no rows
-    lines: int  # of the file, up to its end
+    before: int  # lines before the header to skip
+    lines: int  # lines of the file up to the end of the header
     encoding: str
 
 
 def read_csv(
     path: Path, rows: int, columns: Sequence[str] | None, reading: Reading = PLAIN
 ) -> Iterator[pd.DataFrame]:
-    """The file in chunks of at most `rows` rows; 0 gives the whole as one."""
+    """Yield the file in chunks of at most `rows` rows; 0 yields the whole file as one chunk."""
     return read_decoded(path, reading, lambda reading: _read(path, rows, columns, reading))
 
 
@@ -61,13 +61,13 @@ def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
         na_values = empty if reading.missing_in else ["", *reading.missing]
         options |= {"keep_default_na": False, "na_values": na_values}
         options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
-        # a comma that separates nothing may stand in numbers: all columns show how
+        # commas that do not separate cells may be part of numbers: all columns together show how
         looked_at = header.names if chosen is None or header.separator != "," else chosen
         names = [name for name in looked_at if name in reading.names]
         types: dict[str, str] = {}
-        numbers = set(header.names) - set(names)  # columns of numbers as far as was read, however written
-        counting = set(names)  # columns of names that are whole numbers, written as these are
-        negative: set[str] = set()  # columns with numbers below 0, which no type of counts holds
+        numbers = set(header.names) - set(names)  # columns that hold only numbers so far, in any form
+        counting = set(names)  # columns of names that are plain whole numbers so far
+        negative: set[str] = set()  # columns with negative numbers, which unsigned types cannot hold
         codes = _Codes(header.separator)
         as_names = {**options, "dtype": dict.fromkeys(names, "str")}
         for rows_of_all in _chunks(path, header, as_names, codes):
@@ -105,7 +105,7 @@ def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
 
 
 def _header(path: Path, encoding: str) -> _Header | None:
-    """The first line that is not blank; None in a file without any."""
+    """Parse the first line that is not blank as the header; None if there is no such line."""
     with open_text(path, encoding) as file:
         first = file.readline()
         hint = HINT.fullmatch(first)
@@ -114,7 +114,7 @@ def _header(path: Path, encoding: str) -> _Header | None:
             if text.strip() and text.count('"') % 2 == 0:
                 break
             text, lines = text + line if text.strip() else line, lines + 1
-    if text.count('"') % 2:  # a quote that is none
+    if text.count('"') % 2:  # an unpaired quote does not quote anything
         lines -= len(text.splitlines()) - 1
         text = text.splitlines()[0]
     if not text.strip():
@@ -130,7 +130,7 @@ def _header(path: Path, encoding: str) -> _Header | None:
 def _chunks(
     path: Path, header: _Header, options: Mapping[str, Any], codes: _Codes | None = None
 ) -> Iterator[pd.DataFrame]:
-    """The rows; where all columns are read, a row with a cell beyond the header is refused, as it shifted."""
+    """Yield the rows; if all columns are read, refuse a row with more cells than the header, as shifted."""
     beyond_too = {} if options.get("usecols") else {"converters": {BEYOND: bool}}
     first = 0
     with (
@@ -138,7 +138,7 @@ def _chunks(
         pd.read_csv(_Extended(file, header, codes), **options, **beyond_too) as reader,
     ):
         while True:
-            with warnings.catch_warnings():  # what pandas drops at the start of a chunk, it only warns of
+            with warnings.catch_warnings():  # pandas only warns when it drops cells at the start of a chunk
                 warnings.simplefilter("error", pd.errors.ParserWarning)
                 chunk = next(reader, None)
             if chunk is None:
@@ -154,7 +154,7 @@ def _chunks(
 
 
 class _Extended(io.TextIOBase):
-    """A file of text whose header has one column more."""
+    """A text file with one more column in its header."""
 
     def __init__(self, file: io.TextIOWrapper, header: _Header, codes: _Codes | None) -> None:
         self.file, self.codes = file, codes
@@ -169,11 +169,11 @@ class _Extended(io.TextIOBase):
 
 
 class _Codes:
-    """Whether any cell of a text may be a code such as `007`, which is no 7."""
+    """Whether any cell of a text may be a code such as `007`, which is not the number 7."""
 
     def __init__(self, separator: str) -> None:
         ends = re.escape(separator) + r'"\r\n'
-        # one search for each sign before the cell: a pattern that begins with a fixed text is found faster
+        # one pattern for each character before the cell: a search for a fixed prefix is faster
         before = [re.escape(sign) for sign in (separator, '"', "\r", "\n")]
         self.patterns = [re.compile(f"{sign}{CODE}(?=[{ends}])") for sign in before]
         self.seen, self.end = False, ""
@@ -186,7 +186,7 @@ class _Codes:
 
 
 def _counts(column: pd.Series) -> bool:
-    """Whether these names are whole numbers as a computer writes them, so that nothing is lost if read so."""
+    """Whether all names are plain whole numbers, so that reading them as integers loses nothing."""
     return bool(column.notna().all() and column.str.fullmatch(COUNT).all())
 
 
@@ -201,7 +201,7 @@ def _say_emptied(path: Path, words: Mapping[str, Counter[str]], chosen: Sequence
 
 
 def _joined(before: str | None, now: str) -> str:
-    """The type that holds both; what is no number, or mixes truth values with anything, is text."""
+    """Return the type that holds both; non-numbers, and truth values mixed with others, become text."""
     numeric = {"int64", "uint64", "float64", "bool"}
     if before is None or before == now:
         return now if now in numeric else "str"

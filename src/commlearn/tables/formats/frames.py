@@ -1,4 +1,4 @@
-"""Tables in memory, of any library that speaks Arrow (Polars, PyArrow, DuckDB, ...), and lists of records."""
+"""Tables in memory, of any library that supports Arrow (Polars, PyArrow, DuckDB, ...), or lists of dicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from commlearn.tables.formats.parquet_files import arrow_to_pandas
 
 
 def is_frame(source: Any) -> bool:
-    """Whether something is a table with named columns, and neither a dict of arrays nor one array.
+    """Whether an object is a table with named columns, as opposed to a dict of arrays or a single array.
 
     Example:
         >>> is_frame(pa.table({"a": [1]})), is_frame([{"a": 1}]), is_frame({"a": [1]}), is_frame([[1.0]])
@@ -29,10 +29,10 @@ def is_frame(source: Any) -> bool:
 
 
 def as_pandas(source: Any) -> pd.DataFrame:
-    """The same rows and columns in pandas; lists of numbers stay Arrow's.
+    """Convert a table to pandas; lists of numbers stay in Arrow's types.
 
     Raises:
-        DataError: a table of a library that does not speak Arrow, or one column of a table.
+        DataError: its library does not support Arrow, it is one column, or a row of a list is not a dict.
 
     Example:
         >>> as_pandas([{"a": 1, "b": "x"}, {"a": 2}])["b"].tolist()
@@ -58,7 +58,7 @@ def as_pandas(source: Any) -> pd.DataFrame:
 
 
 def no_table(source: Any, why: str = "") -> DataError:
-    """Why something is refused that is no table."""
+    """Return the error for an object that is not a table."""
     empty = "An empty list" if isinstance(source, list) and not source else f"A {type(source).__name__}"
     return DataError(
         f"{empty} cannot be read as a table{why}. Give a DataFrame of pandas or Polars, a PyArrow table, a "
@@ -72,7 +72,7 @@ def _is_arrow_text(dtype: Any) -> bool:
 
 
 def in_kind_of(source: Any, frame: pd.DataFrame) -> Any:
-    """The frame as one of the library that a table was given in; of pandas for paths, lists and dicts.
+    """Convert a frame to the source's library (PyArrow, Polars or datasets); for others, leave it in pandas.
 
     Example:
         >>> type(in_kind_of(pa.table({"a": [1]}), pd.DataFrame({"b": [2]}))).__name__
@@ -88,12 +88,12 @@ def in_kind_of(source: Any, frame: pd.DataFrame) -> Any:
 
 
 def _is_hugging_face(source: Any) -> bool:
-    """Whether it is a `Dataset` of the library `datasets`, or a stream of one."""
+    """Whether an object is a `Dataset` of the `datasets` library, or its streaming variant."""
     return hasattr(source, "with_format") and hasattr(source, "features")
 
 
 def _hugging_face_table(source: Any) -> pa.Table:
-    """The rows that were selected, in their order; pictures and sound as the bytes of their files."""
+    """Return the selected rows in their order, with images and audio as the bytes of their files."""
     table = source.with_format("arrow")[:]
     for place, (name, feature) in enumerate((source.features or {}).items()):
         if hasattr(feature, "embed_storage"):  # a struct of bytes and path, either of which may be empty

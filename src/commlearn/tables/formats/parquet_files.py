@@ -17,24 +17,24 @@ from commlearn.errors import DataError, unknown
 from commlearn.storage.checksums import check_parts
 from commlearn.storage.places import find_files
 
-CHUNK = 65_536  # rows
-SMALL = 64 << 20  # bytes of a file whose columns are read at once
+CHUNK = 65_536  # rows of a chunk
+SMALL = 64 << 20  # bytes of a file below which its columns are read at once
 EXACT = 2**53  # whole numbers up to here are exact as floats
 LONG = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 INCONVERTIBLE = (pa.ArrowException, ValueError, OverflowError, NotImplementedError)
 
 
 class RowGroup(NamedTuple):
-    """Rows that a Parquet file holds together."""
+    """A row group of a Parquet file."""
 
     path: str
-    number: int  # in its file
+    number: int  # position in its file
     rows: int
-    footer: pq.FileMetaData  # of its file; reading it again for every group would take most of the time
+    footer: pq.FileMetaData  # its file's footer; reading it again for every group would take most of the time
 
 
 class ParquetTable:
-    """The rows of one file or of all files of a folder, with the types that they have together."""
+    """The rows of one file or of all files in a folder, with column types that fit all of them."""
 
     def __init__(self, source: str | Path) -> None:
         self.files = find_files(source, (".parquet", ".pq"))
@@ -53,7 +53,7 @@ class ParquetTable:
         return self.files.root
 
     def chunks(self, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
-        """The table in chunks of at most `rows` rows; 0 gives the whole as one."""
+        """Yield the table in chunks of at most `rows` rows; 0 yields it as one chunk."""
         names, wanted = self._wanted(columns)
         parts = (batch for path in self.files.paths for batch in self._batches(path, names, rows or CHUNK))
         tables = (_cast(pa.Table.from_batches([batch]).select(names), wanted) for batch in parts)
@@ -65,7 +65,7 @@ class ParquetTable:
             yield self._to_pandas(table)
 
     def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
-        """The rows of one group."""
+        """Return the rows of one group."""
         path, number, _, footer = self.groups[group]
         names, wanted = self._wanted(columns)
         try:
@@ -82,14 +82,14 @@ class ParquetTable:
         return names, pa.schema([self._as_read(self.schema.field(name)) for name in names])
 
     def _as_read(self, column: pa.Field) -> pa.Field:
-        if column.type == pa.time64("ns"):  # Python's times end at microseconds
+        if column.type == pa.time64("ns"):  # Python's times have a resolution of microseconds
             return column.with_type(pa.time64("us"))
         if pa.types.is_integer(column.type) and column.name in self.integers_with_holes:
             return column if self._is_long(column) else column.with_type(pa.float64()).with_nullable(True)
         return column
 
     def _is_long(self, column: pa.Field) -> bool:
-        """Whether its whole numbers have gaps, and may be too large to be exact as floats."""
+        """Whether an integer column has gaps, and may have numbers that floats cannot hold exactly."""
         return column.type in LONG and column.name in self.integers_with_holes & self.long_integers
 
     def _to_pandas(self, table: pa.Table) -> pd.DataFrame:
@@ -113,20 +113,20 @@ class ParquetTable:
             ) from problem
 
     def _batches(self, path: str, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        # parts of a large file are read as they are needed; but then memory is had for what a page says it is
+        # parts of a large file are read as needed, at the cost of allocating whatever size a page claims
         buffer = 0 if self.files.size(path) < SMALL else 1 << 20
         try:
             with pq.ParquetFile(
                 path, filesystem=self.files.filesystem, pre_buffer=False, buffer_size=buffer
             ) as file:
                 for batch in file.iter_batches(batch_size=rows, columns=list(names)):
-                    batch.validate(full=True)  # text that is not UTF-8 would fail where it is used
+                    batch.validate(full=True)  # otherwise text that is not UTF-8 would fail where it is used
                     yield batch
         except (pa.ArrowException, OSError) as problem:
             raise _unreadable(path, problem) from problem
 
     def _footers(self) -> tuple[pa.Schema, set[str], set[str]]:
-        """The columns of all files, and which may have missing cells, and which numbers beyond 2^53."""
+        """Return the columns of all files, which may have missing cells, and which numbers beyond 2^53."""
         schemas: list[pa.Schema] = []
         holed: set[str] = set()
         long: set[str] = set()
@@ -167,7 +167,7 @@ def _columns_with_holes(group: pq.RowGroupMetaData) -> set[str]:
 
 
 def _long_columns(group: pq.RowGroupMetaData) -> set[str]:
-    """Columns of 64-bit whole numbers that are, or for all the file says may be, beyond 2^53."""
+    """Return 64-bit integer columns with numbers beyond 2^53, or whose statistics do not rule them out."""
     columns = [group.column(position) for position in range(group.num_columns)]
     return {column.path_in_schema for column in columns if _may_be_long(column)}
 
@@ -182,7 +182,7 @@ def _may_be_long(column: pq.ColumnChunkMetaData) -> bool:
 
 
 def _cast(table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """The columns as they are read; a float is the nearest one, a time loses its nanoseconds."""
+    """Cast columns to the types they are read as; floats are rounded, and times lose their nanoseconds."""
     try:
         columns = [
             column.cast(
@@ -200,18 +200,18 @@ def _unreadable(path: str, problem: Exception) -> DataError:
 
 
 def _check_zone(column: pa.ChunkedArray) -> None:
-    """Fail where a time cannot be expressed in its zone, as Python's calendar ends with the year 9999."""
+    """Raise an error if a time cannot be expressed in its zone: Python's calendar ends with the year 9999."""
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         pc.min_max(column).as_py()
 
 
 def arrow_to_pandas(table: pa.Table, long: set[str] | None = None) -> pd.DataFrame:
-    """The rows in pandas; lists of numbers stay Arrow's, and no whole number becomes another.
+    """Convert a table to pandas; lists of numbers stay in Arrow's types, and whole numbers stay exact.
 
     Args:
-        table: of Arrow.
-        long: columns of whole numbers with gaps that floats may not hold exactly; as their cells show if not
-            given.
+        table: the Arrow table.
+        long: columns of whole numbers with gaps that floats may not hold exactly; if not given, they are
+            found from the cells.
 
     Example:
         >>> arrow_to_pandas(pa.table({"id": [2**53 + 1, None]}))["id"].tolist()
@@ -225,7 +225,7 @@ def arrow_to_pandas(table: pa.Table, long: set[str] | None = None) -> pd.DataFra
 
 
 def _is_long(cells: pa.ChunkedArray) -> bool:
-    """Whether whole numbers have gaps, and are too large to be exact as floats."""
+    """Whether whole numbers have gaps, and some are too large to be exact as floats."""
     if cells.type not in LONG or not 0 < cells.null_count < len(cells):
         return False
     ends = pc.min_max(cells).as_py()
@@ -233,13 +233,13 @@ def _is_long(cells: pa.ChunkedArray) -> bool:
 
 
 def _list_type(kind: pa.DataType) -> pd.ArrowDtype | None:
-    """Lists stay Arrow's: a column of vectors costs its numbers, not an object a row."""
+    """Keep lists in Arrow's types: a column of vectors then costs its numbers, not one object per row."""
     lists = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
     return pd.ArrowDtype(kind) if lists and not _holds_times(kind) else None
 
 
 def _holds_times(kind: pa.DataType) -> bool:
-    """Some of these cannot be turned to Python's; better it is known when the column is read."""
+    """Whether a type contains times. Some exceed Python's range, which conversion on reading reveals."""
     inner = [kind.field(place).type for place in range(kind.num_fields)]
     return pa.types.is_temporal(kind) or any(_holds_times(part) for part in inner)
 

@@ -1,4 +1,4 @@
-"""What is stated about cells before they are read: which are names, and which words mean an empty cell."""
+"""Settings for reading cells: which are names, and which words mean an empty cell."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Reading:
-    """How the cells of a table are read where its format does not say it."""
+    """How the cells of a table are read if its format does not determine it."""
 
-    names: frozenset[str] = frozenset()  # columns whose cells name something: `007` is no 7
-    missing: tuple[str, ...] = ()  # words that stand for an empty cell, in every column
+    names: frozenset[str] = frozenset()  # columns whose cells are names: `007` is not the number 7
+    missing: tuple[str, ...] = ()  # words that mean an empty cell in every column
     missing_in: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # words or numbers, by column
-    encoding: str = ""  # of files of text; UTF-8, or what can be told from their bytes, if not stated
+    encoding: str = ""  # encoding of text files; if not given, UTF-8 or guessed from their bytes
 
     def emptied(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows without what stands for an empty cell.
+        """Return the rows with values that mean an empty cell made empty.
 
         Example:
             >>> Reading(missing_in={"age": [-999]}).emptied(pd.DataFrame({"age": [31, -999]}))["age"].tolist()
@@ -39,7 +39,7 @@ class Reading:
         return frame.assign(**emptied) if emptied else frame
 
     def words_in(self, column: str) -> list[str]:
-        """What stands for an empty cell of a column of a table of text."""
+        """Return the words that mean an empty cell in a column of a text file."""
         return [*self.missing, *map(str, self.missing_in.get(column, ()))]
 
 
@@ -51,7 +51,7 @@ def _may_hold_text(column: pd.Series) -> bool:
 
 
 def _numbers(values: Sequence[Any]) -> list[Any]:
-    """Those that are numbers, be they written as text."""
+    """Return those values that are numbers, including numbers written as text."""
     numbers = [value for value in values if not isinstance(value, str)]
     for value in values:
         with suppress(TypeError, ValueError):
@@ -64,7 +64,7 @@ def _is_one_of(column: pd.Series, values: Sequence[Any]) -> pd.Series:
     if isinstance(column.dtype, pd.StringDtype):
         return column.str.strip().isin(words)
     numbers = _numbers(values)
-    cells = column.astype(object)  # some of which cannot be compared with text, such as arrays
+    cells = column.astype(object)  # some cells cannot be compared with text, such as arrays
     return cells.map(
         lambda cell: (
             cell.strip() in words

@@ -1,4 +1,4 @@
-"""The file formats of tables, each as chunks of pandas rows with the types of the whole file."""
+"""The file formats of tables, each read as chunks of pandas rows with the types of the whole file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from commlearn.tables.formats.tar_files import TarTable
 from commlearn.tables.formats.text_files import open_text, read_decoded
 from commlearn.tables.formats.written_numbers import CODE
 
-LONG = np.int64  # stands for whole numbers that no float holds exactly
+LONG = np.int64  # stands for whole numbers that floats cannot hold exactly
 NUMBERS = (int, LONG, float)
 DAMAGED_BOOK = (*DAMAGED, OSError, SyntaxError, zipfile.BadZipFile, NotImplementedError, MemoryError)
 
@@ -82,7 +82,7 @@ def _frame(
 
 
 def _column(values: list[Any], kinds: set[type]) -> pd.Series:
-    """One column of the type that its cells have together, in the whole file."""
+    """Return one column with the type that fits its cells in the whole file."""
     if kinds <= {*NUMBERS, type(None)} and kinds != {type(None)}:
         if LONG in kinds and kinds <= {int, LONG, type(None)}:
             return pd.Series(pd.array(values, dtype="Int64"))
@@ -96,7 +96,7 @@ def _column(values: list[Any], kinds: set[type]) -> pd.Series:
 
 
 def _type(value: Any, is_name: bool) -> type:
-    """Of one cell; a number that 64 bits do not hold is a fraction, unless it names something."""
+    """Return the type of one cell; a whole number beyond 64 bits is a float, unless it is a name."""
     if type(value) is not int or -EXACT <= value <= EXACT:
         return type(value)
     if -(1 << 63) <= value < 1 << 63:
@@ -141,7 +141,7 @@ def _feather(
 
 
 def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:
-    """The first sheet that holds anything; a warning names the others."""
+    """Read the first sheet that is not empty; a warning names the others that are not."""
     if find_spec("openpyxl") is None:
         raise ConfigurationError(f"{path} needs openpyxl: pip install 'commlearn[excel]'. Or save it as CSV.")
     try:
@@ -166,7 +166,7 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
 
 
 def _of_cells(column: pd.Series) -> pd.Series:
-    """A column of a sheet with the type of its cells; text of numbers is numbers, unless one is a code."""
+    """Give a sheet's column the type of its cells; numbers as text become numbers, unless one is a code."""
     texts = [cell for cell in column if isinstance(cell, str)] if column.dtype == object else []
     if texts and not any(re.fullmatch(CODE, text) for text in texts):
         with suppress(ValueError, TypeError):
@@ -175,14 +175,14 @@ def _of_cells(column: pd.Series) -> pd.Series:
 
 
 def slices(frame: pd.DataFrame, rows: int) -> Iterator[pd.DataFrame]:
-    """The table in chunks of at most `rows` rows; 0 gives the whole as one."""
+    """Return the table in chunks of at most `rows` rows; 0 returns it as one chunk."""
     return (
         frame.iloc[start : start + (rows or len(frame))]
         for start in range(0, len(frame), rows or len(frame) or 1)
     )
 
 
-PACKED = (".csv", ".tsv", ".jsonl", ".ndjson")  # which are read from .gz, too
+PACKED = (".csv", ".tsv", ".jsonl", ".ndjson")  # endings that are also read as .gz
 FORMATS = {
     ".parquet": _parquet,
     ".pq": _parquet,
@@ -197,7 +197,7 @@ FORMATS = {
 
 
 def format_of(path: PurePath) -> str:
-    """What a table's files end in, in small letters; none of `FORMATS` where nothing reads them.
+    """Return the lower-case ending of a table's files; it is not in `FORMATS` if they cannot be read.
 
     Example:
         >>> format_of(Path("a.CSV.gz")), format_of(Path("a.parquet.gz"))

@@ -1,8 +1,8 @@
-"""WebDataset shards as one table: tar files whose members of one name are one record.
+"""WebDataset shards as one table: members of a tar file with the same name form one record.
 
-`0001.jpg`, `0001.txt` and `0001.json` are the cells `jpg`, `txt` and `json.KEY` of the record that column
-`key` calls `0001`. Text, whole numbers (`cls`), JSON and .npy arrays are understood; all else stays bytes,
-as which images and sound are read. Nothing is unpickled.
+`0001.jpg`, `0001.txt` and `0001.json` are the cells `jpg`, `txt` and `json.KEY` of the record whose column
+`key` is `0001`. Text, whole numbers (`cls`), JSON and .npy arrays are parsed; everything else stays bytes,
+from which images and audio are read. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ BROKEN = (*DAMAGED, tarfile.TarError, OSError, MemoryError)
 
 
 class TarTable:
-    """The records of one tar file or of all tar files of a folder; one file is one group of rows."""
+    """The records of one tar file or of all tar files in a folder; each file is one group of rows."""
 
     def __init__(self, source: str | Path) -> None:
         self.files = find_files(source, (".tar",))
-        self.endings: set[str] = set()  # of the cells of any record
+        self.endings: set[str] = set()  # endings of the cells of all records
         self.sizes = [self._count(path) for path in self.files.paths]
 
     @property
@@ -39,8 +39,8 @@ class TarTable:
         return self.files.root
 
     def chunks(self, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
-        """The table in chunks of at most `rows` rows; 0 gives the whole as one."""
-        only_keys = columns is not None and set(columns) == {KEY}  # which the names of members say
+        """Yield the table in chunks of at most `rows` rows; 0 yields it as one chunk."""
+        only_keys = columns is not None and set(columns) == {KEY}  # member names are enough for these
         frames = (self._frame(path, only_keys) for path in self.files.paths)
         if not rows:
             whole = pd.concat(list(frames), ignore_index=True)
@@ -52,22 +52,22 @@ class TarTable:
                 yield frame.iloc[start : start + rows]
 
     def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
-        """The records of one file."""
+        """Return the records of one file."""
         return self._chosen(self._frame(self.files.paths[group]), columns)
 
     def _chosen(self, frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
-        """Some columns of one file's records; those that only records of other files have are empty."""
+        """Select columns of one file's records; columns that only records of other files have are empty."""
         lacking = {name: None for name in columns or () if name not in frame and self._holds(name)}
         frame = frame.assign(**lacking)
         return frame[chosen_columns(list(frame), columns, self.files.where)]
 
     def _holds(self, column: str) -> bool:
-        """Whether any file may hold such cells, by the names of members."""
+        """Whether any file may have this column, judging by member names."""
         starts = (ending for ending in self.endings if ending.endswith("json"))
         return column in self.endings or any(column.startswith(f"{start}.") for start in starts)
 
     def _count(self, path: str) -> int:
-        """Records of a file, by the names of its members alone."""
+        """Count the records of a file by the names of its members alone."""
         try:
             with self._open(path) as tar:
                 cells = [_parted(member.name) for member in tar if self._is_cell(path, member)]
@@ -96,7 +96,7 @@ class TarTable:
             raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
 
     def _is_cell(self, path: str, member: tarfile.TarInfo) -> bool:
-        """Whether a member is a file that is not hidden, and no larger than what there is of it."""
+        """Whether a member is a file that is not hidden; raise an error if it is sparse or cut off."""
         if not member.isfile() or PurePosixPath(member.name).name.startswith("."):
             return False
         there = self.files.size(path) - member.offset_data
@@ -114,7 +114,7 @@ class TarTable:
 
 
 def _parted(name: str) -> tuple[str, str]:
-    """What names the record, and which of its cells this is.
+    """Split a member's name into the record's key and the name of the cell.
 
     Example:
         >>> _parted("a/0001.left.jpg")
@@ -126,7 +126,7 @@ def _parted(name: str) -> tuple[str, str]:
 
 
 def _cells(ending: str, content: bytes) -> dict[str, Any]:
-    """The cells that one member holds, by column."""
+    """Return the cells that one member holds, by column."""
     sort = ending.rpartition(".")[2]
     if sort in TEXTS:
         return {ending: content.decode("utf-8")}

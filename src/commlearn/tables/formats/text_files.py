@@ -1,4 +1,4 @@
-"""Files of text, also as .gz: UTF-8, or what else their bytes can be; errors name the first wrong byte."""
+"""Text files, also as .gz, in UTF-8 or a guessed encoding; errors name the first wrong byte."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from commlearn.tables.formats.reading import Reading
 
 Rows = TypeVar("Rows")
 
-UTF8 = "utf-8-sig"  # without the mark that some programs begin it with
+UTF8 = "utf-8-sig"  # skips the byte order mark that some programs write
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-BLOCK = 1 << 20  # bytes
+BLOCK = 1 << 20  # bytes to read at a time
 SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-PRINTED = {*b"\t\n\r\f", *range(32, 127), *range(128, 256)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # of cp1252
-ZEROS = 0.2  # share of bytes that are 0 from which text may be UTF-16
+PRINTED = {*b"\t\n\r\f", *range(32, 127), *range(128, 256)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # cp1252
+ZEROS = 0.2  # share of zero bytes from which text may be UTF-16
 
 
 def open_text(path: Path, encoding: str = "") -> io.TextIOWrapper:
-    """The file as text, UTF-8 if nothing is stated; ends of lines stay as they are."""
+    """Open a file as text, UTF-8 by default; line endings are not changed."""
     return io.TextIOWrapper(_binary(path), encoding=encoding or UTF8, newline="")
 
 
 def guessed_encoding(path: Path) -> str:
-    """The encoding of a file that is not UTF-8, as far as its bytes tell; a warning says which.
+    """Guess the encoding of a file that is not UTF-8 from its bytes; a warning names it.
 
     Raises:
-        DataError: it is UTF-8 with wrong bytes, or no text.
+        DataError: it is UTF-8 with wrong bytes, or not text.
     """
     encoding = _utf16(path) or _western(path)
     if not encoding:
@@ -48,12 +48,12 @@ def guessed_encoding(path: Path) -> str:
 
 
 def read_decoded(path: Path, reading: Reading, read: Callable[[Reading], Iterator[Rows]]) -> Iterator[Rows]:
-    """What `read` gives of a file of text, whose first rows come once all of it was decoded.
+    """Yield what `read` yields for a text file; if it is not UTF-8, read it again in a guessed encoding.
 
     Args:
-        path: of the file.
-        reading: may state the encoding; else UTF-8 is tried first.
-        read: rows of the file in the encoding of a reading; raises UnicodeError where they are not in it.
+        path: path of the file.
+        reading: may name the encoding; otherwise UTF-8 is tried first.
+        read: yields rows of the file in a reading's encoding, or raises UnicodeError before the first.
     """
     try:
         yield from read(reading)
@@ -64,7 +64,7 @@ def read_decoded(path: Path, reading: Reading, read: Callable[[Reading], Iterato
 
 
 def not_in_encoding(path: Path, encoding: str = "utf-8") -> DataError:
-    """Where the first byte is that does not fit."""
+    """Return an error that locates the first byte that does not fit the encoding."""
     called = "UTF-8" if encoding == "utf-8" else encoding
     way_out = "Save the file as UTF-8" if encoding == "utf-8" else "State another encoding in the schema"
     return DataError(f"{path}, {_first_wrong(path, encoding)} is not {called}. {way_out}.")
@@ -81,7 +81,7 @@ def _first_wrong(path: Path, encoding: str) -> str:
 
 
 def _utf16(path: Path) -> str:
-    """UTF-16 by its mark, or by a zero in nearly every second byte, as Western text has."""
+    """Detect UTF-16 by its mark, or by many zeros at every second byte, which Western text has."""
     with _binary(path) as file:
         start = file.read(BLOCK)
     if start[:2] in MARKS:
@@ -93,7 +93,7 @@ def _utf16(path: Path) -> str:
 
 
 def _western(path: Path) -> str:
-    """cp1252, of which latin-1 is a part, if all bytes are printed in it and few look like UTF-8."""
+    """Detect cp1252, which includes latin-1: all bytes are printable in it, and few look like UTF-8."""
     sequences = others = 0
     for block in _blocks(path):
         if not set(block) <= PRINTED:

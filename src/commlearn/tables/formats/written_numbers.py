@@ -1,4 +1,4 @@
-"""Numbers as people and programs write them in text: 1,234.5, 1.234,5 or NA. All cells of a column decide."""
+"""Numbers as people and programs write them, such as 1,234.5, 1.234,5 or NA, judged by the whole column."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ FORMS = {
     "comma": r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1.234,5
     "point": r" *[+-]?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1,234.5
 }
-"""By the sign before the fraction."""
+"""Patterns of numbers, by the sign before the fraction."""
 PLAIN = r"(?i:\s*[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf|infinity)\s*)"
-CODE = r"0[0-9]+"  # not how a number is written: 007
-GROUPS = r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]{1,3}) *"  # 950, 1.234: fractions, or thousands
-GLANCE = 100  # cells
+CODE = r"0[0-9]+"  # a code and not a number, such as 007
+GROUPS = r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]{1,3}) *"  # 950 or 1.234: a fraction, or thousands
+GLANCE = 100  # cells to look at first
 
 
 def may_be_numbers(column: pd.Series) -> bool:
-    """Whether the first cells of a column of text, or of a part of one, are numbers in one of the forms."""
+    """Whether the first cells of a text column, or of a part of it, are numbers in one of the forms."""
     if column.dtype.kind in "biuf":
         return True
     cells = column.dropna()[:GLANCE].astype(str)
-    cells = cells[~cells.isin(("", *MISSING_NUMBERS))]  # empty ones, too, among numbers beyond 64 bits
+    cells = cells[~cells.isin(("", *MISSING_NUMBERS))]  # "" occurs among numbers beyond 64 bits
     return any(bool(cells.str.fullmatch(form).all()) for form in (PLAIN, *FORMS.values()))
 
 
 def judged(
     parts: Iterable[pd.DataFrame], texts: set[str], separator: str
 ) -> tuple[dict[str, str], dict[str, Counter[str]]]:
-    """The form of each column whose cells are all numbers in one, and its words for a missing number.
+    """Return the form of each column of numbers in a single form, and its words for a missing number.
 
-    A column with a cell such as `007` holds codes, whose form is "text". Where some cells are no numbers, it
-    holds words, of which "NA" is one like others.
+    A column with a cell such as `007` holds codes, and its form is "text". If some cells are not numbers, the
+    column holds words, and "NA" is a word like any other.
 
-    In a file that commas separate, `1,3` may as well be a list: there, commas part thousands alone. In any
-    other, `1,234` could be either: semicolons are written where a comma begins the fraction.
+    In a comma-separated file, `1,3` may also be a list, so commas can only separate thousands. In any other,
+    `1,234` is ambiguous: semicolons suggest that commas begin the fraction.
 
     Args:
-        parts: of the table, every cell as text.
-        texts: columns that are no numbers as they are; the others are, but for points between thousands.
-        separator: of the file's cells.
+        parts: parts of the table, with every cell as text.
+        texts: columns that pandas reads as text; the others are numbers, unless points separate thousands.
+        separator: separator of the file's cells.
 
     Example:
         >>> judged([pd.DataFrame({"a": ["1,5", "2"], "b": ["950", "1.250"]})], {"a"}, ";")
@@ -53,9 +53,9 @@ def judged(
     """
     fits: dict[str, set[str]] = {}
     words: dict[str, Counter[str]] = {}
-    filled: set[str] = set()  # columns that hold anything else
+    filled: set[str] = set()  # columns that hold any other cell
     codes: set[str] = set()
-    marked: set[str] = set()  # columns with a sign that no plain number has
+    marked: set[str] = set()  # columns whose commas or points may have another meaning than in plain numbers
     for part in parts:
         for name, column in part.items():
             cells = column.dropna()
@@ -75,14 +75,14 @@ def judged(
     numbers = {name for name in texts & filled - codes if "plain" in fits[name]}
     forms = {name: _form(fits[name] - {"plain"}, separator) for name in texts & marked - numbers - codes}
     forms = {name: form for name, form in forms.items() if form}
-    if "comma" in forms.values():  # then a point is never the begin of a fraction
+    if "comma" in forms.values():  # then a point never begins a fraction
         forms |= {name: "comma" for name in marked - texts if "groups" in fits[name]}
     forms |= dict.fromkeys(numbers, "plain") | dict.fromkeys(codes, "text")
     return forms, {name: words[name] for name in fits if words[name] and forms.get(name, "text") != "text"}
 
 
 def as_written(column: pd.Series, form: str) -> pd.Series:
-    """The numbers of a column of text, as float64; codes stay text.
+    """Convert a text column in this form to float64; codes stay text.
 
     Example:
         >>> as_written(pd.Series(["1.234,5", None]), "comma").tolist()
@@ -99,7 +99,7 @@ def as_written(column: pd.Series, form: str) -> pd.Series:
 
 
 def _form(fits: set[str], separator: str) -> str:
-    """The one form that the cells have; "" where they have none, or could have either."""
+    """Return the form of a column's cells; "" if none fits, or if it remains ambiguous."""
     if separator == ",":
         return "point" if "point" in fits else ""
     if separator == ";" and "comma" in fits:

@@ -12,12 +12,12 @@ from commlearn.errors import DataError
 from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.tables.formats.table_files import FORMATS, format_of
 
-SHOWN = 5  # tables in a message
+SHOWN = 5  # tables listed in a message, at most
 BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
 
 
 def table_in_zip(path: Path) -> Path:
-    """Where the only table of the archive lies now, with the files beside it; unpacked once a process."""
+    """Return the path of the archive's only table, unpacked with all other files, once per process."""
     status = plain_file(path).stat()
     folder = _unpacked(str(path), status.st_size, status.st_mtime_ns)
     return Path(folder.name) / _only_table(path)
@@ -40,7 +40,7 @@ def _unpacked(path: str, size: int, modified: int) -> tempfile.TemporaryDirector
 
 
 def _only_table(path: Path) -> str:
-    """The table nearest to the top: cells may name .csv files of a folder below."""
+    """Return the only table at the highest level; .csv files in folders below may be named by cells."""
     with zipfile.ZipFile(path) as archive:
         names = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
     tables = [name for name in names if _is_table(name)]
