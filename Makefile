@@ -1,4 +1,4 @@
-# Two commands for a fresh machine: `make demo` shows the result, `make test` checks the code.
+# Two commands for a new machine: `make demo` shows the result, `make test` checks the code.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -53,22 +53,22 @@ test-slow: $(TESTS)
 	$(BIN)/python -m pip install --quiet --no-deps seglearn
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m slow
 
-# The same with the oldest versions that pyproject.toml allows, in an environment of its own; needs Python 3.11.
+# The same tests with the oldest versions that pyproject.toml allows, in a separate environment; needs Python 3.11.
 test-oldest: $(OLDEST)/.ready
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python $(PYTEST)
 
-# The same with the newest versions that there are, in an environment of its own.
+# The same tests with the newest available versions, in a separate environment.
 test-newest: $(NEWEST)/.ready
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python $(PYTEST)
 
-# The tests of `make test`, and which lines they run; pyproject.toml holds the least share that passes.
+# Run the tests of `make test` and report which lines they cover; pyproject.toml sets the lowest share that passes.
 coverage: $(TESTS)
 	$(BIN)/python $(PINNED) coverage
 	OMP_NUM_THREADS=1 $(BIN)/coverage run $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# Kills, full disks and hostile input in their long form: hours on a slow machine.
+# The long form of the tests with kills, full disks and hostile input: hours on a slow machine.
 chaos: $(TESTS)
 	OMP_NUM_THREADS=1 COMMLEARN_KILLS=50 COMMLEARN_HOSTILE=20000 $(BIN)/python -m pytest -v -s tests/reliability
 
@@ -81,22 +81,22 @@ format: $(TESTS)
 	$(BIN)/ruff check --fix $(WORDS)
 	$(BIN)/ruff format $(WORDS)
 
-# Check what is committed before it is: .pre-commit-config.yaml.
+# Install the hooks that check changes before they are committed: .pre-commit-config.yaml.
 hooks: $(TESTS)
 	$(BIN)/python $(PINNED) pre-commit
 	$(BIN)/pre-commit install
 
-# Record public names, signatures, options and settings as they are now: docs/api-policy.md.
+# Record the current public names, signatures, options and settings: docs/api-policy.md.
 api: $(TESTS)
 	$(BIN)/python tests/public_api.py
 
-# Pin the newest versions; `make test-newest` says whether they work.
+# Pin the newest versions; `make test-newest` checks whether they work.
 lock: $(NEWEST)/.ready
 	(sed -n '1,/^[^#]/{/^#/p}' constraints.txt; $(NEWEST)/bin/python -m pip freeze --all --exclude-editable \
 		| sed 's/+.*//') > $(NEWEST)/lock.txt
 	mv $(NEWEST)/lock.txt constraints.txt
 
-# Whether pieces of the work take longer than at the commit in benchmarks/baseline.txt: ratios, in one run.
+# Check in one run whether pieces of the work take longer than at the commit in benchmarks/baseline.txt.
 ratios: $(TESTS)
 	$(BIN)/python benchmarks/against.py
 
@@ -107,18 +107,18 @@ docs: $(READY)
 	$(BIN)/python $(PINNED) --build-constraint constraints.txt --editable ".[docs]"
 	$(BIN)/mkdocs build --strict --quiet
 
-# Whether TAG can be released: RELEASING.md.
+# Check whether TAG can be released: RELEASING.md.
 check-release: $(READY)
 	$(BIN)/python tests/check_release.py $(TAG)
 
-# What a release consists of, in dist/.
+# Build the files of a release in dist/.
 dist: $(READY)
 	$(BIN)/python $(PINNED) build
 	rm -rf build dist src/commlearn.egg-info
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build
 	cd dist && sha256sum * > SHA256SUMS
 
-# Install what dist/ holds, from there alone, and use it.
+# Install the package from dist/ only, and use it.
 try-dist: dist
 	cd dist && sha256sum --check --quiet SHA256SUMS
 	$(BIN)/python -m pip install --quiet --no-index --find-links dist --no-deps --no-compile --target build/try commlearn

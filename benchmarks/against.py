@@ -1,12 +1,12 @@
-"""Is this checkout slower than a commit before it? Ratios of processor time, both in one run on one machine.
+"""Compare the processor time of this checkout with that of an earlier commit, in one run on one machine.
 
     python benchmarks/against.py                    # against the commit in benchmarks/baseline.txt
     python benchmarks/against.py HEAD~5 --bar 1.2
 
-The cases of `cases.py` are timed by pytest-benchmark for the two commits in turn, twice, and the shortest
-times are compared. Every run is added to benchmarks/history, by machine (not under version control), for
-`pytest-benchmark --storage benchmarks/history compare`. Exits with 1 where a case takes more than `--bar`
-times as long as before, and compares nothing where git does not hold the commit, as in a shallow clone.
+pytest-benchmark times the cases of `cases.py` for the two versions in turn, twice, and the shortest times are
+compared. Every run is added to benchmarks/history, by machine (not under version control), for
+`pytest-benchmark --storage benchmarks/history compare`. Exits with 1 if a case takes more than `--bar` times
+as long as before, and compares nothing if git does not have the commit, as in a shallow clone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HISTORY = HERE / "history"
 
 
 def unpack(commit: str, folder: Path) -> Path:
-    """The commit's `src` in this folder."""
+    """Extract the commit's `src` into this folder, and return its path."""
     archive = folder / "src.tar"
     subprocess.run(["git", "archive", "--output", archive, commit, "src"], cwd=ROOT, check=True)
     with tarfile.open(archive) as members:
@@ -35,7 +35,7 @@ def unpack(commit: str, folder: Path) -> Path:
 
 
 def times(source: Path, name: str, folder: Path, only: str) -> dict[str, float]:
-    """The shortest time of each case with the package in `source`, in seconds of the processor."""
+    """Return the shortest processor time of each case with the package in `source`, in seconds."""
     result = folder / f"{name}.json"
     command = [
         sys.executable,

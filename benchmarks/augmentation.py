@@ -1,7 +1,7 @@
-"""The image augmentation alone, per image size, with or without the smaller output of a crop, and Pillow's.
+"""Speed of the image augmentation by image size, with equal or smaller output, compared with Pillow.
 
-Pillow does the same to one image after the other, as SimCLR's published transforms call it: crop and resize,
-the four jitters in any order, greyscale, blur, flip, to floats.
+Pillow applies the same steps to one image after another, as SimCLR's published transforms do: crop and
+resize, the four jitters in any order, greyscale, blur, flip, conversion to floats.
 
 python benchmarks/augmentation.py
 """
@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from commlearn.augmentations import ImageAugmentation
 from commlearn.batch import Modality
 
-SIZES = ((32, 32), (64, 64), (128, 128), (224, 224), (512, 224))  # of the image, of the result
+SIZES = ((32, 32), (64, 64), (128, 128), (224, 224), (512, 224))  # pixels per side: input, output
 
 
 def tables(machine: Machine, images: int = 32) -> list[str]:
@@ -43,7 +43,7 @@ def tables(machine: Machine, images: int = 32) -> list[str]:
 
 
 def by_pillow(picture: Image.Image, draw: np.random.Generator, size: int) -> np.ndarray:
-    """One augmented image, floats in 0..1, (channels, size, size)."""
+    """Augment one image with Pillow; returns floats in 0..1, (channels, size, size)."""
     width, height = picture.size
     area, ratio = draw.uniform(0.08, 1) * width * height, np.exp(draw.uniform(np.log(3 / 4), np.log(4 / 3)))
     wide, tall = min(width, round((area * ratio) ** 0.5)), min(height, round((area / ratio) ** 0.5))

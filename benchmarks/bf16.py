@@ -1,11 +1,11 @@
-"""Does bf16 change what is learned? R, U and S of one recipe in fp32 and in bf16-mixed, k seeds.
+"""Test whether bf16 changes what is learned: R, U and S of a recipe in fp32 and bf16-mixed, over seeds.
 
     python benchmarks/bf16.py OUT [--seeds 3] [--jobs 2] [--recipe trifeature-quick] [--native]
 
-Both are whole trainings of the library; the second with `training.precision: bf16-mixed`. Most processors
-multiply bf16 a hundred times slower than fp32, so that there products and convolutions are done in fp32, on
-operands that bf16 holds, and rounded to bf16: what a unit for bf16 does, sums in fp32 included. `--native`
-leaves them to the machine. What OUT holds already is not trained again.
+Both are complete trainings of the library; the second sets `training.precision: bf16-mixed`. Most CPUs
+multiply bf16 a hundred times slower than fp32. By default, products and convolutions of bf16 operands are
+therefore computed in fp32 and rounded to bf16, as bf16 hardware does, which also sums in fp32. `--native`
+leaves them to the machine. Trainings whose scores are already in OUT are not repeated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PRODUCTS = {aten.mm, aten.bmm, aten.addmm, aten.baddbmm, aten.convolution, aten.
 
 
 class ProductsInFp32(TorchDispatchMode):
-    """Products of bf16 numbers are summed in fp32 and rounded once to bf16."""
+    """Mode in which products of bf16 numbers are summed in fp32 and rounded once to bf16."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class ProductsInFp32(TorchDispatchMode):
 
 @contextmanager
 def products_in_fp32() -> Iterator[ProductsInFp32]:
-    """For the whole of a training; attention is written out, so that its products are seen."""
+    """Use `ProductsInFp32` for a whole training; attention is decomposed so that it sees those products."""
     with sdpa_kernel(SDPBackend.MATH), ProductsInFp32() as mode:
         yield mode
 
 
 def work(recipe: str, variant: str, precision: str, seed: int, folder: Path, native: bool) -> None:
-    """One training and its probes, into its folder."""
+    """Train and probe once, and write the run and its scores to the folder."""
     torch.set_num_threads(1)
     experiment = cl.read_experiment(
         recipe,

@@ -1,13 +1,13 @@
-"""FactorCL's bounds with learned critics, on Gaussians whose mutual information is known.
+"""Check FactorCL's bounds with learned critics on Gaussians whose mutual information is known.
 
     python benchmarks/bounds.py [--steps 2000] [--batch 512]
 
 Two vectors of 4 dimensions correlate coordinate by coordinate. A critic maximises InfoNCE on fresh
-samples; then both bounds are taken on samples that it never saw. InfoNCE tends to the information I.
-NCE-CLUB with the best critic tends to I plus the divergence of the product of the marginals from the
-joint distribution, 4 r^2 / (1 - r^2) in all: an upper bound that is near to I where I is small. The
-leave-one-out bound is an upper bound that tends to I. The conditional rows add a class that shifts
-both vectors; draws come from the same class.
+samples. The three bounds are then computed on samples that it never saw. InfoNCE tends to the information
+I. NCE-CLUB with the best critic tends to I plus the divergence of the product of the marginals from the
+joint distribution, 4 r^2 / (1 - r^2) in total: an upper bound that is close to I if I is small. The
+leave-one-out bound is an upper bound that tends to I. The conditional rows (two classes) add a class that
+shifts both vectors; pairs are then compared only within a class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DIM = 4
 
 
 def draw(samples: int, correlation: float, classes: int, seed: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Both vectors, and which records may stand for each other, if there are classes."""
+    """Draw both vectors and, if there are classes, a mask of the pairs of records that share a class."""
     generator = torch.Generator().manual_seed(seed)
     x, noise = torch.randn(2, samples, DIM, generator=generator)
     y = correlation * x + math.sqrt(1 - correlation**2) * noise
@@ -57,7 +57,7 @@ def learn(correlation: float, classes: int, steps: int, batch: int) -> PairCriti
 def measure(
     critic: PairCritic, correlation: float, classes: int, rounds: int = 10
 ) -> list[tuple[float, float]]:
-    """Mean and standard error of the three bounds over rounds of 2 000 held-out samples."""
+    """Return mean and standard error of the three bounds over rounds of 2 000 held-out samples."""
     values = []
     for seed in range(rounds):
         x, y, among = draw(2000, correlation, classes, 10**6 + seed)

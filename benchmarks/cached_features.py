@@ -1,16 +1,16 @@
-"""An epoch on frozen token states: read from disk against computed in every step.
+"""Compare an epoch on frozen token states read from disk with one that computes them in every step.
 
     python benchmarks/cached_features.py [--pairs 1000] [--loop 16] [--threads 1]
 
-Shaped like MM-IMDb: images of 224 pixels through a ViT-B/32 (50 tokens of width 768), texts of 77
-tokens through a 12-layer transformer of width 768, both with random weights, which cost what trained
-ones do. Each step is a step of CoMM: two views, fusion, head, loss, backward, AdamW.
+The data have the shape of MM-IMDb: images of 224 pixels through a ViT-B/32 (50 tokens of width 768) and
+texts of 77 tokens through a 12-layer transformer of width 768. Both have random weights, which cost as much
+as trained ones. Each step is a step of CoMM: two views, fusion, head, loss, backward, AdamW.
 
-The epoch from disk is timed whole. With the encoders in the loop an epoch takes minutes of which every
-second is alike: so many pairs as `--loop` says are trained on, as one batch, the shorter of two times, and
-the epoch is as many times longer as it has more pairs. The pass that fills the files is timed on these pairs
-too; the files of the epoch hold random states, which are read as any others. On a machine that is busy
-otherwise, the processor's seconds say more than the clock's.
+The epoch from disk is timed in full. With the encoders in the loop, an epoch takes minutes, and all of its
+batches cost the same. Only `--loop` pairs are therefore trained on, as one batch; the shorter of two times
+is scaled up to the number of pairs. The pass that fills the files is also timed on these pairs. The epoch
+reads files of random states, which takes as long as reading real ones. On a busy machine, processor time is
+more reliable than wall-clock time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BATCH, LENGTH, IDS = 64, 77, 30_522
 
 
 def described(model: Any, folder: Path, **more: Any) -> dict[str, Any]:
-    """A saved model as a schema's kinds describe it."""
+    """Save the model, and return its description in the form that a schema's kinds use."""
     from commlearn.models.encoders.pretrained_folder import fingerprint
 
     model.save_pretrained(folder)
@@ -76,7 +76,7 @@ def pairs(count: int) -> Records:
 
 
 def states_on_disk(count: int, folder: Path) -> Records:
-    """Token states of so many pairs in the files that training reads."""
+    """Write random token states of `count` pairs to files, and return them as training reads them."""
     draw = np.random.default_rng(0)
     columns = {}
     for name, length in (("image", 50), ("text", LENGTH)):
@@ -92,7 +92,7 @@ def states_on_disk(count: int, folder: Path) -> Records:
 
 
 def epoch(method: Any, records: Records, augmentations: Any, batch: int) -> np.ndarray:
-    """Seconds on the clock and of the processor."""
+    """Train for one epoch; returns seconds of wall-clock and processor time."""
     optimizer = adamw(method.parameter_groups()["main"], settings().training)
     generator = torch.Generator().manual_seed(0)
     order = np.random.default_rng(0).permutation(len(records))

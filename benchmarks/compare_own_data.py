@@ -1,12 +1,12 @@
-"""Every method and baseline on two public data sets: handwritten digits by six feature sets, film reviews.
+"""Compare all methods and baselines on two public data sets: six feature sets of digits, and film reviews.
 
     python benchmarks/compare_own_data.py mfeat FOLDER/mfeat.npz runs/mfeat --seeds 3
     python benchmarks/compare_own_data.py mosi FOLDER/mosi_utt.npz runs/mosi --seeds 3
 
-`mfeat.npz` holds the UCI set "Multiple Features" as arrays fac, fou, kar, mor, pix, zer and label;
-`mosi_utt.npz` holds CMU-MOSI by the utterance: audio_train, transcript_train, label_train, utt_train, and the
-same for test. Each becomes a Parquet table and a schema, and then `commlearn compare` does the rest. Further
-settings (--training.epochs 30) go to every method alike. docs/reproduction.md has the table of mfeat.
+`mfeat.npz` contains the UCI data set "Multiple Features" as arrays fac, fou, kar, mor, pix, zer and label;
+`mosi_utt.npz` contains CMU-MOSI by utterance: audio_train, transcript_train, label_train, utt_train, and the
+same for test. The script writes each as a Parquet table with a schema and runs `commlearn compare` on it.
+Further settings (--training.epochs 30) apply to every method. docs/reproduction.md has the table of mfeat.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DIGITS = ("fac", "fou", "kar", "mor", "pix", "zer")
 
 
 def mfeat(arrays: dict[str, np.ndarray]) -> tuple[pd.DataFrame, dict]:
-    """2 000 digits, 1 400 to train, as many of each class."""
+    """Return 2 000 digits (1 400 of them for training, stratified by class) and their schema."""
     rows = np.arange(len(arrays["label"]))
     train, _ = train_test_split(rows, train_size=0.7, stratify=arrays["label"], random_state=0)
     frame = pd.DataFrame({name: list(arrays[name]) for name in DIGITS})
@@ -37,7 +37,7 @@ def mfeat(arrays: dict[str, np.ndarray]) -> tuple[pd.DataFrame, dict]:
 
 
 def mosi(arrays: dict[str, np.ndarray]) -> tuple[pd.DataFrame, dict]:
-    """Utterances of film reviews: what was said, and 73 acoustic features; is the mood positive?"""
+    """Return utterances of film reviews (words, 73 acoustic features, positive or not) and their schema."""
     parts = [
         pd.DataFrame(
             {

@@ -1,8 +1,9 @@
-"""Whether torch.compile pays: a CoMM step of trifeature-quick with its encoders compiled and as they are.
+"""Measure what torch.compile saves: a CoMM step of trifeature-quick, compiled and not compiled.
 
     python benchmarks/compiled.py [--rounds 3]
 
-Needs a C++ compiler. Compilation is timed by the clock, steps in processor time of one thread.
+Encoders, fusion and head are compiled, which needs a C++ compiler. The first compiled step is measured in
+wall-clock time, the other steps in processor time of one thread.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""How large components of fixed features should be: as they are (power 1), or nearer to whitened (0.5).
+"""Measure how components of fixed features should be scaled: unchanged (power 1), or partly whitened (0.5).
 
     python benchmarks/component_sizes.py [--data FOLDER]
 
-A logistic regression (C = 1) reads the features of texts and pictures that are at hand everywhere: docstrings
-of installed packages (which one?), names and pictures of emoji (which category?), digits. With FOLDER also
-transcripts of `mosi_utt`, `icu_a` and `watch`, training rows alone. Balanced accuracy in percent (icu_a:
-AUROC): of 5 and 20 labels a class the mean of ten draws on the other third of the rows or groups; of all
-labels five folds.
+A logistic regression (C = 1) reads the features of texts and pictures that need no download: docstrings of
+installed packages (the class is the package), names and pictures of emoji (the category), and digits. With
+FOLDER, it also reads training rows of the `mosi_utt` transcripts, `icu_a` and `watch`. Scores are balanced
+accuracies in percent (icu_a: AUROC): for 5 and 20 labels per class the mean of ten draws, tested on a
+held-out third of the rows or groups; for all labels the mean of five folds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ POWERS = (0.5, 0.75, 1.0)
 PACKAGES = ("numpy", "scipy.stats", "scipy.signal", "pandas", "torch", "torch.nn", "matplotlib.pyplot")
 NAMES = r"\b(numpy|np|scipy|pandas|pd|torch|matplotlib|plt|[Tt]ensor|Axes|DataFrame)\b"
 EMOJI = Path(__file__).parent.parent / "examples" / "data"
-SIDE = 32  # pixels of an emoji, and of a digit
+SIDE = 32  # pixels per side of an emoji, and of a digit
 
 
 class Case(NamedTuple):
@@ -56,7 +56,7 @@ class Case(NamedTuple):
 def case_of(
     name: str, schema: cl.Schema, rows: dict[str, Any], labels: np.ndarray, groups: np.ndarray | None
 ) -> Case:
-    """The rows as columns of one kind each; labels and groups travel with them."""
+    """Convert the rows to columns of one kind each, with labels and groups in the same order."""
     groups = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     modalities = {**schema.modalities, "filler": cl.Vector("filler")}
     schema = cl.Schema(modalities, targets={"answer": "class", "member": "number"})
@@ -97,7 +97,7 @@ def cases(folder: Path | None) -> Iterator[Case]:
 
 
 def docstrings(each: int = 220) -> tuple[np.ndarray, np.ndarray]:
-    """A piece of the documentation of some functions of each package, without its name."""
+    """Return pieces of documentation from each package, with package names removed, and their packages."""
     texts, packages, generator = [], [], np.random.default_rng(0)
     for package in PACKAGES:
         module = importlib.import_module(package)
@@ -120,7 +120,7 @@ def png(picture: PIL.Image, side: int = SIDE) -> bytes:
 
 
 def use(power: float) -> None:
-    """Features of every kind have components of this power of their deviation from now on."""
+    """Scale the components of all kinds of features by this power of their deviation from now on."""
 
     def softness(self: Raw) -> float:
         return power
@@ -131,7 +131,7 @@ def use(power: float) -> None:
 
 
 def features(case: Case, networks: bool) -> np.ndarray:
-    """All fixed features side by side, (rows, features), each of deviation 1."""
+    """Return all fixed features side by side, (rows, features), each with deviation 1."""
     blocks = []
     for column in case.columns.values():
         learned = FixedFeatures(column.spec, networks).learn(column, 0)
@@ -149,7 +149,7 @@ def score(case: Case, values: np.ndarray, fit: np.ndarray, held: np.ndarray) -> 
 
 
 def scores(case: Case, values: np.ndarray) -> list[float]:
-    """With 5 labels a class, with 20, with all."""
+    """Return the scores with 5 labels per class, with 20 and with all."""
     few: dict[int, list[float]] = {5: [], 20: []}
     splits = GroupShuffleSplit(10, test_size=1 / 3, random_state=0).split(values, groups=case.groups)
     for draw, (rest, held) in enumerate(splits):

@@ -1,9 +1,9 @@
-"""What one record costs in operations and bytes, stage by stage: the constants of docs/scaling.md.
+"""Count the operations and bytes of one record, stage by stage: the constants of docs/scaling.md.
 
     python benchmarks/cost.py
 
-Operations are counted while small batches run; nothing here is timed, so the numbers are the same on every
-machine. The cost of the objective grows with the batch; it is given for one negative.
+Operations are counted while small batches run. No stage is timed, so the counts are the same on every
+machine. The cost of the objective grows with the batch, so it is given per negative.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BATCH = 8
 class Cost(NamedTuple):
     stage: str
     operations: float
-    bytes: float  # read or sent for one record
+    bytes: float  # bytes read or sent for one record
 
 
 def costs(setting: Setting) -> list[Cost]:
@@ -35,7 +35,7 @@ def costs(setting: Setting) -> list[Cost]:
     fuse = operations(lambda: method.fusion(tokens, method.subsets)) / BATCH
     project = operations(lambda: method.project(rows)) / BATCH
     step = operations(lambda: next(method.steps(batch)).loss.backward()) / BATCH
-    samples = 2048  # many blocks, so that those on the diagonal count little
+    samples = 2048  # enough blocks that those on the diagonal matter little
     contrast = operations(descend(comm_terms, samples)) / samples**2
     gathered = sum(part[0].nbytes for part in rows.vectors.values())
     images = 2 * setting.size**2 * 3

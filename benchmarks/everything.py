@@ -1,8 +1,8 @@
-"""Every question once; writes what was measured, with date and hardware, to benchmarks/RESULTS.md.
+"""Run the benchmarks, and write their results with date and hardware to benchmarks/RESULTS.md.
 
     python benchmarks/everything.py [--only rendering objective]
 
-What is not asked this time keeps its last table. `make bench` runs all of it: minutes on one core.
+Benchmarks that are not run keep their last table. `make bench` runs all of them, in minutes on one core.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def described(machine: Machine) -> str:
 
 
 def sections(text: str) -> dict[str, str]:
-    """What the file holds, by heading."""
+    """Split the text of the file into sections, by heading."""
     return {part.splitlines()[0]: f"## {part.rstrip()}" for part in text.split("\n## ")[1:]}
 
 

@@ -1,13 +1,14 @@
-"""The default embedding of own tables beside what its users would do otherwise: `cl.compare` on real tables.
+"""Compare the default embedding of users' own tables with the usual alternatives, by `cl.compare`.
 
     python benchmarks/few_labels.py --data FOLDER --out runs/few-labels [--tables watch,mfeat] [--seeds 1]
 
-FOLDER holds mfeat.npz, mosi_utt.npz, easy_vqa.npz, watch.npz, tcga_breast.npz and icu_a.parquet. Each
-becomes a Parquet table and a schema, and `cl.compare` does the rest: rivals, 5 and 20 labels a class in five
-draws and all labels, absent modalities, intervals, the verdict. Run again, it goes on where it stopped.
+FOLDER contains mfeat.npz, mosi_utt.npz, easy_vqa.npz, watch.npz, tcga_breast.npz and icu_a.parquet. The
+script writes each as a Parquet table with a schema. `cl.compare` then runs the rivals with 5 and 20 labels
+per class in five draws and with all labels, leaves out modalities, and computes intervals and the verdict.
+If it is run again, it continues where it stopped.
 
-`--tables packaged` are the tables of packaged_tables.py, on which no setting of training was chosen; FOLDER
-then holds the wheels that it names.
+`--tables packaged` selects the tables of packaged_tables.py, on which no training setting was chosen. FOLDER
+must then contain the wheels that packaged_tables.py lists.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DEFAULT = "digit halves,tcga_breast,watch,mosi transcripts,mfeat,icu_a,easy_vqa 
 
 
 def summary(name: str, comparison: Comparison) -> str:
-    """Rows of a table in Markdown: the best rival, the embedding, and their difference with its interval."""
+    """Return Markdown table rows: the best rival, the embedding, and their difference with its interval."""
     frame = comparison.to_frame()
     rows = []
     for _, own in frame[~frame["rival"]].iterrows():
@@ -40,9 +41,11 @@ def summary(name: str, comparison: Comparison) -> str:
 
 
 def absences(name: str, comparison: Comparison) -> list[tuple[str, float, float, float]]:
-    """What the embedding loses without a modality, and features with the mean in its place: a row a modality.
+    """Return the loss without each modality in points, for the embedding and for the features.
 
-    Left out, and read by a reader of its own, beside the embedding of all; the mean beside features of all.
+    Each row has a name and three differences: the embedding without the modality, and the same with a reader
+    refitted for it, both relative to the complete embedding; and the features with the modality's mean filled
+    in, relative to the complete features.
     """
     rows = []
     for values in (comparison.verdict or {"targets": {}})["targets"].values():

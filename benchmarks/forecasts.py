@@ -1,16 +1,16 @@
-"""How often the forecast of `commlearn check`, before any training, agrees with the verdict after it.
+"""Measure how often the forecast of `commlearn check`, before any training, agrees with the later verdict.
 
     python benchmarks/forecasts.py --verdicts results.jsonl --tables runs/few-labels
 
-`results.jsonl` is what `benchmarks/verdicts.py` wrote: tables whose answers are known, made again here.
-`runs/few-labels` is the folder of `benchmarks/few_labels.py`: real tables with their verdicts. The advice
-agrees with a verdict if that says
+`results.jsonl` is the output of `benchmarks/verdicts.py`, whose tables with known answers are generated again
+here. `runs/few-labels` is the folder of `benchmarks/few_labels.py`, with real tables and their verdicts. A
+verdict agrees with the advice if it says the following. For the last three, the target must also be readable.
 
-- nothing: that the target is not read
-- combine: that the combination adds something
-- one: that the combination adds nothing and no other modality than the named one is needed
-- align: that the combination adds nothing and no modality is needed
-- features: that the combination and the embedding add nothing with all labels
+- nothing: the target cannot be read
+- combine: the combination adds something
+- one: the combination adds nothing, and no modality is needed except the best single one
+- align: the combination adds nothing, and no modality is needed
+- features: the combination adds nothing, and with all labels the embedding adds nothing either
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ RIGHT = {
 
 
 def best_alone(values: Mapping[str, Any]) -> str:
-    """The modality that reads the target best by itself."""
+    """Return the modality that predicts the target best on its own."""
     readers = values["budgets"]["all"]["readers"]
     return max(values["modalities"], key=lambda name: readers[alone(name)]["score"])
 
 
 def agrees(advice: str, best: str, verdict: Mapping[str, Any]) -> bool:
-    """Whether the verdict says what the advice supposed."""
+    """Return whether the verdict agrees with the advice."""
     if advice in ("nothing", "combine"):
         return not verdict["readable"] if advice == "nothing" else bool(verdict["combination"])
     if not verdict["readable"] or verdict["combination"]:
@@ -63,7 +63,7 @@ def show(name: str, values: Mapping[str, Any], verdict: Mapping[str, Any], secon
 
 
 def known_tables(verdicts: Path) -> None:
-    """Tables of `verdicts.py`: is the advice the right one, and does the verdict agree?"""
+    """Compare the advice on the tables of `verdicts.py` with the known answers and with the verdicts."""
     lines = [json.loads(line) for line in verdicts.read_text(encoding="utf-8").splitlines()]
     right, agreed = [], []
     for rows, seed in sorted({(line["rows"], line["seed"]) for line in lines}):

@@ -1,22 +1,22 @@
-"""The interaction report, and its solver, beside other estimators.
+"""Compare the interaction report, and its solver, with other estimators.
 
-Run `python benchmarks/interaction_references.py` (a quarter of an hour of one core), or name parts of it:
+Run `python benchmarks/interaction_references.py` (a quarter of an hour on one core), or name parts of it:
 
     kinds       the report and two other estimators on the held-out kinds of two modalities (`--records 1000`)
-    dit         dit's BROJA on twelve random tables, against certified values
+    dit         dit's BROJA on twelve random tables, compared with certified values
     idtxl       idtxl's two solvers (Tartu, Sydney) on textbook gates and random tables
-    intershap   the report on InterSHAP's sets at 1 000 and 4 000 records, beside InterSHAP's score
+    intershap   the report on InterSHAP's data sets at 1 000 and 4 000 records, with InterSHAP's score
 
 The estimators of `kinds` are
 
     this library        experts, posteriors in cells, the convex program (BROJA)
-    k-means             16 clusters of each modality, the table of counts, BROJA of it: the published way
-    nearest             nearest neighbours: Ross's estimate of what each class's records say (PLoS ONE 9(2),
-                        2014); a class's smaller one is what is shared: I_min of Williams and Beer
+    k-means             BROJA of the table of counts over 16 clusters per modality, the published way
+    nearest             Ross's nearest-neighbour estimate of each class's information (PLoS ONE 9(2), 2014);
+                        the shared part is the smaller one of each class: I_min of Williams and Beer
 
-The last one estimates another measure of what is shared, so its error is also given against that measure's
-own exact value. dit and idtxl (`idtxl-uv` and `ecos` on PyPI) are not dependencies: a part that lacks its
-package says so and is skipped.
+The last one estimates a different measure of shared information, so its error is also given relative to that
+measure's exact value. dit and idtxl (`idtxl-uv` and `ecos` on PyPI) are not dependencies: if its package is
+not installed, a part prints this and is skipped.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def random_table(shape: tuple[int, ...], seed: int) -> Array:
 
 
 def plug_in(arrays: dict[str, Array], target: np.ndarray) -> Array:
-    """BROJA of the table of counts over clusters."""
+    """Return BROJA's parts of the table of counts over clusters."""
     cells = [
         KMeans(CLUSTERS, n_init=3, random_state=0).fit_predict(StandardScaler().fit_transform(rows))
         for rows in arrays.values()
@@ -72,7 +72,7 @@ def of_broja(table: Array) -> Array:
 
 
 def nearest_neighbours(arrays: dict[str, Array], target: np.ndarray) -> Array:
-    """Atoms of I_min from Ross's local estimates."""
+    """Return the atoms of I_min from Ross's local estimates."""
     rows = [StandardScaler().fit_transform(part) for part in arrays.values()]
     first, second, both = (local_bits(part, target) for part in (*rows, np.concatenate(rows, axis=1)))
     share = np.bincount(target) / len(target)
@@ -82,7 +82,7 @@ def nearest_neighbours(arrays: dict[str, Array], target: np.ndarray) -> Array:
 
 
 def local_bits(rows: Array, target: np.ndarray) -> Array:
-    """Each record's share of I(X; Y): psi(N) - psi(N_y) + psi(k) - psi(m)."""
+    """Return each record's contribution to I(X; Y): psi(N) - psi(N_y) + psi(k) - psi(m)."""
     tree, local = cKDTree(rows), np.zeros(len(rows))
     for label in np.unique(target):
         members = np.flatnonzero(target == label)
@@ -99,7 +99,7 @@ def atoms_of(shared: float, first: float, second: float, both: float) -> Array:
 
 
 def exact_i_min(table: Array) -> Array:
-    """The atoms of I_min, by its definition."""
+    """Return the exact atoms of I_min, by its definition."""
     share = table.sum(axis=(0, 1))
     bits, specific = [], []
     for joint in (table.sum(axis=1), table.sum(axis=0), table.reshape(-1, table.shape[2])):
@@ -112,7 +112,7 @@ def exact_i_min(table: Array) -> Array:
 
 
 def compare(kinds: list[Kind], records: int, seed: int) -> None:
-    """The largest error of the four parts of every kind, by every estimator."""
+    """Print the largest error of the four parts, for every kind and every estimator."""
     print_row(
         f"largest error in bits, n = {records}", ["this library", "k-means", "nearest", "nearest, I_min"]
     )
@@ -139,7 +139,7 @@ def print_row(name: str, cells: list[str], width: int = 16) -> None:
 
 
 def beside_dit() -> None:
-    """dit's BROJA on random tables: how far its unique parts are above the certified least."""
+    """Print how far dit's BROJA puts the first unique part above the certified value, on random tables."""
     if find_spec("dit") is None:
         print_line("dit is not installed", "SKIPPED", "")
         return
@@ -159,7 +159,7 @@ def beside_dit() -> None:
 
 
 def as_records(table: Array, count: int = 10_000) -> np.ndarray:
-    """Records (x1, x2, y) whose shares are nearest to the table: idtxl takes no probabilities."""
+    """Return records (x1, x2, y) whose shares are closest to the table: idtxl takes no probabilities."""
     shares = table.ravel() * count
     whole = np.floor(shares).astype(int)
     whole[np.argsort(whole - shares)[: count - whole.sum()]] += 1
@@ -177,7 +177,7 @@ def tables() -> Iterator[tuple[str, Array]]:
 
 
 def beside_idtxl() -> None:
-    """The largest difference of the four parts, and processor time, where a solver can be run."""
+    """Print the largest difference of the four parts, and the processor time, of each solver that can run."""
     missing = [name for name in ("idtxl", "ecos") if find_spec(name) is None]
     if missing:
         print_line(f"not installed: {', '.join(missing)}", "SKIPPED", "")
@@ -201,7 +201,7 @@ def beside_idtxl() -> None:
         }  # as in idtxl's own tests
         for solver in (TartuPID({}), SydneyPID({**sizes, **limits})):
             if isinstance(solver, SydneyPID) and table.size > 64:
-                cells += ["too slow", ""]  # it loops over all cells for each of up to 63 000 swaps
+                cells += ["too slow", ""]  # loops over all cells for each of up to 63 000 swaps
                 continue
             np.random.seed(0)  # Sydney draws its swaps from numpy's global generator
             start = time.process_time()
@@ -220,7 +220,7 @@ def difference(other: dict[str, float], exact: Pid) -> float:
 
 
 def on_intershap_sets(seed: int) -> None:
-    """Parts with their intervals beside the truth, and InterSHAP's score of a network and its accuracy."""
+    """Print the truth, the parts with their intervals, InterSHAP's score of a network, and its accuracy."""
     settings = Settings(permutations=19, bootstrap=10)
     for recipe in recipes():
         truth = recipe.truth(numpy_generator(0, "truth"))

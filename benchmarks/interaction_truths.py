@@ -1,9 +1,8 @@
-"""Kinds of data whose parts are known exactly, to tune the interaction report on and, others, to judge it on.
+"""Kinds of data with exactly known parts, some for tuning the interaction report and others for judging it.
 
-Every kind draws what each modality knows (a latent), the target, and what the modality shows of its latent.
-Its table holds the exact p[x_1, ..., x_n, y] of the latents: enumerated where they are discrete, on a fine
-grid where they are numbers. Settings of the estimator are chosen on the tuning kinds; figures are reported on
-the others.
+Every kind draws a latent for each modality, the target, and what each modality shows of its latent. Its table
+contains the exact p[x_1, ..., x_n, y] of the latents: enumerated if they are discrete, on a fine grid if they
+are numbers. Settings of the estimator are chosen on the tuning kinds; figures are reported on the others.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 
 Draw = np.random.Generator
-Latents = tuple[tuple[np.ndarray, ...], np.ndarray]  # of each modality, and the target
+Latents = tuple[tuple[np.ndarray, ...], np.ndarray]  # latents of each modality, and the target
 Show = Callable[[np.ndarray, Draw], Array]  # a latent -> (records, columns)
 
-GRID = 240  # cells of a number of equal mass
+GRID = 240  # cells of equal mass per number
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,10 @@ class Kind:
     """One distribution.
 
     Attributes:
-        name: what it is called.
-        latents: draws what each modality knows, and the target.
-        shows: what each modality shows of it.
-        table: exact p[x_1, ..., x_n, y] of the latents.
+        name: name of the kind.
+        latents: draws the latent of each modality, and the target.
+        shows: for each modality, turns its latent into its columns.
+        table: returns the exact p[x_1, ..., x_n, y] of the latents.
         tuning: whether settings may be chosen on it.
     """
 
@@ -45,14 +44,14 @@ class Kind:
     tuning: bool = False
 
     def sample(self, records: int, seed: int) -> tuple[dict[str, Array], np.ndarray]:
-        """Modalities a, b, ... and the target."""
+        """Draw records, and return their modalities a, b, ... and their target."""
         draw = numpy_generator(seed, f"kind {self.name}")
         values, target = self.latents(records, draw)
         shown = [show(value, draw) for show, value in zip(self.shows, values, strict=True)]
         return dict(zip("abc", shown, strict=False)), target
 
     def parts(self) -> dict[str, float]:
-        """Exact parts in bits: four of two modalities, the order spectrum and unique parts of three."""
+        """Return exact parts in bits: four for two modalities, order spectrum and unique parts for three."""
         return parts_of_table(self.table())
 
 
@@ -65,9 +64,9 @@ def parts_of_table(table: Array) -> dict[str, float]:
     return parts | {f"unique {name}": bits for name, bits in zip("abc", spectrum.unique, strict=True)}
 
 
-# ------------------------------------------------------------------------------ what a modality shows
+# ------------------------------------------------------------------------------ how modalities show latents
 def rotated(columns: int) -> Show:
-    """A number, or several, among columns of noise, turned at random."""
+    """Show one or more numbers among columns of noise, rotated at random."""
 
     def show(value: np.ndarray, draw: Draw) -> Array:
         value = value.reshape(len(value), -1)
@@ -79,7 +78,7 @@ def rotated(columns: int) -> Show:
 
 
 def half_space(columns: int) -> Show:
-    """Points of a Gaussian on the side of a random plane that the bit says."""
+    """Show a bit as points of a Gaussian on one or the other side of a random plane."""
 
     def show(value: np.ndarray, draw: Draw) -> Array:
         return rotated(columns)((2 * value - 1) * np.abs(draw.normal(size=len(value))), draw)
@@ -88,7 +87,7 @@ def half_space(columns: int) -> Show:
 
 
 def on_circle(columns: int) -> Show:
-    """An angle as a point on a circle, among columns of noise."""
+    """Show an angle as a point on a circle, among columns of noise."""
 
     def show(value: np.ndarray, draw: Draw) -> Array:
         return rotated(columns)(2 * np.stack([np.cos(value), np.sin(value)], axis=1), draw)
@@ -97,7 +96,7 @@ def on_circle(columns: int) -> Show:
 
 
 def clouds(columns: int, kinds: int) -> Show:
-    """A cloud for each value, so far apart that none is mistaken."""
+    """Show each value as a cloud of points, so far from the others that none are confused."""
 
     def show(value: np.ndarray, draw: Draw) -> Array:
         centres = np.linalg.qr(draw.normal(size=(columns, columns)))[0][:kinds]
@@ -107,7 +106,7 @@ def clouds(columns: int, kinds: int) -> Show:
 
 
 def sparse(columns: int, count: int) -> Show:
-    """Columns of noise; the sum of a few of them is the number."""
+    """Show a number as the scaled sum of a few columns; each column on its own is noise."""
 
     def show(value: np.ndarray, draw: Draw) -> Array:
         shown = draw.normal(size=(len(value), columns))
@@ -120,7 +119,7 @@ def sparse(columns: int, count: int) -> Show:
 
 
 def code(value: np.ndarray, draw: Draw) -> Array:
-    """The value's name as one number, names given at random."""
+    """Show each value as one number, its code, with codes assigned at random."""
     return draw.permutation(int(value.max()) + 1)[value][:, None].astype(float)
 
 
@@ -130,7 +129,7 @@ def one_hot(value: np.ndarray, draw: Draw) -> Array:
 
 # ------------------------------------------------------------------------------ how latents are drawn
 def discrete(name: str, table: Array, shows: tuple[Show, ...], tuning: bool = False) -> Kind:
-    """Latents 0, 1, ... with these joint probabilities."""
+    """Return a kind with latents 0, 1, ... of these joint probabilities."""
 
     def latents(records: int, draw: Draw) -> Latents:
         cells = draw.choice(table.size, size=records, p=table.ravel())
@@ -143,7 +142,7 @@ def discrete(name: str, table: Array, shows: tuple[Show, ...], tuning: bool = Fa
 def of_function(
     sizes: tuple[int, ...], function: Callable[..., int], classes: int, flip: float = 0.0
 ) -> Array:
-    """Uniform latents; the target is a function of them, replaced by another class with probability flip."""
+    """Return the table of uniform latents and a function of them, which is wrong with probability `flip`."""
     table = np.zeros((*sizes, classes))
     for cell in np.ndindex(*sizes):
         table[cell] = flip / (classes - 1)
@@ -154,7 +153,7 @@ def of_function(
 def of_numbers(
     name: str, chances: Callable[[Array, Array], Array], shows: tuple[Show, ...], tuning: bool = False
 ) -> Kind:
-    """Two independent standard Gaussian numbers u, v; `chances` gives p(y | u, v), classes last."""
+    """Return a kind of two independent standard Gaussian u, v; `chances` gives p(y | u, v), classes last."""
 
     def latents(records: int, draw: Draw) -> Latents:
         u, v = draw.normal(size=(2, records))
@@ -175,7 +174,7 @@ def of_angles(
     shows: tuple[Show, ...],
     tuning: bool = False,
 ) -> Kind:
-    """Two angles; the target is the sector of their difference or sum, blurred by noise of both."""
+    """Return a kind of two angles; the target is the sector of their sum or difference, plus noise."""
 
     def latents(records: int, draw: Draw) -> Latents:
         first, second = 2 * np.pi * draw.random((2, records))
@@ -196,7 +195,7 @@ def of_angles(
 def given_class(
     name: str, shares: Array, places: tuple[Array, Array], shows: tuple[Show, ...], tuning: bool = False
 ) -> Kind:
-    """Each modality sees the class's place on a line through noise of its own, of deviation 1."""
+    """Return a kind whose modalities see the class's position on a line, each with its own unit noise."""
 
     def latents(records: int, draw: Draw) -> Latents:
         target = draw.choice(len(shares), size=records, p=shares)
@@ -213,7 +212,7 @@ def given_class(
 def of_number_in_classes(
     name: str, noises: tuple[float, float], classes: int, shows: tuple[Show, ...], tuning: bool = False
 ) -> Kind:
-    """A Gaussian number, cut into classes of equal size, seen by both through noise of their own."""
+    """Return a kind whose target is a Gaussian number in equal classes; modalities see it with noise."""
 
     def latents(records: int, draw: Draw) -> Latents:
         y = draw.normal(size=records)
@@ -236,7 +235,7 @@ def of_number_in_classes(
 
 
 def _cells_given_class(place: Array, shares: Array, cells: int) -> Array:
-    """p(cell | class) of a number at the class's place plus noise, in cells of about equal mass."""
+    """Return p(cell | class) of the class's position plus unit noise, in cells of about equal mass."""
     grid = np.linspace(place.min() - 6, place.max() + 6, 20_001)
     below = sum(share * norm.cdf(grid - centre) for share, centre in zip(shares, place, strict=True))
     edges = np.interp(np.linspace(0, 1, cells + 1)[1:-1], below, grid)
@@ -245,11 +244,12 @@ def _cells_given_class(place: Array, shares: Array, cells: int) -> Array:
 
 
 def matching(name: str, dimensions: int, alike: float, tuning: bool = False) -> Kind:
-    """Do a and b belong together? Gaussian vectors, correlated by `alike` if so, independent if not.
+    """Return a kind whose target is whether a and b match: Gaussian vectors, correlated by `alike` if so.
 
-    With s = (a + b) / sqrt 2 and t = (a - b) / sqrt 2 the log-likelihood ratio depends on |s|^2 and |t|^2
-    alone, which are chi-squared, scaled by 1 + alike and 1 - alike if they belong together. Either modality
-    alone says nothing and all is synergy, so the table is the parity that holds as many bits.
+    If they do not match, they are independent. With s = (a + b) / sqrt 2 and t = (a - b) / sqrt 2, the
+    log-likelihood ratio depends only on |s|^2 and |t|^2. These are chi-squared, scaled by 1 + alike and
+    1 - alike if a and b match. Neither modality alone carries information, so all of it is synergy, and the
+    table is that of a noisy parity with as many bits.
     """
 
     def latents(records: int, draw: Draw) -> Latents:
@@ -281,7 +281,7 @@ def _information(joint: Array) -> float:
 
 
 def _flip_of(entropy: float) -> float:
-    """The share of flips that leaves a bit so uncertain."""
+    """Return the share of flips that gives a fair bit this conditional entropy."""
     low, high = 0.0, 0.5
     for _ in range(60):
         middle = (low + high) / 2
@@ -303,7 +303,7 @@ def _logistic(value: Array) -> Array:
 
 
 def _lookup(seed: int, sizes: tuple[int, int], classes: int) -> Array:
-    """A class, or nearly one, for every pair of codes, by chance."""
+    """Return a table with random class probabilities per pair of codes, most of them close to 0 or 1."""
     chances = np.random.default_rng(seed).dirichlet(np.full(classes, 0.15), size=sizes)
     return chances / (sizes[0] * sizes[1])
 
@@ -313,7 +313,7 @@ def _same(first: int, second: int) -> int:
 
 
 def _together(kinds: int, flip: float) -> Array:
-    """Half of the records are pairs of one kind, the others of two different ones."""
+    """Return a table in which half of the records have two equal kinds and half two different ones."""
     table = of_function((kinds, kinds), _same, 2, flip)
     weight = np.where(np.eye(kinds) > 0, kinds - 1, 1.0)
     table = table * weight[..., None]
@@ -321,7 +321,7 @@ def _together(kinds: int, flip: float) -> Array:
 
 
 def _copies(kinds: int, errors: tuple[float, float]) -> Array:
-    """The class, by each modality mistaken for another one with its probability."""
+    """Return a table of two copies of the class, each replaced by another class with its own probability."""
     channels = [
         np.full((kinds, kinds), e / (kinds - 1)) + np.eye(kinds) * (1 - e * kinds / (kinds - 1))
         for e in errors
@@ -330,7 +330,7 @@ def _copies(kinds: int, errors: tuple[float, float]) -> Array:
 
 
 def _xor_and_look(flip: float) -> Array:
-    """a and b by their parity, c by a look of its own at it."""
+    """Return a table whose target is the parity of a and b; c is a noisy copy of it."""
     table = np.zeros((2, 2, 2, 2))
     for a, b, c in np.ndindex(2, 2, 2):
         table[a, b, c, a ^ b] = (1 - flip if c == a ^ b else flip) / 4
@@ -339,7 +339,7 @@ def _xor_and_look(flip: float) -> Array:
 
 @cache
 def all_kinds() -> tuple[Kind, ...]:
-    """Tuning kinds first."""
+    """Return all kinds, those for tuning first."""
     tune = {"tuning": True}
     line = np.arange(3.0)
     return (

@@ -1,10 +1,11 @@
-"""How far off the interaction report is, on data whose answer is known.
+"""Measure the errors of the interaction report on data with known answers.
 
-Run `python benchmarks/interactions.py`; all of it takes an hour or two of two cores. Name single
-parts (`twins invariance coverage nulls trust digits three gaussians speed fresh`) and `--scale 0.1` for fewer
-repetitions. Every part prints a line a case, and the bar beside its figure; the table last measured is in
-docs/interactions.md. `fresh` goes through the kinds of `interaction_truths.py` that no setting was chosen on
-(`--kinds tuning` for the others; `--records 500,1000 --repeats 4`; `--rows FILE` keeps a line a number).
+Run `python benchmarks/interactions.py`; all parts together take an hour or two on two cores. You can name
+single parts (`twins invariance coverage nulls trust digits three gaussians speed fresh`), and `--scale 0.1`
+for fewer repetitions. Every part prints one line per case, with the figure and the bar that it should meet.
+The latest table is in docs/interactions.md. `fresh` uses the kinds of `interaction_truths.py` on which no
+setting was chosen (`--kinds tuning` for the others; `--records 500,1000 --repeats 4`; `--rows FILE` writes
+one line per number).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def report_on(arrays: dict[str, np.ndarray], target: np.ndarray, settings: Setti
 def estimated(
     arrays: dict[str, np.ndarray], target: np.ndarray, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """The four parts of the DATA view."""
+    """Return the four parts of the DATA view."""
     measured = data_view(arrays, target, groups)
     parts = atoms_of_two(measured, *next(iter(measured.pairs)))
     return np.array([parts[name].bits for name in ATOMS])
@@ -61,14 +62,14 @@ def estimated(
 def data_view(
     arrays: dict[str, np.ndarray], target: np.ndarray, groups: np.ndarray | None = None
 ) -> Measured:
-    """The DATA view without the rest of the report: the same numbers in half the time."""
+    """Compute the DATA view without the rest of the report: the same numbers in half the time."""
     material, labels = from_arrays(arrays, None), prepare_target(target, "y", None, POINT.folds)
     records = gather_evidence(material, labels, groups, POINT)
     return measure(best_logs(records, POINT)[0], records.labels)
 
 
 def with_intervals(arrays: dict[str, np.ndarray], target: np.ndarray, settings: Settings) -> Pair:
-    """The parts of the DATA view with their intervals, without the rest of the report."""
+    """Compute the parts of the DATA view with their intervals, without the rest of the report."""
     return view_with_intervals(arrays, target, settings).pairs[0]
 
 
@@ -92,7 +93,7 @@ def print_line(what: str, figure: str, bar: str) -> None:
 
 
 def unseen_twins() -> list[Twin]:
-    """Three distributions that no choice of the estimator was made on."""
+    """Return three distributions on which no choice of the estimator was made."""
     nested = np.zeros((2, 4, 2))
     for bit, value in np.ndindex(2, 4):
         nested[bit, value, bit & (value >> 1)] += 1 / 8
@@ -108,7 +109,7 @@ def unseen_twins() -> list[Twin]:
 
 
 def twins(scale: float) -> None:
-    """Mean over distributions of the largest error of the four atoms."""
+    """Print the largest error of the four atoms, averaged over distributions."""
     modular = np.zeros((3, 3, 3))
     for first, second in np.ndindex(3, 3):
         modular[first, second, (first + second) % 3] = 1 / 9
@@ -129,7 +130,7 @@ def twins(scale: float) -> None:
 
 
 def invariance(scale: float) -> None:
-    """Rescaling, rotating or duplicating columns moves no atom."""
+    """Print how far rescaling, rotating or duplicating columns moves the atoms."""
     twin = known_twins()[3]
     arrays, target = twin.sample(4000, 100)
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))
@@ -148,7 +149,7 @@ def invariance(scale: float) -> None:
 
 
 def coverage(scale: float) -> None:
-    """How often 90 % intervals of the whole estimation hold the truth, for atoms that are not zero."""
+    """Print how often 90 % intervals of the whole estimation contain the truth, for atoms above zero."""
     settings = Settings(permutations=19, bootstrap=10)
     for twin in [replace(known_twins()[place], dimensions=8) for place in (5, 3)]:
         truth = truth_of(twin)
@@ -166,7 +167,7 @@ def coverage(scale: float) -> None:
 
 
 def parts_of(view: View) -> dict[str, Estimate]:
-    """Parts with their intervals under the names of `Kind.parts`."""
+    """Return the parts with their intervals, under the names of `Kind.parts`."""
     if len(view.names) == 2:
         return {name: getattr(view.pairs[0], name) for name in ATOMS}
     parts = {f"spectrum {order}": part for order, part in enumerate(view.spectrum, 1)}
@@ -174,7 +175,7 @@ def parts_of(view: View) -> dict[str, Estimate]:
 
 
 def fresh(options: argparse.Namespace) -> None:
-    """Error, bias and coverage by n on kinds with exact parts, with everything that makes an interval."""
+    """Print error, bias and coverage by n on kinds with exact parts, including all steps of the intervals."""
     settings = Settings(permutations=19, bootstrap=10)
     chosen = tuning_kinds() if options.kinds == "tuning" else held_out_kinds()
     rows: list[dict[str, object]] = []
@@ -205,7 +206,7 @@ def fresh(options: argparse.Namespace) -> None:
 
 
 def holds(part: Estimate, truth: float) -> bool:
-    """Whether an interval, or the lower end of an "at least", holds the truth, known to a ten-thousandth."""
+    """Return whether the interval, or the "at least" bound, is true of `truth`, which is known to 1e-4."""
     return part.low - 1e-4 <= truth and (part.growing or truth <= part.high + 1e-4)
 
 
@@ -214,7 +215,7 @@ LETTERS = {"redundant": "R", "unique1": "U", "unique2": "U", "synergistic": "S"}
 
 
 def summary(rows: list[dict], records: int) -> None:  # type: ignore[type-arg]
-    """Of one number of records: error, then bias and coverage of R, U and S."""
+    """Print the error for one number of records, then bias and coverage of R, U and S."""
     worst = {(row["kind"], row["seed"]): row["worst"] for row in rows}
     bar = f"<= {BARS[records]}" if records in BARS else ""
     print_line(
@@ -239,14 +240,14 @@ def summary(rows: list[dict], records: int) -> None:  # type: ignore[type-arg]
 
 
 def letter_of(part: str) -> str:
-    """What of three modalities corresponds to R, U and S of two."""
+    """Return R, U or S for a part of two modalities, or its counterpart for a part of three."""
     if part in LETTERS:
         return LETTERS[part]
     return "U" if part.startswith("unique") else "R" if part == "spectrum 1" else "S"
 
 
 def nulls(scale: float) -> None:
-    """Labels permuted, and noise that patients share with their labels: nothing is found."""
+    """Print how often parts are found for permuted labels, and for noise and labels that vary by patient."""
     repeats = max(2, round(50 * scale))
     alone, patients = [], []
     settings = Settings(curve=False, bootstrap=5, permutations=59)
@@ -274,7 +275,7 @@ def nulls(scale: float) -> None:
 
 
 def of_nulls(what: str, reports: list[InteractionReport]) -> None:
-    """How often something is found where nothing is."""
+    """Print how often something is found although there is nothing to find."""
     parts = [(getattr(report.atoms, name).p or 1) <= 0.05 for report in reports for name in ATOMS]
     synergy = [(report.atoms.synergistic.p or 1) <= 0.05 for report in reports]
     combination = [(report.combination.p or 1) <= 0.05 for report in reports]
@@ -287,7 +288,7 @@ def of_nulls(what: str, reports: list[InteractionReport]) -> None:
 
 
 def trust(scale: float) -> None:
-    """Copies, near-copies and columns that hold the target cannot be trusted; smooth data is not accused."""
+    """Print how often copies, near-copies and leaking columns are detected, and how often sound data are."""
     repeats = max(2, round(20 * scale))
     caught: dict[str, list[bool]] = {}
     for seed in range(500, 500 + repeats):
@@ -315,7 +316,7 @@ def trust(scale: float) -> None:
 
 
 def moved(images: np.ndarray) -> np.ndarray:
-    """Each image as it is, by half a pixel to each side, and turned by ten degrees to either."""
+    """Return images unchanged, shifted by half a pixel to each side, and rotated by ten degrees each way."""
     plain = images.reshape(-1, 8, 8)
     shifts = [(0, 0.5, 0), (0, -0.5, 0), (0, 0, 0.5), (0, 0, -0.5)]
     seen = [plain, *(shift(plain, by, order=1) for by in shifts)]
@@ -324,10 +325,10 @@ def moved(images: np.ndarray) -> np.ndarray:
 
 
 def digit_codes() -> tuple[np.ndarray, np.ndarray]:
-    """Ten numbers an image from an encoder that has seen 900 other images and their labels, and the labels.
+    """Return ten numbers per image from an encoder fitted on 900 other labelled images, and the labels.
 
-    The encoder is a kernel regression of "is it a 0, ..., is it a 9" on the 900 images and moved copies;
-    how narrow its kernel is was chosen by cross-validation on the 900.
+    The encoder is a kernel regression of the indicators of the ten digits, fitted on the 900 images and moved
+    copies of them. The width of its kernel was chosen by cross-validation on the 900.
     """
     images, labels = load_digits(return_X_y=True)
     images = images / 16
@@ -344,7 +345,7 @@ def digit_codes() -> tuple[np.ndarray, np.ndarray]:
 def digit_pairs(
     codes: np.ndarray, labels: np.ndarray, same: bool, pairs: int = 6000
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of images in five blocks, no image in two: codes, left and right labels, block of each pair."""
+    """Draw pairs of images in five disjoint blocks; returns codes, left and right labels, and blocks."""
     draw = np.random.default_rng(1)
     block_of = draw.permutation(len(labels)) % 5
     first, second, blocks = [], [], np.repeat(np.arange(5), pairs // 5)
@@ -364,9 +365,10 @@ def digit_pairs(
 
 
 def digits(scale: float) -> None:
-    """Labels of pairs of real digits, whose parts are known exactly.
+    """Print errors for targets of pairs of real digits, whose parts are known exactly.
 
-    No image is in two folds; then again in folds of pairs, in which experts meet every image several times.
+    This is done once with no image in two folds, and once with folds over pairs, in which experts see every
+    image several times.
     """
     codes, labels = digit_codes()
     arrays, left, right, blocks = digit_pairs(codes, labels, same=False)
@@ -392,7 +394,7 @@ def digits(scale: float) -> None:
 
 
 def three(scale: float) -> None:
-    """Largest error of the order spectrum, two classes, n = 4 000."""
+    """Print the largest error of the order spectrum, for two classes and n = 4 000."""
     shared = np.zeros((2, 2, 2, 2))
     shared[0, 0, 0, 0] = shared[1, 1, 1, 1] = 0.5
     apart = (4.0, 4.0, 3.0)
@@ -412,7 +414,7 @@ def three(scale: float) -> None:
 
 
 def gaussians(scale: float) -> None:
-    """Closed forms: fair binary y, X_i ~ N(+-d_i / 2, 1); scalar Gaussians, cut into classes."""
+    """Compare with closed forms: fair binary y, X_i ~ N(+-d_i / 2, 1); scalar Gaussians, cut into classes."""
     closed_forms = {
         (1, 1): (0.1607, 0, 0, 0.1297),
         (2, 1): (0.1607, 0.3252, 0, 0.0744),
@@ -449,7 +451,7 @@ def gaussians(scale: float) -> None:
 def gaussian_sample(
     s1: float, s2: float, rho: float, records: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Y ~ N(0, 1) and X_i = Y + s_i e_i, noise correlated by rho."""
+    """Draw Y ~ N(0, 1) and X_i = Y + s_i e_i, with noise correlated by rho."""
     draw = np.random.default_rng(100)
     y = draw.normal(size=records)
     noise = draw.multivariate_normal([0, 0], [[1, rho], [rho, 1]], size=records)
@@ -457,7 +459,7 @@ def gaussian_sample(
 
 
 def truth_in_classes(s1: float, s2: float, rho: float, classes: int, cells: int = 60) -> np.ndarray:
-    """The parts of Y cut into classes of equal mass, on a fine grid of X1 and X2."""
+    """Return the parts for Y cut into classes of equal mass, on a fine grid of X1 and X2."""
     grids = [np.linspace(-4.5, 4.5, cells) * (1 + s**2) ** 0.5 for s in (s1, s2)]
     per_class = 60
     middles = (np.arange(classes * per_class) + 0.5) / (classes * per_class)
@@ -472,7 +474,7 @@ def truth_in_classes(s1: float, s2: float, rho: float, classes: int, cells: int 
 
 
 def speed(scale: float) -> None:
-    """Everything at its default, 10 classes."""
+    """Time the complete report with default settings, for 10 classes."""
     records = max(500, round(10_000 * scale))
     for count, bar in ((2, 60), (3, 300)):
         draw = np.random.default_rng(0)

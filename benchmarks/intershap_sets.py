@@ -1,10 +1,11 @@
-"""The sets that InterSHAP is shown on (Wenderoth et al., AAAI 2025), and its score.
+"""The data sets that demonstrate InterSHAP (Wenderoth et al., AAAI 2025), and its score.
 
-HD-XOR hides two bits in 200 Gaussian numbers, of which the first modality shows 200 mixtures and the
-second 100; the target is the bits' XOR. *Unique* puts both bits into one modality, *redundant* shows both
-modalities the same numbers, *synergy* gives each modality one bit, *random* permutes the labels. SUM asks
-whether the sum of five Gaussian numbers (ten of *synergy*) is positive; here without label noise. Each of
-its modalities mixes five numbers of its own, and five that both see, into fifty columns each.
+HD-XOR hides two bits in 200 Gaussian numbers. The first modality shows 200 mixtures of them, the second 100,
+and the target is the XOR of the bits. *Unique* puts both bits into one modality, *redundant* shows both
+modalities the same numbers, *synergy* gives each modality one bit, and *random* permutes the labels. In SUM,
+the target is whether the sum of five Gaussian numbers (ten for *synergy*) is positive; here without label
+noise. Each of its modalities mixes five numbers of its own into fifty columns, and five shared ones into
+fifty more.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from commlearn.seeds import numpy_generator
 
 Draw = np.random.Generator
 LATENTS = 200
-COLUMNS = (200, 100)  # that each modality shows
-DRAWS = 400_000  # of the latents, for the truth
-MASKS = 50  # records that stand in for a hidden modality
+COLUMNS = (200, 100)  # columns of each modality
+DRAWS = 400_000  # draws of the latents, to compute the truth
+MASKS = 50  # records that replace a hidden modality
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One set.
+    """One data set.
 
     Attributes:
-        name: what it is called.
-        published: InterSHAP of the authors' early-fusion network on 20 000 records, in per cent, where given.
+        name: name of the set.
+        published: InterSHAP of the authors' early-fusion network on 20 000 records, in per cent, if given.
         sample: draws the modalities a and b, and the target.
-        truth: R, U of a, U of b and S in bits.
+        truth: computes R, U of a, U of b and S in bits.
     """
 
     name: str
@@ -46,13 +47,13 @@ class Recipe:
 
 # ------------------------------------------------------------------------------ HD-XOR
 def mixing() -> tuple[Array, ...]:
-    """The same for every sample, so that the truth is of one distribution."""
+    """Return the mixing matrices, which are the same for all samples so that they have the same truth."""
     draw = numpy_generator(0, "mixing of HD-XOR")
     return tuple(draw.uniform(-0.5, 0.5, size=(LATENTS, columns)) for columns in COLUMNS)
 
 
 def hidden(bits: np.ndarray, away: float, spread: float, draw: Draw) -> Array:
-    """Gaussian numbers whose mean is a bit's sign, the bits in equal shares of the numbers."""
+    """Draw Gaussian numbers with means of `away` times a bit's sign; each bit has an equal share of them."""
     means = np.repeat(away * (2 * bits - 1), LATENTS // bits.shape[1], axis=1)
     return means + spread * draw.normal(size=means.shape)
 
@@ -75,10 +76,10 @@ def hd_xor(setting: str) -> Callable[[int, Draw], tuple[dict[str, Array], np.nda
 
 
 def evidence(place: int, halves: int, away: float, draw: Draw) -> tuple[Array, Array]:
-    """Draws of the sufficient statistics of the bits that a modality holds, and their Gram matrix.
+    """Draw the sufficient statistics of a modality's bits, and return them with their Gram matrix.
 
-    The columns of a modality span a subspace of the latents; with A the bits' directions in it, in units of
-    the noise, A'x ~ N(G s, G) for signs s and G = A'A.
+    The columns of a modality span a subspace of the latents. If A contains the bits' directions in it, in
+    units of the noise, then A'x ~ N(G s, G) for signs s and G = A'A.
     """
     basis, _ = np.linalg.qr(mixing()[place])
     directions = basis.T @ np.repeat(away * np.eye(halves), LATENTS // halves, axis=0)
@@ -89,7 +90,7 @@ def evidence(place: int, halves: int, away: float, draw: Draw) -> tuple[Array, A
 
 
 def bits_of_both(place: int, away: float, draw: Draw) -> float:
-    """I(a modality that holds both bits; their XOR)."""
+    """Return the information that a modality with both bits has about their XOR."""
     seen, gram = evidence(place, 2, away, draw)
     equal, other = np.logaddexp(seen.sum(axis=1), -seen.sum(axis=1)), np.diff(seen, axis=1)[:, 0]
     odds = equal - np.logaddexp(other, -other) - 2 * gram[0, 1]
@@ -100,10 +101,10 @@ def hd_xor_truth(setting: str) -> Callable[[Draw], Array]:
     def truth(draw: Draw) -> Array:
         if setting == "random":
             return np.zeros(4)
-        if setting == "synergy":  # a bit alone says nothing of the XOR
+        if setting == "synergy":  # a single bit has no information about the XOR
             beliefs = [np.tanh(evidence(place, 1, 0.35 / 2, draw)[0][:, 0]) for place in (0, 1)]
             return np.array([0, 0, 0, information((1 + beliefs[0] * beliefs[1]) / 2)])
-        if setting == "redundant":  # b is a function of a, which shows all its latents
+        if setting == "redundant":  # b is a function of a, from which all latents can be recovered
             first, second = (bits_of_both(place, 0.25, draw) for place in (0, 1))
             return np.array([second, first - second, 0, 0])
         place = "ab".index(setting[-1])
@@ -113,7 +114,7 @@ def hd_xor_truth(setting: str) -> Callable[[Draw], Array]:
 
 
 def information(chances: Array) -> float:
-    """I(X; Y) of a fair binary target, from draws of p(y = 1 | x)."""
+    """Return I(X; Y) of a fair binary target, from draws of p(y = 1 | x)."""
     both = np.stack([chances, 1 - chances])
     return float(1 + np.mean(np.sum(both * np.log2(np.maximum(both, 1e-300)), axis=0)))
 
@@ -134,9 +135,11 @@ def summed(setting: str) -> Callable[[int, Draw], tuple[dict[str, Array], np.nda
 
 
 def summed_truth(setting: str) -> Callable[[Draw], Array]:
-    """The target is certain; p(y | one of two equal summands) is uniform, which is 1 - 1 / (2 ln 2) bits.
+    """Return a function that gives the exact parts of a SUM set.
 
-    Both summands have the same law with the target, so nothing is unique.
+    The summands together determine the target. Given one of two equal summands, p(y = 1) is uniform on 0..1,
+    so one summand has 1 - 1 / (2 ln 2) bits. Both have the same joint distribution with the target, so
+    nothing is unique.
     """
     one = 1 - 1 / (2 * np.log(2))
     parts = {"unique": [0, 1, 0, 0], "redundant": [1, 0, 0, 0], "synergy": [one, 0, 0, 1 - one]}[setting]
@@ -161,11 +164,11 @@ def recipes() -> list[Recipe]:
 
 # ------------------------------------------------------------------------------ the score
 def intershap(arrays: dict[str, Array], target: np.ndarray, seed: int) -> tuple[float, float]:
-    """InterSHAP, in per cent, of a network with one hidden layer, and the network's accuracy.
+    """Return InterSHAP, in per cent, of a network with one hidden layer, and the network's accuracy.
 
-    Both are of the last 30 % of the records, of which the network has seen none. A hidden modality is another
-    record's, averaged over `MASKS` of them, as in the authors' code. Of v(A), the probability of the
-    predicted class with the modalities A shown,
+    Both are computed on the last 30 % of the records, which the network has not seen. A hidden modality is
+    replaced by that of another record, averaged over `MASKS` of them, as in the authors' code. v(A) is the
+    probability of the predicted class when the modalities A are shown. The score is the share
 
         |v(ab) - v(a) - v(b) + v()|  of  |v(ab) - v(a) - v(b) + v()| + |v(a) - v()| + |v(b) - v()|
 

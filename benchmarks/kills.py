@@ -1,11 +1,11 @@
-"""Kill commands with SIGKILL at random moments, run them again, and compare with what was never disturbed.
+"""Kill commands with SIGKILL at random moments, run them again, and compare with an undisturbed run.
 
     OMP_NUM_THREADS=1 python benchmarks/kills.py --kills 50
 
-Every kill has a folder of its own: the command is started, killed, and started again to its end. What it
-wrote must then be bit for bit what an undisturbed one wrote, and no part of a file may be left. Half of the
-kills come at a moment between the start and the usual end; the others as soon after it as a part of a file
-lies there.
+Every kill uses a fresh folder: the command is started, killed, started again and left to finish. Its output
+must then be bit for bit that of an undisturbed run, and no part of a file may be left. Half of the kills
+happen at a random moment between the start and the usual end. The others happen at the first moment after
+such a time at which a partly written file exists.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from commlearn.datasets.synthetic_tables import SyntheticTable
 from commlearn.storage.checkpoint import read_checkpoint
 from commlearn.trained import shards
 
-LONGEST = 900  # seconds that one life may take
+LONGEST = 900  # seconds that one process may take
 SCHEMA = """\
 version: 1
 table: table.parquet
@@ -50,8 +50,8 @@ split: split
 """
 SMALL = ["--training.batch_size", "32", "--training.epochs", "3", "--model.width", "16", "--quiet"]
 SMALL += ["--training.checkpoint_every", "1", "--training.log_every", "1", "--training.threads", "1"]
-TIMES = {"log.txt", "speed.jsonl", "environment.json", "cost.json", "output.txt", "lock"}  # files
-TIMED = {"seconds", "peak_memory_mb", "cost", "minutes"}  # values in JSON
+TIMES = {"log.txt", "speed.jsonl", "environment.json", "cost.json", "output.txt", "lock"}  # time-dependent
+TIMED = {"seconds", "peak_memory_mb", "cost", "minutes"}  # keys in JSON whose values depend on time
 LIVES = multiprocessing.get_context("forkserver")
 LIVES.set_forkserver_preload(
     [
@@ -67,25 +67,25 @@ class Case:
     """A command that is killed."""
 
     name: str
-    words: Callable[[Path], list[str]]  # of the command, by where it writes
-    base: Path | None = None  # a folder that it starts from, copied there
+    words: Callable[[Path], list[str]]  # returns the command's words, given its output folder
+    base: Path | None = None  # folder that is copied to the output folder before the start
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What came of one."""
+    """Result of one kill and the second run of the command."""
 
     case: str
     moment: float  # seconds after the start
-    parts: int  # that lay there then
+    parts: int  # number of partly written files at that moment
     equal: bool
-    left: list[str]  # parts that the second life left
-    problem: str = ""  # by a second life that failed
+    left: list[str]  # partly written files that the second run left behind
+    problem: str = ""  # failure of the second run, or files that differ
 
 
 def live(words: list[str], errors: Path) -> None:
-    """What the command line does with these words."""
-    shards.ROWS = 200  # of a part of embeddings, so that there are many
+    """Run the command line with these words in the current process; stderr goes to `errors`."""
+    shards.ROWS = 200  # rows per file of embeddings, so that there are many files
     silence, log = os.open(os.devnull, os.O_WRONLY), os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(silence, 1)
     os.dup2(log, 2)
@@ -99,7 +99,7 @@ def born(words: list[str], errors: Path) -> BaseProcess:
 
 
 def finish(words: list[str], errors: Path) -> str:
-    """Do it undisturbed; what it said if it failed."""
+    """Run the command undisturbed; return its error output if it failed, and an empty text otherwise."""
     life = born(words, errors)
     life.join(LONGEST)
     if life.exitcode == 0:
@@ -109,17 +109,17 @@ def finish(words: list[str], errors: Path) -> str:
 
 
 def parts(out: Path) -> list[str]:
-    """Parts of files in the folder and beside it."""
+    """Return the partly written files in the folder and next to it."""
     return sorted(str(path.relative_to(out.parent)) for path in out.parent.rglob(".*.part"))
 
 
 def being_written(out: Path) -> bool:
-    """Whether a part lies there, looked up in a hurry."""
+    """Return whether there is a partly written file; faster than `parts`."""
     return any(name.endswith(".part") for _, _, names in os.walk(out.parent) for name in names)
 
 
 def content(out: Path) -> dict[str, str]:
-    """A digest of every file that no clock decides, by name."""
+    """Return a digest of every file that does not depend on time, by name."""
     digests = {}
     for path in sorted(out.rglob("*")):
         if not path.is_file() or path.name in TIMES or "tensorboard" in path.parts or path.suffix == ".part":
@@ -127,7 +127,7 @@ def content(out: Path) -> dict[str, str]:
         data = path.read_bytes()
         if path.suffix == ".json":
             data = json.dumps(untimed(json.loads(data)), sort_keys=True).encode()
-        elif path.suffix == ".ckpt":  # the same values may be pickled in other ways
+        elif path.suffix == ".ckpt":  # the same values may be pickled in different ways
             data = "".join(flat(read_checkpoint(path))).encode()
         digests[str(path.relative_to(out))] = hashlib.sha256(data).hexdigest()
     return digests
@@ -140,7 +140,7 @@ def untimed(value: Any) -> Any:
 
 
 def flat(value: Any, where: str = "") -> Iterator[str]:
-    """Every value with its place; of tensors all bits."""
+    """Yield every value with its position; for tensors, all bytes."""
     if isinstance(value, torch.Tensor):
         value = (value.dtype, value.shape, value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     elif isinstance(value, dict | list | tuple):
@@ -154,7 +154,10 @@ def flat(value: Any, where: str = "") -> Iterator[str]:
 def killed(
     case: Case, out: Path, chance: random.Random, usual: float, errors: Path
 ) -> tuple[float, int] | None:
-    """Start it and kill it: when, and how many parts lay there; nothing if it had ended before."""
+    """Start the command and kill it; return the time and the number of partly written files.
+
+    Returns None if the command had ended before.
+    """
     start = time.monotonic()
     life = born(case.words(out), errors)
     moment, writing = start + chance.random() * usual, chance.random() < 0.5
@@ -176,10 +179,10 @@ def fresh(case: Case, out: Path) -> None:
 
 
 def try_case(case: Case, folder: Path, kills: int, tell: Callable[[Kill], None]) -> list[Kill]:
-    """Kill one command again and again."""
+    """Run one command twice undisturbed, then kill and repeat it until there are `kills` results."""
     out, errors, chance = folder / "place" / "out", folder / "errors.txt", random.Random(case.name)
     contents, times = [], []
-    for _ in range(2):  # the first also says whether it is repeatable at all
+    for _ in range(2):  # both must give the same files
         fresh(case, out)
         start = time.monotonic()
         if problem := finish(case.words(out), errors):
@@ -208,7 +211,7 @@ def difference(one: dict[str, str], other: dict[str, str]) -> str:
 
 
 def cases(folder: Path) -> dict[str, Case]:
-    """The commands, each of seconds; what they start from is made here."""
+    """Return the commands, each of which takes seconds, and create the files that they start from."""
     data, run = folder / "data", folder / "run"
     SyntheticTable(rows=160, size=16, missing=0.2, format="parquet").write(data)
     (data / "gaps.yaml").write_text(SCHEMA)
@@ -234,7 +237,7 @@ def cases(folder: Path) -> dict[str, Case]:
 
 
 def table(kills: list[Kill]) -> str:
-    """The figures as they stand in the documentation."""
+    """Return the results as the table that the documentation shows."""
     heads = ("command", "kills", "while a part lay there", "bit for bit equal", "parts left")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in dict.fromkeys(kill.case for kill in kills):

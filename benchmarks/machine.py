@@ -1,8 +1,8 @@
-"""What this machine can do at best, and tables that set a measurement beside it.
+"""The machine's peak rates, and tables that compare measurements with them.
 
-Everything is timed on one thread in processor time, the shortest of some rounds: what else runs on the
-machine then changes it little. The floor of a task is the larger of its operations over the rate of large
-matrix products, and its bytes over the rate of a copy, both measured in the same run.
+All times are processor times of one thread, the shortest of several rounds, so that other work on the machine
+changes them little. The floor of a task is the larger of two times: its operations divided by the rate of
+large matrix products, and its bytes divided by the rate of a copy. Both rates are measured in the same run.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["Machine", "Row", "measure", "operations", "seconds", "table"]
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates of one thread."""
+    """Rates of one thread of a machine."""
 
-    products: float  # operations a second in fp32 products of large matrices
-    bf16: float  # likewise in bf16
-    convolutions: float  # operations a second in a 3x3 convolution of 64 channels
-    copies: float  # bytes a second, read and written
+    products: float  # operations per second in fp32 products of large matrices
+    bf16: float  # the same for matrices of 256 x 256 in bf16
+    convolutions: float  # operations per second in a 3x3 convolution of 64 channels
+    copies: float  # bytes per second, read and written
 
     def floor(self, row: Row) -> float:
         return max(row.operations / self.products, row.bytes / self.copies)
@@ -39,17 +39,17 @@ class Machine:
 
 @dataclass(frozen=True)
 class Row:
-    """One task that was timed."""
+    """Measurements of one task."""
 
     name: str
     seconds: float
     operations: float = 0.0  # multiplications and additions
-    bytes: float = 0.0  # that must be read and written
+    bytes: float = 0.0  # bytes that must be read and written
     note: str = ""
 
 
 def seconds(work: Callable[[], object], rounds: int = 3, warm: bool = True) -> float:
-    """Processor time of one thread, the shortest of some rounds."""
+    """Return the processor time of the work, the shortest of several rounds."""
     if warm:
         work()
     times = []
@@ -61,17 +61,17 @@ def seconds(work: Callable[[], object], rounds: int = 3, warm: bool = True) -> f
 
 
 def operations(work: Callable[[], object]) -> float:
-    """Operations of all matrix products and convolutions."""
+    """Count the operations of all matrix products and convolutions of the work."""
     in_place = {torch.ops.aten.addmm_: _added_in_place}
     counter = FlopCounterMode(display=False, custom_mapping=in_place)
-    counter.mod_tracker = _OneModule()  # its own one fails where an input of a module needs no gradient
+    counter.mod_tracker = _OneModule()  # its own one fails if an input of a module needs no gradient
     with counter:
         work()
     return float(counter.get_total_flops())
 
 
 class _OneModule(AbstractContextManager[None]):
-    """Counts everything as one, where the counter would ask which module it belongs to."""
+    """Tracker for the counter that assigns all operations to a single module."""
 
     parents = frozenset({"Global"})
 
@@ -80,12 +80,12 @@ class _OneModule(AbstractContextManager[None]):
 
 
 def _added_in_place(_: object, left: torch.Size, right: torch.Size, **__: object) -> int:
-    """Operations of a product of these shapes that is added in place, which the counter does not know."""
+    """Return the operations of a product that is added in place, which the counter does not support."""
     return 2 * left[0] * left[1] * right[1]
 
 
 def measure() -> Machine:
-    """The rates of this machine, now."""
+    """Measure the current rates of this machine."""
     torch.set_num_threads(1)
     big, small = torch.randn(1536, 1536), torch.randn(256, 256).bfloat16()
     images = torch.randn(16, 64, 56, 56).contiguous(memory_format=torch.channels_last)
@@ -105,7 +105,7 @@ def measure() -> Machine:
 
 
 def table(title: str, rows: Iterable[Row], machine: Machine) -> str:
-    """A Markdown table of measurements beside their floors."""
+    """Return a Markdown table of measurements with their floors."""
     lines = [
         f"## {title}",
         "",

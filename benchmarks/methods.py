@@ -1,10 +1,10 @@
-"""What a training step of every method costs, relative to CoMM's.
+"""Measure the cost of a training step of every method, relative to CoMM.
 
     OMP_NUM_THREADS=1 python benchmarks/methods.py [--rounds 15]
 
-Processor time of one thread for augmentation, loss, gradient and the optimizer's update of one batch. The
-methods take turns in every round, so that what else runs on the machine disturbs all alike; the table holds
-the medians of the rounds, and of the ratios to CoMM in the same round.
+Times are processor times of one thread for augmentation, loss, gradient and optimizer update of one batch.
+The methods take turns in every round, so that other work on the machine affects all of them equally. The
+table contains the medians over rounds, and the medians of the ratios to CoMM in the same round.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHAPES = {
 
 
 def taken(name: str, experiment: Experiment, specs: dict[str, Spec], view: View) -> Callable[[], None]:
-    """One training step of a method, on new augmentations of the same records."""
+    """Return a function that runs one training step of a method, on new augmentations of the same records."""
     method = build_method(experiment, specs).train()
     groups, views = method.parameter_groups(), METHODS[name].views
     optimizers = {group: adamw(method, groups[group], experiment.training) for group in groups}
@@ -52,7 +52,7 @@ def taken(name: str, experiment: Experiment, specs: dict[str, Spec], view: View)
 
 
 def times(recipe: str, specs: dict[str, Spec], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each round by method, of those that take so many modalities."""
+    """Return the seconds of each round, for the methods that accept this number of modalities."""
     torch.manual_seed(0)
     records = read_experiment(recipe).training.batch_size
     view = {

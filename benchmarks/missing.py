@@ -1,13 +1,13 @@
-"""What missing modalities cost: in training, and afterwards.
+"""Measure the cost of missing modalities, in training and at test time.
 
     python benchmarks/missing.py --data FOLDER [--tables mfeat] [--share 0.3] [--seeds 1]
 
 Trains CoMM with its defaults on complete rows, and on the same rows with a share of their modality
-entries taken away at random (every row keeps one). A logistic regression is fitted on the embeddings
-of the rows that were trained on, and scored on complete test rows. Then each modality in turn is
-missing from all test rows, once left out and once filled with the training mean; the probe stays as
-it was fitted on complete rows. Beside them: raw features with the mean filled in; a probe of its own
-for what is left; and left out by the model that was trained with gaps.
+entries removed at random (every row keeps at least one). A logistic regression is fitted on the embeddings
+of the training rows and scored on complete test rows. Then each modality in turn is missing from all
+test rows, once left out and once filled with the training mean; the probe is still the one fitted on
+complete rows. For comparison: raw features with the mean filled in; a probe fitted on embeddings of the
+remaining modalities; and the modality left out of the model that was trained with gaps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COLUMNS = ("left out", "mean filled in", "raw, mean", "own probe", "gaps, left o
 
 
 def with_gaps(table: OwnTable, share: float, seed: int) -> OwnTable:
-    """The table with a share of the modality entries of its training rows taken away."""
+    """Return the table with a share of the modality entries of its training rows removed."""
     draw = np.random.default_rng(seed)
     chance = draw.random((len(table.labels), len(table.rows)))
     gone = chance < share
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def scores(table: OwnTable, seed: int, share: float, overrides: dict[str, object]) -> dict[str, np.ndarray]:
-    """Accuracy on complete test rows, with and without gaps in training; and without each modality."""
+    """Return accuracies on complete test rows, by gaps in training, and on rows without each modality."""
     labels, test_labels = table.labels[table.train], table.labels[table.test]
     gaps = with_gaps(table, share, seed)
     whole, holed = (learn(rows, seed, overrides)[0] for rows in (table, gaps))
@@ -103,7 +103,7 @@ def tell(results: dict[str, np.ndarray]) -> None:
 
 
 def mean_filled_in(table: OwnTable, part: str) -> dict[str, np.ndarray]:
-    """The test rows with the mean of the training rows in place of one modality."""
+    """Return the test rows with the mean of the training rows in place of one modality."""
     rows = table.part(table.test)
     seen = np.stack(list(table.rows[part][table.train])).astype(np.float64)
     mean = seen.mean(axis=0).astype(table.rows[part][0].dtype)
@@ -111,7 +111,7 @@ def mean_filled_in(table: OwnTable, part: str) -> dict[str, np.ndarray]:
 
 
 def raw_mean_filled_in(table: OwnTable, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Raw features side by side, of training rows and of test rows that have one modality's mean."""
+    """Return concatenated raw features of training rows, and of test rows with one modality's mean."""
     held = {name: values[table.test] for name, values in table.raw.items()}
     held[part] = np.broadcast_to(table.raw[part][table.train].mean(axis=0), held[part].shape)
     train = [values[table.train] for values in table.raw.values()]

@@ -1,10 +1,10 @@
-"""What every readout says about pure noise: python benchmarks/noise.py --draws 20
+"""Check what every readout reports on pure noise: python benchmarks/noise.py --draws 20
 
-Two modalities and a label that have nothing to do with each other. Whatever the door, a probe's interval has
-to cover chance in about 95 %, interactions have to find nothing, and no p-value may be small more often than
-its level. Situations: with and without groups (40 patients of 12 rows, one label each, features with and
-without a patient's own shift), with and without labels seen in training (supcon, comm), split by column, by
-group and by key, through a run folder, an artifact and an Embedder.
+The data are two modalities and a label, all independent. For every door (an entry point with its data), a
+probe's interval must cover chance in about 95 % of draws, interactions must find nothing, and no p-value may
+be small more often than its level. Situations: with and without groups (40 patients of 12 rows, one label
+each, features with and without a shift per patient), with and without labels seen in training (supcon,
+comm), split by column, by group and by key, through a run folder, an artifact and an Embedder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from commlearn.probes import ProbeResult, probe
 from commlearn.trained.run import Run
 
 ROWS, PER_GROUP, SHIFT = 480, 12, 1.0
-EVERY_DOOR = 6  # draws in which doors are asked too that give the rows of others
+EVERY_DOOR = 6  # draws that also include the doors that read the same rows as another one
 QUICK = Settings(curve=False, bootstrap=5, permutations=39)
 METHODS = {"no labels seen": "comm", "labels seen": "supcon"}
 GROUPS = ("no groups", "groups", "groups with a shift")
@@ -37,7 +37,7 @@ SPLITS = ("default", "column")
 
 
 def noise(seed: int, groups: str, rows: int = ROWS) -> pd.DataFrame:
-    """A table whose columns say nothing of each other, but for which rows are of one patient."""
+    """Return a table with independent columns; rows of one patient share the label and perhaps a shift."""
     draw = np.random.default_rng(seed)
     patient = np.arange(rows) // (PER_GROUP if groups != "no groups" else 1)
     count = int(patient.max()) + 1
@@ -69,7 +69,7 @@ def schema(groups: str, split: str) -> cl.Schema:
 
 
 def trained(table: pd.DataFrame, stated: cl.Schema, method: str, seed: int, folder: Path) -> Run:
-    """A run of a few epochs: enough for a method with labels to learn its training rows by heart."""
+    """Train for a few epochs, which is enough for a method with labels to memorise its training rows."""
     path = folder / "table.parquet"
     table.to_parquet(path)
     settings = {
@@ -84,7 +84,7 @@ def trained(table: pd.DataFrame, stated: cl.Schema, method: str, seed: int, fold
 
 
 def doors(table: pd.DataFrame, groups: str, split: str, method: str, seed: int, folder: Path) -> list[dict]:
-    """What each door says of one draw of noise."""
+    """Return the answer of each door for one draw of noise, or the reason why it refused."""
     stated, rows = schema(groups, split), []
     situation = {"groups": groups, "split": split, "method": method, "seed": seed}
 
@@ -111,7 +111,7 @@ def doors(table: pd.DataFrame, groups: str, split: str, method: str, seed: int, 
     add("probe(Embedder, the rows of fit)", lambda: probe(model, table)["ill"])
     add("probe(Embedder, new rows)", lambda: probe(model, fresh)["ill"])
     add("interactions(Embedder, the rows of fit)", lambda: decomposed(model, table))
-    if split != "default" or method != "comm":  # the arrays are the same
+    if split != "default" or method != "comm":  # the arrays would be the same
         return rows
     raw = {name: np.stack(table[name].to_list()) for name in ("left", "right")}
     given = None if groups == "no groups" else table["patient"].to_numpy()
@@ -121,7 +121,7 @@ def doors(table: pd.DataFrame, groups: str, split: str, method: str, seed: int, 
 
 
 def answer(result) -> dict:
-    """What is counted: does a probe's interval cover chance; what does a report claim?"""
+    """Return what is counted: whether a probe's interval covers chance, or what a report claims."""
     if isinstance(result, ProbeResult):
         low, high = result.interval
         return {"covers": bool(low <= result.chance <= high), "low": low, "high": high}
@@ -135,7 +135,7 @@ def answer(result) -> dict:
 
 
 def summary(rows: list[dict]) -> str:
-    """A line for each door and kind of noise."""
+    """Return a table with one line for each door and kind of noise."""
     frame = pd.DataFrame(rows)
     columns = f"{'draws':>5} {'covers':>7} {'bits<=.03':>9} {'p<=.05':>7} {'present':>7}"
     lines = [f"{'door':42} {'situation':28} {columns}"]
@@ -150,7 +150,7 @@ def summary(rows: list[dict]) -> str:
 
 
 def counted_cells(part: pd.DataFrame) -> str:
-    """Shares of intervals that cover chance, of small totals and of small p-values; parts called present."""
+    """Return shares of intervals that cover chance, of small totals and p-values; number of parts found."""
     covers, bits = part["covers"].dropna().astype(float), part["bits"].dropna()
     small = [p <= 0.05 for each in part["p"].dropna() for p in each.values() if p is not None]
     cells = [f"{100 * covers.mean():6.1f}%" if len(covers) else f"{'':7}"]

@@ -1,10 +1,11 @@
-"""CoMM's objective: time and memory at growing batch sizes, beside the matrix of all pairs.
+"""Measure time and memory of CoMM's objective by batch size, compared with the matrix of all pairs.
 
     python benchmarks/objective.py [--sizes 256 1024 4096 16384] [--memory] [--some-blocks 65536 8]
 
-Width 256, two modalities (three terms), value and gradient. `--memory` measures the peak beyond inputs and
-their gradients, and the processor time, of every size in a process of its own. `--some-blocks N K` computes
-every K-th block of rows and columns only, with all memory of the whole, and reckons the time of all.
+Width 256, two modalities (three terms), value and gradient. `--memory` measures the peak memory beyond the
+inputs and their gradients, and the processor time, of every size in a separate process. `--some-blocks N K`
+computes only every K-th block of rows and columns, with the memory of the full computation, and extrapolates
+the time to all blocks.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from commlearn.objectives import comm_terms, info_nce, log_sums
 
 DIM = 256
 SIZES = (256, 1024, 2048)
-PLAIN_UP_TO = 4096  # larger matrices of all pairs would take minutes
-PLAIN_FITS = 16_384  # and more than this, more memory than most machines have
+PLAIN_UP_TO = 4096  # records; larger matrices of all pairs would take minutes
+PLAIN_FITS = 16_384  # records; larger matrices need more memory than most machines have
 KINDS = {"one": "one contrast", "plain": "the same with all pairs at once", "terms": "three terms"}
 Terms = Callable[[Mapping, Mapping, tuple[str, ...]], Mapping[tuple[str, ...], Tensor]]
 
@@ -78,11 +79,11 @@ def tables(machine: Machine, sizes: tuple[int, ...] = SIZES) -> list[str]:
 
 
 def peak(samples: int, kind: str) -> tuple[float, float]:
-    """Megabytes beyond inputs and their gradients, and seconds, of one value and gradient."""
+    """Return the megabytes beyond inputs and their gradients, and the seconds, of one value and gradient."""
     first, second = views(samples)
     for rows in (*first.values(), *second.values()):
-        rows.grad = torch.zeros_like(rows).fill_(0.0)  # touched: it counts as memory before
-    info_nce(torch.randn(4, DIM, requires_grad=True), torch.randn(4, DIM)).backward()  # libraries are loaded
+        rows.grad = torch.zeros_like(rows).fill_(0.0)  # written to, so that it counts as memory before
+    info_nce(torch.randn(4, DIM, requires_grad=True), torch.randn(4, DIM)).backward()  # load libraries first
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     full = ("a", "b")
     if kind == "terms":
@@ -95,18 +96,18 @@ def peak(samples: int, kind: str) -> tuple[float, float]:
 
 
 def some_blocks(samples: int, step: int) -> str:
-    """Three terms from every `step`-th block of rows and columns: the memory, and the time of all."""
+    """Compute three terms from every `step`-th block; return the memory, and the estimated time of all."""
     every, zeros = log_sums.blocks, torch.zeros_like
 
     def some(rows: Tensor) -> Iterator[slice]:
         return itertools.islice(every(rows), 0, None, step)
 
     log_sums.blocks = some
-    torch.zeros_like = lambda rows: zeros(rows).fill_(0.0)  # pages of blocks that are left out count, too
+    torch.zeros_like = lambda rows: zeros(rows).fill_(0.0)  # pages of skipped blocks must count as well
     used, spent = peak(samples, "terms")
     count = len(list(every(torch.empty(samples, 0))))
     done = len(range(0, count, step))
-    # three terms have five matrices between views, and six of a view with itself, of which half is computed
+    # three terms need five matrices between views, and half of each of six matrices of a view with itself
     shares = [5 * n * n + 6 * n * (n + 1) / 2 for n in (count, done)]
     return (
         f"three terms, N = {samples}: {used:.0f} MB beyond the inputs; every {step}th block of rows and of "
@@ -115,7 +116,7 @@ def some_blocks(samples: int, step: int) -> str:
 
 
 def measured(samples: int, kind: str) -> tuple[float, float]:
-    """`peak` in a process of its own."""
+    """Run `peak` in a separate process."""
     output = subprocess.check_output([sys.executable, __file__, "--peak", str(samples), kind], text=True)
     megabytes, spent = map(float, output.split())
     return megabytes, spent

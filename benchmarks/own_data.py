@@ -1,11 +1,12 @@
-"""Unsupervised CoMM on real tables beside what a probe reads off the raw features.
+"""Compare unsupervised CoMM on real tables with a probe of the raw features.
 
     python benchmarks/own_data.py --data FOLDER [--tables mfeat,easy_vqa] [--seeds 3]
 
-FOLDER holds mfeat.npz, mosi_utt.npz and easy_vqa.npz. CoMM is trained on the training rows, never
-sees a label, and takes every setting from its defaults unless --set says otherwise. All features are
-read by one logistic regression: standardised, its penalty found by cross-validation on training rows.
-With --choose a quarter of the training rows is the test: so settings are chosen, the test unseen.
+FOLDER contains mfeat.npz, mosi_utt.npz and easy_vqa.npz. CoMM is trained on the training rows without
+labels, with default settings unless --set changes them. The same kind of logistic regression reads all
+features, which are standardised; its penalty is chosen by cross-validation on training rows. With
+--choose, a quarter of the training rows is used as the test, so that settings can be chosen without
+looking at the real one.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SEARCH_ROWS = 4000
 
 
 def probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
-    """Accuracy of a logistic regression."""
+    """Return the test accuracy of a logistic regression."""
     rows = np.random.default_rng(0).permutation(len(train))[:SEARCH_ROWS]
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, tol=1e-3))
@@ -50,13 +51,13 @@ def probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: 
 
 
 def raw_scores(table: OwnTable) -> dict[str, float]:
-    """What the probe reads off each modality as it is, and off all of them side by side."""
+    """Return the probe's accuracy on the raw features of each modality, and on all of them side by side."""
     features = {**table.raw, "all raw": np.concatenate(list(table.raw.values()), axis=1)}
     return {name: scored(table, values[table.train], values[table.test]) for name, values in features.items()}
 
 
 def learned_scores(table: OwnTable, run: Any, each: bool) -> dict[str, float]:
-    """What the probe reads off the embedding, off its fused part alone, and off that of each modality."""
+    """Return the probe's accuracy on the embedding, on its fused part only, and on that of each modality."""
     subsets = {"CoMM": None, **({f"CoMM {name}": [name] for name in table.raw} if each else {})}
     parts = [table.part(rows) for rows in (table.train, table.test)]
     embedded = {name: [cl.embed(run, part, subset) for part in parts] for name, subset in subsets.items()}
@@ -70,7 +71,7 @@ def scored(table: OwnTable, train: np.ndarray, test: np.ndarray) -> float:
 
 
 def learn(table: OwnTable, seed: int, overrides: dict[str, Any], method: str = "comm") -> tuple[Any, float]:
-    """A model trained on the training rows, and the seconds that it took."""
+    """Train a model on the training rows; returns the run, and the seconds that it took."""
     data = dataset_of(read_table(table.part(table.train)), table.schema, test=0.0)
     settings = {
         "name": "own data",

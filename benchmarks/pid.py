@@ -1,8 +1,9 @@
-"""How exact and how fast the information decomposition is.
+"""Measure how exact and how fast the information decomposition is.
 
-Run `OMP_NUM_THREADS=1 python benchmarks/pid.py`; with more threads small matrices wait for each other. The
-first table compares every distribution whose parts are known with what is found (the known values are rounded
-to four digits, hence errors up to 5e-5), the second one times random tables. Gaps are certificates, in bits.
+Run `OMP_NUM_THREADS=1 python benchmarks/pid.py`; with more threads, threads wait for each other on small
+matrices. The first table compares the known parts of distributions with those that are found (the known
+values are rounded to four digits, hence errors up to 5e-5). The second one times random tables. Gaps are
+certificates, in bits.
 
 Last measured, on one core: largest error 4.1e-5, largest gap 3.1e-7; broja of 20 x 20 x 10 in 0.03 s and of
 40 x 40 x 10 in 0.24 s; three sharp modalities of 20 cells and 10 classes in 0.4 s, four in 17 s; three
@@ -28,7 +29,7 @@ PAIR_PARTS = ("redundant", "unique1", "unique2", "synergistic", "total")
 
 
 def timed(task: Callable[[], float], repeats: int) -> tuple[float, float]:
-    """Shortest time of several runs in seconds, and the largest gap."""
+    """Return the shortest time of several runs in seconds, and the largest gap."""
     spent, gaps = [], []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -38,7 +39,7 @@ def timed(task: Callable[[], float], repeats: int) -> tuple[float, float]:
 
 
 def known_rows() -> list[tuple[str, float, float]]:
-    """Name, largest error and gap of every distribution with known parts."""
+    """Return name, largest error and gap of every distribution with known parts."""
     rows = []
     for pair in known_pairs():
         solved = broja(pair.table)
@@ -54,13 +55,13 @@ def known_rows() -> list[tuple[str, float, float]]:
 
 
 def random_joint(sizes: tuple[int, ...], concentration: float) -> np.ndarray:
-    """A table of random masses; the smaller the concentration, the fewer cells hold most of it."""
+    """Return a table of random masses; a smaller concentration puts most of the mass into fewer cells."""
     random = np.random.default_rng(0)
     return random.dirichlet(np.full(np.prod(sizes), concentration)).reshape(sizes)
 
 
 def sharp_marginals(cells: int, classes: int, modalities: int) -> list[np.ndarray]:
-    """What good probes leave: most cells nearly sure of one class, p(y) the same in all modalities."""
+    """Return marginals like those of good probes: cells nearly certain of one class, the same p(y) in all."""
     random = np.random.default_rng(0)
     marginals = []
     for _ in range(modalities):
@@ -76,7 +77,7 @@ def binary_marginals(cells: int, modalities: int) -> list[np.ndarray]:
 
 
 def timed_rows(large: bool) -> list[tuple[str, Callable[[], float]]]:
-    """Names and tasks; each task returns its gap."""
+    """Return names and tasks; each task returns its gap."""
     rows: list[tuple[str, Callable[[], float]]] = []
     for sizes in [(5, 5, 3), (10, 10, 5), (20, 20, 10), (40, 40, 10)]:
         for concentration in (0.01, 0.1, 1.0):

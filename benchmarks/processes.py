@@ -1,11 +1,11 @@
-"""Two processes on two cores against one process on one core: samples a second of a whole training.
+"""Compare two processes on two cores with one process on one core: samples per second of a training.
 
     python benchmarks/processes.py [--rounds 2] [--steps 40] [--batch 48 192]
 
-trifeature-quick over DDP and gloo, as many records on each process, one thread each; runs take turns. The
-rate is the median of the run's own log. Needs two cores that nothing else uses: beside the rate stands the
-processor time of a step, which other programs hardly change. "2 apart" are two trainings of one process each
-that know nothing of each other: the most that two cores of this machine can do.
+Trains trifeature-quick with DDP over gloo, with the same number of records on each process and one thread
+each; runs take turns. The rate is the median in the run's own log. This needs two cores that nothing else
+uses. The table also gives the processor time of a step, which other programs hardly change. "2 apart" are two
+independent trainings of one process each: the most that two cores of this machine can do.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-EVERY = 5  # steps between two entries of the log
+EVERY = 5  # steps between two log entries
 
 
 def run(processes: int, steps: int, batch: int) -> tuple[float, float]:
-    """Samples a second, and seconds of processor a step and process, the start left out."""
+    """Return samples per second, and processor seconds per step and process without the start."""
     short = train(processes, EVERY, batch)
     long = train(processes, steps + EVERY, batch)
     return long[0], (long[1] - short[1]) / steps / processes
 
 
 def train(processes: int, steps: int, batch: int) -> tuple[float, float]:
-    """The median rate of a training of so many steps, and the processor time of all its processes."""
+    """Train for `steps` steps; returns the median rate, and the processor time of all processes."""
     whole = processes * batch
     before = _spent()
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +52,7 @@ def train(processes: int, steps: int, batch: int) -> tuple[float, float]:
 
 
 def apart(steps: int, batch: int) -> float:
-    """The rates of two trainings side by side, added up."""
+    """Return the sum of the rates of two independent trainings that run at the same time."""
     with ThreadPoolExecutor(2) as pool:
         return sum(rate for rate, _ in pool.map(lambda _: train(1, steps, batch), range(2)))
 

@@ -1,12 +1,13 @@
-"""What EfficientNet-lite0 and MiniLM add to the default embedding of own tables with pictures and texts.
+"""Measure what EfficientNet-lite0 and MiniLM add to the default embedding of tables with pictures and texts.
 
     python benchmarks/published_networks.py --data FOLDER [--emoji FOLDER] [--tables "mosi transcripts"]
     python benchmarks/published_networks.py --time
 
-FOLDER of --data holds mosi_utt.npz and easy_vqa.npz, that of --emoji the npm package emoji-datasource-google.
-`cl.Embedder(schema).fit(train).transform(test)`, StandardScaler and LogisticRegression; balanced accuracy in
-percent, with C = 1 and with C chosen on training rows. --time: processor seconds of a fit of 5 000 rows of
-pictures of 64 pixels, texts and ten numbers.
+The folder of --data contains mosi_utt.npz and easy_vqa.npz, that of --emoji the npm package
+emoji-datasource-google. Embeddings come from `cl.Embedder(schema).fit(train).transform(test)` and are read by
+StandardScaler and LogisticRegression. Scores are balanced accuracies in percent, with C = 1 and with C chosen
+on training rows. --time measures the processor seconds of a fit of 5 000 rows with pictures of 64 pixels,
+texts and ten numbers.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from sklearn.preprocessing import StandardScaler
 
 import commlearn as cl
 
-ROWS = 6_000  # training rows, at most
-BUDGETS = (5, 20)  # labels a class
+ROWS = 6_000  # most training rows
+BUDGETS = (5, 20)  # labels per class
 DRAWS = 5
 PENALTIES = (0.0003, 0.001, 0.01, 0.1, 1.0)
 
 
 def emoji(folder: Path) -> OwnTable:
-    """Pictures of 64 pixels and their names; nine categories, 60 % of the rows for training."""
+    """Read pictures of 64 pixels with names, in nine categories; 60 % of the rows are for training."""
     entries = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
     entries = [entry for entry in entries if entry["has_img_google"] and entry["category"] != "Component"]
     pictures = column_of(_on_white(folder / "img/google/64" / entry["image"]) for entry in entries)
@@ -50,7 +51,7 @@ def emoji(folder: Path) -> OwnTable:
 
 
 def scores(fit: np.ndarray, fit_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> str:
-    """Balanced accuracy at each budget: with C = 1 / with C chosen."""
+    """Return the balanced accuracy at each budget, as cells: with C = 1 / with C chosen."""
     cells = []
     for budget in (*BUDGETS, 0):
         draws = [np.arange(len(fit))] if not budget else [_few(fit_labels, budget, d) for d in range(DRAWS)]
@@ -60,7 +61,7 @@ def scores(fit: np.ndarray, fit_labels: np.ndarray, test: np.ndarray, test_label
 
 
 def table_rows(name: str, table: OwnTable) -> None:
-    """A row of a table in Markdown for each way and each part of the embedding."""
+    """Print a Markdown table row for each part of the embedding, without and with networks."""
     table = table.first(ROWS)
     fit, test = table.part(table.train), table.part(table.test)
     for networks in (False, True):
@@ -82,7 +83,7 @@ def table_rows(name: str, table: OwnTable) -> None:
 
 
 def times(rows: int = 5_000) -> None:
-    """Processor seconds of a fit, made-up rows of the issue's shape."""
+    """Print the processor seconds of a fit of synthetic rows, without and with networks."""
     draw = np.random.default_rng(0)
     words = np.array([f"word{place}" for place in range(2_000)])
     table = {
@@ -113,7 +114,7 @@ def _scored(fit: np.ndarray, fit_labels: np.ndarray, test: np.ndarray, labels: n
 
 
 def _few(labels: np.ndarray, budget: int, seed: int) -> np.ndarray:
-    """So many rows of each class, at random."""
+    """Draw up to `budget` rows of each class."""
     draw = np.random.default_rng(seed)
     classes = [np.flatnonzero(labels == one) for one in np.unique(labels)]
     return np.concatenate([draw.choice(rows, min(budget, len(rows)), replace=False) for rows in classes])

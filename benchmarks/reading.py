@@ -1,4 +1,4 @@
-"""How long a published pickle takes to read: 2 000 samples of three modalities in the MOSI format.
+"""Measure the time to read a published pickle: 2 000 samples of three modalities in the MOSI format.
 
 python benchmarks/reading.py --rows 2000
 """
@@ -18,7 +18,7 @@ MODALITIES = ("vision", "audio", "text")
 
 
 def measure(path: Path) -> tuple[float, float]:
-    """Seconds on the clock and of the processor, the better of three readings."""
+    """Return the seconds of wall-clock and processor time of the fastest of three readings."""
     timings = []
     for _ in range(3):
         clock, processor = time.perf_counter(), time.process_time()

@@ -1,12 +1,13 @@
-"""What each recipe of a published data set costs: one epoch on a stand-in of the published format.
+"""Measure the cost of each recipe of a published data set: one epoch on a stand-in of the published format.
 
     python benchmarks/recipes.py --rows 2000
     python benchmarks/recipes.py --recipes vision_touch_contact,mm_imdb --rows 2000 --steps 4
 
-Each recipe runs with its own settings in a process of its own, so that the peak of memory is its own.
-With --steps, so many steps are run and the rest of the epoch is reckoned from the median step; start, first
-step and the look at held-out records after the epoch are measured once and not multiplied. Prints a table,
-row by row. Seconds are of the processor, which other work on the machine changes little, and of the clock.
+Each recipe runs with its own settings in a separate process, so that its peak memory can be measured. With
+--steps, only that many steps are run and the rest of the epoch is extrapolated from the median step. Start,
+first step and the evaluation of held-out records after the epoch are measured once and not multiplied. Prints
+a table, row by row. Times are processor seconds, which other work on the machine changes little, and
+wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ RECIPES = {
 
 
 class Stopwatch(Callback):
-    """Seconds of clock and processor at every step."""
+    """Callback that records wall-clock and processor time at every step."""
 
     def __init__(self) -> None:
         self.seen = [now()]
@@ -53,9 +54,9 @@ class Stopwatch(Callback):
         self.seen.append(now())
 
     def reckoned(self, which: int, steps: int) -> tuple[float, float]:
-        """Of so many steps, and of the median step, in seconds of the clock (0) or the processor (1)."""
+        """Return seconds of `steps` steps and of the median step, by wall clock (0) or processor (1)."""
         marks = [seen[which] for seen in self.seen]
-        usual = median(b - a for a, b in pairwise(marks[1:-1]))  # the last looks at held-out records, too
+        usual = median(b - a for a, b in pairwise(marks[1:-1]))  # the last evaluates held-out records too
         return marks[-1] - marks[0] + usual * (steps + 1 - len(marks)), usual
 
 
@@ -64,7 +65,7 @@ def now() -> tuple[float, float]:
 
 
 def measure(recipe: str, path: str, steps: int, threads: int) -> dict[str, float]:
-    """One epoch, or as many steps of it as asked and the epoch reckoned from them."""
+    """Measure one epoch, or the given number of its steps, from which the epoch is extrapolated."""
     import numpy as np
     import torch
 

@@ -1,7 +1,7 @@
-"""How fast the Trifeature renderer is, beside one that visits every pixel in a Python loop.
+"""Compare the speed of the Trifeature renderer with one that loops over all pixels in Python.
 
-Run `python benchmarks/rendering.py`. Both draw from the same definitions and the same random numbers, so
-their pictures are the same but for rounding; the last column says by how much they differ.
+Run `python benchmarks/rendering.py`. Both use the same definitions and the same random numbers, so their
+pictures are equal except for rounding; the last column gives the difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from commlearn.datasets.trifeature_render import (
 
 
 def _turned(x: float, y: float, angle: float) -> tuple[float, float]:
-    """The point in axes turned clockwise by the angle."""
+    """Return the point in axes that are rotated clockwise by the angle."""
     cos, sin = math.cos(angle), math.sin(angle)
     return cos * x + sin * y, cos * y - sin * x
 
@@ -38,14 +38,14 @@ def _share(distance: float) -> float:
 
 
 def _shape_share(shape: str, x: float, y: float, half_box: float) -> float:
-    """How much of the pixel the shape covers."""
+    """Return the share of the pixel that the shape covers."""
     parts = PARTS[shape]
     distance = min(max(a * x + b * y - c * half_box for a, b, c in part.tolist()) for part in parts)
     return _share(distance)
 
 
 def _texture_share(texture: str, x: float, y: float, pose: tuple[float, ...], size: int) -> float:
-    """How much of the pixel the texture paints: the mean over points spread in the pixel."""
+    """Return the share of the pixel that the texture paints, as the mean over points spread in the pixel."""
     _, _, _, angle, phase_u, phase_v = pose
     factor, period = oversampling(size), PERIOD * size
     total = 0.0
@@ -60,7 +60,7 @@ def _texture_share(texture: str, x: float, y: float, pose: tuple[float, ...], si
 def render_by_pixel(
     shapes: np.ndarray, textures: np.ndarray, colours: np.ndarray, size: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The pictures of `render`, one pixel at a time."""
+    """Render the pictures of `render`, one pixel at a time."""
     poses = list(zip(*(values.tolist() for values in draw_poses(len(shapes), size, rng)), strict=True))
     images = np.full((len(shapes), size, size, 3), BACKGROUND, dtype=np.uint8)
     for image, shape, texture, colour, pose in zip(images, shapes, textures, colours, poses, strict=True):
@@ -88,7 +88,7 @@ def tables(machine: Machine, images: int = 1300, loop_images: int = 4) -> list[s
         few, looped = kinds[:, :loop_images], []
 
         def loop(few=few, size=size, looped=looped) -> None:
-            with np.errstate(over="ignore"):  # the hash of the noise wraps around, silently only in arrays
+            with np.errstate(over="ignore"):  # the noise's hash wraps around, which only arrays do silently
                 looped.append(render_by_pixel(*few, size, np.random.default_rng(1)))
 
         slow = seconds(loop, rounds=1, warm=False) / loop_images

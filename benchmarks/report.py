@@ -1,10 +1,10 @@
-"""What a report of 5 000 records with pictures, texts and numbers costs: processor time, size of the page.
+"""Measure processor time and page size of a report of 5 000 records with pictures, texts and numbers.
 
-    python benchmarks/report.py                 # a table of 5 000 rows, split as tables are
-    python benchmarks/report.py --test 5000     # a table of which 5 000 rows are test rows
-    python benchmarks/report.py --profile       # and where the time goes
+    python benchmarks/report.py                 # a table of 5 000 rows with the default split
+    python benchmarks/report.py --test 5000     # a table with 5 000 test rows
+    python benchmarks/report.py --profile       # also profile the report
 
-The training is one short epoch and not counted: the report costs the same whatever was learned.
+The training is one short epoch and is not counted: the cost of a report does not depend on what was learned.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def main() -> None:
 
 
 def trained(folder: Path, rows: int, test: int, features: str) -> cl.Embedder:
-    """A model of pictures of 64 pixels, texts and four columns, with a class and a number as targets."""
+    """Train a model of pictures of 64 pixels, texts and four columns, with two classes as targets."""
     path = SyntheticTable(rows=max(rows, test + 500), missing=0.1, size=64).write(folder)
     frame = pd.read_csv(path)
     columns = ["height", "weight", "rate", "site"]
-    frame = frame[frame[["image", "text", *columns]].notna().any(axis=1)]  # the others hold what is not read
+    frame = frame[frame[["image", "text", *columns]].notna().any(axis=1)]  # others have only unused columns
     if test:
         frame["split"] = ["test" if row < test else "train" for row in range(len(frame))]
     frame.to_csv(path, index=False)

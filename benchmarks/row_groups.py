@@ -1,8 +1,8 @@
-"""Processor time of reading one row group of a wide Parquet file, as a streamed training does at every step.
+"""Measure the processor time to read a row group of a wide Parquet file, as streamed training does per step.
 
     python benchmarks/row_groups.py [--groups 300] [--columns 120]
 
-The library's reader beside a file that is opened anew for every group, and beside pyarrow's fragments.
+Compares the library's reader with opening the file again for every group, and with pyarrow's fragments.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from commlearn.tables.formats.parquet_files import ParquetTable
 
-ROWS = 200  # of each group
+ROWS = 200  # rows of each group
 REPEATS = 3
 
 

@@ -1,11 +1,11 @@
-"""Search: what an exact query costs, what lists of faiss find of it, and how often a modality finds another.
+"""Measure search: the cost of an exact query, the recall of faiss lists, and recall across modalities.
 
     python benchmarks/search.py cost                     # 1 000 000 x 384, processor time
-    python benchmarks/search.py recall                   # digits halves, handwritten numerals if --mfeat FILE
+    python benchmarks/search.py recall                   # halves of digits; numerals too with --mfeat FILE
     python benchmarks/search.py recall --emoji FOLDER    # of the npm package emoji-datasource-google
 
-Vectors of `cost` are drawn: 20 000 middles, and around each a cloud. Recall is counted on rows that took part
-neither in the training nor in the choice of the space (the last fifth; the fourth fifth chose).
+The vectors of `cost` are random: clouds around 20 000 centres. Recall is computed on the last fifth of the
+rows, which was used neither for training (the first three) nor to choose the search space (the fourth).
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def rows_of(table: dict, rows: np.ndarray) -> dict:
 
 
 def emoji(folder: Path) -> dict[str, list[str]]:
-    """Pictures of 64 pixels, and their names and short names."""
+    """Read the paths of pictures of 64 pixels, and their names and short names."""
     entries = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
     entries = [entry for entry in entries if (folder / "img/google/64" / entry["image"]).exists()]
     names = [

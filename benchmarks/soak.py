@@ -1,9 +1,9 @@
-"""Train and embed in turn for a long time: memory and open files must stay flat.
+"""Train and embed in turn for a long time, to check that memory and open files do not grow.
 
     python benchmarks/soak.py --minutes 30
 
-Each turn trains afresh and embeds a table through the command line's own functions, in one process. The
-first third of the time is warm-up; the growth is that of the last third's mean over the middle one's.
+Each turn trains from scratch and embeds a table with the functions of the command line, in one process. The
+first third of the turns is warm-up; growth is measured from the mean of the middle third to that of the last.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class Turn:
-    """What the process held after one training and one embedding."""
+    """Memory and open files of the process after one training and one embedding."""
 
-    seconds: float  # since the start
-    memory: float  # MiB resident
-    files: int  # open
+    seconds: float  # time since the start
+    memory: float  # resident memory in MiB
+    files: int  # number of open files
 
 
 def held(begun: float) -> Turn:
@@ -44,7 +44,7 @@ def held(begun: float) -> Turn:
 
 
 def soak(minutes: float, folder: Path, log: TextIO) -> list[Turn]:
-    """Turns until the time is over; each is told when it ends."""
+    """Run turns until the time is over, at least 6; each one is logged when it ends."""
     SyntheticTable(rows=120, size=16).write(folder / "data")
     overrides = {"training.epochs": 2, "training.batch_size": 16, "model.width": 16, "training.threads": 1}
     turns: list[Turn] = []

@@ -1,12 +1,12 @@
-"""What the labels that there are add to the training: `comm-sup` beside `comm` on real tables.
+"""Measure what labels of some rows add to the training: `comm-sup` compared with `comm` on real tables.
 
     python benchmarks/some_labels.py --data FOLDER [--choose --weights 0.1,0.3,1] [--draws 2]
 
-FOLDER is that of few_labels.py. Of 5, of 20 and of all training rows of a class the label is known.
-`comm-sup` learns from these labels and from all rows, `comm` from all rows alone; a logistic regression of
-the whole embedding, standardised on all training rows, is then fitted on the labelled ones. With --choose a
-quarter of the training rows is the test: so the weight is chosen, the test unseen. `--tables "product of
-signs"` is a class that only the combination of two vectors of noise says.
+FOLDER is that of few_labels.py. The labels of 5, 20 or all training rows of each class are known. `comm-sup`
+learns from these labels and from all rows, `comm` only from all rows without labels. A logistic regression on
+the full embedding, standardised on all training rows, is then fitted on the labelled rows. With --choose, a
+quarter of the training rows is used as the test, so that the weight can be chosen without looking at the real
+one. The class of `--tables "product of signs"` depends only on the combination of two vectors of noise.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULT = "mfeat,digit halves,tcga_breast,mosi transcripts,watch,icu_a"
 
 
 def product_of_signs(folder: Path) -> OwnTable:
-    """Two vectors of noise; the class is whether their first numbers have one sign. Needs no file."""
+    """Return two vectors of noise; the class is whether their first numbers share a sign. Needs no file."""
     draw = np.random.default_rng(0)
     rows = {name: draw.normal(size=(3000, 8)).astype(np.float32) for name in ("left", "right")}
     labels = (rows["left"][:, 0] * rows["right"][:, 0] > 0).astype(int)
@@ -38,7 +38,7 @@ def product_of_signs(folder: Path) -> OwnTable:
 
 
 def labelled_rows(labels: np.ndarray, budget: str, draw: int) -> np.ndarray:
-    """Positions of the rows whose label is known: so many a class, or all."""
+    """Return the positions of the rows whose label is known: `budget` per class, or all."""
     if budget == "all":
         return np.arange(len(labels))
     generator = np.random.default_rng(draw)
@@ -47,7 +47,7 @@ def labelled_rows(labels: np.ndarray, budget: str, draw: int) -> np.ndarray:
 
 
 def fitted(table: OwnTable, seed: int, method: str | dict, rows: np.ndarray | None = None) -> cl.Embedder:
-    """Trained on all training rows, with the labels of some of them."""
+    """Train on all training rows, with the labels of those at `rows`."""
     labels = None
     if rows is not None:
         labels = np.full(len(table.train), None, dtype=object)
@@ -57,7 +57,7 @@ def fitted(table: OwnTable, seed: int, method: str | dict, rows: np.ndarray | No
 
 
 def score(table: OwnTable, vectors: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> float:
-    """Balanced accuracy on the test rows in percent, or the area under the ROC curve."""
+    """Return the balanced accuracy on the test rows in percent, or the area under the ROC curve."""
     scaler = StandardScaler().fit(vectors[0])
     train, test = map(scaler.transform, vectors)
     with warnings.catch_warnings():

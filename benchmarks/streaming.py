@@ -1,8 +1,8 @@
-"""Training from Parquet that is read on the way: batches a second and memory, beside the table in memory.
+"""Measure time and memory of batches streamed from Parquet, compared with the table in memory.
 
     python benchmarks/streaming.py [--rows 100000 2000000] [--batches 400]
 
-Draws batches of 256 records, as a training does, without the step itself. Each table in a process of its own.
+Draws batches of 256 records, as a training does, without the step itself. Each table has a separate process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCHEMA = {
     }
 }
 BATCH = 256
-STREAM = 1 << 18  # rows in memory
+STREAM = 1 << 18  # most rows in memory
 
 
 def measured(rows: int, stream: int, batches: int) -> str:

@@ -1,10 +1,10 @@
-"""Reading tables, embedding them, and the probe.
+"""Measure reading tables, embedding them, and the probe.
 
     python benchmarks/tables.py [--rows 100000]
     python benchmarks/tables.py --memory 100000 5000000 [--two]
 
-`--memory` embeds tables of so many rows into a folder, each in a process of its own; tells rates and peaks.
-`--two` tables hold a second vector in place of two numbers.
+`--memory` embeds tables of the given numbers of rows into a folder, each in a separate process, and prints
+rates and peak memory. With `--two`, tables have a second vector instead of two numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GROUP = 65_536
 
 
 def write_table(path: Path, rows: int, two: bool = False) -> None:
-    """A vector and two numbers a row, or two vectors; a group of rows at a time."""
+    """Write a table with a vector and two numbers per row, or two vectors, one group of rows at a time."""
     writer = None
     for start in range(0, rows, GROUP):
         count, random = min(GROUP, rows - start), np.random.default_rng(start)
@@ -57,7 +57,7 @@ def vectors(random: np.random.Generator, count: int) -> pa.Array:
 
 
 def read_alone(path: Path) -> int:
-    """pyarrow reads the file, one group at a time."""
+    """Read the file with pyarrow alone, in batches of a group's size; returns the number of rows."""
     return sum(part.num_rows for part in pq.ParquetFile(path).iter_batches(GROUP))
 
 
@@ -102,7 +102,7 @@ def probe(records: int = 4000, classes: int = 10) -> Row:
 
 
 def peak(rows: int, two: bool) -> str:
-    """Embeds a table of so many rows: its rate beside pyarrow's, and the largest memory of the process."""
+    """Embed a table of `rows` rows; returns a table row with its rate, pyarrow's, and peak memory."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.parquet"
         write_table(path, rows, two)
@@ -117,7 +117,7 @@ def peak(rows: int, two: bool) -> str:
 
 
 def _largest_memory() -> int:
-    """Of this process until now, in megabytes."""
+    """Return the peak memory of this process so far, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 

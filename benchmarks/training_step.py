@@ -1,11 +1,12 @@
-"""One CoMM training step against the plain computation of the same loss.
+"""Compare a CoMM training step with a plain computation of the same loss.
 
     python benchmarks/training_step.py [--quick] [--batch 16]
 
-Plain: each encoder once for each view in the default memory format, the fusion in full (all rows, keys and
-values anew) for every subset, one head call and one loss for each view and subset. Ours: each encoder once
-for both views, channels last, the [CLS] row alone, every modality read once for all subsets. Both see the
-same augmented images; losses are checked to be equal before anything is timed.
+The plain computation calls each encoder once per view in the default memory format, computes the full fusion
+(all rows, with new keys and values) for every subset, and calls the head and the loss for each view and
+subset. The library calls each encoder once for both views, channels last, computes only the [CLS] row, and
+reads every modality once for all subsets. Both see the same augmented images, and their losses are checked to
+be equal before anything is timed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from commlearn.models.tokens import Tokens
 
 class Setting(NamedTuple):
     name: str
-    size: int  # pixels a side
+    size: int  # pixels per side
     encoder: str
     width: int
     batch: int
@@ -71,7 +72,7 @@ def build(setting: Setting) -> CoMM:
 
 
 def augment(setting: Setting) -> Callable[[], Batch]:
-    """What makes a batch of two views of two images, from bytes as they lie in memory."""
+    """Return a function that makes a batch of two views of two images, from bytes in channels-last order."""
     shape = (setting.batch, setting.size, setting.size, 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8).permute(0, 3, 1, 2)
     view = {name: Modality(pixels) for name in ("image1", "image2")}
@@ -81,7 +82,7 @@ def augment(setting: Setting) -> Callable[[], Batch]:
 
 
 def in_default_format(method: CoMM) -> CoMM:
-    """The same method with images and kernels channel by channel in memory, as modules come."""
+    """Change the method to store images and kernels channel by channel, the default of modules."""
     for encoder in method.encoders.values():
         encoder.encoder.stack.to(memory_format=torch.contiguous_format)
         encoder.encoder.forward = lambda values, padding, stack=encoder.encoder.stack: (
@@ -103,7 +104,7 @@ def steps(setting: Setting) -> list[Row]:
     ours, plain = build(setting), in_default_format(build(setting))
     make = augment(setting)
     batch = make()
-    ours.eval(), plain.eval()  # running statistics: the only way in which one encoder call differs from two
+    ours.eval(), plain.eval()  # use running statistics, in which alone one encoder call differs from two
     with torch.no_grad():
         mine, theirs = next(ours.steps(batch)).loss, plain_loss(plain, batch)
         torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)

@@ -1,12 +1,12 @@
-"""What CoMM and its rivals know of Trifeature's four targets, in bits, beside the truth.
+"""Measure the information of CoMM and its rivals about Trifeature's four targets, compared with the truth.
 
     commlearn compare trifeature-quick --methods clip,comm --seeds 1 --out runs/quick
     python benchmarks/trifeature_parts.py runs/quick --out docs/images/trifeature-bits.png
 
-Asks each trained run for its interaction report: `shared`, `unique1` and `unique2` of the runs on unbiased
-pairs, `synergy` of those on biased ones. Numbers are kept in FOLDER/parts.json as they come, so that a second
-call only draws. Every bar is what a linear probe reads: of a run's own embedding of both images, and of its
-single embeddings side by side. A table is printed too.
+Computes the interaction report of each trained run: of `shared`, `unique1` and `unique2` for the runs on
+unbiased pairs, and of `synergy` for those on biased ones. Results are stored in FOLDER/parts.json as soon as
+they exist, so that a second call only draws. Every bar except the truth shows what a linear probe reads from
+a run's embedding of both images, or from its single embeddings side by side. A table is also printed.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def parts_of(report: InteractionReport, view: str) -> Parts:
 
 
 def truth(labels: np.ndarray, target: str) -> Parts:
-    """What a perfect look at shape, texture and colour would find, in the shares that the labels have."""
-    if target == "synergy":  # one of ten combinations of texture and colour, evenly spread
+    """Return the parts for perfect knowledge of shape, texture and colour, with the labels' class shares."""
+    if target == "synergy":  # one in ten of all combinations of texture and colour, which are equally likely
         table = np.zeros((10, 10, 2))
         for first, second in np.ndindex(10, 10):
             table[first, second, int(first == second)] = 1 / 100
@@ -57,7 +57,7 @@ def truth(labels: np.ndarray, target: str) -> Parts:
 
 
 def ask_runs(folder: Path, methods: list[str], seed: int) -> dict[str, dict[str, Parts]]:
-    """Target to who is asked to the parts; what is already there is not asked again."""
+    """Return parts by target and by source; those that are already stored are not computed again."""
     stored = folder / "parts.json"
     parts_by_target: dict[str, dict[str, Parts]] = json.loads(stored.read_text()) if stored.exists() else {}
     for method in methods:
@@ -89,7 +89,7 @@ def print_parts(target: str, asked: dict[str, Parts]) -> None:
 
 
 def draw(parts_by_target: dict[str, dict[str, Parts]], shown: list[str], path: Path) -> None:
-    """A panel a target, a bar for each one asked, split into its parts."""
+    """Draw a panel for each target, with a bar for each source, split into its parts."""
     figure = Figure(figsize=(11, 0.5 + 0.42 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(parts_by_target), sharey=True)

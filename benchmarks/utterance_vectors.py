@@ -1,10 +1,10 @@
-"""Utterance vectors of CMU-MOSI as a file of the MOSI format: series of one step.
+"""Convert utterance vectors of CMU-MOSI to a file in the MOSI format, as series of one step.
 
     python benchmarks/utterance_vectors.py mosi_utt.npz mosi_vectors.pkl
     commlearn compare mosi --methods clip,crossself,comm --seeds 3 --data.path mosi_vectors.pkl
 
-The source holds `text_train`, `audio_train`, `video_train`, `label_train` and the same of the test part; a
-tenth of the training utterances becomes the validation part.
+The source contains `text_train`, `audio_train`, `video_train`, `label_train` and the same for the test part.
+A tenth of the training utterances becomes the validation part.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How often the verdict is right where the answer is known, and how often it claims an addition on noise.
+"""Measure how often the verdict is right on tables with known answers, and how often it finds gains in noise.
 
     python benchmarks/verdicts.py --out results.jsonl [--seeds 5] [--rows 500,5000] [--labels 5%,all]
 
 Each table has two modalities of six numbers, and four targets: `redundant` (four classes, which both
 modalities show), `unique` (a bit that only the first shows), `synergy` (whether a bit of the first and a bit
-of the second differ) and `noise` (a bit that nothing shows). Three quarters of the rows are for training. A
-verdict is right if it says all of this and nothing else:
+of the second differ) and `noise` (a bit that neither shows). Three quarters of the rows are for training. A
+verdict is right if it says exactly this:
 
 - redundant: it can be read; neither modality is needed; combining adds nothing
 - unique: it can be read; the first modality is needed and the second is not; combining adds nothing
@@ -39,7 +39,7 @@ split: split
 
 
 def write_table(folder: Path, rows: int, seed: int) -> Path:
-    """The table and its schema; returns the schema's path."""
+    """Write the table and its schema; returns the schema's path."""
     draw = np.random.default_rng([seed, rows])
     level = draw.integers(4, size=rows)
     unique, bit, other_bit, noise = draw.integers(2, size=(4, rows))
@@ -61,7 +61,7 @@ def write_table(folder: Path, rows: int, seed: int) -> Path:
 
 
 def statements(target: dict[str, Any]) -> dict[str, Any]:
-    """What a verdict says of one target."""
+    """Return the statements of a verdict about one target."""
     return {
         "readable": target["best"]["claim"] == "more",
         "needed": sorted(
@@ -112,7 +112,7 @@ def judge(rows: int, seed: int, labels: list[str], out: Path) -> None:
 
 
 def summary(out: Path) -> str:
-    """A table in Markdown."""
+    """Return the counts of right verdicts as a Markdown table."""
     lines = pd.DataFrame(map(json.loads, out.read_text(encoding="utf-8").splitlines()))
     rows = ["| kind | rows | verdicts | right | additions claimed |", "| --- | --- | --- | --- | --- |"]
     for (kind, count), some in lines.groupby(["kind", "rows"], sort=False):

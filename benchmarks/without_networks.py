@@ -1,11 +1,11 @@
-"""What letters add to words, and patches and textures to pixels, where no network reads texts and pictures.
+"""Measure what letters add to words, and patches and textures to pixels, if no network reads the data.
 
     python benchmarks/without_networks.py [--data FOLDER] [--networks]
 
-The texts and pictures of `component_sizes.py`, and objects of Trifeature (which shape, which texture of
-ten?). A logistic regression (C = 1) reads the fixed features; balanced accuracy in percent: of 5 and 20
-labels a class the mean of ten draws, of all labels five folds. `--networks` says what textures add to
-pictures that EfficientNet-lite0 reads.
+The data are the texts and pictures of `component_sizes.py`, and objects of Trifeature (the classes are ten
+shapes or ten textures). A logistic regression (C = 1) reads the fixed features. Scores are balanced
+accuracies in percent: for 5 and 20 labels per class the mean of ten draws, for all labels the mean of five
+folds. `--networks` measures what textures add to pictures that EfficientNet-lite0 reads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OBJECTS = 1500
 
 
 def objects() -> Iterator[Case]:
-    """Pictures of 64 pixels of objects of ten shapes, textures and colours, all independent."""
+    """Yield pictures of 64 pixels of objects with ten independent shapes, textures and colours."""
     generator = np.random.default_rng(0)
     shapes, textures, colours = generator.integers(0, 10, size=(3, OBJECTS))
     images = np.asarray(render(shapes, textures, colours, size=64, rng=generator), dtype=np.uint8)

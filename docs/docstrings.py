@@ -1,4 +1,4 @@
-"""Part of the site: `Example:` of a docstring is the section that griffe calls `Examples:`."""
+"""Extension for the documentation site: griffe expects `Examples:`, but the docstrings have `Example:`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import griffe
 
 
 class Examples(griffe.Extension):
-    """So that examples are shown as code."""
+    """Extension that renames the sections, so that examples are shown as code."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rename the section of each docstring."""

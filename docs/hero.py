@@ -1,4 +1,4 @@
-"""Draw the picture of README and of the first page: emoji are searched across modalities.
+"""Draw the picture of README and of the documentation's first page: search for emoji across modalities.
 
 python docs/hero.py     # two and a half minutes of one core; needs commlearn[encoders]
 """
@@ -20,17 +20,17 @@ from commlearn.search import Searcher
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "examples" / "data"
-SIDE, ACROSS = 32, 40  # pixels of a picture, pictures in a row of the sheet
-# Chosen because they succeed; `main` prints how many do.
+SIDE, ACROSS = 32, 40  # pixels per side of a picture, pictures in a row of the sheet
+# Chosen because their search succeeds; `main` prints the share of all that do.
 NAMES = ["green apple", "purple heart", "mountain", "mans shoe", "wine glass"]
 PICTURES = ["umbrella with rain drops", "snowman", "trolleybus", "third place medal", "speedboat"]
-INK = {"light": ("#1f2328", "#59636e"), "dark": ("#f0f6fc", "#9198a1")}  # text, text that stands back
+INK = {"light": ("#1f2328", "#59636e"), "dark": ("#f0f6fc", "#9198a1")}  # main text, secondary text
 FRAME = "#d97706"
-HITS = 10  # an answer counts as found among so many
+HITS = 10  # an answer counts as found if it is among this many first hits
 
 
 def emoji() -> pd.DataFrame:
-    """Names, categories and pictures, each the bytes of a PNG file."""
+    """Read names, categories and pictures, each of which is the bytes of a PNG file."""
     table = pd.read_csv(DATA / "emoji.csv", keep_default_na=False)
     sheet = Image.open(DATA / "emoji.png").convert("RGB")
     table["picture"] = [_cut(sheet, number) for number in range(len(table))]
@@ -45,7 +45,7 @@ def _cut(sheet: Image.Image, number: int) -> bytes:
 
 
 def share_of_hits(searcher: Searcher, table: pd.DataFrame, by: str) -> float:
-    """How many records are among the first hits when their own cell of one modality looks for the other."""
+    """Return the share of records that are among the first hits of a search by their own cell of `by`."""
     hits = [list(searcher.similar({by: cell}, k=HITS)["row"]) for cell in table[by]]
     return sum(row in some for row, some in enumerate(hits)) / len(table)
 
@@ -53,7 +53,7 @@ def share_of_hits(searcher: Searcher, table: pd.DataFrame, by: str) -> float:
 def draw(
     table: pd.DataFrame, pictures: dict[int, list[int]], names: dict[int, list[int]], ink: tuple[str, str]
 ):
-    """Names with the pictures and pictures with the names that they find; their own one stands out."""
+    """Draw names with the pictures that they find, and pictures with names; the right answer is marked."""
     figure = plt.figure(figsize=(8.4, 3.5), dpi=200)
     figure.text(0.005, 0.94, "a name looks for pictures", color=ink[1], fontsize=10)
     figure.text(0.645, 0.94, "a picture looks for names", color=ink[1], fontsize=10)
@@ -79,7 +79,7 @@ def _tile(figure, content: bytes, corner: tuple[float, float], framed: bool) -> 
 
 
 def main() -> None:
-    """Train on every other emoji, search among the rest, draw, and print how often it succeeds."""
+    """Train on every other emoji, search among the rest, draw, and print how often the search succeeds."""
     table = emoji()
     seen, unseen = table.iloc[::2], table.iloc[1::2].reset_index(drop=True)
     schema = cl.Schema({"picture": cl.Image("picture"), "name": cl.Text("name")})

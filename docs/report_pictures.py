@@ -1,4 +1,4 @@
-"""The pictures of docs/report.md: the report of a demo, in light, in dark, on a phone; and its map.
+"""Take the pictures of docs/report.md: a demo's report in light and dark mode and on a phone, and its map.
 
 python docs/report_pictures.py      # needs selenium, chromium and chromedriver
 """
@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 import commlearn as cl
 
 IMAGES = Path(__file__).resolve().parent / "images"
-COLOURS = 255  # of a picture
+COLOURS = 255  # most colours of a picture
 SHOTS = {
     "report": (1280, 1500, "light", ""),
     "report-dark": (1280, 1500, "dark", ""),
@@ -37,7 +37,7 @@ for (const key of ["ArrowRight", "Enter"]) map.dispatchEvent(new KeyboardEvent("
 
 
 def page(folder: Path) -> Path:
-    """The demo of digits cut in half: its comparison, and the report of the training in it."""
+    """Run the comparison of digits cut in half, and write the report of its training; returns the page."""
     digits = load_digits()
     halves = {"left": digits.images[:, :, :4], "right": digits.images[:, :, 4:]}
     table = pd.DataFrame({name: [_larger(one) for one in pixels] for name, pixels in halves.items()})
@@ -59,13 +59,13 @@ def _larger(pixels: np.ndarray) -> list[list[int]]:
 
 
 def picture(browser: Any, width: int, height: int, theme: str, part: str) -> bytes:
-    """The page from its top or from a part of it on, in few colours."""
+    """Take a picture of the page, from its top or from one of its parts, in few colours."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     scheme = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
     browser.get(browser.current_url)
-    time.sleep(1)  # what moves or fades in has come to rest
+    time.sleep(1)  # wait until animations have ended
     if part:
         browser.execute_script(SHOW, part)
         time.sleep(1)

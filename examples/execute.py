@@ -1,4 +1,4 @@
-"""Run the notebooks of this folder without Jupyter and store what they show.
+"""Run the notebooks of this folder without Jupyter, and store their outputs.
 
 python examples/execute.py            # all of them
 python examples/execute.py digits     # one
@@ -24,16 +24,16 @@ from PIL import Image
 os.environ.setdefault("MPLBACKEND", "agg")
 
 HERE = Path(__file__).resolve().parent
-DPI = 66  # of pictures: 860 pixels for a verdict
+DPI = 66  # resolution of pictures: a verdict is 860 pixels wide
 
 
 def notebooks() -> list[Path]:
-    """The demos, by name."""
+    """Return the paths of the demos, sorted by name."""
     return sorted(HERE.glob("*.ipynb"))
 
 
 def executed(notebook: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The notebook with the outputs of a whole run, in a folder that gets a copy of the data."""
+    """Return the notebook with the outputs of a full run in `folder`, which gets a copy of the data."""
     shutil.copytree(HERE / "data", folder / "data")
     names: dict[str, Any] = {"__name__": "__main__"}
     cells, count = [], 0
@@ -48,7 +48,7 @@ def executed(notebook: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _outputs(code: str, where: str, names: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a cell prints, and what its last line is if that is an expression."""
+    """Run a cell; returns what it prints, and the value of its last line if that is an expression."""
     tree = ast.parse(code)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     printed, value = io.StringIO(), None
@@ -77,14 +77,14 @@ def _shown(value: Any) -> dict[str, Any]:
 
 
 def small_picture(content: bytes) -> str:
-    """A PNG file in a palette of 128 colours, as base64."""
+    """Reduce a PNG file to a palette of 128 colours; returns base64."""
     small = io.BytesIO()
     Image.open(io.BytesIO(content)).convert("RGB").quantize(128).save(small, format="PNG", optimize=True)
     return base64.b64encode(small.getvalue()).decode()
 
 
 def main(chosen: list[str]) -> None:
-    """Execute the chosen notebooks, all if none is chosen, and write them back."""
+    """Execute the chosen notebooks, or all if none is chosen, and write them back."""
     for path in notebooks():
         if chosen and path.stem not in chosen:
             continue
@@ -92,7 +92,7 @@ def main(chosen: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             notebook = executed(json.loads(path.read_text(encoding="utf-8")), Path(folder))
         end = os.times()
-        seconds = sum(end[:4]) - sum(start[:4])  # of this process and of those it started
+        seconds = sum(end[:4]) - sum(start[:4])  # of this process and its children
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         run = {"date": date.today().isoformat(), "cores": cores, "processor_seconds": round(seconds)}
         notebook["metadata"]["executed"] = run
